@@ -1,0 +1,147 @@
+"""The archive: the raw bytes of every message, good or bad, as the write-ahead log of the tables."""
+
+import collections
+import gzip
+import itertools
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage import Client
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from functions.dead_letter import DeadLetter
+from functions.message import Message
+from functions.retry import within
+from functions.row import Row
+
+
+class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A line of an archive object: all that it takes to process a message again, exactly.
+
+    Attributes:
+        payload: The payload as text; its UTF-8 is the original bytes.
+        payload_base64: The payload instead, where it is not UTF-8.
+    """
+
+    event_id: str
+    event_type: str | None = None
+    message_id: str
+    publish_time: datetime
+    attributes: dict[str, str]
+    ordering_key: str = ""
+    payload: str | None = None
+    payload_base64: bytes | None = None
+
+    @classmethod
+    def seal(cls, message: Message, event_type: str | None) -> "Envelope":
+        """Put a message into its envelope."""
+        try:
+            payload, payload_base64 = message.data.decode(), None
+        except UnicodeDecodeError:
+            payload, payload_base64 = None, message.data
+        return cls(
+            event_id=message.event_id,
+            event_type=event_type,
+            message_id=message.message_id,
+            publish_time=message.publish_time,
+            attributes=dict(message.attributes),
+            ordering_key=message.ordering_key,
+            payload=payload,
+            payload_base64=payload_base64,
+        )
+
+    def message(self) -> Message:
+        """The message again, as it was but for the number of its delivery."""
+        data = self.payload_base64 if self.payload is None else self.payload.encode()
+        return Message(
+            data=data or b"",
+            attributes=self.attributes,
+            message_id=self.message_id,
+            publish_time=self.publish_time,
+            ordering_key=self.ordering_key,
+        )
+
+
+_encode_lines = msgspec.json.Encoder().encode_lines
+_decode_lines = msgspec.json.Decoder(Envelope).decode_lines
+
+
+def read(ndjson: bytes) -> list[Envelope]:
+    """The envelopes of an archive object's decompressed bytes.
+
+    Raises:
+        msgspec.DecodeError: A line is no envelope.
+    """
+    return _decode_lines(ndjson)
+
+
+class Archive:
+    """The bucket of the raw events.
+
+    One object for each flush: `raw/dt=YYYY-MM-DD/hr=HH/<time>-<instance>-<seq>.ndjson.gz`, by UTC time of arrival,
+    with the number of its events per type in the object's metadata.
+
+    Args:
+        client: Client of the bucket's project.
+        bucket: Name of the bucket.
+        event_types: The types that are counted by name; what is of none of them counts as `unknown`.
+    """
+
+    def __init__(self, client: Client, bucket: str, event_types: Collection[str]) -> None:
+        self._bucket = client.bucket(bucket)
+        self._event_types = event_types
+        self._instance = uuid.uuid4().hex[:12]
+        self._sequence = itertools.count(1)
+
+    def name(self, now: datetime) -> str:
+        """A new object's name; no other instance and no other call gets the same."""
+        utc = now.astimezone(UTC)
+        unique = f"{utc:%Y%m%dT%H%M%S.%fZ}-{self._instance}-{next(self._sequence):08d}"
+        return f"raw/dt={utc:%Y-%m-%d}/hr={utc:%H}/{unique}.ndjson.gz"
+
+    def uri(self, name: str) -> str:
+        """The `gs://` address of an object."""
+        return f"gs://{self._bucket.name}/{name}"
+
+    def write(self, name: str, outcomes: Sequence[Row | DeadLetter], timeout: float) -> int:
+        """Write the messages of a flush as one object; blocks. Repeats are harmless.
+
+        Args:
+            name: From `name`.
+            outcomes: What became of the messages.
+            timeout: Seconds that it may take at most, retries included.
+
+        Returns:
+            The object's size in bytes.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Cloud Storage refused, or did not answer in time.
+            requests.RequestException: The connection failed.
+        """
+        ndjson = _encode_lines([Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes])
+        data = gzip.compress(ndjson, compresslevel=1)
+        blob = self._bucket.blob(name)
+        blob.metadata = self._counts(outcomes)
+        attempts = within(timeout, DEFAULT_RETRY)
+        try:
+            blob.upload_from_string(
+                data,
+                content_type="application/gzip",
+                if_generation_match=0,
+                timeout=attempts.timeout,
+                retry=attempts.retry,
+            )
+        except PreconditionFailed:
+            return len(data)  # The name is ours alone: an earlier try did arrive, its answer did not.
+        return len(data)
+
+    def _counts(self, outcomes: Iterable[Row | DeadLetter]) -> dict[str, str]:
+        """Events per type. Only known names: the metadata of an object has room for 8 KiB."""
+        types = self._event_types
+        counts = collections.Counter(
+            outcome.event_type if outcome.event_type in types else "unknown" for outcome in outcomes
+        )
+        return {str(name): str(count) for name, count in counts.items()}

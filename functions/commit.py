@@ -1,0 +1,265 @@
+"""The group commit: events in flight together share one archive object and one insert per table.
+
+All concurrency of the ingest function lives here.
+"""
+
+import asyncio
+import collections
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from functions.archive import Archive
+from functions.dead_letter import DeadLetter, Stage, Violation
+from functions.process import utc_now
+from functions.row import Row
+from functions.settings import Settings
+from functions.warehouse import NotInserted, Record, Warehouse
+
+_MAX_FLUSHES = 2
+"""At once: one archives while another inserts."""
+
+_MAX_THREADS = 10
+"""As many as a client keeps connections; two flushes into four tables each use 8."""
+
+logger = logging.getLogger(__name__)
+
+type Outcome = Row | DeadLetter
+
+
+class Overloaded(Exception):
+    """Too many events are in flight; nothing was done with this one."""
+
+
+class NotDurable(Exception):
+    """The event is not known to be durable and must be delivered again."""
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Entry:
+    """An event in flight. `fate` is resolved with None when it is durable, else with the reason why not."""
+
+    outcome: Outcome
+    arrived: float
+    fate: asyncio.Future[NotDurable | None]
+
+    @property
+    def size(self) -> int:
+        return len(self.outcome.message.data)
+
+    def settle(self, reason: NotDurable | None = None) -> None:
+        if not self.fate.done():
+            self.fate.set_result(reason)
+
+
+@dataclasses.dataclass(slots=True)
+class _Report:
+    """What the log line of a flush says. Times are milliseconds."""
+
+    archive_uri: str
+    events: int
+    payload_bytes: int
+    wait_ms: int
+    lag_ms: int = 0
+    archive_ms: int = 0
+    archive_bytes: int = 0
+    insert_ms: int = 0
+    rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    dead_letters: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    unknown_fields: int = 0
+    not_durable: int = 0
+    errors: list[str] = dataclasses.field(default_factory=list)
+
+    def count(self, durable: Outcome) -> None:
+        match durable:
+            case Row():
+                self.rows[durable.table] += 1
+                self.unknown_fields += durable.unknown_fields
+            case DeadLetter():
+                self.dead_letters[durable.stage] += 1
+
+    def log(self) -> None:
+        severity = logging.ERROR if self.errors else logging.WARNING if self.dead_letters else logging.INFO
+        logger.log(severity, "flush", extra={"fields": dataclasses.asdict(self)})
+
+
+class GroupCommit:
+    """Makes events durable, many at a time.
+
+    With nothing in flight an event is flushed at once. Otherwise it waits for the running flush to end, for the
+    batch to be full, or for `linger_ms`, whatever comes first.
+    """
+
+    def __init__(self, archive: Archive, warehouse: Warehouse, settings: Settings) -> None:
+        self._archive = archive
+        self._warehouse = warehouse
+        self._settings = settings
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="commit")
+        self._waiting: collections.deque[_Entry] = collections.deque()
+        self._waiting_bytes = 0
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._flushes: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
+
+    async def __call__(self, outcome: Outcome) -> None:
+        """Return when the event is archived and in its table, or a dead letter in theirs.
+
+        If the caller is cancelled, its event is flushed all the same.
+
+        Raises:
+            Overloaded: Too much is in flight.
+            NotDurable: Cloud Storage or BigQuery did not take the event in time.
+        """
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        entry = _Entry(outcome, time.monotonic(), loop.create_future())
+        if (
+            self._in_flight >= settings.max_in_flight
+            or 0 < self._in_flight_bytes > settings.max_in_flight_bytes - entry.size
+        ):
+            raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
+        self._in_flight += 1
+        self._in_flight_bytes += entry.size
+        self._waiting.append(entry)
+        self._waiting_bytes += entry.size
+        if len(self._flushes) < _MAX_FLUSHES:
+            if self._timer is None:
+                self._timer = loop.call_soon(self._start_flushes)
+            elif self._is_full():
+                self._start_flushes()
+        reason = await entry.fate
+        if reason is not None:
+            raise reason
+
+    def _is_full(self) -> bool:
+        return len(self._waiting) >= self._settings.batch_rows or self._waiting_bytes >= self._settings.batch_bytes
+
+    def _start_flushes(self) -> None:
+        """Start the flushes that may start; for the rest, come back when the oldest event has lingered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting and len(self._flushes) < _MAX_FLUSHES:
+            if self._flushes and not self._is_full():
+                lingered = time.monotonic() - self._waiting[0].arrived
+                remaining = self._settings.linger_ms / 1000 - lingered
+                if remaining > 0:
+                    loop = asyncio.get_running_loop()
+                    self._timer = loop.call_later(remaining, self._start_flushes)
+                    return
+            if batch := self._take():
+                flush = asyncio.create_task(self._flush(batch))
+                self._flushes.add(flush)
+                flush.add_done_callback(self._flushed)
+
+    def _flushed(self, flush: asyncio.Task[None]) -> None:
+        self._flushes.discard(flush)
+        self._start_flushes()
+
+    def _take(self) -> list[_Entry]:
+        """The next batch, in order of arrival. Who has waited a whole flush's time is sent away instead."""
+        batch: list[_Entry] = []
+        size = 0
+        patience = time.monotonic() - self._settings.flush_timeout
+        while self._waiting and len(batch) < self._settings.batch_rows:
+            entry = self._waiting[0]
+            if batch and size + entry.size > self._settings.batch_bytes:
+                break
+            self._waiting.popleft()
+            self._waiting_bytes -= entry.size
+            if entry.arrived < patience:
+                self._release([entry])
+                entry.settle(NotDurable("no flush was free in time"))
+            else:
+                batch.append(entry)
+                size += entry.size
+        return batch
+
+    def _release(self, entries: Sequence[_Entry]) -> None:
+        self._in_flight -= len(entries)
+        self._in_flight_bytes -= sum(entry.size for entry in entries)
+
+    async def _flush(self, batch: list[_Entry]) -> None:
+        """Archive, then insert, then settle each event's fate."""
+        started = time.monotonic()
+        deadline = started + self._settings.flush_timeout
+        name = self._archive.name(utc_now())
+        report = _Report(
+            archive_uri=self._archive.uri(name),
+            events=len(batch),
+            payload_bytes=sum(entry.size for entry in batch),
+            wait_ms=_milliseconds(started - batch[0].arrived),
+        )
+        try:
+            outcomes = [entry.outcome for entry in batch]
+            report.archive_bytes = await self._in_thread(
+                self._archive.write, name, outcomes, self._settings.flush_timeout / 2
+            )
+            archived = time.monotonic()
+            report.archive_ms = _milliseconds(archived - started)
+            await self._insert_all(batch, report, deadline)
+            report.insert_ms = _milliseconds(time.monotonic() - archived)
+        except Exception as error:
+            self._fail(batch, error, report)
+        finally:
+            self._release(batch)
+            oldest = min(entry.outcome.message.publish_time for entry in batch)
+            report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
+            report.log()
+
+    async def _insert_all(self, batch: Sequence[_Entry], report: _Report, deadline: float) -> None:
+        """Insert into all tables at once; then the dead letters of the rows that BigQuery refused."""
+        tables: dict[str, list[_Entry]] = {}
+        for entry in batch:
+            tables.setdefault(entry.outcome.table, []).append(entry)
+        refused = await asyncio.gather(
+            *(self._insert(table, entries, report, deadline) for table, entries in tables.items())
+        )
+        dead_letters = [entry for entries in refused for entry in entries]
+        if dead_letters:
+            await self._insert(DeadLetter.table, dead_letters, report, deadline)
+
+    async def _insert(self, table: str, entries: Sequence[_Entry], report: _Report, deadline: float) -> list[_Entry]:
+        """Insert into one table and settle what is durable; the refused entries come back as dead letters."""
+
+        def insert() -> dict[int, Sequence[Violation]]:
+            records = [
+                Record(entry.outcome.message.event_id, entry.outcome.record(report.archive_uri)) for entry in entries
+            ]
+            return self._warehouse.insert(table, records, deadline - time.monotonic())
+
+        try:
+            refused = await self._in_thread(insert)
+        except Exception as error:
+            self._fail(entries, error, report)
+            return []
+        dead_letters: list[_Entry] = []
+        for index, entry in enumerate(entries):
+            match entry.outcome:
+                case Row() as row if index in refused:
+                    entry.outcome = row.dead_letter(Stage.WAREHOUSE, refused[index], utc_now())
+                    dead_letters.append(entry)
+                case DeadLetter() if index in refused:
+                    reasons = "; ".join(f"{path}: {message}" for path, _, message in refused[index])
+                    self._fail([entry], NotInserted(f"{table} refused a row: {reasons}"), report)
+                case outcome:
+                    report.count(outcome)
+                    entry.settle()
+        return dead_letters
+
+    def _fail(self, entries: Sequence[_Entry], error: Exception, report: _Report) -> None:
+        text = f"{type(error).__name__}: {error}"
+        report.errors.append(text)
+        report.not_durable += len(entries)
+        for entry in entries:
+            entry.settle(NotDurable(text))
+
+    async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+
+
+def _milliseconds(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,126 @@
+"""Contracts: what an event must be to become a row, by type and version."""
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+import jsonschema_rs
+
+from functions.dead_letter import MAX_ERRORS, Refused, Stage, Violation
+from functions.events import Columns, EventType, event_types
+from functions.row import Extras, Shape
+
+FOLDER = pathlib.Path(__file__).parent.parent / "jsonschemas"
+
+_FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contract:
+    """One version of an event type's JSON Schema (2020-12, formats asserted)."""
+
+    name: str
+    version: int
+    event_type: EventType
+    _validator: jsonschema_rs.Draft202012Validator
+    _shape: Shape
+
+    def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
+        """Check an event and shape it: its columns, and the fields that the contract does not know.
+
+        Raises:
+            Refused: Stage `contract`, with each violation's place.
+        """
+        if not self._validator.is_valid(event):
+            raise Refused(Stage.CONTRACT, self._violations(event))
+        return self._shape.columns(event)
+
+    def _violations(self, event: dict[str, Any]) -> list[Violation]:
+        return [
+            _violation(error) for error, _ in zip(self._validator.iter_errors(event), range(MAX_ERRORS), strict=False)
+        ]
+
+
+def _violation(error: jsonschema_rs.ValidationError) -> Violation:
+    path = json_path(error.instance_path)
+    if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
+        path += f".{error.kind.property}"
+    return Violation(path, error.kind.name, error.message)
+
+
+def json_path(steps: list[str | int]) -> str:
+    """The JSON path of the steps from the payload's root: `$.items[0].price`."""
+    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+class Contracts:
+    """All contracts of a folder.
+
+    Args:
+        contracts: By event type and version; at least one version each.
+    """
+
+    def __init__(self, contracts: Mapping[str, Mapping[int, Contract]]) -> None:
+        self._newest = {name: versions[max(versions)] for name, versions in contracts.items()}
+        self._contracts = {
+            name: {str(version): versions[version] for version in sorted(versions)}
+            for name, versions in contracts.items()
+        }
+
+    @classmethod
+    def load(cls, folder: pathlib.Path = FOLDER) -> Self:
+        """Read `TYPE.vN.json` for each event type.
+
+        Raises:
+            ValueError: A file's name is wrong, or a type has a handler but no contract, or the reverse.
+        """
+        handlers = event_types()
+        contracts: dict[str, dict[int, Contract]] = {name: {} for name in handlers}
+        for file in sorted(folder.glob("*.json")):
+            matched = _FILE_NAME.fullmatch(file.name)
+            if matched is None:
+                raise ValueError(f"{file.name}: a contract's file name is TYPE.vN.json")
+            name, version = matched["event_type"], int(matched["version"])
+            if name not in handlers:
+                raise ValueError(f"{file.name}: functions/events/{name}.py is missing")
+            schema = json.loads(file.read_text(encoding="utf-8"))
+            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+            contracts[name][version] = Contract(name, version, handlers[name], validator, Shape(schema))
+        for name, versions in contracts.items():
+            if not versions:
+                raise ValueError(f"functions/events/{name}.py: jsonschemas/{name}.v1.json is missing")
+        return cls(contracts)
+
+    @property
+    def event_types(self) -> Collection[str]:
+        """The names of all event types."""
+        return self._contracts.keys()
+
+    def choose(self, event: dict[str, Any], attributes: Mapping[str, str]) -> Contract:
+        """The contract of an event: by its `event_type`, and the newest or what `schema_version` asks for.
+
+        Raises:
+            Refused: Stage `contract`; tells which types or versions exist.
+        """
+        name = event.get("event_type")
+        version = attributes.get("schema_version")
+        try:
+            return self._newest[name] if version is None else self._contracts[name][version]  # type: ignore[index]
+        except (KeyError, TypeError):
+            raise Refused(Stage.CONTRACT, [self._unknown(event, version)]) from None
+
+    def _unknown(self, event: dict[str, Any], version: str | None) -> Violation:
+        types = ", ".join(self._contracts)
+        if "event_type" not in event:
+            return Violation("$.event_type", "required", f"event_type is missing; there are {types}")
+        name = event["event_type"]
+        if not isinstance(name, str):
+            return Violation("$.event_type", "type", f"event_type is a string, one of {types}")
+        if name not in self._contracts:
+            return Violation("$.event_type", "enum", f'"{name}" is no event type; there are {types}')
+        versions = ", ".join(self._contracts[name])
+        message = f'"{version}" is no version of {name}; there is {versions}'
+        return Violation("attributes.schema_version", "enum", message)

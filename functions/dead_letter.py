@@ -1,0 +1,121 @@
+"""Dead letters: the one shape of everything that could not become a row, and why."""
+
+import dataclasses
+import enum
+import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+from functions.message import MAX_EVENT_BYTES, Message
+
+TABLE = "dead_letters"
+
+MAX_ERRORS = 20
+"""A dead letter tells its first errors; a long array of wrong items has no end of them."""
+
+_MAX_TEXT = 500
+_ARRAY_INDEX = re.compile(r"\[\d+\]")
+
+
+class Stage(enum.StrEnum):
+    """The step of `process` or of the commit that refused the event."""
+
+    DECODE = "decode"
+    CONTRACT = "contract"
+    ENRICH = "enrich"
+    TIME_BOUNDS = "time_bounds"
+    WAREHOUSE = "warehouse"
+
+
+class Violation(NamedTuple):
+    """One thing that is wrong with an event.
+
+    Attributes:
+        path: The place: a JSON path into the payload (`$.items[0].price`) or `attributes.NAME`.
+        rule: The broken rule, in JSON Schema's own words where it has one (`maximum`, `required`).
+        message: What a person reads.
+    """
+
+    path: str
+    rule: str
+    message: str
+
+
+class Refused(Exception):
+    """A step found an event bad."""
+
+    def __init__(self, stage: Stage, violations: Sequence[Violation]) -> None:
+        super().__init__(stage, violations)
+        self.stage = stage
+        self.violations = violations
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message that could not become a row.
+
+    Attributes:
+        message: The message, with its original bytes.
+        stage: Where it failed.
+        errors: Why, at least one, at most `MAX_ERRORS`.
+        failed_at: When, with a time zone.
+        code_version: The code that refused it.
+        event_type: What the payload says of its type, known or not; None if it does not say.
+        schema_version: The version it was checked against, or what its attribute asked for.
+    """
+
+    message: Message
+    stage: Stage
+    errors: Sequence[Violation]
+    failed_at: datetime
+    code_version: str
+    event_type: str | None = None
+    schema_version: str | None = None
+
+    table = TABLE
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits, the same for the same cause: stage, type, and the rules broken, at any array index."""
+        causes = sorted({f"{_ARRAY_INDEX.sub('[*]', path)} {rule}" for path, rule, _ in self.errors})
+        text = "\n".join((self.stage, self.event_type or "", *causes))
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def record(self, archive_uri: str) -> dict[str, Any]:
+        """The row of `sql/schema/dead_letters.sql`, as `insertAll` takes it.
+
+        A payload too large to be an event is NULL here: its bytes are in the archive object.
+        """
+        message = self.message
+        record: dict[str, Any] = msgspec.to_builtins(
+            {
+                "event_id": message.event_id,
+                "message_id": message.message_id,
+                "publish_time": message.publish_time,
+                "failed_at": self.failed_at,
+                "event_type": self.event_type,
+                "schema_version": self.schema_version,
+                "stage": self.stage,
+                "errors": [
+                    {"path": clip(path), "rule": rule, "message": clip(text)}
+                    for path, rule, text in self.errors[:MAX_ERRORS]
+                ],
+                "fingerprint": self.fingerprint,
+                "payload": message.data if len(message.data) <= MAX_EVENT_BYTES else None,
+                "payload_bytes": len(message.data),
+                "attributes": msgspec.json.encode(message.attributes).decode(),
+                "delivery_attempt": message.delivery_attempt,
+                "archive_uri": archive_uri,
+                "code_version": self.code_version,
+            }
+        )
+        return record
+
+
+def clip(text: str | None) -> str | None:
+    """Keep what a person reads of a text that a producer may have made arbitrarily long."""
+    return text if text is None or len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"

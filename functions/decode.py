@@ -1,0 +1,126 @@
+"""From payload bytes to one JSON object, or the reason why there is none."""
+
+import json
+import re
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, NoReturn
+
+import msgspec
+
+from functions.dead_letter import Refused, Stage, Violation
+from functions.message import MAX_EVENT_BYTES
+
+MAX_DEPTH = 100
+"""Of nested objects and arrays; a JSON column takes 500 levels
+(https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type)."""
+
+_parse = msgspec.json.Decoder(float_hook=Decimal).decode
+
+_SPACE_BEFORE_COLON = (b" :", b"\t:", b"\n:", b"\r:")
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """Parse a payload; numbers with a fraction or an exponent become Decimal, so that money stays exact.
+
+    Raises:
+        Refused: Stage `decode`; too large, not UTF-8, not JSON, no object, too deep, or a key twice in an object.
+    """
+    if len(data) > MAX_EVENT_BYTES:
+        raise _refused("maxBytes", f"{len(data)} bytes are more than the {MAX_EVENT_BYTES} of an event")
+    try:
+        event = _parse(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError) as error:
+        raise _refused(*_explain(data, error)) from error
+    if type(event) is not dict:
+        raise _refused("type", f"an event is a JSON object, this is {_JSON_NAMES[type(event)]}")
+    _refuse_duplicate_keys(data, _count_keys(event))
+    return event
+
+
+_JSON_NAMES = {
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    Decimal: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
+
+def _refused(rule: str, message: str, path: str = "$") -> Refused:
+    return Refused(Stage.DECODE, [Violation(path, rule, message)])
+
+
+def _explain(data: bytes, error: Exception) -> tuple[str, str]:
+    """Say why a payload is not JSON: rule and message. Slow and precise; only the bad ones come here."""
+    if not data:
+        return "json", "the payload is empty"
+    if isinstance(error, RecursionError):
+        return "maxDepth", f"nested deeper than {MAX_DEPTH} levels"
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as not_utf8:
+        return "utf-8", f"byte {not_utf8.start} (0x{data[not_utf8.start]:02x}): {not_utf8.reason}"
+    try:
+        json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as reason:
+        return "json", str(reason)
+    if _SURROGATE_ESCAPE.search(data):
+        return "json", "an escaped UTF-16 surrogate (\\ud800 to \\udfff) stands alone"
+    return "json", str(error)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
+    """Count the keys of all objects in a value.
+
+    Raises:
+        Refused: It is nested too deep.
+    """
+    if depth > MAX_DEPTH:
+        raise _refused("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
+    if type(value) is dict:
+        count = len(value)
+        inner: Any = value.values()
+    else:
+        count = 0
+        inner = value
+    for item in inner:
+        if type(item) is dict or type(item) is list:
+            count += _count_keys(item, depth + 1)
+    return count
+
+
+def _refuse_duplicate_keys(data: bytes, keys: int) -> None:
+    """Refuse a payload in which an object has a key twice: parsers keep one of the values, which one differs.
+
+    Each key is written with `":` behind it unless there is white space between, and `":` may also stand inside a
+    string. So without such white space as many `":` as parsed keys prove that no key was dropped; only otherwise
+    the payload is parsed once more, pair by pair.
+    """
+    if data.count(b'":') == keys and not any(space in data for space in _SPACE_BEFORE_COLON):
+        return
+    for path in _duplicates(json.loads(data, object_pairs_hook=_Pairs)):
+        raise _refused("uniqueKeys", f"{path} stands there twice", path)
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The pairs of an object, which unlike a dict may have a key twice."""
+
+
+def _duplicates(value: object, path: str = "$") -> Iterator[str]:
+    if isinstance(value, _Pairs):
+        seen = set()
+        for key, item in value:
+            if key in seen:
+                yield f"{path}.{key}"
+            seen.add(key)
+            yield from _duplicates(item, f"{path}.{key}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _duplicates(item, f"{path}[{index}]")

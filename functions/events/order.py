@@ -1,0 +1,16 @@
+"""Orders: one event for each step of an order's life."""
+
+from functions.events import Columns, EventType
+from functions.privacy import Privacy
+
+
+def enrich(order: Columns, _: Privacy) -> Columns:
+    """Add the number of units and their worth, to compare with `total_amount`."""
+    items = order["items"]
+    return {
+        "item_count": sum(item["quantity"] for item in items),
+        "items_total": sum(item["quantity"] * item["price"] for item in items),
+    }
+
+
+EVENT_TYPE = EventType(table="orders", time_field="order_date", enrich=enrich)

@@ -1,0 +1,28 @@
+"""User activity: what people and bots do in the shop."""
+
+import functools
+
+import ua_parser
+
+from functions.events import Columns, EventType
+from functions.privacy import Privacy
+
+
+def enrich(activity: Columns, privacy: Privacy) -> Columns:
+    """Add browser, OS, device and bot flag from the user agent; treat the address by the policy."""
+    return {**_device(activity["user_agent"]), "ip_address": privacy.treat(activity["ip_address"])}
+
+
+@functools.lru_cache(maxsize=4096)
+def _device(user_agent: str) -> Columns:
+    parsed = ua_parser.parse(user_agent)
+    device = parsed.device.family if parsed.device else None
+    return {
+        "browser": parsed.user_agent.family if parsed.user_agent else None,
+        "os": parsed.os.family if parsed.os else None,
+        "device": device,
+        "is_bot": device == "Spider",
+    }
+
+
+EVENT_TYPE = EventType(table="user_activity", time_field="timestamp", enrich=enrich)

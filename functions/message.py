@@ -1,0 +1,118 @@
+"""Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+MAX_EVENT_BYTES = 3 * 2**20
+"""Of a payload. Its row is at most three times as long (JSON escapes each byte of text to three at most), its dead
+letter 4/3 (base64): both fit into the 10 MB of an insertAll request
+(https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+
+
+class NotAMessage(ValueError):
+    """The request carries no Pub/Sub message; says what is missing or wrong and where."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Message:
+    """One delivery of a Pub/Sub message.
+
+    Attributes:
+        data: The payload exactly as the producer published it.
+        attributes: The message's attributes.
+        message_id: Pub/Sub's id, the same on every delivery.
+        publish_time: When Pub/Sub accepted the message, with a time zone.
+        delivery_attempt: 1 on the first delivery; None without a dead-letter policy.
+        ordering_key: The producer's ordering key; empty without one.
+    """
+
+    data: bytes
+    attributes: Mapping[str, str]
+    message_id: str
+    publish_time: datetime
+    delivery_attempt: int | None = None
+    ordering_key: str = ""
+
+    @property
+    def event_id(self) -> str:
+        """The event's identity: the producer's own if it set one, else the message's."""
+        return self.attributes.get("event_id") or self.message_id
+
+
+class _PubsubMessage(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage."""
+
+    message_id: Annotated[str, Meta(min_length=1)]
+    publish_time: Annotated[datetime, Meta(tz=True)]
+    data: bytes = b""
+    attributes: dict[str, str] = {}
+    ordering_key: str = ""
+
+
+class _Push(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/pubsub/docs/push#receive_push."""
+
+    message: _PubsubMessage
+    delivery_attempt: int | None = None
+
+
+_decode_push = msgspec.json.Decoder(_Push).decode
+_publish_time = functools.partial(msgspec.convert, type=Annotated[datetime, Meta(tz=True)])
+
+_METADATA = "x-goog-pubsub-"
+_OWN_ATTRIBUTES = ("event_id", "schema_version")
+
+
+def receive(headers: Mapping[str, str], body: bytes) -> Message:
+    """Read the message of a request.
+
+    Takes a push (wrapped), an Eventarc CloudEvent in binary mode (whose body is the same), and an unwrapped
+    push with metadata headers. The latter mixes attributes with the transport's own headers, credentials among
+    them, so only the attributes that Sluice reads are taken from it.
+
+    Args:
+        headers: The request's headers, looked up without regard to case.
+        body: The request's body.
+
+    Raises:
+        NotAMessage: The request is none of these.
+    """
+    if _METADATA + "message-id" in headers:
+        return _unwrapped(headers, body)
+    try:
+        push = _decode_push(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise NotAMessage(f"not a Pub/Sub push: {error}") from error
+    message = push.message
+    return Message(
+        message.data,
+        message.attributes,
+        message.message_id,
+        message.publish_time,
+        push.delivery_attempt,
+        message.ordering_key,
+    )
+
+
+def _unwrapped(headers: Mapping[str, str], body: bytes) -> Message:
+    """https://cloud.google.com/pubsub/docs/payload-unwrapping."""
+    attempt = headers.get(_METADATA + "delivery-attempt")
+    try:
+        return Message(
+            data=body,
+            attributes={name: headers[name] for name in _OWN_ATTRIBUTES if name in headers},
+            message_id=headers[_METADATA + "message-id"],
+            publish_time=_publish_time(headers[_METADATA + "publish-time"]),
+            delivery_attempt=int(attempt) if attempt else None,
+            ordering_key=headers.get(_METADATA + "ordering-key", ""),
+        )
+    except KeyError as error:
+        raise NotAMessage(f"not a Pub/Sub push: header {error} is missing") from error
+    except ValueError as error:
+        raise NotAMessage(f"not a Pub/Sub push: {error} - in the {_METADATA}* headers") from error

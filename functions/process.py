@@ -1,0 +1,127 @@
+"""`process`: from a message to a row or a dead letter. Pure; function, Dataflow, replay and backfill share it."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import msgspec
+
+from functions.contracts import Contract, Contracts
+from functions.dead_letter import DeadLetter, Refused, Stage, Violation, clip
+from functions.decode import decode
+from functions.events import Columns
+from functions.message import Message
+from functions.privacy import Privacy
+from functions.row import Row
+from functions.settings import Settings
+
+MAX_AHEAD = timedelta(days=1)
+"""How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
+
+MAX_EVENT_ID = 128
+"""Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Process:
+    """Everything that decides what becomes of a message, besides the message and the time.
+
+    Attributes:
+        contracts: What events must be.
+        privacy: How rows show addresses.
+        retention_days: Days that a partition lives.
+        code_version: Written to every row and dead letter.
+    """
+
+    contracts: Contracts
+    privacy: Privacy
+    retention_days: int
+    code_version: str
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Load the contracts, and take the rest from the settings."""
+        return cls(Contracts.load(), Privacy.from_settings(settings), settings.retention_days, settings.code_version)
+
+    def __call__(self, message: Message, now: datetime) -> Row | DeadLetter:
+        """Decode, validate, enrich, and check the time bounds.
+
+        Args:
+            message: Any message at all.
+            now: The time, in UTC.
+        """
+        event: dict[str, Any] = {}
+        contract: Contract | None = None
+        try:
+            _check_event_id(message)
+            event = decode(message.data)
+            contract = self.contracts.choose(event, message.attributes)
+            columns, extras = contract.columns(event)
+            event_time: datetime = columns[contract.event_type.time_field]
+            columns["extras"] = msgspec.json.encode(extras).decode() if extras else None
+            columns["processed_timestamp"] = now
+            columns["event_date"] = event_time.date()
+            columns = self._enrich(contract, columns)
+            self._check_time_bounds(contract, event_time, now)
+        except Refused as refused:
+            return self._dead_letter(message, now, refused, event, contract)
+        return Row(
+            message,
+            contract.name,
+            contract.version,
+            contract.event_type.table,
+            columns,
+            len(extras),
+            self.code_version,
+        )
+
+    def _enrich(self, contract: Contract, columns: Columns) -> Columns:
+        try:
+            columns |= contract.event_type.enrich(columns, self.privacy)
+            encoded: Columns = msgspec.to_builtins(columns)
+        except Exception as error:
+            violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {error}")
+            raise Refused(Stage.ENRICH, [violation]) from error
+        return encoded
+
+    def _check_time_bounds(self, contract: Contract, event_time: datetime, now: datetime) -> None:
+        """A row outside would vanish or be refused: a partition is gone when its day is `retention_days` old."""
+        path = f"$.{contract.event_type.time_field}"
+        if now.date() - event_time.date() >= timedelta(days=self.retention_days):
+            message = f"{event_time.isoformat()} is before the {self.retention_days} days of retention"
+            raise Refused(Stage.TIME_BOUNDS, [Violation(path, "minimum", message)])
+        if event_time - now > MAX_AHEAD:
+            message = f"{event_time.isoformat()} is more than a day ahead of {now.isoformat()}"
+            raise Refused(Stage.TIME_BOUNDS, [Violation(path, "maximum", message)])
+
+    def _dead_letter(
+        self,
+        message: Message,
+        now: datetime,
+        refused: Refused,
+        event: dict[str, Any],
+        contract: Contract | None,
+    ) -> DeadLetter:
+        event_type = event.get("event_type")
+        version = str(contract.version) if contract else clip(message.attributes.get("schema_version"))
+        return DeadLetter(
+            message,
+            refused.stage,
+            refused.violations,
+            now,
+            self.code_version,
+            clip(event_type) if isinstance(event_type, str) else None,
+            version,
+        )
+
+
+def _check_event_id(message: Message) -> None:
+    length = len(message.event_id)
+    if length > MAX_EVENT_ID:
+        text = f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
+        raise Refused(Stage.DECODE, [Violation("attributes.event_id", "maxLength", text)])
+
+
+def utc_now() -> datetime:
+    """The clock of the callers of `process`."""
+    return datetime.now(UTC)

@@ -1,0 +1,179 @@
+"""Rows: a valid event as the columns of its table."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+from functions.dead_letter import DeadLetter, Refused, Stage, Violation
+from functions.events import Columns
+from functions.message import Message
+
+type Schema = Mapping[str, Any]
+type Extras = dict[str, Any]
+"""Values of unknown fields by their path below the event, as in `shipping_address.zip` and `items[0].color`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """An event on its way into its table.
+
+    Attributes:
+        message: The message that brought the event.
+        event_type: Its type.
+        schema_version: The version of the contract that it passed.
+        table: The table of its type.
+        columns: All columns but `ingest`, as `insertAll` takes them.
+        unknown_fields: How many fields the contract does not know; they are in the column `extras`.
+        code_version: The code that made the row.
+    """
+
+    message: Message
+    event_type: str
+    schema_version: int
+    table: str
+    columns: Columns
+    unknown_fields: int
+    code_version: str
+
+    def record(self, archive_uri: str) -> dict[str, Any]:
+        """The row of its table, as `insertAll` takes it, with its lineage."""
+        return {
+            **self.columns,
+            "ingest": {
+                "event_id": self.message.event_id,
+                "message_id": self.message.message_id,
+                "publish_time": self.message.publish_time.isoformat(),
+                "schema_version": self.schema_version,
+                "archive_uri": archive_uri,
+                "code_version": self.code_version,
+            },
+        }
+
+    def dead_letter(self, stage: Stage, errors: Sequence[Violation], now: datetime) -> DeadLetter:
+        """What becomes of the row where a later stage refuses it."""
+        return DeadLetter(
+            self.message,
+            stage,
+            errors,
+            now,
+            self.code_version,
+            self.event_type,
+            str(self.schema_version),
+        )
+
+
+class Shape:
+    """Turns valid events into columns; made once from a JSON Schema.
+
+    `string` stays text, or becomes an instant where its format is `date-time`; `integer` and `boolean` stay;
+    `number` becomes a NUMERIC; objects and arrays are followed. null is the same as missing.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._convert = _struct(schema)
+
+    def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
+        """Shape a valid event: its columns, and the fields that the schema does not know.
+
+        Raises:
+            Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
+        """
+        extras: Extras = {}
+        columns = self._convert(event, "", extras)
+        return columns, extras
+
+
+type _Leaf = Callable[[Any], Any]
+type _Branch = Callable[[Any, str, Extras], Any]
+
+
+def _struct(schema: Schema) -> _Branch:
+    leaves: dict[str, _Leaf] = {}
+    branches: dict[str, _Branch] = {}
+    for name, property_schema in schema["properties"].items():
+        match property_schema["type"]:
+            case "object":
+                branches[name] = _struct(property_schema)
+            case "array":
+                branches[name] = _array(property_schema["items"])
+            case _:
+                leaves[name] = _leaf(property_schema)
+
+    def convert(value: dict[str, Any], path: str, extras: Extras) -> Columns:
+        columns: Columns = {}
+        for name, item in value.items():
+            if leaf := leaves.get(name):
+                if item is not None:
+                    try:
+                        columns[name] = leaf(item)
+                    except _NoInstantError as error:
+                        violation = Violation(f"$.{path}{name}", "format", str(error))
+                        raise Refused(Stage.CONTRACT, [violation]) from error
+            elif branch := branches.get(name):
+                if item is not None:
+                    columns[name] = branch(item, f"{path}{name}", extras)
+            else:
+                extras[f"{path}{name}"] = _as_json(item)
+        return columns
+
+    return lambda value, path, extras: convert(value, f"{path}." if path else "", extras)
+
+
+def _array(schema: Schema) -> _Branch:
+    if schema["type"] == "object":
+        struct = _struct(schema)
+        return lambda items, path, extras: [
+            struct(item, f"{path}[{index}]", extras) for index, item in enumerate(items)
+        ]
+    leaf = _leaf(schema)
+    return lambda items, _path, _extras: [leaf(item) for item in items]
+
+
+def _leaf(schema: Schema) -> _Leaf:
+    if schema.get("format") == "date-time":
+        return _instant
+    return _LEAVES[schema["type"]]
+
+
+class _NoInstantError(ValueError):
+    """A date-time that no TIMESTAMP can hold."""
+
+
+def _instant(text: str) -> datetime:
+    """RFC 3339 to UTC; what is finer than a microsecond is cut off, as TIMESTAMP holds no more."""
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise _NoInstantError(f'"{text}" is no instant that a TIMESTAMP can hold: {error}') from error
+
+
+_NUMERIC = Context(prec=38, rounding=ROUND_HALF_UP)
+_NUMERIC_SCALE = Decimal("1e-9")
+
+
+def _numeric(value: Decimal | int) -> Decimal:
+    """A NUMERIC: 9 decimals, half away from zero, as BigQuery rounds them itself.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
+    """
+    return _NUMERIC.quantize(Decimal(value), _NUMERIC_SCALE)
+
+
+_LEAVES: Mapping[str, _Leaf] = {"string": str, "integer": int, "number": _numeric, "boolean": bool}
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out
+    """A value for a JSON column, which holds 64-bit integers and floats: other numbers are kept as text."""
+    match value:
+        case dict():
+            return {key: _as_json(item) for key, item in value.items()}
+        case list():
+            return [_as_json(item) for item in value]
+        case Decimal():
+            number = float(value)
+            return number if Decimal(repr(number)) == value else str(value)
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+    return value

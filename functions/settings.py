@@ -1,0 +1,107 @@
+"""The settings of both functions, read once from the environment."""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+import msgspec
+from msgspec import Meta
+
+
+class InvalidSettings(ValueError):
+    """A setting is missing or wrong; the message names its environment variable."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
+    """Everything that differs between deployments; each field is the environment variable in upper case.
+
+    Durations are seconds unless the name says otherwise; sizes are bytes.
+    """
+
+    archive_bucket: Annotated[
+        str, Meta(min_length=3, description="Cloud Storage bucket of the raw events (without `gs://`).")
+    ]
+    google_cloud_project: Annotated[
+        str | None, Meta(description="Project of the dataset; unset: the project of the credentials.")
+    ] = None
+    dataset: Annotated[str, Meta(pattern=r"^\w{1,1024}$", description="BigQuery dataset of the event tables.")] = (
+        "dev_events_dataset"
+    )
+    location: Annotated[str, Meta(min_length=2, description="BigQuery location of the dataset.")] = "us-central1"
+    environment: Annotated[
+        str, Meta(pattern=r"^[a-z0-9_-]{1,63}$", description="Value of the tables' `environment` label.")
+    ] = "dev"
+    retention_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1825,
+            description="Days that a partition lives; older events become dead letters."
+            " BigQuery streams into partitions up to 1 825 days back"
+            " (https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery#streaming_into_partitioned_tables).",
+        ),
+    ] = 90
+    ip_policy: Annotated[
+        Literal["keep", "truncate", "hash"],
+        Meta(description="Addresses in rows: as they came, cut to /24 or /48, or a keyed hash."),
+    ] = "keep"
+    ip_hash_key: Annotated[str | None, Meta(min_length=16, description="Secret key of `IP_POLICY=hash`.")] = None
+    code_version: Annotated[str, Meta(description="Written to every row; unset: Cloud Run's K_REVISION.")] = "unknown"
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="Least severity that is logged.")
+    ] = "INFO"
+    batch_rows: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=50_000,
+            description="Events in one flush. BigQuery advises 500 rows a request and takes 50 000"
+            " (https://cloud.google.com/bigquery/quotas#streaming_inserts).",
+        ),
+    ] = 500
+    batch_bytes: Annotated[
+        int, Meta(ge=1, description="Payload bytes in one flush; a larger payload has a flush of its own.")
+    ] = 3 * 2**20
+    linger_ms: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000,
+            description="Milliseconds that an event waits at most behind a running flush"
+            " before a second flush starts beside it.",
+        ),
+    ] = 100
+    max_in_flight: Annotated[int, Meta(ge=1, description="Events waiting for their flush or in one; beyond: 429.")] = (
+        2_000
+    )
+    max_in_flight_bytes: Annotated[
+        int, Meta(ge=1, description="Payload bytes of the events in flight; beyond: 429.")
+    ] = 64 * 2**20
+    flush_timeout: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=250,
+            description="Seconds that a flush may take, retries included. An event waits as long before its own"
+            " flush at most, so a request is answered within twice this: keep that below the ack deadline.",
+        ),
+    ] = 25.0
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read and check all settings.
+
+        Raises:
+            InvalidSettings: A value is missing or wrong; names the variable.
+        """
+        names = {field.encode_name for field in msgspec.structs.fields(cls)}
+        given = {name: value for name, value in environment.items() if name in names and value != ""}
+        if "CODE_VERSION" not in given and "K_REVISION" in environment:
+            given["CODE_VERSION"] = environment["K_REVISION"]
+        try:
+            settings = msgspec.convert(given, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidSettings(f"environment: {error}") from error
+        if settings.ip_policy == "hash" and settings.ip_hash_key is None:
+            raise InvalidSettings("environment: IP_POLICY=hash needs IP_HASH_KEY (16 characters or more)")
+        return settings

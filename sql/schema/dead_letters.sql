@@ -1,0 +1,35 @@
+CREATE TABLE IF NOT EXISTS `${project}.${dataset}.dead_letters` (
+  event_id STRING NOT NULL OPTIONS (description = "Identity of the event"),
+  message_id STRING NOT NULL OPTIONS (description = "Pub/Sub's id of the message"),
+  publish_time TIMESTAMP NOT NULL OPTIONS (description = "When Pub/Sub accepted the message"),
+  failed_at TIMESTAMP NOT NULL OPTIONS (description = "When Sluice refused the event; its day is the partition"),
+  event_type STRING OPTIONS (description = "What the payload says of its type, known or not"),
+  schema_version STRING OPTIONS (description = "Version that it was checked against, or that was asked for"),
+  stage STRING NOT NULL OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
+  errors ARRAY<STRUCT<
+    path STRING NOT NULL OPTIONS (description = "JSON path of the place, or attributes.NAME"),
+    rule STRING NOT NULL OPTIONS (description = "The broken rule, in JSON Schema's words where it has one"),
+    message STRING NOT NULL OPTIONS (description = "What a person reads")
+  >> OPTIONS (description = "Why; the first 20"),
+  fingerprint STRING NOT NULL OPTIONS (description = "The same for the same cause"),
+  payload BYTES OPTIONS (
+    description = "The original bytes; NULL for more than 3 MiB, which only the archive object has"
+  ),
+  payload_bytes INT64 NOT NULL OPTIONS (description = "Length of the original bytes"),
+  attributes JSON OPTIONS (description = "The message's attributes"),
+  delivery_attempt INT64 OPTIONS (description = "Which delivery of the message it was"),
+  archive_uri STRING NOT NULL OPTIONS (description = "Object with the message"),
+  code_version STRING NOT NULL OPTIONS (description = "Code that refused the event")
+)
+PARTITION BY DATE(failed_at)
+CLUSTER BY stage, fingerprint
+OPTIONS (
+  description = "Events that could not become rows, with why and their original bytes",
+  partition_expiration_days = ${retention_days},
+  labels = [
+    ("environment", "${environment}"),
+    ("managed_by", "cloud_function"),
+    ("table_type", "dead_letters"),
+    ("assessment", "data_engineering")
+  ]
+);
