@@ -1,6 +1,7 @@
 """The archive: the raw bytes of every message, good or bad, as the write-ahead log of the tables."""
 
 import collections
+import functools
 import gzip
 import itertools
 import uuid
@@ -93,8 +94,12 @@ class Archive:
     def __init__(self, client: Client, bucket: str, event_types: Collection[str]) -> None:
         self._bucket = client.bucket(bucket)
         self._event_types = event_types
-        self._instance = uuid.uuid4().hex[:12]
         self._sequence = itertools.count(1)
+
+    @functools.cached_property
+    def _instance(self) -> str:
+        """Drawn at the first use: the server forks its workers, and each is an instance of its own."""
+        return uuid.uuid4().hex[:12]
 
     def name(self, now: datetime) -> str:
         """A new object's name; no other instance and no other call gets the same."""

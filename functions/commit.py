@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
+
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage, Violation
 from functions.process import utc_now
@@ -19,7 +21,7 @@ from functions.settings import Settings
 from functions.warehouse import NotInserted, Record, Warehouse
 
 _MAX_FLUSHES = 2
-"""At once: one archives while another inserts."""
+"""At once: a second one starts only beside a full batch or a flush that hangs."""
 
 _MAX_THREADS = 10
 """As many as a client keeps connections; two flushes into four tables each use 8."""
@@ -54,8 +56,7 @@ class _Entry:
             self.fate.set_result(reason)
 
 
-@dataclasses.dataclass(slots=True)
-class _Report:
+class _Report(msgspec.Struct):
     """What the log line of a flush says. Times are milliseconds."""
 
     archive_uri: str
@@ -66,11 +67,11 @@ class _Report:
     archive_ms: int = 0
     archive_bytes: int = 0
     insert_ms: int = 0
-    rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
-    dead_letters: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    rows: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
+    dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     unknown_fields: int = 0
     not_durable: int = 0
-    errors: list[str] = dataclasses.field(default_factory=list)
+    errors: list[str] = []
 
     def count(self, durable: Outcome) -> None:
         match durable:
@@ -82,7 +83,7 @@ class _Report:
 
     def log(self) -> None:
         severity = logging.ERROR if self.errors else logging.WARNING if self.dead_letters else logging.INFO
-        logger.log(severity, "flush", extra={"fields": dataclasses.asdict(self)})
+        logger.log(severity, "flush", extra={"fields": msgspec.structs.asdict(self)})
 
 
 class GroupCommit:

@@ -151,6 +151,7 @@ def _instant(text: str) -> datetime:
 
 _NUMERIC = Context(prec=38, rounding=ROUND_HALF_UP)
 _NUMERIC_SCALE = Decimal("1e-9")
+_ZERO = Decimal(0)  # and not 0E-9
 
 
 def _numeric(value: Decimal | int) -> Decimal:
@@ -158,7 +159,7 @@ def _numeric(value: Decimal | int) -> Decimal:
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
     """
-    return _NUMERIC.quantize(Decimal(value), _NUMERIC_SCALE)
+    return _NUMERIC.quantize(Decimal(value), _NUMERIC_SCALE) or _ZERO
 
 
 _LEAVES: Mapping[str, _Leaf] = {"string": str, "integer": int, "number": _numeric, "boolean": bool}

@@ -21,9 +21,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     archive_bucket: Annotated[
         str, Meta(min_length=3, description="Cloud Storage bucket of the raw events (without `gs://`).")
     ]
-    google_cloud_project: Annotated[
-        str | None, Meta(description="Project of the dataset; unset: the project of the credentials.")
-    ] = None
+    google_cloud_project: (
+        Annotated[str, Meta(min_length=1, description="Project of the dataset; unset: the credentials' own.")] | None
+    ) = None
     dataset: Annotated[str, Meta(pattern=r"^\w{1,1024}$", description="BigQuery dataset of the event tables.")] = (
         "dev_events_dataset"
     )
@@ -45,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Literal["keep", "truncate", "hash"],
         Meta(description="Addresses in rows: as they came, cut to /24 or /48, or a keyed hash."),
     ] = "keep"
-    ip_hash_key: Annotated[str | None, Meta(min_length=16, description="Secret key of `IP_POLICY=hash`.")] = None
+    ip_hash_key: Annotated[str, Meta(min_length=16, description="Secret key of `IP_POLICY=hash`.")] | None = None
     code_version: Annotated[str, Meta(description="Written to every row; unset: Cloud Run's K_REVISION.")] = "unknown"
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="Least severity that is logged.")
@@ -67,10 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(
             ge=0,
             le=10_000,
-            description="Milliseconds that an event waits at most behind a running flush"
-            " before a second flush starts beside it.",
+            description="Milliseconds that an event waits at most for the running flush to end"
+            " before another flush starts beside it: the way around a flush that hangs.",
         ),
-    ] = 100
+    ] = 500
     max_in_flight: Annotated[int, Meta(ge=1, description="Events waiting for their flush or in one; beyond: 429.")] = (
         2_000
     )

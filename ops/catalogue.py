@@ -121,9 +121,7 @@ DEVICES = (
     Device("web", 2, "Mozilla/5.0 (X11; Linux x86_64; rv:151.0) Gecko/20100101 Firefox/151.0"),
     Device("mobile", 20, f"Mozilla/5.0 ({_IPHONE}) {_SAFARI} Version/26.4 {_SAFARI_MOBILE}"),
     Device("mobile", 16, f"Mozilla/5.0 ({_ANDROID}) {_WEBKIT} Chrome/150.0.0.0 Mobile Safari/537.36"),
-    Device(
-        "mobile", 4, f"Mozilla/5.0 ({_ANDROID}) {_WEBKIT} {_SAMSUNG} Chrome/136.0.0.0 Mobile Safari/537.36"
-    ),
+    Device("mobile", 4, f"Mozilla/5.0 ({_ANDROID}) {_WEBKIT} {_SAMSUNG} Chrome/136.0.0.0 Mobile Safari/537.36"),
     Device("tablet", 3, f"Mozilla/5.0 ({_ANDROID}) {_WEBKIT} Chrome/150.0.0.0 Safari/537.36"),
     Device("tablet", 3, f"Mozilla/5.0 ({_IPAD}) {_SAFARI} CriOS/150.0.7300.40 {_SAFARI_MOBILE}"),
 )

@@ -13,6 +13,7 @@ StreamingPull) it refuses with UNIMPLEMENTED.
 
 import argparse
 import asyncio
+import contextlib
 import heapq
 import inspect
 import math
@@ -28,8 +29,6 @@ from itertools import count
 from typing import Any, NamedTuple, Self
 
 import grpc
-from google.api_core import exceptions
-from google.protobuf import empty_pb2
 from google.pubsub_v1 import types
 
 MAX_MESSAGE_BYTES = 10_000_000
@@ -38,8 +37,28 @@ MAX_IDLE_WAIT = 1.0  # seconds that a pull waits for a first message
 DELETED_TOPIC = "_deleted-topic_"
 
 _NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
-_NOT_DONE = ("filter", "enable_message_ordering", "enable_exactly_once_delivery", "message_transforms")
-_NOT_DONE_CONFIGS = ("bigquery_config", "cloud_storage_config", "bigtable_config")
+_NOT_DONE = (
+    *("filter", "enable_message_ordering", "enable_exactly_once_delivery", "message_transforms"),
+    *("bigquery_config", "cloud_storage_config", "bigtable_config"),
+)
+
+
+type _Context = grpc.aio.ServicerContext[object, object]
+type _Method = Callable[[Any, _Context], object]
+type _MethodHandler = grpc.RpcMethodHandler[Any, Any]
+type _ServiceHandler = grpc.GenericRpcHandler[Any, Any]
+
+
+class Refused(Exception):
+    """A call that Pub/Sub answers with an error status.
+
+    Attributes:
+        code: NOT_FOUND, ALREADY_EXISTS, INVALID_ARGUMENT, or UNIMPLEMENTED for what this server does not do.
+    """
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +109,13 @@ class Rules:
         """Read the settings, with Pub/Sub's defaults and bounds.
 
         Raises:
-            google.api_core.exceptions.InvalidArgument: A value is out of its bounds.
-            google.api_core.exceptions.MethodNotImplemented: They ask for what this server does not do.
+            Refused: A value is out of its bounds, or they ask for what this server does not do.
         """
         settings = types.Subscription.pb(resource)
-        asked = [name for name in _NOT_DONE if getattr(settings, name)]
-        asked += [name for name in _NOT_DONE_CONFIGS if settings.HasField(name)]
+        asked = [name for name in _NOT_DONE if name in resource]
         asked += ["push_config"] if settings.push_config.push_endpoint else []
         if asked:
-            raise exceptions.MethodNotImplemented(f"the Pub/Sub stand-in does not do {', '.join(asked)}")
+            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"the Pub/Sub stand-in does not do {', '.join(asked)}")
         deadline = settings.ack_deadline_seconds or 10
         _require(10 <= deadline <= 600, f"ack_deadline_seconds is 10 to 600, not {deadline}")
         retry, low, high = settings.retry_policy, 0.0, 0.0
@@ -204,11 +221,7 @@ class Subscription:
 
 
 class Broker:
-    """All topics and subscriptions.
-
-    Raises what Pub/Sub answers with, as `google.api_core.exceptions`: NotFound for a name that does not exist,
-    AlreadyExists, InvalidArgument, and MethodNotImplemented for what this server does not do.
-    """
+    """All topics and subscriptions; every method raises `Refused` with the status that Pub/Sub answers with."""
 
     def __init__(self) -> None:
         self._topics: dict[str, types.Topic] = {}
@@ -323,58 +336,63 @@ class PubSubService:
         self._clock = clock
         self._changed = asyncio.Event()  # set, and replaced, whenever a waiting pull may find something
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, grpc.GenericRpcHandler]:
+    def handlers(self) -> list[_ServiceHandler]:
         """The methods of `google.pubsub.v1.Publisher` and `Subscriber`, for a `grpc.aio` server."""
-        broker = self._broker
-        publisher = {
-            "CreateTopic": _unary(types.Topic, types.Topic, broker.create_topic),
-            "GetTopic": _unary(types.GetTopicRequest, types.Topic, lambda r: broker.topic(r.topic)),
-            "DeleteTopic": _unary(types.DeleteTopicRequest, None, lambda r: broker.delete_topic(r.topic)),
-            "ListTopics": _unary(types.ListTopicsRequest, types.ListTopicsResponse, self._list_topics),
-            "Publish": _unary(types.PublishRequest, types.PublishResponse, self._publish),
+        broker, clock = self._broker, self._clock
+        publisher: dict[str, _Method] = {
+            "CreateTopic": lambda r, _: broker.create_topic(r),
+            "GetTopic": lambda r, _: broker.topic(r.topic),
+            "DeleteTopic": lambda r, _: broker.delete_topic(r.topic),
+            "ListTopics": lambda r, _: types.ListTopicsResponse(topics=broker.topics(r.project)),
+            "Publish": lambda r, _: self._publish(r),
         }
-        subscriber = {
-            "CreateSubscription": _unary(types.Subscription, types.Subscription, broker.create_subscription),
-            "GetSubscription": _unary(types.GetSubscriptionRequest, types.Subscription, self._get_subscription),
-            "DeleteSubscription": _unary(types.DeleteSubscriptionRequest, None, self._delete_subscription),
-            "ListSubscriptions": _unary(
-                types.ListSubscriptionsRequest, types.ListSubscriptionsResponse, self._list_subscriptions
+        subscriber: dict[str, _Method] = {
+            "CreateSubscription": lambda r, _: broker.create_subscription(r),
+            "GetSubscription": lambda r, _: broker.subscription(r.subscription).resource,
+            "DeleteSubscription": lambda r, _: broker.delete_subscription(r.subscription),
+            "ListSubscriptions": lambda r, _: types.ListSubscriptionsResponse(
+                subscriptions=broker.subscriptions(r.project)
             ),
-            "Pull": _handler(types.PullRequest, types.PullResponse, self._pull),
-            "Acknowledge": _unary(types.AcknowledgeRequest, None, self._acknowledge),
-            "ModifyAckDeadline": _unary(types.ModifyAckDeadlineRequest, None, self._modify_ack_deadline),
-            "StreamingPull": grpc.stream_stream_rpc_method_handler(_refuse_streaming_pull),
+            "Pull": self._pull,
+            "Acknowledge": lambda r, _: broker.acknowledge(r.subscription, r.ack_ids, clock()),
+            "ModifyAckDeadline": lambda r, _: self._modify_ack_deadline(r),
         }
-        return (
-            grpc.method_handlers_generic_handler("google.pubsub.v1.Publisher", publisher),
-            grpc.method_handlers_generic_handler("google.pubsub.v1.Subscriber", subscriber),
-        )
+        streaming = {"StreamingPull": grpc.stream_stream_rpc_method_handler(_refuse_streaming_pull)}
+        return [
+            grpc.method_handlers_generic_handler(f"google.pubsub.v1.{service}", methods)
+            for service, methods in (
+                ("Publisher", {name: _handler(name, call) for name, call in publisher.items()}),
+                ("Subscriber", {name: _handler(name, call) for name, call in subscriber.items()} | streaming),
+            )
+        ]
 
-    def _publish(self, request: types.PublishRequest, _: object) -> types.PublishResponse:
-        raw = types.PublishRequest.pb(request).messages  # proto-plus is seven times as slow per message
+    def _publish(self, request: types.PublishRequest) -> types.PublishResponse:
+        raw = types.PublishRequest.pb(request).messages  # proto-plus takes seven times as long per message
         messages = [Message(each.data, dict(each.attributes), each.ordering_key) for each in raw]
         message_ids = self._broker.publish(request.topic, messages, self._clock())
-        self._wake()
+        self._wake_pulls()
         return types.PublishResponse(message_ids=message_ids)
 
-    def _modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest, _: object) -> None:
+    def _modify_ack_deadline(self, request: types.ModifyAckDeadlineRequest) -> None:
         seconds = request.ack_deadline_seconds
         self._broker.modify_ack_deadline(request.subscription, request.ack_ids, seconds, self._clock())
-        self._wake()
+        self._wake_pulls()
 
-    async def _pull(self, request: types.PullRequest, context: Any) -> types.PullResponse:
-        # As Google's emulator: an empty answer comes a second before the caller's own deadline.
+    async def _pull(self, request: types.PullRequest, context: _Context) -> types.PullResponse:
+        # An empty answer comes a second before the caller's deadline, as from Google's emulator.
         patience = min(MAX_IDLE_WAIT, (context.time_remaining() or math.inf) - 1.0)
         end = self._clock() + (0.0 if request.return_immediately else patience)
+        counted = bool(self._broker.subscription(request.subscription).rules.dead_letter_topic)
         while True:
-            now = self._clock()
+            changed, now = self._changed, self._clock()
             leases = self._broker.pull(request.subscription, request.max_messages, now)
             if leases or now >= end:
-                return _pull_response(leases)
-            until = min(end, self._broker.next_due(request.subscription))
-            await asyncio.wait([asyncio.ensure_future(self._changed.wait())], timeout=until - now)
+                return _pull_response(leases, counted=counted)
+            due = min(end, self._broker.next_due(request.subscription))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(changed.wait(), due - now)
 
-    def _wake(self) -> None:
+    def _wake_pulls(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -389,10 +407,10 @@ async def serve(port: int) -> None:
         options=[
             ("grpc.max_receive_message_length", 2 * MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", 2 * MAX_MESSAGE_BYTES),
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", 0),  # otherwise a second server shares the port silently
         ]
     )
-    server.add_generic_rpc_handlers(PubSubService(Broker()).handlers())
+    server.add_generic_rpc_handlers(tuple(PubSubService(Broker()).handlers()))
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     stop = asyncio.Event()
@@ -411,29 +429,59 @@ def main() -> None:
     asyncio.run(serve(parser.parse_args().port))
 
 
-def _unary(request: Any, response: Any, method: Callable[[Any, Any], Any]) -> grpc.RpcMethodHandler[Any, Any]:
-    """A handler for `method(request, context)`, sync or async; a response type of None is `Empty`."""
+def _handler(name: str, method: _Method) -> _MethodHandler:
+    """Put a method on gRPC, with the request and response types that the API's naming gives it."""
+    resource = name.removeprefix("Create").removeprefix("Get")
+    request = getattr(types, f"{name}Request", None) or getattr(types, resource)
+    response = getattr(types, f"{name}Response", None) or getattr(types, resource, None)
 
-    async def answer(message: Any, context: Any) -> Any:
+    async def answer(message: object, context: _Context) -> object:
         try:
             result = method(message, context)
-            if inspect.isawaitable(result):
-                result = await result
-        except exceptions.GoogleAPICallError as error:
-            await context.abort(error.grpc_status_code, error.message)
-        return empty_pb2.Empty() if response is None else result
+            return await result if inspect.isawaitable(result) else result
+        except Refused as refused:
+            await context.abort(refused.code, str(refused))
 
+    # Without a response type it is google.protobuf.Empty, no bytes at all.
     return grpc.unary_unary_rpc_method_handler(
-        answer,
-        request_deserializer=request.deserialize,
-        response_serializer=empty_pb2.Empty.SerializeToString if response is None else response.serialize,
+        answer, request.deserialize, response.serialize if response else lambda _: b""
     )
 
 
-async def _refuse_streaming_pull(_: object, context: Any) -> None:
+async def _refuse_streaming_pull(_: object, context: _Context) -> None:
     message = "the Pub/Sub stand-in does not do StreamingPull (SubscriberClient.subscribe): use Pull"
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
-def _pull_response(leases: Iterable[Lease]) -> types.PullResponse:
-    ...
+def _pull_response(leases: Iterable[Lease], *, counted: bool) -> types.PullResponse:
+    response = types.PullResponse()
+    received = types.PullResponse.pb(response).received_messages
+    for lease in leases:
+        raw = received.add(ack_id=lease.ack_id, delivery_attempt=lease.attempt if counted else 0).message
+        message = lease.message
+        raw.data, raw.ordering_key, raw.message_id = message.data, message.ordering_key, message.message_id
+        raw.attributes.update(message.attributes)
+        raw.publish_time.FromMilliseconds(int(message.publish_time * 1e3))
+    return response
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def _require_new(name: str, kind: str, known: Mapping[str, object]) -> None:
+    match = _NAME.fullmatch(name)
+    _require(bool(match and match[1] == kind), f"Invalid [{kind}] name: (name={name})")
+    if name in known:
+        raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists: {name}")
+
+
+def _existing[T](name: str, known: Mapping[str, T]) -> T:
+    if name not in known:
+        raise Refused(grpc.StatusCode.NOT_FOUND, f"Resource not found: {name}")
+    return known[name]
+
+
+if __name__ == "__main__":
+    main()

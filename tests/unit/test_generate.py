@@ -46,9 +46,7 @@ REASONS = {
 }  # fmt: skip
 
 
-def messages(
-    count: int, *, seed: int = 1, bad_share: float = 0.0, duplicate_share: float = 0.0
-) -> list[Generated]:
+def messages(count: int, *, seed: int = 1, bad_share: float = 0.0, duplicate_share: float = 0.0) -> list[Generated]:
     story = generate(seed=seed, start=START, bad_share=bad_share, duplicate_share=duplicate_share)
     return list(islice(story, count))
 
@@ -153,9 +151,7 @@ def test_timestamps_are_utc_with_a_z_and_milliseconds(events: list[Event]) -> No
 @pytest.mark.parametrize("events_per_day", [1000, 3000, 20_000])
 def test_a_simulated_day_has_about_as_many_events_as_asked_for(events_per_day: int) -> None:
     count = 8 * events_per_day
-    first_day_is_over = islice(
-        generate(seed=3, start=START, events_per_day=events_per_day), 2 * events_per_day, count
-    )
+    first_day_is_over = islice(generate(seed=3, start=START, events_per_day=events_per_day), 2 * events_per_day, count)
     times = [time_of(json.loads(message.data)) for message in first_day_is_over]
     assert (times[-1] - times[0]) / timedelta(days=1) == pytest.approx(6, rel=0.15)
 
@@ -174,15 +170,7 @@ def test_each_order_goes_through_its_statuses_in_order_and_some_are_still_on_the
     for steps in told.values():
         assert [step["status"] for step in steps] == STATUSES[: len(steps)]
         assert all(earlier["order_date"] < later["order_date"] for earlier, later in pairwise(steps))
-        assert (
-            len(
-                {
-                    json.dumps([s["customer_id"], s["items"], s["shipping_address"]], default=str)
-                    for s in steps
-                }
-            )
-            == 1
-        )
+        assert len({json.dumps([s["customer_id"], s["items"], s["shipping_address"]], default=str) for s in steps}) == 1
     assert {len(steps) for steps in told.values()} == {1, 2, 3, 4}
 
 
@@ -216,9 +204,7 @@ def test_what_is_sold_is_what_was_ordered_and_big_lines_are_split(events: list[E
 def test_a_customer_orders_under_the_id_and_keeps_the_device_of_his_visits(events: list[Event]) -> None:
     devices: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for event in of_type(events, "user_activity"):
-        devices[event["user_id"]].add(
-            (event["ip_address"], event["user_agent"], event["metadata"]["platform"])
-        )
+        devices[event["user_id"]].add((event["ip_address"], event["user_agent"], event["metadata"]["platform"]))
     assert all(len(device) == 1 for device in devices.values())
     assert {event["customer_id"] for event in of_type(events, "order")} <= devices.keys()
 
@@ -299,9 +285,7 @@ def read_strictly(message: Generated, now: datetime) -> Event:
 
     if message.attributes.get("schema_version", "1") != "1" or b"[" * 100 in message.data:
         raise ValueError("unknown version, or nested too deep")
-    event: Event = json.loads(
-        message.data.decode(), parse_constant=no_constants, object_pairs_hook=no_repetition
-    )
+    event: Event = json.loads(message.data.decode(), parse_constant=no_constants, object_pairs_hook=no_repetition)
     json.dumps(event, ensure_ascii=False).encode()
     CONTRACTS[event["event_type"]].validate(event)
     if not timedelta(days=-90) < time_of(event) - now < timedelta(days=1):

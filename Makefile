@@ -1,0 +1,33 @@
+.PHONY: help demo test lint types format lock check
+.DEFAULT_GOAL := help
+
+help: ## Show what there is.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.venv/ready: ops/environment.sh pyproject.toml requirements-dev.txt
+	@sh ops/environment.sh
+
+demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
+	@.venv/bin/sluice demo
+
+test: .venv/ready ## Run all tests.
+	@.venv/bin/pytest
+
+lint: .venv/ready ## Check style and format.
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+types: .venv/ready ## Check types.
+	.venv/bin/mypy
+
+check: lint types test demo ## All that CI runs.
+
+format: .venv/ready ## Format the code.
+	.venv/bin/ruff format
+	.venv/bin/ruff check --fix
+
+lock: ## Pin the dependencies of pyproject.toml again.
+	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements.txt
+	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --all-extras \
+	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt

@@ -1,0 +1,76 @@
+"""What came in and what came out: the archive against the tables and the dead letters, by event id."""
+
+import collections
+import dataclasses
+import gzip
+from collections.abc import Iterator
+
+from google.cloud import bigquery
+from google.cloud.storage import Client as StorageClient
+
+from functions import archive, dead_letter
+from functions.archive import Envelope
+from functions.events import event_types
+
+
+class ArchiveReader:
+    """Reads the objects of an archive, each once.
+
+    Args:
+        client: Client of the bucket's project.
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, client: StorageClient, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._read: set[str] = set()
+
+    @property
+    def objects(self) -> int:
+        """How many objects have been read."""
+        return len(self._read)
+
+    def new_envelopes(self) -> Iterator[Envelope]:
+        """The envelopes of the objects that came since the last call."""
+        for blob in self._client.list_blobs(self._bucket, prefix="raw/"):
+            if blob.name not in self._read:
+                data = blob.download_as_bytes()
+                yield from archive.read(gzip.decompress(data))
+                self._read.add(blob.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accounts:
+    """What the warehouse holds.
+
+    Attributes:
+        rows: Number of rows by event id, by table.
+        dead_letters: Event ids by cause: stage and the rule of the first error.
+    """
+
+    rows: dict[str, dict[str, int]]
+    dead_letters: dict[tuple[str, str], collections.Counter[str]]
+
+    @property
+    def accepted(self) -> set[str]:
+        """Ids of the events that became rows."""
+        return {event_id for ids in self.rows.values() for event_id in ids}
+
+    @property
+    def dead(self) -> set[str]:
+        """Ids of the events that became dead letters."""
+        return {event_id for ids in self.dead_letters.values() for event_id in ids}
+
+
+def read_accounts(client: bigquery.Client, dataset: str) -> Accounts:
+    """Read the event ids of all tables of a dataset."""
+    rows: dict[str, dict[str, int]] = {}
+    for table in sorted({event_type.table for event_type in event_types().values()}):
+        query = f"SELECT ingest.event_id AS event_id, COUNT(*) AS n FROM `{dataset}.{table}` GROUP BY event_id"  # noqa: S608
+        rows[table] = {row.event_id: row.n for row in client.query_and_wait(query)}
+    query = f"SELECT event_id, stage, errors[OFFSET(0)].rule AS rule FROM `{dataset}.{dead_letter.TABLE}`"  # noqa: S608
+    dead_letters: dict[tuple[str, str], collections.Counter[str]] = {}
+    for row in client.query_and_wait(query):
+        dead_letters.setdefault((row.stage, row.rule), collections.Counter())[row.event_id] += 1
+    return Accounts(rows, dead_letters)

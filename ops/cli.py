@@ -1,0 +1,174 @@
+"""The `sluice` command."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ops import demo as demonstration
+from ops.generate import generate as generate_events
+from ops.publish import Publication, from_lines, shift_to
+from ops.publish import publish as publish_all
+from ops.stack.process import NotStarted
+from ops.stack.stack import PROJECT, TOPIC, Stack, local_stack
+
+app = typer.Typer(
+    help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console(stderr=True)
+
+StandIn = Annotated[
+    bool, typer.Option("--stand-in", help="Use our stand-in for Pub/Sub even where Google's emulator is installed.")
+]
+Topic = Annotated[
+    str,
+    typer.Option(help="Topic to publish to, as projects/PROJECT/topics/TOPIC.", envvar="SLUICE_TOPIC"),
+]
+Seed = Annotated[int, typer.Option(help="Which story; the same seed tells the same one.")]
+Share = Annotated[float, typer.Option(min=0, max=1)]
+
+LOCAL_TOPIC = f"projects/{PROJECT}/topics/{TOPIC}"
+
+
+@app.callback()
+def _terminate_like_interrupt() -> None:
+    """End on SIGTERM as on Ctrl-C, so that no child is left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextlib.contextmanager
+def _stack(stand_in: bool) -> Iterator[Stack]:
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
+    try:
+        with console.status("starting the local stack"), contextlib.ExitStack() as starting:
+            started = time.monotonic()
+            stack = starting.enter_context(local_stack(folder, stand_in=stand_in))
+            running = starting.pop_all()
+        console.print(f"The local stack is up after {time.monotonic() - started:.1f} s; its logs: {folder}")
+        with running:
+            # Clients of this process find the emulators as any other client does.
+            os.environ.update(stack.environment)
+            yield stack
+    except NotStarted as error:
+        console.print(f"[bold red]The local stack did not start.[/] {error}")
+        raise typer.Exit(1) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@app.command()
+def demo(
+    events: Annotated[int, typer.Option(min=100, help="Messages to publish.")] = 3_000,
+    rate: Annotated[float, typer.Option(min=1, help="Messages per second.")] = 300,
+    seed: Seed = 1,
+    stand_in: StandIn = False,
+) -> None:
+    """Run everything once on this machine, and prove that no event got lost.
+
+    Exit code 0: everything adds up; 1: it does not.
+    """
+    with _stack(stand_in) as stack:
+        adds_up = demonstration.run(Console(), stack, events=events, rate=rate, seed=seed)
+    raise typer.Exit(0 if adds_up else 1)
+
+
+@app.command()
+def up(stand_in: StandIn = False) -> None:
+    """Run the local stack in the foreground until Ctrl-C."""
+    with _stack(stand_in) as stack:
+        console.print(f"ingest     {stack.ingest.url}\nbootstrap  {stack.bootstrap.url}\n")
+        console.print("For your own client, in another shell:")
+        for name, value in {**stack.environment, "SLUICE_TOPIC": stack.topic}.items():
+            print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval
+        with contextlib.suppress(KeyboardInterrupt):
+            _watch(stack)
+
+
+def _watch(stack: Stack) -> NoReturn:
+    """Wait for Ctrl-C; end with 1 if a child ends before."""
+    while True:
+        for child in stack.children.values():
+            if child.process.poll() is not None:
+                console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
+                raise typer.Exit(1)
+        time.sleep(0.5)
+
+
+@app.command()
+def publish(
+    file: Annotated[
+        pathlib.Path, typer.Argument(help="NDJSON, one event a line; - for standard input.", allow_dash=True)
+    ],
+    rate: Annotated[
+        float | None, typer.Option(min=0.1, help="Messages per second; default: as fast as they are accepted.")
+    ] = None,
+    shift_to_now: Annotated[
+        bool, typer.Option(help="Move the newest event to now and all others by the same distance.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Publish the first lines only.")] = None,
+    topic: Topic = LOCAL_TOPIC,
+) -> None:
+    """Publish the events of a file."""
+    with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as lines:
+        chosen: Iterable[bytes] = itertools.islice(lines, limit)
+        if shift_to_now:
+            chosen = shift_to(datetime.now(UTC), chosen)
+        _publish(from_lines(chosen), topic, rate)
+
+
+@app.command()
+def generate(
+    seed: Seed = 1,
+    bad_share: Share = 0.0,
+    duplicate_share: Share = 0.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Messages per second, and pace of the story.")] = 50,
+    limit: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
+    stdout: Annotated[
+        bool,
+        typer.Option(
+            "--stdout",
+            help="Write NDJSON to standard output instead, at 3 000 events a simulated day; attributes are left out.",
+        ),
+    ] = False,
+    topic: Topic = LOCAL_TOPIC,
+) -> None:
+    """Publish endless realistic events of a simulated shop, until Ctrl-C."""
+    story = generate_events(
+        seed=seed,
+        start=datetime.now(UTC),
+        bad_share=bad_share,
+        duplicate_share=duplicate_share,
+        events_per_day=3_000 if stdout else round(rate * 86_400),
+    )
+    messages = itertools.islice(story, limit)
+    if stdout:
+        for message in messages:
+            sys.stdout.buffer.write(message.data + b"\n")
+    else:
+        _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
+
+
+def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:
+    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("published", total=None)
+        publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+
+
+if __name__ == "__main__":
+    app()

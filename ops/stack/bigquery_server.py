@@ -1,0 +1,83 @@
+"""The BigQuery emulator (`local-bigquery`), with what it lacks made up for.
+
+Run as `python -m ops.stack.bigquery_server`, in a process of its own: it moves HOME.
+"""
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import threading
+from typing import Any
+
+import duckdb
+from local_bigquery import cli
+from local_bigquery.api import tables as tables_api
+from local_bigquery.catalog import tabledata
+from local_bigquery.sql.rules import STATEMENT_RULES
+from sqlglot import exp
+
+_EXTENSIONS = ("ducklake", "icu", "spatial")
+
+_insert_lock = threading.Lock()
+_insert_all = tabledata.insert_all
+
+
+def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
+    """`insertAll`, one at a time, and without remembering the insertIds of rows that it failed to insert.
+
+    The emulator fails some of the inserts that run in parallel, and drops the rows when they are tried again.
+    """
+    with _insert_lock:
+        known = set(tabledata._recent)
+        try:
+            return _insert_all(*arguments)
+        except Exception:
+            for key in tabledata._recent.keys() - known:
+                del tabledata._recent[key]
+            raise
+
+
+def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expression:
+    """DuckDB has no NOT NULL inside a STRUCT; BigQuery has."""
+    for column in tree.find_all(exp.ColumnDef):
+        if column.find_ancestor(exp.DataType):
+            column.set("constraints", [])
+    return tree
+
+
+def install_extensions(home: pathlib.Path) -> None:
+    """Put DuckDB's extensions, which come from wheels, where a DuckDB with this HOME looks for them."""
+    version = f"v{duckdb.__version__}"
+    platform = duckdb.sql("PRAGMA platform").fetchall()[0][0]
+    target = home / ".duckdb" / "extensions" / version / platform
+    target.mkdir(parents=True, exist_ok=True)
+    for name in _EXTENSIONS:
+        spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(f"duckdb-extension-{name} is not installed")
+        file = pathlib.Path(spec.origin).parent / "extensions" / version / f"{name}.duckdb_extension"
+        (target / file.name).unlink(missing_ok=True)
+        (target / file.name).symlink_to(file)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, required=True, help="of the REST API")
+    parser.add_argument("--grpc-port", type=int, required=True, help="of the Storage APIs")
+    parser.add_argument("--project", required=True, help="default project")
+    parser.add_argument("--data-dir", type=pathlib.Path, required=True, help="where the tables are kept")
+    arguments = parser.parse_args()
+    arguments.data_dir.mkdir(parents=True, exist_ok=True)
+    os.environ["HOME"] = str(arguments.data_dir)
+    install_extensions(arguments.data_dir)
+    tables_api.tabledata.insert_all = insert_all
+    STATEMENT_RULES.insert(0, drop_nested_constraints)
+    ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
+    data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]
+    cli.main(["--host", "127.0.0.1", *ports, *data, "serve"])
+
+
+if __name__ == "__main__":
+    main()

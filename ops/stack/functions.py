@@ -1,0 +1,48 @@
+"""The two functions, served by functions-framework as in Cloud Functions."""
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping
+
+import httpx
+
+from ops.stack.process import Child, free_port, running
+
+SOURCE = pathlib.Path(__file__).parent.parent.parent / "main.py"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Function:
+    """A served function.
+
+    Attributes:
+        url: Where it answers.
+        child: Its process; gunicorn's master, with one worker below it.
+    """
+
+    url: str
+    child: Child
+
+
+@contextlib.contextmanager
+def serving(
+    target: str, folder: pathlib.Path, environment: Mapping[str, str], name: str | None = None
+) -> Iterator[Function]:
+    """Serve a function of `main.py` while the context lasts.
+
+    Args:
+        target: `ingest` or `bootstrap`.
+        folder: Where its log is written.
+        environment: Settings and emulators.
+        name: Of its log; the target's where there is one only.
+    """
+    port = free_port()
+    command = [sys.executable, "-m", "functions_framework", "--target", target, "--source", str(SOURCE)]
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with running(name or target, command, folder, environment) as child:
+        # The framework itself answers this path, once the function is loaded.
+        child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
+        yield Function(url, child)

@@ -1,0 +1,111 @@
+"""Child processes of the local stack."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import httpx
+
+STOP_SECONDS = 15.0
+"""That a child has to end after SIGTERM, before it is killed."""
+
+
+class NotStarted(RuntimeError):
+    """A child ended or did not get ready in time; carries the end of its log."""
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Child:
+    """A running child, in a process group of its own.
+
+    Attributes:
+        name: What it is.
+        log: File with its standard output and error.
+        process: The process.
+    """
+
+    name: str
+    log: pathlib.Path
+    process: subprocess.Popen[bytes]
+
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+        """Wait until it is ready.
+
+        Args:
+            ready: Whether it is; may raise an error of the connection while it is not.
+            seconds: How long to wait.
+
+        Raises:
+            NotStarted: It ended, or is not ready in time.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            with contextlib.suppress(OSError, httpx.TransportError):
+                if ready():
+                    return
+            if self.process.poll() is not None:
+                raise NotStarted(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            if time.monotonic() > deadline:
+                raise NotStarted(f"{self.name} is not ready after {seconds:.0f} s:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def tail(self, lines: int = 20) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child and to all that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
+
+    def stop(self) -> None:
+        """End it, gently first; returns when nothing of it is left."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def running(
+    name: str, command: Sequence[str], folder: pathlib.Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Child]:
+    """Run a child while the context lasts.
+
+    Args:
+        name: What it is; its log is `NAME.log`.
+        command: Program and arguments.
+        folder: Where the log is written.
+        environment: Variables besides this process's own.
+    """
+    log = folder / f"{name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - the stack's own commands
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    child = Child(name, log, process)
+    try:
+        yield child
+    finally:
+        child.stop()

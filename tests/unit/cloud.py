@@ -1,0 +1,117 @@
+"""A stand-in for BigQuery and Cloud Storage on the network, for what no emulator can do: latency and outages.
+
+The real clients talk to it. By default it accepts everything, and remembers it.
+"""
+
+import contextlib
+import dataclasses
+import gzip
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+type Answer = tuple[int, dict[str, Any]]
+type Insert = Callable[[str, dict[str, Any]], Answer]
+type Upload = Callable[[str], Answer]
+
+
+def error(status: int, reason: str) -> Answer:
+    """An error as Google's APIs tell it."""
+    return status, {"error": {"code": status, "message": reason, "errors": [{"reason": reason, "message": reason}]}}
+
+
+def insert_errors(*errors: tuple[int, str]) -> Answer:
+    """Per-row errors of insertAll: position and reason."""
+    rows = [
+        {"index": index, "errors": [{"reason": reason, "location": "total_amount", "message": f"row {index}"}]}
+        for index, reason in errors
+    ]
+    return 200, {"insertErrors": rows}
+
+
+@dataclasses.dataclass
+class Cloud:
+    """What has arrived, and what to answer.
+
+    Attributes:
+        url: Of both APIs.
+        inserts: Table and rows of each insertAll that was answered with 200.
+        objects: Decompressed lines of each uploaded object, by name.
+        metadata: Of each uploaded object, by name.
+        on_insert: Answers an insertAll: table, and body.
+        on_upload: Answers an upload: name of the object.
+        latency: Seconds before each answer.
+    """
+
+    url: str
+    inserts: list[tuple[str, list[dict[str, Any]]]] = dataclasses.field(default_factory=list)
+    objects: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
+    metadata: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    calls: list[str] = dataclasses.field(default_factory=list)
+    on_insert: Insert = lambda _table, _body: (200, {})
+    on_upload: Upload = lambda _name: (200, {})
+    latency: float = 0.0
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows that a table was sent in accepted inserts."""
+        return [row["json"] for name, rows in self.inserts if name == table for row in rows]
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Cloud]:
+    """Serve a `Cloud` on a free port while the context lasts."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            time.sleep(cloud.latency)
+            status, answer = self.upload(body) if self.path.startswith("/upload/") else self.insert(body)
+            text = json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def insert(self, body: bytes) -> Answer:
+            table = self.path.partition("?")[0].split("/")[-2]
+            content = json.loads(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+            cloud.calls.append(f"insert {table}")
+            status, answer = cloud.on_insert(table, content)
+            if status == 200:
+                bad = {error["index"] for error in answer.get("insertErrors", ())}
+                cloud.inserts.append((table, [row for i, row in enumerate(content["rows"]) if i not in bad]))
+            return status, answer
+
+        def upload(self, body: bytes) -> Answer:
+            boundary = b"--" + self.headers["content-type"].partition("boundary=")[2].strip("\"'").encode()
+            _, head, content, _ = body.split(boundary, 3)
+            resource = json.loads(head.partition(b"\r\n\r\n")[2])
+            name = resource["name"]
+            cloud.calls.append("upload")
+            status, answer = cloud.on_upload(name)
+            if status == 200:
+                data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+                cloud.objects[name] = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+                cloud.metadata[name] = resource["metadata"]
+                answer = {"name": name, "bucket": "archive", "generation": "1"} | answer
+            return status, answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    cloud = Cloud(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield cloud
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,118 @@
+"""What reaches the endpoint as a message, and what does not."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import pytest
+from starlette.datastructures import Headers
+
+from functions.message import Message, NotAMessage, receive
+
+PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
+
+
+def push(**message: object) -> bytes:
+    content = {
+        "data": base64.b64encode(b'{"a": 1}').decode(),
+        "messageId": "42",
+        "message_id": "42",
+        "publishTime": "2026-11-23T12:00:00.25Z",
+        "attributes": {"event_id": "e-1"},
+        "orderingKey": "k",
+    } | message
+    return json.dumps({"message": content, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 3}).encode()
+
+
+EXPECTED = Message(b'{"a": 1}', {"event_id": "e-1"}, "42", PUBLISHED, 3, "k")
+
+
+def test_a_wrapped_push_is_a_message() -> None:
+    assert receive({}, push()) == EXPECTED
+
+
+def test_an_eventarc_cloud_event_in_binary_mode_is_the_same_message() -> None:
+    headers = Headers(
+        {
+            "ce-id": "42",
+            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+            "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+            "ce-specversion": "1.0",
+        }
+    )
+    assert receive(headers, push()) == EXPECTED
+
+
+def test_an_unwrapped_push_with_metadata_headers_is_the_same_message() -> None:
+    headers = Headers(
+        {
+            "X-Goog-Pubsub-Subscription-Name": "projects/p/subscriptions/s",
+            "X-Goog-Pubsub-Message-Id": "42",
+            "X-Goog-Pubsub-Publish-Time": "2026-11-23T12:00:00.250Z",
+            "X-Goog-Pubsub-Ordering-Key": "k",
+            "X-Goog-Pubsub-Delivery-Attempt": "3",
+            "event_id": "e-1",
+            "Authorization": "Bearer secret",
+            "User-Agent": "CloudPubSub-Google",
+        }
+    )
+    assert receive(headers, b'{"a": 1}') == EXPECTED
+
+
+def test_an_unwrapped_push_keeps_no_credentials() -> None:
+    headers = Headers(
+        {
+            "x-goog-pubsub-message-id": "1",
+            "x-goog-pubsub-publish-time": "2026-11-23T12:00:00Z",
+            "authorization": "Bearer secret",
+        }
+    )
+    assert receive(headers, b"").attributes == {}
+
+
+def test_a_message_without_data_or_attributes_is_a_message() -> None:
+    body = b'{"message": {"messageId": "1", "publishTime": "2026-11-23T12:00:00Z"}}'
+    message = receive({}, body)
+    assert (message.data, message.attributes, message.delivery_attempt) == (b"", {}, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "truncated"),
+        (b"hello", "malformed"),
+        (b"\xff\xfe", "malformed"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b"{}", "required field `message`"),
+        (push(messageId=None), "$.message.messageId"),
+        (push(messageId=""), "$.message.messageId"),
+        (push(publishTime="yesterday"), "$.message.publishTime"),
+        (push(publishTime="2026-11-23T12:00:00"), "$.message.publishTime"),
+        (push(data="not base64!"), "$.message.data"),
+        (push(attributes={"a": 1}), "$.message.attributes"),
+        (b'{"message": ' * 100_000, "recursion"),
+    ],
+)
+def test_anything_else_is_refused_and_says_where_it_is_wrong(body: bytes, said: str) -> None:
+    with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as refused:
+        receive({}, body)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-goog-pubsub-message-id": "1"},
+        {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "soon"},
+        {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "2026-11-23T12:00:00"},
+    ],
+)
+def test_metadata_headers_that_are_missing_or_wrong_are_named(headers: dict[str, str]) -> None:
+    with pytest.raises(NotAMessage, match="x-goog-pubsub"):
+        receive(headers, b"")
+
+
+def test_the_producers_event_id_is_the_identity_and_the_message_id_where_there_is_none() -> None:
+    assert Message(b"", {"event_id": "mine"}, "42", PUBLISHED).event_id == "mine"
+    assert Message(b"", {}, "42", PUBLISHED).event_id == "42"
+    assert Message(b"", {"event_id": ""}, "42", PUBLISHED).event_id == "42"

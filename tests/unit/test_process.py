@@ -1,0 +1,446 @@
+"""What becomes of a message: exactly one of row or dead letter, and a dead letter says what is wrong and where."""
+
+import copy
+import json
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from functions.contracts import FOLDER, Contracts, json_path
+from functions.dead_letter import DeadLetter
+from functions.events import EventType
+from functions.message import Message
+from functions.privacy import Privacy
+from functions.process import Process
+from functions.row import Row
+from tests.unit.samples import EVENTS, NOW, event, message, process
+
+TYPES = sorted(EVENTS)
+
+
+def row(payload: bytes | dict[str, Any], **attributes: str) -> Row:
+    outcome = process(message(payload, **attributes), NOW)
+    assert isinstance(outcome, Row), outcome
+    return outcome
+
+
+def dead(payload: bytes | dict[str, Any], **attributes: str) -> DeadLetter:
+    outcome = process(message(payload, **attributes), NOW)
+    assert isinstance(outcome, DeadLetter), outcome
+    return outcome
+
+
+def first_error(letter: DeadLetter) -> tuple[str, str, str]:
+    return letter.stage, letter.errors[0].path, letter.errors[0].rule
+
+
+# Rows
+
+
+def test_an_order_becomes_a_row_of_orders_with_its_units_and_worth() -> None:
+    order = row(event("order"))
+    assert order.table == "orders"
+    assert order.record("gs://a/b") == {
+        "event_type": "order",
+        "order_id": "o-1",
+        "customer_id": "c-1",
+        "order_date": "2026-11-23T11:59:58.123000Z",
+        "status": "pending",
+        "items": [
+            {"product_id": "p-1", "product_name": "Tea", "quantity": 2, "price": "9.990000000"},
+            {"product_id": "p-2", "product_name": "Cup", "quantity": 1, "price": "5.000000000"},
+        ],
+        "shipping_address": {"street": "1 Rue de l'Abbaye", "city": "Reims", "country": "France"},
+        "total_amount": "24.980000000",
+        "item_count": 3,
+        "items_total": "24.980000000",
+        "extras": None,
+        "processed_timestamp": "2026-11-23T12:00:00Z",
+        "event_date": "2026-11-23",
+        "ingest": {
+            "event_id": "e-1",
+            "message_id": "m-1",
+            "publish_time": "2026-11-23T12:00:00+00:00",
+            "schema_version": 1,
+            "archive_uri": "gs://a/b",
+            "code_version": "tests",
+        },
+    }
+
+
+def test_an_inventory_change_becomes_a_row_of_inventory() -> None:
+    change = row(event("inventory"))
+    assert change.table == "inventory"
+    assert (change.columns["quantity_change"], change.columns["event_date"]) == (-2, "2026-11-23")
+
+
+def test_a_user_activity_tells_browser_system_device_and_that_it_is_no_bot() -> None:
+    columns = row(event("user_activity")).columns
+    assert {name: columns[name] for name in ("browser", "os", "device", "is_bot")} == {
+        "browser": "Mobile Safari",
+        "os": "iOS",
+        "device": "iPhone",
+        "is_bot": False,
+    }
+
+
+def test_a_crawler_is_a_bot_and_an_unknown_agent_is_nothing_in_particular() -> None:
+    crawler = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+    assert row(event("user_activity", user_agent=crawler)).columns["is_bot"] is True
+    columns = row(event("user_activity", user_agent="")).columns
+    assert [columns[name] for name in ("browser", "os", "device", "is_bot")] == [None, None, None, False]
+
+
+def test_the_date_of_an_event_is_the_utc_date_of_its_own_time() -> None:
+    columns = row(event("inventory", timestamp="2026-11-22T23:30:00-02:00")).columns
+    assert (columns["timestamp"], columns["event_date"]) == ("2026-11-23T01:30:00Z", "2026-11-23")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2026-11-23T11:00:00.123456789Z", "2026-11-23T11:00:00.123456Z"),
+        ("2026-11-23t11:00:00z", "2026-11-23T11:00:00Z"),
+        ("2026-11-23T11:00:00-00:00", "2026-11-23T11:00:00Z"),
+    ],
+)
+def test_any_rfc_3339_time_is_read_to_the_microsecond(written: str, read: str) -> None:
+    assert row(event("inventory", timestamp=written)).columns["timestamp"] == read
+
+
+@pytest.mark.parametrize(
+    ("written", "stored"),
+    [
+        ("0.1", "0.100000000"),
+        ("123456789012.123456789", "123456789012.123456789"),
+        ("30.000000000000004", "30.000000000"),
+        ("0.0000015", "0.000001500"),
+        ("0.0000000005", "1E-9"),
+        ("0.00", "0"),
+        ("1e3", "1000.000000000"),
+        ("7", "7.000000000"),
+    ],
+)
+def test_money_is_exact_to_nine_decimals_and_rounded_as_bigquery_does(written: str, stored: str) -> None:
+    payload = json.dumps(event("order")).replace("24.98", written).encode()
+    assert row(payload).columns["total_amount"] == stored
+
+
+def test_a_whole_number_written_with_a_fraction_is_an_integer() -> None:
+    assert row(event("inventory", quantity_change=3.0)).columns["quantity_change"] == 3
+
+
+def test_unknown_fields_are_kept_under_their_path_and_counted() -> None:
+    order = event("order", coupon="X", note=None)
+    order["items"][1]["color"] = {"name": "red", "rgb": [255, 0, 0]}
+    order["shipping_address"]["zip"] = "51100"
+    outcome = row(order)
+    assert outcome.unknown_fields == 4
+    assert json.loads(outcome.columns["extras"]) == {
+        "coupon": "X",
+        "note": None,
+        "items[1].color": {"name": "red", "rgb": [255, 0, 0]},
+        "shipping_address.zip": "51100",
+    }
+    assert outcome.columns["items"][1].keys() == {"product_id", "product_name", "quantity", "price"}
+
+
+def test_unknown_numbers_that_a_json_column_cannot_hold_are_kept_as_text() -> None:
+    payload = b'{"a": 0.1234567890123456789, "b": 1e999, "c": 99999999999999999999, "d": 0.5, "e": [7]}'
+    change = json.dumps(event("inventory"))[:-1].encode() + b', "more": ' + payload + b"}"
+    assert json.loads(row(change).columns["extras"]) == {
+        "more": {"a": "0.1234567890123456789", "b": "1E+999", "c": "99999999999999999999", "d": 0.5, "e": [7]}
+    }
+
+
+def test_an_unknown_field_never_takes_the_place_of_a_column_of_ours() -> None:
+    outcome = row(event("inventory", event_date="1970-01-01", ingest={}, extras="x", processed_timestamp="never"))
+    assert outcome.columns["event_date"] == "2026-11-23"
+    assert outcome.record("gs://a/b")["ingest"]["event_id"] == "e-1"
+    assert outcome.unknown_fields == 4
+
+
+def test_the_version_asked_for_is_the_version_checked_against() -> None:
+    assert row(event("order"), schema_version="1").schema_version == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "address", "shown"),
+    [
+        ("keep", "203.0.113.77", "203.0.113.77"),
+        ("truncate", "203.0.113.77", "203.0.113.0"),
+        ("truncate", "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+        ("truncate", "::ffff:203.0.113.77", "203.0.113.0"),
+    ],
+)
+def test_addresses_are_shown_as_the_policy_allows(policy: str, address: str, shown: str) -> None:
+    private = Process(process.contracts, Privacy(policy), 90, "tests")
+    outcome = private(message(event("user_activity", ip_address=address)), NOW)
+    assert isinstance(outcome, Row)
+    assert outcome.columns["ip_address"] == shown
+
+
+def test_a_hashed_address_is_the_same_for_each_way_to_write_it_and_another_with_another_key() -> None:
+    one, other = Privacy("hash", "k" * 16), Privacy("hash", "l" * 16)
+    assert one.treat("2001:db8::1") == one.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
+    assert one.treat("::ffff:203.0.113.7") == one.treat("203.0.113.7")
+    assert len(one.treat("203.0.113.7")) == 64
+
+
+# Dead letters
+
+
+ORDER = json.dumps(EVENTS["order"])
+
+
+@pytest.mark.parametrize(
+    ("payload", "stage", "path", "rule", "said"),
+    [
+        (b"", "decode", "$", "json", "empty"),
+        (b'{"event_type": "order"', "decode", "$", "json", "char 22"),
+        (b"order 17", "decode", "$", "json", "line 1 column 1"),
+        (b'{"a": "\xff"}', "decode", "$", "utf-8", "byte 7 (0xff)"),
+        (b"[1]", "decode", "$", "type", "an array"),
+        (b"null", "decode", "$", "type", "null"),
+        (b'"order"', "decode", "$", "type", "a string"),
+        (b"1.5", "decode", "$", "type", "a number"),
+        (b"true", "decode", "$", "type", "a boolean"),
+        (ORDER.replace("24.98", "NaN").encode(), "decode", "$", "json", "NaN is not JSON"),
+        (ORDER.replace("24.98", "-Infinity").encode(), "decode", "$", "json", "-Infinity is not JSON"),
+        (ORDER.replace("Tea", "\\ud800").encode(), "decode", "$", "json", "surrogate"),
+        (ORDER.replace("24.98", "1e99999999999999999999").encode(), "decode", "$", "json", "InvalidOperation"),
+        (ORDER.replace("24.98", "9" * 5000).encode(), "decode", "$", "json", "integer"),
+        (b'{"a": ' * 2000 + b"1" + b"}" * 2000, "decode", "$", "maxDepth", "100 levels"),
+        (b"[" * 100_000, "decode", "$", "maxDepth", "100 levels"),
+        (ORDER.replace('"o-1"', '"o-1", "order_id": "o-2"').encode(), "decode", "$.order_id", "uniqueKeys", "twice"),
+        (ORDER.replace('"Tea"', '"Tea" , "price" : 1').encode(), "decode", "$.items[0].price", "uniqueKeys", "twice"),
+        (b"x" * (3 * 2**20 + 1), "decode", "$", "maxBytes", "3145729 bytes"),
+        (b"{}", "contract", "$.event_type", "required", "inventory, order, user_activity"),
+        (b'{"event_type": 1}', "contract", "$.event_type", "type", "inventory, order, user_activity"),
+        (b'{"event_type": "refund"}', "contract", "$.event_type", "enum", "inventory, order, user_activity"),
+        (event("order", status="lost"), "contract", "$.status", "enum", '"lost"'),
+        (event("order", items=[]), "contract", "$.items", "minItems", "[]"),
+        (event("order", order_id=""), "contract", "$.order_id", "minLength", '""'),
+        (event("order", total_amount="24.98"), "contract", "$.total_amount", "type", "number"),
+        (event("order", total_amount=-1), "contract", "$.total_amount", "minimum", "-1"),
+        (event("order", total_amount=1e308), "contract", "$.total_amount", "maximum", "1e+308"),
+        (event("order", order_date="2026-02-30T00:00:00Z"), "contract", "$.order_date", "format", "2026-02-30"),
+        (event("order", order_date="2026-06-30T23:59:60Z"), "contract", "$.order_date", "format", "0..59"),
+        (event("order", order_date="0000-01-01T00:00:00Z"), "contract", "$.order_date", "format", "0000"),
+        (event("order", order_date="2026-11-23T11:00:00Z\n"), "contract", "$.order_date", "format", "date-time"),
+        (event("order", shipping_address={"street": "s", "city": "c"}), "contract", "$.shipping_address.country",
+         "required", "country"),
+        (event("inventory", quantity_change=101), "contract", "$.quantity_change", "maximum", "101"),
+        (event("inventory", quantity_change=-101), "contract", "$.quantity_change", "minimum", "-101"),
+        (event("inventory", quantity_change=10**30), "contract", "$.quantity_change", "maximum", "1000"),
+        (event("inventory", quantity_change=1.5), "contract", "$.quantity_change", "type", "integer"),
+        (event("inventory", quantity_change=None), "contract", "$.quantity_change", "type", "null"),
+        (event("user_activity", ip_address="999.1.1.1"), "contract", "$.ip_address", "anyOf", "999.1.1.1"),
+        (event("user_activity", metadata={"session_id": "s", "platform": "tv"}), "contract", "$.metadata.platform",
+         "enum", "tv"),
+        (event("order", order_date="2026-08-24T12:00:00Z"), "time_bounds", "$.order_date", "minimum", "90 days"),
+        (event("order", order_date="2026-11-25T12:00:00Z"), "time_bounds", "$.order_date", "maximum", "a day ahead"),
+    ],
+)  # fmt: skip
+def test_a_bad_event_becomes_a_dead_letter_that_names_stage_place_rule_and_reason(
+    payload: bytes | dict[str, Any], stage: str, path: str, rule: str, said: str
+) -> None:
+    letter = dead(payload)
+    assert first_error(letter) == (stage, path, rule)
+    assert said in letter.errors[0].message
+    assert letter.message.data == (payload if isinstance(payload, bytes) else json.dumps(payload).encode())
+
+
+@pytest.mark.parametrize("version", ["99", "0", "v1", "", " 1", "one"])
+def test_an_unknown_version_is_a_dead_letter_that_says_which_there_are(version: str) -> None:
+    letter = dead(event("order"), schema_version=version)
+    assert first_error(letter) == ("contract", "attributes.schema_version", "enum")
+    assert letter.errors[0].message.endswith("there is 1")
+    assert (letter.event_type, letter.schema_version) == ("order", version)
+
+
+def test_an_event_id_too_long_for_an_insert_id_is_a_dead_letter() -> None:
+    outcome = process(message(event("order"), event_id="x" * 129), NOW)
+    assert isinstance(outcome, DeadLetter)
+    assert first_error(outcome) == ("decode", "attributes.event_id", "maxLength")
+
+
+def test_all_violations_are_told_up_to_twenty() -> None:
+    assert [error.path for error in dead(event("order", status="lost", order_id="")).errors] == [
+        "$.order_id",
+        "$.status",
+    ]
+    items = [{"product_id": "p", "product_name": "n", "quantity": 0, "price": 1}] * 50
+    assert len(dead(event("order", items=items)).errors) == 20
+
+
+def test_retention_counts_whole_partitions() -> None:
+    oldest = event("order", order_date="2026-08-26T00:00:00Z")
+    assert row(oldest).columns["event_date"] == "2026-08-26"
+    assert dead(event("order", order_date="2026-08-25T23:59:59Z")).stage == "time_bounds"
+
+
+def test_an_event_a_day_ahead_is_still_taken() -> None:
+    assert row(event("order", order_date="2026-11-24T12:00:00Z")).columns["event_date"] == "2026-11-24"
+
+
+@pytest.mark.parametrize("broken", [lambda *_: {}["x"], lambda *_: {"column": object()}, lambda *_: 1 / 0])
+def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) -> None:
+    contract = process.contracts.choose({"event_type": "order"}, {})
+    changed = copy.copy(contract)
+    object.__setattr__(changed, "event_type", EventType("orders", "order_date", broken))
+    failing = Process(Contracts({"order": {1: changed}}), Privacy(), 90, "tests")
+    outcome = failing(message(event("order")), NOW)
+    assert isinstance(outcome, DeadLetter)
+    assert (outcome.stage, outcome.event_type, outcome.schema_version) == ("enrich", "order", "1")
+
+
+def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_indexes() -> None:
+    def quantity(index: int, value: int) -> DeadLetter:
+        order = event("order")
+        order["items"][index]["quantity"] = value
+        return dead(order)
+
+    assert quantity(0, 0).fingerprint == quantity(1, -5).fingerprint
+    assert quantity(0, 0).fingerprint != quantity(0, 10**9).fingerprint
+    assert dead(event("order", status="a")).fingerprint != dead(event("inventory", reason="a")).fingerprint
+
+
+def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> None:
+    record = dead(b'{"event_type": "refund"}', schema_version="7").record("gs://a/b")
+    assert record["payload"] == "eyJldmVudF90eXBlIjogInJlZnVuZCJ9"
+    assert record["payload_bytes"] == 24
+    assert json.loads(record["attributes"]) == {"event_id": "e-1", "schema_version": "7"}
+    assert (record["event_type"], record["schema_version"], record["archive_uri"]) == ("refund", "7", "gs://a/b")
+    assert record["errors"] == [
+        {
+            "path": "$.event_type",
+            "rule": "enum",
+            "message": '"refund" is no event type; there are inventory, order, user_activity',
+        }
+    ]
+
+
+def test_a_payload_too_large_for_a_row_is_left_to_the_archive() -> None:
+    record = dead(b"x" * 10_000_000).record("gs://a/b")
+    assert (record["payload"], record["payload_bytes"]) == (None, 10_000_000)
+
+
+# Properties
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def assert_one_outcome(outcome: Row | DeadLetter) -> None:
+    record = outcome.record("gs://a/b")
+    json.dumps(record, allow_nan=False).encode()
+    if isinstance(outcome, DeadLetter):
+        assert outcome.errors
+        assert outcome.stage in {"decode", "contract", "enrich", "time_bounds"}
+
+
+@given(st.binary())
+@example(b'{"event_type":"order","":""}')
+def test_any_bytes_become_exactly_one_row_or_dead_letter(data: bytes) -> None:
+    assert_one_outcome(process(message(data), NOW))
+
+
+@given(JSON)
+def test_any_json_becomes_exactly_one_row_or_dead_letter(value: Any) -> None:
+    assert_one_outcome(process(message(json.dumps(value).encode()), NOW))
+
+
+def places(value: Any, steps: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [place for key, item in inner for place in [(*steps, key), *places(item, (*steps, key))]]
+
+
+PLACES = [(name, place) for name in TYPES for place in places(EVENTS[name])]
+
+
+def mutate(name: str, place: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    changed = event(name)
+    target: Any = changed
+    for step in place[:-1]:
+        target = target[step]
+    target[place[-1]] = value
+    return changed
+
+
+SCHEMAS = {name: json.loads((FOLDER / f"{name}.v1.json").read_text()) for name in TYPES}
+ORACLES = {
+    name: jsonschema.Draft202012Validator(schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER)
+    for name, schema in SCHEMAS.items()
+}
+
+
+@given(st.sampled_from(PLACES), JSON)
+def test_a_valid_event_changed_in_one_place_is_refused_for_that_place_or_still_valid(
+    where: tuple[str, tuple[str | int, ...]], value: Any
+) -> None:
+    name, place = where
+    changed = mutate(name, place, value)
+    outcome = process(message(json.dumps(changed).encode()), NOW)
+    assert_one_outcome(outcome)
+    if isinstance(outcome, DeadLetter) and outcome.stage != "decode":
+        path = json_path(list(place))
+        assert all(error.path.startswith(path) for error in outcome.errors), outcome.errors
+
+
+@given(st.sampled_from(PLACES), JSON)
+def test_jsonschema_refuses_the_same_places(where: tuple[str, tuple[str | int, ...]], value: Any) -> None:
+    name, place = where
+    assume(place != ("event_type",))
+    changed = mutate(name, place, value)
+    outcome = process(message(json.dumps(changed).encode()), NOW)
+    assume(not isinstance(outcome, DeadLetter) or outcome.stage == "contract")
+    expected = {json_path(list(error.absolute_path)) for error in ORACLES[name].iter_errors(changed)}
+    paths = {error.path for error in outcome.errors} if isinstance(outcome, DeadLetter) else set()
+    required = {path.rpartition(".")[0] for path in paths - expected}
+    assert (paths & expected) | required == expected
+
+
+@given(st.sampled_from(PLACES))
+def test_a_missing_field_is_named(where: tuple[str, tuple[str | int, ...]]) -> None:
+    name, place = where
+    assume(isinstance(place[-1], str))
+    changed = event(name)
+    target: Any = changed
+    for step in place[:-1]:
+        target = target[step]
+    del target[place[-1]]
+    letter = dead(changed)
+    assert first_error(letter) == ("contract", json_path(list(place)), "required")
+
+
+@given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.integers(1, 1825))  # noqa: DTZ001
+def test_an_event_is_within_the_bounds_or_a_dead_letter_that_says_so(moment: datetime, retention_days: int) -> None:
+    bounded = Process(process.contracts, Privacy(), retention_days, "tests")
+    outcome = bounded(message(event("inventory", timestamp=moment.isoformat())), NOW)
+    partition_is_gone = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(retention_days) <= NOW
+    if partition_is_gone or moment > NOW + timedelta(days=1):
+        assert isinstance(outcome, DeadLetter)
+        assert outcome.stage == "time_bounds"
+    else:
+        assert isinstance(outcome, Row)
+
+
+@given(st.decimals(0, 10**12, allow_nan=False, allow_infinity=False, places=9))
+def test_money_survives_to_the_last_digit(amount: Decimal) -> None:
+    payload = json.dumps(event("order")).replace("24.98", f"{amount:f}").encode()
+    assert Decimal(row(payload).columns["total_amount"]) == amount
+
+
+def test_process_is_pure() -> None:
+    made = message(event("user_activity"))
+    assert process(made, NOW) == process(Message(made.data, dict(made.attributes), "m-1", NOW), NOW)
