@@ -117,13 +117,13 @@ class GroupCommit:
         settings = self._settings
         loop = asyncio.get_running_loop()
         entry = _Entry(outcome, time.monotonic(), loop.create_future())
-        if (
-            self._in_flight >= settings.max_in_flight
-            or 0 < self._in_flight_bytes > settings.max_in_flight_bytes - entry.size
+        bytes_with_entry = self._in_flight_bytes + entry.size
+        if self._in_flight >= settings.max_in_flight or (
+            self._in_flight and bytes_with_entry > settings.max_in_flight_bytes
         ):
             raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
         self._in_flight += 1
-        self._in_flight_bytes += entry.size
+        self._in_flight_bytes = bytes_with_entry
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
         if len(self._flushes) < _MAX_FLUSHES:

@@ -22,7 +22,7 @@ from ops.generate import generate as generate_events
 from ops.publish import Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
 from ops.stack.process import NotStarted
-from ops.stack.stack import PROJECT, TOPIC, Stack, local_stack
+from ops.stack.stack import Stack, local_stack, topic_name
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
@@ -42,7 +42,7 @@ Topic = Annotated[
 Seed = Annotated[int, typer.Option(help="Which story; the same seed tells the same one.")]
 Share = Annotated[float, typer.Option(min=0, max=1)]
 
-LOCAL_TOPIC = f"projects/{PROJECT}/topics/{TOPIC}"
+LOCAL_TOPIC = topic_name()
 
 
 @app.callback()
@@ -102,7 +102,7 @@ def up(stand_in: StandIn = False) -> None:
 def _watch(stack: Stack) -> NoReturn:
     """Wait for Ctrl-C; end with 1 if a child ends before."""
     while True:
-        for child in stack.children.values():
+        for child in stack.children:
             if child.process.poll() is not None:
                 console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
                 raise typer.Exit(1)

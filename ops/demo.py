@@ -180,7 +180,7 @@ def _show_accounts(console: Console, demo: Demo) -> None:
 
 def _rows(title: str, rows: Iterable[bigquery.Row], limit: int) -> Table:
     first = list(itertools.islice(rows, limit))
-    names = list(first[0].keys()) if first else []
+    names = list(first[0].keys()) if first else ["none"]
     table = Table(*names, title=title, title_justify="left")
     for row in first:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in names))

@@ -31,7 +31,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CUSTOMERS = 1000
 CRAWLERS = 8
 CRAWLED_VISITS = 0.02
-LOW_STOCK = 10
+LOW_STOCK = 4
 # Visits in each hour of the day (UTC), in percent of an average hour.
 VISITS_BY_HOUR = (40, 30, 25, 25, 30, 45, 65, 85, 100, 110, 115, 120,
                   125, 120, 115, 115, 125, 140, 160, 175, 180, 160, 115, 80)  # fmt: skip

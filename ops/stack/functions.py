@@ -28,7 +28,7 @@ class Function:
 
 @contextlib.contextmanager
 def serving(
-    target: str, folder: pathlib.Path, environment: Mapping[str, str], name: str | None = None
+    target: str, folder: pathlib.Path, environment: Mapping[str, str], name: str, port: int = 0
 ) -> Iterator[Function]:
     """Serve a function of `main.py` while the context lasts.
 
@@ -36,13 +36,14 @@ def serving(
         target: `ingest` or `bootstrap`.
         folder: Where its log is written.
         environment: Settings and emulators.
-        name: Of its log; the target's where there is one only.
+        name: Of its log.
+        port: Where it listens; 0 for any free port.
     """
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "functions_framework", "--target", target, "--source", str(SOURCE)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with running(name or target, command, folder, environment) as child:
+    with running(name, command, folder, environment) as child:
         # The framework itself answers this path, once the function is loaded.
         child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
         yield Function(url, child)

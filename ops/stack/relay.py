@@ -13,11 +13,10 @@ import asyncio
 import contextlib
 import logging
 import signal
+import ssl
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import httpx
 import msgspec
@@ -27,26 +26,25 @@ from google.pubsub_v1 import SubscriberAsyncClient, types
 from ops.stack import pubsub
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
-FLUSH_EVERY = 0.005  # seconds that acknowledgements are gathered for one call
+SEND_EVERY = 0.005  # seconds that answers are gathered for one call
 PULL_TIMEOUT = 1.5  # seconds; an emulator answers an empty pull one second before it
 CALL_TIMEOUT = 10.0
 RETRY_PAUSE = 0.2  # seconds between tries while the emulator is away
-MAX_IDS = 1000  # ack ids in one call
 
-_TRANSIENT = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded)
+_UNREACHABLE = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded)
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class RelayCounts:
-    """What a relay has done so far.
+    """What a relay has done so far, in deliveries.
 
     Attributes:
-        pulled: Deliveries taken from the subscription.
-        acknowledged: Deliveries whose acknowledgement the subscription has taken.
-        refused: Answers of the endpoint that do not acknowledge, by status code.
-        unanswered: Requests without an answer: no connection, or not within the ack deadline.
-        in_flight: Requests that are open now.
+        pulled: Taken from the subscription.
+        acknowledged: Acknowledged to the subscription, and taken by it.
+        refused: Answered by the endpoint with a status that does not acknowledge, by status code.
+        unanswered: Not answered by the endpoint: no connection, or not within the ack deadline.
+        in_flight: Open now.
     """
 
     pulled: int = 0
@@ -56,5 +54,265 @@ class RelayCounts:
     in_flight: int = 0
 
 
-def push_body(received: Any, subscription: str) -> bytes:
-    ...
+def push_body(received: types.ReceivedMessage, subscription: str) -> bytes:
+    """The JSON that Pub/Sub's wrapped push posts; `deliveryAttempt` only where a dead-letter policy counts them."""
+    raw = types.ReceivedMessage.pb(received)
+    publish_time = raw.message.publish_time.ToJsonString()
+    message = {
+        "data": raw.message.data,
+        "messageId": raw.message.message_id,
+        "message_id": raw.message.message_id,
+        "publishTime": publish_time,
+        "publish_time": publish_time,
+        "attributes": dict(raw.message.attributes),
+    }
+    if raw.message.ordering_key:
+        message["orderingKey"] = raw.message.ordering_key
+    body = {"message": message, "subscription": subscription}
+    if raw.delivery_attempt:
+        body["deliveryAttempt"] = raw.delivery_attempt
+    return msgspec.json.encode(body)  # bytes become base64
+
+
+class Relay:
+    """Posts the messages of one subscription to one endpoint.
+
+    A 2xx of Pub/Sub's list acknowledges; any other answer, no answer, or none within the ack deadline is a nack.
+    Messages are pulled only for free places, so a slow endpoint leaves the backlog where it is.
+
+    Args:
+        emulator: `host:port` of a Pub/Sub emulator.
+        subscription: Full name, `projects/{project}/subscriptions/{subscription}`.
+        endpoint: URL to post to.
+        concurrency: Requests in flight at most.
+        ack_deadline: Seconds that a request may take; not more than the subscription's own ack deadline.
+        grace: Seconds that open requests have to finish when `run` is cancelled.
+
+    Attributes:
+        counts: The running counts.
+        ready: Set once the subscription has been found.
+    """
+
+    def __init__(  # noqa: PLR0913 -- one keyword per setting
+        self,
+        emulator: str,
+        subscription: str,
+        endpoint: str,
+        *,
+        concurrency: int = 80,
+        ack_deadline: float = 60.0,
+        grace: float = 10.0,
+    ) -> None:
+        self.counts = RelayCounts()
+        self.ready = asyncio.Event()
+        self._emulator = emulator
+        self._subscription = subscription
+        self._endpoint = httpx.URL(endpoint)
+        self._concurrency = concurrency
+        self._ack_deadline = ack_deadline
+        self._grace = grace
+        self._places: list[httpx.AsyncClient] = []
+        self._place_free = asyncio.Event()
+        self._posts: set[asyncio.Task[None]] = set()
+        self._emulator_state = _State(f"emulator at {emulator}")
+        self._endpoint_state = _State(f"endpoint {endpoint}")
+
+    async def run(self) -> None:
+        """Relay until cancelled; then let open requests finish within the grace period, and send their answers.
+
+        While the emulator is away it keeps trying. A second cancellation ends it at once; what is open then comes
+        again after its ack deadline.
+
+        Raises:
+            google.api_core.exceptions.NotFound: The subscription does not exist.
+            ValueError: `ack_deadline` is longer than the subscription's.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            client = pubsub.subscriber_client(await stack.enter_async_context(pubsub.open_channel(self._emulator)))
+            answers = _Answers(client, self._subscription, self.counts)
+            # A client for each place: httpx's pool takes time linear in its connections, for every request.
+            tls, limits = ssl.create_default_context(), httpx.Limits(keepalive_expiry=1.0)
+            for _ in range(self._concurrency):
+                place = httpx.AsyncClient(verify=tls, limits=limits, timeout=self._ack_deadline, trust_env=False)
+                self._places.append(await stack.enter_async_context(place))
+            await self._find_subscription(client)
+            pulling = asyncio.create_task(self._pull(client, answers))
+            try:
+                while True:
+                    await asyncio.shield(pulling)  # a cancelled pull could leave messages leased to nobody
+                    await self._place_free.wait()
+                    pulling = asyncio.create_task(self._pull(client, answers))
+            finally:
+                await self._drain(pulling)
+                await answers.sent()
+
+    async def _find_subscription(self, client: SubscriberAsyncClient) -> None:
+        request = {"subscription": self._subscription}
+        while not self.ready.is_set():
+            try:
+                found = await client.get_subscription(request, retry=None, timeout=CALL_TIMEOUT)
+            except _UNREACHABLE as error:
+                self._emulator_state.fails(error)
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                if found.ack_deadline_seconds < self._ack_deadline:
+                    raise ValueError(f"{self._subscription} has an ack deadline of {found.ack_deadline_seconds} s")
+                self.ready.set()
+
+    async def _pull(self, client: SubscriberAsyncClient, answers: "_Answers") -> None:
+        """Take as many messages as there are free places, and start posting them."""
+        request = {"subscription": self._subscription, "max_messages": len(self._places)}
+        try:
+            response = await client.pull(request, retry=None, timeout=PULL_TIMEOUT)
+        except (*_UNREACHABLE, exceptions.NotFound) as error:
+            self._emulator_state.fails(error)
+            if not isinstance(error, exceptions.DeadlineExceeded):  # NotFound: a new one, not wired yet
+                answers.forget_leases()
+            await asyncio.sleep(RETRY_PAUSE)
+            return
+        self._emulator_state.works()
+        expires = asyncio.get_running_loop().time() + self._ack_deadline
+        for received in response.received_messages:
+            post = asyncio.create_task(self._post(self._places.pop(), received, expires, answers))
+            self._posts.add(post)
+            post.add_done_callback(self._posts.discard)
+            self.counts.pulled += 1
+            self.counts.in_flight += 1
+        if not self._places:
+            self._place_free.clear()
+
+    async def _post(
+        self, place: httpx.AsyncClient, received: types.ReceivedMessage, expires: float, answers: "_Answers"
+    ) -> None:
+        life, acknowledged = answers.emulator_life, False
+        try:
+            body, headers = push_body(received, self._subscription), {"content-type": "application/json"}
+            async with asyncio.timeout_at(expires):
+                answer = await place.post(self._endpoint, content=body, headers=headers)
+            self._endpoint_state.works()
+            acknowledged = answer.status_code in ACKNOWLEDGING
+            if not acknowledged:
+                self.counts.refused[answer.status_code] += 1
+        except (httpx.HTTPError, TimeoutError) as error:
+            self._endpoint_state.fails(error)
+            self.counts.unanswered += 1
+        finally:
+            answers.add(received.ack_id, life, acknowledged=acknowledged)
+            self.counts.in_flight -= 1
+            self._places.append(place)
+            self._place_free.set()
+
+    async def _drain(self, pulling: asyncio.Task[None]) -> None:
+        """Let the last pull and its requests finish; cancel, and so nack, what is open after the grace period."""
+        try:
+            await asyncio.wait({pulling})
+            if self._posts:
+                await asyncio.wait(self._posts, timeout=self._grace)
+        finally:
+            for post in self._posts:
+                post.cancel()
+        await asyncio.gather(*self._posts, return_exceptions=True)
+
+
+class _Answers:
+    """Gathers the acknowledgements and nacks of a few milliseconds into one call each.
+
+    What cannot be sent because the emulator went away is dropped: a new emulator may give the same ack id to another
+    message, and acknowledging that one would lose it. Where an answer is dropped the message comes again.
+
+    Attributes:
+        emulator_life: Rises when the emulator went away; an ack id belongs to the life in which it was pulled.
+    """
+
+    def __init__(self, client: SubscriberAsyncClient, subscription: str, counts: RelayCounts) -> None:
+        self.emulator_life = 0
+        self._client = client
+        self._subscription = subscription
+        self._counts = counts
+        self._acks: list[str] = []
+        self._nacks: list[str] = []
+        self._sending: asyncio.Task[None] | None = None
+
+    def add(self, ack_id: str, life: int, *, acknowledged: bool) -> None:
+        if life != self.emulator_life:
+            return
+        (self._acks if acknowledged else self._nacks).append(ack_id)
+        if self._sending is None or self._sending.done():
+            self._sending = asyncio.create_task(self._send_all())
+
+    def forget_leases(self) -> None:
+        self.emulator_life += 1
+        self._acks, self._nacks = [], []
+
+    async def sent(self) -> None:
+        if self._sending:
+            await self._sending
+
+    async def _send_all(self) -> None:
+        while self._acks or self._nacks:
+            await asyncio.sleep(SEND_EVERY)
+            await self._send()
+
+    async def _send(self) -> None:
+        acks, nacks, self._acks, self._nacks = self._acks, self._nacks, [], []
+        ack = {"subscription": self._subscription, "ack_ids": acks}
+        nack = {"subscription": self._subscription, "ack_ids": nacks, "ack_deadline_seconds": 0}
+        try:
+            if acks:
+                await self._client.acknowledge(ack, retry=None, timeout=CALL_TIMEOUT)
+                self._counts.acknowledged += len(acks)
+            if nacks:
+                await self._client.modify_ack_deadline(nack, retry=None, timeout=CALL_TIMEOUT)
+        except exceptions.GoogleAPICallError as error:
+            _LOG.warning("of %d answers some were lost, those messages come again: %r", len(acks + nacks), error)
+
+
+class _State:
+    """Logs when something stops answering and when it is back, not every time in between."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._working = True
+
+    def works(self) -> None:
+        if not self._working:
+            _LOG.warning("%s is back", self._name)
+        self._working = True
+
+    def fails(self, error: Exception) -> None:
+        if self._working:
+            _LOG.warning("%s does not answer, trying again: %r", self._name, error)
+        self._working = False
+
+
+async def relay_until_signal(relay: Relay) -> None:
+    """Run a relay until SIGTERM or SIGINT, a second one ends it at once; a line on stdout says when it is ready."""
+    running = asyncio.create_task(relay.run())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    ready = asyncio.create_task(relay.ready.wait())
+    await asyncio.wait({running, ready}, return_when=asyncio.FIRST_COMPLETED)
+    if ready.done():
+        sys.stdout.write("Pub/Sub relay ready\n")
+        sys.stdout.flush()
+    ready.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def main() -> None:
+    """Run a relay from the command line."""
+    parser = argparse.ArgumentParser(description="Push delivery for Pub/Sub emulators.")
+    parser.add_argument("--emulator", required=True, metavar="HOST:PORT")
+    parser.add_argument("--subscription", required=True, help="projects/{project}/subscriptions/{subscription}")
+    parser.add_argument("--endpoint", required=True, metavar="URL")
+    parser.add_argument("--concurrency", type=int, default=80, help="requests in flight at most")
+    parser.add_argument("--ack-deadline", type=float, default=60.0, help="seconds that a request may take")
+    settings = vars(parser.parse_args())
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(relay_until_signal(Relay(**settings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,8 +5,7 @@ import contextlib
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 
@@ -16,12 +15,6 @@ from ops.stack.functions import Function, serving
 from ops.stack.process import Child, NotStarted, free_port, running
 
 PROJECT = "sluice-local"
-BUCKET = "sluice-archive"
-
-TOPIC = "events"
-SUBSCRIPTION = "events-ingest"
-DEAD_LETTER_TOPIC = "events-undeliverable"
-DEAD_LETTER_SUBSCRIPTION = "events-undeliverable"
 
 ACK_DEADLINE_SECONDS = 60
 """Above the twice `flush_timeout` within which the function answers."""
@@ -32,32 +25,6 @@ CONCURRENCY = 80
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Stack:
-    """A running stack.
-
-    Attributes:
-        folder: Logs and data.
-        environment: What the Google Cloud clients need to find the emulators.
-        settings: The functions' settings.
-        ingest: The ingest function.
-        bootstrap: The bootstrap function.
-        children: All processes by name.
-    """
-
-    folder: pathlib.Path
-    environment: Mapping[str, str]
-    settings: Settings
-    ingest: Function
-    bootstrap: Function
-    children: Mapping[str, Child]
-
-    @property
-    def topic(self) -> str:
-        """Full name of the topic."""
-        return f"projects/{PROJECT}/topics/{TOPIC}"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Emulators:
     """The running emulators.
 
@@ -65,13 +32,13 @@ class Emulators:
         bigquery: URL.
         storage: URL.
         pubsub: HOST:PORT.
-        children: Their processes by name.
+        children: Their processes.
     """
 
     bigquery: str
     storage: str
     pubsub: str
-    children: Mapping[str, Child]
+    children: Sequence[Child]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -83,110 +50,126 @@ class Emulators:
             "PUBSUB_EMULATOR_HOST": self.pubsub,
         }
 
-    @classmethod
-    @contextlib.contextmanager
-    def running(cls, folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Self]:
-        """Run the three emulators, with the bucket and the topics in them.
 
-        Args:
-            folder: Logs and data.
-            stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
-        """
-        bigquery_port, grpc_port, storage_port, pubsub_port = (free_port() for _ in range(4))
-        storage_data = folder / "storage"
-        bigquery_command = [sys.executable, "-m", "ops.stack.bigquery_server", "--port", str(bigquery_port)]
-        bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
-        bigquery_command += ["--data-dir", str(folder / "bigquery")]
-        storage_command = [sys.executable, "-m", "gcp_storage_emulator", "--data-dir", str(storage_data), "start"]
-        storage_command += ["--host", "127.0.0.1", "--port", str(storage_port), "--default-bucket", BUCKET, "--quiet"]
-        pubsub_command = pubsub.command(pubsub_port, stand_in=stand_in)
-        local_root = {"GCS_LOCAL_ROOT": str(storage_data / ".cloudstorage")}
-        with (
-            running("bigquery", bigquery_command, folder, local_root) as bigquery,
-            running("storage", storage_command, folder) as storage,
-            running("pubsub", pubsub_command, folder) as broker,
-        ):
-            children = {"bigquery": bigquery, "storage": storage, "pubsub": broker}
-            bigquery_url = f"http://127.0.0.1:{bigquery_port}"
-            storage_url = f"http://127.0.0.1:{storage_port}"
-            emulators = cls(bigquery_url, storage_url, f"127.0.0.1:{pubsub_port}", children)
-            bigquery.wait_until(lambda: httpx.get(f"{bigquery_url}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
-            storage.wait_until(lambda: httpx.get(f"{storage_url}/storage/v1/b/{BUCKET}").is_success)
-            asyncio.run(_wire(emulators.pubsub))
-            yield emulators
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stack:
+    """The functions between a topic and a dataset of their own.
 
-
-async def _wire(pubsub_host: str) -> None:
-    await pubsub.wait_until_ready(pubsub_host, timeout=60)
-    await pubsub.create_wiring(
-        pubsub_host,
-        PROJECT,
-        topic=TOPIC,
-        subscription=SUBSCRIPTION,
-        dead_letter_topic=DEAD_LETTER_TOPIC,
-        dead_letter_subscription=DEAD_LETTER_SUBSCRIPTION,
-        ack_deadline_seconds=ACK_DEADLINE_SECONDS,
-        max_delivery_attempts=100,
-        minimum_backoff=1,
-        maximum_backoff=600,
-    )
-
-
-def bootstrap(function: Function) -> None:
-    """Call the bootstrap function.
-
-    Raises:
-        NotStarted: It could not make all objects.
+    Attributes:
+        environment: What the Google Cloud clients need to find the emulators.
+        settings: The functions' settings.
+        topic: Full name of the topic that is delivered to `ingest`.
+        undeliverable: Full name of the subscription with what could not be delivered.
+        ingest: The ingest function.
+        bootstrap: The bootstrap function.
+        children: All processes.
     """
-    answer = httpx.post(function.url, timeout=60)
-    if answer.is_error:
-        raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
+
+    environment: Mapping[str, str]
+    settings: Settings
+    topic: str
+    undeliverable: str
+    ingest: Function
+    bootstrap: Function
+    children: Sequence[Child]
+
+
+def topic_name(name: str = "events") -> str:
+    """Full name of a stack's topic."""
+    return f"projects/{PROJECT}/topics/{name}"
 
 
 @contextlib.contextmanager
-def relaying(emulators: Emulators, ingest: Function, folder: pathlib.Path) -> Iterator[Child]:
-    """Deliver the subscription's messages to the function while the context lasts."""
-    command = [sys.executable, "-m", "ops.stack.relay", "--emulator", emulators.pubsub]
-    command += ["--subscription", f"projects/{PROJECT}/subscriptions/{SUBSCRIPTION}", "--endpoint", ingest.url]
-    command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
-    with running("relay", command, folder) as relay:
-        relay.wait_until(lambda: bool(relay.tail()))
-        yield relay
-
-
-@contextlib.contextmanager
-def local_stack(
-    folder: pathlib.Path, settings: Mapping[str, str] | None = None, *, stand_in: bool = False
-) -> Iterator[Stack]:
-    """Run everything, bootstrapped and delivering, while the context lasts.
+def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emulators]:
+    """Run the three emulators while the context lasts.
 
     Args:
-        folder: Logs and data; kept at the end.
-        settings: Settings of the functions, as environment variables, where they differ from the defaults.
-        stand_in: As for `Emulators.running`.
+        folder: Logs and data.
+        stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
 
     Raises:
         NotStarted: A process did not start; tells which, with the end of its log.
     """
-    with Emulators.running(folder, stand_in=stand_in) as emulators:
-        environment = {**emulators.environment, "ARCHIVE_BUCKET": BUCKET, **(settings or {})}
-        with (
-            serving("ingest", folder, environment) as ingest,
-            serving("bootstrap", folder, environment) as bootstrap_function,
-        ):
-            bootstrap(bootstrap_function)
-            with relaying(emulators, ingest, folder) as relay:
-                children = {
-                    **emulators.children,
-                    "ingest": ingest.child,
-                    "bootstrap": bootstrap_function.child,
-                    "relay": relay,
-                }
-                yield Stack(
-                    folder,
-                    emulators.environment,
-                    Settings.from_environment(environment),
-                    ingest,
-                    bootstrap_function,
-                    children,
-                )
+    bigquery_port, grpc_port, storage_port, pubsub_port = (free_port() for _ in range(4))
+    storage_data = folder / "storage"
+    bigquery_command = [sys.executable, "-m", "ops.stack.bigquery_server", "--port", str(bigquery_port)]
+    bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
+    bigquery_command += ["--data-dir", str(folder / "bigquery")]
+    storage_command = [sys.executable, "-m", "gcp_storage_emulator", "--data-dir", str(storage_data), "start"]
+    storage_command += ["--host", "127.0.0.1", "--port", str(storage_port), "--quiet"]
+    pubsub_command = pubsub.command(pubsub_port, stand_in=stand_in)
+    local_root = {"GCS_LOCAL_ROOT": str(storage_data / ".cloudstorage")}
+    with (
+        running("bigquery", bigquery_command, folder, local_root) as tables,
+        running("storage", storage_command, folder) as objects,
+        running("pubsub", pubsub_command, folder) as broker,
+    ):
+        urls = f"http://127.0.0.1:{bigquery_port}", f"http://127.0.0.1:{storage_port}"
+        found = Emulators(*urls, f"127.0.0.1:{pubsub_port}", [tables, objects, broker])
+        tables.wait_until(lambda: httpx.get(f"{found.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
+        objects.wait_until(lambda: httpx.get(f"{found.storage}/storage/v1/b?project={PROJECT}").is_success)
+        asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=60))
+        yield found
+
+
+@contextlib.contextmanager
+def deployed(
+    on: Emulators, folder: pathlib.Path, settings: Mapping[str, str] | None = None, name: str = "events"
+) -> Iterator[Stack]:
+    """Run the functions on the emulators, bootstrapped and with messages delivered, while the context lasts.
+
+    Args:
+        on: The emulators.
+        folder: Logs.
+        settings: Settings of the functions, as environment variables, where they differ from the defaults.
+        name: Of topic and logs; with another name and another DATASET, stacks share emulators.
+
+    Raises:
+        NotStarted: A process did not start, or the bootstrap failed.
+    """
+    bucket = f"sluice-archive-{name}"
+    environment = {**on.environment, "ARCHIVE_BUCKET": bucket, **(settings or {})}
+    httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket}).raise_for_status()
+    subscription, undeliverable = f"{name}-ingest", f"{name}-undeliverable"
+    asyncio.run(
+        pubsub.create_wiring(
+            on.pubsub,
+            PROJECT,
+            topic=name,
+            subscription=subscription,
+            dead_letter_topic=undeliverable,
+            dead_letter_subscription=undeliverable,
+            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            max_delivery_attempts=100,
+            minimum_backoff=1,
+            maximum_backoff=600,
+        )
+    )
+    with (
+        serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
+        serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
+    ):
+        answer = httpx.post(bootstrap.url, timeout=60)
+        if answer.is_error:
+            raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
+        relay_command = [sys.executable, "-m", "ops.stack.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
+        relay_command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
+        relay_command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
+        with running(f"{name}-relay", relay_command, folder) as relay:
+            relay.wait_until(lambda: bool(relay.tail()))
+            yield Stack(
+                on.environment,
+                Settings.from_environment(environment),
+                topic_name(name),
+                f"projects/{PROJECT}/subscriptions/{undeliverable}",
+                ingest,
+                bootstrap,
+                [*on.children, ingest.child, bootstrap.child, relay],
+            )
+
+
+@contextlib.contextmanager
+def local_stack(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Stack]:
+    """Run everything, as `emulators` and `deployed` do."""
+    with emulators(folder, stand_in=stand_in) as running_emulators, deployed(running_emulators, folder) as stack:
+        yield stack

@@ -289,7 +289,7 @@ def test_an_event_a_day_ahead_is_still_taken() -> None:
     assert row(event("order", order_date="2026-11-24T12:00:00Z")).columns["event_date"] == "2026-11-24"
 
 
-@pytest.mark.parametrize("broken", [lambda *_: {}["x"], lambda *_: {"column": object()}, lambda *_: 1 / 0])
+@pytest.mark.parametrize("broken", [lambda *_: {}.popitem(), lambda *_: {"column": object()}, lambda *_: 1 / 0])
 def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) -> None:
     contract = process.contracts.choose({"event_type": "order"}, {})
     changed = copy.copy(contract)

@@ -1,0 +1,94 @@
+"""The emulators, started once; tests run the functions on them, each in a dataset of its own."""
+
+import collections
+import contextlib
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from google.cloud import bigquery
+
+from functions.clients import bigquery_client, storage_client
+from ops.accounts import Accounts, ArchiveReader, read_accounts
+from ops.stack.stack import Emulators, Stack, deployed, emulators
+
+type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
+
+
+@pytest.fixture(scope="session")
+def running_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+    """All three emulators, as the clients of this process find them."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        emulators(tmp_path_factory.mktemp("emulators")) as running,
+    ):
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        yield running
+
+
+@pytest.fixture(scope="session")
+def deploy(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
+    """Deploys the functions under a name, with settings."""
+
+    def make(name: str, **settings: str) -> contextlib.AbstractContextManager[Stack]:
+        folder = tmp_path_factory.mktemp(name)
+        return deployed(running_emulators, folder, {"DATASET": name, **settings}, name.replace("_", "-"))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def stack(deploy: Deploy) -> Iterator[Stack]:
+    """The functions with the default settings."""
+    with deploy("whole_way") as running:
+        yield running
+
+
+class Warehouse:
+    """Looks into the dataset and the archive of a stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.dataset = stack.settings.dataset
+        self.client: bigquery.Client = bigquery_client(stack.settings)
+        self._reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+        self._archived: dict[str, list[bytes]] = collections.defaultdict(list)
+
+    def query(self, sql: str) -> list[bigquery.Row]:
+        """Rows of a query; `{dataset}` is the stack's."""
+        return list(self.client.query_and_wait(sql.format(dataset=self.dataset)))
+
+    def accounts(self) -> Accounts:
+        """All event ids."""
+        return read_accounts(self.client, self.dataset)
+
+    def archived(self) -> dict[str, list[bytes]]:
+        """Payloads in the archive by event id."""
+        for envelope in self._reader.new_envelopes():
+            self._archived[envelope.event_id].append(envelope.message().data)
+        return self._archived
+
+    def wait_for(self, events: int, seconds: float = 120) -> Accounts:
+        """Wait until so many events are rows or dead letters."""
+        deadline = time.monotonic() + seconds
+        while True:
+            accounts = self.accounts()
+            found = len(accounts.accepted | accounts.dead)
+            if found >= events:
+                return accounts
+            assert time.monotonic() < deadline, f"{found} of {events} events after {seconds} s"
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def warehouse(stack: Stack) -> Warehouse:
+    """What `stack` has written."""
+    return Warehouse(stack)
+
+
+@pytest.fixture(scope="session")
+def logs(stack: Stack) -> Callable[[], str]:
+    """Reads the log of `stack`'s ingest function."""
+    log: pathlib.Path = stack.ingest.child.log
+    return log.read_text

@@ -1,0 +1,222 @@
+"""The whole way over HTTP: the real functions-framework, the real clients, the emulators."""
+
+import base64
+import concurrent.futures
+import json
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from ops.stack.stack import Stack
+from tests.emulators.conftest import Warehouse
+from tests.unit import samples
+
+NOW = datetime.now(UTC)
+
+
+def event(event_type: str, **changes: Any) -> dict[str, Any]:
+    time_field = "order_date" if event_type == "order" else "timestamp"
+    return samples.event(event_type, **{time_field: NOW.isoformat(), **changes})
+
+
+def encode(payload: bytes | dict[str, Any]) -> bytes:
+    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+
+
+def wrapped(payload: bytes | dict[str, Any], event_id: str, **attributes: str) -> dict[str, Any]:
+    message = {
+        "data": base64.b64encode(encode(payload)).decode(),
+        "messageId": str(uuid.uuid4().int),
+        "publishTime": NOW.isoformat(),
+        "attributes": {"event_id": event_id, **attributes},
+    }
+    return {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 1}
+
+
+def post(stack: Stack, payload: bytes | dict[str, Any], **attributes: str) -> tuple[str, httpx.Response]:
+    event_id = str(uuid.uuid4())
+    return event_id, httpx.post(stack.ingest.url, json=wrapped(payload, event_id, **attributes), timeout=60)
+
+
+def test_an_order_is_durable_in_its_table_and_in_the_archive_when_it_is_acknowledged(
+    stack: Stack, warehouse: Warehouse
+) -> None:
+    payload = encode(event("order", gift=True))
+    event_id, answer = post(stack, payload)
+    assert (answer.status_code, answer.content) == (204, b"")
+    [row] = warehouse.query(f"SELECT * FROM `{{dataset}}.orders` WHERE ingest.event_id = '{event_id}'")
+    assert row.items_total == row.total_amount
+    assert (row.event_date, row.item_count, row.extras) == (NOW.date(), 3, {"gift": True})
+    assert row.shipping_address == {"street": "1 Rue de l'Abbaye", "city": "Reims", "country": "France"}
+    assert [item["quantity"] for item in row["items"]] == [2, 1]
+    assert row.ingest["archive_uri"].startswith(f"gs://{stack.settings.archive_bucket}/raw/dt=")
+    assert warehouse.archived()[event_id] == [payload]
+
+
+@pytest.mark.parametrize("form", ["wrapped", "cloud event", "unwrapped"])
+def test_every_form_of_delivery_is_taken(stack: Stack, warehouse: Warehouse, form: str) -> None:
+    event_id = str(uuid.uuid4())
+    payload = event("inventory")
+    match form:
+        case "wrapped":
+            answer = httpx.post(stack.ingest.url, json=wrapped(payload, event_id))
+        case "cloud event":
+            headers = {
+                "ce-id": "1",
+                "ce-source": "//pubsub.googleapis.com/projects/p/topics/t",
+                "ce-specversion": "1.0",
+                "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+            }
+            answer = httpx.post(stack.ingest.url, json=wrapped(payload, event_id), headers=headers)
+        case _:
+            headers = {
+                "x-goog-pubsub-message-id": "1",
+                "x-goog-pubsub-publish-time": NOW.isoformat(),
+                "x-goog-pubsub-subscription-name": "projects/p/subscriptions/s",
+                "event_id": event_id,
+            }
+            answer = httpx.post(stack.ingest.url, content=encode(payload), headers=headers)
+    assert answer.status_code == 204
+    [row] = warehouse.query(f"SELECT reason FROM `{{dataset}}.inventory` WHERE ingest.event_id = '{event_id}'")
+    assert row.reason == "sale"
+
+
+@pytest.mark.parametrize("body", [b"", b"hello", b"{}", b"\xff", b'{"message": {"data": "e30="}}'])
+def test_what_is_no_message_gets_400_with_a_json_error_and_a_warning_without_the_body(
+    stack: Stack, logs: Callable[[], str], body: bytes
+) -> None:
+    trace = uuid.uuid4().hex
+    answer = httpx.post(stack.ingest.url, content=body, headers={"x-cloud-trace-context": f"{trace}/1;o=1"})
+    assert answer.status_code == 400
+    assert answer.json()["error"].startswith("not a Pub/Sub push")
+    entries = [json.loads(line) for line in logs().splitlines()]
+    [entry] = [one for one in entries if one.get("logging.googleapis.com/trace", "").endswith(trace)]
+    assert (entry["severity"], entry["status"]) == ("WARNING", 400)
+
+
+ORDER = json.dumps(event("order"))
+BAD: dict[str, tuple[bytes | dict[str, Any], str, str, str]] = {
+    "not JSON": (b'{"event_type": "order", ', "decode", "$", "json"),
+    "not UTF-8": (b'{"event_type": "\xff"}', "decode", "$", "utf-8"),
+    "empty": (b"", "decode", "$", "json"),
+    "an array": (b"[1, 2]", "decode", "$", "type"),
+    "10 MB": (b'{"event_type": "' + b"x" * 10_000_000 + b'"}', "decode", "$", "maxBytes"),
+    "3 MB": (b'{"event_type": "' + b"x" * 3_000_000 + b'"}', "contract", "$.event_type", "enum"),
+    "nested 2 000 deep": (b'{"a": ' * 2000 + b"1" + b"}" * 2000, "decode", "$", "maxDepth"),
+    "NaN": (ORDER.replace("24.98", "NaN").encode(), "decode", "$", "json"),
+    "10**30": (event("inventory", quantity_change=10**30), "contract", "$.quantity_change", "maximum"),
+    "a lone surrogate": (ORDER.replace("Tea", "\\ud800").encode(), "decode", "$", "json"),
+    "duplicate keys": (b'{"event_type": "order", "event_type": "order"}', "decode", "$.event_type", "uniqueKeys"),
+    "a wrong enum": (event("order", status="lost"), "contract", "$.status", "enum"),
+    "a missing nested field": (
+        event("user_activity", metadata={"session_id": "s"}),
+        "contract",
+        "$.metadata.platform",
+        "required",
+    ),
+    "a date that does not exist": (
+        event("order", order_date="2026-02-30T00:00:00Z"),
+        "contract",
+        "$.order_date",
+        "format",
+    ),
+    "91 days old": (
+        event("order", order_date=(NOW - timedelta(days=91)).isoformat()),
+        "time_bounds",
+        "$.order_date",
+        "minimum",
+    ),
+    "two days ahead": (
+        event("order", order_date=(NOW + timedelta(days=2)).isoformat()),
+        "time_bounds",
+        "$.order_date",
+        "maximum",
+    ),
+    "an unknown type": (b'{"event_type": "refund"}', "contract", "$.event_type", "enum"),
+    "an unknown version": (event("order"), "contract", "attributes.schema_version", "enum"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_acknowledged_as_a_dead_letter_with_its_place_and_its_bytes(
+    stack: Stack, warehouse: Warehouse, name: str
+) -> None:
+    payload, stage, path, rule = BAD[name]
+    attributes = {"schema_version": "99"} if name == "an unknown version" else {}
+    event_id, answer = post(stack, payload, **attributes)
+    assert answer.status_code == 204, answer.text
+    [letter] = warehouse.query(f"SELECT * FROM `{{dataset}}.dead_letters` WHERE event_id = '{event_id}'")
+    assert (letter.stage, letter.errors[0]["path"], letter.errors[0]["rule"]) == (stage, path, rule)
+    assert letter.errors[0]["message"]
+    data = encode(payload)
+    assert (letter.payload, letter.payload_bytes) == (None if name == "10 MB" else data, len(data))
+    assert letter.attributes == {"event_id": event_id, **attributes}
+    assert warehouse.archived()[event_id] == [data]
+
+
+def test_bad_events_among_good_ones_fail_nothing_else(stack: Stack, warehouse: Warehouse) -> None:
+    payloads = [event("order", status="lost") if index % 5 == 0 else event("order") for index in range(60)]
+    with concurrent.futures.ThreadPoolExecutor(30) as pool:
+        answers = list(pool.map(lambda payload: post(stack, payload), payloads))
+    assert {answer.status_code for _, answer in answers} == {204}
+    accounts = warehouse.accounts()
+    ids = [event_id for event_id, _ in answers]
+    assert set(ids[::5]) <= accounts.dead
+    assert set(ids) - set(ids[::5]) <= accounts.accepted
+
+
+def test_the_log_has_a_line_for_each_flush_and_nothing_of_any_payload(
+    stack: Stack, warehouse: Warehouse, logs: Callable[[], str]
+) -> None:
+    before = len(logs().splitlines())
+    secret = uuid.uuid4().hex
+    with concurrent.futures.ThreadPoolExecutor(20) as pool:
+        list(pool.map(lambda _: post(stack, event("order", customer_id=secret)), range(40)))
+    post(stack, event("order", status=secret))
+    flushes: list[dict[str, Any]] = []
+    deadline = time.monotonic() + 10
+    while sum(entry["events"] for entry in flushes) < 41:  # the line is written just after the answer
+        assert time.monotonic() < deadline
+        lines = logs().splitlines()[before:]
+        entries = [json.loads(line) for line in lines]
+        flushes = [entry for entry in entries if entry["message"] == "flush"]
+    assert len(flushes) == len(entries) < 41
+    assert all({"severity", "message", "time"} <= entry.keys() for entry in entries)
+    assert secret not in "".join(lines)
+    archived = {uri for entry in flushes if (uri := entry["archive_uri"])}
+    assert archived <= {
+        row.archive_uri for row in warehouse.query("SELECT DISTINCT ingest.archive_uri FROM `{dataset}.orders`")
+    } | {row.archive_uri for row in warehouse.query("SELECT DISTINCT archive_uri FROM `{dataset}.dead_letters`")}
+
+
+def test_a_row_that_the_warehouse_refuses_is_a_dead_letter_of_that_stage(stack: Stack, warehouse: Warehouse) -> None:
+    warehouse.client.query_and_wait(f"ALTER TABLE `{warehouse.dataset}.inventory` DROP COLUMN extras")
+    try:
+        event_id, answer = post(stack, event("inventory", unknown=1))
+        assert answer.status_code == 204
+        [letter] = warehouse.query(f"SELECT * FROM `{{dataset}}.dead_letters` WHERE event_id = '{event_id}'")
+        assert (letter.stage, letter.errors[0]["path"], letter.errors[0]["rule"]) == (
+            "warehouse",
+            "$.extras",
+            "invalid",
+        )
+    finally:
+        warehouse.client.query_and_wait(f"ALTER TABLE `{warehouse.dataset}.inventory` ADD COLUMN extras JSON")
+
+
+def test_with_its_table_missing_an_event_is_neither_lost_nor_a_dead_letter(stack: Stack, warehouse: Warehouse) -> None:
+    table = f"{warehouse.dataset}.user_activity"
+    warehouse.client.query_and_wait(f"ALTER TABLE `{table}` RENAME TO user_activity_away")
+    event_id = str(uuid.uuid4())
+    try:
+        answer = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), event_id), timeout=60)
+        assert answer.status_code == 503
+    finally:
+        warehouse.client.query_and_wait(f"ALTER TABLE `{table}_away` RENAME TO user_activity")
+    assert httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), event_id)).status_code == 204
+    assert event_id in warehouse.accounts().accepted - warehouse.accounts().dead

@@ -1,0 +1,307 @@
+"""The group commit: who waits for whom, and what each request is told."""
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from functions.commit import GroupCommit, NotDurable, Overloaded
+from functions.dead_letter import DeadLetter
+from functions.row import Row
+from tests.unit.cloud import Answer, Cloud, error, insert_errors
+from tests.unit.samples import NOW, event, message, process
+
+type Make = Callable[..., GroupCommit]
+
+
+def outcome(index: int, event_type: str = "order", **changes: Any) -> Row | DeadLetter:
+    return process(message(event(event_type, **changes), event_id=f"e-{index}"), NOW)
+
+
+async def commit_all(commit: GroupCommit, outcomes: list[Row | DeadLetter]) -> list[BaseException | None]:
+    return await asyncio.gather(*(commit(one) for one in outcomes), return_exceptions=True)
+
+
+def flushes(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    return [record.__dict__["fields"] for record in caplog.records if record.message == "flush"]
+
+
+def hold_uploads(cloud: Cloud, which: str = "") -> threading.Event:
+    """Let uploads of objects whose name ends so wait until the event is set."""
+    gate = threading.Event()
+
+    def upload(name: str) -> Answer:
+        if name.endswith(which):
+            gate.wait(10)
+        return 200, {}
+
+    cloud.on_upload = upload
+    return gate
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def _all_logs(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "functions")
+
+
+async def test_an_event_alone_is_flushed_at_once(cloud: Cloud, group_commit: Make) -> None:
+    commit = group_commit(linger_ms=10_000)
+    started = time.monotonic()
+    await commit(outcome(1))
+    assert time.monotonic() - started < 1
+    assert cloud.calls == ["upload", "insert orders"]
+
+
+async def test_events_in_flight_share_one_object_and_one_insert_for_each_table(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    commit = group_commit(linger_ms=10_000)
+    kinds = ["order", "inventory", "user_activity"]
+    outcomes = [outcome(index, kinds[index % 3]) for index in range(90)] + [outcome(90, status="lost")]
+    cloud.latency = 0.05
+    assert await commit_all(commit, outcomes) == [None] * 91
+    assert cloud.calls.count("upload") == 1
+    assert sorted(cloud.calls[1:]) == [
+        "insert dead_letters",
+        "insert inventory",
+        "insert orders",
+        "insert user_activity",
+    ]
+    assert [len(cloud.rows(table)) for table in ("orders", "inventory", "user_activity", "dead_letters")] == [
+        30,
+        30,
+        30,
+        1,
+    ]
+
+
+async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, group_commit: Make) -> None:
+    gate = hold_uploads(cloud)
+    commit = group_commit(linger_ms=10_000)
+    first = asyncio.create_task(commit(outcome(0)))
+    await until(lambda: cloud.calls == ["upload"])
+    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(1, 20)]))
+    await asyncio.sleep(0.05)
+    assert cloud.calls == ["upload"]
+    gate.set()
+    await asyncio.gather(first, rest)
+    assert [len(lines) for lines in cloud.objects.values()] == [1, 19]
+
+
+async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = hold_uploads(cloud)
+    commit = group_commit(linger_ms=10_000, batch_rows=10)
+    first = asyncio.create_task(commit(outcome(0)))
+    await until(lambda: cloud.calls == ["upload"])
+    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(1, 31)]))
+    await until(lambda: cloud.calls == ["upload", "upload"])
+    await asyncio.sleep(0.05)
+    assert cloud.calls == ["upload", "upload"]
+    gate.set()
+    assert [*await asyncio.gather(first, rest)] == [None, [None] * 30]
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 10, 10, 10]
+
+
+async def test_who_has_lingered_long_enough_is_flushed_beside_a_flush_that_hangs(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = hold_uploads(cloud, which="-00000001.ndjson.gz")
+    commit = group_commit(linger_ms=100)
+    hanging = asyncio.create_task(commit(outcome(0)))
+    await until(lambda: cloud.calls == ["upload"])
+    await asyncio.wait_for(commit(outcome(1)), 5)
+    assert not hanging.done()
+    gate.set()
+    await hanging
+
+
+async def test_a_batch_closes_before_it_has_too_many_bytes(cloud: Cloud, group_commit: Make) -> None:
+    size = len(outcome(0).message.data)
+    commit = group_commit(batch_bytes=3 * size)
+    assert await commit_all(commit, [outcome(index) for index in range(7)]) == [None] * 7
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 3, 3]
+
+
+async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud, group_commit: Make) -> None:
+    commit = group_commit(batch_bytes=10)
+    assert await commit_all(commit, [outcome(1), outcome(2)]) == [None, None]
+    assert [len(lines) for lines in cloud.objects.values()] == [1, 1]
+
+
+@pytest.mark.parametrize("limit", [{"max_in_flight": 5}, {"max_in_flight_bytes": 2100}])
+async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
+    cloud: Cloud, group_commit: Make, limit: dict[str, int]
+) -> None:
+    assert 5 * len(outcome(0).message.data) <= 2100 < 6 * len(outcome(0).message.data)
+    cloud.latency = 0.05
+    commit = group_commit(**limit)
+    answers = await commit_all(commit, [outcome(index) for index in range(8)])
+    assert [type(answer) for answer in answers] == [type(None)] * 5 + [Overloaded] * 3
+    assert await commit_all(commit, [outcome(index) for index in range(5)]) == [None] * 5
+
+
+async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cloud, group_commit: Make) -> None:
+    await group_commit(max_in_flight_bytes=1)(outcome(1))
+    assert len(cloud.objects) == 1
+
+
+async def test_the_archive_is_written_before_the_rows_and_each_row_names_its_object(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    await group_commit()(outcome(1))
+    assert cloud.calls == ["upload", "insert orders"]
+    [name] = cloud.objects
+    assert cloud.rows("orders")[0]["ingest"]["archive_uri"] == f"gs://archive/{name}"
+
+
+async def test_every_message_good_or_bad_is_archived_in_its_envelope_and_counted_by_type(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    outcomes = [outcome(1), outcome(2, "inventory"), outcome(3, status="lost")]
+    outcomes += [process(message(b"\xff", event_id="e-4"), NOW), process(message({"event_type": "x" * 9999}), NOW)]
+    await commit_all(group_commit(), outcomes)
+    [lines], [metadata] = cloud.objects.values(), cloud.metadata.values()
+    assert metadata == {"order": "2", "inventory": "1", "unknown": "2"}
+    assert [line["event_id"] for line in lines] == ["e-1", "e-2", "e-3", "e-4", "e-1"]
+    assert lines[0]["payload"].encode() == outcomes[0].message.data
+    assert lines[3]["payload_base64"] == "/w=="
+
+
+async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_come_again(
+    cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.on_upload = lambda _: error(503, "backendError")
+    answers = await commit_all(group_commit(flush_timeout=1.5), [outcome(1), outcome(2)])
+    assert [type(answer) for answer in answers] == [NotDurable] * 2
+    assert cloud.calls.count("upload") > 1
+    assert cloud.inserts == []
+    [flush] = flushes(caplog)
+    assert (flush["not_durable"], flush["rows"]) == (2, {})
+
+
+async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_insert = lambda table, _: error(500, "internalError") if table == "orders" else (200, {})
+    answers = await commit_all(group_commit(flush_timeout=1.5), [outcome(1), outcome(2, "inventory")])
+    assert [type(answer) for answer in answers] == [NotDurable, type(None)]
+
+
+async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(cloud: Cloud, group_commit: Make) -> None:
+    failures = iter([error(503, "backendError"), error(403, "rateLimitExceeded"), error(500, "internalError")])
+    cloud.on_insert = lambda *_: next(failures, (200, {}))
+    assert await commit_all(group_commit(), [outcome(1), outcome(2)]) == [None, None]
+    assert len(cloud.rows("orders")) == 2
+
+
+async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Cloud, group_commit: Make) -> None:
+    answers = iter([error(503, "backendError"), error(412, "conditionNotMet")])
+    cloud.on_upload = lambda _: next(answers)
+    await group_commit()(outcome(1))
+    assert len(cloud.rows("orders")) == 1
+
+
+async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbours_are_rows(
+    cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.on_insert = lambda table, _: insert_errors((1, "invalid")) if table == "orders" else (200, {})
+    assert await commit_all(group_commit(), [outcome(index) for index in range(3)]) == [None] * 3
+    assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
+    [letter] = cloud.rows("dead_letters")
+    assert (letter["event_id"], letter["stage"], letter["event_type"]) == ("e-1", "warehouse", "order")
+    assert letter["errors"] == [{"path": "$.total_amount", "rule": "invalid", "message": "row 1"}]
+    [flush] = flushes(caplog)
+    assert (flush["rows"], flush["dead_letters"]) == ({"orders": 2}, {"warehouse": 1})
+
+
+async def test_rows_that_were_stopped_by_a_bad_neighbour_are_inserted(cloud: Cloud, group_commit: Make) -> None:
+    def stop_all(table: str, body: dict[str, Any]) -> Answer:
+        ids = [row["insertId"] for row in body["rows"]]
+        if table == "orders" and "e-1" in ids:
+            return insert_errors(*((i, "invalid" if one == "e-1" else "stopped") for i, one in enumerate(ids)))
+        return 200, {}
+
+    cloud.on_insert = stop_all
+    assert await commit_all(group_commit(), [outcome(index) for index in range(3)]) == [None] * 3
+    assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
+    assert [letter["event_id"] for letter in cloud.rows("dead_letters")] == ["e-1"]
+
+
+async def test_rows_that_bigquery_refuses_for_passing_reasons_are_tried_until_the_deadline(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    cloud.on_insert = lambda *_: insert_errors((0, "backendError"))
+    with pytest.raises(NotDurable, match="1 of 1 rows of orders"):
+        await group_commit(flush_timeout=2)(outcome(1))
+    assert cloud.calls.count("insert orders") > 2
+    assert cloud.rows("dead_letters") == []
+
+
+async def test_a_batch_too_large_for_bigquery_is_halved_until_it_fits(cloud: Cloud, group_commit: Make) -> None:
+    def three_at_most(_: str, body: dict[str, Any]) -> Answer:
+        return (200, {}) if len(body["rows"]) <= 3 else error(413, "uploadTooLarge")
+
+    cloud.on_insert = three_at_most
+    assert await commit_all(group_commit(), [outcome(index) for index in range(10)]) == [None] * 10
+    assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(10)}
+
+
+async def test_a_row_too_large_for_bigquery_is_a_dead_letter(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_insert = lambda table, _: error(413, "uploadTooLarge") if table == "orders" else (200, {})
+    await group_commit()(outcome(1))
+    assert "too large" in cloud.rows("dead_letters")[0]["errors"][0]["message"]
+
+
+async def test_a_dead_letter_that_cannot_be_written_is_told_to_come_again(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_insert = lambda *_: insert_errors((0, "invalid"))
+    with pytest.raises(NotDurable, match="dead_letters refused a row"):
+        await group_commit()(outcome(1, status="lost"))
+
+
+async def test_a_cancelled_request_does_not_hurt_its_batch(cloud: Cloud, group_commit: Make) -> None:
+    gate = hold_uploads(cloud)
+    commit = group_commit()
+    tasks = [asyncio.create_task(commit(outcome(index))) for index in range(3)]
+    await until(lambda: cloud.calls == ["upload"])
+    tasks[1].cancel()
+    gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [type(None), asyncio.CancelledError, type(None)]
+    assert len(cloud.rows("orders")) == 3
+    assert await commit_all(commit, [outcome(9)]) == [None]
+
+
+async def test_who_waits_longer_than_a_flush_may_take_is_sent_away(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_upload = lambda _: error(503, "backendError")
+    commit = group_commit(flush_timeout=1, batch_rows=1, linger_ms=0)
+    started = time.monotonic()
+    answers = await commit_all(commit, [outcome(index) for index in range(12)])
+    assert [type(answer) for answer in answers] == [NotDurable] * 12
+    assert time.monotonic() - started < 2 + 0.5
+
+
+async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
+    cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    cloud.latency = 0.02
+    outcomes = [outcome(1, coupon="x"), outcome(2, "inventory"), outcome(3, status="lost"), outcome(4, status="lost")]
+    await commit_all(group_commit(), outcomes)
+    [record] = caplog.records
+    [flush] = flushes(caplog)
+    assert (record.levelname, flush["events"], flush["unknown_fields"], flush["errors"]) == ("WARNING", 4, 1, [])
+    assert (flush["rows"], flush["dead_letters"]) == ({"orders": 1, "inventory": 1}, {"contract": 2})
+    assert flush["archive_ms"] >= 20
+    assert flush["insert_ms"] >= 20
+    assert flush["payload_bytes"] == sum(len(one.message.data) for one in outcomes)
+    json.dumps(flush)

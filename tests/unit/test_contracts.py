@@ -1,0 +1,70 @@
+"""The contracts, and what they need of each other."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from functions.contracts import FOLDER, Contracts
+from functions.events import event_types
+
+FILES = sorted(FOLDER.glob("*.json"))
+
+
+def schemas(schema: dict[str, Any], path: str = "$") -> Iterator[tuple[str, dict[str, Any]]]:
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from schemas(inner, f"{path}.{name}")
+    if "items" in schema:
+        yield from schemas(schema["items"], f"{path}[*]")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_every_number_string_and_array_of_a_contract_is_bounded(file: pathlib.Path) -> None:
+    bounds = {
+        "string": [{"maxLength"}, {"enum"}, {"const"}],
+        "number": [{"minimum", "maximum"}],
+        "integer": [{"minimum", "maximum"}],
+        "array": [{"minItems", "maxItems"}],
+        "object": [{"properties"}],
+    }
+    for path, schema in schemas(json.loads(file.read_text())):
+        assert any(needed <= schema.keys() for needed in bounds[schema["type"]]), path
+
+
+def test_a_type_is_three_files_and_nothing_lists_them() -> None:
+    sql = FOLDER.parent / "sql" / "schema"
+    assert {file.name.partition(".")[0] for file in FILES} == event_types().keys()
+    for event_type in event_types().values():
+        assert (sql / f"{event_type.table}.sql").exists()
+
+
+def write(folder: pathlib.Path, *names: str) -> None:
+    for file in FILES:
+        (folder / file.name).write_text(file.read_text())
+    for name in names:
+        (folder / name).write_text(FILES[0].read_text())
+
+
+def test_the_newest_version_is_the_default_and_older_ones_stay_available(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "inventory.v2.json", "inventory.v10.json")
+    contracts = Contracts.load(tmp_path)
+    event = {"event_type": "inventory"}
+    assert contracts.choose(event, {}).version == 10
+    assert contracts.choose(event, {"schema_version": "2"}).version == 2
+
+
+@pytest.mark.parametrize("name", ["inventory.json", "inventory.v0.json", "refund.v1.json"])
+def test_a_file_that_fits_no_type_is_refused_at_start(tmp_path: pathlib.Path, name: str) -> None:
+    write(tmp_path, name)
+    with pytest.raises(ValueError, match=name):
+        Contracts.load(tmp_path)
+
+
+def test_a_type_without_a_contract_is_refused_at_start(tmp_path: pathlib.Path) -> None:
+    write(tmp_path)
+    (tmp_path / "order.v1.json").unlink()
+    with pytest.raises(ValueError, match=r"order\.v1\.json is missing"):
+        Contracts.load(tmp_path)

@@ -1,0 +1,40 @@
+"""Logs as Cloud Logging reads them."""
+
+import json
+import logging
+import sys
+
+from functions.log import JsonFormatter, trace
+
+
+def line(**extra: object) -> dict[str, object]:
+    record = logging.getLogger("functions.test").makeRecord(
+        "functions.test", logging.WARNING, "test.py", 1, "refused: %s", ("why",), None, extra=extra
+    )
+    formatted = JsonFormatter({"environment": "dev"}).format(record)
+    assert "\n" not in formatted
+    entry: dict[str, object] = json.loads(formatted)
+    return entry
+
+
+def test_a_record_has_severity_message_time_and_labels() -> None:
+    entry = line()
+    assert entry["severity"] == "WARNING"
+    assert entry["message"] == "refused: why"
+    assert str(entry["time"]).endswith("Z")
+    assert entry["logging.googleapis.com/labels"] == {"environment": "dev"}
+
+
+def test_fields_are_the_entrys_own_and_a_trace_ties_it_to_its_request() -> None:
+    entry = line(fields={"rows": {"orders": 3}}, trace=trace({"x-cloud-trace-context": "abc/1;o=1"}, "p"))
+    assert entry["rows"] == {"orders": 3}
+    assert entry["logging.googleapis.com/trace"] == "projects/p/traces/abc"
+    assert trace({}, "p") is None
+
+
+def test_an_exception_is_told_in_the_same_line() -> None:
+    try:
+        int("broken")
+    except ValueError:
+        record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), sys.exc_info())
+    assert "ValueError: invalid literal" in json.loads(JsonFormatter({}).format(record))["message"]
