@@ -112,7 +112,10 @@ def _watch(stack: Stack) -> NoReturn:
 @app.command()
 def publish(
     file: Annotated[
-        pathlib.Path, typer.Argument(help="NDJSON, one event a line; - for standard input.", allow_dash=True)
+        pathlib.Path,
+        typer.Argument(
+            exists=True, dir_okay=False, allow_dash=True, help="NDJSON, one event a line; - for standard input."
+        ),
     ],
     rate: Annotated[
         float | None, typer.Option(min=0.1, help="Messages per second; default: as fast as they are accepted.")

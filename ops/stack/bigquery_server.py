@@ -4,6 +4,7 @@ Run as `python -m ops.stack.bigquery_server`, in a process of its own: it moves 
 """
 
 import argparse
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -14,6 +15,7 @@ import duckdb
 from local_bigquery import cli
 from local_bigquery.api import tables as tables_api
 from local_bigquery.catalog import tabledata
+from local_bigquery.jobs import query
 from local_bigquery.sql.rules import STATEMENT_RULES
 from sqlglot import exp
 
@@ -21,6 +23,9 @@ _EXTENSIONS = ("ducklake", "icu", "spatial")
 
 _insert_lock = threading.Lock()
 _insert_all = tabledata.insert_all
+
+_ddl_lock = threading.Lock()
+_run_statement = query._run
 
 
 def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
@@ -36,6 +41,12 @@ def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
             for key in tabledata._recent.keys() - known:
                 del tabledata._recent[key]
             raise
+
+
+def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
+    """Any statement, but DDL one at a time: the emulator fails when two sessions create the same object."""
+    with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
+        return _run_statement(cursor, tree, *arguments)
 
 
 def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expression:
@@ -73,6 +84,7 @@ def main() -> None:
     os.environ["HOME"] = str(arguments.data_dir)
     install_extensions(arguments.data_dir)
     tables_api.tabledata.insert_all = insert_all
+    query._run = run_statement
     STATEMENT_RULES.insert(0, drop_nested_constraints)
     ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
     data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]

@@ -27,7 +27,7 @@ from ops.stack import pubsub
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 SEND_EVERY = 0.005  # seconds that answers are gathered for one call
-PULL_TIMEOUT = 1.5  # seconds; an emulator answers an empty pull one second before it
+PULL_TIMEOUT = 1.3  # seconds; an emulator answers an empty pull one second before it
 CALL_TIMEOUT = 10.0
 RETRY_PAUSE = 0.2  # seconds between tries while the emulator is away
 

@@ -1,0 +1,106 @@
+"""The bootstrap, over HTTP, on a dataset of its own."""
+
+import concurrent.futures
+from collections.abc import Callable
+
+import httpx
+import pytest
+from google.cloud import bigquery
+
+from ops.stack.functions import Function, serving
+from ops.stack.stack import Emulators
+from tests.emulators.conftest import Deploy, Warehouse
+
+OBJECTS = ["dataset", "dead_letters", "inventory", "orders", "user_activity"]
+
+type Serve = Callable[[str], Function]
+
+
+@pytest.fixture
+def bootstrap(
+    running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Serve:
+    """Serves the bootstrap function for a dataset."""
+
+    def make(dataset: str, **settings: str) -> Function:
+        environment = {**running_emulators.environment, "ARCHIVE_BUCKET": "bucket", "DATASET": dataset, **settings}
+        context = serving("bootstrap", tmp_path_factory.mktemp(dataset), environment, "bootstrap")
+        function = context.__enter__()
+        request.addfinalizer(lambda: context.__exit__(None, None, None))
+        return function
+
+    return make
+
+
+def changes(answer: httpx.Response) -> dict[str, str]:
+    return {step["name"]: step["change"] for step in answer.json()["objects"]}
+
+
+def test_it_tells_what_it_would_do_does_it_and_does_nothing_the_second_time(bootstrap: Serve) -> None:
+    url = bootstrap("twice").url
+    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(OBJECTS, "create")
+    first = httpx.post(url, timeout=60)
+    assert (first.status_code, changes(first)) == (200, dict.fromkeys(OBJECTS, "created"))
+    second = httpx.post(url, timeout=60)
+    assert (second.status_code, changes(second)) == (200, dict.fromkeys(OBJECTS, "unchanged"))
+    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(OBJECTS, "unchanged")
+
+
+def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Serve) -> None:
+    url = bootstrap("at_once").url
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: httpx.post(url, timeout=120), range(4)))
+    assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
+    made = [name for answer in answers for name, change in changes(answer).items() if change == "created"]
+    assert sorted(made) == OBJECTS
+
+
+def test_only_what_is_missing_is_made(deploy: Deploy) -> None:
+    with deploy("missing") as stack:
+        warehouse = Warehouse(stack)
+        warehouse.client.delete_table("missing.orders")
+        expected = {name: "create" if name == "orders" else "unchanged" for name in OBJECTS}
+        assert changes(httpx.get(stack.bootstrap.url, timeout=60)) == expected
+        expected["orders"] = "created"
+        assert changes(httpx.post(stack.bootstrap.url, timeout=60)) == expected
+
+
+def test_an_object_that_cannot_be_made_is_an_error_and_the_others_are_made(
+    bootstrap: Serve, running_emulators: Emulators
+) -> None:
+    del running_emulators
+    answer = httpx.post(bootstrap("wrong", GOOGLE_CLOUD_PROJECT="Not-A-Project").url, timeout=60)
+    assert answer.status_code == 500
+    steps = answer.json()["objects"]
+    assert {step["change"] for step in steps} == {"error"}
+    assert all("Invalid project" in step["error"] for step in steps)
+
+
+def test_any_other_method_is_refused(bootstrap: Serve) -> None:
+    answer = httpx.put(bootstrap("method").url, timeout=60)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+
+
+def test_the_tables_are_those_of_the_data_model(deploy: Deploy) -> None:
+    clustering = {
+        "orders": ["customer_id", "status"],
+        "inventory": ["product_id", "warehouse_id"],
+        "user_activity": ["user_id", "activity_type"],
+        "dead_letters": ["stage", "fingerprint"],
+    }
+    with deploy("model", ENVIRONMENT="test") as stack:
+        client = Warehouse(stack).client
+        for name, columns in clustering.items():
+            table: bigquery.Table = client.get_table(f"model.{name}")
+            assert table.clustering_fields == columns
+            assert table.time_partitioning is not None
+            assert table.time_partitioning.type_ == "DAY"
+            assert table.time_partitioning.field == ("failed_at" if name == "dead_letters" else "event_date")
+            assert table.labels == {
+                "environment": "test",
+                "managed_by": "cloud_function",
+                "table_type": name,
+                "assessment": "data_engineering",
+            }
+            assert table.description
+            assert all(field.description for field in table.schema)

@@ -1,0 +1,98 @@
+"""The `sluice` command as a person runs it."""
+
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+SLUICE = [sys.executable, "-m", "ops.cli"]
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def children(marker: str) -> list[str]:
+    """Command lines of all processes whose environment has the marker."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if marker.encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/environ").exists(), reason="needs /proc: run on Linux")
+
+
+def start(marker: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*SLUICE, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "SLUICE_TEST_MARKER": marker},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@needs_proc
+def test_the_demo_runs_without_the_cloud_sdk_adds_up_and_leaves_nothing_behind() -> None:
+    process = start("demo-stand-in", "demo", "--stand-in", "--events", "300")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    assert re.search(r"Every published event is accounted for: (\d+) of \1", output), output
+    assert "a dead letter" in output
+    assert "Which customers are worth most" in output
+    assert children("demo-stand-in") == []
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["up", "demo"])
+def test_the_stack_stops_when_it_is_interrupted(command: str, number: signal.Signals) -> None:
+    marker = f"interrupted-{command}-{number}"
+    process = start(marker, command)
+    assert process.stdout is not None
+    seen = ""
+    while "ingest " not in seen and "is up" not in seen:
+        line = process.stdout.readline()
+        assert line, seen
+        seen += line
+    time.sleep(0.5)
+    process.send_signal(number)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == (0 if command == "up" else 130), seen + rest
+    assert "Traceback" not in rest
+    assert children(marker) == []
+
+
+def test_up_prints_what_another_client_needs() -> None:
+    process = start("up-exports", "up")
+    assert process.stdout is not None
+    exports = {}
+    while "SLUICE_TOPIC" not in exports:
+        line = process.stdout.readline()
+        assert line
+        if line.startswith("export "):
+            name, _, value = line.removeprefix("export ").strip().partition("=")
+            exports[name] = value
+    try:
+        publish = subprocess.run(
+            [*SLUICE, "generate", "--limit", "20", "--rate", "1000"],
+            cwd=ROOT,
+            env={**os.environ, **exports},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert publish.returncode == 0, publish.stderr
+        assert "20 published" in publish.stderr
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)

@@ -1,0 +1,111 @@
+"""The whole way through Pub/Sub: publish, delivery, redelivery, the real events."""
+
+import itertools
+import pathlib
+import signal
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from typer.testing import CliRunner
+
+from ops.cli import app
+from ops.generate import Generated, generate
+from ops.publish import Publication, publish
+from ops.stack.functions import serving
+from ops.stack.stack import Emulators, Stack
+from tests.emulators.conftest import Deploy, Warehouse
+
+NORTHWIND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "northwind-events.ndjson"
+needs_northwind = pytest.mark.skipif(
+    not NORTHWIND.exists(),
+    reason=f"the Northwind events are not there: {NORTHWIND.name} comes with the developers' data",
+)
+
+
+def story(events: int, **shares: float) -> list[Generated]:
+    start = datetime.now(UTC) - timedelta(days=events / 3000)
+    return list(itertools.islice(generate(seed=7, start=start, **shares), events))
+
+
+def send(stack: Stack, messages: list[Generated]) -> None:
+    publications = (Publication(message.data, message.attributes) for message in messages)
+    assert publish(publications, stack.topic) == len(messages)
+
+
+def ids(messages: list[Generated], *kinds: str) -> set[str]:
+    return {message.attributes["event_id"] for message in messages if message.kind in kinds}
+
+
+def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
+    stack: Stack, warehouse: Warehouse
+) -> None:
+    messages = story(600, bad_share=0.1, duplicate_share=0.1)
+    good, bad = ids(messages, "good", "duplicate"), ids(messages, "bad")
+    before = warehouse.accounts()
+    send(stack, messages)
+    accounts = warehouse.wait_for(len(before.accepted | before.dead) + len(good | bad))
+    assert accounts.accepted - before.accepted == good
+    assert accounts.dead - before.dead == bad
+    assert {rows[event_id] for rows in accounts.rows.values() for event_id in rows.keys() & good} == {1}
+    sent = {message.attributes["event_id"]: message.data for message in messages}
+    archived = warehouse.archived()
+    assert {event_id: set(archived[event_id]) for event_id in sent} == {one: {data} for one, data in sent.items()}
+
+
+def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
+    deploy: Deploy, running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    messages = story(500)
+    with deploy("killed") as stack:
+        warehouse = Warehouse(stack)
+        send(stack, messages)
+        found = len(warehouse.wait_for(50).accepted)
+        stack.ingest.child.signal(signal.SIGKILL)
+        stack.ingest.child.process.wait()
+        assert found < len(messages), "all was done before the kill"
+        environment = {
+            **running_emulators.environment,
+            "ARCHIVE_BUCKET": stack.settings.archive_bucket,
+            "DATASET": stack.settings.dataset,
+        }
+        port = int(stack.ingest.url.rpartition(":")[2])
+        with serving("ingest", tmp_path, environment, "ingest-again", port):
+            accounts = warehouse.wait_for(len(messages))
+            assert accounts.accepted == ids(messages, "good")
+            assert accounts.dead == set()
+
+
+def sluice(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@needs_northwind
+def test_the_northwind_events_moved_to_now_are_all_rows_and_their_sums_are_exact(deploy: Deploy) -> None:
+    with deploy("northwind", RETENTION_DAYS="1825") as stack:
+        warehouse = Warehouse(stack)
+        sluice("publish", str(NORTHWIND), "--shift-to-now", "--topic", stack.topic)
+        accounts = warehouse.wait_for(3_807)
+        assert {table: len(rows) for table, rows in accounts.rows.items()} == {
+            "orders": 1_639,
+            "inventory": 2_168,
+            "user_activity": 0,
+        }
+        assert accounts.dead == set()
+        [orders] = warehouse.query("SELECT SUM(total_amount) AS n FROM `{dataset}.orders` WHERE status = 'pending'")
+        [changes] = warehouse.query("SELECT SUM(quantity_change) AS n FROM `{dataset}.inventory`")
+        assert (orders.n, changes.n) == (Decimal("1265793.01"), -51_317)
+
+
+@needs_northwind
+def test_the_northwind_events_as_they_are_are_too_old_to_be_rows(deploy: Deploy) -> None:
+    with deploy("too_old") as stack:
+        warehouse = Warehouse(stack)
+        sluice("publish", str(NORTHWIND), "--topic", stack.topic)
+        accounts = warehouse.wait_for(3_807)
+        assert accounts.accepted == set()
+        assert {cause: letters.total() for cause, letters in accounts.dead_letters.items()} == {
+            ("time_bounds", "minimum"): 3_807
+        }

@@ -1,0 +1,340 @@
+"""Push delivery through the real clients, on Google's Pub/Sub emulator and on the stand-in, to a real HTTP server."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+from google.api_core import exceptions
+from google.cloud import pubsub_v1  # type: ignore[import-untyped]
+from google.pubsub_v1 import types
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ops.stack import pubsub
+from ops.stack.relay import Relay
+
+ROOT = Path(__file__).parents[2]
+HOW_TO_GET = (
+    "Google's Pub/Sub emulator is missing: it needs Java and the Google Cloud SDK with "
+    "`gcloud components install pubsub-emulator` (Debian: apt install google-cloud-cli-pubsub-emulator)"
+)
+_projects = count(1)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def emulator_process(port: int, *, stand_in: bool) -> Iterator[None]:
+    command = pubsub.command(port, stand_in=stand_in)
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+
+@pytest.fixture(scope="module", params=["google", "stand-in"])
+def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`host:port` of a running emulator."""
+    if request.param == "google" and pubsub.google_emulator() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(HOW_TO_GET)
+        pytest.skip(HOW_TO_GET)
+    port = free_port()
+    with emulator_process(port, stand_in=request.param == "stand-in"):
+        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=30))
+        yield f"127.0.0.1:{port}"
+
+
+class Wiring:
+    """One test's own project on an emulator, with clients."""
+
+    def __init__(self, emulator: str) -> None:
+        self.emulator = emulator
+        self.project = f"test-{next(_projects)}"
+        self.subscription = f"projects/{self.project}/subscriptions/events-push"
+        self.dead_letters = f"projects/{self.project}/subscriptions/dead-pull"
+
+    async def create(self, *, attempts: int = 5, minimum_backoff: float = 0.1) -> None:
+        await pubsub.create_wiring(
+            self.emulator,
+            self.project,
+            topic="events",
+            subscription="events-push",
+            dead_letter_topic="dead",
+            dead_letter_subscription="dead-pull",
+            max_delivery_attempts=attempts,
+            minimum_backoff=minimum_backoff,
+            maximum_backoff=minimum_backoff,
+        )
+
+    async def publish(self, *messages: types.PubsubMessage) -> list[str]:
+        async with pubsub.open_channel(self.emulator) as channel:
+            client = pubsub.publisher_client(channel)
+            response = await client.publish(topic=f"projects/{self.project}/topics/events", messages=list(messages))
+            return list(response.message_ids)
+
+    async def pull(self, subscription: str, *, patience: float = 0.1) -> list[types.ReceivedMessage]:
+        async with pubsub.open_channel(self.emulator) as channel:
+            client = pubsub.subscriber_client(channel)
+            timeout = patience + 1  # an emulator answers an empty pull one second before the deadline
+            response = await client.pull(subscription=subscription, max_messages=100, retry=None, timeout=timeout)
+            return list(response.received_messages)
+
+
+@pytest.fixture
+async def wiring(emulator: str) -> Wiring:
+    wiring = Wiring(emulator)
+    await wiring.create()
+    return wiring
+
+
+class Endpoint:
+    """An HTTP server in a thread that answers each push with what `answer(body)` says.
+
+    Attributes:
+        bodies: What was posted, in order of arrival.
+        peak: Most requests that were in flight together.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], int] = lambda _: 204, takes: float = 0.0) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/push"
+        self.bodies: list[dict[str, Any]] = []
+        self.peak = 0
+        self._in_flight = 0
+        self._answer = answer
+        self._takes = takes
+
+    async def _push(self, request: Request) -> Response:
+        self._in_flight += 1
+        self.peak = max(self.peak, self._in_flight)
+        body = await request.json()
+        self.bodies.append(body)
+        await asyncio.sleep(self._takes)
+        self._in_flight -= 1
+        return Response(status_code=self._answer(body))
+
+    @contextmanager
+    def up(self) -> Iterator["Endpoint"]:
+        app = Starlette(routes=[Route("/push", self._push, methods=["POST"])])
+        server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error"))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield self
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+    @property
+    def message_ids(self) -> list[str]:
+        return [body["message"]["messageId"] for body in self.bodies]
+
+
+@asynccontextmanager
+async def relaying(wiring: Wiring, endpoint: Endpoint, **settings: float) -> AsyncIterator[Relay]:
+    relay = Relay(wiring.emulator, wiring.subscription, endpoint.url, **settings)  # type: ignore[arg-type]
+    running = asyncio.create_task(relay.run())
+    await asyncio.wait_for(relay.ready.wait(), timeout=10)
+    try:
+        yield relay
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def numbered(number: int) -> types.PubsubMessage:
+    return types.PubsubMessage(data=f"event {number}".encode(), attributes={"event_type": "order"})
+
+
+async def test_every_message_is_delivered_once_and_acknowledged_with_many_requests_in_flight(wiring: Wiring) -> None:
+    published = await wiring.publish(*map(numbered, range(300)))
+    with Endpoint(takes=0.03).up() as endpoint:
+        async with relaying(wiring, endpoint, concurrency=16) as relay:
+            await until(lambda: relay.counts.acknowledged == 300)
+        assert Counter(endpoint.message_ids) == Counter(published)
+    assert 2 < endpoint.peak <= 16
+    assert (relay.counts.pulled, relay.counts.in_flight, relay.counts.unanswered) == (300, 0, 0)
+    assert not relay.counts.refused
+    assert await wiring.pull(wiring.subscription) == []
+
+
+async def test_the_body_is_that_of_pub_subs_wrapped_push(wiring: Wiring) -> None:
+    payload = bytes(range(256))
+    [message_id] = await wiring.publish(types.PubsubMessage(data=payload, attributes={"event_type": "order"}))
+    with Endpoint().up() as endpoint:
+        async with relaying(wiring, endpoint) as relay:
+            await until(lambda: relay.counts.acknowledged == 1)
+    [body] = endpoint.bodies
+    publish_time = body["message"]["publishTime"]
+    assert body == {
+        "message": {
+            "data": base64.b64encode(payload).decode(),
+            "messageId": message_id,
+            "message_id": message_id,
+            "publishTime": publish_time,
+            "publish_time": publish_time,
+            "attributes": {"event_type": "order"},
+        },
+        "subscription": wiring.subscription,
+        "deliveryAttempt": 1,
+    }
+    assert publish_time.endswith("Z")
+
+
+async def test_a_message_that_gets_503_comes_again_as_attempt_2(wiring: Wiring) -> None:
+    await wiring.publish(numbered(1))
+    with Endpoint(lambda body: 503 if body["deliveryAttempt"] == 1 else 204).up() as endpoint:
+        async with relaying(wiring, endpoint) as relay:
+            await until(lambda: relay.counts.acknowledged == 1)
+    assert [body["deliveryAttempt"] for body in endpoint.bodies] == [1, 2]
+    assert len(set(endpoint.message_ids)) == 1
+    assert relay.counts.refused == {503: 1}
+
+
+async def test_a_message_that_always_gets_500_ends_in_the_dead_letter_subscription(wiring: Wiring) -> None:
+    [message_id] = await wiring.publish(numbered(1))
+    with Endpoint(lambda _: 500).up() as endpoint:
+        async with relaying(wiring, endpoint) as relay:
+            [dead] = await wiring.pull(wiring.dead_letters, patience=20)
+    assert [body["deliveryAttempt"] for body in endpoint.bodies] == [1, 2, 3, 4, 5]
+    assert set(endpoint.message_ids) == {message_id}
+    assert relay.counts.refused == {500: 5}
+    assert dead.message.data == b"event 1"
+    assert dict(dead.message.attributes) == {
+        "event_type": "order",
+        "CloudPubSubDeadLetterSourceSubscription": "events-push",
+        "CloudPubSubDeadLetterSourceSubscriptionProject": wiring.project,
+        "CloudPubSubDeadLetterSourceDeliveryCount": "5",
+        "CloudPubSubDeadLetterSourceTopicPublishTime": endpoint.bodies[0]["message"]["publishTime"],
+    }
+    assert await wiring.pull(wiring.subscription) == []
+
+
+async def test_an_endpoint_that_is_down_for_a_while_loses_nothing(emulator: str) -> None:
+    wiring = Wiring(emulator)
+    await wiring.create(attempts=100)
+    published = await wiring.publish(*map(numbered, range(100)))
+    endpoint = Endpoint()
+    async with relaying(wiring, endpoint) as relay:
+        await until(lambda: relay.counts.unanswered >= 100)
+        with endpoint.up():
+            await until(lambda: relay.counts.acknowledged == 100)
+    assert Counter(endpoint.message_ids) == Counter(published)
+    assert await wiring.pull(wiring.dead_letters) == []
+
+
+async def test_a_request_that_outlasts_the_ack_deadline_is_a_nack(wiring: Wiring) -> None:
+    await wiring.publish(numbered(1))
+    with Endpoint(takes=0.6).up() as endpoint:
+        async with relaying(wiring, endpoint, ack_deadline=0.3, grace=0.0) as relay:
+            await until(lambda: relay.counts.unanswered >= 2)
+    assert [body["deliveryAttempt"] for body in endpoint.bodies][:2] == [1, 2]
+    assert relay.counts.acknowledged == 0
+
+
+async def test_a_cancelled_relay_lets_open_requests_finish_and_acknowledges_them(wiring: Wiring) -> None:
+    await wiring.publish(*map(numbered, range(5)))
+    with Endpoint(takes=0.3).up() as endpoint:
+        async with relaying(wiring, endpoint) as relay:
+            await until(lambda: len(endpoint.bodies) == 5)
+            assert relay.counts.acknowledged == 0
+    assert relay.counts.acknowledged == 5
+    assert await wiring.pull(wiring.subscription) == []
+
+
+async def test_requests_still_open_after_the_grace_period_are_given_back(wiring: Wiring) -> None:
+    await wiring.publish(numbered(1))
+    with Endpoint(takes=5.0).up() as endpoint:
+        async with relaying(wiring, endpoint, grace=0.1):
+            await until(lambda: len(endpoint.bodies) == 1)
+        [again] = await wiring.pull(wiring.subscription, patience=4)
+    assert again.delivery_attempt == 2
+
+
+async def test_a_relay_ends_with_an_error_when_its_subscription_does_not_exist(emulator: str) -> None:
+    with pytest.raises(exceptions.NotFound):
+        await Relay(emulator, "projects/none/subscriptions/none", "http://127.0.0.1:1/").run()
+
+
+async def test_a_relay_that_would_outlive_its_leases_does_not_start(wiring: Wiring) -> None:
+    with pytest.raises(ValueError, match="ack deadline of 60 s"):
+        await Relay(wiring.emulator, wiring.subscription, "http://127.0.0.1:1/", ack_deadline=61).run()
+
+
+async def test_wiring_twice_changes_nothing_and_wiring_otherwise_is_an_error(wiring: Wiring) -> None:
+    await wiring.create()
+    with pytest.raises(ValueError, match="retry_policy"):
+        await wiring.create(minimum_backoff=0.2)
+
+
+def test_the_ordinary_clients_need_only_the_emulator_variable(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", wiring.emulator)
+    with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
+        message_id = publisher.publish(f"projects/{wiring.project}/topics/events", b"hello").result(timeout=5)
+        response = subscriber.pull(subscription=wiring.subscription, max_messages=10)
+        subscriber.acknowledge(subscription=wiring.subscription, ack_ids=[response.received_messages[0].ack_id])
+        listed = [topic.name for topic in publisher.list_topics(project=f"projects/{wiring.project}")]
+    assert [received.message.message_id for received in response.received_messages] == [message_id]
+    assert listed == [f"projects/{wiring.project}/topics/{name}" for name in ("dead", "events")]
+
+
+async def test_a_relay_outlives_its_emulator() -> None:
+    port = free_port()
+    wiring = Wiring(f"127.0.0.1:{port}")
+    with Endpoint().up() as endpoint:
+        with emulator_process(port, stand_in=True):
+            await pubsub.wait_until_ready(wiring.emulator, timeout=10)
+            await wiring.create()
+            relay = Relay(wiring.emulator, wiring.subscription, endpoint.url)
+            running = asyncio.create_task(relay.run())
+            await wiring.publish(numbered(1))
+            await until(lambda: relay.counts.acknowledged == 1)
+        with emulator_process(port, stand_in=True):
+            await pubsub.wait_until_ready(wiring.emulator, timeout=10)
+            await wiring.create()
+            await wiring.publish(numbered(2))
+            await until(lambda: relay.counts.acknowledged == 2)
+            running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await running
+    assert [base64.b64decode(body["message"]["data"]) for body in endpoint.bodies] == [b"event 1", b"event 2"]
+
+
+async def test_waiting_for_an_emulator_that_is_not_there_times_out_and_says_why() -> None:
+    with pytest.raises(TimeoutError, match="no Pub/Sub emulator") as waited:
+        await pubsub.wait_until_ready(f"127.0.0.1:{free_port()}", timeout=0.2)
+    assert isinstance(waited.value.__cause__, exceptions.ServiceUnavailable)
