@@ -133,7 +133,7 @@ class Relay:
             # A client for each place: httpx's pool takes time linear in its connections, for every request.
             tls, limits = ssl.create_default_context(), httpx.Limits(keepalive_expiry=1.0)
             for _ in range(self._concurrency):
-                place = httpx.AsyncClient(verify=tls, limits=limits, timeout=self._ack_deadline, trust_env=False)
+                place = httpx.AsyncClient(verify=tls, limits=limits, timeout=None, trust_env=False)  # noqa: S113 -- _post bounds it
                 self._places.append(await stack.enter_async_context(place))
             await self._find_subscription(client)
             pulling = asyncio.create_task(self._pull(client, answers))

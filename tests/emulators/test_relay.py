@@ -141,7 +141,7 @@ class Endpoint:
     @contextmanager
     def up(self) -> Iterator["Endpoint"]:
         app = Starlette(routes=[Route("/push", self._push, methods=["POST"])])
-        server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error"))
+        server = uvicorn.Server(uvicorn.Config(app, port=self.port, log_level="error", lifespan="off"))
         thread = threading.Thread(target=server.run)
         thread.start()
         while not server.started:

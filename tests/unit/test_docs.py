@@ -1,0 +1,109 @@
+"""The documentation does what it says."""
+
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from functions.settings import Settings
+from ops.cli import app
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+
+SEND = """
+from datetime import UTC, datetime
+from functions.contracts import Contracts
+from functions.message import Message
+from functions.privacy import Privacy
+from functions.process import Process
+import sys
+process = Process(Contracts.load(), Privacy(), 90, "docs")
+now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+row = process(Message(sys.stdin.buffer.read(), {}, "1", now), now)
+print(row.table, row.columns["stars"], row.columns["is_positive"])
+"""
+
+
+def blocks(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
+    """Language, title and text of each fenced block."""
+    yield from BLOCK.findall(file.read_text())
+
+
+def test_the_three_files_of_the_guide_are_an_event_type(tmp_path: pathlib.Path) -> None:
+    for folder in ("functions", "jsonschemas", "sql"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    titled = {title: text for _, title, text in blocks(ROOT / "docs" / "add-an-event-type.md")}
+    files = {title: text for title, text in titled.items() if "/" in title}
+    assert len(files) == 3
+    for title, text in files.items():
+        (tmp_path / title).write_text(text)
+    sent = subprocess.run(
+        [sys.executable, "-c", SEND], cwd=tmp_path, input=titled["review"].encode(), capture_output=True, check=False
+    )
+    assert sent.stdout.decode() == "reviews 5 True\n", sent.stderr.decode()
+
+
+def commands() -> list[tuple[str, str]]:
+    return [
+        (file.name, line.strip())
+        for file in DOCS
+        for language, _, text in blocks(file)
+        if language == "sh"
+        for line in text.splitlines()
+        if line.strip() and not line.startswith("#")
+    ]
+
+
+@pytest.mark.parametrize(("file", "command"), commands())
+def test_every_command_of_the_documentation_is_one_that_there_is(file: str, command: str) -> None:
+    program, *arguments = shlex.split(command.partition(" | ")[0], comments=True)
+    match program:
+        case "make":
+            assert re.search(rf"^{arguments[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), file
+        case ".venv/bin/sluice":
+            parsed = CliRunner().invoke(app, [*arguments, "--help"])
+            assert parsed.exit_code == 0, parsed.output
+        case _:
+            pytest.fail(f"{file}: no test knows {program}")
+
+
+@pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
+def test_every_link_to_a_file_leads_to_one(file: pathlib.Path) -> None:
+    links = re.findall(r"\]\((?!https?://)([^)#]+)", file.read_text())
+    assert [link for link in links if not (file.parent / link).exists()] == []
+
+
+def settings_table() -> str:
+    """The settings as Markdown, from the settings themselves."""
+    definitions = msgspec.json.schema(Settings)["$defs"]
+    lines = ["| variable | default | |", "|---|---|---|"]
+    for name, schema in definitions["Settings"]["properties"].items():
+        options = schema.get("anyOf", [schema])
+        [description] = [option["description"] for option in options if "description" in option]
+        choices = [f"`{choice}`" for option in options for choice in option.get("enum", [])]
+        text = f"{description} One of {', '.join(choices)}." if choices else description
+        default = (
+            "required" if "default" not in schema else "" if schema["default"] is None else f"`{schema['default']}`"
+        )
+        lines.append(f"| `{name}` | {default} | {text} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_the_table_of_settings_is_that_of_the_code() -> None:
+    file = ROOT / "docs" / "settings.md"
+    head, _, _ = file.read_text().partition("| variable")
+    expected = head + settings_table()
+    if "UPDATE_DOCS" in os.environ:
+        file.write_text(expected)
+    assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
