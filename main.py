@@ -38,17 +38,16 @@ async def ingest(request: Request) -> Response:
         outcome = process(message, utc_now())
         await commit(outcome)
     except NotAMessage as error:
-        return _refuse(request, 400, error)
+        logger.warning("%s", error, extra={"trace": log.trace(request.headers, bigquery.project)})
+        return _refuse(400, error)
     except Overloaded as error:
-        return _refuse(request, 429, error)
+        return _refuse(429, error)
     except NotDurable as error:
-        return _refuse(request, 503, error)
+        return _refuse(503, error)
     return Response(status_code=204)
 
 
-def _refuse(request: Request, status: int, error: Exception) -> Response:
-    extra = {"fields": {"status": status}, "trace": log.trace(request.headers, bigquery.project)}
-    logger.warning("refused: %s", error, extra=extra)
+def _refuse(status: int, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, status)
 
 

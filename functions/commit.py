@@ -57,7 +57,10 @@ class _Entry:
 
 
 class _Report(msgspec.Struct):
-    """What the log line of a flush says. Times are milliseconds."""
+    """What the log line of a flush says: counts and times, in milliseconds, and nothing of any payload.
+
+    `turned_away` are the events that found too much in flight since the last line.
+    """
 
     archive_uri: str
     events: int
@@ -71,6 +74,7 @@ class _Report(msgspec.Struct):
     dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     unknown_fields: int = 0
     not_durable: int = 0
+    turned_away: int = 0
     errors: list[str] = []
 
     def count(self, durable: Outcome) -> None:
@@ -102,6 +106,7 @@ class GroupCommit:
         self._waiting_bytes = 0
         self._in_flight = 0
         self._in_flight_bytes = 0
+        self._turned_away = 0
         self._flushes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
 
@@ -121,6 +126,7 @@ class GroupCommit:
         if self._in_flight >= settings.max_in_flight or (
             self._in_flight and bytes_with_entry > settings.max_in_flight_bytes
         ):
+            self._turned_away += 1
             raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
         self._in_flight += 1
         self._in_flight_bytes = bytes_with_entry
@@ -208,6 +214,7 @@ class GroupCommit:
         finally:
             self._release(batch)
             oldest = min(entry.outcome.message.publish_time for entry in batch)
+            report.turned_away, self._turned_away = self._turned_away, 0
             report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
             report.log()
 
@@ -244,8 +251,8 @@ class GroupCommit:
                     entry.outcome = row.dead_letter(Stage.WAREHOUSE, refused[index], utc_now())
                     dead_letters.append(entry)
                 case DeadLetter() if index in refused:
-                    reasons = "; ".join(f"{path}: {message}" for path, _, message in refused[index])
-                    self._fail([entry], NotInserted(f"{table} refused a row: {reasons}"), report)
+                    places = ", ".join(f"{path} {rule}" for path, rule, _ in refused[index])
+                    self._fail([entry], NotInserted(f"{table} refused a row: {places}"), report)
                 case outcome:
                     report.count(outcome)
                     entry.settle()

@@ -1,7 +1,6 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -13,6 +12,10 @@ MAX_EVENT_BYTES = 3 * 2**20
 """Of a payload. Its row is at most three times as long (JSON escapes each byte of text to three at most), its dead
 letter 4/3 (base64): both fit into the 10 MB of an insertAll request
 (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+
+
+MAX_EVENT_ID = 128
+"""Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
 
 
 class NotAMessage(ValueError):
@@ -41,15 +44,20 @@ class Message:
 
     @property
     def event_id(self) -> str:
-        """The event's identity: the producer's own if it set one, else the message's."""
-        return self.attributes.get("event_id") or self.message_id
+        """The event's identity: the producer's own if it set a usable one, else the message's."""
+        own = self.attributes.get("event_id")
+        return own if own and len(own) <= MAX_EVENT_ID else self.message_id
+
+
+type _MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
+type _PublishTime = Annotated[datetime, Meta(tz=True)]
 
 
 class _PubsubMessage(msgspec.Struct, rename="camel"):
     """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage."""
 
-    message_id: Annotated[str, Meta(min_length=1)]
-    publish_time: Annotated[datetime, Meta(tz=True)]
+    message_id: _MessageId
+    publish_time: _PublishTime
     data: bytes = b""
     attributes: dict[str, str] = {}
     ordering_key: str = ""
@@ -63,7 +71,6 @@ class _Push(msgspec.Struct, rename="camel"):
 
 
 _decode_push = msgspec.json.Decoder(_Push).decode
-_publish_time = functools.partial(msgspec.convert, type=Annotated[datetime, Meta(tz=True)])
 
 _METADATA = "x-goog-pubsub-"
 _OWN_ATTRIBUTES = ("event_id", "schema_version")
@@ -107,8 +114,8 @@ def _unwrapped(headers: Mapping[str, str], body: bytes) -> Message:
         return Message(
             data=body,
             attributes={name: headers[name] for name in _OWN_ATTRIBUTES if name in headers},
-            message_id=headers[_METADATA + "message-id"],
-            publish_time=_publish_time(headers[_METADATA + "publish-time"]),
+            message_id=msgspec.convert(headers[_METADATA + "message-id"], _MessageId),
+            publish_time=msgspec.convert(headers[_METADATA + "publish-time"], _PublishTime),
             delivery_attempt=int(attempt) if attempt else None,
             ordering_key=headers.get(_METADATA + "ordering-key", ""),
         )

@@ -10,16 +10,13 @@ from functions.contracts import Contract, Contracts
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation, clip
 from functions.decode import decode
 from functions.events import Columns
-from functions.message import Message
+from functions.message import MAX_EVENT_ID, Message
 from functions.privacy import Privacy
 from functions.row import Row
 from functions.settings import Settings
 
 MAX_AHEAD = timedelta(days=1)
 """How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
-
-MAX_EVENT_ID = 128
-"""Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -116,7 +113,7 @@ class Process:
 
 
 def _check_event_id(message: Message) -> None:
-    length = len(message.event_id)
+    length = len(message.attributes.get("event_id", ""))
     if length > MAX_EVENT_ID:
         text = f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
         raise Refused(Stage.DECODE, [Violation("attributes.event_id", "maxLength", text)])

@@ -75,7 +75,8 @@ class Warehouse:
             if not again:
                 break
             if time.monotonic() + pause > deadline:
-                raise NotInserted(f"{len(again)} of {len(records)} rows of {table}: {answers}")
+                reasons = {error.get("reason", "unknown") for errors in answers.values() for error in errors}
+                raise NotInserted(f"{len(again)} of {len(records)} rows of {table}: {', '.join(sorted(reasons))}")
             if len(again) == len(waiting):
                 time.sleep(pause)
             waiting = again

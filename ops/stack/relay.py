@@ -15,6 +15,7 @@ import logging
 import signal
 import ssl
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -114,8 +115,8 @@ class Relay:
         self._places: list[httpx.AsyncClient] = []
         self._place_free = asyncio.Event()
         self._posts: set[asyncio.Task[None]] = set()
-        self._emulator_state = _State(f"emulator at {emulator}")
-        self._endpoint_state = _State(f"endpoint {endpoint}")
+        self._emulator_failures = _Failures(f"emulator at {emulator} does not answer, trying on")
+        self._endpoint_failures = _Failures(f"endpoint {endpoint} does not answer")
 
     async def run(self) -> None:
         """Relay until cancelled; then let open requests finish within the grace period, and send their answers.
@@ -152,7 +153,7 @@ class Relay:
             try:
                 found = await client.get_subscription(request, retry=None, timeout=CALL_TIMEOUT)
             except _UNREACHABLE as error:
-                self._emulator_state.fails(error)
+                self._emulator_failures.add(error)
                 await asyncio.sleep(RETRY_PAUSE)
             else:
                 if found.ack_deadline_seconds < self._ack_deadline:
@@ -165,12 +166,11 @@ class Relay:
         try:
             response = await client.pull(request, retry=None, timeout=PULL_TIMEOUT)
         except (*_UNREACHABLE, exceptions.NotFound) as error:
-            self._emulator_state.fails(error)
+            self._emulator_failures.add(error)
             if not isinstance(error, exceptions.DeadlineExceeded):  # NotFound: a new one, not wired yet
                 answers.forget_leases()
             await asyncio.sleep(RETRY_PAUSE)
             return
-        self._emulator_state.works()
         expires = asyncio.get_running_loop().time() + self._ack_deadline
         for received in response.received_messages:
             post = asyncio.create_task(self._post(self._places.pop(), received, expires, answers))
@@ -189,12 +189,11 @@ class Relay:
             body, headers = push_body(received, self._subscription), {"content-type": "application/json"}
             async with asyncio.timeout_at(expires):
                 answer = await place.post(self._endpoint, content=body, headers=headers)
-            self._endpoint_state.works()
             acknowledged = answer.status_code in ACKNOWLEDGING
             if not acknowledged:
                 self.counts.refused[answer.status_code] += 1
         except (httpx.HTTPError, TimeoutError) as error:
-            self._endpoint_state.fails(error)
+            self._endpoint_failures.add(error)
             self.counts.unanswered += 1
         finally:
             answers.add(received.ack_id, life, acknowledged=acknowledged)
@@ -267,22 +266,19 @@ class _Answers:
             _LOG.warning("of %d answers some were lost, those messages come again: %r", len(acks + nacks), error)
 
 
-class _State:
-    """Logs when something stops answering and when it is back, not every time in between."""
+class _Failures:
+    """Logs one kind of failure at most every five seconds: an outage has thousands."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._working = True
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._count = 0
+        self._quiet_until = 0.0
 
-    def works(self) -> None:
-        if not self._working:
-            _LOG.warning("%s is back", self._name)
-        self._working = True
-
-    def fails(self, error: Exception) -> None:
-        if self._working:
-            _LOG.warning("%s does not answer, trying again: %r", self._name, error)
-        self._working = False
+    def add(self, error: Exception) -> None:
+        self._count += 1
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + 5
+            _LOG.warning("%s, %d times so far: %r", self._what, self._count, error)
 
 
 async def relay_until_signal(relay: Relay) -> None:

@@ -13,7 +13,7 @@ from tests.emulators.conftest import Deploy, Warehouse
 
 OBJECTS = ["dataset", "dead_letters", "inventory", "orders", "user_activity"]
 
-type Serve = Callable[[str], Function]
+type Serve = Callable[..., Function]
 
 
 @pytest.fixture

@@ -23,9 +23,9 @@ needs_northwind = pytest.mark.skipif(
 )
 
 
-def story(events: int, **shares: float) -> list[Generated]:
+def story(events: int, share: float = 0.0) -> list[Generated]:
     start = datetime.now(UTC) - timedelta(days=events / 3000)
-    return list(itertools.islice(generate(seed=7, start=start, **shares), events))
+    return list(itertools.islice(generate(seed=7, start=start, bad_share=share, duplicate_share=share), events))
 
 
 def send(stack: Stack, messages: list[Generated]) -> None:
@@ -40,7 +40,7 @@ def ids(messages: list[Generated], *kinds: str) -> set[str]:
 def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
     stack: Stack, warehouse: Warehouse
 ) -> None:
-    messages = story(600, bad_share=0.1, duplicate_share=0.1)
+    messages = story(600, 0.1)
     good, bad = ids(messages, "good", "duplicate"), ids(messages, "bad")
     before = warehouse.accounts()
     send(stack, messages)

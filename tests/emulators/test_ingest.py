@@ -96,7 +96,7 @@ def test_what_is_no_message_gets_400_with_a_json_error_and_a_warning_without_the
     assert answer.json()["error"].startswith("not a Pub/Sub push")
     entries = [json.loads(line) for line in logs().splitlines()]
     [entry] = [one for one in entries if one.get("logging.googleapis.com/trace", "").endswith(trace)]
-    assert (entry["severity"], entry["status"]) == ("WARNING", 400)
+    assert (entry["severity"], entry["message"]) == ("WARNING", answer.json()["error"])
 
 
 ORDER = json.dumps(event("order"))

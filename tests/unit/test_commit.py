@@ -143,7 +143,7 @@ async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud,
 
 @pytest.mark.parametrize("limit", [{"max_in_flight": 5}, {"max_in_flight_bytes": 2100}])
 async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
-    cloud: Cloud, group_commit: Make, limit: dict[str, int]
+    cloud: Cloud, group_commit: Make, limit: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert 5 * len(outcome(0).message.data) <= 2100 < 6 * len(outcome(0).message.data)
     cloud.latency = 0.05
@@ -151,6 +151,7 @@ async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
     answers = await commit_all(commit, [outcome(index) for index in range(8)])
     assert [type(answer) for answer in answers] == [type(None)] * 5 + [Overloaded] * 3
     assert await commit_all(commit, [outcome(index) for index in range(5)]) == [None] * 5
+    assert sum(flush["turned_away"] for flush in flushes(caplog)) == 3
 
 
 async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cloud, group_commit: Make) -> None:

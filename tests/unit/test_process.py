@@ -268,6 +268,7 @@ def test_an_event_id_too_long_for_an_insert_id_is_a_dead_letter() -> None:
     outcome = process(message(event("order"), event_id="x" * 129), NOW)
     assert isinstance(outcome, DeadLetter)
     assert first_error(outcome) == ("decode", "attributes.event_id", "maxLength")
+    assert outcome.record("gs://a/b")["event_id"] == "m-1"
 
 
 def test_all_violations_are_told_up_to_twenty() -> None:
