@@ -1,0 +1,70 @@
+"""`make` finds Python 3.13 wherever it is, and says how to get it where it is not."""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = pathlib.Path(__file__).parents[2] / "ops" / "environment.sh"
+
+RECORD = '#!/bin/sh\necho "$0 $*" >> "{log}"\n'
+MAKE_VENV = """mkdir -p .venv/bin
+cat > .venv/bin/python <<'END'
+#!/bin/sh
+echo "venv python $*" >> "{log}"
+END
+chmod +x .venv/bin/python
+"""
+OLD = '#!/bin/sh\ncase "$1" in -c) exit 1 ;; esac\nexit 9\n'
+
+
+@pytest.fixture
+def project(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A project with the script, and an empty PATH folder `bin` but for the shell's own tools."""
+    (tmp_path / "ops").mkdir()
+    (tmp_path / "bin").mkdir()
+    shutil.copy(SCRIPT, tmp_path / "ops")
+    for tool in ("sh", "mkdir", "cat", "chmod", "touch", "dirname"):
+        (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
+    return tmp_path
+
+
+def install(project: pathlib.Path, name: str, script: str) -> None:
+    """Put a program into PATH."""
+    program = project / "bin" / name
+    program.write_text(script.format(log=project / "log"))
+    program.chmod(0o755)
+
+
+def run(project: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    script = ["sh", str(project / "ops" / "environment.sh")]
+    path = {"PATH": str(project / "bin")}
+    return subprocess.run(script, env=path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["python3.13", "python3", "uv"])
+def test_python_is_found_under_each_of_its_names(project: pathlib.Path, name: str) -> None:
+    install(project, name, RECORD + MAKE_VENV)
+    if name != "python3":
+        install(project, "python3", OLD)
+    done = run(project)
+    assert done.returncode == 0, done.stderr
+    log = (project / "log").read_text()
+    assert ("--python 3.13 .venv" if name == "uv" else "-m venv --clear .venv") in log
+    assert "venv python -m pip install --quiet" in log
+    assert "--require-hashes -r requirements-dev.txt" in log
+    assert (project / ".venv" / "ready").exists()
+
+
+def test_without_python_3_13_it_says_how_to_get_it(project: pathlib.Path) -> None:
+    install(project, "python3", OLD)
+    done = run(project)
+    assert done.returncode == 1
+    assert "needs Python 3.13" in done.stderr
+    assert "docs.astral.sh/uv" in done.stderr
+
+
+def test_the_tests_run_on_that_python() -> None:
+    assert sys.version_info[:2] == (3, 13)
