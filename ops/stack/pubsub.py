@@ -1,8 +1,8 @@
 """Pub/Sub for the local stack: which emulator to start, when it is ready, and production's topics in it.
 
-Google's emulator when the Cloud SDK and Java are there, otherwise `ops.stack.pubsub_server`; the real clients cannot
-tell them apart. To end either, send SIGTERM to the process that `command` started: the script of Google's emulator
-replaces itself by java (`exec`), so there is no child to look for, and it exits with 143.
+Google's emulator when the Cloud SDK and Java are there, otherwise `ops.stack.pubsub_server`, which does all but push,
+filters, ordering and StreamingPull. To end either, send SIGTERM to the process that `command` started: the script of
+Google's emulator replaces itself by java (`exec`), so there is no child to look for, and it exits with 143.
 """
 
 import asyncio

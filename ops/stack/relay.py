@@ -136,6 +136,7 @@ class Relay:
             for _ in range(self._concurrency):
                 place = httpx.AsyncClient(verify=tls, limits=limits, timeout=None, trust_env=False)  # noqa: S113 -- _post bounds it
                 self._places.append(await stack.enter_async_context(place))
+            self._place_free.set()
             await self._find_subscription(client)
             pulling = asyncio.create_task(self._pull(client, answers))
             try:

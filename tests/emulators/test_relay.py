@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import uvicorn
 from google.api_core import exceptions
-from google.cloud import pubsub_v1  # type: ignore[import-untyped]
+from google.cloud import pubsub_v1
 from google.pubsub_v1 import types
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -190,6 +190,15 @@ async def test_every_message_is_delivered_once_and_acknowledged_with_many_reques
     assert (relay.counts.pulled, relay.counts.in_flight, relay.counts.unanswered) == (300, 0, 0)
     assert not relay.counts.refused
     assert await wiring.pull(wiring.subscription) == []
+
+
+async def test_a_relay_that_found_nothing_delivers_what_is_published_later(wiring: Wiring) -> None:
+    with Endpoint().up() as endpoint:
+        async with relaying(wiring, endpoint) as relay:
+            await asyncio.sleep(0.5)  # longer than one empty pull
+            published = await wiring.publish(numbered(1))
+            await until(lambda: relay.counts.acknowledged == 1)
+    assert endpoint.message_ids == published
 
 
 async def test_the_body_is_that_of_pub_subs_wrapped_push(wiring: Wiring) -> None:
