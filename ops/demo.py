@@ -175,7 +175,8 @@ def _show_accounts(console: Console, demo: Demo) -> None:
         distinct = len({message.attributes["event_id"] for message in demo.published})
         line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."
         console.print(Text(line, "bold green"))
-    console.print(f"{len(demo.published) / demo.seconds:.0f} events/s, most of it the emulators' time\n")
+    rate = len(demo.published) / demo.seconds
+    console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.\n")
 
 
 def _rows(title: str, rows: Iterable[bigquery.Row], limit: int) -> Table:
@@ -188,7 +189,7 @@ def _rows(title: str, rows: Iterable[bigquery.Row], limit: int) -> Table:
 
 
 _SAMPLES = {
-    "orders": "order_id, customer_id, status, total_amount, item_count, ingest.archive_uri",
+    "orders": "order_id, customer_id, status, total_amount, item_count, event_date",
     "inventory": "product_id, warehouse_id, quantity_change, reason, timestamp",
     "user_activity": "user_id, activity_type, browser, os, is_bot, metadata.platform",
 }
@@ -221,9 +222,9 @@ def _show_analytics(console: Console, client: bigquery.Client, settings: Setting
 def _show_next(console: Console) -> None:
     console.print(
         "Next:\n"
-        "  sluice up                                  the stack, to look at with your own client\n"
-        "  sluice generate --rate 50                  endless events into it\n"
-        "  sluice publish events.ndjson               your own events\n"
-        "  README.md                                  how to add an event type",
+        "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
+        "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice publish events.ndjson  your own events\n"
+        "  docs/add-an-event-type.md               an event type of your own",
         highlight=False,
     )
