@@ -53,6 +53,7 @@ def _terminate_like_interrupt() -> None:
 
 @contextlib.contextmanager
 def _stack(stand_in: bool) -> Iterator[Stack]:
+    """The local stack in a temporary folder, which is kept where something went wrong."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
     try:
         with console.status("starting the local stack"), contextlib.ExitStack() as starting:
@@ -65,9 +66,15 @@ def _stack(stand_in: bool) -> Iterator[Stack]:
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:
-        console.print(f"[bold red]The local stack did not start.[/] {error}")
+        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {folder}")
         raise typer.Exit(1) from error
-    finally:
+    except Exception:
+        console.print(f"Logs and data are kept: {folder}")
+        raise
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    else:
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -83,8 +90,8 @@ def demo(
     Exit code 0: everything adds up; 1: it does not.
     """
     with _stack(stand_in) as stack:
-        adds_up = demonstration.run(Console(), stack, events=events, rate=rate, seed=seed)
-    raise typer.Exit(0 if adds_up else 1)
+        if not demonstration.run(Console(), stack, events=events, rate=rate, seed=seed):
+            raise typer.Exit(1)
 
 
 @app.command()

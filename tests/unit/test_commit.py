@@ -289,7 +289,7 @@ async def test_who_waits_longer_than_a_flush_may_take_is_sent_away(cloud: Cloud,
     started = time.monotonic()
     answers = await commit_all(commit, [outcome(index) for index in range(12)])
     assert [type(answer) for answer in answers] == [NotDurable] * 12
-    assert time.monotonic() - started < 2 + 0.5
+    assert time.monotonic() - started < 2 + 2
 
 
 async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
