@@ -201,14 +201,16 @@ class GroupCommit:
             wait_ms=_milliseconds(started - batch[0].arrived),
         )
         try:
-            outcomes = [entry.outcome for entry in batch]
-            report.archive_bytes = await self._in_thread(
-                self._archive.write, name, outcomes, self._settings.flush_timeout / 2
-            )
-            archived = time.monotonic()
-            report.archive_ms = _milliseconds(archived - started)
-            await self._insert_all(batch, report, deadline)
-            report.insert_ms = _milliseconds(time.monotonic() - archived)
+            # The clients give up in time by themselves, but for an answer that comes byte by byte.
+            async with asyncio.timeout(self._settings.flush_timeout):
+                outcomes = [entry.outcome for entry in batch]
+                report.archive_bytes = await self._in_thread(
+                    self._archive.write, name, outcomes, self._settings.flush_timeout / 2
+                )
+                archived = time.monotonic()
+                report.archive_ms = _milliseconds(archived - started)
+                await self._insert_all(batch, report, deadline)
+                report.insert_ms = _milliseconds(time.monotonic() - archived)
         except Exception as error:
             self._fail(batch, error, report)
         finally:
@@ -261,9 +263,10 @@ class GroupCommit:
     def _fail(self, entries: Sequence[_Entry], error: Exception, report: _Report) -> None:
         text = f"{type(error).__name__}: {error}"
         report.errors.append(text)
-        report.not_durable += len(entries)
         for entry in entries:
-            entry.settle(NotDurable(text))
+            if not entry.fate.done():
+                report.not_durable += 1
+                entry.settle(NotDurable(text))
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

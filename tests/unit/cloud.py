@@ -41,7 +41,8 @@ class Cloud:
         inserts: Table and rows of each insertAll that was answered with 200.
         objects: Decompressed lines of each uploaded object, by name.
         metadata: Of each uploaded object, by name.
-        on_insert: Answers an insertAll: table, and body.
+        on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
+            off when the event is set.
         on_upload: Answers an upload: name of the object.
         latency: Seconds before each answer.
     """
@@ -71,12 +72,23 @@ def running() -> Iterator[Cloud]:
             body = self.rfile.read(int(self.headers["content-length"]))
             time.sleep(cloud.latency)
             status, answer = self.upload(body) if self.path.startswith("/upload/") else self.insert(body)
+            if "trickle" in answer:
+                self.trickle(answer["trickle"])
+                return
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        def trickle(self, until: threading.Event) -> None:
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            while not until.wait(0.1):
+                self.wfile.write(b" ")
+            self.close_connection = True
 
         def insert(self, body: bytes) -> Answer:
             table = self.path.partition("?")[0].split("/")[-2]

@@ -292,6 +292,23 @@ async def test_who_waits_longer_than_a_flush_may_take_is_sent_away(cloud: Cloud,
     assert time.monotonic() - started < 2 + 2
 
 
+async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flush_may_take(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = threading.Event()
+
+    def trickle(table: str, _: dict[str, Any]) -> Answer:
+        return (200, {"trickle": gate}) if table == "orders" else (200, {})
+
+    cloud.on_insert = trickle
+    commit = group_commit(flush_timeout=1)
+    started = time.monotonic()
+    answers = await commit_all(commit, [outcome(1), outcome(2, "inventory")])
+    assert [type(answer) for answer in answers] == [NotDurable, type(None)]
+    assert time.monotonic() - started < 1 + 1
+    gate.set()
+
+
 async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
