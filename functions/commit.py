@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from functions.archive import Archive
-from functions.dead_letter import DeadLetter, Stage, Violation
+from functions.dead_letter import DeadLetter, Stage
 from functions.process import utc_now
 from functions.row import Row
 from functions.settings import Settings
-from functions.warehouse import NotInserted, Record, Warehouse
+from functions.warehouse import Insertion, Record, Warehouse
 
 _MAX_FLUSHES = 2
 """At once: a second one starts only beside a full batch or a flush that hangs."""
@@ -49,7 +49,7 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        return len(self.outcome.message.data)
+        return self.outcome.message.size
 
     def settle(self, reason: NotDurable | None = None) -> None:
         if not self.fate.done():
@@ -64,7 +64,7 @@ class _Report(msgspec.Struct):
 
     archive_uri: str
     events: int
-    payload_bytes: int
+    message_bytes: int
     wait_ms: int
     lag_ms: int = 0
     archive_ms: int = 0
@@ -197,7 +197,7 @@ class GroupCommit:
         report = _Report(
             archive_uri=self._archive.uri(name),
             events=len(batch),
-            payload_bytes=sum(entry.size for entry in batch),
+            message_bytes=sum(entry.size for entry in batch),
             wait_ms=_milliseconds(started - batch[0].arrived),
         )
         try:
@@ -212,7 +212,7 @@ class GroupCommit:
                 await self._insert_all(batch, report, deadline)
                 report.insert_ms = _milliseconds(time.monotonic() - archived)
         except Exception as error:
-            self._fail(batch, error, report)
+            self._fail(batch, f"{type(error).__name__}: {error}", report)
         finally:
             self._release(batch)
             oldest = min(entry.outcome.message.publish_time for entry in batch)
@@ -235,38 +235,40 @@ class GroupCommit:
     async def _insert(self, table: str, entries: Sequence[_Entry], report: _Report, deadline: float) -> list[_Entry]:
         """Insert into one table and settle what is durable; the refused entries come back as dead letters."""
 
-        def insert() -> dict[int, Sequence[Violation]]:
+        def insert() -> Insertion:
             records = [
                 Record(entry.outcome.message.event_id, entry.outcome.record(report.archive_uri)) for entry in entries
             ]
             return self._warehouse.insert(table, records, deadline - time.monotonic())
 
         try:
-            refused = await self._in_thread(insert)
+            insertion = await self._in_thread(insert)
         except Exception as error:
-            self._fail(entries, error, report)
+            self._fail(entries, f"{type(error).__name__}: {error}", report)
             return []
         dead_letters: list[_Entry] = []
         for index, entry in enumerate(entries):
-            match entry.outcome:
-                case Row() as row if index in refused:
-                    entry.outcome = row.dead_letter(Stage.WAREHOUSE, refused[index], utc_now())
+            if reason := insertion.unfinished.get(index):
+                self._fail([entry], reason, report)
+            elif errors := insertion.refused.get(index):
+                if isinstance(entry.outcome, Row):
+                    entry.outcome = entry.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
                     dead_letters.append(entry)
-                case DeadLetter() if index in refused:
-                    places = ", ".join(f"{path} {rule}" for path, rule, _ in refused[index])
-                    self._fail([entry], NotInserted(f"{table} refused a row: {places}"), report)
-                case outcome:
-                    report.count(outcome)
-                    entry.settle()
+                else:
+                    places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
+                    self._fail([entry], f"{table} refused a row: {places}", report)
+            else:
+                report.count(entry.outcome)
+                entry.settle()
         return dead_letters
 
-    def _fail(self, entries: Sequence[_Entry], error: Exception, report: _Report) -> None:
-        text = f"{type(error).__name__}: {error}"
-        report.errors.append(text)
+    def _fail(self, entries: Sequence[_Entry], reason: str, report: _Report) -> None:
+        if reason not in report.errors:
+            report.errors.append(reason)
         for entry in entries:
             if not entry.fate.done():
                 report.not_durable += 1
-                entry.settle(NotDurable(text))
+                entry.settle(NotDurable(reason))
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)

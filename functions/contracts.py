@@ -9,11 +9,14 @@ from typing import Any, Self
 
 import jsonschema_rs
 
+from functions import json_path
 from functions.dead_letter import MAX_ERRORS, Refused, Stage, Violation
 from functions.events import Columns, EventType, event_types
 from functions.row import Extras, Shape
 
 FOLDER = pathlib.Path(__file__).parent.parent / "jsonschemas"
+
+_ALL_ERRORS_UP_TO_BYTES = 16 * 2**10
 
 _FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
 
@@ -28,32 +31,36 @@ class Contract:
     _validator: jsonschema_rs.Draft202012Validator
     _shape: Shape
 
-    def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
+    def columns(self, event: dict[str, Any], payload_bytes: int) -> tuple[Columns, Extras]:
         """Check an event and shape it: its columns, and the fields that the contract does not know.
 
+        Args:
+            event: As `decode` gives it.
+            payload_bytes: How long its payload is.
+
         Raises:
-            Refused: Stage `contract`, with each violation's place.
+            Refused: Stage `contract`, with each violation's place; of a long event the first only.
         """
         if not self._validator.is_valid(event):
-            raise Refused(Stage.CONTRACT, self._violations(event))
+            raise Refused(Stage.CONTRACT, self._violations(event, payload_bytes))
         return self._shape.columns(event)
 
-    def _violations(self, event: dict[str, Any]) -> list[Violation]:
-        return [
-            _violation(error) for error, _ in zip(self._validator.iter_errors(event), range(MAX_ERRORS), strict=False)
-        ]
+    def _violations(self, event: dict[str, Any], payload_bytes: int) -> list[Violation]:
+        """The validator looks for all errors before it gives the first: 400 000 of them are 2 s and 700 MB."""
+        if payload_bytes <= _ALL_ERRORS_UP_TO_BYTES:
+            return [_violation(error) for error in self._validator.iter_errors(event)][:MAX_ERRORS]
+        try:
+            self._validator.validate(event)
+        except jsonschema_rs.ValidationError as error:
+            return [_violation(error)]
+        raise AssertionError(f"{self.name} version {self.version} is valid and invalid")
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
-    path = json_path(error.instance_path)
+    path = json_path.from_root(error.instance_path)
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
-        path += f".{error.kind.property}"
+        path = json_path.member(path, error.kind.property)
     return Violation(path, error.kind.name, error.message)
-
-
-def json_path(steps: list[str | int]) -> str:
-    """The JSON path of the steps from the payload's root: `$.items[0].price`."""
-    return "$" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
 
 
 class Contracts:

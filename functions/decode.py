@@ -9,11 +9,15 @@ from typing import Any, NoReturn
 import msgspec
 
 from functions.dead_letter import Refused, Stage, Violation
+from functions.json_path import item, member
 from functions.message import MAX_EVENT_BYTES
 
 MAX_DEPTH = 100
 """Of nested objects and arrays; a JSON column takes 500 levels
 (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type)."""
+
+MAX_VALUES = 50_000
+"""Of members and items in a payload, at any depth: what is done value by value stays below a tenth of a second."""
 
 _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -34,6 +38,8 @@ def decode(data: bytes) -> dict[str, Any]:
         raise _refused(*_explain(data, error)) from error
     if type(event) is not dict:
         raise _refused("type", f"an event is a JSON object, this is {_JSON_NAMES[type(event)]}")
+    if len(data) > 2 * MAX_VALUES:  # each value takes two bytes at least
+        _refuse_too_many_values(event)
     _refuse_duplicate_keys(data, _count_keys(event))
     return event
 
@@ -52,10 +58,14 @@ def _refused(rule: str, message: str, path: str = "$") -> Refused:
     return Refused(Stage.DECODE, [Violation(path, rule, message)])
 
 
-def _explain(data: bytes, error: Exception) -> tuple[str, str]:
+def _explain(data: bytes, error: Exception) -> tuple[str, str]:  # noqa: PLR0911 - one for each reason
     """Say why a payload is not JSON: rule and message. Slow and precise; only the bad ones come here."""
     if not data:
         return "json", "the payload is empty"
+    if isinstance(error, ArithmeticError):
+        return "number", "the exponent of a number is out of all bounds"
+    if isinstance(error, msgspec.ValidationError):
+        return "number", "an integer has thousands of digits"
     if isinstance(error, RecursionError):
         return "maxDepth", f"nested deeper than {MAX_DEPTH} levels"
     try:
@@ -75,6 +85,18 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _refuse_too_many_values(event: dict[str, Any]) -> None:
+    values = 0
+    containers: list[Any] = [event]
+    while containers:
+        container = containers.pop()
+        values += len(container)
+        if values > MAX_VALUES:
+            raise _refused("maxValues", f"more than {MAX_VALUES} values")
+        inner = container.values() if type(container) is dict else container
+        containers.extend(value for value in inner if type(value) is dict or type(value) is list)
+
+
 def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
     """Count the keys of all objects in a value.
 
@@ -89,9 +111,9 @@ def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
     else:
         count = 0
         inner = value
-    for item in inner:
-        if type(item) is dict or type(item) is list:
-            count += _count_keys(item, depth + 1)
+    for value_in_it in inner:
+        if type(value_in_it) is dict or type(value_in_it) is list:
+            count += _count_keys(value_in_it, depth + 1)
     return count
 
 
@@ -116,11 +138,11 @@ class _Pairs(list[tuple[str, Any]]):
 def _duplicates(value: object, path: str = "$") -> Iterator[str]:
     if isinstance(value, _Pairs):
         seen = set()
-        for key, item in value:
+        for key, inner in value:
             if key in seen:
-                yield f"{path}.{key}"
+                yield member(path, key)
             seen.add(key)
-            yield from _duplicates(item, f"{path}.{key}")
+            yield from _duplicates(inner, member(path, key))
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _duplicates(item, f"{path}[{index}]")
+        for index, inner in enumerate(value):
+            yield from _duplicates(inner, item(path, index))

@@ -53,7 +53,7 @@ class Process:
             _check_event_id(message)
             event = decode(message.data)
             contract = self.contracts.choose(event, message.attributes)
-            columns, extras = contract.columns(event)
+            columns, extras = contract.columns(event, len(message.data))
             event_time: datetime = columns[contract.event_type.time_field]
             columns["extras"] = msgspec.json.encode(extras).decode() if extras else None
             columns["processed_timestamp"] = now

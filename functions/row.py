@@ -8,11 +8,12 @@ from typing import Any
 
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation
 from functions.events import Columns
+from functions.json_path import item, member
 from functions.message import Message
 
 type Schema = Mapping[str, Any]
 type Extras = dict[str, Any]
-"""Values of unknown fields by their path below the event, as in `shipping_address.zip` and `items[0].color`."""
+"""Values of unknown fields by their JSON path below the event: `shipping_address.zip`, `items[0].color`, `['a.b']`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,32 +104,32 @@ def _struct(schema: Schema) -> _Branch:
 
     def convert(value: dict[str, Any], path: str, extras: Extras) -> Columns:
         columns: Columns = {}
-        for name, item in value.items():
+        for name, inner in value.items():
             if leaf := leaves.get(name):
-                if item is not None:
+                if inner is not None:
                     try:
-                        columns[name] = leaf(item)
+                        columns[name] = leaf(inner)
                     except _NoInstantError as error:
-                        violation = Violation(f"$.{path}{name}", "format", str(error))
+                        violation = Violation(f"$.{member(path, name)}", "format", str(error))
                         raise Refused(Stage.CONTRACT, [violation]) from error
             elif branch := branches.get(name):
-                if item is not None:
-                    columns[name] = branch(item, f"{path}{name}", extras)
+                if inner is not None:
+                    columns[name] = branch(inner, f"{path}.{name}" if path else name, extras)
             else:
-                extras[f"{path}{name}"] = _as_json(item)
+                extras[member(path, name)] = _as_json(inner)
         return columns
 
-    return lambda value, path, extras: convert(value, f"{path}." if path else "", extras)
+    return convert
 
 
 def _array(schema: Schema) -> _Branch:
     if schema["type"] == "object":
         struct = _struct(schema)
         return lambda items, path, extras: [
-            struct(item, f"{path}[{index}]", extras) for index, item in enumerate(items)
+            struct(value, item(path, index), extras) for index, value in enumerate(items)
         ]
     leaf = _leaf(schema)
-    return lambda items, _path, _extras: [leaf(item) for item in items]
+    return lambda items, _path, _extras: [leaf(value) for value in items]
 
 
 def _leaf(schema: Schema) -> _Leaf:
@@ -169,9 +170,9 @@ def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out
     """A value for a JSON column, which holds 64-bit integers and floats: other numbers are kept as text."""
     match value:
         case dict():
-            return {key: _as_json(item) for key, item in value.items()}
+            return {key: _as_json(inner) for key, inner in value.items()}
         case list():
-            return [_as_json(item) for item in value]
+            return [_as_json(inner) for inner in value]
         case Decimal():
             number = float(value)
             return number if Decimal(repr(number)) == value else str(value)

@@ -60,8 +60,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         ),
     ] = 500
     batch_bytes: Annotated[
-        int, Meta(ge=1, description="Payload bytes in one flush; a larger payload has a flush of its own.")
-    ] = 3 * 2**20
+        int, Meta(ge=1, description="Bytes of messages in one flush; a larger message has a flush of its own.")
+    ] = 2 * 2**20
     linger_ms: Annotated[
         int,
         Meta(
@@ -74,9 +74,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     max_in_flight: Annotated[int, Meta(ge=1, description="Events waiting for their flush or in one; beyond: 429.")] = (
         2_000
     )
-    max_in_flight_bytes: Annotated[
-        int, Meta(ge=1, description="Payload bytes of the events in flight; beyond: 429.")
-    ] = 64 * 2**20
+    max_in_flight_bytes: Annotated[int, Meta(ge=1, description="Bytes of the messages in flight; beyond: 429.")] = (
+        64 * 2**20
+    )
     flush_timeout: Annotated[
         float,
         Meta(

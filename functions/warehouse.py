@@ -5,14 +5,16 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError
+import requests
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, ServerError, TooManyRequests
+from google.api_core.retry import Retry
+from google.auth.exceptions import TransportError
 from google.cloud import bigquery
-from google.cloud.bigquery import DEFAULT_RETRY
+from requests.exceptions import ChunkedEncodingError
 
 from functions.dead_letter import Violation
 from functions.retry import within
 
-_TOO_LARGE = 413
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
@@ -28,8 +30,16 @@ class Record(NamedTuple):
     columns: Mapping[str, Any]
 
 
-class NotInserted(Exception):
-    """BigQuery did not take some rows in time, and did not say that they are bad."""
+class Insertion(NamedTuple):
+    """What has become of rows; those that neither attribute names are durable.
+
+    Attributes:
+        refused: By position, the rows that BigQuery says are invalid, and why.
+        unfinished: By position, the rows that were not inserted for a reason that passes, and the reason.
+    """
+
+    refused: dict[int, Sequence[Violation]]
+    unfinished: dict[int, str]
 
 
 class Warehouse:
@@ -44,7 +54,7 @@ class Warehouse:
         self._client = client
         self._dataset = bigquery.DatasetReference(client.project, dataset)
 
-    def insert(self, table: str, records: Sequence[Record], timeout: float) -> dict[int, Sequence[Violation]]:
+    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
         """Stream rows into a table; blocks. One bad row does not fail its neighbours.
 
         Args:
@@ -52,39 +62,37 @@ class Warehouse:
             records: The rows, at least one.
             timeout: Seconds that it may take at most, retries included.
 
-        Returns:
-            By position, the rows that BigQuery refused as invalid, and why. All others are durable.
-
         Raises:
-            NotInserted: Rows were still refused for passing reasons at the end.
             google.api_core.exceptions.GoogleAPIError: BigQuery refused the request, or did not answer in time.
             requests.RequestException: The connection failed.
         """
         deadline = time.monotonic() + timeout
-        refused: dict[int, Sequence[Violation]] = {}
+        insertion = Insertion({}, {})
         waiting = list(range(len(records)))
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             answers = self._insert_all(table, [records[index] for index in waiting], deadline)
-            again = []
+            again: dict[int, str] = {}
             for position, errors in answers.items():
                 index = waiting[position]
-                if any(error.get("reason") == "invalid" for error in errors):
-                    refused[index] = [_violation(error) for error in errors]
+                if any(map(_is_missing_column, errors)):
+                    insertion.unfinished[index] = f"{table} lacks a column: {errors[0].get('location')}"
+                elif any(error.get("reason") == "invalid" for error in errors):
+                    insertion.refused[index] = [_violation(error) for error in errors]
                 else:
-                    again.append(index)
+                    again[index] = f"{table}: {errors[0].get('reason')}"
             if not again:
                 break
             if time.monotonic() + pause > deadline:
-                reasons = {error.get("reason", "unknown") for errors in answers.values() for error in errors}
-                raise NotInserted(f"{len(again)} of {len(records)} rows of {table}: {', '.join(sorted(reasons))}")
+                insertion.unfinished.update(again)
+                break
             if len(again) == len(waiting):
                 time.sleep(pause)
-            waiting = again
-        return refused
+            waiting = list(again)
+        return insertion
 
     def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[dict[str, str]]]:
         """One `insertAll`, or several where one is too large. The errors of each row that was not inserted."""
-        attempts = within(max(deadline - time.monotonic(), 0.1), DEFAULT_RETRY)
+        attempts = within(max(deadline - time.monotonic(), 0.1), _RETRY)
         try:
             answers = self._client.insert_rows_json(
                 self._dataset.table(table),
@@ -95,16 +103,45 @@ class Warehouse:
                 timeout=attempts.timeout,
             )
         except GoogleAPICallError as error:
-            if error.code != _TOO_LARGE:
+            if not _is_too_large(error):
                 raise
             if len(records) == 1:
-                return {0: [{"reason": "invalid", "message": f"the row is too large: {error.message}"}]}
+                return {0: [{"reason": "invalid", "message": "the row is too large for BigQuery"}]}
             half = len(records) // 2
             second = self._insert_all(table, records[half:], deadline)
             return self._insert_all(table, records[:half], deadline) | {
                 half + position: errors for position, errors in second.items()
             }
         return {answer["index"]: list(answer["errors"]) for answer in answers}
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether another try may succeed: as the client's own policy, and 504."""
+    if isinstance(error, Forbidden):
+        return any(one.get("reason") == "rateLimitExceeded" for one in error.errors)
+    return isinstance(error, _PASSING)
+
+
+_PASSING = (
+    ServerError,
+    TooManyRequests,
+    TransportError,
+    requests.ConnectionError,
+    requests.Timeout,
+    ChunkedEncodingError,
+)
+
+_RETRY = Retry(predicate=_is_passing)
+
+
+def _is_too_large(error: GoogleAPICallError) -> bool:
+    """413 comes from Google's front end, 400 from BigQuery itself for more than 10 MB."""
+    return error.code == 413 or "payload size exceeds" in str(error.message)
+
+
+def _is_missing_column(error: Mapping[str, str]) -> bool:
+    """The columns of a row are ours, so a table that lacks one is behind the code: no fault of the event."""
+    return error.get("message", "").startswith("no such field")
 
 
 def _violation(error: Mapping[str, str]) -> Violation:

@@ -13,7 +13,7 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.dead_letters` (
   >> OPTIONS (description = "Why; the first 20"),
   fingerprint STRING NOT NULL OPTIONS (description = "The same for the same cause"),
   payload BYTES OPTIONS (
-    description = "The original bytes; NULL for more than 3 MiB, which only the archive object has"
+    description = "The original bytes; NULL for more than 2 MiB, which only the archive object has"
   ),
   payload_bytes INT64 NOT NULL OPTIONS (description = "Length of the original bytes"),
   attributes JSON OPTIONS (description = "The message's attributes"),

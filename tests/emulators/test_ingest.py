@@ -3,6 +3,7 @@
 import base64
 import concurrent.futures
 import json
+import pathlib
 import time
 import uuid
 from collections.abc import Callable
@@ -12,7 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.stack.stack import Stack
+from ops.stack.functions import serving
+from ops.stack.stack import Emulators, Stack
 from tests.emulators.conftest import Warehouse
 from tests.unit import samples
 
@@ -106,7 +108,7 @@ BAD: dict[str, tuple[bytes | dict[str, Any], str, str, str]] = {
     "empty": (b"", "decode", "$", "json"),
     "an array": (b"[1, 2]", "decode", "$", "type"),
     "10 MB": (b'{"event_type": "' + b"x" * 10_000_000 + b'"}', "decode", "$", "maxBytes"),
-    "3 MB": (b'{"event_type": "' + b"x" * 3_000_000 + b'"}', "contract", "$.event_type", "enum"),
+    "2 MB": (b'{"event_type": "' + b"x" * 2_000_000 + b'"}', "contract", "$.event_type", "enum"),
     "nested 2 000 deep": (b'{"a": ' * 2000 + b"1" + b"}" * 2000, "decode", "$", "maxDepth"),
     "NaN": (ORDER.replace("24.98", "NaN").encode(), "decode", "$", "json"),
     "10**30": (event("inventory", quantity_change=10**30), "contract", "$.quantity_change", "maximum"),
@@ -195,18 +197,53 @@ def test_the_log_has_a_line_for_each_flush_and_nothing_of_any_payload(
 
 
 def test_a_row_that_the_warehouse_refuses_is_a_dead_letter_of_that_stage(stack: Stack, warehouse: Warehouse) -> None:
-    warehouse.client.query_and_wait(f"ALTER TABLE `{warehouse.dataset}.inventory` DROP COLUMN extras")
+    table = f"{warehouse.dataset}.inventory"
+    warehouse.client.query_and_wait(f"ALTER TABLE `{table}` RENAME COLUMN warehouse_id TO warehouse_id_away")
+    warehouse.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN warehouse_id INT64")
     try:
-        event_id, answer = post(stack, event("inventory", unknown=1))
-        assert answer.status_code == 204
-        [letter] = warehouse.query(f"SELECT * FROM `{{dataset}}.dead_letters` WHERE event_id = '{event_id}'")
-        assert (letter.stage, letter.errors[0]["path"], letter.errors[0]["rule"]) == (
-            "warehouse",
-            "$.extras",
-            "invalid",
-        )
+        event_id, answer = post(stack, event("inventory", warehouse_id="no number"))
     finally:
-        warehouse.client.query_and_wait(f"ALTER TABLE `{warehouse.dataset}.inventory` ADD COLUMN extras JSON")
+        warehouse.client.query_and_wait(f"DROP TABLE `{table}`")
+        httpx.post(stack.bootstrap.url, timeout=60).raise_for_status()
+    assert answer.status_code == 204
+    [letter] = warehouse.query(f"SELECT * FROM `{{dataset}}.dead_letters` WHERE event_id = '{event_id}'")
+    error = letter.errors[0]
+    assert (letter.stage, error["path"], error["rule"]) == ("warehouse", "$.warehouse_id", "invalid")
+
+
+def test_an_event_for_a_column_that_is_not_there_yet_comes_again(stack: Stack, warehouse: Warehouse) -> None:
+    table = f"{warehouse.dataset}.user_activity"
+    warehouse.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
+    event_id = str(uuid.uuid4())
+    body = wrapped(event("user_activity", unknown=1), event_id)
+    try:
+        answer = httpx.post(stack.ingest.url, json=body, timeout=60)
+    finally:
+        warehouse.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras JSON")
+    assert (answer.status_code, answer.json()["error"]) == (503, "user_activity lacks a column: extras")
+    assert event_id not in warehouse.accounts().dead
+    assert httpx.post(stack.ingest.url, json=body, timeout=60).status_code == 204
+    assert event_id in warehouse.accounts().accepted
+
+
+def test_beyond_its_limit_the_function_sends_requests_away_with_429(
+    running_emulators: Emulators, stack: Stack, tmp_path: pathlib.Path
+) -> None:
+    environment = {
+        **running_emulators.environment,
+        "ARCHIVE_BUCKET": stack.settings.archive_bucket,
+        "DATASET": stack.settings.dataset,
+        "MAX_IN_FLIGHT": "1",
+    }
+
+    with serving("ingest", tmp_path, environment, "ingest") as small:
+
+        def send(_: int) -> int:
+            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=60).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            answers = set(pool.map(send, range(60)))
+        assert answers == {204, 429}
 
 
 def test_with_its_table_missing_an_event_is_neither_lost_nor_a_dead_letter(stack: Stack, warehouse: Warehouse) -> None:

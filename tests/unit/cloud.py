@@ -41,6 +41,8 @@ class Cloud:
         inserts: Table and rows of each insertAll that was answered with 200.
         objects: Decompressed lines of each uploaded object, by name.
         metadata: Of each uploaded object, by name.
+        calls: Each call in order, answered with whatever: `upload`, `insert TABLE`.
+        upload_paths: Path and query of each upload.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set.
         on_upload: Answers an upload: name of the object.
@@ -52,6 +54,7 @@ class Cloud:
     objects: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     calls: list[str] = dataclasses.field(default_factory=list)
+    upload_paths: list[str] = dataclasses.field(default_factory=list)
     on_insert: Insert = lambda _table, _body: (200, {})
     on_upload: Upload = lambda _name: (200, {})
     latency: float = 0.0
@@ -106,6 +109,7 @@ def running() -> Iterator[Cloud]:
             resource = json.loads(head.partition(b"\r\n\r\n")[2])
             name = resource["name"]
             cloud.calls.append("upload")
+            cloud.upload_paths.append(self.path)
             status, answer = cloud.on_upload(name)
             if status == 200:
                 data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")

@@ -19,6 +19,10 @@ from tests.unit.samples import NOW, event, message, process
 type Make = Callable[..., GroupCommit]
 
 
+SIZE = 412
+"""Bytes of an order's message, with an event id of three characters."""
+
+
 def outcome(index: int, event_type: str = "order", **changes: Any) -> Row | DeadLetter:
     return process(message(event(event_type, **changes), event_id=f"e-{index}"), NOW)
 
@@ -99,14 +103,16 @@ async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, 
     assert [len(lines) for lines in cloud.objects.values()] == [1, 19]
 
 
+@pytest.mark.parametrize("limit", [{"batch_rows": 10}, {"batch_bytes": 10 * SIZE}])
 async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
-    cloud: Cloud, group_commit: Make
+    cloud: Cloud, group_commit: Make, limit: dict[str, int]
 ) -> None:
+    assert outcome(1).message.size == SIZE
     gate = hold_uploads(cloud)
-    commit = group_commit(linger_ms=10_000, batch_rows=10)
+    commit = group_commit(linger_ms=10_000, **limit)
     first = asyncio.create_task(commit(outcome(0)))
     await until(lambda: cloud.calls == ["upload"])
-    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(1, 31)]))
+    rest = asyncio.create_task(commit_all(commit, [outcome(1)] * 30))
     await until(lambda: cloud.calls == ["upload", "upload"])
     await asyncio.sleep(0.05)
     assert cloud.calls == ["upload", "upload"]
@@ -129,7 +135,7 @@ async def test_who_has_lingered_long_enough_is_flushed_beside_a_flush_that_hangs
 
 
 async def test_a_batch_closes_before_it_has_too_many_bytes(cloud: Cloud, group_commit: Make) -> None:
-    size = len(outcome(0).message.data)
+    size = outcome(0).message.size
     commit = group_commit(batch_bytes=3 * size)
     assert await commit_all(commit, [outcome(index) for index in range(7)]) == [None] * 7
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 3, 3]
@@ -145,7 +151,7 @@ async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud,
 async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
     cloud: Cloud, group_commit: Make, limit: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert 5 * len(outcome(0).message.data) <= 2100 < 6 * len(outcome(0).message.data)
+    assert 5 * outcome(0).message.size <= 2100 < 6 * outcome(0).message.size
     cloud.latency = 0.05
     commit = group_commit(**limit)
     answers = await commit_all(commit, [outcome(index) for index in range(8)])
@@ -200,7 +206,8 @@ async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_comm
 
 
 async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(cloud: Cloud, group_commit: Make) -> None:
-    failures = iter([error(503, "backendError"), error(403, "rateLimitExceeded"), error(500, "internalError")])
+    statuses = [(503, "backendError"), (403, "rateLimitExceeded"), (500, "internalError"), (504, "timeout"), (429, "x")]
+    failures = iter([error(status, reason) for status, reason in statuses])
     cloud.on_insert = lambda *_: next(failures, (200, {}))
     assert await commit_all(group_commit(), [outcome(1), outcome(2)]) == [None, None]
     assert len(cloud.rows("orders")) == 2
@@ -243,7 +250,7 @@ async def test_rows_that_bigquery_refuses_for_passing_reasons_are_tried_until_th
     cloud: Cloud, group_commit: Make
 ) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "backendError"))
-    with pytest.raises(NotDurable, match="1 of 1 rows of orders"):
+    with pytest.raises(NotDurable, match="orders: backendError"):
         await group_commit(flush_timeout=2)(outcome(1))
     assert cloud.calls.count("insert orders") > 2
     assert cloud.rows("dead_letters") == []
@@ -256,6 +263,67 @@ async def test_a_batch_too_large_for_bigquery_is_halved_until_it_fits(cloud: Clo
     cloud.on_insert = three_at_most
     assert await commit_all(group_commit(), [outcome(index) for index in range(10)]) == [None] * 10
     assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(10)}
+
+
+@pytest.mark.parametrize("status", [413, 400])
+async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halved(
+    cloud: Cloud, group_commit: Make, status: int
+) -> None:
+    def insert(table: str, body: dict[str, Any]) -> Answer:
+        ids = [row["insertId"] for row in body["rows"]]
+        if table == "orders" and len(ids) > 2:
+            return error(status, "Request payload size exceeds the limit: 10485760 bytes")
+        bad = [(index, "invalid") for index, one in enumerate(ids) if table == "orders" and one == "e-6"]
+        return insert_errors(*bad) if bad else (200, {})
+
+    cloud.on_insert = insert
+    assert await commit_all(group_commit(), [outcome(index) for index in range(8)]) == [None] * 8
+    assert [letter["event_id"] for letter in cloud.rows("dead_letters")] == ["e-6"]
+    assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(8)} - {"e-6"}
+
+
+async def test_any_other_refusal_of_a_whole_request_is_no_events_fault(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_insert = lambda *_: error(400, "invalid")
+    with pytest.raises(NotDurable):
+        await group_commit()(outcome(1))
+    assert cloud.calls.count("insert orders") == 1
+
+
+async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_up_no_other(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    def insert(table: str, body: dict[str, Any]) -> Answer:
+        bad = [index for index, row in enumerate(body["rows"]) if row["insertId"] == "e-1" and table == "orders"]
+        errors = [{"reason": "invalid", "location": "extras", "message": "no such field: extras."}]
+        return 200, {"insertErrors": [{"index": index, "errors": errors} for index in bad]}
+
+    cloud.on_insert = insert
+    started = time.monotonic()
+    answers = await commit_all(group_commit(), [outcome(index) for index in range(3)])
+    assert time.monotonic() - started < 5
+    assert [str(answer) for answer in answers] == ["None", "orders lacks a column: extras", "None"]
+    assert cloud.rows("dead_letters") == []
+
+
+async def test_what_repeats_do_no_harm_says_so(cloud: Cloud, group_commit: Make) -> None:
+    bodies: list[dict[str, Any]] = []
+
+    def insert(_: str, body: dict[str, Any]) -> Answer:
+        bodies.append(body)
+        return 200, {}
+
+    cloud.on_insert = insert
+    await group_commit()(outcome(1))
+    [body] = bodies
+    assert body["skipInvalidRows"] is True
+    assert [row["insertId"] for row in body["rows"]] == ["e-1"]
+    assert ["ifGenerationMatch=0" in path for path in cloud.upload_paths] == [True]
+
+
+async def test_attributes_count_as_much_as_payload(cloud: Cloud, group_commit: Make) -> None:
+    outcomes = [process(message(b"", f"e-{index}", note="x" * 1000), NOW) for index in range(3)]
+    assert await commit_all(group_commit(batch_bytes=2100), outcomes) == [None] * 3
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 2]
 
 
 async def test_a_row_too_large_for_bigquery_is_a_dead_letter(cloud: Cloud, group_commit: Make) -> None:
@@ -283,13 +351,48 @@ async def test_a_cancelled_request_does_not_hurt_its_batch(cloud: Cloud, group_c
     assert await commit_all(commit, [outcome(9)]) == [None]
 
 
-async def test_who_waits_longer_than_a_flush_may_take_is_sent_away(cloud: Cloud, group_commit: Make) -> None:
-    cloud.on_upload = lambda _: error(503, "backendError")
-    commit = group_commit(flush_timeout=1, batch_rows=1, linger_ms=0)
+async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer_in_flight(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = threading.Event()
+    cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
+    commit = group_commit(flush_timeout=0.6, batch_rows=1, linger_ms=0, max_in_flight=6)
     started = time.monotonic()
-    answers = await commit_all(commit, [outcome(index) for index in range(12)])
-    assert [type(answer) for answer in answers] == [NotDurable] * 12
-    assert time.monotonic() - started < 2 + 2
+    answers = await commit_all(commit, [outcome(index) for index in range(6)])
+    assert time.monotonic() - started < 2 * 0.6 + 1
+    reasons = [str(answer) for answer in answers]
+    assert [reason == "no flush was free in time" for reason in reasons] == [False] * 2 + [True] * 4, reasons
+    gate.set()
+    assert await commit_all(commit, [outcome(index) for index in range(6)]) == [None] * 6
+
+
+@pytest.mark.parametrize("service", ["insert orders", "upload"])
+async def test_a_call_that_hangs_is_given_up_in_time_for_another_try(
+    cloud: Cloud, group_commit: Make, service: str
+) -> None:
+    gate = threading.Event()
+
+    def hang_once() -> Answer:
+        if cloud.calls.count(service) == 1:
+            gate.wait(10)
+        return 200, {}
+
+    cloud.on_insert = lambda _table, _body: hang_once() if service == "insert orders" else (200, {})
+    cloud.on_upload = lambda _name: hang_once() if service == "upload" else (200, {})
+    started = time.monotonic()
+    await group_commit(flush_timeout=3)(outcome(1))
+    assert time.monotonic() - started < 3
+    assert cloud.calls.count(service) == 2
+    gate.set()
+
+
+async def test_an_archive_that_hangs_has_half_the_time_of_a_flush(cloud: Cloud, group_commit: Make) -> None:
+    gate = hold_uploads(cloud)
+    started = time.monotonic()
+    with pytest.raises(NotDurable):
+        await group_commit(flush_timeout=3)(outcome(1))
+    assert time.monotonic() - started < 3 * 0.75
+    gate.set()
 
 
 async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flush_may_take(
@@ -321,5 +424,5 @@ async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
     assert (flush["rows"], flush["dead_letters"]) == ({"orders": 1, "inventory": 1}, {"contract": 2})
     assert flush["archive_ms"] >= 20
     assert flush["insert_ms"] >= 20
-    assert flush["payload_bytes"] == sum(len(one.message.data) for one in outcomes)
+    assert flush["message_bytes"] == sum(one.message.size for one in outcomes)
     json.dumps(flush)

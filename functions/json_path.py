@@ -1,0 +1,32 @@
+"""JSON paths: where in a payload a value stands (RFC 9535)."""
+
+import re
+from collections.abc import Iterable
+
+_PLAIN_NAME = re.compile(r"[^\W\d][\w-]*")
+
+
+def member(path: str, name: str) -> str:
+    """The path of an object's member. `$` and `a` give `$.a`; a name that would be ambiguous gives `$['a.b']`.
+
+    Args:
+        path: Of the object; empty for paths that start below the root.
+        name: The member's key.
+    """
+    if _PLAIN_NAME.fullmatch(name):
+        return f"{path}.{name}" if path else name
+    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{path}['{quoted}']"
+
+
+def item(path: str, index: int) -> str:
+    """The path of an array's item: `$.items[0]`."""
+    return f"{path}[{index}]"
+
+
+def from_root(steps: Iterable[str | int]) -> str:
+    """The path that these keys and indexes lead along from the payload's root: `$.items[0].price`."""
+    path = "$"
+    for step in steps:
+        path = item(path, step) if isinstance(step, int) else member(path, step)
+    return path
