@@ -2,13 +2,17 @@
 
 import dataclasses
 import enum
+import functools
 import pathlib
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from google.api_core.exceptions import Conflict, GoogleAPICallError, NotFound
+import requests
+from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
 from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY
 
+from functions.retry import within
 from functions.settings import Settings
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql" / "schema"
@@ -32,7 +36,7 @@ class Step:
     Attributes:
         name: `dataset`, or the name of the table: the name of its file.
         change: What happened, or would.
-        error: BigQuery's words, where there was an error.
+        error: What went wrong, where something did.
     """
 
     name: str
@@ -69,29 +73,37 @@ class Bootstrap:
 
     def plan(self) -> list[Step]:
         """Say what `run` would do, and do nothing."""
-        return [Step(name, Change.UNCHANGED if self._exists(name) else Change.CREATE) for name, _ in self.statements()]
+        return [_attempt(name, functools.partial(self._look, name)) for name, _ in self.statements()]
 
     def run(self) -> list[Step]:
         """Make what is missing. Several runs at once do no harm: one of them creates, the others find."""
-        return [self._make(name, ddl) for name, ddl in self.statements()]
+        return [_attempt(name, functools.partial(self._make, ddl)) for name, ddl in self.statements()]
 
-    def _exists(self, name: str) -> bool:
+    def _look(self, name: str) -> Change:
         dataset = bigquery.DatasetReference(self.client.project, self.settings.dataset)
         try:
             if name == _DATASET:
-                self.client.get_dataset(dataset)
+                self.client.get_dataset(dataset, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
             else:
-                self.client.get_table(dataset.table(name))
+                self.client.get_table(dataset.table(name), retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
         except NotFound:
-            return False
-        return True
+            return Change.CREATE
+        return Change.UNCHANGED
 
-    def _make(self, name: str, ddl: str) -> Step:
+    def _make(self, ddl: str) -> Change:
         try:
-            job = self.client.query(ddl)
-            job.result()
+            job = self.client.query(ddl, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
+            job.result(retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
         except Conflict:
-            return Step(name, Change.UNCHANGED)
-        except GoogleAPICallError as error:
-            return Step(name, Change.ERROR, str(error))
-        return Step(name, Change.CREATED if job.ddl_operation_performed == "CREATE" else Change.UNCHANGED)
+            return Change.UNCHANGED
+        return Change.CREATED if job.ddl_operation_performed == "CREATE" else Change.UNCHANGED
+
+
+_ATTEMPTS = within(30, DEFAULT_RETRY)
+
+
+def _attempt(name: str, look_or_make: Callable[[], Change]) -> Step:
+    try:
+        return Step(name, look_or_make())
+    except (GoogleAPIError, requests.RequestException, TimeoutError) as error:
+        return Step(name, Change.ERROR, f"{type(error).__name__}: {error}")

@@ -19,7 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
 from ops.generate import generate as generate_events
-from ops.publish import Publication, from_lines, shift_to
+from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
@@ -47,8 +47,9 @@ LOCAL_TOPIC = topic_name()
 
 @app.callback()
 def _terminate_like_interrupt() -> None:
-    """End on SIGTERM as on Ctrl-C, so that no child is left behind."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """End on SIGTERM, and when the terminal is closed, as on Ctrl-C, so that no child is left behind."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
 
 
 @contextlib.contextmanager
@@ -118,12 +119,7 @@ def _watch(stack: Stack) -> NoReturn:
 
 @app.command()
 def publish(
-    file: Annotated[
-        pathlib.Path,
-        typer.Argument(
-            exists=True, dir_okay=False, allow_dash=True, help="NDJSON, one event a line; - for standard input."
-        ),
-    ],
+    file: Annotated[typer.FileBinaryRead, typer.Argument(help="NDJSON, one event a line; - for standard input.")],
     rate: Annotated[
         float | None, typer.Option(min=0.1, help="Messages per second; default: as fast as they are accepted.")
     ] = None,
@@ -134,11 +130,10 @@ def publish(
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
     """Publish the events of a file."""
-    with contextlib.nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as lines:
-        chosen: Iterable[bytes] = itertools.islice(lines, limit)
-        if shift_to_now:
-            chosen = shift_to(datetime.now(UTC), chosen)
-        _publish(from_lines(chosen), topic, rate)
+    lines: Iterable[bytes] = itertools.islice(file, limit)
+    if shift_to_now:
+        lines = shift_to(datetime.now(UTC), lines)
+    _publish(from_lines(lines), topic, rate)
 
 
 @app.command()
@@ -158,6 +153,8 @@ def generate(
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
     """Publish endless realistic events of a simulated shop, until Ctrl-C."""
+    if bad_share + duplicate_share > 1:
+        raise typer.BadParameter("--bad-share and --duplicate-share are more than 1 together")
     story = generate_events(
         seed=seed,
         start=datetime.now(UTC),
@@ -177,7 +174,13 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
     columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("published", total=None)
-        publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        try:
+            publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        except FAILURES as error:
+            console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
+            if "PUBSUB_EMULATOR_HOST" not in os.environ:
+                console.print("For the local stack, run the export lines that `sluice up` prints.")
+            raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

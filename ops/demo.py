@@ -170,11 +170,11 @@ def _show_accounts(console: Console, demo: Demo) -> None:
     console.print(table)
     discrepancies = demo.discrepancies()
     if discrepancies:
-        console.print(Text(f"Does not add up: {'; '.join(discrepancies)}", "bold red"))
+        console.print(Text(f"Does not add up: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
     else:
         distinct = len({message.attributes["event_id"] for message in demo.published})
         line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."
-        console.print(Text(line, "bold green"))
+        console.print(Text(line, "bold green"), soft_wrap=True)
     rate = len(demo.published) / demo.seconds
     console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.\n")
 

@@ -9,16 +9,39 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import msgspec
+from google.api_core.exceptions import (
+    Aborted,
+    DeadlineExceeded,
+    GoogleAPIError,
+    InternalServerError,
+    ServiceUnavailable,
+    Unknown,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
 from google.cloud.pubsub_v1 import PublisherClient
+from google.cloud.pubsub_v1.publisher.exceptions import FlowControlLimitError, MessageTooLargeError
 from google.cloud.pubsub_v1.types import BatchSettings, LimitExceededBehavior, PublisherOptions, PublishFlowControl
 
 from functions.events import event_types
 
 _UNCONFIRMED = 1_000
+_PATIENCE_SECONDS = 20.0
+
 _OPTIONS = PublisherOptions(
-    flow_control=PublishFlowControl(message_limit=_UNCONFIRMED, limit_exceeded_behavior=LimitExceededBehavior.BLOCK)
+    flow_control=PublishFlowControl(message_limit=_UNCONFIRMED, limit_exceeded_behavior=LimitExceededBehavior.BLOCK),
+    retry=Retry(
+        predicate=if_exception_type(Aborted, DeadlineExceeded, InternalServerError, ServiceUnavailable, Unknown),
+        initial=0.1,
+        maximum=5.0,
+        timeout=_PATIENCE_SECONDS,
+    ),
+    timeout=_PATIENCE_SECONDS,
 )
 _BATCH = BatchSettings(max_messages=100, max_latency=0.02)
+
+FAILURES = (GoogleAPIError, GoogleAuthError, MessageTooLargeError, FlowControlLimitError)
+"""What `publish` raises where a message cannot be published."""
 
 
 class Publication(NamedTuple):
@@ -47,7 +70,7 @@ def publish(
         How many messages were published.
 
     Raises:
-        google.api_core.exceptions.GoogleAPICallError: Pub/Sub refused a message.
+        One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
     started = time.monotonic()
@@ -58,7 +81,7 @@ def publish(
             if rate is not None:
                 time.sleep(max(0.0, started + count / rate - time.monotonic()))
             future = client.publish(topic, publication.data, **publication.attributes)
-            future.add_done_callback(lambda _: published())
+            future.add_done_callback(lambda done: None if done.exception() else published())
             unconfirmed.add(future)
             count += 1
             if len(unconfirmed) >= _UNCONFIRMED:

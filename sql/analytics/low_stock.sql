@@ -6,6 +6,7 @@ WITH changes AS (
     warehouse_id,
     quantity_change
   FROM `${project}.${dataset}.inventory`
+  WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (PARTITION BY ingest.event_id ORDER BY processed_timestamp) = 1
 )
 SELECT

@@ -82,6 +82,21 @@ def sluice(*arguments: str) -> str:
     return result.output
 
 
+def test_events_are_published_from_standard_input_and_a_wrong_topic_is_named(
+    stack: Stack, warehouse: Warehouse
+) -> None:
+    before = warehouse.accounts()
+    lines = b"".join(message.data + b"\n" for message in story(30))
+    arguments = ["publish", "-", "--limit", "20", "--rate", "1000", "--topic"]
+    result = CliRunner().invoke(app, [*arguments, stack.topic], input=lines)
+    assert result.exit_code == 0, result.output
+    accounts = warehouse.wait_for(len(before.accepted | before.dead) + 20)
+    assert len(accounts.accepted - before.accepted) == 20
+    result = CliRunner().invoke(app, [*arguments, f"{stack.topic}-not"], input=lines)
+    assert result.exit_code == 1
+    assert f"Not published to {stack.topic}-not: NotFound" in result.output.replace("\n", " ")
+
+
 @needs_northwind
 def test_the_northwind_events_moved_to_now_are_all_rows_and_their_sums_are_exact(deploy: Deploy) -> None:
     with deploy("northwind", RETENTION_DAYS="1825") as stack:

@@ -45,6 +45,7 @@ class Cloud:
         upload_paths: Path and query of each upload.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set.
+        on_job: Answers what is asked of jobs (the body of the request), datasets and tables (an empty one).
         on_upload: Answers an upload: name of the object.
         latency: Seconds before each answer.
     """
@@ -56,6 +57,7 @@ class Cloud:
     calls: list[str] = dataclasses.field(default_factory=list)
     upload_paths: list[str] = dataclasses.field(default_factory=list)
     on_insert: Insert = lambda _table, _body: (200, {})
+    on_job: Callable[[dict[str, Any]], Answer] = lambda _job: error(404, "notFound")
     on_upload: Upload = lambda _name: (200, {})
     latency: float = 0.0
 
@@ -74,10 +76,21 @@ def running() -> Iterator[Cloud]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             time.sleep(cloud.latency)
-            status, answer = self.upload(body) if self.path.startswith("/upload/") else self.insert(body)
+            if self.path.startswith("/upload/"):
+                status, answer = self.upload(body)
+            elif self.path.partition("?")[0].endswith("/insertAll"):
+                status, answer = self.insert(body)
+            else:
+                status, answer = cloud.on_job(json.loads(body))
             if "trickle" in answer:
                 self.trickle(answer["trickle"])
                 return
+            self.answer(status, answer)
+
+        def do_GET(self) -> None:
+            self.answer(*cloud.on_job({}))
+
+        def answer(self, status: int, answer: dict[str, Any]) -> None:
             text = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")

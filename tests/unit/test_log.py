@@ -4,7 +4,10 @@ import json
 import logging
 import sys
 
-from functions.log import JsonFormatter, trace
+import pytest
+
+from functions.log import JsonFormatter, configure, trace
+from tests.unit.conftest import settings
 
 
 def line(**extra: object) -> dict[str, object]:
@@ -30,6 +33,25 @@ def test_fields_are_the_entrys_own_and_a_trace_ties_it_to_its_request() -> None:
     assert entry["rows"] == {"orders": 3}
     assert entry["logging.googleapis.com/trace"] == "projects/p/traces/abc"
     assert trace({}, "p") is None
+
+
+def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, own = logging.getLogger(), logging.getLogger("functions")
+    before = root.handlers[:], root.level, own.level
+    try:
+        configure(settings(log_level="ERROR", environment="test", code_version="7"))
+        logging.getLogger("functions.commit").info("hidden")
+        logging.getLogger("functions.commit").error("shown")
+        logging.getLogger("urllib3").info("hidden")
+        logging.getLogger("urllib3").warning("shown too")
+    finally:
+        root.handlers[:], root.level = before[:2]
+        own.setLevel(before[2])
+    entries = [json.loads(entry) for entry in capsys.readouterr().out.splitlines()]
+    assert [entry["message"] for entry in entries] == ["shown", "shown too"]
+    assert entries[0]["logging.googleapis.com/labels"] == {"environment": "test", "code_version": "7"}
 
 
 def test_an_exception_is_told_in_the_same_line() -> None:

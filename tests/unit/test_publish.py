@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
@@ -59,6 +60,21 @@ def test_every_command_helps_and_a_wrong_option_is_named() -> None:
     code, output = run("generate", "--bad-share", "2")
     assert code == 2
     assert "--bad-share" in output
+
+
+def test_shares_of_more_than_all_are_refused() -> None:
+    code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", "0.5")
+    assert code == 2
+    assert "more than 1 together" in output
+
+
+def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "nowhere.json")
+    result = CliRunner().invoke(app, ["publish", "-"], input='{"event_type": "order"}\n')
+    assert result.exit_code == 1
+    assert "Not published" in result.output
+    assert "sluice up" in result.output
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
