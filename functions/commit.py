@@ -44,12 +44,9 @@ class _Entry:
     """An event in flight. `fate` is resolved with None when it is durable, else with the reason why not."""
 
     outcome: Outcome
+    size: int
     arrived: float
     fate: asyncio.Future[NotDurable | None]
-
-    @property
-    def size(self) -> int:
-        return self.outcome.message.size
 
     def settle(self, reason: NotDurable | None = None) -> None:
         if not self.fate.done():
@@ -121,7 +118,7 @@ class GroupCommit:
         """
         settings = self._settings
         loop = asyncio.get_running_loop()
-        entry = _Entry(outcome, time.monotonic(), loop.create_future())
+        entry = _Entry(outcome, outcome.message.size, time.monotonic(), loop.create_future())
         bytes_with_entry = self._in_flight_bytes + entry.size
         if self._in_flight >= settings.max_in_flight or (
             self._in_flight and bytes_with_entry > settings.max_in_flight_bytes
