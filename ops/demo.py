@@ -1,12 +1,15 @@
 """`sluice demo`: the whole of it on one's own machine, and proof that nothing got lost."""
 
 import collections
+import contextlib
 import dataclasses
 import itertools
 import pathlib
 import string
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from google.cloud import bigquery
@@ -105,20 +108,38 @@ def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Seq
     reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
     archived: dict[str, list[bytes]] = collections.defaultdict(list)
     wanted = {message.attributes["event_id"] for message in messages}
+    accounts = read_accounts(client, stack.settings.dataset)
     started = time.monotonic()
-    with _progress(console) as progress:
+    with _progress(console) as progress, _in_background() as (background, stopping):
         publishing = progress.add_task("published", total=len(messages))
         settling = progress.add_task("in BigQuery and Cloud Storage", total=len(wanted))
-        publications = (Publication(message.data, message.attributes) for message in messages)
-        publish(publications, stack.topic, rate=rate, published=lambda: progress.advance(publishing))
-        accounts = read_accounts(client, stack.settings.dataset)
+        publications = (
+            Publication(message.data, message.attributes)
+            for message in itertools.takewhile(lambda _: not stopping.is_set(), messages)
+        )
+        all_published = background.submit(
+            publish, publications, stack.topic, rate=rate, published=lambda: progress.advance(publishing)
+        )
         for settled in _until_settled(len(wanted)):
+            if all_published.done():
+                all_published.result()
             for envelope in reader.new_envelopes():
                 archived[envelope.event_id].append(envelope.message().data)
             accounts = read_accounts(client, stack.settings.dataset)
             settled.count = len((accounts.accepted | accounts.dead) & archived.keys() & wanted)
             progress.update(settling, completed=settled.count)
     return Demo(messages, dict(archived), reader.objects, accounts, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _in_background() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """A thread, and an event that is set when it should come to its end."""
+    stopping = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        try:
+            yield background, stopping
+        finally:
+            stopping.set()
 
 
 @dataclasses.dataclass(slots=True)
@@ -176,21 +197,23 @@ def _show_accounts(console: Console, demo: Demo) -> None:
         line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."
         console.print(Text(line, "bold green"), soft_wrap=True)
     rate = len(demo.published) / demo.seconds
-    console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.\n")
+    console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.")
 
 
-def _rows(title: str, rows: Iterable[bigquery.Row], limit: int) -> Table:
+def _show(console: Console, title: str, rows: Iterable[bigquery.Row], limit: int) -> None:
+    """Show the first rows of a query as a table."""
     first = list(itertools.islice(rows, limit))
     names = list(first[0].keys()) if first else ["none"]
-    table = Table(*names, title=title, title_justify="left")
+    table = Table(*names)
     for row in first:
         table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
-    return table
+    console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
+    console.print(table)
 
 
 _SAMPLES = {
     "orders": "order_id, customer_id, status, total_amount, item_count, event_date",
-    "inventory": "product_id, warehouse_id, quantity_change, reason, timestamp",
+    "inventory": "product_id, warehouse_id, quantity_change, reason, event_date",
     "user_activity": "user_id, activity_type, browser, os, is_bot, metadata.platform",
 }
 
@@ -198,7 +221,7 @@ _SAMPLES = {
 def _show_rows(console: Console, client: bigquery.Client, dataset: str) -> None:
     for name, columns in _SAMPLES.items():
         query = f"SELECT {columns} FROM `{dataset}.{name}` ORDER BY processed_timestamp, 1 LIMIT 3"  # noqa: S608
-        console.print(_rows(name, client.query_and_wait(query), 3))
+        _show(console, name, client.query_and_wait(query), 3)
 
 
 def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -> None:
@@ -216,15 +239,16 @@ def _show_analytics(console: Console, client: bigquery.Client, settings: Setting
         sql = file.read_text(encoding="utf-8")
         question = sql.partition("\n")[0].removeprefix("-- ")
         rows = client.query_and_wait(string.Template(sql).substitute(names))
-        console.print(_rows(f"{question}  (sql/analytics/{file.name})", rows, 5))
+        _show(console, f"{question}  (sql/analytics/{file.name})", rows, 5)
 
 
 def _show_next(console: Console) -> None:
     console.print(
-        "Next:\n"
+        "\nNext:\n"
         "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
         "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"
         "  docs/add-an-event-type.md               an event type of your own",
         highlight=False,
+        soft_wrap=True,
     )
