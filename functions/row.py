@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+import msgspec
+
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation
 from functions.events import Columns
 from functions.json_path import item, member
@@ -69,7 +71,11 @@ class Shape:
     """Turns valid events into columns; made once from a JSON Schema.
 
     `string` stays text, or becomes an instant where its format is `date-time`; `integer` and `boolean` stay;
-    `number` becomes a NUMERIC; objects and arrays are followed. null is the same as missing.
+    `number` becomes a NUMERIC; objects and arrays are followed, but an object without properties becomes JSON text.
+    null is the same as missing.
+
+    Raises:
+        ValueError: A property has no column: no type, several, or an array in an array.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -94,13 +100,13 @@ def _struct(schema: Schema) -> _Branch:
     leaves: dict[str, _Leaf] = {}
     branches: dict[str, _Branch] = {}
     for name, property_schema in schema["properties"].items():
-        match property_schema["type"]:
-            case "object":
+        match _type(name, property_schema):
+            case "object" if "properties" in property_schema:
                 branches[name] = _struct(property_schema)
             case "array":
-                branches[name] = _array(property_schema["items"])
+                branches[name] = _array(name, property_schema["items"])
             case _:
-                leaves[name] = _leaf(property_schema)
+                leaves[name] = _leaf(name, property_schema)
 
     def convert(value: dict[str, Any], path: str, extras: Extras) -> Columns:
         columns: Columns = {}
@@ -122,20 +128,32 @@ def _struct(schema: Schema) -> _Branch:
     return convert
 
 
-def _array(schema: Schema) -> _Branch:
-    if schema["type"] == "object":
+def _array(name: str, schema: Schema) -> _Branch:
+    if _type(name, schema) == "object" and "properties" in schema:
         struct = _struct(schema)
         return lambda items, path, extras: [
             struct(value, item(path, index), extras) for index, value in enumerate(items)
         ]
-    leaf = _leaf(schema)
+    leaf = _leaf(name, schema)
     return lambda items, _path, _extras: [leaf(value) for value in items]
 
 
-def _leaf(schema: Schema) -> _Leaf:
+def _leaf(name: str, schema: Schema) -> _Leaf:
     if schema.get("format") == "date-time":
         return _instant
-    return _LEAVES[schema["type"]]
+    try:
+        return _LEAVES[_type(name, schema)]
+    except KeyError as error:
+        raise ValueError(f"{name}: there is no column for an {error} here") from None
+
+
+def _type(name: str, schema: Schema) -> str:
+    """The one type of a property's values, but for null."""
+    types = schema.get("type", [])
+    match [one for one in ([types] if isinstance(types, str) else types) if one != "null"]:
+        case [str(one)]:
+            return one
+    raise ValueError(f"{name}: a column needs one type, this is {types or 'none'}")
 
 
 class _NoInstantError(ValueError):
@@ -163,7 +181,17 @@ def _numeric(value: Decimal | int) -> Decimal:
     return _NUMERIC.quantize(Decimal(value), _NUMERIC_SCALE) or _ZERO
 
 
-_LEAVES: Mapping[str, _Leaf] = {"string": str, "integer": int, "number": _numeric, "boolean": bool}
+def _json(value: dict[str, Any]) -> str:
+    return msgspec.json.encode(_as_json(value)).decode()
+
+
+_LEAVES: Mapping[str, _Leaf] = {
+    "string": str,
+    "integer": int,
+    "number": _numeric,
+    "boolean": bool,
+    "object": _json,
+}
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out

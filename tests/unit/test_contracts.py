@@ -3,12 +3,15 @@
 import json
 import pathlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from functions.contracts import FOLDER, Contracts
 from functions.events import event_types
+from functions.row import Shape
 
 FILES = sorted(FOLDER.glob("*.json"))
 
@@ -61,6 +64,35 @@ def test_a_file_that_fits_no_type_is_refused_at_start(tmp_path: pathlib.Path, na
     write(tmp_path, name)
     with pytest.raises(ValueError, match=name):
         Contracts.load(tmp_path)
+
+
+def shaped(properties: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
+    columns, extras = Shape({"properties": properties}).columns(event)
+    assert extras == {}
+    return columns
+
+
+def test_a_property_that_may_be_null_is_a_column_of_its_other_type() -> None:
+    properties = {"note": {"type": ["string", "null"]}, "seen": {"type": ["null", "string"], "format": "date-time"}}
+    assert shaped(properties, {"note": None, "seen": None}) == {}
+    assert shaped(properties, {"note": "x", "seen": "2026-11-23T12:00:00Z"}) == {
+        "note": "x",
+        "seen": datetime(2026, 11, 23, 12, tzinfo=UTC),
+    }
+
+
+def test_an_object_without_properties_is_a_column_of_json() -> None:
+    properties = {"tags": {"type": "object"}, "log": {"type": "array", "items": {"type": "object"}}}
+    event = {"tags": {"a": [1, Decimal("0.5")]}, "log": [{"b": None}]}
+    assert shaped(properties, event) == {"tags": '{"a":[1,0.5]}', "log": ['{"b":null}']}
+
+
+@pytest.mark.parametrize(
+    "schema", [{}, {"type": ["string", "integer"]}, {"type": "array", "items": {"type": "array"}}, {"type": "null"}]
+)
+def test_a_property_that_fits_no_column_is_refused_at_start(schema: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^odd: "):
+        Shape({"properties": {"odd": schema}})
 
 
 def test_a_type_without_a_contract_is_refused_at_start(tmp_path: pathlib.Path) -> None:
