@@ -49,7 +49,7 @@ def hold_uploads(cloud: Cloud, which: str = "") -> threading.Event:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -112,12 +112,15 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     commit = group_commit(linger_ms=10_000, **limit)
     first = asyncio.create_task(commit(outcome(0)))
     await until(lambda: cloud.calls == ["upload"])
-    rest = asyncio.create_task(commit_all(commit, [outcome(1)] * 30))
+    some = asyncio.create_task(commit_all(commit, [outcome(1)] * 9))
+    await asyncio.sleep(0.05)
+    assert cloud.calls == ["upload"]
+    rest = asyncio.create_task(commit_all(commit, [outcome(1)] * 21))
     await until(lambda: cloud.calls == ["upload", "upload"])
     await asyncio.sleep(0.05)
     assert cloud.calls == ["upload", "upload"]
     gate.set()
-    assert [*await asyncio.gather(first, rest)] == [None, [None] * 30]
+    assert [*await asyncio.gather(first, some, rest)] == [None, [None] * 9, [None] * 21]
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 10, 10, 10]
 
 
