@@ -109,7 +109,7 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
 ) -> None:
     assert outcome(1).message.size == SIZE
     gate = hold_uploads(cloud)
-    commit = group_commit(linger_ms=10_000, **limit)
+    commit = group_commit(linger_ms=10_000, flush_timeout=200, **limit)
     first = asyncio.create_task(commit(outcome(0)))
     await until(lambda: cloud.calls == ["upload"])
     some = asyncio.create_task(commit_all(commit, [outcome(1)] * 9))
