@@ -74,8 +74,8 @@ class Warehouse:
             again: dict[int, str] = {}
             for position, errors in answers.items():
                 index = waiting[position]
-                if any(map(_is_missing_column, errors)):
-                    insertion.unfinished[index] = f"{table} lacks a column: {errors[0].get('location')}"
+                if missing := [error.get("location") for error in errors if _is_missing_column(error)]:
+                    insertion.unfinished[index] = f"{table} lacks a column: {missing[0]}"
                 elif any(error.get("reason") == "invalid" for error in errors):
                     insertion.refused[index] = [_violation(error) for error in errors]
                 else:

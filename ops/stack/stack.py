@@ -59,7 +59,6 @@ class Stack:
         environment: What the Google Cloud clients need to find the emulators.
         settings: The functions' settings.
         topic: Full name of the topic that is delivered to `ingest`.
-        undeliverable: Full name of the subscription with what could not be delivered.
         ingest: The ingest function.
         bootstrap: The bootstrap function.
         children: All processes.
@@ -68,7 +67,6 @@ class Stack:
     environment: Mapping[str, str]
     settings: Settings
     topic: str
-    undeliverable: str
     ingest: Function
     bootstrap: Function
     children: Sequence[Child]
@@ -161,7 +159,6 @@ def deployed(
                 on.environment,
                 Settings.from_environment(environment),
                 topic_name(name),
-                f"projects/{PROJECT}/subscriptions/{undeliverable}",
                 ingest,
                 bootstrap,
                 [*on.children, ingest.child, bootstrap.child, relay],

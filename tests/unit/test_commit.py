@@ -297,7 +297,8 @@ async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_u
 ) -> None:
     def insert(table: str, body: dict[str, Any]) -> Answer:
         bad = [index for index, row in enumerate(body["rows"]) if row["insertId"] == "e-1" and table == "orders"]
-        errors = [{"reason": "invalid", "location": "extras", "message": "no such field: extras."}]
+        errors = [{"reason": "invalid", "location": "status", "message": "bad value"}]
+        errors += [{"reason": "invalid", "location": "extras", "message": "no such field: extras."}]
         return 200, {"insertErrors": [{"index": index, "errors": errors} for index in bad]}
 
     cloud.on_insert = insert
