@@ -27,6 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     dataset: Annotated[str, Meta(pattern=r"^\w{1,1024}$", description="BigQuery dataset of the event tables.")] = (
         "dev_events_dataset"
     )
+    historical_dataset: Annotated[
+        str,
+        Meta(
+            pattern=r"^\w{1,1024}$", description="BigQuery dataset of the events that are older than `RETENTION_DAYS`."
+        ),
+    ] = "historical_dataset"
     location: Annotated[str, Meta(min_length=2, description="BigQuery location of the dataset.")] = "us-central1"
     environment: Annotated[
         str, Meta(pattern=r"^[a-z0-9_-]{1,63}$", description="Value of the tables' `environment` label.")

@@ -1,0 +1,145 @@
+"""Tables as their DDL declares them, in the terms of the BigQuery API."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from google.cloud import bigquery
+from sqlglot import errors, exp, parse_one
+
+type Field = dict[str, Any]
+"""https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema."""
+
+_DAY_MS = 86_400_000
+
+_API_TYPES = {
+    "BOOL": "BOOLEAN",
+    "BYTES": "BYTES",
+    "DATE": "DATE",
+    "DATETIME": "DATETIME",
+    "FLOAT64": "FLOAT",
+    "GEOGRAPHY": "GEOGRAPHY",
+    "INT64": "INTEGER",
+    "JSON": "JSON",
+    "NUMERIC": "NUMERIC",
+    "BIGNUMERIC": "BIGNUMERIC",
+    "STRING": "STRING",
+    "TIME": "TIME",
+    "TIMESTAMP": "TIMESTAMP",
+}
+"""https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema.FIELDS.type."""
+
+
+class UnknownDdl(ValueError):
+    """The DDL says something that Sluice would not keep when it compares and changes tables; tells what."""
+
+
+def declared_table(ddl: str) -> bigquery.Table:
+    """The table that a `CREATE TABLE` statement declares.
+
+    Args:
+        ddl: One statement with columns, `PARTITION BY` a date or a timestamp's date, `CLUSTER BY`, and the options
+            description, labels, partition_expiration_days and require_partition_filter.
+
+    Raises:
+        UnknownDdl: There is anything else in it, or it is no GoogleSQL.
+    """
+    try:
+        create = parse_one(ddl, dialect="bigquery")
+    except errors.ParseError as error:
+        raise UnknownDdl(str(error)) from error
+    if not isinstance(create, exp.Create) or create.kind != "TABLE" or not isinstance(create.this, exp.Schema):
+        raise UnknownDdl(f"not a CREATE TABLE with columns: {ddl.partition('\n')[0]}")
+    name = create.this.this
+    columns = [bigquery.SchemaField.from_api_repr(_field(column)) for column in create.this.expressions]
+    table = bigquery.Table(f"{name.catalog}.{name.db}.{name.name}", columns)
+    expiration_days = None
+    for part in _properties(create):
+        match part:
+            case exp.PartitionedByProperty():
+                table.time_partitioning = _partitioning(part.this)
+            case exp.ClusterProperty():
+                table.clustering_fields = [column.name for column in part.expressions]
+            case exp.Property(this=exp.Var(this="description")):
+                table.description = _string(part)
+            case exp.Property(this=exp.Var(this="labels")):
+                table.labels = _labels(part)
+            case exp.Property(this=exp.Var(this="partition_expiration_days")):
+                expiration_days = _days(part)
+            case exp.Property(this=exp.Var(this="require_partition_filter")):
+                table.require_partition_filter = part.args["value"].this is True
+            case _:
+                raise UnknownDdl(f"{table.table_id}: {part.sql('bigquery')}")
+    if expiration_days is not None:
+        if table.time_partitioning is None:
+            raise UnknownDdl(f"{table.table_id}: partition_expiration_days without PARTITION BY")
+        table.time_partitioning.expiration_ms = round(expiration_days * _DAY_MS)
+    return table
+
+
+def _properties(create: exp.Create) -> Iterable[exp.Expression]:
+    properties = create.args.get("properties")
+    return properties.expressions if properties else ()
+
+
+def _field(column: exp.Expression) -> Field:
+    if not isinstance(column, exp.ColumnDef) or column.kind is None:
+        raise UnknownDdl(f"not a column: {column.sql('bigquery')}")
+    field: Field = {"name": column.name, "mode": "NULLABLE"}
+    for constraint in column.constraints:
+        match constraint.kind:
+            case exp.NotNullColumnConstraint():
+                field["mode"] = "REQUIRED"
+            case exp.Properties(expressions=[exp.Property(this=exp.Var(this="description")) as option]):
+                field["description"] = _string(option)
+            case _:
+                raise UnknownDdl(f"{column.name}: {constraint.sql('bigquery')}")
+    kind = column.kind
+    if kind.this == exp.DataType.Type.ARRAY:
+        if field["mode"] == "REQUIRED":
+            raise UnknownDdl(f"{column.name}: BigQuery has no NOT NULL on an ARRAY")
+        field["mode"], kind = "REPEATED", kind.expressions[0]
+    if kind.this == exp.DataType.Type.STRUCT:
+        return {**field, "type": "RECORD", "fields": [_field(inner) for inner in kind.expressions]}
+    name, _, parameters = kind.sql("bigquery").rstrip(")").partition("(")
+    if name not in _API_TYPES:
+        raise UnknownDdl(f"{column.name}: the type {name}")
+    return {**field, "type": _API_TYPES[name], **_type_parameters(name, parameters)}
+
+
+def _type_parameters(type_name: str, parameters: str) -> Field:
+    """https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types."""
+    names = ["maxLength"] if type_name in {"STRING", "BYTES"} else ["precision", "scale"]
+    values = [value.strip() for value in parameters.split(",")] if parameters else []
+    return dict(zip(names, values, strict=False))
+
+
+def _partitioning(by: exp.Expression) -> bigquery.TimePartitioning:
+    """By `column`, which is a DATE, or by `DATE(column)`, which is a TIMESTAMP."""
+    match by:
+        case exp.Date(this=exp.Column() as column) | (exp.Column() as column) | (exp.Identifier() as column):
+            return bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=column.name)
+    raise UnknownDdl(f"PARTITION BY {by.sql('bigquery')}")
+
+
+def _string(option: exp.Property) -> str:
+    value = option.args["value"]
+    if not isinstance(value, exp.Literal) or not value.is_string:
+        raise UnknownDdl(option.sql("bigquery"))
+    return str(value.this)
+
+
+def _days(option: exp.Property) -> float | None:
+    value = option.args["value"]
+    if isinstance(value, exp.Null):
+        return None
+    if not isinstance(value, exp.Literal) or value.is_string:
+        raise UnknownDdl(option.sql("bigquery"))
+    return float(value.this)
+
+
+def _labels(option: exp.Property) -> dict[str, str]:
+    labels: dict[str, str] = {}
+    for pair in option.args["value"].expressions:
+        key, value = pair.expressions
+        labels[key.this] = value.this
+    return labels

@@ -1,0 +1,114 @@
+"""Definitions: what the warehouse should be, from the DDL in `sql/`."""
+
+import dataclasses
+import enum
+import graphlib
+import hashlib
+import pathlib
+import string
+from collections.abc import Iterator, Mapping
+
+from functions.events import event_types
+from functions.settings import Settings
+
+FOLDER = pathlib.Path(__file__).parent.parent / "sql"
+
+_DATASETS = ("dataset", "historical_dataset")
+
+
+class Kind(enum.StrEnum):
+    """What a definition defines; materialized views are views."""
+
+    DATASET = "dataset"
+    TABLE = "table"
+    VIEW = "view"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definition:
+    """One object of the warehouse.
+
+    Attributes:
+        name: `DATASET`, or `DATASET.TABLE`.
+        kind: What it is.
+        ddl: The statement that makes it, ready to run.
+        digest: 16 hex digits of the statement and of all that it reads. A view carries it as its label `definition`,
+            so that it is made again when one of its tables changes: BigQuery keeps a view's columns as they were.
+    """
+
+    name: str
+    kind: Kind
+    ddl: str
+    digest: str
+
+
+def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER) -> list[Definition]:
+    """All objects, each after those that it needs.
+
+    `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
+    of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
+    `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
+    `${table}` the table, and `${definition}` the digest.
+    """
+    parameters = {
+        "project": project,
+        "dataset": settings.dataset,
+        "historical_dataset": settings.historical_dataset,
+        "location": settings.location,
+        "environment": settings.environment,
+        "retention_days": str(settings.retention_days),
+    }
+    event_tables = sorted({event_type.table for event_type in event_types().values()})
+    return [
+        *_datasets(folder / "schema", parameters),
+        *(tables := list(_tables(folder / "schema", parameters, event_tables))),
+        *_views(folder / "views", parameters, event_tables, tables),
+    ]
+
+
+def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
+    for stem in _DATASETS:
+        ddl = _template(folder / f"{stem}.sql").substitute(parameters)
+        yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
+
+
+def _tables(folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str]) -> Iterator[Definition]:
+    historical = {**parameters, "dataset": parameters["historical_dataset"], "retention_days": "NULL"}
+    for file in sorted(folder.glob("*.sql")):
+        if file.stem in _DATASETS:
+            continue
+        for each in (parameters, historical) if file.stem in event_tables else (parameters,):
+            ddl = _template(file).substitute(each)
+            yield Definition(f"{each['dataset']}.{file.stem}", Kind.TABLE, ddl, _digest(ddl))
+
+
+def _views(
+    folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str], tables: list[Definition]
+) -> Iterator[Definition]:
+    templates = {file.stem: (_template(file), parameters) for file in folder.glob("*.sql")}
+    for file in (folder / "each").glob("*.sql"):
+        for table in event_tables:
+            templates[f"{table}_{file.stem}"] = _template(file), {**parameters, "table": table}
+    names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
+    texts = {names[stem]: template.substitute(values, definition="") for stem, (template, values) in templates.items()}
+    known = [*(table.name for table in tables), *texts]
+    reads = {
+        name: [other for other in known if other != name and f"`{parameters['project']}.{other}`" in text]
+        for name, text in texts.items()
+    }
+    digests = {table.name: table.digest for table in tables}
+    stems = {name: stem for stem, name in names.items()}
+    for name in graphlib.TopologicalSorter(reads).static_order():
+        if name in stems:
+            digests[name] = _digest(texts[name], *(digests[other] for other in reads[name]))
+            template, values = templates[stems[name]]
+            ddl = template.substitute(values, definition=digests[name])
+            yield Definition(name, Kind.VIEW, ddl, digests[name])
+
+
+def _template(file: pathlib.Path) -> string.Template:
+    return string.Template(file.read_text(encoding="utf-8"))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()

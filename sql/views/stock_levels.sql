@@ -1,0 +1,36 @@
+CREATE OR REPLACE VIEW `${project}.${dataset}.stock_levels` (
+  product_id OPTIONS (description = "The product"),
+  warehouse_id OPTIONS (description = "Where it lies"),
+  current_stock OPTIONS (description = "Units: the sum of all changes, live and historical"),
+  changes OPTIONS (description = "How many changes that were"),
+  last_changed_at OPTIONS (description = "Time of the last change")
+)
+OPTIONS (
+  description = "Running stock of each product in each warehouse, over all changes ever, each counted once",
+  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+)
+AS
+WITH both AS (
+  SELECT event_date, product_id, warehouse_id, event_id, quantity_change, changed_at
+  FROM `${project}.${dataset}.stock_changes`
+  UNION ALL
+  SELECT event_date, product_id, warehouse_id, ingest.event_id, quantity_change, timestamp
+  FROM `${project}.${historical_dataset}.inventory`
+),
+changes AS (
+  SELECT
+    product_id,
+    warehouse_id,
+    MAX(quantity_change) AS quantity_change,
+    MAX(changed_at) AS changed_at
+  FROM both
+  GROUP BY event_date, product_id, warehouse_id, event_id
+)
+SELECT
+  product_id,
+  warehouse_id,
+  SUM(quantity_change) AS current_stock,
+  COUNT(*) AS changes,
+  MAX(changed_at) AS last_changed_at
+FROM changes
+GROUP BY product_id, warehouse_id
