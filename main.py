@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, Response
 
 from functions import log
 from functions.archive import Archive
-from functions.bootstrap import Bootstrap, Change
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit, NotDurable, Overloaded
 from functions.message import NotAMessage, receive
@@ -53,17 +52,20 @@ def _refuse(status: int, error: Exception) -> Response:
 
 @functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
-    """POST makes the dataset and tables that are missing, GET tells which these are."""
-    ddl = Bootstrap(bigquery, settings)
+    """POST makes the warehouse what `sql/` defines; GET tells what that would change."""
+    from functions.bootstrap import Bootstrap, Change  # noqa: PLC0415 - its SQL parser is no part of ingest's cold start
+
+    warehouse = Bootstrap(bigquery, settings)
     match request.method:
         case "POST":
-            steps = ddl.run()
+            steps = warehouse.run()
         case "GET":
-            steps = ddl.plan()
+            steps = warehouse.plan()
         case _:
             return JSONResponse({"error": "GET or POST"}, 405, {"Allow": "GET, POST"})
+    changes = {step.change for step in steps}
     for step in steps:
-        severity = logging.ERROR if step.change is Change.ERROR else logging.INFO
+        severity = logging.ERROR if step.change in {Change.ERROR, Change.REFUSED} else logging.INFO
         logger.log(severity, "bootstrap", extra={"fields": dataclasses.asdict(step)})
-    failed = any(step.change is Change.ERROR for step in steps)
-    return JSONResponse({"objects": [dataclasses.asdict(step) for step in steps]}, 500 if failed else 200)
+    status = 500 if Change.ERROR in changes else 409 if Change.REFUSED in changes else 200
+    return JSONResponse({"objects": [dataclasses.asdict(step) for step in steps]}, status)

@@ -1,23 +1,26 @@
-"""The bootstrap: brings the dataset and its tables into being from `sql/schema/`, as often as one likes."""
+"""The bootstrap: makes the warehouse what `sql/` defines, and keeps it so, as often as one likes."""
 
 import dataclasses
 import enum
-import functools
 import pathlib
-import string
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import requests
-from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
+from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 
+from functions.ddl import UnknownDdl
+from functions.definitions import FOLDER, Definition, Kind, definitions
+from functions.evolution import Evolution, evolution
 from functions.retry import within
 from functions.settings import Settings
 
-FOLDER = pathlib.Path(__file__).parent.parent / "sql" / "schema"
+_AT_ONCE = 8
+_TIMES_CHANGED_BY_OTHERS = 3
 
-_DATASET = "dataset"
+_LABEL = "definition"
 
 
 class Change(enum.StrEnum):
@@ -25,7 +28,12 @@ class Change(enum.StrEnum):
 
     CREATE = "create"
     CREATED = "created"
+    ALTER = "alter"
+    ALTERED = "altered"
+    REPLACE = "replace"
+    REPLACED = "replaced"
     UNCHANGED = "unchanged"
+    REFUSED = "refused"
     ERROR = "error"
 
 
@@ -34,76 +42,133 @@ class Step:
     """One object of the warehouse.
 
     Attributes:
-        name: `dataset`, or the name of the table: the name of its file.
+        name: `DATASET`, or `DATASET.TABLE`.
         change: What happened, or would.
-        error: What went wrong, where something did.
+        diff: How a live table differs from its DDL, a line each: `+ items.color STRING`.
+        error: Why it was refused, or what went wrong.
     """
 
     name: str
     change: Change
+    diff: Sequence[str] = ()
     error: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bootstrap:
-    """The DDL of a dataset.
+    """Brings datasets, tables and views in line with their definitions.
 
     Attributes:
-        client: Client of the dataset's project.
-        settings: Names, location and retention; the DDL's `${...}` are settings in lower case.
-        folder: One `CREATE ... IF NOT EXISTS` a file, named as the object; `dataset.sql` comes first.
+        client: Client of the datasets' project.
+        settings: Names, location and retention.
+        folder: Where `schema/` and `views/` are.
     """
 
     client: bigquery.Client
     settings: Settings
     folder: pathlib.Path = FOLDER
 
-    def statements(self) -> Iterator[tuple[str, str]]:
-        """Name and DDL of each object, in the order in which they are made."""
-        parameters = {
-            "project": self.client.project,
-            "dataset": self.settings.dataset,
-            "location": self.settings.location,
-            "retention_days": self.settings.retention_days,
-            "environment": self.settings.environment,
-        }
-        files = sorted(self.folder.glob("*.sql"), key=lambda file: (file.stem != _DATASET, file.stem))
-        for file in files:
-            yield file.stem, string.Template(file.read_text(encoding="utf-8")).substitute(parameters)
-
     def plan(self) -> list[Step]:
         """Say what `run` would do, and do nothing."""
-        return [_attempt(name, functools.partial(self._look, name)) for name, _ in self.statements()]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda definition: _attempt(definition, self._look), self._definitions()))
 
     def run(self) -> list[Step]:
-        """Make what is missing. Several runs at once do no harm: one of them creates, the others find."""
-        return [_attempt(name, functools.partial(self._make, ddl)) for name, ddl in self.statements()]
+        """Make what is missing, and change what differs; where a difference is refused, touch nothing at all.
 
-    def _look(self, name: str) -> Change:
-        dataset = bigquery.DatasetReference(self.client.project, self.settings.dataset)
+        Several runs at once do no harm: one of them makes a change, the others find it made.
+        """
+        plan = self.plan()
+        if any(step.change in {Change.REFUSED, Change.ERROR} for step in plan):
+            return plan
+        return list(self._make_all(plan))
+
+    def _definitions(self) -> list[Definition]:
+        return definitions(self.client.project, self.settings, self.folder)
+
+    def _make_all(self, plan: Sequence[Step]) -> Iterator[Step]:
+        makers: dict[Change, Callable[[Definition], Step]] = {
+            Change.CREATE: self._execute,
+            Change.REPLACE: self._execute,
+            Change.ALTER: self._alter,
+        }
+        for definition, step in zip(self._definitions(), plan, strict=True):
+            make = makers.get(step.change)
+            yield dataclasses.replace(_attempt(definition, make), diff=step.diff) if make else step
+
+    def _look(self, definition: Definition) -> Step:
         try:
-            if name == _DATASET:
-                self.client.get_dataset(dataset, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
-            else:
-                self.client.get_table(dataset.table(name), retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+            match definition.kind:
+                case Kind.DATASET:
+                    return self._look_at_dataset(definition)
+                case Kind.TABLE:
+                    return _step(definition, self._evolution(definition))
+                case Kind.VIEW:
+                    return _compare_view(definition, self._live(definition))
         except NotFound:
-            return Change.CREATE
-        return Change.UNCHANGED
+            return Step(definition.name, Change.CREATE)
 
-    def _make(self, ddl: str) -> Change:
+    def _look_at_dataset(self, definition: Definition) -> Step:
+        reference = bigquery.DatasetReference(self.client.project, definition.name)
+        live = self.client.get_dataset(reference, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+        if live.location.casefold() != self.settings.location.casefold():
+            why = f"it is in {live.location}, and LOCATION is {self.settings.location}: a dataset cannot move"
+            return Step(definition.name, Change.REFUSED, error=why)
+        return Step(definition.name, Change.UNCHANGED)
+
+    def _live(self, definition: Definition) -> bigquery.Table:
+        name = f"{self.client.project}.{definition.name}"
+        return self.client.get_table(name, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+
+    def _evolution(self, definition: Definition) -> Evolution:
+        return evolution(self._live(definition), definition.ddl)
+
+    def _execute(self, definition: Definition) -> Step:
         try:
-            job = self.client.query(ddl, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
+            job = self.client.query(definition.ddl, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
             job.result(retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
         except Conflict:
-            return Change.UNCHANGED
-        return Change.CREATED if job.ddl_operation_performed == "CREATE" else Change.UNCHANGED
+            return Step(definition.name, Change.UNCHANGED)
+        done = {"CREATE": Change.CREATED, "REPLACE": Change.REPLACED}
+        return Step(definition.name, done.get(job.ddl_operation_performed or "", Change.UNCHANGED))
+
+    def _alter(self, definition: Definition) -> Step:
+        """One request with all changes, on the condition that nobody has changed the table since it was compared."""
+        for _ in range(_TIMES_CHANGED_BY_OTHERS):
+            wanted = self._evolution(definition)
+            step = _step(definition, wanted)
+            if step.change is not Change.ALTER:
+                return step
+            try:
+                self.client.update_table(wanted.table, wanted.fields, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+            except PreconditionFailed:
+                continue
+            return dataclasses.replace(step, change=Change.ALTERED)
+        return Step(definition.name, Change.ERROR, error="somebody else keeps changing the table")
 
 
 _ATTEMPTS = within(30, DEFAULT_RETRY)
 
 
-def _attempt(name: str, look_or_make: Callable[[], Change]) -> Step:
+def _step(definition: Definition, wanted: Evolution) -> Step:
+    diff = [str(difference) for difference in wanted.differences]
+    if wanted.refused:
+        why = "; ".join(map(str, wanted.refused))
+        return Step(definition.name, Change.REFUSED, diff, why)
+    return Step(definition.name, Change.ALTER if diff else Change.UNCHANGED, diff)
+
+
+def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
+    if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
+        return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
+    before = live.labels.get(_LABEL)
+    if before == definition.digest:
+        return Step(definition.name, Change.UNCHANGED)
+    return Step(definition.name, Change.REPLACE, [f"~ {_LABEL} {before} -> {definition.digest}"])
+
+
+def _attempt(definition: Definition, look_or_make: Callable[[Definition], Step]) -> Step:
     try:
-        return Step(name, look_or_make())
-    except (GoogleAPIError, requests.RequestException, TimeoutError) as error:
-        return Step(name, Change.ERROR, f"{type(error).__name__}: {error}")
+        return look_or_make(definition)
+    except (GoogleAPIError, requests.RequestException, TimeoutError, UnknownDdl) as error:
+        return Step(definition.name, Change.ERROR, error=f"{type(error).__name__}: {error}")

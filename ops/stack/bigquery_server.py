@@ -9,15 +9,19 @@ import importlib.util
 import os
 import pathlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import duckdb
 from local_bigquery import cli
 from local_bigquery.api import tables as tables_api
-from local_bigquery.catalog import tabledata
+from local_bigquery.catalog import ddl, tabledata, tables
+from local_bigquery.engine import database, types
 from local_bigquery.jobs import query
 from local_bigquery.sql.rules import STATEMENT_RULES
 from sqlglot import exp
+
+from functions.ddl import declared_table
 
 _EXTENSIONS = ("ducklake", "icu", "spatial")
 
@@ -26,6 +30,9 @@ _insert_all = tabledata.insert_all
 
 _ddl_lock = threading.Lock()
 _run_statement = query._run
+
+_table_resource = ddl._table
+_alter = tables._alter
 
 
 def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
@@ -44,7 +51,12 @@ def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
 
 
 def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
-    """Any statement, but DDL one at a time: the emulator fails when two sessions create the same object."""
+    """Any statement, but DDL one at a time: the emulator fails when two sessions create the same object.
+
+    A dataset's location becomes an option like the others; the emulator overlooks it.
+    """
+    for location in list(tree.find_all(exp.LocationProperty)):
+        location.replace(exp.Property(this=exp.var("location"), value=location.this))
     with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
         return _run_statement(cursor, tree, *arguments)
 
@@ -55,6 +67,39 @@ def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expre
         if column.find_ancestor(exp.DataType):
             column.set("constraints", [])
     return tree
+
+
+def table_resource(tree: exp.Create, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
+    """A new table's metadata, with nested NOT NULL and descriptions and the expiration, which the emulator drops."""
+    resource = _table_resource(tree, *arguments)
+    if isinstance(tree.this, exp.Schema) and tree.expression is None:
+        declared = declared_table(tree.sql("bigquery")).to_api_repr()
+        resource |= {key: declared[key] for key in ("schema", "timePartitioning") if key in declared}
+    return resource
+
+
+def alter(project: str, dataset: str, table: str, given: list[Any]) -> None:
+    """`tables.update`, and new fields of STRUCT columns, which the emulator keeps in its metadata only."""
+    live = tables.columns(project, dataset, table)
+    _alter(project, dataset, table, given)
+    for path, field in _new_fields(live, given):
+        database.execute(
+            f"ALTER TABLE {tables.name(project, dataset, table)} ADD COLUMN {path} {types.duckdb_type(field)}"
+        )
+
+
+def _new_fields(live: list[Any], given: list[Any]) -> Iterator[tuple[str, Any]]:
+    """DuckDB's path and the definition of each field that is new within a column that is there."""
+    known = {field.name.casefold(): field for field in live}
+    for field in given:
+        if (found := known.get(field.name.casefold())) and field.fields:
+            prefix = database.quote(field.name) + (".element" if field.mode == "REPEATED" else "")
+            names = {inner.name.casefold() for inner in found.fields}
+            for inner in field.fields:
+                if inner.name.casefold() not in names:
+                    yield f"{prefix}.{database.quote(inner.name)}", inner
+            for path, inner in _new_fields(found.fields, field.fields):
+                yield f"{prefix}.{path}", inner
 
 
 def install_extensions(home: pathlib.Path) -> None:
@@ -85,6 +130,8 @@ def main() -> None:
     install_extensions(arguments.data_dir)
     tables_api.tabledata.insert_all = insert_all
     query._run = run_statement
+    ddl._table = table_resource
+    tables._alter = alter
     STATEMENT_RULES.insert(0, drop_nested_constraints)
     ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
     data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]

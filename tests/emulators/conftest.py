@@ -10,8 +10,10 @@ import pytest
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client, storage_client
+from functions.settings import Settings
 from ops.accounts import Accounts, ArchiveReader, read_accounts
-from ops.stack.stack import Emulators, Stack, deployed, emulators
+from ops.stack.stack import PROJECT, Emulators, Stack, deployed, emulators
+from tests.emulators.shop import Shop, open_shop
 
 type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
 
@@ -34,7 +36,8 @@ def deploy(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactor
 
     def make(name: str, **settings: str) -> contextlib.AbstractContextManager[Stack]:
         folder = tmp_path_factory.mktemp(name)
-        return deployed(running_emulators, folder, {"DATASET": name, **settings}, name.replace("_", "-"))
+        datasets = {"DATASET": name, "HISTORICAL_DATASET": f"{name}_historical"}
+        return deployed(running_emulators, folder, {**datasets, **settings}, name.replace("_", "-"))
 
     return make
 
@@ -92,3 +95,13 @@ def logs(stack: Stack) -> Callable[[], str]:
     """Reads the log of `stack`'s ingest function."""
     log: pathlib.Path = stack.ingest.child.log
     return log.read_text
+
+
+@pytest.fixture(scope="session")
+def shop(running_emulators: Emulators) -> Shop:
+    """Datasets full of a shop's events; for tests that change nothing in them."""
+    del running_emulators
+    chosen = Settings(
+        archive_bucket="shop", google_cloud_project=PROJECT, dataset="shop", historical_dataset="shop_historical"
+    )
+    return open_shop(bigquery_client(chosen), chosen)

@@ -1,0 +1,243 @@
+"""Evolution: how a live table follows its DDL, additively and in place, or why it cannot."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from google.cloud import bigquery
+
+from functions.ddl import Field, declared_table
+
+_DAY_MS = 86_400_000
+
+_STANDARD_TYPES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL", "RECORD": "STRUCT"}
+_TYPE_PARAMETERS = ("maxLength", "precision", "scale")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a live table is not what its DDL declares.
+
+    Attributes:
+        path: The column (`items.price` for a nested one), or the table's property.
+        before: What it is; None where it is missing.
+        after: What the DDL declares; None where it declares nothing.
+        refused: Why the table cannot follow; None where it can.
+    """
+
+    path: str
+    before: str | None
+    after: str | None
+    refused: str | None = None
+
+    def __str__(self) -> str:
+        """A line of a diff: `+ items.color STRING`, `~ status NOT NULL -> NULLABLE`."""
+        if self.before is None:
+            line = f"+ {self.path} {self.after}"
+        elif self.after is None:
+            line = f"- {self.path} {self.before}"
+        else:
+            line = f"~ {self.path} {self.before} -> {self.after}"
+        return f"{line}: {self.refused}" if self.refused else line
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evolution:
+    """What it takes to make a live table what its DDL declares.
+
+    Attributes:
+        table: The live table, changed as far as possible; `update_table` takes it, with its etag.
+        fields: What `update_table` has to send.
+        differences: All differences; empty where the table is as declared.
+    """
+
+    table: bigquery.Table
+    fields: Sequence[str]
+    differences: Sequence[Difference]
+
+    @property
+    def refused(self) -> list[Difference]:
+        """The differences that are not additive."""
+        return [difference for difference in self.differences if difference.refused]
+
+
+def evolution(live: bigquery.Table, ddl: str) -> Evolution:
+    """Compare a live table with its DDL.
+
+    Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; a longer or no
+    limit of a STRING, BYTES or NUMERIC; descriptions; labels; clustering; a longer retention; the required partition
+    filter. All else is refused. Labels and policy tags that others have set stay.
+
+    Args:
+        live: As `get_table` gives it.
+        ddl: A `CREATE TABLE` statement.
+
+    Raises:
+        UnknownDdl: The DDL has something in it that cannot be compared.
+    """
+    declared = declared_table(ddl)
+    table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
+    schema, columns = _fields(live.to_api_repr()["schema"]["fields"], _schema(declared), "")
+    table.schema = schema
+    found = {
+        "schema": columns,
+        "description": list(_property("description", live.description, declared.description)),
+        "labels": list(_labels(live.labels, declared.labels)),
+        "time_partitioning": list(_partitioning(live.time_partitioning, declared.time_partitioning)),
+        "clustering_fields": list(_property("clustering", live.clustering_fields, declared.clustering_fields)),
+        "require_partition_filter": list(
+            _property(
+                "require_partition_filter",
+                live.require_partition_filter or None,
+                declared.require_partition_filter or None,
+            )
+        ),
+    }
+    table.description = declared.description
+    table.labels = {**live.labels, **declared.labels}
+    table.time_partitioning = declared.time_partitioning
+    table.clustering_fields = declared.clustering_fields
+    table.require_partition_filter = declared.require_partition_filter
+    return Evolution(
+        table,
+        [field for field, differences in found.items() if differences],
+        [difference for differences in found.values() for difference in differences],
+    )
+
+
+def _schema(table: bigquery.Table) -> list[Field]:
+    return list(table.to_api_repr()["schema"]["fields"])
+
+
+def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tuple[list[Field], list[Difference]]:
+    """The live fields with what is new, at one level, and the differences below it."""
+    wanted = {field["name"].casefold(): field for field in declared}
+    merged: list[Field] = []
+    differences: list[Difference] = []
+    for field in live:
+        name = path + field["name"]
+        if (target := wanted.pop(field["name"].casefold(), None)) is None:
+            why = "the DDL has no such column, and to drop or rename one loses its data"
+            differences.append(Difference(name, _type(field), None, why))
+            merged.append(field)
+        else:
+            follows, found = _field(field, target, name)
+            merged.append(follows)
+            differences.extend(found)
+    known = {field["name"].casefold() for field in live}
+    for position, field in enumerate(declared):
+        if field["name"].casefold() in known:
+            continue
+        before_known = any(later["name"].casefold() in known for later in declared[position + 1 :])
+        differences.append(
+            Difference(path + field["name"], None, _type(field), _why_not_new(field, path, before_known))
+        )
+        merged.append(field)
+    return merged, differences
+
+
+def _why_not_new(field: Field, path: str, before_known: bool) -> str | None:
+    """https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column."""
+    if any(one["mode"] == "REQUIRED" for one in _all(field)):
+        return "a new column cannot be NOT NULL, nor a field in it: the rows that are there have no value"
+    if path and before_known:
+        return "a new field of a STRUCT comes last: BigQuery appends it, and the order is part of the STRUCT's type"
+    return None
+
+
+def _all(field: Field) -> Iterator[Field]:
+    yield field
+    for inner in field.get("fields", ()):
+        yield from _all(inner)
+
+
+def _field(live: Field, declared: Field, name: str) -> tuple[Field, list[Difference]]:
+    differences: list[Difference] = []
+    merged = dict(live)
+    if live["type"] != declared["type"]:
+        why = "BigQuery cannot change a column's type in place"
+        return merged, [Difference(name, _type(live), _type(declared), why)]
+    if (before := _limits(live)) != (after := _limits(declared)):
+        narrower = None if _wider(before, after) else "values that are there may not fit"
+        differences.append(Difference(name, _type(live), _type(declared), narrower))
+        merged = {key: value for key, value in merged.items() if key not in _TYPE_PARAMETERS}
+        merged.update({key: declared[key] for key in _TYPE_PARAMETERS if key in declared})
+    if (was := live.get("mode", "NULLABLE")) != declared["mode"]:
+        relaxed = (was, declared["mode"]) == ("REQUIRED", "NULLABLE")
+        why_not = None if relaxed else _WHY_MODES[declared["mode"]]
+        differences.append(Difference(name, _MODES[was], _MODES[declared["mode"]], why_not))
+        merged["mode"] = declared["mode"]
+    differences.extend(_property(f"{name} description", live.get("description"), declared.get("description")))
+    merged["description"] = declared.get("description")
+    if "fields" in declared:
+        merged["fields"], inner = _fields(live.get("fields", ()), declared["fields"], f"{name}.")
+        differences.extend(inner)
+    return merged, differences
+
+
+_MODES = {"REQUIRED": "NOT NULL", "NULLABLE": "NULLABLE", "REPEATED": "ARRAY"}
+_WHY_MODES = {
+    "REQUIRED": "the rows that are there may have no value",
+    "NULLABLE": "BigQuery cannot make an ARRAY a single value",
+    "REPEATED": "BigQuery cannot make a single value an ARRAY",
+}
+
+
+def _limits(field: Field) -> dict[str, int]:
+    return {key: int(field[key]) for key in _TYPE_PARAMETERS if key in field}
+
+
+def _wider(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    """https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type."""
+    if not after:
+        return True
+    if not before:
+        return False
+    integer_digits = [limits.get("precision", 0) - limits.get("scale", 0) for limits in (before, after)]
+    return integer_digits[0] <= integer_digits[1] and all(after.get(key, 0) >= limit for key, limit in before.items())
+
+
+def _type(field: Field) -> str:
+    """As DDL has it: `ARRAY<STRUCT<product_id STRING>>`, `NUMERIC(10, 2)`, `STRING NOT NULL`."""
+    parts = [_STANDARD_TYPES.get(field["type"], field["type"])]
+    if limits := _limits(field):
+        parts.append(f"({', '.join(map(str, limits.values()))})")
+    if "fields" in field:
+        parts.append(f"<{', '.join(f'{inner["name"]} {_type(inner)}' for inner in field['fields'])}>")
+    name = "".join(parts)
+    match field.get("mode"):
+        case "REPEATED":
+            return f"ARRAY<{name}>"
+        case "REQUIRED":
+            return f"{name} NOT NULL"
+    return name
+
+
+def _property(name: str, before: object, after: object) -> Iterator[Difference]:
+    if before != after:
+        yield Difference(name, _text(before), _text(after))
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _labels(live: Mapping[str, str], declared: Mapping[str, str]) -> Iterator[Difference]:
+    for key, value in declared.items():
+        yield from _property(f"label {key}", live.get(key), value)
+
+
+def _partitioning(
+    live: bigquery.TimePartitioning | None, declared: bigquery.TimePartitioning | None
+) -> Iterator[Difference]:
+    before, after = (f"{one.type_} of {one.field}" if one else None for one in (live, declared))
+    if before != after:
+        yield Difference("partitioning", before, after, "BigQuery cannot change how a table is partitioned")
+    was, becomes = (one.expiration_ms / _DAY_MS if one and one.expiration_ms else None for one in (live, declared))
+    if was != becomes:
+        shorter = becomes is not None and (was is None or becomes < was)
+        why = "it would delete partitions at once; ALTER TABLE by hand where that is meant" if shorter else None
+        yield Difference("partition expiration", _days(was), _days(becomes), why)
+
+
+def _days(days: float | None) -> str:
+    return "none" if days is None else f"{days:g} days"

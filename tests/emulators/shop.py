@@ -1,0 +1,116 @@
+"""A shop's events, in the tables of the emulator and in Python, to compare what both say of them."""
+
+import dataclasses
+import io
+import itertools
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+from google.cloud import bigquery
+
+from functions.dead_letter import DeadLetter
+from functions.definitions import definitions
+from functions.message import Message
+from functions.process import Process
+from functions.row import Row
+from functions.settings import Settings
+from ops.generate import generate
+
+LIVE_DAYS = 20
+LIVE_EVENTS = 3_000
+HISTORICAL_DAYS = 150
+HISTORICAL_EVENTS = 600
+
+_JSON_COLUMNS = ("extras", "attributes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shop:
+    """What is in the datasets.
+
+    Attributes:
+        client: Client of the emulator.
+        settings: Names of the datasets.
+        live: Rows of each live table as `insertAll` takes them, with duplicates (two rows of one event id); in no order.
+        historical: Rows of the historical dataset's tables.
+        dead_letters: Rows of the table of this name.
+        now: When all this was processed.
+    """
+
+    client: bigquery.Client
+    settings: Settings
+    live: Mapping[str, Sequence[Mapping[str, Any]]]
+    historical: Mapping[str, Sequence[Mapping[str, Any]]]
+    dead_letters: Sequence[Mapping[str, Any]]
+    now: datetime
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        """Rows of a query; tables without a dataset are those of the live one."""
+        dataset = bigquery.DatasetReference(self.client.project, self.settings.dataset)
+        config = bigquery.QueryJobConfig(default_dataset=dataset)
+        return [dict(row) for row in self.client.query_and_wait(sql, job_config=config)]
+
+
+def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Shop:
+    """Make both datasets as `sql/` defines them, and fill them."""
+    for definition in definitions(client.project, settings):
+        client.query_and_wait(definition.ddl)
+    now = datetime.now(UTC)
+    process = Process.from_settings(settings)
+    live = _outcomes(process, now, seed, LIVE_DAYS, LIVE_EVENTS)
+    without_retention = dataclasses.replace(process, retention_days=10_000)
+    history = _outcomes(without_retention, now, seed + 1, HISTORICAL_DAYS, HISTORICAL_EVENTS)
+    border = now.date() - timedelta(days=settings.retention_days)
+    old = [row for row in history if isinstance(row, Row) and row.columns["event_date"] <= border.isoformat()]
+    shop = Shop(
+        client,
+        settings,
+        _records(row for row in live if isinstance(row, Row)),
+        _records(old),
+        [letter.record("gs://archive/raw/1") for letter in live if isinstance(letter, DeadLetter)],
+        now,
+    )
+    for dataset, tables in ((settings.dataset, shop.live), (settings.historical_dataset, shop.historical)):
+        for table, rows in tables.items():
+            load(client, f"{dataset}.{table}", rows)
+    load(client, f"{settings.dataset}.dead_letters", shop.dead_letters)
+    return shop
+
+
+def _outcomes(process: Process, now: datetime, seed: int, days: int, events: int) -> list[Row | DeadLetter]:
+    """What becomes of the events of so many days until now, in no order."""
+    start = now - timedelta(days=days)
+    story = generate(seed=seed, start=start, bad_share=0.02, duplicate_share=0.03, events_per_day=events // days)
+    outcomes = [
+        process(Message(message.data, message.attributes, f"{seed}-{number}", now), now)
+        for number, message in enumerate(itertools.islice(story, events))
+    ]
+    random.Random(seed).shuffle(outcomes)
+    return outcomes
+
+
+def _records(rows: Any) -> dict[str, list[Mapping[str, Any]]]:
+    records: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        records.setdefault(row.table, []).append(row.record(f"gs://archive/raw/{row.message.message_id}"))
+    return records
+
+
+def load(client: bigquery.Client, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Append rows by load job."""
+    lines = msgspec.json.Encoder().encode_lines([_with_json(row) for row in rows])
+    config = bigquery.LoadJobConfig(
+        source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+        write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+        create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+    )
+    client.load_table_from_file(io.BytesIO(lines), table, job_config=config).result()
+
+
+def _with_json(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A load job takes a JSON column's value as it is, `insertAll` takes its text."""
+    texts = {name: row[name] for name in _JSON_COLUMNS if row.get(name) is not None}
+    return {**row, **{name: msgspec.Raw(text.encode()) for name, text in texts.items()}}
