@@ -45,7 +45,7 @@ class Evolution:
     """What it takes to make a live table what its DDL declares.
 
     Attributes:
-        table: The live table, changed as far as possible; `update_table` takes it, with its etag.
+        table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
         fields: What `update_table` has to send.
         differences: All differences; empty where the table is as declared.
     """
@@ -198,7 +198,8 @@ def _wider(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
 
 def _type(field: Field) -> str:
     """As DDL has it: `ARRAY<STRUCT<product_id STRING>>`, `NUMERIC(10, 2)`, `STRING NOT NULL`."""
-    parts = [_STANDARD_TYPES.get(field["type"], field["type"])]
+    kind: str = field["type"]
+    parts = [_STANDARD_TYPES.get(kind, kind)]
     if limits := _limits(field):
         parts.append(f"({', '.join(map(str, limits.values()))})")
     if "fields" in field:

@@ -27,8 +27,14 @@ class Function:
 
 
 @contextlib.contextmanager
-def serving(
-    target: str, folder: pathlib.Path, environment: Mapping[str, str], name: str, port: int = 0
+def serving(  # noqa: PLR0913 - six facts about one process
+    target: str,
+    folder: pathlib.Path,
+    environment: Mapping[str, str],
+    name: str,
+    *,
+    port: int = 0,
+    source: pathlib.Path = SOURCE,
 ) -> Iterator[Function]:
     """Serve a function of `main.py` while the context lasts.
 
@@ -38,12 +44,14 @@ def serving(
         environment: Settings and emulators.
         name: Of its log.
         port: Where it listens; 0 for any free port.
+        source: The `main.py`; what it imports lies beside it.
     """
     port = port or free_port()
-    command = [sys.executable, "-m", "functions_framework", "--target", target, "--source", str(SOURCE)]
+    command = [sys.executable, "-m", "functions_framework", "--target", target, "--source", str(source)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
-    with running(name, command, folder, environment) as child:
+    beside = {"PYTHONPATH": str(source.parent), "PYTHONSAFEPATH": "1"}
+    with running(name, command, folder, {**environment, **beside}) as child:
         # The framework itself answers this path, once the function is loaded.
         child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
         yield Function(url, child)

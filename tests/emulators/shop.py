@@ -34,7 +34,7 @@ class Shop:
     Attributes:
         client: Client of the emulator.
         settings: Names of the datasets.
-        live: Rows of each live table as `insertAll` takes them, with duplicates (two rows of one event id); in no order.
+        live: Rows of each live table as `insertAll` takes them, with duplicates; in no order.
         historical: Rows of the historical dataset's tables.
         dead_letters: Rows of the table of this name.
         now: When all this was processed.

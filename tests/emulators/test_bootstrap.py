@@ -7,11 +7,11 @@ import httpx
 import pytest
 from google.cloud import bigquery
 
+from functions.definitions import definitions
+from functions.settings import Settings
 from ops.stack.functions import Function, serving
-from ops.stack.stack import Emulators
+from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.conftest import Deploy, Warehouse
-
-OBJECTS = ["dataset", "dead_letters", "inventory", "orders", "user_activity"]
 
 type Serve = Callable[..., Function]
 
@@ -23,7 +23,8 @@ def bootstrap(
     """Serves the bootstrap function for a dataset."""
 
     def make(dataset: str, **settings: str) -> Function:
-        environment = {**running_emulators.environment, "ARCHIVE_BUCKET": "bucket", "DATASET": dataset, **settings}
+        environment = {**running_emulators.environment, "ARCHIVE_BUCKET": "bucket", "DATASET": dataset}
+        environment |= {"HISTORICAL_DATASET": f"{dataset}_historical", **settings}
         context = serving("bootstrap", tmp_path_factory.mktemp(dataset), environment, "bootstrap")
         function = context.__enter__()
         request.addfinalizer(lambda: context.__exit__(None, None, None))
@@ -32,18 +33,25 @@ def bootstrap(
     return make
 
 
+def objects(dataset: str) -> list[str]:
+    """Names of all objects of a dataset and its historical one."""
+    settings = Settings(archive_bucket="bucket", dataset=dataset, historical_dataset=f"{dataset}_historical")
+    return [definition.name for definition in definitions(PROJECT, settings)]
+
+
 def changes(answer: httpx.Response) -> dict[str, str]:
     return {step["name"]: step["change"] for step in answer.json()["objects"]}
 
 
 def test_it_tells_what_it_would_do_does_it_and_does_nothing_the_second_time(bootstrap: Serve) -> None:
     url = bootstrap("twice").url
-    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(OBJECTS, "create")
+    names = objects("twice")
+    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(names, "create")
     first = httpx.post(url, timeout=60)
-    assert (first.status_code, changes(first)) == (200, dict.fromkeys(OBJECTS, "created"))
+    assert (first.status_code, changes(first)) == (200, dict.fromkeys(names, "created"))
     second = httpx.post(url, timeout=60)
-    assert (second.status_code, changes(second)) == (200, dict.fromkeys(OBJECTS, "unchanged"))
-    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(OBJECTS, "unchanged")
+    assert (second.status_code, changes(second)) == (200, dict.fromkeys(names, "unchanged"))
+    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(names, "unchanged")
 
 
 def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Serve) -> None:
@@ -52,22 +60,24 @@ def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Ser
         answers = list(pool.map(lambda _: httpx.post(url, timeout=120), range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
     made = [name for answer in answers for name, change in changes(answer).items() if change == "created"]
-    assert sorted(made) == OBJECTS
+    assert sorted(made) == sorted(objects("at_once"))
 
 
 def test_only_what_is_missing_is_made(deploy: Deploy) -> None:
     with deploy("missing") as stack:
-        warehouse = Warehouse(stack)
-        warehouse.client.delete_table("missing.orders")
-        expected = {name: "create" if name == "orders" else "unchanged" for name in OBJECTS}
+        Warehouse(stack).client.delete_table("missing.inventory_all")
+        expected = {name: "create" if name == "missing.inventory_all" else "unchanged" for name in objects("missing")}
         assert changes(httpx.get(stack.bootstrap.url, timeout=60)) == expected
-        expected["orders"] = "created"
-        assert changes(httpx.post(stack.bootstrap.url, timeout=60)) == expected
+        Warehouse(stack).client.delete_table("missing.dead_letters")
+        made = changes(httpx.post(stack.bootstrap.url, timeout=60))
+        assert {name for name, change in made.items() if change == "created"} == {
+            "missing.inventory_all",
+            "missing.dead_letters",
+        }
+        assert set(changes(httpx.get(stack.bootstrap.url, timeout=60)).values()) == {"unchanged"}
 
 
-def test_an_object_that_cannot_be_made_is_an_error_and_the_others_are_made(
-    bootstrap: Serve, running_emulators: Emulators
-) -> None:
+def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emulators: Emulators) -> None:
     del running_emulators
     answer = httpx.post(bootstrap("wrong", GOOGLE_CLOUD_PROJECT="Not-A-Project").url, timeout=60)
     assert answer.status_code == 500
@@ -90,10 +100,15 @@ def test_the_tables_are_those_of_the_data_model(deploy: Deploy) -> None:
     }
     with deploy("model", ENVIRONMENT="test") as stack:
         client = Warehouse(stack).client
-        for name, columns in clustering.items():
-            table: bigquery.Table = client.get_table(f"model.{name}")
+        historical = {f"model_historical.{name}" for name in clustering if name != "dead_letters"}
+        for full_name in {f"model.{name}" for name in clustering} | historical:
+            name = full_name.partition(".")[2]
+            columns = clustering[name]
+            table: bigquery.Table = client.get_table(full_name)
             assert table.clustering_fields == columns
             assert table.time_partitioning is not None
+            days = None if full_name in historical else 90 * 86_400_000
+            assert table.time_partitioning.expiration_ms == days
             assert table.time_partitioning.type_ == "DAY"
             assert table.time_partitioning.field == ("failed_at" if name == "dead_letters" else "event_date")
             assert table.labels == {

@@ -70,7 +70,7 @@ def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
             "DATASET": stack.settings.dataset,
         }
         port = int(stack.ingest.url.rpartition(":")[2])
-        with serving("ingest", tmp_path, environment, "ingest-again", port):
+        with serving("ingest", tmp_path, environment, "ingest-again", port=port):
             accounts = warehouse.wait_for(len(messages))
             assert accounts.accepted == ids(messages, "good")
             assert accounts.dead == set()

@@ -45,7 +45,9 @@ class Cloud:
         upload_paths: Path and query of each upload.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set.
-        on_job: Answers what is asked of jobs (the body of the request), datasets and tables (an empty one).
+        on_job: Answers a new job: the body of the request.
+        on_get: Answers a question for a dataset, a table or a job: its path.
+        on_patch: Answers a change of a table: its path, and the body.
         on_upload: Answers an upload: name of the object.
         latency: Seconds before each answer.
     """
@@ -58,6 +60,8 @@ class Cloud:
     upload_paths: list[str] = dataclasses.field(default_factory=list)
     on_insert: Insert = lambda _table, _body: (200, {})
     on_job: Callable[[dict[str, Any]], Answer] = lambda _job: error(404, "notFound")
+    on_get: Callable[[str], Answer] = lambda _path: error(404, "notFound")
+    on_patch: Callable[[str, dict[str, Any]], Answer] = lambda _path, _body: error(404, "notFound")
     on_upload: Upload = lambda _name: (200, {})
     latency: float = 0.0
 
@@ -88,7 +92,11 @@ def running() -> Iterator[Cloud]:
             self.answer(status, answer)
 
         def do_GET(self) -> None:
-            self.answer(*cloud.on_job({}))
+            self.answer(*cloud.on_get(self.path))
+
+        def do_PATCH(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            self.answer(*cloud.on_patch(self.path, {**body, "etag": self.headers["if-match"]}))
 
         def answer(self, status: int, answer: dict[str, Any]) -> None:
             text = json.dumps(answer).encode()

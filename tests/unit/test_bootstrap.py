@@ -1,19 +1,24 @@
 """The bootstrap where BigQuery is away, slow, or changed by somebody else at the same time."""
 
+import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from google.cloud.bigquery import DEFAULT_RETRY
 
 from functions import bootstrap
-from functions.bootstrap import Bootstrap, Change
+from functions.bootstrap import Bootstrap, Change, Step
 from functions.clients import bigquery_client
+from functions.ddl import declared_table
+from functions.definitions import Kind, definitions
 from functions.retry import within
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
 
-NAMES = ["dataset", "dead_letters", "inventory", "orders", "user_activity"]
+OBJECTS = definitions("project", settings())
+NAMES = [definition.name for definition in OBJECTS]
 
 
 @pytest.fixture
@@ -23,12 +28,44 @@ def made(cloud: Cloud) -> Bootstrap:
     return Bootstrap(bigquery_client(chosen), chosen)
 
 
-def test_the_dataset_is_made_first_and_all_parameters_are_filled_in(made: Bootstrap) -> None:
-    statements = dict(made.statements())
-    assert list(statements) == NAMES
-    assert all("${" not in ddl for ddl in statements.values())
-    assert "`project.dev_events_dataset.orders`" in statements["orders"]
-    assert "partition_expiration_days = 90" in statements["orders"]
+@pytest.fixture
+def live(cloud: Cloud) -> dict[str, dict[str, Any]]:
+    """A warehouse that is as defined; answers the bootstrap's questions, and may be changed."""
+    found: dict[str, dict[str, Any]] = {}
+    for definition in OBJECTS:
+        dataset, _, table = definition.name.partition(".")
+        reference = {"projectId": "project", "datasetId": dataset}
+        match definition.kind:
+            case Kind.DATASET:
+                found[f"/datasets/{dataset}"] = {"datasetReference": reference, "location": "us-central1"}
+            case Kind.TABLE:
+                resource = declared_table(definition.ddl).to_api_repr() | {"type": "TABLE", "etag": "1"}
+                found[f"/datasets/{dataset}/tables/{table}"] = resource
+            case Kind.VIEW:
+                reference |= {"tableId": table}
+                labels = {"definition": definition.digest}
+                view = {"tableReference": reference, "type": "VIEW", "labels": labels}
+                found[f"/datasets/{dataset}/tables/{table}"] = view
+
+    def answer(path: str) -> Answer:
+        name = path.partition("?")[0].partition("/projects/project")[2]
+        return (200, found[name]) if name in found else error(404, "notFound")
+
+    cloud.on_get = answer
+    return found
+
+
+ORDERS = "/datasets/dev_events_dataset/tables/orders"
+
+
+def differing(steps: list[Step]) -> dict[str, Step]:
+    return {step.name: step for step in steps if step.change is not Change.UNCHANGED}
+
+
+def test_a_warehouse_that_is_as_defined_is_left_alone(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+    assert len(live) == len(NAMES)
+    assert differing(made.plan()) == {}
+    assert differing(made.run()) == {}
 
 
 def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap, cloud: Cloud) -> None:
@@ -37,7 +74,87 @@ def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap
         return 200, {"jobReference": job["jobReference"], "status": {"state": "DONE", "errorResult": reason}}
 
     cloud.on_job = already_exists
+    assert {step.change for step in made.plan()} == {Change.CREATE}
     assert {step.change for step in made.run()} == {Change.UNCHANGED}
+
+
+def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_table_that_was_compared(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
+) -> None:
+    patches: list[dict[str, Any]] = []
+
+    def keep(_path: str, body: dict[str, Any]) -> Answer:
+        patches.append(body)
+        return 200, live[ORDERS]
+
+    cloud.on_patch = keep
+    wanted = json.loads(json.dumps(live[ORDERS]))
+    del live[ORDERS]["schema"]["fields"][5]["fields"][3]
+    live[ORDERS]["description"] = "before"
+    assert differing(made.run()) == {
+        "dev_events_dataset.orders": Step(
+            "dev_events_dataset.orders",
+            Change.REFUSED,
+            [
+                "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL, nor a field in it: the rows that are"
+                " there have no value",
+                f'~ description "before" -> "{wanted["description"]}"',
+            ],
+            "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL, nor a field in it: the rows that are"
+            " there have no value",
+        )
+    }
+    assert patches == []
+    live[ORDERS]["schema"]["fields"][5]["fields"] = wanted["schema"]["fields"][5]["fields"]
+    del live[ORDERS]["schema"]["fields"][8]
+    [step] = differing(made.run()).values()
+    assert (step.change, step.error) == (Change.ALTERED, None)
+    [patch] = patches
+    assert patch.keys() == {"etag", "schema", "description"}
+    assert (patch["etag"], patch["description"]) == ("1", wanted["description"])
+    assert [field["name"] for field in patch["schema"]["fields"]][-1] == "item_count"
+
+
+def test_a_table_that_somebody_else_changes_meanwhile_is_compared_again(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
+) -> None:
+    live[ORDERS]["description"] = "before"
+    answers: Iterator[Answer] = iter([error(412, "conditionNotMet"), (200, live[ORDERS])])
+    cloud.on_patch = lambda _path, _body: next(answers)
+    assert [step.change for step in differing(made.run()).values()] == [Change.ALTERED]
+    assert next(answers, None) is None
+
+
+def test_a_table_that_somebody_else_keeps_changing_is_an_error(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
+) -> None:
+    live[ORDERS]["description"] = "before"
+    cloud.on_patch = lambda _path, _body: error(412, "conditionNotMet")
+    [step] = differing(made.run()).values()
+    assert (step.change, step.error) == (Change.ERROR, "somebody else keeps changing the table")
+
+
+def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_before_anything_is_touched(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
+) -> None:
+    jobs: list[dict[str, Any]] = []
+
+    def refuse(job: dict[str, Any]) -> Answer:
+        jobs.append(job)
+        return error(400, "invalid")
+
+    cloud.on_job = refuse
+    live["/datasets/historical_dataset"]["location"] = "EU"
+    live["/datasets/dev_events_dataset/tables/stock_levels"]["type"] = "TABLE"
+    del live["/datasets/dev_events_dataset/tables/inventory"]
+    steps = differing(made.run())
+    assert {name: step.error for name, step in steps.items()} == {
+        "historical_dataset": "it is in EU, and LOCATION is us-central1: a dataset cannot move",
+        "dev_events_dataset.inventory": None,
+        "dev_events_dataset.stock_levels": "there is a TABLE of this name",
+    }
+    assert steps["dev_events_dataset.inventory"].change is Change.CREATE
+    assert jobs == []
 
 
 @pytest.mark.parametrize("status", [403, 500])
@@ -45,11 +162,16 @@ def test_what_bigquery_answers_is_told_for_each_object(
     made: Bootstrap, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(bootstrap, "_ATTEMPTS", within(0.3, DEFAULT_RETRY))
-    cloud.on_job = lambda _: error(status, "accessDenied" if status == 403 else "internalError")
-    for steps in (made.run(), made.plan()):
+    answer = error(status, "accessDenied" if status == 403 else "internalError")
+    cloud.on_job = lambda _: answer
+    for steps in (made.run(), Bootstrap(made.client, made.settings).plan()):
         assert [step.name for step in steps] == NAMES
-        assert {step.change for step in steps} == {Change.ERROR}
-        assert all(step.error for step in steps)
+        assert {step.change for step in steps} <= {Change.ERROR, Change.CREATE}
+    assert {step.change for step in made.run()} == {Change.ERROR}
+    cloud.on_get = lambda _: answer
+    steps = made.plan()
+    assert {step.change for step in steps} == {Change.ERROR}
+    assert all(step.error for step in steps)
 
 
 def test_where_nothing_listens_each_object_is_an_error_in_time(

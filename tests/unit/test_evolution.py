@@ -1,0 +1,149 @@
+"""Evolution: what a live table may follow, and what is refused."""
+
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.ddl import declared_table
+from functions.evolution import Evolution, evolution
+
+BASE = """
+CREATE TABLE `p.d.t` (
+  id STRING NOT NULL OPTIONS (description = "The id"),
+  amount NUMERIC(10, 2),
+  code STRING(8),
+  tags ARRAY<STRING>,
+  items ARRAY<STRUCT<sku STRING NOT NULL, n INT64>>,
+  address STRUCT<city STRING NOT NULL, geo STRUCT<lat FLOAT64>> NOT NULL,
+  day DATE
+)
+PARTITION BY day
+CLUSTER BY id
+OPTIONS (description = "Base", partition_expiration_days = 90, labels = [("env", "dev")])
+"""
+
+
+def evolved(before: str, after: str, **live: Any) -> Evolution:
+    """BASE is live; `before` in it is declared as `after`."""
+    assert before in BASE
+    table = bigquery.Table.from_api_repr({**declared_table(BASE).to_api_repr(), **live})
+    return evolution(table, BASE.replace(before, after))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "diff", "fields"),
+    [
+        ("  day DATE", "  day DATE,\n  note STRING", "+ note STRING", ["schema"]),
+        ("  code STRING(8),", "  note ARRAY<INT64>,\n  code STRING(8),", "+ note ARRAY<INT64>", ["schema"]),
+        ("n INT64", "n INT64, color STRING", "+ items.color STRING", ["schema"]),
+        ("lat FLOAT64", "lat FLOAT64, lon FLOAT64", "+ address.geo.lon FLOAT64", ["schema"]),
+        (
+            "  day DATE",
+            "  day DATE,\n  who STRUCT<name STRING, at TIMESTAMP>",
+            "+ who STRUCT<name STRING, at TIMESTAMP>",
+            ["schema"],
+        ),
+        ("id STRING NOT NULL", "id STRING", "~ id NOT NULL -> NULLABLE", ["schema"]),
+        ("sku STRING NOT NULL", "sku STRING", "~ items.sku NOT NULL -> NULLABLE", ["schema"]),
+        ("The id", "Its id", '~ id description "The id" -> "Its id"', ["schema"]),
+        (' OPTIONS (description = "The id")', "", '- id description "The id"', ["schema"]),
+        ("n INT64", 'n INT64 OPTIONS (description = "Units")', '+ items.n description "Units"', ["schema"]),
+        ("STRING(8)", "STRING(9)", "~ code STRING(8) -> STRING(9)", ["schema"]),
+        ("STRING(8)", "STRING", "~ code STRING(8) -> STRING", ["schema"]),
+        ("NUMERIC(10, 2)", "NUMERIC(12, 4)", "~ amount NUMERIC(10, 2) -> NUMERIC(12, 4)", ["schema"]),
+        ('"Base"', '"Other"', '~ description "Base" -> "Other"', ["description"]),
+        ('("env", "dev")', '("env", "dev"), ("a", "b")', '+ label a "b"', ["labels"]),
+        ('("env", "dev")', '("env", "prod")', '~ label env "dev" -> "prod"', ["labels"]),
+        ("days = 90", "days = 91", "~ partition expiration 90 days -> 91 days", ["time_partitioning"]),
+        ("days = 90", "days = NULL", "~ partition expiration 90 days -> none", ["time_partitioning"]),
+        ("CLUSTER BY id", "CLUSTER BY id, code", "~ clustering ['id'] -> ['id', 'code']", ["clustering_fields"]),
+        (
+            "expiration_days = 90",
+            "expiration_days = 90, require_partition_filter = TRUE",
+            "+ require_partition_filter True",
+            ["require_partition_filter"],
+        ),
+    ],
+)
+def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields: list[str]) -> None:
+    found = evolved(before, after)
+    assert ([str(one) for one in found.differences], found.refused) == ([diff], [])
+    assert list(found.fields) == fields
+    assert not evolution(found.table, BASE.replace(before, after)).differences
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "diff"),
+    [
+        ("code STRING(8)", "code INT64", "~ code STRING(8) -> INT64: BigQuery cannot change a column's type"),
+        ("lat FLOAT64", "lat NUMERIC", "~ address.geo.lat FLOAT64 -> NUMERIC: BigQuery cannot"),
+        ("  code STRING(8),\n", "", "- code STRING(8): the DDL has no such column"),
+        ("sku STRING NOT NULL, ", "", "- items.sku STRING NOT NULL: the DDL has no such column"),
+        ("amount NUMERIC(10, 2)", "amount NUMERIC(10, 2) NOT NULL", "~ amount NULLABLE -> NOT NULL: the rows"),
+        ("  day DATE", "  day DATE,\n  note STRING NOT NULL", "+ note STRING NOT NULL: a new column cannot"),
+        ("  day DATE", "  day DATE,\n  note STRUCT<a STRING NOT NULL>", "+ note STRUCT<a STRING NOT NULL>: a new"),
+        ("n INT64", "color STRING, n INT64", "+ items.color STRING: a new field of a STRUCT comes last"),
+        ("tags ARRAY<STRING>", "tags STRING", "~ tags ARRAY -> NULLABLE: BigQuery cannot make"),
+        ("code STRING(8)", "code ARRAY<STRING(8)>", "~ code NULLABLE -> ARRAY: BigQuery cannot make"),
+        ("STRING(8)", "STRING(7)", "~ code STRING(8) -> STRING(7): values that are there may not fit"),
+        ("NUMERIC(10, 2)", "NUMERIC(10, 3)", "~ amount NUMERIC(10, 2) -> NUMERIC(10, 3): values that are there"),
+        ("tags ARRAY<STRING>", "tags ARRAY<STRING(3)>", "~ tags ARRAY<STRING> -> ARRAY<STRING(3)>: values"),
+        ("days = 90", "days = 30", "~ partition expiration 90 days -> 30 days: it would delete partitions at once"),
+        ("PARTITION BY day", "PARTITION BY DATE(at)", "~ partitioning DAY of day -> DAY of at: BigQuery cannot"),
+    ],
+)
+def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str, diff: str) -> None:
+    found = evolved(before, after)
+    assert found.refused
+    assert any(str(one).startswith(diff) for one in found.refused), [str(one) for one in found.refused]
+
+
+def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
+    found = evolved("  code STRING(8),", "  codes STRING(8),")
+    assert [str(one).partition(":")[0] for one in found.differences] == ["- code STRING(8)", "+ codes STRING(8)"]
+    assert [one.path for one in found.refused] == ["code"]
+
+
+def test_what_others_have_set_stays() -> None:
+    found = evolved('"Base"', '"Other"', labels={"env": "dev", "goog-terraform": "true"})
+    assert found.table.labels == {"env": "dev", "goog-terraform": "true"}
+    live = declared_table(BASE).to_api_repr()
+    live["schema"]["fields"][0]["policyTags"] = {"names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]}
+    found = evolution(bigquery.Table.from_api_repr(live), BASE.replace("  day DATE", "  day DATE, note STRING"))
+    assert found.table.to_api_repr()["schema"]["fields"][0]["policyTags"] == {
+        "names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]
+    }
+
+
+TYPES = st.recursive(
+    st.sampled_from(["STRING", "INT64", "NUMERIC", "BOOL", "TIMESTAMP", "JSON"]),
+    lambda inner: (
+        st.lists(inner, min_size=1, max_size=3).map(
+            lambda kinds: f"STRUCT<{', '.join(f'f{number} {kind}' for number, kind in enumerate(kinds))}>"
+        )
+        | inner.filter(lambda kind: not kind.startswith("ARRAY")).map(lambda kind: f"ARRAY<{kind}>")
+    ),
+    max_leaves=4,
+)
+
+
+def table(kinds: dict[str, str]) -> str:
+    return f"CREATE TABLE `p.d.t` ({', '.join(f'{name} {kind}' for name, kind in kinds.items())})"
+
+
+SCHEMAS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), TYPES, min_size=1)
+
+
+@given(SCHEMAS, SCHEMAS)
+def test_a_table_either_follows_its_ddl_completely_or_the_evolution_is_refused(
+    live: dict[str, str], declared: dict[str, str]
+) -> None:
+    found = evolution(declared_table(table(live)), table(declared))
+    names = [field.name for field in found.table.schema]
+    assert names[: len(live)] == list(live)
+    if not found.refused:
+        assert set(names) == set(declared)
+        assert not evolution(found.table, table(declared)).differences
