@@ -55,9 +55,8 @@ class Shop:
 
 
 def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Shop:
-    """Make both datasets as `sql/` defines them, and fill them."""
-    for definition in definitions(client.project, settings):
-        client.query_and_wait(definition.ddl)
+    """Make both datasets, and fill them."""
+    make_datasets(client, settings)
     now = datetime.now(UTC)
     process = Process.from_settings(settings)
     live = _outcomes(process, now, seed, LIVE_DAYS, LIVE_EVENTS)
@@ -78,6 +77,12 @@ def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Sho
             load(client, f"{dataset}.{table}", rows)
     load(client, f"{settings.dataset}.dead_letters", shop.dead_letters)
     return shop
+
+
+def make_datasets(client: bigquery.Client, settings: Settings) -> None:
+    """Make both datasets as `sql/` defines them, empty."""
+    for definition in definitions(client.project, settings):
+        client.query_and_wait(definition.ddl)
 
 
 def _outcomes(process: Process, now: datetime, seed: int, days: int, events: int) -> list[Row | DeadLetter]:

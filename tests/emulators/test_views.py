@@ -1,24 +1,244 @@
 """The views, compared with the same answers in plain Python."""
 
-from tests.emulators.shop import Shop
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from google.cloud import bigquery
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from functions.clients import bigquery_client
+from tests.emulators.shop import Shop, load, make_datasets
+
+type Record = Mapping[str, Any]
+
+EVENT_TABLES = ["inventory", "orders", "user_activity"]
+STATUSES = ["pending", "processing", "shipped", "delivered"]
+FUNNEL = {"view_product": 2, "add_to_cart": 3, "remove_from_cart": 3}
 
 
-def test_try(shop: Shop) -> None:
-    for name in (
-        "orders",
-        "orders_deduplicated",
-        "orders_all",
-        "orders_current",
-        "stock_levels",
-        "user_sessions",
-        "dead_letter_summary",
-        "stock_changes",
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def once(records: Iterable[Record]) -> list[Record]:
+    """Each event once; which of its equal rows it is does not show in what the event says."""
+    return list({(record["event_date"], record["ingest"]["event_id"]): record for record in records}.values())
+
+
+def current(orders: Iterable[Record]) -> dict[str, Record]:
+    """The latest state of each order."""
+    latest: dict[str, Record] = {}
+    for order in sorted(
+        orders,
+        key=lambda order: (instant(order["order_date"]), STATUSES.index(order["status"]), order["ingest"]["event_id"]),
     ):
-        print(name, shop.query(f"SELECT COUNT(*) AS n FROM {name}"))
-    print(
-        {k: len(v) for k, v in shop.live.items()},
-        {k: len(v) for k, v in shop.historical.items()},
-        len(shop.dead_letters),
+        latest[order["order_id"]] = order
+    return latest
+
+
+def stock(changes: Iterable[Record]) -> dict[tuple[str, str], int]:
+    levels: Counter[tuple[str, str]] = Counter()
+    for change in changes:
+        levels[change["product_id"], change["warehouse_id"]] += change["quantity_change"]
+    return dict(levels)
+
+
+@pytest.mark.parametrize("table", EVENT_TABLES)
+def test_the_deduplicated_view_has_each_event_once(shop: Shop, table: str) -> None:
+    expected = once(shop.live[table])
+    assert len(expected) < len(shop.live[table])
+    found = shop.query(f"SELECT * FROM {table}_deduplicated")
+    assert sorted(row["ingest"]["event_id"] for row in found) == sorted(row["ingest"]["event_id"] for row in expected)
+
+
+def test_of_two_rows_of_an_event_the_deduplicated_view_shows_the_one_that_was_processed_last(shop: Shop) -> None:
+    found = shop.query("SELECT ingest FROM orders_deduplicated")
+    last = {
+        row["ingest"]["event_id"]: row["ingest"]["message_id"]
+        for row in sorted(
+            shop.live["orders"], key=lambda row: (row["processed_timestamp"], row["ingest"]["message_id"])
+        )
+    }
+    assert {row["ingest"]["event_id"]: row["ingest"]["message_id"] for row in found} == last
+
+
+@pytest.mark.parametrize("table", EVENT_TABLES)
+def test_the_all_view_has_the_live_and_the_historical_events(shop: Shop, table: str) -> None:
+    found = shop.query(f"SELECT ingest.event_id AS id, event_date FROM {table}_all")
+    expected = once([*shop.live[table], *shop.historical[table]])
+    assert shop.historical[table]
+    assert sorted((row["id"], row["event_date"].isoformat()) for row in found) == sorted(
+        (row["ingest"]["event_id"], row["event_date"]) for row in expected
     )
-    print(shop.query("select * from user_sessions limit 2"), shop.query("select * from dead_letter_summary limit 3"))
-    print(shop.query("select extras from orders where extras is not null limit 2"))
+
+
+def test_orders_current_has_the_latest_state_of_each_order(shop: Shop) -> None:
+    found = shop.query("SELECT order_id, status, total_amount, ingest.event_id AS id FROM orders_current")
+    expected = current(once(shop.live["orders"]))
+    assert {row["order_id"]: (row["status"], row["id"]) for row in found} == {
+        order_id: (order["status"], order["ingest"]["event_id"]) for order_id, order in expected.items()
+    }
+    assert len(found) == len(expected)
+
+
+def test_stock_levels_are_the_sum_of_all_changes_ever(shop: Shop) -> None:
+    changes = once([*shop.live["inventory"], *shop.historical["inventory"]])
+    found = shop.query("SELECT * FROM stock_levels")
+    assert {(row["product_id"], row["warehouse_id"]): row["current_stock"] for row in found} == stock(changes)
+    assert sum(row["changes"] for row in found) == len(changes)
+    assert max(row["last_changed_at"] for row in found) == max(instant(change["timestamp"]) for change in changes)
+
+
+def test_stock_changes_has_each_live_change_once(shop: Shop) -> None:
+    found = shop.query("SELECT event_id, quantity_change FROM stock_changes")
+    assert {row["event_id"]: row["quantity_change"] for row in found} == {
+        row["ingest"]["event_id"]: row["quantity_change"] for row in once(shop.live["inventory"])
+    }
+
+
+def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
+    visits: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
+    for activity in once(shop.live["user_activity"]):
+        visits[activity["event_date"], activity["metadata"]["session_id"], activity["user_id"]].append(activity)
+    found = {
+        (row["event_date"].isoformat(), row["session_id"], row["user_id"]): row
+        for row in shop.query("SELECT * FROM user_sessions")
+    }
+    assert found.keys() == visits.keys()
+    for key, activities in visits.items():
+        activities.sort(key=lambda activity: (instant(activity["timestamp"]), activity["ingest"]["event_id"]))
+        kinds = Counter(activity["activity_type"] for activity in activities)
+        start, end = (instant(activities[place]["timestamp"]) for place in (0, -1))
+        row = found[key]
+        assert row["duration_seconds"] == pytest.approx((end - start).total_seconds())
+        assert (row["started_at"], row["ended_at"], row["events"]) == (start, end, len(activities))
+        assert row["platform"] == activities[0]["metadata"]["platform"]
+        assert row["is_bot"] == any(activity["is_bot"] for activity in activities)
+        assert row["products_viewed"] == kinds["view_product"]
+        assert (row["added_to_cart"], row["removed_from_cart"]) == (kinds["add_to_cart"], kinds["remove_from_cart"])
+        assert row["funnel_step"] == max(FUNNEL.get(kind, 1) for kind in kinds)
+    assert {row["funnel_step"] for row in found.values()} == {1, 2, 3}
+
+
+def test_the_dead_letter_summary_counts_each_cause_and_shows_no_payload(shop: Shop) -> None:
+    causes: dict[tuple[str, str, str | None], list[Record]] = defaultdict(list)
+    for letter in shop.dead_letters:
+        causes[letter["stage"], letter["fingerprint"], letter["event_type"]].append(letter)
+    found = shop.query("SELECT * FROM dead_letter_summary")
+    assert {(row["stage"], row["fingerprint"], row["event_type"]) for row in found} == causes.keys()
+    for row in found:
+        letters = causes[row["stage"], row["fingerprint"], row["event_type"]]
+        assert row["events"] == len({letter["event_id"] for letter in letters})
+        assert row["failed_on"] == shop.now.date()
+        assert row["example_event_id"] in {letter["event_id"] for letter in letters}
+        firsts = [letter["errors"][0] for letter in letters]
+        assert row["path"] == min(first["path"] for first in firsts)
+        assert row["rule"] == min(first["rule"] for first in firsts)
+        assert not {"payload", "message", "attributes"} & row.keys()
+
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+ORDERS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(STATUSES), st.integers(0, 3)), min_size=1, max_size=6, unique=True
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 1), st.integers(-100, 100)), min_size=1, max_size=6)
+
+
+def arrivals(count: int) -> st.SearchStrategy[list[int]]:
+    """Positions of events as they arrive: each at least once, in any order, any of them again."""
+    again = st.lists(st.integers(0, count - 1), max_size=4)
+    return again.flatmap(lambda more: st.permutations([*range(count), *more]))
+
+
+def ingest(case: str, event: int, arrival: int) -> dict[str, Any]:
+    return {
+        "event_id": f"{case}-{event}",
+        "message_id": f"{case}-{event}-{arrival}",
+        "publish_time": NOW.isoformat(),
+        "schema_version": 1,
+        "archive_uri": f"gs://archive/{arrival}",
+        "code_version": "test",
+    }
+
+
+def order_row(case: str, event: int, arrival: int, told: tuple[int, str, int]) -> dict[str, Any]:
+    number, status, hours = told
+    moment = NOW - timedelta(hours=hours)
+    return {
+        "event_type": "order",
+        "order_id": f"{case}-{number}",
+        "customer_id": "c",
+        "order_date": moment.isoformat(),
+        "status": status,
+        "items": [],
+        "shipping_address": {"street": "s", "city": "c", "country": "f"},
+        "total_amount": event,
+        "processed_timestamp": (NOW + timedelta(seconds=arrival)).isoformat(),
+        "event_date": moment.date().isoformat(),
+        "ingest": ingest(case, event, arrival),
+    }
+
+
+def change_row(case: str, event: int, arrival: int, told: tuple[int, int]) -> dict[str, Any]:
+    product, quantity = told
+    return {
+        "event_type": "inventory",
+        "inventory_id": str(event),
+        "product_id": f"{case}-{product}",
+        "warehouse_id": "w",
+        "quantity_change": quantity,
+        "reason": "sale",
+        "timestamp": NOW.isoformat(),
+        "processed_timestamp": (NOW + timedelta(seconds=arrival)).isoformat(),
+        "event_date": NOW.date().isoformat(),
+        "ingest": ingest(case, event, arrival),
+    }
+
+
+@pytest.fixture(scope="module")
+def empty(shop: Shop) -> bigquery.Client:
+    """A client whose default dataset is empty at first."""
+    chosen = msgspec.structs.replace(shop.settings, dataset="any_order", historical_dataset="any_order_historical")
+    make_datasets(shop.client, chosen)
+    client = bigquery_client(chosen)
+    client.default_query_job_config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.{chosen.dataset}")
+    return client
+
+
+@given(data=st.data(), orders=ORDERS, changes=CHANGES)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
+    empty: bigquery.Client,
+    data: st.DataObject,
+    orders: Sequence[tuple[int, str, int]],
+    changes: Sequence[tuple[int, int]],
+) -> None:
+    case = uuid.uuid4().hex
+    first_orders = [order_row(case, event, 0, told) for event, told in enumerate(orders)]
+    first_changes = [change_row(case, event, 0, told) for event, told in enumerate(changes)]
+    order_rows = [
+        order_row(case, event, arrival, orders[event])
+        for arrival, event in enumerate(data.draw(arrivals(len(orders)), "orders arrive"))
+    ]
+    change_rows = [
+        change_row(case, event, arrival, changes[event])
+        for arrival, event in enumerate(data.draw(arrivals(len(changes)), "changes arrive"))
+    ]
+    load(empty, "any_order.orders", order_rows)
+    load(empty, "any_order.inventory", change_rows)
+    like = f"LIKE '{case}%'"
+    ids = empty.query_and_wait(f"SELECT ingest.event_id AS id FROM orders_deduplicated WHERE order_id {like}")
+    assert sorted(row.id for row in ids) == sorted(row["ingest"]["event_id"] for row in first_orders)
+    states = empty.query_and_wait(f"SELECT order_id, status, total_amount FROM orders_current WHERE order_id {like}")
+    assert {row.order_id: (row.status, row.total_amount) for row in states} == {
+        order_id: (order["status"], order["total_amount"]) for order_id, order in current(first_orders).items()
+    }
+    levels = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id {like}")
+    assert {(row.product_id, row.warehouse_id): row.current_stock for row in levels} == stock(first_changes)
