@@ -17,7 +17,8 @@ from local_bigquery import cli
 from local_bigquery.api import tables as tables_api
 from local_bigquery.catalog import ddl, tabledata, tables
 from local_bigquery.engine import database, types
-from local_bigquery.jobs import query
+from local_bigquery.errors import BigQueryError
+from local_bigquery.jobs import load, query, runner
 from local_bigquery.sql.rules import STATEMENT_RULES
 from sqlglot import exp
 
@@ -59,6 +60,21 @@ def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  #
         location.replace(exp.Property(this=exp.var("location"), value=location.this))
     with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
         return _run_statement(cursor, tree, *arguments)
+
+
+def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN401 - handed through
+    """A load job without a schema has its table's, and runs one at a time.
+
+    The emulator guesses a schema instead, and then takes base64 for the bytes themselves.
+    """
+    with _insert_lock:
+        if upload and config.sourceFormat == "NEWLINE_DELIMITED_JSON" and config.schema_ is None:
+            fields = tables.columns(*tables.reference(config.destinationTable))
+            found = cursor.sql(f"FROM read_json('{upload}', format = 'newline_delimited', sample_size = -1) LIMIT 0")
+            for unknown in set(found.columns) - {field.name for field in fields}:
+                raise BigQueryError("invalid", f"Error while reading data, error message: No such field: {unknown}.")
+            config = config.replace(schema={"fields": [field.dump() for field in fields]})
+        return load.run(cursor, config, upload)
 
 
 def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expression:
@@ -132,6 +148,7 @@ def main() -> None:
     query._run = run_statement
     ddl._table = table_resource
     tables._alter = alter
+    runner.HANDLERS["load"] = run_load
     STATEMENT_RULES.insert(0, drop_nested_constraints)
     ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
     data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]
