@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
+from ops.backfill_command import backfill
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
@@ -43,6 +44,8 @@ Seed = Annotated[int, typer.Option(help="Which story; the same seed tells the sa
 Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
+
+app.command()(backfill)
 
 
 @app.callback()

@@ -1,0 +1,158 @@
+"""`sluice backfill`: what a person sees of it."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from functions.archive import Archive
+from functions.clients import bigquery_client, storage_client
+from functions.settings import InvalidSettings, Settings
+from ops.backfill import FAILURES, Backfill, Report
+from ops.events import EventReader
+from ops.load_jobs import LoadJobs
+from ops.sources import Source, Unreadable, find
+
+INTERRUPTED = 130
+
+console = Console(stderr=True)
+
+
+def backfill(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE",
+            help="Files, folders, globs, gs://BUCKET/PREFIX: NDJSON of events or of the archive, compressed or not.",
+            show_default=False,
+        ),
+    ],
+    schema_version: Annotated[
+        int | None, typer.Option(min=1, help="Contract of the events that are in no envelope; default: the newest.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
+) -> None:
+    """Load events of the past: by their date into the live or the historical tables, each once.
+
+    What cannot become a row becomes a dead letter. What is there already is left alone, so a run that was interrupted
+    goes on when it is started again.
+
+    Exit code 0: all is there; 1: something could not be read or loaded; 130: interrupted.
+    """
+    started = time.monotonic()
+    with _told():
+        settings = Settings.from_environment()
+        storage = functools.cache(lambda: storage_client(settings))
+        read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
+        found = find(sources, storage)
+        jobs = _open(settings, dry_run=dry_run)
+        archive = None if dry_run else Archive(storage(), settings.archive_bucket, read.process.contracts.event_types)
+    report = _run(Backfill(read, jobs, archive), found)
+    seconds = time.monotonic() - started
+    if as_json:
+        print(msgspec.json.encode(_as_json(report, found, seconds, dry_run=dry_run)).decode())  # noqa: T201
+    else:
+        _show(report, found, seconds, dry_run=dry_run)
+    for failure in report.failures:
+        _tell("Failed:", failure)
+    if report.interrupted:
+        console.print("[bold]Interrupted.[/] Start it again, and it goes on.")
+        raise typer.Exit(INTERRUPTED)
+    if report.failures:
+        console.print("What was loaded stays. Start it again when the cause is gone, and it goes on.")
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """End with 1 and a sentence where something is missing before anything is written."""
+    try:
+        yield
+    except (InvalidSettings, Unreadable, *FAILURES) as error:
+        _tell("Nothing was done:", error)
+        raise typer.Exit(1) from error
+
+
+def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
+    try:
+        return LoadJobs.open(bigquery_client(settings), settings)
+    except FAILURES as error:
+        if not dry_run:
+            raise
+        _tell("BigQuery does not say what is there already:", error)
+        return None
+
+
+def _tell(what: str, why: object) -> None:
+    console.print(Text.assemble((what, "bold red"), f" {why}"), soft_wrap=True)
+
+
+def _run(backfill: Backfill, sources: Sequence[Source]) -> Report:
+    columns = (
+        TextColumn("{task.fields[lines]} lines"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=sum(source.size for source in sources), lines=0)
+        advance = functools.partial(_advance, progress, task, backfill.report)
+        report = backfill(itertools.chain.from_iterable(source.lines(advance) for source in sources))
+        advance(0)
+        return report
+
+
+def _advance(progress: Progress, task: TaskID, report: Report, read: int) -> None:
+    progress.update(task, advance=read, lines=report.lines)
+
+
+def _as_json(report: Report, sources: Sequence[Source], seconds: float, *, dry_run: bool) -> dict[str, object]:
+    return {
+        "dry_run": dry_run,
+        "sources": len(sources),
+        **dataclasses.asdict(report),
+        "unfinished": report.unfinished,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _show(report: Report, sources: Sequence[Source], seconds: float, *, dry_run: bool) -> None:
+    loaded = "would be loaded" if dry_run else "loaded"
+    table = Table("", "lines", title="Dry run: nothing was written" if dry_run else None, title_justify="left")
+    table.columns[1].justify = "right"
+    for name, count in sorted(report.rows.items()):
+        table.add_row(f"{name}: rows {loaded}", f"{count}")
+    for name, count in sorted(report.dead_letters.items()):
+        table.add_row(f"dead letters {loaded}: {name}", f"{count}")
+    for name, count in sorted(report.rows_present.items()):
+        table.add_row(f"{name}: there before", f"{count}")
+    for name, count in sorted(report.dead_letters_present.items()):
+        table.add_row(f"dead letters there before: {name}", f"{count}")
+    table.add_row("repeat an earlier line", f"{report.repeated}")
+    if report.unfinished:
+        table.add_row("not done", f"{report.unfinished}", style="bold red")
+    table.add_section()
+    table.add_row(f"read (sources: {len(sources)})", f"{report.lines}")
+    Console().print(table)
+    console.print(f"{seconds:.1f} s, {report.lines / seconds:.0f} lines/s")

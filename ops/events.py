@@ -1,0 +1,124 @@
+"""Events of sources: what becomes of a line, and which table it belongs in. Pure."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Mapping
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+
+from functions.archive import Envelope
+from functions.dead_letter import DeadLetter
+from functions.message import Message
+from functions.process import Process
+from functions.row import Row
+from functions.settings import Settings
+from ops.sources import Line
+
+MAX_DAYS = 10_000
+"""Nothing is too old for the historical dataset but what a table has no partitions for
+(https://cloud.google.com/bigquery/quotas#partitioned_tables)."""
+
+
+class Identity(NamedTuple):
+    """What makes two records of a table the same event, as the deduplicated views see it.
+
+    Attributes:
+        event_id: The event's identity.
+        kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint.
+    """
+
+    event_id: str
+    kind: str
+
+
+class Event(NamedTuple):
+    """An event on its way into a table.
+
+    Attributes:
+        line: Where it stands.
+        outcome: What became of it.
+        table: Where that belongs: `DATASET.TABLE`.
+        identity: What it is there.
+        archive_uri: The object of the archive that has it already.
+    """
+
+    line: Line
+    outcome: Row | DeadLetter
+    table: str
+    identity: Identity
+    archive_uri: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EventReader:
+    """Reads lines: envelopes of the archive, and plain events.
+
+    Attributes:
+        process: What decides what becomes of an event; of no age is it too old.
+        settings: Datasets, retention and archive.
+        now: The time of the whole run, in UTC.
+        attributes: Of the messages of plain events.
+    """
+
+    process: Process
+    settings: Settings
+    now: datetime
+    attributes: Mapping[str, str]
+
+    @classmethod
+    def from_settings(cls, settings: Settings, now: datetime, schema_version: int | None = None) -> "EventReader":
+        """Read as the settings ask for.
+
+        Args:
+            settings: Of the deployment.
+            now: The time of the whole run, in UTC.
+            schema_version: Of plain events; None for the newest.
+        """
+        process = dataclasses.replace(Process.from_settings(settings), retention_days=MAX_DAYS)
+        return cls(process, settings, now, {} if schema_version is None else {"schema_version": str(schema_version)})
+
+    def __call__(self, line: Line) -> Event:
+        """What becomes of a line."""
+        message, archive_uri = self._message(line)
+        outcome = self.process(message, self.now)
+        match outcome:
+            case DeadLetter():
+                dataset, kind = self.settings.dataset, outcome.fingerprint
+            case Row():
+                kind = outcome.columns["event_date"]
+                dataset = _dataset(kind, self.now.date(), self.settings)
+        return Event(line, outcome, f"{dataset}.{outcome.table}", Identity(message.event_id, kind), archive_uri)
+
+    def _message(self, line: Line) -> tuple[Message, str | None]:
+        """The message of a line, and the object of the archive if the line is in there."""
+        if envelope := _envelope(line.data):
+            is_archived = line.source.startswith(f"gs://{self.settings.archive_bucket}/raw/")
+            return envelope.message(), line.source if is_archived else None
+        # The content is the identity: the same line in another file is the same event.
+        digest = hashlib.blake2b(line.data, digest_size=16).hexdigest()
+        return Message(line.data, self.attributes, f"backfill-{digest}", self.now), None
+
+
+@functools.lru_cache
+def _dataset(event_date: str, today: date, settings: Settings) -> str:
+    """The historical dataset has what the live one would let expire at once; the rule is that of `process`."""
+    is_live = today - date.fromisoformat(event_date) < timedelta(days=settings.retention_days)
+    return settings.dataset if is_live else settings.historical_dataset
+
+
+_decode_envelope = msgspec.json.Decoder(Envelope).decode
+
+
+def _envelope(data: bytes) -> Envelope | None:
+    """A line of an archive object; None for what is none."""
+    if b'"publish_time"' not in data:  # To parse plain events twice would cost as much again.
+        return None
+    try:
+        envelope = _decode_envelope(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    has_payload = envelope.payload is not None or envelope.payload_base64 is not None
+    return envelope if has_payload and envelope.publish_time.tzinfo else None

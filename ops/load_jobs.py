@@ -1,0 +1,152 @@
+"""Load jobs with deterministic ids: the same load never runs twice, whoever asks for it and however often."""
+
+import hashlib
+import io
+import itertools
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from google.api_core.exceptions import Conflict, NotFound
+from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobConfig, ScalarQueryParameter
+
+from functions import dead_letter
+from functions.definitions import Kind, definitions
+from functions.settings import Settings
+from ops.chunks import Load
+from ops.events import Event, Identity
+from ops.load_file import LoadFile
+
+_CONFIG = LoadJobConfig(
+    source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+    write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+    create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+)
+
+type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
+"""What the client says that `get_job` may give."""
+
+_POLL_SECONDS = 0.5
+
+_RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=5.0).with_timeout(60.0)
+"""As the client's own, but not for ten minutes: who waits before the screen may start again at any time."""
+
+_ROWS = """
+SELECT ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind
+FROM `{table}`
+WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
+"""
+
+_DEAD_LETTERS = """
+SELECT event_id, fingerprint AS kind
+FROM `{table}`
+WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
+"""
+
+
+class Stopped(Exception):
+    """The run was told to stop; what BigQuery has begun goes on there."""
+
+
+class LoadJobs:
+    """The load jobs of a project into its tables.
+
+    BigQuery knows a job's id for six months (https://cloud.google.com/bigquery/docs/managing-jobs). After that, and for
+    what came another way, the tables themselves say what they hold.
+
+    Args:
+        client: Client of the project.
+        tables: By `DATASET.TABLE`, as BigQuery has them.
+    """
+
+    def __init__(self, client: bigquery.Client, tables: Mapping[str, bigquery.Table]) -> None:
+        self._client = client
+        self._tables = tables
+        self._files = {name: LoadFile(table.schema) for name, table in tables.items()}
+        self._stopping = threading.Event()
+
+    @classmethod
+    def open(cls, client: bigquery.Client, settings: Settings) -> Self:
+        """Look up all tables.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: One of them is missing, or cannot be seen.
+            google.auth.exceptions.GoogleAuthError: There are no credentials.
+        """
+        names = [one.name for one in definitions(client.project, settings) if one.kind is Kind.TABLE]
+        return cls(client, {name: client.get_table(f"{client.project}.{name}") for name in names})
+
+    def stop(self) -> None:
+        """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
+        self._stopping.set()
+
+    def free_id(self, load: Load) -> str | None:
+        """An id for the job of a load, which no job has had; None if such a job did its work. Waits for a running one.
+
+        A job that failed keeps its id, so the next one has a number.
+
+        Raises:
+            Stopped: While it waited.
+        """
+        for number in itertools.count(1):
+            job_id = f"{self._id(load)}_{number}" if number > 1 else self._id(load)
+            try:
+                job = self._client.get_job(job_id, retry=_RETRY)
+            except NotFound:
+                return job_id
+            self._wait_for(job)
+            if job.error_result is None:
+                return None
+        raise AssertionError
+
+    def present(self, load: Load) -> set[Identity]:
+        """Those events of a load that its table holds already."""
+        kinds = sorted({event.identity.kind for event in load.events})
+        ids = ArrayQueryParameter("ids", "STRING", [event.identity.event_id for event in load.events])
+        if load.table.endswith(f".{dead_letter.TABLE}"):
+            query = _DEAD_LETTERS.format(table=load.table)
+            parameters: list[ArrayQueryParameter | ScalarQueryParameter]
+            parameters = [ids, ArrayQueryParameter("fingerprints", "STRING", kinds)]
+        else:
+            query = _ROWS.format(table=load.table)
+            days = (("first", kinds[0]), ("last", kinds[-1]))
+            parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
+        config = bigquery.QueryJobConfig(query_parameters=parameters)
+        rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
+        return {Identity(row.event_id, row.kind) for row in rows}
+
+    def run(self, job_id: str, load: Load, events: Iterable[tuple[Event, str]]) -> None:
+        """Load events and wait until they are in the table.
+
+        Args:
+            job_id: From `free_id`.
+            load: What they are of.
+            events: Each with the address of its archive object.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no event is loaded.
+            Stopped: While it waited.
+        """
+        data = self._files[load.table](event.outcome.record(archive_uri) for event, archive_uri in events)
+        try:
+            job: _Job = self._client.load_table_from_file(
+                io.BytesIO(data), self._tables[load.table].reference, size=len(data), job_id=job_id, job_config=_CONFIG
+            )
+        except Conflict:  # Another run is here at the same time, or the answer to an earlier try was lost.
+            job = self._client.get_job(job_id, retry=_RETRY)
+        self._wait_for(job)
+        job.result(retry=_RETRY)
+
+    def _id(self, load: Load) -> str:
+        """Begins with the table's creation: a table that was made anew is filled anew."""
+        table = self._tables[load.table]
+        digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
+        for event in load.events:
+            digest.update("\0".join(("", *event.identity)).encode())
+        return f"sluice_backfill_{table.table_id}_{digest.hexdigest()}"
+
+    def _wait_for(self, job: _Job) -> None:
+        while not job.done(retry=_RETRY):
+            if self._stopping.wait(_POLL_SECONDS):
+                raise Stopped

@@ -1,0 +1,158 @@
+"""Sources of events: NDJSON in files and in Cloud Storage, compressed or not, read line by line."""
+
+import contextlib
+import dataclasses
+import functools
+import glob
+import gzip
+import io
+import pathlib
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, NamedTuple, NoReturn, cast
+
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage import Blob
+from google.cloud.storage import Client as StorageClient
+
+MAX_LINE_BYTES = 64 * 2**20
+"""Longer than the envelope of any message: 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits), of which
+JSON makes six times as much at worst. What has no line breaks at all must not fill the memory."""
+
+_GZIP = b"\x1f\x8b"
+_BUFFER_BYTES = 2**20
+_DOWNLOAD_BYTES = 8 * 2**20
+_CLOUD_STORAGE = "gs://"
+
+
+class Unreadable(Exception):
+    """A source does not exist or cannot be read; names it and says why."""
+
+
+class Line(NamedTuple):
+    """One line of a source that is not empty.
+
+    Attributes:
+        source: Name of the source.
+        number: Of the line, from 1; empty lines count.
+        data: Without the line break.
+    """
+
+    source: str
+    number: int
+    data: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
+class Source:
+    """A file or an object.
+
+    Attributes:
+        name: Path, or `gs://BUCKET/OBJECT`.
+        size: Bytes, as they are stored.
+        open: Opens them, as they are stored.
+    """
+
+    name: str
+    size: int = dataclasses.field(compare=False)
+    open: Callable[[], BinaryIO] = dataclasses.field(compare=False, repr=False)
+
+    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
+        """All lines that are not empty; decompressed where the content is gzip, whatever the name says.
+
+        Args:
+            advance: Called now and then with the number of stored bytes that were read since the last call.
+
+        Raises:
+            Unreadable: It cannot be read to its end, or a line is longer than `MAX_LINE_BYTES`.
+        """
+        told = 0
+        with _reading(self.name), self.open() as opened:
+            stored = io.BufferedReader(cast("io.RawIOBase", opened), _BUFFER_BYTES)
+            text: BinaryIO = stored
+            if stored.peek(len(_GZIP)).startswith(_GZIP):
+                text = cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+            for number, line in enumerate(iter(functools.partial(text.readline, MAX_LINE_BYTES), b""), start=1):
+                if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+                    raise Unreadable(
+                        f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is this NDJSON?"
+                    )
+                if number % 1000 == 0:
+                    advance(stored.tell() - told)
+                    told = stored.tell()
+                if line.strip():
+                    yield Line(self.name, number, line.rstrip(b"\r\n"))
+            advance(self.size - told)
+
+    def check(self) -> None:
+        """Read the first bytes.
+
+        Raises:
+            Unreadable: They cannot be read.
+        """
+        with _reading(self.name), self.open() as opened:
+            opened.read(1)
+
+
+def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Source]:
+    """The sources that names stand for, each once, sorted by name.
+
+    Args:
+        names: Files; folders, with all files below them but hidden ones; globs; and `gs://BUCKET/PREFIX`, all objects
+            whose names begin so, or match a glob
+            (https://cloud.google.com/storage/docs/json_api/v1/objects/list#list-objects-and-prefixes-using-glob).
+        storage: Makes a client; called only where it is needed.
+
+    Raises:
+        Unreadable: A name stands for nothing, or for what cannot be read.
+    """
+    found: set[Source] = set()
+    for name in names:
+        is_remote = name.startswith(_CLOUD_STORAGE)
+        with _reading(name):
+            matching = sorted(_objects(name, storage()) if is_remote else _files(name))
+        if not matching:
+            raise Unreadable(f"{name}: there is nothing of this name")
+        # Who may read one object of a bucket may read the others; each look would cost a request.
+        for source in matching[:1] if is_remote else matching:
+            source.check()
+        found.update(matching)
+    return sorted(found)
+
+
+def _files(name: str) -> Iterator[Source]:
+    names = [name] if pathlib.Path(name).exists() else glob.glob(name, recursive=True)  # noqa: PTH207 - may be absolute
+    for one in map(pathlib.Path, names):
+        for file in _below(one) if one.is_dir() else (one,):
+            yield Source(str(file), file.stat().st_size, functools.partial(io.FileIO, file))
+
+
+def _below(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    for parent, folders, files in folder.walk(on_error=_fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (parent / name for name in files if not name.startswith("."))
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise error
+
+
+def _objects(name: str, storage: StorageClient) -> Iterator[Source]:
+    bucket, _, prefix = name.removeprefix(_CLOUD_STORAGE).partition("/")
+    chosen = {"match_glob": prefix} if "*" in prefix else {"prefix": prefix}
+    for blob in storage.list_blobs(bucket, **chosen):
+        if not blob.name.endswith("/"):  # the console's "folders" are empty objects
+            yield Source(f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(_open, blob))
+
+
+def _open(blob: Blob) -> BinaryIO:
+    return cast("BinaryIO", blob.open("rb", chunk_size=_DOWNLOAD_BYTES, raw_download=True))
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, GoogleAPIError, GoogleAuthError) as error:
+        raise Unreadable(f"{name}: {error}") from error

@@ -1,0 +1,105 @@
+"""Datasets and an archive of a test's own, without functions."""
+
+import asyncio
+import dataclasses
+import gzip
+import pathlib
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+from google.cloud import bigquery
+from google.cloud.storage import Client as StorageClient
+
+from functions import archive
+from functions.archive import Archive, Envelope
+from functions.clients import bigquery_client, storage_client
+from functions.commit import GroupCommit
+from functions.contracts import Contracts
+from functions.definitions import definitions
+from functions.message import Message
+from functions.process import Process
+from functions.settings import Settings
+from functions.warehouse import Warehouse
+from ops.backfill import Backfill, Report
+from ops.events import EventReader
+from ops.load_jobs import LoadJobs
+from ops.sources import find
+from ops.stack.stack import PROJECT, Emulators
+
+
+@dataclasses.dataclass(frozen=True)
+class Datasets:
+    """The live and the historical dataset, and the archive."""
+
+    settings: Settings
+    client: bigquery.Client
+    storage: StorageClient
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a command; the emulators' own variables are in the test's environment."""
+        return {
+            "ARCHIVE_BUCKET": self.settings.archive_bucket,
+            "DATASET": self.settings.dataset,
+            "HISTORICAL_DATASET": self.settings.historical_dataset,
+        }
+
+    def archive(self) -> Archive:
+        return Archive(self.storage, self.settings.archive_bucket, Contracts.load().event_types)
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """All rows of `live.TABLE` or `historical.TABLE`."""
+        names = {"live": self.settings.dataset, "historical": self.settings.historical_dataset}
+        dataset, _, name = table.partition(".")
+        return [dict(row) for row in self.client.query_and_wait(f"SELECT * FROM `{names[dataset]}.{name}`")]
+
+    def ids(self, table: str) -> list[str]:
+        """Event ids of all rows, sorted."""
+        return sorted(row["ingest"]["event_id"] for row in self.rows(table))
+
+    def objects(self) -> dict[str, list[Envelope]]:
+        """The archive: envelopes by address."""
+        blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/")
+        return {
+            f"gs://{self.settings.archive_bucket}/{blob.name}": archive.read(gzip.decompress(blob.download_as_bytes()))
+            for blob in blobs
+        }
+
+    def backfill(self, *sources: str | pathlib.Path, now: datetime, dry_run: bool = False, version: int = 1) -> Report:
+        """Run a backfill in this process."""
+        read = EventReader.from_settings(self.settings, now, version)
+        run = Backfill(read, LoadJobs.open(self.client, self.settings), None if dry_run else self.archive())
+        found = find([str(source) for source in sources], lambda: self.storage)
+        return run(line for source in found for line in source.lines())
+
+    def stream(self, messages: Sequence[Message], now: datetime) -> None:
+        """Take messages as `ingest` does."""
+        process = Process.from_settings(self.settings)
+        commit = GroupCommit(self.archive(), Warehouse(self.client, self.settings.dataset), self.settings)
+
+        async def all_of_them() -> None:
+            await asyncio.gather(*(commit(process(message, now)) for message in messages))
+
+        asyncio.run(all_of_them())
+
+
+def make_datasets(on: Emulators, **settings: Any) -> Datasets:
+    """Fresh ones."""
+    name = f"d{uuid.uuid4().hex[:12]}"
+    chosen = Settings(
+        archive_bucket=f"archive-{name}",
+        google_cloud_project=PROJECT,
+        dataset=f"live_{name}",
+        historical_dataset=f"historical_{name}",
+        code_version="tests",
+        **settings,
+    )
+    body = {"name": chosen.archive_bucket}
+    httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json=body).raise_for_status()
+    client = bigquery_client(chosen)
+    for definition in definitions(PROJECT, chosen):
+        client.query_and_wait(definition.ddl)
+    return Datasets(chosen, client, storage_client(chosen))
