@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from datetime import datetime
 
@@ -16,7 +16,7 @@ from functions.row import Row
 from ops.chunks import Load, Seen, chunks, loads
 from ops.events import Event, EventReader, Identity
 from ops.load_jobs import LoadJobs, Stopped
-from ops.sources import Line, Unreadable
+from ops.sources import Line, Source, Unreadable
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 """What the clients raise where Google Cloud refuses or does not answer."""
@@ -84,12 +84,20 @@ class Backfill:
         self._seen = Seen()
         self.report = Report()
 
-    def __call__(self, lines: Iterable[Line]) -> Report:
-        """Load all lines, a few loads at once while the next chunk is processed; up to now where it is interrupted."""
+    def __call__(self, sources: Iterable[Source], advance: Callable[[int], object] = lambda _: None) -> Report:
+        """Load all lines of all sources, a few loads at once while the next chunk is processed.
+
+        Args:
+            sources: In the order in which they are read.
+            advance: Called now and then with the number of stored bytes that were read since the last call.
+
+        Returns:
+            What was done, also where it was interrupted.
+        """
         with futures.ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load") as threads:
             running: dict[futures.Future[set[Identity]], Load] = {}
             try:
-                for chunk in chunks(lines):
+                for chunk in chunks(self._lines(sources, advance)):
                     for load in self._plan(chunk):
                         if len(running) == _LOADS_AT_ONCE:
                             self._settle(running, futures.FIRST_COMPLETED)
@@ -97,14 +105,20 @@ class Backfill:
                     if len(self.report.failures) >= _MAX_FAILURES:
                         break
                 self._settle(running, futures.ALL_COMPLETED)
-            except Unreadable as error:
-                self.report.failures.append(str(error))
             except KeyboardInterrupt:
                 self.report.interrupted = True
                 if self._jobs:
                     self._jobs.stop()
-            self._settle(running, futures.ALL_COMPLETED)
+                self._settle(running, futures.ALL_COMPLETED)
         return self.report
+
+    def _lines(self, sources: Iterable[Source], advance: Callable[[int], object]) -> Iterator[Line]:
+        """The lines of all sources; of a damaged one those before the damage."""
+        for source in sources:
+            try:
+                yield from source.lines(advance)
+            except Unreadable as error:
+                self.report.failures.append(str(error))
 
     def _plan(self, chunk: Sequence[Line]) -> list[Load]:
         """Process the lines of a chunk, and sort them by their tables."""

@@ -1,9 +1,7 @@
 """`sluice backfill`: what a person sees of it."""
 
 import contextlib
-import dataclasses
 import functools
-import itertools
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -118,7 +116,7 @@ def _run(backfill: Backfill, sources: Sequence[Source]) -> Report:
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=sum(source.size for source in sources), lines=0)
         advance = functools.partial(_advance, progress, task, backfill.report)
-        report = backfill(itertools.chain.from_iterable(source.lines(advance) for source in sources))
+        report = backfill(sources, advance)
         advance(0)
         return report
 
@@ -131,7 +129,7 @@ def _as_json(report: Report, sources: Sequence[Source], seconds: float, *, dry_r
     return {
         "dry_run": dry_run,
         "sources": len(sources),
-        **dataclasses.asdict(report),
+        **msgspec.to_builtins(report),
         "unfinished": report.unfinished,
         "seconds": round(seconds, 3),
     }

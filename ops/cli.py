@@ -24,6 +24,7 @@ from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
+from ops.trace_command import trace
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
@@ -46,6 +47,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 LOCAL_TOPIC = topic_name()
 
 app.command()(backfill)
+app.command()(trace)
 
 
 @app.callback()

@@ -1,0 +1,134 @@
+"""`sluice trace`: what a person sees of it."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from functions.archive import Envelope
+from functions.clients import bigquery_client, storage_client
+from functions.settings import InvalidSettings, Settings
+from ops.backfill import FAILURES
+from ops.trace import ArchiveObject, Record, Trace
+from ops.trace import trace as look_for
+
+console = Console(stderr=True)
+
+
+def trace(
+    event_id: Annotated[str, typer.Argument(help="The event: its attribute event_id, or its message's id.")],
+    date: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="UTC day of arrival; searched in the archive where no table knows the event."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+) -> None:
+    """Show all that is known of an event: rows, duplicates, dead letters, archive objects, and its raw bytes.
+
+    Exit code 0: it was found; 1: it was not.
+    """
+    try:
+        settings = Settings.from_environment()
+        with console.status("looking"):
+            found = look_for(
+                event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
+            )
+    except (InvalidSettings, *FAILURES) as error:
+        console.print(Text.assemble(("Not looked for:", "bold red"), f" {error}"), soft_wrap=True)
+        raise typer.Exit(1) from error
+    if as_json:
+        print(msgspec.json.encode(_as_json(found)).decode())  # noqa: T201
+    else:
+        _show(found)
+    if not found.found:
+        where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
+        console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
+        raise typer.Exit(1)
+
+
+def _as_json(found: Trace) -> dict[str, Any]:
+    objects = [
+        {"uri": one.uri, "problem": one.problem, "envelopes": [_envelope(envelope) for envelope in one.envelopes]}
+        for one in found.objects
+    ]
+    return {**msgspec.to_builtins(found), "objects": objects}
+
+
+def _envelope(envelope: Envelope) -> dict[str, Any]:
+    """The message, with its payload as JSON where it is, else as text, else as base64."""
+    sealed: dict[str, Any] = msgspec.to_builtins(envelope)
+    payload = sealed.pop("payload", None)
+    if payload is not None:
+        name = "payload" if _is_json(payload) else "payload_text"
+        sealed[name] = msgspec.Raw(payload.encode()) if _is_json(payload) else payload
+    return sealed
+
+
+def _is_json(text: str) -> bool:
+    try:
+        msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _show(found: Trace) -> None:
+    lines: list[Text | str] = []
+    for row in found.rows:
+        lines += _of_row(row)
+    for letter in found.dead_letters:
+        lines += _of_dead_letter(letter)
+    for one in found.objects:
+        lines += _of_object(one)
+    for line in lines:
+        Console().print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _of_row(row: Record) -> Iterator[Text | str]:
+    what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate: no view shows it"
+    yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
+    yield from _lineage(row, "processed")
+
+
+def _of_dead_letter(letter: Record) -> Iterator[Text | str]:
+    yield Text(f"dead letter in {letter.table}, stage {letter.stage}, fingerprint {letter.fingerprint}", "bold red")
+    for error in letter.errors:
+        yield _printable(f"  {error['path']}  {error['rule']}: {error['message']}")
+    yield from _lineage(letter, "refused")
+
+
+def _lineage(record: Record, done: str) -> Iterator[str]:
+    yield _printable(f"  message {record.message_id}, published {record.publish_time.isoformat()}")
+    version = f"by contract version {record.schema_version}, " if record.schema_version else ""
+    yield _printable(f"  {done} {record.processed_at.isoformat()} {version}by code {record.code_version}")
+    yield f"  {record.archive_uri}"
+
+
+def _of_object(one: ArchiveObject) -> Iterator[Text | str]:
+    yield Text(one.uri, "bold")
+    if one.problem:
+        yield Text(f"  {one.problem}", "red")
+    for envelope in one.envelopes:
+        yield _printable(f"  message {envelope.message_id}, published {envelope.publish_time.isoformat()}")
+        for name, value in envelope.attributes.items():
+            yield _printable(f"  {name}: {value}")
+        yield _printable(_payload(envelope))
+
+
+def _payload(envelope: Envelope) -> str:
+    if envelope.payload is None:
+        return f"base64: {msgspec.to_builtins(envelope.payload_base64)}"
+    if _is_json(envelope.payload):
+        return msgspec.json.format(envelope.payload, indent=2)
+    return envelope.payload
+
+
+def _printable(text: str) -> str:
+    """A producer's text without what a terminal would obey."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)

@@ -1,0 +1,325 @@
+"""The backfill on the emulators: the real client, real load jobs, and the real command."""
+
+import collections
+import gzip
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from functions.message import Message
+from ops.generate import generate
+from ops.stack.stack import Emulators
+from tests.emulators.datasets import Datasets, make_datasets
+from tests.unit import samples
+
+SLUICE = pathlib.Path(sys.executable).with_name("sluice")
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def datasets(running_emulators: Emulators) -> Datasets:
+    return make_datasets(running_emulators)
+
+
+def order(order_id: str, days_ago: float = 0, **changes: Any) -> bytes:
+    date = (NOW - timedelta(days=days_ago)).isoformat()
+    return json.dumps(samples.event("order", order_id=order_id, order_date=date, **changes)).encode()
+
+
+def write(path: pathlib.Path, lines: Iterable[bytes]) -> pathlib.Path:
+    path.write_bytes(b"".join(line + b"\n" for line in lines))
+    return path
+
+
+def order_ids(datasets: Datasets, table: str) -> list[str]:
+    return sorted(row["order_id"] for row in datasets.rows(table))
+
+
+def sluice(datasets: Datasets, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SLUICE, "backfill", *map(str, arguments)],
+        env={**os.environ, **datasets.environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_an_event_goes_by_its_date_into_the_live_or_the_historical_table(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    ages = {"today": 0, "last live day": 89, "first historical day": 90, "long ago": 7_000}
+    file = write(tmp_path / "orders.ndjson", (order(name, days) for name, days in ages.items()))
+    report = datasets.backfill(file, now=NOW)
+    assert order_ids(datasets, "live.orders") == ["last live day", "today"]
+    assert order_ids(datasets, "historical.orders") == ["first historical day", "long ago"]
+    live, historical = datasets.settings.dataset, datasets.settings.historical_dataset
+    assert report.rows == {f"{live}.orders": 2, f"{historical}.orders": 2}
+    assert report.failures == []
+
+
+def test_what_cannot_be_a_row_is_a_dead_letter_with_its_bytes_and_archived(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    too_old = order("too old", 10_001)
+    bad = [b'{"event_type": "order", ', order("bad", status="lost"), b'{"event_type": "\xff"}', too_old]
+    report = datasets.backfill(write(tmp_path / "bad.ndjson", bad), now=NOW)
+    letters = {row["payload"]: row for row in datasets.rows("live.dead_letters")}
+    assert [letters[line]["stage"] for line in bad] == ["decode", "contract", "decode", "time_bounds"]
+    assert report.dead_letters == {"decode": 2, "contract": 1, "time_bounds": 1}
+    archived = datasets.objects()
+    for line in bad:
+        [envelope] = [
+            one for one in archived[letters[line]["archive_uri"]] if one.event_id == letters[line]["event_id"]
+        ]
+        assert envelope.message().data == line
+
+
+def upload(datasets: Datasets, name: str, data: bytes) -> str:
+    bucket = datasets.settings.archive_bucket
+    datasets.storage.bucket(bucket).blob(name).upload_from_string(data)
+    return f"gs://{bucket}/{name}"
+
+
+def test_events_are_found_wherever_they_are(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "folder" / "in").mkdir(parents=True)
+    write(tmp_path / "folder" / "in" / "it", [order("of a folder"), b"\r", b"", order("of a folder", 100)])
+    write(tmp_path / "folder" / ".hidden", [order("hidden")])
+    (tmp_path / "gzip.ndjson").write_bytes(gzip.compress(order("compressed")) + gzip.compress(b"\n" + order("member")))
+    write(tmp_path / "events-1.json", [order("of a glob")])
+    of_a_prefix = upload(datasets, "imports/2019/events.gz", gzip.compress(order("of a prefix")))
+    of_a_glob = upload(datasets, "other/2019/events", order("of a glob of objects"))
+    report = datasets.backfill(
+        tmp_path / "folder",
+        tmp_path / "gzip.ndjson",
+        tmp_path / "events-*.json",
+        of_a_prefix.removesuffix("2019/events.gz"),
+        of_a_glob.replace("2019", "*"),
+        now=NOW,
+    )
+    live = ["compressed", "member", "of a folder", "of a glob", "of a glob of objects", "of a prefix"]
+    assert order_ids(datasets, "live.orders") == live
+    assert order_ids(datasets, "historical.orders") == ["of a folder"]
+    assert report.lines == 7
+
+
+def test_a_second_run_adds_nothing_under_whatever_name(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    lines = [order("a"), order("b", 100), b"bad", order("a")]
+    first = datasets.backfill(write(tmp_path / "first", lines), now=NOW)
+    assert (first.lines, first.repeated, first.unfinished) == (4, 1, 0)
+    for again in (tmp_path / "first", write(tmp_path / "renamed", reversed(lines)), tmp_path):
+        report = datasets.backfill(again, now=NOW)
+        assert (report.rows, report.dead_letters, report.unfinished) == ({}, {}, 0)
+        assert (report.rows_present.total(), report.dead_letters_present) == (2, {"decode": 1})
+    assert order_ids(datasets, "live.orders") == ["a"]
+    assert order_ids(datasets, "historical.orders") == ["b"]
+    assert len(datasets.rows("live.dead_letters")) == 1
+
+
+def test_what_has_left_the_live_dataset_by_the_next_day_goes_into_the_historical_one(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    file = write(tmp_path / "orders", [order("a", 89), order("b", 88)])
+    datasets.backfill(file, now=NOW)
+    tomorrow = datasets.backfill(file, now=NOW + timedelta(days=1))
+    assert tomorrow.rows == {f"{datasets.settings.historical_dataset}.orders": 1}
+    assert tomorrow.rows_present == {f"{datasets.settings.dataset}.orders": 1}
+    assert order_ids(datasets, "historical.orders") == ["a"]
+    assert datasets.backfill(file, now=NOW + timedelta(days=1)).rows == {}
+
+
+def test_events_that_were_streamed_are_not_loaded_again_from_their_archive(datasets: Datasets) -> None:
+    messages = [
+        Message(order("streamed"), {"event_id": "streamed", "producer": "shop"}, "m-1", NOW),
+        Message(order("was too old", 100), {"event_id": "was too old"}, "m-2", NOW),
+        Message(b"bad", {}, "m-3", NOW),
+    ]
+    datasets.stream(messages, NOW)
+    before = datasets.objects()
+    archive = f"gs://{datasets.settings.archive_bucket}/raw/"
+    report = datasets.backfill(archive, now=NOW)
+    assert report.rows == {f"{datasets.settings.historical_dataset}.orders": 1}
+    assert (report.rows_present.total(), report.dead_letters_present) == (1, {"decode": 1})
+    assert datasets.ids("live.orders") == ["streamed"]
+    [row] = datasets.rows("historical.orders")
+    assert (row["ingest"]["event_id"], row["ingest"]["message_id"]) == ("was too old", "m-2")
+    assert row["ingest"]["archive_uri"] in before
+    assert datasets.objects() == before
+
+
+def test_envelopes_from_elsewhere_are_archived_here(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    datasets.stream([Message(order("a", 100), {"event_id": "a", "producer": "shop"}, "m-1", NOW)], NOW)
+    [uri] = datasets.objects()
+    copy = tmp_path / "copy.gz"
+    copy.write_bytes(
+        datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3]).download_as_bytes()
+    )
+    datasets.backfill(copy, now=NOW)
+    [row] = datasets.rows("historical.orders")
+    assert row["ingest"]["archive_uri"] != uri
+    [envelope] = datasets.objects()[row["ingest"]["archive_uri"]]
+    assert (envelope.message_id, envelope.attributes) == ("m-1", {"event_id": "a", "producer": "shop"})
+
+
+def test_free_form_json_is_what_insert_all_makes_of_it(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    unknown: dict[str, Any] = {
+        "gift": True,
+        "note": 'a "quoted" ü',
+        "deep": {"a": [1, 2.5, None, {"b": "x"}]},
+        "big": 2**70,
+    }
+    payload, bad = order("a", 0, **unknown), order("b", 0, status="lost", **unknown)
+    datasets.stream([Message(one, {"schema_version": "1"}, f"m-{one[-9:]!r}", NOW) for one in (payload, bad)], NOW)
+    datasets.backfill(write(tmp_path / "orders", [payload, bad]), now=NOW, version=1)
+    streamed, loaded = sorted(datasets.rows("live.orders"), key=lambda row: row["ingest"]["message_id"], reverse=True)
+    assert streamed["extras"]["deep"] == unknown["deep"]
+    assert {**loaded, "ingest": None} == {**streamed, "ingest": None}
+    letters = sorted(datasets.rows("live.dead_letters"), key=lambda row: str(row["message_id"]), reverse=True)
+    differing = dict.fromkeys(("event_id", "message_id", "archive_uri"))
+    assert letters[1] | differing == letters[0] | differing
+    assert letters[0]["attributes"] == {"schema_version": "1"}
+
+
+def test_a_job_that_failed_is_told_and_done_by_the_next_run(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path / "mixed", [order("a"), order("b", 100), b"bad"])
+    table = f"{datasets.settings.dataset}.orders"
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
+    report = datasets.backfill(file, now=NOW)
+    [failure] = report.failures
+    assert failure.startswith(f"{table}, from {file} line 1 to {file} line 1: ")
+    assert "No such field: extras" in failure
+    assert (report.unfinished, report.rows.total(), report.dead_letters.total()) == (1, 1, 1)
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras JSON")
+    again = datasets.backfill(file, now=NOW)
+    assert (again.rows, again.unfinished, again.failures) == ({table: 1}, 0, [])
+    assert order_ids(datasets, "live.orders") == ["a"]
+    ids = [job.job_id for job in datasets.client.list_jobs() if job.job_id.startswith("sluice_backfill_orders")]
+    assert any(f"{one}_2" in ids for one in ids)
+    assert datasets.backfill(file, now=NOW).rows_present.total() == 2
+
+
+def test_runs_at_the_same_time_load_each_event_once(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path / "orders", (order(f"{number:03}", number) for number in range(180)))
+    with ThreadPoolExecutor(3) as threads:
+        reports = list(threads.map(lambda _: datasets.backfill(file, now=NOW), range(3)))
+    assert [report.failures for report in reports] == [[], [], []]
+    assert len(order_ids(datasets, "live.orders")) == 90
+    assert len(order_ids(datasets, "historical.orders")) == 90
+
+
+def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    file = write(tmp_path / "orders", [order("a", 100)])
+    datasets.backfill(file, now=NOW)
+    table = f"{datasets.settings.historical_dataset}.orders"
+    datasets.client.query_and_wait(f"CREATE OR REPLACE TABLE `{table}` AS SELECT * FROM `{table}` WHERE FALSE")
+    datasets.backfill(file, now=NOW)
+    assert order_ids(datasets, "historical.orders") == ["a"]
+
+
+def history(events: int, days: int) -> list[bytes]:
+    """A mix of everything, of so many days up to now."""
+    start = NOW - timedelta(days=days)
+    story = generate(seed=5, start=start, bad_share=0.05, duplicate_share=0.03, events_per_day=events // days)
+    return [message.data for message in islice(story, events) if b"\n" not in message.data]
+
+
+def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    lines = history(2_000, 200)
+    file = write(tmp_path / "history", lines)
+    dry = sluice(datasets, file, "--dry-run", "--json")
+    assert dry.returncode == 0, dry.stderr
+    assert datasets.rows("live.orders") == datasets.rows("live.dead_letters") == []
+    assert datasets.objects() == {}
+    ran = sluice(datasets, file, "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    present = sum(report["rows_present"].values()) + sum(report["dead_letters_present"].values())
+    loaded = sum(report["rows"].values()) + sum(report["dead_letters"].values())
+    assert report["lines"] == sum(1 for line in lines if line.strip()) == loaded + report["repeated"]
+    assert (present, report["unfinished"], report["failures"]) == (0, 0, [])
+    assert len(report["rows"]) == 6
+    for name, count in report["rows"].items():
+        dataset, _, table = name.partition(".")
+        place = "live" if dataset == datasets.settings.dataset else "historical"
+        assert len(set(datasets.ids(f"{place}.{table}"))) == len(datasets.ids(f"{place}.{table}")) == count
+    stages = collections.Counter(row["stage"] for row in datasets.rows("live.dead_letters"))
+    assert stages == report["dead_letters"]
+    archived = [envelope.event_id for envelopes in datasets.objects().values() for envelope in envelopes]
+    assert len(archived) == len(set(archived)) == loaded
+    same = ("lines", "repeated", "rows", "dead_letters")
+    planned = json.loads(dry.stdout)
+    assert {name: planned[name] for name in same} == {name: report[name] for name in same}
+    shown = sluice(datasets, file, "--dry-run")
+    assert "would be loaded" not in shown.stdout
+    assert f"{report['lines']}" in shown.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_once(
+    datasets: Datasets, tmp_path: pathlib.Path, number: signal.Signals
+) -> None:
+    lines = {order(f"{index:05}", index % 180) for index in range(6_000)}
+    file = write(tmp_path / "orders", sorted(lines))
+    process = subprocess.Popen(
+        [SLUICE, "backfill", file],
+        env={**os.environ, **datasets.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not datasets.objects():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 130, output
+        assert "Interrupted" in output
+        assert "Traceback" not in output
+    again = sluice(datasets, file, "--json")
+    assert again.returncode == 0, again.stderr
+    live, historical = datasets.ids("live.orders"), datasets.ids("historical.orders")
+    assert len(live) + len(historical) == len({*live, *historical}) == 6_000
+
+
+def test_without_its_source_or_its_tables_nothing_is_written(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    good = write(tmp_path / "good", [order("a")])
+    missing = sluice(datasets, good, tmp_path / "missing")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert f"{tmp_path}/missing: there is nothing of this name" in missing.stderr
+    elsewhere = sluice(datasets, "gs://no-such-bucket/raw/", good)
+    assert elsewhere.returncode == 1
+    assert "gs://no-such-bucket/raw/" in elsewhere.stderr
+    datasets.client.delete_table(f"{datasets.settings.historical_dataset}.orders")
+    untabled = sluice(datasets, good)
+    assert untabled.returncode == 1
+    assert f"{datasets.settings.historical_dataset}.orders" in untabled.stderr
+    assert sluice(datasets).returncode == 2
+    assert datasets.rows("live.orders") == []
+    assert datasets.objects() == {}
+
+
+def test_what_stands_before_and_after_a_damage_is_loaded(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    damaged = tmp_path / "1-damaged"
+    damaged.write_bytes(gzip.compress(order("a") + b"\n") + gzip.compress(order("b"))[:-9])
+    report = datasets.backfill(damaged, write(tmp_path / "2-good", [order("c")]), now=NOW)
+    [failure] = report.failures
+    assert failure.startswith(f"{damaged}: ")
+    assert order_ids(datasets, "live.orders") == ["a", "c"]
