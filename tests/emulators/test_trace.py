@@ -1,0 +1,141 @@
+"""From an event to everything that is known of it, on the emulators."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.message import Message
+from functions.process import Process
+from ops.stack.stack import Emulators
+from ops.trace import Trace, trace
+from tests.emulators.datasets import Datasets, make_datasets
+from tests.unit import samples
+
+SLUICE = pathlib.Path(sys.executable).with_name("sluice")
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def datasets(running_emulators: Emulators) -> Datasets:
+    """Shared: each test has events of its own."""
+    return make_datasets(running_emulators, views=True)
+
+
+def message(event_id: str, payload: bytes | None = None, **changes: Any) -> Message:
+    event = samples.event("order", **{"order_date": NOW.isoformat(), **changes})
+    data = json.dumps(event).encode() if payload is None else payload
+    return Message(data, {"event_id": event_id, "producer": "shop"}, f"m-{event_id}", NOW)
+
+
+def look(datasets: Datasets, event_id: str, **day: Any) -> Trace:
+    return trace(event_id, datasets.client, datasets.storage, datasets.settings, **day)
+
+
+def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SLUICE, "trace", *arguments],
+        env={**os.environ, **datasets.environment, "COLUMNS": "80"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_event_leads_to_its_row_and_its_raw_bytes(datasets: Datasets) -> None:
+    sent = message("plain", gift=True)
+    datasets.stream([sent, message("neighbour")], NOW)
+    found = look(datasets, "plain")
+    [row], [one] = found.rows, found.objects
+    assert (row.table, row.day, row.message_id) == (f"{datasets.settings.dataset}.orders", NOW.date(), "m-plain")
+    assert (row.publish_time, row.processed_at, row.schema_version, row.code_version) == (NOW, NOW, "1", "tests")
+    assert (row.archive_uri, one.problem) == (one.uri, None)
+    [envelope] = one.envelopes
+    assert envelope.message() == sent
+    assert not found.dead_letters
+
+
+def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> None:
+    yesterday, age = NOW - timedelta(days=1), timedelta(days=89)
+    sent = message("twice", order_date=(NOW - age).isoformat())
+    datasets.stream([sent], yesterday)
+    [uri] = [row.archive_uri for row in look(datasets, "twice").rows]
+    again = Process.from_settings(datasets.settings)(sent, NOW).record(uri)  # later than insertIds are remembered
+    assert datasets.client.insert_rows_json(f"{datasets.settings.dataset}.orders", [again], row_ids=[None]) == []
+    tomorrow = NOW + timedelta(days=1)
+    datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=tomorrow)
+    found = look(datasets, "twice")
+    live, historical = datasets.settings.dataset, datasets.settings.historical_dataset
+    shown = {(row.table, row.processed_at): row.shown_by for row in found.rows}
+    assert shown == {
+        (f"{live}.orders", yesterday): [],
+        (f"{live}.orders", NOW): [f"{live}.orders_deduplicated"],
+        (f"{historical}.orders", tomorrow): [f"{live}.orders_all"],
+    }
+    for view in ("deduplicated", "all"):
+        name = f"{live}.orders_{view}"
+        query = f"SELECT processed_timestamp FROM `{name}` WHERE ingest.event_id = 'twice'"
+        [row] = datasets.client.query_and_wait(query)
+        assert [at for (_, at), views in shown.items() if name in views] == [row.processed_timestamp]
+
+
+def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Datasets) -> None:
+    datasets.stream([message("bad", status="lost")], NOW)
+    found = look(datasets, "bad")
+    [letter] = found.dead_letters
+    assert (letter.stage, letter.errors[0]["path"], letter.errors[0]["rule"]) == ("contract", "$.status", "enum")
+    assert letter.fingerprint
+    [one] = found.objects
+    datasets.storage.bucket(datasets.settings.archive_bucket).blob(one.uri.split("/", 3)[3]).delete()
+    found = look(datasets, "bad")
+    assert found.found
+    [one] = found.objects
+    assert (one.envelopes, str(one.problem)[:18]) == ((), "the object is gone")
+
+
+def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Datasets) -> None:
+    archive = datasets.archive()
+    outcome = Process.from_settings(datasets.settings)(message("never inserted"), NOW)
+    archive.write(archive.name(NOW), [outcome], 10)
+    assert not look(datasets, "never inserted").found
+    assert not look(datasets, "never inserted", day=NOW.date() - timedelta(days=1)).found
+    [one] = look(datasets, "never inserted", day=NOW.date()).objects
+    assert [envelope.message_id for envelope in one.envelopes] == ["m-never inserted"]
+    without = sluice(datasets, "never inserted")
+    assert (without.returncode, without.stdout) == (1, "")
+    assert "--date" in without.stderr
+    found = sluice(datasets, "never inserted", "--date", f"{NOW:%Y-%m-%d}")
+    assert found.returncode == 0, found.stderr
+    assert "m-never inserted" in found.stdout
+    nowhere = sluice(datasets, "nobody", "--date", f"{NOW:%Y-%m-%d}", "--json")
+    assert nowhere.returncode == 1
+    assert json.loads(nowhere.stdout) == {"event_id": "nobody", "rows": [], "dead_letters": [], "objects": []}
+
+
+PAYLOADS = {
+    "JSON": (json.dumps(samples.event("order")).encode(), "payload", samples.event("order")),
+    "text": (b'{"event_type": \x1b[2J', "payload_text", '{"event_type": \x1b[2J'),
+    "bytes": (b"\xff\x00", "payload_base64", "/wA="),
+}
+
+
+@pytest.mark.parametrize("form", PAYLOADS)
+def test_the_command_shows_any_payload_and_obeys_none(datasets: Datasets, form: str) -> None:
+    payload, name, expected = PAYLOADS[form]
+    event_id = f"payload [bold]{form}"
+    datasets.stream([message(event_id, payload)], NOW)
+    shown = sluice(datasets, event_id)
+    assert shown.returncode == 0, shown.stderr
+    assert "\x1b" not in shown.stdout
+    assert "producer: shop" in shown.stdout
+    text = {"JSON": '  "order_id": "o-1",', "text": '{"event_type": \\x1b[2J', "bytes": "base64: /wA="}[form]
+    assert text in shown.stdout
+    [envelope] = json.loads(sluice(datasets, event_id, "--json").stdout)["objects"][0]["envelopes"]
+    assert envelope[name] == expected
+    assert envelope["attributes"] == {"event_id": event_id, "producer": "shop"}

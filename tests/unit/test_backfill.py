@@ -1,0 +1,204 @@
+"""The pure parts of the backfill: lines, chunks, loads, counts, load files."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from google.cloud.bigquery import SchemaField
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.archive import Envelope
+from functions.ddl import declared_table
+from functions.definitions import Kind, definitions
+from functions.message import Message
+from functions.row import Row
+from ops.backfill import Report
+from ops.chunks import Load, Seen, chunks, loads
+from ops.events import Event, EventReader, Identity
+from ops.load_file import LoadFile
+from ops.sources import Line
+from tests.unit import samples
+from tests.unit.conftest import settings
+
+NOW = samples.NOW
+read = EventReader.from_settings(settings(), NOW)
+
+
+def line(data: bytes, number: int = 1, source: str = "file") -> Line:
+    return Line(source, number, data)
+
+
+def order(order_id: str = "o-1", days_ago: int = 0) -> bytes:
+    date = (NOW - timedelta(days=days_ago)).isoformat()
+    return json.dumps(samples.event("order", order_id=order_id, order_date=date)).encode()
+
+
+def test_the_content_of_a_plain_event_is_its_identity() -> None:
+    here, there = read(line(order(), 1, "here")), read(line(order(), 7, "there"))
+    assert here.identity == there.identity != read(line(order("o-2"))).identity
+    assert here.outcome.message.message_id == here.identity.event_id
+    assert here.outcome.message.publish_time == NOW
+
+
+def test_an_envelope_is_its_message() -> None:
+    message = Message(order(), {"event_id": "e", "a": "b"}, "m", NOW - timedelta(days=400), ordering_key="k")
+    sealed = msgspec.json.encode(Envelope.seal(message, "order"))
+    event = read(line(sealed))
+    assert (event.outcome.message, event.archive_uri) == (message, None)
+    of_archive = "gs://archive/raw/dt=2026-11-23/hr=12/x.ndjson.gz"
+    assert read(line(sealed, source=of_archive)).archive_uri == of_archive
+    assert read(line(sealed, source="gs://archive/exports/x")).archive_uri is None
+    assert read(line(order(), source=of_archive)).archive_uri is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"publish_time": "2026-11-23"}, {"publish_time": "2026-11-23T00:00:00"}, {"payload": None}, {"event_id": 1}],
+)
+def test_what_only_resembles_an_envelope_is_a_plain_event(changes: dict[str, Any]) -> None:
+    sealed = msgspec.to_builtins(Envelope.seal(Message(order(), {}, "m", NOW), "order"))
+    data = json.dumps(sealed | changes).encode()
+    assert read(line(data)).outcome.message.data == data
+
+
+def test_a_schema_version_is_for_events_without_envelope_only() -> None:
+    of_version = EventReader.from_settings(settings(), NOW, 99)
+    assert of_version(line(order())).outcome.message.attributes == {"schema_version": "99"}
+    sealed = msgspec.json.encode(Envelope.seal(Message(order(), {"event_id": "e"}, "m", NOW), "order"))
+    assert of_version(line(sealed)).table == "dev_events_dataset.orders"
+
+
+@pytest.mark.parametrize(
+    ("days_ago", "table"),
+    [
+        (0, "dev_events_dataset.orders"),
+        (89, "dev_events_dataset.orders"),
+        (90, "historical_dataset.orders"),
+        (9_999, "historical_dataset.orders"),
+        (10_000, "dev_events_dataset.dead_letters"),
+        (-2, "dev_events_dataset.dead_letters"),
+    ],
+)
+def test_the_date_decides_where_an_event_belongs(days_ago: int, table: str) -> None:
+    assert read(line(order(days_ago=days_ago))).table == table
+
+
+numbered = st.lists(st.binary(min_size=1, max_size=40)).map(
+    lambda texts: [line(text, number) for number, text in enumerate(texts)]
+)
+
+
+@given(numbered, st.integers(1, 5), st.integers(1, 100))
+def test_chunks_are_all_lines_in_order_within_the_limits(lines: list[Line], max_lines: int, max_bytes: int) -> None:
+    found = list(chunks(lines, max_lines, max_bytes))
+    assert [one for chunk in found for one in chunk] == lines
+    for chunk, following in itertools.pairwise(found):
+        size = sum(len(one.data) for one in chunk)
+        assert len(chunk) == max_lines or size + len(following[0].data) > max_bytes
+    for chunk in found:
+        assert 1 <= len(chunk) <= max_lines
+        assert len(chunk) == 1 or sum(len(one.data) for one in chunk) <= max_bytes
+
+
+ROW = read(line(order())).outcome
+BAD = read(line(b"bad")).outcome
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[Event]:
+    """Rows and dead letters of a few tables, days and fingerprints, each once."""
+    keys = draw(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(0, 9)), unique=True))
+    return [
+        Event(line(b"x", number), BAD if table == "c" else ROW, table, Identity(f"e-{event_id}", f"day-{day}"), None)
+        for number, (table, event_id, day) in enumerate(keys)
+    ]
+
+
+@given(events(), st.integers(1, 5))
+def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(found: list[Event], max_days: int) -> None:
+    planned = loads(found, max_days)
+    assert sorted(event for load in planned for event in load.events) == sorted(found)
+    for load in planned:
+        assert load.events
+        assert {event.table for event in load.events} == {load.table}
+        assert [event.line.number for event in load.events] == sorted(event.line.number for event in load.events)
+        assert (
+            not isinstance(load.events[0].outcome, Row) or len({one.identity.kind for one in load.events}) <= max_days
+        )
+
+
+@given(st.lists(st.tuples(events(), st.booleans())), st.data())
+def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], bool]], data: st.DataObject) -> None:
+    seen, report = Seen(), Report()
+    for batch, fails in batches:
+        new = [event for event in batch if seen.is_new(event)]
+        report.lines += len(batch)
+        report.repeated += len(batch) - len(new)
+        for load in loads(new):
+            if not fails:
+                report.count(load, data.draw(st.sets(st.sampled_from([event.identity for event in load.events]))))
+    met = {(event.table, event.identity) for batch, _ in batches for event in batch}
+    assert report.lines - report.repeated == len(met)
+    counted = (report.rows, report.dead_letters, report.rows_present, report.dead_letters_present)
+    assert sum(counter.total() for counter in counted) + report.unfinished == len(met)
+    assert report.unfinished >= 0
+    if not any(fails for _, fails in batches):
+        assert report.unfinished == 0
+    assert report.rows.keys() | report.rows_present.keys() <= {"a", "b"}
+
+
+def test_a_load_says_which_lines_it_has() -> None:
+    found = [read(line(order(name), number, "orders.ndjson")) for number, name in ((3, "a"), (9, "b"))]
+    assert str(Load("live.orders", found)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
+
+
+def json_field(name: str, mode: str = "NULLABLE") -> SchemaField:
+    return SchemaField(name, "JSON", mode)
+
+
+def test_json_is_embedded_wherever_the_schema_has_it() -> None:
+    schema = [
+        json_field("plain"),
+        json_field("list", "REPEATED"),
+        SchemaField("struct", "RECORD", fields=[json_field("inner"), SchemaField("text", "STRING")]),
+        SchemaField("structs", "RECORD", "REPEATED", fields=[json_field("inner")]),
+        SchemaField("text", "STRING"),
+    ]
+    text = '{"a": [1, 2.50, "\\u00fc"]}'
+    record = {
+        "plain": text,
+        "list": [text, "1"],
+        "struct": {"inner": text, "text": text},
+        "structs": [{"inner": text}, {"inner": None}, {}],
+        "text": text,
+    }
+    value = json.loads(text)
+    [loaded] = LoadFile(schema)([record]).splitlines()
+    assert json.loads(loaded) == {
+        "plain": value,
+        "list": [value, 1],
+        "struct": {"inner": value, "text": text},
+        "structs": [{"inner": value}, {"inner": None}, {}],
+        "text": text,
+    }
+    assert b"2.50" in loaded
+    assert json.loads(LoadFile(schema)([{"plain": None, "struct": None}])) == {"plain": None, "struct": None}
+
+
+def test_a_load_file_has_one_line_for_each_record_of_every_table() -> None:
+    bad = read(line(b"ba\xffd")).outcome.record("gs://a/b")
+    schemas = {
+        one.name: declared_table(one.ddl).schema for one in definitions("project", settings()) if one.kind is Kind.TABLE
+    }
+    [letter] = LoadFile(schemas["dev_events_dataset.dead_letters"])([bad]).splitlines()
+    assert json.loads(letter) == {**bad, "attributes": {}}
+    event = json.dumps(samples.event("order", gift={"wrapped": True})).encode()
+    row = read(line(event)).outcome.record("gs://a/b")
+    lines = LoadFile(schemas["historical_dataset.orders"])([row, row]).splitlines()
+    assert [json.loads(one) for one in lines] == [{**row, "extras": {"gift": {"wrapped": True}}}] * 2
+    assert datetime.fromisoformat(row["ingest"]["publish_time"]).tzinfo == UTC

@@ -1,0 +1,86 @@
+"""Sources: what is read of files, and what is said where one cannot be read."""
+
+import gzip
+import os
+import pathlib
+from typing import NoReturn
+
+import pytest
+
+from ops import sources
+from ops.sources import Line, Source, Unreadable, find
+
+
+def no_storage() -> NoReturn:
+    raise AssertionError("files need no client")
+
+
+def files(*names: pathlib.Path | str) -> list[Source]:
+    return find([str(name) for name in names], no_storage)
+
+
+def test_each_file_is_read_once_and_in_the_order_of_names(tmp_path: pathlib.Path) -> None:
+    for name in ("b", "a", "c"):
+        (tmp_path / name).write_text(f"{name}\n")
+    found = files(tmp_path / "c", tmp_path, tmp_path / "[ab]")
+    assert [pathlib.Path(source.name).name for source in found] == ["a", "b", "c"]
+    assert [line.data for source in found for line in source.lines()] == [b"a", b"b", b"c"]
+
+
+def test_a_file_may_have_the_name_of_a_glob(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "[1].ndjson").write_text("{}")
+    assert len(files(tmp_path / "[1].ndjson")) == 1
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_lines_keep_their_numbers_and_lose_nothing_but_their_end(tmp_path: pathlib.Path, *, compress: bool) -> None:
+    text = b' {"a": 1} \r\n\n \t\n\xff\n{"b": 2}'
+    file = tmp_path / "events"
+    file.write_bytes(gzip.compress(text) if compress else text)
+    [source] = files(file)
+    assert list(source.lines()) == [
+        Line(str(file), 1, b' {"a": 1} '),
+        Line(str(file), 4, b"\xff"),
+        Line(str(file), 5, b'{"b": 2}'),
+    ]
+
+
+def test_progress_is_told_in_stored_bytes_and_ends_at_all_of_them(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "events.gz"
+    file.write_bytes(gzip.compress(b"".join(os.urandom(500).hex().encode() + b"\n" for _ in range(5_000))))
+    told: list[int] = []
+    [source] = files(file)
+    assert sum(1 for _ in source.lines(told.append)) == 5_000
+    assert len(told) > 2
+    assert sum(told) == source.size == file.stat().st_size
+
+
+def test_an_empty_file_has_no_lines(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "empty").touch()
+    [source] = files(tmp_path)
+    assert list(source.lines()) == []
+
+
+@pytest.mark.parametrize("name", ["missing", "miss*", "folder"])
+def test_what_is_not_there_is_named(tmp_path: pathlib.Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(Unreadable, match=rf"/{name.replace('*', r'\*')}: there is nothing of this name"):
+        files(tmp_path / name)
+
+
+def test_a_file_that_may_not_be_read_is_told_at_once(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(Unreadable, match="No such file"):
+        files(tmp_path)
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
+    (tmp_path / "events").write_bytes(b"x" * 99 + b"\n" + b"x" * 101)
+    [source] = files(tmp_path)
+    lines = source.lines()
+    assert next(lines).data == b"x" * 99
+    with pytest.raises(Unreadable, match=r"line 2 has more than 100 bytes; is this NDJSON\?"):
+        next(lines)
