@@ -56,7 +56,7 @@ class Stack:
     """The functions between a topic and a dataset of their own.
 
     Attributes:
-        environment: What the Google Cloud clients need to find the emulators.
+        environment: What the Google Cloud clients need to find the emulators, and commands to find the archive.
         settings: The functions' settings.
         topic: Full name of the topic that is delivered to `ingest`.
         ingest: The ingest function.
@@ -156,7 +156,7 @@ def deployed(
         with running(f"{name}-relay", relay_command, folder) as relay:
             relay.wait_until(lambda: bool(relay.tail()))
             yield Stack(
-                on.environment,
+                environment,
                 Settings.from_environment(environment),
                 topic_name(name),
                 ingest,
