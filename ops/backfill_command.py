@@ -86,7 +86,7 @@ def _told() -> Iterator[None]:
     """End with 1 and a sentence where something is missing before anything is written."""
     try:
         yield
-    except (InvalidSettings, Unreadable, *FAILURES) as error:
+    except (InvalidSettings, Unreadable, OSError, *FAILURES) as error:  # OSError: no project is set
         _tell("Nothing was done:", error)
         raise typer.Exit(1) from error
 

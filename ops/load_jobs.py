@@ -75,7 +75,7 @@ class LoadJobs:
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
         names = [one.name for one in definitions(client.project, settings) if one.kind is Kind.TABLE]
-        return cls(client, {name: client.get_table(f"{client.project}.{name}") for name in names})
+        return cls(client, {name: client.get_table(f"{client.project}.{name}", retry=_RETRY) for name in names})
 
     def stop(self) -> None:
         """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
@@ -89,16 +89,15 @@ class LoadJobs:
         Raises:
             Stopped: While it waited.
         """
-        for number in itertools.count(1):
-            job_id = f"{self._id(load)}_{number}" if number > 1 else self._id(load)
-            try:
-                job = self._client.get_job(job_id, retry=_RETRY)
-            except NotFound:
-                return job_id
+        first = self._id(load)
+        ids = itertools.chain([first], (f"{first}_{number}" for number in itertools.count(2)))
+        job_id = next(ids)
+        while job := self._find(job_id):
             self._wait_for(job)
             if job.error_result is None:
                 return None
-        raise AssertionError
+            job_id = next(ids)
+        return job_id
 
     def present(self, load: Load) -> set[Identity]:
         """Those events of a load that its table holds already."""
@@ -145,6 +144,12 @@ class LoadJobs:
         for event in load.events:
             digest.update("\0".join(("", *event.identity)).encode())
         return f"sluice_backfill_{table.table_id}_{digest.hexdigest()}"
+
+    def _find(self, job_id: str) -> _Job | None:
+        try:
+            return self._client.get_job(job_id, retry=_RETRY)
+        except NotFound:
+            return None
 
     def _wait_for(self, job: _Job) -> None:
         while not job.done(retry=_RETRY):

@@ -39,7 +39,7 @@ def trace(
             found = look_for(
                 event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
             )
-    except (InvalidSettings, *FAILURES) as error:
+    except (InvalidSettings, OSError, *FAILURES) as error:  # OSError: no project is set
         console.print(Text.assemble(("Not looked for:", "bold red"), f" {error}"), soft_wrap=True)
         raise typer.Exit(1) from error
     if as_json:

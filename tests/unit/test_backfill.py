@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import pathlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from google.cloud.bigquery import SchemaField
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from functions.archive import Envelope
 from functions.ddl import declared_table
@@ -19,10 +21,12 @@ from functions.message import Message
 from functions.row import Row
 from ops.backfill import Report
 from ops.chunks import Load, Seen, chunks, loads
+from ops.cli import app
 from ops.events import Event, EventReader, Identity
 from ops.load_file import LoadFile
 from ops.sources import Line
 from tests.unit import samples
+from tests.unit.cloud import Cloud
 from tests.unit.conftest import settings
 
 NOW = samples.NOW
@@ -155,6 +159,23 @@ def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], boo
 def test_a_load_says_which_lines_it_has() -> None:
     found = [read(line(order(name), number, "orders.ndjson")) for number, name in ((3, "a"), (9, "b"))]
     assert str(Load("live.orders", found)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
+
+
+def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "events"
+    file.write_bytes(order().replace(NOW.date().isoformat().encode(), b"2001-02-03") + b"\nbad\nbad\n")
+    ran = CliRunner().invoke(app, ["backfill", str(file), "--dry-run", "--json"])
+    assert ran.exit_code == 0, ran.output
+    assert "BigQuery does not say what is there already" in ran.stderr
+    report = json.loads(ran.stdout)
+    assert (report["lines"], report["repeated"], report["dead_letters"]) == (3, 1, {"decode": 1})
+    assert report["rows"] == {"historical_dataset.orders": 1}
+    wet = CliRunner().invoke(app, ["backfill", str(file)])
+    assert (wet.exit_code, wet.stdout) == (1, "")
+    assert "Nothing was done" in wet.stderr
+    assert cloud.calls == []
 
 
 def json_field(name: str, mode: str = "NULLABLE") -> SchemaField:
