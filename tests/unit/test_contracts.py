@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from functions.contracts import FOLDER, Contracts
+from functions.dead_letter import Refused
 from functions.events import event_types
 from functions.row import Shape
 
@@ -85,6 +86,16 @@ def test_an_object_without_properties_is_a_column_of_json() -> None:
     properties = {"tags": {"type": "object"}, "log": {"type": "array", "items": {"type": "object"}}}
     event = {"tags": {"a": [1, Decimal("0.5")]}, "log": [{"b": None}]}
     assert shaped(properties, event) == {"tags": '{"a":[1,0.5]}', "log": ['{"b":null}']}
+
+
+def test_an_instant_in_an_array_that_no_timestamp_can_hold_is_refused_with_its_place() -> None:
+    seen = {"type": "array", "items": {"type": "string", "format": "date-time"}}
+    stop = {"type": "object", "properties": {"seen": seen}}
+    event = {"stops": [{"seen": ["2026-11-23T12:00:00Z", "2016-12-31T23:59:60Z"]}]}
+    with pytest.raises(Refused) as refused:
+        shaped({"stops": {"type": "array", "items": stop}}, event)
+    [violation] = refused.value.violations
+    assert (refused.value.stage, violation.path, violation.rule) == ("contract", "$.stops[0].seen[1]", "format")
 
 
 @pytest.mark.parametrize(
