@@ -1,8 +1,6 @@
 """The contracts, and what they need of each other."""
 
-import json
 import pathlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,27 +13,6 @@ from functions.events import event_types
 from functions.row import Shape
 
 FILES = sorted(FOLDER.glob("*.json"))
-
-
-def schemas(schema: dict[str, Any], path: str = "$") -> Iterator[tuple[str, dict[str, Any]]]:
-    yield path, schema
-    for name, inner in schema.get("properties", {}).items():
-        yield from schemas(inner, f"{path}.{name}")
-    if "items" in schema:
-        yield from schemas(schema["items"], f"{path}[*]")
-
-
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
-def test_every_number_string_and_array_of_a_contract_is_bounded(file: pathlib.Path) -> None:
-    bounds = {
-        "string": [{"maxLength"}, {"enum"}, {"const"}],
-        "number": [{"minimum", "maximum"}],
-        "integer": [{"minimum", "maximum"}],
-        "array": [{"minItems", "maxItems"}],
-        "object": [{"properties"}],
-    }
-    for path, schema in schemas(json.loads(file.read_text())):
-        assert any(needed <= schema.keys() for needed in bounds[schema["type"]]), path
 
 
 def test_a_type_is_three_files_and_nothing_lists_them() -> None:
