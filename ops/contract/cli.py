@@ -56,11 +56,16 @@ def check(
         _show(findings)
     broken = sum(not finding.is_notice for finding in findings)
     compared = f"compared with {base or _DEFAULT_BASE}" if before else "compared with nothing"
-    summary = f"{len(project.contracts)} contracts, {compared}: {broken or 'no'} findings"
+    summary = f"{_count(len(project.contracts), 'contract')}, {compared}: {_count(broken, 'finding')}"
     notices = len(findings) - broken
-    console.print(Text(f"{summary}, {notices} notices" if notices else summary, "red" if broken else "green"))
+    text = f"{summary}, {_count(notices, 'notice')}" if notices else summary
+    console.print(Text(text, "red" if broken else "green"), soft_wrap=True)
     if broken:
         raise typer.Exit(1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
 def _show(findings: list[Finding]) -> None:
