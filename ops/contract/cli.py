@@ -107,5 +107,6 @@ def new(
         "  edit these files: the fields, what they mean, and what to add\n"
         f"  .venv/bin/pytest tests/unit/events/test_{name}.py\n"
         "  .venv/bin/sluice contract check\n"
+        "  UPDATE_DOCS=1 make test, and say in docs/data-model.md who reads the table\n"
         f"  deploy, and call the bootstrap: it makes the table {chosen}"
     )
