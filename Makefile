@@ -1,8 +1,8 @@
-.PHONY: help demo test lint types format lock check
+.PHONY: help demo test lint types contracts format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .venv/ready: ops/environment.sh pyproject.toml requirements-dev.txt
 	@sh ops/environment.sh
@@ -20,7 +20,10 @@ lint: .venv/ready ## Check style and format.
 types: .venv/ready ## Check types.
 	.venv/bin/mypy
 
-check: lint types test demo ## All that CI runs.
+contracts: .venv/ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
+	@.venv/bin/sluice contract check
+
+check: lint types contracts test demo ## All that CI runs.
 
 format: .venv/ready ## Format the code.
 	.venv/bin/ruff format

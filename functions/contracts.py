@@ -18,7 +18,8 @@ FOLDER = pathlib.Path(__file__).parent.parent / "jsonschemas"
 
 _ALL_ERRORS_UP_TO_BYTES = 16 * 2**10
 
-_FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
+FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
+"""Of a contract, in `FOLDER`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Contracts:
         handlers = event_types()
         contracts: dict[str, dict[int, Contract]] = {name: {} for name in handlers}
         for file in sorted(folder.glob("*.json")):
-            matched = _FILE_NAME.fullmatch(file.name)
+            matched = FILE_NAME.fullmatch(file.name)
             if matched is None:
                 raise ValueError(f"{file.name}: a contract's file name is TYPE.vN.json")
             name, version = matched["event_type"], int(matched["version"])

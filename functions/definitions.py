@@ -13,7 +13,8 @@ from functions.settings import Settings
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
 
-_DATASETS = ("dataset", "historical_dataset")
+DATASETS = ("dataset", "historical_dataset")
+"""The files of `schema/` that are datasets, and the settings with their names; the others are tables."""
 
 
 class Kind(enum.StrEnum):
@@ -50,14 +51,7 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
     `${table}` the table, and `${definition}` the digest.
     """
-    parameters = {
-        "project": project,
-        "dataset": settings.dataset,
-        "historical_dataset": settings.historical_dataset,
-        "location": settings.location,
-        "environment": settings.environment,
-        "retention_days": str(settings.retention_days),
-    }
+    parameters = parameters_of(project, settings)
     event_tables = sorted({event_type.table for event_type in event_types().values()})
     return [
         *_datasets(folder / "schema", parameters),
@@ -66,8 +60,20 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     ]
 
 
+def parameters_of(project: str, settings: Settings) -> dict[str, str]:
+    """What the `${...}` of `schema/` stand for, by name."""
+    return {
+        "project": project,
+        "dataset": settings.dataset,
+        "historical_dataset": settings.historical_dataset,
+        "location": settings.location,
+        "environment": settings.environment,
+        "retention_days": str(settings.retention_days),
+    }
+
+
 def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
-    for stem in _DATASETS:
+    for stem in DATASETS:
         ddl = _template(folder / f"{stem}.sql").substitute(parameters)
         yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
 
@@ -75,7 +81,7 @@ def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[D
 def _tables(folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str]) -> Iterator[Definition]:
     historical = {**parameters, "dataset": parameters["historical_dataset"], "retention_days": "NULL"}
     for file in sorted(folder.glob("*.sql")):
-        if file.stem in _DATASETS:
+        if file.stem in DATASETS:
             continue
         for each in (parameters, historical) if file.stem in event_tables else (parameters,):
             ddl = _template(file).substitute(each)

@@ -116,8 +116,7 @@ def _struct(schema: Schema) -> _Branch:
                     try:
                         columns[name] = leaf(inner)
                     except _NoInstantError as error:
-                        violation = Violation(f"$.{member(path, name)}", "format", str(error))
-                        raise Refused(Stage.CONTRACT, [violation]) from error
+                        raise _refused(member(path, name), error) from error
             elif branch := branches.get(name):
                 if inner is not None:
                     columns[name] = branch(inner, f"{path}.{name}" if path else name, extras)
@@ -135,7 +134,21 @@ def _array(name: str, schema: Schema) -> _Branch:
             struct(value, item(path, index), extras) for index, value in enumerate(items)
         ]
     leaf = _leaf(name, schema)
-    return lambda items, _path, _extras: [leaf(value) for value in items]
+
+    def convert(values: list[Any], path: str, _: Extras) -> list[Any]:
+        columns = []
+        for index, value in enumerate(values):
+            try:
+                columns.append(leaf(value))
+            except _NoInstantError as error:
+                raise _refused(item(path, index), error) from error
+        return columns
+
+    return convert
+
+
+def _refused(path: str, error: Exception) -> Refused:
+    return Refused(Stage.CONTRACT, [Violation(f"$.{path}", "format", str(error))])
 
 
 def _leaf(name: str, schema: Schema) -> _Leaf:

@@ -19,6 +19,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
 from ops.backfill_command import backfill
+from ops.contract.cli import app as contract
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
@@ -32,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(contract, name="contract")
 console = Console(stderr=True)
 
 StandIn = Annotated[

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pathlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -53,6 +54,12 @@ process = Process(Contracts.load(), Privacy(), retention_days=90, code_version="
 def event(event_type: str, **changes: Any) -> dict[str, Any]:
     """A valid event with other values in some of its fields."""
     return copy.deepcopy(EVENTS[event_type]) | changes
+
+
+def samples(event_type: str) -> list[dict[str, Any]]:
+    """The sample events of a type in `tests/samples/`; valid at `NOW`."""
+    file = pathlib.Path(__file__).parents[1] / "samples" / f"{event_type}.ndjson"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def message(payload: bytes | dict[str, Any], event_id: str = "e-1", **attributes: str) -> Message:

@@ -41,8 +41,8 @@ def blocks(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
     yield from BLOCK.findall(file.read_text())
 
 
-def test_the_three_files_of_the_guide_are_an_event_type(tmp_path: pathlib.Path) -> None:
-    for folder in ("functions", "jsonschemas", "sql"):
+def test_the_three_files_of_the_guide_are_an_event_type_that_agrees_with_its_table(tmp_path: pathlib.Path) -> None:
+    for folder in ("functions", "jsonschemas", "ops", "sql"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     titled = {title: text for _, title, text in blocks(ROOT / "docs" / "add-an-event-type.md")}
     files = {title: text for title, text in titled.items() if "/" in title}
@@ -53,6 +53,9 @@ def test_the_three_files_of_the_guide_are_an_event_type(tmp_path: pathlib.Path) 
         [sys.executable, "-c", SEND], cwd=tmp_path, input=titled["review"].encode(), capture_output=True, check=False
     )
     assert sent.stdout.decode() == "reviews 5 True\n", sent.stderr.decode()
+    check = [sys.executable, "-m", "ops.cli", "contract", "check"]
+    checked = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def commands() -> list[tuple[str, str]]:

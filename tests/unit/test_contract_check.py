@@ -1,0 +1,214 @@
+"""`sluice contract check`: what it reads, compares and answers."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from functions.events import event_types
+from ops.contract.check import check
+from ops.contract.finding import Breaks, Finding
+from ops.contract.project import ROOT, NoBase, Project
+
+NOW = Project.on_disk()
+ORDER, ORDERS = "order.v1.json", "orders.sql"
+
+
+def found(project: Project, base: Project | None = None) -> list[Finding]:
+    return check(project, base, event_types())
+
+
+def with_contract(file: str, text: str | None) -> Project:
+    others = {name: other for name, other in NOW.contracts.items() if name != file}
+    return dataclasses.replace(NOW, contracts=others if text is None else {**others, file: text})
+
+
+def with_table(file: str, text: str | None) -> Project:
+    others = {name: other for name, other in NOW.tables.items() if name != file}
+    return dataclasses.replace(NOW, tables=others if text is None else {**others, file: text})
+
+
+def order(change: Callable[[dict[str, Any]], object]) -> str:
+    """The contract of orders, changed."""
+    schema = json.loads(NOW.contracts[ORDER])
+    change(schema["properties"])
+    return json.dumps(schema)
+
+
+ORDERS_DDL = NOW.tables[ORDERS]
+
+
+def test_the_project_has_no_findings() -> None:
+    assert found(NOW, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("project", "file", "problem"),
+    [
+        (with_contract(ORDER, None), "functions/events/order.py", "jsonschemas/order.v1.json is missing"),
+        (with_contract("refund.v1.json", "{}"), "jsonschemas/refund.v1.json", "functions/events/refund.py is missing"),
+        (with_contract("order.json", "{}"), "jsonschemas/order.json", "TYPE.vN.json"),
+        (with_contract(ORDER, "{"), "jsonschemas/order.v1.json", "line 1 column 2"),
+        (with_contract(ORDER, "[]"), "jsonschemas/order.v1.json", "is a JSON object"),
+        (with_contract(ORDER, '{"type": "x"}'), "jsonschemas/order.v1.json", "no JSON Schema"),
+        (with_contract(ORDER, '{"a": 1, "a": 2}'), "jsonschemas/order.v1.json", '"a" stands twice'),
+        (with_table(ORDERS, None), "functions/events/order.py", "sql/schema/orders.sql is missing"),
+        (with_table(ORDERS, "DROP TABLE x"), "sql/schema/orders.sql", "not a CREATE TABLE"),
+        (with_table(ORDERS, "CREATE TABLE `${nothing}.d.orders` (a INT64)"), "sql/schema/orders.sql", "${nothing}"),
+        (with_table(ORDERS, NOW.tables["inventory.sql"]), "sql/schema/orders.sql", "declares the table inventory"),
+        (with_table(ORDERS, ORDERS_DDL.replace("extras JSON", "extras STRING")), "sql/schema/orders.sql", "JSON"),
+        (with_table(ORDERS, ORDERS_DDL.replace("quantity INT64", "quantity BOOL")), "jsonschemas/order.v1.json",
+         "becomes INT64"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_belong_together_are_findings(project: Project, file: str, problem: str) -> None:
+    assert any(finding.file == file and problem in finding.problem for finding in found(project)), found(project)
+
+
+def test_every_version_of_a_contract_has_to_fill_the_columns_that_are_not_null() -> None:
+    second = with_contract("order.v2.json", order(lambda properties: properties.pop("status")))
+    findings = [(finding.file, finding.path, finding.problem) for finding in found(second)]
+    assert ("jsonschemas/order.v2.json", "$.status", "the column is NOT NULL, and no property fills it") in findings
+    assert {file for file, _, _ in findings} == {"jsonschemas/order.v2.json"}
+
+
+def test_a_changed_contract_is_compared_with_its_base() -> None:
+    narrower = with_contract(ORDER, order(lambda properties: properties["customer_id"].update(maxLength=64)))
+    [finding] = found(narrower, NOW)
+    assert (finding.file, finding.path, finding.breaks) == (
+        "jsonschemas/order.v1.json",
+        "$.customer_id",
+        Breaks.PRODUCERS,
+    )
+    assert found(NOW, narrower) == []
+
+
+def test_a_contract_that_is_gone_breaks_the_producers_that_ask_for_it() -> None:
+    second = with_contract("order.v2.json", NOW.contracts[ORDER])
+    [finding] = found(NOW, second)
+    assert (finding.file, finding.breaks, finding.is_notice) == ("jsonschemas/order.v2.json", Breaks.PRODUCERS, False)
+    assert "`schema_version` to 2" in finding.problem
+
+
+def test_what_a_new_version_breaks_is_a_notice_that_names_the_attribute() -> None:
+    second = with_contract("order.v2.json", order(lambda properties: properties["customer_id"].update(maxLength=64)))
+    [finding] = found(second, NOW)
+    assert (finding.file, finding.path, finding.is_notice) == ("jsonschemas/order.v2.json", "$.customer_id", True)
+    assert "without the attribute `schema_version`, until now of version 1" in finding.problem
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "path"),
+    [
+        ("items_total NUMERIC ", "", "items_total"),
+        ("item_count INT64", "item_count STRING", "item_count"),
+        ("item_count INT64 OPTIONS", "item_count INT64 NOT NULL OPTIONS", "item_count"),
+        ("PARTITION BY event_date", "PARTITION BY DATE(order_date)", "partitioning"),
+    ],
+)
+def test_a_table_that_could_not_follow_its_ddl_is_a_finding(before: str, after: str, path: str) -> None:
+    lines = ORDERS_DDL.splitlines(keepends=True)
+    text = "".join(line.replace(before, after) for line in lines if after or before not in line)
+    findings = [one for one in found(with_table(ORDERS, text), NOW) if one.breaks is Breaks.BOOTSTRAP]
+    assert [(finding.file, finding.path) for finding in findings] == [("sql/schema/orders.sql", path)]
+
+
+def test_a_new_column_is_no_finding() -> None:
+    text = ORDERS_DDL.replace("  item_count INT64", "  coupon STRING,\n  item_count INT64")
+    assert found(with_table(ORDERS, text), NOW) == []
+
+
+def test_a_table_that_is_gone_is_a_notice_for_readers() -> None:
+    [notice] = found(NOW, with_table("refunds.sql", ORDERS_DDL.replace("dataset}.orders", "dataset}.refunds")))
+    assert (notice.path, notice.breaks, notice.is_notice) == ("refunds", Breaks.READERS, True)
+
+
+# Git, and the command
+
+
+def git(folder: pathlib.Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=tests", "-c", "user.email=tests@example.com"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def copy(folder: pathlib.Path) -> pathlib.Path:
+    """The parts of the project that the command needs, in a folder of their own."""
+    for part in ("functions", "jsonschemas", "ops", "sql"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The project in a folder of a repository, with one commit that is tagged `first`."""
+    project = copy(tmp_path / "shop" / "sluice")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message=first")
+    git(tmp_path, "tag", "first")
+    return project
+
+
+def run(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ops.cli", "contract", "check", *arguments]
+    own = {name: value for name, value in os.environ.items() if name != "SLUICE_CONTRACT_BASE"}
+    wide = own | {"COLUMNS": "200"} | environment
+    return subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, check=False)
+
+
+def narrow(project: pathlib.Path) -> None:
+    (project / "jsonschemas" / ORDER).write_text(
+        order(lambda properties: properties["customer_id"].update(maxLength=64))
+    )
+
+
+def test_the_files_of_a_commit_are_read_from_any_place_in_a_repository(checkout: pathlib.Path) -> None:
+    narrow(checkout)
+    assert Project.at("first", checkout) == NOW
+    assert Project.at("HEAD", checkout) != Project.on_disk(checkout)
+
+
+@pytest.mark.parametrize("commit", ["nothing", "--all", ""])
+def test_a_commit_that_is_none_is_told(checkout: pathlib.Path, commit: str) -> None:
+    with pytest.raises(NoBase):
+        Project.at(commit, checkout)
+
+
+def test_the_command_compares_with_head_or_the_base_that_is_asked_for(checkout: pathlib.Path) -> None:
+    assert run(checkout).returncode == 0
+    narrow(checkout)
+    changed = run(checkout)
+    assert (changed.returncode, "$.customer_id" in changed.stdout, "producers" in changed.stdout) == (1, True, True)
+    git(checkout, "commit", "--quiet", "--all", "--message=second")
+    assert run(checkout).returncode == 0
+    [finding] = json.loads(run(checkout, "--base", "first", "--json").stdout)
+    assert (finding["file"], finding["path"], finding["breaks"]) == (
+        "jsonschemas/order.v1.json",
+        "$.customer_id",
+        "producers",
+    )
+    assert run(checkout, SLUICE_CONTRACT_BASE="first").returncode == 1
+
+
+def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_asked_for(
+    tmp_path: pathlib.Path,
+) -> None:
+    project = copy(tmp_path / "project")
+    alone = run(project)
+    assert (alone.returncode, "Not compared with any commit" in alone.stderr) == (0, True), alone.stderr
+    asked = run(project, "--base", "HEAD")
+    assert (asked.returncode, "There is no base HEAD" in asked.stderr) == (2, True), asked.stderr
+
+
+def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_made(tmp_path: pathlib.Path) -> None:
+    project = copy(tmp_path / "project")
+    (project / "functions" / "events" / "refund.py").write_text('"""Nothing."""\n')
+    answer = run(project)
+    assert (answer.returncode, "cannot be loaded" in answer.stderr) == (2, True), answer.stderr
