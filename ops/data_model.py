@@ -1,5 +1,6 @@
 """The generated part of `docs/data-model.md`: every table and view, from the SQL that makes it."""
 
+import pathlib
 import re
 from collections.abc import Iterator, Sequence
 
@@ -11,10 +12,26 @@ from functions.definitions import Definition, Kind, definitions
 from functions.settings import Settings
 from ops.queries import queries
 
+FILE = pathlib.Path(__file__).parent.parent / "docs" / "data-model.md"
+
 MARK = "<!-- From here on generated from sql/, by UPDATE_DOCS=1 make test -->\n"
 
 _PROJECT = "project"
 _SETTINGS = Settings(archive_bucket="archive")
+
+
+def update() -> str:
+    """The page with its generated part as it should be."""
+    head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
+    return head + render()
+
+
+def introduce(table: str) -> None:
+    """Put the table of a new event type, and its views, on the page; who reads them is for a person to say."""
+    head, mark, rest = FILE.read_text(encoding="utf-8").partition("\n\n## Tables and views")
+    names = ", ".join(f"`{name}`" for name in (table, f"{table}_deduplicated", f"{table}_all"))
+    FILE.write_text(f"{head}\n| (say who) | (say what) | {names} |{mark}{rest}", encoding="utf-8")
+    FILE.write_text(update(), encoding="utf-8")
 
 
 def render() -> str:

@@ -14,6 +14,7 @@ from ops.contract.check import check as find
 from ops.contract.finding import Finding
 from ops.contract.new import Taken, Unfit, files, free, write
 from ops.contract.project import NoBase, Project
+from ops.data_model import introduce
 
 app = typer.Typer(help="Contracts: what events must be.", no_args_is_help=True)
 console = Console(stderr=True)
@@ -99,6 +100,7 @@ def new(
         raise typer.Exit(1) from error
     if not dry_run:
         write(made)
+        introduce(chosen)
     out = Console(highlight=False, soft_wrap=True)
     for path in made:
         out.print(f"{'would write' if dry_run else 'wrote'} {path}")
@@ -107,6 +109,6 @@ def new(
         "  edit these files: the fields, what they mean, and what to add\n"
         f"  .venv/bin/pytest tests/unit/events/test_{name}.py\n"
         "  .venv/bin/sluice contract check\n"
-        "  UPDATE_DOCS=1 make test, and say in docs/data-model.md who reads the table\n"
+        "  UPDATE_DOCS=1 make test, after each change, and say in docs/data-model.md who reads the table\n"
         f"  deploy, and call the bootstrap: it makes the table {chosen}"
     )
