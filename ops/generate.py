@@ -242,7 +242,7 @@ class _Shop:
     def _promise(self, shelf: tuple[str, str], quantity: int) -> Process:
         self._free[shelf] -= quantity
         while self._free[shelf] < LOW_STOCK:
-            delivered = min(100, LOW_STOCK - self._free[shelf] + self._between(20, 60))
+            delivered = min(100, LOW_STOCK - self._free[shelf] + self._between(2, 60))
             self._free[shelf] += delivered
             yield self._inventory_event(shelf, delivered, "restock")
 
