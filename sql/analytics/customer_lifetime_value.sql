@@ -1,19 +1,28 @@
 -- Which customers are worth most to us?
--- An order has an event for each of its states, and an event may be there twice: only the latest state counts.
-WITH latest AS (
+-- An order counts once, with its latest amount, for the customers that placed it in the last @days days and today.
+-- The 30 days before are read too, so that an older order does not count because of its later states.
+-- @days INT64 = 90: how many days back
+-- Cost: partitions
+WITH orders AS (
   SELECT
     order_id,
     customer_id,
-    total_amount
-  FROM `${project}.${dataset}.orders`
-  WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY order_date DESC, processed_timestamp DESC) = 1
+    total_amount,
+    MIN(order_date) OVER (PARTITION BY order_id) AS ordered_at
+  FROM `${project}.${dataset}.orders_all`
+  WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY order_id
+    ORDER BY order_date DESC, STRPOS('pending processing shipped delivered', status) DESC, ingest.event_id DESC
+  ) = 1
 )
 SELECT
   customer_id,
   COUNT(*) AS order_count,
   SUM(total_amount) AS lifetime_value,
-  ROUND(AVG(total_amount), 2) AS avg_order_value
-FROM latest
+  ROUND(AVG(total_amount), 2) AS avg_order_value,
+  MAX(ordered_at) AS last_ordered_at
+FROM orders
+WHERE DATE(ordered_at) >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
 GROUP BY customer_id
 ORDER BY lifetime_value DESC, customer_id

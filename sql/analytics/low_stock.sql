@@ -1,19 +1,12 @@
 -- Which products are about to run out, and where?
--- Stock is the sum of all changes, each counted once.
-WITH changes AS (
-  SELECT
-    product_id,
-    warehouse_id,
-    quantity_change
-  FROM `${project}.${dataset}.inventory`
-  WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY ingest.event_id ORDER BY processed_timestamp) = 1
-)
+-- Stock is the running total of all changes ever, each counted once.
+-- @threshold INT64 = 10: below how many units stock is low
+-- Cost: history
 SELECT
   product_id,
   warehouse_id,
-  SUM(quantity_change) AS current_stock
-FROM changes
-GROUP BY product_id, warehouse_id
-HAVING current_stock < 10
+  current_stock,
+  last_changed_at
+FROM `${project}.${dataset}.stock_levels`
+WHERE current_stock < @threshold
 ORDER BY current_stock, product_id, warehouse_id

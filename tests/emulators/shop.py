@@ -4,7 +4,7 @@ import dataclasses
 import io
 import itertools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +17,8 @@ from functions.message import Message
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
-from ops.generate import generate
+from ops.generate import Generated, generate
+from tests.emulators.edges import edges
 
 LIVE_DAYS = 20
 LIVE_EVENTS = 3_000
@@ -59,9 +60,14 @@ def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Sho
     make_datasets(client, settings)
     now = datetime.now(UTC)
     process = Process.from_settings(settings)
-    live = _outcomes(process, now, seed, LIVE_DAYS, LIVE_EVENTS)
+    odd = [
+        Generated(msgspec.json.encode(event), {"event_id": f"edge-{number}"}, "good")
+        for number, event in enumerate(edges(now))
+    ]
+    live = _outcomes(process, now, seed, [*_story(now, seed, LIVE_DAYS, LIVE_EVENTS), *odd])
     without_retention = dataclasses.replace(process, retention_days=10_000)
-    history = _outcomes(without_retention, now, seed + 1, HISTORICAL_DAYS, HISTORICAL_EVENTS)
+    older = [*_story(now, seed + 1, HISTORICAL_DAYS, HISTORICAL_EVENTS), *odd]
+    history = _outcomes(without_retention, now, seed + 1, older)
     border = now.date() - timedelta(days=settings.retention_days)
     old = [row for row in history if isinstance(row, Row) and row.columns["event_date"] <= border.isoformat()]
     shop = Shop(
@@ -85,13 +91,18 @@ def make_datasets(client: bigquery.Client, settings: Settings) -> None:
         client.query_and_wait(definition.ddl)
 
 
-def _outcomes(process: Process, now: datetime, seed: int, days: int, events: int) -> list[Row | DeadLetter]:
-    """What becomes of the events of so many days until now, in no order."""
+def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generated]:
+    """So many events of so many days until now."""
     start = now - timedelta(days=days)
     story = generate(seed=seed, start=start, bad_share=0.02, duplicate_share=0.03, events_per_day=events // days)
+    return itertools.islice(story, events)
+
+
+def _outcomes(process: Process, now: datetime, seed: int, messages: Iterable[Generated]) -> list[Row | DeadLetter]:
+    """What becomes of the messages, in no order."""
     outcomes = [
         process(Message(message.data, message.attributes, f"{seed}-{number}", now), now)
-        for number, message in enumerate(itertools.islice(story, events))
+        for number, message in enumerate(messages)
     ]
     random.Random(seed).shuffle(outcomes)
     return outcomes

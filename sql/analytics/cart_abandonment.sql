@@ -1,0 +1,51 @@
+-- How many filled carts are left behind?
+-- A cart is a visit that put more into it than it took out, without bots, on the UTC day when the visit began. It is
+-- ordered when the same person places an order from the visit's begin to @hours after its end, open as long as that may
+-- still happen, and abandoned afterwards. The rate is of the carts that are not open any more.
+-- The day before is read too, for visits over midnight, and 30 days of orders, so that an older one does not count
+-- because of its later states.
+-- @days INT64 = 7: how many days back
+-- @hours INT64 = 24: within how many hours after the visit an order counts
+-- Cost: partitions
+WITH visits AS (
+  SELECT
+    session_id,
+    user_id,
+    MIN(started_at) AS began_at,
+    MAX(ended_at) AS left_at
+  FROM `${project}.${dataset}.user_sessions`
+  WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 1 DAY)
+  GROUP BY session_id, user_id
+  HAVING SUM(added_to_cart) > SUM(removed_from_cart)
+    AND LOGICAL_OR(is_bot) IS NOT TRUE
+    AND DATE(MIN(started_at)) >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
+),
+orders AS (
+  SELECT
+    customer_id,
+    MIN(order_date) AS ordered_at
+  FROM `${project}.${dataset}.orders_all`
+  WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
+  GROUP BY customer_id, order_id
+),
+carts AS (
+  SELECT
+    DATE(began_at) AS day,
+    COUNT(ordered_at) > 0 AS is_ordered,
+    TIMESTAMP_ADD(left_at, INTERVAL @hours HOUR) >= CURRENT_TIMESTAMP() AS is_in_time
+  FROM visits
+  LEFT JOIN orders
+    ON customer_id = user_id
+    AND ordered_at BETWEEN began_at AND TIMESTAMP_ADD(left_at, INTERVAL @hours HOUR)
+  GROUP BY session_id, user_id, began_at, left_at
+)
+SELECT
+  day,
+  COUNT(*) AS carts,
+  COUNTIF(is_ordered) AS ordered,
+  COUNTIF(NOT is_ordered AND is_in_time) AS still_open,
+  COUNTIF(NOT is_ordered AND NOT is_in_time) AS abandoned,
+  SAFE_DIVIDE(COUNTIF(NOT is_ordered AND NOT is_in_time), COUNTIF(is_ordered OR NOT is_in_time)) AS abandonment_rate
+FROM carts
+GROUP BY day
+ORDER BY day

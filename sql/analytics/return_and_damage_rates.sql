@@ -1,0 +1,18 @@
+-- Which products come back or break?
+-- Units of each product over all warehouses; both rates are per unit sold in the same days, and empty where none was
+-- sold. What comes back may have been sold before.
+-- @days INT64 = 90: how many days back
+-- Cost: partitions
+SELECT
+  product_id,
+  SUM(IF(reason = 'sale', -quantity_change, 0)) AS units_sold,
+  SUM(IF(reason = 'return', quantity_change, 0)) AS units_returned,
+  SUM(IF(reason = 'damage', -quantity_change, 0)) AS units_damaged,
+  SAFE_DIVIDE(SUM(IF(reason = 'return', quantity_change, 0)), SUM(IF(reason = 'sale', -quantity_change, 0)))
+    AS return_rate,
+  SAFE_DIVIDE(SUM(IF(reason = 'damage', -quantity_change, 0)), SUM(IF(reason = 'sale', -quantity_change, 0)))
+    AS damage_rate
+FROM `${project}.${dataset}.inventory_all`
+WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
+GROUP BY product_id
+ORDER BY return_rate DESC, damage_rate DESC, product_id
