@@ -23,6 +23,7 @@ from ops.contract.cli import app as contract
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
+from ops.sql_command import sql
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
 from ops.trace_command import trace
@@ -49,6 +50,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 LOCAL_TOPIC = topic_name()
 
 app.command()(backfill)
+app.command()(sql)
 app.command()(trace)
 
 
@@ -108,7 +110,13 @@ def up(stand_in: StandIn = False) -> None:
     with _stack(stand_in) as stack:
         console.print(f"ingest     {stack.ingest.url}\nbootstrap  {stack.bootstrap.url}\n")
         console.print("For your own client, in another shell:")
-        for name, value in {**stack.environment, "SLUICE_TOPIC": stack.topic}.items():
+        names = {
+            "DATASET": stack.settings.dataset,
+            "HISTORICAL_DATASET": stack.settings.historical_dataset,
+            "LOCATION": stack.settings.location,
+            "SLUICE_TOPIC": stack.topic,
+        }
+        for name, value in {**stack.environment, **names}.items():
             print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval
         with contextlib.suppress(KeyboardInterrupt):
             _watch(stack)

@@ -146,7 +146,8 @@ class Query:
             WrongParameter: A parameter is unknown, missing or wrong.
         """
         if unknown := given.keys() - self.parameters.keys():
-            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}")
+            known = ", ".join(self.parameters) or "none"
+            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {known}")
         values: dict[str, Any] = {}
         for parameter in self.parameters.values():
             text = given.get(parameter.name, parameter.default)

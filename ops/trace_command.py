@@ -13,6 +13,7 @@ from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.settings import InvalidSettings, Settings
 from ops.backfill import FAILURES
+from ops.rows import printable
 from ops.trace import ArchiveObject, Record, Trace
 from ops.trace import trace as look_for
 
@@ -99,14 +100,14 @@ def _of_row(row: Record) -> Iterator[Text | str]:
 def _of_dead_letter(letter: Record) -> Iterator[Text | str]:
     yield Text(f"dead letter in {letter.table}, stage {letter.stage}, fingerprint {letter.fingerprint}", "bold red")
     for error in letter.errors:
-        yield _printable(f"  {error['path']}  {error['rule']}: {error['message']}")
+        yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
     yield from _lineage(letter, "refused")
 
 
 def _lineage(record: Record, done: str) -> Iterator[str]:
-    yield _printable(f"  message {record.message_id}, published {record.publish_time.isoformat()}")
+    yield printable(f"  message {record.message_id}, published {record.publish_time.isoformat()}")
     version = f"by contract version {record.schema_version}, " if record.schema_version else ""
-    yield _printable(f"  {done} {record.processed_at.isoformat()} {version}by code {record.code_version}")
+    yield printable(f"  {done} {record.processed_at.isoformat()} {version}by code {record.code_version}")
     yield f"  {record.archive_uri}"
 
 
@@ -115,10 +116,10 @@ def _of_object(one: ArchiveObject) -> Iterator[Text | str]:
     if one.problem:
         yield Text(f"  {one.problem}", "red")
     for envelope in one.envelopes:
-        yield _printable(f"  message {envelope.message_id}, published {envelope.publish_time.isoformat()}")
+        yield printable(f"  message {envelope.message_id}, published {envelope.publish_time.isoformat()}")
         for name, value in envelope.attributes.items():
-            yield _printable(f"  {name}: {value}")
-        yield _printable(_payload(envelope))
+            yield printable(f"  {name}: {value}")
+        yield printable(_payload(envelope))
 
 
 def _payload(envelope: Envelope) -> str:
@@ -127,8 +128,3 @@ def _payload(envelope: Envelope) -> str:
     if _is_json(envelope.payload):
         return msgspec.json.format(envelope.payload, indent=2)
     return envelope.payload
-
-
-def _printable(text: str) -> str:
-    """A producer's text without what a terminal would obey."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)

@@ -1,0 +1,88 @@
+"""Rows of BigQuery, for people and for programs."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from rich.table import Column, Table
+from rich.text import Text
+
+type Rows = Iterable[Mapping[str, Any]]
+"""Values by column name, of the types that BigQuery's client gives."""
+
+
+def table(names: Sequence[str], rows: Rows) -> Table:
+    """For people: NULL is empty, floats have four decimals at most, times are UTC and without their fraction."""
+    shown = Table(*(Column(name, overflow="fold") for name in names))
+    for row in rows:
+        shown.add_row(*(_readable(row[name]) for name in names))
+    return shown
+
+
+def printable(text: str) -> str:
+    """A producer's text without what a terminal would obey."""
+    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
+
+
+def _readable(value: object) -> Text:
+    match value:
+        case datetime():
+            return Text(f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC")
+        case float():
+            return Text(str(round(value, 4)), justify="right")
+        case bool():
+            return Text(_cell(value))
+        case int() | Decimal():
+            return Text(_cell(value), justify="right")
+    return Text(printable(_cell(value)))
+
+
+def json_lines(rows: Rows) -> Iterator[str]:
+    """A JSON object a row; NUMERIC is a number with all its digits, times are RFC 3339, BYTES base64."""
+    for row in rows:
+        yield _json(row)
+
+
+def csv_lines(names: Sequence[str], rows: Rows) -> Iterator[str]:
+    """A header and a line a row, as RFC 4180 has them but for their ends; NULL is empty, ARRAY and STRUCT are JSON."""
+    yield _csv_line(names)
+    for row in rows:
+        yield _csv_line([_cell(row[name]) for name in names])
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def _cell(value: object) -> str:
+    """Text of a value, exactly."""
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case Decimal():
+            return f"{value:f}"
+    return _json(value).strip('"') if isinstance(value, datetime | date | bytes) else _json(value)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(_with_plain_numbers(value)).decode()
+
+
+def _with_plain_numbers(value: object) -> object:
+    """A Decimal as a JSON number without an exponent, in nested values too."""
+    match value:
+        case Decimal():
+            return msgspec.Raw(f"{value:f}".encode())
+        case Mapping():
+            return {name: _with_plain_numbers(inner) for name, inner in value.items()}
+        case list():
+            return [_with_plain_numbers(inner) for inner in value]
+    return value
