@@ -4,8 +4,6 @@ import collections
 import contextlib
 import dataclasses
 import itertools
-import pathlib
-import string
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,13 +22,15 @@ from functions.settings import Settings
 from ops.accounts import Accounts, ArchiveReader, read_accounts
 from ops.generate import Generated, generate
 from ops.publish import Publication, publish
+from ops.queries import queries
+from ops.rows import table
 from ops.stack.stack import Stack
-
-ANALYTICS = pathlib.Path(__file__).parent.parent / "sql" / "analytics"
 
 EVENTS_PER_DAY = 3_000
 BAD_SHARE = 0.03
 DUPLICATE_SHARE = 0.02
+
+_QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
 
 _PATIENCE = 60.0
 """Seconds without any progress after which the rest is given up for lost."""
@@ -202,13 +202,10 @@ def _show_accounts(console: Console, demo: Demo) -> None:
 
 def _show(console: Console, title: str, rows: Iterable[bigquery.Row], limit: int) -> None:
     """Show the first rows of a query as a table."""
-    first = list(itertools.islice(rows, limit))
-    names = list(first[0].keys()) if first else ["none"]
-    table = Table(*names)
-    for row in first:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
+    first = [dict(row) for row in itertools.islice(rows, limit)]
+    names = list(first[0]) if first else ["none"]
     console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
-    console.print(table)
+    console.print(table(names, first))
 
 
 _SAMPLES = {
@@ -234,12 +231,12 @@ def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -
 
 
 def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
-    names = {"project": client.project, "dataset": settings.dataset}
-    for file in sorted(ANALYTICS.glob("*.sql")):
-        sql = file.read_text(encoding="utf-8")
-        question = sql.partition("\n")[0].removeprefix("-- ")
-        rows = client.query_and_wait(string.Template(sql).substitute(names))
-        _show(console, f"{question}  (sql/analytics/{file.name})", rows, 5)
+    known = queries()
+    for name in _QUESTIONS:
+        bound = known[name].bind(client.project, settings, {})
+        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+        rows = client.query_and_wait(bound.sql, job_config=config)
+        _show(console, f"{known[name].question}  (sluice sql {name})", rows, 5)
 
 
 def _show_next(console: Console) -> None:
@@ -247,6 +244,7 @@ def _show_next(console: Console) -> None:
         "\nNext:\n"
         "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
         "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice sql                    more questions to its tables\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"
         "  docs/add-an-event-type.md               an event type of your own",
         highlight=False,
