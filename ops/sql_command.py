@@ -27,7 +27,8 @@ USD_PER_TIB = Decimal("6.25")
 
 _MIB, _TIB = 2**20, 2**40
 
-_RETRY = DEFAULT_RETRY.with_timeout(60)
+_RETRY = DEFAULT_RETRY.with_timeout(20)
+"""A person waits: BigQuery's client would go on for ten minutes, and start jobs anew, where nobody answers."""
 
 _console = Console(stderr=True)
 
@@ -73,7 +74,7 @@ def sql(
         given = _parameters(param or [])
         bound = query.bind(client.project, settings, given)
         config = QueryJobConfig(query_parameters=bound.parameters, dry_run=dry_run)
-        job = client.query(bound.sql, config, retry=_RETRY)
+        job = client.query(bound.sql, config, retry=_RETRY, job_retry=None)
         if dry_run:
             _console.print(_estimate(job), highlight=False)
         else:
