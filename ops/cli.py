@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
+from ops import snapshot_commands
 from ops.backfill_command import backfill
 from ops.contract.cli import app as contract
 from ops.generate import generate as generate_events
@@ -188,6 +189,10 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
             if "PUBSUB_EMULATOR_HOST" not in os.environ:
                 console.print("For the local stack, run the export lines that `sluice up` prints.")
             raise typer.Exit(1) from error
+
+
+app.command()(snapshot_commands.snapshot)
+app.command()(snapshot_commands.restore)
 
 
 if __name__ == "__main__":
