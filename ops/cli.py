@@ -18,12 +18,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
-from ops import snapshot_commands
 from ops.backfill_command import backfill
 from ops.contract.cli import app as contract
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
+from ops.snapshot_command import restore, snapshot
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
 from ops.trace_command import trace
@@ -50,6 +50,8 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 LOCAL_TOPIC = topic_name()
 
 app.command()(backfill)
+app.command()(snapshot)
+app.command()(restore)
 app.command()(trace)
 
 
@@ -189,10 +191,6 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
             if "PUBSUB_EMULATOR_HOST" not in os.environ:
                 console.print("For the local stack, run the export lines that `sluice up` prints.")
             raise typer.Exit(1) from error
-
-
-app.command()(snapshot_commands.snapshot)
-app.command()(snapshot_commands.restore)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,6 @@ CANNOT_RUN = {
     "streaming_errors": "the emulator has no STREAMING_TIMELINE_BY_PROJECT",
 }
 
-NEEDED = {"find_event": {"id": "nobody"}}
-
 TIME_FIELDS = {event_type.table: event_type.time_field for event_type in event_types().values()}
 
 type Rows = Sequence[Mapping[str, Any]]
@@ -111,7 +109,7 @@ def test_the_emulator_runs_all_but_what_is_listed(shop: Shop, name: str) -> None
         with pytest.raises(BadRequest):
             ask(shop, name)
     else:
-        ask(shop, name, **NEEDED.get(name, {}))
+        ask(shop, name)
 
 
 def test_what_is_listed_is_there() -> None:
@@ -269,22 +267,6 @@ def test_the_versions_of_the_code_are_told_with_their_dead_letters(busy: Shop) -
             }
         )
     assert ask(busy, "code_versions", hours="24") == expected
-
-
-def test_an_event_is_found_wherever_it_is(shop: Shop) -> None:
-    row, letter = shop.live["inventory"][0], shop.dead_letters[0]
-    by_id = ask(shop, "find_event", id=row["ingest"]["event_id"])
-    same = [one for one in shop.live["inventory"] if one["ingest"]["event_id"] == row["ingest"]["event_id"]]
-    assert [found["table_name"] for found in by_id] == ["inventory"] * len(same)
-    [by_message] = ask(shop, "find_event", id=row["ingest"]["message_id"])
-    assert by_message["archive_uri"] == row["ingest"]["archive_uri"]
-    [dead] = ask(shop, "find_event", id=letter["message_id"])
-    assert (dead["table_name"], dead["stage"], dead["error"]) == (
-        "dead_letters",
-        letter["stage"],
-        letter["errors"][0]["message"],
-    )
-    assert ask(shop, "find_event", id="nobody") == []
 
 
 def test_columns_that_differ_are_told(running_emulators: Emulators) -> None:

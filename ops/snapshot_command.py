@@ -99,7 +99,7 @@ def restore(
         elif json:
             _print_json(restored)
         else:
-            _tell(restored)
+            _tell(restored, snapshots.settings.archive_bucket)
 
 
 @contextlib.contextmanager
@@ -112,14 +112,15 @@ def _open(dry_run: bool) -> Iterator[Snapshots]:
         raise typer.Exit(1) from error
 
 
-def _tell(restored: Restored) -> None:
+def _tell(restored: Restored, bucket: str) -> None:
     if restored.before is None:
         print(f"{restored.table} has {restored.rows} rows, as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC.")  # noqa: T201
         print("Look at it, then run the same again with --replace, or copy the rows that you miss.")  # noqa: T201
         return
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
     print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
-    print("Next: run the bootstrap (labels), and replay the archive from that time on.")  # noqa: T201
+    print("Next: run the bootstrap, for the labels; and load what came since, for each day from that one on:")  # noqa: T201
+    print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
 
 
 def _show(found: list[Snapshot], *, json: bool) -> None:
