@@ -23,6 +23,7 @@ from ops.contract.cli import app as contract
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
+from ops.snapshot_command import restore, snapshot
 from ops.sql_command import sql
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
@@ -51,6 +52,8 @@ LOCAL_TOPIC = topic_name()
 
 app.command()(backfill)
 app.command()(sql)
+app.command()(snapshot)
+app.command()(restore)
 app.command()(trace)
 
 

@@ -134,7 +134,9 @@ def _section(
     objects: Sequence[Definition],
 ) -> str:
     readers = sorted({_short(one.name) for one in _readers(definition, objects)})
-    askers = [query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in query.sql]
+    askers = [
+        query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in query.written_out()
+    ]
     read = [f"Read by {_list(readers)}."] if readers else []
     asked = [f"Asked by {_list(askers)}."] if askers else []
     text = " ".join([f"{description}.", *facts, *read, *asked])

@@ -7,6 +7,10 @@ A file begins with comment lines: the question; notes; a line for each parameter
     -- An order counts once, with its latest state.
     -- @days INT64 = 90: how many days back
     -- Cost: partitions
+
+What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its name
+and `${time_field}` for the column of the events' own time: joined by UNION ALL, or one after the other where it ends
+with a semicolon. So a new event type is in every such query.
 """
 
 import dataclasses
@@ -20,6 +24,7 @@ from typing import Any
 
 from google.cloud.bigquery import ScalarQueryParameter
 
+from functions.events import event_types
 from functions.settings import Settings
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
@@ -134,6 +139,10 @@ class Query:
     cost: Cost
     sql: str
 
+    def written_out(self) -> str:
+        """The text with its blocks for each table written out."""
+        return _EACH_TABLE.sub(_for_each_table, self.sql)
+
     def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> Bound:
         """Fill in names and parameters.
 
@@ -155,7 +164,7 @@ class Query:
                 raise WrongParameter(f"{self.name} needs {parameter.name}: {parameter.description}")
             values[parameter.name] = parameter.value(text)
         names = {name: value for name, value in values.items() if self.parameters[name].type == "NAME"}
-        sql = string.Template(self.sql).substitute(
+        sql = string.Template(self.written_out()).substitute(
             names,
             project=project,
             dataset=settings.dataset,
@@ -180,6 +189,16 @@ def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
     """
     files = [file for subject in SUBJECTS for file in sorted((folder / subject).glob("*.sql"))]
     return {file.stem: _read(file) for file in files}
+
+
+_EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | re.MULTILINE)
+
+
+def _for_each_table(block: re.Match[str]) -> str:
+    one = string.Template(block[1])
+    all_types = sorted(event_types().values(), key=lambda event_type: event_type.table)
+    texts = [one.safe_substitute(table=each.table, time_field=each.time_field) for each in all_types]
+    return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
 
 
 _PARAMETER = re.compile(r"(?:@(\w+) (INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\$\{(\w+)\} (NAME))(?: = ([^:]+))?: (.+)")

@@ -8,22 +8,27 @@ import contextlib
 import importlib.util
 import os
 import pathlib
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import duckdb
+import sqlglot
 from local_bigquery import cli
 from local_bigquery.api import tables as tables_api
-from local_bigquery.catalog import ddl, tabledata, tables
+from local_bigquery.catalog import ddl, names, tabledata, tables
 from local_bigquery.engine import database, types
 from local_bigquery.errors import BigQueryError
 from local_bigquery.jobs import load, query, runner
+from local_bigquery.sql.dialect import BigQueryDialect
 from local_bigquery.sql.rules import STATEMENT_RULES
+from local_bigquery.sql.translate import translate
 from sqlglot import exp
 
 from functions.ddl import declared_table
 
+_DAY_MS = 86_400_000
 _EXTENSIONS = ("ducklake", "icu", "spatial")
 
 _insert_lock = threading.Lock()
@@ -34,6 +39,8 @@ _run_statement = query._run
 
 _table_resource = ddl._table
 _alter = tables._alter
+_normalise = query.ddl.normalise
+_split = query.ddl.split
 
 
 def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
@@ -58,6 +65,8 @@ def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  #
     """
     for location in list(tree.find_all(exp.LocationProperty)):
         location.replace(exp.Property(this=exp.var("location"), value=location.this))
+    if tree.args.get("clone"):
+        _evaluate_expiration(cursor, tree, *arguments)
     with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
         return _run_statement(cursor, tree, *arguments)
 
@@ -77,6 +86,44 @@ def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN4
         return load.run(cursor, config, upload)
 
 
+def _evaluate_expiration(cursor: Any, tree: exp.Expression, context: Any, *_: Any) -> None:  # noqa: ANN401
+    """The emulator takes no query parameter in an option."""
+    for option in tree.find_all(exp.Property):
+        if option.name == "expiration_timestamp":
+            sql, bound = translate(exp.select(exp.cast(option.args["value"].copy(), "STRING")), context)
+            option.set("value", exp.Literal.string(cursor.execute(sql, bound).fetchone()[0]))
+
+
+def split(tree: Any) -> Any:  # noqa: ANN401 - handed through
+    """A clone or snapshot in two statements, so that its columns keep their NOT NULL, which the emulator drops."""
+    if not (clone := tree.args.get("clone")):
+        return _split(tree)
+    columns = [
+        exp.ColumnDef(
+            this=exp.to_identifier(field.name, quoted=True),
+            kind=exp.DataType.build(types.bigquery_type(field), dialect=BigQueryDialect),
+            constraints=[exp.ColumnConstraint(kind=exp.NotNullColumnConstraint())] if field.mode == "REQUIRED" else [],
+        )
+        for field in tables.columns(*names.reference(clone.this, "", ""))
+    ]
+    schema = exp.Schema(this=tree.this.copy(), expressions=columns)
+    rows = exp.insert(exp.select("*").from_(clone.this.copy()), tree.this.copy())
+    rows.set("by_name", True)
+    return [exp.Create(this=schema, kind="TABLE", replace=tree.args.get("replace")), rows]
+
+
+_CLONE_WITH_OPTIONS = re.compile(r"\b(CLONE\s.*?)\s+(OPTIONS\s*\(.*\))\s*$", re.DOTALL)
+
+
+def normalise(tree: Any) -> Any:  # noqa: ANN401 - handed through
+    """The emulator parses the OPTIONS of a clone or snapshot before CLONE only."""
+    if isinstance(tree, exp.Command):
+        text, found = _CLONE_WITH_OPTIONS.subn(r"\2 \1", tree.sql(dialect=BigQueryDialect, comments=False))
+        if found:
+            tree = sqlglot.parse_one(text, dialect=BigQueryDialect)
+    return _normalise(tree)
+
+
 def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expression:
     """DuckDB has no NOT NULL inside a STRUCT; BigQuery has."""
     for column in tree.find_all(exp.ColumnDef):
@@ -86,8 +133,20 @@ def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expre
 
 
 def table_resource(tree: exp.Create, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
-    """A new table's metadata, with nested NOT NULL and descriptions and the expiration, which the emulator drops."""
+    """A new table's metadata, with what the emulator drops.
+
+    That is nested NOT NULL and descriptions and the expiration; and of a clone or snapshot all but the columns' names
+    and types.
+    """
     resource = _table_resource(tree, *arguments)
+    if clone := tree.args.get("clone"):
+        base = tables.load(*names.reference(clone.this, *arguments[0][:2])).dump()
+        kept = ("schema", "timePartitioning", "clustering", "description")
+        resource = {key: base[key] for key in kept if key in base} | resource
+        for option in tree.find_all(exp.Property):
+            if option.name == "partition_expiration_days":
+                days = float(option.args["value"].name)
+                resource["timePartitioning"] = {**resource["timePartitioning"], "expirationMs": round(days * _DAY_MS)}
     if isinstance(tree.this, exp.Schema) and tree.expression is None:
         declared = declared_table(tree.sql("bigquery")).to_api_repr()
         resource |= {key: declared[key] for key in ("schema", "timePartitioning") if key in declared}
@@ -149,6 +208,8 @@ def main() -> None:
     ddl._table = table_resource
     tables._alter = alter
     runner.HANDLERS["load"] = run_load
+    query.ddl.normalise = normalise
+    query.ddl.split = split
     STATEMENT_RULES.insert(0, drop_nested_constraints)
     ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
     data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]

@@ -1,0 +1,148 @@
+"""`sluice snapshot` and `sluice restore`."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+import requests
+import typer
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from rich.console import Console
+from rich.table import Table
+
+from functions.clients import bigquery_client
+from functions.settings import InvalidSettings, Settings
+from ops.queries import WrongParameter
+from ops.snapshots import NotRestored, Restored, Snapshot, Snapshots
+
+_errors = Console(stderr=True, soft_wrap=True)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def snapshot(
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(help="Tables of the live dataset; default: all of events and the dead letters."),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, help="How long to keep them.")] = 30,
+    list_: Annotated[bool, typer.Option("--list", help="List the snapshots that there are instead.")] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Keep tables as they are now, read-only, in the historical dataset.
+
+    What was streamed in during the last 90 minutes may not be in a snapshot yet; the archive has it. Exit code 1: not
+    all snapshots were taken.
+    """
+    with _open(dry_run) as snapshots:
+        if list_:
+            _show(list(snapshots.taken()), json=json)
+            return
+        failed = False
+        taken: list[Snapshot] = []
+        now = datetime.now(UTC)
+        for table in tables or Snapshots.tables():
+            try:
+                taken.append(snapshots.take(table, now, days))
+            except (GoogleAPIError, requests.RequestException) as error:
+                _errors.print(f"[bold red]No snapshot of {table}:[/] {error}")
+                failed = True
+        if dry_run:
+            _show_statements(snapshots, json=json)
+        else:
+            _show(taken, json=json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def restore(
+    name: Annotated[str, typer.Argument(help="A snapshot; or, with --at, a table of the live dataset.")],
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+            help="Restore the table as it was then, in UTC unless it says otherwise; at most seven days ago.",
+        ),
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Name of the new table; default: NAME and _restored.")] = None,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace",
+            help="Put it in the place of the live table, of which a snapshot is taken before. Stop the"
+            " ingestion meanwhile: what is streamed into a table that is being replaced may be lost to it.",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+) -> None:
+    """Make a table of a snapshot, or of what a table was at a time, with its partitions and clustering.
+
+    The table is a new one in the live dataset, unless --replace is given. Exit code 1: refused, or failed; says why.
+    """
+    if replace and to:
+        raise typer.BadParameter("--to names a new table, --replace takes the place of the live one: choose")
+    with _open(dry_run) as snapshots:
+        now = datetime.now(UTC)
+        if at is None:
+            restored = snapshots.restore(name, to, now, replace=replace)
+        else:
+            moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+            restored = snapshots.restore_as_of(name, moment, to, now, replace=replace)
+        if dry_run:
+            _show_statements(snapshots, json=json)
+        elif json:
+            _print_json(restored)
+        else:
+            _tell(restored, snapshots.settings.archive_bucket)
+
+
+@contextlib.contextmanager
+def _open(dry_run: bool) -> Iterator[Snapshots]:
+    try:
+        settings = Settings.from_environment()
+        yield Snapshots(bigquery_client(settings), settings, dry_run)
+    except (InvalidSettings, WrongParameter, NotRestored, GoogleAPIError, GoogleAuthError) as error:
+        _errors.print(f"[bold red]{type(error).__name__}:[/] {error}")
+        raise typer.Exit(1) from error
+
+
+def _tell(restored: Restored, bucket: str) -> None:
+    if restored.before is None:
+        print(f"{restored.table} has {restored.rows} rows, as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC.")  # noqa: T201
+        print("Look at it, then run the same again with --replace, or copy the rows that you miss.")  # noqa: T201
+        return
+    print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
+    print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
+    print("Next: run the bootstrap, for the labels; and load what came since, for each day from that one on:")  # noqa: T201
+    print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
+
+
+def _show(found: list[Snapshot], *, json: bool) -> None:
+    if json:
+        _print_json(found)
+        return
+    table = Table("snapshot", "table", "taken at", "expires at")
+    for one in found:
+        table.add_row(one.snapshot, one.table, f"{one.taken_at:%Y-%m-%d %H:%M}", _time(one.expires_at))
+    Console().print(table)
+
+
+def _time(moment: datetime | None) -> str:
+    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _show_statements(snapshots: Snapshots, *, json: bool) -> None:
+    if json:
+        _print_json(snapshots.statements)
+    else:
+        print("\n\n".join(f"{statement.strip()};" for statement in snapshots.statements))  # noqa: T201
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())  # noqa: T201

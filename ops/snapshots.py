@@ -1,0 +1,249 @@
+"""Snapshots of tables, and what is restored from them: runs the files of `sql/maintenance`."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+
+from functions import dead_letter
+from functions.ddl import Field
+from functions.definitions import Kind, definitions
+from functions.events import event_types
+from functions.settings import Settings
+from ops.queries import queries
+
+STAMP = "%Y%m%dT%H%M%S"
+
+
+class NotRestored(Exception):
+    """Why a restore was refused; nothing has been changed."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A table as it was.
+
+    Attributes:
+        snapshot: Its name, in the historical dataset.
+        table: The table of the live dataset.
+        taken_at: As of when.
+        expires_at: When BigQuery deletes it; None: never.
+    """
+
+    snapshot: str
+    table: str
+    taken_at: datetime
+    expires_at: datetime | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore has made.
+
+    Attributes:
+        table: The table of the live dataset that has the rows now.
+        rows: How many; None on a dry run.
+        as_of: As of when.
+        before: Snapshot of what the table was, where it has been replaced.
+    """
+
+    table: str
+    rows: int | None
+    as_of: datetime
+    before: str | None
+
+
+@dataclasses.dataclass(slots=True)
+class Snapshots:
+    """Takes snapshots of the live dataset's tables into the historical dataset, and restores them.
+
+    They are not in the live dataset because its default partition expiration would take their days away one by one.
+
+    Attributes:
+        client: Client of the datasets' project.
+        settings: Names of the datasets, retention.
+        dry_run: Change nothing.
+        statements: What has been run, or would have been.
+    """
+
+    client: bigquery.Client
+    settings: Settings
+    dry_run: bool = False
+    statements: list[str] = dataclasses.field(default_factory=list)
+
+    @staticmethod
+    def tables() -> list[str]:
+        """All tables that hold events: those of the event types, and the dead letters."""
+        return [*sorted({event_type.table for event_type in event_types().values()}), dead_letter.TABLE]
+
+    def take(self, table: str, now: datetime, days: int) -> Snapshot:
+        """Keep a table as it is.
+
+        Args:
+            table: Of the live dataset.
+            now: Names the snapshot: `orders_20261123T201500`.
+            days: How long to keep it.
+
+        Raises:
+            WrongParameter: `table` is no name.
+            GoogleAPIError: BigQuery refuses; NotFound where there is no such table.
+        """
+        name = f"{table}_{now.astimezone(UTC):{STAMP}}"
+        self._execute("snapshot", table=table, snapshot=name, days=str(days))
+        return Snapshot(name, table, now, now + timedelta(days=days))
+
+    def taken(self) -> Iterator[Snapshot]:
+        """The snapshots of the live dataset's tables that have not expired, newest first."""
+        bound = queries()["snapshots"].bind(self.client.project, self.settings, {})
+        for row in self.client.query_and_wait(bound.sql):
+            yield Snapshot(
+                row.snapshot, row.table_name, row.snapshot_time, self._table(self._historical(row.snapshot)).expires
+            )
+
+    def restore(self, snapshot: str, to: str | None, now: datetime, *, replace: bool = False) -> Restored:
+        """Make a table of a snapshot, or put it in the place of its table.
+
+        Args:
+            snapshot: Of the historical dataset.
+            to: Name of the new table; None: that of the snapshot and `_restored`.
+            now: Names the snapshot of what is replaced.
+            replace: Whether to replace the table that the snapshot is of.
+
+        Raises:
+            NotRestored: There is no such snapshot; the new table exists; or its columns, partitions or clustering are
+                others than those of the table that it would replace.
+            GoogleAPIError: BigQuery refuses.
+        """
+        kept = self._table(self._historical(snapshot))
+        definition = kept.snapshot_definition
+        if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
+            raise NotRestored(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
+        new = self._free_name(to or f"{snapshot}_restored")
+        table = str(definition.base_table_reference.table_id)
+        self._execute("restore_snapshot", snapshot=snapshot, to=new)
+        return self._finish(new, table, definition.snapshot_time, now, replace=replace)
+
+    def restore_as_of(
+        self, table: str, at: datetime, to: str | None, now: datetime, *, replace: bool = False
+    ) -> Restored:
+        """Make a table of what another one was, or put it back to that.
+
+        Args:
+            table: Of the live dataset; it still has to exist.
+            at: At most seven days ago (https://cloud.google.com/bigquery/docs/time-travel).
+            to: Name of the new table; None: that of the table and the time and `_restored`.
+            now: Names the snapshot of what is replaced.
+            replace: Whether to replace the table.
+
+        Raises:
+            NotRestored: There is no such table; the new one exists; or the table had other columns then, and is to be
+                replaced.
+            GoogleAPIError: BigQuery refuses.
+        """
+        self._table(self._live(table))
+        new = self._free_name(to or f"{table}_{at.astimezone(UTC):{STAMP}}_restored")
+        self._execute("restore_as_of", table=table, at=at.isoformat(), to=new)
+        return self._finish(new, table, at, now, replace=replace)
+
+    def _finish(self, new: str, table: str, as_of: datetime, now: datetime, *, replace: bool) -> Restored:
+        if not replace:
+            return Restored(new, self._rows(new), as_of, None)
+        if not self.dry_run and (why := self._differs(new, table)):
+            self._drop(new)
+            raise NotRestored(why)
+        before = self.take(table, now, days=30).snapshot if self._exists(self._live(table)) else None
+        self._execute("replace_table", restored=new, table=table)
+        for ddl in self._views_of(table):
+            self._run(ddl)
+        self._drop(new)
+        return Restored(table, self._rows(table), as_of, before)
+
+    def _views_of(self, table: str) -> Iterator[str]:
+        """What makes its views again: a materialized one is broken when its table has been replaced.
+
+        https://cloud.google.com/bigquery/docs/materialized-views-intro#limitations
+        """
+        for definition in definitions(self.client.project, self.settings):
+            if definition.kind is Kind.VIEW and f"`{self.client.project}.{self._live(table)}`" in definition.ddl:
+                yield definition.ddl
+
+    def _execute(self, query: str, **given: str) -> None:
+        bound = queries()[query].bind(self.client.project, self.settings, given)
+        self._run(bound.sql, bound.parameters)
+
+    def _run(self, sql: str, parameters: list[bigquery.ScalarQueryParameter] | None = None) -> None:
+        self.statements.append(sql)
+        if not self.dry_run:
+            self.client.query_and_wait(sql, job_config=bigquery.QueryJobConfig(query_parameters=parameters or []))
+
+    def _drop(self, table: str) -> None:
+        if not self.dry_run:
+            self.client.delete_table(self._live(table))
+
+    def _differs(self, new: str, table: str) -> str | None:
+        if self._exists(self._live(table)):
+            restored, live = (self._table(self._live(name)) for name in (new, table))
+            for what, of in _SHAPE.items():
+                if of(restored) != of(live):
+                    return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
+        return None
+
+    def _free_name(self, table: str) -> str:
+        if self._exists(self._live(table)):
+            raise NotRestored(f"{table} exists already; choose another name with --to")
+        return table
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self.client.get_table(name)
+        except NotFound:
+            return False
+        return True
+
+    def _rows(self, table: str) -> int | None:
+        return None if self.dry_run else self._table(self._live(table)).num_rows
+
+    def _table(self, name: str) -> bigquery.Table:
+        try:
+            return self.client.get_table(name)
+        except NotFound as error:
+            raise NotRestored(f"there is no {name}") from error
+
+    def _live(self, table: str) -> str:
+        return f"{self.settings.dataset}.{table}"
+
+    def _historical(self, table: str) -> str:
+        return f"{self.settings.historical_dataset}.{table}"
+
+
+def _columns(table: bigquery.Table) -> list[Field]:
+    return [_column(field) for field in table.schema]
+
+
+def _column(field: Any) -> Field:  # noqa: ANN401 - a SchemaField, which its stubs do not type
+    return {
+        "name": field.name,
+        "type": field.field_type,
+        "mode": field.mode,
+        "fields": [_column(inner) for inner in field.fields],
+    }
+
+
+def _partitions(table: bigquery.Table) -> tuple[str, str] | None:
+    partitioning = table.time_partitioning
+    return (partitioning.type_, partitioning.field) if partitioning else None
+
+
+def _clustering(table: bigquery.Table) -> list[str] | None:
+    fields: list[str] | None = table.clustering_fields
+    return fields
+
+
+_SHAPE: Mapping[str, Callable[[bigquery.Table], object]] = {
+    "columns": _columns,
+    "partitions": _partitions,
+    "clustering columns": _clustering,
+}

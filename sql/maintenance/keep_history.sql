@@ -1,0 +1,24 @@
+-- Copy the events that expire soon into the historical dataset, each once.
+-- What is there already is not added again, so it may run as often as one likes: daily, as a scheduled query.
+-- expiring_partitions tells what is missing.
+-- @days INT64 = 7: expire within how many days
+-- Cost: partitions
+
+-- Each table:
+MERGE `${project}.${historical_dataset}.${table}` AS target
+USING (
+  -- BY NAME puts the columns into the order of the historical table, whatever the order in the live one.
+  SELECT *
+  FROM `${project}.${historical_dataset}.${table}`
+  WHERE FALSE
+  UNION ALL BY NAME
+  SELECT *
+  FROM `${project}.${dataset}.${table}_deduplicated`
+  WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+) AS source
+ON target.event_date = source.event_date
+  AND target.ingest.event_id = source.ingest.event_id
+  AND target.event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+WHEN NOT MATCHED BY TARGET THEN
+  INSERT ROW;
+-- End.

@@ -1,0 +1,25 @@
+-- How many rows are duplicates, day by day?
+-- Rows with an event id that their table has already: Pub/Sub delivers at least once, and BigQuery drops a repeated
+-- insertId for about a minute only. Duplicates are harmless to the views; deduplicate_partition removes them.
+-- @days INT64 = 7: how many days back, today included
+-- Cost: partitions
+WITH days AS (
+  -- Each table:
+  SELECT
+    '${table}' AS table_name,
+    event_date,
+    COUNT(*) AS row_count,
+    COUNT(DISTINCT ingest.event_id) AS events
+  FROM `${project}.${dataset}.${table}`
+  WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
+  GROUP BY event_date
+  -- End.
+)
+SELECT
+  table_name,
+  event_date,
+  row_count,
+  row_count - events AS duplicates,
+  (row_count - events) / row_count AS duplicate_rate
+FROM days
+ORDER BY event_date DESC, table_name

@@ -1,0 +1,44 @@
+-- Which days are about to expire, and does the historical dataset have their events?
+-- A day expires when it is ${retention_days} days old. Where not_in_history is not 0, keep_history copies these events
+-- before they are gone.
+-- @days INT64 = 7: expire within how many days
+-- Cost: partitions
+WITH days AS (
+  -- Each table:
+  SELECT
+    '${table}' AS table_name,
+    live.event_date,
+    COUNT(*) AS events,
+    SUM(live.row_count) AS row_count,
+    COUNTIF(kept.event_id IS NULL) AS not_in_history
+  FROM (
+    SELECT
+      event_date,
+      ingest.event_id AS event_id,
+      COUNT(*) AS row_count
+    FROM `${project}.${dataset}.${table}`
+    WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+    GROUP BY event_date, event_id
+  ) AS live
+  LEFT JOIN (
+    SELECT DISTINCT
+      event_date,
+      ingest.event_id AS event_id
+    FROM `${project}.${historical_dataset}.${table}`
+    WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} DAY)
+      AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+  ) AS kept
+    ON kept.event_date = live.event_date
+    AND kept.event_id = live.event_id
+  GROUP BY live.event_date
+  -- End.
+)
+SELECT
+  DATE_ADD(event_date, INTERVAL ${retention_days} DAY) AS expires_on,
+  table_name,
+  event_date,
+  row_count,
+  events,
+  not_in_history
+FROM days
+ORDER BY expires_on, table_name

@@ -1,0 +1,43 @@
+-- How many rows arrive each minute, and were there gaps?
+-- By the time of processing; minutes without a row are in the result, with 0, the current minute is not. See
+-- ingestion_freshness for @days.
+-- @minutes INT64 = 60: how many minutes back
+-- @days INT64 = 7: how many days back the events may be dated
+-- Cost: partitions
+WITH arrivals AS (
+  -- Each table:
+  SELECT
+    '${table}' AS table_name,
+    TIMESTAMP_TRUNC(processed_timestamp, MINUTE) AS minute
+  FROM `${project}.${dataset}.${table}`
+  WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
+    AND processed_timestamp >= TIMESTAMP_TRUNC(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @minutes MINUTE), MINUTE)
+  -- End.
+),
+tables AS (
+  -- Each table:
+  SELECT '${table}' AS table_name
+  -- End.
+),
+minutes AS (
+  SELECT
+    minute,
+    table_name
+  FROM
+    UNNEST(GENERATE_TIMESTAMP_ARRAY(
+      TIMESTAMP_TRUNC(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @minutes MINUTE), MINUTE),
+      TIMESTAMP_TRUNC(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 1 MINUTE), MINUTE),
+      INTERVAL 1 MINUTE
+    )) AS minute
+  CROSS JOIN tables
+)
+SELECT
+  minutes.minute,
+  minutes.table_name,
+  COUNT(arrivals.minute) AS row_count
+FROM minutes
+LEFT JOIN arrivals
+  ON arrivals.minute = minutes.minute
+  AND arrivals.table_name = minutes.table_name
+GROUP BY minutes.minute, minutes.table_name
+ORDER BY minutes.minute DESC, minutes.table_name

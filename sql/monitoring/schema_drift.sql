@@ -1,0 +1,71 @@
+-- Do the historical tables and the views have the columns of the live tables?
+-- One line for each column that is missing, too many, or of another type; no lines is what it should be. A table of the
+-- historical dataset that differs breaks its *_all view; a view that differs is behind its table. How the live tables
+-- differ from their DDL is not asked here: the bootstrap's GET tells, and its POST mends it.
+-- Source: https://cloud.google.com/bigquery/docs/information-schema-column-field-paths
+-- Cost: metadata
+WITH live AS (
+  SELECT
+    table_name,
+    field_path,
+    data_type
+  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+),
+historical AS (
+  SELECT
+    table_name,
+    field_path,
+    data_type
+  FROM `${project}`.${historical_dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+),
+columns AS (
+  SELECT
+    table_name,
+    column_name,
+    data_type
+  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMNS
+),
+both AS (
+  -- Each table:
+  SELECT
+    '${historical_dataset}.${table}' AS compared,
+    field_path,
+    live.data_type AS live_type,
+    historical.data_type AS other_type
+  FROM (SELECT * FROM live WHERE table_name = '${table}') AS live
+  FULL JOIN (SELECT * FROM historical WHERE table_name = '${table}') AS historical
+    USING (field_path)
+  UNION ALL
+  SELECT
+    CONCAT('${dataset}.', view_name) AS compared,
+    column_name,
+    live.data_type,
+    other.data_type
+  FROM (
+    SELECT
+      view_name,
+      column_name,
+      data_type
+    FROM columns
+    CROSS JOIN UNNEST(['${table}_deduplicated', '${table}_all']) AS view_name
+    WHERE table_name = '${table}'
+  ) AS live
+  FULL JOIN (
+    SELECT
+      table_name AS view_name,
+      column_name,
+      data_type
+    FROM columns
+    WHERE table_name IN ('${table}_deduplicated', '${table}_all')
+  ) AS other
+    USING (view_name, column_name)
+  -- End.
+)
+SELECT
+  compared,
+  field_path AS column_name,
+  live_type,
+  other_type
+FROM both
+WHERE live_type IS DISTINCT FROM other_type
+ORDER BY compared, column_name

@@ -1,0 +1,310 @@
+"""The files of `sql/maintenance`, and `sluice snapshot` and `sluice restore`."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+from typer.testing import CliRunner, Result
+
+from functions.clients import bigquery_client
+from functions.settings import Settings
+from ops.cli import app
+from ops.queries import queries
+from ops.stack.stack import PROJECT, Emulators
+from tests.emulators.shop import Shop, open_shop
+
+type Rows = Sequence[Mapping[str, Any]]
+
+BUCKET = "maintenance"
+
+
+def settings_of(dataset: str) -> Settings:
+    return Settings(
+        archive_bucket=BUCKET,
+        google_cloud_project=PROJECT,
+        dataset=dataset,
+        historical_dataset=f"{dataset}_historical",
+    )
+
+
+def opened(dataset: str) -> Shop:
+    settings = settings_of(dataset)
+    return open_shop(bigquery_client(settings), settings)
+
+
+@pytest.fixture
+def fresh(running_emulators: Emulators, request: pytest.FixtureRequest) -> Shop:
+    """A shop of a test's own."""
+    del running_emulators
+    return opened(f"fresh_{abs(hash(request.node.name))}")
+
+
+@pytest.fixture(scope="module")
+def shared(running_emulators: Emulators) -> Shop:
+    """A shop for all tests that compare a table with what it was before."""
+    del running_emulators
+    return opened("maintenance")
+
+
+@pytest.fixture
+def store(shared: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """What `sluice` works on."""
+    for variable in ("archive_bucket", "dataset", "historical_dataset"):
+        monkeypatch.setenv(variable.upper(), getattr(shared.settings, variable))
+    return shared
+
+
+def run(store: Shop, name: str, **given: str) -> list[dict[str, Any]]:
+    """Rows of a file of `sql/maintenance`."""
+    bound = queries()[name].bind(store.client.project, store.settings, given)
+    config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+    return [dict(row) for row in store.client.query_and_wait(bound.sql, job_config=config)]
+
+
+def sluice(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def event_ids(rows: Rows) -> list[str]:
+    return sorted(row["ingest"]["event_id"] for row in rows)
+
+
+def in_table(store: Shop, table: str) -> list[str]:
+    return sorted(row["id"] for row in store.query(f"SELECT ingest.event_id AS id FROM {table}"))
+
+
+def of_day(rows: Rows, day: date) -> Rows:
+    return [row for row in rows if row["event_date"] == day.isoformat()]
+
+
+def fullest_day(rows: Rows) -> date:
+    """A day with duplicates."""
+    days = {row["event_date"] for row in rows}
+    duplicates = {day: len(event_ids(of_day(rows, date.fromisoformat(day)))) for day in days}
+    with_duplicates = {
+        day: count
+        for day, count in duplicates.items()
+        if count > len(set(event_ids(of_day(rows, date.fromisoformat(day)))))
+    }
+    return date.fromisoformat(max(with_duplicates, key=lambda day: with_duplicates[day]))
+
+
+def names(store: Shop) -> set[str]:
+    """Tables of both datasets."""
+    datasets = store.settings.dataset, store.settings.historical_dataset
+    return {
+        f"{table.dataset_id}.{table.table_id}" for dataset in datasets for table in store.client.list_tables(dataset)
+    }
+
+
+def shape(table: bigquery.Table) -> tuple[Any, ...]:
+    return table.schema, table.time_partitioning, table.clustering_fields, table.num_rows
+
+
+def test_a_table_is_read_as_it_was(fresh: Shop) -> None:
+    day = fullest_day(fresh.live["orders"])
+    before = datetime.now(UTC)
+    time.sleep(0.1)
+    fresh.query(f"DELETE FROM orders WHERE event_date = '{day}'")
+    as_of = run(fresh, "table_as_of", at=before.isoformat(), day=day.isoformat())
+    assert event_ids(as_of) == event_ids(of_day(fresh.live["orders"], day))
+    assert run(fresh, "table_as_of", at=datetime.now(UTC).isoformat(), day=day.isoformat()) == []
+
+
+def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_left_alone(fresh: Shop) -> None:
+    rows = fresh.live["inventory"]
+    day = fullest_day(rows)
+    view = f"SELECT * EXCEPT (extras) FROM inventory_deduplicated WHERE event_date = '{day}' ORDER BY ingest.event_id"
+    shown = fresh.query(view)
+    run(fresh, "deduplicate_partition", table="inventory", day=day.isoformat())
+    assert fresh.query(view.replace("_deduplicated", "")) == shown
+    kept = sorted(set(event_ids(of_day(rows, day))))
+    others = [row for row in rows if row["event_date"] != day.isoformat()]
+    assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
+    run(fresh, "deduplicate_partition", table="inventory", day=day.isoformat())
+    assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
+
+
+def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> None:
+    last = datetime.now(UTC).date() - timedelta(days=10)
+    within = str(fresh.settings.retention_days - 10)
+    for _ in range(2):
+        run(fresh, "keep_history", days=within)
+        for table, rows in fresh.live.items():
+            expected = {row["ingest"]["event_id"] for row in rows if date.fromisoformat(row["event_date"]) <= last}
+            assert expected
+            kept = in_table(fresh, f"{fresh.settings.historical_dataset}.{table}")
+            assert kept == sorted([*event_ids(fresh.historical[table]), *expected])
+    bound = queries()["expiring_partitions"].bind(fresh.client.project, fresh.settings, {"days": within})
+    expiring = fresh.client.query_and_wait(
+        bound.sql, job_config=bigquery.QueryJobConfig(query_parameters=bound.parameters)
+    )
+    assert {row["not_in_history"] for row in expiring} == {0}
+
+
+def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None:
+    historical = f"`{PROJECT}.{fresh.settings.historical_dataset}.orders`"
+    for color_first in ("orders", historical):
+        fresh.query(f"ALTER TABLE {color_first} ADD COLUMN {'color' if color_first == 'orders' else 'size'} STRING")
+    for size_second in ("orders", historical):
+        fresh.query(f"ALTER TABLE {size_second} ADD COLUMN {'size' if size_second == 'orders' else 'color'} STRING")
+    fresh.query("UPDATE orders SET color = 'red', size = 'XL' WHERE TRUE")
+    run(fresh, "keep_history", days=str(fresh.settings.retention_days))
+    found = fresh.query(f"SELECT DISTINCT color, size FROM {historical} WHERE color IS NOT NULL")
+    assert found == [{"color": "red", "size": "XL"}]
+
+
+def test_a_partition_is_exported_as_parquet_and_can_be_loaded_again(store: Shop) -> None:
+    day = fullest_day(store.live["orders"])
+    for _ in range(2):
+        run(store, "export_partition", table="orders", partition=f"{day:%Y%m%d}")
+    config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET)
+    uri = f"gs://{BUCKET}/exports/orders/{day:%Y%m%d}/*.parquet"
+    store.client.load_table_from_uri(uri, f"{store.settings.dataset}.loaded", job_config=config).result()
+    assert in_table(store, "loaded") == event_ids(of_day(store.live["orders"], day))
+    extras = "SELECT ingest.event_id AS id, {} AS extras FROM {} WHERE event_date = '{}' ORDER BY id, extras"
+    loaded = store.query(extras.format("extras", "loaded", day))
+    assert loaded == store.query(extras.format("TO_JSON_STRING(extras)", "orders", day))
+
+
+def test_a_snapshot_of_every_table_is_taken_listed_and_expires(store: Shop) -> None:
+    taken = sluice("snapshot", "--days", "3", "--json")
+    assert taken.exit_code == 0, taken.output
+    snapshots = json.loads(taken.stdout)
+    assert [one["table"] for one in snapshots] == ["inventory", "orders", "user_activity", "dead_letters"]
+    for one in snapshots:
+        table = store.client.get_table(f"{store.settings.historical_dataset}.{one['snapshot']}")
+        live = store.client.get_table(f"{store.settings.dataset}.{one['table']}")
+        assert table.table_type == "SNAPSHOT"
+        assert table.expires is not None
+        assert abs(table.expires - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=1)
+        assert shape(table) == shape(live)
+    listed = sluice("snapshot", "--list")
+    assert listed.exit_code == 0
+    assert all(one["table"] in listed.stdout for one in snapshots)
+    known = {one["snapshot"] for one in json.loads(sluice("snapshot", "--list", "--json").stdout)}
+    assert known >= {one["snapshot"] for one in snapshots}
+
+
+def test_a_snapshot_that_fails_does_not_keep_the_others_from_being_taken(store: Shop) -> None:
+    taken = sluice("snapshot", "invoices", "orders", "--json")
+    assert taken.exit_code == 1
+    assert "No snapshot of invoices" in taken.stderr
+    assert [one["table"] for one in json.loads(taken.stdout)] == ["orders"]
+
+
+def taken(table: str) -> str:
+    """Name of a new snapshot, and a second later than that of the one before: names have seconds."""
+    time.sleep(1)
+    result = sluice("snapshot", table, "--json")
+    assert result.exit_code == 0, result.output
+    [one] = json.loads(result.stdout)
+    time.sleep(1)
+    return str(one["snapshot"])
+
+
+def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: Shop) -> None:
+    there = in_table(store, "orders")
+    snapshot = taken("orders")
+    before = store.client.get_table(f"{store.settings.dataset}.orders")
+    store.query("DELETE FROM orders WHERE status = 'pending'")
+    left = in_table(store, "orders")
+    restored = sluice("restore", snapshot)
+    assert restored.exit_code == 0, restored.output
+    assert f"{snapshot}_restored has {len(there)} rows" in restored.stdout
+    assert in_table(store, f"{snapshot}_restored") == there
+    assert in_table(store, "orders") == left
+    assert shape(store.client.get_table(f"{store.settings.dataset}.{snapshot}_restored")) == shape(before)
+    again = sluice("restore", snapshot)
+    assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+    assert sluice("restore", snapshot, "--to", "other").exit_code == 0
+    assert in_table(store, "other") == there
+
+
+def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept(store: Shop) -> None:
+    there = in_table(store, "inventory")
+    snapshot = taken("inventory")
+    levels = "SELECT * FROM stock_levels ORDER BY product_id, warehouse_id"
+    stock = store.query(levels)
+    before = store.client.get_table(f"{store.settings.dataset}.inventory")
+    store.query("DELETE FROM inventory WHERE reason = 'sale'")
+    left = in_table(store, "inventory")
+    replaced = sluice("restore", snapshot, "--replace", "--json")
+    assert replaced.exit_code == 0, replaced.output
+    answer = json.loads(replaced.stdout)
+    assert (answer["table"], answer["rows"]) == ("inventory", len(there))
+    assert in_table(store, "inventory") == there
+    assert shape(store.client.get_table(f"{store.settings.dataset}.inventory")) == shape(before)
+    assert store.query(levels) == stock
+    assert in_table(store, f"{store.settings.historical_dataset}.{answer['before']}") == left
+    assert f"{store.settings.dataset}.{snapshot}_restored" not in names(store)
+
+
+def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store: Shop) -> None:
+    snapshot = taken("orders")
+    store.query("ALTER TABLE orders ADD COLUMN color STRING")
+    there = names(store)
+    refused = sluice("restore", snapshot, "--replace")
+    assert refused.exit_code == 1
+    assert "the columns are not those that orders has now" in refused.stderr
+    assert names(store) == there
+    assert sluice("restore", snapshot).exit_code == 0
+
+
+def test_a_table_is_restored_as_of_a_time(store: Shop) -> None:
+    there = in_table(store, "user_activity")
+    at = datetime.now(UTC) + timedelta(seconds=1)
+    time.sleep(2)
+    store.query("DELETE FROM user_activity WHERE TRUE")
+    restored = sluice("restore", "user_activity", "--at", f"{at:%Y-%m-%dT%H:%M:%S}", "--to", "again")
+    assert restored.exit_code == 0, restored.output
+    assert in_table(store, "again") == there
+    assert in_table(store, "user_activity") == []
+    replaced = sluice("restore", "user_activity", "--at", f"{at:%Y-%m-%dT%H:%M:%S%z}", "--replace")
+    assert replaced.exit_code == 0, replaced.output
+    assert in_table(store, "user_activity") == there
+
+
+def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> None:
+    snapshot = taken("dead_letters")
+    store.client.delete_table(f"{store.settings.dataset}.dead_letters")
+    assert sluice("restore", snapshot, "--to", "dead_letters").exit_code == 0
+    assert store.client.get_table(f"{store.settings.dataset}.dead_letters").num_rows == len(store.dead_letters)
+
+
+def test_a_dry_run_prints_the_statements_and_changes_nothing(store: Shop) -> None:
+    snapshot = taken("inventory")
+    there = names(store)
+    for command in (["snapshot"], ["restore", snapshot], ["restore", snapshot, "--replace"]):
+        printed = sluice(*command, "--dry-run")
+        assert printed.exit_code == 0, printed.output
+        assert "CLONE" in printed.stdout
+    assert "CREATE OR REPLACE TABLE" in printed.stdout
+    assert names(store) == there
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["restore", "orders_20200101T000000"], "there is no"),
+        (["restore", "invoices", "--at", "2026-11-23T12:00:00"], "there is no"),
+        (["restore", "a", "--to", "b", "--replace"], "choose"),
+        (["snapshot", "orders`; DROP"], "no NAME"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_the_reason(store: Shop, arguments: list[str], why: str) -> None:
+    del store
+    refused = sluice(*arguments)
+    assert refused.exit_code != 0
+    assert why in refused.stderr
+
+
+def test_settings_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ARCHIVE_BUCKET", raising=False)
+    refused = sluice("snapshot")
+    assert refused.exit_code == 1
+    assert "ARCHIVE_BUCKET" in refused.stderr

@@ -1,0 +1,15 @@
+"""The analyzer takes a quarter of a minute to load, and so is loaded once."""
+
+import pytest
+
+from functions.settings import Settings
+from tests.unit.sql.analyzer import Analyzer
+
+PROJECT = "the-project"
+SETTINGS = Settings(archive_bucket="the-archive")
+
+
+@pytest.fixture(scope="session")
+def analyzer() -> Analyzer:
+    """Knows all tables and views."""
+    return Analyzer.of_the_warehouse(PROJECT, SETTINGS)

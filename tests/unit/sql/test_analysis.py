@@ -1,0 +1,102 @@
+"""Every statement of `sql/` is right in the eyes of Google's own analyzer."""
+
+import re
+from typing import Any
+
+import pytest
+from google.cloud.bigquery import ScalarQueryParameter
+
+from functions.ddl import Field, declared_table
+from functions.definitions import Definition, Kind, definitions
+from ops.queries import Query, queries
+from tests.unit.sql.analyzer import Analyzer, WrongSql, fields
+from tests.unit.sql.conftest import PROJECT, SETTINGS
+from tests.unit.sql.information_schema import VIEWS
+
+DEFINITIONS = {definition.name: definition for definition in definitions(PROJECT, SETTINGS)}
+TABLES = [definition for definition in DEFINITIONS.values() if definition.kind is Kind.TABLE]
+QUERIES = queries()
+
+ORDERS = f"`{PROJECT}.{SETTINGS.dataset}.orders`"
+
+ANY = {"NAME": "orders", "TIMESTAMP": "2026-11-23T20:15:00", "DATE": "2026-11-23", "STRING": "a", "INT64": "1"}
+"""For a parameter that has no default; `orders` is in both datasets."""
+
+
+def given(query: Query) -> dict[str, str]:
+    """Values for the parameters that a caller has to choose."""
+    return {
+        parameter.name: "20261123" if parameter.name == "partition" else ANY[parameter.type]
+        for parameter in query.parameters.values()
+        if parameter.default is None
+    }
+
+
+@pytest.mark.parametrize("name", DEFINITIONS)
+def test_what_the_bootstrap_runs_is_one_statement_that_the_analyzer_takes(analyzer: Analyzer, name: str) -> None:
+    assert len(analyzer.analyze(DEFINITIONS[name].ddl)) == 1
+
+
+@pytest.mark.parametrize("query", QUERIES.values(), ids=lambda query: query.name)
+def test_the_analyzer_takes_each_query_with_its_parameters(analyzer: Analyzer, query: Query) -> None:
+    bound = query.bind(PROJECT, SETTINGS, given(query))
+    assert analyzer.analyze(bound.sql, bound.parameters)
+
+
+def parsed(definition: Definition) -> list[Field]:
+    def relevant(field: Any) -> Field:
+        nested = {"fields": [relevant(inner) for inner in field["fields"]]} if "fields" in field else {}
+        return {"name": field["name"], "type": field["type"], "mode": field["mode"], **nested}
+
+    return [relevant(field.to_api_repr()) for field in declared_table(definition.ddl).schema]
+
+
+@pytest.mark.parametrize("definition", TABLES, ids=lambda definition: definition.name)
+def test_the_bootstrap_reads_the_same_columns_in_the_ddl_as_the_analyzer(
+    analyzer: Analyzer, definition: Definition
+) -> None:
+    [statement] = analyzer.analyze(definition.ddl)
+    assert parsed(definition) == fields(statement.resolved)
+
+
+@pytest.mark.parametrize(
+    ("sql", "why"),
+    [
+        (f"SELECT colour FROM {ORDERS}", "Unrecognized name: colour"),
+        (f"SELECT items.price FROM {ORDERS}", "Cannot access field price on a value with type ARRAY"),
+        (f"SELECT shipping_address.zip FROM {ORDERS}", "Field name zip does not exist"),
+        (f"SELECT order_id + 1 FROM {ORDERS}", "No matching signature for operator +"),
+        (f"SELECT order_id FROM {ORDERS} WHERE event_date = 20261123", "No matching signature for operator ="),
+        (f"SELECT status, COUNT(*) FROM {ORDERS}", "neither grouped nor aggregated"),
+        (f"SELECT SUM(total_amount) FROM {ORDERS} WHERE event_date > @day", "Query parameter 'day' not found"),
+        (f"SELECT order_id FROM {ORDERS} WHERE event_date > @days", "No matching signature for operator >"),
+        (f"SELECT TOTALLY(order_id) FROM {ORDERS}", "Function not found: TOTALLY"),
+        (f"SELECT 1 FROM `{PROJECT}.{SETTINGS.dataset}.invoices`", "Table not found"),
+        (f"SELECT 1 FROM `{PROJECT}`.`region-us-central1`.INFORMATION_SCHEMA.PARTITIONS", "Table not found"),
+        (f"SELECT row_count FROM `{PROJECT}`.`region-us-central1`.INFORMATION_SCHEMA.TABLE_STORAGE", "Unrecognized"),
+        (f"MERGE {ORDERS} t USING {ORDERS} s ON t.order_id = s.ordr_id WHEN MATCHED THEN DELETE", "ordr_id"),
+        (f"CREATE SNAPSHOT TABLE `a.b.c` CLONE `{PROJECT}.a.b`", "Table not found"),
+        (f"EXPORT DATA OPTIONS (uri = 'gs://a/*') AS SELECT colour FROM {ORDERS}", "Unrecognized name: colour"),
+        (f"SELECT 1; SELECT colour FROM {ORDERS}", "Unrecognized name: colour"),
+        ("SELECT 1 FRM x", "Syntax error"),
+    ],
+)
+def test_wrong_sql_is_refused(analyzer: Analyzer, sql: str, why: str) -> None:
+    with pytest.raises(WrongSql, match=re.escape(why)):
+        analyzer.analyze(sql, [ScalarQueryParameter("days", "INT64", 1)])
+
+
+def test_a_view_of_a_missing_column_is_refused() -> None:
+    fresh = Analyzer(PROJECT, SETTINGS)
+    [table] = fresh.analyze("CREATE TABLE `a.b.t` (x INT64, y STRUCT<z STRING>)")
+    fresh.add(table.resolved)
+    [view] = fresh.analyze("CREATE VIEW `a.b.v` AS SELECT y.z AS w FROM `a.b.t`")
+    fresh.add(view.resolved)
+    fresh.analyze("SELECT w FROM `a.b.v`")
+    with pytest.raises(WrongSql, match="Unrecognized name: x"):
+        fresh.analyze("SELECT x FROM `a.b.v`")
+
+
+def test_no_metadata_view_is_written_down_that_nothing_reads() -> None:
+    read = {name for query in QUERIES.values() for name in re.findall(r"INFORMATION_SCHEMA\.(\w+)", query.sql)}
+    assert read == VIEWS.keys()
