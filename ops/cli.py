@@ -18,16 +18,16 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
-from ops.backfill_command import backfill
-from ops.contract.cli import app as contract
+from ops.commands.backfill import backfill
+from ops.commands.contract import app as contract
+from ops.commands.snapshot import restore, snapshot
+from ops.commands.sql import sql
+from ops.commands.trace import trace
 from ops.generate import generate as generate_events
 from ops.publish import FAILURES, Publication, from_lines, shift_to
 from ops.publish import publish as publish_all
-from ops.snapshot_command import restore, snapshot
-from ops.sql_command import sql
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
-from ops.trace_command import trace
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",

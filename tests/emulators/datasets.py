@@ -23,10 +23,10 @@ from functions.message import Message
 from functions.process import Process
 from functions.settings import Settings
 from functions.warehouse import Warehouse
-from ops.backfill import Backfill, Report
-from ops.events import EventReader
-from ops.load_jobs import LoadJobs
-from ops.sources import find
+from ops.backfill.events import EventReader
+from ops.backfill.load_jobs import LoadJobs
+from ops.backfill.run import Backfill, Report
+from ops.backfill.sources import find
 from ops.stack.stack import PROJECT, Emulators
 
 

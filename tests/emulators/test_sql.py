@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
+from ops.commands.sql import price
 from ops.queries import queries
-from ops.sql_command import price
 from tests.emulators.shop import Shop
 
 ROOT = pathlib.Path(__file__).parents[2]

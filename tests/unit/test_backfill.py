@@ -19,12 +19,12 @@ from functions.ddl import declared_table
 from functions.definitions import Kind, definitions
 from functions.message import Message
 from functions.row import Row
-from ops.backfill import Report
-from ops.chunks import Load, Seen, chunks, loads
+from ops.backfill.chunks import Load, Seen, chunks, loads
+from ops.backfill.events import Event, EventReader, Identity
+from ops.backfill.load_file import LoadFile
+from ops.backfill.run import Report
+from ops.backfill.sources import Line
 from ops.cli import app
-from ops.events import Event, EventReader, Identity
-from ops.load_file import LoadFile
-from ops.sources import Line
 from tests.unit import samples
 from tests.unit.cloud import Cloud
 from tests.unit.conftest import settings

@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import pytest
 
-from ops import sources
-from ops.sources import Line, Source, Unreadable, find
+from ops.backfill import sources
+from ops.backfill.sources import Line, Source, Unreadable, find
 
 
 def no_storage() -> NoReturn:

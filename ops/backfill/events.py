@@ -15,7 +15,7 @@ from functions.message import Message
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
-from ops.sources import Line
+from ops.backfill.sources import Line
 
 MAX_DAYS = 10_000
 """Nothing is too old for the historical dataset but what a table has no partitions for

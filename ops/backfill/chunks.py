@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
 from functions.row import Row
-from ops.events import Event
-from ops.sources import Line
+from ops.backfill.events import Event
+from ops.backfill.sources import Line
 
 MAX_LINES = 50_000
 MAX_BYTES = 32 * 2**20

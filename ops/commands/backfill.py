@@ -25,10 +25,10 @@ from rich.text import Text
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.settings import InvalidSettings, Settings
-from ops.backfill import FAILURES, Backfill, Report
-from ops.events import EventReader
-from ops.load_jobs import LoadJobs
-from ops.sources import Source, Unreadable, find
+from ops.backfill.events import EventReader
+from ops.backfill.load_jobs import LoadJobs
+from ops.backfill.run import FAILURES, Backfill, Report
+from ops.backfill.sources import Source, Unreadable, find
 
 INTERRUPTED = 130
 

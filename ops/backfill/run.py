@@ -13,10 +13,10 @@ from google.auth.exceptions import GoogleAuthError
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter
 from functions.row import Row
-from ops.chunks import Load, Seen, chunks, loads
-from ops.events import Event, EventReader, Identity
-from ops.load_jobs import LoadJobs, Stopped
-from ops.sources import Line, Source, Unreadable
+from ops.backfill.chunks import Load, Seen, chunks, loads
+from ops.backfill.events import Event, EventReader, Identity
+from ops.backfill.load_jobs import LoadJobs, Stopped
+from ops.backfill.sources import Line, Source, Unreadable
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 """What the clients raise where Google Cloud refuses or does not answer."""

@@ -14,9 +14,9 @@ from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobCon
 from functions import dead_letter
 from functions.definitions import Kind, definitions
 from functions.settings import Settings
-from ops.chunks import Load
-from ops.events import Event, Identity
-from ops.load_file import LoadFile
+from ops.backfill.chunks import Load
+from ops.backfill.events import Event, Identity
+from ops.backfill.load_file import LoadFile
 
 _CONFIG = LoadJobConfig(
     source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,

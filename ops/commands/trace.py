@@ -12,7 +12,7 @@ from rich.text import Text
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.settings import InvalidSettings, Settings
-from ops.backfill import FAILURES
+from ops.backfill.run import FAILURES
 from ops.rows import printable
 from ops.trace import ArchiveObject, Record, Trace
 from ops.trace import trace as look_for

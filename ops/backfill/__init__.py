@@ -1,0 +1,1 @@
+"""The backfill: events of files into the live and the historical tables."""
