@@ -164,7 +164,7 @@ def test_rows_per_minute_counts_each_minute_and_the_gaps(busy: Shop) -> None:
     counted = collections.Counter(
         (moment(row["processed_timestamp"]).replace(second=0, microsecond=0), table)
         for table, rows in busy.live.items()
-        for row in rows
+        for row in dated(rows, 30)
     )
     minutes = {row["minute"] for row in answer}
     assert len(minutes) == 170
