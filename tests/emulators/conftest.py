@@ -13,6 +13,7 @@ from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.accounts import Accounts, ArchiveReader, read_accounts
 from ops.stack.stack import PROJECT, Emulators, Stack, deployed, emulators
+from tests.emulators.made import dropped
 from tests.emulators.shop import Shop, open_shop
 
 type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
@@ -34,10 +35,16 @@ def running_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emul
 def deploy(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
     """Deploys the functions under a name, with settings."""
 
-    def make(name: str, **settings: str) -> contextlib.AbstractContextManager[Stack]:
+    @contextlib.contextmanager
+    def make(name: str, **settings: str) -> Iterator[Stack]:
         folder = tmp_path_factory.mktemp(name)
         datasets = {"DATASET": name, "HISTORICAL_DATASET": f"{name}_historical"}
-        return deployed(running_emulators, folder, {**datasets, **settings}, name.replace("_", "-"))
+        environment = {**datasets, **settings}
+        with (
+            deployed(running_emulators, folder, environment, name.replace("_", "-")) as stack,
+            dropped(bigquery_client(stack.settings), stack.settings),
+        ):
+            yield stack
 
     return make
 
@@ -98,10 +105,11 @@ def logs(stack: Stack) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-def shop(running_emulators: Emulators) -> Shop:
+def shop(running_emulators: Emulators) -> Iterator[Shop]:
     """Datasets full of a shop's events; for tests that change nothing in them."""
     del running_emulators
     chosen = Settings(
         archive_bucket="shop", google_cloud_project=PROJECT, dataset="shop", historical_dataset="shop_historical"
     )
-    return open_shop(bigquery_client(chosen), chosen)
+    with open_shop(bigquery_client(chosen), chosen) as opened:
+        yield opened

@@ -1,11 +1,12 @@
 """Datasets and an archive of a test's own, without functions."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gzip
 import pathlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,6 @@ from functions.archive import Archive, Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit
 from functions.contracts import Contracts
-from functions.definitions import Kind, definitions
 from functions.message import Message
 from functions.process import Process
 from functions.settings import Settings
@@ -28,6 +28,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import find
 from ops.stack.stack import PROJECT, Emulators
+from tests.emulators.made import made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +88,9 @@ class Datasets:
         asyncio.run(all_of_them())
 
 
-def make_datasets(on: Emulators, *, views: bool = False) -> Datasets:
-    """Fresh ones; the views take longer than all else."""
+@contextlib.contextmanager
+def fresh_datasets(on: Emulators, *, views: bool = False) -> Iterator[Datasets]:
+    """Datasets of a test's own, while the context lasts."""
     name = f"d{uuid.uuid4().hex[:12]}"
     chosen = Settings(
         archive_bucket=f"archive-{name}",
@@ -100,7 +102,5 @@ def make_datasets(on: Emulators, *, views: bool = False) -> Datasets:
     body = {"name": chosen.archive_bucket}
     httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json=body).raise_for_status()
     client = bigquery_client(chosen)
-    for definition in definitions(PROJECT, chosen):
-        if views or definition.kind is not Kind.VIEW:
-            client.query_and_wait(definition.ddl)
-    return Datasets(chosen, client, storage_client(chosen))
+    with made(client, chosen, views=views):
+        yield Datasets(chosen, client, storage_client(chosen))

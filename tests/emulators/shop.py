@@ -1,10 +1,11 @@
 """A shop's events, in the tables of the emulator and in Python, to compare what both say of them."""
 
+import contextlib
 import dataclasses
 import io
 import itertools
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,13 +13,13 @@ import msgspec
 from google.cloud import bigquery
 
 from functions.dead_letter import DeadLetter
-from functions.definitions import definitions
 from functions.message import Message
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
 from ops.generate import Generated, generate
 from tests.emulators.edges import edges
+from tests.emulators.made import made
 
 LIVE_DAYS = 20
 LIVE_EVENTS = 3_000
@@ -55,9 +56,14 @@ class Shop:
         return [dict(row) for row in self.client.query_and_wait(sql, job_config=config)]
 
 
-def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Shop:
-    """Make both datasets, and fill them."""
-    make_datasets(client, settings)
+@contextlib.contextmanager
+def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Iterator[Shop]:
+    """Both datasets full of events, while the context lasts."""
+    with made(client, settings):
+        yield _filled(client, settings, seed)
+
+
+def _filled(client: bigquery.Client, settings: Settings, seed: int) -> Shop:
     now = datetime.now(UTC)
     process = Process.from_settings(settings)
     odd = [
@@ -83,12 +89,6 @@ def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Sho
             load(client, f"{dataset}.{table}", rows)
     load(client, f"{settings.dataset}.dead_letters", shop.dead_letters)
     return shop
-
-
-def make_datasets(client: bigquery.Client, settings: Settings) -> None:
-    """Make both datasets as `sql/` defines them, empty."""
-    for definition in definitions(client.project, settings):
-        client.query_and_wait(definition.ddl)
 
 
 def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generated]:

@@ -12,7 +12,8 @@ from google.cloud import bigquery
 from functions.settings import Settings
 from ops.queries import Query, queries
 from tests.emulators.answers import ANSWERS, Answer, Facts
-from tests.emulators.shop import Shop, make_datasets
+from tests.emulators.made import made
+from tests.emulators.shop import Shop
 
 ANALYTICS = {name: query for name, query in queries().items() if query.subject == "analytics"}
 
@@ -112,9 +113,9 @@ def test_no_answer_is_trivial(shop: Shop) -> None:
 def test_empty_tables_have_an_answer_too(shop: Shop) -> None:
     """Nothing fails; the funnel and the days keep their rows, with zeros."""
     settings = Settings(archive_bucket="empty", dataset="empty", historical_dataset="empty_historical")
-    make_datasets(shop.client, settings)
     empty = Shop(shop.client, settings, {}, {}, [], shop.now)
     nothing = Facts({}, [], [])
-    for query in ANALYTICS.values():
-        if query.name not in CANNOT_RUN:
-            compare(empty, nothing, query, {})
+    with made(shop.client, settings):
+        for query in ANALYTICS.values():
+            if query.name not in CANNOT_RUN:
+                compare(empty, nothing, query, {})

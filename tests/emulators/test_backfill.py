@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -20,7 +20,7 @@ import pytest
 from functions.message import Message
 from ops.generate import generate
 from ops.stack.stack import Emulators
-from tests.emulators.datasets import Datasets, make_datasets
+from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
@@ -28,8 +28,9 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture
-def datasets(running_emulators: Emulators) -> Datasets:
-    return make_datasets(running_emulators)
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
+    with fresh_datasets(running_emulators) as fresh:
+        yield fresh
 
 
 def order(order_id: str, days_ago: float = 0, **changes: Any) -> bytes:

@@ -1,36 +1,38 @@
 """The bootstrap, over HTTP, on a dataset of its own."""
 
 import concurrent.futures
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
 from google.cloud import bigquery
 
+from functions.clients import bigquery_client
 from functions.definitions import definitions
 from functions.settings import Settings
 from ops.stack.functions import Function, serving
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.conftest import Deploy, Warehouse
+from tests.emulators.made import dropped
 
 type Serve = Callable[..., Function]
 
 
 @pytest.fixture
-def bootstrap(
-    running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Serve:
+def bootstrap(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     """Serves the bootstrap function for a dataset."""
 
-    def make(dataset: str, **settings: str) -> Function:
-        environment = {**running_emulators.environment, "ARCHIVE_BUCKET": "bucket", "DATASET": dataset}
-        environment |= {"HISTORICAL_DATASET": f"{dataset}_historical", **settings}
-        context = serving("bootstrap", tmp_path_factory.mktemp(dataset), environment, "bootstrap")
-        function = context.__enter__()
-        request.addfinalizer(lambda: context.__exit__(None, None, None))
-        return function
+    def make(dataset: str, **changes: str) -> Function:
+        names = {"ARCHIVE_BUCKET": "bucket", "DATASET": dataset, "HISTORICAL_DATASET": f"{dataset}_historical"}
+        environment = {**running_emulators.environment, **names, **changes}
+        if not changes:
+            chosen = Settings.from_environment(environment)
+            contexts.enter_context(dropped(bigquery_client(chosen), chosen))
+        return contexts.enter_context(serving("bootstrap", tmp_path_factory.mktemp(dataset), environment, "bootstrap"))
 
-    return make
+    with contextlib.ExitStack() as contexts:
+        yield make
 
 
 def objects(dataset: str) -> list[str]:

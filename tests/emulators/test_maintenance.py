@@ -1,8 +1,9 @@
 """The files of `sql/maintenance`, and `sluice snapshot` and `sluice restore`."""
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -31,23 +32,27 @@ def settings_of(dataset: str) -> Settings:
     )
 
 
-def opened(dataset: str) -> Shop:
+@contextlib.contextmanager
+def opened(dataset: str) -> Iterator[Shop]:
     settings = settings_of(dataset)
-    return open_shop(bigquery_client(settings), settings)
+    with open_shop(bigquery_client(settings), settings) as shop:
+        yield shop
 
 
 @pytest.fixture
-def fresh(running_emulators: Emulators, request: pytest.FixtureRequest) -> Shop:
+def fresh(running_emulators: Emulators, request: pytest.FixtureRequest) -> Iterator[Shop]:
     """A shop of a test's own."""
     del running_emulators
-    return opened(f"fresh_{abs(hash(request.node.name))}")
+    with opened(f"fresh_{abs(hash(request.node.name))}") as shop:
+        yield shop
 
 
 @pytest.fixture(scope="module")
-def shared(running_emulators: Emulators) -> Shop:
+def shared(running_emulators: Emulators) -> Iterator[Shop]:
     """A shop for all tests that compare a table with what it was before."""
     del running_emulators
-    return opened("maintenance")
+    with opened("maintenance") as shop:
+        yield shop
 
 
 @pytest.fixture

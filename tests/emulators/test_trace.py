@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from functions.message import Message
 from functions.process import Process
 from ops.stack.stack import Emulators
 from ops.trace import Trace, trace
-from tests.emulators.datasets import Datasets, make_datasets
+from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
@@ -22,9 +23,10 @@ NOW = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
-def datasets(running_emulators: Emulators) -> Datasets:
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
     """Shared: each test has events of its own."""
-    return make_datasets(running_emulators, views=True)
+    with fresh_datasets(running_emulators, views=True) as fresh:
+        yield fresh
 
 
 def message(event_id: str, payload: bytes | None = None, **changes: Any) -> Message:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.clients import bigquery_client
-from tests.emulators.shop import Shop, load, make_datasets
+from tests.emulators.made import made
+from tests.emulators.shop import Shop, load
 
 type Record = Mapping[str, Any]
 
@@ -203,13 +204,13 @@ def change_row(case: str, event: int, arrival: int, told: tuple[int, int]) -> di
 
 
 @pytest.fixture(scope="module")
-def empty(shop: Shop) -> bigquery.Client:
+def empty(shop: Shop) -> Iterator[bigquery.Client]:
     """A client whose default dataset is empty at first."""
     chosen = msgspec.structs.replace(shop.settings, dataset="any_order", historical_dataset="any_order_historical")
-    make_datasets(shop.client, chosen)
     client = bigquery_client(chosen)
     client.default_query_job_config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.{chosen.dataset}")
-    return client
+    with made(client, chosen):
+        yield client
 
 
 @given(data=st.data(), orders=ORDERS, changes=CHANGES)
