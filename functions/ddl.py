@@ -5,6 +5,9 @@ from typing import Any
 
 from google.cloud import bigquery
 from sqlglot import errors, exp, parse_one
+from sqlglot.dialects.bigquery import (
+    BigQuery,  # By its name it is loaded at its first use, half of it for other threads.
+)
 
 type Field = dict[str, Any]
 """https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema."""
@@ -44,7 +47,7 @@ def declared_table(ddl: str) -> bigquery.Table:
         UnknownDdl: There is anything else in it, or it is no GoogleSQL.
     """
     try:
-        create = parse_one(ddl, dialect="bigquery")
+        create = parse_one(ddl, dialect=BigQuery)
     except errors.ParseError as error:
         raise UnknownDdl(str(error)) from error
     if not isinstance(create, exp.Create) or create.kind != "TABLE" or not isinstance(create.this, exp.Schema):

@@ -76,7 +76,7 @@ def evolution(live: bigquery.Table, ddl: str) -> Evolution:
     """
     declared = declared_table(ddl)
     table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
-    schema, columns = _fields(live.to_api_repr()["schema"]["fields"], _schema(declared), "")
+    schema, columns = _fields(_schema(live), _schema(declared), "")
     table.schema = schema
     found = {
         "schema": columns,
@@ -94,7 +94,7 @@ def evolution(live: bigquery.Table, ddl: str) -> Evolution:
     }
     table.description = declared.description
     table.labels = {**live.labels, **declared.labels}
-    table.time_partitioning = declared.time_partitioning
+    table.time_partitioning = _sent(declared.time_partitioning)
     table.clustering_fields = declared.clustering_fields
     table.require_partition_filter = declared.require_partition_filter
     return Evolution(
@@ -105,7 +105,7 @@ def evolution(live: bigquery.Table, ddl: str) -> Evolution:
 
 
 def _schema(table: bigquery.Table) -> list[Field]:
-    return list(table.to_api_repr()["schema"]["fields"])
+    return list(table.to_api_repr().get("schema", {}).get("fields", ()))
 
 
 def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tuple[list[Field], list[Difference]]:
@@ -137,17 +137,11 @@ def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tupl
 
 def _why_not_new(field: Field, path: str, before_known: bool) -> str | None:
     """https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column."""
-    if any(one["mode"] == "REQUIRED" for one in _all(field)):
-        return "a new column cannot be NOT NULL, nor a field in it: the rows that are there have no value"
+    if field["mode"] == "REQUIRED":
+        return "what is new cannot be NOT NULL: the rows that are there have no value"
     if path and before_known:
         return "a new field of a STRUCT comes last: BigQuery appends it, and the order is part of the STRUCT's type"
     return None
-
-
-def _all(field: Field) -> Iterator[Field]:
-    yield field
-    for inner in field.get("fields", ()):
-        yield from _all(inner)
 
 
 def _field(live: Field, declared: Field, name: str) -> tuple[Field, list[Difference]]:
@@ -238,6 +232,13 @@ def _partitioning(
         shorter = becomes is not None and (was is None or becomes < was)
         why = "it would delete partitions at once; ALTER TABLE by hand where that is meant" if shorter else None
         yield Difference("partition expiration", _days(was), _days(becomes), why)
+
+
+def _sent(partitioning: bigquery.TimePartitioning | None) -> bigquery.TimePartitioning | None:
+    """With null for no expiration: what a PATCH does not name stays as it is."""
+    if partitioning and partitioning.expiration_ms is None:
+        partitioning.expiration_ms = None
+    return partitioning
 
 
 def _days(days: float | None) -> str:

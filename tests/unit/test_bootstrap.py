@@ -96,12 +96,10 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
             "dev_events_dataset.orders",
             Change.REFUSED,
             [
-                "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL, nor a field in it: the rows that are"
-                " there have no value",
+                "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
                 f'~ description "before" -> "{wanted["description"]}"',
             ],
-            "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL, nor a field in it: the rows that are"
-            " there have no value",
+            "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
         )
     }
     assert patches == []

@@ -1,10 +1,15 @@
 """DDL as tables of the BigQuery API."""
 
+import pathlib
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from functions.ddl import UnknownDdl, declared_table
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 DDL = """
 CREATE TABLE IF NOT EXISTS `my-project.d.t` (
@@ -85,3 +90,20 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
 def test_what_could_not_be_compared_is_an_error_that_names_it(ddl: str, told: str) -> None:
     with pytest.raises(UnknownDdl, match=told.replace("(", r"\(")):
         declared_table(ddl)
+
+
+PARSE_AT_ONCE = """
+import concurrent.futures, sys, threading
+from functions.ddl import declared_table
+start = threading.Barrier(8)
+def parse(_):
+    start.wait()
+    return declared_table("CREATE TABLE `p.d.t` (x INT64, items ARRAY<STRUCT<n INT64>>) OPTIONS (description = 'd')")
+with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    assert {len(table.schema) for table in pool.map(parse, range(8))} == {2}
+"""
+
+
+def test_the_first_statements_of_a_process_may_be_read_at_the_same_time() -> None:
+    for _ in range(3):
+        subprocess.run([sys.executable, "-c", PARSE_AT_ONCE], cwd=ROOT, check=True)

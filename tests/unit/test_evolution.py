@@ -42,8 +42,8 @@ def evolved(before: str, after: str, **live: Any) -> Evolution:
         ("lat FLOAT64", "lat FLOAT64, lon FLOAT64", "+ address.geo.lon FLOAT64", ["schema"]),
         (
             "  day DATE",
-            "  day DATE,\n  who STRUCT<name STRING, at TIMESTAMP>",
-            "+ who STRUCT<name STRING, at TIMESTAMP>",
+            "  day DATE,\n  who STRUCT<name STRING NOT NULL, at TIMESTAMP>",
+            "+ who STRUCT<name STRING NOT NULL, at TIMESTAMP>",
             ["schema"],
         ),
         ("id STRING NOT NULL", "id STRING", "~ id NOT NULL -> NULLABLE", ["schema"]),
@@ -83,8 +83,7 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
         ("  code STRING(8),\n", "", "- code STRING(8): the DDL has no such column"),
         ("sku STRING NOT NULL, ", "", "- items.sku STRING NOT NULL: the DDL has no such column"),
         ("amount NUMERIC(10, 2)", "amount NUMERIC(10, 2) NOT NULL", "~ amount NULLABLE -> NOT NULL: the rows"),
-        ("  day DATE", "  day DATE,\n  note STRING NOT NULL", "+ note STRING NOT NULL: a new column cannot"),
-        ("  day DATE", "  day DATE,\n  note STRUCT<a STRING NOT NULL>", "+ note STRUCT<a STRING NOT NULL>: a new"),
+        ("  day DATE", "  day DATE,\n  note STRING NOT NULL", "+ note STRING NOT NULL: what is new cannot be"),
         ("n INT64", "color STRING, n INT64", "+ items.color STRING: a new field of a STRUCT comes last"),
         ("tags ARRAY<STRING>", "tags STRING", "~ tags ARRAY -> NULLABLE: BigQuery cannot make"),
         ("code STRING(8)", "code ARRAY<STRING(8)>", "~ code NULLABLE -> ARRAY: BigQuery cannot make"),
@@ -105,6 +104,20 @@ def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
     found = evolved("  code STRING(8),", "  codes STRING(8),")
     assert [str(one).partition(":")[0] for one in found.differences] == ["- code STRING(8)", "+ codes STRING(8)"]
     assert [one.path for one in found.refused] == ["code"]
+
+
+def test_to_live_for_ever_is_told_to_bigquery_and_to_live_shorter_than_for_ever_is_refused() -> None:
+    found = evolved("days = 90", "days = NULL")
+    assert found.table.to_api_repr()["timePartitioning"]["expirationMs"] is None
+    without_end = declared_table(BASE.replace("days = 90", "days = NULL"))
+    assert [one.path for one in evolution(without_end, BASE).refused] == ["partition expiration"]
+
+
+def test_a_table_without_columns_gets_them() -> None:
+    live = declared_table(BASE.replace(" NOT NULL", "")).to_api_repr()
+    del live["schema"]
+    found = evolution(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
+    assert (len(found.differences), found.refused) == (7, [])
 
 
 def test_what_others_have_set_stays() -> None:
