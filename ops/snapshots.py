@@ -121,7 +121,7 @@ class Snapshots:
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
             raise NotRestored(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
-        new = self._free_name(to or f"{snapshot}_restored")
+        new = self._free_name(_on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored")
         table = str(definition.base_table_reference.table_id)
         self._execute("restore_snapshot", snapshot=snapshot, to=new)
         return self._finish(new, table, definition.snapshot_time, now, replace=replace)
@@ -144,21 +144,23 @@ class Snapshots:
             GoogleAPIError: BigQuery refuses.
         """
         self._table(self._live(table))
-        new = self._free_name(to or f"{table}_{at.astimezone(UTC):{STAMP}}_restored")
+        as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
+        new = self._free_name(_on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored")
         self._execute("restore_as_of", table=table, at=at.isoformat(), to=new)
         return self._finish(new, table, at, now, replace=replace)
 
     def _finish(self, new: str, table: str, as_of: datetime, now: datetime, *, replace: bool) -> Restored:
         if not replace:
             return Restored(new, self._rows(new), as_of, None)
-        if not self.dry_run and (why := self._differs(new, table)):
+        try:
+            if not self.dry_run and (why := self._differs(new, table)):
+                raise NotRestored(why)
+            before = self.take(table, now, days=30).snapshot if self._exists(self._live(table)) else None
+            self._execute("replace_table", restored=new, table=table)
+            for ddl in self._views_of(table):
+                self._run(ddl)
+        finally:
             self._drop(new)
-            raise NotRestored(why)
-        before = self.take(table, now, days=30).snapshot if self._exists(self._live(table)) else None
-        self._execute("replace_table", restored=new, table=table)
-        for ddl in self._views_of(table):
-            self._run(ddl)
-        self._drop(new)
         return Restored(table, self._rows(table), as_of, before)
 
     def _views_of(self, table: str) -> Iterator[str]:
@@ -217,6 +219,11 @@ class Snapshots:
 
     def _historical(self, table: str) -> str:
         return f"{self.settings.historical_dataset}.{table}"
+
+
+def _on_the_way(name: str, now: datetime) -> str:
+    """Name of a table that is there while another one is replaced; no earlier try is in its way."""
+    return f"{name}_restoring_{now.astimezone(UTC):{STAMP}}"
 
 
 def _columns(table: bigquery.Table) -> list[Field]:

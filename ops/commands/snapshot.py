@@ -11,7 +11,7 @@ import typer
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from functions.clients import bigquery_client
 from functions.settings import InvalidSettings, Settings
@@ -127,7 +127,7 @@ def _show(found: list[Snapshot], *, json: bool) -> None:
     if json:
         _print_json(found)
         return
-    table = Table("snapshot", "table", "taken at", "expires at")
+    table = Table(Column("snapshot", overflow="fold"), "table", "taken at", "expires at")
     for one in found:
         table.add_row(one.snapshot, one.table, f"{one.taken_at:%Y-%m-%d %H:%M}", _time(one.expires_at))
     Console().print(table)
