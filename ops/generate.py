@@ -341,14 +341,14 @@ def _spoils(*, id_field: str, time_field: str, enum_field: str) -> dict[str, Spo
         "not_utf8": lambda event: _encode(event)[:-1] + ',"note":"café"}'.encode("latin-1"),
         "empty_payload": lambda _: b"",
         "array": lambda event: b"[" + _encode(event) + b"]",
-        "unknown_event_type": lambda event: _encode(event | {"event_type": "refund"}),
+        "unknown_event_type": lambda event: _encode(event | {"event_type": "teleport"}),
         "unknown_schema_version": _encode,
         "wrong_enum": lambda event: _encode(event | {enum_field: "teleported"}),
         "impossible_date": lambda event: _encode(event | {time_field: "2026-02-30T12:00:00.000Z"}),
         "too_old": lambda event: _moved(event, time_field, days=-400),
         "too_far_ahead": lambda event: _moved(event, time_field, days=3),
         # Valid to a parser that lets the last one win, another type of event to one that takes the first.
-        "duplicate_keys": lambda event: b'{"event_type":"refund",' + _encode(event)[1:],
+        "duplicate_keys": lambda event: b'{"event_type":"teleport",' + _encode(event)[1:],
         "lone_surrogate": lambda event: _encode(event | {id_field: "?"}).replace(b'"?"', rb'"\ud800"'),
         "nested_too_deep": lambda event: _encode(event)[:-1] + b',"note":' + b"[" * 2000 + b"]" * 2000 + b"}",
     }

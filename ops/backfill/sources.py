@@ -1,5 +1,6 @@
 """Sources of events: NDJSON in files and in Cloud Storage, compressed or not, read line by line."""
 
+import codecs
 import contextlib
 import dataclasses
 import functools
@@ -20,6 +21,8 @@ MAX_LINE_BYTES = 64 * 2**20
 """Longer than the envelope of any message: 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits), of which
 JSON makes six times as much at worst. What has no line breaks at all must not fill the memory."""
 
+_WHITE_SPACE = b" \t\r\n"  # https://www.rfc-editor.org/rfc/rfc8259#section-2
+
 _GZIP = b"\x1f\x8b"
 _BUFFER_BYTES = 2**20
 _DOWNLOAD_BYTES = 8 * 2**20
@@ -36,7 +39,7 @@ class Line(NamedTuple):
     Attributes:
         source: Name of the source.
         number: Of the line, from 1; empty lines count.
-        data: Without the line break.
+        data: Without the white space around it, and without a byte order mark.
     """
 
     source: str
@@ -81,8 +84,9 @@ class Source:
                 if number % 1000 == 0:
                     advance(stored.tell() - told)
                     told = stored.tell()
-                if line.strip():
-                    yield Line(self.name, number, line.rstrip(b"\r\n"))
+                data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+                if data := data.strip(_WHITE_SPACE):
+                    yield Line(self.name, number, data)
             advance(self.size - told)
 
     def check(self) -> None:

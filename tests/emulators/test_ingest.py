@@ -139,7 +139,7 @@ BAD: dict[str, tuple[bytes | dict[str, Any], str, str, str]] = {
         "$.order_date",
         "maximum",
     ),
-    "an unknown type": (b'{"event_type": "refund"}', "contract", "$.event_type", "enum"),
+    "an unknown type": (b'{"event_type": "teleport"}', "contract", "$.event_type", "enum"),
     "an unknown version": (event("order"), "contract", "attributes.schema_version", "enum"),
 }
 

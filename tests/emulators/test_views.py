@@ -243,3 +243,31 @@ def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
     }
     levels = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id {like}")
     assert {(row.product_id, row.warehouse_id): row.current_stock for row in levels} == stock(first_changes)
+
+
+def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_another_day_is_another_event(
+    empty: bigquery.Client,
+) -> None:
+    case = uuid.uuid4().hex
+    yesterday = (NOW - timedelta(days=1)).date().isoformat()
+
+    def row(arrival: int, quantity: int, message_id: str, **changes: Any) -> dict[str, Any]:
+        made_row = change_row(case, 0, arrival, (0, quantity))
+        return {**made_row, "ingest": {**made_row["ingest"], "message_id": message_id}, **changes}
+
+    first, last = row(1, 5, "z", reason="sale"), row(2, 5, "a", reason="return")
+    load(empty, "any_order.inventory", [last, first, row(3, 7, "b", event_date=yesterday)])
+    load(empty, "any_order_historical.inventory", [first])
+    where = f"WHERE product_id LIKE '{case}%' ORDER BY event_date DESC"
+    for view in ("inventory_deduplicated", "inventory_all"):
+        rows = empty.query_and_wait(f"SELECT reason, quantity_change FROM {view} {where}")
+        assert [(found.reason, found.quantity_change) for found in rows] == [("return", 5), ("sale", 7)], view
+    [level] = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id LIKE '{case}%'")
+    assert (level.current_stock, level.changes) == (12, 2)
+
+
+def test_of_two_events_of_one_time_and_status_the_greater_id_is_the_state_of_the_order(empty: bigquery.Client) -> None:
+    case = uuid.uuid4().hex
+    load(empty, "any_order.orders", [order_row(case, event, 9 - event, (0, "shipped", 0)) for event in (1, 0)])
+    [state] = empty.query_and_wait(f"SELECT total_amount FROM orders_current WHERE order_id LIKE '{case}%'")
+    assert state.total_amount == 1

@@ -53,7 +53,7 @@ def test_the_project_has_no_findings() -> None:
     ("project", "file", "problem"),
     [
         (with_contract(ORDER, None), "functions/events/order.py", "jsonschemas/order.v1.json is missing"),
-        (with_contract("refund.v1.json", "{}"), "jsonschemas/refund.v1.json", "functions/events/refund.py is missing"),
+        (with_contract("rocket.v1.json", "{}"), "jsonschemas/rocket.v1.json", "functions/events/rocket.py is missing"),
         (with_contract("order.json", "{}"), "jsonschemas/order.json", "TYPE.vN.json"),
         (with_contract(ORDER, "{"), "jsonschemas/order.v1.json", "line 1 column 2"),
         (with_contract(ORDER, "[]"), "jsonschemas/order.v1.json", "is a JSON object"),
@@ -209,6 +209,6 @@ def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_a
 
 def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_made(tmp_path: pathlib.Path) -> None:
     project = copy(tmp_path / "project")
-    (project / "functions" / "events" / "refund.py").write_text('"""Nothing."""\n')
+    (project / "functions" / "events" / "rocket.py").write_text('"""Nothing."""\n')
     answer = run(project)
     assert (answer.returncode, "cannot be loaded" in answer.stderr) == (2, True), answer.stderr

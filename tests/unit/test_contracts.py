@@ -37,7 +37,7 @@ def test_the_newest_version_is_the_default_and_older_ones_stay_available(tmp_pat
     assert contracts.choose(event, {"schema_version": "2"}).version == 2
 
 
-@pytest.mark.parametrize("name", ["inventory.json", "inventory.v0.json", "refund.v1.json"])
+@pytest.mark.parametrize("name", ["inventory.json", "inventory.v0.json", "rocket.v1.json"])
 def test_a_file_that_fits_no_type_is_refused_at_start(tmp_path: pathlib.Path, name: str) -> None:
     write(tmp_path, name)
     with pytest.raises(ValueError, match=name):

@@ -247,7 +247,7 @@ ORDER = json.dumps(EVENTS["order"])
         (b'{"a": [' + b"[[[1]]]," * 15_000 + b"1]}", "decode", "$", "maxValues", "50000"),
         (b"{}", "contract", "$.event_type", "required", THERE_ARE),
         (b'{"event_type": 1}', "contract", "$.event_type", "type", THERE_ARE),
-        (b'{"event_type": "refund"}', "contract", "$.event_type", "enum", THERE_ARE),
+        (b'{"event_type": "teleport"}', "contract", "$.event_type", "enum", THERE_ARE),
         (event("order", status="lost"), "contract", "$.status", "enum", '"lost"'),
         (event("order", items=[]), "contract", "$.items", "minItems", "[]"),
         (event("order", order_id=""), "contract", "$.order_id", "minLength", '""'),
@@ -354,16 +354,16 @@ def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_i
 
 
 def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> None:
-    record = dead(b'{"event_type": "refund"}', schema_version="7").record("gs://a/b")
-    assert record["payload"] == "eyJldmVudF90eXBlIjogInJlZnVuZCJ9"
+    record = dead(b'{"event_type": "teleport"}', schema_version="7").record("gs://a/b")
+    assert record["payload"] == "eyJldmVudF90eXBlIjogInRlbGVwb3J0In0="
     assert record["payload_bytes"] == 24
     assert json.loads(record["attributes"]) == {"event_id": "e-1", "schema_version": "7"}
-    assert (record["event_type"], record["schema_version"], record["archive_uri"]) == ("refund", "7", "gs://a/b")
+    assert (record["event_type"], record["schema_version"], record["archive_uri"]) == ("teleport", "7", "gs://a/b")
     assert record["errors"] == [
         {
             "path": "$.event_type",
             "rule": "enum",
-            "message": '"refund" is no event type; there are ' + THERE_ARE,
+            "message": '"teleport" is no event type; there are ' + THERE_ARE,
         }
     ]
 

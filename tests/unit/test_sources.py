@@ -33,13 +33,13 @@ def test_a_file_may_have_the_name_of_a_glob(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_lines_keep_their_numbers_and_lose_nothing_but_their_end(tmp_path: pathlib.Path, *, compress: bool) -> None:
+def test_lines_keep_their_numbers_and_lose_nothing_but_white_space(tmp_path: pathlib.Path, *, compress: bool) -> None:
     text = b' {"a": 1} \r\n\n \t\n\xff\n{"b": 2}'
     file = tmp_path / "events"
     file.write_bytes(gzip.compress(text) if compress else text)
     [source] = files(file)
     assert list(source.lines()) == [
-        Line(str(file), 1, b' {"a": 1} '),
+        Line(str(file), 1, b'{"a": 1}'),
         Line(str(file), 4, b"\xff"),
         Line(str(file), 5, b'{"b": 2}'),
     ]
@@ -84,3 +84,9 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     assert next(lines).data == b"x" * 99
     with pytest.raises(Unreadable, match=r"line 2 has more than 100 bytes; is this NDJSON\?"):
         next(lines)
+
+
+def test_white_space_around_an_event_and_a_byte_order_mark_are_no_part_of_it(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "events.ndjson").write_bytes(b'\xef\xbb\xbf{"a": 1} \t\r\n  {"a": 2}\n \r\n')
+    [source] = files(tmp_path / "events.ndjson")
+    assert [line.data for line in source.lines(lambda _: None)] == [b'{"a": 1}', b'{"a": 2}']
