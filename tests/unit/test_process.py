@@ -356,7 +356,7 @@ def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_i
 def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> None:
     record = dead(b'{"event_type": "teleport"}', schema_version="7").record("gs://a/b")
     assert record["payload"] == "eyJldmVudF90eXBlIjogInRlbGVwb3J0In0="
-    assert record["payload_bytes"] == 24
+    assert record["payload_bytes"] == 26
     assert json.loads(record["attributes"]) == {"event_id": "e-1", "schema_version": "7"}
     assert (record["event_type"], record["schema_version"], record["archive_uri"]) == ("teleport", "7", "gs://a/b")
     assert record["errors"] == [
