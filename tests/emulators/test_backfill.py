@@ -75,7 +75,7 @@ def test_what_cannot_be_a_row_is_a_dead_letter_with_its_bytes_and_archived(
     datasets: Datasets, tmp_path: pathlib.Path
 ) -> None:
     too_old = order("too old", 10_001)
-    bad = [b'{"event_type": "order", ', order("bad", status="lost"), b'{"event_type": "\xff"}', too_old]
+    bad = [b'{"event_type": "order",', order("bad", status="lost"), b'{"event_type": "\xff"}', too_old]
     report = datasets.backfill(write(tmp_path / "bad.ndjson", bad), now=NOW)
     letters = {row["payload"]: row for row in datasets.rows("live.dead_letters")}
     assert [letters[line]["stage"] for line in bad] == ["decode", "contract", "decode", "time_bounds"]
