@@ -18,6 +18,7 @@ from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
 from ops.generate import Generated, generate
+from ops.queries import queries
 from tests.emulators.edges import edges
 from tests.emulators.made import made
 
@@ -54,6 +55,12 @@ class Shop:
         dataset = bigquery.DatasetReference(self.client.project, self.settings.dataset)
         config = bigquery.QueryJobConfig(default_dataset=dataset)
         return [dict(row) for row in self.client.query_and_wait(sql, job_config=config)]
+
+    def ask(self, name: str, **given: str) -> list[dict[str, Any]]:
+        """Rows of a file of `sql/analytics`, `sql/monitoring` or `sql/maintenance`."""
+        bound = queries()[name].bind(self.client.project, self.settings, given)
+        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+        return [dict(row) for row in self.client.query_and_wait(bound.sql, job_config=config)]
 
 
 @contextlib.contextmanager
