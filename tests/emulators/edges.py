@@ -44,6 +44,9 @@ def _odd_orders(now: datetime) -> Iterator[Event]:
     # Its producer gives every event the time of the first.
     for status, items in (("delivered", POT), ("pending", TEA), ("processing", CUP)):
         yield _order("ORD-ONE-TIME", now - timedelta(days=3), status, items, country="Elba")
+    # Three of its events have the same time and the same state.
+    for items in (POT, TEA | CUP, TEA):
+        yield _order("ORD-CORRECTED", now - timedelta(days=3), "processing", items, country="Elba")
     # Clocks differ.
     yield _order("ORD-BACKWARDS", now - timedelta(days=3), "pending", TEA, country="Wales")
     yield _order("ORD-BACKWARDS", now - timedelta(days=3, minutes=1), "delivered", TEA, country="Wales")

@@ -14,9 +14,8 @@ from typer.testing import CliRunner, Result
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from ops.cli import app
-from ops.queries import queries
 from ops.stack.stack import PROJECT, Emulators
-from tests.emulators.shop import Shop, open_shop
+from tests.emulators.shop import Shop, load, open_shop
 
 type Rows = Sequence[Mapping[str, Any]]
 
@@ -61,13 +60,6 @@ def store(shared: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     for variable in ("archive_bucket", "dataset", "historical_dataset"):
         monkeypatch.setenv(variable.upper(), getattr(shared.settings, variable))
     return shared
-
-
-def run(store: Shop, name: str, **given: str) -> list[dict[str, Any]]:
-    """Rows of a file of `sql/maintenance`."""
-    bound = queries()[name].bind(store.client.project, store.settings, given)
-    config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-    return [dict(row) for row in store.client.query_and_wait(bound.sql, job_config=config)]
 
 
 def sluice(*arguments: str) -> Result:
@@ -115,9 +107,9 @@ def test_a_table_is_read_as_it_was(fresh: Shop) -> None:
     before = datetime.now(UTC)
     time.sleep(0.1)
     fresh.query(f"DELETE FROM orders WHERE event_date = '{day}'")
-    as_of = run(fresh, "table_as_of", at=before.isoformat(), day=day.isoformat())
+    as_of = fresh.ask("table_as_of", at=before.isoformat(), day=day.isoformat())
     assert event_ids(as_of) == event_ids(of_day(fresh.live["orders"], day))
-    assert run(fresh, "table_as_of", at=datetime.now(UTC).isoformat(), day=day.isoformat()) == []
+    assert fresh.ask("table_as_of", at=datetime.now(UTC).isoformat(), day=day.isoformat()) == []
 
 
 def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_left_alone(fresh: Shop) -> None:
@@ -125,29 +117,52 @@ def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_lef
     day = fullest_day(rows)
     view = f"SELECT * EXCEPT (extras) FROM inventory_deduplicated WHERE event_date = '{day}' ORDER BY ingest.event_id"
     shown = fresh.query(view)
-    run(fresh, "deduplicate_partition", table="inventory", day=day.isoformat())
+    fresh.ask("deduplicate_partition", table="inventory", day=day.isoformat())
     assert fresh.query(view.replace("_deduplicated", "")) == shown
     kept = sorted(set(event_ids(of_day(rows, day))))
     others = [row for row in rows if row["event_date"] != day.isoformat()]
     assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
-    run(fresh, "deduplicate_partition", table="inventory", day=day.isoformat())
+    fresh.ask("deduplicate_partition", table="inventory", day=day.isoformat())
     assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
+
+
+def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest_message_and_address(
+    fresh: Shop,
+) -> None:
+    first = fresh.live["inventory"][0]
+    processed = datetime.fromisoformat(first["processed_timestamp"])
+
+    def row(event_id: str, seconds: int, message_id: str, archive_uri: str) -> Mapping[str, Any]:
+        ingest = {**first["ingest"], "event_id": event_id, "message_id": message_id, "archive_uri": archive_uri}
+        return {**first, "processed_timestamp": (processed + timedelta(seconds=seconds)).isoformat(), "ingest": ingest}
+
+    stay = [("time", 1, "a", "a"), ("message", 0, "b", "a"), ("address", 0, "a", "b")]
+    go = [("time", 0, "b", "b"), ("message", 0, "a", "b"), ("address", 0, "a", "a")]
+    rows = [row(*one) for one in (go[0], stay[0], stay[1], go[1], go[2], stay[2])]
+    load(fresh.client, f"{fresh.settings.dataset}.inventory", rows)
+
+    def shown(view: str) -> list[tuple[str, ...]]:
+        found = fresh.query(f"SELECT ingest FROM {view} WHERE ingest.event_id IN ('time', 'message', 'address')")
+        return sorted(tuple(one["ingest"][key] for key in ("event_id", "message_id", "archive_uri")) for one in found)
+
+    expected = sorted((event_id, *names) for event_id, _, *names in stay)
+    assert shown("inventory_deduplicated") == shown("inventory_all") == expected
+    fresh.ask("deduplicate_partition", table="inventory", day=first["event_date"])
+    assert shown("inventory") == expected
 
 
 def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> None:
     last = datetime.now(UTC).date() - timedelta(days=10)
     within = str(fresh.settings.retention_days - 10)
     for _ in range(2):
-        run(fresh, "keep_history", days=within)
+        fresh.ask("keep_history", days=within)
         for table, rows in fresh.live.items():
             expected = {row["ingest"]["event_id"] for row in rows if date.fromisoformat(row["event_date"]) <= last}
+            expected -= set(event_ids(fresh.historical[table]))
             assert expected
             kept = in_table(fresh, f"{fresh.settings.historical_dataset}.{table}")
             assert kept == sorted([*event_ids(fresh.historical[table]), *expected])
-    bound = queries()["expiring_partitions"].bind(fresh.client.project, fresh.settings, {"days": within})
-    expiring = fresh.client.query_and_wait(
-        bound.sql, job_config=bigquery.QueryJobConfig(query_parameters=bound.parameters)
-    )
+    expiring = fresh.ask("expiring_partitions", days=within)
     assert {row["not_in_history"] for row in expiring} == {0}
 
 
@@ -158,7 +173,7 @@ def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None
     for size_second in ("orders", historical):
         fresh.query(f"ALTER TABLE {size_second} ADD COLUMN {'size' if size_second == 'orders' else 'color'} STRING")
     fresh.query("UPDATE orders SET color = 'red', size = 'XL' WHERE TRUE")
-    run(fresh, "keep_history", days=str(fresh.settings.retention_days))
+    fresh.ask("keep_history", days=str(fresh.settings.retention_days))
     found = fresh.query(f"SELECT DISTINCT color, size FROM {historical} WHERE color IS NOT NULL")
     assert found == [{"color": "red", "size": "XL"}]
 
@@ -166,7 +181,7 @@ def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None
 def test_a_partition_is_exported_as_parquet_and_can_be_loaded_again(store: Shop) -> None:
     day = fullest_day(store.live["orders"])
     for _ in range(2):
-        run(store, "export_partition", table="orders", partition=f"{day:%Y%m%d}")
+        store.ask("export_partition", table="orders", partition=f"{day:%Y%m%d}")
     config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET)
     uri = f"gs://{BUCKET}/exports/orders/{day:%Y%m%d}/*.parquet"
     store.client.load_table_from_uri(uri, f"{store.settings.dataset}.loaded", job_config=config).result()
