@@ -1,4 +1,4 @@
-.PHONY: help demo test lint types contracts format lock check
+.PHONY: help demo test lint types contracts package format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.

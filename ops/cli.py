@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
+from ops.commands.package import package
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
@@ -55,6 +56,7 @@ app.command()(sql)
 app.command()(snapshot)
 app.command()(restore)
 app.command()(trace)
+app.command()(package)
 
 
 @app.callback()
