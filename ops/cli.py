@@ -21,6 +21,7 @@ from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.package import package
+from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
@@ -57,6 +58,7 @@ app.command()(snapshot)
 app.command()(restore)
 app.command()(trace)
 app.command()(package)
+app.command()(smoke)
 
 
 @app.callback()
