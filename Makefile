@@ -1,4 +1,4 @@
-.PHONY: help demo test lint types contracts format lock check
+.PHONY: help demo test lint types contracts package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -22,6 +22,12 @@ types: .venv/ready ## Check types.
 
 contracts: .venv/ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
 	@.venv/bin/sluice contract check
+
+package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
+	@.venv/bin/sluice package
+
+audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
+	@.venv/bin/python -m ops.audit
 
 check: lint types contracts test demo ## All that CI runs.
 

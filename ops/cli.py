@@ -21,6 +21,8 @@ from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.ending import ending
+from ops.commands.package import package
+from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
@@ -51,8 +53,9 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-for command in (backfill, sql, snapshot, restore, trace):
+for command in (backfill, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
+app.command()(package)
 
 
 @app.callback()

@@ -185,10 +185,11 @@ def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settin
 
 def _read_all(event_id: str, blobs: Iterable[Blob]) -> Iterator[ArchiveObject]:
     with ThreadPoolExecutor(_READERS) as threads:
-        yield from threads.map(functools.partial(_read, event_id), blobs)
+        yield from threads.map(functools.partial(read_object, event_id), blobs)
 
 
-def _read(event_id: str, blob: Blob) -> ArchiveObject:
+def read_object(event_id: str, blob: Blob) -> ArchiveObject:
+    """An object of the archive, and what it has of an event."""
     uri = f"gs://{blob.bucket.name}/{blob.name}"
     try:
         ndjson = gzip.decompress(blob.download_as_bytes())

@@ -14,6 +14,7 @@ from functions.settings import InvalidSettings
 from ops.backfill.run import FAILURES
 from ops.backfill.sources import Unreadable
 from ops.queries import WrongParameter
+from ops.smoke import NoExample
 from ops.snapshots import Refused
 
 console = Console(stderr=True)
@@ -46,7 +47,7 @@ def ending() -> Iterator[None]:
         raise typer.Exit(ExitCode.WRONG) from error
     except BrokenPipeError:  # Who reads the answer has had enough of it.
         raise
-    except (Refused, Unreadable, OSError, *FAILURES) as error:  # OSError: no project is set
+    except (Refused, Unreadable, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
         tell("Failed:", error)
         if isinstance(error, GoogleAuthError | OSError):
             console.print("For the local stack, run the export lines that `sluice up` prints.", soft_wrap=True)

@@ -27,7 +27,7 @@ class Function:
 
 
 @contextlib.contextmanager
-def serving(  # noqa: PLR0913 - six facts about one process
+def serving(  # noqa: PLR0913 - seven facts about one process
     target: str,
     folder: pathlib.Path,
     environment: Mapping[str, str],
@@ -35,6 +35,7 @@ def serving(  # noqa: PLR0913 - six facts about one process
     *,
     port: int = 0,
     source: pathlib.Path = SOURCE,
+    python: str = sys.executable,
 ) -> Iterator[Function]:
     """Serve a function of `main.py` while the context lasts.
 
@@ -45,9 +46,10 @@ def serving(  # noqa: PLR0913 - six facts about one process
         name: Of its log.
         port: Where it listens; 0 for any free port.
         source: The `main.py`; what it imports lies beside it.
+        python: The interpreter that has the deployed packages.
     """
     port = port or free_port()
-    command = [sys.executable, "-m", "functions_framework", "--target", target, "--source", str(source)]
+    command = [python, "-m", "functions_framework", "--target", target, "--source", str(source)]
     command += ["--host", "127.0.0.1", "--port", str(port)]
     url = f"http://127.0.0.1:{port}"
     beside = {"PYTHONPATH": str(source.parent), "PYTHONSAFEPATH": "1"}

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.settings import Settings
-from ops import data_model
+from ops import data_model, licences
 from ops.cli import app
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -62,6 +62,7 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
+        if file.name != "deploy.md"  # whose commands are run: test_deploy_docs.py
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
@@ -118,6 +119,13 @@ def test_the_page_of_the_data_model_is_that_of_the_sql() -> None:
     if "UPDATE_DOCS" in os.environ:
         data_model.FILE.write_text(expected)
     assert data_model.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_the_page_of_the_licences_is_that_of_the_packages() -> None:
+    expected = licences.page()
+    if "UPDATE_DOCS" in os.environ:
+        licences.FILE.write_text(expected)
+    assert licences.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
 
 
 def test_the_page_of_the_data_model_says_who_uses_each_table_and_view() -> None:

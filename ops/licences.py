@@ -1,0 +1,92 @@
+"""The licences of the deployed packages, as docs/licences.md lists them."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+from importlib.metadata import PackageMetadata, metadata
+
+from packaging.requirements import Requirement
+
+ROOT = pathlib.Path(__file__).parent.parent
+FILE = ROOT / "docs" / "licences.md"
+MARK = "| package | licence |"
+
+PERMISSIVE = frozenset({"Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"})
+FILE_COPYLEFT = frozenset({"MPL-2.0"})
+"""Their files stay under their licence, and ask nothing of what is deployed with them unchanged."""
+
+_DEPLOYED_ON = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": "3.13.0",
+    "python_version": "3.13",
+    "sys_platform": "linux",
+}
+
+_SPDX = {
+    "3-Clause BSD License": "BSD-3-Clause",
+    "Apache 2": "Apache-2.0",
+    "Apache 2.0": "Apache-2.0",
+    "Apache Software License": "Apache-2.0",
+    "BSD License": "BSD",
+    "ISC License (ISCL)": "ISC",
+    "MIT License": "MIT",
+    "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+}
+"""What packages call their licence in fields that take any text."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Package:
+    """A deployed package.
+
+    Attributes:
+        name: As requirements.txt has it.
+        licences: SPDX identifiers; its user chooses one. `BSD` where the package does not say which.
+    """
+
+    name: str
+    licences: Sequence[str]
+
+    @property
+    def allowed(self) -> bool:
+        """Whether one of them asks nothing of our own code."""
+        return any(licence in PERMISSIVE | FILE_COPYLEFT for licence in self.licences)
+
+
+def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Package]:
+    """The packages of requirements.txt that are installed where the functions run.
+
+    Raises:
+        importlib.metadata.PackageNotFoundError: One is not installed here: run `make`.
+    """
+    lines = re.findall(r"^[A-Za-z0-9][^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = [Requirement(line) for line in lines]
+    return [
+        Package(one.name, _licences(metadata(one.name)))
+        for one in wanted
+        if one.marker is None or one.marker.evaluate(_DEPLOYED_ON)
+    ]
+
+
+def _licences(package: PackageMetadata) -> list[str]:
+    """By its SPDX expression if it has one, else by its classifiers, else by its free text."""
+    fields: dict[str, list[str]] = {
+        name: list(package.get_all(name) or ()) for name in ("License-Expression", "Classifier", "License")
+    }
+    if fields["License-Expression"]:
+        return fields["License-Expression"][0].split(" OR ")
+    classified = [one.rpartition(" :: ")[2] for one in fields["Classifier"] if one.startswith("License :: ")]
+    named = [one for one in classified if one != "OSI Approved"] or fields["License"] or ["unknown"]
+    return sorted({_SPDX.get(one, one) for one in named})
+
+
+def page() -> str:
+    """The page of the documentation, its table made anew."""
+    head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
+    rows = [f"| {package.name} | {' or '.join(package.licences)} |" for package in deployed()]
+    return "\n".join([f"{head}{MARK}", "|---|---|", *rows]) + "\n"

@@ -1,0 +1,83 @@
+"""The package: exactly the files that are deployed, as a zip that is the same on every machine."""
+
+import dataclasses
+import hashlib
+import pathlib
+import zipfile
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+FILES = (
+    "main.py",
+    "requirements.txt",
+    "functions/**/*.py",
+    "jsonschemas/*.json",
+    "sql/schema/*.sql",
+    "sql/views/**/*.sql",
+)
+"""What the functions import and read. `.gcloudignore` lets through the same."""
+
+_TIME = (1980, 1, 1, 0, 0, 0)
+"""The first that a zip can hold."""
+
+_MODE = 0o100644 << 16
+_UNIX = 3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Package:
+    """A package that was built.
+
+    Attributes:
+        file: The zip.
+        names: Its files, sorted.
+        size: Bytes of the zip.
+        digest: SHA-256 of the zip, in hex: the same files, the same digest.
+    """
+
+    file: pathlib.Path
+    names: tuple[str, ...]
+    size: int
+    digest: str
+
+
+def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
+    """Paths of the deployed files, relative to the project, sorted.
+
+    Raises:
+        FileNotFoundError: A pattern of `FILES` matches nothing: this is no project of Sluice's.
+    """
+    names: set[str] = set()
+    for pattern in FILES:
+        found = {file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()}
+        if not found:
+            raise FileNotFoundError(f"{root}: no {pattern}")
+        names |= found
+    return sorted(names)
+
+
+def build(file: pathlib.Path, root: pathlib.Path = ROOT) -> Package:
+    """Write the zip; what was there before stays until the new one is whole.
+
+    Nothing of the machine gets into it: names are sorted, times and modes fixed, and files are stored as they are,
+    since what a compressor makes of them differs between its versions.
+
+    Args:
+        file: Where to write it.
+        root: The project's folder.
+
+    Raises:
+        OSError: A file cannot be read, or the zip not be written.
+    """
+    names = deployed_files(root)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f"{file.name}.part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+        for name in names:
+            entry = zipfile.ZipInfo(name, _TIME)
+            entry.create_system = _UNIX
+            entry.external_attr = _MODE
+            archive.writestr(entry, (root / name).read_bytes())
+    data = unfinished.read_bytes()
+    unfinished.replace(file)
+    return Package(file, tuple(names), len(data), hashlib.sha256(data).hexdigest())

@@ -1,0 +1,107 @@
+"""The package, deployed: alone in an empty folder, with the pinned packages in a fresh environment."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+import zipfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import httpx
+import pytest
+
+from functions.clients import bigquery_client
+from functions.settings import Settings
+from ops.package import build
+from ops.stack.functions import serving
+from ops.stack.stack import PROJECT, Emulators
+from tests.emulators.made import dropped
+from tests.emulators.test_ingest import event, wrapped
+
+UV = str(pathlib.Path(sys.executable).with_name("uv"))
+
+WHERE = """
+import importlib.util, json, pathlib, sys
+import main
+import functions.bootstrap
+ours = ("main", "functions")
+print(json.dumps({
+    "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),
+    "dev": [n for n in ("ops", "tests", "pytest", "typer", "rich", "duckdb") if importlib.util.find_spec(n)],
+}))
+"""
+
+
+class Deployed(NamedTuple):
+    """An unpacked package, and the interpreter of its environment."""
+
+    folder: pathlib.Path
+    python: str
+
+
+@pytest.fixture(scope="module")
+def deployed_package(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """As the buildpack does it: unpack, install the requirements, nothing else."""
+    place = tmp_path_factory.mktemp("package")
+    folder, environment = place / "workspace", place / "venv"
+    with zipfile.ZipFile(build(place / "sluice.zip").file) as archive:
+        archive.extractall(folder)
+    python = str(environment / "bin" / "python")
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+    install = [UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", "requirements.txt"]
+    subprocess.run(install, cwd=folder, check=True)
+    return Deployed(folder, python)
+
+
+@pytest.fixture(scope="module")
+def settings(running_emulators: Emulators) -> Iterator[dict[str, str]]:
+    """Settings with datasets and a bucket of their own."""
+    names = {"ARCHIVE_BUCKET": "packaged", "DATASET": "packaged", "HISTORICAL_DATASET": "packaged_historical"}
+    environment = {**running_emulators.environment, **names}
+    url = f"{running_emulators.storage}/storage/v1/b?project={PROJECT}"
+    httpx.post(url, json={"name": names["ARCHIVE_BUCKET"]}).raise_for_status()
+    chosen = Settings.from_environment(environment)
+    with dropped(bigquery_client(chosen), chosen):
+        yield environment
+
+
+def test_it_imports_nothing_but_itself_and_what_it_requires(
+    deployed_package: Deployed, settings: dict[str, str]
+) -> None:
+    environment = {"PATH": os.environ["PATH"], **settings}
+    done = subprocess.run(
+        [deployed_package.python, "-c", WHERE],
+        cwd=deployed_package.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = deployed_package.folder
+    folders = [folder, folder / "functions", folder / "functions" / "events"]
+    assert json.loads(done.stdout) == {"ours": [str(one) for one in folders], "dev": []}
+
+
+def test_both_functions_serve_from_it(
+    deployed_package: Deployed, settings: dict[str, str], tmp_path: pathlib.Path
+) -> None:
+    source, python = deployed_package.folder / "main.py", deployed_package.python
+    client = bigquery_client(Settings.from_environment(settings))
+    with (
+        serving("bootstrap", tmp_path, settings, "bootstrap", source=source, python=python) as bootstrap,
+        serving("ingest", tmp_path, settings, "ingest", source=source, python=python) as ingest,
+    ):
+        planned = httpx.get(bootstrap.url, timeout=60)
+        assert {step["change"] for step in planned.json()["objects"]} == {"create"}
+        made = httpx.post(bootstrap.url, timeout=60)
+        assert made.status_code == 200, made.text
+        assert {step["change"] for step in made.json()["objects"]} == {"created"}
+        for event_type, table in (("order", "orders"), ("inventory", "inventory"), ("user_activity", "user_activity")):
+            event_id = str(uuid.uuid4())
+            answer = httpx.post(ingest.url, json=wrapped(event(event_type), event_id), timeout=60)
+            assert answer.status_code == 204, answer.text
+            [row] = client.query_and_wait(f"SELECT ingest.event_id FROM packaged.{table}")
+            assert row.event_id == event_id

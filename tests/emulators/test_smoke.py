@@ -1,0 +1,136 @@
+"""The smoke test, on a deployment where all is well, and on some where it is not."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.clients import bigquery_client, storage_client
+from ops.smoke import Smoke
+from ops.stack.stack import Stack
+from tests.emulators.conftest import Deploy, Warehouse
+
+TABLES = ("inventory", "orders", "user_activity")
+
+
+@pytest.fixture(scope="module")
+def smoked(deploy: Deploy) -> Iterator[Stack]:
+    """A deployment of this module's own: it is broken in the end."""
+    with deploy("smoked") as stack:
+        yield stack
+
+
+def smoke(stack: Stack, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    names = {
+        "DATASET": stack.settings.dataset,
+        "HISTORICAL_DATASET": stack.settings.historical_dataset,
+        "SLUICE_TOPIC": stack.topic,
+        "COLUMNS": "120",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "ops.cli", "smoke", *arguments],
+        env={**os.environ, **stack.environment, **names, **changes},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(stack: Stack) -> int:
+    """Rows and dead letters of all smoke tests."""
+    accounts = Warehouse(stack).accounts()
+    return sum(event_id.startswith("smoke-") for event_id in accounts.accepted | accounts.dead)
+
+
+def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None:
+    done = smoke(smoked, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["passed"]
+    assert {event_id.removeprefix(f"{result['run']}-"): one["table"] for event_id, one in result["events"].items()} == {
+        "inventory": "inventory",
+        "order": "orders",
+        "user_activity": "user_activity",
+        "bad": "dead_letters",
+    }
+    for arrival in result["events"].values():
+        assert (arrival["rows"], arrival["problem"]) == (1, None)
+        assert arrival["archive_uri"].startswith(f"gs://{smoked.settings.archive_bucket}/raw/")
+        assert 0 <= arrival["lag"] < 60
+    assert "All 4 events are where they belong" in done.stderr
+    assert rows(smoked) == 0
+
+
+def test_what_an_earlier_run_left_is_deleted_and_nothing_else(smoked: Stack) -> None:
+    done = smoke(smoked, "--keep")
+    assert done.returncode == 0, done.stderr
+    test = Smoke(bigquery_client(smoked.settings), storage_client(smoked.settings), smoked.settings)
+    test.probes = [dataclasses.replace(probe, event_id=f"smoke-alarm-{probe.table}") for probe in test.probes]
+    test.send(smoked.topic, 60, lambda: None)
+    assert test.passed
+    assert done.stdout.count("has its bytes") == 4
+    assert "smoke_test" in done.stdout
+    warehouse = Warehouse(smoked)
+    oldest = datetime.now(UTC).date() - timedelta(days=89)
+    for table in TABLES:
+        for row in warehouse.query(f"SELECT event_date FROM `{{dataset}}.{table}`"):
+            assert row.event_date in {oldest, oldest + timedelta(days=1)}
+    warehouse.query("INSERT INTO `{dataset}_historical.orders` SELECT * FROM `{dataset}.orders`")
+    assert rows(smoked) == 8
+    cleaned = smoke(smoked, "--clean")
+    assert cleaned.returncode == 0, cleaned.stderr
+    assert "The rows are deleted" in cleaned.stderr
+    assert rows(smoked) == 4
+    [kept] = warehouse.query("SELECT ingest.event_id AS event_id FROM `{dataset}_historical.orders`")
+    assert kept.event_id == "smoke-alarm-orders"
+
+
+def test_an_event_in_the_wrong_place_and_bytes_that_are_not_archived_are_told(smoked: Stack) -> None:
+    changed = smoke(smoked, RETENTION_DAYS="92")
+    assert changed.returncode == 1
+    assert "in dead_letters instead of orders" in changed.stdout
+    assert "time_bounds, $.order_date" in changed.stdout
+    elsewhere = smoke(smoked, "--json", ARCHIVE_BUCKET="elsewhere")
+    assert elsewhere.returncode == 1
+    problems = {one["problem"].partition("/raw/")[0] for one in json.loads(elsewhere.stdout)["events"].values()}
+    assert problems == {f"archived in gs://{smoked.settings.archive_bucket}"}
+
+
+def test_bytes_that_are_gone_from_the_archive_are_told(smoked: Stack) -> None:
+    storage = storage_client(smoked.settings)
+    test = Smoke(bigquery_client(smoked.settings), storage, smoked.settings)
+    test.send(smoked.topic, 60, lambda: None)
+    assert {one.problem for one in test.arrivals.values()} == {None}
+    for blob in storage.list_blobs(smoked.settings.archive_bucket):
+        blob.delete()
+    test.arrivals.clear()
+    test._look(0)
+    assert not test.passed
+    assert {one.problem for one in test.arrivals.values()} == {
+        "the object is gone: its lifecycle has deleted it, or somebody has"
+    }
+
+
+def test_where_nothing_can_be_published_or_looked_for_it_says_why(smoked: Stack) -> None:
+    unknown = smoke(smoked, SLUICE_TOPIC=f"{smoked.topic}-not")
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("Failed: ")
+    without = smoke(smoked, ARCHIVE_BUCKET="")
+    assert without.returncode == 1
+    assert "ARCHIVE_BUCKET" in without.stderr
+
+
+def test_without_the_function_nothing_arrives(smoked: Stack) -> None:
+    smoked.ingest.child.signal(signal.SIGKILL)
+    smoked.ingest.child.process.wait()
+    done = smoke(smoked, "--timeout", "3")
+    assert done.returncode == 1
+    assert done.stdout.count("nowhere") == 4
+    assert "docs/deploy.md" in done.stderr

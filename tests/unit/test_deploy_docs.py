@@ -1,0 +1,223 @@
+"""The commands of docs/deploy.md: run in order against stand-ins, and each checked by the Cloud SDK itself."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+from typer.testing import CliRunner
+
+from functions.settings import Settings
+from ops.cli import app
+from ops.stack.stack import ACK_DEADLINE_SECONDS
+from tests.unit import cloud_sdk
+from tests.unit.test_docs import ROOT, blocks
+
+PROGRAMS = ("bq", "curl", "gcloud", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
+
+STAND_IN = f"""#!{sys.executable} -IS
+import json, os, sys
+with open(os.environ["CALLS"], "a") as calls:
+    calls.write(json.dumps([os.environ["PROGRAM"], *sys.argv[1:]]) + "\\n")
+command = " ".join(sys.argv[1:])
+if "--data-file=-" in sys.argv:
+    sys.stdin.read()
+if "functions describe" in command:
+    print(f"https://{{sys.argv[3]}}-abc-uc.a.run.app")
+elif "projects describe" in command:
+    print("123456789")
+elif "auth print-identity-token" in command or os.environ["PROGRAM"] == "openssl":
+    print("a1b2c3")
+elif "config get account" in command:
+    print("someone@example.com")
+"""
+
+PROJECT_ROLES = {
+    "roles/bigquery.jobUser",
+    "roles/eventarc.eventReceiver",
+    "roles/logging.logWriter",
+    "roles/storage.objectViewer",
+}
+"""Those that there is no smaller place for; the last one has a condition."""
+
+
+class Call(NamedTuple):
+    """A command of the page, as its program got it."""
+
+    program: str
+    arguments: list[str]
+
+    def option(self, name: str) -> str:
+        [value] = [one.partition("=")[2] for one in self.arguments if one.startswith(f"--{name}=")]
+        return value
+
+    def is_of(self, *words: str) -> bool:
+        return self.arguments[: len(words)] == list(words)
+
+    def __str__(self) -> str:
+        return shlex.join([self.program, *self.arguments])
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """All commands in the order of the page, after the shell has done its part."""
+    place = tmp_path_factory.mktemp("deploy")
+    (place / "stand_in.py").write_text(STAND_IN)
+    (place / "stand_in.py").chmod(0o755)
+    for program in PROGRAMS:
+        file = place / (program if "/" in program else f"bin/{program}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f'#!/bin/sh\nPROGRAM={program} exec "{place}/stand_in.py" "$@"\n')
+        file.chmod(0o755)
+    script = "\n".join(text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if language == "sh")
+    environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "CALLS": str(place / "calls"), "HOME": str(place)}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((place / "lifecycle.json").read_text())["rule"]
+    lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
+    return [Call(program, arguments) for program, *arguments in lines]
+
+
+def of(calls: list[Call], *words: str) -> list[Call]:
+    """Calls of gcloud that begin so."""
+    return [call for call in calls if call.program == "gcloud" and call.is_of(*words)]
+
+
+def test_gcloud_takes_every_command_with_its_flags_and_values(calls: list[Call], tmp_path: pathlib.Path) -> None:
+    commands = sorted({str(call) for call in calls if call.program == "gcloud"})
+    (tmp_path / "commands.json").write_text(json.dumps([{"command_string": command} for command in commands]))
+    lint = ["meta", "lint-gcloud-commands", f"--commands-file={tmp_path / 'commands.json'}"]
+    checked = json.loads(cloud_sdk.run("gcloud", *lint, home=tmp_path / "home"))
+    assert len(checked) == len(commands) > 40
+    assert [f"{one['command_string']}: {one['error_message']}" for one in checked if not one["success"]] == []
+
+
+def test_a_wrong_flag_or_value_is_found(tmp_path: pathlib.Path) -> None:
+    wrong = [
+        "gcloud pubsub subscriptions create events --topic=events --max-retry-delay=601s",
+        "gcloud functions deploy ingest --gen2 --concurency=250",
+        "gcloud nonsense",
+    ]
+    (tmp_path / "commands.json").write_text(json.dumps([{"command_string": command} for command in wrong]))
+    lint = ["meta", "lint-gcloud-commands", f"--commands-file={tmp_path / 'commands.json'}"]
+    checked = json.loads(cloud_sdk.run("gcloud", *lint, home=tmp_path / "home"))
+    assert [one["success"] for one in checked] == [False] * 3
+
+
+def test_bq_has_every_command_and_flag(calls: list[Call], tmp_path: pathlib.Path) -> None:
+    used: dict[str, set[str]] = {}
+    for call in calls:
+        if call.program == "bq":
+            *_, command = [one for one in call.arguments if one in {"mk", "query", "rm"}]
+            used.setdefault(command, set()).update(one.partition("=")[0] for one in call.arguments if one[0] == "-")
+    assert used.keys() == {"mk", "query", "rm"}
+    for command, flags in used.items():
+        text = cloud_sdk.run("bq", "help", command, home=tmp_path)
+        known = {f"--{name}" for name in re.findall(r"--(?:\[no\])?([a-z_]+)", text)}
+        known |= {f"--no{name}" for name in re.findall(r"--\[no\]([a-z_]+)", text)}
+        known |= set(re.findall(r"(?:^|\s)(-[a-z]),--", text)) | {"--location", "--nouse_legacy_sql"}
+        assert flags - known == set(), command
+
+
+def test_everything_else_is_a_command_of_the_project(calls: list[Call]) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for call in calls:
+        if call.program == "make":
+            assert set(call.arguments) <= set(targets), call
+        elif call.program == ".venv/bin/sluice":
+            parsed = CliRunner().invoke(app, [*call.arguments, "--help"])
+            assert parsed.exit_code == 0, parsed.output
+
+
+def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call]) -> None:
+    deployments = of(calls, "functions", "deploy")
+    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap"}
+    known = set(Settings.__struct_encode_fields__)
+    for call in deployments:
+        assert call.option("runtime") == "python313"
+        assert call.option("entry-point") == call.arguments[2]
+        assert call.option("source") == "."
+        given = [one.split("=", 1)[1] for one in call.arguments if re.match(r"--(set|update)-(env-vars|secrets)=", one)]
+        names = {pair.partition("=")[0] for pairs in given for pair in pairs.split(",")}
+        assert names <= known, call
+        if any(one.startswith("--set-env-vars") for one in call.arguments):
+            variables = dict(pair.split("=", 1) for pair in call.option("set-env-vars").split(","))
+            settings = Settings.from_environment(variables)
+            assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
+
+
+def test_nobody_without_an_account_may_call_and_only_the_project_reaches_ingest(calls: list[Call]) -> None:
+    first = {call.arguments[2]: call for call in reversed(of(calls, "functions", "deploy"))}
+    assert all("--no-allow-unauthenticated" in call.arguments for call in first.values())
+    assert first["ingest"].option("ingress-settings") == "internal-only"
+    assert not any("allUsers" in str(call) or "allAuthenticatedUsers" in str(call) for call in calls)
+
+
+def test_the_subscription_pushes_to_the_function_and_gives_up_into_the_dead_letter_topic(calls: list[Call]) -> None:
+    created = {call.arguments[3]: call for call in of(calls, "pubsub", "subscriptions", "create")}
+    push, dead = created["events-ingest"], created["events-undeliverable"]
+    uri = "https://ingest-abc-uc.a.run.app"
+    assert push.option("push-endpoint") == push.option("push-auth-token-audience") == uri
+    assert push.option("push-auth-service-account") == "sluice-push@my-project.iam.gserviceaccount.com"
+    assert int(push.option("ack-deadline")) == ACK_DEADLINE_SECONDS > 2 * Settings(archive_bucket="any").flush_timeout
+    deployment = of(calls, "functions", "deploy", "ingest")[0]
+    assert int(deployment.option("timeout").removesuffix("s")) > ACK_DEADLINE_SECONDS
+    assert (push.option("min-retry-delay"), push.option("max-retry-delay")) == ("1s", "600s")
+    assert (push.option("dead-letter-topic"), push.option("max-delivery-attempts")) == ("events-undeliverable", "100")
+    assert (dead.option("topic"), dead.option("message-retention-duration")) == ("events-undeliverable", "31d")
+    assert {call.option("expiration-period") for call in created.values()} == {"never"}
+    [topic] = of(calls, "pubsub", "topics", "create", "events")
+    assert topic.option("message-retention-duration") == push.option("message-retention-duration") == "7d"
+    agent = "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com"
+    [publisher] = of(calls, "pubsub", "topics", "add-iam-policy-binding", "events-undeliverable")
+    [subscriber] = of(calls, "pubsub", "subscriptions", "add-iam-policy-binding", "events-ingest")
+    assert (publisher.option("member"), publisher.option("role")) == (agent, "roles/pubsub.publisher")
+    assert (subscriber.option("member"), subscriber.option("role")) == (agent, "roles/pubsub.subscriber")
+
+
+def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls: list[Call]) -> None:
+    bound = of(calls, "projects", "add-iam-policy-binding")
+    assert {call.option("role") for call in bound} == PROJECT_ROLES
+    for call in bound:
+        conditional = call.option("role") == "roles/storage.objectViewer"
+        assert call.option("condition").startswith("expression=" if conditional else "None")
+    grants = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
+    assert len(grants) == 3
+    for grant in grants:
+        assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
+    assert [grant for grant in grants if "sluice-ingest@" in grant and "sluiceStreamer" not in grant] == []
+
+
+def test_each_account_is_made_used_and_taken_away(calls: list[Call]) -> None:
+    made = {call.arguments[3] for call in of(calls, "iam", "service-accounts", "create")}
+    gone = {call.arguments[3].partition("@")[0] for call in of(calls, "iam", "service-accounts", "delete")}
+    used = set(re.findall(r"(sluice-[a-z]+)@my-project", "\n".join(map(str, calls))))
+    assert made == gone == used
+
+
+def test_the_tear_down_leaves_nothing_that_was_made(calls: list[Call]) -> None:
+    def kinds(verb: str) -> set[str]:
+        found = [call.arguments for call in calls if call.program == "gcloud" and verb in call.arguments[:4]]
+        return {" ".join(arguments[: arguments.index(verb)]) for arguments in found}
+
+    assert kinds("create") - kinds("delete") == {"beta services identity", "storage buckets"}
+    assert kinds("rm") == {"storage"}
+    given = {(call.option("member"), call.option("role")) for call in of(calls, "projects", "add-iam-policy-binding")}
+    taken = {
+        (call.option("member"), call.option("role")) for call in of(calls, "projects", "remove-iam-policy-binding")
+    }
+    assert given == taken
+    datasets = {call.arguments[-1] for call in calls if call.program == "bq" and "mk" in call.arguments}
+    assert datasets == {call.arguments[-1] for call in calls if call.program == "bq" and "rm" in call.arguments}

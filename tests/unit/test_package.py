@@ -1,0 +1,105 @@
+"""The package has exactly what is deployed, and is the same wherever it is built."""
+
+import hashlib
+import os
+import pathlib
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from ops.package import ROOT, build, deployed_files
+from tests.unit import cloud_sdk
+
+
+@pytest.fixture
+def project(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A copy of the project, with the things that lie about in one."""
+    copy = tmp_path / "project"
+    for folder in ("docs", "functions", "jsonschemas", "ops", "sql", "tests"):
+        shutil.copytree(ROOT / folder, copy / folder)
+    for file in (".gcloudignore", "README.md", "main.py", "pyproject.toml", "requirements.txt"):
+        shutil.copy(ROOT / file, copy)
+    for name in (
+        ".env",
+        ".git/config",
+        ".venv/lib/site.py",
+        "functions/__pycache__/log.cpython-313.pyc",
+        "functions/events/notes.md",
+        "jsonschemas/.order.v1.json.swp",
+        "main.pyc",
+        "sql/views/each/draft.txt",
+        "terraform/main.tf",
+    ):
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        (copy / name).touch()
+    return copy
+
+
+def test_it_has_what_runs_and_nothing_else(project: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    built = build(tmp_path / "sluice.zip", project)
+    list_files = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    ours = subprocess.run(list_files, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    runs = ("functions/", "jsonschemas/", "sql/schema/", "sql/views/")
+    assert set(built.names) == {name for name in ours if name.startswith(runs)} | {"main.py", "requirements.txt"}
+    with zipfile.ZipFile(built.file) as archive:
+        assert archive.testzip() is None
+        assert tuple(archive.namelist()) == built.names == tuple(sorted(built.names))
+        for name in built.names:
+            assert archive.read(name) == (ROOT / name).read_bytes()
+
+
+def test_the_same_files_make_the_same_bytes(project: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    first = build(tmp_path / "first.zip")
+    for file in project.rglob("*"):
+        os.utime(file, (2_000_000_000, 2_000_000_000))
+        if file.is_file():
+            file.chmod(stat.S_IRWXU)
+    second = build(tmp_path / "folder" / "second.zip", project)
+    assert first.file.read_bytes() == second.file.read_bytes()
+    assert first.digest == second.digest == hashlib.sha256(second.file.read_bytes()).hexdigest()
+    assert second.size == second.file.stat().st_size
+    (project / "main.py").write_text("# another version\n")
+    assert build(second.file, project).digest != first.digest
+
+
+def test_no_entry_depends_on_the_machine(tmp_path: pathlib.Path) -> None:
+    with zipfile.ZipFile(build(tmp_path / "sluice.zip").file) as archive:
+        for entry in archive.infolist():
+            assert (entry.date_time, entry.create_system, entry.external_attr >> 16) == (
+                (1980, 1, 1, 0, 0, 0),
+                3,
+                0o100644,
+            )
+            assert (entry.compress_type, entry.extra, entry.comment) == (zipfile.ZIP_STORED, b"", b"")
+
+
+def test_gcloud_uploads_the_same_files(project: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    listed = cloud_sdk.run("gcloud", "meta", "list-files-for-upload", str(project), home=tmp_path / "home")
+    assert sorted(listed.splitlines()) == deployed_files(project) == deployed_files()
+
+
+def sluice(*arguments: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ops.cli", "package", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(cwd)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_command_tells_the_digest_and_puts_it_where_terraform_looks(project: pathlib.Path) -> None:
+    done = sluice("--list", cwd=project)
+    assert done.returncode == 0, done.stderr
+    file = project / "dist" / "sluice.zip"
+    assert f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}" in done.stderr
+    assert done.stdout.splitlines() == deployed_files()
+    assert [one.name for one in file.parent.iterdir()] == ["sluice.zip"]
+
+
+def test_where_a_file_is_missing_nothing_is_written(project: pathlib.Path) -> None:
+    (project / "requirements.txt").unlink()
+    done = sluice(cwd=project)
+    assert done.returncode == 1
+    assert "no requirements.txt" in done.stderr
+    assert not (project / "dist").exists()

@@ -1,0 +1,191 @@
+"""What is deployed is what pyproject.toml asks for, pinned, and what is known of it."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from ops import audit, licences
+from ops.audit import REQUIRED, Advisories, read_advisories
+from ops.licences import Package
+
+ROOT = pathlib.Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
+LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
+
+
+def pinned(name: str) -> dict[str, Requirement]:
+    """Requirements of a lock file by name; each is pinned to a version, with hashes."""
+    text = (ROOT / name).read_text()
+    found: dict[str, Requirement] = {}
+    for entry in re.split(r"\n(?=\S)", text):
+        if entry.startswith("#"):
+            continue
+        requirement = Requirement(entry.partition("\\")[0])
+        assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), entry
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
+        found[canonicalize_name(requirement.name)] = requirement
+    return found
+
+
+def version(requirement: Requirement) -> Version:
+    return Version(str(requirement.specifier).removeprefix("=="))
+
+
+DEPLOYED = pinned("requirements.txt")
+DEVELOPED = pinned("requirements-dev.txt")
+
+
+def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() -> None:
+    extras = PROJECT["optional-dependencies"]
+    asked = [(DEPLOYED, PROJECT["dependencies"]), (DEVELOPED, [*extras["ops"], *extras["dev"]])]
+    for lock, dependencies in asked:
+        for dependency in map(Requirement, dependencies):
+            if dependency.name != "sluice":
+                assert dependency.specifier.contains(version(lock[canonicalize_name(dependency.name)])), dependency
+
+
+def test_nothing_else_is_deployed() -> None:
+    needed: set[tuple[str, str]] = set()
+    waiting = [(Requirement(one), "") for one in PROJECT["dependencies"]]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker is not None and not requirement.marker.evaluate({**LINUX, "extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for wanted in ("", *requirement.extras):
+            if (name, wanted) not in needed:
+                needed.add((name, wanted))
+                waiting += [(Requirement(one), wanted) for one in requires(name) or ()]
+    here = {name for name, one in DEPLOYED.items() if one.marker is None or one.marker.evaluate(LINUX)}
+    assert here == {name for name, _ in needed}
+
+
+def test_the_tests_run_on_what_is_deployed() -> None:
+    assert {name: version(one) for name, one in DEPLOYED.items()} == {
+        name: version(DEVELOPED[name]) for name in DEPLOYED
+    }
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
+    assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []
+
+
+def test_every_deployed_package_has_a_known_licence_that_asks_nothing_of_our_code() -> None:
+    packages = licences.deployed()
+    assert {package.name for package in packages} == {
+        one.name for one in DEPLOYED.values() if one.marker is None or one.marker.evaluate(LINUX)
+    }
+    assert [package for package in packages if not package.allowed] == []
+
+
+@pytest.mark.parametrize("licence", ["GPL-3.0-only", "AGPL-3.0-or-later", "LGPL-2.1-only", "SSPL-1.0", "unknown"])
+def test_a_licence_that_reaches_further_is_refused(licence: str) -> None:
+    assert not Package("package", [licence]).allowed
+    assert Package("package", [licence, "MIT"]).allowed
+
+
+REPORT = {
+    "dependencies": [
+        {"name": "good", "version": "1", "vulns": []},
+        {"name": "bad", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3", "4"]}]},
+        {"name": "worse", "version": "5", "vulns": [{"id": "PYSEC-2", "fix_versions": []}]},
+        {"name": "private", "skip_reason": "private (6) is not known"},
+    ]
+}
+
+
+def test_what_the_advisory_service_says_is_told_from_what_it_does_not_say() -> None:
+    assert read_advisories(json.dumps(REPORT).encode(), "") == Advisories(
+        3,
+        ["bad 2: PYSEC-1, mended in 3, 4", "worse 5: PYSEC-2, mended in none"],
+        ["private (6) is not known"],
+    )
+    assert read_advisories(b"", "Traceback\nConnectionError: refused\n") == Advisories(
+        0, unproven=["ConnectionError: refused"]
+    )
+    assert read_advisories(b"[]", "").unproven == ["pip-audit gave no report"]
+
+
+@pytest.mark.parametrize(("required", "status"), [("", 0), ("1", 1)])
+def test_without_the_advisory_service_nothing_is_proven_and_our_own_code_is_looked_at(
+    required: str, status: int
+) -> None:
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": "", "https_proxy": "http://127.0.0.1:1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ops.audit"],
+        cwd=ROOT,
+        env={**os.environ, **nowhere, REQUIRED: required},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "Nothing is proven of any package" in done.stderr
+
+
+def test_risky_code_fails_the_audit(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "risky.py").write_text("import marshal, sys\nmarshal.loads(sys.stdin.buffer.read())\n")
+    options = [one for one in audit._BANDIT if one.startswith(("--quiet", "--config"))]
+    found = subprocess.run(
+        [sys.executable, "-m", "bandit", *options, str(tmp_path / "risky.py")],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    assert found.returncode == 1, found.stderr
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
+    return loaded
+
+
+def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in workflow["jobs"].values() for step in job["steps"]]
+
+
+def test_the_workflow_runs_the_projects_own_commands(workflow: dict[str, Any]) -> None:
+    commands = [step["run"] for step in steps(workflow) if "run" in step]
+    assert {".ci/run", "make audit"} <= set(commands)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for command in commands:
+        program, *arguments = command.split()
+        if program == "make":
+            assert arguments
+            assert set(arguments) <= targets, command
+        else:
+            assert os.access(ROOT / program, os.X_OK), command
+
+
+def test_the_workflow_may_read_and_nothing_else_and_comes_to_an_end(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"]["group"]
+    assert all(0 < job["timeout-minutes"] <= 60 for job in workflow["jobs"].values())
+    assert all("permissions" not in job for job in workflow["jobs"].values())
+    assert "secrets." not in WORKFLOW.read_text()
+
+
+def test_its_actions_are_pinned_and_its_python_is_ours(workflow: dict[str, Any]) -> None:
+    used = [step for step in steps(workflow) if "uses" in step]
+    for step in used:
+        assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|[0-9a-f]{40})", step["uses"]), step
+    pythons = {step["with"]["python-version"] for step in used if "setup-python" in step["uses"]}
+    assert pythons == {(ROOT / ".python-version").read_text().strip()}
+    [check, *_] = [step for step in used if "checkout" in step["uses"]]
+    assert check["with"]["fetch-depth"] == 0
+    assert workflow["jobs"]["audit"]["steps"][-1]["env"] == {REQUIRED: "1"}
