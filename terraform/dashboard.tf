@@ -5,7 +5,9 @@
 # (https://github.com/hashicorp/terraform-provider-google/issues/16173).
 
 locals {
-  rows = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, { runbook = var.runbook_url })))
+  rows = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
+    runbook = startswith(var.runbook_url, "https://") ? "[the runbook](${var.runbook_url})" : var.runbook_url
+  })))
 
   tiles = flatten([
     for y, row in local.rows : [

@@ -64,4 +64,11 @@ resource "google_logging_metric" "watching" {
       }
     }
   }
+
+  lifecycle {
+    precondition {
+      condition     = length("${local.name}/${each.key}") <= 100
+      error_message = "Cloud Logging takes 100 characters for a metric's name: shorten the environment's."
+    }
+  }
 }

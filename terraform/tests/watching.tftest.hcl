@@ -24,9 +24,10 @@ run "each_table_and_each_stage_is_measured" {
   command = plan
 
   assert {
-    condition = toset([for name, metric in google_logging_metric.watching : name if startswith(name, "rows/")]) == toset([
-      "rows/inventory", "rows/orders", "rows/user_activity"
-    ])
+    condition = toset([for name, metric in google_logging_metric.watching : trimprefix(name, "rows/") if startswith(name, "rows/")]) == setsubtract(
+      [for file in fileset("../sql/schema", "*.sql") : trimsuffix(file, ".sql")],
+      ["dataset", "historical_dataset", "dead_letters"],
+    )
     error_message = "One metric for each table with events, by sql/schema."
   }
 
