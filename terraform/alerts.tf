@@ -1,17 +1,17 @@
 # Who is woken, when, and what they read then. watching/alerts.yaml has the alerts, watching/queries.yaml what they ask.
 
 locals {
-  selectors = yamldecode(templatefile("${path.module}/watching/selectors.yaml", local.names))
+  selectors = yamldecode(templatefile("${path.module}/watching/selectors.yaml", local.watching))
 
   queries = {
-    for name, asked in yamldecode(templatefile("${path.module}/watching/queries.yaml", merge(local.names, local.selectors))) :
+    for name, asked in yamldecode(templatefile("${path.module}/watching/queries.yaml", merge(local.watching, local.selectors))) :
     name => join(" + ", [
-      for key in try(local.keys[asked.each], [""]) : replace(asked.query, local.names.each, key)
+      for key in try(local.repeated[asked.each], [""]) : replace(asked.query, local.watching.each, key)
     ])
   }
 
   # Everything that alerts and dashboard may name.
-  watched = merge(local.names, local.selectors, local.queries, var.alert_thresholds, var.objectives)
+  watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives)
   alerts  = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
 
   runbook = {
@@ -27,6 +27,8 @@ resource "google_monitoring_notification_channel" "email" {
   type         = "email"
   labels       = { email_address = each.value }
   user_labels  = local.labels
+
+  depends_on = [google_project_service.needed]
 }
 
 resource "google_monitoring_alert_policy" "watching" {

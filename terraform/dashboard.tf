@@ -37,12 +37,12 @@ locals {
             chartOptions = { mode = "COLOR" }
             dataSets = flatten([
               for line in tile.lines : [
-                for key in try(local.keys[line.each], [""]) : {
-                  legendTemplate = replace(line.name, local.names.each, key)
+                for key in try(local.repeated[line.each], [""]) : {
+                  legendTemplate = replace(line.name, local.watching.each, key)
                   plotType       = "LINE"
                   targetAxis     = "Y1"
                   timeSeriesQuery = {
-                    prometheusQuery = replace(line.query, local.names.each, key)
+                    prometheusQuery = replace(line.query, local.watching.each, key)
                     unitOverride    = tile.unit
                   }
                 }

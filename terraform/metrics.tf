@@ -1,17 +1,19 @@
 # What is measured from the functions' own log lines. watching/metrics.yaml says what, in a form that the tests read too.
 
 locals {
-  # Each table that has events, by its definition; dead letters are measured by stage.
-  tables = toset([
-    for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql")
-    if strcontains(file("${path.module}/../sql/schema/${file}"), "CREATE TABLE") && file != "dead_letters.sql"
-  ])
-  # Stage of functions/dead_letter.py.
-  stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
-  keys   = { tables = local.tables, stages = local.stages }
+  # What a metric, a query or a line of the dashboard is repeated for.
+  repeated = {
+    # Each table that has events, by its definition; dead letters are measured by stage.
+    tables = toset([
+      for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql")
+      if strcontains(file("${path.module}/../sql/schema/${file}"), "CREATE TABLE") && file != "dead_letters.sql"
+    ])
+    # Stage of functions/dead_letter.py.
+    stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
+  }
 
   # What the files of watching/ call by name. ${each} stays what it is until its turn comes.
-  names = {
+  watching = {
     project_id               = var.project_id
     ingest                   = google_cloudfunctions2_function.ingest.name
     bootstrap                = google_cloudfunctions2_function.bootstrap.name
@@ -19,20 +21,20 @@ locals {
     topic                    = google_pubsub_topic.events.name
     subscription             = google_pubsub_subscription.ingest.name
     dead_letter_subscription = google_pubsub_subscription.dead_letters.name
-    dataset                  = var.dataset_id
+    dataset                  = var.dataset
     # https://cloud.google.com/monitoring/promql/promql-mapping
     metrics = "logging_googleapis_com:user_${replace(local.name, "-", "_")}"
     each    = "$${each}"
   }
 
-  measured = yamldecode(templatefile("${path.module}/watching/metrics.yaml", local.names))
+  measured = yamldecode(templatefile("${path.module}/watching/metrics.yaml", local.watching))
 
   metrics = merge([
     for name, metric in local.measured.metrics : {
-      for key in try(local.keys[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
-        about   = replace(metric.about, local.names.each, key)
-        filter  = join(" AND ", compact([local.measured.sources[metric.source], replace(try(metric.where, ""), local.names.each, key)]))
-        value   = try(replace(metric.value, local.names.each, key), null)
+      for key in try(local.repeated[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
+        about   = replace(metric.about, local.watching.each, key)
+        filter  = join(" AND ", compact([local.measured.sources[metric.source], replace(try(metric.where, ""), local.watching.each, key)]))
+        value   = try(replace(metric.value, local.watching.each, key), null)
         buckets = try(local.measured.buckets[metric.buckets], null)
         unit    = try(metric.unit, "1")
       }

@@ -1,7 +1,7 @@
 # The service-level objectives, as docs/operate.md explains them.
 
 locals {
-  requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.names.ingest}\""
+  requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.watching.ingest}\""
 
   objectives = {
     availability = {
@@ -24,6 +24,8 @@ resource "google_monitoring_custom_service" "sluice" {
   service_id   = local.name
   display_name = local.name
   user_labels  = local.labels
+
+  depends_on = [google_project_service.needed]
 }
 
 resource "google_monitoring_slo" "watching" {

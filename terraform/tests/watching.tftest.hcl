@@ -16,7 +16,8 @@ mock_provider "random" {}
 
 variables {
   project_id  = "project"
-  package     = "main.tf"
+  package     = "metrics.tf"
+  deployers   = ["user:ada@example.com"]
   environment = "test"
 }
 
@@ -268,7 +269,7 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
       for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : [
         for line in tile.widget.xyChart.dataSets : line.legendTemplate
       ] if startswith(tile.widget.title, "Events a minute")
-    ])) == local.tables
+    ])) == local.repeated.tables
     error_message = "Each table has its line."
   }
 }
