@@ -123,7 +123,7 @@ def test_where_nothing_can_be_published_or_looked_for_it_says_why(smoked: Stack)
     assert unknown.returncode == 1
     assert unknown.stderr.startswith("Failed: ")
     without = smoke(smoked, ARCHIVE_BUCKET="")
-    assert without.returncode == 1
+    assert without.returncode == 2
     assert "ARCHIVE_BUCKET" in without.stderr
 
 

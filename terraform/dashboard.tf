@@ -1,0 +1,67 @@
+# What an operator reads at three in the morning. watching/dashboard.yaml has the tiles; here they get their places and
+# the JSON of https://cloud.google.com/monitoring/api/ref_v3/rest/v1/projects.dashboards.
+#
+# Nothing zero, empty or null is written: Cloud Monitoring leaves it out, and the next plan would differ for ever
+# (https://github.com/hashicorp/terraform-provider-google/issues/16173).
+
+locals {
+  rows = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
+    runbook = startswith(var.runbook_url, "https://") ? "[the runbook](${var.runbook_url})" : var.runbook_url
+  })))
+
+  tiles = flatten([
+    for y, row in local.rows : [
+      for x, tile in row.tiles : {
+        for name, value in {
+          xPos   = sum(concat([0], [for before in slice(row.tiles, 0, x) : before.width]))
+          yPos   = sum(concat([0], [for before in slice(local.rows, 0, y) : before.height]))
+          width  = tile.width
+          height = row.height
+          widget = merge({ title = tile.title }, local.widgets[tile.title])
+        } : name => value if value != 0
+      }
+    ]
+  ])
+
+  widgets = {
+    for tile in flatten(local.rows[*].tiles) : tile.title => {
+      for kind, widget in {
+        text = try({ content = tile.text, format = "MARKDOWN" }, null)
+        scorecard = try({
+          timeSeriesQuery = { prometheusQuery = tile.query, unitOverride = tile.unit }
+          sparkChartView  = { sparkChartType = "SPARK_LINE" }
+          thresholds      = [{ value = tile.bad, color = "RED", direction = "ABOVE" }]
+        }, null)
+        xyChart = try(merge(
+          {
+            chartOptions = { mode = "COLOR" }
+            dataSets = flatten([
+              for line in tile.lines : [
+                for key in try(local.repeated[line.each], [""]) : {
+                  legendTemplate = replace(line.name, local.watching.each, key)
+                  plotType       = "LINE"
+                  targetAxis     = "Y1"
+                  timeSeriesQuery = {
+                    prometheusQuery = replace(line.query, local.watching.each, key)
+                    unitOverride    = tile.unit
+                  }
+                }
+              ]
+            ])
+          },
+          try({ thresholds = [{ value = tile.limit, targetAxis = "Y1" }] }, {}),
+        ), null)
+      } : kind => widget if widget != null
+    }
+  }
+}
+
+resource "google_monitoring_dashboard" "watching" {
+  project = var.project_id
+  dashboard_json = jsonencode({
+    displayName  = local.name
+    mosaicLayout = { columns = 48, tiles = local.tiles }
+  })
+
+  depends_on = [google_logging_metric.watching]
+}

@@ -1,0 +1,76 @@
+# What is measured from the functions' own log lines. watching/metrics.yaml says what, in a form that the tests read too.
+
+locals {
+  # What a metric, a query or a line of the dashboard is repeated for.
+  repeated = {
+    # Each table that has events, by its definition; dead letters are measured by stage.
+    tables = toset([
+      for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql")
+      if strcontains(file("${path.module}/../sql/schema/${file}"), "CREATE TABLE") && file != "dead_letters.sql"
+    ])
+    # Stage of functions/dead_letter.py.
+    stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
+  }
+
+  # What the files of watching/ call by name. ${each} stays what it is until its turn comes.
+  watching = {
+    project_id               = var.project_id
+    ingest                   = google_cloudfunctions2_function.ingest.name
+    bootstrap                = google_cloudfunctions2_function.bootstrap.name
+    bootstrap_job            = google_cloud_scheduler_job.bootstrap.name
+    topic                    = google_pubsub_topic.events.name
+    subscription             = google_pubsub_subscription.ingest.name
+    dead_letter_subscription = google_pubsub_subscription.dead_letters.name
+    dataset                  = var.dataset
+    # https://cloud.google.com/monitoring/promql/promql-mapping
+    metrics = "logging_googleapis_com:user_${replace(local.name, "-", "_")}"
+    each    = "$${each}"
+  }
+
+  measured = yamldecode(templatefile("${path.module}/watching/metrics.yaml", local.watching))
+
+  metrics = merge([
+    for name, metric in local.measured.metrics : {
+      for key in try(local.repeated[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
+        about   = replace(metric.about, local.watching.each, key)
+        filter  = join(" AND ", compact([local.measured.sources[metric.source], replace(try(metric.where, ""), local.watching.each, key)]))
+        value   = try(replace(metric.value, local.watching.each, key), null)
+        buckets = try(local.measured.buckets[metric.buckets], null)
+        unit    = try(metric.unit, "1")
+      }
+    }
+  ]...)
+}
+
+resource "google_logging_metric" "watching" {
+  for_each = local.metrics
+
+  project     = var.project_id
+  name        = "${local.name}/${each.key}"
+  description = each.value.about
+  filter      = each.value.filter
+
+  value_extractor = each.value.value == null ? null : "EXTRACT(${each.value.value})"
+
+  metric_descriptor {
+    metric_kind = "DELTA"
+    value_type  = each.value.value == null ? "INT64" : "DISTRIBUTION"
+    unit        = each.value.unit
+  }
+
+  dynamic "bucket_options" {
+    for_each = each.value.buckets == null ? [] : [each.value.buckets]
+    content {
+      explicit_buckets {
+        bounds = bucket_options.value
+      }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = length("${local.name}/${each.key}") <= 100
+      error_message = "Cloud Logging takes 100 characters for a metric's name: shorten the environment's."
+    }
+  }
+}

@@ -1,0 +1,61 @@
+# The service-level objectives, as docs/operate.md explains them.
+
+locals {
+  requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.watching.ingest}\""
+
+  objectives = {
+    availability = {
+      title = "${var.objectives.availability * 100} % of the requests are answered without a failure"
+      goal  = var.objectives.availability
+      # 4xx are not counted: 400 is no message, 429 is back-pressure, which freshness sees.
+      good = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"2xx\""
+      bad  = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"5xx\""
+    }
+    freshness = {
+      title = "${var.objectives.freshness * 100} % of the flushes end within ${var.objectives.lag_seconds} s of their oldest event"
+      goal  = var.objectives.freshness
+      lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"cloud_run_revision\""
+    }
+  }
+}
+
+resource "google_monitoring_custom_service" "sluice" {
+  project      = var.project_id
+  service_id   = local.name
+  display_name = local.name
+  user_labels  = local.labels
+
+  depends_on = [google_project_service.needed]
+}
+
+resource "google_monitoring_slo" "watching" {
+  for_each = local.objectives
+
+  project             = var.project_id
+  service             = google_monitoring_custom_service.sluice.service_id
+  slo_id              = each.key
+  display_name        = each.value.title
+  goal                = each.value.goal
+  rolling_period_days = var.objectives.rolling_days
+  user_labels         = local.labels
+
+  request_based_sli {
+    dynamic "good_total_ratio" {
+      for_each = try([each.value.good], [])
+      content {
+        good_service_filter = each.value.good
+        bad_service_filter  = each.value.bad
+      }
+    }
+
+    dynamic "distribution_cut" {
+      for_each = try([each.value.lag], [])
+      content {
+        distribution_filter = each.value.lag
+        range {
+          max = var.objectives.lag_seconds * 1000
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,349 @@
+mock_provider "google" {
+  override_during = plan
+
+  mock_resource "google_cloudfunctions2_function" {
+    defaults = { service_config = { uri = "https://f.a.run.app" } }
+  }
+
+  mock_resource "google_monitoring_notification_channel" {
+    defaults = { name = "projects/p/notificationChannels/made" }
+  }
+}
+
+mock_provider "archive" {}
+
+mock_provider "random" {}
+
+variables {
+  project_id  = "project"
+  package     = "metrics.tf"
+  deployers   = ["user:ada@example.com"]
+  environment = "test"
+}
+
+run "each_table_and_each_stage_is_measured" {
+  command = plan
+
+  assert {
+    condition = toset([for name, metric in google_logging_metric.watching : trimprefix(name, "rows/") if startswith(name, "rows/")]) == setsubtract(
+      [for file in fileset("../sql/schema", "*.sql") : trimsuffix(file, ".sql")],
+      ["dataset", "historical_dataset", "dead_letters"],
+    )
+    error_message = "One metric for each table with events, by sql/schema."
+  }
+
+  assert {
+    condition     = length([for name, metric in google_logging_metric.watching : name if startswith(name, "dead-letters/")]) == 5
+    error_message = "One metric for each stage of functions/dead_letter.py."
+  }
+
+  assert {
+    condition     = google_logging_metric.watching["rows/orders"].name == "sluice-test/rows/orders"
+    error_message = "A metric's name begins with the environment's."
+  }
+
+  assert {
+    condition = google_logging_metric.watching["rows/orders"].filter == join(" AND ", [
+      "resource.type=\"cloud_run_revision\"",
+      "resource.labels.service_name=\"sluice-test-ingest\"",
+      "log_id(\"run.googleapis.com/stdout\")",
+      "jsonPayload.logger=\"functions.commit\"",
+      "jsonPayload.message=\"flush\"",
+      "jsonPayload.rows.orders>0",
+    ])
+    error_message = "The filter is of this function's flush lines with rows of the table, and no more."
+  }
+
+  assert {
+    condition     = google_logging_metric.watching["rows/orders"].value_extractor == "EXTRACT(jsonPayload.rows.orders)"
+    error_message = "Rows are summed, not lines counted."
+  }
+
+  assert {
+    condition = alltrue([
+      for metric in google_logging_metric.watching :
+      (metric.value_extractor == null) == (metric.metric_descriptor[0].value_type == "INT64")
+      && (metric.value_extractor == null) == (length(metric.bucket_options) == 0)
+    ])
+    error_message = "What has an extractor is a distribution with buckets, the rest counts lines."
+  }
+
+  assert {
+    condition     = alltrue([for metric in google_logging_metric.watching : !strcontains(metric.filter, "$")])
+    error_message = "No placeholder is left in a filter."
+  }
+}
+
+run "each_alert_is_complete" {
+  command = plan
+
+  variables {
+    notification_channels = ["projects/project/notificationChannels/1"]
+    alert_emails          = ["night@example.com"]
+    alerts_disabled       = ["no_events"]
+    runbook_url           = "https://example.com/operate.md"
+  }
+
+  assert {
+    condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
+      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "cost"
+    ])
+    error_message = "All alerts are there."
+  }
+
+  assert {
+    condition = alltrue([
+      for alert in google_monitoring_alert_policy.watching :
+      toset(alert.notification_channels) == toset(["projects/project/notificationChannels/1", "projects/p/notificationChannels/made"])
+    ])
+    error_message = "Each alert tells the given channels and the addresses."
+  }
+
+  assert {
+    condition     = google_monitoring_notification_channel.email["night@example.com"].labels.email_address == "night@example.com"
+    error_message = "The address has a channel."
+  }
+
+  assert {
+    condition = alltrue([
+      for alert in google_monitoring_alert_policy.watching :
+      alert.documentation[0].links[0].url == "https://example.com/operate.md#${replace(lower(split(": ", alert.display_name)[1]), " ", "-")}"
+      && strcontains(alert.documentation[0].content, "**What it means.**")
+      && strcontains(alert.documentation[0].content, "**Look at**\n\n1. ")
+      && strcontains(alert.documentation[0].content, "**Type**\n\n```sh\n")
+      && strcontains(alert.documentation[0].content, alert.documentation[0].links[0].url)
+      && !strcontains(alert.documentation[0].content, "$${")
+      && length(alert.documentation[0].content) < 8192
+      && length(alert.documentation[0].subject) <= 255
+    ])
+    error_message = "Each alert says what it means, what to look at and what to type, and links to its runbook."
+  }
+
+  assert {
+    condition = alltrue([
+      for alert in google_monitoring_alert_policy.watching :
+      alert.conditions[0].condition_prometheus_query_language[0].disable_metric_validation
+      && !strcontains(alert.conditions[0].condition_prometheus_query_language[0].query, "$")
+      && contains(["CRITICAL", "ERROR", "WARNING"], alert.severity)
+      && alert.alert_strategy[0].auto_close == "3600s"
+      && alert.user_labels == tomap(local.labels)
+    ])
+    error_message = "Each alert has a query without placeholders, a severity, an end and labels."
+  }
+
+  assert {
+    condition     = [for key, alert in google_monitoring_alert_policy.watching : key if !alert.enabled] == ["no_events"]
+    error_message = "Disabled is what was disabled."
+  }
+}
+
+run "without_an_address_of_the_runbook_the_alerts_name_its_file" {
+  command = plan
+
+  assert {
+    condition = (
+      length(google_monitoring_alert_policy.watching["lag"].documentation[0].links) == 0
+      && strcontains(google_monitoring_alert_policy.watching["lag"].documentation[0].content, "docs/operate.md#events-arrive-late")
+    )
+    error_message = "No link that leads nowhere."
+  }
+}
+
+run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
+  command = plan
+
+  variables {
+    alert_thresholds = {
+      oldest_message_seconds = 421
+      dead_letter_share      = 0.422
+      dead_letter_minimum    = 423
+      server_error_share     = 0.424
+      server_error_minimum   = 425
+      no_events_minutes      = 426
+      billed_gib_in_day      = 427
+    }
+    objectives = {
+      availability = 0.98
+      freshness    = 0.97
+      lag_seconds  = 20
+      rolling_days = 7
+    }
+  }
+
+  assert {
+    condition = alltrue([
+      for key, end in {
+        oldest_message   = "> 421"
+        dead_letter_rate = ">= 423"
+        server_errors    = ">= 425"
+        lag              = "> 1000 * 20"
+        no_events        = "[426m])) or vector(0)) < 1"
+        cost             = "> 427"
+      } : endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
+    ])
+    error_message = "Thresholds of the queries are those of the variables."
+  }
+
+  assert {
+    condition = (
+      strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
+      && strcontains(google_monitoring_alert_policy.watching["server_errors"].conditions[0].condition_prometheus_query_language[0].query, " > 0.424 and ")
+    )
+    error_message = "Shares of the queries are those of the variables."
+  }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.watching["oldest_message"].documentation[0].content, "421 seconds")
+    error_message = "The runbook says the threshold that was crossed."
+  }
+
+  assert {
+    condition = [
+      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles :
+      tile.widget.scorecard.thresholds[0].value if can(tile.widget.scorecard)
+    ] == [421, 0.5, 20, 0.424]
+    error_message = "The top row is red where the alerts are."
+  }
+
+  assert {
+    condition = (
+      google_monitoring_slo.watching["availability"].goal == 0.98
+      && google_monitoring_slo.watching["freshness"].goal == 0.97
+      && google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].range[0].max == 20000
+      && alltrue([for slo in google_monitoring_slo.watching : slo.rolling_period_days == 7])
+    )
+    error_message = "The objectives are those of the variable."
+  }
+}
+
+run "the_objectives_are_of_this_function" {
+  command = plan
+
+  assert {
+    condition = (
+      google_monitoring_slo.watching["availability"].request_based_sli[0].good_total_ratio[0].good_service_filter
+      == "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"sluice-test-ingest\" metric.label.\"response_code_class\"=\"2xx\""
+    )
+    error_message = "Availability is of the requests of ingest."
+  }
+
+  assert {
+    condition = (
+      google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter
+      == "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"cloud_run_revision\""
+    )
+    error_message = "Freshness is of the lag."
+  }
+}
+
+run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles :
+      try(tile.xPos, 0) + tile.width <= 48 && tile.height > 0
+    ])
+    error_message = "Each tile is within the 48 columns."
+  }
+
+  assert {
+    condition = sum([
+      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
+    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
+    error_message = "The rows are full; no tile lies on another."
+  }
+
+  assert {
+    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    error_message = "No zero, null or empty value: the plan after an apply is empty."
+  }
+
+  assert {
+    condition     = !strcontains(google_monitoring_dashboard.watching.dashboard_json, "$")
+    error_message = "No placeholder is left."
+  }
+
+  assert {
+    condition = toset(flatten([
+      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : [
+        for line in tile.widget.xyChart.dataSets : line.legendTemplate
+      ] if startswith(tile.widget.title, "Events a minute")
+    ])) == local.repeated.tables
+    error_message = "Each table has its line."
+  }
+}
+
+# Each run gives one wrong value to each of several variables, for a plan takes seconds.
+
+run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_refused" {
+  command = plan
+
+  variables {
+    notification_channels    = ["night@example.com"]
+    alert_emails             = ["night"]
+    alerts_disabled          = ["noise"]
+    alert_auto_close_minutes = 29
+    runbook_url              = "https://example.com/operate.md#top"
+  }
+
+  expect_failures = [
+    var.notification_channels, var.alert_emails, var.alerts_disabled, var.alert_auto_close_minutes, var.runbook_url,
+  ]
+}
+
+run "a_share_in_percent_and_an_objective_between_two_buckets_are_refused" {
+  command = plan
+
+  variables {
+    alert_auto_close_minutes = 10081
+    alert_thresholds         = { dead_letter_share = 5 }
+    objectives               = { lag_seconds = 12 }
+    runbook_url              = "http://example.com/operate.md"
+  }
+
+  expect_failures = [var.alert_auto_close_minutes, var.alert_thresholds, var.objectives, var.runbook_url]
+}
+
+run "a_minimum_of_none_and_more_days_than_cloud_monitoring_takes_are_refused" {
+  command = plan
+
+  variables {
+    alert_auto_close_minutes = 30.5
+    alert_thresholds         = { server_error_minimum = 0 }
+    objectives               = { rolling_days = 31 }
+  }
+
+  expect_failures = [var.alert_auto_close_minutes, var.alert_thresholds, var.objectives]
+}
+
+run "one_redelivery_is_no_alarm_and_an_objective_is_never_all" {
+  command = plan
+
+  variables {
+    alert_thresholds = { oldest_message_seconds = 60 }
+    objectives       = { availability = 1 }
+  }
+
+  expect_failures = [var.alert_thresholds, var.objectives]
+}
+
+run "half_a_minute_is_no_window" {
+  command = plan
+
+  variables {
+    alert_thresholds = { no_events_minutes = 30.5 }
+  }
+
+  expect_failures = [var.alert_thresholds]
+}
+
+run "nothing_billed_is_no_budget" {
+  command = plan
+
+  variables {
+    alert_thresholds = { billed_gib_in_day = 0 }
+  }
+
+  expect_failures = [var.alert_thresholds]
+}

@@ -1,0 +1,146 @@
+variable "notification_channels" {
+  description = "Existing notification channels that every alert tells: projects/PROJECT/notificationChannels/ID."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for channel in var.notification_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "A notification channel is projects/PROJECT/notificationChannels/ID."
+  }
+}
+
+variable "alert_emails" {
+  description = "Addresses that every alert tells by e-mail; a notification channel is made for each."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for address in var.alert_emails : can(regex("^[^@\\s]+@[^@\\s]+\\.[^@\\s]+$", address))])
+    error_message = "An e-mail address is NAME@DOMAIN."
+  }
+}
+
+variable "alerts_disabled" {
+  description = "Alerts, by their key in watching/alerts.yaml, that are made but tell nobody: in dev, no_events."
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = length(setsubtract(var.alerts_disabled, keys(local.alerts))) == 0
+    error_message = "There is no such alert: ${join(", ", setsubtract(var.alerts_disabled, keys(local.alerts)))}."
+  }
+}
+
+variable "alert_auto_close_minutes" {
+  description = "Minutes without data after which an incident closes by itself."
+  type        = number
+  default     = 60
+  nullable    = false
+
+  validation {
+    condition     = var.alert_auto_close_minutes >= 30 && var.alert_auto_close_minutes <= 10080 && floor(var.alert_auto_close_minutes) == var.alert_auto_close_minutes
+    error_message = "Cloud Monitoring closes after 30 minutes at the soonest and 7 days (10080 minutes) at the latest."
+  }
+}
+
+variable "alert_thresholds" {
+  description = <<-EOT
+    Above what the alerts tell. Shares are between 0 and 1.
+    oldest_message_seconds: age of the oldest event that is not acknowledged; five times the ack deadline is five attempts.
+    dead_letter_share, dead_letter_minimum: dead letters of an hour, in relation to its events and as a number.
+    server_error_share, server_error_minimum: answers 5xx of ten minutes, in relation to all and as a number.
+    no_events_minutes: time without any event.
+    billed_gib_in_day: what BigQuery bills for queries in 24 hours; 200 GiB are 1.22 USD at 6.25 USD a TiB.
+    That of the lag is in objectives.
+  EOT
+  type = object({
+    oldest_message_seconds = optional(number, 300)
+    dead_letter_share      = optional(number, 0.05)
+    dead_letter_minimum    = optional(number, 20)
+    server_error_share     = optional(number, 0.05)
+    server_error_minimum   = optional(number, 10)
+    no_events_minutes      = optional(number, 60)
+    billed_gib_in_day      = optional(number, 200)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.alert_thresholds.oldest_message_seconds >= 120
+    error_message = "oldest_message_seconds is 120 at least: an event that is delivered a second time is no alarm."
+  }
+
+  validation {
+    condition = alltrue([
+      for share in [var.alert_thresholds.dead_letter_share, var.alert_thresholds.server_error_share] : share > 0 && share < 1
+    ])
+    error_message = "dead_letter_share and server_error_share are between 0 and 1."
+  }
+
+  validation {
+    condition     = var.alert_thresholds.dead_letter_minimum >= 1 && var.alert_thresholds.server_error_minimum >= 1
+    error_message = "dead_letter_minimum and server_error_minimum are 1 at least."
+  }
+
+  validation {
+    condition = (
+      var.alert_thresholds.no_events_minutes >= 5
+      && var.alert_thresholds.no_events_minutes <= 1440
+      && floor(var.alert_thresholds.no_events_minutes) == var.alert_thresholds.no_events_minutes
+    )
+    error_message = "no_events_minutes is a whole number from 5 to 1440."
+  }
+
+  validation {
+    condition     = var.alert_thresholds.billed_gib_in_day > 0
+    error_message = "billed_gib_in_day is above 0."
+  }
+}
+
+variable "objectives" {
+  description = <<-EOT
+    Service-level objectives.
+    availability: share of requests that are answered with 2xx, of those with 2xx or 5xx.
+    freshness: share of flushes whose oldest event is durable within lag_seconds of its publishing.
+    lag_seconds: also what the alert on the lag holds the 99th percentile against; a bound of the metric's buckets.
+    rolling_days: days that the shares are of.
+  EOT
+  type = object({
+    availability = optional(number, 0.999)
+    freshness    = optional(number, 0.99)
+    lag_seconds  = optional(number, 10)
+    rolling_days = optional(number, 28)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for goal in [var.objectives.availability, var.objectives.freshness] : goal > 0 && goal <= 0.9999])
+    error_message = "availability and freshness are above 0 and at most 0.9999, as Cloud Monitoring takes them."
+  }
+
+  validation {
+    condition     = contains(local.measured.buckets.ages, var.objectives.lag_seconds * 1000)
+    error_message = "lag_seconds is a bound of the buckets of lag, or its share could only be guessed: ${join(", ", [for age in local.measured.buckets.ages : age / 1000])}."
+  }
+
+  validation {
+    condition     = var.objectives.rolling_days >= 1 && var.objectives.rolling_days <= 30 && floor(var.objectives.rolling_days) == var.objectives.rolling_days
+    error_message = "rolling_days is a whole number from 1 to 30."
+  }
+}
+
+variable "runbook_url" {
+  description = "Where docs/operate.md can be read in a browser, for the links of the alerts; as it is, they name the file."
+  type        = string
+  default     = "docs/operate.md"
+  nullable    = false
+
+  validation {
+    condition     = var.runbook_url == "docs/operate.md" || can(regex("^https://[^\\s#]+$", var.runbook_url))
+    error_message = "runbook_url is an https:// address without a #."
+  }
+}

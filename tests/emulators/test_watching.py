@@ -1,0 +1,234 @@
+"""The metrics of `terraform/watching/metrics.yaml`, on the lines of real runs.
+
+What does not happen by itself is made to: a table that is not as its definition, a table that is away, too much in
+flight. Only the line of a failed attempt of Cloud Scheduler is written after its documentation.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import pathlib
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+from google.cloud import bigquery
+
+from functions.clients import bigquery_client
+from functions.dead_letter import Stage
+from functions.events import event_types
+from ops.stack.functions import serving
+from ops.stack.stack import Emulators, Stack
+from tests.emulators.conftest import Deploy
+from tests.emulators.test_ingest import NOW, event, post, wrapped
+from tests.terraform import watching
+from tests.terraform.cloud_logging import Entry, entry, matches, value
+from tests.unit import samples
+
+METRICS = watching.metrics()
+
+INGEST, BOOTSTRAP = watching.NAMES["ingest"], watching.NAMES["bootstrap"]
+
+NOT_MADE_HERE = {
+    "dead-letters/enrich": "no event is known that an enrichment refuses",
+    "scheduler-failures": "Cloud Scheduler has no emulator",
+}
+
+
+@contextlib.contextmanager
+def other_type(client: bigquery.Client, table: str) -> Iterator[None]:
+    """Give the column for unknown fields another type, which refuses them."""
+    client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
+    client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras INT64")
+    try:
+        yield
+    finally:
+        client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
+        client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras JSON")
+
+
+@contextlib.contextmanager
+def away(client: bigquery.Client, table: str) -> Iterator[None]:
+    """Rename a table."""
+    name = table.partition(".")[2]
+    client.query_and_wait(f"ALTER TABLE `{table}` RENAME TO {name}_away")
+    try:
+        yield
+    finally:
+        client.query_and_wait(f"ALTER TABLE `{table}_away` RENAME TO {name}")
+
+
+def good_events() -> list[tuple[str, dict[str, Any]]]:
+    """The table and an event of each type, also of those that `sluice contract new` began."""
+    return [
+        (
+            event_type.table,
+            {**(samples.EVENTS.get(name) or samples.samples(name)[0]), event_type.time_field: NOW.isoformat()},
+        )
+        for name, event_type in event_types().items()
+    ]
+
+
+def run(stack: Stack) -> collections.Counter[str]:
+    """Send events of every fate; how many of each metric there must be."""
+    client, dataset = bigquery_client(stack.settings), stack.settings.dataset
+    expected = collections.Counter(f"rows/{table}" for table, _ in good_events())
+    events: list[bytes | dict[str, Any]] = [
+        *(payload for _, payload in good_events()),
+        event("order", gift=True),
+        b"no JSON",
+        event("order", status="lost"),
+        event("order", order_date=(NOW - timedelta(days=91)).isoformat()),
+    ]
+    statuses = [post(stack, payload)[1].status_code for payload in events]
+    with other_type(client, f"{dataset}.inventory"):
+        statuses.append(post(stack, event("inventory", unknown=1))[1].status_code)
+    with away(client, f"{dataset}.user_activity"):
+        failed = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), str(uuid.uuid4())), timeout=60)
+    assert set(statuses) == {204}
+    assert failed.status_code == 503
+    # No message at all: a line that no metric counts.
+    assert httpx.post(stack.ingest.url, content=b"hello").status_code == 400
+    expected.update(
+        {
+            "events": len(events) + 2,
+            "rows/orders": 1,
+            "dead-letters/decode": 1,
+            "dead-letters/contract": 1,
+            "dead-letters/time_bounds": 1,
+            "dead-letters/warehouse": 1,
+            "unknown-fields": 1,
+            "not-durable": 1,
+        }
+    )
+    return expected
+
+
+@pytest.fixture(scope="module")
+def watched(
+    deploy: Deploy, running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[dict[str, int], list[Entry]]]:
+    """What must be counted, and all log entries of a run of both functions."""
+    folder = tmp_path_factory.mktemp("watching")
+    with deploy("watching") as stack:
+        expected = run(stack)
+        taken, expected["turned-away"] = flood(stack, folder)
+        expected["events"] += taken
+        expected["rows/orders"] += taken
+        # The bootstrap ran once, well. This one finds its datasets in another place, and refuses.
+        elsewhere = {**stack.environment, "LOCATION": "europe-west1"}
+        with serving("bootstrap", folder, elsewhere, "elsewhere") as bootstrap:
+            refused = httpx.post(bootstrap.url, timeout=60)
+        assert refused.status_code == 409
+        expected["bootstrap-failures"] = sum(step["change"] == "refused" for step in refused.json()["objects"])
+        logs = [
+            (stack.ingest.child.log, INGEST),
+            (folder / "small.log", INGEST),
+            (stack.bootstrap.child.log, BOOTSTRAP),
+            (bootstrap.child.log, BOOTSTRAP),
+        ]
+        yield expected, [found for log, service in logs for found in entries(log, service)]
+
+
+def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
+    """Send more at once than a function with little room takes; how many it took, and how many it turned away."""
+    with serving("ingest", folder, {**stack.environment, "MAX_IN_FLIGHT": "1"}, "small") as small:
+
+        def send(_: int) -> int:
+            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=60).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(10) as pool:
+            answers = list(pool.map(send, range(20)))
+        # Who is turned away after the last flush is in the line of the next.
+        answers.append(send(0))
+        while answers[-1] == 429:
+            answers.append(send(0))
+    assert set(answers) == {204, 429}
+    return answers.count(204), answers.count(429)
+
+
+def entries(log: pathlib.Path, service: str) -> list[Entry]:
+    """The structured lines of a log."""
+    return [entry(line, service) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+def test_every_metric_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert found ^ METRICS.keys() == NOT_MADE_HERE.keys()
+
+
+@pytest.mark.parametrize("name", METRICS.keys() - NOT_MADE_HERE.keys())
+def test_a_metric_counts_what_has_happened_and_nothing_else(
+    watched: tuple[dict[str, int], list[Entry]], name: str
+) -> None:
+    metric = METRICS[name]
+    expected, lines = watched
+    met = [line for line in lines if matches(metric.filter, line)]
+    if metric.value is None:
+        assert len(met) == expected[name]
+        return
+    numbers = [value(line, metric.value) for line in met]
+    assert all(isinstance(number, int) and number >= 0 for number in numbers)
+    if name in expected:
+        assert sum(numbers) == expected[name]
+    else:
+        # Times: every flush that came so far, and milliseconds that are within the buckets.
+        flushes = [line for line in lines if value(line, "jsonPayload.message") == "flush"]
+        assert metric.bounds is not None
+        assert 0 < len(numbers) <= len(flushes)
+        assert max(numbers) < metric.bounds[-1]
+
+
+def test_each_number_of_a_flush_line_is_measured_or_not_on_purpose(
+    watched: tuple[dict[str, int], list[Entry]],
+) -> None:
+    """A field that is new in the line must be decided upon."""
+    measured = {metric.value.split(".")[1] for metric in METRICS.values() if metric.value}
+    flush = next(line for line in watched[1] if value(line, "jsonPayload.message") == "flush")
+    fields = flush["jsonPayload"].keys() - {"logger", "message"}
+    assert fields - measured == {"archive_uri", "errors", "message_bytes", "archive_bytes"}
+
+
+def test_each_stage_has_a_metric() -> None:
+    assert {f"dead-letters/{stage}" for stage in Stage} <= METRICS.keys()
+
+
+def test_the_lines_of_another_environment_count_nothing(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    lines: list[dict[str, Any]] = [
+        {**line, "resource": {"type": "cloud_run_revision", "labels": {"service_name": "sluice-prod-ingest"}}}
+        for line in watched[1]
+    ]
+    assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in lines)
+
+
+def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_other(
+    watched: tuple[dict[str, int], list[Entry]],
+) -> None:
+    line = next(line for line in watched[1] if matches(METRICS["dead-letters/decode"].filter, line))
+    enriched = {**line, "jsonPayload": {**line["jsonPayload"], "dead_letters": {"enrich": 2}}}
+    metric = METRICS["dead-letters/enrich"]
+    assert metric.value is not None
+    assert (matches(metric.filter, enriched), value(enriched, metric.value)) == (True, 2)
+    assert not matches(metric.filter, line)
+
+
+def attempt(severity: str, job: str) -> Entry:
+    """The end of a scheduled attempt (https://cloud.google.com/scheduler/docs/logging)."""
+    return {
+        "logName": "projects/project/logs/cloudscheduler.googleapis.com%2Fexecutions",
+        "resource": {"type": "cloud_scheduler_job", "labels": {"job_id": job, "location": "us-central1"}},
+        "severity": severity,
+        "httpRequest": {"status": 500 if severity == "ERROR" else 200},
+        "jsonPayload": {"@type": "type.googleapis.com/google.cloud.scheduler.logging.AttemptFinished"},
+    }
+
+
+def test_a_scheduled_run_that_failed_counts_and_one_that_did_not_does_not() -> None:
+    text = METRICS["scheduler-failures"].filter
+    job = watching.NAMES["bootstrap_job"]
+    assert matches(text, attempt("ERROR", job))
+    assert not matches(text, attempt("INFO", job))
+    assert not matches(text, attempt("ERROR", "another"))

@@ -1,0 +1,101 @@
+"""Cloud Logging, as far as the metrics of `terraform/watching/metrics.yaml` need it.
+
+Log entries from lines of standard output, and exactly the subset of the Logging query language that the filters use;
+what it does not know, it refuses.
+"""
+
+import json
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+type Entry = Mapping[str, Any]
+
+SEVERITIES = ["DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICAL", "ALERT", "EMERGENCY"]
+
+_SPECIAL = {"severity", "time", "httpRequest"}
+
+_LOG = re.compile(r'log_id\("([^"]+)"\)')
+_TEXT = re.compile(r'([\w.]+)="([^"]*)"')
+_NUMBER = re.compile(r"([\w.]+)(>=|>|<=|<|=)(\d+)")
+_SEVERITY = re.compile(r"severity(>=|>|<=|<|=)([A-Z]+)")
+
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    ">": operator.gt,
+    "<=": operator.le,
+    "<": operator.lt,
+    "=": operator.eq,
+}
+
+
+class Unknown(ValueError):
+    """The filter uses what nobody has taught this module."""
+
+
+def entry(line: str, service: str) -> Entry:
+    """What Cloud Run makes of a line on a function's standard output.
+
+    Fields that Cloud Logging knows leave the payload (https://cloud.google.com/logging/docs/structured-logging).
+
+    Args:
+        line: The line.
+        service: Name of the function's Cloud Run service.
+    """
+    written: dict[str, Any] = json.loads(line)
+    payload = {
+        name: value
+        for name, value in written.items()
+        if name not in _SPECIAL and not name.startswith("logging.googleapis.com/")
+    }
+    body: dict[str, Any] = (
+        {"textPayload": payload["message"]} if payload.keys() == {"message"} else {"jsonPayload": payload}
+    )
+    return {
+        "logName": "projects/project/logs/run.googleapis.com%2Fstdout",
+        "resource": {"type": "cloud_run_revision", "labels": {"service_name": service, "project_id": "project"}},
+        "severity": written.get("severity", "DEFAULT"),
+        "labels": written.get("logging.googleapis.com/labels", {}),
+        **body,
+    }
+
+
+def value(found: Entry, path: str) -> Any:
+    """A field of an entry; None where there is none.
+
+    A field's name may have a dot only in quotes, which no metric needs.
+    """
+    at: Any = found
+    for name in path.split("."):
+        if not isinstance(at, Mapping) or name not in at:
+            return None
+        at = at[name]
+    return at
+
+
+def matches(text: str, found: Entry) -> bool:
+    """Whether an entry meets a filter, as https://cloud.google.com/logging/docs/view/logging-query-language has it.
+
+    Raises:
+        Unknown: The filter has something else than comparisons joined by AND.
+    """
+    # Each is looked at, so that what is unknown is refused even after a comparison that fails.
+    holds = [_holds(comparison, found) for comparison in text.split(" AND ")]
+    return all(holds)
+
+
+def _holds(comparison: str, found: Entry) -> bool:
+    if log := _LOG.fullmatch(comparison):
+        return bool(found["logName"].endswith(f"/logs/{log[1].replace('/', '%2F')}"))
+    if severity := _SEVERITY.fullmatch(comparison):
+        compare = _COMPARE[severity[1]]
+        return compare(SEVERITIES.index(found["severity"]), SEVERITIES.index(severity[2]))
+    if text := _TEXT.fullmatch(comparison):
+        # An equals sign compares whole strings without regard to case.
+        actual = value(found, text[1])
+        return isinstance(actual, str) and actual.casefold() == text[2].casefold()
+    if number := _NUMBER.fullmatch(comparison):
+        actual = value(found, number[1])
+        return isinstance(actual, int | float) and _COMPARE[number[2]](actual, int(number[3]))
+    raise Unknown(comparison)

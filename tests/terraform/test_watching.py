@@ -1,0 +1,211 @@
+"""What alerts, dashboard and objectives ask for exists; what they say can be done."""
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import promql_parser
+import pytest
+from promql_parser import Expr, VectorSelector
+from typer.testing import CliRunner
+
+from functions.definitions import FOLDER
+from ops.cli import app
+from tests.terraform import cloud_logging, watching
+from tests.terraform.cloud_logging import Unknown, entry, matches
+from tests.terraform.google_metrics import GOOGLE_METRICS
+
+ROOT = watching.TERRAFORM.parent
+OPERATE = (ROOT / "docs" / "operate.md").read_text()
+
+RESOURCES = {
+    "cloud_run_revision": {"service_name"},
+    "cloud_scheduler_job": {"job_id"},
+    "pubsub_topic": {"topic_id"},
+    "pubsub_subscription": {"subscription_id"},
+    "bigquery_dataset": {"dataset_id"},
+    "global": set[str](),
+}
+"""The labels that tell ours from others (https://cloud.google.com/monitoring/api/resources)."""
+
+
+def selectors(query: str) -> list[VectorSelector]:
+    """Each selection of time series in a query."""
+    found: list[VectorSelector] = []
+
+    def visit(expression: Expr) -> None:
+        if isinstance(expression, VectorSelector):
+            found.append(expression)
+
+    promql_parser.walk(promql_parser.parse(query), visit)
+    return found
+
+
+def known() -> dict[str, tuple[str, set[str]]]:
+    """Each metric's names in PromQL, with its resource and its own labels."""
+    metrics = {name: (metric.resource, set(metric.labels)) for metric in GOOGLE_METRICS for name in metric.promql}
+    for metric in watching.metrics().values():
+        [resource] = re.findall(r'resource.type="(\w+)"', metric.filter)
+        metrics |= {name: (resource, set()) for name in metric.promql}
+    return metrics
+
+
+@pytest.mark.parametrize(("whose", "query"), watching.queries().items())
+def test_every_query_names_metrics_that_exist_and_whose_they_are(whose: str, query: str) -> None:
+    metrics = known()
+    found = selectors(query)
+    assert found, whose
+    for selector in found:
+        assert selector.name in metrics, whose
+        resource, labels = metrics[selector.name]
+        given = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
+        assert given.pop("monitored_resource", None) == resource
+        assert given.pop("project_id", None) == "project"
+        assert RESOURCES[resource] <= given.keys() <= RESOURCES[resource] | labels
+        grouped = set(re.findall(r"sum by \((?!le\))(\w+)\)", query))
+        assert grouped <= labels
+
+
+def test_every_metric_is_looked_at() -> None:
+    """A metric that nobody asks for costs and tells nothing."""
+    named = {selector.name for query in watching.queries().values() for selector in selectors(query)}
+    unused = [metric.name for metric in watching.metrics().values() if not metric.promql & named]
+    assert unused == []
+    assert [metric.type for metric in GOOGLE_METRICS if not metric.promql & named] == []
+
+
+def test_names_of_metrics_do_not_meet_in_promql() -> None:
+    names = [name for metric in watching.metrics().values() for name in metric.promql]
+    assert len(names) == len(set(names))
+
+
+def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
+    """The rule of metrics.tf, on the same files."""
+    rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "CREATE TABLE") && file != "dead_letters.sql"'
+    assert rule in (watching.TERRAFORM / "metrics.tf").read_text()
+    found = [
+        file.stem
+        for file in (FOLDER / "schema").glob("*.sql")
+        if "CREATE TABLE" in file.read_text() and file.name != "dead_letters.sql"
+    ]
+    assert sorted(found) == list(watching.KEYS["tables"])
+
+
+def test_the_stages_that_terraform_lists_are_those_of_the_code() -> None:
+    [listed] = re.findall(r"stages = toset\(\[(.*?)\]\)", (watching.TERRAFORM / "metrics.tf").read_text())
+    assert sorted(re.findall(r'"(\w+)"', listed)) == list(watching.KEYS["stages"])
+
+
+def test_buckets_rise_and_are_few_enough() -> None:
+    for metric in watching.metrics().values():
+        assert (metric.bounds is None) == (metric.value is None), metric.name
+        if metric.bounds is not None:
+            assert list(metric.bounds) == sorted(set(metric.bounds))
+            # https://cloud.google.com/logging/docs/logs-based-metrics/distribution-metrics
+            assert len(metric.bounds) <= 200
+
+
+@pytest.mark.parametrize("alert", watching.alerts().values(), ids=watching.alerts().keys())
+def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> None:
+    headings = re.findall(r"^##+ (.+)$", OPERATE, re.MULTILINE)
+    assert headings.count(alert["title"]) == 1
+    # Terraform makes the anchor of the title, as GitHub does of a heading, for words only.
+    assert re.fullmatch(r"[A-Za-z0-9 ]+", alert["title"])
+    section = OPERATE.partition(f"# {alert['title']}\n")[2].partition("\n## ")[0]
+    assert "```" in section, "nothing to type"
+
+
+@pytest.mark.parametrize("alert", watching.alerts().values(), ids=watching.alerts().keys())
+def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, str]) -> None:
+    program, *arguments = shlex.split(alert["type"])
+    if program == "gcloud":
+        assert arguments[arguments.index("--project") + 1] == "project"
+        assert arguments[:2] in [["logging", "read"], ["pubsub", "subscriptions"]]
+    else:
+        assert program == ".venv/bin/sluice"
+        parsed = CliRunner().invoke(app, [*arguments, "--help"])
+        assert parsed.exit_code == 0, parsed.output
+
+
+@pytest.mark.parametrize(
+    "name", re.findall(r"`sluice sql (\w+)", (watching.TERRAFORM / "watching/dashboard.yaml").read_text())
+)
+def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) -> None:
+    assert list(FOLDER.glob(f"*/{name}.sql")), name
+
+
+def test_the_dashboard_begins_with_what_wakes_people() -> None:
+    first = [tile["query"] for tile in watching.tiles() if "bad" in tile]
+    conditions = " ".join(alert["condition"] for alert in watching.alerts().values())
+    assert len(first) == 4
+    for query in first:
+        asked = {selector.name for selector in selectors(query)}
+        assert asked <= {selector.name for selector in selectors_of_all_alerts()}, conditions
+
+
+def selectors_of_all_alerts() -> Iterator[VectorSelector]:
+    for alert in watching.alerts().values():
+        yield from selectors(alert["condition"])
+
+
+def test_objectives_name_metrics_that_exist() -> None:
+    text = (watching.TERRAFORM / "objectives.tf").read_text()
+    types = re.findall(r'metric\.type=\\"([^\\]+)\\"', text)
+    own = {
+        f'logging.googleapis.com/user/${{google_logging_metric.watching["{name}"].name}}' for name in watching.metrics()
+    }
+    assert types
+    assert set(types) <= own | {metric.type for metric in GOOGLE_METRICS}
+
+
+def test_the_objectives_are_written_down_with_their_defaults() -> None:
+    section = OPERATE.partition("## Objectives")[2]
+    given = watching.thresholds()
+    assert f"{float(given['availability']):.1%}".replace("%", " %") in section
+    assert f"{float(given['freshness']):.0%}".replace("%", " %") in section
+    assert f"{given['lag_seconds']} s" in section
+
+
+LINE = '{"severity":"ERROR","message":"flush","logger":"functions.commit","rows":{"orders":3},"n":2}'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('resource.type="cloud_run_revision"', True),
+        ('resource.labels.service_name="other"', False),
+        ('log_id("run.googleapis.com/stdout")', True),
+        ('log_id("run.googleapis.com/stderr")', False),
+        ('jsonPayload.message="FLUSH"', True),
+        ("jsonPayload.rows.orders>2", True),
+        ("jsonPayload.rows.orders>3", False),
+        ("jsonPayload.rows.inventory>0", False),
+        ("jsonPayload.severity>0", False),
+        ("severity>=WARNING", True),
+        ("severity>ERROR", False),
+        ('severity>=ERROR AND jsonPayload.message="other"', False),
+    ],
+)
+def test_filters_mean_what_cloud_logging_says(text: str, expected: bool) -> None:
+    assert matches(text, entry(LINE, "service")) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'jsonPayload.message:"flush"',
+        'jsonPayload.message=~"fl.*"',
+        'NOT jsonPayload.message="flush"',
+        'jsonPayload.message="flush" OR severity>=ERROR',
+        "jsonPayload.rows.orders",
+        'jsonPayload.message="other" AND jsonPayload.message',
+    ],
+)
+def test_what_the_evaluator_does_not_know_it_refuses(text: str) -> None:
+    with pytest.raises(Unknown):
+        matches(text, entry(LINE, "service"))
+
+
+def test_a_line_of_nothing_but_its_message_is_text() -> None:
+    """As Cloud Logging has it: a filter of jsonPayload would never meet it."""
+    assert "jsonPayload" not in cloud_logging.entry('{"severity":"INFO","message":"hello"}', "service")
