@@ -38,14 +38,14 @@ locals {
     templatefile("${path.module}/../sql/maintenance/keep_history.sql", merge(local.names, { table = table })),
     "@days", tostring(var.backup.keep_history_days),
   ) }
-  # A scheduled query has no parameters but its own, and a snapshot's name has the day in it.
+  # A scheduled query has no parameters but its own, and a snapshot's name has its time in it, as `sluice snapshot` writes it.
   snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => join("", [
     "EXECUTE IMMEDIATE REPLACE(r'''",
     replace(
-      templatefile("${path.module}/../sql/maintenance/snapshot.sql", merge(local.names, { table = table, snapshot = "${table}_{day}" })),
+      templatefile("${path.module}/../sql/maintenance/snapshot.sql", merge(local.names, { table = table, snapshot = "${table}_{now}" })),
       "@days", tostring(var.backup.snapshot_days),
     ),
-    "''', '{day}', FORMAT_DATE('%Y%m%d', CURRENT_DATE()))",
+    "''', '{now}', FORMAT_TIMESTAMP('%Y%m%dT%H%M%S', CURRENT_TIMESTAMP()))",
   ]) }
   scheduled_queries = merge(
     { for table, query in local.keep_history : "keep history of ${table}" => { query = query, schedule = "every day 02:00" } },

@@ -21,16 +21,14 @@ resource "google_iam_workload_identity_pool" "github" {
 }
 
 resource "google_iam_workload_identity_pool_provider" "github" {
+  #checkov:skip=CKV_GCP_125:The condition is one exact subject; the check does not read variables
   count = var.github == null ? 0 : 1
 
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub Actions"
-  attribute_condition                = "assertion.repository == '${var.github.repository}' && assertion.ref == '${var.github.ref}'"
-  attribute_mapping = {
-    "google.subject"       = "assertion.sub"
-    "attribute.repository" = "assertion.repository"
-  }
+  attribute_condition                = "assertion.sub == 'repo:${var.github.repository}:ref:${var.github.ref}'"
+  attribute_mapping                  = { "google.subject" = "assertion.sub" }
 
   oidc {
     issuer_uri = "https://token.actions.githubusercontent.com"
@@ -50,7 +48,7 @@ resource "google_service_account_iam_member" "github" {
 
   service_account_id = google_service_account.ci[0].id
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principalSet://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/attribute.repository/${var.github.repository}"
+  member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/subject/repo:${var.github.repository}:ref:${var.github.ref}"
 }
 
 # New code for the functions, which run as their own accounts; the rest of what is here stays with people.

@@ -40,7 +40,7 @@ resource "google_kms_crypto_key" "store" {
   name            = "store"
   key_ring        = google_kms_key_ring.store[each.value].id
   labels          = local.labels
-  rotation_period = "${90 * 86400}s"
+  rotation_period = "7776000s" # 90 days
 
   lifecycle {
     prevent_destroy = true

@@ -214,7 +214,7 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
   }
 
   assert {
-    condition     = google_iam_workload_identity_pool_provider.github[0].attribute_condition == "assertion.repository == 'acme/sluice' && assertion.ref == 'refs/heads/main'"
+    condition     = google_iam_workload_identity_pool_provider.github[0].attribute_condition == "assertion.sub == 'repo:acme/sluice:ref:refs/heads/main'"
     error_message = google_iam_workload_identity_pool_provider.github[0].attribute_condition
   }
   assert {
@@ -226,7 +226,7 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
     error_message = "it deploys what runs as these"
   }
   assert {
-    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principalSet://iam.googleapis.com/pool/attribute.repository/acme/sluice"
+    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme/sluice:ref:refs/heads/main"
     error_message = "who may be the account"
   }
   assert {

@@ -178,7 +178,7 @@ run "as_it_comes" {
     error_message = "A scheduled query takes no parameters."
   }
   assert {
-    condition     = strcontains(google_bigquery_data_transfer_config.scheduled["snapshot of orders"].params.query, "`a-project.historical_dataset.orders_{day}`\nCLONE `a-project.dev_events_dataset.orders`")
+    condition     = strcontains(google_bigquery_data_transfer_config.scheduled["snapshot of orders"].params.query, "`a-project.historical_dataset.orders_{now}`\nCLONE `a-project.dev_events_dataset.orders`")
     error_message = google_bigquery_data_transfer_config.scheduled["snapshot of orders"].params.query
   }
   assert {
