@@ -153,7 +153,8 @@ _ATTEMPTS = within(30, DEFAULT_RETRY)
 def _step(definition: Definition, wanted: Evolution) -> Step:
     diff = [str(difference) for difference in wanted.differences]
     if wanted.refused:
-        why = "; ".join(map(str, wanted.refused))
+        by_hand = [f"by hand: {statement}" for statement in wanted.by_hand]
+        why = "; ".join([*map(str, wanted.refused), *by_hand])
         return Step(definition.name, Change.REFUSED, diff, why)
     return Step(definition.name, Change.ALTER if diff else Change.UNCHANGED, diff)
 

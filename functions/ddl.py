@@ -53,13 +53,13 @@ def declared_table(ddl: str) -> bigquery.Table:
     if not isinstance(create, exp.Create) or create.kind != "TABLE" or not isinstance(create.this, exp.Schema):
         raise UnknownDdl(f"not a CREATE TABLE with columns: {ddl.partition('\n')[0]}")
     name = create.this.this
-    columns = [bigquery.SchemaField.from_api_repr(_field(column)) for column in create.this.expressions]
+    columns = [bigquery.SchemaField.from_api_repr(field) for field in _fields(create.this.expressions)]
     table = bigquery.Table(f"{name.catalog}.{name.db}.{name.name}", columns)
     expiration_days = None
     for part in _properties(create):
         match part:
             case exp.PartitionedByProperty():
-                table.time_partitioning = _partitioning(part.this)
+                table.time_partitioning = _partitioning(part.this, columns)
             case exp.ClusterProperty():
                 table.clustering_fields = [column.name for column in part.expressions]
             case exp.Property(this=exp.Var(this="description")):
@@ -84,6 +84,15 @@ def _properties(create: exp.Create) -> Iterable[exp.Expression]:
     return properties.expressions if properties else ()
 
 
+def _fields(columns: Iterable[exp.Expression]) -> list[Field]:
+    fields: dict[str, Field] = {}
+    for column in columns:
+        field = _field(column)
+        if (before := fields.setdefault(field["name"].casefold(), field)) is not field:
+            raise UnknownDdl(f"{field['name']}: {before['name']} has this name already, and in names case is nothing")
+    return list(fields.values())
+
+
 def _field(column: exp.Expression) -> Field:
     if not isinstance(column, exp.ColumnDef) or column.kind is None:
         raise UnknownDdl(f"not a column: {column.sql('bigquery')}")
@@ -102,7 +111,7 @@ def _field(column: exp.Expression) -> Field:
             raise UnknownDdl(f"{column.name}: BigQuery has no NOT NULL on an ARRAY")
         field["mode"], kind = "REPEATED", kind.expressions[0]
     if kind.this == exp.DataType.Type.STRUCT:
-        return {**field, "type": "RECORD", "fields": [_field(inner) for inner in kind.expressions]}
+        return {**field, "type": "RECORD", "fields": _fields(kind.expressions)}
     name, _, parameters = kind.sql("bigquery").rstrip(")").partition("(")
     if name not in _API_TYPES:
         raise UnknownDdl(f"{column.name}: the type {name}")
@@ -116,12 +125,18 @@ def _type_parameters(type_name: str, parameters: str) -> Field:
     return dict(zip(names, values, strict=False))
 
 
-def _partitioning(by: exp.Expression) -> bigquery.TimePartitioning:
-    """By `column`, which is a DATE, or by `DATE(column)`, which is a TIMESTAMP."""
-    match by:
-        case exp.Date(this=exp.Column() as column) | (exp.Column() as column) | (exp.Identifier() as column):
-            return bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=column.name)
-    raise UnknownDdl(f"PARTITION BY {by.sql('bigquery')}")
+def _partitioning(by: exp.Expression, columns: Iterable[bigquery.SchemaField]) -> bigquery.TimePartitioning:
+    days = {"DATE": "{}", "DATETIME": "date({})", "TIMESTAMP": "date({})"}
+    fields = {
+        days[column.field_type].format(column.name.casefold()): column.name
+        for column in columns
+        if column.field_type in days
+    }
+    text = by.sql("bigquery")
+    if (field := fields.get(text.replace("`", "").casefold())) is None:
+        known = "by a column of type DATE, or by DATE(column) of a TIMESTAMP or DATETIME"
+        raise UnknownDdl(f"PARTITION BY {text}: Sluice knows partitions of days only, {known}")
+    return bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=field)
 
 
 def _string(option: exp.Property) -> str:

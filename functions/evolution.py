@@ -48,11 +48,13 @@ class Evolution:
         table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
         fields: What `update_table` has to send.
         differences: All differences; empty where the table is as declared.
+        by_hand: Statements that make the refused conversions which BigQuery can make.
     """
 
     table: bigquery.Table
     fields: Sequence[str]
     differences: Sequence[Difference]
+    by_hand: Sequence[str]
 
     @property
     def refused(self) -> list[Difference]:
@@ -63,9 +65,9 @@ class Evolution:
 def evolution(live: bigquery.Table, ddl: str) -> Evolution:
     """Compare a live table with its DDL.
 
-    Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; a longer or no
-    limit of a STRING, BYTES or NUMERIC; descriptions; labels; clustering; a longer retention; the required partition
-    filter. All else is refused. Labels and policy tags that others have set stay.
+    Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; descriptions;
+    labels; clustering; a longer retention; the required partition filter. All else is refused. Labels and policy tags
+    that others have set stay, and so does the order of the columns: to BigQuery, what is new comes last.
 
     Args:
         live: As `get_table` gives it.
@@ -76,7 +78,7 @@ def evolution(live: bigquery.Table, ddl: str) -> Evolution:
     """
     declared = declared_table(ddl)
     table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
-    schema, columns = _fields(_schema(live), _schema(declared), "")
+    schema, columns = _fields(_schema(live), _schema(declared))
     table.schema = schema
     found = {
         "schema": columns,
@@ -101,6 +103,7 @@ def evolution(live: bigquery.Table, ddl: str) -> Evolution:
         table,
         [field for field, differences in found.items() if differences],
         [difference for differences in found.values() for difference in differences],
+        list(_conversions(live, _schema(declared))),
     )
 
 
@@ -108,9 +111,11 @@ def _schema(table: bigquery.Table) -> list[Field]:
     return list(table.to_api_repr().get("schema", {}).get("fields", ()))
 
 
-def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tuple[list[Field], list[Difference]]:
+def _fields(
+    live: Sequence[Field], declared: Sequence[Field], path: str = "", *, in_array: bool = False
+) -> tuple[list[Field], list[Difference]]:
     """The live fields with what is new, at one level, and the differences below it."""
-    wanted = {field["name"].casefold(): field for field in declared}
+    wanted = _by_name(declared)
     merged: list[Field] = []
     differences: list[Difference] = []
     for field in live:
@@ -120,10 +125,10 @@ def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tupl
             differences.append(Difference(name, _type(field), None, why))
             merged.append(field)
         else:
-            follows, found = _field(field, target, name)
+            follows, found = _field(field, target, name, in_array)
             merged.append(follows)
             differences.extend(found)
-    known = {field["name"].casefold() for field in live}
+    known = _by_name(live)
     for position, field in enumerate(declared):
         if field["name"].casefold() in known:
             continue
@@ -135,6 +140,10 @@ def _fields(live: Sequence[Field], declared: Sequence[Field], path: str) -> tupl
     return merged, differences
 
 
+def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
+    return {field["name"].casefold(): field for field in fields}
+
+
 def _why_not_new(field: Field, path: str, before_known: bool) -> str | None:
     """https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column."""
     if field["mode"] == "REQUIRED":
@@ -144,17 +153,17 @@ def _why_not_new(field: Field, path: str, before_known: bool) -> str | None:
     return None
 
 
-def _field(live: Field, declared: Field, name: str) -> tuple[Field, list[Difference]]:
+def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Field, list[Difference]]:
     differences: list[Difference] = []
     merged = dict(live)
-    if live["type"] != declared["type"]:
-        why = "BigQuery cannot change a column's type in place"
-        return merged, [Difference(name, _type(live), _type(declared), why)]
-    if (before := _limits(live)) != (after := _limits(declared)):
-        narrower = None if _wider(before, after) else "values that are there may not fit"
-        differences.append(Difference(name, _type(live), _type(declared), narrower))
-        merged = {key: value for key, value in merged.items() if key not in _TYPE_PARAMETERS}
-        merged.update({key: declared[key] for key in _TYPE_PARAMETERS if key in declared})
+    in_array = in_array or live.get("mode") == "REPEATED"
+    if (live["type"], _limits(live)) != (declared["type"], _limits(declared)):
+        why = _why_not_converted(live, declared) or (
+            "BigQuery converts nothing that is in an ARRAY; make the table again by a query"
+            if in_array
+            else "BigQuery converts it by ALTER COLUMN SET DATA TYPE only"
+        )
+        differences.append(Difference(name, _type(live), _type(declared), why))
     if (was := live.get("mode", "NULLABLE")) != declared["mode"]:
         relaxed = (was, declared["mode"]) == ("REQUIRED", "NULLABLE")
         why_not = None if relaxed else _WHY_MODES[declared["mode"]]
@@ -162,8 +171,9 @@ def _field(live: Field, declared: Field, name: str) -> tuple[Field, list[Differe
         merged["mode"] = declared["mode"]
     differences.extend(_property(f"{name} description", live.get("description"), declared.get("description")))
     merged["description"] = declared.get("description")
-    if "fields" in declared:
-        merged["fields"], inner = _fields(live.get("fields", ()), declared["fields"], f"{name}.")
+    if live["type"] == declared["type"] == "RECORD":
+        differences.extend(_order(live["fields"], declared["fields"], name))
+        merged["fields"], inner = _fields(live["fields"], declared["fields"], f"{name}.", in_array=in_array)
         differences.extend(inner)
     return merged, differences
 
@@ -180,14 +190,57 @@ def _limits(field: Field) -> dict[str, int]:
     return {key: int(field[key]) for key in _TYPE_PARAMETERS if key in field}
 
 
+_CONVERSIONS = {"INTEGER": {"NUMERIC", "BIGNUMERIC", "FLOAT"}, "NUMERIC": {"BIGNUMERIC", "FLOAT"}}
+"""https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules: what numbers are coerced to."""
+
+
+def _why_not_converted(live: Field, declared: Field) -> str | None:
+    if live["type"] != declared["type"] and declared["type"] not in _CONVERSIONS.get(live["type"], ()):
+        before, after = (_STANDARD_TYPES.get(field["type"], field["type"]) for field in (live, declared))
+        return f"BigQuery converts no {before} into {after}; a new column can take what a query makes of the old one"
+    return None if _wider(_limits(live), _limits(declared)) else "values that are there may not fit"
+
+
 def _wider(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
-    """https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type."""
     if not after:
         return True
     if not before:
         return False
     integer_digits = [limits.get("precision", 0) - limits.get("scale", 0) for limits in (before, after)]
     return integer_digits[0] <= integer_digits[1] and all(after.get(key, 0) >= limit for key, limit in before.items())
+
+
+def _conversions(table: bigquery.Table, declared: Sequence[Field]) -> Iterator[str]:
+    """A statement for each column that can be converted, for a STRUCT with the types of all its fields.
+
+    The API cannot: https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type.
+    """
+    wanted = _by_name(declared)
+    for field in _schema(table):
+        converted = _converted(field, wanted.get(field["name"].casefold(), field))
+        if converted != field:
+            kind = _type(converted).replace(" NOT NULL", "")  # GoogleSQL takes none there.
+            yield f"ALTER TABLE `{table.reference}` ALTER COLUMN {field['name']} SET DATA TYPE {kind}"
+
+
+def _converted(live: Field, declared: Field) -> Field:
+    """The live field with the declared types, its own and those of its fields, as far as BigQuery converts them."""
+    if live.get("mode") == "REPEATED" or _why_not_converted(live, declared):
+        return live
+    if live["type"] == declared["type"] == "RECORD":
+        wanted = _by_name(declared["fields"])
+        inner = [_converted(field, wanted.get(field["name"].casefold(), field)) for field in live["fields"]]
+        return {**live, "fields": inner}
+    shape = {key: declared[key] for key in ("type", *_TYPE_PARAMETERS) if key in declared}
+    return {key: value for key, value in live.items() if key not in _TYPE_PARAMETERS} | shape
+
+
+def _order(live: Sequence[Field], declared: Sequence[Field], name: str) -> Iterator[Difference]:
+    before, after = _by_name(live), _by_name(declared)
+    was, becomes = ([key for key in one if key in before and key in after] for one in (before, after))
+    if was != becomes:
+        why = "BigQuery cannot put a STRUCT's fields into another order, and the order is part of its type"
+        yield Difference(f"{name} order", ", ".join(was), ", ".join(becomes), why)
 
 
 def _type(field: Field) -> str:

@@ -37,9 +37,9 @@ class Shop:
         client: Client of the emulator.
         settings: Names of the datasets.
         live: Rows of each live table as `insertAll` takes them, with duplicates; in no order.
-        historical: Rows of the historical dataset's tables.
+        historical: Rows of the historical dataset's tables; a few of the events are in the live tables too.
         dead_letters: Rows of the table of this name.
-        now: When all this was processed.
+        now: When the last of all this was processed.
     """
 
     client: bigquery.Client
@@ -76,11 +76,13 @@ def _filled(client: bigquery.Client, settings: Settings, seed: int) -> Shop:
     history = _outcomes(without_retention, now, seed + 1, older)
     border = now.date() - timedelta(days=settings.retention_days)
     old = [row for row in history if isinstance(row, Row) and row.columns["event_date"] <= border.isoformat()]
+    live_rows = _records(row for row in live if isinstance(row, Row))
+    old_rows = _records(old)
     shop = Shop(
         client,
         settings,
-        _records(row for row in live if isinstance(row, Row)),
-        _records(old),
+        live_rows,
+        {table: [*rows, *_copies(live_rows[table])] for table, rows in old_rows.items()},
         [letter.record("gs://archive/raw/1") for letter in live if isinstance(letter, DeadLetter)],
         now,
     )
@@ -99,13 +101,28 @@ def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generat
 
 
 def _outcomes(process: Process, now: datetime, seed: int, messages: Iterable[Generated]) -> list[Row | DeadLetter]:
-    """What becomes of the messages, in no order."""
+    """What becomes of the messages, processed within some milliseconds, and in no order."""
     outcomes = [
-        process(Message(message.data, message.attributes, f"{seed}-{number}", now), now)
+        process(
+            Message(message.data, message.attributes, f"{seed}-{number}", now),
+            now - timedelta(milliseconds=number % 7),
+        )
         for number, message in enumerate(messages)
     ]
     random.Random(seed).shuffle(outcomes)
     return outcomes
+
+
+def _copies(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """What is in both datasets: rows as they were copied, and events that were processed before or after."""
+    for number, row in enumerate(rows[::20]):
+        if number % 3:
+            earlier_or_later = timedelta(hours=1 if number % 3 == 1 else -1)
+            processed = datetime.fromisoformat(row["processed_timestamp"]) + earlier_or_later
+            ingest = {**row["ingest"], "message_id": f"{row['ingest']['message_id']}-copy"}
+            yield {**row, "processed_timestamp": processed.isoformat(), "ingest": ingest}
+        else:
+            yield row
 
 
 def _records(rows: Any) -> dict[str, list[Mapping[str, Any]]]:

@@ -16,7 +16,7 @@ from functions.settings import Settings
 from ops.cli import app
 from ops.queries import queries
 from ops.stack.stack import PROJECT, Emulators
-from tests.emulators.shop import Shop, open_shop
+from tests.emulators.shop import Shop, load, open_shop
 
 type Rows = Sequence[Mapping[str, Any]]
 
@@ -134,6 +134,31 @@ def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_lef
     assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
 
 
+def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest_message_and_address(
+    fresh: Shop,
+) -> None:
+    first = fresh.live["inventory"][0]
+    processed = datetime.fromisoformat(first["processed_timestamp"])
+
+    def row(event_id: str, seconds: int, message_id: str, archive_uri: str) -> Mapping[str, Any]:
+        ingest = {**first["ingest"], "event_id": event_id, "message_id": message_id, "archive_uri": archive_uri}
+        return {**first, "processed_timestamp": (processed + timedelta(seconds=seconds)).isoformat(), "ingest": ingest}
+
+    stay = [("time", 1, "a", "a"), ("message", 0, "b", "a"), ("address", 0, "a", "b")]
+    go = [("time", 0, "b", "b"), ("message", 0, "a", "b"), ("address", 0, "a", "a")]
+    rows = [row(*one) for one in (go[0], stay[0], stay[1], go[1], go[2], stay[2])]
+    load(fresh.client, f"{fresh.settings.dataset}.inventory", rows)
+
+    def shown(view: str) -> list[tuple[str, ...]]:
+        found = fresh.query(f"SELECT ingest FROM {view} WHERE ingest.event_id IN ('time', 'message', 'address')")
+        return sorted(tuple(one["ingest"][key] for key in ("event_id", "message_id", "archive_uri")) for one in found)
+
+    expected = sorted((event_id, *names) for event_id, _, *names in stay)
+    assert shown("inventory_deduplicated") == shown("inventory_all") == expected
+    run(fresh, "deduplicate_partition", table="inventory", day=first["event_date"])
+    assert shown("inventory") == expected
+
+
 def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> None:
     last = datetime.now(UTC).date() - timedelta(days=10)
     within = str(fresh.settings.retention_days - 10)
@@ -141,6 +166,7 @@ def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> 
         run(fresh, "keep_history", days=within)
         for table, rows in fresh.live.items():
             expected = {row["ingest"]["event_id"] for row in rows if date.fromisoformat(row["event_date"]) <= last}
+            expected -= set(event_ids(fresh.historical[table]))
             assert expected
             kept = in_table(fresh, f"{fresh.settings.historical_dataset}.{table}")
             assert kept == sorted([*event_ids(fresh.historical[table]), *expected])

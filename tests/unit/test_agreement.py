@@ -1,6 +1,7 @@
 """Agreement: a contract that agrees with its table has no valid event that the table does not take."""
 
 import json
+import math
 from typing import Any
 
 import jsonschema_rs
@@ -149,6 +150,37 @@ def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
 def test_what_does_not_fit_is_told_with_its_place(schema: dict[str, Any], ddl: str, path: str, problem: str) -> None:
     findings = told(contract({"a": schema}), ddl)
     assert [(place, problem in text) for place, text in findings if problem in text] == [(path, True)], findings
+
+
+def below(bound: float, doubles: int) -> float:
+    """The double that comes so many before a bound."""
+    for _ in range(doubles):
+        bound = math.nextafter(bound, 0)
+    return bound
+
+
+@pytest.mark.parametrize(
+    ("keywords", "column", "fits"),
+    [
+        ({"minimum": 0, "maximum": below(1e20, 2), "multipleOf": 1}, "NUMERIC(20)", True),
+        ({"minimum": 0, "maximum": below(1e20, 1), "multipleOf": 1}, "NUMERIC(20)", False),
+        ({"minimum": -below(1e20, 2), "maximum": 0, "multipleOf": 1}, "NUMERIC(20)", True),
+        ({"minimum": -below(1e20, 1), "maximum": 0, "multipleOf": 1}, "NUMERIC(20)", False),
+        ({"minimum": 0, "maximum": below(1e29, 2)}, "NUMERIC", True),
+        ({"minimum": 0, "maximum": below(1e29, 1)}, "NUMERIC", False),
+        ({"minimum": 0, "maximum": below(999.995, 2), "multipleOf": 0.01}, "NUMERIC(5, 2)", True),
+        ({"minimum": 0, "maximum": below(999.995, 1), "multipleOf": 0.01}, "NUMERIC(5, 2)", False),
+        ({"enum": [below(1e20, 1)]}, "NUMERIC(20)", True),
+        ({"type": "integer", "minimum": 0, "maximum": 10**20 - 1}, "NUMERIC(20)", True),
+        ({"type": "integer", "minimum": 0, "maximum": 10**20}, "NUMERIC(20)", False),
+    ],
+    ids=str,
+)
+def test_a_numeric_takes_the_double_after_a_bound_too_for_the_validator_rounds_to_the_bound(
+    keywords: dict[str, Any], column: str, fits: bool
+) -> None:
+    findings = told(contract({"a": {"type": "number", **keywords}}), f"a {column}")
+    assert [(path, "integer digits" in problem) for path, problem in findings] == [("$.a", True)] * (not fits)
 
 
 def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> None:

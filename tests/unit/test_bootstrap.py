@@ -155,6 +155,44 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
     assert jobs == []
 
 
+def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+    live[ORDERS]["schema"]["fields"][1]["maxLength"] = "8"
+    [step] = differing(made.run()).values()
+    assert step.change is Change.REFUSED
+    assert step.error == (
+        "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it by ALTER COLUMN SET DATA TYPE only; "
+        "by hand: ALTER TABLE `project.dev_events_dataset.orders` ALTER COLUMN order_id SET DATA TYPE STRING"
+    )
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setattr(bootstrap, "_ATTEMPTS", within(0.3, DEFAULT_RETRY))
+    touched: list[str] = []
+
+    def refuse(what: object, *_: object) -> Answer:
+        touched.append(str(what))
+        return error(400, "invalid")
+
+    cloud.on_job = refuse
+    cloud.on_patch = refuse
+    del live["/datasets/dev_events_dataset/tables/inventory"]
+    live[ORDERS]["description"] = "before"
+    answer = cloud.on_get
+    hidden = "/datasets/dev_events_dataset/tables/stock_levels"
+    reason = "accessDenied" if status == 403 else "internalError"
+    cloud.on_get = lambda path: error(status, reason) if hidden in path else answer(path)
+    steps = differing(made.run())
+    assert {name.partition(".")[2]: step.change for name, step in steps.items()} == {
+        "inventory": Change.CREATE,
+        "orders": Change.ALTER,
+        "stock_levels": Change.ERROR,
+    }
+    assert touched == []
+
+
 @pytest.mark.parametrize("status", [403, 500])
 def test_what_bigquery_answers_is_told_for_each_object(
     made: Bootstrap, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, status: int

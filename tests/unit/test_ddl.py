@@ -80,7 +80,9 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
         ("CREATE TABLE p.d.t (x ARRAY<INT64> NOT NULL)", "x: BigQuery has no NOT NULL on an ARRAY"),
         ("CREATE TABLE p.d.t (x RANGE<DATE>)", "x: the type RANGE"),
         ("CREATE TABLE p.d.t (x INT64) OPTIONS (kms_key_name = 'k')", "t: kms_key_name"),
-        ("CREATE TABLE p.d.t (x TIMESTAMP) PARTITION BY TIMESTAMP_TRUNC(x, HOUR)", "PARTITION BY"),
+        ("CREATE TABLE p.d.t (x INT64, b INT64, X STRING)", "X: x has this name already"),
+        ("CREATE TABLE p.d.t (x STRUCT<b INT64, B STRING>)", "B: b has this name already"),
+        ("CREATE TABLE p.d.t (x ARRAY<STRUCT<y STRUCT<b INT64, b INT64>>>)", "b: b has this name already"),
         ("CREATE TABLE p.d.t (x INT64) OPTIONS (partition_expiration_days = 3)", "without PARTITION BY"),
         ("CREATE TABLE p.d.t (x INT64) OPTIONS (description = 3)", "description"),
         ("CREATE TABLE p.d.t (x DATE) PARTITION BY x OPTIONS (partition_expiration_days = 'x')", "expiration"),
@@ -90,6 +92,35 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
 def test_what_could_not_be_compared_is_an_error_that_names_it(ddl: str, told: str) -> None:
     with pytest.raises(UnknownDdl, match=told.replace("(", r"\(")):
         declared_table(ddl)
+
+
+@pytest.mark.parametrize(
+    ("columns", "by", "field"),
+    [("x DATE", "X", "x"), ("X TIMESTAMP", "DATE(x)", "X"), ("x DATETIME", "DATE(`x`)", "x")],
+)
+def test_partitions_are_days_of_a_column(columns: str, by: str, field: str) -> None:
+    partitioning = declared_table(f"CREATE TABLE p.d.t ({columns}) PARTITION BY {by}").time_partitioning
+    assert (partitioning.type_, partitioning.field) == ("DAY", field)
+
+
+@pytest.mark.parametrize(
+    ("columns", "by"),
+    [
+        ("x TIMESTAMP", "TIMESTAMP_TRUNC(x, HOUR)"),
+        ("x TIMESTAMP", "TIMESTAMP_TRUNC(x, DAY)"),
+        ("x DATE", "DATE_TRUNC(x, MONTH)"),
+        ("x INT64", "RANGE_BUCKET(x, GENERATE_ARRAY(0, 10, 1))"),
+        ("x DATE", "_PARTITIONDATE"),
+        ("x DATE", "y"),
+        ("x TIMESTAMP", "x"),
+        ("x TIMESTAMP", "DATE(x, 'Europe/Paris')"),
+        ("x STRING", "DATE(x)"),
+    ],
+)
+def test_of_other_partitions_it_is_told_which_are_known(columns: str, by: str) -> None:
+    with pytest.raises(UnknownDdl, match=r"by a column of type DATE, or by DATE\(column\)") as raised:
+        declared_table(f"CREATE TABLE p.d.t ({columns}) PARTITION BY {by}")
+    assert f"PARTITION BY {by}: " in str(raised.value)
 
 
 def test_the_dialect_is_loaded_with_the_module_for_its_first_statements_may_be_read_by_several_threads() -> None:

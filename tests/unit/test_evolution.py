@@ -17,7 +17,9 @@ CREATE TABLE `p.d.t` (
   code STRING(8),
   tags ARRAY<STRING>,
   items ARRAY<STRUCT<sku STRING NOT NULL, n INT64>>,
-  address STRUCT<city STRING NOT NULL, geo STRUCT<lat FLOAT64>> NOT NULL,
+  address STRUCT<city STRING, geo STRUCT<lat FLOAT64, floor INT64>> NOT NULL,
+  count INT64 NOT NULL,
+  at TIMESTAMP,
   day DATE
 )
 PARTITION BY day
@@ -39,7 +41,7 @@ def evolved(before: str, after: str, **live: Any) -> Evolution:
         ("  day DATE", "  day DATE,\n  note STRING", "+ note STRING", ["schema"]),
         ("  code STRING(8),", "  note ARRAY<INT64>,\n  code STRING(8),", "+ note ARRAY<INT64>", ["schema"]),
         ("n INT64", "n INT64, color STRING", "+ items.color STRING", ["schema"]),
-        ("lat FLOAT64", "lat FLOAT64, lon FLOAT64", "+ address.geo.lon FLOAT64", ["schema"]),
+        ("floor INT64", "floor INT64, lon FLOAT64", "+ address.geo.lon FLOAT64", ["schema"]),
         (
             "  day DATE",
             "  day DATE,\n  who STRUCT<name STRING NOT NULL, at TIMESTAMP>",
@@ -51,9 +53,6 @@ def evolved(before: str, after: str, **live: Any) -> Evolution:
         ("The id", "Its id", '~ id description "The id" -> "Its id"', ["schema"]),
         (' OPTIONS (description = "The id")', "", '- id description "The id"', ["schema"]),
         ("n INT64", 'n INT64 OPTIONS (description = "Units")', '+ items.n description "Units"', ["schema"]),
-        ("STRING(8)", "STRING(9)", "~ code STRING(8) -> STRING(9)", ["schema"]),
-        ("STRING(8)", "STRING", "~ code STRING(8) -> STRING", ["schema"]),
-        ("NUMERIC(10, 2)", "NUMERIC(12, 4)", "~ amount NUMERIC(10, 2) -> NUMERIC(12, 4)", ["schema"]),
         ('"Base"', '"Other"', '~ description "Base" -> "Other"', ["description"]),
         ('("env", "dev")', '("env", "dev"), ("a", "b")', '+ label a "b"', ["labels"]),
         ('("env", "dev")', '("env", "prod")', '~ label env "dev" -> "prod"', ["labels"]),
@@ -78,8 +77,10 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
 @pytest.mark.parametrize(
     ("before", "after", "diff"),
     [
-        ("code STRING(8)", "code INT64", "~ code STRING(8) -> INT64: BigQuery cannot change a column's type"),
-        ("lat FLOAT64", "lat NUMERIC", "~ address.geo.lat FLOAT64 -> NUMERIC: BigQuery cannot"),
+        ("code STRING(8)", "code INT64", "~ code STRING(8) -> INT64: BigQuery converts no STRING into INT64"),
+        ("at TIMESTAMP", "at STRUCT<d DATE>", "~ at TIMESTAMP -> STRUCT<d DATE>: BigQuery converts no TIMESTAMP"),
+        ("n INT64", "n NUMERIC", "~ items.n INT64 -> NUMERIC: BigQuery converts nothing that is in an ARRAY"),
+        ("sku STRING NOT NULL, n INT64", "n INT64, sku STRING NOT NULL", "~ items order sku, n -> n, sku: BigQuery"),
         ("  code STRING(8),\n", "", "- code STRING(8): the DDL has no such column"),
         ("sku STRING NOT NULL, ", "", "- items.sku STRING NOT NULL: the DDL has no such column"),
         ("amount NUMERIC(10, 2)", "amount NUMERIC(10, 2) NOT NULL", "~ amount NULLABLE -> NOT NULL: the rows"),
@@ -98,6 +99,49 @@ def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str
     found = evolved(before, after)
     assert found.refused
     assert any(str(one).startswith(diff) for one in found.refused), [str(one) for one in found.refused]
+    assert not found.by_hand
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "diff", "converted"),
+    [
+        ("STRING(8)", "STRING(9)", "~ code STRING(8) -> STRING(9)", "code SET DATA TYPE STRING(9)"),
+        ("STRING(8)", "STRING", "~ code STRING(8) -> STRING", "code SET DATA TYPE STRING"),
+        (
+            "NUMERIC(10, 2)",
+            "NUMERIC(12, 4)",
+            "~ amount NUMERIC(10, 2) -> NUMERIC(12, 4)",
+            "amount SET DATA TYPE NUMERIC(12, 4)",
+        ),
+        (
+            "NUMERIC(10, 2)",
+            "BIGNUMERIC",
+            "~ amount NUMERIC(10, 2) -> BIGNUMERIC",
+            "amount SET DATA TYPE BIGNUMERIC",
+        ),
+        ("count INT64 NOT NULL", "count NUMERIC", "~ count INT64 NOT NULL -> NUMERIC", "count SET DATA TYPE NUMERIC"),
+        (
+            "floor INT64>",
+            "floor NUMERIC, color STRING>",
+            "~ address.geo.floor INT64 -> NUMERIC",
+            "address SET DATA TYPE STRUCT<city STRING, geo STRUCT<lat FLOAT64, floor NUMERIC>>",
+        ),
+    ],
+)
+def test_what_bigquery_converts_by_a_statement_only_is_refused_with_the_statement(
+    before: str, after: str, diff: str, converted: str
+) -> None:
+    found = evolved(before, after)
+    told = [str(one) for one in found.refused]
+    assert told == [f"{diff}: BigQuery converts it by ALTER COLUMN SET DATA TYPE only"]
+    assert found.by_hand == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
+
+
+def test_columns_in_another_order_are_no_difference() -> None:
+    """BigQuery appends a new column wherever the DDL has it."""
+    assert not evolved(
+        "  amount NUMERIC(10, 2),\n  code STRING(8),", "  code STRING(8),\n  amount NUMERIC(10, 2),"
+    ).differences
 
 
 def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
@@ -117,7 +161,7 @@ def test_a_table_without_columns_gets_them() -> None:
     live = declared_table(BASE.replace(" NOT NULL", "")).to_api_repr()
     del live["schema"]
     found = evolution(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
-    assert (len(found.differences), found.refused) == (7, [])
+    assert (len(found.differences), found.refused) == (9, [])
 
 
 def test_what_others_have_set_stays() -> None:
@@ -131,12 +175,15 @@ def test_what_others_have_set_stays() -> None:
     }
 
 
+def some_fields(inner: st.SearchStrategy[str]) -> st.SearchStrategy[dict[str, str]]:
+    """Some fields in any order."""
+    return st.dictionaries(st.sampled_from(["f", "g", "h"]), inner, min_size=1)
+
+
 TYPES = st.recursive(
-    st.sampled_from(["STRING", "INT64", "NUMERIC", "BOOL", "TIMESTAMP", "JSON"]),
+    st.sampled_from(["STRING", "STRING(5)", "INT64", "NUMERIC", "BOOL", "TIMESTAMP", "JSON"]),
     lambda inner: (
-        st.lists(inner, min_size=1, max_size=3).map(
-            lambda kinds: f"STRUCT<{', '.join(f'f{number} {kind}' for number, kind in enumerate(kinds))}>"
-        )
+        some_fields(inner).map(lambda kinds: f"STRUCT<{', '.join(f'{name} {kind}' for name, kind in kinds.items())}>")
         | inner.filter(lambda kind: not kind.startswith("ARRAY")).map(lambda kind: f"ARRAY<{kind}>")
     ),
     max_leaves=4,
@@ -158,5 +205,6 @@ def test_a_table_either_follows_its_ddl_completely_or_the_evolution_is_refused(
     names = [field.name for field in found.table.schema]
     assert names[: len(live)] == list(live)
     if not found.refused:
-        assert set(names) == set(declared)
+        wanted = {field.name: field for field in declared_table(table(declared)).schema}
+        assert {field.name: field for field in found.table.schema} == wanted
         assert not evolution(found.table, table(declared)).differences

@@ -16,6 +16,8 @@ from functions.settings import Settings
 from tests.unit.sql.information_schema import VIEWS
 
 IN_DEVELOPMENT = {
+    "ALTER_COLUMN_SET_DATA_TYPE": "https://cloud.google.com/bigquery/docs/managing-table-schemas"
+    "#change_a_columns_data_type",
     "CREATE_TABLE_CLONE": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"
     "data-definition-language#create_table_clone_statement",
     "CREATE_VIEWS_WITH_COLUMN_OPTIONS": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"

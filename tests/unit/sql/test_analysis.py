@@ -8,6 +8,7 @@ from google.cloud.bigquery import ScalarQueryParameter
 
 from functions.ddl import Field, declared_table
 from functions.definitions import Definition, Kind, definitions
+from functions.evolution import evolution
 from ops.queries import Query, queries
 from tests.unit.sql.analyzer import Analyzer, WrongSql, fields
 from tests.unit.sql.conftest import PROJECT, SETTINGS
@@ -35,6 +36,16 @@ def given(query: Query) -> dict[str, str]:
 @pytest.mark.parametrize("name", DEFINITIONS)
 def test_what_the_bootstrap_runs_is_one_statement_that_the_analyzer_takes(analyzer: Analyzer, name: str) -> None:
     assert len(analyzer.analyze(DEFINITIONS[name].ddl)) == 1
+
+
+def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: Analyzer) -> None:
+    ddl = DEFINITIONS[f"{SETTINGS.dataset}.orders"].ddl
+    live = ddl.replace("order_id STRING", "order_id STRING(8)").replace("total_amount NUMERIC", "total_amount INT64")
+    live = live.replace("street STRING", "street STRING(20)")
+    statements = evolution(declared_table(live), ddl).by_hand
+    assert [statement.split()[5] for statement in statements] == ["order_id", "shipping_address", "total_amount"]
+    for statement in statements:
+        assert analyzer.analyze(statement)
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=lambda query: query.name)
