@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
+from ops.commands.ending import ending
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
@@ -50,11 +51,8 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-app.command()(backfill)
-app.command()(sql)
-app.command()(snapshot)
-app.command()(restore)
-app.command()(trace)
+for command in (backfill, sql, snapshot, restore, trace):
+    app.command()(ending()(command))
 
 
 @app.callback()

@@ -1,12 +1,16 @@
 """The queries of `sql/`: questions with parameters, which `sluice sql` lists and runs.
 
 A file begins with comment lines: the question; notes; a line for each parameter, which is a query parameter
-(`@name TYPE = DEFAULT: what it is`) or the name of a table (`${name} NAME = DEFAULT: what it is`); and what it costs:
+(`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name of a table (`${name} NAME = DEFAULT: what it is`); and
+what it costs:
 
     -- Which customers are worth most to us?
     -- An order counts once, with its latest state.
-    -- @days INT64 = 90: how many days back
+    -- @days INT64 = 90 (0 to 3650): how many days back
     -- Cost: partitions
+
+Defaults and bounds may be left out. A file that does harm when it is run alone also has the line `-- Part of: COMMAND`,
+with the command that runs it.
 
 What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its name
 and `${time_field}` for the column of the events' own time: joined by UNION ALL, or one after the other where it ends
@@ -15,10 +19,11 @@ with a semicolon. So a new event type is in every such query.
 
 import dataclasses
 import enum
+import json
 import pathlib
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -45,7 +50,7 @@ class Cost(enum.StrEnum):
 
 
 class WrongParameter(ValueError):
-    """A parameter is unknown, missing, or not of its type; names it."""
+    """A parameter is unknown, missing, not of its type, or out of its bounds; names it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,24 +61,42 @@ class Parameter:
         name: Its name.
         type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
         default: As text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
+        bounds: The least and the most that it may be, as text; None where it may be anything of its type.
         description: What it is.
     """
 
     name: str
     type: str
     default: str | None
+    bounds: tuple[str, str] | None
     description: str
+
+    def __str__(self) -> str:
+        default = "" if self.default is None else f" = {self.default}"
+        bounds = "" if self.bounds is None else f" ({' to '.join(self.bounds)})"
+        return f"{self.name}{default}{bounds}: {self.description}"
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
         """The value that a text stands for.
 
         Raises:
-            WrongParameter: It is not of the type.
+            WrongParameter: It is not of the type, or out of the bounds.
         """
+        read = _READERS[self.type]
         try:
-            return _READERS[self.type](text)
+            value = read(text)
         except ValueError as error:
             raise WrongParameter(f"{self.name}: {text!r} is no {self.type}") from error
+        if self.bounds and not read(self.bounds[0]) <= value <= read(self.bounds[1]):
+            raise WrongParameter(f"{self.name}: {text} is not within {' to '.join(self.bounds)}")
+        return value
+
+
+def _int64(text: str) -> int:
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def _date(text: str) -> date:
@@ -95,7 +118,7 @@ def _name(text: str) -> str:
 
 
 _READERS: Mapping[str, Any] = {
-    "INT64": int,
+    "INT64": _int64,
     "FLOAT64": float,
     "STRING": str,
     "DATE": _date,
@@ -116,6 +139,32 @@ class Bound:
     sql: str
     parameters: list[ScalarQueryParameter]
 
+    def with_values(self) -> str:
+        """The text with the parameters' values in it: for people to read, and to run as it is."""
+        literals = {one.name: _literal(one.value) for one in self.parameters}
+        return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
+
+
+_NAMED = re.compile(r"(?<!@)@(\w+)")
+
+
+def _in_code(sql: str, change: Callable[[str], str]) -> str:
+    """Change all lines but comments."""
+    lines = sql.splitlines(keepends=True)
+    return "".join(line if line.lstrip().startswith("--") else change(line) for line in lines)
+
+
+def _literal(value: Any) -> str:  # noqa: ANN401 - of the parameter's type
+    """https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#literals."""
+    match value:
+        case datetime():
+            return f"TIMESTAMP '{value.isoformat()}'"
+        case date():
+            return f"DATE '{value.isoformat()}'"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Query:
@@ -128,6 +177,7 @@ class Query:
         notes: How; may be empty.
         parameters: By name.
         cost: Its cost class.
+        part_of: The command that runs it, where nothing else should; else None.
         sql: The text, with `${...}` for names.
     """
 
@@ -137,6 +187,7 @@ class Query:
     notes: str
     parameters: Mapping[str, Parameter]
     cost: Cost
+    part_of: str | None
     sql: str
 
     def written_out(self) -> str:
@@ -164,19 +215,19 @@ class Query:
                 raise WrongParameter(f"{self.name} needs {parameter.name}: {parameter.description}")
             values[parameter.name] = parameter.value(text)
         names = {name: value for name, value in values.items() if self.parameters[name].type == "NAME"}
-        sql = string.Template(self.written_out()).substitute(
-            names,
-            project=project,
-            dataset=settings.dataset,
-            historical_dataset=settings.historical_dataset,
-            location=settings.location,
-            archive_bucket=settings.archive_bucket,
-            retention_days=settings.retention_days,
-        )
+        names |= {
+            "project": project,
+            "dataset": settings.dataset,
+            "historical_dataset": settings.historical_dataset,
+            "location": settings.location,
+            "archive_bucket": settings.archive_bucket,
+            "retention_days": settings.retention_days,
+        }
+        sql = _in_code(self.written_out(), lambda code: string.Template(code).substitute(names))
         bound = [
             ScalarQueryParameter(name, self.parameters[name].type, value)
             for name, value in values.items()
-            if name not in names
+            if self.parameters[name].type != "NAME"
         ]
         return Bound(sql, bound)
 
@@ -201,8 +252,12 @@ def _for_each_table(block: re.Match[str]) -> str:
     return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
 
 
-_PARAMETER = re.compile(r"(?:@(\w+) (INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\$\{(\w+)\} (NAME))(?: = ([^:]+))?: (.+)")
+_PARAMETER = re.compile(
+    r"(?:@(?P<value>\w+) (?P<type>INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\$\{(?P<name>\w+)\} NAME)"
+    r"(?: = (?P<default>[^:]+?))?(?: \((?P<least>\S+) to (?P<most>\S+)\))?: (?P<description>.+)"
+)
 _COST = re.compile(r"Cost: (\w+)")
+_PART_OF = re.compile(r"Part of: (.+)")
 
 
 def _read(file: pathlib.Path) -> Query:
@@ -216,14 +271,18 @@ def _read(file: pathlib.Path) -> Query:
     notes: list[str] = []
     parameters: dict[str, Parameter] = {}
     cost: Cost | None = None
+    part_of: str | None = None
     for line in rest:
         if match := _PARAMETER.fullmatch(line):
-            name = match[1] or match[3]
-            parameters[name] = Parameter(name, match[2] or match[4], match[5], match[6])
+            name = match["value"] or match["name"]
+            bounds = (match["least"], match["most"]) if match["least"] else None
+            parameters[name] = Parameter(name, match["type"] or "NAME", match["default"], bounds, match["description"])
+        elif match := _PART_OF.fullmatch(line):
+            part_of = match[1]
         elif match := _COST.fullmatch(line):
             cost = Cost(match[1])
         else:
             notes.append(line)
     if not question or cost is None:
         raise ValueError(f"{file}: must begin with its question and have a line '-- Cost: CLASS'")
-    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, text)
+    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, text)

@@ -13,13 +13,13 @@ from functions.ddl import Field
 from functions.definitions import Kind, definitions
 from functions.events import event_types
 from functions.settings import Settings
-from ops.queries import queries
+from ops.queries import Bound, queries
 
 STAMP = "%Y%m%dT%H%M%S"
 
 
-class NotRestored(Exception):
-    """Why a restore was refused; nothing has been changed."""
+class Refused(Exception):
+    """Why a snapshot or a restore was refused; nothing has been changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Snapshots:
         client: Client of the datasets' project.
         settings: Names of the datasets, retention.
         dry_run: Change nothing.
-        statements: What has been run, or would have been.
+        statements: What has been run, or would have been, with the values of its parameters in it.
     """
 
     client: bigquery.Client
@@ -88,16 +88,19 @@ class Snapshots:
             days: How long to keep it.
 
         Raises:
-            WrongParameter: `table` is no name.
-            GoogleAPIError: BigQuery refuses; NotFound where there is no such table.
+            WrongParameter: `table` is no name, or `days` too few or too many.
+            Refused: There is no such table, or it is a view.
+            GoogleAPIError: BigQuery refuses.
         """
         name = f"{table}_{now.astimezone(UTC):{STAMP}}"
-        self._execute("snapshot", table=table, snapshot=name, days=str(days))
+        statement = self._bound("snapshot", table=table, snapshot=name, days=str(days))
+        self._check_is_table(table)
+        self._run(statement)
         return Snapshot(name, table, now, now + timedelta(days=days))
 
     def taken(self) -> Iterator[Snapshot]:
         """The snapshots of the live dataset's tables that have not expired, newest first."""
-        bound = queries()["snapshots"].bind(self.client.project, self.settings, {})
+        bound = self._bound("snapshots")
         for row in self.client.query_and_wait(bound.sql):
             yield Snapshot(
                 row.snapshot, row.table_name, row.snapshot_time, self._table(self._historical(row.snapshot)).expires
@@ -113,17 +116,19 @@ class Snapshots:
             replace: Whether to replace the table that the snapshot is of.
 
         Raises:
-            NotRestored: There is no such snapshot; the new table exists; or its columns, partitions or clustering are
+            WrongParameter: A name is none.
+            Refused: There is no such snapshot; the new table exists; or its columns, partitions or clustering are
                 others than those of the table that it would replace.
             GoogleAPIError: BigQuery refuses.
         """
+        new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
+        statement = self._bound("restore_snapshot", snapshot=snapshot, to=new)
         kept = self._table(self._historical(snapshot))
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
-            raise NotRestored(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
-        new = self._free_name(_on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored")
+            raise Refused(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
         table = str(definition.base_table_reference.table_id)
-        self._execute("restore_snapshot", snapshot=snapshot, to=new)
+        self._make(new, statement)
         return self._finish(new, table, definition.snapshot_time, now, replace=replace)
 
     def restore_as_of(
@@ -139,14 +144,16 @@ class Snapshots:
             replace: Whether to replace the table.
 
         Raises:
-            NotRestored: There is no such table; the new one exists; or the table had other columns then, and is to be
-                replaced.
+            WrongParameter: A name is none.
+            Refused: There is no such table, or it is a view; the new one exists; or the table had other columns then,
+                and is to be replaced.
             GoogleAPIError: BigQuery refuses.
         """
-        self._table(self._live(table))
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
-        new = self._free_name(_on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored")
-        self._execute("restore_as_of", table=table, at=at.isoformat(), to=new)
+        new = _on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored"
+        statement = self._bound("restore_as_of", table=table, at=at.isoformat(), to=new)
+        self._check_is_table(table)
+        self._make(new, statement)
         return self._finish(new, table, at, now, replace=replace)
 
     def _finish(self, new: str, table: str, as_of: datetime, now: datetime, *, replace: bool) -> Restored:
@@ -154,11 +161,11 @@ class Snapshots:
             return Restored(new, self._rows(new), as_of, None)
         try:
             if not self.dry_run and (why := self._differs(new, table)):
-                raise NotRestored(why)
+                raise Refused(why)
             before = self.take(table, now, days=30).snapshot if self._exists(self._live(table)) else None
-            self._execute("replace_table", restored=new, table=table)
+            self._run(self._bound("replace_table", restored=new, table=table))
             for ddl in self._views_of(table):
-                self._run(ddl)
+                self._run(Bound(ddl, []))
         finally:
             self._drop(new)
         return Restored(table, self._rows(table), as_of, before)
@@ -172,14 +179,19 @@ class Snapshots:
             if definition.kind is Kind.VIEW and f"`{self.client.project}.{self._live(table)}`" in definition.ddl:
                 yield definition.ddl
 
-    def _execute(self, query: str, **given: str) -> None:
-        bound = queries()[query].bind(self.client.project, self.settings, given)
-        self._run(bound.sql, bound.parameters)
+    def _bound(self, query: str, **given: str) -> Bound:
+        return queries()[query].bind(self.client.project, self.settings, given)
 
-    def _run(self, sql: str, parameters: list[bigquery.ScalarQueryParameter] | None = None) -> None:
-        self.statements.append(sql)
+    def _run(self, bound: Bound) -> None:
+        self.statements.append(bound.with_values())
         if not self.dry_run:
-            self.client.query_and_wait(sql, job_config=bigquery.QueryJobConfig(query_parameters=parameters or []))
+            config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+            self.client.query_and_wait(bound.sql, job_config=config)
+
+    def _make(self, table: str, statement: Bound) -> None:
+        if self._exists(self._live(table)):
+            raise Refused(f"{table} exists already; choose another name with --to")
+        self._run(statement)
 
     def _drop(self, table: str) -> None:
         if not self.dry_run:
@@ -193,10 +205,9 @@ class Snapshots:
                     return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
         return None
 
-    def _free_name(self, table: str) -> str:
-        if self._exists(self._live(table)):
-            raise NotRestored(f"{table} exists already; choose another name with --to")
-        return table
+    def _check_is_table(self, table: str) -> None:
+        if (kind := self._table(self._live(table)).table_type) != "TABLE":
+            raise Refused(f"{table} is no table: its type is {kind}")
 
     def _exists(self, name: str) -> bool:
         try:
@@ -212,7 +223,7 @@ class Snapshots:
         try:
             return self.client.get_table(name)
         except NotFound as error:
-            raise NotRestored(f"there is no {name}") from error
+            raise Refused(f"there is no {name}") from error
 
     def _live(self, table: str) -> str:
         return f"{self.settings.dataset}.{table}"

@@ -3,8 +3,9 @@
 import hashlib
 import io
 import itertools
+import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from google.api_core.exceptions import Conflict, NotFound
@@ -32,6 +33,12 @@ _POLL_SECONDS = 0.5
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=5.0).with_timeout(60.0)
 """As the client's own, but not for ten minutes: who waits before the screen may start again at any time."""
 
+MAX_PARAMETER_BYTES = 8 * 10**6
+"""Of a query; the whole request has 10 MB at most, its parameters included
+(https://cloud.google.com/bigquery/quotas#query_jobs)."""
+
+_VALUE_BYTES = len('{"value": }, ')
+
 _ROWS = """
 SELECT ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind
 FROM `{table}`
@@ -52,8 +59,9 @@ class Stopped(Exception):
 class LoadJobs:
     """The load jobs of a project into its tables.
 
-    BigQuery knows a job's id for six months (https://cloud.google.com/bigquery/docs/managing-jobs). After that, and for
-    what came another way, the tables themselves say what they hold.
+    The tables themselves say what they hold, whatever became of it since a job brought it. The ids of jobs keep runs at
+    the same time, and requests whose answers were lost, from loading the same twice: BigQuery knows them for six months
+    (https://cloud.google.com/bigquery/docs/managing-jobs).
 
     Args:
         client: Client of the project.
@@ -81,10 +89,10 @@ class LoadJobs:
         """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
         self._stopping.set()
 
-    def free_id(self, load: Load) -> str | None:
-        """An id for the job of a load, which no job has had; None if such a job did its work. Waits for a running one.
+    def free_id(self, load: Load) -> str:
+        """An id for the job of a load, which no job has had; waits for one that is running.
 
-        A job that failed keeps its id, so the next one has a number.
+        A job keeps its id, so the next one has a number.
 
         Raises:
             Stopped: While it waited.
@@ -94,13 +102,14 @@ class LoadJobs:
         job_id = next(ids)
         while job := self._find(job_id):
             self._wait_for(job)
-            if job.error_result is None:
-                return None
             job_id = next(ids)
         return job_id
 
     def present(self, load: Load) -> set[Identity]:
         """Those events of a load that its table holds already."""
+        return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
+
+    def _present(self, load: Load) -> Iterator[Identity]:
         kinds = sorted({event.identity.kind for event in load.events})
         ids = ArrayQueryParameter("ids", "STRING", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letter.TABLE}"):
@@ -113,7 +122,7 @@ class LoadJobs:
             parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
-        return {Identity(row.event_id, row.kind) for row in rows}
+        return (Identity(row.event_id, row.kind) for row in rows)
 
     def run(self, job_id: str, load: Load, events: Iterable[tuple[Event, str]]) -> None:
         """Load events and wait until they are in the table.
@@ -155,3 +164,18 @@ class LoadJobs:
         while not job.done(retry=_RETRY):
             if self._stopping.wait(_POLL_SECONDS):
                 raise Stopped
+
+
+def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
+    """As many events together as the parameters of a query may have; by days, since each day that is read is billed."""
+    group: list[Event] = []
+    size = 0
+    for event in sorted(events, key=lambda event: event.identity.kind):
+        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in event.identity)
+        if group and size + more > MAX_PARAMETER_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(event)
+        size += more
+    if group:
+        yield group

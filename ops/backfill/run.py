@@ -131,9 +131,8 @@ class Backfill:
         """Bring a load into its table; gives what was there before. Runs in a thread."""
         if self._jobs is None:
             return set()
+        # The id first: what a job brings that takes it meanwhile is in the table by then, or in the way of ours.
         job_id = self._jobs.free_id(load)
-        if job_id is None:
-            return {event.identity for event in load.events}
         present = self._jobs.present(load)
         missing = [event for event in load.events if event.identity not in present]
         if missing and self._archive:

@@ -24,6 +24,10 @@ JSON makes six times as much at worst. What has no line breaks at all must not f
 _WHITE_SPACE = b" \t\r\n"  # https://www.rfc-editor.org/rfc/rfc8259#section-2
 
 _GZIP = b"\x1f\x8b"
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+"""UTF-32's other one begins as UTF-16's."""
+
+_HEAD_BYTES = 8_000
 _BUFFER_BYTES = 2**20
 _DOWNLOAD_BYTES = 8 * 2**20
 _CLOUD_STORAGE = "gs://"
@@ -68,14 +72,18 @@ class Source:
             advance: Called now and then with the number of stored bytes that were read since the last call.
 
         Raises:
-            Unreadable: It cannot be read to its end, or a line is longer than `MAX_LINE_BYTES`.
+            Unreadable: It cannot be read to its end, is not in UTF-8, or a line is longer than `MAX_LINE_BYTES`.
         """
         told = 0
         with _reading(self.name), self.open() as opened:
             stored = io.BufferedReader(cast("io.RawIOBase", opened), _BUFFER_BYTES)
-            text: BinaryIO = stored
+            text: io.BufferedReader[io.RawIOBase] | gzip.GzipFile = stored
             if stored.peek(len(_GZIP)).startswith(_GZIP):
-                text = cast("BinaryIO", gzip.GzipFile(fileobj=stored))
+                text = gzip.GzipFile(fileobj=stored)
+            if _is_other_than_utf8(text.peek(_HEAD_BYTES)[:_HEAD_BYTES]):
+                raise Unreadable(
+                    f"{self.name}: is not in UTF-8, which NDJSON has to be; is it UTF-16, or no text at all?"
+                )
             for number, line in enumerate(iter(functools.partial(text.readline, MAX_LINE_BYTES), b""), start=1):
                 if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                     raise Unreadable(
@@ -97,6 +105,14 @@ class Source:
         """
         with _reading(self.name), self.open() as opened:
             opened.read(1)
+
+
+def _is_other_than_utf8(head: bytes) -> bool:
+    """Whether a file begins as none of NDJSON does; a few NULs may be those of one broken line.
+
+    UTF-16 has a NUL in each ASCII character, so at least in all that JSON itself consists of.
+    """
+    return head.startswith(_OTHER_MARKS) or head.count(0) > len(head) / 10
 
 
 def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Source]:

@@ -1,9 +1,8 @@
 """`sluice backfill`: what a person sees of it."""
 
-import contextlib
 import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -20,17 +19,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-from rich.text import Text
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
-from functions.settings import InvalidSettings, Settings
+from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import FAILURES, Backfill, Report
-from ops.backfill.sources import Source, Unreadable, find
-
-INTERRUPTED = 130
+from ops.backfill.sources import Source, find
+from ops.commands.ending import ExitCode, tell
 
 console = Console(stderr=True)
 
@@ -55,16 +52,15 @@ def backfill(
     What cannot become a row becomes a dead letter. What is there already is left alone, so a run that was interrupted
     goes on when it is started again.
 
-    Exit code 0: all is there; 1: something could not be read or loaded; 130: interrupted.
+    Exit code 0: all is there; 1: something could not be read or loaded; 2: a setting is wrong; 130: interrupted.
     """
     started = time.monotonic()
-    with _told():
-        settings = Settings.from_environment()
-        storage = functools.cache(lambda: storage_client(settings))
-        read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
-        found = find(sources, storage)
-        jobs = _open(settings, dry_run=dry_run)
-        archive = None if dry_run else Archive(storage(), settings.archive_bucket, read.process.contracts.event_types)
+    settings = Settings.from_environment()
+    storage = functools.cache(lambda: storage_client(settings))
+    read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
+    found = find(sources, storage)
+    jobs = _open(settings, dry_run=dry_run)
+    archive = None if dry_run else Archive(storage(), settings.archive_bucket, read.process.contracts.event_types)
     report = _run(Backfill(read, jobs, archive), found)
     seconds = time.monotonic() - started
     if as_json:
@@ -72,23 +68,13 @@ def backfill(
     else:
         _show(report, found, seconds, dry_run=dry_run)
     for failure in report.failures:
-        _tell("Failed:", failure)
+        tell("Failed:", failure)
     if report.interrupted:
         console.print("[bold]Interrupted.[/] Start it again, and it goes on.")
-        raise typer.Exit(INTERRUPTED)
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if report.failures:
         console.print("What was loaded stays. Start it again when the cause is gone, and it goes on.")
-        raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """End with 1 and a sentence where something is missing before anything is written."""
-    try:
-        yield
-    except (InvalidSettings, Unreadable, OSError, *FAILURES) as error:  # OSError: no project is set
-        _tell("Nothing was done:", error)
-        raise typer.Exit(1) from error
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
@@ -97,12 +83,8 @@ def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
     except FAILURES as error:
         if not dry_run:
             raise
-        _tell("BigQuery does not say what is there already:", error)
+        tell("BigQuery does not say what is there already:", error)
         return None
-
-
-def _tell(what: str, why: object) -> None:
-    console.print(Text.assemble((what, "bold red"), f" {why}"), soft_wrap=True)
 
 
 def _run(backfill: Backfill, sources: Sequence[Source]) -> Report:

@@ -1,24 +1,18 @@
 """`sluice snapshot` and `sluice restore`."""
 
-import contextlib
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
-import requests
 import typer
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.table import Column, Table
 
 from functions.clients import bigquery_client
-from functions.settings import InvalidSettings, Settings
-from ops.queries import WrongParameter
-from ops.snapshots import NotRestored, Restored, Snapshot, Snapshots
-
-_errors = Console(stderr=True, soft_wrap=True)
+from functions.settings import Settings
+from ops.backfill.run import FAILURES
+from ops.commands.ending import ExitCode, tell
+from ops.snapshots import Refused, Restored, Snapshot, Snapshots
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -29,35 +23,36 @@ def snapshot(
         list[str] | None,
         typer.Argument(help="Tables of the live dataset; default: all of events and the dead letters."),
     ] = None,
-    days: Annotated[int, typer.Option(min=1, help="How long to keep them.")] = 30,
+    days: Annotated[int, typer.Option(help="How long to keep them.")] = 30,
     list_: Annotated[bool, typer.Option("--list", help="List the snapshots that there are instead.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Keep tables as they are now, read-only, in the historical dataset.
 
-    What was streamed in during the last 90 minutes may not be in a snapshot yet; the archive has it. Exit code 1: not
-    all snapshots were taken.
+    What was streamed in during the last 90 minutes may not be in a snapshot yet; the archive has it.
+
+    Exit code 0: all snapshots were taken; 1: not all; 2: an argument or a setting is wrong.
     """
-    with _open(dry_run) as snapshots:
-        if list_:
-            _show(list(snapshots.taken()), json=json)
-            return
-        failed = False
-        taken: list[Snapshot] = []
-        now = datetime.now(UTC)
-        for table in tables or Snapshots.tables():
-            try:
-                taken.append(snapshots.take(table, now, days))
-            except (GoogleAPIError, requests.RequestException) as error:
-                _errors.print(f"[bold red]No snapshot of {table}:[/] {error}")
-                failed = True
-        if dry_run:
-            _show_statements(snapshots, json=json)
-        else:
-            _show(taken, json=json)
+    snapshots = _open(dry_run)
+    if list_:
+        _show(list(snapshots.taken()), json=json)
+        return
+    failed = False
+    taken: list[Snapshot] = []
+    now = datetime.now(UTC)
+    for table in dict.fromkeys(tables or Snapshots.tables()):
+        try:
+            taken.append(snapshots.take(table, now, days))
+        except (Refused, *FAILURES) as error:
+            tell(f"No snapshot of {table}:", error)
+            failed = True
+    if dry_run:
+        _show_statements(snapshots, json=json)
+    else:
+        _show(taken, json=json)
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def restore(
@@ -83,36 +78,35 @@ def restore(
 ) -> None:
     """Make a table of a snapshot, or of what a table was at a time, with its partitions and clustering.
 
-    The table is a new one in the live dataset, unless --replace is given. Exit code 1: refused, or failed; says why.
+    The table is a new one in the live dataset, unless --replace is given.
+
+    Exit code 0: restored; 1: refused, or failed; 2: an argument or a setting is wrong.
     """
     if replace and to:
         raise typer.BadParameter("--to names a new table, --replace takes the place of the live one: choose")
-    with _open(dry_run) as snapshots:
-        now = datetime.now(UTC)
-        if at is None:
-            restored = snapshots.restore(name, to, now, replace=replace)
-        else:
-            moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-            restored = snapshots.restore_as_of(name, moment, to, now, replace=replace)
-        if dry_run:
-            _show_statements(snapshots, json=json)
-        elif json:
-            _print_json(restored)
-        else:
-            _tell(restored, snapshots.settings.archive_bucket)
+    now = datetime.now(UTC)
+    moment = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
+    if moment and moment > now:
+        raise typer.BadParameter(f"{moment:%Y-%m-%d %H:%M:%S %Z} is in the future", param_hint="--at")
+    snapshots = _open(dry_run)
+    if moment is None:
+        restored = snapshots.restore(name, to, now, replace=replace)
+    else:
+        restored = snapshots.restore_as_of(name, moment, to, now, replace=replace)
+    if dry_run:
+        _show_statements(snapshots, json=json)
+    elif json:
+        _print_json(restored)
+    else:
+        _announce(restored, snapshots.settings.archive_bucket)
 
 
-@contextlib.contextmanager
-def _open(dry_run: bool) -> Iterator[Snapshots]:
-    try:
-        settings = Settings.from_environment()
-        yield Snapshots(bigquery_client(settings), settings, dry_run)
-    except (InvalidSettings, WrongParameter, NotRestored, GoogleAPIError, GoogleAuthError) as error:
-        _errors.print(f"[bold red]{type(error).__name__}:[/] {error}")
-        raise typer.Exit(1) from error
+def _open(dry_run: bool) -> Snapshots:
+    settings = Settings.from_environment()
+    return Snapshots(bigquery_client(settings), settings, dry_run)
 
 
-def _tell(restored: Restored, bucket: str) -> None:
+def _announce(restored: Restored, bucket: str) -> None:
     if restored.before is None:
         print(f"{restored.table} has {restored.rows} rows, as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC.")  # noqa: T201
         print("Look at it, then run the same again with --replace, or copy the rows that you miss.")  # noqa: T201

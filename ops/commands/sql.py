@@ -6,11 +6,9 @@ import enum
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from google.api_core.exceptions import GoogleAPICallError, GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from rich.console import Console
@@ -18,7 +16,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from functions.clients import bigquery_client
-from functions.settings import InvalidSettings, Settings
+from functions.settings import Settings
 from ops import rows as show
 from ops.queries import SUBJECTS, Query, WrongParameter, queries
 
@@ -56,8 +54,9 @@ def sql(
 ) -> None:
     """List the queries, or run one and say what it cost.
 
-    The dataset is that of the settings (GOOGLE_CLOUD_PROJECT, DATASET, LOCATION, ...). Exit code 1: BigQuery's error;
-    2: no such query, or a wrong parameter.
+    The dataset is that of the settings (GOOGLE_CLOUD_PROJECT, DATASET, LOCATION, ...).
+
+    Exit code 0: answered; 1: BigQuery's error; 2: no such query, or a wrong parameter or setting.
     """
     if as_json and as_csv:
         raise typer.BadParameter("choose one of the two", param_hint="--json, --csv")
@@ -69,25 +68,22 @@ def sql(
         return
     query = _query(name)
     settings = _settings(query)
-    try:
-        client = bigquery_client(settings)
-        given = _parameters(param or [])
-        bound = query.bind(client.project, settings, given)
-        config = QueryJobConfig(query_parameters=bound.parameters, dry_run=dry_run)
-        job = client.query(bound.sql, config, retry=_RETRY, job_retry=None)
-        if dry_run:
-            _console.print(_estimate(job), highlight=False)
-        else:
-            _show(client, job, form)
-    except WrongParameter as error:
-        raise typer.BadParameter(str(error), param_hint="--param") from error
-    except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        _fail(error)
+    given = _parameters(param or [])
+    client = bigquery_client(settings)
+    bound = query.bind(client.project, settings, given)
+    config = QueryJobConfig(query_parameters=bound.parameters, dry_run=dry_run)
+    job = client.query(bound.sql, config, retry=_RETRY, job_retry=None)
+    if dry_run:
+        _console.print(_estimate(job), highlight=False)
+    else:
+        _show(client, job, form)
 
 
 def _query(name: str) -> Query:
     known = queries()
     if query := known.get(name):
+        if query.part_of:
+            raise typer.BadParameter(f"{name} checks nothing alone: run `{query.part_of}`", param_hint="NAME")
         return query
     near = difflib.get_close_matches(name, known, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all."
@@ -99,10 +95,7 @@ def _settings(query: Query) -> Settings:
     environment = dict(os.environ)
     if "${archive_bucket}" not in query.sql:
         environment["ARCHIVE_BUCKET"] = "unused"
-    try:
-        return Settings.from_environment(environment)
-    except InvalidSettings as error:
-        raise typer.BadParameter(str(error)) from error
+    return Settings.from_environment(environment)
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str]:
@@ -126,16 +119,15 @@ def _list(form: _Form) -> None:
         table = Table(Column("name", no_wrap=True), "question", "cost", title=subject, title_justify="left")
         for query in queries().values():
             if query.subject == subject:
-                table.add_row(query.name, Text("\n  ".join([query.question, *_choices(query)])), query.cost)
+                table.add_row(query.name, Text("\n  ".join([query.question, *_details(query)])), query.cost)
         if table.row_count:
             Console().print(table)
 
 
-def _choices(query: Query) -> list[str]:
-    return [
-        f"{one.name}{'' if one.default is None else f' = {one.default}'}: {one.description}"
-        for one in query.parameters.values()
-    ]
+def _details(query: Query) -> list[str]:
+    if query.part_of:
+        return [f"part of `{query.part_of}`"]
+    return [str(parameter) for parameter in query.parameters.values()]
 
 
 def _described(query: Query) -> dict[str, Any]:
@@ -146,6 +138,7 @@ def _described(query: Query) -> dict[str, Any]:
         "notes": query.notes,
         "parameters": [dataclasses.asdict(parameter) for parameter in query.parameters.values()],
         "cost": str(query.cost),
+        "part_of": query.part_of,
     }
 
 
@@ -198,13 +191,3 @@ def _estimate(job: QueryJob) -> str:
     return (
         f"valid; would scan {scanned / _MIB:,.1f} MiB, {price(scanned):.6f} USD (10 MB are billed for a table at least)"
     )
-
-
-def _fail(error: Exception) -> NoReturn:
-    message = str(error)
-    if isinstance(error, GoogleAPICallError) and error.errors:
-        message = error.errors[0].get("message", message)
-    _console.print(Text(message, "bold red"), soft_wrap=True)
-    if isinstance(error, GoogleAuthError):
-        _console.print("For the local stack, run the export lines that `sluice up` prints.")
-    raise typer.Exit(1) from error

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
-from functions.settings import InvalidSettings, Settings
-from ops.backfill.run import FAILURES
+from functions.settings import Settings
+from ops.commands.ending import ExitCode
 from ops.rows import printable
 from ops.trace import ArchiveObject, Record, Trace
 from ops.trace import trace as look_for
@@ -32,17 +32,13 @@ def trace(
 ) -> None:
     """Show all that is known of an event: rows, duplicates, dead letters, archive objects, and its raw bytes.
 
-    Exit code 0: it was found; 1: it was not.
+    Exit code 0: it was found; 1: it was not, or could not be looked for; 2: a setting is wrong.
     """
-    try:
-        settings = Settings.from_environment()
-        with console.status("looking"):
-            found = look_for(
-                event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
-            )
-    except (InvalidSettings, OSError, *FAILURES) as error:  # OSError: no project is set
-        console.print(Text.assemble(("Not looked for:", "bold red"), f" {error}"), soft_wrap=True)
-        raise typer.Exit(1) from error
+    settings = Settings.from_environment()
+    with console.status("looking"):
+        found = look_for(
+            event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
+        )
     if as_json:
         print(msgspec.json.encode(_as_json(found)).decode())  # noqa: T201
     else:
@@ -50,7 +46,7 @@ def trace(
     if not found.found:
         where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
         console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _as_json(found: Trace) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 -- too. lift: how many times more often than if the two had nothing to do with each other.
 -- An order counts once, with its latest lines. The 30 days before are read too, so that an older order does not count
 -- because of its later states.
--- @days INT64 = 90: how many days back
--- @min_orders INT64 = 5: in how many orders a pair must be
+-- @days INT64 = 90 (0 to 3650): how many days back
+-- @min_orders INT64 = 5 (1 to 1000000): in how many orders a pair must be
 -- Cost: partitions
 WITH latest AS (
   SELECT

@@ -4,8 +4,8 @@
 -- still happen, and abandoned afterwards. The rate is of the carts that are not open any more.
 -- The day before is read too, for visits over midnight, and 30 days of orders, so that an older one does not count
 -- because of its later states.
--- @days INT64 = 7: how many days back
--- @hours INT64 = 24: within how many hours after the visit an order counts
+-- @days INT64 = 7 (0 to 3650): how many days back
+-- @hours INT64 = 24 (0 to 720): within how many hours after the visit an order counts
 -- Cost: partitions
 WITH visits AS (
   SELECT

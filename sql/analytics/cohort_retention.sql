@@ -1,7 +1,7 @@
 -- Do customers come back?
 -- A cohort is the customers of one month of first orders; retention is the share of them that placed an order so many
 -- months later. Months are of UTC; an order is placed with its first event. The current month is not over yet.
--- @months INT64 = 12: how many months of cohorts before the current one
+-- @months INT64 = 12 (0 to 120): how many months of cohorts before the current one
 -- Cost: history
 WITH orders AS (
   SELECT

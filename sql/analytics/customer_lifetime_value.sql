@@ -1,7 +1,7 @@
 -- Which customers are worth most to us?
 -- An order counts once, with its latest amount, for the customers that placed it in the last @days days and today.
 -- The 30 days before are read too, so that an older order does not count because of its later states.
--- @days INT64 = 90: how many days back
+-- @days INT64 = 90 (0 to 3650): how many days back
 -- Cost: partitions
 WITH orders AS (
   SELECT

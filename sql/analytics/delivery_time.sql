@@ -2,7 +2,7 @@
 -- Hours from an order's first pending event to its first delivered one, by country, of what was delivered in the last
 -- @days days and today. An order without one of the two events, or delivered before it was pending, is not measured.
 -- The 30 days before are read too, for the beginning of what was delivered.
--- @days INT64 = 30: how many days back
+-- @days INT64 = 30 (0 to 3650): how many days back
 -- Cost: partitions
 WITH orders AS (
   SELECT

@@ -1,7 +1,7 @@
 -- Which products come back or break?
 -- Units of each product over all warehouses; both rates are per unit sold in the same days, and empty where none was
 -- sold. What comes back may have been sold before.
--- @days INT64 = 90: how many days back
+-- @days INT64 = 90 (0 to 3650): how many days back
 -- Cost: partitions
 SELECT
   product_id,

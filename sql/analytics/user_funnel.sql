@@ -2,7 +2,7 @@
 -- Without bots. The steps are login, view_product, add_to_cart; users_this_far took this step or a later one, and
 -- conversion is their share of those who got as far as the step before. Taking out of the cart shows that one had been
 -- filled. The other activities are no steps.
--- @hours INT64 = 24: how many hours back
+-- @hours INT64 = 24 (0 to 8760): how many hours back
 -- Cost: partitions
 WITH activity AS (
   SELECT

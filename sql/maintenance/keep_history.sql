@@ -1,7 +1,7 @@
 -- Copy the events that expire soon into the historical dataset, each once.
 -- What is there already is not added again, so it may run as often as one likes: daily, as a scheduled query.
 -- expiring_partitions tells what is missing.
--- @days INT64 = 7: expire within how many days
+-- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
 
 -- Each table:

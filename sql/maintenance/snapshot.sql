@@ -5,7 +5,7 @@
 -- Source: https://cloud.google.com/bigquery/docs/table-snapshots-intro
 -- ${table} NAME: table of the live dataset
 -- ${snapshot} NAME: name of the snapshot
--- @days INT64 = 30: how long to keep it
+-- @days INT64 = 30 (1 to 3650): how long to keep it
 -- Cost: metadata
 CREATE SNAPSHOT TABLE `${project}.${historical_dataset}.${snapshot}`
 CLONE `${project}.${dataset}.${table}`

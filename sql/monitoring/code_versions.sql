@@ -1,6 +1,6 @@
 -- Which versions of the code processed events, and did a deploy bring dead letters?
--- @hours INT64 = 24: how many hours back
--- @days INT64 = 7: how many days back the events may be dated; see ingestion_freshness
+-- @hours INT64 = 24 (1 to 8760): how many hours back
+-- @days INT64 = 7 (0 to 1825): how many days back the events may be dated; see ingestion_freshness
 -- Cost: partitions
 WITH outcomes AS (
   -- Each table:

@@ -2,8 +2,8 @@
 -- Queries that differ in their literals only are one. On demand, in this project and region; a script's statements are
 -- counted, the script is not. The first TiB of a month is free, which this leaves out.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
--- @days INT64 = 7: how many days back; BigQuery keeps 180
--- @usd_per_tib FLOAT64 = 6.25: price of what is billed
+-- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
+-- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed
 -- Cost: metadata
 SELECT
   SUM(total_bytes_billed) AS bytes_billed,

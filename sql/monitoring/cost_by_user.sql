@@ -1,8 +1,8 @@
 -- Who spends how much on queries?
 -- By user or service account, on demand, in this project and region; see cost_by_query.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
--- @days INT64 = 7: how many days back; BigQuery keeps 180
--- @usd_per_tib FLOAT64 = 6.25: price of what is billed
+-- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
+-- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed
 -- Cost: metadata
 SELECT
   user_email,

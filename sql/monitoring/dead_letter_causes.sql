@@ -1,7 +1,7 @@
 -- Why are events refused, and which causes are new?
 -- A cause is a fingerprint: stage, rule and place. before is the same span of time just before; first_seen_at is within
 -- the retention. One event of each cause is named, to look at in dead_letters.
--- @hours INT64 = 24: how many hours back
+-- @hours INT64 = 24 (1 to 8760): how many hours back
 -- Cost: table
 SELECT
   stage,

@@ -1,7 +1,7 @@
 -- How many rows are duplicates, day by day?
 -- Rows with an event id that their table has already: Pub/Sub delivers at least once, and BigQuery drops a repeated
 -- insertId for about a minute only. Duplicates are harmless to the views; deduplicate_partition removes them.
--- @days INT64 = 7: how many days back, today included
+-- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 WITH days AS (
   -- Each table:

@@ -1,7 +1,7 @@
 -- Which days are about to expire, and does the historical dataset have their events?
--- A day expires when it is ${retention_days} days old. Where not_in_history is not 0, keep_history copies these events
+-- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events
 -- before they are gone.
--- @days INT64 = 7: expire within how many days
+-- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
 WITH days AS (
   -- Each table:

@@ -1,7 +1,7 @@
 -- Which jobs failed, and why?
 -- Queries, loads, copies and exports of this project and region, newest first.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs
--- @hours INT64 = 24: how many hours back
+-- @hours INT64 = 24 (1 to 4320): how many hours back
 -- Cost: metadata
 SELECT
   creation_time,

@@ -4,8 +4,8 @@
 -- first publication, so a replay shows as lag.
 -- What is processed now may be dated days ago: @days covers the seven that Pub/Sub keeps a message for, and is what
 -- prunes partitions; raise it while a backfill of older events runs.
--- @hours INT64 = 1: rows of how many hours
--- @days INT64 = 7: how many days back the events may be dated
+-- @hours INT64 = 1 (0 to 8760): rows of how many hours
+-- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
 -- Cost: partitions
 WITH recent AS (
   -- Each table:

@@ -2,7 +2,7 @@
 -- The partition __UNPARTITIONED__ is what was streamed in and has not been put into its day yet; a __NULL__ one would
 -- be rows without a date. A day that is far smaller than its neighbours is worth a look.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-partitions
--- @days INT64 = 14: how many days back
+-- @days INT64 = 14 (0 to 1825): how many days back
 -- Cost: metadata
 SELECT
   table_name,

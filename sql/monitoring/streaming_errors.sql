@@ -2,7 +2,7 @@
 -- Requests of insertAll by table and error; the line without an error code is what went well. quotaExceeded and
 -- rateLimitExceeded call for fewer, larger requests; invalid is a table that is behind the code.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-streaming
--- @hours INT64 = 24: how many hours back
+-- @hours INT64 = 24 (1 to 4320): how many hours back
 -- Cost: metadata
 SELECT
   table_id AS table_name,

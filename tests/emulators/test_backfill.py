@@ -220,6 +220,30 @@ def test_runs_at_the_same_time_load_each_event_once(datasets: Datasets, tmp_path
     assert len(order_ids(datasets, "historical.orders")) == 90
 
 
+def test_what_is_not_in_the_table_any_more_is_loaded_again_by_the_same_files(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    file = write(tmp_path / "orders", [order("a", 100), order("b", 100), order("c", 100)])
+    table = f"{datasets.settings.historical_dataset}.orders"
+    for gone in ("'a'", "'a', 'b'"):
+        datasets.backfill(file, now=NOW)
+        datasets.client.query_and_wait(f"DELETE FROM `{table}` WHERE order_id IN ({gone})")
+        assert datasets.backfill(file, now=NOW, dry_run=True).rows == {table: gone.count("'") // 2}
+    report = datasets.backfill(file, now=NOW)
+    assert (report.rows, report.rows_present) == ({table: 2}, {table: 1})
+    assert order_ids(datasets, "historical.orders") == ["a", "b", "c"]
+
+
+def test_a_file_that_is_no_text_is_named_and_makes_no_dead_letters(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    other = tmp_path / "1-utf-16"
+    other.write_bytes((order("a") + b"\n").decode().encode("utf-16"))
+    report = datasets.backfill(other, write(tmp_path / "2-good", [order("b")]), now=NOW)
+    [failure] = report.failures
+    assert failure.startswith(f"{other}: is not in UTF-8")
+    assert datasets.rows("live.dead_letters") == []
+    assert order_ids(datasets, "live.orders") == ["b"]
+
+
 def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "orders", [order("a", 100)])
     datasets.backfill(file, now=NOW)

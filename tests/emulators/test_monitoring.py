@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
-from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client
@@ -18,14 +17,6 @@ from functions.settings import Settings
 from ops.queries import queries
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.shop import Shop, load
-
-CANNOT_RUN = {
-    "cost_by_query": "the emulator's JOBS has no bytes billed: it bills nothing",
-    "cost_by_user": "the emulator's JOBS has no bytes billed: it bills nothing",
-    "failed_jobs": "the emulator's JOBS has the reason of an error only, and not as error_result",
-    "partition_sizes": "the emulator's PARTITIONS has no bytes and no time of the last change",
-    "streaming_errors": "the emulator has no STREAMING_TIMELINE_BY_PROJECT",
-}
 
 TIME_FIELDS = {event_type.table: event_type.time_field for event_type in event_types().values()}
 
@@ -98,22 +89,6 @@ def dated(rows: Rows, days: int) -> Rows:
 
 def ids(rows: Iterable[Mapping[str, Any]]) -> set[str]:
     return {row["ingest"]["event_id"] if "ingest" in row else row["event_id"] for row in rows}
-
-
-MONITORING = [query.name for query in queries().values() if query.subject == "monitoring"]
-
-
-@pytest.mark.parametrize("name", MONITORING)
-def test_the_emulator_runs_all_but_what_is_listed(shop: Shop, name: str) -> None:
-    if name in CANNOT_RUN:
-        with pytest.raises(BadRequest):
-            ask(shop, name)
-    else:
-        ask(shop, name)
-
-
-def test_what_is_listed_is_there() -> None:
-    assert set(MONITORING) >= CANNOT_RUN.keys()
 
 
 def test_table_sizes_are_those_of_the_tables(shop: Shop) -> None:

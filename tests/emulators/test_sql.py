@@ -40,7 +40,8 @@ def test_without_a_name_all_queries_are_listed(sluice: Sluice) -> None:
     for query in queries().values():
         assert query.name in result.stdout
         assert query.question.split()[0] in result.stdout
-    assert "min_orders = 5: in how many orders a pair must be" in result.stdout
+    assert "min_orders = 5 (1 to 1000000): in how many orders a pair must be" in result.stdout
+    assert "part of `sluice restore --replace`" in result.stdout
     assert "partitions" in result.stdout
 
 
@@ -49,8 +50,17 @@ def test_the_list_is_for_programs_too(sluice: Sluice) -> None:
     assert [one["name"] for one in listed] == list(queries())
     [low_stock] = [one for one in listed if one["name"] == "low_stock"]
     assert low_stock["parameters"] == [
-        {"name": "threshold", "type": "INT64", "default": "10", "description": "below how many units stock is low"}
+        {
+            "name": "threshold",
+            "type": "INT64",
+            "default": "10",
+            "bounds": None,
+            "description": "below how many units stock is low",
+        }
     ]
+    assert {one["name"]: one["part_of"] for one in listed if one["part_of"]} == {
+        "replace_table": "sluice restore --replace"
+    }
     assert (low_stock["subject"], low_stock["cost"]) == ("analytics", "history")
     rows = list(csv.DictReader(sluice("--csv").stdout.splitlines()))
     assert [row["name"] for row in rows] == list(queries())
@@ -102,6 +112,9 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
         (["xyzzy"], "there is no query xyzzy"),
         (["low_stock", "--param", "treshold=3"], "no parameter treshold; it has threshold"),
         (["low_stock", "--param", "threshold=few"], "threshold: 'few' is no INT64"),
+        (["revenue_by_day", "--param", "days=-1"], "days: -1 is not within 0 to 3650"),
+        (["replace_table", "--param", "table=orders", "--param", "restored=copy"], "run `sluice restore --replace`"),
+        (["replace_table", "--dry-run"], "run `sluice restore --replace`"),
         (["low_stock", "--param", "threshold"], "'threshold' is not NAME=VALUE"),
         (["low_stock", "--param", "threshold=1", "--param", "threshold=2"], "threshold is given twice"),
         (["low_stock", "--json", "--csv"], "choose one of the two"),

@@ -174,7 +174,7 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     assert report["rows"] == {"historical_dataset.orders": 1}
     wet = CliRunner().invoke(app, ["backfill", str(file)])
     assert (wet.exit_code, wet.stdout) == (1, "")
-    assert "Nothing was done" in wet.stderr
+    assert "Failed: notFound" in wet.stderr
     assert cloud.calls == []
 
 

@@ -43,6 +43,7 @@ def test_a_header_says_question_notes_parameters_and_cost(write: Write) -> None:
     days, copy = query.parameters.values()
     assert (days.name, days.type, days.default, days.description) == ("days", "INT64", "90", "how many: at most")
     assert (copy.name, copy.type, copy.default, copy.description) == ("copy", "NAME", None, "of the table")
+    assert (days.bounds, copy.bounds, query.part_of) == (None, None, None)
 
 
 @pytest.mark.parametrize("text", ["SELECT 1", "-- What?\nSELECT 1", "-- Cost: table\nSELECT 1", ""])
@@ -54,6 +55,50 @@ def test_a_file_without_question_or_cost_is_named(write: Write, text: str) -> No
 def test_a_cost_class_that_there_is_not_is_refused(write: Write) -> None:
     with pytest.raises(ValueError, match="cheap"):
         write("-- What?\n-- Cost: cheap\nSELECT 1")
+
+
+@pytest.mark.parametrize(
+    ("line", "default", "bounds", "text"),
+    [
+        ("@a INT64 = 30 (1 to 3650): it", "30", ("1", "3650"), "a = 30 (1 to 3650): it"),
+        ("@a INT64 (-5 to 5): it", None, ("-5", "5"), "a (-5 to 5): it"),
+        (
+            "@a DATE = today (2000-01-01 to today): it",
+            "today",
+            ("2000-01-01", "today"),
+            "a = today (2000-01-01 to today): it",
+        ),
+        ("@a STRING = x (y): it", "x (y)", None, "a = x (y): it"),
+        ("@a STRING: it", None, None, "a: it"),
+    ],
+)
+def test_a_parameter_may_have_bounds(
+    write: Write, line: str, default: str | None, bounds: tuple[str, str] | None, text: str
+) -> None:
+    [it] = write(with_parameter(line)).parameters.values()
+    assert (it.default, it.bounds, it.description, str(it)) == (default, bounds, "it", text)
+
+
+@pytest.mark.parametrize(("text", "is_within"), [("1", True), ("30", True), ("0", False), ("31", False), ("-7", False)])
+def test_a_value_out_of_the_bounds_is_refused_with_the_rule(write: Write, text: str, *, is_within: bool) -> None:
+    query = write(with_parameter("@days INT64 = 7 (1 to 30): how many"))
+    if is_within:
+        [bound] = query.bind("project", SETTINGS, {"days": text}).parameters
+        assert bound.value == int(text)
+    else:
+        with pytest.raises(WrongParameter, match=f"^days: {text} is not within 1 to 30$"):
+            query.bind("project", SETTINGS, {"days": text})
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-0.1"])
+def test_what_is_no_amount_is_within_no_bounds(write: Write, text: str) -> None:
+    query = write(with_parameter("@usd FLOAT64 = 6.25 (0 to 1000): a price"))
+    with pytest.raises(WrongParameter, match=r"usd: .+ is not within 0 to 1000"):
+        query.bind("project", SETTINGS, {"usd": text})
+
+
+def test_a_file_may_be_part_of_a_command(write: Write) -> None:
+    assert write(with_parameter("Part of: sluice restore")).part_of == "sluice restore"
 
 
 def test_what_is_not_given_has_its_default(write: Write) -> None:
@@ -95,7 +140,15 @@ def test_values_are_of_their_parameters_type_and_not_in_the_text(
 
 
 @pytest.mark.parametrize(
-    ("type_", "text"), [("INT64", "1.5"), ("FLOAT64", "x"), ("DATE", "tomorrow"), ("TIMESTAMP", "noon"), ("INT64", "")]
+    ("type_", "text"),
+    [
+        ("INT64", f"{2**63}"),
+        ("INT64", "1.5"),
+        ("FLOAT64", "x"),
+        ("DATE", "tomorrow"),
+        ("TIMESTAMP", "noon"),
+        ("INT64", ""),
+    ],
 )
 def test_a_value_of_another_type_is_refused(write: Write, type_: str, text: str) -> None:
     query = write(with_parameter(f"@it {type_} = 1: it"))
@@ -110,6 +163,21 @@ def test_a_date_may_be_today_or_yesterday_in_utc(write: Write) -> None:
     today, yesterday = values
     assert before <= today <= datetime.now(UTC).date()
     assert today - yesterday == timedelta(days=1)
+
+
+def test_the_text_with_values_is_what_one_would_write_by_hand(write: Write) -> None:
+    header = "-- What?\n-- ${name} NAME: a table\n-- @days INT64 = 7: how many\n-- @who STRING: who\n"
+    header += "-- @at TIMESTAMP: when\n-- @day DATE: which\n-- @usd FLOAT64 = 6.25: price\n-- Cost: table\n"
+    sql = (
+        "SELECT @days, @who, @at, @day, @usd, @@version, @other\n  -- not @days of ${name}\nFROM `${dataset}.${name}`\n"
+    )
+    given = {"name": "orders", "who": 'a "b"\n\\ü', "at": "2026-11-23T12:00:00", "day": "2026-11-23"}
+    bound = write(header + sql).bind("project", SETTINGS, given)
+    assert bound.with_values() == (
+        f"{header}SELECT 7, \"a \\\"b\\\"\\n\\\\ü\", TIMESTAMP '2026-11-23T12:00:00+00:00', DATE '2026-11-23', 6.25, "
+        "@@version, @other\n  -- not @days of ${name}\nFROM `live.orders`\n"
+    )
+    assert bound.sql == header + sql.replace("`${dataset}.${name}`", "`live.orders`")
 
 
 def test_a_name_and_the_settings_are_put_into_the_text(write: Write) -> None:
@@ -134,7 +202,8 @@ def test_every_parameter_of_a_file_is_used_and_every_one_that_is_used_is_declare
     any_of = {"NAME": "x", "TIMESTAMP": "2026-11-23T12:00:00Z"}
     chosen = {name: any_of[one.type] for name, one in query.parameters.items() if one.default is None}
     assert named <= set(re.findall(r"\$\{(\w+)\}", code))
-    assert "${" not in query.bind("project", SETTINGS, chosen).sql
+    bound = query.bind("project", SETTINGS, chosen)
+    assert not [line for line in bound.sql.splitlines() if "${" in line and not line.lstrip().startswith("--")]
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
@@ -142,5 +211,18 @@ def test_every_default_is_of_its_type_and_every_question_ends_as_one(query: Quer
     for parameter in query.parameters.values():
         if parameter.default is not None:
             parameter.value(parameter.default)
+        if parameter.bounds is not None:
+            least, most = map(parameter.value, parameter.bounds)
+            assert least < most
     if query.subject == "analytics":
         assert query.question.endswith("?")
+
+
+def test_every_number_has_bounds_but_a_stock_which_may_be_anything() -> None:
+    without = {
+        f"{query.name}.{name}"
+        for query in queries().values()
+        for name, parameter in query.parameters.items()
+        if parameter.type in {"INT64", "FLOAT64"} and parameter.bounds is None
+    }
+    assert without == {"low_stock.threshold"}

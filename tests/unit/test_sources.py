@@ -86,6 +86,34 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
         next(lines)
 
 
+TEXT = "".join(f'{{"name": "東京 {number}"}}\n' for number in range(3))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_file_in_another_encoding_is_refused_by_name(
+    tmp_path: pathlib.Path, encoding: str, *, compress: bool
+) -> None:
+    data = TEXT.encode(encoding)
+    (tmp_path / "events").write_bytes(gzip.compress(data) if compress else data)
+    [source] = files(tmp_path)
+    with pytest.raises(Unreadable, match=r"/events: is not in UTF-8"):
+        next(source.lines())
+
+
+def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "events").write_bytes("\ufeff東京".encode("utf-16-be"))
+    [source] = files(tmp_path)
+    with pytest.raises(Unreadable, match=r"is not in UTF-8"):
+        next(source.lines())
+
+
+def test_a_line_with_a_nul_is_one_bad_line_among_good_ones(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "events").write_bytes(b'{"a": "\0\0"}\n' + TEXT.encode())
+    [source] = files(tmp_path)
+    assert len(list(source.lines())) == 4
+
+
 def test_white_space_around_an_event_and_a_byte_order_mark_are_no_part_of_it(tmp_path: pathlib.Path) -> None:
     (tmp_path / "events.ndjson").write_bytes(b'\xef\xbb\xbf{"a": 1} \t\r\n  {"a": 2}\n \r\n')
     [source] = files(tmp_path / "events.ndjson")

@@ -1,0 +1,95 @@
+"""Each file of `sql/` that is a query, on the emulator: what it runs, and what it cannot."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import pytest
+from google.api_core.exceptions import GoogleAPICallError
+from google.cloud import bigquery
+
+from functions.clients import bigquery_client
+from functions.settings import Settings
+from ops.queries import Query, queries
+from ops.stack.stack import PROJECT, Emulators
+from tests.emulators.made import made
+
+
+@dataclasses.dataclass(frozen=True)
+class Lack:
+    """Why the emulator cannot run a query.
+
+    Attributes:
+        reason: What it does not have.
+        match: What it says; a pattern.
+    """
+
+    reason: str
+    match: str
+
+
+CANNOT_RUN: Mapping[str, Lack] = {
+    "cost_by_query": Lack("its JOBS has no hash of a query, and no bytes billed: it bills nothing", "query_info"),
+    "cost_by_user": Lack("its JOBS has no bytes billed: it bills nothing", "Unrecognized name: total_bytes_billed"),
+    "failed_jobs": Lack("its JOBS has the reason of an error only, and not as error_result", "error_result"),
+    "partition_sizes": Lack(
+        "its PARTITIONS has no bytes and no time of the last change", "Unrecognized name: total_logical_bytes"
+    ),
+    "streaming_errors": Lack(
+        "it has no STREAMING_TIMELINE_BY_PROJECT, and takes its place for a dataset", 'Invalid dataset ID "region-'
+    ),
+}
+"""All that no test runs; the analyzer checks these too (`tests/unit/sql/test_analysis.py`)."""
+
+CHOSEN: Mapping[str, Mapping[str, str]] = {
+    "export_partition": {"partition": "20261123"},
+    "replace_table": {"restored": "copy", "table": "orders"},
+    "restore_as_of": {"table": "orders", "to": "as_of"},
+    "restore_snapshot": {"snapshot": "kept", "to": "restored"},
+    "snapshot": {"table": "orders", "snapshot": "taken"},
+}
+"""What has to be chosen; `at` is the time when all tables were there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bench:
+    """Empty tables, a copy of one of them, and a snapshot."""
+
+    client: bigquery.Client
+    settings: Settings
+    now: datetime
+
+    def run(self, query: Query) -> None:
+        at = {"at": self.now.isoformat()} if "at" in query.parameters else {}
+        bound = query.bind(self.client.project, self.settings, {**CHOSEN.get(query.name, {}), **at})
+        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+        self.client.query_and_wait(bound.sql, job_config=config)
+
+
+@pytest.fixture(scope="module")
+def bench(running_emulators: Emulators) -> Iterator[Bench]:
+    del running_emulators
+    settings = Settings(
+        archive_bucket="maintenance",
+        google_cloud_project=PROJECT,
+        dataset="bench",
+        historical_dataset="bench_historical",
+    )
+    client = bigquery_client(settings)
+    with made(client, settings):
+        client.query_and_wait(f"CREATE TABLE `{PROJECT}.bench.copy` CLONE `{PROJECT}.bench.orders`")
+        client.query_and_wait(f"CREATE SNAPSHOT TABLE `{PROJECT}.bench_historical.kept` CLONE `{PROJECT}.bench.orders`")
+        yield Bench(client, settings, datetime.now(UTC))
+
+
+@pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
+def test_the_emulator_runs_all_but_what_is_listed(bench: Bench, query: Query) -> None:
+    if lack := CANNOT_RUN.get(query.name):
+        with pytest.raises(GoogleAPICallError, match=lack.match):
+            bench.run(query)
+    else:
+        bench.run(query)
+
+
+def test_what_is_listed_is_there() -> None:
+    assert queries().keys() >= CANNOT_RUN.keys() | CHOSEN.keys()

@@ -1,0 +1,140 @@
+"""How commands end where settings are wrong, or Google Cloud refuses: all of them alike."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+import typer
+from google.api_core.exceptions import NotFound
+from typer.testing import CliRunner, Result
+
+from ops.cli import app
+from ops.commands.ending import ExitCode, ending, tell
+from tests.unit.cloud import Cloud, error
+
+ENVIRONMENT = {
+    "ARCHIVE_BUCKET": "archive",
+    "GOOGLE_CLOUD_PROJECT": "project",
+    "DATASET": "live",
+    "HISTORICAL_DATASET": "old",
+}
+
+COMMANDS: Sequence[Sequence[str]] = [
+    ["backfill", __file__],
+    ["sql", "low_stock"],
+    ["sql", "low_stock", "--dry-run"],
+    ["sql", "export_partition", "--param", "partition=20261123"],
+    ["snapshot"],
+    ["snapshot", "orders"],
+    ["snapshot", "--list"],
+    ["restore", "orders_20261123T201500"],
+    ["restore", "orders", "--at", "2026-11-23T20:00:00", "--replace"],
+    ["trace", "an-event"],
+]
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    """A deployment that is allowed nothing."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    cloud.on_job = lambda _: error(403, "accessDenied")
+    cloud.on_get = lambda _: error(403, "accessDenied")
+
+
+def run(command: Sequence[str]) -> Result:
+    return CliRunner().invoke(app, list(command))
+
+
+def of(command: Sequence[str]) -> str:
+    return " ".join(part for part in command if part != __file__)
+
+
+def test_every_command_on_google_cloud_is_here() -> None:
+    on_google_cloud = {
+        one.callback.__name__
+        for one in app.registered_commands
+        if one.callback and one.callback.__module__.startswith("ops.commands.")
+    }
+    assert {command[0] for command in COMMANDS} == on_google_cloud
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=of)
+@pytest.mark.parametrize("setting", [{"DATASET": "no-name"}, {"RETENTION_DAYS": "many"}], ids=str)
+def test_a_wrong_setting_is_named_and_nothing_is_begun(
+    monkeypatch: pytest.MonkeyPatch, cloud: Cloud, command: Sequence[str], setting: Mapping[str, str]
+) -> None:
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    ended = run(command)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.WRONG, "")
+    assert ended.stderr.startswith("Nothing was done: environment: ")
+    assert next(iter(setting)) in ended.stderr
+    assert cloud.calls == []
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if "low_stock" not in one], ids=of)
+def test_a_missing_setting_is_named_too(monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> None:
+    monkeypatch.delenv("ARCHIVE_BUCKET")
+    ended = run(command)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.WRONG, "")
+    assert "ARCHIVE_BUCKET" in ended.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=of)
+def test_where_google_cloud_refuses_it_is_told_in_its_own_words(command: Sequence[str]) -> None:
+    ended = run(command)
+    assert ended.exit_code == ExitCode.FAILED
+    assert isinstance(ended.exception, SystemExit)
+    for line in ended.stderr.splitlines():
+        assert line.startswith(("Failed: ", "No snapshot of "))
+        assert line.endswith(": accessDenied")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=of)
+def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, command: Sequence[str]
+) -> None:
+    monkeypatch.delenv("BIGQUERY_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    ended = run(command)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.FAILED, "")
+    assert ended.stderr.startswith("Failed: ")
+    assert "none.json" in ended.stderr
+    assert "sluice up" in ended.stderr
+
+
+def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(typer.Exit) as ended, ending():
+        raise OSError("Project was not passed")
+    assert ended.value.exit_code == ExitCode.FAILED
+    assert capsys.readouterr().err.startswith("Failed: Project was not passed\nFor the local stack")
+
+
+def test_what_is_a_mistake_of_ours_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), ending():
+        raise ZeroDivisionError
+
+
+def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BrokenPipeError), ending():
+        raise BrokenPipeError
+    assert capsys.readouterr().err == ""
+
+
+def refusal(**more: Any) -> Exception:
+    return NotFound("GET http://x", **more)  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    ("why", "text"),
+    [
+        ("a [/] b", "a [/] b"),
+        (refusal(), "404 GET http://x"),
+        (refusal(errors=[{"message": "Not found: Table t"}]), "Not found: Table t"),
+    ],
+)
+def test_an_error_is_told_as_it_is(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:
+    tell("No [b]:", why)
+    assert capsys.readouterr().err == f"No [b]: {text}\n"

@@ -1,0 +1,159 @@
+"""Load jobs: their ids, and the questions to the tables that come before them."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from google.cloud import bigquery
+
+from functions.clients import bigquery_client
+from functions.dead_letter import DeadLetter
+from functions.row import Row
+from ops.backfill import load_jobs
+from ops.backfill.chunks import Load
+from ops.backfill.events import Event, EventReader, Identity
+from ops.backfill.load_jobs import LoadJobs
+from ops.backfill.sources import Line
+from tests.unit import samples
+from tests.unit.cloud import Cloud
+from tests.unit.conftest import settings
+
+READ = EventReader.from_settings(settings(), samples.NOW)
+GOOD = READ(Line("file", 1, json.dumps(samples.event("order")).encode())).outcome
+BAD = READ(Line("file", 1, b"bad")).outcome
+
+REQUEST_BYTES = 10 * 10**6
+
+
+def events(table: str, outcome: Row | DeadLetter, identities: Sequence[Identity]) -> Load:
+    line = Line("file", 1, b"")
+    return Load(table, [Event(line, outcome, table, identity, None) for identity in identities])
+
+
+def orders(*event_ids: str) -> Load:
+    """On a day each."""
+    first = date(2026, 1, 1)
+    days = [(first + timedelta(days=number % 28)).isoformat() for number in range(len(event_ids))]
+    return events("live.orders", GOOD, [Identity(*one) for one in zip(event_ids, days, strict=True)])
+
+
+def jobs(cloud: Cloud, created: int | None = 1_700_000_000_000, name: str = "orders") -> LoadJobs:
+    """Of one table."""
+    del cloud
+    resource: dict[str, Any] = {
+        "id": f"project:live.{name}",
+        "tableReference": {"projectId": "project", "datasetId": "live", "tableId": name},
+    }
+    if created is not None:
+        resource["creationTime"] = str(created)
+    return LoadJobs(bigquery_client(settings()), {f"live.{name}": bigquery.Table.from_api_repr(resource)})
+
+
+def test_the_same_load_into_the_same_table_has_the_same_id(cloud: Cloud) -> None:
+    assert jobs(cloud).free_id(orders("a", "b")) == jobs(cloud).free_id(orders("a", "b"))
+    assert jobs(cloud, None).free_id(orders("a")) == jobs(cloud, None).free_id(orders("a"))
+
+
+def test_another_load_and_a_table_that_was_made_anew_have_another_id(cloud: Cloud) -> None:
+    ids = [
+        jobs(cloud).free_id(orders("a", "b")),
+        jobs(cloud).free_id(orders("a")),
+        jobs(cloud).free_id(orders("ab")),
+        jobs(cloud).free_id(orders("b", "a")),
+        jobs(cloud, 1_700_000_000_001).free_id(orders("a", "b")),
+        jobs(cloud, None).free_id(orders("a", "b")),
+    ]
+    assert len(set(ids)) == len(ids)
+    assert all(one.startswith("sluice_backfill_orders_") for one in ids)
+
+
+@pytest.mark.parametrize(
+    "status", [{"state": "DONE"}, {"state": "DONE", "errorResult": {"reason": "invalid"}}], ids=str
+)
+def test_a_job_keeps_its_id_whether_it_failed_or_not(cloud: Cloud, status: dict[str, Any]) -> None:
+    first = jobs(cloud).free_id(orders("a"))
+
+    def answer(path: str) -> tuple[int, dict[str, Any]]:
+        job_id = path.partition("?")[0].rpartition("/")[2]
+        if job_id not in {first, f"{first}_2"}:
+            return 404, {"error": {"code": 404, "message": "Not found"}}
+        reference = {"projectId": "project", "jobId": job_id, "location": "us-central1"}
+        return 200, {"jobReference": reference, "status": status, "configuration": {"load": {}}}
+
+    cloud.on_get = answer
+    assert jobs(cloud).free_id(orders("a")) == f"{first}_3"
+
+
+def parameters(request: dict[str, Any]) -> dict[str, Any]:
+    """Values by name."""
+    return {
+        one["name"]: [value["value"] for value in one["parameterValue"].get("arrayValues", ())]
+        or one["parameterValue"]["value"]
+        for one in request["queryParameters"]
+    }
+
+
+@pytest.fixture
+def requests(cloud: Cloud) -> list[dict[str, Any]]:
+    """What the table was asked; it has all events whose ids end in `1`."""
+    asked: list[dict[str, Any]] = []
+
+    def answer(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        asked.append(request)
+        given = parameters(request)
+        rows = [{"f": [{"v": one}, {"v": given.get("first")}]} for one in given["ids"] if one.endswith("1")]
+        fields = [{"name": name, "type": "STRING"} for name in ("event_id", "kind")]
+        return 200, {"jobComplete": True, "schema": {"fields": fields}, "rows": rows, "totalRows": str(len(rows))}
+
+    cloud.on_job = answer
+    return asked
+
+
+def test_a_small_load_is_one_question(cloud: Cloud, requests: list[dict[str, Any]]) -> None:
+    assert jobs(cloud).present(orders("a1", "b2", "c1")) == {
+        Identity("a1", "2026-01-01"),
+        Identity("c1", "2026-01-01"),
+    }
+    [request] = requests
+    assert parameters(request) == {"ids": ["a1", "b2", "c1"], "first": "2026-01-01", "last": "2026-01-03"}
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "東", '"', "😀"])
+def test_no_question_is_larger_than_bigquery_takes(cloud: Cloud, requests: list[dict[str, Any]], letter: str) -> None:
+    load = orders(*(f"{number}-{letter * 1_000}-{number}" for number in range(12_000 if letter == "x" else 5_000)))
+    found = jobs(cloud).present(load)
+    assert len(requests) > 1
+    assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
+    asked = [event_id for request in requests for event_id in parameters(request)["ids"]]
+    assert sorted(asked) == sorted(event.identity.event_id for event in load.events)
+    assert {one.event_id for one in found} == {one for one in asked if one.endswith("1")}
+
+
+def test_each_question_is_about_few_days(
+    cloud: Cloud, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_jobs, "MAX_PARAMETER_BYTES", 400)
+    jobs(cloud).present(orders(*(f"{number:03}" for number in range(280))))
+    spans = [(parameters(request)["first"], parameters(request)["last"]) for request in requests]
+    assert spans == sorted(spans)
+    assert all(first <= last <= following for (first, last), (following, _) in itertools.pairwise(spans))
+
+
+def test_an_event_that_is_larger_than_a_question_may_be_is_asked_alone(
+    cloud: Cloud, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load_jobs, "MAX_PARAMETER_BYTES", 10)
+    jobs(cloud).present(orders("a", "b"))
+    assert [parameters(request)["ids"] for request in requests] == [["a"], ["b"]]
+
+
+def test_of_dead_letters_the_fingerprints_count_too(cloud: Cloud, requests: list[dict[str, Any]]) -> None:
+    identities = [Identity(f"{number}", f"{number:032}") for number in range(200_000)]
+    jobs(cloud, name="dead_letters").present(events("live.dead_letters", BAD, identities))
+    assert len(requests) > 1
+    assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
+    asked = [one for request in requests for one in parameters(request)["fingerprints"]]
+    assert sorted(asked) == [one.kind for one in identities]
