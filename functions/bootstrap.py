@@ -88,7 +88,7 @@ class Bootstrap:
 
     def _make_all(self, plan: Sequence[Step]) -> Iterator[Step]:
         makers: dict[Change, Callable[[Definition], Step]] = {
-            Change.CREATE: self._execute,
+            Change.CREATE: self._create,
             Change.REPLACE: self._execute,
             Change.ALTER: self._alter,
         }
@@ -121,7 +121,16 @@ class Bootstrap:
         return self.client.get_table(name, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
 
     def _evolution(self, definition: Definition) -> Evolution:
-        return evolution(self._live(definition), definition.ddl)
+        return evolution(self._live(definition), definition.ddl, definition.policy_tags)
+
+    def _create(self, definition: Definition) -> Step:
+        """What DDL cannot say comes right after it, before there are rows."""
+        step = self._execute(definition)
+        if definition.policy_tags:
+            altered = self._alter(definition)
+            if altered.error:
+                return altered
+        return step
 
     def _execute(self, definition: Definition) -> Step:
         try:

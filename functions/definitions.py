@@ -8,6 +8,8 @@ import pathlib
 import string
 from collections.abc import Iterator, Mapping
 
+import msgspec
+
 from functions.events import event_types
 from functions.settings import Settings
 
@@ -33,6 +35,8 @@ class Definition:
         name: `DATASET`, or `DATASET.TABLE`.
         kind: What it is.
         ddl: The statement that makes it, ready to run.
+        policy_tags: Of a table: the resource names of the policy tags by column (`errors.message` for a nested one).
+            DDL cannot say them.
         digest: 16 hex digits of the statement and of all that it reads. A view carries it as its label `definition`,
             so that it is made again when one of its tables changes: BigQuery keeps a view's columns as they were.
     """
@@ -41,6 +45,7 @@ class Definition:
     kind: Kind
     ddl: str
     digest: str
+    policy_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER) -> list[Definition]:
@@ -49,13 +54,14 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
     of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
     `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
-    `${table}` the table, and `${definition}` the digest.
+    `${table}` the table, and `${definition}` the digest. `policy_tags.json` has the columns that are protected by the
+    policy tags of the settings.
     """
     parameters = parameters_of(project, settings)
     event_tables = sorted({event_type.table for event_type in event_types().values()})
     return [
         *_datasets(folder / "schema", parameters),
-        *(tables := list(_tables(folder / "schema", parameters, event_tables))),
+        *(tables := list(_tables(folder / "schema", parameters, event_tables, _policy_tags(folder, settings)))),
         *_views(folder / "views", parameters, event_tables, tables),
     ]
 
@@ -78,14 +84,32 @@ def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[D
         yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
 
 
-def _tables(folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str]) -> Iterator[Definition]:
+def _policy_tags(folder: pathlib.Path, settings: Settings) -> dict[str, dict[str, str]]:
+    """The tags by table and column."""
+    tags = {"personal": settings.policy_tag_personal, "raw": settings.policy_tag_raw}
+    found: dict[str, dict[str, str]] = {}
+    protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])
+    for kind, places in protected.items():
+        for table, _, column in (place.partition(".") for place in places):
+            if tag := tags[kind]:
+                found.setdefault(table, {})[column] = tag
+    return found
+
+
+def _tables(
+    folder: pathlib.Path,
+    parameters: Mapping[str, str],
+    event_tables: list[str],
+    policy_tags: Mapping[str, Mapping[str, str]],
+) -> Iterator[Definition]:
     historical = {**parameters, "dataset": parameters["historical_dataset"], "retention_days": "NULL"}
     for file in sorted(folder.glob("*.sql")):
         if file.stem in DATASETS:
             continue
         for each in (parameters, historical) if file.stem in event_tables else (parameters,):
             ddl = _template(file).substitute(each)
-            yield Definition(f"{each['dataset']}.{file.stem}", Kind.TABLE, ddl, _digest(ddl))
+            name = f"{each['dataset']}.{file.stem}"
+            yield Definition(name, Kind.TABLE, ddl, _digest(ddl), policy_tags.get(file.stem, {}))
 
 
 def _views(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from google.cloud import bigquery
 
@@ -62,23 +63,24 @@ class Evolution:
         return [difference for difference in self.differences if difference.refused]
 
 
-def evolution(live: bigquery.Table, ddl: str) -> Evolution:
+def evolution(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = MappingProxyType({})) -> Evolution:
     """Compare a live table with its DDL.
 
     Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; descriptions;
-    labels; clustering; a longer retention; the required partition filter. All else is refused. Labels and policy tags
-    that others have set stay, and so does the order of the columns: to BigQuery, what is new comes last.
+    labels; clustering; a longer retention; the required partition filter; policy tags. All else is refused. Labels and
+    policy tags that others have set stay, and so does the order of the columns: to BigQuery, what is new comes last.
 
     Args:
         live: As `get_table` gives it.
         ddl: A `CREATE TABLE` statement.
+        policy_tags: Resource names of policy tags by column.
 
     Raises:
         UnknownDdl: The DDL has something in it that cannot be compared.
     """
     declared = declared_table(ddl)
     table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
-    schema, columns = _fields(_schema(live), _schema(declared))
+    schema, columns = _fields(_schema(live), list(_tagged(_schema(declared), policy_tags)))
     table.schema = schema
     found = {
         "schema": columns,
@@ -140,6 +142,17 @@ def _fields(
     return merged, differences
 
 
+def _tagged(fields: Sequence[Field], policy_tags: Mapping[str, str], path: str = "") -> Iterator[Field]:
+    for field in fields:
+        name = path + field["name"]
+        tagged = dict(field)
+        if name in policy_tags:
+            tagged["policyTags"] = {"names": [policy_tags[name]]}
+        if "fields" in field:
+            tagged["fields"] = list(_tagged(field["fields"], policy_tags, f"{name}."))
+        yield tagged
+
+
 def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
     return {field["name"].casefold(): field for field in fields}
 
@@ -171,6 +184,10 @@ def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Fie
         merged["mode"] = declared["mode"]
     differences.extend(_property(f"{name} description", live.get("description"), declared.get("description")))
     merged["description"] = declared.get("description")
+    if "policyTags" in declared:
+        was, becomes = (", ".join(one.get("policyTags", {}).get("names", ())) for one in (live, declared))
+        differences.extend(_property(f"{name} policy tag", was or None, becomes))
+        merged["policyTags"] = declared["policyTags"]
     if live["type"] == declared["type"] == "RECORD":
         differences.extend(_order(live["fields"], declared["fields"], name))
         merged["fields"], inner = _fields(live["fields"], declared["fields"], f"{name}.", in_array=in_array)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 import msgspec
 from msgspec import Meta
 
+_POLICY_TAG = r"^projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+$"
+
 
 class InvalidSettings(ValueError):
     """A setting is missing or wrong; the message names its environment variable."""
@@ -52,6 +54,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(description="Addresses in rows: as they came, cut to /24 or /48, or a keyed hash."),
     ] = "keep"
     ip_hash_key: Annotated[str, Meta(min_length=16, description="Secret key of `IP_POLICY=hash`.")] | None = None
+    policy_tag_personal: (
+        Annotated[
+            str,
+            Meta(
+                pattern=_POLICY_TAG,
+                description="Policy tag that the bootstrap puts on the columns that `sql/policy_tags.json` calls"
+                " personal: `projects/.../locations/.../taxonomies/.../policyTags/...`; unset: none.",
+            ),
+        ]
+        | None
+    ) = None
+    policy_tag_raw: (
+        Annotated[str, Meta(pattern=_POLICY_TAG, description="The same for the columns that may hold original bytes.")]
+        | None
+    ) = None
     code_version: Annotated[str, Meta(description="Written to every row; unset: Cloud Run's K_REVISION.")] = "unknown"
     log_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], Meta(description="Least severity that is logged.")

@@ -221,3 +221,65 @@ def test_where_nothing_listens_each_object_is_an_error_in_time(
     for steps in (absent.run(), absent.plan()):
         assert {step.change for step in steps} == {Change.ERROR}
     assert time.monotonic() - started < 2 * len(NAMES) * 0.5 + 3
+
+
+TAG = "projects/p/locations/us-central1/taxonomies/1/policyTags/2"
+ACTIVITY = "/datasets/dev_events_dataset/tables/user_activity"
+
+
+def protecting(cloud: Cloud) -> Bootstrap:
+    del cloud
+    chosen = settings(policy_tag_personal=TAG)
+    return Bootstrap(bigquery_client(chosen), chosen)
+
+
+def tagged(table: dict[str, Any]) -> set[str]:
+    return {field["name"] for field in table["schema"]["fields"] if field.get("policyTags") == {"names": [TAG]}}
+
+
+def test_protected_columns_of_live_tables_get_their_policy_tag(cloud: Cloud, live: dict[str, dict[str, Any]]) -> None:
+    patched: dict[str, set[str]] = {}
+
+    def keep(path: str, body: dict[str, Any]) -> Answer:
+        patched[path.partition("?")[0].partition("/projects/project")[2]] = tagged(body)
+        return 200, live[ACTIVITY]
+
+    cloud.on_patch = keep
+    steps = differing(protecting(cloud).run())
+    assert {step.change for step in steps.values()} == {Change.ALTERED}
+    columns = {"ip_address", "user_agent"}
+    assert patched == {ACTIVITY: columns, "/datasets/historical_dataset/tables/user_activity": columns}
+
+
+@pytest.mark.parametrize(("patch_status", "outcome"), [(200, Change.CREATED), (403, Change.ERROR)])
+def test_a_new_table_is_protected_before_it_has_rows(
+    cloud: Cloud, live: dict[str, dict[str, Any]], patch_status: int, outcome: Change
+) -> None:
+    wanted = live.pop(ACTIVITY)
+    patches: list[set[str]] = []
+
+    job = {"configuration": {"query": {"query": "CREATE"}}, "status": {"state": "DONE"}, "jobComplete": True}
+    job["statistics"] = {"query": {"statementType": "CREATE_TABLE", "ddlOperationPerformed": "CREATE"}}
+    looks = cloud.on_get
+
+    def create(request: dict[str, Any]) -> Answer:
+        live[ACTIVITY] = wanted
+        job["jobReference"] = request["jobReference"]
+        return 200, job
+
+    def look(path: str) -> Answer:
+        return (200, job) if "/queries/" in path or "/jobs/" in path else looks(path)
+
+    cloud.on_get = look
+
+    def keep(path: str, body: dict[str, Any]) -> Answer:
+        if "/dev_events_dataset/" in path:
+            patches.append(tagged(body))
+            return (200, wanted) if patch_status == 200 else error(patch_status, "accessDenied")
+        return 200, wanted
+
+    cloud.on_job = create
+    cloud.on_patch = keep
+    step = differing(protecting(cloud).run())["dev_events_dataset.user_activity"]
+    assert (step.change, bool(step.error)) == (outcome, outcome is Change.ERROR)
+    assert patches == [{"ip_address", "user_agent"}]

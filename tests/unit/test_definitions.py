@@ -3,8 +3,10 @@
 import pathlib
 import shutil
 
+from functions.ddl import declared_table
 from functions.definitions import FOLDER, Definition, Kind, definitions
 from functions.events import event_types
+from functions.evolution import evolution
 from tests.unit.conftest import settings
 
 TABLES = {event_type.table for event_type in event_types().values()}
@@ -51,3 +53,16 @@ def test_a_changed_table_changes_the_views_that_read_it_and_no_others(tmp_path: 
         "dev_events_dataset.orders_current",
     }
     assert all(one.digest in one.ddl for one in after.values() if one.kind is Kind.VIEW)
+
+
+def test_each_protected_column_is_a_column_of_its_table() -> None:
+    protected = definitions("project", settings(policy_tag_personal="personal", policy_tag_raw="raw"))
+    columns = 0
+    for one in protected:
+        if one.policy_tags:
+            table = declared_table(one.ddl)
+            tagged = evolution(table, one.ddl, one.policy_tags)
+            assert len(tagged.differences) == len(one.policy_tags)
+            columns += len(one.policy_tags)
+    assert columns == 2 * 2 + 3
+    assert not any(one.policy_tags for one in defined().values())

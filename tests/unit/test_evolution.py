@@ -164,6 +164,27 @@ def test_a_table_without_columns_gets_them() -> None:
     assert (len(found.differences), found.refused) == (9, [])
 
 
+def test_a_protected_column_gets_its_policy_tag_and_keeps_it() -> None:
+    live = declared_table(BASE)
+    tags = {"id": "tags/1", "items.sku": "tags/2"}
+    protected = evolution(live, BASE, tags)
+    assert [str(difference) for difference in protected.differences] == [
+        '+ id policy tag "tags/1"',
+        '+ items.sku policy tag "tags/2"',
+    ]
+    assert protected.fields == ["schema"]
+    assert not evolution(protected.table, BASE, tags).differences
+    assert not evolution(protected.table, BASE).differences
+    [moved] = evolution(protected.table, BASE, {**tags, "id": "tags/3"}).differences
+    assert str(moved) == '~ id policy tag "tags/1" -> "tags/3"'
+
+
+def test_a_new_column_comes_with_its_policy_tag() -> None:
+    wider = BASE.replace("  day DATE", "  day DATE,\n  secret BYTES")
+    schema = evolution(declared_table(BASE), wider, {"secret": "tags/1"}).table.schema
+    assert schema[-1].to_api_repr()["policyTags"] == {"names": ["tags/1"]}
+
+
 def test_what_others_have_set_stays() -> None:
     found = evolved('"Base"', '"Other"', labels={"env": "dev", "goog-terraform": "true"})
     assert found.table.labels == {"env": "dev", "goog-terraform": "true"}

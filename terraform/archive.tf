@@ -1,0 +1,102 @@
+variable "archive" {
+  description = <<-TEXT
+    How long raw events stay, and where. nearline_days, coldline_days: age at which objects move to a colder class;
+    delete_days: age at which they are deleted (0: never); soft_delete_days: how long what was deleted can be brought
+    back; dual_region: a pair of regions in a multi-region instead of var.region, such as
+    { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }.
+  TEXT
+  type = object({
+    nearline_days    = optional(number, 30)
+    coldline_days    = optional(number, 90)
+    delete_days      = optional(number, 730)
+    soft_delete_days = optional(number, 7)
+    dual_region = optional(object({
+      location = string
+      regions  = set(string)
+    }))
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = 0 < var.archive.nearline_days && var.archive.nearline_days < var.archive.coldline_days && (var.archive.delete_days == 0 || var.archive.delete_days > var.archive.coldline_days)
+    error_message = "0 < nearline_days < coldline_days < delete_days."
+  }
+  validation {
+    condition     = var.archive.delete_days == 0 || var.archive.delete_days > var.retention_days
+    error_message = "delete_days is longer than retention_days: rows can be put back from the archive as long as they live."
+  }
+  validation {
+    condition     = var.archive.soft_delete_days == 0 || (var.archive.soft_delete_days >= 7 && var.archive.soft_delete_days <= 90)
+    error_message = "soft_delete_days: 0 (off) or 7 to 90, what Cloud Storage takes."
+  }
+  validation {
+    condition     = var.archive.dual_region == null || (contains(["US", "EU", "ASIA"], try(var.archive.dual_region.location, "")) && length(try(var.archive.dual_region.regions, [])) == 2)
+    error_message = "dual_region: location US, EU or ASIA, and two regions in it."
+  }
+}
+
+locals {
+  archive_location = var.archive.dual_region == null ? var.region : var.archive.dual_region.location
+}
+
+resource "google_storage_bucket" "archive" {
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who reads and writes; access logs are for buckets that are served to the public
+  #checkov:skip=CKV_GCP_78:Each object has a name of its own and is written once; what is deleted comes back by soft delete
+  name                        = "${var.project_id}-${local.name}-archive"
+  location                    = upper(local.archive_location)
+  labels                      = local.labels
+  storage_class               = "STANDARD"
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = false
+
+  dynamic "custom_placement_config" {
+    for_each = var.archive.dual_region[*]
+    content {
+      data_locations = [for region in custom_placement_config.value.regions : upper(region)]
+    }
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = var.archive.soft_delete_days * 86400
+  }
+
+  dynamic "lifecycle_rule" {
+    for_each = { NEARLINE = var.archive.nearline_days, COLDLINE = var.archive.coldline_days }
+    content {
+      action {
+        type          = "SetStorageClass"
+        storage_class = lifecycle_rule.key
+      }
+      condition {
+        age = lifecycle_rule.value
+      }
+    }
+  }
+
+  dynamic "lifecycle_rule" {
+    for_each = var.archive.delete_days > 0 ? [var.archive.delete_days] : []
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age = lifecycle_rule.value
+      }
+    }
+  }
+
+  dynamic "encryption" {
+    for_each = var.customer_managed_keys ? [local.keys[lower(local.archive_location)]] : []
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}

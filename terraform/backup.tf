@@ -1,0 +1,124 @@
+variable "backup" {
+  description = <<-TEXT
+    keep_history_days: events go into the historical dataset so many days before they expire; snapshot_days: how long the
+    daily snapshot of each live table is kept (0: none); copy_region: another region with a daily copy of the
+    historical dataset and its snapshots' tables (null: none).
+  TEXT
+  type = object({
+    keep_history_days = optional(number, 7)
+    snapshot_days     = optional(number, 30)
+    copy_region       = optional(string)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.backup.keep_history_days >= 1 && var.backup.keep_history_days < var.retention_days
+    error_message = "keep_history_days: at least 1, and less than retention_days."
+  }
+  validation {
+    condition     = var.backup.snapshot_days >= 0 && var.backup.snapshot_days <= 3650
+    error_message = "snapshot_days: 0 to 3650."
+  }
+  validation {
+    condition     = var.backup.copy_region != var.region
+    error_message = "copy_region is another region than region."
+  }
+}
+
+locals {
+  # The files of sql/maintenance, as `sluice sql` runs them: one text for both.
+  names = {
+    project            = var.project_id
+    dataset            = google_bigquery_dataset.live.dataset_id
+    historical_dataset = google_bigquery_dataset.historical.dataset_id
+    retention_days     = var.retention_days
+  }
+  keep_history = { for table in local.event_tables : table => replace(
+    templatefile("${path.module}/../sql/maintenance/keep_history.sql", merge(local.names, { table = table })),
+    "@days", tostring(var.backup.keep_history_days),
+  ) }
+  # A scheduled query has no parameters but its own, and a snapshot's name has its time in it, as `sluice snapshot` writes it.
+  snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => join("", [
+    "EXECUTE IMMEDIATE REPLACE(r'''",
+    replace(
+      templatefile("${path.module}/../sql/maintenance/snapshot.sql", merge(local.names, { table = table, snapshot = "${table}_{now}" })),
+      "@days", tostring(var.backup.snapshot_days),
+    ),
+    "''', '{now}', FORMAT_TIMESTAMP('%Y%m%dT%H%M%S', CURRENT_TIMESTAMP()))",
+  ]) }
+  scheduled_queries = merge(
+    { for table, query in local.keep_history : "keep history of ${table}" => { query = query, schedule = "every day 02:00" } },
+    { for table, query in local.snapshot : "snapshot of ${table}" => { query = query, schedule = "every day 04:00" } },
+  )
+}
+
+resource "google_bigquery_data_transfer_config" "scheduled" {
+  for_each = local.scheduled_queries
+
+  display_name         = "${local.name}: ${each.key}"
+  data_source_id       = "scheduled_query"
+  location             = var.region
+  schedule             = each.value.schedule
+  service_account_name = google_service_account.backup.email
+  params               = { query = each.value.query }
+
+  dynamic "encryption_configuration" {
+    for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
+    content {
+      kms_key_name = encryption_configuration.value
+    }
+  }
+
+  depends_on = [terraform_data.bootstrap, google_service_account_iam_member.transfer, google_project_iam_member.jobs]
+}
+
+resource "google_bigquery_dataset" "copy" {
+  for_each = toset(var.backup.copy_region == null ? [] : ["live", "historical"])
+
+  dataset_id                 = "${google_bigquery_dataset.live.dataset_id}_${each.key}_copy"
+  description                = "Daily copy of the ${each.key} dataset, in another region"
+  location                   = var.backup.copy_region
+  labels                     = local.labels
+  delete_contents_on_destroy = false
+
+  access {
+    role          = "OWNER"
+    special_group = "projectOwners"
+  }
+  access {
+    role          = "WRITER"
+    user_by_email = google_service_account.backup.email
+  }
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.customer_managed_keys ? [local.keys[var.backup.copy_region]] : []
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
+
+  depends_on = [google_kms_crypto_key_iam_member.agent]
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "google_bigquery_data_transfer_config" "copy" {
+  for_each = google_bigquery_dataset.copy
+
+  display_name           = "${local.name}: copy of the ${each.key} dataset"
+  data_source_id         = "cross_region_copy"
+  destination_dataset_id = each.value.dataset_id
+  location               = each.value.location
+  schedule               = "every 24 hours"
+  service_account_name   = google_service_account.backup.email
+  params = {
+    source_project_id           = var.project_id
+    source_dataset_id           = { live = google_bigquery_dataset.live, historical = google_bigquery_dataset.historical }[each.key].dataset_id
+    overwrite_destination_table = "true"
+  }
+
+  depends_on = [terraform_data.bootstrap, google_service_account_iam_member.transfer, google_project_iam_member.jobs]
+}

@@ -1,0 +1,56 @@
+variable "customer_managed_keys" {
+  description = "Encrypt every store by keys of this project's Cloud KMS instead of Google's. Decide before the first apply: datasets and functions keep the key that they were made with."
+  type        = bool
+  default     = false
+  nullable    = false
+}
+
+locals {
+  # A key lies where its data lies.
+  key_locations = var.customer_managed_keys ? toset(compact([var.region, lower(local.archive_location), var.backup.copy_region])) : []
+  keys          = { for location, key in google_kms_crypto_key.store : location => key.id }
+
+  # Google's agents that read and write the stores: they use the keys, we do not.
+  key_users = var.customer_managed_keys ? {
+    artifactregistry = "service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
+    bigquery         = "bq-${data.google_project.this.number}@bigquery-encryption.iam.gserviceaccount.com"
+    functions        = "service-${data.google_project.this.number}@gcf-admin-robot.iam.gserviceaccount.com"
+    pubsub           = "service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    run              = "service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
+    secretmanager    = "service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
+    storage          = "service-${data.google_project.this.number}@gs-project-accounts.iam.gserviceaccount.com"
+  } : {}
+}
+
+resource "google_kms_key_ring" "store" {
+  for_each = local.key_locations
+
+  name       = local.name
+  location   = each.value
+  depends_on = [google_project_service.needed]
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "google_kms_crypto_key" "store" {
+  for_each = local.key_locations
+
+  name            = "store"
+  key_ring        = google_kms_key_ring.store[each.value].id
+  labels          = local.labels
+  rotation_period = "7776000s" # 90 days
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "google_kms_crypto_key_iam_member" "agent" {
+  for_each = { for pair in setproduct(local.key_locations, keys(local.key_users)) : join(" ", pair) => { location = pair[0], agent = pair[1] } }
+
+  crypto_key_id = google_kms_crypto_key.store[each.value.location].id
+  role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+  member        = "serviceAccount:${local.key_users[each.value.agent]}"
+}

@@ -1,0 +1,33 @@
+# terraform test -test-directory=environments -filter=environments/prod.tftest.hcl -var-file=environments/prod.tfvars
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project_id = "a-project"
+  deployers  = ["user:ada@example.com"]
+  package    = "versions.tf"
+}
+
+run "prod_hides_addresses_stays_warm_and_has_a_copy_elsewhere" {
+  command = plan
+
+  assert {
+    condition     = local.settings.IP_POLICY == "hash" && length(google_secret_manager_secret.ip_hash_key) == 1 && length(google_data_catalog_policy_tag.protected) == 2
+    error_message = "privacy"
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].min_instance_count == 1 && google_cloudfunctions2_function.ingest.service_config[0].max_instance_count == 100
+    error_message = "instances"
+  }
+  assert {
+    condition     = toset([for copy in google_bigquery_dataset.copy : copy.location]) == toset(["us-east1"])
+    error_message = "copy"
+  }
+  assert {
+    condition     = google_bigquery_dataset.live.labels["environment"] == "prod" && google_pubsub_topic.events.name == "sluice-prod-events" && google_bigquery_dataset.live.dataset_id == "events"
+    error_message = "names"
+  }
+}

@@ -1,0 +1,176 @@
+locals {
+  # Exactly the settings of functions/settings.py; a test compares them. IP_HASH_KEY comes from the secret, and
+  # CODE_VERSION is the revision, which Cloud Run tells.
+  settings = merge({
+    ARCHIVE_BUCKET       = google_storage_bucket.archive.name
+    BATCH_BYTES          = var.flush.batch_bytes
+    BATCH_ROWS           = var.flush.batch_rows
+    DATASET              = google_bigquery_dataset.live.dataset_id
+    ENVIRONMENT          = var.environment
+    FLUSH_TIMEOUT        = var.flush.flush_timeout
+    GOOGLE_CLOUD_PROJECT = var.project_id
+    HISTORICAL_DATASET   = google_bigquery_dataset.historical.dataset_id
+    IP_POLICY            = var.ip_policy
+    LINGER_MS            = var.flush.linger_ms
+    LOCATION             = var.region
+    LOG_LEVEL            = var.log_level
+    MAX_IN_FLIGHT        = var.flush.max_in_flight
+    MAX_IN_FLIGHT_BYTES  = var.flush.max_in_flight_bytes
+    RETENTION_DAYS       = var.retention_days
+  }, { for name, tag in google_data_catalog_policy_tag.protected : "POLICY_TAG_${upper(name)}" => tag.id })
+}
+
+resource "google_storage_bucket" "packages" {
+  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who reads and writes; access logs are for buckets that are served to the public
+  #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
+  name                        = "${var.project_id}-${local.name}-packages"
+  location                    = var.region
+  labels                      = local.labels
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+
+  dynamic "encryption" {
+    for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+}
+
+resource "google_storage_bucket_object" "package" {
+  bucket = google_storage_bucket.packages.name
+  name   = "sluice-${filesha256(var.package)}.zip"
+  source = var.package
+}
+
+resource "google_artifact_registry_repository" "images" {
+  repository_id = local.name
+  description   = "Images that Cloud Build makes of the functions"
+  location      = var.region
+  format        = "DOCKER"
+  labels        = local.labels
+  kms_key_name  = lookup(local.keys, var.region, null)
+
+  cleanup_policies {
+    id     = "keep-to-roll-back"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+  cleanup_policies {
+    id     = "delete-after-30-days"
+    action = "DELETE"
+    condition {
+      older_than = "${30 * 86400}s"
+    }
+  }
+
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+}
+
+resource "google_cloudfunctions2_function" "bootstrap" {
+  #checkov:skip=CKV_GCP_124:Deployers and operators call it from outside; IAM says who they are, nobody else gets in
+  name         = "${local.name}-bootstrap"
+  description  = "Makes datasets, tables and views what sql/ defines"
+  location     = var.region
+  labels       = local.labels
+  kms_key_name = lookup(local.keys, var.region, null)
+
+  build_config {
+    runtime           = "python313"
+    entry_point       = "bootstrap"
+    docker_repository = google_artifact_registry_repository.images.id
+    service_account   = google_service_account.build.id
+
+    source {
+      storage_source {
+        bucket = google_storage_bucket_object.package.bucket
+        object = google_storage_bucket_object.package.name
+      }
+    }
+  }
+
+  service_config {
+    available_cpu                    = "1"
+    available_memory                 = "512Mi"
+    max_instance_count               = 1
+    max_instance_request_concurrency = 8
+    timeout_seconds                  = 600
+    ingress_settings                 = "ALLOW_ALL"
+    all_traffic_on_latest_revision   = true
+    service_account_email            = google_service_account.bootstrap.email
+    environment_variables            = local.settings
+
+    dynamic "secret_environment_variables" {
+      for_each = local.ip_hash_key
+      content {
+        project_id = var.project_id
+        key        = secret_environment_variables.key
+        secret     = secret_environment_variables.value
+        version    = var.ip_hash_key_version
+      }
+    }
+  }
+
+  depends_on = [
+    google_project_iam_member.build,
+    google_artifact_registry_repository_iam_member.build,
+    google_storage_bucket_iam_member.build,
+    google_secret_manager_secret_iam_member.ip_hash_key,
+    terraform_data.ip_hash_key,
+  ]
+}
+
+# Ingest is deployed once the tables have what its rows need: a refused change of the schema ends the deploy here.
+resource "google_cloudfunctions2_function" "ingest" {
+  name         = "${local.name}-ingest"
+  description  = "Events from Pub/Sub into BigQuery and Cloud Storage"
+  location     = var.region
+  labels       = local.labels
+  kms_key_name = lookup(local.keys, var.region, null)
+
+  build_config {
+    runtime           = "python313"
+    entry_point       = "ingest"
+    docker_repository = google_artifact_registry_repository.images.id
+    service_account   = google_service_account.build.id
+
+    source {
+      storage_source {
+        bucket = google_storage_bucket_object.package.bucket
+        object = google_storage_bucket_object.package.name
+      }
+    }
+  }
+
+  service_config {
+    available_cpu                    = tostring(var.ingest.cpu)
+    available_memory                 = var.ingest.memory
+    min_instance_count               = var.ingest.min_instances
+    max_instance_count               = var.ingest.max_instances
+    max_instance_request_concurrency = var.ingest.concurrency
+    timeout_seconds                  = var.ingest.timeout_seconds
+    ingress_settings                 = "ALLOW_INTERNAL_ONLY"
+    all_traffic_on_latest_revision   = true
+    service_account_email            = google_service_account.ingest.email
+    environment_variables            = local.settings
+
+    dynamic "secret_environment_variables" {
+      for_each = local.ip_hash_key
+      content {
+        project_id = var.project_id
+        key        = secret_environment_variables.key
+        secret     = secret_environment_variables.value
+        version    = var.ip_hash_key_version
+      }
+    }
+  }
+
+  depends_on = [
+    google_storage_bucket_iam_member.archive,
+    terraform_data.bootstrap,
+  ]
+}

@@ -1,0 +1,208 @@
+# Every binding but those of the datasets, which are in warehouse.tf. terraform/tests/access.tftest.hcl lists them all.
+
+locals {
+  agent = {
+    pubsub   = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    transfer = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-bigquerydatatransfer.iam.gserviceaccount.com"
+  }
+}
+
+# Delivery
+
+resource "google_cloud_run_v2_service_iam_member" "push" {
+  name     = google_cloudfunctions2_function.ingest.name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = google_service_account.push.member
+}
+
+resource "google_pubsub_topic_iam_member" "forwards" {
+  topic  = google_pubsub_topic.dead_letters.id
+  role   = "roles/pubsub.publisher"
+  member = local.agent.pubsub
+}
+
+resource "google_pubsub_subscription_iam_member" "forwards" {
+  subscription = google_pubsub_subscription.ingest.id
+  role         = "roles/pubsub.subscriber"
+  member       = local.agent.pubsub
+}
+
+resource "google_pubsub_topic_iam_member" "publisher" {
+  for_each = var.access.publishers
+
+  topic  = google_pubsub_topic.events.id
+  role   = "roles/pubsub.publisher"
+  member = each.value
+}
+
+# The archive
+
+resource "google_storage_bucket_iam_member" "archive" {
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["archiver"].id
+  member = google_service_account.ingest.member
+}
+
+resource "google_storage_bucket_iam_member" "archive_reader" {
+  for_each = setunion(var.access.raw_data_readers, var.access.operators)
+
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = each.value
+}
+
+resource "google_storage_bucket_iam_member" "archive_operator" {
+  for_each = var.access.operators
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["archiver"].id
+  member = each.value
+}
+
+resource "google_pubsub_subscription_iam_member" "dead_letters" {
+  for_each = setunion(var.access.raw_data_readers, var.access.operators)
+
+  subscription = google_pubsub_subscription.dead_letters.id
+  role         = "roles/pubsub.subscriber"
+  member       = each.value
+}
+
+# The bootstrap
+
+resource "google_cloud_run_v2_service_iam_member" "bootstrap" {
+  for_each = merge(
+    { caller = google_service_account.caller.member },
+    { for member in var.access.operators : member => member },
+  )
+
+  name     = google_cloudfunctions2_function.bootstrap.name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+resource "google_service_account_iam_member" "deployer" {
+  for_each = merge(
+    { for member in var.deployers : member => member },
+    { for account in google_service_account.ci : "ci" => account.member },
+  )
+
+  service_account_id = google_service_account.caller.id
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = each.value
+}
+
+# Queries: who may run them. What they may read is up to the datasets.
+
+resource "google_project_iam_member" "jobs" {
+  for_each = merge(
+    {
+      bootstrap = google_service_account.bootstrap.member
+      backup    = google_service_account.backup.member
+    },
+    { for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers, var.access.operators) : member => member },
+  )
+
+  project = var.project_id
+  role    = "roles/bigquery.jobUser"
+  member  = each.value
+}
+
+# Who looks at sizes and costs: they are metadata of the whole project.
+resource "google_project_iam_member" "metadata" {
+  for_each = var.access.operators
+
+  project = var.project_id
+  role    = "roles/bigquery.resourceViewer"
+  member  = each.value
+}
+
+# BigQuery's transfer service runs the scheduled queries as the backup account.
+resource "google_service_account_iam_member" "transfer" {
+  service_account_id = google_service_account.backup.id
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = local.agent.transfer
+}
+
+# The build
+
+resource "google_project_iam_member" "build" {
+  for_each = {
+    log = { role = "roles/logging.logWriter", condition = null }
+    # The functions service copies the package into a bucket of its own, which it makes at the first deploy.
+    source = {
+      role      = "roles/storage.objectViewer"
+      condition = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}\")"
+    }
+  }
+
+  project = var.project_id
+  role    = each.value.role
+  member  = google_service_account.build.member
+
+  dynamic "condition" {
+    for_each = each.value.condition == null ? [] : [each.value.condition]
+    content {
+      title      = "sources of functions"
+      expression = condition.value
+    }
+  }
+}
+
+resource "google_artifact_registry_repository_iam_member" "build" {
+  repository = google_artifact_registry_repository.images.name
+  location   = var.region
+  role       = "roles/artifactregistry.writer"
+  member     = google_service_account.build.member
+}
+
+resource "google_storage_bucket_iam_member" "build" {
+  bucket = google_storage_bucket.packages.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.build.member
+}
+
+# The secret
+
+resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
+  for_each = var.ip_policy == "hash" ? {
+    ingest    = google_service_account.ingest.member
+    bootstrap = google_service_account.bootstrap.member
+  } : {}
+
+  secret_id = google_secret_manager_secret.ip_hash_key[0].id
+  role      = "roles/secretmanager.secretAccessor"
+  member    = each.value
+}
+
+# Protected columns
+
+resource "google_data_catalog_taxonomy_iam_member" "bootstrap" {
+  count = var.column_security ? 1 : 0
+
+  taxonomy = google_data_catalog_taxonomy.protected[0].id
+  role     = "roles/datacatalog.viewer"
+  member   = google_service_account.bootstrap.member
+}
+
+resource "google_data_catalog_policy_tag_iam_member" "reader" {
+  for_each = { for reader in flatten([
+    for tag, readers in local.column_readers : [for name, member in readers : { tag = tag, name = name, member = member }]
+  ]) : "${reader.tag} ${reader.name}" => reader }
+
+  policy_tag = google_data_catalog_policy_tag.protected[each.value.tag].id
+  role       = "roles/datacatalog.categoryFineGrainedReader"
+  member     = each.value.member
+}
+
+resource "google_bigquery_datapolicy_data_policy_iam_member" "masked" {
+  for_each = { for reader in flatten([
+    for tag in keys(google_data_catalog_policy_tag.protected) : [for name, member in local.masked_readers : { tag = tag, name = name, member = member }]
+  ]) : "${reader.tag} ${reader.name}" => reader }
+
+  data_policy_id = google_bigquery_datapolicy_data_policy.masked[each.value.tag].data_policy_id
+  location       = var.region
+  role           = "roles/bigquerydatapolicy.maskedReader"
+  member         = each.value.member
+}

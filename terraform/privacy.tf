@@ -1,0 +1,160 @@
+variable "ip_policy" {
+  description = "Addresses in rows: keep, truncate (to /24 or /48) or hash (with a key that nobody sees)."
+  type        = string
+  default     = "keep"
+  nullable    = false
+
+  validation {
+    condition     = contains(["keep", "truncate", "hash"], var.ip_policy)
+    error_message = "keep, truncate or hash."
+  }
+}
+
+variable "ip_hash_key_version" {
+  description = "Counts the keys of ip_policy = hash, from 1. One more makes a new key; hashes before and after differ."
+  type        = number
+  default     = 1
+  nullable    = false
+
+  validation {
+    condition     = var.ip_hash_key_version >= 1 && floor(var.ip_hash_key_version) == var.ip_hash_key_version
+    error_message = "1, 2, 3 ..."
+  }
+}
+
+variable "column_security" {
+  description = "Protect the columns of sql/policy_tags.json by policy tags: readers see them masked."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "row_access_policies" {
+  description = <<-TEXT
+    Who sees which rows, by the policy's name. table: of the live dataset; filter: a condition on its columns; grantees: IAM
+    members. A table with a policy shows no row at all to whom no policy names: name the backup account, too.
+  TEXT
+  type = map(object({
+    table    = string
+    filter   = string
+    grantees = set(string)
+  }))
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for policy in var.row_access_policies : contains(local.tables, policy.table) && trimspace(policy.filter) != "" && length(policy.grantees) > 0])
+    error_message = "table is a table of sql/schema, filter a condition, and grantees name somebody."
+  }
+}
+
+# The key of the hashes. It is made by the shell and goes to Secret Manager alone: not to the state, not to a log.
+
+locals {
+  ip_hash_key = { for secret in google_secret_manager_secret.ip_hash_key : "IP_HASH_KEY" => secret.secret_id }
+}
+
+resource "google_secret_manager_secret" "ip_hash_key" {
+  count = var.ip_policy == "hash" ? 1 : 0
+
+  secret_id           = "${local.name}-ip-hash-key"
+  labels              = local.labels
+  deletion_protection = true
+
+  replication {
+    user_managed {
+      replicas {
+        location = var.region
+
+        dynamic "customer_managed_encryption" {
+          for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
+          content {
+            kms_key_name = customer_managed_encryption.value
+          }
+        }
+      }
+    }
+  }
+
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}
+
+resource "terraform_data" "ip_hash_key" {
+  count = length(google_secret_manager_secret.ip_hash_key)
+
+  triggers_replace = [google_secret_manager_secret.ip_hash_key[0].id, var.ip_hash_key_version]
+
+  provisioner "local-exec" {
+    command = "head -c 32 /dev/urandom | base64 | tr -d '\\n' | gcloud secrets versions add \"$SECRET\" --project=\"$PROJECT\" --data-file=- --quiet"
+    environment = {
+      SECRET  = google_secret_manager_secret.ip_hash_key[0].secret_id
+      PROJECT = var.project_id
+    }
+  }
+}
+
+# Protected columns: which ones is in sql/policy_tags.json; the bootstrap puts the tags on them.
+
+locals {
+  protections = var.column_security ? {
+    personal = { description = "Tells who a person is", mask = "SHA256" }
+    raw      = { description = "Original bytes, which may hold anything", mask = "DEFAULT_MASKING_VALUE" }
+  } : {}
+
+  # What must copy the columns as they are reads them as they are.
+  column_readers = var.column_security ? {
+    personal = merge({ backup = google_service_account.backup.member }, { for member in setunion(var.access.personal_data_readers, var.access.operators) : member => member })
+    raw      = merge({ backup = google_service_account.backup.member }, { for member in setunion(var.access.raw_data_readers, var.access.operators) : member => member })
+  } : {}
+  masked_readers = merge(
+    { bootstrap = google_service_account.bootstrap.member }, # who makes a view must be able to query it
+    { for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers) : member => member },
+  )
+}
+
+resource "google_data_catalog_taxonomy" "protected" {
+  count = var.column_security ? 1 : 0
+
+  display_name           = local.name
+  description            = "Columns of Sluice that not every reader sees"
+  region                 = var.region
+  activated_policy_types = ["FINE_GRAINED_ACCESS_CONTROL"]
+  depends_on             = [google_project_service.needed]
+}
+
+resource "google_data_catalog_policy_tag" "protected" {
+  for_each = local.protections
+
+  taxonomy     = google_data_catalog_taxonomy.protected[0].id
+  display_name = each.key
+  description  = each.value.description
+}
+
+resource "google_bigquery_datapolicy_data_policy" "masked" {
+  for_each = local.protections
+
+  data_policy_id   = replace("${local.name}-${each.key}", "-", "_")
+  location         = var.region
+  policy_tag       = google_data_catalog_policy_tag.protected[each.key].name
+  data_policy_type = "DATA_MASKING_POLICY"
+
+  data_masking_policy {
+    predefined_expression = each.value.mask
+  }
+}
+
+resource "google_bigquery_row_access_policy" "this" {
+  for_each = var.row_access_policies
+
+  dataset_id       = google_bigquery_dataset.live.dataset_id
+  table_id         = each.value.table
+  policy_id        = each.key
+  filter_predicate = each.value.filter
+  grantees         = each.value.grantees
+
+  depends_on = [terraform_data.bootstrap]
+}

@@ -1,0 +1,236 @@
+# Every binding there is. A test in tests/terraform reads the resources' names here: a new one has to be listed.
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project_id = "a-project"
+  deployers  = ["user:ada@example.com"]
+  package    = "versions.tf"
+  ip_policy  = "hash"
+  access = {
+    publishers            = ["serviceAccount:shop@example.com"]
+    readers               = ["group:analysts@example.com"]
+    personal_data_readers = ["group:support@example.com"]
+    raw_data_readers      = ["user:grace@example.com"]
+    operators             = ["group:operators@example.com"]
+  }
+}
+
+run "everybody_may_do_what_is_theirs_and_no_more" {
+  command = plan
+
+  # project wide are jobs metadata and the build s log and sources
+  assert {
+    condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.metadata), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
+      "roles/bigquery.jobUser serviceAccount:backup@a",
+      "roles/bigquery.jobUser serviceAccount:bootstrap@a",
+      "roles/bigquery.jobUser group:analysts@example.com",
+      "roles/bigquery.jobUser group:support@example.com",
+      "roles/bigquery.jobUser user:grace@example.com",
+      "roles/bigquery.jobUser group:operators@example.com",
+      "roles/bigquery.resourceViewer group:operators@example.com",
+      "roles/logging.logWriter serviceAccount:build@a",
+      "roles/storage.objectViewer serviceAccount:build@a",
+    ])
+    error_message = "project-wide bindings"
+  }
+  assert {
+    condition     = google_project_iam_member.build["source"].condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-123456789012-us-central1\")"
+    error_message = "The build reads the sources of functions, and no other bucket."
+  }
+
+  # functions are called by pubsub the scheduler and operators
+  assert {
+    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.bootstrap)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
+      "sluice-dev-ingest roles/run.invoker serviceAccount:push@a",
+      "sluice-dev-bootstrap roles/run.invoker serviceAccount:caller@a",
+      "sluice-dev-bootstrap roles/run.invoker group:operators@example.com",
+    ])
+    error_message = "invokers"
+  }
+
+  # accounts are used by deployers and google s transfer service
+  assert {
+    condition = toset([for binding in concat(values(google_service_account_iam_member.deployer), [google_service_account_iam_member.transfer], google_service_account_iam_member.github, values(google_service_account_iam_member.ci)) : "${binding.service_account_id} ${binding.role} ${binding.member}"]) == toset([
+      "projects/a-project/serviceAccounts/caller@a roles/iam.serviceAccountOpenIdTokenCreator user:ada@example.com",
+      "projects/a-project/serviceAccounts/backup@a roles/iam.serviceAccountTokenCreator serviceAccount:service-123456789012@gcp-sa-bigquerydatatransfer.iam.gserviceaccount.com",
+    ])
+    error_message = "who may act as whom"
+  }
+
+  # topics and subscriptions have their publishers and readers
+  assert {
+    condition = toset([for binding in concat([google_pubsub_topic_iam_member.forwards], values(google_pubsub_topic_iam_member.publisher)) : "${binding.topic} ${binding.role} ${binding.member}"]) == toset([
+      "events roles/pubsub.publisher serviceAccount:shop@example.com",
+      "dead letters roles/pubsub.publisher serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
+    ])
+    error_message = "publishers"
+  }
+  assert {
+    condition = toset([for binding in concat([google_pubsub_subscription_iam_member.forwards], values(google_pubsub_subscription_iam_member.dead_letters)) : "${binding.subscription} ${binding.role} ${binding.member}"]) == toset([
+      "ingest roles/pubsub.subscriber serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
+      "undeliverable roles/pubsub.subscriber user:grace@example.com",
+      "undeliverable roles/pubsub.subscriber group:operators@example.com",
+    ])
+    error_message = "subscribers"
+  }
+
+  # ingest writes new objects and reads none
+  assert {
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+      "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
+      "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
+      "a-project-sluice-dev-archive archiver group:operators@example.com",
+      "a-project-sluice-dev-packages roles/storage.objectViewer serviceAccount:build@a",
+    ])
+    error_message = "buckets"
+  }
+  assert {
+    condition     = google_artifact_registry_repository_iam_member.build.role == "roles/artifactregistry.writer" && google_artifact_registry_repository_iam_member.build.member == "serviceAccount:build@a"
+    error_message = "images"
+  }
+  assert {
+    condition     = google_project_iam_custom_role.this["archiver"].permissions == toset(["storage.buckets.get", "storage.objects.create"])
+    error_message = "archiver"
+  }
+
+  # datasets are open to whom they name and nobody else
+  assert {
+    condition = toset([for access in google_bigquery_dataset.live.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+      "OWNER projectOwners",
+      "READER analysts@example.com",
+      "READER support@example.com",
+      "READER grace@example.com",
+      "WRITER operators@example.com",
+      "row_writer ingest@a",
+      "definer bootstrap@a",
+      "snapshotter backup@a",
+    ])
+    error_message = "live dataset"
+  }
+  assert {
+    condition = toset([for access in google_bigquery_dataset.historical.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+      "OWNER projectOwners",
+      "READER analysts@example.com",
+      "READER support@example.com",
+      "READER grace@example.com",
+      "WRITER operators@example.com",
+      "definer bootstrap@a",
+      "keeper backup@a",
+    ])
+    error_message = "historical dataset"
+  }
+  assert {
+    condition     = google_project_iam_custom_role.this["row_writer"].permissions == toset(["bigquery.tables.get", "bigquery.tables.updateData"])
+    error_message = "row_writer"
+  }
+  assert {
+    condition     = toset([for access in google_bigquery_dataset.live.access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
+    error_message = "groups are groups, and others are not"
+  }
+
+  # protected columns are masked for readers and plain for whom they are meant
+  assert {
+    condition = toset([for binding in google_data_catalog_policy_tag_iam_member.reader : "${binding.policy_tag} ${binding.role} ${binding.member}"]) == toset([
+      "the personal tag roles/datacatalog.categoryFineGrainedReader serviceAccount:backup@a",
+      "the personal tag roles/datacatalog.categoryFineGrainedReader group:support@example.com",
+      "the personal tag roles/datacatalog.categoryFineGrainedReader group:operators@example.com",
+      "the raw tag roles/datacatalog.categoryFineGrainedReader serviceAccount:backup@a",
+      "the raw tag roles/datacatalog.categoryFineGrainedReader user:grace@example.com",
+      "the raw tag roles/datacatalog.categoryFineGrainedReader group:operators@example.com",
+    ])
+    error_message = "plain readers"
+  }
+  assert {
+    condition = toset([for binding in google_bigquery_datapolicy_data_policy_iam_member.masked : "${binding.data_policy_id} ${binding.role} ${binding.member}"]) == toset(flatten([for policy in ["sluice_dev_personal", "sluice_dev_raw"] : [
+      "${policy} roles/bigquerydatapolicy.maskedReader serviceAccount:bootstrap@a",
+      "${policy} roles/bigquerydatapolicy.maskedReader group:analysts@example.com",
+      "${policy} roles/bigquerydatapolicy.maskedReader group:support@example.com",
+      "${policy} roles/bigquerydatapolicy.maskedReader user:grace@example.com",
+    ]]))
+    error_message = "masked readers"
+  }
+  assert {
+    condition     = { for name, policy in google_bigquery_datapolicy_data_policy.masked : name => policy.data_masking_policy[0].predefined_expression } == { personal = "SHA256", raw = "DEFAULT_MASKING_VALUE" }
+    error_message = "masks"
+  }
+  assert {
+    condition     = google_data_catalog_taxonomy_iam_member.bootstrap[0].role == "roles/datacatalog.viewer" && google_data_catalog_taxonomy_iam_member.bootstrap[0].member == "serviceAccount:bootstrap@a"
+    error_message = "the bootstrap looks tags up"
+  }
+  assert {
+    condition     = local.settings.POLICY_TAG_PERSONAL == "the personal tag" && local.settings.POLICY_TAG_RAW == "the raw tag"
+    error_message = "the bootstrap is told the tags"
+  }
+
+  # the secret is read by the functions alone
+  assert {
+    condition = toset([for binding in google_secret_manager_secret_iam_member.ip_hash_key : "${binding.secret_id} ${binding.role} ${binding.member}"]) == toset([
+      "the secret roles/secretmanager.secretAccessor serviceAccount:ingest@a",
+      "the secret roles/secretmanager.secretAccessor serviceAccount:bootstrap@a",
+    ])
+    error_message = "secret"
+  }
+}
+
+run "without_column_security_there_are_no_tags" {
+  command = plan
+  variables {
+    column_security = false
+  }
+
+  assert {
+    condition     = length(google_data_catalog_taxonomy.protected) + length(google_data_catalog_policy_tag.protected) + length(google_data_catalog_policy_tag_iam_member.reader) + length(google_bigquery_datapolicy_data_policy_iam_member.masked) == 0
+    error_message = "tags"
+  }
+  assert {
+    condition     = !anytrue([for name in keys(local.settings) : startswith(name, "POLICY_TAG")])
+    error_message = "settings"
+  }
+}
+
+run "rows_are_shown_by_policy_when_asked_for" {
+  command = plan
+  variables {
+    row_access_policies = {
+      de = { table = "orders", filter = "shipping_address.country = 'DE'", grantees = ["group:de@example.com", "serviceAccount:backup@a"] }
+    }
+  }
+
+  assert {
+    condition     = google_bigquery_row_access_policy.this["de"].table_id == "orders" && google_bigquery_row_access_policy.this["de"].filter_predicate == "shipping_address.country = 'DE'"
+    error_message = "policy"
+  }
+}
+
+run "a_workflow_of_one_repository_and_branch_may_deploy" {
+  command = plan
+  variables {
+    github = { repository = "acme/sluice" }
+  }
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.github[0].attribute_condition == "assertion.sub == 'repo:acme/sluice:ref:refs/heads/main'"
+    error_message = google_iam_workload_identity_pool_provider.github[0].attribute_condition
+  }
+  assert {
+    condition     = google_project_iam_member.ci[0].role == "roles/cloudfunctions.developer"
+    error_message = "what a workflow may"
+  }
+  assert {
+    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
+    error_message = "it deploys what runs as these"
+  }
+  assert {
+    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme/sluice:ref:refs/heads/main"
+    error_message = "who may be the account"
+  }
+  assert {
+    condition     = toset(keys(google_service_account_iam_member.deployer)) == toset(["user:ada@example.com", "ci"])
+    error_message = "a workflow runs the bootstrap, too"
+  }
+}

@@ -1,0 +1,153 @@
+# What only the cloud would know. Accounts get the addresses that they would have in the project `a-project`, as dev.
+
+mock_data "google_project" {
+  defaults = {
+    number = "123456789012"
+  }
+}
+
+mock_resource "google_cloudfunctions2_function" {
+  defaults = {
+    service_config = {
+      uri = "https://function-x7.a.run.app"
+    }
+  }
+}
+
+override_resource {
+  target = google_cloudfunctions2_function.bootstrap
+  values = {
+    service_config = { uri = "https://bootstrap-x7.a.run.app" }
+  }
+}
+
+override_resource {
+  target = google_service_account.ingest
+  values = {
+    id     = "projects/a-project/serviceAccounts/ingest@a"
+    email  = "ingest@a"
+    member = "serviceAccount:ingest@a"
+  }
+}
+
+override_resource {
+  target = google_service_account.bootstrap
+  values = {
+    id     = "projects/a-project/serviceAccounts/bootstrap@a"
+    email  = "bootstrap@a"
+    member = "serviceAccount:bootstrap@a"
+  }
+}
+
+override_resource {
+  target = google_service_account.push
+  values = {
+    id     = "projects/a-project/serviceAccounts/push@a"
+    email  = "push@a"
+    member = "serviceAccount:push@a"
+  }
+}
+
+override_resource {
+  target = google_service_account.caller
+  values = {
+    id     = "projects/a-project/serviceAccounts/caller@a"
+    email  = "caller@a"
+    member = "serviceAccount:caller@a"
+  }
+}
+
+override_resource {
+  target = google_service_account.build
+  values = {
+    id     = "projects/a-project/serviceAccounts/build@a"
+    email  = "build@a"
+    member = "serviceAccount:build@a"
+  }
+}
+
+override_resource {
+  target = google_service_account.backup
+  values = {
+    id     = "projects/a-project/serviceAccounts/backup@a"
+    email  = "backup@a"
+    member = "serviceAccount:backup@a"
+  }
+}
+
+# The ids that resources refer to each other by.
+
+override_resource {
+  target = google_pubsub_topic.events
+  values = { id = "events" }
+}
+
+override_resource {
+  target = google_pubsub_topic.dead_letters
+  values = { id = "dead letters" }
+}
+
+override_resource {
+  target = google_pubsub_subscription.ingest
+  values = { id = "ingest" }
+}
+
+override_resource {
+  target = google_pubsub_subscription.dead_letters
+  values = { id = "undeliverable" }
+}
+
+override_resource {
+  target = google_artifact_registry_repository.images
+  values = { id = "images" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["row_writer"]
+  values = { id = "row_writer" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["archiver"]
+  values = { id = "archiver" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["definer"]
+  values = { id = "definer" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["snapshotter"]
+  values = { id = "snapshotter" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["keeper"]
+  values = { id = "keeper" }
+}
+
+override_resource {
+  target = google_data_catalog_policy_tag.protected["personal"]
+  values = { id = "the personal tag", name = "the personal tag" }
+}
+
+override_resource {
+  target = google_data_catalog_policy_tag.protected["raw"]
+  values = { id = "the raw tag", name = "the raw tag" }
+}
+
+override_resource {
+  target = google_data_catalog_taxonomy.protected[0]
+  values = { id = "taxonomy" }
+}
+
+override_resource {
+  target = google_secret_manager_secret.ip_hash_key[0]
+  values = { id = "the secret" }
+}
+
+override_resource {
+  target = google_iam_workload_identity_pool.github[0]
+  values = { name = "pool" }
+}

@@ -1,0 +1,148 @@
+# Each wrong value is refused, by a rule of its own variable; a run has one for each of several variables
+# that do not depend on each other.
+
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project_id = "a-project"
+  deployers  = ["user:ada@example.com"]
+  package    = "versions.tf"
+}
+
+run "wrong_values_1" {
+  command = plan
+  variables {
+    project_id          = "A"
+    deployers           = []
+    package             = "nowhere.zip"
+    environment         = "Production"
+    region              = "US"
+    labels              = { Team = "data" }
+    dataset             = "a-b"
+    retention_days      = 0
+    time_travel_hours   = 24
+    access              = { readers = ["allUsers"] }
+    flush               = { batch_rows = 50001 }
+    log_level           = "ERROR"
+    bootstrap_schedule  = "daily"
+    ip_policy           = "encrypt"
+    ip_hash_key_version = 0
+    row_access_policies = { de = { table = "nothing", filter = "TRUE", grantees = ["group:de@example.com"] } }
+    github              = { repository = "sluice" }
+    budget              = { billing_account = "1234", amount = 10 }
+  }
+  expect_failures = [var.project_id, var.deployers, var.package, var.environment, var.region, var.labels, var.dataset, var.retention_days, var.time_travel_hours, var.access, var.flush, var.log_level, var.bootstrap_schedule, var.ip_policy, var.ip_hash_key_version, var.row_access_policies, var.github, var.budget]
+}
+
+run "wrong_values_2" {
+  command = plan
+  variables {
+    deployers      = ["ada@example.com"]
+    environment    = "too-long-a-name"
+    retention_days = 1826
+    access         = { publishers = ["allAuthenticatedUsers"] }
+    flush          = { linger_ms = -1 }
+  }
+  expect_failures = [var.deployers, var.environment, var.retention_days, var.access, var.flush]
+}
+
+run "wrong_values_3" {
+  command = plan
+  variables {
+    retention_days = 1.5
+    flush          = { batch_bytes = 0 }
+  }
+  expect_failures = [var.retention_days, var.flush]
+}
+
+run "wrong_values_4" {
+  command = plan
+  variables {
+    historical_dataset = "dev_events_dataset"
+    flush              = { flush_timeout = 0 }
+    archive            = { nearline_days = 100 }
+    backup             = { keep_history_days = 90 }
+  }
+  expect_failures = [var.historical_dataset, var.flush, var.archive, var.backup]
+}
+
+run "wrong_values_5" {
+  command = plan
+  variables {
+    delivery = { ack_deadline_seconds = 50 }
+    archive  = { coldline_days = 40, delete_days = 60 }
+    backup   = { snapshot_days = -1 }
+  }
+  expect_failures = [var.delivery, var.archive, var.backup]
+}
+
+run "wrong_values_6" {
+  command = plan
+  variables {
+    delivery = { minimum_backoff_seconds = 30, maximum_backoff_seconds = 10 }
+    archive  = { soft_delete_days = 3 }
+    backup   = { copy_region = "us-central1" }
+  }
+  expect_failures = [var.delivery, var.archive, var.backup]
+}
+
+run "wrong_values_7" {
+  command = plan
+  variables {
+    delivery = { max_attempts = 4 }
+    archive  = { dual_region = { location = "us-central1", regions = ["us-central1"] } }
+  }
+  expect_failures = [var.delivery, var.archive]
+}
+
+run "wrong_values_8" {
+  command = plan
+  variables {
+    ingest = { concurrency = 0 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_9" {
+  command = plan
+  variables {
+    ingest = { cpu = 0.5 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_10" {
+  command = plan
+  variables {
+    ingest = { memory = "512MB" }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_11" {
+  command = plan
+  variables {
+    ingest = { min_instances = 5, max_instances = 2 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_12" {
+  command = plan
+  variables {
+    ingest = { timeout_seconds = 60 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_13" {
+  command = plan
+  variables {
+    ingest = { concurrency = 900 }
+    flush  = { max_in_flight = 500 }
+  }
+  expect_failures = [var.ingest]
+}

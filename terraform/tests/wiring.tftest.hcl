@@ -1,0 +1,264 @@
+mock_provider "google" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  project_id = "a-project"
+  deployers  = ["user:ada@example.com"]
+  package    = "versions.tf"
+}
+
+run "as_it_comes" {
+  command = plan
+
+  # pubsub pushes to ingest as the push account
+  assert {
+    condition     = google_pubsub_subscription.ingest.push_config[0].push_endpoint == google_cloudfunctions2_function.ingest.service_config[0].uri
+    error_message = "endpoint: ${google_pubsub_subscription.ingest.push_config[0].push_endpoint}"
+  }
+  assert {
+    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].audience == google_cloudfunctions2_function.ingest.service_config[0].uri
+    error_message = "Cloud Run takes only tokens that are for its own uri."
+  }
+  assert {
+    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email == google_service_account.push.email
+    error_message = "pushed as ${google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email}"
+  }
+  assert {
+    condition     = length(google_pubsub_subscription.ingest.push_config[0].no_wrapper) == 0
+    error_message = "An unwrapped message has lost its attributes' names."
+  }
+  assert {
+    condition     = google_cloud_run_v2_service_iam_member.push.member == google_service_account.push.member && google_cloud_run_v2_service_iam_member.push.role == "roles/run.invoker"
+    error_message = "The push account may not call ingest."
+  }
+
+  # a message is kept until it is answered and nothing expires
+  assert {
+    condition     = google_pubsub_topic.events.message_retention_duration == "604800s" && google_pubsub_subscription.ingest.message_retention_duration == "604800s"
+    error_message = "Seven days."
+  }
+  assert {
+    condition     = google_pubsub_subscription.dead_letters.message_retention_duration == "2678400s"
+    error_message = "31 days."
+  }
+  assert {
+    condition     = alltrue([for one in [google_pubsub_subscription.ingest, google_pubsub_subscription.dead_letters] : one.expiration_policy[0].ttl == ""])
+    error_message = "Without an empty ttl an idle subscription is deleted after 31 days."
+  }
+  assert {
+    condition     = google_pubsub_subscription.dead_letters.topic == google_pubsub_topic.dead_letters.id && length(google_pubsub_subscription.dead_letters.push_config) == 0
+    error_message = "The dead-letter topic needs a subscription that keeps its messages."
+  }
+
+  # what cannot be delivered goes to the dead letter topic
+  assert {
+    condition     = google_pubsub_subscription.ingest.dead_letter_policy[0].dead_letter_topic == google_pubsub_topic.dead_letters.id
+    error_message = "another topic"
+  }
+  assert {
+    condition     = google_pubsub_subscription.ingest.dead_letter_policy[0].max_delivery_attempts == 100
+    error_message = "100 attempts are half a day."
+  }
+  assert {
+    condition     = google_pubsub_subscription.ingest.retry_policy[0].minimum_backoff == "1s" && google_pubsub_subscription.ingest.retry_policy[0].maximum_backoff == "600s"
+    error_message = "backoff"
+  }
+  assert {
+    condition = alltrue([for binding in [google_pubsub_topic_iam_member.forwards, google_pubsub_subscription_iam_member.forwards] :
+    binding.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"])
+    error_message = "Pub/Sub's own agent publishes to the dead-letter topic and acknowledges in the subscription."
+  }
+  assert {
+    condition     = google_pubsub_subscription_iam_member.forwards.subscription == google_pubsub_subscription.ingest.id && google_pubsub_topic_iam_member.forwards.topic == google_pubsub_topic.dead_letters.id
+    error_message = "the agent's permissions are elsewhere"
+  }
+
+  # both functions run the same package as their own accounts
+  assert {
+    condition     = google_storage_bucket_object.package.name == "sluice-${filesha256("versions.tf")}.zip"
+    error_message = "The object's name has to change with the package's content, and only then."
+  }
+  assert {
+    condition = alltrue([for name, function in { ingest = google_cloudfunctions2_function.ingest, bootstrap = google_cloudfunctions2_function.bootstrap } :
+      function.build_config[0].runtime == "python313"
+      && function.build_config[0].entry_point == name
+      && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package.name
+      && function.build_config[0].service_account == google_service_account.build.id
+    && function.service_config[0].all_traffic_on_latest_revision])
+    error_message = "runtime, entry point, source, build account or traffic"
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && google_cloudfunctions2_function.bootstrap.service_config[0].service_account_email == "bootstrap@a"
+    error_message = "each runs as its own account"
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"
+    error_message = "Nobody but Pub/Sub calls ingest."
+  }
+  assert {
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].environment_variables == google_cloudfunctions2_function.bootstrap.service_config[0].environment_variables
+    error_message = "They read the same settings."
+  }
+  assert {
+    condition     = length(google_cloudfunctions2_function.ingest.event_trigger) == 0
+    error_message = "The subscription is the only trigger."
+  }
+
+  # sizes and time limits fit each other
+  assert {
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].max_instance_request_concurrency == 250 && google_cloudfunctions2_function.ingest.service_config[0].available_cpu == "1"
+    error_message = "A flush is shared by those who are in flight together; with less than one cpu that is one."
+  }
+  assert {
+    condition     = 2 * tonumber(local.settings.FLUSH_TIMEOUT) < google_pubsub_subscription.ingest.ack_deadline_seconds && google_pubsub_subscription.ingest.ack_deadline_seconds < google_cloudfunctions2_function.ingest.service_config[0].timeout_seconds
+    error_message = "flush < ack deadline < function"
+  }
+
+  # the bootstrap runs after each deploy and daily
+  assert {
+    condition     = terraform_data.bootstrap.triggers_replace[0] == google_storage_bucket_object.package.name
+    error_message = "A new package runs the bootstrap."
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].uri == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].http_method == "POST"
+    error_message = "uri: ${google_cloud_scheduler_job.bootstrap.http_target[0].uri}"
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].audience == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].service_account_email == "caller@a"
+    error_message = "token"
+  }
+
+  # datasets keep what the data model says
+  assert {
+    condition     = google_bigquery_dataset.live.dataset_id == "dev_events_dataset" && google_bigquery_dataset.live.location == "us-central1"
+    error_message = "name or place"
+  }
+  assert {
+    condition     = google_bigquery_dataset.live.default_partition_expiration_ms == 7776000000 && google_bigquery_dataset.live.default_table_expiration_ms == null
+    error_message = "Partitions expire after 90 days; tables never."
+  }
+  assert {
+    condition     = google_bigquery_dataset.historical.default_partition_expiration_ms == null && google_bigquery_dataset.historical.default_table_expiration_ms == null
+    error_message = "Nothing expires in the historical dataset."
+  }
+  assert {
+    condition = alltrue([for dataset in [google_bigquery_dataset.live, google_bigquery_dataset.historical] :
+      dataset.max_time_travel_hours == "168" && dataset.delete_contents_on_destroy == false
+    && dataset.labels == tomap({ environment = "dev", managed_by = "cloud_function", assessment = "data_engineering" })])
+    error_message = "time travel, labels, or deletion"
+  }
+
+  # the archive is private and moves to colder classes
+  assert {
+    condition     = google_storage_bucket.archive.uniform_bucket_level_access && google_storage_bucket.archive.public_access_prevention == "enforced" && !google_storage_bucket.archive.force_destroy
+    error_message = "access"
+  }
+  assert {
+    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { NEARLINE = 30, COLDLINE = 90, Delete = 730 }
+    error_message = "lifecycle"
+  }
+  assert {
+    condition     = google_storage_bucket.archive.soft_delete_policy[0].retention_duration_seconds == 604800
+    error_message = "soft delete"
+  }
+  assert {
+    condition     = google_storage_bucket.archive.location == "US-CENTRAL1" && length(google_storage_bucket.archive.custom_placement_config) == 0
+    error_message = "one region, unless two are asked for"
+  }
+
+  # history and snapshots are scheduled for each table
+  assert {
+    condition     = length(setsubtract(["keep history of orders", "keep history of inventory", "keep history of user_activity", "snapshot of orders", "snapshot of dead_letters"], keys(google_bigquery_data_transfer_config.scheduled))) == 0
+    error_message = "scheduled: ${join(", ", keys(google_bigquery_data_transfer_config.scheduled))}"
+  }
+  assert {
+    condition     = alltrue([for one in google_bigquery_data_transfer_config.scheduled : !strcontains(one.params.query, "@") && one.service_account_name == "backup@a"])
+    error_message = "A scheduled query takes no parameters."
+  }
+  assert {
+    condition     = strcontains(google_bigquery_data_transfer_config.scheduled["snapshot of orders"].params.query, "`a-project.historical_dataset.orders_{now}`\nCLONE `a-project.dev_events_dataset.orders`")
+    error_message = google_bigquery_data_transfer_config.scheduled["snapshot of orders"].params.query
+  }
+  assert {
+    condition     = length(google_bigquery_dataset.copy) == 0 && length(google_bigquery_data_transfer_config.copy) == 0
+    error_message = "no copy unless asked for"
+  }
+
+  # no secret without hashing
+  assert {
+    condition     = length(google_secret_manager_secret.ip_hash_key) == 0 && length(google_cloudfunctions2_function.ingest.service_config[0].secret_environment_variables) == 0
+    error_message = "secret"
+  }
+
+  # no budget and no github otherwise
+  assert {
+    condition     = length(google_billing_budget.monthly) + length(google_iam_workload_identity_pool.github) + length(google_service_account.ci) == 0
+    error_message = "options are off"
+  }
+}
+
+run "the_archive_lies_in_two_regions_when_asked_for" {
+  command = plan
+  variables {
+    archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"] }, delete_days = 0 }
+  }
+
+  assert {
+    condition     = google_storage_bucket.archive.location == "US" && google_storage_bucket.archive.custom_placement_config[0].data_locations == toset(["US-CENTRAL1", "US-EAST1"])
+    error_message = "placement"
+  }
+  assert {
+    condition     = !contains([for rule in google_storage_bucket.archive.lifecycle_rule : one(rule.action).type], "Delete")
+    error_message = "delete_days = 0 deletes nothing"
+  }
+}
+
+run "copies_lie_in_another_region_when_asked_for" {
+  command = plan
+  variables {
+    backup = { copy_region = "us-east1", snapshot_days = 0 }
+  }
+
+  assert {
+    condition     = { for name, copy in google_bigquery_data_transfer_config.copy : copy.params.source_dataset_id => google_bigquery_dataset.copy[name].location } == { dev_events_dataset = "us-east1", historical_dataset = "us-east1" }
+    error_message = "both datasets are copied"
+  }
+  assert {
+    condition     = alltrue([for name in keys(google_bigquery_data_transfer_config.scheduled) : startswith(name, "keep history of")])
+    error_message = "snapshot_days = 0 takes none"
+  }
+}
+
+run "a_hash_key_is_made_and_read_only_when_addresses_are_hashed" {
+  command = plan
+  variables {
+    ip_policy           = "hash"
+    ip_hash_key_version = 3
+  }
+
+  assert {
+    condition     = google_secret_manager_secret.ip_hash_key[0].deletion_protection && terraform_data.ip_hash_key[0].triggers_replace[1] == 3
+    error_message = "secret"
+  }
+  assert {
+    condition = alltrue([for function in [google_cloudfunctions2_function.ingest, google_cloudfunctions2_function.bootstrap] :
+      function.service_config[0].secret_environment_variables[0].key == "IP_HASH_KEY"
+      && function.service_config[0].secret_environment_variables[0].secret == "sluice-dev-ip-hash-key"
+    && function.service_config[0].secret_environment_variables[0].version == "3"])
+    error_message = "Both functions read the version that var.ip_hash_key_version counts to."
+  }
+}
+
+run "a_budget_only_when_asked_for" {
+  command = plan
+  variables {
+    budget = { billing_account = "012345-678901-ABCDEF", amount = 200, currency = "EUR" }
+  }
+
+  assert {
+    condition     = google_billing_budget.monthly[0].amount[0].specified_amount[0].units == "200" && google_billing_budget.monthly[0].budget_filter[0].projects == toset(["projects/123456789012"])
+    error_message = "amount or filter"
+  }
+}

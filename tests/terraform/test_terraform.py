@@ -1,0 +1,178 @@
+"""The infrastructure as Terraform reads it, and what holds of it whatever the variables."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import msgspec
+import pytest
+
+from functions.settings import Settings
+
+ROOT = pathlib.Path(__file__).parents[2]
+FOLDER = ROOT / "terraform"
+OFFLINE = ROOT.parent / "shared" / "tools" / "terraform-offline" / "check"
+"""Serves the providers' schemas without network; comes with the developers' data."""
+
+HOW_TO_GET = "there is no terraform on this machine: https://developer.hashicorp.com/terraform/install, 1.11 or later"
+
+type Terraform = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
+    """Runs Terraform in a copy of the folder, with the offline providers or else with those of the registry."""
+    if shutil.which("terraform") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(HOW_TO_GET)
+        pytest.skip(HOW_TO_GET)
+    if OFFLINE.exists():
+        return lambda *command: run("bash", str(OFFLINE), str(FOLDER), "terraform", *command)
+    copy = tmp_path_factory.mktemp("terraform")
+    for name in ("terraform", "sql"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
+    inside = ("terraform", f"-chdir={copy / 'terraform'}")
+    if (init := run(*inside, "init", "-backend=false")).returncode:
+        pytest.skip(f"the providers cannot be had here: {init.stderr}")
+    return lambda *command: run(*inside, *command)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+
+
+def succeeded(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terraform: Terraform) -> None:
+    succeeded(terraform("fmt", "-check", "-recursive", "-diff"))
+    assert "The configuration is valid" in succeeded(terraform("validate", "-no-color"))
+
+
+@pytest.mark.parametrize("file", sorted(file.name for file in (FOLDER / "tests").glob("*.tftest.hcl")))
+def test_terraform_s_own_tests_pass(terraform: Terraform, file: str) -> None:
+    passed = succeeded(terraform("test", "-no-color", f"-filter=tests/{file}"))
+    assert re.search(r"Success! [1-9]\d* passed, 0 failed", passed), passed
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_each_environment_is_what_its_file_says(terraform: Terraform, environment: str) -> None:
+    files = f"-filter=environments/{environment}.tftest.hcl", f"-var-file=environments/{environment}.tfvars"
+    passed = succeeded(terraform("test", "-no-color", "-test-directory=environments", *files))
+    assert re.search(r"Success! [1-9]\d* passed, 0 failed", passed), passed
+
+
+def text(pattern: str = "*.tf") -> str:
+    return "\n".join(file.read_text() for file in sorted(FOLDER.glob(pattern)))
+
+
+def blocks(kind: str) -> Iterator[tuple[str, str]]:
+    """Name and text of each top-level block, such as `google_pubsub_topic.events`."""
+    for match in re.finditer(rf'^{kind} ((?:"\w+" ?)+)\{{\n(.*?)^\}}', text(), re.MULTILINE | re.DOTALL):
+        yield ".".join(re.findall(r'"(\w+)"', match[1])), match[2]
+
+
+def test_the_environment_has_exactly_the_settings_that_the_functions_read() -> None:
+    [plain] = re.findall(r"^  settings = merge\(\{\n(.*?)^  \}, ", text(), re.MULTILINE | re.DOTALL)
+    names = set(re.findall(r"^    (\w+) +=", plain, re.MULTILINE))
+    [protections] = re.findall(r"^  protections = .*?\{\n(.*?)^  \} : \{\}", text(), re.MULTILINE | re.DOTALL)
+    names |= {f"POLICY_TAG_{name.upper()}" for name in re.findall(r"^    (\w+) +=", protections, re.MULTILINE)}
+    names |= set(re.findall(r'google_secret_manager_secret.ip_hash_key : "(\w+)" =>', text()))
+    read = {field.encode_name for field in msgspec.structs.fields(Settings)}
+    assert names == read - {"CODE_VERSION"}, "CODE_VERSION is the revision, which Cloud Run tells"
+
+
+def test_the_defaults_of_the_group_commit_are_the_functions_own() -> None:
+    flush = dict(blocks("variable"))["flush"]
+    defaults = {name: float(value) for name, value in re.findall(r"(\w+) += optional\(number, ([\d.]+)\)", flush)}
+    fields = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+    assert defaults
+    assert defaults == {name: fields[name] for name in defaults}
+    variables = dict(blocks("variable"))
+    for name in ("dataset", "historical_dataset", "retention_days", "ip_policy", "log_level", "environment"):
+        [default] = re.findall(r"^  default += \"?(\w+)\"?$", variables[name], re.MULTILINE)
+        assert default == str(fields[name]), name
+
+
+def test_every_binding_is_listed_by_a_test_of_terraform() -> None:
+    listed = text("tests/*.tftest.hcl")
+    bindings = [name for name, _ in blocks("resource") if re.search(r"_iam_(member|binding|policy)\.", name)]
+    assert len(bindings) > 20
+    assert [name for name in bindings if name not in listed] == []
+    assert [name for name in bindings if not name.split(".")[0].endswith("_member")] == [], "a policy replaces others'"
+
+
+def test_no_role_is_wider_than_what_it_is_for() -> None:
+    assert set(re.findall(r'"(roles/[\w.]+)"', text())) == {
+        "roles/artifactregistry.writer",
+        "roles/bigquery.jobUser",
+        "roles/bigquery.resourceViewer",
+        "roles/bigquerydatapolicy.maskedReader",
+        "roles/cloudfunctions.developer",
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        "roles/datacatalog.categoryFineGrainedReader",
+        "roles/datacatalog.viewer",
+        "roles/iam.serviceAccountOpenIdTokenCreator",
+        "roles/iam.serviceAccountTokenCreator",
+        "roles/iam.serviceAccountUser",
+        "roles/iam.workloadIdentityUser",
+        "roles/logging.logWriter",
+        "roles/pubsub.publisher",
+        "roles/pubsub.subscriber",
+        "roles/run.invoker",
+        "roles/secretmanager.secretAccessor",
+        "roles/storage.objectViewer",
+    }
+
+
+HOLDS_DATA = (
+    "google_bigquery_dataset",
+    "google_kms_crypto_key",
+    "google_kms_key_ring",
+    "google_pubsub_subscription",
+    "google_pubsub_topic",
+    "google_secret_manager_secret",
+    "google_storage_bucket.archive",
+)
+
+
+def test_nothing_that_holds_data_is_destroyed_or_replaced_by_an_apply() -> None:
+    holding = {
+        name: body
+        for name, body in blocks("resource")
+        if name.startswith(HOLDS_DATA)
+        and name.split(".")[0] + "." in [*(f"{kind}." for kind in HOLDS_DATA), "google_storage_bucket."]
+    }
+    assert len(holding) == 11, list(holding)
+    assert [name for name, body in holding.items() if "prevent_destroy = true" not in body] == []
+    for name, body in holding.items():
+        if name.startswith("google_bigquery_dataset"):
+            assert re.search(r"delete_contents_on_destroy += false", body), name
+
+
+def test_tables_are_the_bootstrap_s() -> None:
+    assert "google_bigquery_table" not in text()
+
+
+def test_a_plan_after_an_apply_is_empty_for_nothing_in_it_moves() -> None:
+    assert re.findall(r"\b(?:plan)?timestamp\(\)|\buuid\(\)|\bbcrypt\(", text()) == []
+
+
+@pytest.mark.parametrize(("name", "body"), list(blocks("variable")))
+def test_a_variable_says_what_it_is_and_what_it_takes(name: str, body: str) -> None:
+    assert re.search(r"^  description += \S", body, re.MULTILINE), name
+    assert re.search(r"^  type += \S", body, re.MULTILINE), name
+    optional = re.search(r"^  default += null$", body, re.MULTILINE)
+    assert optional or re.search(r"^  nullable += false$", body, re.MULTILINE), name
+    assert "validation {" in body or re.search(r"^  type += bool$", body, re.MULTILINE), name
+
+
+def test_an_output_says_what_it_is() -> None:
+    outputs = dict(blocks("output"))
+    assert outputs
+    assert [name for name, body in outputs.items() if "description" not in body] == []
