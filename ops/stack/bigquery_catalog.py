@@ -56,8 +56,10 @@ def _ask(sql: str, project: str, *names: str | None) -> list[Any]:
 
 def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[str, str, int]]:
     """Tables and views of a dataset, or the one of a name: name, kind, rows."""
-    if table is None or dataset != tables.RESULTS:
+    if project in database._attached:
         return _ask(_OBJECTS, project, dataset, table)
+    if table is None or dataset != tables.RESULTS:
+        return list(_objects(project, dataset, table))
     try:
         [(rows,)] = database.fetch(f"SELECT count(*) FROM {database.quote(project, dataset, table)}")  # noqa: S608
     except duckdb.CatalogException:
@@ -104,7 +106,7 @@ def execute(cursor: duckdb.DuckDBPyConnection, *arguments: Any, session: Any = N
     return _execute(cursor if session else _WithoutTemporaryTables(cursor), *arguments, session=session, **more)
 
 
-def evaluator(cursor: duckdb.DuckDBPyConnection) -> Callable[[exp.Expression], Any]:
+def evaluator(cursor: duckdb.DuckDBPyConnection) -> Callable[[exp.Expr], Any]:
     """Evaluates options; most are descriptions, for which no database is needed."""
     evaluate = _evaluator(cursor)
     return lambda node: node.name if isinstance(node, exp.Literal) and node.is_string else evaluate(node)
