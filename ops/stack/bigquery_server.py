@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -205,6 +206,7 @@ def main() -> None:
     os.environ["HOME"] = str(arguments.data_dir)
     install_extensions(arguments.data_dir)
     bigquery_catalog.install()
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # DuckDB looks for it at each parameter of a query
     tables_api.tabledata.insert_all = insert_all
     query._run = run_statement
     ddl._table = table_resource
