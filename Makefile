@@ -11,7 +11,7 @@ demo: .venv/ready ## Run everything once on this machine, and prove that no even
 	@.venv/bin/sluice demo
 
 test: .venv/ready ## Run all tests.
-	@.venv/bin/pytest
+	@.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -27,6 +28,7 @@ from local_bigquery.sql.translate import translate
 from sqlglot import exp
 
 from functions.ddl import declared_table
+from ops.stack import bigquery_catalog
 
 _DAY_MS = 86_400_000
 _EXTENSIONS = ("ducklake", "icu", "spatial")
@@ -203,6 +205,8 @@ def main() -> None:
     arguments.data_dir.mkdir(parents=True, exist_ok=True)
     os.environ["HOME"] = str(arguments.data_dir)
     install_extensions(arguments.data_dir)
+    bigquery_catalog.install()
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # DuckDB looks for it at each parameter of a query
     tables_api.tabledata.insert_all = insert_all
     query._run = run_statement
     ddl._table = table_resource

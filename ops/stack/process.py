@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import pathlib
 import signal
@@ -20,12 +21,19 @@ class NotStarted(RuntimeError):
     """A child ended or did not get ready in time; carries the end of its log."""
 
 
+# Below those that systems give out by themselves, so that nobody takes one before our child listens on it; processes
+# that look for some at the same time start at different ones.
+_PORTS = itertools.cycle(range(20_000, 32_000))
+_tried = itertools.islice(_PORTS, os.getpid() * 61 % 12_000, None)
+
+
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port of the loopback interface that nothing listens on; each time another one."""
+    for port in _tried:
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("ports never end")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

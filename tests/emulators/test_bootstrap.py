@@ -13,7 +13,6 @@ from functions.definitions import definitions
 from functions.settings import Settings
 from ops.stack.functions import Function, serving
 from ops.stack.stack import PROJECT, Emulators
-from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.made import dropped
 
 type Serve = Callable[..., Function]
@@ -26,13 +25,19 @@ def bootstrap(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFac
     def make(dataset: str, **changes: str) -> Function:
         names = {"ARCHIVE_BUCKET": "bucket", "DATASET": dataset, "HISTORICAL_DATASET": f"{dataset}_historical"}
         environment = {**running_emulators.environment, **names, **changes}
-        if not changes:
+        if "GOOGLE_CLOUD_PROJECT" not in changes:
             chosen = Settings.from_environment(environment)
             contexts.enter_context(dropped(bigquery_client(chosen), chosen))
         return contexts.enter_context(serving("bootstrap", tmp_path_factory.mktemp(dataset), environment, "bootstrap"))
 
     with contextlib.ExitStack() as contexts:
         yield make
+
+
+@pytest.fixture
+def client(running_emulators: Emulators) -> bigquery.Client:
+    """Looks at what the bootstrap made."""
+    return bigquery_client(Settings.from_environment({**running_emulators.environment, "ARCHIVE_BUCKET": "bucket"}))
 
 
 def objects(dataset: str) -> list[str]:
@@ -65,18 +70,19 @@ def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Ser
     assert sorted(made) == sorted(objects("at_once"))
 
 
-def test_only_what_is_missing_is_made(deploy: Deploy) -> None:
-    with deploy("missing") as stack:
-        Warehouse(stack).client.delete_table("missing.inventory_all")
-        expected = {name: "create" if name == "missing.inventory_all" else "unchanged" for name in objects("missing")}
-        assert changes(httpx.get(stack.bootstrap.url, timeout=60)) == expected
-        Warehouse(stack).client.delete_table("missing.dead_letters")
-        made = changes(httpx.post(stack.bootstrap.url, timeout=60))
-        assert {name for name, change in made.items() if change == "created"} == {
-            "missing.inventory_all",
-            "missing.dead_letters",
-        }
-        assert set(changes(httpx.get(stack.bootstrap.url, timeout=60)).values()) == {"unchanged"}
+def test_only_what_is_missing_is_made(bootstrap: Serve, client: bigquery.Client) -> None:
+    url = bootstrap("missing").url
+    assert httpx.post(url, timeout=60).status_code == 200
+    client.delete_table("missing.inventory_all")
+    expected = {name: "create" if name == "missing.inventory_all" else "unchanged" for name in objects("missing")}
+    assert changes(httpx.get(url, timeout=60)) == expected
+    client.delete_table("missing.dead_letters")
+    made = changes(httpx.post(url, timeout=60))
+    assert {name for name, change in made.items() if change == "created"} == {
+        "missing.inventory_all",
+        "missing.dead_letters",
+    }
+    assert set(changes(httpx.get(url, timeout=60)).values()) == {"unchanged"}
 
 
 def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emulators: Emulators) -> None:
@@ -93,31 +99,30 @@ def test_any_other_method_is_refused(bootstrap: Serve) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
 
 
-def test_the_tables_are_those_of_the_data_model(deploy: Deploy) -> None:
+def test_the_tables_are_those_of_the_data_model(bootstrap: Serve, client: bigquery.Client) -> None:
     clustering = {
         "orders": ["customer_id", "status"],
         "inventory": ["product_id", "warehouse_id"],
         "user_activity": ["user_id", "activity_type"],
         "dead_letters": ["stage", "fingerprint"],
     }
-    with deploy("model", ENVIRONMENT="test") as stack:
-        client = Warehouse(stack).client
-        historical = {f"model_historical.{name}" for name in clustering if name != "dead_letters"}
-        for full_name in {f"model.{name}" for name in clustering} | historical:
-            name = full_name.partition(".")[2]
-            columns = clustering[name]
-            table: bigquery.Table = client.get_table(full_name)
-            assert table.clustering_fields == columns
-            assert table.time_partitioning is not None
-            days = None if full_name in historical else 90 * 86_400_000
-            assert table.time_partitioning.expiration_ms == days
-            assert table.time_partitioning.type_ == "DAY"
-            assert table.time_partitioning.field == ("failed_at" if name == "dead_letters" else "event_date")
-            assert table.labels == {
-                "environment": "test",
-                "managed_by": "cloud_function",
-                "table_type": name,
-                "assessment": "data_engineering",
-            }
-            assert table.description
-            assert all(field.description for field in table.schema)
+    assert httpx.post(bootstrap("model", ENVIRONMENT="test").url, timeout=60).status_code == 200
+    historical = {f"model_historical.{name}" for name in clustering if name != "dead_letters"}
+    for full_name in {f"model.{name}" for name in clustering} | historical:
+        name = full_name.partition(".")[2]
+        columns = clustering[name]
+        table: bigquery.Table = client.get_table(full_name)
+        assert table.clustering_fields == columns
+        assert table.time_partitioning is not None
+        days = None if full_name in historical else 90 * 86_400_000
+        assert table.time_partitioning.expiration_ms == days
+        assert table.time_partitioning.type_ == "DAY"
+        assert table.time_partitioning.field == ("failed_at" if name == "dead_letters" else "event_date")
+        assert table.labels == {
+            "environment": "test",
+            "managed_by": "cloud_function",
+            "table_type": name,
+            "assessment": "data_engineering",
+        }
+        assert table.description
+        assert all(field.description for field in table.schema)

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import os
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -26,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ops.stack import pubsub
+from ops.stack.process import free_port
 from ops.stack.relay import Relay
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +34,6 @@ HOW_TO_GET = (
     "`gcloud components install pubsub-emulator` (Debian: apt install google-cloud-cli-pubsub-emulator)"
 )
 _projects = count(1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

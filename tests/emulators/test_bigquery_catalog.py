@@ -1,0 +1,87 @@
+"""What the emulator's catalog says of one table, compared with what the emulator itself finds among all."""
+
+from collections.abc import Iterator
+
+import pytest
+import sqlglot
+from local_bigquery.catalog import tables
+from local_bigquery.engine import database
+from local_bigquery.jobs import query
+from local_bigquery.settings import settings
+from local_bigquery.sql.rules import partitions
+from sqlglot import exp
+
+from ops.stack import bigquery_catalog
+from ops.stack.bigquery_server import install_extensions
+
+PROJECT = "a-project"
+STATEMENTS = [
+    "CREATE SCHEMA one",
+    "CREATE SCHEMA two",
+    "CREATE TABLE one.plain (id INT64 NOT NULL, note STRING, part STRUCT<id INT64, name STRING>, list ARRAY<INT64>)",
+    "CREATE TABLE two.plain (other STRING)",
+    "CREATE TABLE one.by_arrival (id INT64) PARTITION BY _PARTITIONDATE",
+    "CREATE VIEW one.shown AS SELECT id, part.name FROM one.plain",
+    "INSERT INTO one.plain (id, note) SELECT x, 'note' FROM UNNEST(GENERATE_ARRAY(1, 100)) AS x",
+    "DELETE FROM one.plain WHERE id > 70",
+    "UPDATE one.plain SET note = 'other' WHERE id > 40",
+    "ALTER TABLE one.plain ALTER COLUMN id DROP NOT NULL",
+    "ALTER TABLE one.plain ADD COLUMN more STRING",
+    "ALTER TABLE one.plain DROP COLUMN note",
+    "DROP VIEW one.shown",
+    "ALTER TABLE one.plain RENAME TO renamed",
+    "CREATE OR REPLACE TABLE two.plain (id INT64 NOT NULL)",
+    "CREATE TABLE two.copied AS SELECT * FROM one.by_arrival",
+    "DROP TABLE two.plain",
+    "DROP SCHEMA two CASCADE",
+    "CREATE SCHEMA two",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The emulator's engine in this process, with its own catalog."""
+    home = tmp_path_factory.mktemp("catalog")
+    install_extensions(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))
+        patch.setattr(settings, "data_dir", home / "data")
+        patch.setattr(settings, "default_project_id", PROJECT)
+        yield
+        database.reset()
+
+
+def compare(project: str, dataset: str) -> None:
+    found = bigquery_catalog.objects(project, dataset)
+    assert found == database.objects(project, dataset)
+    for name, kind, rows in found:
+        assert bigquery_catalog.objects(project, dataset, name) == [(name, kind, rows)]
+        assert bigquery_catalog.columns(project, dataset, name) == tables.columns(project, dataset, name)
+        table = exp.table_(name, dataset, project, quoted=True)
+        assert bigquery_catalog.hidden(table) == partitions._hidden(table)
+    assert bigquery_catalog.objects(project, dataset, "none") == database.objects(project, dataset, "none") == []
+
+
+def test_after_each_statement_it_says_the_same_as_the_emulator() -> None:
+    for statement in STATEMENTS:
+        query.run_ddl(PROJECT, statement)
+        for dataset in ("one", "two"):
+            compare(PROJECT, dataset)
+    compare(PROJECT, "none")
+    compare("no-project", "one")
+
+
+def test_results_are_found_too() -> None:
+    place = ("emulator", tables.RESULTS, f"{PROJECT}:a-job")
+    database.execute(f"CREATE TABLE {database.quote(*place)} AS SELECT x AS {tables.INGESTION_TIME} FROM range(7) r(x)")
+    assert bigquery_catalog.objects(*place) == database.objects(*place) == [(place[-1], "TABLE", 7)]
+    assert bigquery_catalog.objects(*place[:2], "none") == database.objects(*place[:2], "none") == []
+    result = PROJECT, tables.RESULTS, "a-job"
+    assert bigquery_catalog.columns(*result) == tables.columns(*result)
+
+
+@pytest.mark.parametrize("option", ["'text'", "'it\\'s \\n 1'", '"""long"""', "7", "TRUE", "CONCAT('a', 'b')"])
+def test_options_have_the_same_values(option: str) -> None:
+    node = sqlglot.parse_one(option, dialect="bigquery")
+    with database.cursor() as cursor:
+        assert bigquery_catalog.evaluator(cursor)(node) == query._evaluator(cursor)(node)
