@@ -12,6 +12,7 @@ FILES = (
     "requirements.txt",
     "functions/**/*.py",
     "jsonschemas/*.json",
+    "sql/policy_tags.json",
     "sql/schema/*.sql",
     "sql/views/**/*.sql",
 )
