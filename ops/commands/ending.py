@@ -56,6 +56,8 @@ def ending() -> Iterator[None]:
 
 def tell(what: str, why: object) -> None:
     """Say on standard error what is wrong, and why; of an error of Google Cloud, in its own words."""
-    if isinstance(why, GoogleAPICallError) and why.errors:
-        why = why.errors[0].get("message", why)
+    if isinstance(why, GoogleAPICallError):
+        match why.errors:
+            case [{"message": message}, *_]:  # Of gRPC there are calls instead.
+                why = message
     console.print(Text.assemble((what, "bold red"), f" {why}"), soft_wrap=True)
