@@ -5,3 +5,4 @@ labels          = { managed_by = "cloud_function", assessment = "data_engineerin
 ip_policy       = "keep"
 column_security = false
 backup          = { snapshot_days = 7 }
+alerts_disabled = ["no_events"]

@@ -10,10 +10,6 @@ mock_provider "google" {
   }
 }
 
-mock_provider "archive" {}
-
-mock_provider "random" {}
-
 variables {
   project_id  = "project"
   package     = "metrics.tf"

@@ -1,6 +1,5 @@
 """The infrastructure as Terraform reads it, and what holds of it whatever the variables."""
 
-import os
 import pathlib
 import re
 import shutil
@@ -11,6 +10,7 @@ import msgspec
 import pytest
 
 from functions.settings import Settings
+from tests.missing import missing
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "terraform"
@@ -26,9 +26,7 @@ type Terraform = Callable[..., subprocess.CompletedProcess[str]]
 def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
     """Runs Terraform in a copy of the folder, with the offline providers or else with those of the registry."""
     if shutil.which("terraform") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(HOW_TO_GET)
-        pytest.skip(HOW_TO_GET)
+        missing(HOW_TO_GET)
     if OFFLINE.exists():
         return lambda *command: run("bash", str(OFFLINE), str(FOLDER), "terraform", *command)
     copy = tmp_path_factory.mktemp("terraform")
@@ -36,7 +34,7 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
     inside = ("terraform", f"-chdir={copy / 'terraform'}")
     if (init := run(*inside, "init", "-backend=false")).returncode:
-        pytest.skip(f"the providers cannot be had here: {init.stderr}")
+        missing(f"the providers cannot be had here: {init.stderr}")
     return lambda *command: run(*inside, *command)
 
 
