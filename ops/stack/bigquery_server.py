@@ -36,6 +36,9 @@ _EXTENSIONS = ("ducklake", "icu", "spatial")
 _insert_lock = threading.Lock()
 _insert_all = tabledata.insert_all
 
+_submit_lock = threading.Lock()
+_submit = runner.submit
+
 _ddl_lock = threading.Lock()
 _run_statement = query._run
 
@@ -58,6 +61,12 @@ def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
             for key in tabledata._recent.keys() - known:
                 del tabledata._recent[key]
             raise
+
+
+def submit(project: str, job: str, configuration: Any, *upload: str | None) -> Any:  # noqa: ANN401 - handed through
+    """A new job, or 409 for an id that is taken; two requests at once for one id would both be run by the emulator."""
+    with contextlib.nullcontext() if configuration.dryRun else _submit_lock:
+        return _submit(project, job, configuration, *upload)
 
 
 def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
@@ -208,6 +217,7 @@ def main() -> None:
     bigquery_catalog.install()
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # DuckDB looks for it at each parameter of a query
     tables_api.tabledata.insert_all = insert_all
+    runner.submit = submit
     query._run = run_statement
     ddl._table = table_resource
     tables._alter = alter
