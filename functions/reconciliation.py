@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from google.api_core.exceptions import NotFound
@@ -28,6 +28,8 @@ UNKNOWN = "unknown"
 MAX_EXAMPLES = 1_000
 """Events that are named; all are counted."""
 
+_MAX_LOGGED = 20
+
 _HOUR = timedelta(hours=1)
 
 _READERS = 8
@@ -37,6 +39,15 @@ _OBJECTS_AT_ONCE = 16
 
 _IDS_OF_A_LOOKUP = 10_000
 """Of 128 characters, each escaped to six: still below the 10 MB of a request."""
+
+
+def recent_hours(now: datetime) -> tuple[datetime, datetime]:
+    """What a run every hour compares: two hours, of which it sees one again, and which ended at least an hour ago.
+
+    By then an outage of minutes is over: Pub/Sub has delivered again what had to wait for its end.
+    """
+    end = now.replace(minute=0, second=0, microsecond=0) - _HOUR
+    return end - 2 * _HOUR, end
 
 
 class Archived(msgspec.Struct):
@@ -121,6 +132,16 @@ class Reconciliation:
         for account in self.accounts.values():
             total.add(account)
         return total
+
+    def summary(self) -> dict[str, Any]:
+        """What a log line says: the counts, and the first of what is wrong."""
+        return {
+            **dataclasses.asdict(self.total),
+            "incomplete_objects": len(self.incomplete),
+            "unreadable_objects": len(self.unreadable),
+            "missing_events": [one.event_id for one in self.missing[:_MAX_LOGGED]],
+            "errors": self.unreadable[:_MAX_LOGGED],
+        }
 
     @property
     def is_complete(self) -> bool:

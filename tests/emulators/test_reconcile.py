@@ -1,19 +1,28 @@
 """The archive against the tables, on the emulators."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import httpx
 import pytest
+from typer.testing import CliRunner
 
+from functions import archive
 from functions.contracts import Contracts
 from functions.message import Message
 from functions.privacy import Privacy
 from functions.process import Process
-from functions.reconciliation import Account, Reconciler, Reconciliation
+from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
+from ops.cli import app
 from ops.contents import Contents
 from ops.generate import generate
+from ops.stack.functions import serving
 from ops.stack.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -74,8 +83,8 @@ def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Data
 
 def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row(datasets: Datasets) -> None:
     first, again = order("a", message_id="m-1"), order("a", message_id="m-2")
-    archive, process = datasets.archive(), Process.from_settings(datasets.settings)
-    archive.write(archive.name(NOW), [process(first, NOW)], 10)
+    raw, process = datasets.archive(), Process.from_settings(datasets.settings)
+    raw.write(raw.name(NOW), [process(first, NOW)], 10)
     datasets.stream([again], NOW)
     found = reconcile(datasets)
     assert found.total == Account(archived=2, settled=1, redelivered=1, rows=1)
@@ -154,3 +163,77 @@ def test_an_id_that_two_different_events_share_is_told(datasets: Datasets) -> No
     delete(datasets, "orders", "ingest.message_id = 'm-2'")
     found = reconcile(datasets, contents=True)
     assert [(one.event_id, one.message_id) for one in found.different] == [("a", "m-2")]
+
+
+def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [pathlib.Path(sys.executable).with_name("sluice"), "reconcile", *arguments],
+        env={**os.environ, **datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(datasets: Datasets) -> None:
+    datasets.stream([order("a"), order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")], NOW)
+    delete(datasets, "orders", "ingest.event_id != 'a'")
+    delete(datasets, "dead_letters", "TRUE")
+    found = sluice(datasets)
+    assert found.returncode == 1
+    assert "Missing: gone (order), gs://" in found.stderr
+    trial = sluice(datasets, "--repair", "--dry-run")
+    assert trial.returncode == 1
+    assert "would be put back: 2 rows, 1 dead letters; there already: 1" in trial.stderr
+    assert datasets.ids("live.orders") == ["a"]
+    repaired = sluice(datasets, "--repair", "--json")
+    assert repaired.returncode == 0, repaired.stderr
+    answer = json.loads(repaired.stdout)
+    assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
+    assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
+    after = sluice(datasets, "--contents", "--json")
+    assert after.returncode == 0, after.stderr
+    [hour] = json.loads(after.stdout)["hours"]
+    counts = ("event_type", "archived", "settled", "missing", "rows", "dead_letters", "duplicates", "different")
+    assert [hour[name] for name in counts] == ["order", 4, 4, 0, 3, 1, 0, 0]
+    assert len(datasets.objects()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
+        (["--dry-run"], "without --repair nothing is written"),
+        (["--from", "yesterday"], "does not match"),
+    ],
+)
+def test_a_wrong_option_is_told(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["reconcile", *arguments], env={"ARCHIVE_BUCKET": "bucket", "COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_the_function_logs_what_an_alert_can_use(
+    datasets: Datasets, running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([order("a")], NOW)
+    [uri] = datasets.objects()
+    bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+    start, end = recent_hours(NOW)
+    assert (end - start, NOW - end >= HOUR) == (2 * HOUR, True)
+    earlier = archive.earliest(start + HOUR) + "-instance-00000001.ndjson.gz"
+    bucket.copy_blob(bucket.blob(uri.split("/", 3)[3]), bucket, earlier)
+    delete(datasets, "orders", "TRUE")
+    environment = {**running_emulators.environment, **datasets.environment}
+    with serving("reconcile", tmp_path, environment, "reconcile") as function:
+        answer = httpx.post(function.url, timeout=60)
+        assert httpx.get(function.url).status_code == 405
+        logged = [
+            json.loads(line) for line in function.child.log.read_text().splitlines() if '"reconciliation"' in line
+        ]
+    assert answer.status_code == 200
+    assert (answer.json()["archived"], answer.json()["missing"], answer.json()["missing_events"]) == (1, 1, ["a"])
+    [line] = logged
+    assert line["severity"] == "ERROR"
+    assert {name: line[name] for name in answer.json()} == answer.json()
