@@ -1,50 +1,13 @@
 """The infrastructure as Terraform reads it, and what holds of it whatever the variables."""
 
-import pathlib
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from functions.settings import Settings
-from tests.missing import missing
-
-ROOT = pathlib.Path(__file__).parents[2]
-FOLDER = ROOT / "terraform"
-OFFLINE = ROOT.parent / "shared" / "tools" / "terraform-offline" / "check"
-"""Serves the providers' schemas without network; comes with the developers' data."""
-
-HOW_TO_GET = "there is no terraform on this machine: https://developer.hashicorp.com/terraform/install, 1.11 or later"
-
-type Terraform = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="module")
-def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
-    """Runs Terraform in a copy of the folder, with the offline providers or else with those of the registry."""
-    if shutil.which("terraform") is None:
-        missing(HOW_TO_GET)
-    if OFFLINE.exists():
-        return lambda *command: run("bash", str(OFFLINE), str(FOLDER), "terraform", *command)
-    copy = tmp_path_factory.mktemp("terraform")
-    for name in ("terraform", "sql"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
-    inside = ("terraform", f"-chdir={copy / 'terraform'}")
-    if (init := run(*inside, "init", "-backend=false")).returncode:
-        missing(f"the providers cannot be had here: {init.stderr}")
-    return lambda *command: run(*inside, *command)
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
-
-
-def succeeded(done: subprocess.CompletedProcess[str]) -> str:
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+from tests.terraform.terraform import FOLDER, Terraform, environment, passed, succeeded
 
 
 def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terraform: Terraform) -> None:
@@ -54,15 +17,12 @@ def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terr
 
 @pytest.mark.parametrize("file", sorted(file.name for file in (FOLDER / "tests").glob("*.tftest.hcl")))
 def test_terraform_s_own_tests_pass(terraform: Terraform, file: str) -> None:
-    passed = succeeded(terraform("test", "-no-color", f"-filter=tests/{file}"))
-    assert re.search(r"Success! [1-9]\d* passed, 0 failed", passed), passed
+    assert passed(terraform("test", "-no-color", f"-filter=tests/{file}"))
 
 
-@pytest.mark.parametrize("environment", ["dev", "prod"])
-def test_each_environment_is_what_its_file_says(terraform: Terraform, environment: str) -> None:
-    files = f"-filter=environments/{environment}.tftest.hcl", f"-var-file=environments/{environment}.tfvars"
-    passed = succeeded(terraform("test", "-no-color", "-test-directory=environments", *files))
-    assert re.search(r"Success! [1-9]\d* passed, 0 failed", passed), passed
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_each_environment_is_what_its_file_says(terraform: Terraform, name: str) -> None:
+    assert passed(terraform(*environment(name)))
 
 
 def text(pattern: str = "*.tf") -> str:
