@@ -3,9 +3,7 @@
 import pytest
 
 from tests.terraform import terraform as running
-from tests.terraform.terraform import Planned, Terraform
-
-RUNBOOK = "https://example.com/sluice/blob/main/docs/operate.md"
+from tests.terraform.terraform import RUNBOOK, Planned, Terraform
 
 
 @pytest.fixture(scope="session")

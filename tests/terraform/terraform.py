@@ -17,6 +17,9 @@ OFFLINE = ROOT.parent / "shared" / "tools" / "terraform-offline" / "check"
 
 HOW_TO_GET = "there is no terraform on this machine: https://developer.hashicorp.com/terraform/install, 1.11 or later"
 
+RUNBOOK = "https://example.com/sluice/blob/main/docs/operate.md"
+"""That of the plans."""
+
 type Terraform = Callable[..., subprocess.CompletedProcess[str]]
 
 type Planned = Mapping[str, Mapping[str, Any]]
