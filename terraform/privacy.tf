@@ -102,7 +102,7 @@ resource "terraform_data" "ip_hash_key" {
 locals {
   protections = var.column_security ? {
     personal = { description = "Tells who a person is", mask = "SHA256" }
-    raw      = { description = "Original bytes, which may hold anything", mask = "DEFAULT_MASKING_VALUE" }
+    raw      = { description = "What no contract knows, and so may hold anything", mask = "DEFAULT_MASKING_VALUE" }
   } : {}
 
   # What must copy the columns as they are reads them as they are.

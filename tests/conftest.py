@@ -14,5 +14,6 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 @pytest.fixture(scope="session")
 def planned(terraform: Terraform) -> Planned:
-    """What Terraform would make of dev: the variables' defaults, mostly."""
-    return running.planned(terraform, "dev", f"-var=runbook_url={RUNBOOK}")
+    """What Terraform would make of dev, with a reader: the variables' defaults, mostly."""
+    access = '-var=access={readers=["group:analysts@example.com"]}'
+    return running.planned(terraform, "dev", f"-var=runbook_url={RUNBOOK}", access)

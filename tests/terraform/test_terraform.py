@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from functions.definitions import Kind, definitions
 from functions.settings import Settings
-from tests.terraform.terraform import FOLDER, Terraform, environment, passed, succeeded
+from tests.terraform.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
 
 
 def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terraform: Terraform) -> None:
@@ -112,6 +113,23 @@ def test_nothing_that_holds_data_is_destroyed_or_replaced_by_an_apply() -> None:
     for name, body in holding.items():
         if name.startswith("google_bigquery_dataset"):
             assert re.search(r"delete_contents_on_destroy += false", body), name
+
+
+def test_who_reads_rows_reads_all_of_events_and_none_of_dead_letters(planned: Planned) -> None:
+    """In dev, where no column is masked: the access itself ends before them."""
+    names = {
+        name
+        for dataset in ("live", "historical")
+        for access in planned[f'google_bigquery_dataset.events["{dataset}"]']["access"]
+        if access["group_by_email"] == "analysts@example.com"
+        for condition in access["condition"]
+        for name in re.findall(r'resource.name == "projects/a-project/datasets/([^"]+)"', condition["expression"])
+    }
+    assert names == {
+        definition.name.replace(".", "/tables/")
+        for definition in definitions("a-project", Settings(archive_bucket="any"))
+        if definition.kind is not Kind.DATASET and "dead_letters" not in definition.ddl
+    }
 
 
 def test_tables_are_the_bootstrap_s() -> None:
