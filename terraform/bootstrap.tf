@@ -9,7 +9,7 @@ resource "terraform_data" "bootstrap" {
     command = "sh ${path.module}/run_bootstrap.sh"
     environment = {
       URI     = google_cloudfunctions2_function.bootstrap.service_config[0].uri
-      ACCOUNT = google_service_account.caller.email
+      ACCOUNT = google_service_account.this["caller"].email
     }
   }
 
@@ -36,7 +36,7 @@ resource "google_cloud_scheduler_job" "bootstrap" {
     uri         = google_cloudfunctions2_function.bootstrap.service_config[0].uri
 
     oidc_token {
-      service_account_email = google_service_account.caller.email
+      service_account_email = google_service_account.this["caller"].email
       audience              = google_cloudfunctions2_function.bootstrap.service_config[0].uri
     }
   }

@@ -5,11 +5,11 @@ locals {
     ARCHIVE_BUCKET       = google_storage_bucket.archive.name
     BATCH_BYTES          = var.flush.batch_bytes
     BATCH_ROWS           = var.flush.batch_rows
-    DATASET              = google_bigquery_dataset.live.dataset_id
+    DATASET              = google_bigquery_dataset.events["live"].dataset_id
     ENVIRONMENT          = var.environment
     FLUSH_TIMEOUT        = var.flush.flush_timeout
     GOOGLE_CLOUD_PROJECT = var.project_id
-    HISTORICAL_DATASET   = google_bigquery_dataset.historical.dataset_id
+    HISTORICAL_DATASET   = google_bigquery_dataset.events["historical"].dataset_id
     IP_POLICY            = var.ip_policy
     LINGER_MS            = var.flush.linger_ms
     LOCATION             = var.region
@@ -83,7 +83,7 @@ resource "google_cloudfunctions2_function" "bootstrap" {
     runtime           = "python313"
     entry_point       = "bootstrap"
     docker_repository = google_artifact_registry_repository.images.id
-    service_account   = google_service_account.build.id
+    service_account   = google_service_account.this["build"].id
 
     source {
       storage_source {
@@ -101,7 +101,7 @@ resource "google_cloudfunctions2_function" "bootstrap" {
     timeout_seconds                  = 600
     ingress_settings                 = "ALLOW_ALL"
     all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.bootstrap.email
+    service_account_email            = google_service_account.this["bootstrap"].email
     environment_variables            = local.settings
 
     dynamic "secret_environment_variables" {
@@ -136,7 +136,7 @@ resource "google_cloudfunctions2_function" "ingest" {
     runtime           = "python313"
     entry_point       = "ingest"
     docker_repository = google_artifact_registry_repository.images.id
-    service_account   = google_service_account.build.id
+    service_account   = google_service_account.this["build"].id
 
     source {
       storage_source {
@@ -155,7 +155,7 @@ resource "google_cloudfunctions2_function" "ingest" {
     timeout_seconds                  = var.ingest.timeout_seconds
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
     all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.ingest.email
+    service_account_email            = google_service_account.this["ingest"].email
     environment_variables            = local.settings
 
     dynamic "secret_environment_variables" {

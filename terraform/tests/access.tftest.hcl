@@ -100,12 +100,15 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # datasets are open to whom they name and nobody else
   assert {
-    condition = toset([for access in google_bigquery_dataset.live.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+    condition = toset([for access in google_bigquery_dataset.events["live"].access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
       "OWNER projectOwners",
-      "READER analysts@example.com",
-      "READER support@example.com",
+      "roles/bigquery.metadataViewer analysts@example.com",
+      "reader analysts@example.com",
+      "roles/bigquery.metadataViewer support@example.com",
+      "reader support@example.com",
       "READER grace@example.com",
       "WRITER operators@example.com",
+      "snapshotter operators@example.com",
       "row_writer ingest@a",
       "definer bootstrap@a",
       "snapshotter backup@a",
@@ -113,23 +116,56 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "live dataset"
   }
   assert {
-    condition = toset([for access in google_bigquery_dataset.historical.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+    condition = toset([for access in google_bigquery_dataset.events["historical"].access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
       "OWNER projectOwners",
-      "READER analysts@example.com",
-      "READER support@example.com",
+      "roles/bigquery.metadataViewer analysts@example.com",
+      "reader analysts@example.com",
+      "roles/bigquery.metadataViewer support@example.com",
+      "reader support@example.com",
       "READER grace@example.com",
       "WRITER operators@example.com",
+      "snapshotter operators@example.com",
       "definer bootstrap@a",
       "keeper backup@a",
     ])
     error_message = "historical dataset"
+  }
+
+  # readers read rows of events by name and neither dead letters nor snapshots
+  assert {
+    condition = alltrue(flatten([for dataset in google_bigquery_dataset.events : [for access in dataset.access :
+      access.role == "reader" ? strcontains(one(access.condition).expression, "/datasets/${dataset.dataset_id}/tables/") : length(access.condition) == 0
+    ]]))
+    error_message = "Rows are read under a condition, and nothing else is."
+  }
+  assert {
+    condition = toset(flatten([for access in google_bigquery_dataset.events["historical"].access : access.condition[*].expression])) == toset([
+      join(" && ", [
+        "resource.service == \"bigquery.googleapis.com\"",
+        "resource.type == \"bigquery.googleapis.com/Table\"",
+        "(${join(" || ", [for table in ["inventory", "orders", "user_activity"] : "resource.name == \"projects/a-project/datasets/historical_dataset/tables/${table}\""])})",
+      ])
+    ])
+    error_message = "Exactly the tables of events: a snapshot's name begins as its table's."
+  }
+  assert {
+    condition     = alltrue([for expression in flatten([for access in google_bigquery_dataset.events["live"].access : access.condition[*].expression]) : length(regexall("&&|\\|\\|", expression)) <= 12])
+    error_message = "IAM takes twelve operators in a condition."
+  }
+  assert {
+    condition     = google_project_iam_custom_role.this["reader"].permissions == toset(["bigquery.tables.get", "bigquery.tables.getData"])
+    error_message = "reader"
+  }
+  assert {
+    condition     = alltrue([for role in ["keeper", "snapshotter"] : contains(google_project_iam_custom_role.this[role].permissions, "bigquery.tables.deleteSnapshot")])
+    error_message = "A snapshot that expires is refused to who may not delete it."
   }
   assert {
     condition     = google_project_iam_custom_role.this["row_writer"].permissions == toset(["bigquery.tables.get", "bigquery.tables.updateData"])
     error_message = "row_writer"
   }
   assert {
-    condition     = toset([for access in google_bigquery_dataset.live.access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
+    condition     = toset([for access in google_bigquery_dataset.events["live"].access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
     error_message = "groups are groups, and others are not"
   }
 

@@ -22,7 +22,7 @@ run "as_it_comes" {
     error_message = "Cloud Run takes only tokens that are for its own uri."
   }
   assert {
-    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email == google_service_account.push.email
+    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email == google_service_account.this["push"].email
     error_message = "pushed as ${google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email}"
   }
   assert {
@@ -30,7 +30,7 @@ run "as_it_comes" {
     error_message = "An unwrapped message has lost its attributes' names."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_member.push.member == google_service_account.push.member && google_cloud_run_v2_service_iam_member.push.role == "roles/run.invoker"
+    condition     = google_cloud_run_v2_service_iam_member.push.member == google_service_account.this["push"].member && google_cloud_run_v2_service_iam_member.push.role == "roles/run.invoker"
     error_message = "The push account may not call ingest."
   }
 
@@ -85,7 +85,7 @@ run "as_it_comes" {
       function.build_config[0].runtime == "python313"
       && function.build_config[0].entry_point == name
       && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package.name
-      && function.build_config[0].service_account == google_service_account.build.id
+      && function.build_config[0].service_account == google_service_account.this["build"].id
     && function.service_config[0].all_traffic_on_latest_revision])
     error_message = "runtime, entry point, source, build account or traffic"
   }
@@ -132,19 +132,19 @@ run "as_it_comes" {
 
   # datasets keep what the data model says
   assert {
-    condition     = google_bigquery_dataset.live.dataset_id == "dev_events_dataset" && google_bigquery_dataset.live.location == "us-central1"
+    condition     = google_bigquery_dataset.events["live"].dataset_id == "dev_events_dataset" && google_bigquery_dataset.events["live"].location == "us-central1"
     error_message = "name or place"
   }
   assert {
-    condition     = google_bigquery_dataset.live.default_partition_expiration_ms == 7776000000 && google_bigquery_dataset.live.default_table_expiration_ms == null
+    condition     = google_bigquery_dataset.events["live"].default_partition_expiration_ms == 7776000000 && google_bigquery_dataset.events["live"].default_table_expiration_ms == null
     error_message = "Partitions expire after 90 days; tables never."
   }
   assert {
-    condition     = google_bigquery_dataset.historical.default_partition_expiration_ms == null && google_bigquery_dataset.historical.default_table_expiration_ms == null
+    condition     = google_bigquery_dataset.events["historical"].default_partition_expiration_ms == null && google_bigquery_dataset.events["historical"].default_table_expiration_ms == null
     error_message = "Nothing expires in the historical dataset."
   }
   assert {
-    condition = alltrue([for dataset in [google_bigquery_dataset.live, google_bigquery_dataset.historical] :
+    condition = alltrue([for dataset in [google_bigquery_dataset.events["live"], google_bigquery_dataset.events["historical"]] :
       dataset.max_time_travel_hours == "168" && dataset.delete_contents_on_destroy == false
     && dataset.labels == tomap({ environment = "dev", managed_by = "cloud_function", assessment = "data_engineering" })])
     error_message = "time travel, labels, or deletion"
@@ -224,6 +224,11 @@ run "copies_lie_in_another_region_when_asked_for" {
   assert {
     condition     = { for name, copy in google_bigquery_data_transfer_config.copy : copy.params.source_dataset_id => google_bigquery_dataset.copy[name].location } == { dev_events_dataset = "us-east1", historical_dataset = "us-east1" }
     error_message = "both datasets are copied"
+  }
+  assert {
+    condition = alltrue([for copy in google_bigquery_dataset.copy :
+    toset([for access in copy.access : "${access.role} ${coalesce(access.special_group, access.user_by_email)}"]) == toset(["OWNER projectOwners", "WRITER backup@a", "copier backup@a"])])
+    error_message = "Nobody reads a copy: policy tags of one region do not hold in another."
   }
   assert {
     condition     = alltrue([for name in keys(google_bigquery_data_transfer_config.scheduled) : startswith(name, "keep history of")])
