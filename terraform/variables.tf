@@ -45,7 +45,7 @@ variable "environment" {
 }
 
 variable "region" {
-  description = "Region of the functions, of the datasets and, unless archive_dual_region says otherwise, of the archive."
+  description = "Region of the functions, of the datasets and, unless archive.dual_region says otherwise, of the archive."
   type        = string
   default     = "us-central1"
   nullable    = false

@@ -227,7 +227,7 @@ def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], plann
         for rule in archive["lifecycle_rule"]
     }
     made = [call for call in calls if call.program == "bq" and "mk" in call.arguments]
-    live, historical = planned["google_bigquery_dataset.live"], planned["google_bigquery_dataset.historical"]
+    live, historical = (planned[f'google_bigquery_dataset.events["{name}"]'] for name in ("live", "historical"))
     assert [call.option("max_time_travel_hours") for call in made] == [live["max_time_travel_hours"]] * 2
     assert int(made[0].option("default_partition_expiration")) * 1000 == live["default_partition_expiration_ms"]
     assert "default_partition_expiration" not in str(made[1])
@@ -276,11 +276,21 @@ def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls:
     for call in bound:
         conditional = call.option("role") == "roles/storage.objectViewer"
         assert call.option("condition").startswith("expression=" if conditional else "None")
-    grants = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
+    given = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
+    grants = [grant for grant in given if " ON SCHEMA " in grant]
     assert len(grants) == 3
     for grant in grants:
         assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
     assert [grant for grant in grants if "sluice-ingest@" in grant and "sluiceStreamer" not in grant] == []
+
+
+def test_readers_read_by_name_and_no_dead_letters(calls: list[Call]) -> None:
+    given = [call.arguments[-1] for call in calls if call.program == "bq" and "group:" in call.arguments[-1]]
+    assert [re.findall(r"ON (\w+) `my-project\.([\w.]+)`", grant) for grant in given] == [
+        [("TABLE", "dev_events_dataset.orders")],
+        [("TABLE", "historical_dataset.orders")],
+        [("VIEW", "dev_events_dataset.orders_all")],
+    ]
 
 
 def test_each_account_is_made_used_and_taken_away(calls: list[Call]) -> None:
