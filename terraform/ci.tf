@@ -61,7 +61,7 @@ resource "google_project_iam_member" "ci" {
 }
 
 resource "google_service_account_iam_member" "ci" {
-  for_each = toset(var.github == null ? [] : ["ingest", "bootstrap", "build"])
+  for_each = toset(var.github == null ? [] : ["ingest", "bootstrap", "reconcile", "build"])
 
   service_account_id = google_service_account.this[each.key].id
   role               = "roles/iam.serviceAccountUser"

@@ -52,6 +52,12 @@ resource "google_storage_bucket_iam_member" "archive_reader" {
   member = each.value
 }
 
+resource "google_storage_bucket_iam_member" "reconcile" {
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.this["reconcile"].member
+}
+
 resource "google_storage_bucket_iam_member" "archive_operator" {
   for_each = var.access.operators
 
@@ -68,18 +74,18 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
   member       = each.value
 }
 
-# The bootstrap
+# What is called
 
-resource "google_cloud_run_v2_service_iam_member" "bootstrap" {
-  for_each = merge(
-    { caller = google_service_account.this["caller"].member },
-    { for member in var.access.operators : member => member },
-  )
+resource "google_cloud_run_v2_service_iam_member" "called" {
+  for_each = merge([for name, function in google_cloudfunctions2_function.called : merge(
+    { "${name} caller" = { function = function.name, member = google_service_account.this["caller"].member } },
+    { for member in var.access.operators : "${name} ${member}" => { function = function.name, member = member } },
+  )]...)
 
-  name     = google_cloudfunctions2_function.bootstrap.name
+  name     = each.value.function
   location = var.region
   role     = "roles/run.invoker"
-  member   = each.value
+  member   = each.value.member
 }
 
 resource "google_service_account_iam_member" "deployer" {
@@ -99,6 +105,7 @@ resource "google_project_iam_member" "jobs" {
   for_each = merge(
     {
       bootstrap = google_service_account.this["bootstrap"].member
+      reconcile = google_service_account.this["reconcile"].member
       backup    = google_service_account.this["backup"].member
     },
     { for member in setunion(local.readers, var.access.raw_data_readers, var.access.operators) : member => member },
@@ -166,7 +173,7 @@ resource "google_storage_bucket_iam_member" "build" {
 # The secret
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
-  for_each = toset(var.ip_policy == "hash" ? ["ingest", "bootstrap"] : [])
+  for_each = toset(var.ip_policy == "hash" ? ["ingest", "bootstrap", "reconcile"] : [])
 
   secret_id = google_secret_manager_secret.ip_hash_key[0].id
   role      = "roles/secretmanager.secretAccessor"

@@ -4,8 +4,9 @@ resource "google_service_account" "this" {
   for_each = {
     ingest    = "Runs the ingest function"
     bootstrap = "Runs the bootstrap function"
+    reconcile = "Runs the reconcile function"
     push      = "Pub/Sub calls ingest as it"
-    caller    = "Cloud Scheduler and deploys call bootstrap as it"
+    caller    = "Cloud Scheduler and deploys call functions as it"
     build     = "Builds the functions' images"
     backup    = "Keeps history, and takes snapshots and copies"
   }
@@ -43,6 +44,10 @@ resource "google_project_iam_custom_role" "this" {
     }
     reader = {
       title       = "reads rows"
+      permissions = ["bigquery.tables.get", "bigquery.tables.getData"]
+    }
+    record_reader = {
+      title       = "reads rows and dead letters"
       permissions = ["bigquery.tables.get", "bigquery.tables.getData"]
     }
     snapshotter = {

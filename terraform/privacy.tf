@@ -32,7 +32,7 @@ variable "column_security" {
 variable "row_access_policies" {
   description = <<-TEXT
     Who sees which rows, by the policy's name. table: of the live dataset; filter: a condition on its columns; grantees: IAM
-    members. A table with a policy shows no row at all to whom no policy names: name the backup account, too.
+    members. A table with a policy shows no row at all to whom no policy names: name the accounts of backup and reconcile, too.
   TEXT
   type = map(object({
     table    = string

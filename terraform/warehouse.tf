@@ -6,14 +6,14 @@ locals {
       id                      = var.dataset
       description             = "Real-time events: orders, inventory, user activity"
       partition_expiration_ms = var.retention_days * 86400000
-      accounts                = { ingest = "row_writer", bootstrap = "definer", backup = "snapshotter" }
+      accounts                = { ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }
       readable                = setunion(local.event_tables, local.views)
     }
     historical = {
       id                      = var.historical_dataset
       description             = "Events that are older than the retention of ${var.dataset}; nothing expires here"
       partition_expiration_ms = null
-      accounts                = { bootstrap = "definer", backup = "keeper" }
+      accounts                = { bootstrap = "definer", backup = "keeper", reconcile = "record_reader" }
       readable                = local.event_tables
     }
   }

@@ -27,6 +27,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.metadata), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
       "roles/bigquery.jobUser serviceAccount:backup@a",
       "roles/bigquery.jobUser serviceAccount:bootstrap@a",
+      "roles/bigquery.jobUser serviceAccount:reconcile@a",
       "roles/bigquery.jobUser group:analysts@example.com",
       "roles/bigquery.jobUser group:support@example.com",
       "roles/bigquery.jobUser user:grace@example.com",
@@ -44,10 +45,12 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # functions are called by pubsub the scheduler and operators
   assert {
-    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.bootstrap)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.called)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
       "sluice-dev-ingest roles/run.invoker serviceAccount:push@a",
       "sluice-dev-bootstrap roles/run.invoker serviceAccount:caller@a",
       "sluice-dev-bootstrap roles/run.invoker group:operators@example.com",
+      "sluice-dev-reconcile roles/run.invoker serviceAccount:caller@a",
+      "sluice-dev-reconcile roles/run.invoker group:operators@example.com",
     ])
     error_message = "invokers"
   }
@@ -80,8 +83,9 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
       "a-project-sluice-dev-archive archiver group:operators@example.com",
@@ -112,6 +116,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "row_writer ingest@a",
       "definer bootstrap@a",
       "snapshotter backup@a",
+      "record_reader reconcile@a",
     ])
     error_message = "live dataset"
   }
@@ -127,6 +132,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "snapshotter operators@example.com",
       "definer bootstrap@a",
       "keeper backup@a",
+      "record_reader reconcile@a",
     ])
     error_message = "historical dataset"
   }
@@ -208,6 +214,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     condition = toset([for binding in google_secret_manager_secret_iam_member.ip_hash_key : "${binding.secret_id} ${binding.role} ${binding.member}"]) == toset([
       "the secret roles/secretmanager.secretAccessor serviceAccount:ingest@a",
       "the secret roles/secretmanager.secretAccessor serviceAccount:bootstrap@a",
+      "the secret roles/secretmanager.secretAccessor serviceAccount:reconcile@a",
     ])
     error_message = "secret"
   }
@@ -258,7 +265,7 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
     error_message = "what a workflow may"
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
+    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "reconcile", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
     error_message = "it deploys what runs as these"
   }
   assert {

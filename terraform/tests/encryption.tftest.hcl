@@ -44,7 +44,7 @@ run "with_them_every_store_has_the_key_of_its_region" {
     error_message = "keys: ${join(", ", keys(google_kms_crypto_key.store))}"
   }
   assert {
-    condition     = toset([for store in [google_pubsub_topic.events, google_pubsub_topic.dead_letters, google_cloudfunctions2_function.ingest, google_cloudfunctions2_function.bootstrap, google_artifact_registry_repository.images] : store.kms_key_name]) == toset(["the-key"])
+    condition     = toset([for store in concat(values(google_cloudfunctions2_function.called), [google_pubsub_topic.events, google_pubsub_topic.dead_letters, google_cloudfunctions2_function.ingest, google_artifact_registry_repository.images]) : store.kms_key_name]) == toset(["the-key"])
     error_message = "topics, functions, images"
   }
   assert {

@@ -75,13 +75,13 @@ run "as_it_comes" {
     error_message = "the agent's permissions are elsewhere"
   }
 
-  # both functions run the same package as their own accounts
+  # the functions run the same package as their own accounts
   assert {
     condition     = google_storage_bucket_object.package.name == "sluice-${filesha256("versions.tf")}.zip"
     error_message = "The object's name has to change with the package's content, and only then."
   }
   assert {
-    condition = alltrue([for name, function in { ingest = google_cloudfunctions2_function.ingest, bootstrap = google_cloudfunctions2_function.bootstrap } :
+    condition = alltrue([for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) :
       function.build_config[0].runtime == "python313"
       && function.build_config[0].entry_point == name
       && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package.name
@@ -90,7 +90,7 @@ run "as_it_comes" {
     error_message = "runtime, entry point, source, build account or traffic"
   }
   assert {
-    condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && google_cloudfunctions2_function.bootstrap.service_config[0].service_account_email == "bootstrap@a"
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && alltrue([for name, function in google_cloudfunctions2_function.called : function.service_config[0].service_account_email == "${name}@a"])
     error_message = "each runs as its own account"
   }
   assert {
@@ -98,7 +98,7 @@ run "as_it_comes" {
     error_message = "Nobody but Pub/Sub calls ingest."
   }
   assert {
-    condition     = google_cloudfunctions2_function.ingest.service_config[0].environment_variables == google_cloudfunctions2_function.bootstrap.service_config[0].environment_variables
+    condition     = alltrue([for function in google_cloudfunctions2_function.called : function.service_config[0].environment_variables == google_cloudfunctions2_function.ingest.service_config[0].environment_variables])
     error_message = "They read the same settings."
   }
   assert {
@@ -116,17 +116,17 @@ run "as_it_comes" {
     error_message = "flush < ack deadline < function"
   }
 
-  # the bootstrap runs after each deploy and daily
+  # the bootstrap runs after each deploy and daily and the reconciliation hourly
   assert {
     condition     = terraform_data.bootstrap.triggers_replace[0] == google_storage_bucket_object.package.name
     error_message = "A new package runs the bootstrap."
   }
   assert {
-    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].uri == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].http_method == "POST"
-    error_message = "uri: ${google_cloud_scheduler_job.bootstrap.http_target[0].uri}"
+    condition     = alltrue([for name, job in google_cloud_scheduler_job.called : job.http_target[0].uri == "https://${name}-x7.a.run.app" && job.http_target[0].http_method == "POST"])
+    error_message = "uri: ${google_cloud_scheduler_job.called["bootstrap"].http_target[0].uri}"
   }
   assert {
-    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].audience == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].service_account_email == "caller@a"
+    condition     = alltrue([for name, job in google_cloud_scheduler_job.called : job.http_target[0].oidc_token[0].audience == "https://${name}-x7.a.run.app" && job.http_target[0].oidc_token[0].service_account_email == "caller@a"])
     error_message = "token"
   }
 
@@ -248,11 +248,11 @@ run "a_hash_key_is_made_and_read_only_when_addresses_are_hashed" {
     error_message = "secret"
   }
   assert {
-    condition = alltrue([for function in [google_cloudfunctions2_function.ingest, google_cloudfunctions2_function.bootstrap] :
+    condition = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) :
       function.service_config[0].secret_environment_variables[0].key == "IP_HASH_KEY"
       && function.service_config[0].secret_environment_variables[0].secret == "sluice-dev-ip-hash-key"
     && function.service_config[0].secret_environment_variables[0].version == "3"])
-    error_message = "Both functions read the version that var.ip_hash_key_version counts to."
+    error_message = "The functions read the version that var.ip_hash_key_version counts to."
   }
 }
 

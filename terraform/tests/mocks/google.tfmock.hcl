@@ -15,9 +15,16 @@ mock_resource "google_cloudfunctions2_function" {
 }
 
 override_resource {
-  target = google_cloudfunctions2_function.bootstrap
+  target = google_cloudfunctions2_function.called["bootstrap"]
   values = {
     service_config = { uri = "https://bootstrap-x7.a.run.app" }
+  }
+}
+
+override_resource {
+  target = google_cloudfunctions2_function.called["reconcile"]
+  values = {
+    service_config = { uri = "https://reconcile-x7.a.run.app" }
   }
 }
 
@@ -29,6 +36,11 @@ override_resource {
 override_resource {
   target = google_service_account.this["bootstrap"]
   values = { id = "projects/a-project/serviceAccounts/bootstrap@a", email = "bootstrap@a", member = "serviceAccount:bootstrap@a" }
+}
+
+override_resource {
+  target = google_service_account.this["reconcile"]
+  values = { id = "projects/a-project/serviceAccounts/reconcile@a", email = "reconcile@a", member = "serviceAccount:reconcile@a" }
 }
 
 override_resource {
@@ -91,6 +103,11 @@ override_resource {
 override_resource {
   target = google_project_iam_custom_role.this["definer"]
   values = { id = "definer" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["record_reader"]
+  values = { id = "record_reader" }
 }
 
 override_resource {
