@@ -144,7 +144,7 @@ def test_everything_else_is_a_command_of_the_project(calls: list[Call]) -> None:
 
 def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call]) -> None:
     deployments = of(calls, "functions", "deploy")
-    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap"}
+    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap", "reconcile"}
     known = set(Settings.__struct_encode_fields__)
     for call in deployments:
         assert call.option("runtime") == "python313"
@@ -184,17 +184,18 @@ def seconds(text: str) -> int:
 
 
 def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], planned: Planned) -> None:
-    compared: dict[str, set[str]] = {"ingest": set(), "bootstrap": set()}
+    compared: dict[str, set[str]] = {"ingest": set(), "bootstrap": set(), "reconcile": set()}
     for call in of(calls, "functions", "deploy"):
         name = call.arguments[2]
-        [size] = planned[f"google_cloudfunctions2_function.{name}"]["service_config"]
+        resource = "ingest" if name == "ingest" else f'called["{name}"]'
+        [size] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
         for option, attribute in SIZES.items():
             for given in (one.partition("=")[2] for one in call.arguments if one.startswith(f"--{option}=")):
                 value = str(seconds(given)) if option == "timeout" else given
                 assert value == of_terraform(size[attribute]), (call, option)
                 compared[name].add(option)
     assert compared["ingest"] == set(SIZES)
-    assert compared["bootstrap"] == set(SIZES) - {"min-instances"}, "none is its default"
+    assert compared["bootstrap"] == compared["reconcile"] == set(SIZES) - {"min-instances"}, "none is its default"
 
 
 def test_messages_are_kept_and_delivered_as_by_terraform(calls: list[Call], planned: Planned) -> None:
@@ -234,9 +235,10 @@ def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], plann
     assert historical["default_partition_expiration_ms"] is None
 
 
-def test_the_bootstrap_is_scheduled_as_by_terraform(calls: list[Call], planned: Planned) -> None:
-    [call] = of(calls, "scheduler", "jobs", "create", "http")
-    job = planned["google_cloud_scheduler_job.bootstrap"]
+@pytest.mark.parametrize("name", ["bootstrap", "reconcile"])
+def test_what_runs_by_the_clock_is_scheduled_as_by_terraform(calls: list[Call], planned: Planned, name: str) -> None:
+    [call] = of(calls, "scheduler", "jobs", "create", "http", f"sluice-{name}")
+    job = planned[f'google_cloud_scheduler_job.called["{name}"]']
     for option in ("schedule", "time-zone", "attempt-deadline"):
         assert call.option(option) == job[option.replace("-", "_")]
 
@@ -278,10 +280,11 @@ def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls:
         assert call.option("condition").startswith("expression=" if conditional else "None")
     given = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
     grants = [grant for grant in given if " ON SCHEMA " in grant]
-    assert len(grants) == 3
+    assert len(grants) == 5
     for grant in grants:
         assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
     assert [grant for grant in grants if "sluice-ingest@" in grant and "sluiceStreamer" not in grant] == []
+    assert [grant for grant in grants if "sluice-reconcile@" in grant and "dataViewer" not in grant] == []
 
 
 def test_readers_read_by_name_and_no_dead_letters(calls: list[Call]) -> None:
