@@ -1,4 +1,4 @@
-.PHONY: help demo test lint types contracts package audit format lock check
+.PHONY: help demo test lint types contracts checkov terraform package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -6,6 +6,12 @@ help: ## Show what there is.
 
 .venv/ready: ops/environment.sh pyproject.toml requirements-dev.txt
 	@sh ops/environment.sh
+
+.venv/checkov/ready: requirements-checkov.txt | .venv/ready
+	@echo "installing checkov into .venv/checkov" >&2
+	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv/checkov
+	@.venv/bin/uv pip install --quiet --python .venv/checkov/bin/python --require-hashes -r requirements-checkov.txt
+	@touch $@
 
 demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
 	@.venv/bin/sluice demo
@@ -23,13 +29,19 @@ types: .venv/ready ## Check types.
 contracts: .venv/ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
 	@.venv/bin/sluice contract check
 
+checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's policies.
+	@.venv/bin/python -m ops.checkov
+
+terraform: checkov ## Check terraform/ with Terraform and checkov; what is missing is a failure.
+	@CI=true .venv/bin/pytest tests/terraform
+
 package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
 
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
 
-check: lint types contracts test demo ## All that CI runs.
+check: lint types contracts checkov test demo ## All that CI runs.
 
 format: .venv/ready ## Format the code.
 	.venv/bin/ruff format
@@ -40,3 +52,5 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --output-file requirements.txt
 	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --all-extras \
 	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
+	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements-checkov.txt

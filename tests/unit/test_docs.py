@@ -79,6 +79,15 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
         case ".venv/bin/sluice":
             parsed = CliRunner().invoke(app, [*arguments, "--help"])
             assert parsed.exit_code == 0, parsed.output
+        case ".venv/bin/pytest":
+            collected = subprocess.run(
+                [sys.executable, "-m", "pytest", "--collect-only", *arguments],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert collected.returncode == 0, collected.stdout
         case _:
             pytest.fail(f"{file}: no test knows {program}")
 

@@ -21,7 +21,8 @@ from ops.audit import REQUIRED, Advisories, read_advisories
 from ops.licences import Package
 
 ROOT = pathlib.Path(__file__).parents[2]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
@@ -46,11 +47,16 @@ def version(requirement: Requirement) -> Version:
 
 DEPLOYED = pinned("requirements.txt")
 DEVELOPED = pinned("requirements-dev.txt")
+CHECKOV = pinned("requirements-checkov.txt")
 
 
 def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() -> None:
     extras = PROJECT["optional-dependencies"]
-    asked = [(DEPLOYED, PROJECT["dependencies"]), (DEVELOPED, [*extras["ops"], *extras["dev"]])]
+    asked = [
+        (DEPLOYED, PROJECT["dependencies"]),
+        (DEVELOPED, [*extras["ops"], *extras["dev"]]),
+        (CHECKOV, PYPROJECT["dependency-groups"]["checkov"]),
+    ]
     for lock, dependencies in asked:
         for dependency in map(Requirement, dependencies):
             if dependency.name != "sluice":
@@ -79,7 +85,7 @@ def test_the_tests_run_on_what_is_deployed() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt"])
 def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
     assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []
 
@@ -147,6 +153,12 @@ def test_risky_code_fails_the_audit(tmp_path: pathlib.Path) -> None:
         check=False,
     )
     assert found.returncode == 1, found.stderr
+
+
+def test_ci_runs_what_make_check_runs() -> None:
+    [targets] = re.findall(r"^check: ([a-z ]+) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    run = re.findall(r"\bmake ([a-z ]+)$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert sorted(" ".join(run).split()) == sorted(targets.split())
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,148 @@
+"""`make checkov`: checkov's policies for `terraform/`, and the exceptions, each with its reason where it applies.
+
+Exit code 1 where a policy is not kept, where checkov cannot read a file, and where an exception gives no reason or is
+not needed. Nobody on the network is asked.
+"""
+
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+ROOT = pathlib.Path(__file__).parent.parent
+TERRAFORM = ROOT / "terraform"
+
+_CHECKOV = (
+    str(ROOT / ".venv" / "checkov" / "bin" / "checkov"),
+    "--framework=terraform",
+    "--output=json",
+    "--skip-download",
+    # Terraform's tests and their mocks: no infrastructure, and more Terraform than checkov's parser knows.
+    r"--skip-path=\.(tftest|tfmock)\.hcl$",
+)
+
+_SKIP = re.compile(r"(?:checkov|bridgecrew|cortex):skip= *([\w,-]*)(?::(.*))?")
+"""As checkov finds it."""
+
+_WORDS = 5
+"""An explanation has at least so many: "too noisy" is none."""
+
+_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Skip:
+    """An exception as it is written.
+
+    Attributes:
+        file: From `terraform/`, with a slash before it, as checkov names files.
+        line: From 1.
+        policy: Its id, such as CKV_GCP_62.
+        reason: Why the policy does not apply here.
+    """
+
+    file: str
+    line: int
+    policy: str
+    reason: str
+
+
+class Check(msgspec.Struct, frozen=True):
+    """A policy at a resource, as checkov reports it."""
+
+    check_id: str
+    check_name: str
+    resource: str
+    file_path: str
+    file_line_range: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.file_path}:{self.file_line_range[0]}: {self.resource}: {self.check_id}: {self.check_name}"
+
+    def is_left_out_by(self, skip: Skip) -> bool:
+        """Whether this is what the exception is about."""
+        first, last = self.file_line_range
+        return (self.file_path, self.check_id) == (skip.file, skip.policy) and first <= skip.line <= last
+
+
+class Results(msgspec.Struct, frozen=True):
+    """All policies at all resources, by what has become of them."""
+
+    passed_checks: Sequence[Check]
+    failed_checks: Sequence[Check]
+    skipped_checks: Sequence[Check]
+    parsing_errors: Sequence[str]
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What checkov says with `--output=json`; of a folder without resources it says something else."""
+
+    results: Results
+
+
+def written_skips(folder: pathlib.Path = TERRAFORM) -> list[Skip]:
+    """Every exception that stands in a folder."""
+    return [
+        Skip(f"/{file.relative_to(folder).as_posix()}", number, match[1], (match[2] or "").strip())
+        for file in sorted(folder.rglob("*.tf"))
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        for match in _SKIP.finditer(line)
+    ]
+
+
+def findings(results: Results, skips: Sequence[Skip]) -> list[str]:
+    """What has to be mended, a line each.
+
+    Args:
+        results: What checkov reported.
+        skips: The exceptions that are written; those that checkov reports have to be the same.
+    """
+    reported = results.skipped_checks
+    return [
+        *([] if results.passed_checks else ["no policy was checked"]),
+        *(f"{file}: checkov cannot read it" for file in results.parsing_errors),
+        *map(str, results.failed_checks),
+        *(
+            f"{skip.file}:{skip.line}: {skip.policy} is left out without a reason"
+            for skip in skips
+            if len(skip.reason.split()) < _WORDS
+        ),
+        *(
+            f"{skip.file}:{skip.line}: nothing needs the exception to {skip.policy or 'no policy'}"
+            for skip in skips
+            if not any(one.is_left_out_by(skip) for one in reported)
+        ),
+        *(f"{one}: left out elsewhere" for one in reported if not any(map(one.is_left_out_by, skips))),
+    ]
+
+
+def check(folder: pathlib.Path = TERRAFORM) -> bool:
+    """Check a folder, tell what was found, and say whether nothing has to be mended."""
+    with tempfile.TemporaryDirectory() as home:  # the same for everybody: no settings, no account of a person
+        environment = {"PATH": os.environ["PATH"], "HOME": home}
+        command = [*_CHECKOV, f"--directory={folder}"]
+        done = subprocess.run(command, cwd=home, env=environment, capture_output=True, check=False)  # noqa: S603 - ours
+    try:
+        results = msgspec.json.decode(done.stdout, type=Report).results
+    except msgspec.DecodeError as error:
+        _console.print(Text(f"checkov gave no report: {error}\n{(done.stdout + done.stderr).decode(errors='replace')}"))
+        return False
+    skips = written_skips(folder)
+    found = findings(results, skips)
+    for line in found:
+        _console.print(Text(line, "bold red"))
+    passed = len(results.passed_checks)
+    _console.print(f"{passed} checks passed, {len(results.skipped_checks)} left out, {len(found)} to mend.")
+    return not found and done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(not check())
