@@ -9,8 +9,8 @@ help: ## Show what there is.
 
 .venv/checkov/ready: requirements-checkov.txt | .venv/ready
 	@echo "installing checkov into .venv/checkov" >&2
-	@.venv/bin/uv venv --quiet --clear --python .venv/bin/python .venv/checkov
-	@.venv/bin/uv pip install --quiet --python .venv/checkov/bin/python --require-hashes -r requirements-checkov.txt
+	@.venv/bin/python -m venv --clear .venv/checkov
+	@.venv/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.txt
 	@touch $@
 
 demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
