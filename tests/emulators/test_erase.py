@@ -88,7 +88,7 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets)
         f"{live}.dead_letters": 3,
         f"{historical}.orders": 1,
     }
-    assert (erased.envelopes, erased.objects_deleted, erased.unreadable) == (7, 2, [])
+    assert (erased.envelopes, erased.objects_deleted, erased.unreadable) == (7, 3, [])
     assert len(before) - erased.envelopes == len(LEFT)
     assert envelopes(datasets) == LEFT
     assert datasets.ids("live.orders") == ["bob-1"]

@@ -77,7 +77,7 @@ def test_what_is_theirs_is_never_overlooked_before_it_is_parsed(
         assert person.may_be_in(line)
 
 
-BUFFERED = "UPDATE or DELETE statement over table live.orders would affect rows in the streaming buffer, which is not supported"
+BUFFERED = "UPDATE or DELETE statement over table live.orders would affect rows in the streaming buffer"
 
 
 def deleting(cloud: Cloud, refusals: int, reason: str = BUFFERED) -> list[str]:
