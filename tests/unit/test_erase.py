@@ -1,5 +1,6 @@
 """Whose a payload is."""
 
+import inspect
 import json
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
+from functions.events import event_types
 from functions.message import Message
 from functions.settings import Settings
+from ops.commands.erase import erase
 from ops.erase import Erasure, NotErased, Patience, Person
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
@@ -121,3 +124,10 @@ def test_rows_that_stay_in_the_buffer_are_told_and_so_is_any_other_refusal(cloud
     deleting(cloud, refusals=1, reason="no such column")
     with pytest.raises(BadRequest, match="no such column"):
         erasure(settings(), Patience(5)).rows("live.orders", "customer_id", lambda _: None)
+
+
+def test_each_person_that_a_type_names_can_be_erased() -> None:
+    options = inspect.signature(erase).parameters
+    for event_type in event_types().values():
+        if event_type.person_field:
+            assert event_type.person_field.removesuffix("_id") in options
