@@ -89,6 +89,17 @@ def earliest(time: datetime) -> str:
     return f"{folder(time)}{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
+def counts(events: Iterable[str | None], event_types: Collection[str]) -> dict[str, str]:
+    """Events per type, for an object's metadata. Only known names: it has room for 8 KiB.
+
+    Args:
+        events: What the payload of each says of its type.
+        event_types: The types that are counted by name; what is of none of them counts as `unknown`.
+    """
+    found = collections.Counter(name if name in event_types else "unknown" for name in events)
+    return {str(name): str(count) for name, count in found.items()}
+
+
 class Archive:
     """The bucket of the raw events.
 
@@ -137,7 +148,7 @@ class Archive:
         ndjson = _encode_lines([Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes])
         data = gzip.compress(ndjson, compresslevel=1)
         blob = self._bucket.blob(name)
-        blob.metadata = self._counts(outcomes)
+        blob.metadata = counts((outcome.event_type for outcome in outcomes), self._event_types)
         attempts = within(timeout, DEFAULT_RETRY)
         try:
             blob.upload_from_string(
@@ -150,11 +161,3 @@ class Archive:
         except PreconditionFailed:
             return len(data)  # The name is ours alone: an earlier try did arrive, its answer did not.
         return len(data)
-
-    def _counts(self, outcomes: Iterable[Row | DeadLetter]) -> dict[str, str]:
-        """Events per type. Only known names: the metadata of an object has room for 8 KiB."""
-        types = self._event_types
-        counts = collections.Counter(
-            outcome.event_type if outcome.event_type in types else "unknown" for outcome in outcomes
-        )
-        return {str(name): str(count) for name, count in counts.items()}

@@ -21,6 +21,7 @@ from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.ending import ending
+from ops.commands.erase import erase
 from ops.commands.package import package
 from ops.commands.reconcile import reconcile
 from ops.commands.smoke import smoke
@@ -54,7 +55,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-for command in (backfill, reconcile, sql, snapshot, restore, smoke, trace):
+for command in (backfill, erase, reconcile, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
 app.command()(package)
 

@@ -25,11 +25,13 @@ class EventType:
         time_field: The field with the event's own time, a required `date-time` of the contract.
         enrich: Takes the columns of a valid event; gives the columns to add or replace. Pure. What it raises
             makes the event a dead letter of stage `enrich`.
+        person_field: The field, and column, with the id of the person whom the event is about, if of any.
     """
 
     table: str
     time_field: str
     enrich: Callable[[Columns, Privacy], Columns]
+    person_field: str | None = None
 
 
 def event_types() -> dict[str, EventType]:

@@ -13,4 +13,4 @@ def enrich(order: Columns, _: Privacy) -> Columns:
     }
 
 
-EVENT_TYPE = EventType(table="orders", time_field="order_date", enrich=enrich)
+EVENT_TYPE = EventType(table="orders", time_field="order_date", enrich=enrich, person_field="customer_id")

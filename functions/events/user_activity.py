@@ -25,4 +25,4 @@ def _device(user_agent: str) -> Columns:
     }
 
 
-EVENT_TYPE = EventType(table="user_activity", time_field="timestamp", enrich=enrich)
+EVENT_TYPE = EventType(table="user_activity", time_field="timestamp", enrich=enrich, person_field="user_id")

@@ -1,0 +1,103 @@
+"""`sluice erase`: what a person sees of it."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import msgspec
+import typer
+from google.cloud import bigquery
+from rich.console import Console
+from rich.table import Table
+
+from functions.clients import bigquery_client, storage_client
+from functions.settings import Settings
+from ops.commands.ending import ExitCode, tell
+from ops.erase import Erased, Erasure, NotErased, Patience, Person
+from ops.snapshots import Snapshots
+
+console = Console(stderr=True)
+
+_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+
+
+def erase(
+    user: Annotated[str | None, typer.Option(help="Id of a user: `user_id` of user activities.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Id of a customer: `customer_id` of orders.")] = None,
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from", formats=_FORMATS, help="Read the archive from this time of arrival on, UTC.", show_default=False
+        ),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option("--to", formats=_FORMATS, help="Read the archive up to this time.", show_default=False),
+    ] = None,
+    wait: Annotated[int, typer.Option(min=0, help="Minutes to wait for rows that BigQuery does not delete yet.")] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Find all of it, and leave it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
+) -> None:
+    """Remove a person from tables, history, dead letters and archive; what it cannot reach it says.
+
+    Without --from and --to all objects of the archive are read. What was interrupted is completed by starting it again.
+
+    Exit code 0: all that can be reached is gone; 1: something is left; 2: an option or a setting is wrong;
+    130: interrupted.
+    """
+    ids = {field: one for field, one in (("user_id", user), ("customer_id", customer)) if one is not None}
+    if not ids or not all(one and one.isprintable() for one in ids.values()):
+        raise typer.BadParameter("an id that can be printed is needed", param_hint="--user or --customer")
+    settings = Settings.from_environment()
+    client = bigquery_client(settings)
+    patience = Patience(wait * 60)
+    erasure = Erasure(Person(ids), client, storage_client(settings), settings, dry_run, patience)
+    problem: NotErased | None = None
+    with console.status("dead letters") as status:
+        try:
+            erasure(_utc(start), _utc(end), advance=status.update)
+        except NotErased as error:
+            problem = error
+    snapshots = _snapshots(client, settings)
+    if as_json:
+        answer = {"dry_run": dry_run, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
+        print(msgspec.json.encode(answer).decode())  # noqa: T201
+    else:
+        _show(erasure.erased, snapshots, dry_run=dry_run)
+    for unreadable in erasure.erased.unreadable:
+        tell("Cannot be read:", unreadable)
+    if problem:
+        tell("Not erased:", problem)
+    if problem or erasure.erased.unreadable:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time else None
+
+
+def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:
+    """Those of which nobody can take out a row."""
+    return [{"snapshot": one.snapshot, "expires_at": one.expires_at} for one in Snapshots(client, settings).taken()]
+
+
+def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) -> None:
+    table = Table("", "would be erased" if dry_run else "erased", title_justify="left")
+    table.columns[1].justify = "right"
+    for name, count in sorted(erased.rows.items()):
+        table.add_row(f"rows of {name}", f"{count}")
+    table.add_row("events in the archive", f"{erased.envelopes}")
+    table.add_row("  objects rewritten", f"{erased.objects_rewritten}")
+    table.add_row("  objects deleted", f"{erased.objects_deleted}")
+    table.add_section()
+    table.add_row("objects read", f"{erased.objects_read}")
+    Console().print(table)
+    console.print(
+        "Not reached: BigQuery's time travel (7 days) and fail-safe (7 more), deleted objects (as long as the bucket's"
+        " soft delete keeps them), copies in other regions until they are made again, exports, and what Pub/Sub still"
+        " has: events that come again bring the person back.",
+        soft_wrap=True,
+    )
+    for one in snapshots:
+        expires = one["expires_at"]
+        until = f"{expires:%Y-%m-%d}" if isinstance(expires, datetime) else "somebody deletes it"
+        console.print(f"Snapshot {one['snapshot']}: has what it had, until {until}.")

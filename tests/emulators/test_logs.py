@@ -1,0 +1,92 @@
+"""No log line has anything of a payload, an attribute or an address, whatever happens to the event."""
+
+import base64
+import json
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from functions.clients import bigquery_client
+from functions.events import event_types
+from ops.stack.stack import Stack
+from tests.emulators.conftest import Deploy
+from tests.emulators.test_ingest import NOW
+from tests.emulators.test_watching import away, other_type
+from tests.unit import samples
+
+CANARY = "canary"
+ADDRESS = "203.0.113.77"
+
+
+@pytest.fixture(scope="module")
+def quiet(deploy: Deploy) -> Iterator[Stack]:
+    """Functions that log all they have to say."""
+    with deploy("quiet", LOG_LEVEL="DEBUG") as stack:
+        yield stack
+
+
+def marked(value: Any) -> Any:
+    """The value with a canary in every text that may be any text."""
+    match value:
+        case dict():
+            return {name: marked(one) for name, one in value.items()}
+        case list():
+            return [marked(one) for one in value]
+        case str() if value not in {"ip_address", "event_type"}:
+            return f"{CANARY} {value}"
+        case _:
+            return value
+
+
+def events() -> Iterator[bytes]:
+    """Good and bad ones, of each type and stage, all with canaries."""
+    for name, event_type in event_types().items():
+        event = samples.event(name) if name in samples.EVENTS else samples.samples(name)[0]
+        good = {**event, event_type.time_field: NOW.isoformat(), "unknown": {CANARY: CANARY}, "ip_address": ADDRESS}
+        yield json.dumps(good).encode()
+        yield json.dumps({**good, event_type.time_field: "1999-01-01T00:00:00Z"}).encode()
+        yield json.dumps({**good, event_type.time_field: f"{CANARY} yesterday"}).encode()
+        yield json.dumps(marked(event)).encode()
+        yield json.dumps({**marked(event), "event_type": name}).encode()
+        yield json.dumps({CANARY: good}).encode()
+    yield f'{{"{CANARY}": "{ADDRESS}'.encode()
+    yield f"{CANARY} {ADDRESS} \xff".encode("latin-1")
+    yield json.dumps(CANARY).encode()
+
+
+def push(stack: Stack, payload: bytes, **message: Any) -> int:
+    attributes = {"event_id": str(uuid.uuid4()), "who": f"{CANARY} {ADDRESS}", "schema_version": "1"}
+    body = {
+        "data": base64.b64encode(payload).decode(),
+        "messageId": str(uuid.uuid4()),
+        "publishTime": NOW.isoformat(),
+        "attributes": attributes,
+        **message,
+    }
+    answer = httpx.post(stack.ingest.url, json={"message": body}, timeout=60)
+    assert CANARY not in answer.text
+    return answer.status_code
+
+
+def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Stack) -> None:
+    client, dataset = bigquery_client(quiet.settings), quiet.settings.dataset
+    sent = list(events())
+    assert {push(quiet, payload) for payload in sent} == {204}
+    assert push(quiet, sent[0], attributes={"event_id": "e", "schema_version": CANARY}) == 204
+    with other_type(client, f"{dataset}.orders"), other_type(client, f"{dataset}.user_activity"):
+        assert {push(quiet, payload) for payload in sent} == {204}
+    with away(client, f"{dataset}.orders"), away(client, f"{dataset}.dead_letters"):
+        assert {push(quiet, payload) for payload in sent} >= {204, 503}
+    assert push(quiet, sent[0], publishTime=f"{CANARY} {ADDRESS}") == 400
+    assert push(quiet, sent[0], data=f"{CANARY} {ADDRESS}") == 400
+    assert push(quiet, sent[0], attributes=[CANARY, ADDRESS]) == 400
+    stored = client.query_and_wait(f"SELECT COUNT(*) AS n FROM {dataset}.dead_letters WHERE stage = 'warehouse'")
+    assert next(iter(stored)).n > 0
+    log = quiet.ingest.child.log.read_text()
+    assert '"flush"' in log
+    assert "not_durable" in log
+    assert CANARY not in log
+    assert ADDRESS not in log
