@@ -23,6 +23,20 @@ locals {
   }
 }
 
+locals {
+  channels = concat(
+    sort(tolist(var.notification_channels)),
+    [for email in sort(tolist(var.alert_emails)) : google_monitoring_notification_channel.email[email].name],
+  )
+}
+
+check "somebody_is_told" {
+  assert {
+    condition     = var.environment != "prod" || length(var.notification_channels) + length(var.alert_emails) > 0
+    error_message = "Alerts ring, and nobody hears them: set alert_emails or notification_channels."
+  }
+}
+
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails
 
@@ -30,6 +44,7 @@ resource "google_monitoring_notification_channel" "email" {
   display_name = "${local.name}: ${each.value}"
   type         = "email"
   labels       = { email_address = each.value }
+  force_delete = true # or a channel could not go before the alerts that name it, which are changed after it
   user_labels  = local.labels
 
   depends_on = [google_project_service.needed]
@@ -45,10 +60,7 @@ resource "google_monitoring_alert_policy" "watching" {
   combiner     = "OR"
   user_labels  = local.labels
 
-  notification_channels = concat(
-    sort(tolist(var.notification_channels)),
-    [for email in sort(tolist(var.alert_emails)) : google_monitoring_notification_channel.email[email].name],
-  )
+  notification_channels = local.channels
 
   conditions {
     display_name = each.value.title

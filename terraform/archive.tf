@@ -38,10 +38,12 @@ variable "archive" {
 
 locals {
   archive_location = var.archive.dual_region == null ? var.region : var.archive.dual_region.location
+  # Cloud KMS calls the EU europe: https://cloud.google.com/kms/docs/locations
+  archive_key_location = lookup({ EU = "europe" }, local.archive_location, lower(local.archive_location))
 }
 
 resource "google_storage_bucket" "archive" {
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who reads and writes; access logs are for buckets that are served to the public
+  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
   #checkov:skip=CKV_GCP_78:Each object has a name of its own and is written once; what is deleted comes back by soft delete
   name                        = "${var.project_id}-${local.name}-archive"
   location                    = upper(local.archive_location)
@@ -88,7 +90,7 @@ resource "google_storage_bucket" "archive" {
   }
 
   dynamic "encryption" {
-    for_each = var.customer_managed_keys ? [local.keys[lower(local.archive_location)]] : []
+    for_each = var.customer_managed_keys ? [local.keys[local.archive_key_location]] : []
     content {
       default_kms_key_name = encryption.value
     }

@@ -70,7 +70,7 @@ resource "google_bigquery_data_transfer_config" "scheduled" {
     }
   }
 
-  depends_on = [terraform_data.bootstrap, google_service_account_iam_member.transfer, google_project_iam_member.jobs]
+  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs]
 }
 
 resource "google_bigquery_dataset" "copy" {
@@ -123,5 +123,5 @@ resource "google_bigquery_data_transfer_config" "copy" {
     overwrite_destination_table = "true"
   }
 
-  depends_on = [terraform_data.bootstrap, google_service_account_iam_member.transfer, google_project_iam_member.jobs]
+  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs]
 }

@@ -39,5 +39,12 @@ resource "google_billing_budget" "monthly" {
     }
   }
 
+  dynamic "all_updates_rule" {
+    for_each = length(local.channels) > 0 ? [slice(local.channels, 0, min(5, length(local.channels)))] : [] # five at most
+    content {
+      monitoring_notification_channels = all_updates_rule.value
+    }
+  }
+
   depends_on = [google_project_service.needed]
 }

@@ -7,19 +7,29 @@ variable "customer_managed_keys" {
 
 locals {
   # A key lies where its data lies.
-  key_locations = var.customer_managed_keys ? toset(compact([var.region, lower(local.archive_location), var.backup.copy_region])) : []
+  key_locations = var.customer_managed_keys ? toset(compact([var.region, local.archive_key_location, var.backup.copy_region])) : []
   keys          = { for location, key in google_kms_crypto_key.store : location => key.id }
 
   # Google's agents that read and write the stores: they use the keys, we do not.
   key_users = var.customer_managed_keys ? {
     artifactregistry = "service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
-    bigquery         = "bq-${data.google_project.this.number}@bigquery-encryption.iam.gserviceaccount.com"
+    bigquery         = data.google_bigquery_default_service_account.this[0].email
     functions        = "service-${data.google_project.this.number}@gcf-admin-robot.iam.gserviceaccount.com"
     pubsub           = "service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
     run              = "service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
     secretmanager    = "service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
-    storage          = "service-${data.google_project.this.number}@gs-project-accounts.iam.gserviceaccount.com"
+    storage          = data.google_storage_project_service_account.this[0].email_address
   } : {}
+}
+
+# To ask for these two makes them; the others are made by gcloud, as docs/deploy.md says.
+
+data "google_bigquery_default_service_account" "this" {
+  count = var.customer_managed_keys ? 1 : 0
+}
+
+data "google_storage_project_service_account" "this" {
+  count = var.customer_managed_keys ? 1 : 0
 }
 
 resource "google_kms_key_ring" "store" {
@@ -48,7 +58,7 @@ resource "google_kms_crypto_key" "store" {
 }
 
 resource "google_kms_crypto_key_iam_member" "agent" {
-  for_each = { for pair in setproduct(local.key_locations, keys(local.key_users)) : join(" ", pair) => { location = pair[0], agent = pair[1] } }
+  for_each = { for pair in setproduct(local.key_locations, [for name in keys(local.key_users) : name if name != "secretmanager" || var.ip_policy == "hash"]) : join(" ", pair) => { location = pair[0], agent = pair[1] } }
 
   crypto_key_id = google_kms_crypto_key.store[each.value.location].id
   role          = "roles/cloudkms.cryptoKeyEncrypterDecrypter"

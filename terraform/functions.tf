@@ -39,7 +39,7 @@ locals {
 }
 
 resource "google_storage_bucket" "packages" {
-  #checkov:skip=CKV_GCP_62:Cloud Audit Logs tell who reads and writes; access logs are for buckets that are served to the public
+  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
   #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
   name                        = "${var.project_id}-${local.name}-packages"
   location                    = var.region
@@ -141,6 +141,7 @@ resource "google_cloudfunctions2_function" "called" {
     google_storage_bucket_iam_member.build,
     google_secret_manager_secret_iam_member.ip_hash_key,
     terraform_data.ip_hash_key,
+    terraform_data.permissions,
   ]
 }
 

@@ -1,10 +1,8 @@
 # Every binding but those of the datasets, which are in warehouse.tf. terraform/tests/access.tftest.hcl lists them all.
 
 locals {
-  agent = {
-    pubsub   = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
-    transfer = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-bigquerydatatransfer.iam.gserviceaccount.com"
-  }
+  # Made by `gcloud beta services identity create`, as docs/deploy.md says: the provider cannot.
+  pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
 # Delivery
@@ -19,13 +17,13 @@ resource "google_cloud_run_v2_service_iam_member" "push" {
 resource "google_pubsub_topic_iam_member" "forwards" {
   topic  = google_pubsub_topic.dead_letters.id
   role   = "roles/pubsub.publisher"
-  member = local.agent.pubsub
+  member = local.pubsub_agent
 }
 
 resource "google_pubsub_subscription_iam_member" "forwards" {
   subscription = google_pubsub_subscription.ingest.id
   role         = "roles/pubsub.subscriber"
-  member       = local.agent.pubsub
+  member       = local.pubsub_agent
 }
 
 resource "google_pubsub_topic_iam_member" "publisher" {
@@ -66,8 +64,16 @@ resource "google_storage_bucket_iam_member" "archive_operator" {
   member = each.value
 }
 
+resource "google_storage_bucket_iam_member" "archive_eraser" {
+  for_each = var.access.erasers
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["eraser"].id
+  member = each.value
+}
+
 resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  for_each = setunion(var.access.raw_data_readers, var.access.operators)
+  for_each = var.access.operators # and no readers: who pulls may acknowledge, and so delete
 
   subscription = google_pubsub_subscription.dead_letters.id
   role         = "roles/pubsub.subscriber"
@@ -95,8 +101,9 @@ resource "google_service_account_iam_member" "deployer" {
   )
 
   service_account_id = google_service_account.this["caller"].id
-  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
-  member             = each.value
+  # serviceAccountOpenIdTokenCreator would not do: gcloud makes an access token on its way to an identity token.
+  role   = "roles/iam.serviceAccountTokenCreator"
+  member = each.value
 }
 
 # Queries: who may run them. What they may read is up to the datasets.
@@ -108,7 +115,7 @@ resource "google_project_iam_member" "jobs" {
       reconcile = google_service_account.this["reconcile"].member
       backup    = google_service_account.this["backup"].member
     },
-    { for member in setunion(local.readers, var.access.raw_data_readers, var.access.operators) : member => member },
+    { for member in setunion(local.readers, var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member },
   )
 
   project = var.project_id
@@ -116,20 +123,16 @@ resource "google_project_iam_member" "jobs" {
   member  = each.value
 }
 
-# Who looks at sizes and costs: they are metadata of the whole project.
-resource "google_project_iam_member" "metadata" {
-  for_each = var.access.operators
+# Who is woken: what the runbook asks them to look at. Sizes and costs are metadata of the whole project.
+resource "google_project_iam_member" "operator" {
+  for_each = { for pair in setproduct(
+    ["bigquery.metadataViewer", "bigquery.resourceViewer", "logging.viewer", "monitoring.viewer", "pubsub.viewer"],
+    var.access.operators,
+  ) : join(" ", pair) => { role = "roles/${pair[0]}", member = pair[1] } }
 
   project = var.project_id
-  role    = "roles/bigquery.resourceViewer"
-  member  = each.value
-}
-
-# BigQuery's transfer service runs the scheduled queries as the backup account.
-resource "google_service_account_iam_member" "transfer" {
-  service_account_id = google_service_account.this["backup"].id
-  role               = "roles/iam.serviceAccountTokenCreator"
-  member             = local.agent.transfer
+  role    = each.value.role
+  member  = each.value.member
 }
 
 # The build

@@ -61,6 +61,21 @@ resource "google_project_iam_custom_role" "this" {
         "bigquery.tables.list",
       ]
     }
+    eraser = {
+      title = "deletes rows, and rewrites objects of the archive"
+      permissions = [
+        "bigquery.datasets.get",
+        "bigquery.tables.get",
+        "bigquery.tables.getData",
+        "bigquery.tables.list",
+        "bigquery.tables.updateData",
+        "storage.buckets.get",
+        "storage.objects.create",
+        "storage.objects.delete",
+        "storage.objects.get",
+        "storage.objects.list",
+      ]
+    }
     copier = {
       title       = "is asked of who copies into a dataset" # https://cloud.google.com/bigquery/docs/managing-datasets
       permissions = ["bigquery.datasets.update"]

@@ -31,6 +31,9 @@ resource "google_monitoring_custom_service" "sluice" {
 resource "google_monitoring_slo" "watching" {
   for_each = local.objectives
 
+  # Its metric must be known by then, which takes Cloud Logging a minute.
+  depends_on = [terraform_data.metrics]
+
   project             = var.project_id
   service             = google_monitoring_custom_service.sluice.service_id
   slo_id              = each.key

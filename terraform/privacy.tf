@@ -31,8 +31,9 @@ variable "column_security" {
 
 variable "row_access_policies" {
   description = <<-TEXT
-    Who sees which rows, by the policy's name. table: of the live dataset; filter: a condition on its columns; grantees: IAM
-    members. A table with a policy shows no row at all to whom no policy names: name the accounts of backup and reconcile, too.
+    Who sees which rows, by the policy's name. table: of the live dataset, and of the historical one where that has it; filter: a
+    condition on its columns; grantees: IAM members. A table with a policy shows no row to whom no policy names, but all of
+    them to operators, and to the accounts that keep, check and define the tables.
   TEXT
   type = map(object({
     table    = string
@@ -43,8 +44,8 @@ variable "row_access_policies" {
   nullable = false
 
   validation {
-    condition     = alltrue([for policy in var.row_access_policies : contains(local.tables, policy.table) && trimspace(policy.filter) != "" && length(policy.grantees) > 0])
-    error_message = "table is a table of sql/schema, filter a condition, and grantees name somebody."
+    condition     = alltrue([for name, policy in var.row_access_policies : name != "all_rows" && contains(local.tables, policy.table) && trimspace(policy.filter) != "" && length(policy.grantees) > 0])
+    error_message = "table is a table of sql/schema, filter a condition, grantees name somebody, and all_rows is taken."
   }
 }
 
@@ -89,8 +90,9 @@ resource "terraform_data" "ip_hash_key" {
   triggers_replace = [google_secret_manager_secret.ip_hash_key[0].id, var.ip_hash_key_version]
 
   provisioner "local-exec" {
-    command = "head -c 32 /dev/urandom | base64 | tr -d '\\n' | gcloud secrets versions add \"$SECRET\" --project=\"$PROJECT\" --data-file=- --quiet"
+    command = "sh ${path.module}/add_hash_key.sh"
     environment = {
+      VERSION = var.ip_hash_key_version
       SECRET  = google_secret_manager_secret.ip_hash_key[0].secret_id
       PROJECT = var.project_id
     }
@@ -108,7 +110,7 @@ locals {
   # What must copy the columns as they are reads them as they are.
   column_readers = var.column_security ? {
     personal = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.personal_data_readers, var.access.operators) : member => member })
-    raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators) : member => member })
+    raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member })
   } : {}
   masked_readers = merge(
     { bootstrap = google_service_account.this["bootstrap"].member }, # who makes a view must be able to query it
@@ -147,12 +149,27 @@ resource "google_bigquery_datapolicy_data_policy" "masked" {
   }
 }
 
-resource "google_bigquery_row_access_policy" "this" {
-  for_each = var.row_access_policies
+locals {
+  # Without all rows, history would keep some and let the others expire, and no error would tell.
+  row_policies = merge(
+    { for name, policy in var.row_access_policies : name => policy },
+    { for table in distinct([for policy in var.row_access_policies : policy.table]) : "all_rows ${table}" => {
+      table    = table
+      filter   = "TRUE"
+      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member])
+    } },
+  )
+}
 
-  dataset_id       = google_bigquery_dataset.events["live"].dataset_id
+resource "google_bigquery_row_access_policy" "this" {
+  for_each = merge([for key in keys(local.datasets) : {
+    for name, policy in local.row_policies : "${key} ${name}" => merge(policy, { dataset = key, name = split(" ", name)[0] })
+    if key == "live" || contains(local.event_tables, policy.table)
+  }]...)
+
+  dataset_id       = google_bigquery_dataset.events[each.value.dataset].dataset_id
   table_id         = each.value.table
-  policy_id        = each.key
+  policy_id        = each.value.name
   filter_predicate = each.value.filter
   grantees         = each.value.grantees
 

@@ -20,12 +20,16 @@ variable "ingest" {
     error_message = "concurrency: 1 to 1000."
   }
   validation {
-    condition     = var.ingest.cpu >= 1 && var.ingest.cpu <= 8
-    error_message = "cpu: 1 to 8; with less than one an instance takes one request at a time."
+    condition     = contains([1, 2, 4, 6, 8], var.ingest.cpu)
+    error_message = "cpu: 1, 2, 4, 6 or 8; with less than one an instance takes one request at a time."
   }
   validation {
     condition     = can(regex("^[0-9]+[MG]i$", var.ingest.memory))
     error_message = "memory: such as 512Mi or 1Gi."
+  }
+  validation { # https://cloud.google.com/run/docs/configuring/services/cpu
+    condition     = try(tonumber(trimsuffix(trimsuffix(var.ingest.memory, "Mi"), "Gi")), 0) * (endswith(var.ingest.memory, "Gi") ? 1024 : 1) >= (var.ingest.cpu >= 6 ? 4096 : var.ingest.cpu >= 4 ? 2048 : 512)
+    error_message = "memory: 512Mi at least, 2Gi for 4 cpus, 4Gi for more."
   }
   validation {
     condition     = var.ingest.min_instances >= 0 && var.ingest.min_instances <= var.ingest.max_instances && var.ingest.max_instances <= 1000

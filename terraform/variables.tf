@@ -120,8 +120,9 @@ variable "access" {
   description = <<-TEXT
     Who may do what, as IAM members (user:, group:, serviceAccount:).
     publishers publish events; readers query rows and views of events, protected columns masked; personal_data_readers see
-    the personal ones too; raw_data_readers read what may hold anything: dead letters, snapshots, extras, the archive and
-    undeliverable messages; operators backfill, replay, snapshot, restore, and run the bootstrap.
+    the personal ones too; raw_data_readers read what may hold anything: dead letters, snapshots, extras and the archive;
+    operators backfill, replay, snapshot, restore, pull undeliverable messages, and run the bootstrap; erasers remove a
+    person's events from tables, dead letters and archive.
   TEXT
   type = object({
     publishers            = optional(set(string), [])
@@ -129,6 +130,7 @@ variable "access" {
     personal_data_readers = optional(set(string), [])
     raw_data_readers      = optional(set(string), [])
     operators             = optional(set(string), [])
+    erasers               = optional(set(string), [])
   })
   default  = {}
   nullable = false

@@ -34,6 +34,7 @@ locals {
     [for account, role in dataset.accounts : { member = google_service_account.this[account].member, role = google_project_iam_custom_role.this[role].id, condition = null }],
     [for member in var.access.operators : { member = member, role = "WRITER", condition = null }],
     [for member in var.access.operators : { member = member, role = google_project_iam_custom_role.this["snapshotter"].id, condition = null }],
+    [for member in var.access.erasers : { member = member, role = google_project_iam_custom_role.this["eraser"].id, condition = null }],
     [for member in var.access.raw_data_readers : { member = member, role = "READER", condition = null }],
     [for member in local.readers : { member = member, role = "roles/bigquery.metadataViewer", condition = null }],
     [for pair in setproduct(local.readers, local.rows_of_events[key]) : { member = pair[0], role = google_project_iam_custom_role.this["reader"].id, condition = pair[1] }],

@@ -9,6 +9,8 @@ variables {
   project_id = "a-project"
   deployers  = ["user:ada@example.com"]
   package    = "versions.tf"
+  # prod.tfvars leaves it to you who is told, and a plan without anybody warns.
+  alert_emails = ["on-call@example.com"]
 }
 
 run "prod_hides_addresses_stays_warm_and_has_a_copy_elsewhere" {

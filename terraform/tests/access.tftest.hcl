@@ -16,6 +16,7 @@ variables {
     personal_data_readers = ["group:support@example.com"]
     raw_data_readers      = ["user:grace@example.com"]
     operators             = ["group:operators@example.com"]
+    erasers               = ["group:privacy@example.com"]
   }
 }
 
@@ -24,7 +25,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # project wide are jobs metadata and the build s log and sources
   assert {
-    condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.metadata), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.operator), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
       "roles/bigquery.jobUser serviceAccount:backup@a",
       "roles/bigquery.jobUser serviceAccount:bootstrap@a",
       "roles/bigquery.jobUser serviceAccount:reconcile@a",
@@ -32,7 +33,12 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "roles/bigquery.jobUser group:support@example.com",
       "roles/bigquery.jobUser user:grace@example.com",
       "roles/bigquery.jobUser group:operators@example.com",
+      "roles/bigquery.jobUser group:privacy@example.com",
+      "roles/bigquery.metadataViewer group:operators@example.com",
       "roles/bigquery.resourceViewer group:operators@example.com",
+      "roles/logging.viewer group:operators@example.com",
+      "roles/monitoring.viewer group:operators@example.com",
+      "roles/pubsub.viewer group:operators@example.com",
       "roles/logging.logWriter serviceAccount:build@a",
       "roles/storage.objectViewer serviceAccount:build@a",
     ])
@@ -55,11 +61,10 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "invokers"
   }
 
-  # accounts are used by deployers and google s transfer service
+  # accounts are used by deployers
   assert {
-    condition = toset([for binding in concat(values(google_service_account_iam_member.deployer), [google_service_account_iam_member.transfer], google_service_account_iam_member.github, values(google_service_account_iam_member.ci)) : "${binding.service_account_id} ${binding.role} ${binding.member}"]) == toset([
-      "projects/a-project/serviceAccounts/caller@a roles/iam.serviceAccountOpenIdTokenCreator user:ada@example.com",
-      "projects/a-project/serviceAccounts/backup@a roles/iam.serviceAccountTokenCreator serviceAccount:service-123456789012@gcp-sa-bigquerydatatransfer.iam.gserviceaccount.com",
+    condition = toset([for binding in concat(values(google_service_account_iam_member.deployer), google_service_account_iam_member.github, values(google_service_account_iam_member.ci)) : "${binding.service_account_id} ${binding.role} ${binding.member}"]) == toset([
+      "projects/a-project/serviceAccounts/caller@a roles/iam.serviceAccountTokenCreator user:ada@example.com",
     ])
     error_message = "who may act as whom"
   }
@@ -75,7 +80,6 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
   assert {
     condition = toset([for binding in concat([google_pubsub_subscription_iam_member.forwards], values(google_pubsub_subscription_iam_member.dead_letters)) : "${binding.subscription} ${binding.role} ${binding.member}"]) == toset([
       "ingest roles/pubsub.subscriber serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
-      "undeliverable roles/pubsub.subscriber user:grace@example.com",
       "undeliverable roles/pubsub.subscriber group:operators@example.com",
     ])
     error_message = "subscribers"
@@ -83,12 +87,13 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
       "a-project-sluice-dev-archive archiver group:operators@example.com",
+      "a-project-sluice-dev-archive eraser group:privacy@example.com",
       "a-project-sluice-dev-packages roles/storage.objectViewer serviceAccount:build@a",
     ])
     error_message = "buckets"
@@ -113,6 +118,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "READER grace@example.com",
       "WRITER operators@example.com",
       "snapshotter operators@example.com",
+      "eraser privacy@example.com",
       "row_writer ingest@a",
       "definer bootstrap@a",
       "snapshotter backup@a",
@@ -130,6 +136,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "READER grace@example.com",
       "WRITER operators@example.com",
       "snapshotter operators@example.com",
+      "eraser privacy@example.com",
       "definer bootstrap@a",
       "keeper backup@a",
       "record_reader reconcile@a",
@@ -171,7 +178,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "row_writer"
   }
   assert {
-    condition     = toset([for access in google_bigquery_dataset.events["live"].access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
+    condition     = toset([for access in google_bigquery_dataset.events["live"].access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com", "privacy@example.com"])
     error_message = "groups are groups, and others are not"
   }
 
@@ -184,6 +191,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "the raw tag roles/datacatalog.categoryFineGrainedReader serviceAccount:backup@a",
       "the raw tag roles/datacatalog.categoryFineGrainedReader user:grace@example.com",
       "the raw tag roles/datacatalog.categoryFineGrainedReader group:operators@example.com",
+      "the raw tag roles/datacatalog.categoryFineGrainedReader group:privacy@example.com",
     ])
     error_message = "plain readers"
   }
@@ -240,13 +248,16 @@ run "rows_are_shown_by_policy_when_asked_for" {
   command = plan
   variables {
     row_access_policies = {
-      de = { table = "orders", filter = "shipping_address.country = 'DE'", grantees = ["group:de@example.com", "serviceAccount:backup@a"] }
+      de = { table = "orders", filter = "shipping_address.country = 'DE'", grantees = ["group:de@example.com"] }
     }
   }
 
   assert {
-    condition     = google_bigquery_row_access_policy.this["de"].table_id == "orders" && google_bigquery_row_access_policy.this["de"].filter_predicate == "shipping_address.country = 'DE'"
-    error_message = "policy"
+    condition = toset([for policy in google_bigquery_row_access_policy.this : "${policy.dataset_id}.${policy.table_id} ${policy.policy_id}: ${policy.filter_predicate} for ${join(" ", sort(policy.grantees))}"]) == toset(flatten([for dataset in ["dev_events_dataset", "historical_dataset"] : [
+      "${dataset}.orders de: shipping_address.country = 'DE' for group:de@example.com",
+      "${dataset}.orders all_rows: TRUE for group:operators@example.com group:privacy@example.com serviceAccount:backup@a serviceAccount:bootstrap@a serviceAccount:reconcile@a",
+    ]]))
+    error_message = "In both datasets, and all rows for what keeps and checks them."
   }
 }
 

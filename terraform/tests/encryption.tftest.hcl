@@ -73,6 +73,32 @@ run "with_them_every_store_has_the_key_of_its_region" {
   }
 }
 
+run "an_archive_in_europe_has_a_key_where_cloud_kms_calls_it_so" {
+  command = plan
+  variables {
+    customer_managed_keys = true
+    archive               = { dual_region = { location = "EU", regions = ["europe-west1", "europe-west4"] } }
+    backup                = {}
+    ip_policy             = "keep"
+  }
+
+  assert {
+    condition     = keys(google_kms_crypto_key.store) == ["europe", "us-central1"]
+    error_message = "keys: ${join(", ", keys(google_kms_crypto_key.store))}"
+  }
+  assert {
+    condition = toset([for binding in google_kms_crypto_key_iam_member.agent : binding.member]) == toset([
+      "serviceAccount:service-123456789012@gcp-sa-artifactregistry.iam.gserviceaccount.com",
+      "serviceAccount:bq-agent@a",
+      "serviceAccount:service-123456789012@gcf-admin-robot.iam.gserviceaccount.com",
+      "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
+      "serviceAccount:service-123456789012@serverless-robot-prod.iam.gserviceaccount.com",
+      "serviceAccount:storage-agent@a",
+    ])
+    error_message = "agents, without that of a service that is not used"
+  }
+}
+
 run "an_archive_of_two_regions_has_a_key_in_their_multi_region" {
   command = plan
   variables {

@@ -114,6 +114,22 @@ run "wrong_values_9" {
   expect_failures = [var.ingest]
 }
 
+run "wrong_values_14" {
+  command = plan
+  variables {
+    ingest = { cpu = 3 }
+  }
+  expect_failures = [var.ingest]
+}
+
+run "wrong_values_15" {
+  command = plan
+  variables {
+    ingest = { cpu = 4, memory = "1Gi" }
+  }
+  expect_failures = [var.ingest]
+}
+
 run "wrong_values_10" {
   command = plan
   variables {

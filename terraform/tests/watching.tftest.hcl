@@ -82,7 +82,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
-      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "reconcile_failed", "cost"
+      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "reconcile_failed", "failed_backups", "cost"
     ])
     error_message = "All alerts are there."
   }
@@ -270,8 +270,8 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
   }
 
   assert {
-    condition     = !strcontains(google_monitoring_dashboard.watching.dashboard_json, "$")
-    error_message = "No placeholder is left."
+    condition     = toset(regexall("\\$.[a-z_]*.", google_monitoring_dashboard.watching.dashboard_json)) == toset(["$${response_code}", "$${state}", "$${table}"])
+    error_message = "No placeholder is left but the labels of legends."
   }
 
   assert {

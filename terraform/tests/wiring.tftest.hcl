@@ -259,11 +259,16 @@ run "a_hash_key_is_made_and_read_only_when_addresses_are_hashed" {
 run "a_budget_only_when_asked_for" {
   command = plan
   variables {
-    budget = { billing_account = "012345-678901-ABCDEF", amount = 200, currency = "EUR" }
+    budget                = { billing_account = "012345-678901-ABCDEF", amount = 200, currency = "EUR" }
+    notification_channels = ["projects/a-project/notificationChannels/1"]
   }
 
   assert {
     condition     = google_billing_budget.monthly[0].amount[0].specified_amount[0].units == "200" && google_billing_budget.monthly[0].budget_filter[0].projects == toset(["projects/123456789012"])
     error_message = "amount or filter"
+  }
+  assert {
+    condition     = google_billing_budget.monthly[0].all_updates_rule[0].monitoring_notification_channels == tolist(["projects/a-project/notificationChannels/1"])
+    error_message = "It tells whom the alerts tell."
   }
 }

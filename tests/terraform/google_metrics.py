@@ -65,4 +65,10 @@ GOOGLE_METRICS = [
     # Of the project, not of a dataset: its resource is `global`, unlike that of statement_scanned_bytes_billed.
     _bigquery("query/scanned_bytes_billed", "global"),
     _bigquery("storage/stored_bytes", "bigquery_dataset", "table"),
+    GoogleMetric(
+        "bigquerydatatransfer.googleapis.com/transfer_config/completed_runs",
+        "bigquery_dts_config",
+        "https://cloud.google.com/bigquery/docs/dts-monitor",
+        frozenset({"completion_state"}),
+    ),
 ]

@@ -6,6 +6,14 @@ mock_data "google_project" {
   }
 }
 
+mock_data "google_bigquery_default_service_account" {
+  defaults = { email = "bq-agent@a" }
+}
+
+mock_data "google_storage_project_service_account" {
+  defaults = { email_address = "storage-agent@a" }
+}
+
 mock_resource "google_cloudfunctions2_function" {
   defaults = {
     service_config = {
@@ -108,6 +116,11 @@ override_resource {
 override_resource {
   target = google_project_iam_custom_role.this["record_reader"]
   values = { id = "record_reader" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["eraser"]
+  values = { id = "eraser" }
 }
 
 override_resource {
