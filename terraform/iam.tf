@@ -126,9 +126,9 @@ resource "google_project_iam_member" "jobs" {
 # Who is woken: what the runbook asks them to look at. Sizes and costs are metadata of the whole project.
 resource "google_project_iam_member" "operator" {
   for_each = { for pair in setproduct(
-    ["bigquery.metadataViewer", "bigquery.resourceViewer", "logging.viewer", "monitoring.viewer", "pubsub.viewer"],
+    ["roles/bigquery.metadataViewer", "roles/bigquery.resourceViewer", "roles/logging.viewer", "roles/monitoring.viewer", "roles/pubsub.viewer"],
     var.access.operators,
-  ) : join(" ", pair) => { role = "roles/${pair[0]}", member = pair[1] } }
+  ) : join(" ", pair) => { role = pair[0], member = pair[1] } }
 
   project = var.project_id
   role    = each.value.role

@@ -26,6 +26,7 @@ RESOURCES = {
     "pubsub_topic": {"topic_id"},
     "pubsub_subscription": {"subscription_id"},
     "bigquery_dataset": {"dataset_id"},
+    "bigquery_dts_config": set[str](),
     "global": set[str](),
 }
 """The labels that tell ours from others (https://cloud.google.com/monitoring/api/resources)."""
