@@ -20,8 +20,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
+from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ending
 from ops.commands.package import package
+from ops.commands.replay import replay
 from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
@@ -39,6 +41,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(contract, name="contract")
+app.add_typer(dead_letters, name="dead-letters")
 console = Console(stderr=True)
 
 StandIn = Annotated[
@@ -53,7 +56,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-for command in (backfill, sql, snapshot, restore, smoke, trace):
+for command in (backfill, replay, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
 app.command()(package)
 
@@ -119,6 +122,7 @@ def up(stand_in: StandIn = False) -> None:
             "HISTORICAL_DATASET": stack.settings.historical_dataset,
             "LOCATION": stack.settings.location,
             "SLUICE_TOPIC": stack.topic,
+            "SLUICE_UNDELIVERABLE": stack.undeliverable,
         }
         for name, value in {**stack.environment, **names}.items():
             print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval

@@ -175,13 +175,12 @@ def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, set
 
 def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> Known:
     is_open = record.pop("is_open")
+    errors = msgspec.json.decode(record["errors"] or "[]")
     try:
         message, problem = message_of(record, storage), None
     except Unreadable as error:
         message, problem = None, str(error)
-    return Known(
-        {**record, "errors": msgspec.json.decode(record["errors"] or "[]")}, is_open, replays, message, problem
-    )
+    return Known({**record, "errors": errors}, is_open, replays, message, problem)
 
 
 def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
