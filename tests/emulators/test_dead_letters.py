@@ -67,11 +67,15 @@ def ledger(datasets: Datasets) -> list[dict[str, Any]]:
     return sorted(datasets.rows("live.replays"), key=lambda row: (row["replayed_at"], row["event_id"]))
 
 
-def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def stream_bad_ones(datasets: Datasets) -> None:
     bad = [message(f"lost-{number}", order(status="lost", order_id=f"o-{number}")) for number in range(3)]
     others = [message("old", order(100)), message("broken", b'{"event_type": "order"'), message("good", order())]
     datasets.stream([*bad, *others], NOW)
 
+
+def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
+    assert letters(datasets, "list") == []
+    stream_bad_ones(datasets)
     groups = {one["rule"]: one for one in letters(datasets, "list")}
     assert {rule: (one["stage"], one["open_events"]) for rule, one in groups.items()} == {
         "enum": ("contract", 3),
@@ -84,19 +88,27 @@ def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_pa
     assert '"lost"' in enum["message"]
     assert [one["rule"] for one in letters(datasets, "list", "--stage", "decode")] == ["json"]
     assert [one["rule"] for one in letters(datasets, "list", "--type", "order", "--since", "1h")] == ["enum", "minimum"]
+    assert letters(datasets, "list", "--since", (NOW + timedelta(minutes=1)).isoformat()) == []
     shown = run(datasets, "dead-letters", "list")
     assert "$.status  enum" in shown
     assert enum["fingerprint"] in shown
+    assert "is no time" in run(datasets, "dead-letters", "list", "--since", "yesterday", code=2)
+    assert "say which" in run(datasets, "dead-letters", "replay", code=2)
 
+
+def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    stream_bad_ones(datasets)
+    [enum] = [one for one in letters(datasets, "list") if one["rule"] == "enum"]
     nothing = letters(datasets, "replay", "--all", "--dry-run")
     assert (nothing["events"], nothing["passing"]) == (5, 1)
     assert ledger(datasets) == []
     assert datasets.ids("live.orders") == ["good"]
-    assert "say which" in run(datasets, "dead-letters", "replay", code=2)
 
     repair = tmp_path / "repair.py"
     repair.write_text(REPAIR)
-    dry = run(datasets, "dead-letters", "replay", "--fingerprint", enum["fingerprint"], "--transform", repair, "--dry-run")
+    dry = run(
+        datasets, "dead-letters", "replay", "--fingerprint", enum["fingerprint"], "--transform", repair, "--dry-run"
+    )
     assert "3 of 3 would pass with today's contracts." in dry
     assert '-  "status": "lost",\n+  "status": "pending",' in dry
     assert datasets.ids("live.orders") == ["good"]
@@ -119,7 +131,7 @@ def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_pa
         assert entry["transform"] == envelopes[0].attributes["sluice_transform"]
         assert (entry["code_version"], bool(entry["replayed_by"])) == ("tests", True)
 
-    again = letters(datasets, "replay", "--fingerprint", enum["fingerprint"], "--transform", repair)
+    again = letters(datasets, "replay", *lost)
     assert (again["events"], again["rows"], len(ledger(datasets))) == (0, {}, 3)
 
     plain = letters(datasets, "replay", "--all")
@@ -132,13 +144,128 @@ def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_pa
     outcomes = {entry["event_id"]: (entry["outcome"], entry["new_fingerprint"]) for entry in ledger(datasets)[3:]}
     assert outcomes == {"old": ("row", None), "broken": ("dead_letter", still["fingerprint"])}
     assert len(datasets.rows("live.dead_letters")) == 5
-    everything = letters(datasets, "list", "--all")
-    assert {one["rule"]: (one["open_events"], one["events"]) for one in everything} == {
-        "enum": (0, 3),
-        "minimum": (0, 1),
-        "json": (1, 1),
-    }
     summary = datasets.client.query_and_wait(
         f"SELECT rule, events, open_events FROM `{datasets.settings.dataset}.dead_letter_summary` ORDER BY rule"
     )
     assert [tuple(row.values()) for row in summary] == [("enum", 3, 0), ("json", 1, 1), ("minimum", 1, 0)]
+
+
+def test_show_marks_the_places_of_each_payload_and_obeys_none(datasets: Datasets) -> None:
+    address = {"street": "1 Rue", "country": "\x1b[2J\u202e"}
+    events = {
+        "json": order(status="lost", shipping_address=address),
+        "text": b'{"event_type": "order",\n "status": lost \x1b[2J}',
+        "bytes": b'{"event_type": "\xff\x1b"}',
+        "large": order(note="x" * 3 * 2**20),
+        "attribute": order(),
+    }
+    versions = {"attribute": {"schema_version": "9", "\x1b[2J": "\x1b"}}
+    sent = [message(f"{name} [b]", data, **versions.get(name, {})) for name, data in events.items()]
+    datasets.stream(sent, NOW)
+    texts = {name: run(datasets, "dead-letters", "show", f"{name} [b]") for name in events}
+    assert not [name for name, text in texts.items() if "\x1b" in text or "\u202e" in text]
+    assert all(f"event_id: {name} [b]" in text for name, text in texts.items())
+    assert '  "status": "lost",\n  ^ $.status  enum: ' in texts["json"]
+    assert '  "shipping_address": {\n  ^ $.shipping_address.city  required: ' in texts["json"]
+    assert '"country": "\\u001b[2J\\x202e"' in texts["json"]
+    assert '   "status": lost \\x1b[2J}\n             ^\n  ^ $  json: ' in texts["text"]
+    assert '{"event_type": "\\xff\\x1b"}\n                  ^\n  ^ $  utf-8: ' in texts["bytes"]
+    assert "maxBytes" in texts["large"]
+    assert "characters)" in texts["large"]
+    assert len(texts["large"]) < 10_000
+    assert '  schema_version: 9\n  ^ enum: "9" is no version of order' in texts["attribute"]
+    found = {name: json.loads(run(datasets, "dead-letters", "show", f"{name} [b]", "--json")) for name in events}
+    [of_json], [of_text], [of_bytes], [of_large], [of_attribute] = found.values()
+    assert of_json["payload"]["shipping_address"] == address
+    assert of_text["payload_text"] == events["text"].decode()
+    assert of_bytes["payload_base64"] == "eyJldmVudF90eXBlIjogIv8bIn0="
+    assert len(of_large["payload"]["note"]) == 3 * 2**20
+    assert of_attribute["attributes"]["schema_version"] == "9"
+    assert [one["is_open"] for (one,) in found.values()] == [True] * 5
+    assert "has no dead letters" in run(datasets, "dead-letters", "show", "nobody\x1b[2J", code=1)
+
+
+def test_a_payload_that_the_table_does_not_hold_comes_from_the_archive_or_is_named(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message("large", order(note="x" * 3 * 2**20))], NOW)
+    datasets.stream([message("gone", order(note="x" * 3 * 2**20))], NOW)
+    [gone] = [uri for uri, (envelope,) in datasets.objects().items() if envelope.event_id == "gone"]
+    datasets.storage.bucket(datasets.settings.archive_bucket).blob(gone.split("/", 3)[3]).delete()
+    repair = tmp_path / "repair.py"
+    repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'x' * 2**20, b'')\n")
+    told = run(datasets, "dead-letters", "replay", "--stage", "decode", "--transform", repair, code=1)
+    assert f"{gone}, event gone: the object is gone" in told
+    assert datasets.ids("live.orders") == ["large"]
+    assert "the object is gone" in run(datasets, "dead-letters", "show", "gone")
+
+
+def test_what_is_wrong_otherwise_afterwards_is_open_as_that_and_each_state_counts_once(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message("e", order(status="lost"))], NOW)
+    [first] = letters(datasets, "list")
+    worse, same = tmp_path / "worse.py", tmp_path / "same.py"
+    worse.write_text("def transform(payload, attributes):\n    return payload[:-1]\n")
+    same.write_text("def transform(payload, attributes):\n    return payload.replace(b'lost', b'gone') + b'}'\n")
+    run(datasets, "dead-letters", "replay", "--all", "--transform", worse)
+    [second] = letters(datasets, "list")
+    assert (second["stage"], second["open_events"]) == ("decode", 1)
+    done = letters(datasets, "replay", "--all", "--transform", same)
+    assert (done["passing"], done["causes"][0]["still"][0]["fingerprint"]) == (0, first["fingerprint"])
+    [third] = letters(datasets, "list")
+    assert third["fingerprint"] == first["fingerprint"]
+    assert {row["fingerprint"]: row["open_events"] for row in letters(datasets, "list", "--all")} == {
+        first["fingerprint"]: 1,
+        second["fingerprint"]: 0,
+    }
+
+
+def test_a_transform_that_fails_names_its_line_and_the_event_and_the_others_come_back(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message(name, order(status="lost")) for name in ("good", "bad\x1b[2J", "text")], NOW)
+    repair = tmp_path / "repair.py"
+    repair.write_text("""import json
+def transform(payload, attributes):
+    if attributes["event_id"].startswith("bad"):
+        raise KeyError("status")
+    text = payload.decode().replace("lost", "pending")
+    return text if attributes["event_id"] == "text" else text.encode()
+""")
+    for more in (["--dry-run"], []):
+        told = run(datasets, "dead-letters", "replay", "--all", "--transform", repair, *more, code=1)
+        assert f"{repair}:4, event bad\\x1b[2J: KeyError: 'status'" in told
+        assert f"{repair}, event text: transform gave str, not bytes or None" in told
+    assert datasets.ids("live.orders") == ["good"]
+    repair.write_text("def transform(payload, attributes)\n")
+    assert f"{repair}:1: SyntaxError" in run(
+        datasets, "dead-letters", "replay", "--all", "--transform", repair, code=2
+    ).replace("│\n│ ", "")
+    assert len(datasets.rows("live.replays")) == 1
+
+
+KILLED = """
+import os, signal
+from ops.replay import ledger, undeliverable
+undeliverable.LEASE_SECONDS = 10
+def kill(_, settled):
+    if any(one.fate.name == "LOADED" for one in settled):
+        os.kill(os.getpid(), signal.SIGKILL)
+{}.__call__ = kill
+from ops.cli import app
+app()
+"""
+
+
+def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_next(datasets: Datasets) -> None:
+    datasets.stream([message("old", order(100)), message("bad", order(status="lost"))], NOW)
+    script = KILLED.format("ledger.Ledger")
+    run(datasets, "dead-letters", "replay", "--stage", "time_bounds", code=-9, script=script)
+    assert (datasets.ids("historical.orders"), ledger(datasets)) == (["old"], [])
+    assert len(letters(datasets, "list")) == 2
+    done = letters(datasets, "replay", "--all")
+    assert (done["rows"], done["rows_present"]) == ({}, {f"{datasets.settings.historical_dataset}.orders": 1})
+    assert datasets.ids("historical.orders") == ["old"]
+    assert [entry["outcome"] for entry in ledger(datasets)] == ["dead_letter", "row"]
+    assert [one["rule"] for one in letters(datasets, "list")] == ["enum"]

@@ -83,11 +83,7 @@ def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
     rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
     assert rule in (watching.TERRAFORM / "metrics.tf").read_text()
-    found = [
-        file.stem
-        for file in (FOLDER / "schema").glob("*.sql")
-        if "ingest STRUCT" in file.read_text()
-    ]
+    found = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
     assert sorted(found) == list(watching.KEYS["tables"])
 
 
