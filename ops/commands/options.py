@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-_AGO = re.compile(r"(\d{1,6})([mhd])")
+_AGO = re.compile(r"(\d{1,5})([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 

@@ -169,7 +169,8 @@ def original(message: PubsubMessage) -> Message:
     what the id was before.
     """
     attributes = dict(message.attributes)
-    published = _instant(attributes.get(PUBLISHED, "")) or message.publish_time
+    accepted = message.publish_time  # with nanoseconds, which nothing else knows of
+    published = _instant(attributes.get(PUBLISHED, "")) or datetime.combine(accepted.date(), accepted.timetz())
     return Message(
         data=message.data,
         attributes=attributes,

@@ -59,7 +59,7 @@ def of(command: Sequence[str]) -> str:
 
 
 def test_every_command_on_google_cloud_is_here() -> None:
-    on_google_cloud = {
+    on_google_cloud: set[tuple[str, ...]] = {
         (one.name or one.callback.__name__,)
         for one in app.registered_commands
         if one.callback and one.callback.__module__.startswith("ops.commands.")
