@@ -12,13 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from functions.message import Message
+from ops.cli import app
 from ops.stack.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
-SLUICE = pathlib.Path(sys.executable).with_name("sluice")
 NOW = datetime.now(UTC)
 
 REPAIR = """
@@ -45,19 +46,20 @@ def message(event_id: str, payload: bytes, **attributes: str) -> Message:
 
 
 def run(datasets: Datasets, *arguments: object, code: int = 0, script: str | None = None) -> str:
-    """Run the command; gives its standard output, and after a failure its standard error."""
-    program = [SLUICE] if script is None else [sys.executable, "-c", script]
-    ran = subprocess.run(
-        [*program, *map(str, arguments)],
-        env={**os.environ, **datasets.environment, "COLUMNS": "200", "CODE_VERSION": "tests"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ran.returncode == code, ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stderr
-    return ran.stdout if code == 0 else ran.stderr
+    """Run the command, as a process where it is a script; gives its standard output, or what it says of a failure."""
+    environment = {**datasets.environment, "COLUMNS": "200", "CODE_VERSION": "tests"}
+    given = [str(argument) for argument in arguments]
+    if script is not None:
+        command = [sys.executable, "-c", script, *given]
+        ran = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return ran.stderr
+    ended = CliRunner().invoke(app, given, env=environment)
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.output
+    assert ended.exit_code == code, ended.output
+    return ended.stdout if code == 0 else ended.stderr
 
 
 def letters(datasets: Datasets, *arguments: object) -> Any:
