@@ -27,7 +27,7 @@ from ops.commands.replay import in_turn
 from ops.commands.trace import envelope_as_json
 from ops.dead_letters import Choice, Group, Known, groups, of_event
 from ops.replay.ledger import Cause, From, Ledger, who
-from ops.replay.letters import Letters, Tally
+from ops.replay.letters import CauseTally, Letters, Still, Tally
 from ops.replay.transform import NoTransform, Transform
 from ops.rows import printable
 
@@ -245,7 +245,7 @@ def _tally_as_json(tally: Tally) -> dict[str, Any]:
     return {**{name: tally.count(name) for name in names}, "causes": causes, "changes": changes}
 
 
-def _sorted(tally: Tally) -> list[Any]:
+def _sorted(tally: Tally) -> list[CauseTally]:
     return sorted(tally.causes.values(), key=lambda one: (-one.events, one.cause.fingerprint))
 
 
@@ -262,7 +262,7 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
     passing = "would pass" if dry_run else "passed"
     table = Table(Column("events", justify="right"), "cause", Column(passing, justify="right"), "what is still wrong")
     for one in _sorted(tally):
-        still = [Text(f"{text.events}: ").append_text(_why(text.cause, text.message)) for text in one.still.values()]
+        still = [_still(one.cause, other) for other in one.still.values()]
         if one.left_alone:
             still.append(Text(f"{one.left_alone}: left alone"))
         table.add_row(f"{one.events}", _why(one.cause, one.cause.fingerprint), f"{one.passing}", Text("\n").join(still))
@@ -271,6 +271,12 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
     Console().print(f"{tally.count('passing')} of {events} {what}.", soft_wrap=True, highlight=False)
     if dry_run:
         console.print("Nothing was written.")
+
+
+def _still(cause: Cause, still: Still) -> Text:
+    if still.cause.fingerprint == cause.fingerprint:
+        return Text(f"{still.events}: the same\n").append(printable(still.message), "dim")
+    return Text(f"{still.events}: ").append_text(_why(still.cause, still.message))
 
 
 for name, command in (("list", list_), ("show", show), ("replay", replay)):
