@@ -20,10 +20,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from ops import demo as demonstration
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
+from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ending
 from ops.commands.erase import erase
 from ops.commands.package import package
 from ops.commands.reconcile import reconcile
+from ops.commands.replay import replay
 from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
@@ -41,6 +43,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(contract, name="contract")
+app.add_typer(dead_letters, name="dead-letters")
 console = Console(stderr=True)
 
 StandIn = Annotated[
@@ -55,7 +58,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-for command in (backfill, erase, reconcile, sql, snapshot, restore, smoke, trace):
+for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
 app.command()(package)
 
@@ -121,6 +124,7 @@ def up(stand_in: StandIn = False) -> None:
             "HISTORICAL_DATASET": stack.settings.historical_dataset,
             "LOCATION": stack.settings.location,
             "SLUICE_TOPIC": stack.topic,
+            "SLUICE_UNDELIVERABLE": stack.undeliverable,
         }
         for name, value in {**stack.environment, **names}.items():
             print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval

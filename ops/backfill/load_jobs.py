@@ -17,7 +17,7 @@ from functions.definitions import Kind, definitions
 from functions.settings import Settings
 from ops.backfill.chunks import Load
 from ops.backfill.events import Event, Identity
-from ops.backfill.load_file import LoadFile
+from ops.backfill.load_file import LoadFile, Record
 
 _CONFIG = LoadJobConfig(
     source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
@@ -136,10 +136,20 @@ class LoadJobs:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused; no event is loaded.
             Stopped: While it waited.
         """
-        data = self._files[load.table](event.outcome.record(archive_uri) for event, archive_uri in events)
+        self.load(job_id, load.table, (event.outcome.record(archive_uri) for event, archive_uri in events))
+
+    def load(self, job_id: str, table: str, records: Iterable[Record]) -> None:
+        """Load records, as `insertAll` takes them, and wait until they are in the table; raises as `run`.
+
+        Args:
+            job_id: One that no job has had, but for one with the same records.
+            table: `DATASET.TABLE`.
+            records: At least one.
+        """
+        data = self._files[table](records)
         try:
             job: _Job = self._client.load_table_from_file(
-                io.BytesIO(data), self._tables[load.table].reference, size=len(data), job_id=job_id, job_config=_CONFIG
+                io.BytesIO(data), self._tables[table].reference, size=len(data), job_id=job_id, job_config=_CONFIG
             )
         except Conflict:  # Another run is here at the same time, or the answer to an earlier try was lost.
             job = self._client.get_job(job_id, retry=_RETRY)

@@ -2,9 +2,12 @@
 
 import collections
 import dataclasses
+import enum
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from datetime import datetime
+from typing import NamedTuple
 
 import requests
 from google.api_core.exceptions import GoogleAPIError
@@ -13,10 +16,10 @@ from google.auth.exceptions import GoogleAuthError
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter
 from functions.row import Row
-from ops.backfill.chunks import Load, Seen, chunks, loads
+from ops.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader, Identity
 from ops.backfill.load_jobs import LoadJobs, Stopped
-from ops.backfill.sources import Line, Source, Unreadable
+from ops.backfill.sources import Line, Lines, Unreadable
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 """What the clients raise where Google Cloud refuses or does not answer."""
@@ -24,6 +27,39 @@ FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 _LOADS_AT_ONCE = 4
 _MAX_FAILURES = 10
 _ARCHIVE_SECONDS = 300.0
+
+_PACED_SECONDS = 10.0
+"""Of lines in a load, where they come at a rate; at full speed there are as many as fit."""
+
+
+class Fate(enum.Enum):
+    """What has become of an event that is durable."""
+
+    LOADED = enum.auto()
+    """It is in its table now; in a dry run: it would be."""
+    PRESENT = enum.auto()
+    """It was there before."""
+    REPEATED = enum.auto()
+    """An earlier line of the run has the same event, and that one is in the table."""
+
+
+class Settled(NamedTuple):
+    """An event that is durable, or in a dry run: that would be.
+
+    Attributes:
+        event: The event.
+        fate: How it came to that.
+        archive_uri: The object of the archive that its line is in; None where no object is known to be.
+    """
+
+    event: Event
+    fate: Fate
+    archive_uri: str | None
+
+
+type Listener = Callable[[Sequence[Settled]], object]
+"""Is told of events as soon as they are durable; called in several threads at once. What it raises of `FAILURES` is
+the failure of their load: they are durable all the same, and the next run tells of them again."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,29 +111,42 @@ class Backfill:
         read: Reads the lines.
         jobs: Loads what is not there; None to take nothing for being there, in a dry run without BigQuery.
         archive: Where raw events are kept; None for a dry run, which writes nothing.
+        listener: Is told of events that are durable.
+        rate: Lines per second at most; None for as fast as they can be read.
     """
 
-    def __init__(self, read: EventReader, jobs: LoadJobs | None, archive: Archive | None) -> None:
+    def __init__(
+        self,
+        read: EventReader,
+        jobs: LoadJobs | None,
+        archive: Archive | None,
+        listener: Listener | None = None,
+        rate: float | None = None,
+    ) -> None:
         self._read = read
         self._jobs = jobs
         self._archive = archive
+        self._listener = listener
+        self._rate = rate
         self._seen = Seen()
+        self._repeated: list[Event] = []
         self.report = Report()
 
-    def __call__(self, sources: Iterable[Source], advance: Callable[[int], object] = lambda _: None) -> Report:
+    def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> Report:
         """Load all lines of all sources, a few loads at once while the next chunk is processed.
 
         Args:
             sources: In the order in which they are read.
-            advance: Called now and then with the number of stored bytes that were read since the last call.
+            advance: Called now and then with how much was read since the last call; of a `Source`, stored bytes.
 
         Returns:
             What was done, also where it was interrupted.
         """
+        max_lines = max(1, min(MAX_LINES, round(self._rate * _PACED_SECONDS))) if self._rate else MAX_LINES
         with futures.ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load") as threads:
             running: dict[futures.Future[set[Identity]], Load] = {}
             try:
-                for chunk in chunks(self._lines(sources, advance)):
+                for chunk in chunks(self._paced(self._lines(sources, advance)), max_lines):
                     for load in self._plan(chunk):
                         if len(running) == _LOADS_AT_ONCE:
                             self._settle(running, futures.FIRST_COMPLETED)
@@ -105,6 +154,7 @@ class Backfill:
                     if len(self.report.failures) >= _MAX_FAILURES:
                         break
                 self._settle(running, futures.ALL_COMPLETED)
+                self._tell_repeated()
             except KeyboardInterrupt:
                 self.report.interrupted = True
                 if self._jobs:
@@ -112,33 +162,59 @@ class Backfill:
                 self._settle(running, futures.ALL_COMPLETED)
         return self.report
 
-    def _lines(self, sources: Iterable[Source], advance: Callable[[int], object]) -> Iterator[Line]:
+    def _lines(self, sources: Iterable[Lines], advance: Callable[[int], object]) -> Iterator[Line]:
         """The lines of all sources; of a damaged one those before the damage."""
         for source in sources:
+            if len(self.report.failures) >= _MAX_FAILURES:
+                return
             try:
                 yield from source.lines(advance)
             except Unreadable as error:
                 self.report.failures.append(str(error))
 
+    def _paced(self, lines: Iterable[Line]) -> Iterator[Line]:
+        started = time.monotonic()
+        for count, line in enumerate(lines):
+            if self._rate:
+                time.sleep(max(0.0, started + count / self._rate - time.monotonic()))
+            yield line
+
     def _plan(self, chunk: Sequence[Line]) -> list[Load]:
         """Process the lines of a chunk, and sort them by their tables."""
-        new = [event for event in map(self._read, chunk) if self._seen.is_new(event)]
+        new: list[Event] = []
+        for event in map(self._read, chunk):
+            if self._seen.is_new(event):
+                new.append(event)
+            elif self._listener:
+                self._repeated.append(event)
         self.report.lines += len(chunk)
         self.report.repeated += len(chunk) - len(new)
         return loads(new)
 
     def _load(self, load: Load) -> set[Identity]:
         """Bring a load into its table; gives what was there before. Runs in a thread."""
-        if self._jobs is None:
-            return set()
-        # The id first: what a job brings that takes it meanwhile is in the table by then, or in the way of ours.
-        job_id = self._jobs.free_id(load)
-        present = self._jobs.present(load)
-        missing = [event for event in load.events if event.identity not in present]
-        if missing and self._archive:
-            archived = _archived(self._archive, missing, self._read.now)
-            self._jobs.run(job_id, load, archived)
+        present: set[Identity] = set()
+        archived: dict[Identity, str] = {}
+        if self._jobs:
+            # The id first: what a job brings that takes it meanwhile is in the table by then, or in the way of ours.
+            job_id = self._jobs.free_id(load)
+            present = self._jobs.present(load)
+            missing = [event for event in load.events if event.identity not in present]
+            if missing and self._archive:
+                with_objects = _archived(self._archive, missing, self._read.now)
+                self._jobs.run(job_id, load, with_objects)
+                archived = {event.identity: archive_uri for event, archive_uri in with_objects}
+        if self._listener:
+            self._listener([_settled(event, present, archived) for event in load.events])
         return present
+
+    def _tell_repeated(self) -> None:
+        """Tell of the lines whose events earlier lines had, once all of these are durable."""
+        if self._listener and self._repeated and not self.report.failures:
+            try:
+                self._listener([Settled(event, Fate.REPEATED, event.archive_uri) for event in self._repeated])
+            except FAILURES as error:
+                self.report.failures.append(f"{len(self._repeated)} repeated lines: {error}")
 
     def _settle(self, running: dict[futures.Future[set[Identity]], Load], until: str) -> None:
         """Wait for loads, and count what they did."""
@@ -150,6 +226,11 @@ class Backfill:
                 continue
             except FAILURES as error:
                 self.report.failures.append(f"{load}: {error}")
+
+
+def _settled(event: Event, present: set[Identity], archived: dict[Identity, str]) -> Settled:
+    fate = Fate.PRESENT if event.identity in present else Fate.LOADED
+    return Settled(event, fate, event.archive_uri or archived.get(event.identity))
 
 
 def _archived(archive: Archive, events: Sequence[Event], now: datetime) -> list[tuple[Event, str]]:

@@ -10,7 +10,7 @@ import io
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO, NamedTuple, NoReturn, cast
+from typing import BinaryIO, NamedTuple, NoReturn, Protocol, cast
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
@@ -44,11 +44,27 @@ class Line(NamedTuple):
         source: Name of the source.
         number: Of the line, from 1; empty lines count.
         data: Without the white space around it, and without a byte order mark.
+        origin: What its source knows of it besides, for who is told what has become of it.
     """
 
     source: str
     number: int
     data: bytes
+    origin: object = None
+
+
+class Lines(Protocol):
+    """Whatever gives lines; `Source` is one."""
+
+    def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
+        """All lines.
+
+        Args:
+            advance: Called now and then with how much was read since the last call.
+
+        Raises:
+            Unreadable: There are no more to be had.
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True, order=True)
@@ -160,7 +176,11 @@ def _fail(error: OSError) -> NoReturn:
 
 def _objects(name: str, storage: StorageClient) -> Iterator[Source]:
     bucket, _, prefix = name.removeprefix(_CLOUD_STORAGE).partition("/")
-    chosen = {"match_glob": prefix} if "*" in prefix else {"prefix": prefix}
+    return find_objects(bucket, storage, **({"match_glob": prefix} if "*" in prefix else {"prefix": prefix}))
+
+
+def find_objects(bucket: str, storage: StorageClient, **chosen: str) -> Iterator[Source]:
+    """The objects of a bucket that Cloud Storage finds by `prefix` or `match_glob`, as sources."""
     for blob in storage.list_blobs(bucket, **chosen):
         if not blob.name.endswith("/"):  # the console's "folders" are empty objects
             yield Source(f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(_open, blob))

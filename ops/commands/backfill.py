@@ -2,34 +2,20 @@
 
 import functools
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
-from ops.backfill.run import FAILURES, Backfill, Report
-from ops.backfill.sources import Source, find
-from ops.commands.ending import ExitCode, tell
-
-console = Console(stderr=True)
+from ops.backfill.run import FAILURES, Backfill
+from ops.backfill.sources import find
+from ops.commands import loading
+from ops.commands.ending import tell
 
 
 def backfill(
@@ -61,20 +47,13 @@ def backfill(
     found = find(sources, storage)
     jobs = _open(settings, dry_run=dry_run)
     archive = None if dry_run else Archive(storage(), settings.archive_bucket, read.process.contracts.event_types)
-    report = _run(Backfill(read, jobs, archive), found)
-    seconds = time.monotonic() - started
+    report = loading.run(Backfill(read, jobs, archive), found, sum(source.size for source in found))
+    done = loading.Done(report, len(found), time.monotonic() - started, dry_run)
     if as_json:
-        print(msgspec.json.encode(_as_json(report, found, seconds, dry_run=dry_run)).decode())  # noqa: T201
+        done.print_json()
     else:
-        _show(report, found, seconds, dry_run=dry_run)
-    for failure in report.failures:
-        tell("Failed:", failure)
-    if report.interrupted:
-        console.print("[bold]Interrupted.[/] Start it again, and it goes on.")
-        raise typer.Exit(ExitCode.INTERRUPTED)
-    if report.failures:
-        console.print("What was loaded stays. Start it again when the cause is gone, and it goes on.")
-        raise typer.Exit(ExitCode.FAILED)
+        done.show()
+    done.end()
 
 
 def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
@@ -85,54 +64,3 @@ def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
             raise
         tell("BigQuery does not say what is there already:", error)
         return None
-
-
-def _run(backfill: Backfill, sources: Sequence[Source]) -> Report:
-    columns = (
-        TextColumn("{task.fields[lines]} lines"),
-        BarColumn(),
-        DownloadColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=sum(source.size for source in sources), lines=0)
-        advance = functools.partial(_advance, progress, task, backfill.report)
-        report = backfill(sources, advance)
-        advance(0)
-        return report
-
-
-def _advance(progress: Progress, task: TaskID, report: Report, read: int) -> None:
-    progress.update(task, advance=read, lines=report.lines)
-
-
-def _as_json(report: Report, sources: Sequence[Source], seconds: float, *, dry_run: bool) -> dict[str, object]:
-    return {
-        "dry_run": dry_run,
-        "sources": len(sources),
-        **msgspec.to_builtins(report),
-        "unfinished": report.unfinished,
-        "seconds": round(seconds, 3),
-    }
-
-
-def _show(report: Report, sources: Sequence[Source], seconds: float, *, dry_run: bool) -> None:
-    loaded = "would be loaded" if dry_run else "loaded"
-    table = Table("", "lines", title="Dry run: nothing was written" if dry_run else None, title_justify="left")
-    table.columns[1].justify = "right"
-    for name, count in sorted(report.rows.items()):
-        table.add_row(f"{name}: rows {loaded}", f"{count}")
-    for name, count in sorted(report.dead_letters.items()):
-        table.add_row(f"dead letters {loaded}: {name}", f"{count}")
-    for name, count in sorted(report.rows_present.items()):
-        table.add_row(f"{name}: there before", f"{count}")
-    for name, count in sorted(report.dead_letters_present.items()):
-        table.add_row(f"dead letters there before: {name}", f"{count}")
-    table.add_row("repeat an earlier line", f"{report.repeated}")
-    if report.unfinished:
-        table.add_row("not done", f"{report.unfinished}", style="bold red")
-    table.add_section()
-    table.add_row(f"read (sources: {len(sources)})", f"{report.lines}")
-    Console().print(table)
-    console.print(f"{seconds:.1f} s, {report.lines / seconds:.0f} lines/s")

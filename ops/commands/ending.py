@@ -14,6 +14,7 @@ from functions.settings import InvalidSettings
 from ops.backfill.run import FAILURES
 from ops.backfill.sources import Unreadable
 from ops.queries import WrongParameter
+from ops.rows import printable
 from ops.smoke import NoExample
 from ops.snapshots import Refused
 
@@ -60,4 +61,4 @@ def tell(what: str, why: object) -> None:
         match why.errors:
             case [{"message": message}, *_]:  # Of gRPC there are calls instead.
                 why = message
-    console.print(Text.assemble((what, "bold red"), f" {why}"), soft_wrap=True)
+    console.print(Text.assemble((what, "bold red"), f" {printable(str(why))}"), soft_wrap=True)

@@ -24,6 +24,7 @@ from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import find
 from ops.commands.ending import ExitCode, tell
 from ops.contents import Contents
+from ops.replay.ledger import From, Ledger, who
 
 console = Console(stderr=True)
 
@@ -105,9 +106,11 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
 def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> Report:
     storage = storage_client(settings)
     read = EventReader.from_settings(settings, now)
-    jobs = LoadJobs.open(bigquery_client(settings), settings)
+    client = bigquery_client(settings)
+    jobs = LoadJobs.open(client, settings)
+    ledger = None if dry_run else Ledger(client, jobs, settings, From.ARCHIVE, now, who(client))
     archive = None if dry_run else Archive(storage, settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
+    return Backfill(read, jobs, archive, ledger)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
 
 
 def _is_well(found: Reconciliation, report: Report | None, *, dry_run: bool) -> bool:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
+from functions.message import Message
 from functions.settings import Settings
 from ops.commands.ending import ExitCode
 from ops.rows import printable
@@ -55,6 +56,11 @@ def _as_json(found: Trace) -> dict[str, Any]:
         for one in found.objects
     ]
     return {**msgspec.to_builtins(found), "objects": objects}
+
+
+def envelope_as_json(message: Message) -> dict[str, Any]:
+    """A message, as `trace` writes those of the archive."""
+    return _envelope(Envelope.seal(message, None))
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:

@@ -59,6 +59,7 @@ class Stack:
         environment: What the Google Cloud clients need to find the emulators, and commands to find the archive.
         settings: The functions' settings.
         topic: Full name of the topic that is delivered to `ingest`.
+        undeliverable: Full name of the subscription that keeps what could not be delivered.
         ingest: The ingest function.
         bootstrap: The bootstrap function.
         children: All processes.
@@ -67,6 +68,7 @@ class Stack:
     environment: Mapping[str, str]
     settings: Settings
     topic: str
+    undeliverable: str
     ingest: Function
     bootstrap: Function
     children: Sequence[Child]
@@ -75,6 +77,11 @@ class Stack:
 def topic_name(name: str = "events") -> str:
     """Full name of a stack's topic."""
     return f"projects/{PROJECT}/topics/{name}"
+
+
+def undeliverable_name(name: str = "events") -> str:
+    """Full name of the subscription that keeps what a stack could not deliver."""
+    return f"projects/{PROJECT}/subscriptions/{name}-undeliverable"
 
 
 @contextlib.contextmanager
@@ -159,6 +166,7 @@ def deployed(
                 environment,
                 Settings.from_environment(environment),
                 topic_name(name),
+                undeliverable_name(name),
                 ingest,
                 bootstrap,
                 [*on.children, ingest.child, bootstrap.child, relay],

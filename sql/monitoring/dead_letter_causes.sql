@@ -1,14 +1,16 @@
 -- Why are events refused, and which causes are new?
 -- A cause is a fingerprint: stage, rule and place. before is the same span of time just before; first_seen_at is within
--- the retention. One event of each cause is named, to look at in dead_letters.
+-- the retention. open_events are those of all that time that no replay has made rows of. One event of each cause is
+-- named, to look at with `sluice dead-letters show`.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
 -- Cost: table
 SELECT
   stage,
-  MIN(errors[SAFE_OFFSET(0)].rule) AS rule,
-  MIN(errors[SAFE_OFFSET(0)].path) AS path,
+  MIN(rule) AS rule,
+  MIN(path) AS path,
   COUNT(DISTINCT IF(is_recent, event_id, NULL)) AS events,
   COUNT(DISTINCT IF(is_before, event_id, NULL)) AS before,
+  COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
   MIN(failed_at) AS first_seen_at,
   MAX(failed_at) AS last_seen_at,
   MIN(IF(is_recent, event_id, NULL)) AS example_event_id,
@@ -19,7 +21,7 @@ FROM (
     failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR) AS is_recent,
     failed_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
       AND failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 * @hours HOUR) AS is_before
-  FROM `${project}.${dataset}.dead_letters`
+  FROM `${project}.${dataset}.dead_letter_status`
 )
 GROUP BY stage, fingerprint
 HAVING events > 0

@@ -6,6 +6,7 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_summary` (
   path OPTIONS (description = "Place of the first error, of one of them"),
   rule OPTIONS (description = "The rule that it broke"),
   events OPTIONS (description = "How many events"),
+  open_events OPTIONS (description = "How many of them are nothing else yet; see dead_letter_status"),
   first_failed_at OPTIONS (description = "When it began that day"),
   last_failed_at OPTIONS (description = "When it was seen last that day"),
   example_event_id OPTIONS (description = "One of the events")
@@ -16,15 +17,16 @@ OPTIONS (
 )
 AS
 SELECT
-  DATE(failed_at) AS failed_on,
+  failed_on,
   stage,
   fingerprint,
   event_type,
-  MIN(errors[SAFE_OFFSET(0)].path) AS path,
-  MIN(errors[SAFE_OFFSET(0)].rule) AS rule,
+  MIN(path) AS path,
+  MIN(rule) AS rule,
   COUNT(DISTINCT event_id) AS events,
+  COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
   MIN(failed_at) AS first_failed_at,
   MAX(failed_at) AS last_failed_at,
   MIN(event_id) AS example_event_id
-FROM `${project}.${dataset}.dead_letters`
+FROM `${project}.${dataset}.dead_letter_status`
 GROUP BY failed_on, stage, fingerprint, event_type

@@ -23,7 +23,7 @@ run "each_table_and_each_stage_is_measured" {
   assert {
     condition = toset([for name, metric in google_logging_metric.watching : trimprefix(name, "rows/") if startswith(name, "rows/")]) == setsubtract(
       [for file in fileset("../sql/schema", "*.sql") : trimsuffix(file, ".sql")],
-      ["dataset", "historical_dataset", "dead_letters"],
+      ["dataset", "historical_dataset", "dead_letters", "replays"],
     )
     error_message = "One metric for each table with events, by sql/schema."
   }

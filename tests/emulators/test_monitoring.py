@@ -172,6 +172,7 @@ def test_the_causes_of_the_last_hour_are_compared_with_the_hour_before(busy: Sho
             "path": min(letter["errors"][0]["path"] for letter in letters),
             "events": len(ids(recent)),
             "before": len(ids(between(letters, 2, 1))),
+            "open_events": len(ids(letters)),
             "first_seen_at": min(moment(letter["failed_at"]) for letter in letters),
             "last_seen_at": max(moment(letter["failed_at"]) for letter in letters),
             "example_event_id": min(ids(recent)),

@@ -84,13 +84,9 @@ def test_names_of_metrics_do_not_meet_in_promql() -> None:
 
 def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
-    rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "CREATE TABLE") && file != "dead_letters.sql"'
+    rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
     assert rule in (watching.TERRAFORM / "metrics.tf").read_text()
-    found = [
-        file.stem
-        for file in (FOLDER / "schema").glob("*.sql")
-        if "CREATE TABLE" in file.read_text() and file.name != "dead_letters.sql"
-    ]
+    found = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
     assert sorted(found) == list(watching.KEYS["tables"])
 
 

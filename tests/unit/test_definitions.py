@@ -20,7 +20,8 @@ def test_event_tables_are_in_both_datasets_and_each_has_its_views() -> None:
     found = defined()
     tables = {name for name, one in found.items() if one.kind is Kind.TABLE}
     live = {f"dev_events_dataset.{table}" for table in TABLES}
-    assert tables == live | {f"historical_dataset.{table}" for table in TABLES} | {"dev_events_dataset.dead_letters"}
+    others = {"dev_events_dataset.dead_letters", "dev_events_dataset.replays"}
+    assert tables == live | {f"historical_dataset.{table}" for table in TABLES} | others
     for table in live:
         assert {found[f"{table}_deduplicated"].kind, found[f"{table}_all"].kind} == {Kind.VIEW}
 

@@ -10,6 +10,7 @@ from google.api_core.exceptions import NotFound
 from typer.testing import CliRunner, Result
 
 from ops.cli import app
+from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ExitCode, ending, tell
 from tests.unit.cloud import Cloud, error
 
@@ -32,6 +33,11 @@ COMMANDS: Sequence[Sequence[str]] = [
     ["restore", "orders", "--at", "2026-11-23T20:00:00", "--replace"],
     ["smoke", "--clean"],
     ["trace", "an-event"],
+    ["replay", "--from", "2026-11-23"],
+    ["replay", "--undeliverable"],
+    ["dead-letters", "list"],
+    ["dead-letters", "show", "an-event"],
+    ["dead-letters", "replay", "--all"],
 ]
 
 
@@ -53,12 +59,14 @@ def of(command: Sequence[str]) -> str:
 
 
 def test_every_command_on_google_cloud_is_here() -> None:
-    on_google_cloud = {
-        one.callback.__name__
+    on_google_cloud: set[tuple[str, ...]] = {
+        (one.name or one.callback.__name__,)
         for one in app.registered_commands
         if one.callback and one.callback.__module__.startswith("ops.commands.")
     }
-    assert {command[0] for command in COMMANDS} | {"package"} == on_google_cloud
+    on_google_cloud |= {("dead-letters", str(one.name)) for one in dead_letters.registered_commands}
+    here = {tuple(command[: 2 if command[0] == "dead-letters" else 1]) for command in COMMANDS}
+    assert here | {("package",)} == on_google_cloud
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=of)
@@ -139,3 +147,10 @@ def refusal(**more: Any) -> Exception:
 def test_an_error_is_told_as_it_is(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:
     tell("No [b]:", why)
     assert capsys.readouterr().err == f"No [b]: {text}\n"
+
+
+def test_an_error_that_names_what_a_producer_sent_does_nothing_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tell("Failed:", "event \x1b[2J: KeyError")
+    assert capsys.readouterr().err == "Failed: event \\x1b[2J: KeyError\n"

@@ -23,6 +23,7 @@ EVENT_TABLES = sorted({event_type.table for event_type in event_types().values()
 DAYS = {f"{table}_{view}": "event_date" for table in EVENT_TABLES for view in ("deduplicated", "all")} | {
     "stock_changes": "event_date",
     "user_sessions": "event_date",
+    "dead_letter_status": "failed_on",
     "dead_letter_summary": "failed_on",
 }
 WHOLE = {
@@ -71,7 +72,7 @@ def filtered_scans(plan: dict[str, Any], column: str, filtered: bool = False) ->
 
 
 def scans_of_one_day(warehouse: duckdb.DuckDBPyConnection, view: str, day: str) -> list[bool]:
-    partition = "failed_at" if view == "dead_letter_summary" else "event_date"
+    partition = "failed_at" if view.startswith("dead_letter_") else "event_date"
     query = f"SELECT * FROM project.dev_events_dataset.{view} WHERE {day} = DATE '2026-11-01'"
     row = warehouse.execute(f"EXPLAIN (FORMAT json) {query}").fetchone()
     assert row is not None
@@ -82,6 +83,9 @@ def scans_of_one_day(warehouse: duckdb.DuckDBPyConnection, view: str, day: str) 
 @pytest.mark.parametrize(("view", "day"), DAYS.items(), ids=list(DAYS))
 def test_a_query_for_one_day_scans_one_day(warehouse: duckdb.DuckDBPyConnection, view: str, day: str) -> None:
     scans = scans_of_one_day(warehouse, view, day)
+    if view.startswith("dead_letter_"):
+        # A dead letter may have been replayed on any day since: the ledger's other four columns are read whole.
+        scans.remove(False)
     assert scans == [True] * (2 if view.endswith("_all") else 1)
 
 

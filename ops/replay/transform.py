@@ -1,0 +1,80 @@
+"""Transforms: a file with a function that repairs payloads before they are replayed."""
+
+import contextlib
+import hashlib
+import pathlib
+import runpy
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from ops.backfill.sources import Unreadable
+
+ATTRIBUTE = "sluice_transform"
+"""Of a replayed message: the name and the digest of what changed its payload."""
+
+
+class NoTransform(ValueError):
+    """A file is no transform; says why."""
+
+
+class Transform:
+    """`transform(payload: bytes, attributes: dict[str, str]) -> bytes | None` of a file.
+
+    Args:
+        file: Its path.
+        function: The function.
+        digest: 16 hex digits of the file's content.
+    """
+
+    def __init__(self, file: pathlib.Path, function: Callable[[bytes, dict[str, str]], Any], digest: str) -> None:
+        self._file = file
+        self._function = function
+        self.name = f"{file.name}:{digest}"
+
+    @classmethod
+    def load(cls, file: pathlib.Path) -> Self:
+        """Run a file, and take its function.
+
+        Raises:
+            NoTransform: It cannot be run, or has no such function.
+        """
+        try:
+            content = file.read_bytes()
+            names = runpy.run_path(str(file))
+        except Exception as error:
+            raise NoTransform(f"{file}{_line(file, error)}: {type(error).__name__}: {error}") from error
+        function = names.get("transform")
+        if not callable(function):
+            raise NoTransform(f"{file}: has no function transform(payload: bytes, attributes: dict[str, str])")
+        return cls(file, function, hashlib.blake2b(content, digest_size=8).hexdigest())
+
+    def __call__(self, payload: bytes, attributes: Mapping[str, str], event_id: str) -> bytes | None:
+        """The payload as it should have been; None to leave the event alone.
+
+        Raises:
+            Unreadable: The function failed for this event; names its line.
+        """
+        try:
+            repaired = self._function(payload, dict(attributes))
+        except Exception as error:
+            raise Unreadable(
+                f"{self._file}{_line(self._file, error)}, event {event_id}: {type(error).__name__}: {error}"
+            ) from error
+        if repaired is None or isinstance(repaired, bytes):
+            return repaired
+        raise Unreadable(f"{self._file}, event {event_id}: transform gave {type(repaired).__name__}, not bytes or None")
+
+
+def _line(file: pathlib.Path, error: Exception) -> str:
+    """The last line of the file that an error came through, as `:12`."""
+    if isinstance(error, SyntaxError) and error.lineno:
+        return f":{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, file)]
+    return f":{lines[-1]}" if lines else ""
+
+
+def _same(name: str, file: pathlib.Path) -> bool:
+    with contextlib.suppress(OSError):
+        return pathlib.Path(name).samefile(file)
+    return False

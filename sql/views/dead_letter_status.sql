@@ -1,0 +1,51 @@
+CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
+  failed_on OPTIONS (description = "UTC day"),
+  event_id OPTIONS (description = "Identity of the event"),
+  message_id OPTIONS (description = "Pub/Sub's id of the message"),
+  failed_at OPTIONS (description = "When Sluice refused the event"),
+  event_type OPTIONS (description = "What the payload says of its type, known or not"),
+  stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
+  path OPTIONS (description = "Place of the first error"),
+  rule OPTIONS (description = "The rule that it broke"),
+  fingerprint OPTIONS (description = "The same for the same cause"),
+  archive_uri OPTIONS (description = "Object with the message"),
+  code_version OPTIONS (description = "Code that refused the event"),
+  is_open OPTIONS (description = "Whether the event is still nothing but this dead letter, as far as replays tell"),
+  replayed_at OPTIONS (description = "When the event was replayed last"),
+  outcome OPTIONS (description = "How that ended: row or dead_letter")
+)
+OPTIONS (
+  description = "Each dead letter, and whether it is open: not replayed yet, or with the same result; no payloads",
+  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+)
+AS
+SELECT
+  DATE(letter.failed_at) AS failed_on,
+  letter.event_id,
+  letter.message_id,
+  letter.failed_at,
+  letter.event_type,
+  letter.stage,
+  letter.errors[SAFE_OFFSET(0)].path AS path,
+  letter.errors[SAFE_OFFSET(0)].rule AS rule,
+  letter.fingerprint,
+  letter.archive_uri,
+  letter.code_version,
+  COALESCE(
+    last.outcome != 'row' AND (last.new_fingerprint = letter.fingerprint OR last.replayed_at < letter.failed_at),
+    TRUE
+  ) AS is_open,
+  last.replayed_at,
+  last.outcome
+FROM `${project}.${dataset}.dead_letters` AS letter
+LEFT JOIN (
+  SELECT
+    event_id,
+    outcome,
+    new_fingerprint,
+    replayed_at
+  FROM `${project}.${dataset}.replays`
+  WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY replayed_at DESC, outcome DESC, new_fingerprint DESC) = 1
+) AS last
+  ON last.event_id = letter.event_id

@@ -1,0 +1,298 @@
+"""Dead letters, from the event that is refused to the row that it becomes, on the emulators, by the commands."""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from functions.message import Message
+from ops.cli import app
+from ops.stack.stack import Emulators
+from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.unit import samples
+
+NOW = datetime.now(UTC)
+
+REPAIR = """
+def transform(payload, attributes):
+    if b"lost" not in payload:
+        return None
+    return payload.replace(b'"lost"', b'"pending"')
+"""
+
+
+@pytest.fixture
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
+    with fresh_datasets(running_emulators, views=True) as fresh:
+        yield fresh
+
+
+def order(days_ago: float = 0, **changes: Any) -> bytes:
+    date = (NOW - timedelta(days=days_ago)).isoformat()
+    return json.dumps(samples.event("order", order_date=date, **changes)).encode()
+
+
+def message(event_id: str, payload: bytes, **attributes: str) -> Message:
+    return Message(payload, {"event_id": event_id, **attributes}, f"m-{event_id}", NOW)
+
+
+def run(datasets: Datasets, *arguments: object, code: int = 0, script: str | None = None) -> str:
+    """Run the command, as a process where it is a script; gives its standard output, or what it says of a failure."""
+    environment = {**datasets.environment, "COLUMNS": "200", "CODE_VERSION": "tests"}
+    given = [str(argument) for argument in arguments]
+    if script is not None:
+        command = [sys.executable, "-c", script, *given]
+        ran = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert ran.returncode == code, ran.stdout + ran.stderr
+        return ran.stderr
+    ended = CliRunner().invoke(app, given, env=environment)
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.output
+    assert ended.exit_code == code, ended.output
+    return ended.stdout if code == 0 else ended.stderr
+
+
+def letters(datasets: Datasets, *arguments: object) -> Any:
+    return json.loads(run(datasets, "dead-letters", *arguments, "--json"))
+
+
+def ledger(datasets: Datasets) -> list[dict[str, Any]]:
+    return sorted(datasets.rows("live.replays"), key=lambda row: (row["replayed_at"], row["event_id"]))
+
+
+def stream_bad_ones(datasets: Datasets) -> None:
+    bad = [message(f"lost-{number}", order(status="lost", order_id=f"o-{number}")) for number in range(3)]
+    others = [message("old", order(100)), message("broken", b'{"event_type": "order"'), message("good", order())]
+    datasets.stream([*bad, *others], NOW)
+
+
+def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
+    assert letters(datasets, "list") == []
+    stream_bad_ones(datasets)
+    groups = {one["rule"]: one for one in letters(datasets, "list")}
+    assert {rule: (one["stage"], one["open_events"]) for rule, one in groups.items()} == {
+        "enum": ("contract", 3),
+        "minimum": ("time_bounds", 1),
+        "json": ("decode", 1),
+    }
+    enum = groups["enum"]
+    assert (enum["path"], enum["event_type"], enum["events"]) == ("$.status", "order", 3)
+    assert enum["example_event_id"].startswith("lost-")
+    assert '"lost"' in enum["message"]
+    assert [one["rule"] for one in letters(datasets, "list", "--stage", "decode")] == ["json"]
+    assert [one["rule"] for one in letters(datasets, "list", "--type", "order", "--since", "1h")] == ["enum", "minimum"]
+    assert letters(datasets, "list", "--since", (NOW + timedelta(minutes=1)).isoformat()) == []
+    shown = run(datasets, "dead-letters", "list")
+    assert "$.status  enum" in shown
+    assert enum["fingerprint"] in shown
+    assert "is no time" in run(datasets, "dead-letters", "list", "--since", "yesterday", code=2)
+    assert "say which" in run(datasets, "dead-letters", "replay", code=2)
+
+
+def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    stream_bad_ones(datasets)
+    [enum] = [one for one in letters(datasets, "list") if one["rule"] == "enum"]
+    nothing = letters(datasets, "replay", "--all", "--dry-run")
+    assert (nothing["events"], nothing["passing"]) == (5, 1)
+    assert ledger(datasets) == []
+    assert datasets.ids("live.orders") == ["good"]
+
+    repair = tmp_path / "repair.py"
+    repair.write_text(REPAIR)
+    lost = ["--fingerprint", enum["fingerprint"], "--transform", repair]
+    dry = run(datasets, "dead-letters", "replay", *lost, "--dry-run")
+    assert "3 of 3 would pass with today's contracts." in dry
+    assert '-  "status": "lost",\n+  "status": "pending",' in dry
+    assert datasets.ids("live.orders") == ["good"]
+
+    before = datasets.objects()
+    done = run(datasets, "dead-letters", "replay", "--all", "--transform", repair, "--rate", "500")
+    assert "3 of 5 passed, and are rows now." in done
+    assert "left alone" in done
+    assert datasets.ids("live.orders") == ["good", "lost-0", "lost-1", "lost-2"]
+    assert [row["open_events"] for row in letters(datasets, "list")] == [1, 1]
+    [(uri, envelopes)] = [(uri, found) for uri, found in datasets.objects().items() if uri not in before]
+    assert {one.event_id for one in envelopes} == {"lost-0", "lost-1", "lost-2"}
+    for row in datasets.rows("live.orders"):
+        assert (row["ingest"]["archive_uri"] == uri) == (row["ingest"]["event_id"] != "good")
+    for envelope in envelopes:
+        assert re.fullmatch(r"repair\.py:[0-9a-f]{16}", envelope.attributes["sluice_transform"])
+    for entry in ledger(datasets):
+        assert (entry["outcome"], entry["source"], entry["archive_uri"]) == ("row", "dead_letter", uri)
+        assert (entry["fingerprint"], entry["new_fingerprint"]) == (enum["fingerprint"], None)
+        assert entry["transform"] == envelopes[0].attributes["sluice_transform"]
+        assert (entry["code_version"], bool(entry["replayed_by"])) == ("tests", True)
+
+    again = letters(datasets, "replay", *lost)
+    assert (again["events"], again["rows"], len(ledger(datasets))) == (0, {}, 3)
+
+    plain = letters(datasets, "replay", "--all")
+    assert (plain["events"], plain["passing"]) == (2, 1)
+    assert plain["rows"] == {f"{datasets.settings.historical_dataset}.orders": 1}
+    [row] = datasets.rows("historical.orders")
+    assert row["ingest"]["archive_uri"] in before
+    [still] = letters(datasets, "list")
+    assert still["rule"] == "json"
+    outcomes = {entry["event_id"]: (entry["outcome"], entry["new_fingerprint"]) for entry in ledger(datasets)[3:]}
+    assert outcomes == {"old": ("row", None), "broken": ("dead_letter", still["fingerprint"])}
+    assert len(datasets.rows("live.dead_letters")) == 5
+    summary = datasets.client.query_and_wait(
+        f"SELECT rule, events, open_events FROM `{datasets.settings.dataset}.dead_letter_summary` ORDER BY rule"
+    )
+    assert [tuple(row.values()) for row in summary] == [("enum", 3, 0), ("json", 1, 1), ("minimum", 1, 0)]
+
+
+def test_show_marks_the_places_of_each_payload_and_obeys_none(datasets: Datasets) -> None:
+    address = {"street": "1 Rue", "country": "\x1b[2J\u202e"}
+    events = {
+        "json": order(status="lost", shipping_address=address),
+        "text": b'{"event_type": "order",\n "status": lost \x1b[2J}',
+        "bytes": b'{"event_type": "\xff\x1b"}',
+        "large": order(note="x" * 3 * 2**20),
+        "attribute": order(),
+    }
+    versions = {"attribute": {"schema_version": "9", "\x1b[2J": "\x1b"}}
+    sent = [message(f"{name} [b]", data, **versions.get(name, {})) for name, data in events.items()]
+    datasets.stream(sent, NOW)
+    texts = {name: run(datasets, "dead-letters", "show", f"{name} [b]") for name in events}
+    assert not [name for name, text in texts.items() if "\x1b" in text or "\u202e" in text]
+    assert all(f"event_id: {name} [b]" in text for name, text in texts.items())
+    assert '  "status": "lost",\n  ^ $.status  enum: ' in texts["json"]
+    assert '  "shipping_address": {\n  ^ $.shipping_address.city  required: ' in texts["json"]
+    assert '"country": "\\u001b[2J\\x202e"' in texts["json"]
+    assert '   "status": lost \\x1b[2J}\n             ^\n  ^ $  json: ' in texts["text"]
+    assert '{"event_type": "\\xff\\x1b"}\n                  ^\n  ^ $  utf-8: ' in texts["bytes"]
+    assert "maxBytes" in texts["large"]
+    assert "characters)" in texts["large"]
+    assert len(texts["large"]) < 10_000
+    assert '  schema_version: 9\n  ^ enum: "9" is no version of order' in texts["attribute"]
+    found = {name: json.loads(run(datasets, "dead-letters", "show", f"{name} [b]", "--json")) for name in events}
+    [of_json], [of_text], [of_bytes], [of_large], [of_attribute] = found.values()
+    assert of_json["payload"]["shipping_address"] == address
+    assert of_text["payload_text"] == events["text"].decode()
+    assert of_bytes["payload_base64"] == "eyJldmVudF90eXBlIjogIv8bIn0="
+    assert len(of_large["payload"]["note"]) == 3 * 2**20
+    assert of_attribute["attributes"]["schema_version"] == "9"
+    assert [one["is_open"] for (one,) in found.values()] == [True] * 5
+    assert "has no dead letters" in run(datasets, "dead-letters", "show", "nobody\x1b[2J", code=1)
+
+
+def test_a_payload_that_the_table_does_not_hold_comes_from_the_archive_or_is_named(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message("large", order(note="x" * 3 * 2**20))], NOW)
+    datasets.stream([message("gone", order(note="x" * 3 * 2**20))], NOW)
+    [gone] = [uri for uri, (envelope,) in datasets.objects().items() if envelope.event_id == "gone"]
+    datasets.storage.bucket(datasets.settings.archive_bucket).blob(gone.split("/", 3)[3]).delete()
+    repair = tmp_path / "repair.py"
+    repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'x' * 2**20, b'')\n")
+    told = run(datasets, "dead-letters", "replay", "--stage", "decode", "--transform", repair, code=1)
+    assert f"{gone}, event gone: the object is gone" in told
+    assert datasets.ids("live.orders") == ["large"]
+    assert "the object is gone" in run(datasets, "dead-letters", "show", "gone")
+
+
+def test_what_is_wrong_otherwise_afterwards_is_open_as_that_and_each_state_counts_once(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message("e", order(status="lost"))], NOW)
+    [first] = letters(datasets, "list")
+    worse, same = tmp_path / "worse.py", tmp_path / "same.py"
+    worse.write_text("def transform(payload, attributes):\n    return payload[:-1]\n")
+    same.write_text("def transform(payload, attributes):\n    return payload.replace(b'lost', b'gone') + b'}'\n")
+    run(datasets, "dead-letters", "replay", "--all", "--transform", worse)
+    [second] = letters(datasets, "list")
+    assert (second["stage"], second["open_events"]) == ("decode", 1)
+    done = letters(datasets, "replay", "--all", "--transform", same)
+    assert (done["passing"], done["causes"][0]["still"][0]["fingerprint"]) == (0, first["fingerprint"])
+    [third] = letters(datasets, "list")
+    assert third["fingerprint"] == first["fingerprint"]
+    assert {row["fingerprint"]: row["open_events"] for row in letters(datasets, "list", "--all")} == {
+        first["fingerprint"]: 1,
+        second["fingerprint"]: 0,
+    }
+
+
+def test_a_transform_that_fails_names_its_line_and_the_event_and_the_others_come_back(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([message(name, order(status="lost")) for name in ("good", "bad\x1b[2J", "text")], NOW)
+    repair = tmp_path / "repair.py"
+    repair.write_text("""import json
+def transform(payload, attributes):
+    if attributes["event_id"].startswith("bad"):
+        raise KeyError("status")
+    text = payload.decode().replace("lost", "pending")
+    return text if attributes["event_id"] == "text" else text.encode()
+""")
+    for more in (["--dry-run"], []):
+        told = run(datasets, "dead-letters", "replay", "--all", "--transform", repair, *more, code=1)
+        assert f"{repair}:4, event bad\\x1b[2J: KeyError: 'status'" in told
+        assert f"{repair}, event text: transform gave str, not bytes or None" in told
+    assert datasets.ids("live.orders") == ["good"]
+    repair.write_text("def transform(payload, attributes)\n")
+    assert f"{repair}:1: SyntaxError" in run(
+        datasets, "dead-letters", "replay", "--all", "--transform", repair, code=2
+    ).replace("│\n│ ", "")
+    assert len(datasets.rows("live.replays")) == 1
+
+
+KILLED = """
+import os, signal
+from ops.replay import ledger, undeliverable
+undeliverable.LEASE_SECONDS = 10
+def kill(_, settled):
+    if any(one.fate.name == "LOADED" for one in settled):
+        os.kill(os.getpid(), signal.SIGKILL)
+{}.__call__ = kill
+from ops.cli import app
+app()
+"""
+
+
+def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_next(datasets: Datasets) -> None:
+    datasets.stream([message("old", order(100)), message("bad", order(status="lost"))], NOW)
+    script = KILLED.format("ledger.Ledger")
+    run(datasets, "dead-letters", "replay", "--stage", "time_bounds", code=-9, script=script)
+    assert (datasets.ids("historical.orders"), ledger(datasets)) == (["old"], [])
+    assert len(letters(datasets, "list")) == 2
+    done = letters(datasets, "replay", "--all")
+    assert (done["rows"], done["rows_present"]) == ({}, {f"{datasets.settings.historical_dataset}.orders": 1})
+    assert datasets.ids("historical.orders") == ["old"]
+    assert [entry["outcome"] for entry in ledger(datasets)] == ["dead_letter", "row"]
+    assert [one["rule"] for one in letters(datasets, "list")] == ["enum"]
+
+
+OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
+
+
+def test_the_runbook_is_right_from_the_list_to_the_repair(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    """Each command of its section on dead letters, in its order; the subscription's are in test_replay.py."""
+    section = OPERATE.read_text().partition("\n## Dead letters\n")[2].partition("\n## ")[0]
+    repair = tmp_path / "repair.py"
+    repair.write_text(re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[0])
+    stream_bad_ones(datasets)
+    [enum] = [one for one in letters(datasets, "list") if one["rule"] == "enum"]
+    known = {"EVENT_ID": "lost-0", "FINGERPRINT": enum["fingerprint"], "repair.py": str(repair)}
+    commands = [
+        shlex.split(line)
+        for block in re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
+        for line in block.splitlines()
+    ]
+    assert {command[0] for command in commands} == {".venv/bin/sluice"}
+    for _, *command in commands:
+        if "--undeliverable" not in command:
+            run(datasets, *(known.get(part, part) for part in command))
+    assert datasets.ids("live.orders") == ["good", "lost-0", "lost-1", "lost-2"]
+    assert datasets.ids("historical.orders") == ["old"]
+    assert [one["rule"] for one in letters(datasets, "list")] == ["json"]

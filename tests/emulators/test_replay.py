@@ -1,0 +1,208 @@
+"""Replay from the archive, and from the Pub/Sub dead-letter subscription, on the emulators, by the command."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.pubsub_v1 import types
+
+from functions.process import Process
+from ops.stack import pubsub
+from ops.stack.process import free_port
+from ops.stack.stack import Emulators
+from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.emulators.test_dead_letters import KILLED, ledger, letters, message, order, run
+from tests.emulators.test_relay import HOW_TO_GET, Wiring, emulator_process
+from tests.missing import missing
+from tests.unit import samples
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
+    with fresh_datasets(running_emulators, views=True) as fresh:
+        yield fresh
+
+
+def replay(datasets: Datasets, *arguments: object) -> Any:
+    return json.loads(run(datasets, "replay", *arguments, "--json"))
+
+
+def hours_ago(hours: float) -> str:
+    return (NOW - timedelta(hours=hours)).isoformat()
+
+
+def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datasets: Datasets) -> None:
+    process, archive = Process.from_settings(datasets.settings), datasets.archive()
+    inventory = json.dumps(samples.event("inventory", timestamp=NOW.isoformat())).encode()
+    for hours, name in ((30, "a"), (3, "b"), (2, "c"), (0.5, "d")):
+        at = NOW - timedelta(hours=hours)
+        sent = [message(name, order()), message(f"stock {name}", inventory)]
+        archive.write(archive.name(at), [process(one, NOW) for one in sent], 10)
+    dry = replay(datasets, "--from", hours_ago(31), "--to", hours_ago(2.5), "--type", "order", "--dry-run")
+    assert (dry["rows"], dry["sources"]) == ({f"{datasets.settings.dataset}.orders": 2}, 2)
+    assert (datasets.ids("live.orders"), ledger(datasets)) == ([], [])
+    replay(datasets, "--from", hours_ago(31), "--to", hours_ago(2.5), "--type", "order")
+    assert (datasets.ids("live.orders"), datasets.ids("live.inventory")) == (["a", "b"], [])
+    assert [(entry["event_id"], entry["source"], entry["outcome"]) for entry in ledger(datasets)] == [
+        ("a", "archive", "row"),
+        ("b", "archive", "row"),
+    ]
+    everything = replay(datasets, "--from", "3d")
+    assert everything["rows_present"] == {f"{datasets.settings.dataset}.orders": 2}
+    assert datasets.ids("live.orders") == ["a", "b", "c", "d"]
+    assert datasets.ids("live.inventory") == [f"stock {name}" for name in "abcd"]
+    assert replay(datasets, "--from", "3d")["rows"] == {}
+    assert len(ledger(datasets)) == 8
+    assert "not before" in run(datasets, "replay", "--from", "1h", "--to", "2h", code=2)
+    assert "give --from" in run(datasets, "replay", code=2)
+
+
+def test_dead_letters_that_come_back_from_the_archive_are_closed_even_after_a_kill(datasets: Datasets) -> None:
+    datasets.stream([message("old", order(100)), message("bad", order(status="lost")), message("good", order())], NOW)
+    run(datasets, "replay", "--from", "1h", code=-9, script=KILLED.format("ledger.Ledger"))
+    assert datasets.ids("historical.orders") == ["old"]
+    assert {one["stage"] for one in letters(datasets, "list")} == {"time_bounds", "contract"}
+    replay(datasets, "--from", "1h")
+    assert [(entry["event_id"], entry["outcome"]) for entry in ledger(datasets)] == [("old", "row")]
+    assert [one["stage"] for one in letters(datasets, "list")] == ["contract"]
+    replay(datasets, "--from", "1h")
+    assert len(ledger(datasets)) == 1
+
+
+@pytest.fixture(scope="module", params=["google", "stand-in"])
+def broker(request: pytest.FixtureRequest) -> Iterator[str]:
+    """`host:port` of a running Pub/Sub emulator."""
+    if request.param == "google" and pubsub.google_emulator() is None:
+        missing(HOW_TO_GET)
+    port = free_port()
+    with emulator_process(port, stand_in=request.param == "stand-in"):
+        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=30))
+        yield f"127.0.0.1:{port}"
+
+
+@pytest.fixture
+def wiring(broker: str, monkeypatch: pytest.MonkeyPatch) -> Wiring:
+    """Topics of a test's own, found by the command's client."""
+    monkeypatch.setenv("PUBSUB_EMULATOR_HOST", broker)
+    wiring = Wiring(broker)
+    asyncio.run(wiring.create())
+    monkeypatch.setenv("SLUICE_UNDELIVERABLE", wiring.dead_letters)
+    return wiring
+
+
+async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.ReceivedMessage]:
+    """Publish messages, and refuse each until Pub/Sub gives up on it; gives them as they were published."""
+    await wiring.publish(*sent)
+    first: dict[str, types.ReceivedMessage] = {}
+    for _ in range(40):
+        received = await wiring.pull(wiring.subscription, patience=0.5)
+        first |= {one.message.message_id: one for one in received if one.message.message_id not in first}
+        await refuse(wiring, wiring.subscription, received)
+        if not received:
+            dead = await wiring.pull(wiring.dead_letters, patience=0.5)
+            await refuse(wiring, wiring.dead_letters, dead)
+            if len(dead) == len(sent):
+                return list(first.values())
+    raise AssertionError(f"{len(first)} of {len(sent)} messages arrived, and not all are undeliverable")
+
+
+def waiting(wiring: Wiring) -> list[types.ReceivedMessage]:
+    """What the dead-letter subscription gives; it is given back."""
+
+    async def look() -> list[types.ReceivedMessage]:
+        found = await wiring.pull(wiring.dead_letters, patience=1)
+        await refuse(wiring, wiring.dead_letters, found)
+        return found
+
+    return asyncio.run(look())
+
+
+async def refuse(wiring: Wiring, subscription: str, received: list[types.ReceivedMessage]) -> None:
+    async with pubsub.open_channel(wiring.emulator) as channel:
+        if ids := [one.ack_id for one in received]:
+            client = pubsub.subscriber_client(channel)
+            await client.modify_ack_deadline(subscription=subscription, ack_ids=ids, ack_deadline_seconds=0)
+
+
+def sent(event_id: str | None, data: bytes) -> types.PubsubMessage:
+    return types.PubsubMessage(data=data, attributes={"event_id": event_id} if event_id else {"producer": "shop"})
+
+
+def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
+    datasets: Datasets, wiring: Wiring
+) -> None:
+    there = message("there", order(order_id="there"))
+    datasets.stream([there], NOW)
+    messages = [
+        sent("there", there.data),
+        sent("lost", order(order_id="lost")),
+        sent("lost", order(order_id="lost")),
+        sent(None, order(100, order_id="old")),
+        sent("bad", b"\xff"),
+    ]
+    published = asyncio.run(give_up(wiring, *messages))
+    assert len(published) == 5
+    dry = replay(datasets, "--undeliverable", "--dry-run", "--patience", "3")
+    assert (dry["lines"], dry["repeated"], dry["dead_letters"]) == (5, 1, {"decode": 1})
+    assert (datasets.ids("live.orders"), ledger(datasets)) == (["there"], [])
+    assert len(waiting(wiring)) == 5
+
+    done = replay(datasets, "--undeliverable", "--patience", "3")
+    live, historical = datasets.settings.dataset, datasets.settings.historical_dataset
+    assert done["rows"] == {f"{live}.orders": 1, f"{historical}.orders": 1}
+    assert (done["rows_present"], done["dead_letters"]) == ({f"{live}.orders": 1}, {"decode": 1})
+    assert waiting(wiring) == []
+    assert datasets.ids("live.orders") == ["lost", "there"]
+    [lost] = [row for row in datasets.rows("live.orders") if row["order_id"] == "lost"]
+    times = {one.message.publish_time.replace(microsecond=0) for one in published}
+    assert lost["ingest"]["publish_time"].replace(microsecond=0) in times
+    [old] = datasets.rows("historical.orders")
+    assert old["ingest"]["event_id"] == old["ingest"]["message_id"]
+    [letter] = datasets.rows("live.dead_letters")
+    assert (letter["event_id"], letter["payload"]) == ("bad", b"\xff")
+    for row in (lost, old):
+        [envelope] = [
+            one for one in datasets.objects()[row["ingest"]["archive_uri"]] if one.event_id == row["ingest"]["event_id"]
+        ]
+        assert envelope.attributes["CloudPubSubDeadLetterSourceSubscription"] == "events-push"
+    outcomes = {(entry["event_id"], entry["source"], entry["outcome"]) for entry in ledger(datasets)}
+    assert {one[1:] for one in outcomes if one[0] in {"there", "lost"}} == {("undeliverable", "row")}
+    assert ("bad", "undeliverable", "dead_letter") in outcomes
+    assert len(ledger(datasets)) == 4
+
+
+@pytest.mark.parametrize("broker", ["stand-in"], indirect=True)
+@pytest.mark.parametrize("place", ["ledger.Ledger", "undeliverable.Undeliverable"])
+def test_a_run_that_is_killed_before_it_acknowledges_is_made_good_by_the_next(
+    datasets: Datasets, wiring: Wiring, place: str
+) -> None:
+    asyncio.run(give_up(wiring, sent("lost", order())))
+    command = ["replay", "--undeliverable", "--patience"]
+    run(datasets, *command, 3, code=-9, script=KILLED.format(place))
+    assert datasets.ids("live.orders") == ["lost"]
+    done = replay(datasets, *command[1:], 14)
+    assert (done["rows"], done["rows_present"]) == ({}, {f"{datasets.settings.dataset}.orders": 1})
+    assert datasets.ids("live.orders") == ["lost"]
+    assert {entry["outcome"] for entry in ledger(datasets)} == {"row"}
+    assert waiting(wiring) == []
+
+
+def test_what_could_not_be_loaded_is_given_back(datasets: Datasets, wiring: Wiring) -> None:
+    asyncio.run(give_up(wiring, sent("lost", order()), sent("bad", b"bad")))
+    table = f"{datasets.settings.dataset}.orders"
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
+    told = run(datasets, "replay", "--undeliverable", "--patience", "3", code=1)
+    assert "No such field: extras" in told
+    assert [one.message.attributes["event_id"] for one in waiting(wiring)] == ["lost"]
+    assert [entry["event_id"] for entry in ledger(datasets)] == ["bad"]
+
+
+def test_a_subscription_that_is_not_there_is_named(datasets: Datasets, wiring: Wiring) -> None:
+    del wiring
+    told = run(datasets, "replay", "--undeliverable", "--subscription", "projects/p/subscriptions/none", code=1)
+    assert "projects/p/subscriptions/none: " in told
