@@ -84,6 +84,8 @@ def reconcile(
         _show(found, start, end)
         if report:
             _show_repair(report, dry_run=dry_run)
+    for failure in report.failures if report else ():
+        tell("Failed:", failure)
     if not _is_well(found, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -94,7 +96,7 @@ def _utc(time: datetime | None) -> datetime | None:
 
 def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliation:
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(f"{start:%Y-%m-%d %H:%M}", total=(end - start).total_seconds())
 
         def advance(time: datetime) -> None:
@@ -176,5 +178,3 @@ def _show_repair(report: Report, *, dry_run: bool) -> None:
         f"Missing events {put}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
         f" there already: {report.rows_present.total() + report.dead_letters_present.total()}."
     )
-    for failure in report.failures:
-        tell("Failed:", failure)

@@ -37,6 +37,13 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
         yield fresh
 
 
+@pytest.fixture
+def bootstrapped(running_emulators: Emulators) -> Iterator[Datasets]:
+    """With views, by which a repair knows what is open."""
+    with fresh_datasets(running_emulators, views=True) as fresh:
+        yield fresh
+
+
 def order(event_id: str, age: timedelta = timedelta(), message_id: str | None = None, **changes: Any) -> Message:
     event = samples.event("order", **{"order_date": (NOW - age).isoformat(), **changes})
     return Message(json.dumps(event).encode(), {"event_id": event_id}, message_id or f"m-{event_id}", NOW)
@@ -176,7 +183,8 @@ def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(datasets: Datasets) -> None:
+def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:
+    datasets = bootstrapped
     datasets.stream([order("a"), order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")], NOW)
     delete(datasets, "orders", "ingest.event_id != 'a'")
     delete(datasets, "dead_letters", "TRUE")

@@ -33,6 +33,8 @@ COMMANDS: Sequence[Sequence[str]] = [
     ["restore", "orders", "--at", "2026-11-23T20:00:00", "--replace"],
     ["smoke", "--clean"],
     ["trace", "an-event"],
+    ["erase", "--user", "somebody"],
+    ["reconcile"],
     ["replay", "--from", "2026-11-23"],
     ["replay", "--undeliverable"],
     ["dead-letters", "list"],
