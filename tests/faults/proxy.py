@@ -223,12 +223,14 @@ class Proxy:
         upstreams: URLs of each service's servers, which take turns.
         rules: The first one that matches a request befalls it.
         counts: What has passed since they were set.
+        under_way: Requests to the emulators that are not done, whether or not anybody still waits for an answer.
     """
 
     def __init__(self, upstreams: dict[str, Sequence[str]], seed: int = 0) -> None:
         self.upstreams = upstreams
         self.rules: Sequence[Rule] = ()
         self.counts = Counts()
+        self.under_way = 0
         self._draw = random.Random(seed).random
         self._turn = 0
         self._sent: set[str] = set()
@@ -280,6 +282,7 @@ class Proxy:
                 return await self._forward(service, request, body)
 
             line = f"{request.method} {request.path}"
+            self.under_way += service != PUSH
             try:
                 for rule in self.rules:
                     if rule.befalls(service, line, self._draw):
@@ -290,6 +293,8 @@ class Proxy:
                 self.counts.lost[service] += 1
                 # Google's front end answers for an instance that went away.
                 return google_error(503, "unavailable") if service == PUSH else _break(request)
+            finally:
+                self.under_way -= service != PUSH
 
         return handle
 
