@@ -283,11 +283,9 @@ def _terminated(run: Run) -> None:
         run.deployment.instance() as old,
         run.breaking(insert(faults.slow(0.4), share=0.5)),
     ):
-        others = [function for function in run.deployment.instances if function is not old]
         run.deployment.route(old)
         run.publish()
         run.wait(lambda: run.deployment.relay.counts.in_flight > 10, "under load")
-        run.deployment.route(*others)
         run.deployment.terminate(old)
         run.kills += 1
         run.settle()

@@ -145,7 +145,7 @@ class Books:
         return tuple(found.values())
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True)
 class Deployment:
     """The functions between a topic and a dataset, with the proxy in every connection.
 
@@ -196,7 +196,7 @@ class Deployment:
             try:
                 yield function
             finally:
-                del self._instances[name]
+                self._instances.pop(name, None)
                 self.route(*self.instances)
 
     def route(self, *functions: Function) -> None:
@@ -253,9 +253,17 @@ class Deployment:
         return len(killed)
 
     def terminate(self, function: Function) -> None:
-        """SIGTERM an instance, and wait for its end."""
+        """SIGTERM an instance that gets no requests any more, and wait for its end."""
+        self._instances = {name: other for name, other in self._instances.items() if other is not function}
+        self.route(*self.instances)
         os.kill(function.child.process.pid, signal.SIGTERM)
         function.child.process.wait(60)
+
+    def replace(self) -> None:
+        """A new instance takes the place of the oldest one."""
+        oldest = self.instances[0]
+        self._stack.enter_context(self.instance())
+        self.terminate(oldest)
 
     @contextlib.contextmanager
     def without(self, emulator: str) -> Iterator[None]:
