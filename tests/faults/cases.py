@@ -30,6 +30,7 @@ class Form:
         flush_timeout: The functions' setting, in seconds.
         slow: Seconds that a slow answer takes.
         backoff: Seconds between deliveries of a message, at least and at most.
+        patience: Seconds that a case may wait for one thing.
     """
 
     events: int
@@ -38,10 +39,11 @@ class Form:
     flush_timeout: float
     slow: float
     backoff: tuple[float, float]
+    patience: float
 
 
-SHORT = Form(events=60, times=2, good=300, flush_timeout=3.0, slow=3.6, backoff=(0.1, 1.0))
-LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, slow=30.0, backoff=(1.0, 600.0))
+SHORT = Form(events=60, times=2, good=300, flush_timeout=3.0, slow=3.6, backoff=(0.1, 1.0), patience=90.0)
+LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, slow=30.0, backoff=(1.0, 600.0), patience=1_500.0)
 
 
 class Run:
@@ -80,7 +82,7 @@ class Run:
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something holds."""
-        self.deployment.wait_for(condition, what)
+        self.deployment.wait_for(condition, what, self.form.patience)
 
     def kill(self) -> None:
         """SIGKILL the function's worker."""
@@ -88,7 +90,7 @@ class Run:
 
     def result(self, case: "Case") -> tuple[Seen, dict[str, int]]:
         """What it saw, and what is not as it should be."""
-        balance = self.deployment.books.balance(self.published)
+        balance = self.deployment.books.accounts_balance(self.published)
         counts = self.deployment.proxy.counts
         seen = Seen(
             what=case.what,
@@ -300,7 +302,7 @@ def _out_of_memory(run: Run) -> None:
     used = int(_status(worker, "VmSize")) * 1024
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
     refused, unanswered = run.deployment.relay.counts.refused.total(), run.deployment.relay.counts.unanswered
-    run.publish(_large(message) for message in story(run.form.events, run.seed, bad=0))
+    run.publish(_large(message) for message in story(60, run.seed, bad=0))
 
     def failed() -> bool:
         counts = run.deployment.relay.counts

@@ -111,7 +111,7 @@ class Books:
         """Rows of a query; `{dataset}` is the deployment's."""
         return list(self.client.query_and_wait(sql.format(dataset=self._dataset)))
 
-    def balance(self, published: Published) -> Balance:
+    def accounts_balance(self, published: Published) -> Balance:
         """Compare what was published with the views, the tables, the dead letters and the archive."""
         for envelope in self._reader.new_envelopes():
             self._archived[envelope.event_id][digest(envelope.message().data)] += 1

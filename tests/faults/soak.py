@@ -155,7 +155,7 @@ def soak(events: int, seed: int, share: float) -> bool:
                 chaos.run()
             seconds = time.monotonic() - started
             tell("  reading the books")
-            balance = deployed.books.balance(chaos.published)
+            balance = deployed.books.accounts_balance(chaos.published)
     counts = deployed.proxy.counts
     for fault, times in sorted(counts.faults.items()):
         print(f"{times:7d}  {fault}")
