@@ -155,6 +155,7 @@ class Deployment:
         settings: Of the functions.
         books: What is stored.
         emulators: What the proxy forwards to.
+        concurrency: Deliveries in flight at most.
     """
 
     proxy: Proxy
@@ -162,6 +163,7 @@ class Deployment:
     settings: Settings
     books: Books
     emulators: Emulators
+    concurrency: int
     _environment: Mapping[str, str]
     _folder: pathlib.Path
     _topic: str
@@ -169,11 +171,6 @@ class Deployment:
     _instances: dict[str, Function]
     _children: dict[str, Child]
     _stack: contextlib.ExitStack
-
-    @property
-    def concurrency(self) -> int:
-        """Deliveries in flight at most."""
-        return CONCURRENCY
 
     @property
     def instances(self) -> list[Function]:
@@ -289,6 +286,7 @@ def deployment(
     seed: int,
     settings: Mapping[str, str],
     backoff: tuple[float, float],
+    concurrency: int = CONCURRENCY,
 ) -> Iterator[Deployment]:
     """Deploy one instance on the emulators, which this process's clients must find by themselves.
 
@@ -300,6 +298,7 @@ def deployment(
         seed: Of the proxy's draws.
         settings: Of the functions, where they differ from the defaults.
         backoff: Seconds between deliveries of a message, at least and at most.
+        concurrency: Deliveries in flight at most.
     """
     bucket, subscription = f"sluice-archive-{name}", f"projects/{PROJECT}/subscriptions/{name}-ingest"
     proxy = Proxy({BIGQUERY: [on.bigquery], STORAGE: [on.storage], PUSH: []}, seed)
@@ -332,23 +331,13 @@ def deployment(
     books = Books(chosen)
     assert {step.change for step in Bootstrap(books.client, chosen).run()} == {Change.CREATED}
     relay = Relay(
-        on.pubsub, subscription, proxy.url(PUSH), concurrency=CONCURRENCY, ack_deadline=ACK_DEADLINE_SECONDS, grace=1
+        on.pubsub, subscription, proxy.url(PUSH), concurrency=concurrency, ack_deadline=ACK_DEADLINE_SECONDS, grace=1
     )
     with contextlib.ExitStack() as stack:
         children = {child.name: child for child in on.children}
+        names, topic = itertools.count(1), topic_name(name)
         made = Deployment(
-            proxy,
-            relay,
-            chosen,
-            books,
-            on,
-            environment,
-            folder,
-            topic_name(name),
-            itertools.count(1),
-            {},
-            children,
-            stack,
+            proxy, relay, chosen, books, on, concurrency, environment, folder, topic, names, {}, children, stack
         )
         stack.enter_context(made.instance())
         relaying = run(_started(relay))

@@ -26,6 +26,9 @@ from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, ins
 BACKLOG = 5_000
 """Messages that are published and not yet acknowledged, at most."""
 
+CONCURRENCY = 250
+"""Requests at once in an instance, as `terraform/` has it."""
+
 EVENTS_PER_KILL = 4_000
 """At least one kill of each kind there is, however few events."""
 
@@ -147,7 +150,7 @@ def soak(events: int, seed: int, share: float) -> bool:
         emulators(folder := pathlib.Path(name)) as running,
     ):
         os.environ.update(running.environment)
-        with deployment(running, folder, run, "soak", seed, {}, LONG.backoff) as deployed:
+        with deployment(running, folder, run, "soak", seed, {}, LONG.backoff, CONCURRENCY) as deployed:
             deployed.proxy.counts = Counts()
             chaos = Soak(deployed, events, seed)
             started = time.monotonic()
