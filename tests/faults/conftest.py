@@ -1,6 +1,7 @@
 """Emulators and a deployment for all cases; each case has its own events in it."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,7 @@ from ops.stack.stack import emulators
 from tests.faults.background import event_loop
 from tests.faults.cases import LONG, SHORT, Form
 from tests.faults.harness import Deployment, deployment
+from tests.missing import missing
 
 SEED = 20261124
 
@@ -22,6 +24,8 @@ def form() -> Form:
 @pytest.fixture(scope="session")
 def deployed(form: Form, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One instance of the function, with the proxy in each of its connections."""
+    if sys.platform != "linux":
+        missing("The matrix of faults needs Linux: it finds an instance's workers in /proc, and bounds their memory")
     folder = tmp_path_factory.mktemp("faults")
     with (
         pytest.MonkeyPatch.context() as patch,
