@@ -1,4 +1,4 @@
-.PHONY: help demo test lint types contracts checkov terraform package audit format lock check
+.PHONY: help demo test faults lint types contracts checkov terraform package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -18,6 +18,10 @@ demo: .venv/ready ## Run everything once on this machine, and prove that no even
 
 test: .venv/ready ## Run all tests.
 	@.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
+	@SLUICE_FAULTS=long .venv/bin/pytest --timeout 3600 tests/faults/test_matrix.py
+	@.venv/bin/python -m tests.faults.soak
 
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check

@@ -1,0 +1,39 @@
+"""Emulators and a deployment for all cases; each case has its own events in it."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ops.stack.stack import emulators
+from tests.faults.background import event_loop
+from tests.faults.cases import LONG, SHORT, Form
+from tests.faults.harness import Deployment, deployment
+from tests.missing import missing
+
+SEED = 20261124
+
+
+@pytest.fixture(scope="session")
+def form() -> Form:
+    """The long form where `make faults` asks for it."""
+    return LONG if os.environ.get("SLUICE_FAULTS") == "long" else SHORT
+
+
+@pytest.fixture(scope="session")
+def deployed(form: Form, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """One instance of the function, with the proxy in each of its connections."""
+    if sys.platform != "linux":
+        missing("The matrix of faults needs Linux: it finds an instance's workers in /proc, and bounds their memory")
+    folder = tmp_path_factory.mktemp("faults")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        event_loop() as run,
+        emulators(folder, stand_in=form is SHORT) as running,
+    ):
+        for name, value in running.environment.items():
+            patch.setenv(name, value)
+        settings = {"FLUSH_TIMEOUT": str(form.flush_timeout)}
+        with deployment(running, folder, run, "faults", SEED, settings, form.backoff) as made:
+            yield made

@@ -1,0 +1,202 @@
+"""The soak: many events with every kind of fault among them, and kills, drawn by a seed; in the end nothing is missing.
+
+python -m tests.faults.soak --events 200000 --seed 7 --share 0.03
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from ops.generate import Generated
+from ops.stack.stack import emulators
+from tests.faults import proxy as faults
+from tests.faults import report
+from tests.faults.background import event_loop
+from tests.faults.cases import LONG
+from tests.faults.harness import Deployment, Published, deployment, story
+from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, insert, push, upload
+
+BACKLOG = 5_000
+"""Messages that are published and not yet acknowledged, at most."""
+
+CONCURRENCY = 250
+"""Requests at once in an instance, as `terraform/` has it."""
+
+EVENTS_PER_KILL = 4_000
+"""At least one kill of each kind there is, however few events."""
+
+PATIENCE = 600.0
+"""Seconds without any acknowledgement after which the rest is given up for lost."""
+
+KILLS = ("worker", "worker", "instance", "worker", "bigquery", "worker", "storage")
+
+
+def kinds() -> list[Fault]:
+    """Each kind of fault that both services have."""
+    found = [faults.status(code, "backendError", after=after) for code in (500, 503) for after in (False, True)]
+    found += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
+    for after in (False, True):
+        found += [faults.silence(after=after), faults.reset(after=after)]
+    return [*found, faults.half_written(), faults.slow(LONG.slow)]
+
+
+def rules(share: float) -> list[Rule]:
+    """Every kind, as many of each, together that share of the requests to each service."""
+    rows = [
+        faults.row_errors("stopped", 0.5),
+        faults.row_errors("backendError", 1.0),
+        faults.row_errors("invalid", 0.1),
+    ]
+    of_bigquery, of_push = [*kinds(), *rows], [faults.reset(), faults.reset(after=True)]
+    return [
+        *(insert(kind, share=share / len(of_bigquery)) for kind in of_bigquery),
+        *(upload(kind, share=share / len(kinds())) for kind in kinds()),
+        *(push(kind, share=share / len(of_push)) for kind in of_push),
+    ]
+
+
+class Soak:
+    """Publishes, breaks and kills.
+
+    Args:
+        deployment: What it runs on.
+        events: How many messages.
+        seed: Of everything that is drawn.
+
+    Attributes:
+        published: What was published so far.
+        kills: How often something was ended.
+    """
+
+    def __init__(self, deployment: Deployment, events: int, seed: int) -> None:
+        self.published = Published()
+        self.kills = 0
+        self._deployment = deployment
+        self._events = events
+        self._messages = story(events, seed, duplicate=0.02)
+        rng = random.Random(seed)
+        self._killing = sorted(rng.randrange(events) for _ in range(max(len(KILLS), events // EVENTS_PER_KILL)))
+
+    def run(self) -> None:
+        """Return when every message is acknowledged.
+
+        Raises:
+            AssertionError: For a long time, none was.
+        """
+        stopping = threading.Event()
+        with ThreadPoolExecutor(1) as background:
+            publishing = background.submit(self._deployment.publish, self._held_back(stopping), self.published)
+            try:
+                for number, acknowledged in enumerate(self._killing):
+                    self._wait_for(acknowledged)
+                    self._kill(KILLS[number % len(KILLS)])
+                self._wait_for(self._events)
+            finally:
+                stopping.set()
+            publishing.result()
+        deployment = self._deployment
+        deployment.wait_for(lambda: deployment.settled(self._events) and not deployment.proxy.under_way, "settled")
+
+    def _held_back(self, stopping: threading.Event) -> Iterator[Generated]:
+        counts = self._deployment.relay.counts
+        for message in self._messages:
+            while self.published.messages - counts.acknowledged > BACKLOG and not stopping.is_set():
+                time.sleep(0.05)
+            if stopping.is_set():
+                return
+            yield message
+
+    def _wait_for(self, acknowledged: int) -> None:
+        counts, moved_at, shown_at, before = self._deployment.relay.counts, time.monotonic(), time.monotonic(), -1
+        while (now := counts.acknowledged) < acknowledged:
+            if now > before:
+                before, moved_at = now, time.monotonic()
+            assert time.monotonic() - moved_at < PATIENCE, f"nothing moves: {counts}"
+            if time.monotonic() - shown_at > 10:
+                shown_at = time.monotonic()
+                struck = self._deployment.proxy.counts.faults.total()
+                tell(f"  {now} of {self._events} acknowledged, {struck} faults, {self.kills} kills")
+            time.sleep(0.05)
+
+    def _kill(self, what: str) -> None:
+        self.kills += 1
+        match what:
+            case "worker":
+                self._deployment.kill()
+            case "instance":
+                self._deployment.replace()
+            case emulator:
+                with self._deployment.without(emulator):
+                    time.sleep(2)
+
+
+def tell(text: str) -> None:
+    """To whoever waits."""
+    sys.stderr.write(f"{text}\n")
+
+
+def soak(events: int, seed: int, share: float) -> bool:
+    """Run it and tell its numbers; whether everything adds up."""
+    with (
+        tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
+        event_loop() as run,
+        emulators(folder := pathlib.Path(name)) as running,
+    ):
+        os.environ.update(running.environment)
+        with deployment(running, folder, run, "soak", seed, {}, LONG.backoff, CONCURRENCY) as deployed:
+            deployed.proxy.counts = Counts()
+            chaos = Soak(deployed, events, seed)
+            started = time.monotonic()
+            with deployed.proxy.breaking(*rules(share)):
+                chaos.run()
+            seconds = time.monotonic() - started
+            tell("  reading the books")
+            balance = deployed.books.accounts_balance(chaos.published)
+    counts = deployed.proxy.counts
+    for fault, times in sorted(counts.faults.items()):
+        print(f"{times:7d}  {fault}")
+    wrong = balance.wrong()
+    wrong.pop("rejected", None)  # good events that the injected "invalid" made dead letters
+    lines = {
+        "published messages": chaos.published.messages,
+        "events": len(chaos.published.events),
+        "faults": counts.faults.total(),
+        "requests to BigQuery and Cloud Storage": counts.requests[BIGQUERY] + counts.requests[STORAGE],
+        "inserts and uploads sent again": counts.repeated,
+        "delivered again": counts.requests[PUSH] - chaos.published.messages,
+        "kills": chaos.kills,
+        "duplicate rows and dead letters": balance.duplicates,
+        "dead letters by an injected refusal": balance.rejected,
+        "missing": balance.missing,
+        "missing in the archive": balance.unarchived,
+        "seconds": round(seconds),
+        "events a second": round(chaos.published.messages / seconds),
+        "seed": seed,
+    }
+    for label, number in lines.items():
+        print(f"{label:40} {number:9d}")
+    print(f"Does not add up: {wrong}" if wrong else "Every published event is accounted for.")
+    if "UPDATE_DOCS" in os.environ:
+        rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
+        report.write("soak", f"| | |\n|---|--:|\n{rows}")
+    return not wrong
+
+
+def main() -> None:
+    """Run the soak from the command line; ends with 1 when anything does not add up."""
+    parser = argparse.ArgumentParser(description="Many events, many faults, nothing missing.")
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--share", type=float, default=0.03, help="of requests that a fault befalls")
+    sys.exit(not soak(**vars(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()

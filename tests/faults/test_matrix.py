@@ -1,0 +1,31 @@
+"""Whatever breaks, each published event is a row or a dead letter in the end, and its bytes are in the archive."""
+
+import os
+import re
+
+import pytest
+
+from tests.faults import report
+from tests.faults.cases import CASES, Case, Form, Run
+from tests.faults.conftest import SEED
+from tests.faults.harness import Deployment
+from tests.faults.report import Seen
+
+SEEN: list[Seen] = []
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+def test_nothing_is_lost(deployed: Deployment, form: Form, case: Case) -> None:
+    run = Run(deployed, form, SEED + CASES.index(case))
+    case.run(run)
+    seen, wrong = run.result(case)
+    SEEN.append(seen)
+    print(seen)  # noqa: T201 - shown by pytest -rP, and where a case fails
+    assert wrong == {}
+
+
+def test_the_table_of_the_matrix_has_each_case() -> None:
+    if "UPDATE_DOCS" in os.environ and len(SEEN) == len(CASES):
+        report.write("matrix", report.table(SEEN))
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| \d+", report.section("matrix"), re.MULTILINE)
+    assert rows == [(case.what, case.name) for case in CASES], "run UPDATE_DOCS=1 make test"

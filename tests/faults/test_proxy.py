@@ -1,0 +1,126 @@
+"""What each fault is, seen by the product's own clients; behind the proxy is a server that takes everything."""
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from functions.archive import Archive
+from functions.clients import bigquery_client, storage_client
+from functions.process import Process
+from functions.row import Row
+from functions.settings import Settings
+from functions.warehouse import Insertion, Record, Warehouse
+from tests.faults import proxy as faults
+from tests.faults.background import event_loop
+from tests.faults.proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload
+from tests.unit import cloud as stand_in
+from tests.unit.cloud import Cloud
+from tests.unit.samples import NOW, event, message
+
+ROWS = [Record(f"e-{index}", {"n": index}) for index in range(4)]
+SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with stand_in.running() as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    proxy = Proxy({BIGQUERY: [cloud.url], STORAGE: [cloud.url]}, seed=7)
+    with event_loop() as run:
+        run(proxy.__aenter__())
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url(BIGQUERY))
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url(STORAGE))
+        yield proxy
+        run(proxy.__aexit__())
+
+
+def insert_rows(timeout: float = 3.0) -> Insertion:
+    return Warehouse(bigquery_client(SETTINGS), "events").insert("orders", ROWS, timeout)
+
+
+BEFORE = [
+    faults.status(500, "backendError"),
+    faults.status(503, "backendError"),
+    faults.status(403, "rateLimitExceeded"),
+]
+BEFORE += [faults.silence(), faults.reset()]
+AFTER = [faults.status(503, "backendError", after=True), faults.silence(after=True), faults.reset(after=True)]
+AFTER += [faults.half_written(), faults.slow(2.0)]
+
+
+@pytest.mark.parametrize("fault", [*BEFORE, *AFTER], ids=lambda fault: fault.name)
+def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_got_lost(
+    cloud: Cloud, proxy: Proxy, fault: Fault
+) -> None:
+    with proxy.breaking(insert(fault, times=1)):
+        assert insert_rows() == Insertion({}, {})
+        deadline = time.monotonic() + 3
+        while len(cloud.inserts) < (2 if fault in AFTER else 1) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    ids = [row["insertId"] for _, rows in cloud.inserts for row in rows]
+    assert len(ids) == len(set(ids)) == (8 if fault in AFTER else 4)
+    assert dict(proxy.counts.faults) == {f"BigQuery: {fault.name}": 1}
+    assert (proxy.counts.repeated, proxy.counts.requests[BIGQUERY]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "fault", [faults.status(503, "backendError", after=True), faults.half_written()], ids=lambda fault: fault.name
+)
+def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
+    cloud: Cloud, proxy: Proxy, fault: Fault
+) -> None:
+    outcome = Process.from_settings(SETTINGS)(message(event("order")), NOW)
+    assert isinstance(outcome, Row)
+    archive = Archive(storage_client(SETTINGS), "archive", {"order"})
+    with proxy.breaking(upload(fault, times=1)):
+        archive.write("raw/one", [outcome], timeout=3.0)
+    assert (cloud.calls, list(cloud.objects)) == (["upload"], ["raw/one"])
+    assert (proxy.counts.repeated, proxy.counts.faults.total()) == (1, 1)
+
+
+def test_rows_that_are_not_taken_are_told_by_their_position_and_the_others_are_inserted(
+    cloud: Cloud, proxy: Proxy
+) -> None:
+    with proxy.breaking(insert(faults.row_errors("invalid", 0.5), times=1)):
+        assert set(insert_rows().refused) == {0, 1}
+    with proxy.breaking(insert(faults.row_errors("stopped", 1.0), times=2)):
+        assert insert_rows() == Insertion({}, {})
+    assert [row["n"] for row in cloud.rows("orders")] == [2, 3, 0, 1, 2, 3]
+
+
+def test_a_fault_befalls_the_requests_that_match_as_often_as_asked_or_by_a_seeded_draw() -> None:
+    def hits(**which: Any) -> int:
+        rule = insert(faults.reset(), "orders", **which)
+        draw = Proxy({}, seed=3)._draw
+        lines = ["POST /bigquery/v2/projects/p/datasets/d/tables/orders/insertAll"] * 1000
+        lines += ["POST /bigquery/v2/projects/p/datasets/d/tables/inventory/insertAll", "GET /tables/orders"]
+        for line in lines:
+            rule.befalls(BIGQUERY, line, draw)
+        assert not rule.befalls(STORAGE, lines[0], draw)
+        return rule.hits
+
+    assert (hits(times=3), hits()) == (3, 1000)
+    assert hits(share=0.03) == hits(share=0.03)
+    assert 15 < hits(share=0.03) < 50
+    assert dataclasses.asdict(Rule(faults.reset(), BIGQUERY))["hits"] == 0
+
+
+def test_a_held_request_says_that_it_is_and_a_server_that_is_gone_is_a_broken_connection(
+    cloud: Cloud, proxy: Proxy
+) -> None:
+    reached = threading.Event()
+    with proxy.breaking(insert(faults.silence(after=True, reached=reached), times=1)):
+        insert_rows()
+    assert reached.is_set()
+    proxy.upstreams = {BIGQUERY: []}
+    with pytest.raises(Exception, match="Connection"):
+        insert_rows(0.5)
+    assert proxy.counts.lost[BIGQUERY] >= 1
