@@ -7,7 +7,7 @@ import functions_framework.aio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from functions import log
+from functions import heap, log
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit, NotDurable, Overloaded
@@ -16,6 +16,7 @@ from functions.process import Process, utc_now
 from functions.settings import Settings
 from functions.warehouse import Warehouse
 
+heap.give_back()
 settings = Settings.from_environment()
 log.configure(settings)
 logger = logging.getLogger("functions.main")
@@ -49,7 +50,7 @@ async def ingest(request: Request) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """The body. Unlike `request.body()` it leaves nothing in the request, which lives as long as its event is in flight."""
+    """The body; unlike `request.body()` it leaves nothing in the request, which lives as long as its event."""
     length = request.headers.get("content-length")
     return await commit.receive(request.stream(), int(length) if length else None)
 

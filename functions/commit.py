@@ -311,7 +311,7 @@ class GroupCommit:
                 entry.settle(NotDurable(reason))
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
-        """Call it in a thread, as soon as one is free: a call that nobody waits for any more keeps its own until it ends."""
+        """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""
         await self._free_threads.acquire()
         loop = asyncio.get_running_loop()
         running = self._threads.submit(call, *arguments)

@@ -3,10 +3,10 @@
 import asyncio
 import base64
 import collections
-import json
 import itertools
+import json
 import urllib.parse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 _numbers = itertools.count(1)
@@ -33,7 +33,7 @@ async def post(url: str, body: bytes, *, chunked: bool = False) -> int:
     if chunked:
         body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     try:
-        writer.write(b"POST / HTTP/1.1\r\nhost: sluice\r\nconnection: close\r\n%b\r\n\r\n" % length)
+        writer.write(b"POST / HTTP/1.1\r\nhost: sluice\r\n%b\r\n\r\n" % length)
         writer.write(body)
         status = await reader.readline()
         return int(status.split()[1]) if status else 0
