@@ -2,10 +2,11 @@
 
 import asyncio
 import itertools
+import logging
 import pathlib
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,13 +16,15 @@ from tests.limits.conftest import PAYLOADS, Served, payload, served
 from tests.limits.flood import flood, push
 from tests.limits.worker import Worker
 
+logger = logging.getLogger(__name__)
+
 MiB = 2**20
 VARIABLES = (pathlib.Path(__file__).parents[2] / "terraform" / "variables-functions.tf").read_text()
 AT_ONCE = int(re.search(r"concurrency += optional\(number, (\d+)\)", VARIABLES)[1])  # type: ignore[index]
 DEPLOYED = int(re.search(r'memory += optional\(string, "(\d+)Mi"\)', VARIABLES)[1]) * MiB  # type: ignore[index]
 
 IN_FLIGHT = 6
-"""Bytes of memory for a byte in flight: itself, four where a wide character is in the text that becomes a column, and the
+"""Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the
 losses of the heap."""
 CONNECTION = 128 * 2**10
 """What the server reads ahead of each."""
@@ -65,7 +68,7 @@ def flooded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("kind", FLOODS)
 def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
-    flooded: tuple[Served, int], kind: str, record_property: Callable[[str, object], None]
+    flooded: tuple[Served, int], kind: str
 ) -> None:
     running, limit = flooded
     worker, cloud, url = running.worker, running.cloud, running.function.url
@@ -80,8 +83,9 @@ def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
     statuses = asyncio.run(flood(url, itertools.islice(itertools.cycle(bodies), count), AT_ONCE))
     peak = worker.peak()
     cloud.latency = 0.0
-    told = f"{dict(statuses)} in {time.monotonic() - started:.1f} s; {warm / MiB:.0f} MiB before"
-    record_property(kind, f"{told}, {peak / MiB:.0f} at most, {bound(warm, limit) / MiB:.0f} allowed")
+    figures = warm / MiB, peak / MiB, bound(warm, limit) / MiB
+    logger.info("%s: %s in %.1f s", kind, dict(statuses), time.monotonic() - started)
+    logger.info("%.0f MiB before, %.0f at most, %.0f allowed", *figures)
     assert statuses.total() == count
     assert statuses.keys() <= {204, 429, 503}
     assert peak < bound(warm, limit)
