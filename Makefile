@@ -1,4 +1,4 @@
-.PHONY: help demo test lint types contracts package audit format lock check
+.PHONY: help demo test lint types contracts package fuzz audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -25,6 +25,9 @@ contracts: .venv/ready ## Check that contracts agree with their tables and are c
 
 package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
+
+fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
+	@SLUICE_FUZZ_SECONDS=$(or $(SECONDS),600) .venv/bin/pytest tests/fuzz --log-cli-level=INFO
 
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
