@@ -1,4 +1,4 @@
-.PHONY: help demo test faults lint types contracts checkov terraform package audit format lock check
+.PHONY: help demo test faults fuzz lint types contracts checkov terraform package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -41,6 +41,9 @@ terraform: checkov ## Check terraform/ with Terraform and checkov; what is missi
 
 package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
+
+fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
+	@SLUICE_FUZZ_SECONDS=$(or $(SECONDS),600) .venv/bin/pytest tests/fuzz --log-cli-level=INFO
 
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit

@@ -4,10 +4,10 @@ import dataclasses
 import logging
 
 import functions_framework.aio
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from functions import log
+from functions import heap, log
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit, NotDurable, Overloaded
@@ -16,6 +16,7 @@ from functions.process import Process, utc_now
 from functions.settings import Settings
 from functions.warehouse import Warehouse
 
+heap.give_back()
 settings = Settings.from_environment()
 log.configure(settings)
 logger = logging.getLogger("functions.main")
@@ -34,7 +35,7 @@ commit = GroupCommit(
 async def ingest(request: Request) -> Response:
     """Take one Pub/Sub message: 204 once it is durable, anything else makes Pub/Sub deliver it again."""
     try:
-        message = receive(request.headers, await request.body())
+        message = receive(request.headers, await _body(request))
         outcome = process(message, utc_now())
         await commit(outcome)
     except NotAMessage as error:
@@ -44,7 +45,15 @@ async def ingest(request: Request) -> Response:
         return _refuse(429, error)
     except NotDurable as error:
         return _refuse(503, error)
+    except ClientDisconnect:
+        return Response(status_code=400)  # that nobody hears
     return Response(status_code=204)
+
+
+async def _body(request: Request) -> bytes:
+    """The body; unlike `request.body()` it leaves nothing in the request, which lives as long as its event."""
+    length = request.headers.get("content-length")
+    return await commit.receive(request.stream(), int(length) if length else None)
 
 
 def _refuse(status: int, error: Exception) -> Response:

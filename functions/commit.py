@@ -5,16 +5,18 @@ All concurrency of the ingest function lives here.
 
 import asyncio
 import collections
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
+from functions.message import MAX_REQUEST_BYTES, NotAMessage
 from functions.process import utc_now
 from functions.row import Row
 from functions.settings import Settings
@@ -23,8 +25,11 @@ from functions.warehouse import Insertion, Record, Warehouse
 _MAX_FLUSHES = 2
 """At once: a second one starts only beside a full batch or a flush that hangs."""
 
-_MAX_THREADS = 10
+MAX_THREADS = 10
 """As many as a client keeps connections; two flushes into four tables each use 8."""
+
+RECEIVE_SECONDS = 5.0
+"""That a request has to arrive, once it has begun."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +103,8 @@ class GroupCommit:
         self._archive = archive
         self._warehouse = warehouse
         self._settings = settings
-        self._threads = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="commit")
+        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="commit")
+        self._free_threads = asyncio.Semaphore(MAX_THREADS)
         self._waiting: collections.deque[_Entry] = collections.deque()
         self._waiting_bytes = 0
         self._in_flight = 0
@@ -106,6 +112,39 @@ class GroupCommit:
         self._turned_away = 0
         self._flushes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
+
+    async def receive(self, chunks: AsyncIterable[bytes], length: int | None) -> bytes:
+        """Read the body of a request; while it arrives, it is in flight as events are.
+
+        Args:
+            chunks: The body, as it comes.
+            length: Bytes that are announced, if any: of what has no room, nothing is read.
+
+        Raises:
+            Overloaded: Too much is in flight.
+            NotAMessage: It is longer than any message.
+            NotDurable: It does not arrive in time.
+        """
+        size = length or 0
+        _check_length(size)
+        self._take_in(1, size)
+        body: list[bytes] = []
+        arrived = 0
+        try:
+            async with asyncio.timeout(RECEIVE_SECONDS):
+                async for chunk in chunks:
+                    arrived += len(chunk)
+                    if arrived > size:
+                        _check_length(arrived)
+                        self._take_in(0, arrived - size)
+                        size = arrived
+                    body.append(chunk)
+        except TimeoutError:
+            raise NotDurable(f"the request did not arrive within {RECEIVE_SECONDS:.0f} s") from None
+        finally:
+            self._in_flight -= 1
+            self._in_flight_bytes -= size
+        return b"".join(body)
 
     async def __call__(self, outcome: Outcome) -> None:
         """Return when the event is archived and in its table, or a dead letter in theirs.
@@ -116,17 +155,9 @@ class GroupCommit:
             Overloaded: Too much is in flight.
             NotDurable: Cloud Storage or BigQuery did not take the event in time.
         """
-        settings = self._settings
         loop = asyncio.get_running_loop()
         entry = _Entry(outcome, outcome.message.size, time.monotonic(), loop.create_future())
-        bytes_with_entry = self._in_flight_bytes + entry.size
-        if self._in_flight >= settings.max_in_flight or (
-            self._in_flight and bytes_with_entry > settings.max_in_flight_bytes
-        ):
-            self._turned_away += 1
-            raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
-        self._in_flight += 1
-        self._in_flight_bytes = bytes_with_entry
+        self._take_in(1, entry.size)
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
         if len(self._flushes) < _MAX_FLUSHES:
@@ -137,6 +168,18 @@ class GroupCommit:
         reason = await entry.fate
         if reason is not None:
             raise reason
+
+    def _take_in(self, events: int, size: int) -> None:
+        """Count an event, or more bytes of one that is in flight; whatever its size, one alone is taken."""
+        settings = self._settings
+        alone = self._in_flight + events == 1
+        if self._in_flight + events > settings.max_in_flight or (
+            not alone and self._in_flight_bytes + size > settings.max_in_flight_bytes
+        ):
+            self._turned_away += 1
+            raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
+        self._in_flight += events
+        self._in_flight_bytes += size
 
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._settings.batch_rows or self._waiting_bytes >= self._settings.batch_bytes
@@ -268,7 +311,22 @@ class GroupCommit:
                 entry.settle(NotDurable(reason))
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *arguments)
+        """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""
+        await self._free_threads.acquire()
+        loop = asyncio.get_running_loop()
+        running = self._threads.submit(call, *arguments)
+
+        def free(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended before the call
+                loop.call_soon_threadsafe(self._free_threads.release)
+
+        running.add_done_callback(free)
+        return await asyncio.wrap_future(running)
+
+
+def _check_length(size: int) -> None:
+    if size > MAX_REQUEST_BYTES:
+        raise NotAMessage(f"not a Pub/Sub push: more than {MAX_REQUEST_BYTES} bytes")
 
 
 def _milliseconds(seconds: float) -> int:

@@ -12,6 +12,9 @@ MAX_EVENT_BYTES = 2 * 2**20
 """Of a payload. JSON escapes a byte of text to three at most, and base64 makes three bytes four: its row and its dead
 letter fit into the 10 MB of an insertAll request (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
 
+MAX_REQUEST_BYTES = 16 * 2**20
+"""Of a push: a message has 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits), and base64 makes a third
+more, with 100 attributes of 1 280 bytes at most."""
 
 MAX_EVENT_ID = 128
 """Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""

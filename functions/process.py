@@ -10,13 +10,16 @@ from functions.contracts import Contract, Contracts
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation, clip
 from functions.decode import decode
 from functions.events import Columns
-from functions.message import MAX_EVENT_ID, Message
+from functions.message import MAX_EVENT_BYTES, MAX_EVENT_ID, Message
 from functions.privacy import Privacy
-from functions.row import Row
+from functions.row import Extras, Row
 from functions.settings import Settings
 
 MAX_AHEAD = timedelta(days=1)
 """How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
+
+MAX_EXTRAS_BYTES = MAX_EVENT_BYTES * 3 // 2
+"""Of the unknown fields, whose quoted paths may be longer than what was sent: JSON in JSON, they fit into a request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class Process:
             contract = self.contracts.choose(event, message.attributes)
             columns, extras = contract.columns(event, len(message.data))
             event_time: datetime = columns[contract.event_type.time_field]
-            columns["extras"] = msgspec.json.encode(extras).decode() if extras else None
+            columns["extras"] = _extras(extras) if extras else None
             columns["processed_timestamp"] = now
             columns["event_date"] = event_time.date()
             columns = self._enrich(contract, columns)
@@ -110,6 +113,14 @@ class Process:
             clip(event_type) if isinstance(event_type, str) else None,
             version,
         )
+
+
+def _extras(extras: Extras) -> str:
+    encoded = msgspec.json.encode(extras)
+    if len(encoded) > MAX_EXTRAS_BYTES:
+        text = f"the unknown fields and their paths are {len(encoded)} bytes, more than {MAX_EXTRAS_BYTES}"
+        raise Refused(Stage.CONTRACT, [Violation("$", "maxBytes", text)])
+    return encoded.decode()
 
 
 def _check_event_id(message: Message) -> None:

@@ -97,16 +97,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     max_in_flight: Annotated[int, Meta(ge=1, description="Events waiting for their flush or in one; beyond: 429.")] = (
         2_000
     )
-    max_in_flight_bytes: Annotated[int, Meta(ge=1, description="Bytes of the messages in flight; beyond: 429.")] = (
-        64 * 2**20
-    )
+    max_in_flight_bytes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Bytes of the requests that are arriving and of the messages in flight; beyond: 429."
+            " Each may take six bytes of the function's memory.",
+        ),
+    ] = 32 * 2**20
     flush_timeout: Annotated[
         float,
         Meta(
             gt=0,
             le=250,
             description="Seconds that a flush may take, retries included. An event waits as long before its own"
-            " flush at most, so a request is answered within twice this: keep that below the ack deadline.",
+            " flush at most, and a request may take 5 s to arrive, so it is answered within twice this and 5 s:"
+            " keep that below the ack deadline.",
         ),
     ] = 25.0
 

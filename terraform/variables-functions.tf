@@ -60,8 +60,8 @@ variable "delivery" {
   nullable = false
 
   validation {
-    condition     = var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout && var.delivery.ack_deadline_seconds <= 600
-    error_message = "ack_deadline_seconds is longer than twice flush.flush_timeout, within which each event is answered, and 600 at most."
+    condition     = var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + 5 && var.delivery.ack_deadline_seconds <= 600
+    error_message = "ack_deadline_seconds is longer than twice flush.flush_timeout and 5 s, within which each event is answered, and 600 at most."
   }
   validation {
     condition     = var.delivery.minimum_backoff_seconds >= 0 && var.delivery.minimum_backoff_seconds <= var.delivery.maximum_backoff_seconds && var.delivery.maximum_backoff_seconds <= 600
@@ -80,7 +80,7 @@ variable "flush" {
     batch_bytes         = optional(number, 2097152)
     linger_ms           = optional(number, 500)
     max_in_flight       = optional(number, 2000)
-    max_in_flight_bytes = optional(number, 67108864)
+    max_in_flight_bytes = optional(number, 33554432)
     flush_timeout       = optional(number, 25)
   })
   default  = {}

@@ -72,7 +72,7 @@ run "wrong_values_4" {
 run "wrong_values_5" {
   command = plan
   variables {
-    delivery = { ack_deadline_seconds = 50 }
+    delivery = { ack_deadline_seconds = 55 }
     archive  = { coldline_days = 40, delete_days = 60 }
     backup   = { snapshot_days = -1 }
   }

@@ -112,7 +112,7 @@ run "as_it_comes" {
     error_message = "A flush is shared by those who are in flight together; with less than one cpu that is one."
   }
   assert {
-    condition     = 2 * tonumber(local.settings.FLUSH_TIMEOUT) < google_pubsub_subscription.ingest.ack_deadline_seconds && google_pubsub_subscription.ingest.ack_deadline_seconds < google_cloudfunctions2_function.ingest.service_config[0].timeout_seconds
+    condition     = 2 * tonumber(local.settings.FLUSH_TIMEOUT) + 5 < google_pubsub_subscription.ingest.ack_deadline_seconds && google_pubsub_subscription.ingest.ack_deadline_seconds < google_cloudfunctions2_function.ingest.service_config[0].timeout_seconds
     error_message = "flush < ack deadline < function"
   }
 

@@ -7,6 +7,9 @@ import contextlib
 import dataclasses
 import gzip
 import json
+import socket
+import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,12 +47,14 @@ class Cloud:
         calls: Each call in order, answered with whatever: `upload`, `insert TABLE`.
         upload_paths: Path and query of each upload.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
-            off when the event is set.
+            off when the event is set; with `{"reset": True}` the connection breaks instead.
         on_job: Answers a new job: the body of the request.
         on_get: Answers a question for a dataset, a table or a job: its path.
         on_patch: Answers a change of a table: its path, and the body.
         on_upload: Answers an upload: name of the object.
         latency: Seconds before each answer.
+        connections: How many were opened.
+        remembers: Whether it keeps what has arrived; not where that would be too much.
     """
 
     url: str
@@ -64,6 +69,8 @@ class Cloud:
     on_patch: Callable[[str, dict[str, Any]], Answer] = lambda _path, _body: error(404, "notFound")
     on_upload: Upload = lambda _name: (200, {})
     latency: float = 0.0
+    connections: int = 0
+    remembers: bool = True
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows that a table was sent in accepted inserts."""
@@ -77,6 +84,11 @@ def running() -> Iterator[Cloud]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            super().setup()
+            with lock:
+                cloud.connections += 1
+
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             time.sleep(cloud.latency)
@@ -88,6 +100,11 @@ def running() -> Iterator[Cloud]:
                 status, answer = cloud.on_job(json.loads(body))
             if "trickle" in answer:
                 self.trickle(answer["trickle"])
+                return
+            if "reset" in answer:
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.connection.close()
+                self.close_connection = True
                 return
             self.answer(status, answer)
 
@@ -110,8 +127,9 @@ def running() -> Iterator[Cloud]:
             self.send_response(200)
             self.send_header("content-length", "1000")
             self.end_headers()
-            while not until.wait(0.1):
-                self.wfile.write(b" ")
+            with contextlib.suppress(ConnectionError):
+                while not until.wait(0.1):
+                    self.wfile.write(b" ")
             self.close_connection = True
 
         def insert(self, body: bytes) -> Answer:
@@ -119,7 +137,7 @@ def running() -> Iterator[Cloud]:
             content = json.loads(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
             cloud.calls.append(f"insert {table}")
             status, answer = cloud.on_insert(table, content)
-            if status == 200:
+            if status == 200 and cloud.remembers:
                 bad = {error["index"] for error in answer.get("insertErrors", ())}
                 cloud.inserts.append((table, [row for i, row in enumerate(content["rows"]) if i not in bad]))
             return status, answer
@@ -133,16 +151,26 @@ def running() -> Iterator[Cloud]:
             cloud.upload_paths.append(self.path)
             status, answer = cloud.on_upload(name)
             if status == 200:
-                data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
-                cloud.objects[name] = [json.loads(line) for line in gzip.decompress(data).splitlines()]
-                cloud.metadata[name] = resource["metadata"]
+                if cloud.remembers:
+                    data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+                    cloud.objects[name] = [json.loads(line) for line in gzip.decompress(data).splitlines()]
+                    cloud.metadata[name] = resource["metadata"]
                 answer = {"name": name, "bucket": "archive", "generation": "1"} | answer
             return status, answer
 
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    lock = threading.Lock()
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 128
+
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            if not isinstance(sys.exception(), ConnectionError):  # who has waited long enough hangs up
+                super().handle_error(request, client_address)
+
+    server = Server(("127.0.0.1", 0), Handler)
     cloud = Cloud(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

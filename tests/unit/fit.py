@@ -1,5 +1,6 @@
 """Whether a row fits its table, by what BigQuery's types can hold."""
 
+import base64
 import json
 import string
 from collections.abc import Callable, Iterable, Iterator
@@ -80,8 +81,16 @@ def _is_timestamp(value: Any, _: SchemaField) -> bool:
     return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
 
 
+def _is_base64(value: Any, _: SchemaField) -> bool:
+    try:
+        return isinstance(value, str) and len(base64.b64decode(value, validate=True)) >= 0
+    except ValueError:
+        return False
+
+
 _FITS: dict[str, Callable[[Any, SchemaField], bool]] = {
     "STRING": _is_string,
+    "BYTES": _is_base64,
     "INTEGER": _is_integer,
     "NUMERIC": _is_numeric,
     "TIMESTAMP": _is_timestamp,

@@ -5,13 +5,14 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 
 from functions.commit import GroupCommit, NotDurable, Overloaded
 from functions.dead_letter import DeadLetter
+from functions.message import MAX_REQUEST_BYTES, NotAMessage
 from functions.row import Row
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import NOW, event, message, process
@@ -166,6 +167,73 @@ async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
 async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cloud, group_commit: Make) -> None:
     await group_commit(max_in_flight_bytes=1)(outcome(1))
     assert len(cloud.objects) == 1
+
+
+async def arriving(*chunks: bytes, gate: asyncio.Event | None = None) -> AsyncIterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+    if gate:
+        await gate.wait()
+
+
+@pytest.mark.parametrize("length", [None, 1500])
+async def test_a_request_that_arrives_is_in_flight(cloud: Cloud, group_commit: Make, length: int | None) -> None:
+    commit = group_commit(max_in_flight_bytes=1600)
+    gate = asyncio.Event()
+    receiving = asyncio.create_task(commit.receive(arriving(b"x" * 1000, b"y" * 500, gate=gate), length))
+    await asyncio.sleep(0.01)
+    with pytest.raises(Overloaded, match="1 events, 1500 bytes"):
+        await commit(outcome(1))
+    gate.set()
+    assert await receiving == b"x" * 1000 + b"y" * 500
+    await commit(outcome(1))
+
+
+async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group_commit: Make) -> None:
+    cloud.latency = 0.1
+    commit = group_commit(max_in_flight_bytes=1600)
+    flushing = asyncio.create_task(commit(outcome(1)))
+    await asyncio.sleep(0.01)
+    chunks = arriving(b"x" * 1500)
+    with pytest.raises(Overloaded):
+        await commit.receive(chunks, 1500)
+    assert [chunk async for chunk in chunks] == [b"x" * 1500]
+    with pytest.raises(Overloaded):
+        await commit.receive(arriving(b"x" * 800, b"y" * 800), None)
+    await flushing
+
+
+async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its_room(
+    cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.commit.RECEIVE_SECONDS", 0.05)
+    commit = group_commit(max_in_flight=1)
+    with pytest.raises(NotDurable, match="did not arrive"):
+        await commit.receive(arriving(b"x", gate=asyncio.Event()), 2)
+    await commit(outcome(1))
+
+
+@pytest.mark.parametrize("length", [None, MAX_REQUEST_BYTES + 1])
+async def test_a_request_longer_than_any_message_is_none(cloud: Cloud, group_commit: Make, length: int | None) -> None:
+    commit = group_commit()
+    with pytest.raises(NotAMessage, match="more than"):
+        await commit.receive(arriving(b"x" * MAX_REQUEST_BYTES, b"x"), length)
+    await commit(outcome(1))
+
+
+async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_piles_up(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = threading.Event()
+    cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
+    commit = group_commit(flush_timeout=0.3, batch_rows=1, linger_ms=0)
+    for _ in range(3):
+        answers = await commit_all(commit, [outcome(index) for index in range(10)])
+        assert {type(answer) for answer in answers} == {NotDurable}
+    assert commit._threads._work_queue.qsize() == 0
+    gate.set()
+    await asyncio.sleep(0.3)
+    assert await commit_all(commit, [outcome(index) for index in range(6)]) == [None] * 6
 
 
 async def test_the_archive_is_written_before_the_rows_and_each_row_names_its_object(

@@ -1,0 +1,122 @@
+"""Memory under a flood: what the function takes of it follows from MAX_IN_FLIGHT_BYTES, whatever comes."""
+
+import asyncio
+import itertools
+import logging
+import pathlib
+import re
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from functions.message import MAX_EVENT_BYTES
+from functions.settings import Settings
+from tests.limits.conftest import PAYLOADS, Served, payload, served
+from tests.limits.flood import flood, push
+from tests.limits.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+MiB = 2**20
+VARIABLES = (pathlib.Path(__file__).parents[2] / "terraform" / "variables-functions.tf").read_text()
+AT_ONCE = int(re.search(r"concurrency += optional\(number, (\d+)\)", VARIABLES)[1])  # type: ignore[index]
+DEPLOYED = int(re.search(r'memory += optional\(string, "(\d+)Mi"\)', VARIABLES)[1]) * MiB  # type: ignore[index]
+
+IN_FLIGHT = 6
+"""Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the
+losses of the heap."""
+CONNECTION = 128 * 2**10
+"""What the server reads ahead of each."""
+FLUSH = 70 * MiB
+"""Twice: the longest message (10 MB) as text, as a line whose every byte is escaped, and compressed."""
+
+
+def bound(warm: int, in_flight_bytes: int) -> int:
+    """Bytes of memory at most, of a worker that takes `warm` when nothing is in flight."""
+    return warm + IN_FLIGHT * in_flight_bytes + AT_ONCE * CONNECTION + 2 * FLUSH
+
+
+ITEM = {"product_id": "p", "product_name": "n", "quantity": 1, "price": 1}
+LARGE = MAX_EVENT_BYTES - 1000
+FLOODS = {
+    "small ones": (PAYLOADS, 2000),
+    "orders of 1 000 items": ([payload("order", items=[ITEM] * 1000)], 300),
+    "2 MiB with one wide character": ([payload("inventory", note="\U0001f600" + "x" * LARGE)], 300),
+    "10 MB that JSON escapes": ([b"\x00" * 9_900_000], 400),
+    "10 MB, not UTF-8": ([b"\xff" * 9_900_000], 400),
+    "all of them": (
+        [
+            *PAYLOADS,
+            b"x" * 9_900_000,
+            payload("inventory", note="\U0001f600" * (LARGE // 4)),
+            payload("order", items=[ITEM] * 1000),
+        ],
+        500,
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=[Settings(archive_bucket="archive").max_in_flight_bytes, 8 * MiB])
+def flooded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, int]]:
+    """The function, with all that its first events load, and how many bytes may be in flight."""
+    limit: int = request.param
+    with served(tmp_path_factory.mktemp("memory"), FLUSH_TIMEOUT="20", MAX_IN_FLIGHT_BYTES=str(limit)) as running:
+        asyncio.run(flood(running.function.url, map(push, PAYLOADS * 20), 10))
+        yield running, limit
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
+    flooded: tuple[Served, int], kind: str
+) -> None:
+    running, limit = flooded
+    worker, cloud, url = running.worker, running.cloud, running.function.url
+    if limit != 32 * MiB and kind != "all of them":
+        pytest.skip("one of them is enough to see that the bound follows the limit")
+    payloads, count = FLOODS[kind]
+    warm = WARM.setdefault(worker, worker.resident())
+    bodies = [push(one) for one in payloads]
+    worker.forget_peak()
+    cloud.latency = 0.5
+    started = time.monotonic()
+    statuses = asyncio.run(flood(url, itertools.islice(itertools.cycle(bodies), count), AT_ONCE))
+    peak = worker.peak()
+    cloud.latency = 0.0
+    figures = warm / MiB, peak / MiB, bound(warm, limit) / MiB
+    logger.info("%s: %s in %.1f s", kind, dict(statuses), time.monotonic() - started)
+    logger.info("%.0f MiB before, %.0f at most, %.0f allowed", *figures)
+    assert statuses.total() == count
+    assert statuses.keys() <= {204, 429, 503}
+    assert peak < bound(warm, limit)
+    assert worker == Worker.of(running.function), "the worker was replaced"
+    assert asyncio.run(flood(url, map(push, PAYLOADS), 3)) == {204: len(PAYLOADS)}
+    assert running.errors() == []
+
+
+WARM: dict[Worker, int] = {}
+
+
+def test_the_deployed_memory_holds_the_default_limits() -> None:
+    """130 MiB are the worker's own after its first events, and what gunicorn's master does not share with it."""
+    settings = Settings(archive_bucket="archive")
+    assert bound(130 * MiB, settings.max_in_flight_bytes) <= DEPLOYED
+
+
+def test_a_body_without_a_length_is_bounded_too(flooded: tuple[Served, int]) -> None:
+    running, limit = flooded
+    running.worker.forget_peak()
+    running.cloud.latency = 0.5
+    body = push(b"x" * 9_900_000)
+    statuses = asyncio.run(flood(running.function.url, [body] * 60, 60, chunked=True))
+    running.cloud.latency = 0.0
+    assert statuses.keys() <= {204, 429, 503}
+    assert running.worker.peak() < bound(WARM[running.worker], limit)
+    assert asyncio.run(flood(running.function.url, map(push, PAYLOADS), 3, chunked=True)) == {204: len(PAYLOADS)}
+
+
+def test_what_is_longer_than_any_message_is_refused_unread(flooded: tuple[Served, int]) -> None:
+    running, _ = flooded
+    body = b"x" * (17 * MiB)
+    assert asyncio.run(flood(running.function.url, [body], 1)) == {400: 1}
+    assert asyncio.run(flood(running.function.url, [body], 1, chunked=True)) == {400: 1}

@@ -1,0 +1,64 @@
+"""The worker process of a served function, as the kernel counts it."""
+
+import dataclasses
+import pathlib
+import time
+
+from ops.stack.functions import Function
+
+PROC = pathlib.Path("/proc")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Worker:
+    """Gunicorn's only worker.
+
+    Attributes:
+        pid: Its process id.
+    """
+
+    pid: int
+
+    @classmethod
+    def of(cls, function: Function) -> "Worker":
+        """The worker below the function's gunicorn master."""
+        master = function.child.process.pid
+        [pid] = (PROC / f"{master}/task/{master}/children").read_text().split()
+        return cls(int(pid))
+
+    def resident(self) -> int:
+        """Bytes in memory now."""
+        return self._status("VmRSS") * 1024
+
+    def peak(self) -> int:
+        """The most bytes that were in memory since `forget_peak`."""
+        return self._status("VmHWM") * 1024
+
+    def forget_peak(self) -> None:
+        """Count the peak from here."""
+        (PROC / f"{self.pid}/clear_refs").write_text("5")
+
+    def threads(self) -> int:
+        """How many threads there are."""
+        return self._status("Threads")
+
+    def open_files(self) -> int:
+        """How many descriptors are open, sockets among them."""
+        return len(list((PROC / f"{self.pid}/fd").iterdir()))
+
+    def settled(self, seconds: float = 10) -> tuple[int, int]:
+        """Threads and open files, once connections of clients that have gone are closed."""
+        deadline = time.monotonic() + seconds
+        found = self.threads(), self.open_files()
+        while time.monotonic() < deadline:
+            time.sleep(0.5)
+            before, found = found, (self.threads(), self.open_files())
+            if before == found:
+                break
+        return found
+
+    def _status(self, name: str) -> int:
+        for line in (PROC / f"{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1])
+        raise AssertionError(f"no {name} in the status of {self.pid}")
