@@ -173,14 +173,17 @@ resource "google_storage_bucket_iam_member" "build" {
   member = google_service_account.this["build"].member
 }
 
-# The secret
+# The secret. Who backfills and replays makes rows, too.
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
-  for_each = toset(var.ip_policy == "hash" ? ["ingest", "bootstrap", "reconcile"] : [])
+  for_each = var.ip_policy == "hash" ? merge(
+    { for name in ["ingest", "bootstrap", "reconcile"] : name => google_service_account.this[name].member },
+    { for member in var.access.operators : member => member },
+  ) : {}
 
   secret_id = google_secret_manager_secret.ip_hash_key[0].id
   role      = "roles/secretmanager.secretAccessor"
-  member    = google_service_account.this[each.key].member
+  member    = each.value
 }
 
 # Protected columns

@@ -23,8 +23,14 @@ output "functions" {
 }
 
 output "settings" {
-  description = "Environment of the `sluice` command, and of the functions: `eval \"$(terraform output -raw settings)\"`."
-  value       = join("\n", [for name, value in local.settings : "export ${name}='${value}'"])
+  description = "Environment of the `sluice` command: `eval \"$(terraform output -raw settings)\"`. A key is fetched, not shown."
+  value = join("\n", concat(
+    [for name, value in merge(local.settings, {
+      SLUICE_TOPIC         = google_pubsub_topic.events.id
+      SLUICE_UNDELIVERABLE = google_pubsub_subscription.dead_letters.id
+    }) : "export ${name}='${value}'"],
+    [for name, secret in local.ip_hash_key : "export ${name}=\"$(gcloud secrets versions access ${var.ip_hash_key_version} --secret=${secret} --project=${var.project_id})\""],
+  ))
 }
 
 output "workload_identity_provider" {

@@ -223,6 +223,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "the secret roles/secretmanager.secretAccessor serviceAccount:ingest@a",
       "the secret roles/secretmanager.secretAccessor serviceAccount:bootstrap@a",
       "the secret roles/secretmanager.secretAccessor serviceAccount:reconcile@a",
+      "the secret roles/secretmanager.secretAccessor group:operators@example.com",
     ])
     error_message = "secret"
   }

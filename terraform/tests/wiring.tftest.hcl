@@ -256,6 +256,40 @@ run "a_hash_key_is_made_and_read_only_when_addresses_are_hashed" {
   }
 }
 
+run "the_command_gets_the_settings_of_the_functions_and_fetches_the_key" {
+  command = plan
+  variables {
+    ip_policy           = "hash"
+    ip_hash_key_version = 2
+  }
+
+  assert {
+    condition = output.settings == join("\n", [
+      "export ARCHIVE_BUCKET='a-project-sluice-dev-archive'",
+      "export BATCH_BYTES='2097152'",
+      "export BATCH_ROWS='500'",
+      "export DATASET='dev_events_dataset'",
+      "export ENVIRONMENT='dev'",
+      "export FLUSH_TIMEOUT='25'",
+      "export GOOGLE_CLOUD_PROJECT='a-project'",
+      "export HISTORICAL_DATASET='historical_dataset'",
+      "export IP_POLICY='hash'",
+      "export LINGER_MS='500'",
+      "export LOCATION='us-central1'",
+      "export LOG_LEVEL='INFO'",
+      "export MAX_IN_FLIGHT='2000'",
+      "export MAX_IN_FLIGHT_BYTES='33554432'",
+      "export POLICY_TAG_PERSONAL='the personal tag'",
+      "export POLICY_TAG_RAW='the raw tag'",
+      "export RETENTION_DAYS='90'",
+      "export SLUICE_TOPIC='events'",
+      "export SLUICE_UNDELIVERABLE='undeliverable'",
+      "export IP_HASH_KEY=\"$(gcloud secrets versions access 2 --secret=sluice-dev-ip-hash-key --project=a-project)\"",
+    ])
+    error_message = output.settings
+  }
+}
+
 run "a_budget_only_when_asked_for" {
   command = plan
   variables {
