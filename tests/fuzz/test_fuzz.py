@@ -89,9 +89,10 @@ def test_any_event_becomes_a_row_or_a_dead_letter_that_fits_and_in_time() -> Non
             message = Message(data, attributes, "m-1", NOW)
             try:
                 seconds = check(message, process)
-                if len(data) <= 16 * 2**10 and seconds > EVENT_SECONDS:
+                if seconds > EVENT_SECONDS:  # or it was a pause of the garbage collector
                     seconds = min(check(message, process) for _ in range(3))
-                    assert seconds < EVENT_SECONDS, f"{len(data)} bytes took {seconds * 1000:.0f} ms"
+                allowed = EVENT_SECONDS * max(1, len(data) / (16 * 2**10))
+                assert seconds < allowed, f"{len(data)} bytes took {seconds * 1000:.0f} ms"
             except Exception as error:
                 error.add_note(f"the payload, which belongs into {FOLDER.name}/: {data!r}")
                 raise
