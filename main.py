@@ -1,4 +1,4 @@
-"""The two Cloud Functions: `ingest` and `bootstrap`."""
+"""The Cloud Functions: `ingest`, and around it `bootstrap` and `reconcile`."""
 
 import dataclasses
 import logging
@@ -21,9 +21,10 @@ log.configure(settings)
 logger = logging.getLogger("functions.main")
 
 bigquery = bigquery_client(settings)
+storage = storage_client(settings)
 process = Process.from_settings(settings)
 commit = GroupCommit(
-    Archive(storage_client(settings), settings.archive_bucket, process.contracts.event_types),
+    Archive(storage, settings.archive_bucket, process.contracts.event_types),
     Warehouse(bigquery, settings.dataset),
     settings,
 )
@@ -69,3 +70,17 @@ def bootstrap(request: Request) -> Response:
         logger.log(severity, "bootstrap", extra={"fields": dataclasses.asdict(step)})
     status = 500 if Change.ERROR in changes else 409 if Change.REFUSED in changes else 200
     return JSONResponse({"objects": [dataclasses.asdict(step) for step in steps]}, status)
+
+
+@functions_framework.aio.http
+def reconcile(request: Request) -> Response:
+    """POST compares what arrived in the hours before the last one with what became of it."""
+    from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415 - no part of ingest's cold start
+
+    if request.method != "POST":
+        return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
+    start, end = recent_hours(utc_now())
+    found = Reconciler(bigquery, storage, settings)(start, end)
+    summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
+    logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
+    return JSONResponse(summary)

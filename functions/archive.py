@@ -79,6 +79,16 @@ def read(ndjson: bytes) -> list[Envelope]:
     return _decode_lines(ndjson)
 
 
+def folder(time: datetime) -> str:
+    """What the names of all objects of an hour of arrival begin with."""
+    return f"raw/dt={time.astimezone(UTC):%Y-%m-%d/hr=%H}/"
+
+
+def earliest(time: datetime) -> str:
+    """What sorts before the name of any object that arrived at a time or later, and after those of all others."""
+    return f"{folder(time)}{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
+
+
 class Archive:
     """The bucket of the raw events.
 
@@ -103,9 +113,7 @@ class Archive:
 
     def name(self, now: datetime) -> str:
         """A new object's name; no other instance and no other call gets the same."""
-        utc = now.astimezone(UTC)
-        unique = f"{utc:%Y%m%dT%H%M%S.%fZ}-{self._instance}-{next(self._sequence):08d}"
-        return f"raw/dt={utc:%Y-%m-%d}/hr={utc:%H}/{unique}.ndjson.gz"
+        return f"{earliest(now)}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
 
     def uri(self, name: str) -> str:
         """The `gs://` address of an object."""

@@ -1,4 +1,4 @@
-"""The settings of both functions, read once from the environment."""
+"""The settings of all functions, read once from the environment."""
 
 import os
 from collections.abc import Mapping

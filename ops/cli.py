@@ -22,6 +22,7 @@ from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.ending import ending
 from ops.commands.package import package
+from ops.commands.reconcile import reconcile
 from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
@@ -53,7 +54,7 @@ Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
 
-for command in (backfill, sql, snapshot, restore, smoke, trace):
+for command in (backfill, reconcile, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
 app.command()(package)
 

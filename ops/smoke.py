@@ -261,7 +261,7 @@ class Smoke:
         event_day = oldest_day(self._started, self._settings.retention_days)
         found = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
         found.append(self._delete(f"{live}.{dead_letter.TABLE}", self._started.date(), all_runs=all_runs))
-        if all_runs:  # What keeps the events of expiring partitions keeps these too.
+        if all_runs:  # A backfill from the archive brings them there; keep_history leaves them out.
             found += [self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()]
         return [remains for remains in found if remains]
 

@@ -14,8 +14,12 @@ locals {
   watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives)
   alerts  = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
 
-  runbook = {
-    for name, alert in local.alerts : name => "${var.runbook_url}#${replace(lower(alert.title), " ", "-")}"
+  # An alert has its runbook in it; the link to the whole story is of who deploys this, or there is none.
+  runbook_url = var.runbook_url != null ? var.runbook_url : try(
+    "https://github.com/${var.github.repository}/blob/${regex("^refs/[a-z]+/(.+)$", var.github.ref)[0]}/docs/operate.md", null,
+  )
+  runbook_links = local.runbook_url == null ? {} : {
+    for name, alert in local.alerts : name => "${local.runbook_url}#${replace(lower(alert.title), " ", "-")}"
   }
 }
 
@@ -67,11 +71,11 @@ resource "google_monitoring_alert_policy" "watching" {
     mime_type = "text/markdown"
     content = templatefile("${path.module}/watching/runbook.md", {
       alert = each.value
-      url   = local.runbook[each.key]
+      story = lookup(local.runbook_links, each.key, "docs/operate.md, ${each.value.title}")
     })
 
     dynamic "links" {
-      for_each = startswith(local.runbook[each.key], "https://") ? [local.runbook[each.key]] : []
+      for_each = compact([lookup(local.runbook_links, each.key, "")])
       content {
         display_name = "Runbook"
         url          = links.value

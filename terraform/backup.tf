@@ -30,8 +30,8 @@ locals {
   # The files of sql/maintenance, as `sluice sql` runs them: one text for both.
   names = {
     project            = var.project_id
-    dataset            = google_bigquery_dataset.live.dataset_id
-    historical_dataset = google_bigquery_dataset.historical.dataset_id
+    dataset            = google_bigquery_dataset.events["live"].dataset_id
+    historical_dataset = google_bigquery_dataset.events["historical"].dataset_id
     retention_days     = var.retention_days
   }
   keep_history = { for table in local.event_tables : table => replace(
@@ -60,7 +60,7 @@ resource "google_bigquery_data_transfer_config" "scheduled" {
   data_source_id       = "scheduled_query"
   location             = var.region
   schedule             = each.value.schedule
-  service_account_name = google_service_account.backup.email
+  service_account_name = google_service_account.this["backup"].email
   params               = { query = each.value.query }
 
   dynamic "encryption_configuration" {
@@ -74,9 +74,9 @@ resource "google_bigquery_data_transfer_config" "scheduled" {
 }
 
 resource "google_bigquery_dataset" "copy" {
-  for_each = toset(var.backup.copy_region == null ? [] : ["live", "historical"])
+  for_each = toset(var.backup.copy_region == null ? [] : keys(local.datasets))
 
-  dataset_id                 = "${google_bigquery_dataset.live.dataset_id}_${each.key}_copy"
+  dataset_id                 = "${var.dataset}_${each.key}_copy"
   description                = "Daily copy of the ${each.key} dataset, in another region"
   location                   = var.backup.copy_region
   labels                     = local.labels
@@ -86,9 +86,12 @@ resource "google_bigquery_dataset" "copy" {
     role          = "OWNER"
     special_group = "projectOwners"
   }
-  access {
-    role          = "WRITER"
-    user_by_email = google_service_account.backup.email
+  dynamic "access" {
+    for_each = ["WRITER", google_project_iam_custom_role.this["copier"].id]
+    content {
+      role          = access.value
+      user_by_email = google_service_account.this["backup"].email
+    }
   }
 
   dynamic "default_encryption_configuration" {
@@ -113,10 +116,10 @@ resource "google_bigquery_data_transfer_config" "copy" {
   destination_dataset_id = each.value.dataset_id
   location               = each.value.location
   schedule               = "every 24 hours"
-  service_account_name   = google_service_account.backup.email
+  service_account_name   = google_service_account.this["backup"].email
   params = {
     source_project_id           = var.project_id
-    source_dataset_id           = { live = google_bigquery_dataset.live, historical = google_bigquery_dataset.historical }[each.key].dataset_id
+    source_dataset_id           = google_bigquery_dataset.events[each.key].dataset_id
     overwrite_destination_table = "true"
   }
 

@@ -61,13 +61,9 @@ resource "google_project_iam_member" "ci" {
 }
 
 resource "google_service_account_iam_member" "ci" {
-  for_each = var.github == null ? {} : {
-    ingest    = google_service_account.ingest.id
-    bootstrap = google_service_account.bootstrap.id
-    build     = google_service_account.build.id
-  }
+  for_each = toset(var.github == null ? [] : ["ingest", "bootstrap", "reconcile", "build"])
 
-  service_account_id = each.value
+  service_account_id = google_service_account.this[each.key].id
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.ci[0].member
 }

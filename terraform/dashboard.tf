@@ -6,7 +6,7 @@
 
 locals {
   rows = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
-    runbook = startswith(var.runbook_url, "https://") ? "[the runbook](${var.runbook_url})" : var.runbook_url
+    runbook = local.runbook_url == null ? "docs/operate.md" : "[the runbook](${local.runbook_url})"
   })))
 
   tiles = flatten([

@@ -5,11 +5,11 @@ locals {
     ARCHIVE_BUCKET       = google_storage_bucket.archive.name
     BATCH_BYTES          = var.flush.batch_bytes
     BATCH_ROWS           = var.flush.batch_rows
-    DATASET              = google_bigquery_dataset.live.dataset_id
+    DATASET              = google_bigquery_dataset.events["live"].dataset_id
     ENVIRONMENT          = var.environment
     FLUSH_TIMEOUT        = var.flush.flush_timeout
     GOOGLE_CLOUD_PROJECT = var.project_id
-    HISTORICAL_DATASET   = google_bigquery_dataset.historical.dataset_id
+    HISTORICAL_DATASET   = google_bigquery_dataset.events["historical"].dataset_id
     IP_POLICY            = var.ip_policy
     LINGER_MS            = var.flush.linger_ms
     LOCATION             = var.region
@@ -18,6 +18,24 @@ locals {
     MAX_IN_FLIGHT_BYTES  = var.flush.max_in_flight_bytes
     RETENTION_DAYS       = var.retention_days
   }, { for name, tag in google_data_catalog_policy_tag.protected : "POLICY_TAG_${upper(name)}" => tag.id })
+
+  # What is called by schedule, deploys and operators.
+  called = {
+    bootstrap = {
+      description     = "Makes datasets, tables and views what sql/ defines"
+      memory          = "512Mi"
+      concurrency     = 8
+      timeout_seconds = 600
+      schedule        = var.bootstrap_schedule
+    }
+    reconcile = {
+      description     = "Compares the archive with rows and dead letters"
+      memory          = "1Gi"
+      concurrency     = 1
+      timeout_seconds = 1800
+      schedule        = "11 * * * *" # functions/reconciliation.py looks at two hours each time
+    }
+  }
 }
 
 resource "google_storage_bucket" "packages" {
@@ -71,19 +89,21 @@ resource "google_artifact_registry_repository" "images" {
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 }
 
-resource "google_cloudfunctions2_function" "bootstrap" {
-  #checkov:skip=CKV_GCP_124:Deployers and operators call it from outside; IAM says who they are, nobody else gets in
-  name         = "${local.name}-bootstrap"
-  description  = "Makes datasets, tables and views what sql/ defines"
+resource "google_cloudfunctions2_function" "called" {
+  #checkov:skip=CKV_GCP_124:Deployers and operators call them from outside; IAM says who they are, nobody else gets in
+  for_each = local.called
+
+  name         = "${local.name}-${each.key}"
+  description  = each.value.description
   location     = var.region
   labels       = local.labels
   kms_key_name = lookup(local.keys, var.region, null)
 
   build_config {
     runtime           = "python313"
-    entry_point       = "bootstrap"
+    entry_point       = each.key
     docker_repository = google_artifact_registry_repository.images.id
-    service_account   = google_service_account.build.id
+    service_account   = google_service_account.this["build"].id
 
     source {
       storage_source {
@@ -95,13 +115,13 @@ resource "google_cloudfunctions2_function" "bootstrap" {
 
   service_config {
     available_cpu                    = "1"
-    available_memory                 = "512Mi"
+    available_memory                 = each.value.memory
     max_instance_count               = 1
-    max_instance_request_concurrency = 8
-    timeout_seconds                  = 600
+    max_instance_request_concurrency = each.value.concurrency
+    timeout_seconds                  = each.value.timeout_seconds
     ingress_settings                 = "ALLOW_ALL"
     all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.bootstrap.email
+    service_account_email            = google_service_account.this[each.key].email
     environment_variables            = local.settings
 
     dynamic "secret_environment_variables" {
@@ -136,7 +156,7 @@ resource "google_cloudfunctions2_function" "ingest" {
     runtime           = "python313"
     entry_point       = "ingest"
     docker_repository = google_artifact_registry_repository.images.id
-    service_account   = google_service_account.build.id
+    service_account   = google_service_account.this["build"].id
 
     source {
       storage_source {
@@ -155,7 +175,7 @@ resource "google_cloudfunctions2_function" "ingest" {
     timeout_seconds                  = var.ingest.timeout_seconds
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
     all_traffic_on_latest_revision   = true
-    service_account_email            = google_service_account.ingest.email
+    service_account_email            = google_service_account.this["ingest"].email
     environment_variables            = local.settings
 
     dynamic "secret_environment_variables" {

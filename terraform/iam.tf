@@ -13,7 +13,7 @@ resource "google_cloud_run_v2_service_iam_member" "push" {
   name     = google_cloudfunctions2_function.ingest.name
   location = var.region
   role     = "roles/run.invoker"
-  member   = google_service_account.push.member
+  member   = google_service_account.this["push"].member
 }
 
 resource "google_pubsub_topic_iam_member" "forwards" {
@@ -41,7 +41,7 @@ resource "google_pubsub_topic_iam_member" "publisher" {
 resource "google_storage_bucket_iam_member" "archive" {
   bucket = google_storage_bucket.archive.name
   role   = google_project_iam_custom_role.this["archiver"].id
-  member = google_service_account.ingest.member
+  member = google_service_account.this["ingest"].member
 }
 
 resource "google_storage_bucket_iam_member" "archive_reader" {
@@ -50,6 +50,12 @@ resource "google_storage_bucket_iam_member" "archive_reader" {
   bucket = google_storage_bucket.archive.name
   role   = "roles/storage.objectViewer"
   member = each.value
+}
+
+resource "google_storage_bucket_iam_member" "reconcile" {
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.this["reconcile"].member
 }
 
 resource "google_storage_bucket_iam_member" "archive_operator" {
@@ -68,18 +74,18 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
   member       = each.value
 }
 
-# The bootstrap
+# What is called
 
-resource "google_cloud_run_v2_service_iam_member" "bootstrap" {
-  for_each = merge(
-    { caller = google_service_account.caller.member },
-    { for member in var.access.operators : member => member },
-  )
+resource "google_cloud_run_v2_service_iam_member" "called" {
+  for_each = merge([for name, function in google_cloudfunctions2_function.called : merge(
+    { "${name} caller" = { function = function.name, member = google_service_account.this["caller"].member } },
+    { for member in var.access.operators : "${name} ${member}" => { function = function.name, member = member } },
+  )]...)
 
-  name     = google_cloudfunctions2_function.bootstrap.name
+  name     = each.value.function
   location = var.region
   role     = "roles/run.invoker"
-  member   = each.value
+  member   = each.value.member
 }
 
 resource "google_service_account_iam_member" "deployer" {
@@ -88,7 +94,7 @@ resource "google_service_account_iam_member" "deployer" {
     { for account in google_service_account.ci : "ci" => account.member },
   )
 
-  service_account_id = google_service_account.caller.id
+  service_account_id = google_service_account.this["caller"].id
   role               = "roles/iam.serviceAccountOpenIdTokenCreator"
   member             = each.value
 }
@@ -98,10 +104,11 @@ resource "google_service_account_iam_member" "deployer" {
 resource "google_project_iam_member" "jobs" {
   for_each = merge(
     {
-      bootstrap = google_service_account.bootstrap.member
-      backup    = google_service_account.backup.member
+      bootstrap = google_service_account.this["bootstrap"].member
+      reconcile = google_service_account.this["reconcile"].member
+      backup    = google_service_account.this["backup"].member
     },
-    { for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers, var.access.operators) : member => member },
+    { for member in setunion(local.readers, var.access.raw_data_readers, var.access.operators) : member => member },
   )
 
   project = var.project_id
@@ -120,7 +127,7 @@ resource "google_project_iam_member" "metadata" {
 
 # BigQuery's transfer service runs the scheduled queries as the backup account.
 resource "google_service_account_iam_member" "transfer" {
-  service_account_id = google_service_account.backup.id
+  service_account_id = google_service_account.this["backup"].id
   role               = "roles/iam.serviceAccountTokenCreator"
   member             = local.agent.transfer
 }
@@ -139,7 +146,7 @@ resource "google_project_iam_member" "build" {
 
   project = var.project_id
   role    = each.value.role
-  member  = google_service_account.build.member
+  member  = google_service_account.this["build"].member
 
   dynamic "condition" {
     for_each = each.value.condition == null ? [] : [each.value.condition]
@@ -154,26 +161,23 @@ resource "google_artifact_registry_repository_iam_member" "build" {
   repository = google_artifact_registry_repository.images.name
   location   = var.region
   role       = "roles/artifactregistry.writer"
-  member     = google_service_account.build.member
+  member     = google_service_account.this["build"].member
 }
 
 resource "google_storage_bucket_iam_member" "build" {
   bucket = google_storage_bucket.packages.name
   role   = "roles/storage.objectViewer"
-  member = google_service_account.build.member
+  member = google_service_account.this["build"].member
 }
 
 # The secret
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
-  for_each = var.ip_policy == "hash" ? {
-    ingest    = google_service_account.ingest.member
-    bootstrap = google_service_account.bootstrap.member
-  } : {}
+  for_each = toset(var.ip_policy == "hash" ? ["ingest", "bootstrap", "reconcile"] : [])
 
   secret_id = google_secret_manager_secret.ip_hash_key[0].id
   role      = "roles/secretmanager.secretAccessor"
-  member    = each.value
+  member    = google_service_account.this[each.key].member
 }
 
 # Protected columns
@@ -183,7 +187,7 @@ resource "google_data_catalog_taxonomy_iam_member" "bootstrap" {
 
   taxonomy = google_data_catalog_taxonomy.protected[0].id
   role     = "roles/datacatalog.viewer"
-  member   = google_service_account.bootstrap.member
+  member   = google_service_account.this["bootstrap"].member
 }
 
 resource "google_data_catalog_policy_tag_iam_member" "reader" {

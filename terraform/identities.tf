@@ -1,38 +1,18 @@
 # One account for each thing that acts, so that each may do its own and no more.
 
-resource "google_service_account" "ingest" {
-  account_id   = "${local.name}-ingest"
-  display_name = "Runs the ingest function"
-  depends_on   = [google_project_service.needed]
-}
+resource "google_service_account" "this" {
+  for_each = {
+    ingest    = "Runs the ingest function"
+    bootstrap = "Runs the bootstrap function"
+    reconcile = "Runs the reconcile function"
+    push      = "Pub/Sub calls ingest as it"
+    caller    = "Cloud Scheduler and deploys call functions as it"
+    build     = "Builds the functions' images"
+    backup    = "Keeps history, and takes snapshots and copies"
+  }
 
-resource "google_service_account" "bootstrap" {
-  account_id   = "${local.name}-bootstrap"
-  display_name = "Runs the bootstrap function"
-  depends_on   = [google_project_service.needed]
-}
-
-resource "google_service_account" "push" {
-  account_id   = "${local.name}-push"
-  display_name = "Pub/Sub calls ingest as it"
-  depends_on   = [google_project_service.needed]
-}
-
-resource "google_service_account" "caller" {
-  account_id   = "${local.name}-caller"
-  display_name = "Cloud Scheduler and deploys call bootstrap as it"
-  depends_on   = [google_project_service.needed]
-}
-
-resource "google_service_account" "build" {
-  account_id   = "${local.name}-build"
-  display_name = "Builds the functions' images"
-  depends_on   = [google_project_service.needed]
-}
-
-resource "google_service_account" "backup" {
-  account_id   = "${local.name}-backup"
-  display_name = "Keeps history, and takes snapshots and copies"
+  account_id   = "${local.name}-${each.key}"
+  display_name = each.value
   depends_on   = [google_project_service.needed]
 }
 
@@ -62,21 +42,35 @@ resource "google_project_iam_custom_role" "this" {
         "bigquery.tables.updateData",
       ]
     }
+    reader = {
+      title       = "reads rows"
+      permissions = ["bigquery.tables.get", "bigquery.tables.getData"]
+    }
+    record_reader = {
+      title       = "reads rows and dead letters"
+      permissions = ["bigquery.tables.get", "bigquery.tables.getData"]
+    }
     snapshotter = {
       title = "reads rows, and takes snapshots of them"
       permissions = [
         "bigquery.datasets.get",
         "bigquery.tables.createSnapshot",
+        "bigquery.tables.deleteSnapshot", # Who takes one that expires, deletes it: https://cloud.google.com/bigquery/docs/table-snapshots-create
         "bigquery.tables.get",
         "bigquery.tables.getData",
         "bigquery.tables.list",
       ]
     }
+    copier = {
+      title       = "is asked of who copies into a dataset" # https://cloud.google.com/bigquery/docs/managing-datasets
+      permissions = ["bigquery.datasets.update"]
+    }
     keeper = {
-      title = "adds rows and snapshots, and deletes none"
+      title = "adds rows, and snapshots that expire"
       permissions = [
         "bigquery.datasets.get",
         "bigquery.tables.create",
+        "bigquery.tables.deleteSnapshot",
         "bigquery.tables.get",
         "bigquery.tables.getData",
         "bigquery.tables.list",

@@ -16,8 +16,10 @@ locals {
   watching = {
     project_id               = var.project_id
     ingest                   = google_cloudfunctions2_function.ingest.name
-    bootstrap                = google_cloudfunctions2_function.bootstrap.name
-    bootstrap_job            = google_cloud_scheduler_job.bootstrap.name
+    bootstrap                = google_cloudfunctions2_function.called["bootstrap"].name
+    bootstrap_job            = google_cloud_scheduler_job.called["bootstrap"].name
+    reconcile                = google_cloudfunctions2_function.called["reconcile"].name
+    reconcile_job            = google_cloud_scheduler_job.called["reconcile"].name
     topic                    = google_pubsub_topic.events.name
     subscription             = google_pubsub_subscription.ingest.name
     dead_letter_subscription = google_pubsub_subscription.dead_letters.name

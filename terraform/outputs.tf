@@ -17,7 +17,8 @@ output "functions" {
   description = "The functions' addresses."
   value = {
     ingest    = google_cloudfunctions2_function.ingest.service_config[0].uri
-    bootstrap = google_cloudfunctions2_function.bootstrap.service_config[0].uri
+    bootstrap = google_cloudfunctions2_function.called["bootstrap"].service_config[0].uri
+    reconcile = google_cloudfunctions2_function.called["reconcile"].service_config[0].uri
   }
 }
 

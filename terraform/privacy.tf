@@ -32,7 +32,7 @@ variable "column_security" {
 variable "row_access_policies" {
   description = <<-TEXT
     Who sees which rows, by the policy's name. table: of the live dataset; filter: a condition on its columns; grantees: IAM
-    members. A table with a policy shows no row at all to whom no policy names: name the backup account, too.
+    members. A table with a policy shows no row at all to whom no policy names: name the accounts of backup and reconcile, too.
   TEXT
   type = map(object({
     table    = string
@@ -102,17 +102,17 @@ resource "terraform_data" "ip_hash_key" {
 locals {
   protections = var.column_security ? {
     personal = { description = "Tells who a person is", mask = "SHA256" }
-    raw      = { description = "Original bytes, which may hold anything", mask = "DEFAULT_MASKING_VALUE" }
+    raw      = { description = "What no contract knows, and so may hold anything", mask = "DEFAULT_MASKING_VALUE" }
   } : {}
 
   # What must copy the columns as they are reads them as they are.
   column_readers = var.column_security ? {
-    personal = merge({ backup = google_service_account.backup.member }, { for member in setunion(var.access.personal_data_readers, var.access.operators) : member => member })
-    raw      = merge({ backup = google_service_account.backup.member }, { for member in setunion(var.access.raw_data_readers, var.access.operators) : member => member })
+    personal = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.personal_data_readers, var.access.operators) : member => member })
+    raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators) : member => member })
   } : {}
   masked_readers = merge(
-    { bootstrap = google_service_account.bootstrap.member }, # who makes a view must be able to query it
-    { for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers) : member => member },
+    { bootstrap = google_service_account.this["bootstrap"].member }, # who makes a view must be able to query it
+    { for member in setunion(local.readers, var.access.raw_data_readers) : member => member },
   )
 }
 
@@ -150,7 +150,7 @@ resource "google_bigquery_datapolicy_data_policy" "masked" {
 resource "google_bigquery_row_access_policy" "this" {
   for_each = var.row_access_policies
 
-  dataset_id       = google_bigquery_dataset.live.dataset_id
+  dataset_id       = google_bigquery_dataset.events["live"].dataset_id
   table_id         = each.value.table
   policy_id        = each.key
   filter_predicate = each.value.filter

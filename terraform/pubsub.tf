@@ -52,7 +52,7 @@ resource "google_pubsub_subscription" "ingest" {
     push_endpoint = google_cloudfunctions2_function.ingest.service_config[0].uri
 
     oidc_token {
-      service_account_email = google_service_account.push.email
+      service_account_email = google_service_account.this["push"].email
       audience              = google_cloudfunctions2_function.ingest.service_config[0].uri
     }
   }

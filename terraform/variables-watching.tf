@@ -134,13 +134,12 @@ variable "objectives" {
 }
 
 variable "runbook_url" {
-  description = "Where docs/operate.md can be read in a browser, for the links of the alerts; as it is, they name the file."
+  description = "Where your docs/operate.md can be read in a browser, for the links of alerts and dashboard. null: that of var.github, or no links."
   type        = string
-  default     = "docs/operate.md"
-  nullable    = false
+  default     = null
 
   validation {
-    condition     = var.runbook_url == "docs/operate.md" || can(regex("^https://[^\\s#]+$", var.runbook_url))
+    condition     = var.runbook_url == null || can(regex("^https://[^\\s#]+$", var.runbook_url))
     error_message = "runbook_url is an https:// address without a #."
   }
 }

@@ -45,7 +45,7 @@ variable "environment" {
 }
 
 variable "region" {
-  description = "Region of the functions, of the datasets and, unless archive_dual_region says otherwise, of the archive."
+  description = "Region of the functions, of the datasets and, unless archive.dual_region says otherwise, of the archive."
   type        = string
   default     = "us-central1"
   nullable    = false
@@ -119,9 +119,9 @@ variable "time_travel_hours" {
 variable "access" {
   description = <<-TEXT
     Who may do what, as IAM members (user:, group:, serviceAccount:).
-    publishers publish events; readers query the rows, personal columns masked; personal_data_readers see those too;
-    raw_data_readers see payloads of dead letters, the archive and undeliverable messages; operators backfill, replay,
-    snapshot, restore, and run the bootstrap.
+    publishers publish events; readers query rows and views of events, protected columns masked; personal_data_readers see
+    the personal ones too; raw_data_readers read what may hold anything: dead letters, snapshots, extras, the archive and
+    undeliverable messages; operators backfill, replay, snapshot, restore, and run the bootstrap.
   TEXT
   type = object({
     publishers            = optional(set(string), [])

@@ -1,35 +1,53 @@
 # Datasets only. Tables and views are the bootstrap's: a change of a schema never replaces a table.
 
 locals {
+  datasets = {
+    live = {
+      id                      = var.dataset
+      description             = "Real-time events: orders, inventory, user activity"
+      partition_expiration_ms = var.retention_days * 86400000
+      accounts                = { ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }
+      readable                = setunion(local.event_tables, local.views)
+    }
+    historical = {
+      id                      = var.historical_dataset
+      description             = "Events that are older than the retention of ${var.dataset}; nothing expires here"
+      partition_expiration_ms = null
+      accounts                = { bootstrap = "definer", backup = "keeper", reconcile = "record_reader" }
+      readable                = local.event_tables
+    }
+  }
+
+  # Rows of events are read by name: neither dead letters, which have the original bytes, nor snapshots are among them.
+  # A condition takes twelve operators: https://cloud.google.com/iam/docs/conditions-overview
+  rows_of_events = { for key, dataset in local.datasets : key => [
+    for names in chunklist(sort(dataset.readable), 10) : join(" && ", [
+      "resource.service == \"bigquery.googleapis.com\"",
+      "resource.type == \"bigquery.googleapis.com/Table\"",
+      "(${join(" || ", [for name in names : "resource.name == \"projects/${var.project_id}/datasets/${dataset.id}/tables/${name}\""])})",
+    ])
+  ] }
+
   # Everyone who has access, and nobody else: the access lists are complete. BigQuery has its own names for the basic
   # roles and gives them back, so they are used here.
-  dataset_access = {
-    live = concat(
-      [for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers) : { member = member, role = "READER" }],
-      [for member in var.access.operators : { member = member, role = "WRITER" }],
-      [
-        { member = google_service_account.ingest.member, role = google_project_iam_custom_role.this["row_writer"].id },
-        { member = google_service_account.bootstrap.member, role = google_project_iam_custom_role.this["definer"].id },
-        { member = google_service_account.backup.member, role = google_project_iam_custom_role.this["snapshotter"].id },
-      ],
-    )
-    historical = concat(
-      [for member in setunion(var.access.readers, var.access.personal_data_readers, var.access.raw_data_readers) : { member = member, role = "READER" }],
-      [for member in var.access.operators : { member = member, role = "WRITER" }],
-      [
-        { member = google_service_account.bootstrap.member, role = google_project_iam_custom_role.this["definer"].id },
-        { member = google_service_account.backup.member, role = google_project_iam_custom_role.this["keeper"].id },
-      ],
-    )
-  }
+  dataset_access = { for key, dataset in local.datasets : key => concat(
+    [for account, role in dataset.accounts : { member = google_service_account.this[account].member, role = google_project_iam_custom_role.this[role].id, condition = null }],
+    [for member in var.access.operators : { member = member, role = "WRITER", condition = null }],
+    [for member in var.access.operators : { member = member, role = google_project_iam_custom_role.this["snapshotter"].id, condition = null }],
+    [for member in var.access.raw_data_readers : { member = member, role = "READER", condition = null }],
+    [for member in local.readers : { member = member, role = "roles/bigquery.metadataViewer", condition = null }],
+    [for pair in setproduct(local.readers, local.rows_of_events[key]) : { member = pair[0], role = google_project_iam_custom_role.this["reader"].id, condition = pair[1] }],
+  ) }
 }
 
-resource "google_bigquery_dataset" "live" {
-  dataset_id                      = var.dataset
-  description                     = "Real-time events: orders, inventory, user activity"
+resource "google_bigquery_dataset" "events" {
+  for_each = local.datasets
+
+  dataset_id                      = each.value.id
+  description                     = each.value.description
   location                        = var.region
   labels                          = local.labels
-  default_partition_expiration_ms = var.retention_days * 86400000
+  default_partition_expiration_ms = each.value.partition_expiration_ms
   max_time_travel_hours           = var.time_travel_hours
   delete_contents_on_destroy      = false
 
@@ -38,46 +56,19 @@ resource "google_bigquery_dataset" "live" {
     special_group = "projectOwners"
   }
   dynamic "access" {
-    for_each = local.dataset_access.live
+    for_each = local.dataset_access[each.key]
     content {
       role           = access.value.role
       group_by_email = startswith(access.value.member, "group:") ? trimprefix(access.value.member, "group:") : null
       user_by_email  = startswith(access.value.member, "group:") ? null : split(":", access.value.member)[1]
-    }
-  }
 
-  dynamic "default_encryption_configuration" {
-    for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
-    content {
-      kms_key_name = default_encryption_configuration.value
-    }
-  }
-
-  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
-
-  lifecycle {
-    prevent_destroy = true
-  }
-}
-
-resource "google_bigquery_dataset" "historical" {
-  dataset_id                 = var.historical_dataset
-  description                = "Events that are older than the retention of ${var.dataset}; nothing expires here"
-  location                   = var.region
-  labels                     = local.labels
-  max_time_travel_hours      = var.time_travel_hours
-  delete_contents_on_destroy = false
-
-  access {
-    role          = "OWNER"
-    special_group = "projectOwners"
-  }
-  dynamic "access" {
-    for_each = local.dataset_access.historical
-    content {
-      role           = access.value.role
-      group_by_email = startswith(access.value.member, "group:") ? trimprefix(access.value.member, "group:") : null
-      user_by_email  = startswith(access.value.member, "group:") ? null : split(":", access.value.member)[1]
+      dynamic "condition" {
+        for_each = access.value.condition[*]
+        content {
+          title      = "rows of events"
+          expression = condition.value
+        }
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-"""The two functions, served by functions-framework as in Cloud Functions."""
+"""The functions, served by functions-framework as in Cloud Functions."""
 
 import contextlib
 import dataclasses
@@ -40,7 +40,7 @@ def serving(  # noqa: PLR0913 - seven facts about one process
     """Serve a function of `main.py` while the context lasts.
 
     Args:
-        target: `ingest` or `bootstrap`.
+        target: `ingest`, `bootstrap` or `reconcile`.
         folder: Where its log is written.
         environment: Settings and emulators.
         name: Of its log.

@@ -1,5 +1,6 @@
 -- Copy the events that expire soon into the historical dataset, each once.
--- What is there already is not added again, so it may run as often as one likes: daily, as a scheduled query.
+-- What is there already is not added again, so it may run as often as one likes: daily, as a scheduled query. Rows of
+-- the smoke test, which have the days that expire next, are no history.
 -- expiring_partitions tells what is missing.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
@@ -15,6 +16,7 @@ USING (
   SELECT *
   FROM `${project}.${dataset}.${table}_deduplicated`
   WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+    AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
 ) AS source
 ON target.event_date = source.event_date
   AND target.ingest.event_id = source.ingest.event_id

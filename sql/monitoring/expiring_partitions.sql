@@ -1,6 +1,6 @@
 -- Which days are about to expire, and does the historical dataset have their events?
 -- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events
--- before they are gone.
+-- before they are gone. It leaves out those of the smoke test, and so does this.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
 WITH days AS (
@@ -18,6 +18,7 @@ WITH days AS (
       COUNT(*) AS row_count
     FROM `${project}.${dataset}.${table}`
     WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+      AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
     GROUP BY event_date, event_id
   ) AS live
   LEFT JOIN (

@@ -15,11 +15,11 @@ run "dev_is_the_data_model_as_written_and_costs_nothing_idle" {
   command = plan
 
   assert {
-    condition     = google_bigquery_dataset.live.dataset_id == "dev_events_dataset" && google_bigquery_dataset.live.labels == tomap({ environment = "dev", managed_by = "cloud_function", assessment = "data_engineering" })
+    condition     = google_bigquery_dataset.events["live"].dataset_id == "dev_events_dataset" && google_bigquery_dataset.events["live"].labels == tomap({ environment = "dev", managed_by = "cloud_function", assessment = "data_engineering" })
     error_message = "names and labels"
   }
   assert {
-    condition     = google_bigquery_dataset.live.location == "us-central1" && google_bigquery_dataset.live.default_partition_expiration_ms == 90 * 86400000
+    condition     = google_bigquery_dataset.events["live"].location == "us-central1" && google_bigquery_dataset.events["live"].default_partition_expiration_ms == 90 * 86400000
     error_message = "place or retention"
   }
   assert {

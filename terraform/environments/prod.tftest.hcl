@@ -27,7 +27,7 @@ run "prod_hides_addresses_stays_warm_and_has_a_copy_elsewhere" {
     error_message = "copy"
   }
   assert {
-    condition     = google_bigquery_dataset.live.labels["environment"] == "prod" && google_pubsub_topic.events.name == "sluice-prod-events" && google_bigquery_dataset.live.dataset_id == "events"
+    condition     = google_bigquery_dataset.events["live"].labels["environment"] == "prod" && google_pubsub_topic.events.name == "sluice-prod-events" && google_bigquery_dataset.events["live"].dataset_id == "events"
     error_message = "names"
   }
 }

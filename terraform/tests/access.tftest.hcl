@@ -27,6 +27,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.metadata), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
       "roles/bigquery.jobUser serviceAccount:backup@a",
       "roles/bigquery.jobUser serviceAccount:bootstrap@a",
+      "roles/bigquery.jobUser serviceAccount:reconcile@a",
       "roles/bigquery.jobUser group:analysts@example.com",
       "roles/bigquery.jobUser group:support@example.com",
       "roles/bigquery.jobUser user:grace@example.com",
@@ -44,10 +45,12 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # functions are called by pubsub the scheduler and operators
   assert {
-    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.bootstrap)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.called)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
       "sluice-dev-ingest roles/run.invoker serviceAccount:push@a",
       "sluice-dev-bootstrap roles/run.invoker serviceAccount:caller@a",
       "sluice-dev-bootstrap roles/run.invoker group:operators@example.com",
+      "sluice-dev-reconcile roles/run.invoker serviceAccount:caller@a",
+      "sluice-dev-reconcile roles/run.invoker group:operators@example.com",
     ])
     error_message = "invokers"
   }
@@ -80,8 +83,9 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
       "a-project-sluice-dev-archive archiver group:operators@example.com",
@@ -100,36 +104,74 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # datasets are open to whom they name and nobody else
   assert {
-    condition = toset([for access in google_bigquery_dataset.live.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+    condition = toset([for access in google_bigquery_dataset.events["live"].access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
       "OWNER projectOwners",
-      "READER analysts@example.com",
-      "READER support@example.com",
+      "roles/bigquery.metadataViewer analysts@example.com",
+      "reader analysts@example.com",
+      "roles/bigquery.metadataViewer support@example.com",
+      "reader support@example.com",
       "READER grace@example.com",
       "WRITER operators@example.com",
+      "snapshotter operators@example.com",
       "row_writer ingest@a",
       "definer bootstrap@a",
       "snapshotter backup@a",
+      "record_reader reconcile@a",
     ])
     error_message = "live dataset"
   }
   assert {
-    condition = toset([for access in google_bigquery_dataset.historical.access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
+    condition = toset([for access in google_bigquery_dataset.events["historical"].access : "${access.role} ${join("", compact([access.special_group, access.user_by_email, access.group_by_email]))}"]) == toset([
       "OWNER projectOwners",
-      "READER analysts@example.com",
-      "READER support@example.com",
+      "roles/bigquery.metadataViewer analysts@example.com",
+      "reader analysts@example.com",
+      "roles/bigquery.metadataViewer support@example.com",
+      "reader support@example.com",
       "READER grace@example.com",
       "WRITER operators@example.com",
+      "snapshotter operators@example.com",
       "definer bootstrap@a",
       "keeper backup@a",
+      "record_reader reconcile@a",
     ])
     error_message = "historical dataset"
+  }
+
+  # readers read rows of events by name and neither dead letters nor snapshots
+  assert {
+    condition = alltrue(flatten([for dataset in google_bigquery_dataset.events : [for access in dataset.access :
+      access.role == "reader" ? strcontains(one(access.condition).expression, "/datasets/${dataset.dataset_id}/tables/") : length(access.condition) == 0
+    ]]))
+    error_message = "Rows are read under a condition, and nothing else is."
+  }
+  assert {
+    condition = toset(flatten([for access in google_bigquery_dataset.events["historical"].access : access.condition[*].expression])) == toset([
+      join(" && ", [
+        "resource.service == \"bigquery.googleapis.com\"",
+        "resource.type == \"bigquery.googleapis.com/Table\"",
+        "(${join(" || ", [for table in ["inventory", "orders", "user_activity"] : "resource.name == \"projects/a-project/datasets/historical_dataset/tables/${table}\""])})",
+      ])
+    ])
+    error_message = "Exactly the tables of events: a snapshot's name begins as its table's."
+  }
+  assert {
+    condition     = alltrue([for expression in flatten([for access in google_bigquery_dataset.events["live"].access : access.condition[*].expression]) : length(regexall("&&|\\|\\|", expression)) <= 12])
+    error_message = "IAM takes twelve operators in a condition."
+  }
+  assert {
+    condition     = google_project_iam_custom_role.this["reader"].permissions == toset(["bigquery.tables.get", "bigquery.tables.getData"])
+    error_message = "reader"
+  }
+  assert {
+    condition     = alltrue([for role in ["keeper", "snapshotter"] : contains(google_project_iam_custom_role.this[role].permissions, "bigquery.tables.deleteSnapshot")])
+    error_message = "A snapshot that expires is refused to who may not delete it."
   }
   assert {
     condition     = google_project_iam_custom_role.this["row_writer"].permissions == toset(["bigquery.tables.get", "bigquery.tables.updateData"])
     error_message = "row_writer"
   }
   assert {
-    condition     = toset([for access in google_bigquery_dataset.live.access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
+    condition     = toset([for access in google_bigquery_dataset.events["live"].access : access.group_by_email if access.group_by_email != null]) == toset(["analysts@example.com", "support@example.com", "operators@example.com"])
     error_message = "groups are groups, and others are not"
   }
 
@@ -172,6 +214,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     condition = toset([for binding in google_secret_manager_secret_iam_member.ip_hash_key : "${binding.secret_id} ${binding.role} ${binding.member}"]) == toset([
       "the secret roles/secretmanager.secretAccessor serviceAccount:ingest@a",
       "the secret roles/secretmanager.secretAccessor serviceAccount:bootstrap@a",
+      "the secret roles/secretmanager.secretAccessor serviceAccount:reconcile@a",
     ])
     error_message = "secret"
   }
@@ -222,7 +265,7 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
     error_message = "what a workflow may"
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
+    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "reconcile", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
     error_message = "it deploys what runs as these"
   }
   assert {

@@ -26,7 +26,7 @@ run "without_customer_managed_keys_there_are_none" {
     condition = alltrue([
       google_pubsub_topic.events.kms_key_name == null,
       google_cloudfunctions2_function.ingest.kms_key_name == null,
-      length(google_bigquery_dataset.live.default_encryption_configuration) == 0,
+      length(google_bigquery_dataset.events["live"].default_encryption_configuration) == 0,
       length(google_storage_bucket.archive.encryption) == 0,
     ])
     error_message = "a store has a key"
@@ -44,11 +44,11 @@ run "with_them_every_store_has_the_key_of_its_region" {
     error_message = "keys: ${join(", ", keys(google_kms_crypto_key.store))}"
   }
   assert {
-    condition     = toset([for store in [google_pubsub_topic.events, google_pubsub_topic.dead_letters, google_cloudfunctions2_function.ingest, google_cloudfunctions2_function.bootstrap, google_artifact_registry_repository.images] : store.kms_key_name]) == toset(["the-key"])
+    condition     = toset([for store in concat(values(google_cloudfunctions2_function.called), [google_pubsub_topic.events, google_pubsub_topic.dead_letters, google_cloudfunctions2_function.ingest, google_artifact_registry_repository.images]) : store.kms_key_name]) == toset(["the-key"])
     error_message = "topics, functions, images"
   }
   assert {
-    condition     = toset([for dataset in concat([google_bigquery_dataset.live, google_bigquery_dataset.historical], values(google_bigquery_dataset.copy)) : one(dataset.default_encryption_configuration[*].kms_key_name)]) == toset(["the-key"])
+    condition     = toset([for dataset in concat([google_bigquery_dataset.events["live"], google_bigquery_dataset.events["historical"]], values(google_bigquery_dataset.copy)) : one(dataset.default_encryption_configuration[*].kms_key_name)]) == toset(["the-key"])
     error_message = "datasets"
   }
   assert {

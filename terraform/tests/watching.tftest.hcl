@@ -82,7 +82,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
-      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "cost"
+      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "reconcile_failed", "cost"
     ])
     error_message = "All alerts are there."
   }
@@ -137,11 +137,25 @@ run "without_an_address_of_the_runbook_the_alerts_name_its_file" {
   command = plan
 
   assert {
-    condition = (
-      length(google_monitoring_alert_policy.watching["lag"].documentation[0].links) == 0
-      && strcontains(google_monitoring_alert_policy.watching["lag"].documentation[0].content, "docs/operate.md#events-arrive-late")
-    )
-    error_message = "No link that leads nowhere."
+    condition = alltrue([for key, alert in google_monitoring_alert_policy.watching :
+      length(alert.documentation[0].links) == 0
+      && strcontains(alert.documentation[0].content, "**What it means.**")
+      && endswith(trimspace(alert.documentation[0].content), "The whole story: docs/operate.md, ${local.alerts[key].title}")
+    ])
+    error_message = "The text is there, and no link that leads nowhere."
+  }
+}
+
+run "a_repository_whose_workflows_deploy_has_the_runbook" {
+  command = plan
+
+  variables {
+    github = { repository = "acme/sluice", ref = "refs/heads/releases/1" }
+  }
+
+  assert {
+    condition     = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/releases/1/docs/operate.md#events-arrive-late"
+    error_message = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url
   }
 }
 

@@ -22,7 +22,7 @@ run "as_it_comes" {
     error_message = "Cloud Run takes only tokens that are for its own uri."
   }
   assert {
-    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email == google_service_account.push.email
+    condition     = google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email == google_service_account.this["push"].email
     error_message = "pushed as ${google_pubsub_subscription.ingest.push_config[0].oidc_token[0].service_account_email}"
   }
   assert {
@@ -30,7 +30,7 @@ run "as_it_comes" {
     error_message = "An unwrapped message has lost its attributes' names."
   }
   assert {
-    condition     = google_cloud_run_v2_service_iam_member.push.member == google_service_account.push.member && google_cloud_run_v2_service_iam_member.push.role == "roles/run.invoker"
+    condition     = google_cloud_run_v2_service_iam_member.push.member == google_service_account.this["push"].member && google_cloud_run_v2_service_iam_member.push.role == "roles/run.invoker"
     error_message = "The push account may not call ingest."
   }
 
@@ -75,22 +75,22 @@ run "as_it_comes" {
     error_message = "the agent's permissions are elsewhere"
   }
 
-  # both functions run the same package as their own accounts
+  # the functions run the same package as their own accounts
   assert {
     condition     = google_storage_bucket_object.package.name == "sluice-${filesha256("versions.tf")}.zip"
     error_message = "The object's name has to change with the package's content, and only then."
   }
   assert {
-    condition = alltrue([for name, function in { ingest = google_cloudfunctions2_function.ingest, bootstrap = google_cloudfunctions2_function.bootstrap } :
+    condition = alltrue([for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) :
       function.build_config[0].runtime == "python313"
       && function.build_config[0].entry_point == name
       && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package.name
-      && function.build_config[0].service_account == google_service_account.build.id
+      && function.build_config[0].service_account == google_service_account.this["build"].id
     && function.service_config[0].all_traffic_on_latest_revision])
     error_message = "runtime, entry point, source, build account or traffic"
   }
   assert {
-    condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && google_cloudfunctions2_function.bootstrap.service_config[0].service_account_email == "bootstrap@a"
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && alltrue([for name, function in google_cloudfunctions2_function.called : function.service_config[0].service_account_email == "${name}@a"])
     error_message = "each runs as its own account"
   }
   assert {
@@ -98,7 +98,7 @@ run "as_it_comes" {
     error_message = "Nobody but Pub/Sub calls ingest."
   }
   assert {
-    condition     = google_cloudfunctions2_function.ingest.service_config[0].environment_variables == google_cloudfunctions2_function.bootstrap.service_config[0].environment_variables
+    condition     = alltrue([for function in google_cloudfunctions2_function.called : function.service_config[0].environment_variables == google_cloudfunctions2_function.ingest.service_config[0].environment_variables])
     error_message = "They read the same settings."
   }
   assert {
@@ -116,35 +116,35 @@ run "as_it_comes" {
     error_message = "flush < ack deadline < function"
   }
 
-  # the bootstrap runs after each deploy and daily
+  # the bootstrap runs after each deploy and daily and the reconciliation hourly
   assert {
     condition     = terraform_data.bootstrap.triggers_replace[0] == google_storage_bucket_object.package.name
     error_message = "A new package runs the bootstrap."
   }
   assert {
-    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].uri == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].http_method == "POST"
-    error_message = "uri: ${google_cloud_scheduler_job.bootstrap.http_target[0].uri}"
+    condition     = alltrue([for name, job in google_cloud_scheduler_job.called : job.http_target[0].uri == "https://${name}-x7.a.run.app" && job.http_target[0].http_method == "POST"])
+    error_message = "uri: ${google_cloud_scheduler_job.called["bootstrap"].http_target[0].uri}"
   }
   assert {
-    condition     = google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].audience == "https://bootstrap-x7.a.run.app" && google_cloud_scheduler_job.bootstrap.http_target[0].oidc_token[0].service_account_email == "caller@a"
+    condition     = alltrue([for name, job in google_cloud_scheduler_job.called : job.http_target[0].oidc_token[0].audience == "https://${name}-x7.a.run.app" && job.http_target[0].oidc_token[0].service_account_email == "caller@a"])
     error_message = "token"
   }
 
   # datasets keep what the data model says
   assert {
-    condition     = google_bigquery_dataset.live.dataset_id == "dev_events_dataset" && google_bigquery_dataset.live.location == "us-central1"
+    condition     = google_bigquery_dataset.events["live"].dataset_id == "dev_events_dataset" && google_bigquery_dataset.events["live"].location == "us-central1"
     error_message = "name or place"
   }
   assert {
-    condition     = google_bigquery_dataset.live.default_partition_expiration_ms == 7776000000 && google_bigquery_dataset.live.default_table_expiration_ms == null
+    condition     = google_bigquery_dataset.events["live"].default_partition_expiration_ms == 7776000000 && google_bigquery_dataset.events["live"].default_table_expiration_ms == null
     error_message = "Partitions expire after 90 days; tables never."
   }
   assert {
-    condition     = google_bigquery_dataset.historical.default_partition_expiration_ms == null && google_bigquery_dataset.historical.default_table_expiration_ms == null
+    condition     = google_bigquery_dataset.events["historical"].default_partition_expiration_ms == null && google_bigquery_dataset.events["historical"].default_table_expiration_ms == null
     error_message = "Nothing expires in the historical dataset."
   }
   assert {
-    condition = alltrue([for dataset in [google_bigquery_dataset.live, google_bigquery_dataset.historical] :
+    condition = alltrue([for dataset in [google_bigquery_dataset.events["live"], google_bigquery_dataset.events["historical"]] :
       dataset.max_time_travel_hours == "168" && dataset.delete_contents_on_destroy == false
     && dataset.labels == tomap({ environment = "dev", managed_by = "cloud_function", assessment = "data_engineering" })])
     error_message = "time travel, labels, or deletion"
@@ -226,6 +226,11 @@ run "copies_lie_in_another_region_when_asked_for" {
     error_message = "both datasets are copied"
   }
   assert {
+    condition = alltrue([for copy in google_bigquery_dataset.copy :
+    toset([for access in copy.access : "${access.role} ${coalesce(access.special_group, access.user_by_email)}"]) == toset(["OWNER projectOwners", "WRITER backup@a", "copier backup@a"])])
+    error_message = "Nobody reads a copy: policy tags of one region do not hold in another."
+  }
+  assert {
     condition     = alltrue([for name in keys(google_bigquery_data_transfer_config.scheduled) : startswith(name, "keep history of")])
     error_message = "snapshot_days = 0 takes none"
   }
@@ -243,11 +248,11 @@ run "a_hash_key_is_made_and_read_only_when_addresses_are_hashed" {
     error_message = "secret"
   }
   assert {
-    condition = alltrue([for function in [google_cloudfunctions2_function.ingest, google_cloudfunctions2_function.bootstrap] :
+    condition = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) :
       function.service_config[0].secret_environment_variables[0].key == "IP_HASH_KEY"
       && function.service_config[0].secret_environment_variables[0].secret == "sluice-dev-ip-hash-key"
     && function.service_config[0].secret_environment_variables[0].version == "3"])
-    error_message = "Both functions read the version that var.ip_hash_key_version counts to."
+    error_message = "The functions read the version that var.ip_hash_key_version counts to."
   }
 }
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -154,6 +155,9 @@ def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest
 def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> None:
     last = datetime.now(UTC).date() - timedelta(days=10)
     within = str(fresh.settings.retention_days - 10)
+    for table, rows in fresh.live.items():
+        smoke = {**rows[0]["ingest"], "event_id": f"smoke-{uuid.uuid4().hex}-{table}"}
+        load(fresh.client, f"{fresh.settings.dataset}.{table}", [{**rows[0], "event_date": f"{last}", "ingest": smoke}])
     for _ in range(2):
         fresh.ask("keep_history", days=within)
         for table, rows in fresh.live.items():

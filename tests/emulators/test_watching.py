@@ -7,19 +7,25 @@ flight. Only the line of a failed attempt of Cloud Scheduler is written after it
 import collections
 import concurrent.futures
 import contextlib
+import gzip
 import pathlib
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from google.cloud import bigquery
 
-from functions.clients import bigquery_client
+from functions import archive
+from functions.archive import Envelope
+from functions.clients import bigquery_client, storage_client
 from functions.dead_letter import Stage
 from functions.events import event_types
+from functions.message import Message
+from functions.reconciliation import recent_hours
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators, Stack
 from tests.emulators.conftest import Deploy
@@ -30,11 +36,12 @@ from tests.unit import samples
 
 METRICS = watching.metrics()
 
-INGEST, BOOTSTRAP = watching.NAMES["ingest"], watching.NAMES["bootstrap"]
+INGEST, BOOTSTRAP, RECONCILE = (watching.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))
 
 NOT_MADE_HERE = {
     "dead-letters/enrich": "no event is known that an enrichment refuses",
-    "scheduler-failures": "Cloud Scheduler has no emulator",
+    "bootstrap-schedule-failures": "Cloud Scheduler has no emulator",
+    "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
 }
 
 
@@ -111,7 +118,7 @@ def run(stack: Stack) -> collections.Counter[str]:
 def watched(
     deploy: Deploy, running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, int], list[Entry]]]:
-    """What must be counted, and all log entries of a run of both functions."""
+    """What must be counted, and all log entries of a run of the functions."""
     folder = tmp_path_factory.mktemp("watching")
     with deploy("watching") as stack:
         expected = run(stack)
@@ -124,8 +131,17 @@ def watched(
             refused = httpx.post(bootstrap.url, timeout=60)
         assert refused.status_code == 409
         expected["bootstrap-failures"] = sum(step["change"] == "refused" for step in refused.json()["objects"])
+        with serving("reconcile", folder, stack.environment, "reconcile") as reconcile:
+            expected["missing"], expected["unreadable"] = 1, 1
+            bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
+            recently = archive.earliest(recent_hours(datetime.now(UTC))[0])
+            lost = Envelope.seal(Message(b"{}", {}, "lost", NOW), None)
+            bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
+            bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")
+            assert httpx.post(reconcile.url, timeout=60).json()["missing_events"] == ["lost"]
         logs = [
             (stack.ingest.child.log, INGEST),
+            (reconcile.child.log, RECONCILE),
             (folder / "small.log", INGEST),
             (stack.bootstrap.child.log, BOOTSTRAP),
             (bootstrap.child.log, BOOTSTRAP),
@@ -226,9 +242,10 @@ def attempt(severity: str, job: str) -> Entry:
     }
 
 
-def test_a_scheduled_run_that_failed_counts_and_one_that_did_not_does_not() -> None:
-    text = METRICS["scheduler-failures"].filter
-    job = watching.NAMES["bootstrap_job"]
+@pytest.mark.parametrize("function", ["bootstrap", "reconcile"])
+def test_a_scheduled_run_that_failed_counts_and_one_that_did_not_does_not(function: str) -> None:
+    text = METRICS[f"{function}-schedule-failures"].filter
+    job = watching.NAMES[f"{function}_job"]
     assert matches(text, attempt("ERROR", job))
     assert not matches(text, attempt("INFO", job))
     assert not matches(text, attempt("ERROR", "another"))

@@ -14,6 +14,8 @@ from ops.cli import app
 from tests.terraform import cloud_logging, watching
 from tests.terraform.cloud_logging import Unknown, entry, matches
 from tests.terraform.google_metrics import GOOGLE_METRICS
+from tests.terraform.terraform import RUNBOOK, Planned
+from tests.unit.test_docs import anchors
 
 ROOT = watching.TERRAFORM.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
@@ -113,6 +115,19 @@ def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> No
     assert re.fullmatch(r"[A-Za-z0-9 ]+", alert["title"])
     section = OPERATE.partition(f"# {alert['title']}\n")[2].partition("\n## ")[0]
     assert "```" in section, "nothing to type"
+
+
+@pytest.mark.parametrize("key", watching.alerts())
+def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planned, key: str) -> None:
+    [documentation] = planned[f'google_monitoring_alert_policy.watching["{key}"]']["documentation"]
+    alert = watching.alerts()[key]
+    for place in alert["look"]:
+        assert place in documentation["content"]
+    [link] = documentation["links"]
+    page, _, anchor = link["url"].partition("#")
+    assert page == RUNBOOK
+    assert anchor in anchors(ROOT / "docs" / "operate.md")
+    assert link["url"] in documentation["content"]
 
 
 @pytest.mark.parametrize("alert", watching.alerts().values(), ids=watching.alerts().keys())

@@ -28,6 +28,8 @@ NAMES = {
     "ingest": "sluice-test-ingest",
     "bootstrap": "sluice-test-bootstrap",
     "bootstrap_job": "sluice-test-bootstrap",
+    "reconcile": "sluice-test-reconcile",
+    "reconcile_job": "sluice-test-reconcile",
     "topic": "sluice-test-events",
     "subscription": "sluice-test-ingest",
     "dead_letter_subscription": "sluice-test-dead-letters",

@@ -233,22 +233,28 @@ def protecting(cloud: Cloud) -> Bootstrap:
     return Bootstrap(bigquery_client(chosen), chosen)
 
 
-def tagged(table: dict[str, Any]) -> set[str]:
-    return {field["name"] for field in table["schema"]["fields"] if field.get("policyTags") == {"names": [TAG]}}
+def tagged(fields: list[dict[str, Any]]) -> set[str]:
+    here = {field["name"] for field in fields if field.get("policyTags") == {"names": [TAG]}}
+    return here.union(*(tagged(field["fields"]) for field in fields if "fields" in field))
 
 
 def test_protected_columns_of_live_tables_get_their_policy_tag(cloud: Cloud, live: dict[str, dict[str, Any]]) -> None:
     patched: dict[str, set[str]] = {}
 
     def keep(path: str, body: dict[str, Any]) -> Answer:
-        patched[path.partition("?")[0].partition("/projects/project")[2]] = tagged(body)
-        return 200, live[ACTIVITY]
+        table = path.partition("?")[0].partition("/projects/project")[2]
+        patched[table] = tagged(body["schema"]["fields"])
+        return 200, live[table]
 
     cloud.on_patch = keep
     steps = differing(protecting(cloud).run())
     assert {step.change for step in steps.values()} == {Change.ALTERED}
-    columns = {"ip_address", "user_agent"}
-    assert patched == {ACTIVITY: columns, "/datasets/historical_dataset/tables/user_activity": columns}
+    columns = {"user_activity": {"ip_address", "user_agent"}, "orders": {"street"}}
+    assert patched == {
+        f"/datasets/{dataset}/tables/{table}": names
+        for dataset in ("dev_events_dataset", "historical_dataset")
+        for table, names in columns.items()
+    }
 
 
 @pytest.mark.parametrize(("patch_status", "outcome"), [(200, Change.CREATED), (403, Change.ERROR)])
@@ -273,8 +279,8 @@ def test_a_new_table_is_protected_before_it_has_rows(
     cloud.on_get = look
 
     def keep(path: str, body: dict[str, Any]) -> Answer:
-        if "/dev_events_dataset/" in path:
-            patches.append(tagged(body))
+        if ACTIVITY in path:
+            patches.append(tagged(body["schema"]["fields"]))
             return (200, wanted) if patch_status == 200 else error(patch_status, "accessDenied")
         return 200, wanted
 

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from typer.testing import CliRunner
@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from ops.cli import app
 from ops.stack.stack import ACK_DEADLINE_SECONDS
+from tests.terraform.terraform import Planned
 from tests.unit import cloud_sdk
 from tests.unit.test_docs import ROOT, blocks
 
@@ -143,7 +144,7 @@ def test_everything_else_is_a_command_of_the_project(calls: list[Call]) -> None:
 
 def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call]) -> None:
     deployments = of(calls, "functions", "deploy")
-    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap"}
+    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap", "reconcile"}
     known = set(Settings.__struct_encode_fields__)
     for call in deployments:
         assert call.option("runtime") == "python313"
@@ -156,6 +157,90 @@ def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call
             variables = dict(pair.split("=", 1) for pair in call.option("set-env-vars").split(","))
             settings = Settings.from_environment(variables)
             assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
+
+
+SIZES = {
+    "concurrency": "max_instance_request_concurrency",
+    "cpu": "available_cpu",
+    "memory": "available_memory",
+    "timeout": "timeout_seconds",
+    "min-instances": "min_instance_count",
+    "max-instances": "max_instance_count",
+    "ingress-settings": "ingress_settings",
+}
+"""Options of a deployment, and their names in Terraform."""
+
+
+def of_terraform(value: Any) -> str:
+    """A value of a plan in gcloud's words."""
+    words = {"ALLOW_ALL": "all", "ALLOW_INTERNAL_ONLY": "internal-only"}
+    return words.get(value, str(value))
+
+
+def seconds(text: str) -> int:
+    """Of a duration such as 7d, 60s or 60."""
+    [number, unit] = re.fullmatch(r"(\d+)([ds]?)", text).groups()  # type: ignore[union-attr]
+    return int(number) * (86400 if unit == "d" else 1)
+
+
+def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], planned: Planned) -> None:
+    compared: dict[str, set[str]] = {"ingest": set(), "bootstrap": set(), "reconcile": set()}
+    for call in of(calls, "functions", "deploy"):
+        name = call.arguments[2]
+        resource = "ingest" if name == "ingest" else f'called["{name}"]'
+        [size] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
+        for option, attribute in SIZES.items():
+            for given in (one.partition("=")[2] for one in call.arguments if one.startswith(f"--{option}=")):
+                value = str(seconds(given)) if option == "timeout" else given
+                assert value == of_terraform(size[attribute]), (call, option)
+                compared[name].add(option)
+    assert compared["ingest"] == set(SIZES)
+    assert compared["bootstrap"] == compared["reconcile"] == set(SIZES) - {"min-instances"}, "none is its default"
+
+
+def test_messages_are_kept_and_delivered_as_by_terraform(calls: list[Call], planned: Planned) -> None:
+    created = {call.arguments[3]: call for call in of(calls, "pubsub", "subscriptions", "create")}
+    [topic] = of(calls, "pubsub", "topics", "create", "events")
+    events = planned["google_pubsub_topic.events"]
+    assert seconds(topic.option("message-retention-duration")) == seconds(events["message_retention_duration"])
+    for name, resource in {"events-ingest": "ingest", "events-undeliverable": "dead_letters"}.items():
+        subscription = planned[f"google_pubsub_subscription.{resource}"]
+        kept = created[name].option("message-retention-duration")
+        assert seconds(kept) == seconds(subscription["message_retention_duration"])
+        assert int(created[name].option("ack-deadline")) == subscription["ack_deadline_seconds"]
+    push, subscription = created["events-ingest"], planned["google_pubsub_subscription.ingest"]
+    [backoff], [policy] = subscription["retry_policy"], subscription["dead_letter_policy"]
+    assert push.option("min-retry-delay") == backoff["minimum_backoff"]
+    assert push.option("max-retry-delay") == backoff["maximum_backoff"]
+    assert int(push.option("max-delivery-attempts")) == policy["max_delivery_attempts"]
+
+
+def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], planned: Planned) -> None:
+    [bucket] = [call for call in of(calls, "storage", "buckets", "create") if "-archive" in str(call)]
+    archive = planned["google_storage_bucket.archive"]
+    assert (
+        seconds(bucket.option("soft-delete-duration")) == archive["soft_delete_policy"][0]["retention_duration_seconds"]
+    )
+    [lifecycle] = [text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if "lifecycle.json" in text]
+    rules = json.loads(lifecycle.partition("<<'JSON'\n")[2].partition("JSON\n")[0])["rule"]
+    assert {one["action"].get("storageClass", "Delete"): one["condition"]["age"] for one in rules} == {
+        rule["action"][0]["storage_class"] or "Delete": rule["condition"][0]["age"]
+        for rule in archive["lifecycle_rule"]
+    }
+    made = [call for call in calls if call.program == "bq" and "mk" in call.arguments]
+    live, historical = (planned[f'google_bigquery_dataset.events["{name}"]'] for name in ("live", "historical"))
+    assert [call.option("max_time_travel_hours") for call in made] == [live["max_time_travel_hours"]] * 2
+    assert int(made[0].option("default_partition_expiration")) * 1000 == live["default_partition_expiration_ms"]
+    assert "default_partition_expiration" not in str(made[1])
+    assert historical["default_partition_expiration_ms"] is None
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "reconcile"])
+def test_what_runs_by_the_clock_is_scheduled_as_by_terraform(calls: list[Call], planned: Planned, name: str) -> None:
+    [call] = of(calls, "scheduler", "jobs", "create", "http", f"sluice-{name}")
+    job = planned[f'google_cloud_scheduler_job.called["{name}"]']
+    for option in ("schedule", "time-zone", "attempt-deadline"):
+        assert call.option(option) == job[option.replace("-", "_")]
 
 
 def test_nobody_without_an_account_may_call_and_only_the_project_reaches_ingest(calls: list[Call]) -> None:
@@ -193,11 +278,22 @@ def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls:
     for call in bound:
         conditional = call.option("role") == "roles/storage.objectViewer"
         assert call.option("condition").startswith("expression=" if conditional else "None")
-    grants = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
-    assert len(grants) == 3
+    given = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
+    grants = [grant for grant in given if " ON SCHEMA " in grant]
+    assert len(grants) == 5
     for grant in grants:
         assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
     assert [grant for grant in grants if "sluice-ingest@" in grant and "sluiceStreamer" not in grant] == []
+    assert [grant for grant in grants if "sluice-reconcile@" in grant and "dataViewer" not in grant] == []
+
+
+def test_readers_read_by_name_and_no_dead_letters(calls: list[Call]) -> None:
+    given = [call.arguments[-1] for call in calls if call.program == "bq" and "group:" in call.arguments[-1]]
+    assert [re.findall(r"ON (\w+) `my-project\.([\w.]+)`", grant) for grant in given] == [
+        [("TABLE", "dev_events_dataset.orders")],
+        [("TABLE", "historical_dataset.orders")],
+        [("VIEW", "dev_events_dataset.orders_all")],
+    ]
 
 
 def test_each_account_is_made_used_and_taken_away(calls: list[Call]) -> None:

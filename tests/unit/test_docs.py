@@ -83,10 +83,19 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
             pytest.fail(f"{file}: no test knows {program}")
 
 
+def anchors(file: pathlib.Path) -> set[str]:
+    """The headings of a page, as GitHub and GitLab make them addresses."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", file.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
-def test_every_link_to_a_file_leads_to_one(file: pathlib.Path) -> None:
-    links = re.findall(r"\]\((?!https?://)([^)#]+)", file.read_text())
-    assert [link for link in links if not (file.parent / link).exists()] == []
+def test_every_link_to_a_file_leads_to_one_and_to_a_heading_of_it(file: pathlib.Path) -> None:
+    for link in re.findall(r"\]\((?!https?://)([^)]+)\)", file.read_text()):
+        name, _, anchor = link.partition("#")
+        target = file.parent / name if name else file
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
 
 
 def settings_table() -> str:

@@ -15,64 +15,52 @@ mock_resource "google_cloudfunctions2_function" {
 }
 
 override_resource {
-  target = google_cloudfunctions2_function.bootstrap
+  target = google_cloudfunctions2_function.called["bootstrap"]
   values = {
     service_config = { uri = "https://bootstrap-x7.a.run.app" }
   }
 }
 
 override_resource {
-  target = google_service_account.ingest
+  target = google_cloudfunctions2_function.called["reconcile"]
   values = {
-    id     = "projects/a-project/serviceAccounts/ingest@a"
-    email  = "ingest@a"
-    member = "serviceAccount:ingest@a"
+    service_config = { uri = "https://reconcile-x7.a.run.app" }
   }
 }
 
 override_resource {
-  target = google_service_account.bootstrap
-  values = {
-    id     = "projects/a-project/serviceAccounts/bootstrap@a"
-    email  = "bootstrap@a"
-    member = "serviceAccount:bootstrap@a"
-  }
+  target = google_service_account.this["ingest"]
+  values = { id = "projects/a-project/serviceAccounts/ingest@a", email = "ingest@a", member = "serviceAccount:ingest@a" }
 }
 
 override_resource {
-  target = google_service_account.push
-  values = {
-    id     = "projects/a-project/serviceAccounts/push@a"
-    email  = "push@a"
-    member = "serviceAccount:push@a"
-  }
+  target = google_service_account.this["bootstrap"]
+  values = { id = "projects/a-project/serviceAccounts/bootstrap@a", email = "bootstrap@a", member = "serviceAccount:bootstrap@a" }
 }
 
 override_resource {
-  target = google_service_account.caller
-  values = {
-    id     = "projects/a-project/serviceAccounts/caller@a"
-    email  = "caller@a"
-    member = "serviceAccount:caller@a"
-  }
+  target = google_service_account.this["reconcile"]
+  values = { id = "projects/a-project/serviceAccounts/reconcile@a", email = "reconcile@a", member = "serviceAccount:reconcile@a" }
 }
 
 override_resource {
-  target = google_service_account.build
-  values = {
-    id     = "projects/a-project/serviceAccounts/build@a"
-    email  = "build@a"
-    member = "serviceAccount:build@a"
-  }
+  target = google_service_account.this["push"]
+  values = { id = "projects/a-project/serviceAccounts/push@a", email = "push@a", member = "serviceAccount:push@a" }
 }
 
 override_resource {
-  target = google_service_account.backup
-  values = {
-    id     = "projects/a-project/serviceAccounts/backup@a"
-    email  = "backup@a"
-    member = "serviceAccount:backup@a"
-  }
+  target = google_service_account.this["caller"]
+  values = { id = "projects/a-project/serviceAccounts/caller@a", email = "caller@a", member = "serviceAccount:caller@a" }
+}
+
+override_resource {
+  target = google_service_account.this["build"]
+  values = { id = "projects/a-project/serviceAccounts/build@a", email = "build@a", member = "serviceAccount:build@a" }
+}
+
+override_resource {
+  target = google_service_account.this["backup"]
+  values = { id = "projects/a-project/serviceAccounts/backup@a", email = "backup@a", member = "serviceAccount:backup@a" }
 }
 
 # The ids that resources refer to each other by.
@@ -118,13 +106,28 @@ override_resource {
 }
 
 override_resource {
+  target = google_project_iam_custom_role.this["record_reader"]
+  values = { id = "record_reader" }
+}
+
+override_resource {
   target = google_project_iam_custom_role.this["snapshotter"]
   values = { id = "snapshotter" }
 }
 
 override_resource {
+  target = google_project_iam_custom_role.this["copier"]
+  values = { id = "copier" }
+}
+
+override_resource {
   target = google_project_iam_custom_role.this["keeper"]
   values = { id = "keeper" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["reader"]
+  values = { id = "reader" }
 }
 
 override_resource {

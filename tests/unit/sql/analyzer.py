@@ -89,6 +89,20 @@ class Analyzer:
         """
         return list(self._statements(sql, parameters))
 
+    def evaluate(self, expression: str) -> str:
+        """The text that an expression without columns makes, by Google's reference implementation.
+
+        Raises:
+            WrongSql: It is wrong, or no STRING.
+        """
+        try:
+            value = self._service.evaluate(sql=expression).value.string_value
+        except ServerError as error:
+            raise WrongSql(f"{error}\n{expression}") from error
+        if value is None:
+            raise WrongSql(f"no STRING\n{expression}")
+        return str(value)
+
     def add(self, created: Any) -> None:
         """Know the table or view that a `CREATE` statement makes."""
         if isinstance(created, types.ResolvedCreateTableStmt):

@@ -5,7 +5,9 @@ import pytest
 from functions.settings import Settings
 from tests.unit.sql.analyzer import Analyzer
 
-PROJECT = "the-project"
+PROJECT = "a-project"
+"""That of the tests of Terraform, which renders SQL too."""
+
 SETTINGS = Settings(archive_bucket="the-archive")
 
 

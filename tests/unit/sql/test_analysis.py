@@ -3,19 +3,25 @@
 import re
 from typing import Any
 
+import msgspec
 import pytest
+import sqlglot
 from google.cloud.bigquery import ScalarQueryParameter
 
 from functions.ddl import Field, declared_table
-from functions.definitions import Definition, Kind, definitions
+from functions.definitions import FOLDER, Definition, Kind, definitions
+from functions.events import event_types
 from functions.evolution import evolution
 from ops.queries import Query, queries
+from tests.terraform.terraform import Planned
 from tests.unit.sql.analyzer import Analyzer, WrongSql, fields
 from tests.unit.sql.conftest import PROJECT, SETTINGS
 from tests.unit.sql.information_schema import VIEWS
+from tests.unit.sql.rules import violations
 
 DEFINITIONS = {definition.name: definition for definition in definitions(PROJECT, SETTINGS)}
 TABLES = [definition for definition in DEFINITIONS.values() if definition.kind is Kind.TABLE]
+TABLE_DDL = [table.ddl for table in TABLES]
 QUERIES = queries()
 
 ORDERS = f"`{PROJECT}.{SETTINGS.dataset}.orders`"
@@ -52,6 +58,44 @@ def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: An
 def test_the_analyzer_takes_each_query_with_its_parameters(analyzer: Analyzer, query: Query) -> None:
     bound = query.bind(PROJECT, SETTINGS, given(query))
     assert analyzer.analyze(bound.sql, bound.parameters)
+
+
+@pytest.fixture(scope="module")
+def scheduled(planned: Planned) -> dict[str, str]:
+    """What Terraform schedules, by its name: `keep history of orders`."""
+    return {
+        resource["display_name"].partition(": ")[2]: resource["params"]["query"]
+        for address, resource in planned.items()
+        if address.startswith("google_bigquery_data_transfer_config.scheduled[")
+    }
+
+
+def test_the_analyzer_takes_what_terraform_schedules_to_keep_history(
+    analyzer: Analyzer, scheduled: dict[str, str]
+) -> None:
+    queries_of_tables = [sql for name, sql in scheduled.items() if name.startswith("keep history of ")]
+    assert len(queries_of_tables) == len({event_type.table for event_type in event_types().values()})
+    for sql in queries_of_tables:
+        [statement] = analyzer.analyze(sql)
+        assert type(statement.resolved).__name__ == "ResolvedMergeStmt"
+        assert violations(sql, TABLE_DDL) == []
+
+
+def test_the_analyzer_takes_what_terraform_schedules_as_snapshots_and_what_that_makes(
+    analyzer: Analyzer, scheduled: dict[str, str]
+) -> None:
+    """The statement has its own time in its name, and so is made by another one."""
+    of_tables = {name.removeprefix("snapshot of "): sql for name, sql in scheduled.items() if "snapshot of" in name}
+    assert of_tables.keys() == {table.name.partition(".")[2] for table in TABLES}
+    for table, sql in of_tables.items():
+        [outer] = analyzer.analyze(sql)
+        assert type(outer.resolved).__name__ == "ResolvedExecuteImmediateStmt"
+        made = analyzer.evaluate(sql.removeprefix("EXECUTE IMMEDIATE "))
+        [inner] = analyzer.analyze(made)
+        assert inner.resolved.clone_from.table.name == f"{PROJECT}.{SETTINGS.dataset}.{table}"
+        snapshot = rf"{PROJECT}\.{SETTINGS.historical_dataset}\.{table}_\d{{8}}T\d{{6}}"
+        assert re.fullmatch(snapshot, ".".join(inner.resolved.name_path))
+        assert violations(made, TABLE_DDL) == []
 
 
 def parsed(definition: Definition) -> list[Field]:
@@ -106,6 +150,19 @@ def test_a_view_of_a_missing_column_is_refused() -> None:
     fresh.analyze("SELECT w FROM `a.b.v`")
     with pytest.raises(WrongSql, match="Unrecognized name: x"):
         fresh.analyze("SELECT x FROM `a.b.v`")
+
+
+def test_no_view_shows_what_a_dead_letter_may_hold() -> None:
+    """The columns that `policy_tags.json` calls raw; who may read a view need not be one who may read them."""
+    tags = msgspec.json.decode((FOLDER / "policy_tags.json").read_bytes())
+    raw = {place.split(".")[-1] for place in tags["raw"] if place.startswith("dead_letters.")}
+    readers = [one for one in DEFINITIONS.values() if one.kind is Kind.VIEW and "dead_letters`" in one.ddl]
+    assert [view.name for view in readers] == [f"{SETTINGS.dataset}.dead_letter_summary"]
+    for view in readers:
+        query = sqlglot.parse_one(view.ddl, dialect="bigquery").expression
+        names = {part.name for part in query.find_all(sqlglot.exp.Identifier, sqlglot.exp.Star)}
+        assert "*" not in names
+        assert names & raw == set()
 
 
 def test_no_metadata_view_is_written_down_that_nothing_reads() -> None:

@@ -1,0 +1,31 @@
+# What runs by the clock. The bootstrap daily: what somebody has changed by hand shows itself, and is mended or reported.
+# The reconciliation hourly: what came in and is nowhere shows itself within two hours.
+
+resource "google_cloud_scheduler_job" "called" {
+  for_each = local.called
+
+  name             = "${local.name}-${each.key}"
+  description      = "Runs ${each.key}"
+  region           = var.region
+  schedule         = each.value.schedule
+  time_zone        = "Etc/UTC"
+  attempt_deadline = "${each.value.timeout_seconds}s"
+
+  http_target {
+    http_method = "POST"
+    uri         = google_cloudfunctions2_function.called[each.key].service_config[0].uri
+
+    oidc_token {
+      service_account_email = google_service_account.this["caller"].email
+      audience              = google_cloudfunctions2_function.called[each.key].service_config[0].uri
+    }
+  }
+
+  retry_config {
+    retry_count          = 3
+    min_backoff_duration = "30s"
+    max_backoff_duration = "300s"
+  }
+
+  depends_on = [google_project_service.needed]
+}

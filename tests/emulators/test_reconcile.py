@@ -1,0 +1,239 @@
+"""The archive against the tables, on the emulators."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from functions import archive
+from functions.contracts import Contracts
+from functions.message import Message
+from functions.privacy import Privacy
+from functions.process import Process
+from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
+from ops.cli import app
+from ops.contents import Contents
+from ops.generate import generate
+from ops.stack.functions import serving
+from ops.stack.stack import Emulators
+from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.unit import samples
+
+NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
+    with fresh_datasets(running_emulators) as fresh:
+        yield fresh
+
+
+def order(event_id: str, age: timedelta = timedelta(), message_id: str | None = None, **changes: Any) -> Message:
+    event = samples.event("order", **{"order_date": (NOW - age).isoformat(), **changes})
+    return Message(json.dumps(event).encode(), {"event_id": event_id}, message_id or f"m-{event_id}", NOW)
+
+
+def reconcile(datasets: Datasets, *, contents: bool = False) -> Reconciliation:
+    compare = Contents(Contracts.load(), Privacy.from_settings(datasets.settings)) if contents else None
+    run = Reconciler(datasets.client, datasets.storage, datasets.settings, compare)
+    return run(NOW - HOUR, datetime.now(UTC) + HOUR)
+
+
+def delete(datasets: Datasets, table: str, condition: str) -> None:
+    datasets.client.query_and_wait(f"DELETE FROM `{datasets.settings.dataset}.{table}` WHERE {condition}")
+
+
+def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival(datasets: Datasets) -> None:
+    good = [order("a"), order("b"), order("late", timedelta(days=30))]
+    bad = [order("bad", status="lost"), Message(b"{", {"event_id": "broken"}, "m-broken", NOW)]
+    datasets.stream([*good, *bad], NOW)
+    found = reconcile(datasets)
+    hours = {hour for hour, _ in found.accounts}
+    assert {hour.replace(minute=0, second=0, microsecond=0) for hour in hours} == hours
+    by_type = {name: account for (_, name), account in found.accounts.items()}
+    assert by_type == {
+        "order": Account(archived=4, settled=4, rows=3, dead_letters=1),
+        "unknown": Account(archived=1, settled=1, dead_letters=1),
+    }
+    assert found.is_complete
+
+
+def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Datasets) -> None:
+    datasets.stream([order("a"), order("gone"), order("gone too", timedelta(days=5)), order("bad", status="lost")], NOW)
+    delete(datasets, "orders", "ingest.event_id LIKE 'gone%'")
+    delete(datasets, "dead_letters", "TRUE")
+    found = reconcile(datasets)
+    [uri] = datasets.objects()
+    assert sorted((one.event_id, one.event_type, one.message_id, one.archive_uri) for one in found.missing) == [
+        (name, "order", f"m-{name}", uri) for name in ("bad", "gone", "gone too")
+    ]
+    assert (found.total.archived, found.total.settled, found.total.missing) == (4, 1, 3)
+    assert found.incomplete == {uri}
+    assert not found.is_complete
+
+
+def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row(datasets: Datasets) -> None:
+    first, again = order("a", message_id="m-1"), order("a", message_id="m-2")
+    raw, process = datasets.archive(), Process.from_settings(datasets.settings)
+    raw.write(raw.name(NOW), [process(first, NOW)], 10)
+    datasets.stream([again], NOW)
+    found = reconcile(datasets)
+    assert found.total == Account(archived=2, settled=1, redelivered=1, rows=1)
+    assert found.is_complete
+
+
+def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Datasets) -> None:
+    datasets.stream([order("a"), order("b")], NOW)
+    table = f"{datasets.settings.dataset}.orders"
+    datasets.client.query_and_wait(f"INSERT INTO `{table}` SELECT * FROM `{table}` WHERE ingest.event_id = 'a'")
+    found = reconcile(datasets)
+    assert found.total == Account(archived=2, settled=2, rows=3, duplicates=1)
+    assert found.is_complete
+
+
+def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
+    datasets.stream([order("a")], NOW)
+    datasets.stream([order("b")], NOW)
+    table = f"{datasets.settings.dataset}.orders"
+    first, second = sorted(datasets.objects())
+    datasets.storage.bucket(datasets.settings.archive_bucket).delete_blob(first.split("/", 3)[3])
+    datasets.client.query_and_wait(
+        f"UPDATE `{table}` SET ingest.event_id = 'other' WHERE ingest.archive_uri = '{second}'"
+    )
+    found = reconcile(datasets)
+    assert found.total == Account(archived=1, missing=1, rows=2, extra=2)
+
+
+def test_an_object_that_cannot_be_read_is_told(datasets: Datasets) -> None:
+    datasets.stream([order("a")], NOW)
+    [uri] = datasets.objects()
+    blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
+    blob.upload_from_string(b"\x1f\x8bnot gzip")
+    found = reconcile(datasets)
+    [problem] = found.unreadable
+    assert problem.startswith(f"{uri}: ")
+    assert not found.is_complete
+
+
+def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
+    story = generate(seed=3, start=NOW, bad_share=0.2, duplicate_share=0.1, events_per_day=3_000)
+    messages = [
+        Message(one.data, dict(one.attributes), f"m-{number}", NOW)
+        for number, one in zip(range(300), story, strict=False)
+    ]
+    extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
+    datasets.stream([*messages, extra], NOW)
+    found = reconcile(datasets, contents=True)
+    assert found.different == []
+    assert found.is_complete
+    assert found.total.rows > 200
+    assert found.total.dead_letters > 20
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "SET total_amount = total_amount + NUMERIC '0.000000001'",
+        "SET shipping_address.city = 'elsewhere'",
+        "SET order_date = TIMESTAMP_ADD(order_date, INTERVAL 1 MICROSECOND)",
+    ],
+)
+def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, change: str) -> None:
+    datasets.stream([order("a", gift=True), order("b", gift=True)], NOW)
+    datasets.client.query_and_wait(f"UPDATE `{datasets.settings.dataset}.orders` {change} WHERE ingest.event_id = 'b'")
+    assert reconcile(datasets).is_complete
+    found = reconcile(datasets, contents=True)
+    assert [one.event_id for one in found.different] == ["b"]
+    assert found.total.different == 1
+    assert not found.is_complete
+
+
+def test_an_id_that_two_different_events_share_is_told(datasets: Datasets) -> None:
+    datasets.stream([order("a", message_id="m-1"), order("b")], NOW)
+    datasets.stream([order("a", message_id="m-2", total_amount=7)], NOW)
+    delete(datasets, "orders", "ingest.message_id = 'm-2'")
+    found = reconcile(datasets, contents=True)
+    assert [(one.event_id, one.message_id) for one in found.different] == [("a", "m-2")]
+
+
+def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [pathlib.Path(sys.executable).with_name("sluice"), "reconcile", *arguments],
+        env={**os.environ, **datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(datasets: Datasets) -> None:
+    datasets.stream([order("a"), order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")], NOW)
+    delete(datasets, "orders", "ingest.event_id != 'a'")
+    delete(datasets, "dead_letters", "TRUE")
+    found = sluice(datasets)
+    assert found.returncode == 1
+    assert "Missing: gone (order), gs://" in found.stderr
+    trial = sluice(datasets, "--repair", "--dry-run")
+    assert trial.returncode == 1
+    assert "would be put back: 2 rows, 1 dead letters; there already: 1" in trial.stderr
+    assert datasets.ids("live.orders") == ["a"]
+    repaired = sluice(datasets, "--repair", "--json")
+    assert repaired.returncode == 0, repaired.stderr
+    answer = json.loads(repaired.stdout)
+    assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
+    assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
+    after = sluice(datasets, "--contents", "--json")
+    assert after.returncode == 0, after.stderr
+    [hour] = json.loads(after.stdout)["hours"]
+    counts = ("event_type", "archived", "settled", "missing", "rows", "dead_letters", "duplicates", "different")
+    assert [hour[name] for name in counts] == ["order", 4, 4, 0, 3, 1, 0, 0]
+    assert len(datasets.objects()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
+        (["--dry-run"], "without --repair nothing is written"),
+        (["--from", "yesterday"], "does not match"),
+    ],
+)
+def test_a_wrong_option_is_told(arguments: list[str], told: str) -> None:
+    result = CliRunner().invoke(app, ["reconcile", *arguments], env={"ARCHIVE_BUCKET": "bucket", "COLUMNS": "300"})
+    assert result.exit_code == 2
+    assert told in result.output
+
+
+def test_the_function_logs_what_an_alert_can_use(
+    datasets: Datasets, running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([order("a")], NOW)
+    [uri] = datasets.objects()
+    bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+    start, end = recent_hours(NOW)
+    assert (end - start, NOW - end >= HOUR) == (2 * HOUR, True)
+    earlier = archive.earliest(start + HOUR) + "-instance-00000001.ndjson.gz"
+    bucket.copy_blob(bucket.blob(uri.split("/", 3)[3]), bucket, earlier)
+    delete(datasets, "orders", "TRUE")
+    environment = {**running_emulators.environment, **datasets.environment}
+    with serving("reconcile", tmp_path, environment, "reconcile") as function:
+        answer = httpx.post(function.url, timeout=60)
+        assert httpx.get(function.url).status_code == 405
+        logged = [
+            json.loads(line) for line in function.child.log.read_text().splitlines() if '"reconciliation"' in line
+        ]
+    assert answer.status_code == 200
+    assert (answer.json()["archived"], answer.json()["missing"], answer.json()["missing_events"]) == (1, 1, ["a"])
+    [line] = logged
+    assert line["severity"] == "ERROR"
+    assert {name: line[name] for name in answer.json()} == answer.json()
