@@ -24,6 +24,12 @@ def test_nothing_is_lost(deployed: Deployment, form: Form, case: Case) -> None:
     assert wrong == {}
 
 
+def test_the_reconciliation_of_all_cases_finds_nothing_missing(deployed: Deployment) -> None:
+    found = deployed.books.reconciled()
+    assert found.is_complete, found.summary()
+    assert found.total.archived >= sum(seen.events for seen in SEEN)
+
+
 def test_the_table_of_the_matrix_has_each_case() -> None:
     if "UPDATE_DOCS" in os.environ and len(SEEN) == len(CASES):
         report.write("matrix", report.table(SEEN))
