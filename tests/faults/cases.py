@@ -163,6 +163,11 @@ def _strikes(what: str, rule: Callable[..., Rule], fault: Callable[[Form], Fault
     CASES.append(Case(what, fault(SHORT).name, run, rejects))
 
 
+def _insert_event(fault: Fault, times: int) -> Rule:
+    """Not of dead letters: one that is invalid is no dead letter again."""
+    return insert(fault, r"(?!dead_letters)\w+", times=times)
+
+
 def _always(fault: Fault) -> Callable[[Form], Fault]:
     return lambda _: fault
 
@@ -186,7 +191,7 @@ for _fault in _FAULTS:
     _strikes("BigQuery", insert, _fault)
 _strikes("BigQuery", insert, _always(faults.row_errors("stopped", 0.5)))
 _strikes("BigQuery", insert, _always(faults.row_errors("backendError", 1.0)))
-_strikes("BigQuery", insert, _always(faults.row_errors("invalid", 0.3)), rejects=True)
+_strikes("BigQuery", _insert_event, _always(faults.row_errors("invalid", 0.3)), rejects=True)
 for _fault in _FAULTS:
     _strikes("Cloud Storage", upload, _fault)
 
@@ -202,7 +207,7 @@ def _dead_letters(run: Run) -> None:
 def _invalid_and_no_dead_letters(run: Run) -> None:
     times = run.form.times
     with run.breaking(
-        insert(faults.row_errors("invalid", 0.3), "(?!dead_letters)\\w+", times=times),
+        _insert_event(faults.row_errors("invalid", 0.3), times=times),
         insert(faults.reset(after=True), "dead_letters", times=times),
     ):
         run.publish()
