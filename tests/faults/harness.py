@@ -104,6 +104,7 @@ class Books:
 
     def __init__(self, settings: Settings) -> None:
         self.client: bigquery.Client = bigquery_client(settings)
+        self._opened = datetime.now(UTC)
         self._settings = settings
         self._storage = storage_client(settings)
         self._dataset = settings.dataset
@@ -132,10 +133,10 @@ class Books:
             rearchived=sum(max(sum(archived[event_id].values()) - 1, 0) for event_id in events),
         )
 
-    def reconciled(self) -> Reconciliation:
-        """What `sluice reconcile` says of all that has arrived, clocks that are wrong included."""
-        now, skew = datetime.now(UTC), timedelta(hours=8)
-        return Reconciler(self.client, self._storage, self._settings)(now - skew, now + skew)
+    def reconciled(self, clock: timedelta = timedelta()) -> Reconciliation:
+        """What `sluice reconcile` says of what arrived meanwhile, by a clock so far ahead."""
+        reconcile = Reconciler(self.client, self._storage, self._settings)
+        return reconcile(self._opened + clock, datetime.now(UTC) + clock)
 
     def _stored(self) -> tuple[collections.Counter[str], ...]:
         """By event id: rows in the tables, rows in the deduplicated views, dead letters."""
