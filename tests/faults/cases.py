@@ -46,6 +46,9 @@ class Form:
 SHORT = Form(events=60, times=2, good=300, flush_timeout=3.0, slow=3.6, backoff=(0.1, 1.0), patience=90.0)
 LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, slow=30.0, backoff=(1.0, 600.0), patience=1_500.0)
 
+SKEW = timedelta(hours=6)
+"""Of a function's clock."""
+
 
 class Run:
     """One run of a case.
@@ -339,14 +342,14 @@ def _two_instances(run: Run) -> None:
 
 @case("The function", "its clock is 6 hours ahead")
 def _clock_ahead(run: Run) -> None:
-    with run.deployment.instead(clock=timedelta(hours=6)):
+    with run.deployment.instead(clock=SKEW):
         run.publish()
         run.settle()
 
 
 @case("The function", "its clock is 6 hours behind")
 def _clock_behind(run: Run) -> None:
-    with run.deployment.instead(clock=timedelta(hours=-6)):
+    with run.deployment.instead(clock=-SKEW):
         run.publish()
         run.settle()
 

@@ -22,6 +22,7 @@ from functions import dead_letter
 from functions.bootstrap import Bootstrap, Change
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
+from functions.reconciliation import Reconciler, Reconciliation
 from functions.settings import Settings
 from ops.accounts import ArchiveReader
 from ops.generate import Generated, generate
@@ -103,8 +104,11 @@ class Books:
 
     def __init__(self, settings: Settings) -> None:
         self.client: bigquery.Client = bigquery_client(settings)
+        self._opened = datetime.now(UTC)
+        self._settings = settings
+        self._storage = storage_client(settings)
         self._dataset = settings.dataset
-        self._reader = ArchiveReader(storage_client(settings), settings.archive_bucket)
+        self._reader = ArchiveReader(self._storage, settings.archive_bucket)
         self._archived: dict[str, collections.Counter[bytes]] = collections.defaultdict(collections.Counter)
 
     def query(self, sql: str) -> list[bigquery.Row]:
@@ -128,6 +132,11 @@ class Books:
             duplicates=sum(max(rows[event_id] + dead[event_id] - 1, 0) for event_id in events),
             rearchived=sum(max(sum(archived[event_id].values()) - 1, 0) for event_id in events),
         )
+
+    def reconciled(self, clock: timedelta = timedelta()) -> Reconciliation:
+        """What `sluice reconcile` says of what arrived meanwhile, by a clock so far ahead."""
+        reconcile = Reconciler(self.client, self._storage, self._settings)
+        return reconcile(self._opened + clock, datetime.now(UTC) + clock)
 
     def _stored(self) -> tuple[collections.Counter[str], ...]:
         """By event id: rows in the tables, rows in the deduplicated views, dead letters."""

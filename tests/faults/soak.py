@@ -159,6 +159,7 @@ def soak(events: int, seed: int, share: float) -> bool:
             seconds = time.monotonic() - started
             tell("  reading the books")
             balance = deployed.books.accounts_balance(chaos.published)
+            reconciled = deployed.books.reconciled()
     counts = deployed.proxy.counts
     for fault, times in sorted(counts.faults.items()):
         print(f"{times:7d}  {fault}")
@@ -176,17 +177,22 @@ def soak(events: int, seed: int, share: float) -> bool:
         "dead letters by an injected refusal": balance.rejected,
         "missing": balance.missing,
         "missing in the archive": balance.unarchived,
+        "missing, says the reconciliation": reconciled.total.missing,
         "seconds": round(seconds),
         "events a second": round(chaos.published.messages / seconds),
         "seed": seed,
     }
     for label, number in lines.items():
         print(f"{label:40} {number:9d}")
-    print(f"Does not add up: {wrong}" if wrong else "Every published event is accounted for.")
+    print(
+        f"Does not add up: {wrong}, {reconciled.summary()}"
+        if wrong or not reconciled.is_complete
+        else "Every published event is accounted for."
+    )
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
         report.write("soak", f"| | |\n|---|--:|\n{rows}")
-    return not wrong
+    return not wrong and reconciled.is_complete
 
 
 def main() -> None:

@@ -2,11 +2,12 @@
 
 import os
 import re
+from datetime import timedelta
 
 import pytest
 
 from tests.faults import report
-from tests.faults.cases import CASES, Case, Form, Run
+from tests.faults.cases import CASES, SKEW, Case, Form, Run
 from tests.faults.conftest import SEED
 from tests.faults.harness import Deployment
 from tests.faults.report import Seen
@@ -22,6 +23,12 @@ def test_nothing_is_lost(deployed: Deployment, form: Form, case: Case) -> None:
     SEEN.append(seen)
     print(seen)  # noqa: T201 - shown by pytest -rP, and where a case fails
     assert wrong == {}
+
+
+def test_the_reconciliation_of_all_cases_finds_nothing_missing(deployed: Deployment) -> None:
+    found = [deployed.books.reconciled(clock) for clock in (timedelta(), SKEW, -SKEW)]
+    assert [one.summary() for one in found if not one.is_complete] == []
+    assert sum(one.total.archived for one in found) >= sum(seen.events for seen in SEEN)
 
 
 def test_the_table_of_the_matrix_has_each_case() -> None:
