@@ -4,10 +4,11 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Callable
 
 import pytest
 import requests
-from google.api_core.exceptions import BadRequest, RetryError
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, RetryError
 
 from functions.log import JsonFormatter, configure, reason, trace
 from tests.unit.conftest import settings
@@ -57,17 +58,19 @@ def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(
     assert entries[0]["logging.googleapis.com/labels"] == {"environment": "test", "code_version": "7"}
 
 
-QUOTING = BadRequest("Could not convert value: 'secret'", errors=[{"reason": "invalid", "message": "'secret'"}])
+bad_request: Callable[..., GoogleAPICallError] = BadRequest
+retry_error: Callable[..., Exception] = RetryError
+QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "invalid", "message": "'secret'"}])
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (QUOTING, "BadRequest: 400 invalid"),
-        (RetryError("secret", QUOTING), "RetryError: BadRequest: 400 invalid"),
-        (RetryError("secret", None), "RetryError"),
-        (BadRequest("secret"), "BadRequest: 400"),
-        (BadRequest("secret", errors=[{"reason": "a secret"}, {"message": "secret"}]), "BadRequest: 400"),
+        (retry_error("secret", QUOTING), "RetryError: BadRequest: 400 invalid"),
+        (retry_error("secret", None), "RetryError"),
+        (bad_request("secret"), "BadRequest: 400"),
+        (bad_request("secret", errors=[{"reason": "a secret"}, {"message": "secret"}]), "BadRequest: 400"),
         (requests.ConnectionError("refused"), "ConnectionError: refused"),
         (TimeoutError("too late"), "TimeoutError: too late"),
         (ValueError("secret"), "ValueError"),
@@ -79,7 +82,7 @@ def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseExce
 
 def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
     try:
-        {}["secret"]
+        dict[str, str]()["secret"]
     except KeyError as error:
         told = reason(error)
     assert re.fullmatch(r"KeyError, .*test_log.py:\d+", told)
