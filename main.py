@@ -47,6 +47,10 @@ async def ingest(request: Request) -> Response:
         return _refuse(503, error)
     except ClientDisconnect:
         return Response(status_code=400)  # that nobody hears
+    except Exception as error:  # The framework would log its message, which may quote the event.
+        told = log.reason(error)
+        logger.error("%s", told, extra={"trace": log.trace(request.headers, bigquery.project)})  # noqa: TRY400
+        return JSONResponse({"error": told}, 500)
     return Response(status_code=204)
 
 

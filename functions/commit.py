@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from functions import log
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
 from functions.message import MAX_REQUEST_BYTES, NotAMessage
@@ -252,7 +253,7 @@ class GroupCommit:
                 await self._insert_all(batch, report, deadline)
                 report.insert_ms = _milliseconds(time.monotonic() - archived)
         except Exception as error:
-            self._fail(batch, f"{type(error).__name__}: {error}", report)
+            self._fail(batch, log.reason(error), report)
         finally:
             self._release(batch)
             oldest = min(entry.outcome.message.publish_time for entry in batch)
@@ -284,7 +285,7 @@ class GroupCommit:
         try:
             insertion = await self._in_thread(insert)
         except Exception as error:
-            self._fail(entries, f"{type(error).__name__}: {error}", report)
+            self._fail(entries, f"{table}: {log.reason(error)}", report)
             return []
         dead_letters: list[_Entry] = []
         for index, entry in enumerate(entries):

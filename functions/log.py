@@ -1,16 +1,44 @@
 """Logs as Cloud Logging reads them: one JSON object a line on standard output."""
 
 import logging
+import re
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import msgspec
+import requests
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.auth.exceptions import GoogleAuthError
 
 from functions.settings import Settings
 
 _TRACE_HEADER = "x-cloud-trace-context"
+_REASON = re.compile(r"[A-Za-z]\w{0,50}")
+
+
+def reason(error: BaseException) -> str:
+    """What may be told of an exception, which may have been raised by an event: nothing that could quote it.
+
+    BigQuery and Cloud Storage say in their messages what they were sent, so of their refusals it is the code and the
+    reasons; of an error on the way to them its own words; of any other its type, and where it was raised.
+    """
+    name = type(error).__name__
+    match error:
+        case RetryError():
+            return f"{name}: {reason(error.cause)}" if error.cause else name
+        case GoogleAPICallError():
+            reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
+            told = dict.fromkeys(one for one in reasons if _REASON.fullmatch(one))
+            return f"{name}: {' '.join([str(int(error.code or 0)), *told])}"
+        case requests.RequestException() | GoogleAuthError() | OSError():
+            return f"{name}: {error}"
+        case _:
+            frames = traceback.extract_tb(error.__traceback__)
+            return f"{name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else name
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,6 +53,14 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, labels: Mapping[str, str]) -> None:
         super().__init__()
         self._labels = dict(labels)
+
+    def formatException(  # noqa: N802 - logging's own name
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
+    ) -> str:
+        """Where an exception was raised, and what may be told of it."""
+        _, error, at = ei
+        return "".join(traceback.format_tb(at)) + (reason(error) if error else "")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""

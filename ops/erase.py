@@ -1,11 +1,13 @@
 """Erasing a person: from the dead letters, the archive, and the tables, live and historical.
 
-In this order, for the archive tells whose the dead letters are that are too long for their table. Each step finds by
-itself what it has to erase, so that a run that was interrupted is completed by the next.
+In this order, for the archive tells whose the dead letters are that are too long for their table, and what is in the
+archive alone a reconciliation would put back. Each step finds by itself what it has to erase, so that a run that was
+interrupted is completed by the next.
 """
 
 import collections
 import dataclasses
+import enum
 import functools
 import gzip
 import itertools
@@ -14,7 +16,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -43,25 +45,38 @@ _LETTERS_OF_A_STATEMENT = 5_000
 _MIN_UNQUOTED = 8
 """Characters of an id that is looked for in what is no JSON even where it stands in no quotes."""
 
+_MAX_DOUBTS = 1_000
+
 _STREAMING_BUFFER = "streaming buffer"
-"""What BigQuery's refusal says of rows that came less than about 90 minutes ago
-(https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations)."""
+"""In BigQuery's refusal of a statement that would affect a row of the last 90 minutes or less: "UPDATE or DELETE
+statement over table ... would affect rows in the streaming buffer, which is not supported". All others can be deleted
+(https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations), so those are asked for alone."""
+
+_SETTLED = timedelta(minutes=90)
 
 _DEAD_LETTERS = """
 SELECT event_id, message_id, archive_uri, payload
 FROM `{table}`
 WHERE SAFE_CONVERT_BYTES_TO_STRING(payload) IS NULL OR REGEXP_CONTAINS(SAFE_CONVERT_BYTES_TO_STRING(payload), @traces)
 """
-_DELETE_DEAD_LETTERS = "DELETE FROM `{table}` WHERE event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
-_COUNT = "SELECT COUNT(*) AS found FROM `{table}` WHERE `{field}` = @id"
-_DELETE = "DELETE FROM `{table}` WHERE `{field}` = @id"
-
+_THESE_LETTERS = "event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
+_OF_THE_PERSON = "`{field}` = @id"
+_COUNT = "SELECT COUNT(*) AS found FROM `{table}` WHERE {condition}"
+_DELETE = "DELETE FROM `{table}` WHERE {condition}"
+_OLD = " AND COALESCE({age} < @before, TRUE)"
 
 _ESCAPED = re.compile(r'["\\/\x00-\x1f]')
 
 
-class NotErased(Exception):
-    """Something of the person is left; says where, and why."""
+class Claim(enum.Enum):
+    """Whether a payload is a person's."""
+
+    NO = enum.auto()
+    YES = enum.auto()
+    UNPARSED = enum.auto()
+    """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
+    DOUBTFUL = enum.auto()
+    """It is no JSON, and has the characters of a short id: left alone, for `1` is in everybody's."""
 
 
 class Person:
@@ -80,28 +95,42 @@ class Person:
         texts = [one.encode() for one in set(self.ids.values())]
         quoted = [b'"' + re.escape(text) + b'"' for text in texts]
         words = [rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])" for text in texts if len(text) >= _MIN_UNQUOTED]
-        self._search = re.compile(b"|".join([*quoted, *words])).search
-        self._may_be_in = re.compile(b"|".join([self.traces.encode(), rb'"payload_base64"'])).search
+        fields = [
+            rb'"' + re.escape(field.encode()) + rb'"\s*:\s*"?' + re.escape(one.encode()) + rb"(?![\w.-])"
+            for field, one in self.ids.items()
+        ]
+        self._search = re.compile(b"|".join([*quoted, *words, *fields])).search
+        anywhere = [rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])" for text in texts]
+        self._doubt = re.compile(b"|".join(anywhere)).search
+        self._signs = [*(text.encode() for text in set(plain)), b"\\u", b'"payload_base64"']
 
     def may_be_in(self, ndjson: bytes) -> bool:
-        """Whether it is worth while to parse lines of the archive."""
-        return self._may_be_in(ndjson) is not None
+        """Whether it is worth while to parse a line of the archive, or to look at the lines of an object."""
+        return any(sign in ndjson for sign in self._signs)
 
     def owns(self, payload: bytes) -> bool:
-        """Whether a payload is an event of the person, or may be one.
+        """Whether a payload is an event of the person, or has to be taken for one."""
+        return self.claim(payload) in {Claim.YES, Claim.UNPARSED}
+
+    def claim(self, payload: bytes) -> Claim:
+        """Whose a payload is.
 
         An event of a type that names its person is judged by that field; in all others an id that stands anywhere as a
-        value is enough; in what is no JSON, one that stands anywhere in quotes, or a long one.
+        value is enough; in what is no JSON, one that stands anywhere in quotes or after its field, or a long one.
         """
         try:
             event = decode(payload)
         except Refused:
-            return self._search(payload) is not None
+            if self._search(payload):
+                return Claim.UNPARSED
+            return Claim.DOUBTFUL if self._doubt(payload) else Claim.NO
         name = event.get("event_type")
         event_type = self._types.get(name) if isinstance(name, str) else None
         if event_type and event_type.person_field in event:
-            return self.ids.get(event_type.person_field) == str(event[event_type.person_field])
-        return _holds(event, frozenset(self.ids.values()))
+            theirs = self.ids.get(event_type.person_field) == str(event[event_type.person_field])
+        else:
+            theirs = _holds(event, frozenset(self.ids.values()))
+        return Claim.YES if theirs else Claim.NO
 
 
 def _holds(value: Any, ids: frozenset[str]) -> bool:  # noqa: ANN401 - any value of JSON
@@ -128,8 +157,11 @@ class Erased:
         bytes_read: As they are stored.
         objects_rewritten: Those that had events of the person and others.
         objects_deleted: Those that had no other events.
+        objects: How many events were taken out of each of these, by address.
         envelopes: Events that were in these objects.
-        unreadable: Objects that cannot be read, and why.
+        unparsed: Dead letters and events of the archive, among those erased, that are no JSON.
+        doubtful: Where there are others that may be the person's: `event EVENT_ID in ADDRESS`; the first of them.
+        left: What was not erased that has to be, and why.
     """
 
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -137,8 +169,11 @@ class Erased:
     bytes_read: int = 0
     objects_rewritten: int = 0
     objects_deleted: int = 0
+    objects: dict[str, int] = dataclasses.field(default_factory=dict)
     envelopes: int = 0
-    unreadable: list[str] = dataclasses.field(default_factory=list)
+    unparsed: int = 0
+    doubtful: list[str] = dataclasses.field(default_factory=list)
+    left: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -146,12 +181,22 @@ class Patience:
     """How long to wait for rows that BigQuery does not delete yet.
 
     Attributes:
-        seconds: In all, for each table.
+        seconds: In all.
         pause: Seconds between two attempts.
     """
 
     seconds: float = 100 * 60
     pause: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Deletion:
+    """Rows to delete: those of a table that meet a condition. `age` is the column with the time at which they came."""
+
+    table: str
+    condition: str
+    age: str
+    parameters: Sequence[Any]
 
 
 @dataclasses.dataclass(slots=True)
@@ -175,6 +220,10 @@ class Erasure:
     dry_run: bool = False
     patience: Patience = Patience()
     erased: Erased = dataclasses.field(default_factory=Erased)
+    _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+    _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
+    _needed: set[str] = dataclasses.field(default_factory=set)
+    """Objects that alone have the bytes of dead letters that are still there."""
 
     def __call__(
         self,
@@ -183,7 +232,7 @@ class Erasure:
         *,
         advance: Callable[[str], object] = lambda _: None,
     ) -> Erased:
-        """Erase the person.
+        """Erase the person; `erased.left` says whether all that can be is gone.
 
         Args:
             start: Read the archive from this time of arrival on; None: from the beginning.
@@ -191,73 +240,121 @@ class Erasure:
             advance: Called with what is being done, after each some objects and before each wait.
 
         Raises:
-            NotErased: BigQuery did not delete rows in time.
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
         """
-        self._dead_letters(advance)
+        self._dead_letters()
         self._archive(start, end, advance)
         for event_type in event_types().values():
             for dataset in (self.settings.dataset, self.settings.historical_dataset):
-                self.rows(f"{dataset}.{event_type.table}", event_type.person_field, advance)
+                self.rows(f"{dataset}.{event_type.table}", event_type.person_field)
+        self.wait(advance)
         return self.erased
 
-    def rows(self, table: str, field: str | None, advance: Callable[[str], object]) -> None:
-        """Erase the rows of a table whose column `field` has the person's id; waits for those that came just now."""
+    def rows(self, table: str, field: str | None) -> None:
+        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now."""
         if field is None or field not in self.person.ids:
             return
         parameters = [ScalarQueryParameter("id", "STRING", self.person.ids[field])]
-        if self.dry_run:
-            [row] = self._ask(_COUNT.format(table=table, field=field), parameters)
-            self.erased.rows[table] += row.found
-        else:
-            self._delete(table, _DELETE.format(table=table, field=field), parameters, advance)
+        self._delete(_Deletion(table, _OF_THE_PERSON.format(field=field), "processed_timestamp", parameters))
 
-    def _dead_letters(self, advance: Callable[[str], object]) -> None:
+    def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
+        """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
+        deadline = time.monotonic() + self.patience.seconds
+        while self._waiting:
+            tables = ", ".join(sorted({one.table for one in self._waiting}))
+            remaining = deadline - time.monotonic()
+            if remaining < self.patience.pause:
+                self.erased.left.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
+                break
+            advance(
+                f"{tables}: rows came a short while ago; BigQuery deletes them after 90 minutes at most"
+                f" ({remaining / 60:.0f} minutes of patience)"
+            )
+            time.sleep(self.patience.pause)
+            for one in self._waiting[:]:
+                if self._deleted(one, self._began):
+                    self._waiting.remove(one)
+                    if later := self._count_of(one):
+                        self.erased.left.append(f"{one.table}: {later} rows that came meanwhile; start it again")
+        letters = f"{self.settings.dataset}.{dead_letter.TABLE}"
+        still = any(one.table == letters for one in self._waiting)
+        for uri in sorted(self._needed):
+            if still:
+                self.erased.left.append(f"{uri}: has the bytes of a dead letter that is not deleted yet")
+            else:
+                self._count(self.rewrite(Blob.from_uri(uri, client=self.storage)))
+        self._needed.clear()
+
+    def _dead_letters(self) -> None:
         table = f"{self.settings.dataset}.{dead_letter.TABLE}"
         traces = [ScalarQueryParameter("traces", "STRING", self.person.traces)]
-        found = [row for row in self._ask(_DEAD_LETTERS.format(table=table), traces) if self._owns_letter(row)]
-        if self.dry_run:
-            self.erased.rows[table] += len(found)
-            return
+        found = [row for row in self._ask(_DEAD_LETTERS.format(table=table), traces) if self._owns_letter(row, table)]
         for some in itertools.batched(found, _LETTERS_OF_A_STATEMENT, strict=False):
             parameters = [
                 ArrayQueryParameter("ids", "STRING", [row.event_id for row in some]),
                 ArrayQueryParameter("messages", "STRING", [row.message_id for row in some]),
             ]
-            self._delete(table, _DELETE_DEAD_LETTERS.format(table=table), parameters, advance)
+            if not self._delete(_Deletion(table, _THESE_LETTERS, "failed_at", parameters)):
+                self._needed.update(row.archive_uri for row in some if row.payload is None)
 
-    def _owns_letter(self, row: bigquery.Row) -> bool:
+    def _owns_letter(self, row: bigquery.Row, table: str) -> bool:
         """Whose a dead letter is; the bytes of a long one are in the archive only."""
         if row.payload is not None:
-            return self.person.owns(row.payload)
+            return self._weigh(row.payload, row.event_id, table)
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
         except NotFound:
             return False
         return any(
-            envelope.message_id == row.message_id and self.person.owns(envelope.message().data)
+            envelope.message_id == row.message_id and self._weigh(envelope.message().data, row.event_id, table)
             for envelope in archive.read(ndjson)
         )
+
+    def _weigh(self, payload: bytes, event_id: str, place: str) -> bool:
+        claim = self.person.claim(payload)
+        self.erased.unparsed += claim is Claim.UNPARSED
+        if claim is Claim.DOUBTFUL:
+            self._doubt(f"event {event_id} in {place}")
+        return claim in {Claim.YES, Claim.UNPARSED}
+
+    def _doubt(self, *found: str) -> None:
+        self.erased.doubtful.extend(found[: _MAX_DOUBTS - len(self.erased.doubtful)])
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
         return self.client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
 
-    def _delete(self, table: str, query: str, parameters: Sequence[Any], advance: Callable[[str], object]) -> None:
-        deadline = time.monotonic() + self.patience.seconds
-        while True:
-            try:
-                job = self.client.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
-                job.result()
-            except BadRequest as error:
-                if _STREAMING_BUFFER not in str(error):
-                    raise
-                if time.monotonic() + self.patience.pause > deadline:
-                    raise NotErased(f"{table}: rows came a short while ago; start it again in 90 minutes") from error
-                advance(f"{table}: rows came a short while ago; BigQuery deletes them after 90 minutes at most")
-                time.sleep(self.patience.pause)
-            else:
-                self.erased.rows[table] += job.num_dml_affected_rows or 0
-                return
+    def _count_of(self, deletion: _Deletion) -> int:
+        query = _COUNT.format(table=deletion.table, condition=deletion.condition)
+        [row] = self._ask(query, deletion.parameters)
+        return int(row.found)
+
+    def _delete(self, deletion: _Deletion) -> bool:
+        """Delete all rows; where BigQuery does not yet, those that it does, and say so."""
+        if self.dry_run:
+            self.erased.rows[deletion.table] += self._count_of(deletion)
+            return True
+        if self._deleted(deletion):
+            return True
+        self._deleted(deletion, datetime.now(UTC) - _SETTLED)
+        self._waiting.append(deletion)
+        return False
+
+    def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
+        """Whether BigQuery deletes the rows, all of them or those that came before a time."""
+        query = _DELETE.format(table=deletion.table, condition=deletion.condition)
+        parameters = list(deletion.parameters)
+        if before:
+            query += _OLD.format(age=deletion.age)
+            parameters.append(ScalarQueryParameter("before", "TIMESTAMP", before))
+        try:
+            job = self.client.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+            job.result()
+        except BadRequest as error:
+            if _STREAMING_BUFFER not in str(error):
+                raise
+            return False
+        self.erased.rows[deletion.table] += job.num_dml_affected_rows or 0
+        return True
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
         bounds = {
@@ -266,67 +363,111 @@ class Erasure:
         blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/", **bounds)
         with ThreadPoolExecutor(_WORKERS) as threads:
             for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
-                for change in threads.map(self.rewrite, some):
+                free = [blob for blob in some if _uri(blob) not in self._needed]
+                for change in threads.map(self.rewrite, free):
                     self._count(change)
-                advance(f"archive: {self.erased.objects_read} objects, up to {some[-1].name}")
+                advance(
+                    f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
+                    f" up to {some[-1].name}"
+                )
 
     def _count(self, change: "Change") -> None:
         erased = self.erased
         erased.objects_read += 1
         erased.bytes_read += change.size
         erased.envelopes += change.removed
+        erased.unparsed += change.unparsed
         erased.objects_rewritten += bool(change.removed and change.left)
         erased.objects_deleted += bool(change.removed and not change.left)
+        self._doubt(*(f"event {event_id} in {change.uri}" for event_id in change.doubtful))
+        if change.removed:
+            erased.objects[change.uri] = change.removed
         if change.problem:
-            erased.unreadable.append(change.problem)
+            erased.left.append(f"{change.uri}: {change.problem}")
 
     def rewrite(self, blob: Blob) -> "Change":
         """Take the person's envelopes out of an object; of whoever changes it meanwhile, too."""
         for _ in range(_TRIES):
             try:
+                if blob.generation is None:
+                    blob.reload()
                 return self._rewrite_once(blob)
             except PreconditionFailed:
                 blob.reload()
             except NotFound:
-                return Change(0)
-        return Change(blob.size or 0, problem=f"gs://{blob.bucket.name}/{blob.name}: it keeps changing")
+                return Change(_uri(blob))
+        return Change(_uri(blob), blob.size or 0, problem="it keeps changing")
 
     def _rewrite_once(self, blob: Blob) -> "Change":
         stored = blob.download_as_bytes(if_generation_match=blob.generation)
+        change = Change(_uri(blob), len(stored))
         try:
             ndjson = gzip.decompress(stored)
             if not self.person.may_be_in(ndjson):
-                return Change(len(stored))
-            lines = [(line, _decode(line)) for line in ndjson.splitlines(keepends=True)]
+                return change
+            left: list[bytes] = []
+            for line in ndjson.splitlines(keepends=True):
+                if self._takes_out(line, change):
+                    change.removed += 1
+                else:
+                    left.append(line)
+            types = [_decode(line).event_type for line in left] if change.removed else []
         except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
-            return Change(len(stored), problem=f"gs://{blob.bucket.name}/{blob.name}: {error}")
-        left = [(line, envelope) for line, envelope in lines if not self.person.owns(envelope.message().data)]
-        change = Change(len(stored), removed=len(lines) - len(left), left=len(left))
+            return Change(change.uri, len(stored), problem=str(error))
+        change.left = len(left)
         if change.removed and not self.dry_run:
-            self._put(blob, left)
+            self._put(blob, b"".join(left), archive.counts(types, event_types()))
         return change
 
-    def _put(self, blob: Blob, left: Sequence[tuple[bytes, Envelope]]) -> None:
+    def _takes_out(self, line: bytes, change: "Change") -> bool:
+        """Whether a line of an object is the person's."""
+        if not self.person.may_be_in(line):
+            return False
+        envelope = _decode(line)
+        claim = self.person.claim(envelope.message().data)
+        change.unparsed += claim is Claim.UNPARSED
+        if claim is Claim.DOUBTFUL:
+            change.doubtful.append(envelope.event_id)
+        return claim in {Claim.YES, Claim.UNPARSED}
+
+    def _put(self, blob: Blob, left: bytes, counts: dict[str, str]) -> None:
         if not left:
             blob.delete(if_generation_match=blob.generation)
             return
         rewritten = blob.bucket.blob(blob.name)
-        rewritten.metadata = archive.counts((envelope.event_type for _, envelope in left), event_types())
+        rewritten.metadata = counts
         rewritten.storage_class = blob.storage_class
         rewritten.upload_from_string(
-            gzip.compress(b"".join(line for line, _ in left), compresslevel=1),
+            gzip.compress(left, compresslevel=1),
             content_type=blob.content_type,
             if_generation_match=blob.generation,
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Change:
-    """What became of an object: its stored bytes, envelopes removed and left, or why it cannot be read."""
+def _uri(blob: Blob) -> str:
+    return f"gs://{blob.bucket.name}/{blob.name}"
 
-    size: int
+
+@dataclasses.dataclass(slots=True)
+class Change:
+    """What became of an object.
+
+    Attributes:
+        uri: Its address.
+        size: Its stored bytes.
+        removed: Envelopes that were taken out.
+        left: Those that were not.
+        unparsed: Those of `removed` that are no JSON.
+        doubtful: Event ids of those that may be the person's and were not taken out.
+        problem: Why it cannot be read.
+    """
+
+    uri: str
+    size: int = 0
     removed: int = 0
     left: int = 0
+    unparsed: int = 0
+    doubtful: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
 
 

@@ -8,11 +8,13 @@ import typer
 from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode, tell
-from ops.erase import Erased, Erasure, NotErased, Patience, Person
+from ops.erase import Erased, Erasure, Patience, Person
+from ops.rows import printable
 from ops.snapshots import Snapshots
 
 console = Console(stderr=True)
@@ -41,33 +43,32 @@ def erase(
 
     Without --from and --to all objects of the archive are read. What was interrupted is completed by starting it again.
 
-    Exit code 0: all that can be reached is gone; 1: something is left; 2: an option or a setting is wrong;
-    130: interrupted.
+    Exit code 0: all that can be reached is gone; 1: something is left, which it names, or Google Cloud refused or did
+    not answer; 2: an option or a setting is wrong; 130: interrupted. What was erased until then is told.
     """
     ids = {field: one for field, one in (("user_id", user), ("customer_id", customer)) if one is not None}
     if not ids or not all(one and one.isprintable() for one in ids.values()):
         raise typer.BadParameter("an id that can be printed is needed", param_hint="--user or --customer")
     settings = Settings.from_environment()
     client = bigquery_client(settings)
-    patience = Patience(wait * 60)
-    erasure = Erasure(Person(ids), client, storage_client(settings), settings, dry_run, patience)
-    problem: NotErased | None = None
-    with console.status("dead letters") as status:
-        try:
-            erasure(_utc(start), _utc(end), advance=status.update)
-        except NotErased as error:
-            problem = error
+    person = Person(ids)
     snapshots = _snapshots(client, settings)
-    if as_json:
-        answer = {"dry_run": dry_run, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
-        print(msgspec.json.encode(answer).decode())  # noqa: T201
-    else:
-        _show(erasure.erased, snapshots, dry_run=dry_run)
-    for unreadable in erasure.erased.unreadable:
-        tell("Cannot be read:", unreadable)
-    if problem:
-        tell("Not erased:", problem)
-    if problem or erasure.erased.unreadable:
+    erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
+    complete = False
+    try:
+        with console.status("dead letters") as status:
+            erasure(_utc(start), _utc(end), advance=status.update)
+        complete = not erasure.erased.left
+    finally:  # What was erased is told, however it ends.
+        if as_json:
+            facts = {"dry_run": dry_run, "complete": complete}
+            answer = {**facts, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
+            print(msgspec.json.encode(answer).decode())  # noqa: T201
+        else:
+            _show(erasure.erased, snapshots, dry_run=dry_run)
+    for one in erasure.erased.left:
+        tell("Left:", one)
+    if not complete:
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -88,9 +89,18 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
     table.add_row("events in the archive", f"{erased.envelopes}")
     table.add_row("  objects rewritten", f"{erased.objects_rewritten}")
     table.add_row("  objects deleted", f"{erased.objects_deleted}")
+    table.add_row("  of rows and events: no JSON", f"{erased.unparsed}")
     table.add_section()
     table.add_row("objects read", f"{erased.objects_read}")
-    Console().print(table)
+    table.add_row("MB read", f"{erased.bytes_read / 1e6:.1f}")
+    out = Console()
+    out.print(table)
+    for uri, count in sorted(erased.objects.items()):
+        out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
+    if erased.doubtful:
+        console.print("No JSON, and has the characters of the id: it is left; see whose it is:")
+        for place in erased.doubtful:
+            console.print(Text(f"  {printable(place)}"), soft_wrap=True)
     console.print(
         "Not reached: BigQuery's time travel (7 days) and fail-safe (7 more), deleted objects (as long as the bucket's"
         " soft delete keeps them), copies in other regions until they are made again, exports, and what Pub/Sub still"

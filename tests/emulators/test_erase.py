@@ -1,5 +1,6 @@
 """A person is gone from everywhere, and nobody else is."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -10,12 +11,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from aiohttp import web
+from google.cloud import bigquery
 
+from functions.clients import bigquery_client
 from functions.message import Message
 from functions.reconciliation import Reconciler
-from ops.erase import Erasure, Person
+from ops.erase import Erasure, Patience, Person
 from ops.stack.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.faults.background import event_loop
+from tests.faults.proxy import BIGQUERY, Fault, Forward, Proxy, Rule, google_error
 from tests.unit import samples
 
 NOW = datetime.now(UTC)
@@ -88,7 +94,8 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets)
         f"{live}.dead_letters": 3,
         f"{historical}.orders": 1,
     }
-    assert (erased.envelopes, erased.objects_deleted, erased.unreadable) == (7, 3, [])
+    assert (erased.envelopes, erased.objects_deleted, erased.left) == (7, 3, [])
+    assert (sum(erased.objects.values()), erased.doubtful) == (7, [])
     assert len(before) - erased.envelopes == len(LEFT)
     assert envelopes(datasets) == LEFT
     assert datasets.ids("live.orders") == ["bob-1"]
@@ -140,6 +147,81 @@ def test_an_object_that_somebody_changes_meanwhile_loses_the_person_all_the_same
     change = erasure.rewrite(blob)
     assert (change.removed, change.left) == (1, 1)
     assert envelopes(datasets) == ["b"]
+
+
+BUFFERED = "UPDATE or DELETE statement over table would affect rows in the streaming buffer, which is not supported"
+
+
+def buffering(bounded: int) -> Fault:
+    """BigQuery that has all dead letters in its streaming buffer: it refuses every statement without a bound, and the
+    first few that have one."""
+    refused = 0
+
+    async def spoil(_: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
+        nonlocal refused
+        if b"DELETE" in body and b"dead_letters" in body and (b"@before" not in body or refused < bounded):
+            refused += b"@before" in body
+            return google_error(400, BUFFERED)
+        return (await forward(body)).response()
+
+    return Fault("streaming buffer", spoil)
+
+
+@contextlib.contextmanager
+def behind(datasets: Datasets, emulator: str, fault: Fault) -> Iterator[bigquery.Client]:
+    """A client of the emulator whose new jobs a fault befalls."""
+    with event_loop() as run, pytest.MonkeyPatch.context() as patch:
+        proxy = Proxy({BIGQUERY: [emulator]})
+        run(proxy.__aenter__())
+        try:
+            patch.setenv("BIGQUERY_EMULATOR_HOST", proxy.url(BIGQUERY))
+            with proxy.breaking(Rule(fault, BIGQUERY, "^POST .*/jobs$")):
+                yield bigquery_client(datasets.settings)
+        finally:
+            run(proxy.__aexit__())
+
+
+def long_letter() -> Message:
+    """Its bytes are too many for the dead letters."""
+    return message("order", "ada-long", customer_id="ada", status="lost", note="x" * 3 * 2**20)
+
+
+def test_an_object_stays_while_it_alone_has_the_bytes_of_a_dead_letter_that_does(
+    datasets: Datasets, running_emulators: Emulators
+) -> None:
+    datasets.stream([message("order", "ada-bad", customer_id="ada", status="lost")], NOW)
+    datasets.stream([long_letter()], NOW)
+    assert {row["payload"] is None for row in datasets.rows("live.dead_letters")} == {True, False}
+    person = Person({"customer_id": "ada"})
+    with behind(datasets, running_emulators.bigquery, buffering(1_000)) as client:
+        impatient = Erasure(person, client, datasets.storage, datasets.settings, patience=Patience(0))()
+    assert len(impatient.left) == 2
+    assert envelopes(datasets) == ["ada-long"]
+    assert len(datasets.rows("live.dead_letters")) == 2
+    with behind(datasets, running_emulators.bigquery, buffering(2)) as client:
+        patient = Erasure(person, client, datasets.storage, datasets.settings, patience=Patience(30, pause=0.05))()
+    assert (patient.left, patient.objects_deleted) == ([], 1)
+    assert (envelopes(datasets), datasets.rows("live.dead_letters")) == ([], [])
+
+
+def test_what_may_be_theirs_is_told_and_left(datasets: Datasets) -> None:
+    datasets.stream([Message(b"7, broken", {"event_id": "whose"}, "m-1", NOW)], NOW)
+    datasets.stream([Message(b'"7", broken', {"event_id": "theirs"}, "m-2", NOW)], NOW)
+    found = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
+    assert (found.unparsed, found.left, len(found.doubtful)) == (2, [], 2)
+    assert all(place.startswith("event whose in ") for place in found.doubtful)
+    assert envelopes(datasets) == ["whose"]
+
+
+def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> None:
+    fill(datasets)
+    datasets.client.delete_table(f"{datasets.settings.historical_dataset}.user_activity")
+    failed = sluice(datasets, "--user", "ada", "--customer", "ada", "--json")
+    assert failed.returncode == 1
+    answer = json.loads(failed.stdout)
+    assert (answer["complete"], answer["envelopes"]) == (False, 7)
+    assert sum(answer["objects"].values()) == 7
+    assert "Failed:" in failed.stderr
 
 
 def test_the_command_tells_what_it_did_and_what_it_does_not_reach(datasets: Datasets) -> None:

@@ -2,8 +2,10 @@
 
 import base64
 import json
+import pathlib
+import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -11,11 +13,13 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.events import event_types
+from ops.stack.functions import SOURCE, serving
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW
 from tests.emulators.test_watching import away, other_type
-from tests.unit import samples
+from tests.unit import cloud, samples
+from tests.unit.cloud import Answer
 
 CANARY = "canary"
 ADDRESS = "203.0.113.77"
@@ -90,3 +94,81 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
     assert "not_durable" in log
     assert CANARY not in log
     assert ADDRESS not in log
+
+
+def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, dict[str, Any]], Answer]:
+    """BigQuery that repeats in its refusals, of a request or of its rows, what it was sent."""
+
+    def answer(_: str, body: dict[str, Any]) -> Answer:
+        message = f"Could not convert value: {json.dumps(body)}"
+        errors = [{"reason": reason, "message": message, "location": "total_amount"}]
+        if rows:
+            return 200, {"insertErrors": [{"index": index, "errors": errors} for index in range(len(body["rows"]))]}
+        return status, {"error": {"code": status, "message": message, "errors": errors}}
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (quoting(400, "invalid"), "BadRequest: 400 invalid"),
+        (quoting(413, "uploadTooLarge"), "dead_letters refused a row"),
+        (quoting(403, "accessDenied"), "Forbidden: 403 accessDenied"),
+        (quoting(404, "notFound"), "NotFound: 404 notFound"),
+        (quoting(500, "internalError"), "InternalServerError: 500 internalError"),
+        (quoting(503, "backendError"), "ServiceUnavailable: 503 backendError"),
+        (quoting(200, "invalid", rows=True), "dead_letters refused a row: $.total_amount invalid"),
+        (quoting(200, "stopped", rows=True), "orders: stopped"),
+        (quoting(200, "timeout", rows=True), "orders: timeout"),
+    ],
+)
+def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
+    refusal: Callable[[str, dict[str, Any]], Answer], told: str, tmp_path: pathlib.Path
+) -> None:
+    with cloud.running() as google:
+        google.on_insert = refusal
+        environment = {
+            "BIGQUERY_EMULATOR_HOST": google.url,
+            "STORAGE_EMULATOR_HOST": google.url,
+            "ARCHIVE_BUCKET": "archive",
+            "GOOGLE_CLOUD_PROJECT": "project",
+            "FLUSH_TIMEOUT": "2",
+            "LOG_LEVEL": "DEBUG",
+        }
+        with serving("ingest", tmp_path, environment, "quoted") as function:
+            event = {**samples.event("order"), "order_date": NOW.isoformat(), "note": f"{CANARY} {ADDRESS}"}
+            body = {
+                "data": base64.b64encode(json.dumps(event).encode()).decode(),
+                "messageId": "m-1",
+                "publishTime": NOW.isoformat(),
+                "attributes": {"event_id": "e-1"},
+            }
+            answer = httpx.post(function.url, json={"message": body}, timeout=30)
+            function.child.wait_until(lambda: '"flush"' in function.child.log.read_text())
+            log = function.child.log.read_text()
+    assert answer.status_code == 503
+    assert told in log
+    assert CANARY not in log + answer.text
+    assert ADDRESS not in log + answer.text
+
+
+def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Path) -> None:
+    shutil.copy(SOURCE, tmp_path)
+    for name in ("functions", "jsonschemas", "sql"):
+        shutil.copytree(SOURCE.parent / name, tmp_path / name)
+    main, right = tmp_path / "main.py", "outcome = process(message, utc_now())"
+    text = main.read_text()
+    assert text.count(right) == 1
+    main.write_text(text.replace(right, "raise ValueError(message)"))
+    environment = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project", "LOG_LEVEL": "DEBUG"}
+    nowhere = dict.fromkeys(("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"), "http://127.0.0.1:1")
+    with serving("ingest", tmp_path, environment | nowhere, "unforeseen", source=main) as function:
+        attributes = {"event_id": CANARY}
+        body = {"data": "e30=", "messageId": "m-1", "publishTime": NOW.isoformat(), "attributes": attributes}
+        answer = httpx.post(function.url, json={"message": body}, timeout=30)
+        function.child.wait_until(lambda: "ValueError" in function.child.log.read_text())
+        log = function.child.log.read_text()
+    assert answer.status_code == 500
+    assert "main.py" in log
+    assert CANARY not in log + answer.text

@@ -1,7 +1,9 @@
 """Whose a payload is."""
 
+import dataclasses
 import inspect
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,9 +16,8 @@ from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
 from functions.message import Message
-from functions.settings import Settings
 from ops.commands.erase import erase
-from ops.erase import Erasure, NotErased, Patience, Person
+from ops.erase import Claim, Erasure, Patience, Person
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
@@ -47,6 +48,8 @@ def payload(name: str, **changes: object) -> bytes:
         (b"adamant ada", False),
         (b'\xff "ada"', True),
         (b'{"customer_id": "ada", "customer_id": "bob"}', True),
+        (b'{"customer_id": "ada', True),
+        (b'{"customer_id": "adam', False),
     ],
 )
 def test_an_event_belongs_to_whom_its_type_names_and_what_has_no_type_to_whose_id_it_has(
@@ -63,9 +66,19 @@ def test_only_the_fields_that_are_asked_for_count() -> None:
 
 def test_a_number_is_an_id_as_well() -> None:
     assert Person({"customer_id": "42"}).owns(payload("order", customer_id=42))
+    assert Person({"customer_id": "42"}).owns(b'{"customer_id": 42, ')
+    assert not Person({"customer_id": "42"}).owns(b'{"customer_id": 421, ')
+    assert not Person({"customer_id": "42"}).owns(b'{"customer_id": 42.5, ')
     assert not Person({"customer_id": "42"}).owns(b"broken 42 broken")
     assert Person({"customer_id": "12345678"}).owns(b"broken 12345678 broken")
     assert not Person({"customer_id": "12345678"}).owns(b"broken 123456789 broken")
+
+
+def test_what_is_no_json_is_told_from_what_is() -> None:
+    short = Person({"customer_id": "42"})
+    claims = [short.claim(one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
+    assert claims == [Claim.DOUBTFUL, Claim.UNPARSED, Claim.NO, Claim.NO, Claim.NO]
+    assert short.claim(payload("order", customer_id="42")) is Claim.YES
 
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())
@@ -83,47 +96,98 @@ def test_what_is_theirs_is_never_overlooked_before_it_is_parsed(
 BUFFERED = "UPDATE or DELETE statement over table live.orders would affect rows in the streaming buffer"
 
 
-def deleting(cloud: Cloud, refusals: int, reason: str = BUFFERED) -> list[str]:
-    """BigQuery that refuses so many deletions of orders, and then takes out two rows; what it was asked to delete."""
-    asked: list[str] = []
+@dataclasses.dataclass
+class Buffered:
+    """BigQuery with rows of the person in `orders`: old ones, ones that came before the run, and ones that came since.
 
-    def job(body: dict[str, Any]) -> Answer:
-        query = body["configuration"]["query"]["query"]
-        asked.append(query)
-        if ".orders`" in query and len(asked) <= refusals:
-            return error(400, reason)
+    Attributes:
+        old: Rows that can be deleted.
+        young: Rows that cannot, for so many more statements.
+        late: Rows that came after the run began, and cannot be deleted at all.
+        refusals: Statements that would affect `young` and are refused.
+        asked: Each DELETE: whether it was bounded, and how many rows it took out; None where it was refused.
+    """
+
+    old: int = 0
+    young: int = 0
+    late: int = 0
+    refusals: int = 0
+    reason: str = BUFFERED
+    asked: list[tuple[bool, int | None]] = dataclasses.field(default_factory=list)
+    began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+
+    def serve(self, cloud: Cloud) -> None:
+        cloud.on_job = self.job
+        cloud.on_get = self.get
+
+    def job(self, body: dict[str, Any]) -> Answer:
+        if "configuration" not in body:
+            found = {"fields": [{"name": "found", "type": "INTEGER"}]}
+            return 200, {
+                "jobComplete": True,
+                "schema": found,
+                "rows": [{"f": [{"v": f"{self.late}"}]}],
+                "totalRows": "1",
+            }
+        query = body["configuration"]["query"]
+        parameters = {one["name"]: one["parameterValue"]["value"] for one in query["queryParameters"]}
+        before = datetime.fromisoformat(parameters["before"]) if "before" in parameters else None
+        assert ("processed_timestamp < @before" in query["query"]) == bool(before)
+        only_old = before is not None and before < self.began - timedelta(minutes=80)
+        buffered = 0 if only_old else self.young if before else self.young + self.late
+        if buffered and (self.refusals > 0 or not before):
+            self.refusals -= 1
+            self.asked.append((bool(before), None))
+            return error(400, self.reason)
+        gone = self.old if only_old else self.old + self.young
+        self.old, self.young = 0, self.young if only_old else 0
+        self.asked.append((bool(before), gone))
+        self.gone = gone
         reference = {**body["jobReference"], "location": "US"}
-        statistics = {"query": {"statementType": "DELETE", "numDmlAffectedRows": "2"}}
+        statistics = {"query": {"statementType": "DELETE", "numDmlAffectedRows": str(gone)}}
         return 200, {**body, "jobReference": reference, "status": {"state": "DONE"}, "statistics": statistics}
 
-    cloud.on_job = job
-    cloud.on_get = lambda _: (200, {"jobComplete": True, "numDmlAffectedRows": "2", "schema": {}, "totalRows": "0"})
-    return asked
+    def get(self, _: str) -> Answer:
+        return 200, {"jobComplete": True, "numDmlAffectedRows": str(self.gone), "schema": {}, "totalRows": "0"}
 
 
-def erasure(settings: Settings, patience: Patience) -> Erasure:
-    person = Person({"customer_id": "ada"})
-    return Erasure(person, bigquery_client(settings), storage_client(settings), settings, patience=patience)
-
-
-def test_rows_that_came_a_short_while_ago_are_waited_for(cloud: Cloud) -> None:
-    asked, chosen = deleting(cloud, refusals=2), settings()
+def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, list[str]]:
+    buffered.serve(cloud)
     told: list[str] = []
-    run = erasure(chosen, Patience(5, pause=0.01))
-    run.rows(f"{chosen.dataset}.orders", "customer_id", told.append)
-    assert run.erased.rows == {f"{chosen.dataset}.orders": 2}
-    assert len(asked) == 3
-    assert len(told) == 2
+    chosen, person = settings(), Person({"customer_id": "ada"})
+    made = Erasure(person, bigquery_client(chosen), storage_client(chosen), chosen, patience=patience)
+    made.rows(f"{chosen.dataset}.orders", "customer_id")
+    made.wait(told.append)
+    return made, told
+
+
+def test_old_rows_are_gone_at_once_and_those_that_came_a_short_while_ago_are_waited_for(cloud: Cloud) -> None:
+    buffered = Buffered(old=5, young=2, refusals=3)
+    made, told = run(buffered, cloud, Patience(5, pause=0.01))
+    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
+    assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
+    assert len(told) == 3
     assert "90 minutes" in told[0]
+    assert made.erased.left == []
 
 
-def test_rows_that_stay_in_the_buffer_are_told_and_so_is_any_other_refusal(cloud: Cloud) -> None:
-    deleting(cloud, refusals=1_000)
-    with pytest.raises(NotErased, match="start it again in 90 minutes"):
-        erasure(settings(), Patience(0.1, pause=0.05)).rows("live.orders", "customer_id", lambda _: None)
-    deleting(cloud, refusals=1, reason="no such column")
+def test_who_goes_on_sending_events_is_erased_up_to_the_beginning_of_the_run(cloud: Cloud) -> None:
+    made, _ = run(Buffered(old=5, young=2, late=4, refusals=2), cloud, Patience(5, pause=0.01))
+    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
+    [left] = made.erased.left
+    assert "4 rows that came meanwhile" in left
+
+
+def test_rows_that_stay_in_the_buffer_are_told_and_the_old_ones_are_gone(cloud: Cloud) -> None:
+    made, _ = run(Buffered(old=5, young=2, refusals=1_000), cloud, Patience(0.1, pause=0.05))
+    assert made.erased.rows == {f"{settings().dataset}.orders": 5}
+    [left] = made.erased.left
+    assert "start it again in 90 minutes" in left
+
+
+def test_any_other_refusal_ends_it(cloud: Cloud) -> None:
     with pytest.raises(BadRequest, match="no such column"):
-        erasure(settings(), Patience(5)).rows("live.orders", "customer_id", lambda _: None)
+        run(Buffered(young=1, refusals=1, reason="no such column"), cloud, Patience(5))
 
 
 def test_each_person_that_a_type_names_can_be_erased() -> None:

@@ -2,11 +2,15 @@
 
 import json
 import logging
+import re
 import sys
+from collections.abc import Callable
 
 import pytest
+import requests
+from google.api_core.exceptions import BadRequest, GoogleAPICallError, RetryError
 
-from functions.log import JsonFormatter, configure, trace
+from functions.log import JsonFormatter, configure, reason, trace
 from tests.unit.conftest import settings
 
 
@@ -54,9 +58,44 @@ def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(
     assert entries[0]["logging.googleapis.com/labels"] == {"environment": "test", "code_version": "7"}
 
 
+bad_request: Callable[..., GoogleAPICallError] = BadRequest
+retry_error: Callable[..., Exception] = RetryError
+QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "invalid", "message": "'secret'"}])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (QUOTING, "BadRequest: 400 invalid"),
+        (retry_error("secret", QUOTING), "RetryError: BadRequest: 400 invalid"),
+        (retry_error("secret", None), "RetryError"),
+        (bad_request("secret"), "BadRequest: 400"),
+        (bad_request("secret", errors=[{"reason": "a secret"}, {"message": "secret"}]), "BadRequest: 400"),
+        (requests.ConnectionError("refused"), "ConnectionError: refused"),
+        (TimeoutError("too late"), "TimeoutError: too late"),
+        (ValueError("secret"), "ValueError"),
+    ],
+)
+def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseException, told: str) -> None:
+    assert reason(error) == told
+
+
+def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
+    try:
+        dict[str, str]()["secret"]
+    except KeyError as error:
+        told = reason(error)
+    assert re.fullmatch(r"KeyError, .*test_log.py:\d+", told)
+
+
 def test_an_exception_is_told_in_the_same_line() -> None:
     try:
         int("broken")
     except ValueError:
         record = logging.LogRecord("x", logging.ERROR, "x.py", 1, "failed", (), sys.exc_info())
-    assert "ValueError: invalid literal" in json.loads(JsonFormatter({}).format(record))["message"]
+    line = JsonFormatter({}).format(record)
+    assert "\n" not in line
+    message = json.loads(line)["message"]
+    assert "test_log.py" in message
+    assert "ValueError" in message
+    assert "invalid literal" not in message
