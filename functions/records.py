@@ -40,6 +40,8 @@ SELECT {columns}event_id AS _event_id, archive_uri AS _archive_uri, FALSE AS _is
 FROM `{table}`
 WHERE event_id IN UNNEST(@ids)
 """
+_ROWS_OF_A_PAGE = 10_000
+"""A page of every table is in memory at once; BigQuery's own are as large as an answer may be."""
 
 
 class Record(NamedTuple):
@@ -123,7 +125,7 @@ class Records:
         texts = [rows.format(table=table, columns=self._columns) for table in self._tables]
         texts.append(dead_letters.format(table=self._dead_letters, columns=self._columns))
         jobs = [self._client.query(text, job_config=config) for text in texts]
-        results = [job.result() for job in jobs]
+        results = [job.result(page_size=_ROWS_OF_A_PAGE) for job in jobs]
         found = [_rows(result, name) for result, name in zip(results, self._tables.values(), strict=False)]
         return [*found, _letters(results[-1])]
 

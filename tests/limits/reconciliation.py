@@ -1,0 +1,135 @@
+"""How much memory and time it takes to reconcile a day of many events.
+
+python -m tests.limits.reconciliation --events 10000000 --hours 24
+"""
+
+import argparse
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Event
+
+from aiohttp import web
+
+from functions.clients import bigquery_client, storage_client
+from functions.reconciliation import Account, Reconciler
+from functions.settings import Settings
+from ops.stack.process import free_port
+from tests.limits.archived_day import LOST, ArchivedDay
+
+START = datetime(2026, 7, 1, tzinfo=UTC)
+
+PER_OBJECT = 25
+"""What a flush has at a hundred events a second."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Measured:
+    """What a reconciliation took.
+
+    Attributes:
+        events: How many events there were.
+        lost: How many of them have no row.
+        total: What it found.
+        seconds: How long it took.
+        cpu_seconds: Of its process.
+        idle_bytes: The most memory of its process before it began.
+        peak_bytes: The most memory of its process, all of it.
+    """
+
+    events: int
+    lost: int
+    total: Account
+    seconds: float
+    cpu_seconds: float
+    idle_bytes: int
+    peak_bytes: int
+
+
+def measure(per_hour: int, hours: int, per_object: int = PER_OBJECT) -> Measured:
+    """Reconcile some hours, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with _served(per_hour, per_object) as url, concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as process:
+        return process.submit(_reconcile, url, per_hour, hours).result()
+
+
+def _reconcile(url: str, per_hour: int, hours: int) -> Measured:
+    os.environ.update(BIGQUERY_EMULATOR_HOST=url, STORAGE_EMULATOR_HOST=url)
+    settings = Settings(
+        google_cloud_project="project", dataset="live", historical_dataset="history", archive_bucket="archive"
+    )
+    reconciler = Reconciler(bigquery_client(settings), storage_client(settings), settings)
+    idle, cpu, started = _peak(), time.process_time(), time.monotonic()
+
+    def advance(until: datetime) -> None:
+        done = (until - START) // timedelta(hours=1)
+        sys.stderr.write(f"  {done} of {hours} hours, {time.monotonic() - started:.0f} s, {_peak() / 1e6:.0f} MB\n")
+
+    found = reconciler(START, START + timedelta(hours=hours), advance)
+    return Measured(
+        events=per_hour * hours,
+        lost=-(-per_hour // LOST) * hours,
+        total=found.total,
+        seconds=time.monotonic() - started,
+        cpu_seconds=time.process_time() - cpu,
+        idle_bytes=idle,
+        peak_bytes=_peak(),
+    )
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextlib.contextmanager
+def _served(per_hour: int, per_object: int) -> Iterator[str]:
+    spawn = multiprocessing.get_context("spawn")
+    ready, port = spawn.Event(), free_port()
+    server = spawn.Process(target=_serve, args=(per_hour, per_object, port, ready), daemon=True)
+    server.start()
+    try:
+        assert ready.wait(60), "the stand-in did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.join()
+
+
+def _serve(per_hour: int, per_object: int, port: int, ready: Event) -> None:
+    async def serve() -> None:
+        runner = web.AppRunner(ArchivedDay(per_hour, per_object).app, access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        ready.set()
+        await asyncio.Event().wait()
+
+    asyncio.run(serve())
+
+
+def main() -> None:
+    """Measure from the command line; ends with 1 when it found other than what there is."""
+    parser = argparse.ArgumentParser(description="Memory and time of a reconciliation.")
+    parser.add_argument("--events", type=int, default=10_000_000, help="in all of the time")
+    parser.add_argument("--hours", type=int, default=24)
+    arguments = parser.parse_args()
+    measured = measure(arguments.events // arguments.hours, arguments.hours)
+    print(f"events                    {measured.events:12d}")
+    print(f"lost, and found missing   {measured.total.missing:12d}")
+    print(f"seconds                   {measured.seconds:12.0f}")
+    print(f"CPU seconds               {measured.cpu_seconds:12.0f}")
+    print(f"events a second           {measured.events / measured.seconds:12.0f}")
+    print(f"MB of memory, before      {measured.idle_bytes / 1e6:12.0f}")
+    print(f"MB of memory, at most     {measured.peak_bytes / 1e6:12.0f}")
+    sys.exit(measured.total.missing != measured.lost or measured.total.archived != measured.events)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""To reconcile takes memory for what is being compared just then: more hours take no more of it."""
+
+import logging
+
+import pytest
+
+from tests.limits.reconciliation import Measured, measure
+
+logger = logging.getLogger(__name__)
+
+MB = 10**6
+PER_HOUR = 50_000
+PER_OBJECT = 500
+"""Far more than there are, for what takes the time is their number."""
+
+
+@pytest.fixture(scope="module")
+def an_hour() -> Measured:
+    """What an hour takes."""
+    return measure(PER_HOUR, 1, PER_OBJECT)
+
+
+def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour: Measured) -> None:
+    assert an_hour.total.archived == PER_HOUR
+    assert an_hour.total.missing == an_hour.lost > 0
+    assert an_hour.total.settled == an_hour.total.rows == PER_HOUR - an_hour.lost
+    assert an_hour.total.extra == an_hour.total.duplicates == 0
+
+
+def test_another_hour_takes_no_more_memory(an_hour: Measured) -> None:
+    two = measure(PER_HOUR, 2, PER_OBJECT)
+    logger.info("%.0f MB for an hour, %.0f MB for two", an_hour.peak_bytes / MB, two.peak_bytes / MB)
+    assert two.total.archived == 2 * PER_HOUR
+    assert two.peak_bytes < an_hour.peak_bytes + 40 * MB
+    assert two.peak_bytes < 300 * MB
