@@ -213,7 +213,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     [
         (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
         (["--dry-run"], "without --repair nothing is written"),
-        (["--from", "yesterday"], "does not match"),
+        (["--from", "yesterday"], "is no time"),
     ],
 )
 def test_a_wrong_option_is_told(arguments: list[str], told: str) -> None:
