@@ -88,8 +88,8 @@ def reconcile(
             _show_repair(report, dry_run=dry_run)
         elif found.incomplete:
             console.print(
-                "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what is"
-                " missing.",
+                "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what"
+                " is missing.",
                 soft_wrap=True,
             )
     for failure in report.failures if report else ():
