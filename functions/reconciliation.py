@@ -82,7 +82,8 @@ class Account:
     """The events of a type that arrived in an hour.
 
     Attributes:
-        archived: Envelopes in the archive: the sum of the next three. Without those of the smoke test whose rows are gone.
+        archived: Envelopes in the archive: the sum of the next three. Without those of the smoke test whose rows are
+            gone.
         settled: Those of them whose event has a row or a dead letter that names this very object.
         redelivered: Those whose event has its row or dead letter by another delivery.
         missing: Those whose event is nowhere.

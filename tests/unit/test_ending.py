@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,8 @@ from ops.cli import app
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ExitCode, ending, tell
 from tests.unit.cloud import Cloud, error
+
+OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 
 ENVIRONMENT = {
     "ARCHIVE_BUCKET": "archive",
@@ -81,6 +84,15 @@ def test_every_command_on_google_cloud_is_here() -> None:
     }
     on_google_cloud |= {("dead-letters", str(one.name)) for one in dead_letters.registered_commands}
     assert {name(command) for command in COMMANDS} | {("package",)} == on_google_cloud
+
+
+def test_the_runbook_says_what_the_exit_codes_of_every_command_are() -> None:
+    section = OPERATE.read_text().partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (.+?) \|", section.partition("| command |")[2], re.MULTILINE)
+    written = {named for cell in first_cells for named in re.findall(r"`(.+?)`", cell)}
+    assert written == {" ".join(name(command)) for command in COMMANDS}
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    assert codes == set(ExitCode)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=of)
