@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import gzip
 import itertools
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ from functions.settings import Settings
 
 UNKNOWN = "unknown"
 """The type of what names none, or none that there is."""
+
+_SMOKE_TEST = re.compile(r"smoke-[0-9a-f]{32}-")
+"""How ids of the smoke test begin, which deletes its rows."""
 
 MAX_EXAMPLES = 1_000
 """Events that are named; all are counted."""
@@ -78,7 +82,8 @@ class Account:
     """The events of a type that arrived in an hour.
 
     Attributes:
-        archived: Envelopes in the archive: the sum of the next three.
+        archived: Envelopes in the archive: the sum of the next three. Without those of the smoke test whose rows are
+            gone.
         settled: Those of them whose event has a row or a dead letter that names this very object.
         redelivered: Those whose event has its row or dead letter by another delivery.
         missing: Those whose event is nowhere.
@@ -283,6 +288,9 @@ class Reconciler:
                 records.setdefault(record.event_id, []).append(record)
         for archived, uri, account in unsettled:
             if not (found := records.get(archived.event_id)):
+                if _SMOKE_TEST.match(archived.event_id):
+                    account.archived -= 1
+                    continue
                 account.missing += 1
                 self._found.incomplete.add(uri)
                 _name(self._found.missing, archived, uri)

@@ -1,6 +1,6 @@
 """`sluice erase`: what a person sees of it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -13,13 +13,12 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode, tell
+from ops.commands.options import moment
 from ops.erase import Erased, Erasure, Patience, Person
 from ops.rows import printable
 from ops.snapshots import Snapshots
 
 console = Console(stderr=True)
-
-_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 def erase(
@@ -28,12 +27,18 @@ def erase(
     start: Annotated[
         datetime | None,
         typer.Option(
-            "--from", formats=_FORMATS, help="Read the archive from this time of arrival on, UTC.", show_default=False
+            "--from",
+            parser=moment,
+            metavar="TIME",
+            help="Read the archive from this time of arrival on: a time, or 24h, 7d ago.",
+            show_default=False,
         ),
     ] = None,
     end: Annotated[
         datetime | None,
-        typer.Option("--to", formats=_FORMATS, help="Read the archive up to this time.", show_default=False),
+        typer.Option(
+            "--to", parser=moment, metavar="TIME", help="Read the archive up to this time.", show_default=False
+        ),
     ] = None,
     wait: Annotated[int, typer.Option(min=0, help="Minutes to wait for rows that BigQuery does not delete yet.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Find all of it, and leave it.")] = False,
@@ -57,7 +62,7 @@ def erase(
     complete = False
     try:
         with console.status("dead letters") as status:
-            erasure(_utc(start), _utc(end), advance=status.update)
+            erasure(start, end, advance=status.update)
         complete = not erasure.erased.left
     finally:  # What was erased is told, however it ends.
         if as_json:
@@ -70,10 +75,6 @@ def erase(
         tell("Left:", one)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time else None
 
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:

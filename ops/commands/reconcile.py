@@ -23,15 +23,15 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import find
 from ops.commands.ending import ExitCode, tell
+from ops.commands.options import moment
 from ops.contents import Contents
 from ops.replay.ledger import From, Ledger, who
+from ops.rows import printable
 
 console = Console(stderr=True)
 
 _DAY = timedelta(days=1)
 _SHOWN = 10
-
-_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 
 
 def reconcile(
@@ -39,8 +39,9 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--from",
-            formats=_TIMES,
-            help="First time of arrival, UTC; default: a day before the end.",
+            parser=moment,
+            metavar="TIME",
+            help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +49,8 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--to",
-            formats=_TIMES,
+            parser=moment,
+            metavar="TIME",
             help="End of the times of arrival; default: so long ago that a flush must have ended.",
             show_default=False,
         ),
@@ -69,8 +71,8 @@ def reconcile(
     """
     settings = Settings.from_environment()
     now = datetime.now(UTC)
-    end = _utc(end) or now - timedelta(seconds=2 * settings.flush_timeout)
-    start = _utc(start) or end - _DAY
+    end = end or now - timedelta(seconds=2 * settings.flush_timeout)
+    start = start or end - _DAY
     if start >= end:
         raise typer.BadParameter(f"{start.isoformat()} is not before {end.isoformat()}", param_hint="--from")
     if dry_run and not repair:
@@ -84,14 +86,16 @@ def reconcile(
         _show(found, start, end)
         if report:
             _show_repair(report, dry_run=dry_run)
+        elif found.incomplete:
+            console.print(
+                "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what"
+                " is missing.",
+                soft_wrap=True,
+            )
     for failure in report.failures if report else ():
         tell("Failed:", failure)
     if not _is_well(found, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
 
 
 def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliation:
@@ -159,15 +163,12 @@ def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
         tell("Cannot be read:", problem)
     if found.is_complete:
         console.print("[bold green]Nothing is missing.[/]")
-    elif found.incomplete:
-        console.print(
-            "`sluice trace EVENT_ID` tells more of an event; `sluice reconcile --repair` puts back what is missing."
-        )
 
 
 def _name(what: str, some: list[Found], total: int) -> None:
     for one in some[:_SHOWN]:
-        console.print(Text.assemble((what, "bold red"), f" {one.event_id} ({one.event_type}), {one.archive_uri}"))
+        told = f" {printable(one.event_id)} ({printable(one.event_type)}), {one.archive_uri}"
+        console.print(Text.assemble((what, "bold red"), told), soft_wrap=True)
     if total > _SHOWN:
         console.print(f"... and {total - _SHOWN} more; --json names {len(some)}.")
 

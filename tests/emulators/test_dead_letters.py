@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -271,28 +270,3 @@ def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_ne
     assert datasets.ids("historical.orders") == ["old"]
     assert [entry["outcome"] for entry in ledger(datasets)] == ["dead_letter", "row"]
     assert [one["rule"] for one in letters(datasets, "list")] == ["enum"]
-
-
-OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
-
-
-def test_the_runbook_is_right_from_the_list_to_the_repair(datasets: Datasets, tmp_path: pathlib.Path) -> None:
-    """Each command of its section on dead letters, in its order; the subscription's are in test_replay.py."""
-    section = OPERATE.read_text().partition("\n## Dead letters\n")[2].partition("\n## ")[0]
-    repair = tmp_path / "repair.py"
-    repair.write_text(re.findall(r"^```python\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)[0])
-    stream_bad_ones(datasets)
-    [enum] = [one for one in letters(datasets, "list") if one["rule"] == "enum"]
-    known = {"EVENT_ID": "lost-0", "FINGERPRINT": enum["fingerprint"], "repair.py": str(repair)}
-    commands = [
-        shlex.split(line)
-        for block in re.findall(r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-        for line in block.splitlines()
-    ]
-    assert {command[0] for command in commands} == {".venv/bin/sluice"}
-    for _, *command in commands:
-        if "--undeliverable" not in command:
-            run(datasets, *(known.get(part, part) for part in command))
-    assert datasets.ids("live.orders") == ["good", "lost-0", "lost-1", "lost-2"]
-    assert datasets.ids("historical.orders") == ["old"]
-    assert [one["rule"] for one in letters(datasets, "list")] == ["json"]

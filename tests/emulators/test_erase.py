@@ -224,6 +224,18 @@ def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> N
     assert "Failed:" in failed.stderr
 
 
+def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(datasets: Datasets) -> None:
+    datasets.stream([message("order", "a", customer_id="ada")], NOW)
+    bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+    [blob] = bucket.list_blobs()
+    bucket.blob(blob.name).upload_from_string(b"torn")
+    left = sluice(datasets, "--customer", "ada")
+    assert (left.returncode, f"Left: gs://{bucket.name}/{blob.name}: " in left.stderr) == (1, True)
+    assert datasets.ids("live.orders") == []
+    blob.delete()
+    assert sluice(datasets, "--customer", "ada", "--from", "24h").returncode == 0
+
+
 def test_the_command_tells_what_it_did_and_what_it_does_not_reach(datasets: Datasets) -> None:
     fill(datasets)
     trial = sluice(datasets, "--customer", "ada", "--dry-run", "--json")

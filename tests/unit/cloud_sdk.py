@@ -1,9 +1,11 @@
 """Google's Cloud SDK, asked what needs no network and no account."""
 
+import json
 import os
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Collection
 
 from tests.missing import missing
 
@@ -27,3 +29,13 @@ def run(program: str, *arguments: str, home: pathlib.Path) -> str:
     )
     assert done.stdout, done.stderr  # `bq help` ends with 1
     return done.stdout
+
+
+def refused(commands: Collection[str], home: pathlib.Path) -> list[str]:
+    """Commands of gcloud that it would not take as they stand, with their flags and values, and why."""
+    home.mkdir(exist_ok=True)
+    file = home / "commands.json"
+    file.write_text(json.dumps([{"command_string": command} for command in commands]))
+    checked = json.loads(run("gcloud", "meta", "lint-gcloud-commands", f"--commands-file={file}", home=home))
+    assert len(checked) == len(commands)
+    return [f"{one['command_string']}: {one['error_message']}" for one in checked if not one["success"]]

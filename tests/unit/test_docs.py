@@ -16,6 +16,8 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from ops import data_model, licences
 from ops.cli import app
+from tests.terraform import watching
+from tests.unit import cloud_sdk
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -88,8 +90,18 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
                 check=False,
             )
             assert collected.returncode == 0, collected.stdout
+        case "gcloud":
+            assert file == "operate.md", "its commands are checked below"
         case _:
             pytest.fail(f"{file}: no test knows {program}")
+
+
+def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: pathlib.Path) -> None:
+    page = [command for file, command in commands() if file == "operate.md"]
+    typed = [*page, *(alert["type"] for alert in watching.alerts().values())]
+    found = {command for command in typed if command.startswith("gcloud ")}
+    assert len(found) > 10
+    assert cloud_sdk.refused(sorted(found), tmp_path) == []
 
 
 def anchors(file: pathlib.Path) -> set[str]:

@@ -1,7 +1,14 @@
 """How commands end where settings are wrong, or Google Cloud refuses: all of them alike."""
 
+import contextlib
+import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +20,8 @@ from ops.cli import app
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ExitCode, ending, tell
 from tests.unit.cloud import Cloud, error
+
+OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 
 ENVIRONMENT = {
     "ARCHIVE_BUCKET": "archive",
@@ -60,6 +69,13 @@ def of(command: Sequence[str]) -> str:
     return " ".join(part for part in command if part != __file__)
 
 
+def name(command: Sequence[str]) -> tuple[str, ...]:
+    return tuple(command[: 2 if command[0] == "dead-letters" else 1])
+
+
+ONE_OF_EACH = list({name(command): command for command in COMMANDS}.values())
+
+
 def test_every_command_on_google_cloud_is_here() -> None:
     on_google_cloud: set[tuple[str, ...]] = {
         (one.name or one.callback.__name__,)
@@ -67,8 +83,16 @@ def test_every_command_on_google_cloud_is_here() -> None:
         if one.callback and one.callback.__module__.startswith("ops.commands.")
     }
     on_google_cloud |= {("dead-letters", str(one.name)) for one in dead_letters.registered_commands}
-    here = {tuple(command[: 2 if command[0] == "dead-letters" else 1]) for command in COMMANDS}
-    assert here | {("package",)} == on_google_cloud
+    assert {name(command) for command in COMMANDS} | {("package",)} == on_google_cloud
+
+
+def test_the_runbook_says_what_the_exit_codes_of_every_command_are() -> None:
+    section = OPERATE.read_text().partition("\n## Exit codes\n")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (.+?) \|", section.partition("| command |")[2], re.MULTILINE)
+    written = {named for cell in first_cells for named in re.findall(r"`(.+?)`", cell)}
+    assert written == {" ".join(name(command)) for command in COMMANDS}
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    assert codes == set(ExitCode)
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=of)
@@ -114,6 +138,41 @@ def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(
     assert ended.stderr.startswith("Failed: ")
     assert "none.json" in ended.stderr
     assert "sluice up" in ended.stderr
+
+
+@pytest.fixture(scope="module")
+def silent() -> Iterator[list[tuple[socket.socket, subprocess.Popen[str]]]]:
+    """All commands at once, each with a Google Cloud that takes its first request and never answers."""
+    with contextlib.ExitStack() as stack:
+        begun = []
+        for command in ONE_OF_EACH:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            url = f"http://127.0.0.1:{server.getsockname()[1]}"
+            process = subprocess.Popen(
+                [sys.executable, "-m", "ops.cli", *command],
+                env={**os.environ, **ENVIRONMENT, "BIGQUERY_EMULATOR_HOST": url, "STORAGE_EMULATOR_HOST": url},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.kill)
+            begun.append((server, process))
+        yield begun
+
+
+@pytest.mark.parametrize("number", range(len(ONE_OF_EACH)), ids=map(of, ONE_OF_EACH))
+def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
+    silent: list[tuple[socket.socket, subprocess.Popen[str]]], number: int
+) -> None:
+    server, process = silent[number]
+    server.settimeout(60)
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=30)
+    assert process.returncode == ExitCode.INTERRUPTED, told
+    assert "Traceback" not in told
 
 
 def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,296 @@
+"""docs/operate.md as somebody follows it: each situation is brought about, then each command is typed as it is written.
+
+The commands of `gcloud` are checked in tests/unit/test_docs.py.
+"""
+
+import contextlib
+import json
+import pathlib
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from google.cloud import bigquery
+from typer.testing import CliRunner
+
+from functions.clients import bigquery_client, storage_client
+from ops.accounts import ArchiveReader
+from ops.cli import app
+from ops.publish import Publication, publish
+from ops.stack.stack import Stack, topic_name
+from tests.emulators.conftest import Deploy
+from tests.emulators.test_ingest import event, post
+from tests.emulators.test_queries import CANNOT_RUN
+from tests.emulators.test_watching import other_type
+from tests.terraform import watching
+
+NOW = datetime.now(UTC)
+NAME = "runbook"
+PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+
+type Type = Callable[..., str]
+"""Types the next command of a section, which must end with a code, and gives what it says."""
+
+
+def sections() -> dict[str, str]:
+    """Text by heading."""
+    parts = re.split(r"^##+ (.+)\n", PAGE, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def commands(text: str) -> list[list[str]]:
+    """Those of `sluice`."""
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+        for line in block.split("\n")
+    ]
+    return [shlex.split(line)[1:] for line in lines if line.startswith(".venv/bin/sluice ")]
+
+
+TO_TYPE = {title: found for title, text in sections().items() if (found := commands(text))}
+
+
+@pytest.fixture(scope="module")
+def stack(deploy: Deploy) -> Iterator[Stack]:
+    """A deployment of this module's own: it is broken again and again."""
+    with deploy(NAME, CODE_VERSION="runbook") as stack:
+        yield stack
+
+
+@contextlib.contextmanager
+def following(stack: Stack, title: str, known: Mapping[str, str]) -> Iterator[Type]:
+    """Type all commands of a section in their order, with what is known in the place of its capitals."""
+    environment = {
+        **stack.environment,
+        "SLUICE_TOPIC": stack.topic,
+        "SLUICE_UNDELIVERABLE": stack.undeliverable,
+        "FLUSH_TIMEOUT": "0.01",  # What came just now is compared, too.
+        "COLUMNS": "200",
+    }
+    left = list(TO_TYPE[title])
+
+    def type_next(code: int = 0) -> str:
+        given = [known.get(part, part) for part in left.pop(0)]
+        # A subscription without messages ends the command sooner than in production.
+        ended = CliRunner().invoke(app, given, env=environment, default_map={"replay": {"patience": 2}})
+        assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.output
+        assert ended.exit_code == code, f"{given}: {ended.output}"
+        return ended.output
+
+    yield type_next
+    assert left == [], "is written, and nobody types it"
+
+
+def cell(told: str, row: str, column: str) -> str:
+    """Of a table."""
+    cells = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in told.splitlines()]
+    [head] = [line for line in cells if column in line]
+    [found] = [line for line in cells if line and line[0] == row]
+    return found[head.index(column)]
+
+
+def query(stack: Stack, sql: str) -> list[bigquery.Row]:
+    """`{live}` and `{historical}` are the datasets."""
+    names = {"live": stack.settings.dataset, "historical": stack.settings.historical_dataset}
+    return list(bigquery_client(stack.settings).query_and_wait(sql.format(**names)))
+
+
+def errors(log: pathlib.Path) -> str:
+    """What `gcloud logging read` of this page would show."""
+    return "".join(line for line in log.read_text().splitlines(keepends=True) if '"severity":"ERROR"' in line)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def events_wait_too_long(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del known
+    post(stack, event("inventory"))
+    query(stack, "ALTER TABLE `{live}.orders` DROP COLUMN extras")
+    publish([Publication(json.dumps(event("order", gift=True)).encode(), {"event_id": "waits"})], stack.topic)
+    wait_until(lambda: "orders lacks a column: extras" in errors(stack.ingest.child.log))
+    told = types()
+    assert (cell(told, "inventory", "row_count"), cell(told, "orders", "row_count")) == ("1", "0")
+    assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 200
+    wait_until(lambda: query(stack, "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'waits'"))
+
+
+def undeliverable_events(stack: Stack, known: dict[str, str], types: Type) -> None:
+    payload = json.dumps(event("order", order_id="undeliverable")).encode()
+    known["EVENT_ID"] = "undeliverable"
+    publish([Publication(payload, {"event_id": "undeliverable"})], topic_name(f"{NAME}-undeliverable"))
+    assert "No table knows the event" in types(code=1)
+
+
+def many_dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
+    for number in range(3):
+        known["EVENT_ID"], answer = post(stack, event("order", status="lost", order_id=f"lost-{number}"))
+        assert answer.status_code == 204
+    post(stack, event("order", order_date=(NOW - timedelta(days=100)).isoformat(), order_id="old"))
+    told = types()
+    assert (cell(told, "contract", "events"), cell(told, "contract", "before")) == ("3", "0")
+    known["FINGERPRINT"] = cell(told, "contract", "fingerprint")
+    assert int(cell(types(), "runbook", "dead_letters")) >= 4
+
+
+def the_function_fails(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert re.search(CANNOT_RUN["streaming_errors"].match, types(code=1))
+
+
+def events_arrive_late(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert float(cell(types(), "orders", "max_lag_seconds")) > 0.5, "of the one that waited"
+    assert "row_count" in types()
+
+
+def no_events_at_all(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert cell(types(), "user_activity", "row_count") == "0"
+    assert "All 4 events are where they belong" in types()
+
+
+def events_are_missing(stack: Stack, known: dict[str, str], types: Type) -> None:
+    known["EVENT_ID"], _ = post(stack, event("order", order_id="gone"))
+    known["DAY"] = f"{datetime.now(UTC):%Y-%m-%d}"
+    query(stack, "DELETE FROM `{live}.orders` WHERE order_id = 'gone'")
+    told = types(code=1)
+    assert f"Missing: {known['EVENT_ID']} (order), gs://" in told
+    assert "smoke-" not in told, "whose rows are deleted on purpose"
+    assert '"order_id": "gone"' in types()
+    assert "would be put back: 1 rows" in types(code=1)
+    assert "put back: 1 rows" in types()
+    assert "Nothing is missing." in types()
+    assert query(stack, "SELECT 1 FROM `{live}.orders_deduplicated` WHERE order_id = 'gone'")
+
+
+def the_reconciliation_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert "Nothing is missing." in types()
+
+
+def backups_fail(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del known
+    post(stack, event("order", order_date=(NOW - timedelta(days=86)).isoformat(), order_id="expires"))
+    told = types()
+    assert re.search(r"orders .* 1 │ +1 │ +1 │", told), told
+    types()
+    assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires'")
+    assert "orders_20" in types()
+
+
+def the_bootstrap_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del known
+    with other_type(bigquery_client(stack.settings), f"{stack.settings.dataset}.inventory"):
+        assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 409
+        assert '"refused"' in errors(stack.bootstrap.child.log)
+        told = types()
+        assert "extras" in told
+        assert "INT64" in told
+    assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 200
+
+
+def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    for name in ("cost_by_query", "cost_by_user"):
+        assert re.search(CANNOT_RUN[name].match, types(code=1))
+
+
+def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
+    assert known["FINGERPRINT"] in types()
+    assert known["FINGERPRINT"] in types()
+    [known["EVENT_ID"]] = [
+        row.event_id
+        for row in query(
+            stack, "SELECT event_id FROM `{live}.dead_letters` WHERE stage = 'contract' ORDER BY 1 LIMIT 1"
+        )
+    ]
+    assert '"status": "lost"' in types()
+    assert "would pass with today's contracts" in types()
+    assert "0 of 3 would pass" in types()
+    told = types()
+    assert '+  "status": "pending"' in told
+    assert "3 of 3 would pass" in told
+    assert "3 of 3 passed, and are rows now." in types()
+    assert "1 of 1 passed" in types()
+    assert len(query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id LIKE 'lost-%'")) == 3
+    assert len(query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'old'")) == 1
+
+
+def what_pubsub_gave_up_on(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del known
+    assert "orders: rows would be loaded" in types()
+    assert "orders: rows loaded" in types()
+    assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'undeliverable'")
+
+
+def what_the_archive_has(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert "Dry run: nothing was written" in types()
+    assert "sources: 0" in types(), "an hour in which nothing arrived here"
+
+
+def erase_a_person(stack: Stack, known: dict[str, str], types: Type) -> None:
+    known |= {"USER_ID": "ada", "CUSTOMER_ID": "ada-customer"}
+    post(stack, event("order", customer_id="ada-customer"))
+    post(stack, event("user_activity", user_id="ada"))
+    post(stack, event("order", customer_id="ada-customer", status="lost"))
+    post(stack, b'{"customer_id": "ada-customer", ')
+    told = types()
+    assert cell(told, "events in the archive", "would be erased") == "4"
+    assert cell(told, "of rows and events: no JSON", "would be erased") == "2"
+    told = types()
+    assert cell(told, "events in the archive", "erased") == "4"
+    assert cell(told, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
+    assert "Snapshot orders_20" in told
+    assert "ada" not in told
+    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    assert not any(b'"ada' in one.message().data for one in reader.new_envelopes())
+
+
+SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
+    "Events wait too long": events_wait_too_long,
+    "Undeliverable events": undeliverable_events,
+    "Many dead letters": many_dead_letters,
+    "The function fails": the_function_fails,
+    "Events arrive late": events_arrive_late,
+    "No events at all": no_events_at_all,
+    "Events are missing": events_are_missing,
+    "The reconciliation failed": the_reconciliation_failed,
+    "Backups fail": backups_fail,
+    "The bootstrap failed": the_bootstrap_failed,
+    "Queries cost too much": queries_cost_too_much,
+    "Dead letters": dead_letters,
+    "What Pub/Sub gave up on": what_pubsub_gave_up_on,
+    "What the archive has and the tables do not": what_the_archive_has,
+    "Erase a person": erase_a_person,
+}
+"""In the order of the page: what one leaves behind, a later one mends."""
+
+
+def test_every_section_with_something_to_type_is_followed() -> None:
+    assert list(TO_TYPE) == list(SITUATIONS)
+    assert {alert["title"] for alert in watching.alerts().values()} <= TO_TYPE.keys()
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What stands in the place of the page's capitals, as far as it is known by now."""
+    repair = tmp_path_factory.mktemp("runbook") / "repair.py"
+    repair.write_text(re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
+    return {"repair.py": str(repair)}
+
+
+@pytest.mark.parametrize("title", SITUATIONS)
+def test_what_a_section_says_helps(stack: Stack, known: dict[str, str], title: str) -> None:
+    with following(stack, title, known) as types:
+        SITUATIONS[title](stack, known, types)
