@@ -5,15 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import requests
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, ServerError, TooManyRequests
-from google.api_core.retry import Retry
-from google.auth.exceptions import TransportError
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
-from requests.exceptions import ChunkedEncodingError
 
 from functions.dead_letter import Violation
-from functions.retry import within
+from functions.retry import PASSING, within
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -92,7 +88,7 @@ class Warehouse:
 
     def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[dict[str, str]]]:
         """One `insertAll`, or several where one is too large. The errors of each row that was not inserted."""
-        attempts = within(max(deadline - time.monotonic(), 0.1), _RETRY)
+        attempts = within(max(deadline - time.monotonic(), 0.1), PASSING)
         try:
             answers = self._client.insert_rows_json(
                 self._dataset.table(table),
@@ -113,25 +109,6 @@ class Warehouse:
                 half + position: errors for position, errors in second.items()
             }
         return {answer["index"]: list(answer["errors"]) for answer in answers}
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether another try may succeed: as the client's own policy, and 504."""
-    if isinstance(error, Forbidden):
-        return any(one.get("reason") == "rateLimitExceeded" for one in error.errors)
-    return isinstance(error, _PASSING)
-
-
-_PASSING = (
-    ServerError,
-    TooManyRequests,
-    TransportError,
-    requests.ConnectionError,
-    requests.Timeout,
-    ChunkedEncodingError,
-)
-
-_RETRY = Retry(predicate=_is_passing)
 
 
 def _is_too_large(error: GoogleAPICallError) -> bool:

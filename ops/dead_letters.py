@@ -14,7 +14,7 @@ from google.cloud.storage import Client as StorageClient
 from functions.message import Message
 from functions.settings import Settings
 from ops.backfill.sources import Unreadable
-from ops.trace import read_object
+from ops.trace import read_object, replays_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,8 +154,6 @@ JOIN (
 ORDER BY letter.failed_at DESC, letter.fingerprint
 """
 
-_REPLAYS = "SELECT * FROM `{project}.{dataset}.replays` WHERE event_id = @event_id ORDER BY replayed_at"
-
 
 def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings) -> list[Known]:
     """The dead letters of an event, the last one first.
@@ -166,7 +164,7 @@ def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, set
     names = {"project": client.project, "dataset": settings.dataset}
     parameters = [ScalarQueryParameter("event_id", "STRING", event_id)]
     config = bigquery.QueryJobConfig(query_parameters=parameters)
-    replays = [dict(row) for row in client.query_and_wait(_REPLAYS.format(**names), job_config=config)]
+    replays = replays_of(event_id, client, settings)
     return [
         _known(dict(row), replays, storage)
         for row in client.query_and_wait(_OF_EVENT.format(**names), job_config=config)

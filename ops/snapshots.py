@@ -14,6 +14,7 @@ from functions.definitions import Kind, definitions
 from functions.events import event_types
 from functions.settings import Settings
 from ops.queries import Bound, queries
+from ops.replay import ledger
 
 STAMP = "%Y%m%dT%H%M%S"
 
@@ -76,8 +77,8 @@ class Snapshots:
 
     @staticmethod
     def tables() -> list[str]:
-        """All tables that hold events: those of the event types, and the dead letters."""
-        return [*sorted({event_type.table for event_type in event_types().values()}), dead_letter.TABLE]
+        """All: those of the event types, the dead letters, and the ledger, without which all of these are open."""
+        return [*sorted({event_type.table for event_type in event_types().values()}), dead_letter.TABLE, ledger.TABLE]
 
     def take(self, table: str, now: datetime, days: int) -> Snapshot:
         """Keep a table as it is.

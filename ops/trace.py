@@ -1,10 +1,10 @@
-"""The lineage of one event: its rows, duplicates, dead letters, archive objects and raw bytes."""
+"""The lineage of one event: its rows, duplicates, dead letters, replays, archive objects and raw bytes."""
 
 import dataclasses
 import functools
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from typing import Any
@@ -42,6 +42,8 @@ SELECT
 FROM `{project}.{dataset}.{table}`
 WHERE event_id = @event_id
 """
+
+_REPLAYS = "SELECT * FROM `{project}.{dataset}.replays` WHERE event_id = @event_id ORDER BY replayed_at"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,18 +102,20 @@ class Trace:
         event_id: The event.
         rows: In the event tables.
         dead_letters: In theirs.
-        objects: That the rows and dead letters name; or that were found by the day of arrival.
+        replays: What the ledger has of it, oldest first: its columns.
+        objects: That the others name; or that were found by the day of arrival.
     """
 
     event_id: str
     rows: Sequence[Record]
     dead_letters: Sequence[Record]
+    replays: Sequence[Mapping[str, Any]]
     objects: Sequence[ArchiveObject]
 
     @property
     def found(self) -> bool:
         """Whether anything is."""
-        return bool(self.rows or self.dead_letters or self.objects)
+        return bool(self.rows or self.dead_letters or self.replays or self.objects)
 
 
 def trace(
@@ -130,13 +134,27 @@ def trace(
         google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
     """
     rows, dead_letters = _records(event_id, bigquery_client, settings)
+    replays = replays_of(event_id, bigquery_client, settings)
+    uris = [record.archive_uri for record in (*rows, *dead_letters)]
+    uris += [replay["archive_uri"] for replay in replays if replay["archive_uri"]]
     objects: Iterable[ArchiveObject] = ()
-    if uris := dict.fromkeys(record.archive_uri for record in (*rows, *dead_letters)):
-        objects = _read_all(event_id, (Blob.from_uri(uri, client=storage) for uri in uris))
+    if uris:
+        objects = _read_all(event_id, (Blob.from_uri(uri, client=storage) for uri in dict.fromkeys(uris)))
     elif day is not None:
         blobs = storage.list_blobs(settings.archive_bucket, prefix=f"raw/dt={day:%Y-%m-%d}/")
         objects = (one for one in _read_all(event_id, blobs) if one.envelopes)
-    return Trace(event_id, rows, dead_letters, list(objects))
+    return Trace(event_id, rows, dead_letters, replays, list(objects))
+
+
+def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> list[dict[str, Any]]:
+    """What the ledger has of an event, oldest first: its columns (sql/schema/replays.sql).
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+    """
+    query = _REPLAYS.format(project=client.project, dataset=settings.dataset)
+    config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
+    return [dict(row) for row in client.query_and_wait(query, job_config=config)]
 
 
 def _records(event_id: str, client: bigquery.Client, settings: Settings) -> tuple[list[Record], list[Record]]:

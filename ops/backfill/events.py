@@ -84,13 +84,16 @@ class EventReader:
         """What becomes of a line."""
         message, archive_uri = self._message(line)
         outcome = self.process(message, self.now)
-        match outcome:
-            case DeadLetter():
-                dataset, kind = self.settings.dataset, outcome.fingerprint
-            case Row():
-                kind = outcome.columns["event_date"]
-                dataset = _dataset(kind, self.now.date(), self.settings)
+        if isinstance(outcome, DeadLetter):
+            return self.dead_letter(line, outcome, archive_uri)
+        kind = outcome.columns["event_date"]
+        dataset = _dataset(kind, self.now.date(), self.settings)
         return Event(line, outcome, f"{dataset}.{outcome.table}", Identity(message.event_id, kind), archive_uri)
+
+    def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
+        """A line that is a dead letter."""
+        identity = Identity(letter.message.event_id, letter.fingerprint)
+        return Event(line, letter, f"{self.settings.dataset}.{letter.table}", identity, archive_uri)
 
     def _message(self, line: Line) -> tuple[Message, str | None]:
         """The message of a line, and the object of the archive if the line is in there."""

@@ -6,24 +6,19 @@ import itertools
 import json
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Self
+from typing import Self, cast
 
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobConfig, ScalarQueryParameter
 
 from functions import dead_letter
+from functions.dead_letter import Violation
 from functions.definitions import Kind, definitions
 from functions.settings import Settings
 from ops.backfill.chunks import Load
 from ops.backfill.events import Event, Identity
 from ops.backfill.load_file import LoadFile, Record
-
-_CONFIG = LoadJobConfig(
-    source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
-    write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
-    create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-)
 
 type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
 """What the client says that `get_job` may give."""
@@ -124,37 +119,83 @@ class LoadJobs:
         rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
         return (Identity(row.event_id, row.kind) for row in rows)
 
-    def run(self, job_id: str, load: Load, events: Iterable[tuple[Event, str]]) -> None:
-        """Load events and wait until they are in the table.
+    def run(self, job_id: str, table: str, events: Sequence[tuple[Event, str]]) -> bool:
+        """Load events, but for the rows that BigQuery refuses, and wait until they are in the table.
 
         Args:
             job_id: From `free_id`.
-            load: What they are of.
-            events: Each with the address of its archive object.
+            table: `DATASET.TABLE`.
+            events: At least one, each with the address of its archive object.
+
+        Returns:
+            Whether it surely took all of them; if not, `present` tells which.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused; no event is loaded.
             Stopped: While it waited.
         """
-        self.load(job_id, load.table, (event.outcome.record(archive_uri) for event, archive_uri in events))
+        records = [event.outcome.record(archive_uri) for event, archive_uri in events]
+        job, is_ours = self._run(job_id, table, records, refused=len(records))
+        job.result(retry=_RETRY)
+        return is_ours and job.output_rows == len(records)
 
-    def load(self, job_id: str, table: str, records: Iterable[Record]) -> None:
-        """Load records, as `insertAll` takes them, and wait until they are in the table; raises as `run`.
+    def refusal(self, event: Event, archive_uri: str) -> list[Violation]:
+        """Load an event alone: why BigQuery refuses its row; nothing where the row is in its table.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused for a reason that is not the row's.
+            Stopped: While it waited.
+        """
+        load = Load(event.table, [event])
+        job_id = self.free_id(load)
+        if self.present(load):
+            return []
+        job, _ = self._run(job_id, event.table, [event.outcome.record(archive_uri)])
+        errors = job.errors or []
+        # Rows consist of our own columns, so a table that lacks one is behind the code: no fault of the event.
+        lacks_column = any("no such field" in error.get("message", "").lower() for error in errors)
+        if job.error_result and job.error_result.get("reason") == "invalid" and not lacks_column:
+            # A path in the payload is none of the places that they name; what says most comes last.
+            return [Violation("$", error.get("reason", "invalid"), error.get("message", "")) for error in errors[::-1]]
+        job.result(retry=_RETRY)
+        return []
+
+    def load(self, job_id: str, table: str, records: Sequence[Record]) -> None:
+        """Load records, as `insertAll` takes them, and wait until they are in the table.
 
         Args:
             job_id: One that no job has had, but for one with the same records.
             table: `DATASET.TABLE`.
             records: At least one.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no record is loaded.
+            Stopped: While it waited.
         """
+        job, _ = self._run(job_id, table, records)
+        job.result(retry=_RETRY)
+
+    def _run(
+        self, job_id: str, table: str, records: Sequence[Record], refused: int = 0
+    ) -> tuple[bigquery.LoadJob, bool]:
+        """Run a job to its end, however it ends, that may leave out so many rows; and whether it surely is this one."""
         data = self._files[table](records)
+        config = LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            max_bad_records=refused,
+        )
+        is_ours = True
         try:
             job: _Job = self._client.load_table_from_file(
-                io.BytesIO(data), self._tables[table].reference, size=len(data), job_id=job_id, job_config=_CONFIG
+                io.BytesIO(data), self._tables[table].reference, size=len(data), job_id=job_id, job_config=config
             )
         except Conflict:  # Another run is here at the same time, or the answer to an earlier try was lost.
             job = self._client.get_job(job_id, retry=_RETRY)
+            is_ours = False
         self._wait_for(job)
-        job.result(retry=_RETRY)
+        return cast("bigquery.LoadJob", job), is_ours
 
     def _id(self, load: Load) -> str:
         """Begins with the table's creation: a table that was made anew is filled anew."""

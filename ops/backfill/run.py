@@ -14,7 +14,7 @@ from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from functions.archive import Archive
-from functions.dead_letter import DeadLetter
+from functions.dead_letter import DeadLetter, Stage
 from functions.row import Row
 from ops.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader, Identity
@@ -23,6 +23,13 @@ from ops.backfill.sources import Line, Lines, Unreadable
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 """What the clients raise where Google Cloud refuses or does not answer."""
+
+MAX_REFUSED = 100
+"""Rows of a load that are refused for what they are; of more, the table or the code is the cause.
+
+To ask why takes a job for each, and a table takes a limited number of them a day
+(https://cloud.google.com/bigquery/quotas#load_jobs).
+"""
 
 _LOADS_AT_ONCE = 4
 _MAX_FAILURES = 10
@@ -57,6 +64,26 @@ class Settled(NamedTuple):
     archive_uri: str | None
 
 
+class Refused(NamedTuple):
+    """An event whose row BigQuery refuses.
+
+    Attributes:
+        event: The event.
+        archive_uri: The object of the archive that its line is in.
+    """
+
+    event: Event
+    archive_uri: str
+
+    def __str__(self) -> str:
+        line = self.event.line
+        return f"{line.source} line {line.number}, event {self.event.identity.event_id}"
+
+
+class RowsRefused(Exception):
+    """BigQuery refuses rows, and they cannot be dead letters; says which and why."""
+
+
 type Listener = Callable[[Sequence[Settled]], object]
 """Is told of events as soon as they are durable; called in several threads at once. What it raises of `FAILURES` is
 the failure of their load: they are durable all the same, and the next run tells of them again."""
@@ -73,7 +100,7 @@ class Report:
         dead_letters: Dead letters that were loaded, by stage.
         rows_present: Rows that were there before, by `DATASET.TABLE`.
         dead_letters_present: Dead letters that were there before, by stage.
-        failures: Which loads failed, or which source could not be read, and why.
+        failures: Which loads failed, wholly or for some rows, or which source could not be read, and why.
         interrupted: Whether the run was told to stop.
     """
 
@@ -88,20 +115,27 @@ class Report:
 
     @property
     def unfinished(self) -> int:
-        """Lines of loads that failed, or that the run did not come to."""
+        """Lines that a load that failed has not brought, or that the run did not come to."""
         counts = (self.rows, self.dead_letters, self.rows_present, self.dead_letters_present)
         return self.lines - self.repeated - sum(counter.total() for counter in counts)
 
-    def count(self, load: Load, present: set[Identity]) -> None:
-        """Count the events of a load; those that are `present` were there before."""
-        for event in load.events:
+    def count(self, settled: Iterable[Settled]) -> None:
+        """Count events, none of which is `REPEATED`."""
+        for event, fate, _ in settled:
             match event.outcome:
                 case DeadLetter(stage=stage):
-                    counter = self.dead_letters_present if event.identity in present else self.dead_letters
+                    counter = self.dead_letters_present if fate is Fate.PRESENT else self.dead_letters
                     counter[stage.value] += 1
                 case Row():
-                    counter = self.rows_present if event.identity in present else self.rows
-                    counter[load.table] += 1
+                    counter = self.rows_present if fate is Fate.PRESENT else self.rows
+                    counter[event.table] += 1
+
+
+class _Done(NamedTuple):
+    """What has become of a load: what is durable of it, and why not all, if so."""
+
+    settled: Sequence[Settled]
+    failure: str | None = None
 
 
 class Backfill:
@@ -144,7 +178,7 @@ class Backfill:
         """
         max_lines = max(1, min(MAX_LINES, round(self._rate * _PACED_SECONDS))) if self._rate else MAX_LINES
         with futures.ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load") as threads:
-            running: dict[futures.Future[set[Identity]], Load] = {}
+            running: dict[futures.Future[_Done], Load] = {}
             try:
                 for chunk in chunks(self._paced(self._lines(sources, advance)), max_lines):
                     for load in self._plan(chunk):
@@ -191,10 +225,26 @@ class Backfill:
         self.report.repeated += len(chunk) - len(new)
         return loads(new)
 
-    def _load(self, load: Load) -> set[Identity]:
-        """Bring a load into its table; gives what was there before. Runs in a thread."""
+    def _load(self, load: Load) -> _Done:
+        """Bring a load into its table, and what BigQuery refuses of it to the dead letters. Runs in a thread."""
+        settled, refused = self._bring(load)
+        self._tell(settled)
+        if not (self._jobs and refused):
+            return _Done(settled)
+        try:
+            others = self._bring_refused(self._jobs, refused)
+            self._tell(others)
+        except Stopped:
+            return _Done(settled)
+        except (*FAILURES, RowsRefused) as error:
+            return _Done(settled, str(error))
+        return _Done([*settled, *others])
+
+    def _bring(self, load: Load) -> tuple[list[Settled], list[Refused]]:
+        """Bring a load into its table: what is there, and what BigQuery refuses."""
         present: set[Identity] = set()
         archived: dict[Identity, str] = {}
+        refused: dict[Identity, Refused] = {}
         if self._jobs:
             # The id first: what a job brings that takes it meanwhile is in the table by then, or in the way of ours.
             job_id = self._jobs.free_id(load)
@@ -202,11 +252,45 @@ class Backfill:
             missing = [event for event in load.events if event.identity not in present]
             if missing and self._archive:
                 with_objects = _archived(self._archive, missing, self._read.now)
-                self._jobs.run(job_id, load, with_objects)
+                if not self._jobs.run(job_id, load.table, with_objects):
+                    taken = self._jobs.present(Load(load.table, missing))
+                    refused = {
+                        one.identity: Refused(one, uri) for one, uri in with_objects if one.identity not in taken
+                    }
                 archived = {event.identity: archive_uri for event, archive_uri in with_objects}
-        if self._listener:
-            self._listener([_settled(event, present, archived) for event in load.events])
-        return present
+        settled = [_settled(event, present, archived) for event in load.events if event.identity not in refused]
+        return settled, [*refused.values()]
+
+    def _bring_refused(self, jobs: LoadJobs, refused: Sequence[Refused]) -> list[Settled]:
+        """Bring events that BigQuery refused among others to the dead letters, or after all into their table.
+
+        Raises:
+            RowsRefused: They cannot be dead letters.
+        """
+        settled: list[Settled] = []
+        letters: list[Event] = []
+        too_many = len(refused) > MAX_REFUSED
+        for one in refused[:1] if too_many else refused:
+            errors = jobs.refusal(*one)
+            if errors and isinstance(one.event.outcome, Row) and not too_many:
+                letter = one.event.outcome.dead_letter(Stage.WAREHOUSE, errors, self._read.now)
+                letters.append(self._read.dead_letter(one.event.line, letter, one.archive_uri))
+            elif errors:
+                raise RowsRefused(f"BigQuery refuses {len(refused)} rows, the first is {one}: {errors[0].message}")
+            else:
+                settled.append(Settled(one.event, Fate.LOADED, one.archive_uri))
+        if too_many:
+            raise RowsRefused(f"{len(refused)} rows were refused, and the first is not any more: {refused[0]}")
+        if letters:
+            there, again = self._bring(Load(letters[0].table, letters))
+            settled += there
+            if again:
+                raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
+        return settled
+
+    def _tell(self, settled: Sequence[Settled]) -> None:
+        if self._listener and settled:
+            self._listener(settled)
 
     def _tell_repeated(self) -> None:
         """Tell of the lines whose events earlier lines had, once all of these are durable."""
@@ -216,16 +300,19 @@ class Backfill:
             except FAILURES as error:
                 self.report.failures.append(f"{len(self._repeated)} repeated lines: {error}")
 
-    def _settle(self, running: dict[futures.Future[set[Identity]], Load], until: str) -> None:
+    def _settle(self, running: dict[futures.Future[_Done], Load], until: str) -> None:
         """Wait for loads, and count what they did."""
         for done in futures.wait(running, return_when=until).done:
             load = running.pop(done)
             try:
-                self.report.count(load, done.result())
+                settled, failure = done.result()
             except Stopped:
                 continue
             except FAILURES as error:
-                self.report.failures.append(f"{load}: {error}")
+                settled, failure = [], str(error)
+            self.report.count(settled)
+            if failure:
+                self.report.failures.append(f"{load}: {failure}")
 
 
 def _settled(event: Event, present: set[Identity], archived: dict[Identity, str]) -> Settled:

@@ -24,7 +24,7 @@ from ops.commands import loading
 from ops.commands.ending import ExitCode, ending
 from ops.commands.options import DryRun, Json, Rate, moment
 from ops.commands.replay import in_turn
-from ops.commands.trace import envelope_as_json
+from ops.commands.trace import envelope_as_json, replayed
 from ops.dead_letters import Choice, Group, Known, groups, of_event
 from ops.replay.ledger import Cause, From, Ledger, who
 from ops.replay.letters import CauseTally, Letters, Still, Tally
@@ -137,7 +137,7 @@ def _known(known: Known) -> Iterator[Text | str]:
     yield printable(f"  message {record['message_id']}, published {record['publish_time'].isoformat()}{attempt}")
     yield f"  {record['archive_uri']}"
     for replay in known.replays:
-        yield printable(f"  {_replayed(replay)}")
+        yield printable(f"  {replayed(replay)}")
     yield Text("attributes", "bold")
     for name, value in msgspec.json.decode(record["attributes"] or "{}").items():
         yield printable(f"  {name}: {value}")
@@ -151,15 +151,6 @@ def _known(known: Known) -> Iterator[Text | str]:
         yield Text(f"  {line.text}", "dim" if line.is_gap else "red" if line.notes else "")
         yield from (_note(note) for note in line.notes)
     yield ""
-
-
-def _replayed(replay: Any) -> str:  # noqa: ANN401 - a row
-    what = f"a row of {replay['table_name']}"
-    if replay["outcome"] != "row":
-        same = replay["new_fingerprint"] == replay["fingerprint"]
-        what = "a dead letter of the same cause" if same else f"a dead letter of {replay['new_fingerprint']}"
-    transform = f" with {replay['transform']}" if replay["transform"] else ""
-    return f"replayed {replay['replayed_at'].isoformat()} by {replay['replayed_by']}{transform}: {what}"
 
 
 def _note(text: str) -> Text:

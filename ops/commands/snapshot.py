@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def snapshot(
     tables: Annotated[
         list[str] | None,
-        typer.Argument(help="Tables of the live dataset; default: all of events and the dead letters."),
+        typer.Argument(help="Tables of the live dataset; default: all of them, the dead letters and `replays` too."),
     ] = None,
     days: Annotated[int, typer.Option(help="How long to keep them.")] = 30,
     list_: Annotated[bool, typer.Option("--list", help="List the snapshots that there are instead.")] = False,

@@ -1,6 +1,6 @@
 """`sluice trace`: what a person sees of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -31,7 +31,7 @@ def trace(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
 ) -> None:
-    """Show all that is known of an event: rows, duplicates, dead letters, archive objects, and its raw bytes.
+    """Show all that is known of an event: rows, duplicates, dead letters, replays, archive objects and raw bytes.
 
     Exit code 0: it was found; 1: it was not, or could not be looked for; 2: a setting is wrong.
     """
@@ -87,6 +87,8 @@ def _show(found: Trace) -> None:
         lines += _of_row(row)
     for letter in found.dead_letters:
         lines += _of_dead_letter(letter)
+    for replay in found.replays:
+        lines += _of_replay(replay)
     for one in found.objects:
         lines += _of_object(one)
     for line in lines:
@@ -104,6 +106,25 @@ def _of_dead_letter(letter: Record) -> Iterator[Text | str]:
     for error in letter.errors:
         yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
     yield from _lineage(letter, "refused")
+
+
+def replayed(replay: Mapping[str, Any]) -> str:
+    """A line of the ledger, in words."""
+    what = f"a row of {replay['table_name']}"
+    if replay["outcome"] != "row":
+        same = replay["new_fingerprint"] == replay["fingerprint"]
+        what = "a dead letter of the same cause" if same else f"a dead letter of {replay['new_fingerprint']}"
+    transform = f" with {replay['transform']}" if replay["transform"] else ""
+    return f"replayed {replay['replayed_at'].isoformat()} by {replay['replayed_by']}{transform}: {what}"
+
+
+def _of_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
+    yield Text(printable(replayed(replay)), "bold")
+    source = {"dead_letter": "the dead letters", "archive": "the archive", "undeliverable": "what Pub/Sub gave up on"}
+    yield printable(
+        f"  message {replay['message_id']}, from {source[replay['source']]}, by code {replay['code_version']}"
+    )
+    yield f"  {replay['archive_uri'] or 'the event was there before'}"
 
 
 def _lineage(record: Record, done: str) -> Iterator[str]:

@@ -170,7 +170,7 @@ run "as_it_comes" {
 
   # history and snapshots are scheduled for each table
   assert {
-    condition     = length(setsubtract(["keep history of orders", "keep history of inventory", "keep history of user_activity", "snapshot of orders", "snapshot of dead_letters"], keys(google_bigquery_data_transfer_config.scheduled))) == 0
+    condition     = length(setsubtract(["keep history of orders", "keep history of inventory", "keep history of user_activity", "snapshot of orders", "snapshot of dead_letters", "snapshot of replays"], keys(google_bigquery_data_transfer_config.scheduled))) == 0
     error_message = "scheduled: ${join(", ", keys(google_bigquery_data_transfer_config.scheduled))}"
   }
   assert {

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from functions.message import Message
+from ops.backfill.run import MAX_REFUSED
 from ops.generate import generate
 from ops.stack.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
@@ -209,6 +210,78 @@ def test_a_job_that_failed_is_told_and_done_by_the_next_run(datasets: Datasets, 
     ids = [job.job_id for job in datasets.client.list_jobs() if job.job_id.startswith("sluice_backfill_orders")]
     assert any(f"{one}_2" in ids for one in ids)
     assert datasets.backfill(file, now=NOW).rows_present.total() == 2
+
+
+def narrow(datasets: Datasets) -> str:
+    """Make the live table of orders refuse all whose customers are no numbers; gives its name."""
+    table = f"{datasets.settings.dataset}.orders"
+    retype(datasets, "INT64")
+    return table
+
+
+def retype(datasets: Datasets, customer_id: str) -> None:
+    table = f"{datasets.settings.dataset}.orders"
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN customer_id")
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN customer_id {customer_id}")
+
+
+def test_a_row_that_bigquery_refuses_is_a_dead_letter_and_all_others_of_its_load_are_rows(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    lines = [order(f"{number:02}", customer_id=f"c{number}" if number in {7, 30} else "1") for number in range(40)]
+    file = write(tmp_path / "orders", [*lines, b"bad"])
+    table = narrow(datasets)
+    report = datasets.backfill(file, now=NOW)
+    assert (report.failures, report.unfinished) == ([], 0)
+    assert (report.rows, report.dead_letters) == ({table: 38}, {"warehouse": 2, "decode": 1})
+    assert order_ids(datasets, "live.orders") == [f"{number:02}" for number in range(40) if number not in {7, 30}]
+    letters = [row for row in datasets.rows("live.dead_letters") if row["stage"] == "warehouse"]
+    assert sorted(row["payload"] for row in letters) == [lines[7], lines[30]]
+    for letter in letters:
+        assert [(error["path"], error["rule"]) for error in letter["errors"]] == [("$", "invalid")]
+        assert "Error while reading data" in letter["errors"][0]["message"]
+        assert (letter["event_type"], letter["schema_version"]) == ("order", "1")
+        assert letter["event_id"] in [one.event_id for one in datasets.objects()[letter["archive_uri"]]]
+
+
+def test_a_second_run_of_a_file_with_refused_rows_adds_nothing_until_they_are_taken(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    file = write(tmp_path / "orders", [order("a", customer_id="1"), order("b", customer_id="c2")])
+    table = narrow(datasets)
+    datasets.backfill(file, now=NOW)
+    again = datasets.backfill(file, now=NOW + timedelta(minutes=1))
+    assert (again.rows_present, again.dead_letters_present) == ({table: 1}, {"warehouse": 1})
+    assert (again.rows, again.dead_letters, again.failures) == ({}, {}, [])
+    assert (len(datasets.rows("live.orders")), len(datasets.rows("live.dead_letters"))) == (1, 1)
+    retype(datasets, "STRING")
+    assert datasets.backfill(file, now=NOW).rows == {table: 1}
+    assert order_ids(datasets, "live.orders") == ["a", "b"]
+
+
+def test_where_too_many_rows_of_a_load_are_refused_the_others_are_loaded_and_none_is_a_dead_letter(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    lines = [order(f"{number:03}", customer_id=f"c{number}") for number in range(MAX_REFUSED + 1)]
+    file = write(tmp_path / "orders", [order("good", customer_id="1"), *lines])
+    table = narrow(datasets)
+    report = datasets.backfill(file, now=NOW)
+    assert (report.rows, report.unfinished) == ({table: 1}, MAX_REFUSED + 1)
+    [failure] = report.failures
+    assert f"BigQuery refuses 101 rows, the first is {file} line 2, event backfill-" in failure
+    assert datasets.rows("live.dead_letters") == []
+
+
+def test_runs_at_the_same_time_with_refused_rows_make_each_event_one_row_or_one_dead_letter(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    lines = [order(f"{number:02}", customer_id="c" if number == 20 else "1") for number in range(40)]
+    file = write(tmp_path / "orders", lines)
+    narrow(datasets)
+    with ThreadPoolExecutor(3) as threads:
+        reports = list(threads.map(lambda _: datasets.backfill(file, now=NOW), range(3)))
+    assert [report.failures for report in reports] == [[], [], []]
+    assert (len(datasets.rows("live.orders")), len(datasets.rows("live.dead_letters"))) == (39, 1)
 
 
 def test_runs_at_the_same_time_load_each_event_once(datasets: Datasets, tmp_path: pathlib.Path) -> None:

@@ -199,7 +199,7 @@ def test_a_snapshot_of_every_table_is_taken_listed_and_expires(store: Shop) -> N
     taken = sluice("snapshot", "--days", "3", "--json")
     assert taken.exit_code == 0, taken.output
     snapshots = json.loads(taken.stdout)
-    assert [one["table"] for one in snapshots] == ["inventory", "orders", "user_activity", "dead_letters"]
+    assert [one["table"] for one in snapshots] == ["inventory", "orders", "user_activity", "dead_letters", "replays"]
     for one in snapshots:
         table = store.client.get_table(f"{store.settings.historical_dataset}.{one['snapshot']}")
         live = store.client.get_table(f"{store.settings.dataset}.{one['table']}")

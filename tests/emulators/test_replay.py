@@ -202,6 +202,21 @@ def test_what_could_not_be_loaded_is_given_back(datasets: Datasets, wiring: Wiri
     assert [entry["event_id"] for entry in ledger(datasets)] == ["bad"]
 
 
+def test_what_bigquery_refuses_is_a_dead_letter_in_the_ledger_too_and_acknowledged(
+    datasets: Datasets, wiring: Wiring
+) -> None:
+    asyncio.run(give_up(wiring, sent("good", order(customer_id="1")), sent("refused", order(customer_id="c"))))
+    table = f"{datasets.settings.dataset}.orders"
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN customer_id")
+    datasets.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN customer_id INT64")
+    done = replay(datasets, "--undeliverable", "--patience", "3")
+    assert (done["rows"], done["dead_letters"]) == ({table: 1}, {"warehouse": 1})
+    assert waiting(wiring) == []
+    [letter] = datasets.rows("live.dead_letters")
+    entries = {entry["event_id"]: (entry["outcome"], entry["new_fingerprint"]) for entry in ledger(datasets)}
+    assert entries == {"good": ("row", None), "refused": ("dead_letter", letter["fingerprint"])}
+
+
 def test_a_subscription_that_is_not_there_is_named(datasets: Datasets, wiring: Wiring) -> None:
     del wiring
     told = run(datasets, "replay", "--undeliverable", "--subscription", "projects/p/subscriptions/none", code=1)

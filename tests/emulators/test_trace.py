@@ -117,7 +117,30 @@ def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Data
     assert "m-never inserted" in found.stdout
     nowhere = sluice(datasets, "nobody", "--date", f"{NOW:%Y-%m-%d}", "--json")
     assert nowhere.returncode == 1
-    assert json.loads(nowhere.stdout) == {"event_id": "nobody", "rows": [], "dead_letters": [], "objects": []}
+    nothing: dict[str, list[Any]] = {"rows": [], "dead_letters": [], "replays": [], "objects": []}
+    assert json.loads(nowhere.stdout) == {"event_id": "nobody", **nothing}
+
+
+def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    datasets.stream([message("back", status="lost")], NOW)
+    repair = tmp_path / "repair.py"
+    repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'\"lost\"', b'\"pending\"')\n")
+    for options in ((), ("--transform", str(repair))):
+        command = [SLUICE, "dead-letters", "replay", "--since", "1h", *options]
+        subprocess.run(command, env={**os.environ, **datasets.environment}, check=True, capture_output=True, timeout=60)
+    found = look(datasets, "back")
+    [letter], [row] = found.dead_letters, found.rows
+    first, second = found.replays
+    assert (first["outcome"], first["new_fingerprint"]) == ("dead_letter", letter.fingerprint)
+    assert (second["outcome"], second["table_name"], second["archive_uri"]) == ("row", row.table, row.archive_uri)
+    shown = sluice(datasets, "back").stdout
+    told = [line.split(": ")[-1] for line in shown.splitlines() if line.startswith("replayed ")]
+    assert told == ["a dead letter of the same cause", f"a row of {row.table}"]
+    assert "  message m-back, from the dead letters, by code " in shown
+    assert [one["source"] for one in json.loads(sluice(datasets, "back", "--json").stdout)["replays"]] == [
+        "dead_letter",
+        "dead_letter",
+    ]
 
 
 PAYLOADS = {

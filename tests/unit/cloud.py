@@ -48,7 +48,7 @@ class Cloud:
         upload_paths: Path and query of each upload.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set; with `{"reset": True}` the connection breaks instead.
-        on_job: Answers a new job: the body of the request.
+        on_job: Answers a new job: its resource.
         on_get: Answers a question for a dataset, a table or a job: its path.
         on_patch: Answers a change of a table: its path, and the body.
         on_upload: Answers an upload: name of the object.
@@ -92,7 +92,9 @@ def running() -> Iterator[Cloud]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             time.sleep(cloud.latency)
-            if self.path.startswith("/upload/"):
+            if self.path.startswith("/upload/bigquery/"):
+                status, answer = cloud.on_job(self.multipart(body)[0])
+            elif self.path.startswith("/upload/"):
                 status, answer = self.upload(body)
             elif self.path.partition("?")[0].endswith("/insertAll"):
                 status, answer = self.insert(body)
@@ -142,17 +144,21 @@ def running() -> Iterator[Cloud]:
                 cloud.inserts.append((table, [row for i, row in enumerate(content["rows"]) if i not in bad]))
             return status, answer
 
-        def upload(self, body: bytes) -> Answer:
+        def multipart(self, body: bytes) -> tuple[dict[str, Any], bytes]:
+            """The resource of an upload, and its data."""
             boundary = b"--" + self.headers["content-type"].partition("boundary=")[2].strip("\"'").encode()
             _, head, content, _ = body.split(boundary, 3)
-            resource = json.loads(head.partition(b"\r\n\r\n")[2])
+            data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
+            return json.loads(head.partition(b"\r\n\r\n")[2]), data
+
+        def upload(self, body: bytes) -> Answer:
+            resource, data = self.multipart(body)
             name = resource["name"]
             cloud.calls.append("upload")
             cloud.upload_paths.append(self.path)
             status, answer = cloud.on_upload(name)
             if status == 200:
                 if cloud.remembers:
-                    data = content.partition(b"\r\n\r\n")[2].removesuffix(b"\r\n")
                     cloud.objects[name] = [json.loads(line) for line in gzip.decompress(data).splitlines()]
                     cloud.metadata[name] = resource["metadata"]
                 answer = {"name": name, "bucket": "archive", "generation": "1"} | answer

@@ -276,12 +276,43 @@ async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_comm
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
 
 
-async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(cloud: Cloud, group_commit: Make) -> None:
-    statuses = [(503, "backendError"), (403, "rateLimitExceeded"), (500, "internalError"), (504, "timeout"), (429, "x")]
-    failures = iter([error(status, reason) for status, reason in statuses])
-    cloud.on_insert = lambda *_: next(failures, (200, {}))
+PASSING = [
+    (503, "backendError"),
+    (403, "rateLimitExceeded"),
+    (403, "userRateLimitExceeded"),
+    (408, "requestTimeout"),
+    (500, "internalError"),
+    (504, "timeout"),
+    (429, "x"),
+]
+
+
+@pytest.mark.parametrize("answer", PASSING, ids=str)
+@pytest.mark.parametrize("service", ["insert", "upload"])
+async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(
+    cloud: Cloud, group_commit: Make, service: str, answer: tuple[int, str]
+) -> None:
+    failures = iter([error(*answer)])
+    if service == "insert":
+        cloud.on_insert = lambda *_: next(failures, (200, {}))
+    else:
+        cloud.on_upload = lambda _: next(failures, (200, {}))
     assert await commit_all(group_commit(), [outcome(1), outcome(2)]) == [None, None]
     assert len(cloud.rows("orders")) == 2
+    assert len([call for call in cloud.calls if call.startswith(service)]) == 2
+
+
+@pytest.mark.parametrize("answer", [(403, "accessDenied"), (403, "quotaExceeded"), (404, "notFound")], ids=str)
+@pytest.mark.parametrize("service", ["insert", "upload"])
+async def test_an_error_that_does_not_pass_is_tried_again_by_pubsub_only(
+    cloud: Cloud, group_commit: Make, service: str, answer: tuple[int, str]
+) -> None:
+    if service == "insert":
+        cloud.on_insert = lambda *_: error(*answer)
+    else:
+        cloud.on_upload = lambda _: error(*answer)
+    assert [type(one) for one in await commit_all(group_commit(), [outcome(1)])] == [NotDurable]
+    assert len([call for call in cloud.calls if call.startswith(service)]) == 1
 
 
 async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Cloud, group_commit: Make) -> None:

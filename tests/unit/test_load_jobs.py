@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client
@@ -157,3 +158,38 @@ def test_of_dead_letters_the_fingerprints_count_too(cloud: Cloud, requests: list
     assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
     asked = [one for request in requests for one in parameters(request)["fingerprints"]]
     assert sorted(asked) == [one.kind for one in identities]
+
+
+def ends(cloud: Cloud, *messages: str, reason: str = "invalid") -> None:
+    """Tables have nothing, and all load jobs fail so: what the error of the whole job says comes first."""
+    errors = [{"reason": reason, "message": message} for message in messages]
+
+    def answer(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if "configuration" not in request:
+            return 200, {"jobComplete": True, "schema": {"fields": []}, "rows": [], "totalRows": "0"}
+        status = {"state": "DONE", "errorResult": errors[0], "errors": errors}
+        return 200, {**request, "status": status}
+
+    cloud.on_job = answer
+
+
+GIVING_UP = "JSON table encountered too many errors, giving up. Rows: 1; errors: 1."
+
+
+def test_why_bigquery_refuses_a_row_is_told_as_it_says_it_with_most_first(cloud: Cloud) -> None:
+    ends(cloud, GIVING_UP, "Could not convert value to double. Field: price")
+    [event] = orders("a").events
+    assert jobs(cloud).refusal(event, "gs://archive/object") == [
+        ("$", "invalid", "Could not convert value to double. Field: price"),
+        ("$", "invalid", GIVING_UP),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"), [("invalid", "No such field: extras."), ("quotaExceeded", "too many loads")], ids=str
+)
+def test_what_is_no_fault_of_the_row_is_no_reason_to_refuse_it(cloud: Cloud, reason: str, message: str) -> None:
+    ends(cloud, GIVING_UP, message, reason=reason)
+    [event] = orders("a").events
+    with pytest.raises(GoogleAPICallError, match=message):
+        jobs(cloud).refusal(event, "gs://archive/object")
