@@ -184,7 +184,7 @@ def test_an_id_that_two_different_events_share_is_told(datasets: Datasets) -> No
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [pathlib.Path(sys.executable).with_name("sluice"), "reconcile", *arguments],
+        [pathlib.Path(sys.executable).with_name("sluice"), "reconcile", "--from", "1h", *arguments],
         env={**os.environ, **datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"},
         capture_output=True,
         text=True,
