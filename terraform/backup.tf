@@ -1,8 +1,8 @@
 variable "backup" {
   description = <<-TEXT
     keep_history_days: events go into the historical dataset so many days before they expire; snapshot_days: how long the
-    daily snapshot of each live table is kept (0: none); copy_region: another region with a daily copy of the
-    historical dataset and its snapshots' tables (null: none).
+    daily snapshot of each live table is kept (0: none); copy_region: another region with a daily copy of both
+    datasets, the live one and the historical one (null: none).
   TEXT
   type = object({
     keep_history_days = optional(number, 7)

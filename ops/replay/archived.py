@@ -1,16 +1,14 @@
 """The archive as a source of lines: its objects of a time of arrival, and of them the events of a type."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 from google.cloud.storage import Client as StorageClient
 
+from functions import archive
 from ops.backfill.sources import Line, Source, find_objects
-
-_NAME = re.compile(r"raw/dt=\d{4}-\d{2}-\d{2}/hr=\d{2}/(\d{8}T\d{6}\.\d{6}Z)-")
 
 
 def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
@@ -25,18 +23,12 @@ def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime)
     Raises:
         google.api_core.exceptions.GoogleAPIError: Cloud Storage refused or did not answer.
     """
-    first, last = start.astimezone(UTC), end.astimezone(UTC)
-    days = [first.date() + timedelta(days=number) for number in range((last.date() - first.date()).days + 1)]
+    days = [start.astimezone(UTC).date()]
+    while days[-1] < end.astimezone(UTC).date():
+        days.append(days[-1] + timedelta(days=1))
+    first, last = (f"gs://{bucket}/{archive.earliest(moment)}" for moment in (start, end))
     found = (one for day in days for one in find_objects(bucket, storage, prefix=f"raw/dt={day:%Y-%m-%d}/"))
-    return sorted(one for one in found if first <= _time(one.name) < last)
-
-
-def _time(name: str) -> datetime:
-    """When the flush of an object began; what is not named as the archive names its objects has no time."""
-    matched = _NAME.search(name)
-    if matched is None:
-        return datetime.max.replace(tzinfo=UTC)
-    return datetime.strptime(matched[1], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    return sorted(one for one in found if first <= one.name < last)
 
 
 class _Typed(msgspec.Struct):

@@ -1,4 +1,4 @@
-# Addresses are hashed, personal columns masked, an instance is always warm, and a copy lies in another region.
+# Addresses are hashed, personal columns masked, an instance is always warm, and a daily copy of both datasets lies in another region.
 environment        = "prod"
 dataset            = "events"
 historical_dataset = "events_historical"

@@ -3,13 +3,14 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 from google.pubsub_v1 import types
 
 from functions.process import Process
+from ops.replay.archived import arrived
 from ops.stack import pubsub
 from ops.stack.process import free_port
 from ops.stack.stack import Emulators
@@ -60,6 +61,20 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
     assert len(ledger(datasets)) == 8
     assert "not before" in run(datasets, "replay", "--from", "1h", "--to", "2h", code=2)
     assert "give --from" in run(datasets, "replay", code=2)
+
+
+def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whatever_time_zone(datasets: Datasets) -> None:
+    process, archive = Process.from_settings(datasets.settings), datasets.archive()
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    moments = [midnight + timedelta(microseconds=number) for number in (-1, 0, 1, 2)]
+    names = [archive.name(moment) for moment in moments]
+    for name in names:
+        archive.write(name, [process(message("a", order()), NOW)], 10)
+    zone = timezone(timedelta(hours=-5))
+    found = arrived(
+        datasets.storage, datasets.settings.archive_bucket, midnight.astimezone(zone), moments[3].astimezone(zone)
+    )
+    assert [one.name for one in found] == [archive.uri(name) for name in names[1:3]]
 
 
 def test_dead_letters_that_come_back_from_the_archive_are_closed_even_after_a_kill(datasets: Datasets) -> None:

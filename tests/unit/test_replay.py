@@ -20,7 +20,7 @@ from ops.backfill.sources import Line, Unreadable
 from ops.commands.options import moment
 from ops.commands.replay import in_turn
 from ops.dead_letters import Choice, message_of
-from ops.replay.archived import OfType, _time
+from ops.replay.archived import OfType
 from ops.replay.ledger import Cause, Origin
 from ops.replay.letters import Letter, Tally
 from ops.replay.transform import NoTransform, Transform
@@ -131,12 +131,6 @@ def test_an_undeliverable_message_has_the_time_of_its_first_publication(told: st
 
 def test_without_an_event_id_the_message_is_the_identity() -> None:
     assert original(PubsubMessage(data=b"x", message_id="9", publish_time=PUBLISH_TIME)).event_id == "9"
-
-
-def test_an_object_of_the_archive_tells_when_it_was_begun() -> None:
-    name = "gs://archive/raw/dt=2026-11-23/hr=12/20261123T120000.000001Z-abc-00000001.ndjson.gz"
-    assert _time(name) == datetime(2026, 11, 23, 12, 0, 0, 1, tzinfo=UTC)
-    assert _time("gs://archive/raw/dt=2026-11-23/hr=12/other") == datetime.max.replace(tzinfo=UTC)
 
 
 class Given:
