@@ -42,8 +42,9 @@ def story(
     events: int, seed: int, *, bad: float = 0.05, duplicate: float = 0.0, shift: timedelta = timedelta()
 ) -> Iterator[Generated]:
     """Messages of the shop up to now, or as far from now as `shift` says."""
-    start = datetime.now(UTC) - timedelta(days=events / EVENTS_PER_DAY) + shift
-    told = generate(seed=seed, start=start, bad_share=bad, duplicate_share=duplicate, events_per_day=EVENTS_PER_DAY)
+    a_day = max(EVENTS_PER_DAY, events)  # what is bad for being days ahead must not have come true by now
+    start = datetime.now(UTC) - timedelta(days=events / a_day) + shift
+    told = generate(seed=seed, start=start, bad_share=bad, duplicate_share=duplicate, events_per_day=a_day)
     return itertools.islice(told, events)
 
 
