@@ -17,6 +17,7 @@ import msgspec
 from functions import log
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
+from functions.google_api import CONNECTIONS
 from functions.message import MAX_REQUEST_BYTES, NotAMessage
 from functions.process import utc_now
 from functions.row import Row
@@ -26,8 +27,8 @@ from functions.warehouse import Insertion, Record, Warehouse
 _MAX_FLUSHES = 2
 """At once: a second one starts only beside a full batch or a flush that hangs."""
 
-MAX_THREADS = 10
-"""As many as a client keeps connections; two flushes into four tables each use 8."""
+MAX_THREADS = CONNECTIONS
+"""Two flushes into four tables each use 8."""
 
 RECEIVE_SECONDS = 5.0
 """That a request has to arrive, once it has begun."""
