@@ -28,6 +28,9 @@ commit = GroupCommit(
     settings,
 )
 
+_DURABLE = Response(status_code=204)
+heap.settle()
+
 
 @functions_framework.aio.http
 async def ingest(request: Request) -> Response:
@@ -49,7 +52,7 @@ async def ingest(request: Request) -> Response:
         told = log.reason(error)
         logger.error("%s", told, extra={"trace": log.trace(request.headers, project)})  # noqa: TRY400
         return JSONResponse({"error": told}, 500)
-    return Response(status_code=204)
+    return _DURABLE
 
 
 async def _body(request: Request) -> bytes:
