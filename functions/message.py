@@ -1,6 +1,5 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -24,8 +23,7 @@ class NotAMessage(ValueError):
     """The request carries no Pub/Sub message; says what is missing or wrong and where."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One delivery of a Pub/Sub message.
 
     Attributes:
@@ -47,7 +45,8 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes of payload and attributes."""
-        return len(self.data) + sum(len(name) + len(value) for name, value in self.attributes.items())
+        attributes = self.attributes
+        return len(self.data) + sum(map(len, attributes)) + sum(map(len, attributes.values()))
 
     @property
     def event_id(self) -> str:
@@ -60,7 +59,7 @@ type _MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
 type _PublishTime = Annotated[datetime, Meta(tz=True)]
 
 
-class _PubsubMessage(msgspec.Struct, rename="camel"):
+class _PubsubMessage(msgspec.Struct, rename="camel", gc=False):
     """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage."""
 
     message_id: _MessageId
@@ -70,7 +69,7 @@ class _PubsubMessage(msgspec.Struct, rename="camel"):
     ordering_key: str = ""
 
 
-class _Push(msgspec.Struct, rename="camel"):
+class _Push(msgspec.Struct, rename="camel", gc=False):
     """https://cloud.google.com/pubsub/docs/push#receive_push."""
 
     message: _PubsubMessage
