@@ -45,8 +45,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     @property
     def size(self) -> int:
         """Bytes of payload and attributes."""
-        attributes = self.attributes
-        return len(self.data) + sum(map(len, attributes)) + sum(map(len, attributes.values()))
+        size = len(self.data)
+        for name, value in self.attributes.items():
+            size += len(name) + len(value)
+        return size
 
     @property
     def event_id(self) -> str:
@@ -79,6 +81,7 @@ class _Push(msgspec.Struct, rename="camel", gc=False):
 _decode_push = msgspec.json.Decoder(_Push).decode
 
 _METADATA = "x-goog-pubsub-"
+_MESSAGE_ID = _METADATA + "message-id"
 _OWN_ATTRIBUTES = ("event_id", "schema_version")
 
 
@@ -96,7 +99,7 @@ def receive(headers: Mapping[str, str], body: bytes) -> Message:
     Raises:
         NotAMessage: The request is none of these.
     """
-    if _METADATA + "message-id" in headers:
+    if _MESSAGE_ID in headers:
         return _unwrapped(headers, body)
     try:
         push = _decode_push(body)
@@ -120,7 +123,7 @@ def _unwrapped(headers: Mapping[str, str], body: bytes) -> Message:
         return Message(
             data=body,
             attributes={name: headers[name] for name in _OWN_ATTRIBUTES if name in headers},
-            message_id=msgspec.convert(headers[_METADATA + "message-id"], _MessageId),
+            message_id=msgspec.convert(headers[_MESSAGE_ID], _MessageId),
             publish_time=msgspec.convert(headers[_METADATA + "publish-time"], _PublishTime),
             delivery_attempt=int(attempt) if attempt else None,
             ordering_key=headers.get(_METADATA + "ordering-key", ""),

@@ -9,7 +9,7 @@ import msgspec
 
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation
 from functions.events import Columns
-from functions.json_path import item, member
+from functions.json_path import from_root
 from functions.message import Message
 
 _encode = msgspec.json.Encoder().encode
@@ -24,7 +24,7 @@ class _Lineage(msgspec.Struct, gc=False):
 
     event_id: str
     message_id: str
-    publish_time: str
+    publish_time: msgspec.Raw
     schema_version: int
     archive_uri: str
     code_version: str
@@ -63,12 +63,12 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         lineage = _Lineage(
             message.event_id,
             message.message_id,
-            message.publish_time.isoformat(),
+            msgspec.Raw(_encode(message.publish_time).replace(b'Z"', b'+00:00"')),
             self.schema_version,
             archive_uri,
             self.code_version,
         )
-        return msgspec.Raw(b'%b,"ingest":%b}' % (self.content[:-1], _encode(lineage)))
+        return msgspec.Raw(b"".join((self.content[:-1], b',"ingest":', _encode(lineage), b"}")))
 
     def record(self, archive_uri: str) -> dict[str, Any]:
         """The row of its table with its lineage, as `insertAll` takes it."""
@@ -112,13 +112,14 @@ class Shape:
             Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
         """
         extras: Extras = {}
-        self._convert(event, "", extras)
+        self._convert(event, (), extras)
         return event, extras
 
 
+type _Steps = tuple[str | int, ...]
 type _Leaf = Callable[[Any], Any]
-type _Branch = Callable[[Any, str, Extras], None]
-"""Converts an object or an array where it is."""
+type _Branch = Callable[[Any, _Steps, Extras], None]
+"""Converts an object or an array in its place, to which these keys and indexes lead."""
 
 
 def _struct(schema: Schema) -> _Branch:
@@ -139,10 +140,10 @@ def _struct(schema: Schema) -> _Branch:
                     leaves.append((name, leaf))
     known = frozenset(schema["properties"])
 
-    def convert(struct: dict[str, Any], path: str, extras: Extras) -> None:
+    def convert(struct: dict[str, Any], steps: _Steps, extras: Extras) -> None:
         if not known.issuperset(struct):
             for name in [name for name in struct if name not in known]:
-                extras[member(path, name)] = _as_json(struct.pop(name))
+                extras[_path((*steps, name))] = _as_json(struct.pop(name))
         for name in nullable:
             if name in struct and struct[name] is None:
                 del struct[name]
@@ -151,10 +152,10 @@ def _struct(schema: Schema) -> _Branch:
                 try:
                     struct[name] = leaf(struct[name])
                 except _NoInstantError as error:
-                    raise _refused(member(path, name), error) from error
+                    raise _refused((*steps, name), error) from error
         for name, branch in branches:
             if name in struct:
-                branch(struct[name], f"{path}.{name}" if path else name, extras)
+                branch(struct[name], (*steps, name), extras)
 
     return convert
 
@@ -164,27 +165,31 @@ def _array(name: str, schema: Schema) -> _Branch | None:
     if _type(name, schema) == "object" and "properties" in schema:
         struct = _struct(schema)
 
-        def convert_structs(structs: list[dict[str, Any]], path: str, extras: Extras) -> None:
+        def convert_structs(structs: list[dict[str, Any]], steps: _Steps, extras: Extras) -> None:
             for index, value in enumerate(structs):
-                struct(value, item(path, index), extras)
+                struct(value, (*steps, index), extras)
 
         return convert_structs
     leaf = _leaf(name, schema)
     if leaf is None:
         return None
 
-    def convert(values: list[Any], path: str, _: Extras) -> None:
+    def convert(values: list[Any], steps: _Steps, _: Extras) -> None:
         for index, value in enumerate(values):
             try:
                 values[index] = leaf(value)
             except _NoInstantError as error:
-                raise _refused(item(path, index), error) from error
+                raise _refused((*steps, index), error) from error
 
     return convert
 
 
-def _refused(path: str, error: Exception) -> Refused:
-    return Refused(Stage.CONTRACT, [Violation(f"$.{path}", "format", str(error))])
+def _path(steps: _Steps) -> str:
+    return from_root(steps).removeprefix("$").removeprefix(".")
+
+
+def _refused(steps: _Steps, error: Exception) -> Refused:
+    return Refused(Stage.CONTRACT, [Violation(from_root(steps), "format", str(error))])
 
 
 def _leaf(name: str, schema: Schema) -> _Leaf | None:
