@@ -300,7 +300,7 @@ class GroupCommit:
 
         def insert() -> Insertion:
             records = [
-                Record(entry.outcome.message.event_id, entry.outcome.record(report.archive_uri)) for entry in entries
+                Record(entry.outcome.message.event_id, entry.outcome.encoded(report.archive_uri)) for entry in entries
             ]
             return self._warehouse.insert(table, records, deadline - time.monotonic())
 

@@ -19,11 +19,11 @@ class Record(NamedTuple):
 
     Attributes:
         insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can.
-        columns: JSON values by column name.
+        columns: JSON values by column name, or that JSON itself.
     """
 
     insert_id: str
-    columns: Mapping[str, Any]
+    columns: Mapping[str, Any] | msgspec.Raw
 
 
 class Insertion(NamedTuple):
@@ -40,7 +40,7 @@ class Insertion(NamedTuple):
 
 class _Row(msgspec.Struct, rename="camel"):
     insert_id: str
-    json: Mapping[str, Any]
+    json: Mapping[str, Any] | msgspec.Raw
 
 
 class _Request(msgspec.Struct, rename="camel"):
