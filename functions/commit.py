@@ -26,7 +26,7 @@ from functions.warehouse import Insertion, Record, Warehouse
 _MAX_FLUSHES = 2
 """At once."""
 
-_LINGER_BESIDE_ARCHIVED = 0.02
+_LINGER_BESIDE_ARCHIVED = 0.05
 """Seconds that events wait for a flush that is in the archive: most of what a quicker one would save is its batch."""
 
 MAX_THREADS = CONNECTIONS
