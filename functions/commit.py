@@ -54,9 +54,9 @@ class _Entry(msgspec.Struct, eq=False):
     outcome: Outcome
     size: int
     arrived: float
-    fate: asyncio.Future[NotDurable | None]
+    fate: asyncio.Future[str | None]
 
-    def settle(self, reason: NotDurable | None = None) -> None:
+    def settle(self, reason: str | None = None) -> None:
         if not self.fate.done():
             self.fate.set_result(reason)
 
@@ -180,7 +180,7 @@ class GroupCommit:
                 self._start_flushes()
         reason = await entry.fate
         if reason is not None:
-            raise reason
+            raise NotDurable(reason)
 
     def _take_in(self, events: int, size: int) -> None:
         """Count an event, or more bytes of one that is in flight; whatever its size, one alone is taken."""
@@ -235,7 +235,7 @@ class GroupCommit:
             self._waiting_bytes -= entry.size
             if entry.arrived < patience:
                 self._release([entry])
-                entry.settle(NotDurable("no flush was free in time"))
+                entry.settle("no flush was free in time")
             else:
                 batch.append(entry)
                 size += entry.size
@@ -331,7 +331,7 @@ class GroupCommit:
         for entry in entries:
             if not entry.fate.done():
                 report.not_durable += 1
-                entry.settle(NotDurable(reason))
+                entry.settle(reason)
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""
