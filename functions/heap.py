@@ -23,8 +23,8 @@ def give_back() -> None:
 def settle() -> None:
     """Let the garbage collector pass over all that is there, and look at the rest less often.
 
-    What was imported stays as long as the process, and the collector writes to each object that it looks at: left alone,
-    the pages that gunicorn's master and its worker share stay shared. The objects of a request live as long as its
+    What was imported stays as long as the process, and the collector writes to each object that it looks at: so the
+    pages that gunicorn's master and its worker share stay shared. The objects of a request live as long as its
     flush, and make no cycles: to look at them again and again took a tenth of the time.
     """
     gc.collect()
