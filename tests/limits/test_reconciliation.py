@@ -27,6 +27,12 @@ def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour
     assert an_hour.total.extra == an_hour.total.duplicates == 0
 
 
+def test_an_hour_of_which_nothing_is_there_takes_no_more_memory(an_hour: Measured) -> None:
+    lost = measure(PER_HOUR, 1, PER_OBJECT, one_lost_in=1)
+    assert lost.total.missing == lost.total.archived == PER_HOUR
+    assert lost.peak_bytes < an_hour.peak_bytes + 40 * MB
+
+
 def test_another_hour_takes_no_more_memory(an_hour: Measured) -> None:
     two = measure(PER_HOUR, 2, PER_OBJECT)
     logger.info("%.0f MB for an hour, %.0f MB for two", an_hour.peak_bytes / MB, two.peak_bytes / MB)
