@@ -116,7 +116,8 @@ class ArchivedDay:
         """A page of a query's results."""
         table, arrival = self._jobs[request.match_info["job"]]
         of_type = [place for place, event_type in enumerate(MIX) if event_type == LIVE.get(table)] if arrival else []
-        numbers = self._per_hour // len(MIX) * len(of_type)
+        rounds, rest = divmod(self._per_hour, len(MIX))
+        numbers = rounds * len(of_type) + sum(place < rest for place in of_type)
         first = int(request.query.get("pageToken", 0))
         after = min(first + int(request.query.get("maxResults", 100_000)), numbers)
         answer: dict[str, Any] = {
