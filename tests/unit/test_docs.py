@@ -90,6 +90,11 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
                 check=False,
             )
             assert collected.returncode == 0, collected.stdout
+        case ".venv/bin/python":
+            helped = subprocess.run(
+                [sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert helped.returncode == 0, helped.stderr
         case "gcloud":
             assert file == "operate.md", "its commands are checked below"
         case _:
