@@ -53,7 +53,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def columns(self) -> Columns:
-        """All columns but `ingest`, as `insertAll` takes them."""
+        """All columns but `ingest`, as `insertAll` takes them; decoded at each use."""
         columns: Columns = msgspec.json.decode(self.content)
         return columns
 
