@@ -8,7 +8,7 @@ import collections
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -38,6 +38,9 @@ RECEIVE_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 type Outcome = Row | DeadLetter
+
+type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
+"""Gives the next bytes of a request's body, and whether there are more."""
 
 
 class Overloaded(Exception):
@@ -117,11 +120,11 @@ class GroupCommit:
         self._archiving = 0
         self._timer: asyncio.Handle | None = None
 
-    async def receive(self, chunks: AsyncIterable[bytes], length: int | None) -> bytes:
+    async def receive(self, next_chunk: NextChunk, length: int | None) -> bytes:
         """Read the body of a request; while it arrives, it is in flight as events are.
 
         Args:
-            chunks: The body, as it comes.
+            next_chunk: Gives what comes next of the body.
             length: Bytes that are announced, if any: of what has no room, nothing is read.
 
         Raises:
@@ -132,26 +135,23 @@ class GroupCommit:
         size = length or 0
         _check_length(size)
         self._take_in(1, size)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + RECEIVE_SECONDS
         body: list[bytes] = []
-        arrived = 0
-
-        async def read() -> None:
-            nonlocal arrived, size
-            async for chunk in chunks:
+        arrived, more = 0, True
+        try:
+            while more:
+                reading = asyncio.Task(next_chunk(), loop=loop, eager_start=True)
+                if not reading.done():  # mostly it is, and needs no timer
+                    async with asyncio.timeout_at(latest):
+                        await reading
+                chunk, more = reading.result()
                 arrived += len(chunk)
                 if arrived > size:
                     _check_length(arrived)
                     self._take_in(0, arrived - size)
                     size = arrived
                 body.append(chunk)
-
-        try:
-            loop = asyncio.get_running_loop()
-            reading = asyncio.Task(read(), loop=loop, eager_start=True)  # mostly all is there: a timer would cost more
-            if not reading.done():
-                async with asyncio.timeout(RECEIVE_SECONDS):
-                    await reading
-            reading.result()
         except TimeoutError:
             raise NotDurable(f"the request did not arrive within {RECEIVE_SECONDS:.0f} s") from None
         finally:
