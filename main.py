@@ -23,6 +23,7 @@ logger = logging.getLogger("functions.main")
 project = google_api.project(settings)
 process = Process.from_settings(settings)
 commit = GroupCommit(
+    process,
     Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
     Warehouse(google_api.bigquery_api(), project, settings.dataset),
     settings,
@@ -37,8 +38,7 @@ async def ingest(request: Request) -> Response:
     """Take one Pub/Sub message: 204 once it is durable, anything else makes Pub/Sub deliver it again."""
     try:
         message = receive(request.headers, await _body(request))
-        outcome = process(message, utc_now())
-        await commit(outcome)
+        await commit(message)
     except NotAMessage as error:
         logger.warning("%s", error, extra={"trace": log.trace(request.headers, project)})
         return _refuse(400, error)

@@ -8,8 +8,9 @@ import collections
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import msgspec
 
@@ -17,7 +18,7 @@ from functions import log
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
 from functions.google_api import CONNECTIONS
-from functions.message import MAX_REQUEST_BYTES, NotAMessage
+from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.process import utc_now
 from functions.row import Row
 from functions.settings import Settings
@@ -39,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 type Outcome = Row | DeadLetter
 
+type Process = Callable[[Message, datetime], Outcome]
+"""`functions.process.Process`, or whoever else decides what becomes of a message at a time."""
+
 type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
 """Gives the next bytes of a request's body, and whether there are more."""
 
@@ -51,17 +55,29 @@ class NotDurable(Exception):
     """The event is not known to be durable and must be delivered again."""
 
 
-class _Entry(msgspec.Struct, eq=False):
-    """An event in flight. `fate` is resolved with None when it is durable, else with the reason why not."""
+type _Fate = asyncio.Future[str | None]
+"""Is resolved with None when the event is durable, else with the reason why not."""
 
-    outcome: Outcome
+
+class _Waiting(msgspec.Struct, eq=False):
+    """An event that waits for its flush."""
+
+    message: Message
     size: int
     arrived: float
-    fate: asyncio.Future[str | None]
+    fate: _Fate
 
-    def settle(self, reason: str | None = None) -> None:
-        if not self.fate.done():
-            self.fate.set_result(reason)
+
+class _Flushed(msgspec.Struct, eq=False):
+    """An event in its flush."""
+
+    outcome: Outcome
+    fate: _Fate
+
+
+def _settle(fate: _Fate, reason: str | None = None) -> None:
+    if not fate.done():
+        fate.set_result(reason)
 
 
 class _Report(msgspec.Struct):
@@ -103,15 +119,22 @@ class GroupCommit:
 
     With nothing in flight an event is flushed at once. Otherwise it waits for the running flush to be in the archive,
     for the batch to be full, or for `linger_ms`, whatever comes first; at most two flushes run.
+
+    Args:
+        process: Decides what becomes of each message.
+        archive: Takes all messages.
+        warehouse: Takes rows and dead letters.
+        settings: Bounds of batches, of what is in flight, and of time.
     """
 
-    def __init__(self, archive: Archive, warehouse: Warehouse, settings: Settings) -> None:
+    def __init__(self, process: Process, archive: Archive, warehouse: Warehouse, settings: Settings) -> None:
+        self._process = process
         self._archive = archive
         self._warehouse = warehouse
         self._settings = settings
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="commit")
         self._free_threads = asyncio.Semaphore(MAX_THREADS)
-        self._waiting: collections.deque[_Entry] = collections.deque()
+        self._waiting: collections.deque[_Waiting] = collections.deque()
         self._waiting_bytes = 0
         self._in_flight = 0
         self._in_flight_bytes = 0
@@ -159,7 +182,7 @@ class GroupCommit:
             self._in_flight_bytes -= size
         return b"".join(body)
 
-    async def __call__(self, outcome: Outcome) -> None:
+    async def __call__(self, message: Message) -> None:
         """Return when the event is archived and in its table, or a dead letter in theirs.
 
         If the caller is cancelled, its event is flushed all the same.
@@ -169,7 +192,7 @@ class GroupCommit:
             NotDurable: Cloud Storage or BigQuery did not take the event in time.
         """
         loop = asyncio.get_running_loop()
-        entry = _Entry(outcome, outcome.message.size, time.monotonic(), loop.create_future())
+        entry = _Waiting(message, message.size, time.monotonic(), loop.create_future())
         self._take_in(1, entry.size)
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
@@ -222,9 +245,9 @@ class GroupCommit:
         self._flushes.discard(flush)
         self._start_flushes()
 
-    def _take(self) -> list[_Entry]:
+    def _take(self) -> list[_Waiting]:
         """The next batch, in order of arrival. Who has waited a whole flush's time is sent away instead."""
-        batch: list[_Entry] = []
+        batch: list[_Waiting] = []
         size = 0
         patience = time.monotonic() - self._settings.flush_timeout
         while self._waiting and len(batch) < self._settings.batch_rows:
@@ -235,21 +258,21 @@ class GroupCommit:
             self._waiting_bytes -= entry.size
             if entry.arrived < patience:
                 self._release([entry])
-                entry.settle("no flush was free in time")
+                _settle(entry.fate, "no flush was free in time")
             else:
                 batch.append(entry)
                 size += entry.size
         return batch
 
-    def _release(self, entries: Sequence[_Entry]) -> None:
+    def _release(self, entries: Sequence[_Waiting]) -> None:
         self._in_flight -= len(entries)
         self._in_flight_bytes -= sum(entry.size for entry in entries)
 
-    async def _flush(self, batch: list[_Entry]) -> None:
-        """Archive, then insert, then settle each event's fate."""
-        started = time.monotonic()
+    async def _flush(self, batch: Sequence[_Waiting]) -> None:
+        """Process, archive, insert, and settle each event's fate."""
+        started, now = time.monotonic(), utc_now()
         deadline = started + self._settings.flush_timeout
-        name = self._archive.name(utc_now())
+        name = self._archive.name(now)
         report = _Report(
             archive_uri=self._archive.uri(name),
             events=len(batch),
@@ -259,79 +282,89 @@ class GroupCommit:
         try:
             # The clients give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
-                report.archive_bytes = await self._write(name, batch)
+                events = self._process_all(batch, now)
+                report.archive_bytes = await self._write(name, events)
                 archived = time.monotonic()
                 report.archive_ms = _milliseconds(archived - started)
-                await self._insert_all(batch, report, deadline)
+                await self._insert_all(events, report, deadline)
                 report.insert_ms = _milliseconds(time.monotonic() - archived)
         except Exception as error:
-            self._fail(batch, log.reason(error), report)
+            self._fail([entry.fate for entry in batch], log.reason(error), report)
         finally:
             self._release(batch)
-            oldest = min(entry.outcome.message.publish_time for entry in batch)
+            oldest = min(entry.message.publish_time for entry in batch)
             report.turned_away, self._turned_away = self._turned_away, 0
             report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
             report.log()
 
-    async def _write(self, name: str, batch: Sequence[_Entry]) -> int:
+    def _process_all(self, batch: Sequence[_Waiting], now: datetime) -> list[_Flushed]:
+        """All in a row, while code and tables are at hand for the processor: that takes half the time of one by one."""
+        events: list[_Flushed] = []
+        for entry in batch:
+            try:
+                events.append(_Flushed(self._process(entry.message, now), entry.fate))
+            except Exception as error:  # that nobody foresaw: its own request tells it
+                if not entry.fate.done():
+                    entry.fate.set_exception(error)
+        return events
+
+    async def _write(self, name: str, events: Sequence[_Flushed]) -> int:
         """Archive; then the next flush may start."""
-        outcomes = [entry.outcome for entry in batch]
+        outcomes = [event.outcome for event in events]
         try:
-            size = await self._in_thread(self._archive.write, name, outcomes, self._settings.flush_timeout / 2)
+            if not outcomes:
+                return 0
+            return await self._in_thread(self._archive.write, name, outcomes, self._settings.flush_timeout / 2)
         finally:
             self._archiving -= 1
-        self._start_flushes()
-        return size
+            self._start_flushes()
 
-    async def _insert_all(self, batch: Sequence[_Entry], report: _Report, deadline: float) -> None:
+    async def _insert_all(self, events: Sequence[_Flushed], report: _Report, deadline: float) -> None:
         """Insert into all tables at once; then the dead letters of the rows that BigQuery refused."""
-        tables: dict[str, list[_Entry]] = {}
-        for entry in batch:
-            tables.setdefault(entry.outcome.table, []).append(entry)
-        refused = await asyncio.gather(
-            *(self._insert(table, entries, report, deadline) for table, entries in tables.items())
-        )
-        dead_letters = [entry for entries in refused for entry in entries]
+        tables: dict[str, list[_Flushed]] = {}
+        for event in events:
+            tables.setdefault(event.outcome.table, []).append(event)
+        refused = await asyncio.gather(*(self._insert(table, rows, report, deadline) for table, rows in tables.items()))
+        dead_letters = [event for one in refused for event in one]
         if dead_letters:
             await self._insert(DeadLetter.table, dead_letters, report, deadline)
 
-    async def _insert(self, table: str, entries: Sequence[_Entry], report: _Report, deadline: float) -> list[_Entry]:
-        """Insert into one table and settle what is durable; the refused entries come back as dead letters."""
+    async def _insert(self, table: str, events: Sequence[_Flushed], report: _Report, deadline: float) -> list[_Flushed]:
+        """Insert into one table and settle what is durable; what is refused comes back as dead letters."""
+        outcomes = [event.outcome for event in events]
 
         def insert() -> Insertion:
-            records = [
-                Record(entry.outcome.message.event_id, entry.outcome.encoded(report.archive_uri)) for entry in entries
-            ]
+            records = [Record(one.message.event_id, one.encoded(report.archive_uri)) for one in outcomes]
             return self._warehouse.insert(table, records, deadline - time.monotonic())
 
         try:
             insertion = await self._in_thread(insert)
         except Exception as error:
-            self._fail(entries, f"{table}: {log.reason(error)}", report)
+            self._fail([event.fate for event in events], f"{table}: {log.reason(error)}", report)
             return []
-        dead_letters: list[_Entry] = []
-        for index, entry in enumerate(entries):
+        dead_letters: list[_Flushed] = []
+        for index, event in enumerate(events):
             if reason := insertion.unfinished.get(index):
-                self._fail([entry], reason, report)
+                self._fail([event.fate], reason, report)
             elif errors := insertion.refused.get(index):
-                if isinstance(entry.outcome, Row):
-                    entry.outcome = entry.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
-                    dead_letters.append(entry)
+                if isinstance(event.outcome, Row):
+                    dead_letter = event.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
+                    dead_letters.append(_Flushed(dead_letter, event.fate))
                 else:
                     places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
-                    self._fail([entry], f"{table} refused a row: {places}", report)
+                    self._fail([event.fate], f"{table} refused a row: {places}", report)
             else:
-                report.count(entry.outcome)
-                entry.settle()
+                report.count(event.outcome)
+                _settle(event.fate)
         return dead_letters
 
-    def _fail(self, entries: Sequence[_Entry], reason: str, report: _Report) -> None:
+    def _fail(self, fates: Iterable[_Fate], reason: str, report: _Report) -> None:
         if reason not in report.errors:
             report.errors.append(reason)
-        for entry in entries:
-            if not entry.fate.done():
+        for fate in fates:
+            if not fate.done():
                 report.not_durable += 1
-                entry.settle(reason)
+                fate.set_result(reason)
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""

@@ -81,10 +81,15 @@ class Datasets:
     def stream(self, messages: Sequence[Message], now: datetime) -> None:
         """Take messages as `ingest` does."""
         process = Process.from_settings(self.settings)
-        commit = GroupCommit(self.archive(), Warehouse(bigquery_api(), PROJECT, self.settings.dataset), self.settings)
+        commit = GroupCommit(
+            lambda message, _: process(message, now),
+            self.archive(),
+            Warehouse(bigquery_api(), PROJECT, self.settings.dataset),
+            self.settings,
+        )
 
         async def all_of_them() -> None:
-            await asyncio.gather(*(commit(process(message, now)) for message in messages))
+            await asyncio.gather(*(commit(message) for message in messages))
 
         asyncio.run(all_of_them())
 

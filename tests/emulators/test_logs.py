@@ -157,7 +157,7 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
     shutil.copy(SOURCE, tmp_path)
     for name in ("functions", "jsonschemas", "sql"):
         shutil.copytree(SOURCE.parent / name, tmp_path / name)
-    main, right = tmp_path / "main.py", "outcome = process(message, utc_now())"
+    main, right = tmp_path / "main.py", "await commit(message)"
     text = main.read_text()
     assert text.count(right) == 1
     main.write_text(text.replace(right, "raise ValueError(message)"))

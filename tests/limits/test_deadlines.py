@@ -23,7 +23,7 @@ from ops.stack.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
 from tests.limits.flood import post, push
 from tests.unit.cloud import Answer, Cloud, error
-from tests.unit.samples import NOW, event, message, process
+from tests.unit.samples import event, message, process
 
 ROOT = pathlib.Path(__file__).parents[2]
 VARIABLES = (ROOT / "terraform" / "variables-functions.tf").read_text()
@@ -65,8 +65,8 @@ class Spy:
 async def longest_answer(settings: Settings) -> float:
     """Seconds after which a request is answered at the latest: it arrives, waits for its flush, and is flushed."""
     spy = Spy()
-    commit = GroupCommit(cast("Archive", spy), cast("Warehouse", spy), settings)
-    await commit(process(message(event("order")), NOW))
+    commit = GroupCommit(process, cast("Archive", spy), cast("Warehouse", spy), settings)
+    await commit(message(event("order")))
     [archive], [warehouse] = spy.archive, spy.warehouse
     assert warehouse <= settings.flush_timeout
     flush = longest(archive) + longest(settings.flush_timeout - archive)

@@ -12,6 +12,7 @@ from functions.settings import Settings
 from functions.warehouse import Warehouse
 from tests.unit import cloud as stand_in
 from tests.unit.cloud import Cloud
+from tests.unit.samples import NOW, process
 
 
 @pytest.fixture
@@ -35,6 +36,11 @@ def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
     def make(**changes: Any) -> GroupCommit:
         chosen = settings(**changes)
         archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
-        return GroupCommit(archive, Warehouse(bigquery_api(), "project", chosen.dataset), chosen)
+        return GroupCommit(
+            lambda message, _: process(message, NOW),
+            archive,
+            Warehouse(bigquery_api(), "project", chosen.dataset),
+            chosen,
+        )
 
     return make

@@ -6,16 +6,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
 
 from functions.commit import GroupCommit, NextChunk, NotDurable, Overloaded
-from functions.dead_letter import DeadLetter
-from functions.message import MAX_REQUEST_BYTES, NotAMessage
-from functions.row import Row
+from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
-from tests.unit.samples import NOW, event, message, process
+from tests.unit.samples import event, message
 
 type Make = Callable[..., GroupCommit]
 
@@ -24,12 +23,12 @@ SIZE = 412
 """Bytes of an order's message, with an event id of three characters."""
 
 
-def outcome(index: int, event_type: str = "order", **changes: Any) -> Row | DeadLetter:
-    return process(message(event(event_type, **changes), event_id=f"e-{index}"), NOW)
+def sent(index: int, event_type: str = "order", **changes: Any) -> Message:
+    return message(event(event_type, **changes), event_id=f"e-{index}")
 
 
-async def commit_all(commit: GroupCommit, outcomes: list[Row | DeadLetter]) -> list[BaseException | None]:
-    return await asyncio.gather(*(commit(one) for one in outcomes), return_exceptions=True)
+async def commit_all(commit: GroupCommit, messages: list[Message]) -> list[BaseException | None]:
+    return await asyncio.gather(*(commit(one) for one in messages), return_exceptions=True)
 
 
 def flushes(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -63,7 +62,7 @@ def _all_logs(caplog: pytest.LogCaptureFixture) -> None:
 async def test_an_event_alone_is_flushed_at_once(cloud: Cloud, group_commit: Make) -> None:
     commit = group_commit(linger_ms=10_000)
     started = time.monotonic()
-    await commit(outcome(1))
+    await commit(sent(1))
     assert time.monotonic() - started < 1
     assert cloud.calls == ["upload", "insert orders"]
 
@@ -73,9 +72,9 @@ async def test_events_in_flight_share_one_object_and_one_insert_for_each_table(
 ) -> None:
     commit = group_commit(linger_ms=10_000)
     kinds = ["order", "inventory", "user_activity"]
-    outcomes = [outcome(index, kinds[index % 3]) for index in range(90)] + [outcome(90, status="lost")]
+    messages = [sent(index, kinds[index % 3]) for index in range(90)] + [sent(90, status="lost")]
     cloud.latency = 0.05
-    assert await commit_all(commit, outcomes) == [None] * 91
+    assert await commit_all(commit, messages) == [None] * 91
     assert cloud.calls.count("upload") == 1
     assert sorted(cloud.calls[1:]) == [
         "insert dead_letters",
@@ -94,9 +93,9 @@ async def test_events_in_flight_share_one_object_and_one_insert_for_each_table(
 async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, group_commit: Make) -> None:
     gate = hold_uploads(cloud)
     commit = group_commit(linger_ms=10_000)
-    first = asyncio.create_task(commit(outcome(0)))
+    first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(1, 20)]))
+    rest = asyncio.create_task(commit_all(commit, [sent(index) for index in range(1, 20)]))
     await asyncio.sleep(0.05)
     assert cloud.calls == ["upload"]
     gate.set()
@@ -115,11 +114,11 @@ async def test_while_a_flush_is_in_the_tables_the_next_one_is_in_the_archive_but
 
     cloud.on_insert = insert
     commit = group_commit(linger_ms=10_000)
-    first = asyncio.create_task(commit(outcome(0)))
+    first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload", "insert orders"])
-    some = asyncio.create_task(commit_all(commit, [outcome(1), outcome(2)]))
+    some = asyncio.create_task(commit_all(commit, [sent(1), sent(2)]))
     await until(lambda: cloud.calls == ["upload", "insert orders", "upload", "insert orders"])
-    rest = asyncio.create_task(commit(outcome(3)))
+    rest = asyncio.create_task(commit(sent(3)))
     await asyncio.sleep(0.1)
     assert cloud.calls.count("upload") == 2
     gate.set()
@@ -129,11 +128,11 @@ async def test_while_a_flush_is_in_the_tables_the_next_one_is_in_the_archive_but
 
 async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, group_commit: Make) -> None:
     commit = group_commit(linger_ms=10_000)
-    await commit(outcome(0))
+    await commit(sent(0))
     gate = hold_uploads(cloud)
-    first = asyncio.create_task(commit(outcome(1)))
+    first = asyncio.create_task(commit(sent(1)))
     await until(lambda: cloud.calls.count("upload") == 2)
-    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(2, 12)]))
+    rest = asyncio.create_task(commit_all(commit, [sent(index) for index in range(2, 12)]))
     await asyncio.sleep(0)
     gate.set()
     await asyncio.gather(first, rest)
@@ -144,15 +143,15 @@ async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, gr
 async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     cloud: Cloud, group_commit: Make, limit: dict[str, int]
 ) -> None:
-    assert outcome(1).message.size == SIZE
+    assert sent(1).size == SIZE
     gate = hold_uploads(cloud)
     commit = group_commit(linger_ms=10_000, flush_timeout=200, **limit)
-    first = asyncio.create_task(commit(outcome(0)))
+    first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    some = asyncio.create_task(commit_all(commit, [outcome(1)] * 9))
+    some = asyncio.create_task(commit_all(commit, [sent(1)] * 9))
     await asyncio.sleep(0.05)
     assert cloud.calls == ["upload"]
-    rest = asyncio.create_task(commit_all(commit, [outcome(1)] * 21))
+    rest = asyncio.create_task(commit_all(commit, [sent(1)] * 21))
     await until(lambda: cloud.calls == ["upload", "upload"])
     await asyncio.sleep(0.05)
     assert cloud.calls == ["upload", "upload"]
@@ -166,24 +165,24 @@ async def test_who_has_lingered_long_enough_is_flushed_beside_a_flush_that_hangs
 ) -> None:
     gate = hold_uploads(cloud, which="-00000001.ndjson.gz")
     commit = group_commit(linger_ms=100)
-    hanging = asyncio.create_task(commit(outcome(0)))
+    hanging = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    await asyncio.wait_for(commit(outcome(1)), 5)
+    await asyncio.wait_for(commit(sent(1)), 5)
     assert not hanging.done()
     gate.set()
     await hanging
 
 
 async def test_a_batch_closes_before_it_has_too_many_bytes(cloud: Cloud, group_commit: Make) -> None:
-    size = outcome(0).message.size
+    size = sent(0).size
     commit = group_commit(batch_bytes=3 * size)
-    assert await commit_all(commit, [outcome(index) for index in range(7)]) == [None] * 7
+    assert await commit_all(commit, [sent(index) for index in range(7)]) == [None] * 7
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 3, 3]
 
 
 async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud, group_commit: Make) -> None:
     commit = group_commit(batch_bytes=10)
-    assert await commit_all(commit, [outcome(1), outcome(2)]) == [None, None]
+    assert await commit_all(commit, [sent(1), sent(2)]) == [None, None]
     assert [len(lines) for lines in cloud.objects.values()] == [1, 1]
 
 
@@ -191,17 +190,17 @@ async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud,
 async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
     cloud: Cloud, group_commit: Make, limit: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert 5 * outcome(0).message.size <= 2100 < 6 * outcome(0).message.size
+    assert 5 * sent(0).size <= 2100 < 6 * sent(0).size
     cloud.latency = 0.05
     commit = group_commit(**limit)
-    answers = await commit_all(commit, [outcome(index) for index in range(8)])
+    answers = await commit_all(commit, [sent(index) for index in range(8)])
     assert [type(answer) for answer in answers] == [type(None)] * 5 + [Overloaded] * 3
-    assert await commit_all(commit, [outcome(index) for index in range(5)]) == [None] * 5
+    assert await commit_all(commit, [sent(index) for index in range(5)]) == [None] * 5
     assert sum(flush["turned_away"] for flush in flushes(caplog)) == 3
 
 
 async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cloud, group_commit: Make) -> None:
-    await group_commit(max_in_flight_bytes=1)(outcome(1))
+    await group_commit(max_in_flight_bytes=1)(sent(1))
     assert len(cloud.objects) == 1
 
 
@@ -226,16 +225,16 @@ async def test_a_request_that_arrives_is_in_flight(cloud: Cloud, group_commit: M
     receiving = asyncio.create_task(commit.receive(arriving(b"x" * 1000, b"y" * 500, gate=gate), length))
     await asyncio.sleep(0.01)
     with pytest.raises(Overloaded, match="1 events, 1500 bytes"):
-        await commit(outcome(1))
+        await commit(sent(1))
     gate.set()
     assert await receiving == b"x" * 1000 + b"y" * 500
-    await commit(outcome(1))
+    await commit(sent(1))
 
 
 async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group_commit: Make) -> None:
     cloud.latency = 0.1
     commit = group_commit(max_in_flight_bytes=1600)
-    flushing = asyncio.create_task(commit(outcome(1)))
+    flushing = asyncio.create_task(commit(sent(1)))
     await asyncio.sleep(0.01)
     chunks = arriving(b"x" * 1500)
     with pytest.raises(Overloaded):
@@ -253,7 +252,7 @@ async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its
     commit = group_commit(max_in_flight=1)
     with pytest.raises(NotDurable, match="did not arrive"):
         await commit.receive(arriving(b"x", gate=asyncio.Event()), 2)
-    await commit(outcome(1))
+    await commit(sent(1))
 
 
 @pytest.mark.parametrize("length", [None, MAX_REQUEST_BYTES + 1])
@@ -261,7 +260,7 @@ async def test_a_request_longer_than_any_message_is_none(cloud: Cloud, group_com
     commit = group_commit()
     with pytest.raises(NotAMessage, match="more than"):
         await commit.receive(arriving(b"x" * MAX_REQUEST_BYTES, b"x"), length)
-    await commit(outcome(1))
+    await commit(sent(1))
 
 
 async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_piles_up(
@@ -271,18 +270,18 @@ async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_
     cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
     commit = group_commit(flush_timeout=0.3, batch_rows=1, linger_ms=0)
     for _ in range(3):
-        answers = await commit_all(commit, [outcome(index) for index in range(10)])
+        answers = await commit_all(commit, [sent(index) for index in range(10)])
         assert {type(answer) for answer in answers} == {NotDurable}
     assert commit._threads._work_queue.qsize() == 0
     gate.set()
     await asyncio.sleep(0.3)
-    assert await commit_all(commit, [outcome(index) for index in range(6)]) == [None] * 6
+    assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
 async def test_the_archive_is_written_before_the_rows_and_each_row_names_its_object(
     cloud: Cloud, group_commit: Make
 ) -> None:
-    await group_commit()(outcome(1))
+    await group_commit()(sent(1))
     assert cloud.calls == ["upload", "insert orders"]
     [name] = cloud.objects
     assert cloud.rows("orders")[0]["ingest"]["archive_uri"] == f"gs://archive/{name}"
@@ -291,13 +290,13 @@ async def test_the_archive_is_written_before_the_rows_and_each_row_names_its_obj
 async def test_every_message_good_or_bad_is_archived_in_its_envelope_and_counted_by_type(
     cloud: Cloud, group_commit: Make
 ) -> None:
-    outcomes = [outcome(1), outcome(2, "inventory"), outcome(3, status="lost")]
-    outcomes += [process(message(b"\xff", event_id="e-4"), NOW), process(message({"event_type": "x" * 9999}), NOW)]
-    await commit_all(group_commit(), outcomes)
+    messages = [sent(1), sent(2, "inventory"), sent(3, status="lost")]
+    messages += [message(b"\xff", event_id="e-4"), message({"event_type": "x" * 9999})]
+    await commit_all(group_commit(), messages)
     [lines], [metadata] = cloud.objects.values(), cloud.metadata.values()
     assert metadata == {"order": "2", "inventory": "1", "unknown": "2"}
     assert [line["event_id"] for line in lines] == ["e-1", "e-2", "e-3", "e-4", "e-1"]
-    assert lines[0]["payload"].encode() == outcomes[0].message.data
+    assert lines[0]["payload"].encode() == messages[0].data
     assert lines[3]["payload_base64"] == "/w=="
 
 
@@ -305,7 +304,7 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.on_upload = lambda _: error(503, "backendError")
-    answers = await commit_all(group_commit(flush_timeout=1.5), [outcome(1), outcome(2)])
+    answers = await commit_all(group_commit(flush_timeout=1.5), [sent(1), sent(2)])
     assert [type(answer) for answer in answers] == [NotDurable] * 2
     assert cloud.calls.count("upload") > 1
     assert cloud.inserts == []
@@ -315,7 +314,7 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
 
 async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda table, _: error(500, "internalError") if table == "orders" else (200, {})
-    answers = await commit_all(group_commit(flush_timeout=1.5), [outcome(1), outcome(2, "inventory")])
+    answers = await commit_all(group_commit(flush_timeout=1.5), [sent(1), sent(2, "inventory")])
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
 
 
@@ -340,7 +339,7 @@ async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(
         cloud.on_insert = lambda *_: next(failures, (200, {}))
     else:
         cloud.on_upload = lambda _: next(failures, (200, {}))
-    assert await commit_all(group_commit(), [outcome(1), outcome(2)]) == [None, None]
+    assert await commit_all(group_commit(), [sent(1), sent(2)]) == [None, None]
     assert len(cloud.rows("orders")) == 2
     assert len([call for call in cloud.calls if call.startswith(service)]) == 2
 
@@ -354,14 +353,14 @@ async def test_an_error_that_does_not_pass_is_tried_again_by_pubsub_only(
         cloud.on_insert = lambda *_: error(*answer)
     else:
         cloud.on_upload = lambda _: error(*answer)
-    assert [type(one) for one in await commit_all(group_commit(), [outcome(1)])] == [NotDurable]
+    assert [type(one) for one in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
     assert len([call for call in cloud.calls if call.startswith(service)]) == 1
 
 
 async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Cloud, group_commit: Make) -> None:
     answers = iter([error(503, "backendError"), error(412, "conditionNotMet")])
     cloud.on_upload = lambda _: next(answers)
-    await group_commit()(outcome(1))
+    await group_commit()(sent(1))
     assert len(cloud.rows("orders")) == 1
 
 
@@ -369,7 +368,7 @@ async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbo
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.on_insert = lambda table, _: insert_errors((1, "invalid")) if table == "orders" else (200, {})
-    assert await commit_all(group_commit(), [outcome(index) for index in range(3)]) == [None] * 3
+    assert await commit_all(group_commit(), [sent(index) for index in range(3)]) == [None] * 3
     assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
     [letter] = cloud.rows("dead_letters")
     assert (letter["event_id"], letter["stage"], letter["event_type"]) == ("e-1", "warehouse", "order")
@@ -386,7 +385,7 @@ async def test_rows_that_were_stopped_by_a_bad_neighbour_are_inserted(cloud: Clo
         return 200, {}
 
     cloud.on_insert = stop_all
-    assert await commit_all(group_commit(), [outcome(index) for index in range(3)]) == [None] * 3
+    assert await commit_all(group_commit(), [sent(index) for index in range(3)]) == [None] * 3
     assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
     assert [letter["event_id"] for letter in cloud.rows("dead_letters")] == ["e-1"]
 
@@ -396,7 +395,7 @@ async def test_rows_that_bigquery_refuses_for_passing_reasons_are_tried_until_th
 ) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "backendError"))
     with pytest.raises(NotDurable, match="orders: backendError"):
-        await group_commit(flush_timeout=2)(outcome(1))
+        await group_commit(flush_timeout=2)(sent(1))
     assert cloud.calls.count("insert orders") > 2
     assert cloud.rows("dead_letters") == []
 
@@ -406,7 +405,7 @@ async def test_a_batch_too_large_for_bigquery_is_halved_until_it_fits(cloud: Clo
         return (200, {}) if len(body["rows"]) <= 3 else error(413, "uploadTooLarge")
 
     cloud.on_insert = three_at_most
-    assert await commit_all(group_commit(), [outcome(index) for index in range(10)]) == [None] * 10
+    assert await commit_all(group_commit(), [sent(index) for index in range(10)]) == [None] * 10
     assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(10)}
 
 
@@ -422,7 +421,7 @@ async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halve
         return insert_errors(*bad) if bad else (200, {})
 
     cloud.on_insert = insert
-    assert await commit_all(group_commit(), [outcome(index) for index in range(8)]) == [None] * 8
+    assert await commit_all(group_commit(), [sent(index) for index in range(8)]) == [None] * 8
     assert [letter["event_id"] for letter in cloud.rows("dead_letters")] == ["e-6"]
     assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(8)} - {"e-6"}
 
@@ -430,7 +429,7 @@ async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halve
 async def test_any_other_refusal_of_a_whole_request_is_no_events_fault(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: error(400, "invalid")
     with pytest.raises(NotDurable):
-        await group_commit()(outcome(1))
+        await group_commit()(sent(1))
     assert cloud.calls.count("insert orders") == 1
 
 
@@ -445,7 +444,7 @@ async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_u
 
     cloud.on_insert = insert
     started = time.monotonic()
-    answers = await commit_all(group_commit(), [outcome(index) for index in range(3)])
+    answers = await commit_all(group_commit(), [sent(index) for index in range(3)])
     assert time.monotonic() - started < 5
     assert [str(answer) for answer in answers] == ["None", "orders lacks a column: extras", "None"]
     assert cloud.rows("dead_letters") == []
@@ -459,7 +458,7 @@ async def test_what_repeats_do_no_harm_says_so(cloud: Cloud, group_commit: Make)
         return 200, {}
 
     cloud.on_insert = insert
-    await group_commit()(outcome(1))
+    await group_commit()(sent(1))
     [body] = bodies
     assert body["skipInvalidRows"] is True
     assert [row["insertId"] for row in body["rows"]] == ["e-1"]
@@ -467,34 +466,55 @@ async def test_what_repeats_do_no_harm_says_so(cloud: Cloud, group_commit: Make)
 
 
 async def test_attributes_count_as_much_as_payload(cloud: Cloud, group_commit: Make) -> None:
-    outcomes = [process(message(b"", f"e-{index}", note="x" * 1000), NOW) for index in range(3)]
-    assert await commit_all(group_commit(batch_bytes=2100), outcomes) == [None] * 3
+    messages = [message(b"", f"e-{index}", note="x" * 1000) for index in range(3)]
+    assert await commit_all(group_commit(batch_bytes=2100), messages) == [None] * 3
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 2]
 
 
 async def test_a_row_too_large_for_bigquery_is_a_dead_letter(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda table, _: error(413, "uploadTooLarge") if table == "orders" else (200, {})
-    await group_commit()(outcome(1))
+    await group_commit()(sent(1))
     assert "too large" in cloud.rows("dead_letters")[0]["errors"][0]["message"]
 
 
 async def test_a_dead_letter_that_cannot_be_written_is_told_to_come_again(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "invalid"))
     with pytest.raises(NotDurable, match="dead_letters refused a row"):
-        await group_commit()(outcome(1, status="lost"))
+        await group_commit()(sent(1, status="lost"))
+
+
+async def test_what_nobody_foresaw_of_an_event_is_its_own_requests_alone(
+    cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = group_commit()
+    usual = commit._process
+
+    def process(one: Message, now: datetime) -> Any:
+        if one.event_id == "e-1":
+            raise KeyError("a defect")
+        return usual(one, now)
+
+    monkeypatch.setattr(commit, "_process", process)
+    answers = await commit_all(commit, [sent(index) for index in range(3)])
+    assert [type(answer) for answer in answers] == [type(None), KeyError, type(None)]
+    assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
+    with pytest.raises(KeyError):
+        await commit(sent(1))
+    assert await commit_all(commit, [sent(3)]) == [None]
+    assert cloud.calls.count("upload") == 2
 
 
 async def test_a_cancelled_request_does_not_hurt_its_batch(cloud: Cloud, group_commit: Make) -> None:
     gate = hold_uploads(cloud)
     commit = group_commit()
-    tasks = [asyncio.create_task(commit(outcome(index))) for index in range(3)]
+    tasks = [asyncio.create_task(commit(sent(index))) for index in range(3)]
     await until(lambda: cloud.calls == ["upload"])
     tasks[1].cancel()
     gate.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [type(answer) for answer in answers] == [type(None), asyncio.CancelledError, type(None)]
     assert len(cloud.rows("orders")) == 3
-    assert await commit_all(commit, [outcome(9)]) == [None]
+    assert await commit_all(commit, [sent(9)]) == [None]
 
 
 async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer_in_flight(
@@ -504,13 +524,13 @@ async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer
     cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
     commit = group_commit(flush_timeout=0.6, batch_rows=1, linger_ms=0, max_in_flight=6)
     started = time.monotonic()
-    answers = await commit_all(commit, [outcome(index) for index in range(6)])
+    answers = await commit_all(commit, [sent(index) for index in range(6)])
     assert time.monotonic() - started < 2 * 0.6 + 1
     reasons = [str(answer) for answer in answers]
     waited = [reason == "no flush was free in time" for reason in reasons]
     assert (waited[:2], waited[-2:]) == ([False] * 2, [True] * 2), reasons
     gate.set()
-    assert await commit_all(commit, [outcome(index) for index in range(6)]) == [None] * 6
+    assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
 @pytest.mark.parametrize("service", ["insert orders", "upload"])
@@ -527,7 +547,7 @@ async def test_a_call_that_hangs_is_given_up_in_time_for_another_try(
     cloud.on_insert = lambda _table, _body: hang_once() if service == "insert orders" else (200, {})
     cloud.on_upload = lambda _name: hang_once() if service == "upload" else (200, {})
     started = time.monotonic()
-    await group_commit(flush_timeout=3)(outcome(1))
+    await group_commit(flush_timeout=3)(sent(1))
     assert time.monotonic() - started < 3
     assert cloud.calls.count(service) == 2
     gate.set()
@@ -537,7 +557,7 @@ async def test_an_archive_that_hangs_has_half_the_time_of_a_flush(cloud: Cloud, 
     gate = hold_uploads(cloud)
     started = time.monotonic()
     with pytest.raises(NotDurable):
-        await group_commit(flush_timeout=3)(outcome(1))
+        await group_commit(flush_timeout=3)(sent(1))
     assert time.monotonic() - started < 3 * 0.75
     gate.set()
 
@@ -553,7 +573,7 @@ async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flus
     cloud.on_insert = trickle
     commit = group_commit(flush_timeout=1)
     started = time.monotonic()
-    answers = await commit_all(commit, [outcome(1), outcome(2, "inventory")])
+    answers = await commit_all(commit, [sent(1), sent(2, "inventory")])
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
     assert time.monotonic() - started < 1 + 1
     gate.set()
@@ -563,13 +583,13 @@ async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.latency = 0.02
-    outcomes = [outcome(1, coupon="x"), outcome(2, "inventory"), outcome(3, status="lost"), outcome(4, status="lost")]
-    await commit_all(group_commit(), outcomes)
+    messages = [sent(1, coupon="x"), sent(2, "inventory"), sent(3, status="lost"), sent(4, status="lost")]
+    await commit_all(group_commit(), messages)
     [record] = caplog.records
     [flush] = flushes(caplog)
     assert (record.levelname, flush["events"], flush["unknown_fields"], flush["errors"]) == ("WARNING", 4, 1, [])
     assert (flush["rows"], flush["dead_letters"]) == ({"orders": 1, "inventory": 1}, {"contract": 2})
     assert flush["archive_ms"] >= 20
     assert flush["insert_ms"] >= 20
-    assert flush["message_bytes"] == sum(one.message.size for one in outcomes)
+    assert flush["message_bytes"] == sum(one.size for one in messages)
     json.dumps(flush)
