@@ -51,6 +51,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         scenario: Its name.
         of: The implementation.
         repetition: From 1.
+        rate: Events per second that arrived, in an open loop.
         events_per_second: Answered 2xx.
         share: Of what arrived, how much was answered 2xx within the run.
         p50: Seconds of latency; null where as many were not answered.
@@ -72,6 +73,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     scenario: str
     of: Name
     repetition: int
+    rate: float | None
     events_per_second: float
     share: float
     p50: float | None
@@ -133,7 +135,8 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
         scenario=scenario.name,
         of=server.name,
         repetition=repetition,
-        events_per_second=driven.answered / driven.seconds,
+        rate=scenario.load.rate if isinstance(scenario.load, Open) else None,
+        events_per_second=driven.answered / driven.seconds if driven.answered else 0.0,
         share=driven.share,
         p50=percentile(latencies, 0.5, of_all),
         p99=percentile(latencies, 0.99, of_all),
@@ -148,7 +151,7 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
         peak_memory=server.processes.peak(),
         refused=driven.refused,
         resent=driven.resent,
-        generator_cpu=driven.cpu / driven.seconds,
+        generator_cpu=driven.cpu / scenario.load.seconds,
     )
 
 

@@ -99,16 +99,14 @@ def arrivals(load: Open) -> Iterator[float]:
         at += rng.expovariate(load.rate)
 
 
+@dataclasses.dataclass(slots=True)
 class _Request:
     """A request on its way: when it was meant to go out, and its bytes."""
 
-    __slots__ = ("data", "due", "is_bad", "is_again")
-
-    def __init__(self, due: float, data: bytes, is_bad: bool) -> None:
-        self.due = due
-        self.data = data
-        self.is_bad = is_bad
-        self.is_again = False
+    due: float
+    data: bytes
+    is_bad: bool
+    is_again: bool = False
 
 
 class _Connection(asyncio.Protocol):
@@ -164,7 +162,7 @@ class _Generator:
 
     def __init__(self, url: str, bodies: Bodies) -> None:
         address = urllib.parse.urlsplit(url)
-        self._host, self._port = address.hostname, address.port
+        self._host, self._port = address.hostname or "", address.port or 80
         self._head = b"POST / HTTP/1.1\r\nhost: %b\r\ncontent-type: application/json\r\ncontent-length: " % (
             address.netloc.encode()
         )
@@ -278,7 +276,9 @@ class _Generator:
         await asyncio.sleep(load.ramp + load.seconds)
         cpu = time.process_time() - cpu
         await self._drain()
-        return self._driven(load.seconds, self._arrived, cpu)
+        # With one at a time their latencies are the time that they took: a window would cut the last one off.
+        seconds = sum(self._latencies) if load.in_flight == 1 else load.seconds
+        return self._driven(seconds, self._arrived, cpu)
 
     async def open(self, load: Open) -> Driven:
         """Let requests arrive."""

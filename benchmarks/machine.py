@@ -76,7 +76,7 @@ class Served:
 def _cpu(pid: int) -> float:
     """The process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
 
-    https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html gives the id of the clock as the C library makes it.
+    Its id is what clock_getcpuclockid makes (https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html).
     """
     return time.clock_gettime((~pid << 3) | 2)
 

@@ -42,6 +42,11 @@ class Implementation:
     python: str
     variables: Mapping[str, str]
 
+    @property
+    def beside(self) -> dict[str, str]:
+        """Variables that let it find what lies beside it, and nothing of the folder that it is started in."""
+        return {"PYTHONPATH": str(self.source.parent), "PYTHONSAFEPATH": "1"}
+
     def environment(self, cloud: str) -> dict[str, str]:
         """All variables: the same settings and emulators for all."""
         return {

@@ -112,6 +112,9 @@ class _Connection(asyncio.Protocol):
         elif path.startswith((b"/upload/", b"/resumable/")):
             answer = _upload(state.counts, path, query, self._headers, body)
             seconds = state.upload_seconds
+        elif path == b"/":
+            self._answer(_NOTHING, is_counted=False)
+            return
         elif path == b"/control":
             self._answer(_control(state, body), is_counted=False)
             return
@@ -183,9 +186,11 @@ def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
     return head % (status, len(body)) + body
 
 
+_NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
+"""To a push: nobody can answer faster, so it shows what the load generator can do at most."""
 _NOT_FOUND = _response(b'{"error":{"code":404,"message":"not found"}}', b"404 Not Found")
 _BUCKET = _response(b'{"kind":"storage#bucket","name":"archive","projectNumber":"1","location":"US-CENTRAL1"}')
-"""The client asks once for what its traces say of the bucket, traced or not; as long as it gets 404, with each upload."""
+"""The client asks for what its traces say of the bucket, traced or not: once, or with each upload while it gets 404."""
 _INSERTED = _response(b'{"kind":"bigquery#tableDataInsertAllResponse"}')
 _UPLOADED = _response(b'{"kind":"storage#object","name":"object","bucket":"archive","generation":"1"}')
 

@@ -17,7 +17,8 @@ import functions_framework
 import jsonschema
 import requests.adapters
 from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery, storage
+from google.cloud import bigquery
+from google.cloud.storage import Client as StorageClient
 
 THREADS = int(os.environ["THREADS"])
 BUCKET = os.environ["ARCHIVE_BUCKET"]
@@ -36,11 +37,11 @@ validators = {
 
 credentials = AnonymousCredentials() if "BIGQUERY_EMULATOR_HOST" in os.environ else None  # type: ignore[no-untyped-call]
 warehouse = bigquery.Client(credentials=credentials)
-archive = storage.Client().bucket(BUCKET)
+archive = StorageClient().bucket(BUCKET)
 for client in (warehouse, archive.client):
     adapter = requests.adapters.HTTPAdapter(pool_connections=1, pool_maxsize=THREADS)
-    client._http.mount("http://", adapter)  # noqa: SLF001 - the clients have no other way to a larger pool
-    client._http.mount("https://", adapter)  # noqa: SLF001
+    client._http.mount("http://", adapter)  # the clients have no other way to a larger pool
+    client._http.mount("https://", adapter)
 
 
 @functions_framework.http
