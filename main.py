@@ -7,9 +7,8 @@ import functions_framework.aio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
-from functions import heap, log
+from functions import google_api, heap, log
 from functions.archive import Archive
-from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit, NotDurable, Overloaded
 from functions.message import NotAMessage, receive
 from functions.process import Process, utc_now
@@ -21,14 +20,16 @@ settings = Settings.from_environment()
 log.configure(settings)
 logger = logging.getLogger("functions.main")
 
-bigquery = bigquery_client(settings)
-storage = storage_client(settings)
+project = google_api.project(settings)
 process = Process.from_settings(settings)
 commit = GroupCommit(
-    Archive(storage, settings.archive_bucket, process.contracts.event_types),
-    Warehouse(bigquery, settings.dataset),
+    Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
+    Warehouse(google_api.bigquery_api(), project, settings.dataset),
     settings,
 )
+
+_DURABLE = Response(status_code=204)
+heap.settle()
 
 
 @functions_framework.aio.http
@@ -39,7 +40,7 @@ async def ingest(request: Request) -> Response:
         outcome = process(message, utc_now())
         await commit(outcome)
     except NotAMessage as error:
-        logger.warning("%s", error, extra={"trace": log.trace(request.headers, bigquery.project)})
+        logger.warning("%s", error, extra={"trace": log.trace(request.headers, project)})
         return _refuse(400, error)
     except Overloaded as error:
         return _refuse(429, error)
@@ -49,9 +50,9 @@ async def ingest(request: Request) -> Response:
         return Response(status_code=400)  # that nobody hears
     except Exception as error:  # The framework would log its message, which may quote the event.
         told = log.reason(error)
-        logger.error("%s", told, extra={"trace": log.trace(request.headers, bigquery.project)})  # noqa: TRY400
+        logger.error("%s", told, extra={"trace": log.trace(request.headers, project)})  # noqa: TRY400
         return JSONResponse({"error": told}, 500)
-    return Response(status_code=204)
+    return _DURABLE
 
 
 async def _body(request: Request) -> bytes:
@@ -67,9 +68,10 @@ def _refuse(status: int, error: Exception) -> Response:
 @functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
     """POST makes the warehouse what `sql/` defines; GET tells what that would change."""
-    from functions.bootstrap import Bootstrap, Change  # noqa: PLC0415 - its SQL parser is no part of ingest's cold start
+    from functions.bootstrap import Bootstrap, Change  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.clients import bigquery_client  # noqa: PLC0415
 
-    warehouse = Bootstrap(bigquery, settings)
+    warehouse = Bootstrap(bigquery_client(settings), settings)
     match request.method:
         case "POST":
             steps = warehouse.run()
@@ -88,12 +90,13 @@ def bootstrap(request: Request) -> Response:
 @functions_framework.aio.http
 def reconcile(request: Request) -> Response:
     """POST compares what arrived in the hours before the last one with what became of it."""
-    from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415
 
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
     start, end = recent_hours(utc_now())
-    found = Reconciler(bigquery, storage, settings)(start, end)
+    found = Reconciler(bigquery_client(settings), storage_client(settings), settings)(start, end)
     summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
     logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
     return JSONResponse(summary)

@@ -1,20 +1,22 @@
 """The archive: the raw bytes of every message, good or bad, as the write-ahead log of the tables."""
 
+import base64
 import collections
 import functools
 import gzip
+import http
 import itertools
+import urllib.parse
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
+import google_crc32c
 import msgspec
-from google.api_core.exceptions import PreconditionFailed
-from google.cloud.storage import Client
 
 from functions.dead_letter import DeadLetter
+from functions.google_api import Api, ApiError
 from functions.message import Message
-from functions.retry import PASSING, within
 from functions.row import Row
 
 
@@ -99,6 +101,18 @@ def counts(events: Iterable[str | None], event_types: Collection[str]) -> dict[s
     return {str(name): str(count) for name, count in found.items()}
 
 
+class _Object(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/storage/docs/json_api/v1/objects#resource."""
+
+    name: str
+    metadata: dict[str, str]
+    crc32c: str
+    content_type: str = "application/gzip"
+
+
+_encode_object = msgspec.json.Encoder().encode
+
+
 class Archive:
     """The bucket of the raw events.
 
@@ -106,13 +120,14 @@ class Archive:
     with the number of its events per type in the object's metadata.
 
     Args:
-        client: Client of the bucket's project.
+        api: Cloud Storage.
         bucket: Name of the bucket.
         event_types: The types that are counted by name; what is of none of them counts as `unknown`.
     """
 
-    def __init__(self, client: Client, bucket: str, event_types: Collection[str]) -> None:
-        self._bucket = client.bucket(bucket)
+    def __init__(self, api: Api, bucket: str, event_types: Collection[str]) -> None:
+        self._api = api
+        self._bucket = bucket
         self._event_types = event_types
         self._sequence = itertools.count(1)
 
@@ -127,7 +142,7 @@ class Archive:
 
     def uri(self, name: str) -> str:
         """The `gs://` address of an object."""
-        return f"gs://{self._bucket.name}/{name}"
+        return f"gs://{self._bucket}/{name}"
 
     def write(self, name: str, outcomes: Sequence[Row | DeadLetter], timeout: float) -> int:
         """Write the messages of a flush as one object; blocks. Repeats are harmless.
@@ -141,22 +156,32 @@ class Archive:
             The object's size in bytes.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: Cloud Storage refused, or did not answer in time.
-            requests.RequestException: The connection failed.
+            ApiError: Cloud Storage refused.
+            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
         """
         ndjson = _encode_lines([Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes])
         data = gzip.compress(ndjson, compresslevel=1)
-        blob = self._bucket.blob(name)
-        blob.metadata = counts((outcome.event_type for outcome in outcomes), self._event_types)
-        attempts = within(timeout, PASSING)
+        checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+        found = counts((outcome.event_type for outcome in outcomes), self._event_types)
+        content_type, body = _related(_encode_object(_Object(name, found, checksum)), data)
         try:
-            blob.upload_from_string(
-                data,
-                content_type="application/gzip",
-                if_generation_match=0,
-                timeout=attempts.timeout,
-                retry=attempts.retry,
-            )
-        except PreconditionFailed:
-            return len(data)  # The name is ours alone: an earlier try did arrive, its answer did not.
+            self._api.post(self._path, content_type, body, timeout)
+        except ApiError as error:
+            # The name is ours alone: where it is taken, an earlier try did arrive, and its answer did not.
+            if error.status != http.HTTPStatus.PRECONDITION_FAILED:
+                raise
         return len(data)
+
+    @property
+    def _path(self) -> str:
+        bucket = urllib.parse.quote(self._bucket, safe="")
+        return f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0&prettyPrint=false"
+
+
+def _related(resource: bytes, data: bytes) -> tuple[str, bytes]:
+    """The content type and the body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n".encode()
+    middle = f"\r\n--{boundary}\r\ncontent-type: application/gzip\r\n\r\n".encode()
+    body = b"".join((head, resource, middle, data, f"\r\n--{boundary}--\r\n".encode()))
+    return f'multipart/related; boundary="{boundary}"', body

@@ -5,16 +5,18 @@ import enum
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import requests
 from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.retry import Retry
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 
 from functions.ddl import UnknownDdl
 from functions.definitions import FOLDER, Definition, Kind, definitions
 from functions.evolution import Evolution, evolution
-from functions.retry import within
+from functions.retry import FIRST_PAUSE, LONGEST_PAUSE, within
 from functions.settings import Settings
 
 _AT_ONCE = 8
@@ -156,7 +158,20 @@ class Bootstrap:
         return Step(definition.name, Change.ERROR, error="somebody else keeps changing the table")
 
 
-_ATTEMPTS = within(30, DEFAULT_RETRY)
+class _Attempts(NamedTuple):
+    """Arguments of a client's call."""
+
+    retry: Retry
+    timeout: float
+
+
+def _attempts(seconds: float) -> _Attempts:
+    starts, timeout = within(seconds)
+    retry = DEFAULT_RETRY.with_delay(initial=FIRST_PAUSE, maximum=LONGEST_PAUSE, multiplier=2.0)
+    return _Attempts(retry.with_timeout(starts), timeout)
+
+
+_ATTEMPTS = _attempts(30)
 
 
 def _step(definition: Definition, wanted: Evolution) -> Step:

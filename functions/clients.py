@@ -1,4 +1,7 @@
-"""The Google Cloud clients: with Application Default Credentials, or of the emulators if their variables are set."""
+"""The Google Cloud clients of all but `ingest`.
+
+With Application Default Credentials, or of the emulators if their variables are set.
+"""
 
 import os
 

@@ -6,7 +6,6 @@ All concurrency of the ingest function lives here.
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import AsyncIterable, Callable, Sequence
@@ -17,6 +16,7 @@ import msgspec
 from functions import log
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
+from functions.google_api import CONNECTIONS
 from functions.message import MAX_REQUEST_BYTES, NotAMessage
 from functions.process import utc_now
 from functions.row import Row
@@ -24,10 +24,13 @@ from functions.settings import Settings
 from functions.warehouse import Insertion, Record, Warehouse
 
 _MAX_FLUSHES = 2
-"""At once: a second one starts only beside a full batch or a flush that hangs."""
+"""At once."""
 
-MAX_THREADS = 10
-"""As many as a client keeps connections; two flushes into four tables each use 8."""
+_LINGER_BESIDE_ARCHIVED = 0.02
+"""Seconds that events wait for a flush that is in the archive: most of what a quicker one would save is its batch."""
+
+MAX_THREADS = CONNECTIONS
+"""Two flushes into four tables each use 8."""
 
 RECEIVE_SECONDS = 5.0
 """That a request has to arrive, once it has begun."""
@@ -45,8 +48,7 @@ class NotDurable(Exception):
     """The event is not known to be durable and must be delivered again."""
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Entry:
+class _Entry(msgspec.Struct, eq=False):
     """An event in flight. `fate` is resolved with None when it is durable, else with the reason why not."""
 
     outcome: Outcome
@@ -96,8 +98,8 @@ class _Report(msgspec.Struct):
 class GroupCommit:
     """Makes events durable, many at a time.
 
-    With nothing in flight an event is flushed at once. Otherwise it waits for the running flush to end, for the
-    batch to be full, or for `linger_ms`, whatever comes first.
+    With nothing in flight an event is flushed at once. Otherwise it waits for the running flush to be in the archive,
+    for the batch to be full, or for `linger_ms`, whatever comes first; at most two flushes run.
     """
 
     def __init__(self, archive: Archive, warehouse: Warehouse, settings: Settings) -> None:
@@ -112,6 +114,7 @@ class GroupCommit:
         self._in_flight_bytes = 0
         self._turned_away = 0
         self._flushes: set[asyncio.Task[None]] = set()
+        self._archiving = 0
         self._timer: asyncio.Handle | None = None
 
     async def receive(self, chunks: AsyncIterable[bytes], length: int | None) -> bytes:
@@ -131,15 +134,24 @@ class GroupCommit:
         self._take_in(1, size)
         body: list[bytes] = []
         arrived = 0
+
+        async def read() -> None:
+            nonlocal arrived, size
+            async for chunk in chunks:
+                arrived += len(chunk)
+                if arrived > size:
+                    _check_length(arrived)
+                    self._take_in(0, arrived - size)
+                    size = arrived
+                body.append(chunk)
+
         try:
-            async with asyncio.timeout(RECEIVE_SECONDS):
-                async for chunk in chunks:
-                    arrived += len(chunk)
-                    if arrived > size:
-                        _check_length(arrived)
-                        self._take_in(0, arrived - size)
-                        size = arrived
-                    body.append(chunk)
+            loop = asyncio.get_running_loop()
+            reading = asyncio.Task(read(), loop=loop, eager_start=True)  # mostly all is there: a timer would cost more
+            if not reading.done():
+                async with asyncio.timeout(RECEIVE_SECONDS):
+                    await reading
+            reading.result()
         except TimeoutError:
             raise NotDurable(f"the request did not arrive within {RECEIVE_SECONDS:.0f} s") from None
         finally:
@@ -192,13 +204,16 @@ class GroupCommit:
             self._timer = None
         while self._waiting and len(self._flushes) < _MAX_FLUSHES:
             if self._flushes and not self._is_full():
-                lingered = time.monotonic() - self._waiting[0].arrived
-                remaining = self._settings.linger_ms / 1000 - lingered
+                linger = self._settings.linger_ms / 1000
+                if not self._archiving:
+                    linger = min(linger, _LINGER_BESIDE_ARCHIVED)
+                remaining = self._waiting[0].arrived + linger - time.monotonic()
                 if remaining > 0:
                     loop = asyncio.get_running_loop()
                     self._timer = loop.call_later(remaining, self._start_flushes)
                     return
             if batch := self._take():
+                self._archiving += 1
                 flush = asyncio.create_task(self._flush(batch))
                 self._flushes.add(flush)
                 flush.add_done_callback(self._flushed)
@@ -244,10 +259,7 @@ class GroupCommit:
         try:
             # The clients give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
-                outcomes = [entry.outcome for entry in batch]
-                report.archive_bytes = await self._in_thread(
-                    self._archive.write, name, outcomes, self._settings.flush_timeout / 2
-                )
+                report.archive_bytes = await self._write(name, batch)
                 archived = time.monotonic()
                 report.archive_ms = _milliseconds(archived - started)
                 await self._insert_all(batch, report, deadline)
@@ -260,6 +272,16 @@ class GroupCommit:
             report.turned_away, self._turned_away = self._turned_away, 0
             report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
             report.log()
+
+    async def _write(self, name: str, batch: Sequence[_Entry]) -> int:
+        """Archive; then the next flush may start."""
+        outcomes = [entry.outcome for entry in batch]
+        try:
+            size = await self._in_thread(self._archive.write, name, outcomes, self._settings.flush_timeout / 2)
+        finally:
+            self._archiving -= 1
+        self._start_flushes()
+        return size
 
     async def _insert_all(self, batch: Sequence[_Entry], report: _Report, deadline: float) -> None:
         """Insert into all tables at once; then the dead letters of the rows that BigQuery refused."""
@@ -278,7 +300,7 @@ class GroupCommit:
 
         def insert() -> Insertion:
             records = [
-                Record(entry.outcome.message.event_id, entry.outcome.record(report.archive_uri)) for entry in entries
+                Record(entry.outcome.message.event_id, entry.outcome.encoded(report.archive_uri)) for entry in entries
             ]
             return self._warehouse.insert(table, records, deadline - time.monotonic())
 

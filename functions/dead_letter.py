@@ -85,6 +85,10 @@ class DeadLetter:
         text = "\n".join((self.stage, self.event_type or "", *causes))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
+    def encoded(self, archive_uri: str) -> msgspec.Raw:
+        """The row of its table, as the JSON that `insertAll` takes."""
+        return msgspec.Raw(msgspec.json.encode(self.record(archive_uri)))
+
     def record(self, archive_uri: str) -> dict[str, Any]:
         """The row of `sql/schema/dead_letters.sql`, as `insertAll` takes it.
 

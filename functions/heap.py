@@ -1,7 +1,8 @@
-"""The C heap: what a large message took goes back to the system, where a container's memory is counted."""
+"""The heap: what a large message took goes back to the system, where a container's memory is counted."""
 
 import contextlib
 import ctypes
+import gc
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """Of glibc's `malloc.h` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
@@ -17,3 +18,13 @@ def give_back() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, 2**20)
         mallopt(_M_ARENA_MAX, 2)
+
+
+def settle() -> None:
+    """Let the garbage collector pass over all that is there: what was imported stays as long as the process.
+
+    It need not be looked at again and again, and the pages of it that gunicorn's master and its worker share stay
+    shared, for the collector writes to each object that it looks at.
+    """
+    gc.collect()
+    gc.freeze()

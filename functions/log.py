@@ -4,20 +4,35 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
-import requests
-from google.api_core.exceptions import GoogleAPICallError, RetryError
+import urllib3
 from google.auth.exceptions import GoogleAuthError
 
+from functions.google_api import ApiError
 from functions.settings import Settings
 
 _TRACE_HEADER = "x-cloud-trace-context"
 _REASON = re.compile(r"[A-Za-z]\w{0,50}")
+
+
+@runtime_checkable
+class _CallError(Protocol):
+    """`google.api_core.exceptions.GoogleAPICallError`, which `ingest` does not import."""
+
+    code: int | None
+    errors: Sequence[object]
+
+
+@runtime_checkable
+class _RetryError(Protocol):
+    """`google.api_core.exceptions.RetryError`."""
+
+    cause: BaseException | None
 
 
 def reason(error: BaseException) -> str:
@@ -28,13 +43,15 @@ def reason(error: BaseException) -> str:
     """
     name = type(error).__name__
     match error:
-        case RetryError():
+        case ApiError():
+            return str(error)
+        case _RetryError():
             return f"{name}: {reason(error.cause)}" if error.cause else name
-        case GoogleAPICallError():
+        case _CallError():
             reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
             told = dict.fromkeys(one for one in reasons if _REASON.fullmatch(one))
             return f"{name}: {' '.join([str(int(error.code or 0)), *told])}"
-        case requests.RequestException() | GoogleAuthError() | OSError():
+        case urllib3.exceptions.HTTPError() | GoogleAuthError() | OSError():
             return f"{name}: {error}"
         case _:
             frames = traceback.extract_tb(error.__traceback__)

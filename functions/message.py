@@ -1,6 +1,5 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
-import dataclasses
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -24,8 +23,7 @@ class NotAMessage(ValueError):
     """The request carries no Pub/Sub message; says what is missing or wrong and where."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One delivery of a Pub/Sub message.
 
     Attributes:
@@ -47,7 +45,10 @@ class Message:
     @property
     def size(self) -> int:
         """Bytes of payload and attributes."""
-        return len(self.data) + sum(len(name) + len(value) for name, value in self.attributes.items())
+        size = len(self.data)
+        for name, value in self.attributes.items():
+            size += len(name) + len(value)
+        return size
 
     @property
     def event_id(self) -> str:
@@ -60,7 +61,7 @@ type _MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
 type _PublishTime = Annotated[datetime, Meta(tz=True)]
 
 
-class _PubsubMessage(msgspec.Struct, rename="camel"):
+class _PubsubMessage(msgspec.Struct, rename="camel", gc=False):
     """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage."""
 
     message_id: _MessageId
@@ -70,7 +71,7 @@ class _PubsubMessage(msgspec.Struct, rename="camel"):
     ordering_key: str = ""
 
 
-class _Push(msgspec.Struct, rename="camel"):
+class _Push(msgspec.Struct, rename="camel", gc=False):
     """https://cloud.google.com/pubsub/docs/push#receive_push."""
 
     message: _PubsubMessage
@@ -80,6 +81,7 @@ class _Push(msgspec.Struct, rename="camel"):
 _decode_push = msgspec.json.Decoder(_Push).decode
 
 _METADATA = "x-goog-pubsub-"
+_MESSAGE_ID = _METADATA + "message-id"
 _OWN_ATTRIBUTES = ("event_id", "schema_version")
 
 
@@ -97,7 +99,7 @@ def receive(headers: Mapping[str, str], body: bytes) -> Message:
     Raises:
         NotAMessage: The request is none of these.
     """
-    if _METADATA + "message-id" in headers:
+    if _MESSAGE_ID in headers:
         return _unwrapped(headers, body)
     try:
         push = _decode_push(body)
@@ -121,7 +123,7 @@ def _unwrapped(headers: Mapping[str, str], body: bytes) -> Message:
         return Message(
             data=body,
             attributes={name: headers[name] for name in _OWN_ATTRIBUTES if name in headers},
-            message_id=msgspec.convert(headers[_METADATA + "message-id"], _MessageId),
+            message_id=msgspec.convert(headers[_MESSAGE_ID], _MessageId),
             publish_time=msgspec.convert(headers[_METADATA + "publish-time"], _PublishTime),
             delivery_attempt=int(attempt) if attempt else None,
             ordering_key=headers.get(_METADATA + "ordering-key", ""),

@@ -15,6 +15,8 @@ from functions.privacy import Privacy
 from functions.row import Extras, Row
 from functions.settings import Settings
 
+_encode = msgspec.json.Encoder().encode
+
 MAX_AHEAD = timedelta(days=1)
 """How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
 
@@ -61,7 +63,7 @@ class Process:
             columns["extras"] = _extras(extras) if extras else None
             columns["processed_timestamp"] = now
             columns["event_date"] = event_time.date()
-            columns = self._enrich(contract, columns)
+            content = self._enrich(contract, columns)
             self._check_time_bounds(contract, event_time, now)
         except Refused as refused:
             return self._dead_letter(message, now, refused, event, contract)
@@ -70,29 +72,31 @@ class Process:
             contract.name,
             contract.version,
             contract.event_type.table,
-            columns,
+            content,
             len(extras),
             self.code_version,
         )
 
-    def _enrich(self, contract: Contract, columns: Columns) -> Columns:
+    def _enrich(self, contract: Contract, columns: Columns) -> bytes:
+        """All columns as JSON."""
         try:
             columns |= contract.event_type.enrich(columns, self.privacy)
-            encoded: Columns = msgspec.to_builtins(columns)
+            return _encode(columns)
         except Exception as error:
             violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {error}")
             raise Refused(Stage.ENRICH, [violation]) from error
-        return encoded
 
     def _check_time_bounds(self, contract: Contract, event_time: datetime, now: datetime) -> None:
         """A row outside would vanish or be refused: a partition is gone when its day is `retention_days` old."""
-        path = f"$.{contract.event_type.time_field}"
-        if now.date() - event_time.date() >= timedelta(days=self.retention_days):
+        if now.toordinal() - event_time.toordinal() >= self.retention_days:
             message = f"{event_time.isoformat()} is before the {self.retention_days} days of retention"
-            raise Refused(Stage.TIME_BOUNDS, [Violation(path, "minimum", message)])
-        if event_time - now > MAX_AHEAD:
+            rule = "minimum"
+        elif event_time - now > MAX_AHEAD:
             message = f"{event_time.isoformat()} is more than a day ahead of {now.isoformat()}"
-            raise Refused(Stage.TIME_BOUNDS, [Violation(path, "maximum", message)])
+            rule = "maximum"
+        else:
+            return
+        raise Refused(Stage.TIME_BOUNDS, [Violation(f"$.{contract.event_type.time_field}", rule, message)])
 
     def _dead_letter(
         self,
@@ -102,7 +106,7 @@ class Process:
         event: dict[str, Any],
         contract: Contract | None,
     ) -> DeadLetter:
-        event_type = event.get("event_type")
+        event_type = contract.name if contract else event.get("event_type")
         version = str(contract.version) if contract else clip(message.attributes.get("schema_version"))
         return DeadLetter(
             message,

@@ -1,6 +1,5 @@
 """Rows: a valid event as the columns of its table."""
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -10,16 +9,28 @@ import msgspec
 
 from functions.dead_letter import DeadLetter, Refused, Stage, Violation
 from functions.events import Columns
-from functions.json_path import item, member
+from functions.json_path import from_root
 from functions.message import Message
+
+_encode = msgspec.json.Encoder().encode
 
 type Schema = Mapping[str, Any]
 type Extras = dict[str, Any]
 """Values of unknown fields by their JSON path below the event: `shipping_address.zip`, `items[0].color`, `['a.b']`."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class _Lineage(msgspec.Struct, gc=False):
+    """The column `ingest`."""
+
+    event_id: str
+    message_id: str
+    publish_time: msgspec.Raw
+    schema_version: int
+    archive_uri: str
+    code_version: str
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
     """An event on its way into its table.
 
     Attributes:
@@ -27,7 +38,7 @@ class Row:
         event_type: Its type.
         schema_version: The version of the contract that it passed.
         table: The table of its type.
-        columns: All columns but `ingest`, as `insertAll` takes them.
+        content: All columns but `ingest`, as the JSON that `insertAll` takes.
         unknown_fields: How many fields the contract does not know; they are in the column `extras`.
         code_version: The code that made the row.
     """
@@ -36,23 +47,33 @@ class Row:
     event_type: str
     schema_version: int
     table: str
-    columns: Columns
+    content: bytes
     unknown_fields: int
     code_version: str
 
+    @property
+    def columns(self) -> Columns:
+        """All columns but `ingest`, as `insertAll` takes them."""
+        columns: Columns = msgspec.json.decode(self.content)
+        return columns
+
+    def encoded(self, archive_uri: str) -> msgspec.Raw:
+        """The row of its table with its lineage, as the JSON that `insertAll` takes."""
+        message = self.message
+        lineage = _Lineage(
+            message.event_id,
+            message.message_id,
+            msgspec.Raw(_encode(message.publish_time).replace(b'Z"', b'+00:00"')),
+            self.schema_version,
+            archive_uri,
+            self.code_version,
+        )
+        return msgspec.Raw(b"".join((self.content[:-1], b',"ingest":', _encode(lineage), b"}")))
+
     def record(self, archive_uri: str) -> dict[str, Any]:
-        """The row of its table, as `insertAll` takes it, with its lineage."""
-        return {
-            **self.columns,
-            "ingest": {
-                "event_id": self.message.event_id,
-                "message_id": self.message.message_id,
-                "publish_time": self.message.publish_time.isoformat(),
-                "schema_version": self.schema_version,
-                "archive_uri": archive_uri,
-                "code_version": self.code_version,
-            },
-        }
+        """The row of its table with its lineage, as `insertAll` takes it."""
+        record: dict[str, Any] = msgspec.json.decode(self.encoded(archive_uri))
+        return record
 
     def dead_letter(self, stage: Stage, errors: Sequence[Violation], now: datetime) -> DeadLetter:
         """What becomes of the row where a later stage refuses it."""
@@ -84,74 +105,95 @@ class Shape:
     def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
         """Shape a valid event: its columns, and the fields that the schema does not know.
 
+        Args:
+            event: Becomes the columns itself, since a copy of all that stays as it is would cost as much again.
+
         Raises:
             Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
         """
         extras: Extras = {}
-        columns = self._convert(event, "", extras)
-        return columns, extras
+        self._convert(event, (), extras)
+        return event, extras
 
 
+type _Steps = tuple[str | int, ...]
 type _Leaf = Callable[[Any], Any]
-type _Branch = Callable[[Any, str, Extras], Any]
+type _Branch = Callable[[Any, _Steps, Extras], None]
+"""Converts an object or an array in its place, to which these keys and indexes lead."""
 
 
 def _struct(schema: Schema) -> _Branch:
-    leaves: dict[str, _Leaf] = {}
-    branches: dict[str, _Branch] = {}
+    leaves: list[tuple[str, _Leaf]] = []
+    branches: list[tuple[str, _Branch]] = []
+    nullable: list[str] = []
     for name, property_schema in schema["properties"].items():
+        if "null" in property_schema.get("type", ()):
+            nullable.append(name)
         match _type(name, property_schema):
             case "object" if "properties" in property_schema:
-                branches[name] = _struct(property_schema)
+                branches.append((name, _struct(property_schema)))
             case "array":
-                branches[name] = _array(name, property_schema["items"])
+                if branch := _array(name, property_schema["items"]):
+                    branches.append((name, branch))
             case _:
-                leaves[name] = _leaf(name, property_schema)
+                if leaf := _leaf(name, property_schema):
+                    leaves.append((name, leaf))
+    known = frozenset(schema["properties"])
 
-    def convert(value: dict[str, Any], path: str, extras: Extras) -> Columns:
-        columns: Columns = {}
-        for name, inner in value.items():
-            if leaf := leaves.get(name):
-                if inner is not None:
-                    try:
-                        columns[name] = leaf(inner)
-                    except _NoInstantError as error:
-                        raise _refused(member(path, name), error) from error
-            elif branch := branches.get(name):
-                if inner is not None:
-                    columns[name] = branch(inner, f"{path}.{name}" if path else name, extras)
-            else:
-                extras[member(path, name)] = _as_json(inner)
-        return columns
+    def convert(struct: dict[str, Any], steps: _Steps, extras: Extras) -> None:
+        if not known.issuperset(struct):
+            for name in [name for name in struct if name not in known]:
+                extras[_path((*steps, name))] = _as_json(struct.pop(name))
+        for name in nullable:
+            if name in struct and struct[name] is None:
+                del struct[name]
+        for name, leaf in leaves:
+            if name in struct:
+                try:
+                    struct[name] = leaf(struct[name])
+                except _NoInstantError as error:
+                    raise _refused((*steps, name), error) from error
+        for name, branch in branches:
+            if name in struct:
+                branch(struct[name], (*steps, name), extras)
 
     return convert
 
 
-def _array(name: str, schema: Schema) -> _Branch:
+def _array(name: str, schema: Schema) -> _Branch | None:
+    """None for an array whose items stay as they are."""
     if _type(name, schema) == "object" and "properties" in schema:
         struct = _struct(schema)
-        return lambda items, path, extras: [
-            struct(value, item(path, index), extras) for index, value in enumerate(items)
-        ]
-    leaf = _leaf(name, schema)
 
-    def convert(values: list[Any], path: str, _: Extras) -> list[Any]:
-        columns = []
+        def convert_structs(structs: list[dict[str, Any]], steps: _Steps, extras: Extras) -> None:
+            for index, value in enumerate(structs):
+                struct(value, (*steps, index), extras)
+
+        return convert_structs
+    leaf = _leaf(name, schema)
+    if leaf is None:
+        return None
+
+    def convert(values: list[Any], steps: _Steps, _: Extras) -> None:
         for index, value in enumerate(values):
             try:
-                columns.append(leaf(value))
+                values[index] = leaf(value)
             except _NoInstantError as error:
-                raise _refused(item(path, index), error) from error
-        return columns
+                raise _refused((*steps, index), error) from error
 
     return convert
 
 
-def _refused(path: str, error: Exception) -> Refused:
-    return Refused(Stage.CONTRACT, [Violation(f"$.{path}", "format", str(error))])
+def _path(steps: _Steps) -> str:
+    return from_root(steps).removeprefix("$").removeprefix(".")
 
 
-def _leaf(name: str, schema: Schema) -> _Leaf:
+def _refused(steps: _Steps, error: Exception) -> Refused:
+    return Refused(Stage.CONTRACT, [Violation(from_root(steps), "format", str(error))])
+
+
+def _leaf(name: str, schema: Schema) -> _Leaf | None:
+    """None for a value that stays as it is."""
     if schema.get("format") == "date-time":
         return _instant
     try:
@@ -176,12 +218,13 @@ class _NoInstantError(ValueError):
 def _instant(text: str) -> datetime:
     """RFC 3339 to UTC; what is finer than a microsecond is cut off, as TIMESTAMP holds no more."""
     try:
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+        moment = datetime.fromisoformat(text.upper())
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise _NoInstantError(f'"{text}" is no instant that a TIMESTAMP can hold: {error}') from error
 
 
-_NUMERIC = Context(prec=38, rounding=ROUND_HALF_UP)
+_quantize = Context(prec=38, rounding=ROUND_HALF_UP).quantize
 _NUMERIC_SCALE = Decimal("1e-9")
 _ZERO = Decimal(0)  # and not 0E-9
 
@@ -191,18 +234,18 @@ def _numeric(value: Decimal | int) -> Decimal:
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
     """
-    return _NUMERIC.quantize(Decimal(value), _NUMERIC_SCALE) or _ZERO
+    return _quantize(value, _NUMERIC_SCALE) or _ZERO
 
 
 def _json(value: dict[str, Any]) -> str:
     return msgspec.json.encode(_as_json(value)).decode()
 
 
-_LEAVES: Mapping[str, _Leaf] = {
-    "string": str,
+_LEAVES: Mapping[str, _Leaf | None] = {
+    "string": None,
     "integer": int,
     "number": _numeric,
-    "boolean": bool,
+    "boolean": None,
     "object": _json,
 }
 

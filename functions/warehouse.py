@@ -1,15 +1,15 @@
 """The warehouse: streaming rows into BigQuery, with a fate for each row."""
 
+import http
 import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from google.api_core.exceptions import GoogleAPICallError
-from google.cloud import bigquery
+import msgspec
 
 from functions.dead_letter import Violation
-from functions.retry import PASSING, within
+from functions.google_api import Api, ApiError
 
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
@@ -19,11 +19,11 @@ class Record(NamedTuple):
 
     Attributes:
         insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can.
-        columns: JSON values by column name.
+        columns: JSON values by column name, or that JSON itself.
     """
 
     insert_id: str
-    columns: Mapping[str, Any]
+    columns: Mapping[str, Any] | msgspec.Raw
 
 
 class Insertion(NamedTuple):
@@ -38,17 +38,51 @@ class Insertion(NamedTuple):
     unfinished: dict[int, str]
 
 
+class _Row(msgspec.Struct, rename="camel"):
+    insert_id: str
+    json: Mapping[str, Any] | msgspec.Raw
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll#request-body."""
+
+    rows: list[_Row]
+    skip_invalid_rows: bool = True
+
+
+class _Problem(msgspec.Struct):
+    reason: str = "unknown"
+    location: str = ""
+    message: str = ""
+
+
+class _RowProblems(msgspec.Struct):
+    index: int
+    errors: list[_Problem]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll#response-body."""
+
+    insert_errors: list[_RowProblems] = []
+
+
+_encode_request = msgspec.json.Encoder().encode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
 class Warehouse:
     """The tables of a dataset.
 
     Args:
-        client: Client of the dataset's project.
+        api: BigQuery.
+        project: The dataset's project.
         dataset: Name of the dataset.
     """
 
-    def __init__(self, client: bigquery.Client, dataset: str) -> None:
-        self._client = client
-        self._dataset = bigquery.DatasetReference(client.project, dataset)
+    def __init__(self, api: Api, project: str, dataset: str) -> None:
+        self._api = api
+        self._tables = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables"
 
     def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
         """Stream rows into a table; blocks. One bad row does not fail its neighbours.
@@ -59,8 +93,8 @@ class Warehouse:
             timeout: Seconds that it may take at most, retries included.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused the request, or did not answer in time.
-            requests.RequestException: The connection failed.
+            ApiError: BigQuery refused the request.
+            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
         """
         deadline = time.monotonic() + timeout
         insertion = Insertion({}, {})
@@ -68,14 +102,14 @@ class Warehouse:
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             answers = self._insert_all(table, [records[index] for index in waiting], deadline)
             again: dict[int, str] = {}
-            for position, errors in answers.items():
+            for position, problems in answers.items():
                 index = waiting[position]
-                if missing := [error.get("location") for error in errors if _is_missing_column(error)]:
+                if missing := [problem.location for problem in problems if _is_missing_column(problem)]:
                     insertion.unfinished[index] = f"{table} lacks a column: {missing[0]}"
-                elif any(error.get("reason") == "invalid" for error in errors):
-                    insertion.refused[index] = [_violation(error) for error in errors]
+                elif any(problem.reason == "invalid" for problem in problems):
+                    insertion.refused[index] = [_violation(problem) for problem in problems]
                 else:
-                    again[index] = f"{table}: {errors[0].get('reason')}"
+                    again[index] = f"{table}: {problems[0].reason}"
             if not again:
                 break
             if time.monotonic() + pause > deadline:
@@ -86,41 +120,35 @@ class Warehouse:
             waiting = list(again)
         return insertion
 
-    def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[dict[str, str]]]:
-        """One `insertAll`, or several where one is too large. The errors of each row that was not inserted."""
-        attempts = within(max(deadline - time.monotonic(), 0.1), PASSING)
+    def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[_Problem]]:
+        """One `insertAll`, or several where one is too large. The problems of each row that was not inserted."""
+        request = _Request([_Row(record.insert_id, record.columns) for record in records])
+        seconds = max(deadline - time.monotonic(), 0.1)
+        path = f"{self._tables}/{table}/insertAll?prettyPrint=false"
         try:
-            answers = self._client.insert_rows_json(
-                self._dataset.table(table),
-                [record.columns for record in records],
-                row_ids=[record.insert_id for record in records],
-                skip_invalid_rows=True,
-                retry=attempts.retry,
-                timeout=attempts.timeout,
-            )
-        except GoogleAPICallError as error:
+            answer = self._api.post(path, "application/json", _encode_request(request), seconds)
+        except ApiError as error:
             if not _is_too_large(error):
                 raise
             if len(records) == 1:
-                return {0: [{"reason": "invalid", "message": "the row is too large for BigQuery"}]}
+                return {0: [_Problem("invalid", message="the row is too large for BigQuery")]}
             half = len(records) // 2
             second = self._insert_all(table, records[half:], deadline)
             return self._insert_all(table, records[:half], deadline) | {
-                half + position: errors for position, errors in second.items()
+                half + position: problems for position, problems in second.items()
             }
-        return {answer["index"]: list(answer["errors"]) for answer in answers}
+        return {row.index: row.errors for row in _decode_answer(answer).insert_errors}
 
 
-def _is_too_large(error: GoogleAPICallError) -> bool:
+def _is_too_large(error: ApiError) -> bool:
     """413 comes from Google's front end, 400 from BigQuery itself for more than 10 MB."""
-    return error.code == 413 or "payload size exceeds" in str(error.message)
+    return error.status == http.HTTPStatus.CONTENT_TOO_LARGE or "payload size exceeds" in error.quoting
 
 
-def _is_missing_column(error: Mapping[str, str]) -> bool:
+def _is_missing_column(problem: _Problem) -> bool:
     """The columns of a row are ours, so a table that lacks one is behind the code: no fault of the event."""
-    return error.get("message", "").startswith("no such field")
+    return problem.message.startswith("no such field")
 
 
-def _violation(error: Mapping[str, str]) -> Violation:
-    location = error.get("location")
-    return Violation(f"$.{location}" if location else "$", error.get("reason", "invalid"), error.get("message", ""))
+def _violation(problem: _Problem) -> Violation:
+    return Violation(f"$.{problem.location}" if problem.location else "$", problem.reason, problem.message)

@@ -10,18 +10,20 @@ from datetime import datetime
 from typing import NamedTuple
 
 import requests
+import urllib3
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
+from functions.google_api import ApiError
 from functions.row import Row
 from ops.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader, Identity
 from ops.backfill.load_jobs import LoadJobs, Stopped
 from ops.backfill.sources import Line, Lines, Unreadable
 
-FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
+FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError, urllib3.exceptions.HTTPError)
 """What the clients raise where Google Cloud refuses or does not answer."""
 
 MAX_REFUSED = 100

@@ -9,6 +9,7 @@ import typer
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
+from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
@@ -46,7 +47,7 @@ def backfill(
     read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
     found = find(sources, storage)
     jobs = _open(settings, dry_run=dry_run)
-    archive = None if dry_run else Archive(storage(), settings.archive_bucket, read.process.contracts.event_types)
+    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
     report = loading.run(Backfill(read, jobs, archive), found, sum(source.size for source in found))
     done = loading.Done(report, len(found), time.monotonic() - started, dry_run)
     if as_json:

@@ -15,6 +15,7 @@ from rich.text import Text
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.dead_letter import Stage
+from functions.google_api import storage_api
 from functions.settings import Settings
 from ops import payload
 from ops.backfill.events import EventReader
@@ -198,7 +199,7 @@ def replay(
     letters = Letters(client, storage, settings, Choice(fingerprint or (), event_type, stage, since), repair)
     archive, listeners = None, list[Listener]()
     if not dry_run:
-        archive = Archive(storage, settings.archive_bucket, read.process.contracts.event_types)
+        archive = Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
         listeners.append(Ledger(client, jobs, settings, From.DEAD_LETTER, now, who(client)))
     run = Backfill(read, jobs, archive, in_turn([*listeners, letters.tally]), rate)
     report = loading.run(run, letters, letters.total, of_events=True)

@@ -10,6 +10,7 @@ from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.text import Text
 
+from functions.google_api import ApiError
 from functions.settings import InvalidSettings
 from ops.backfill.run import FAILURES
 from ops.backfill.sources import Unreadable
@@ -57,7 +58,9 @@ def ending() -> Iterator[None]:
 
 def tell(what: str, why: object) -> None:
     """Say on standard error what is wrong, and why; of an error of Google Cloud, in its own words."""
-    if isinstance(why, GoogleAPICallError):
+    if isinstance(why, ApiError):
+        why = why.quoting or why
+    elif isinstance(why, GoogleAPICallError):
         match why.errors:
             case [{"message": message}, *_]:  # Of gRPC there are calls instead.
                 why = message

@@ -15,6 +15,7 @@ from rich.text import Text
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.contracts import Contracts
+from functions.google_api import storage_api
 from functions.privacy import Privacy
 from functions.reconciliation import Account, Found, Reconciler, Reconciliation
 from functions.settings import Settings
@@ -115,7 +116,7 @@ def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run
     client = bigquery_client(settings)
     jobs = LoadJobs.open(client, settings)
     ledger = None if dry_run else Ledger(client, jobs, settings, From.ARCHIVE, now, who(client))
-    archive = None if dry_run else Archive(storage, settings.archive_bucket, read.process.contracts.event_types)
+    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
     return Backfill(read, jobs, archive, ledger)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
 
 

@@ -10,6 +10,7 @@ import typer
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
+from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
@@ -69,7 +70,7 @@ def replay(
     client, storage = bigquery_client(settings), storage_client(settings)
     read = EventReader.from_settings(settings, now)
     jobs = LoadJobs.open(client, settings)
-    archive = None if dry_run else Archive(storage, settings.archive_bucket, read.process.contracts.event_types)
+    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
     listeners: list[Listener] = []
     if not dry_run:
         source = From.UNDELIVERABLE if undeliverable else From.ARCHIVE

@@ -168,7 +168,7 @@ class Letter:
                 # No object of the archive has these bytes, so the line names none.
                 source, transformed = f"dead letter {record['event_id']}", self.transform.name
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
-                message = dataclasses.replace(message, data=repaired, attributes=attributes)
+                message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
         data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
         yield Line(source, self.number, data, Origin(cause, transformed))
 

@@ -19,6 +19,7 @@ from functions.archive import Archive, Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit
 from functions.contracts import Contracts
+from functions.google_api import bigquery_api, storage_api
 from functions.message import Message
 from functions.process import Process
 from functions.settings import Settings
@@ -49,7 +50,7 @@ class Datasets:
         }
 
     def archive(self) -> Archive:
-        return Archive(self.storage, self.settings.archive_bucket, Contracts.load().event_types)
+        return Archive(storage_api(), self.settings.archive_bucket, Contracts.load().event_types)
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """All rows of `live.TABLE` or `historical.TABLE`."""
@@ -80,7 +81,7 @@ class Datasets:
     def stream(self, messages: Sequence[Message], now: datetime) -> None:
         """Take messages as `ingest` does."""
         process = Process.from_settings(self.settings)
-        commit = GroupCommit(self.archive(), Warehouse(self.client, self.settings.dataset), self.settings)
+        commit = GroupCommit(self.archive(), Warehouse(bigquery_api(), PROJECT, self.settings.dataset), self.settings)
 
         async def all_of_them() -> None:
             await asyncio.gather(*(commit(process(message, now)) for message in messages))

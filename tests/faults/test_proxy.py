@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.archive import Archive
-from functions.clients import bigquery_client, storage_client
+from functions.google_api import bigquery_api, storage_api
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
@@ -43,7 +43,7 @@ def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 def insert_rows(timeout: float = 3.0) -> Insertion:
-    return Warehouse(bigquery_client(SETTINGS), "events").insert("orders", ROWS, timeout)
+    return Warehouse(bigquery_api(), "project", "events").insert("orders", ROWS, timeout)
 
 
 BEFORE = [
@@ -79,7 +79,7 @@ def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
 ) -> None:
     outcome = Process.from_settings(SETTINGS)(message(event("order")), NOW)
     assert isinstance(outcome, Row)
-    archive = Archive(storage_client(SETTINGS), "archive", {"order"})
+    archive = Archive(storage_api(), "archive", {"order"})
     with proxy.breaking(upload(fault, times=1)):
         archive.write("raw/one", [outcome], timeout=3.0)
     assert (cloud.calls, list(cloud.objects)) == (["upload"], ["raw/one"])

@@ -15,12 +15,10 @@ import time
 
 import pytest
 
-from functions.clients import bigquery_client, storage_client
 from functions.commit import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.limits.flood import flood, push
 from tests.unit.cloud import Answer, Cloud, error
-from tests.unit.conftest import settings
 
 logger = logging.getLogger(__name__)
 
@@ -116,11 +114,3 @@ def test_connections_are_used_again_and_none_is_thrown_away(tmp_path: pathlib.Pa
         assert cloud.connections <= 2 * MAX_THREADS
         assert "pool" not in running.function.child.log.read_text()
         assert running.errors() == []
-
-
-def test_each_client_keeps_as_many_connections_as_there_are_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://127.0.0.1:1")
-    for client in (bigquery_client(settings()), storage_client(settings())):
-        adapter = client._http.get_adapter("https://bigquery.googleapis.com")
-        assert adapter.poolmanager.connection_pool_kw["maxsize"] >= MAX_THREADS

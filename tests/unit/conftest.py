@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from functions.archive import Archive
-from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit
+from functions.google_api import bigquery_api, storage_api
 from functions.settings import Settings
 from functions.warehouse import Warehouse
 from tests.unit import cloud as stand_in
@@ -34,7 +34,7 @@ def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
 
     def make(**changes: Any) -> GroupCommit:
         chosen = settings(**changes)
-        archive = Archive(storage_client(chosen), chosen.archive_bucket, {"order", "inventory", "user_activity"})
-        return GroupCommit(archive, Warehouse(bigquery_client(chosen), chosen.dataset), chosen)
+        archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
+        return GroupCommit(archive, Warehouse(bigquery_api(), "project", chosen.dataset), chosen)
 
     return make

@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from functions import archive
 from functions.archive import Archive, Envelope
-from functions.clients import storage_client
+from functions.google_api import storage_api
 from functions.message import Message
 from tests.unit.cloud import Cloud
-from tests.unit.conftest import settings
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 ATTRIBUTES = st.dictionaries(st.text(), st.text(), max_size=3)
@@ -29,8 +28,7 @@ def test_a_message_comes_out_of_its_envelope_as_it_went_in(
 
 def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: Cloud) -> None:
     del cloud
-    chosen = settings()
-    one, other = (Archive(storage_client(chosen), "archive", ()) for _ in range(2))
+    one, other = (Archive(storage_api(), "archive", ()) for _ in range(2))
     now = datetime(2026, 11, 23, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
     names = [one.name(now), one.name(now), other.name(now)]
     pattern = r"raw/dt=2026-11-24/hr=01/20261124T013000\.000000Z-[0-9a-f]{12}-0000000[12]\.ndjson\.gz"

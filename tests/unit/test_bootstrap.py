@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.cloud.bigquery import DEFAULT_RETRY
 
 from functions import bootstrap
 from functions.bootstrap import Bootstrap, Change, Step
 from functions.clients import bigquery_client
 from functions.ddl import declared_table
 from functions.definitions import Kind, definitions
-from functions.retry import within
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
 
@@ -169,7 +167,7 @@ def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: d
 def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
     made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(bootstrap, "_ATTEMPTS", within(0.3, DEFAULT_RETRY))
+    monkeypatch.setattr(bootstrap, "_ATTEMPTS", bootstrap._attempts(0.3))
     touched: list[str] = []
 
     def refuse(what: object, *_: object) -> Answer:
@@ -197,7 +195,7 @@ def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
 def test_what_bigquery_answers_is_told_for_each_object(
     made: Bootstrap, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    monkeypatch.setattr(bootstrap, "_ATTEMPTS", within(0.3, DEFAULT_RETRY))
+    monkeypatch.setattr(bootstrap, "_ATTEMPTS", bootstrap._attempts(0.3))
     answer = error(status, "accessDenied" if status == 403 else "internalError")
     cloud.on_job = lambda _: answer
     for steps in (made.run(), Bootstrap(made.client, made.settings).plan()):
@@ -214,7 +212,7 @@ def test_where_nothing_listens_each_object_is_an_error_in_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1")
-    monkeypatch.setattr(bootstrap, "_ATTEMPTS", within(0.5, DEFAULT_RETRY))
+    monkeypatch.setattr(bootstrap, "_ATTEMPTS", bootstrap._attempts(0.5))
     chosen = settings()
     absent = Bootstrap(bigquery_client(chosen), chosen)
     started = time.monotonic()

@@ -104,6 +104,42 @@ async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, 
     assert [len(lines) for lines in cloud.objects.values()] == [1, 19]
 
 
+async def test_while_a_flush_is_in_the_tables_the_next_one_is_in_the_archive_but_no_third(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = threading.Event()
+
+    def insert(_table: str, _body: dict[str, Any]) -> Answer:
+        gate.wait(10)
+        return 200, {}
+
+    cloud.on_insert = insert
+    commit = group_commit(linger_ms=10_000)
+    first = asyncio.create_task(commit(outcome(0)))
+    await until(lambda: cloud.calls == ["upload", "insert orders"])
+    some = asyncio.create_task(commit_all(commit, [outcome(1), outcome(2)]))
+    await until(lambda: cloud.calls == ["upload", "insert orders", "upload", "insert orders"])
+    rest = asyncio.create_task(commit(outcome(3)))
+    await asyncio.sleep(0.1)
+    assert cloud.calls.count("upload") == 2
+    gate.set()
+    await asyncio.gather(first, some, rest)
+    assert [len(lines) for lines in cloud.objects.values()] == [1, 2, 1]
+
+
+async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, group_commit: Make) -> None:
+    commit = group_commit(linger_ms=10_000)
+    await commit(outcome(0))
+    gate = hold_uploads(cloud)
+    first = asyncio.create_task(commit(outcome(1)))
+    await until(lambda: cloud.calls.count("upload") == 2)
+    rest = asyncio.create_task(commit_all(commit, [outcome(index) for index in range(2, 12)]))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(first, rest)
+    assert [len(lines) for lines in cloud.objects.values()] == [1, 1, 10]
+
+
 @pytest.mark.parametrize("limit", [{"batch_rows": 10}, {"batch_bytes": 10 * SIZE}])
 async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     cloud: Cloud, group_commit: Make, limit: dict[str, int]

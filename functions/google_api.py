@@ -1,0 +1,185 @@
+"""BigQuery's and Cloud Storage's JSON APIs, as `ingest` writes to them.
+
+The google-cloud clients write the same; but to import them takes longer than everything else of a cold start, and
+their calls cost more than all that is done with an event (docs/performance.md).
+"""
+
+import functools
+import http
+import os
+from collections.abc import Callable, Mapping
+
+import certifi
+import google.auth
+import msgspec
+import tenacity
+import urllib3
+from google.auth.exceptions import DefaultCredentialsError, TransportError
+
+from functions.retry import FIRST_PAUSE, LONGEST_PAUSE, within
+from functions.settings import InvalidSettings, Settings
+
+CONNECTIONS = 10
+"""That are kept to each service."""
+
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_PASSING_STATUS = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
+_PASSING_REASONS = {"rateLimitExceeded", "userRateLimitExceeded"}
+"""Of a 403 that passes; every other one is a matter of permissions or quotas."""
+
+
+class _Reason(msgspec.Struct):
+    reason: str = ""
+
+
+class _Error(msgspec.Struct):
+    """https://cloud.google.com/storage/docs/json_api/v1/status-codes; BigQuery's are the same."""
+
+    message: str = ""
+    errors: list[_Reason] = []
+
+
+class _Answer(msgspec.Struct):
+    error: _Error
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class ApiError(Exception):
+    """An API answered with an error. Its text has the status and the reasons, and nothing of what was sent.
+
+    Attributes:
+        status: Of HTTP.
+        reasons: In Google's words: `rateLimitExceeded`.
+        quoting: What the API says, which may quote what it was sent.
+    """
+
+    def __init__(self, status: int, body: bytes) -> None:
+        try:
+            error = _decode_answer(body).error
+        except (msgspec.DecodeError, UnicodeDecodeError):  # a front end's own page
+            error = _Error(body.decode(errors="replace"))
+        self.status = status
+        self.reasons = [one.reason for one in error.errors if one.reason.isalpha()]
+        self.quoting = error.message
+        super().__init__(" ".join([f"{_phrase(status)}: {status}", *dict.fromkeys(self.reasons)]))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase.title().replace(" ", "")
+    except ValueError:
+        return "ApiError"
+
+
+def _is_passing(error: BaseException) -> bool:
+    """Whether another try may succeed: what the google-cloud clients try again, and 504 and 403 for too many requests.
+
+    BigQuery's client does not try again after 504, Cloud Storage's not after such a 403.
+    """
+    if isinstance(error, ApiError):
+        return (
+            error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+            or error.status in _PASSING_STATUS
+            or (error.status == http.HTTPStatus.FORBIDDEN and not _PASSING_REASONS.isdisjoint(error.reasons))
+        )
+    return isinstance(error, urllib3.exceptions.HTTPError | TransportError)
+
+
+type _UrlOpen = Callable[..., urllib3.BaseHTTPResponse]
+"""Of a `urllib3.PoolManager`, or of google-auth's `AuthorizedHttp` around one."""
+
+
+class Api:
+    """One of Google's APIs.
+
+    Args:
+        root: `https://bigquery.googleapis.com`, or an emulator.
+        urlopen: Asks over connections that are kept, with credentials where it wants some.
+    """
+
+    def __init__(self, root: str, urlopen: _UrlOpen) -> None:
+        self._root = root
+        self._urlopen = urlopen
+
+    def post(self, path: str, content_type: str, body: bytes, seconds: float) -> bytes:
+        """Send a request that does no harm when it arrives twice; blocks.
+
+        Args:
+            path: Path and query.
+            content_type: Of the body.
+            body: To send.
+            seconds: That it may take at most, retries included.
+
+        Returns:
+            The answer's body.
+
+        Raises:
+            ApiError: It was refused.
+            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+            google.auth.exceptions.GoogleAuthError: There is no token to be had.
+        """
+        attempts = within(seconds)
+        headers = {"content-type": content_type, "user-agent": "sluice"}
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(_is_passing),
+            wait=tenacity.wait_random_exponential(FIRST_PAUSE, LONGEST_PAUSE),
+            stop=tenacity.stop_before_delay(attempts.starts),
+            reraise=True,
+        )
+        return retrying(self._post, self._root + path, body, headers, attempts.timeout)
+
+    def _post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> bytes:
+        answer = self._urlopen("POST", url, body=body, headers=headers, timeout=timeout, retries=False, redirect=False)
+        if answer.status != http.HTTPStatus.OK:
+            raise ApiError(answer.status, answer.data)
+        return answer.data
+
+
+def bigquery_api() -> Api:
+    """BigQuery, with Application Default Credentials; the emulator at BIGQUERY_EMULATOR_HOST, if that is set."""
+    return _api("bigquery", os.environ.get("BIGQUERY_EMULATOR_HOST"))
+
+
+def storage_api() -> Api:
+    """Cloud Storage, with Application Default Credentials; the emulator at STORAGE_EMULATOR_HOST, if that is set."""
+    return _api("storage", os.environ.get("STORAGE_EMULATOR_HOST"))
+
+
+def _api(service: str, emulator: str | None) -> Api:
+    if emulator:
+        return Api(emulator, _connections().urlopen)
+    universe = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "googleapis.com")
+    return Api(f"https://{service}.{universe}", _authorized())
+
+
+def project(settings: Settings) -> str:
+    """The project of the settings, or else of the credentials.
+
+    Raises:
+        InvalidSettings: Neither has one.
+    """
+    if settings.google_cloud_project:
+        return settings.google_cloud_project
+    try:
+        _, found = google.auth.default()
+    except DefaultCredentialsError:
+        found = None
+    if not found:
+        raise InvalidSettings("environment: GOOGLE_CLOUD_PROJECT is missing, and no credentials say it")
+    return found
+
+
+def _connections() -> urllib3.PoolManager:
+    return urllib3.PoolManager(maxsize=CONNECTIONS, ca_certs=certifi.where())
+
+
+@functools.cache
+def _authorized() -> _UrlOpen:
+    """Both services share a token."""
+    from google.auth.transport.urllib3 import AuthorizedHttp  # noqa: PLC0415
+
+    credentials, _ = google.auth.default(_SCOPES)
+    authorized: _UrlOpen = AuthorizedHttp(credentials, _connections()).urlopen  # type: ignore[no-untyped-call]
+    return authorized
