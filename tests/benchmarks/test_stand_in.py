@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import httpx
 import pytest
@@ -30,7 +30,7 @@ def cloud(running: StandIn, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return running
 
 
-def insert(table: str, *rows: dict[str, object]) -> None:
+def insert(table: str, *rows: Mapping[str, object]) -> None:
     credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
     client = bigquery.Client(project="project", credentials=credentials)
     errors = client.insert_rows_json(f"project.events.{table}", rows, row_ids=[str(n) for n, _ in enumerate(rows)])
