@@ -62,7 +62,7 @@ class Driven:
         seconds: How long answers counted.
         answered: Answers 2xx in that time.
         arrived: Open loop: requests that arrived; closed: those that were sent.
-        sent: Requests that went over the wire.
+        sent: Requests that went over the wire, each once.
         acknowledged: Answers 2xx in all.
         bad_acknowledged: Those of bad events.
         refused: Other answers by status, and 0 for none: the connection broke.
@@ -202,7 +202,7 @@ class _Generator:
         self._open += 1
         self._opened += 1
         self._in_flight += 1
-        self._sent += 1
+        self._sent += not request.is_again
         connection = _Connection(self._done, self._lost)
         connection.request = request
 

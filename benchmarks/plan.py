@@ -69,8 +69,8 @@ class Plan:
                 of = NAMES if at_once else NAMES[:2]
                 found.append(Scenario(closed(count, at_once=at_once), load, *delays, of=of))
         for rate in self.rates:
-            load = Open(rate, (5.0 if rate == 300 else 4.0) * self.pace)
-            found.append(Scenario(opened(rate), load, INSERT_MS, UPLOAD_MS))
+            arrivals = Open(rate, (5.0 if rate == 300 else 4.0) * self.pace)
+            found.append(Scenario(opened(rate), arrivals, INSERT_MS, UPLOAD_MS))
         found.append(Scenario(LARGE_ORDERS, Closed(80, 2.0 * self.pace), INSERT_MS, UPLOAD_MS, kind="large_orders"))
         return found
 

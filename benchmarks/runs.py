@@ -1,6 +1,7 @@
 """A run: everything, in turn, on the two cores."""
 
 import contextlib
+import dataclasses
 import datetime
 import math
 import pathlib
@@ -18,7 +19,7 @@ from benchmarks.load import Closed, Open
 from benchmarks.machine import FUNCTION_CORE, OTHER_CORE, Machine, on_core
 from benchmarks.plan import INSERT_MS, UPLOAD_MS, Plan, closed, sustained
 from benchmarks.results import Ceiling, Results
-from benchmarks.servers import Server, implementations, serving_all
+from benchmarks.servers import Name, Server, implementations, serving_all
 from benchmarks.stand_in import StandIn
 from ops.package import ROOT
 
@@ -91,66 +92,69 @@ def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tel
     with load.driver() as drive, serving_all(functions, cloud, folder) as servers:
         tell("load generator alone")
         with stand_in.running(FUNCTION_CORE) as nothing:
-            driven = drive(nothing.url, "mixed", Closed(80, plan.pace))
-            found.ceiling = Ceiling(
-                requests_per_second=driven.answered / driven.seconds, cpu=driven.cpu / driven.seconds
-            )
+            driven = drive(nothing.url, "mixed", Closed(80, 1.0))
+        found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, cpu=driven.cpu / driven.seconds)
         for server in servers:
             tell(f"warm-up, {server.name}")
-            drive(server.url, "mixed", Closed(80, 1.0 * plan.pace))
+            drive(server.url, "mixed", Closed(80, plan.pace))
+        bench = _Bench(plan, servers, drive, cloud, tell)
         for repetition in range(1, plan.repetitions + 1):
             for scenario in plan.scenarios():
-                found.cells += _in_turn(scenario, servers, drive, cloud, repetition, tell)
+                found.cells += bench.in_turn(scenario, repetition)
         if plan.probes:
-            _highest_rates(plan, found, servers, drive, cloud, tell)
+            found.cells += bench.highest_rates(found)
 
 
-def _in_turn(
-    scenario: Scenario, servers: Sequence[Server], drive: Drive, cloud: StandIn, repetition: int, tell: Tell
-) -> Iterator[Cell]:
-    """A scenario, once with each implementation; another one begins each time."""
-    chosen = [server for server in servers if server.name in scenario.of]
-    first = repetition % len(chosen)
-    for server in chosen[first:] + chosen[:first]:
-        tell(f"{scenario.name}, {server.name}")
-        yield cells.run(scenario, server, drive, cloud, repetition)
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bench:
+    """All that it takes to measure a cell."""
 
+    plan: Plan
+    servers: Sequence[Server]
+    drive: Drive
+    cloud: StandIn
+    tell: Tell
 
-def _highest_rates(
-    plan: Plan, found: Results, servers: Sequence[Server], drive: Drive, cloud: StandIn, tell: Tell
-) -> None:
-    """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found."""
+    def in_turn(self, scenario: Scenario, repetition: int) -> Iterator[Cell]:
+        """A scenario, once with each implementation; another one begins each time."""
+        chosen = [server for server in self.servers if server.name in scenario.of]
+        first = repetition % len(chosen)
+        for server in chosen[first:] + chosen[:first]:
+            self.tell(f"{scenario.name}, {server.name}, repetition {repetition}")
+            yield cells.run(scenario, server, self.drive, self.cloud, repetition)
 
-    def at(rate: float, server: Server, repetition: int) -> Cell:
-        tell(f"{sustained(server.name)}: {rate:.0f}/s?")
-        arrivals = Open(rate, _PROBE_SECONDS * plan.pace, seed=repetition)
-        return cells.run(
-            Scenario(sustained(server.name), arrivals, INSERT_MS, UPLOAD_MS), server, drive, cloud, repetition
-        )
+    def highest_rates(self, found: Results) -> Iterator[Cell]:
+        """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found."""
+        kept: dict[Name, float] = {}
+        failed: dict[Name, float] = {}
+        for server in self.servers:
+            scenario = closed(max(self.plan.in_flight), at_once=server.name == "empty")
+            seen = statistics.median(cell.events_per_second for cell in found.of(scenario, server.name))
+            kept[server.name], failed[server.name] = seen * 0.5, seen * 1.4
+        for probe in range(1, self.plan.probes + 1):
+            for server in self.servers:
+                rate = math.sqrt(kept[server.name] * failed[server.name])
+                (kept if self._at(rate, server, probe).is_sustained else failed)[server.name] = rate
+        for repetition in range(1, self.plan.repetitions + 1):
+            for server in self.servers:
+                for _ in range(_STEPS_DOWN):
+                    cell = self._at(kept[server.name], server, repetition)
+                    if cell.is_sustained:
+                        yield cell
+                        break
+                    kept[server.name] *= _STEP_DOWN
 
-    sustained_rates, refused_rates = {}, {}
-    for server in servers:
-        scenario = closed(max(plan.in_flight), at_once=server.name == "empty")
-        seen = found.spread(scenario, server.name, lambda cell: cell.events_per_second)
-        assert seen is not None
-        sustained_rates[server.name], refused_rates[server.name] = seen.median * 0.5, seen.median * 1.4
-    for probe in range(plan.probes):
-        for server in servers:
-            rate = math.sqrt(sustained_rates[server.name] * refused_rates[server.name])
-            (sustained_rates if at(rate, server, probe + 1).is_sustained else refused_rates)[server.name] = rate
-    for repetition in range(1, plan.repetitions + 1):
-        for server in servers:
-            for _ in range(_STEPS_DOWN):
-                cell = at(sustained_rates[server.name], server, repetition)
-                if cell.is_sustained:
-                    found.cells.append(cell)
-                    break
-                sustained_rates[server.name] *= _STEP_DOWN
+    def _at(self, rate: float, server: Server, repetition: int) -> Cell:
+        self.tell(f"{sustained(server.name)}: {rate:.0f}/s?")
+        arrivals = Open(rate, _PROBE_SECONDS * self.plan.pace, seed=repetition)
+        scenario = Scenario(sustained(server.name), arrivals, INSERT_MS, UPLOAD_MS)
+        return cells.run(scenario, server, self.drive, self.cloud, repetition)
 
 
 def _revision() -> str:
     """The commit, and whether anything differs from it."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        told = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+        return told.stdout.strip()
     return "unknown"

@@ -59,7 +59,8 @@ def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
     """The median, and least and most behind it."""
     if spread is None:
         return "-"
-    return f"{show(spread.median)} ({show(spread.low)}-{show(spread.high)})"
+    median, low, high = (show(value) for value in (spread.median, spread.low, spread.high))
+    return median if low == high else f"{median} ({low}-{high})"
 
 
 def _milliseconds(seconds: float) -> str:
@@ -87,10 +88,10 @@ def _targets(results: Results) -> Table:
 
 
 def _bound(target: Target) -> str:
-    sign, bound = (">=", target.least) if target.least is not None else ("<=", target.most)
-    assert bound is not None
-    shown = f"1/{1 / bound:.0f}" if 0 < bound < 0.5 else f"{bound:g}"
-    return f"{sign} {shown} {target.unit}"
+    if target.least is not None:
+        return f">= {target.least:g} {target.unit}"
+    most = target.most or 0.0
+    return f"<= {f'1/{1 / most:.0f}' if 0 < most < 0.4 else f'{most:g}'} {target.unit}"
 
 
 _RATE_COLUMNS = ("", "", ">events/s", ">p50 ms", ">p99 ms", ">p99.9 ms")
@@ -218,7 +219,9 @@ def _machine(results: Results) -> Table:
     if ceiling := results.ceiling:
         shown = f"{number(ceiling.requests_per_second)} requests/s, with {ceiling.cpu:.0%} of its core"
         rows.append(("the load generator's own ceiling", shown))
-    for name in NAMES:
-        if rate := highest(results, name):
-            rows.append((f"highest sustained rate of the {TITLES[name]}", f"{number(rate)}/s"))
+    rows += [
+        (f"highest sustained rate, {TITLES[name]}", f"{number(rate)}/s")
+        for name in NAMES
+        if (rate := highest(results, name))
+    ]
     return Table("machine", "The run", ("", ""), rows)
