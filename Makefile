@@ -21,6 +21,7 @@ test: .venv/ready ## Run all tests.
 
 bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
 	@.venv/bin/python -m benchmarks --docs
+	@.venv/bin/python -m benchmarks.scale --docs
 
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
 	@SLUICE_FAULTS=long .venv/bin/pytest --timeout 3600 tests/faults/test_matrix.py

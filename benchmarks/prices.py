@@ -38,3 +38,25 @@ PUBSUB_MIN_BYTES = 1_000
 
 INSTANCE_VCPU = 1.0
 INSTANCE_GIB = 0.5
+
+# Of the other ways to run it, for benchmarks/scale.py.
+
+RUNNING_VCPU_SECONDS = Price(
+    "Cloud Run billed by instance, CPU", 0.000018, "vCPU-second", "https://cloud.google.com/run/pricing"
+)
+RUNNING_GIB_SECONDS = Price(
+    "Cloud Run billed by instance, memory", 0.000002, "GiB-second", "https://cloud.google.com/run/pricing"
+)
+WRITTEN_BYTES = Price("BigQuery, Storage Write API", 0.025 / 2**30, "byte", "https://cloud.google.com/bigquery/pricing")
+WORKER_VCPU_HOURS = Price("Dataflow, streaming CPU", 0.069, "vCPU-hour", "https://cloud.google.com/dataflow/pricing")
+WORKER_GIB_HOURS = Price("Dataflow, memory", 0.003557, "GiB-hour", "https://cloud.google.com/dataflow/pricing")
+WORKER_DISK_HOURS = Price("Dataflow, standard disk", 0.000054, "GiB-hour", "https://cloud.google.com/dataflow/pricing")
+
+OF_OTHER_WAYS = (
+    RUNNING_VCPU_SECONDS,
+    RUNNING_GIB_SECONDS,
+    WRITTEN_BYTES,
+    WORKER_VCPU_HOURS,
+    WORKER_GIB_HOURS,
+    WORKER_DISK_HOURS,
+)
