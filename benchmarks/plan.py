@@ -59,8 +59,8 @@ class Plan:
     bytecode: Sequence[bool] = (True, False)
     own: bool = True
 
-    def scenarios(self) -> list[Scenario]:
-        """All but the highest rates, which are searched for."""
+    def scenarios(self, repetition: int) -> list[Scenario]:
+        """All but the highest rates, which are searched for; in each repetition requests arrive at other times."""
         found = []
         for at_once, seconds in ((False, {1: 3.0, 250: 3.0}), (True, {1: 1.0, 250: 2.5})):
             delays = (0.0, 0.0) if at_once else (INSERT_MS, UPLOAD_MS)
@@ -69,7 +69,7 @@ class Plan:
                 of = NAMES if at_once else NAMES[:2]
                 found.append(Scenario(closed(count, at_once=at_once), load, *delays, of=of))
         for rate in self.rates:
-            arrivals = Open(rate, (5.0 if rate == 300 else 4.0) * self.pace)
+            arrivals = Open(rate, (5.0 if rate == 300 else 4.0) * self.pace, seed=repetition)
             found.append(Scenario(opened(rate), arrivals, INSERT_MS, UPLOAD_MS))
         found.append(Scenario(LARGE_ORDERS, Closed(80, 2.0 * self.pace), INSERT_MS, UPLOAD_MS, kind="large_orders"))
         return found

@@ -24,10 +24,14 @@ COLOURS = {"plain": "#D55E00", "sluice": "#0072B2", "empty": "#7F7F7F"}
 
 MARKS = {"plain": "s", "sluice": "o", "empty": "^"}
 
+_ABOVE = {"p50": -3, "p99": -9, "p99.9": 3}
+"""Points by which a label stands above its mark: p99 and p99.9 may be the same."""
+
 _PARTS = ("#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#E69F00")
 
 mpl.rcParams.update(
     {
+        "axes.axisbelow": True,
         "axes.grid": True,
         "axes.spines.right": False,
         "axes.spines.top": False,
@@ -79,6 +83,17 @@ def _line(results: Results, axes: Axes, name: Name, value: Callable[[Cell], floa
     )
 
 
+def _legend_below(axes: Axes) -> None:
+    """Where it hides nothing; each name once."""
+    handles, labels = axes.get_legend_handles_labels()
+    by_label = dict(zip(labels, handles, strict=True))
+    figure = axes.get_figure()
+    if by_label and isinstance(figure, Figure):
+        figure.legend(
+            by_label.values(), by_label.keys(), loc="outside lower center", ncols=3, fontsize=8, frameon=False
+        )
+
+
 def _by_in_flight(axes: Axes, results: Results, value: Callable[[Cell], float]) -> None:
     for at_once in (False, True):
         for name in NAMES:
@@ -89,7 +104,7 @@ def _by_in_flight(axes: Axes, results: Results, value: Callable[[Cell], float]) 
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value).removesuffix(".0").removesuffix(".00")))
     axes.set_xlabel("requests in flight")
-    axes.legend(fontsize=8)
+    _legend_below(axes)
 
 
 def _throughput(results: Results, axes: Axes) -> None:
@@ -112,13 +127,13 @@ def _latency(results: Results, axes: Axes) -> None:
         "p99.9": lambda cell: cell.p999,
     }
     for place, rate in enumerate(RATES):
-        for side, name in ((-0.15, NAMES[0]), (0.15, NAMES[1])):
+        for side, name in ((-0.2, NAMES[0]), (0.2, NAMES[1])):
             cells = results.of(opened(rate), name)
             if not cells:
                 continue
             if not all(cell.is_sustained for cell in cells):
                 axes.annotate(
-                    "does not\nfollow",
+                    "does\nnot\nfollow",
                     (place + side, 0.5),
                     xycoords=("data", "axes fraction"),
                     ha="center",
@@ -131,16 +146,18 @@ def _latency(results: Results, axes: Axes) -> None:
             axes.plot(xs, list(heights.values()), color=COLOURS[name], marker=MARKS[name], label=TITLES[name])
             for shown, height in heights.items():
                 axes.annotate(
-                    f"{shown} {height:.0f}", (place + side, height), (7, -3), textcoords="offset points", fontsize=8
+                    f"{shown} {height:.0f}",
+                    (place + side, height),
+                    (7, _ABOVE[shown]),
+                    textcoords="offset points",
+                    fontsize=8,
                 )
     axes.set_xticks(range(len(RATES)), [f"{rate} events/s" for rate in RATES])
     axes.set_xlim(-0.5, len(RATES) - 0.3)
     axes.set_ylim(bottom=0)
     axes.set_ylabel("ms from arrival to acknowledgement")
     axes.set_title("Latency by rate, Poisson arrivals; insert 80 ms, upload 60 ms")
-    handles, labels = axes.get_legend_handles_labels()
-    by_label = dict(zip(labels, handles, strict=True))
-    axes.legend(by_label.values(), by_label.keys())
+    _legend_below(axes)
 
 
 def _cost(results: Results, axes: Axes) -> None:
@@ -163,4 +180,4 @@ def _cost(results: Results, axes: Axes) -> None:
     axes.margins(x=0.1)
     axes.set_xlabel("USD for a million events, list prices")
     axes.set_title("Cost by rate")
-    axes.legend(fontsize=8, loc="best")
+    _legend_below(axes)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
 
-from benchmarks import cells, cold_start, load, stand_in
+from benchmarks import cells, cold_start, generator, stand_in
 from benchmarks.cells import Cell, Drive, Scenario
 from benchmarks.core import Apart
 from benchmarks.events import payloads
@@ -89,7 +89,7 @@ def _telling[One](ones: Iterable[One], tell: Tell, what: str) -> Iterator[One]:
 
 def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tell: Tell) -> None:
     functions = implementations(folder / "served", own=plan.own)
-    with load.driver() as drive, serving_all(functions, cloud, folder) as servers:
+    with generator.driver() as drive, serving_all(functions, cloud, folder) as servers:
         tell("load generator alone")
         with stand_in.running(FUNCTION_CORE) as nothing:
             driven = drive(nothing.url, "mixed", Closed(80, 1.0))
@@ -99,7 +99,7 @@ def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tel
             drive(server.url, "mixed", Closed(80, plan.pace))
         bench = _Bench(plan, servers, drive, cloud, tell)
         for repetition in range(1, plan.repetitions + 1):
-            for scenario in plan.scenarios():
+            for scenario in plan.scenarios(repetition):
                 found.cells += bench.in_turn(scenario, repetition)
         if plan.probes:
             found.cells += bench.highest_rates(found)

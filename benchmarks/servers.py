@@ -20,7 +20,7 @@ type Name = Literal["plain", "sluice", "empty"]
 
 NAMES: tuple[Name, ...] = ("plain", "sluice", "empty")
 
-PLAIN_THREADS = 128
+PLAIN_THREADS = 64
 """Of the plain function: measured, see docs/performance.md."""
 
 _HERE = pathlib.Path(__file__).parent

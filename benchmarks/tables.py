@@ -1,6 +1,7 @@
 """What a run measured, as tables: for the screen and for `docs/performance.md`."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 
 import rich.table
@@ -49,10 +50,14 @@ class Table:
 
 
 def number(value: float) -> str:
-    """With three significant digits, thousands apart."""
+    """With two or three significant digits, thousands apart."""
+    if value == math.inf:
+        return "∞"
     if value >= 1000:
         return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    if value >= 10:
+        return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}" if value else "0"
 
 
 def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
@@ -79,7 +84,7 @@ def _targets(results: Results) -> Table:
         (
             target.what,
             _bound(target),
-            text(target.measured),
+            text(target.measured, _share if _is_share(target) else number),
             {True: "met", False: "**not met**", None: "-"}[target.is_met],
         )
         for target in targets(results)
@@ -87,11 +92,20 @@ def _targets(results: Results) -> Table:
     return Table("targets", "Targets", ("", ">target", ">measured", ""), rows)
 
 
+def _is_share(target: Target) -> bool:
+    """Whether it reads better as one in so many."""
+    return target.most is not None and target.most < 0.4
+
+
+def _share(value: float) -> str:
+    return f"1/{1 / value:.1f}" if value and value < math.inf else number(value)
+
+
 def _bound(target: Target) -> str:
     if target.least is not None:
         return f">= {target.least:g} {target.unit}"
     most = target.most or 0.0
-    return f"<= {f'1/{1 / most:.0f}' if 0 < most < 0.4 else f'{most:g}'} {target.unit}"
+    return f"<= 1/{1 / most:.0f}" if _is_share(target) else f"<= {most:g} {target.unit}"
 
 
 _RATE_COLUMNS = ("", "", ">events/s", ">p50 ms", ">p99 ms", ">p99.9 ms")

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from benchmarks.cells import LostEvents, check
-from benchmarks.load import Closed, Driven, Open, drive
+from benchmarks.generator import drive
+from benchmarks.load import Closed, Driven, Open
 from benchmarks.stand_in import Counts
 
 type Answer = Callable[[int], Awaitable[bytes]]
