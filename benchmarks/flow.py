@@ -120,9 +120,10 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
                     lingered = moment
                     break
             sizes.append(min(len(waiting), instance.batch))
-            archived = now + instance.flush_cpu + instance.upload
+            cpu = instance.flush_cpu + sizes[-1] * instance.event_cpu / 2
+            archived = now + cpu + instance.upload
             flushes.append((archived, archived + instance.insert))
-            latencies += [flushes[-1][1] - waiting.popleft() + instance.event_cpu for _ in range(sizes[-1])]
+            latencies += [flushes[-1][1] - waiting.popleft() + instance.event_cpu / 2 for _ in range(sizes[-1])]
     return latencies, sizes
 
 

@@ -236,7 +236,10 @@ def tables(model: Model) -> Iterator[Table]:
         "scale-prices",
         f"List prices as of {prices.READ_ON:%d %B %Y}",
         ("", "price", "source"),
-        [(price.what, f"{price.usd * many:g} USD for 1 {unit}", price.source) for price, many, unit in shown],
+        [
+            (price.what, f"{f'{price.usd * many:f}'.rstrip('0')} USD for 1 {unit}", price.source)
+            for price, many, unit in shown
+        ],
     )
 
 
