@@ -114,9 +114,8 @@ class Fleet:
     @property
     def load(self) -> Load:
         """On the services."""
-        each = self.each
-        uploads, in_flight = self.rate * each.flushes, self.rate * each.mean
-        return Load(self.rate, self.instances, in_flight, uploads, self.model.message_bytes, self.model.row_bytes)
+        rate, each, model = self.rate, self.each, self.model
+        return Load(rate, self.instances, rate * each.mean, rate * each.flushes, model.message_bytes, model.row_bytes)
 
     @property
     def workers(self) -> int:
@@ -230,8 +229,7 @@ def tables(model: Model) -> Iterator[Table]:
         ("", "costs less than", ">from"),
         [(one, other, "1/s" if rate <= 1 else f"{_about(rate)}/s") for one, other, rate in found if rate],
     )
-    units = {"byte": (2**30, "GiB")}
-    shown = [(price, *units.get(price.unit, (1, price.unit))) for price in prices.OF_OTHER_WAYS]
+    shown = [(price, *((2**30, "GiB") if price.unit == "byte" else (1, price.unit))) for price in prices.OF_OTHER_WAYS]
     yield Table(
         "scale-prices",
         f"List prices as of {prices.READ_ON:%d %B %Y}",
