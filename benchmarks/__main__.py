@@ -10,6 +10,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from benchmarks import page
 from benchmarks.cells import LostEvents
+from benchmarks.machine import can_pin
 from benchmarks.plan import FULL, QUICK
 from benchmarks.results import FILE, Results, read
 from benchmarks.runs import Part, run
@@ -42,6 +43,8 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
 
     Exit code 1: an acknowledged event was lost, or with --check a target is missed.
     """
+    if docs and (only or quick):
+        raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
     results = read(show) if show else _measure(only or list(Part), quick=quick)
     found = tables(results)
     for table in found:
@@ -62,6 +65,8 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
 
 
 def _measure(parts: list[Part], *, quick: bool) -> Results:
+    if not can_pin():
+        console.print("[bold yellow]The function has no core of its own here:[/] it shares with what drives it.")
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as folder, Progress(*columns, console=console) as progress:
         task = progress.add_task("start", total=None)

@@ -174,7 +174,7 @@ class Apart:
         """Measure both."""
         with on_core(FUNCTION_CORE):
             pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            pool.submit(int).result()
+            pool.submit(int).result()  # starts the process, on this core
         with pool:
             timed = pool.submit(core, self.rounds, self.events).result()
             return timed, pool.submit(backfill, 3, self.events * 4, self.folder).result()

@@ -288,6 +288,6 @@ def driver() -> Iterator[Callable[[str, Kind, Closed | Open], Driven]]:
     """`drive`, in a process of its own while the context lasts."""
     with on_core(OTHER_CORE):
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-        pool.submit(int).result()
+        pool.submit(int).result()  # starts the process, on this core
     with pool:
         yield lambda url, kind, load: pool.submit(drive, url, kind, load).result()

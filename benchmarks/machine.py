@@ -17,9 +17,13 @@ OTHER_CORE = 1
 """Of the stand-ins for the cloud, the load generator and who looks on."""
 
 
+_ALLOWED: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+"""Cores of this process, before it is bound to one of them itself."""
+
+
 def can_pin() -> bool:
     """Whether this machine lets processes be bound to the two cores."""
-    return hasattr(os, "sched_setaffinity") and {FUNCTION_CORE, OTHER_CORE} <= os.sched_getaffinity(os.getppid())
+    return {FUNCTION_CORE, OTHER_CORE} <= _ALLOWED
 
 
 @contextlib.contextmanager

@@ -78,13 +78,13 @@ class Plan:
 FULL = Plan()
 QUICK = Plan(
     repetitions=1,
-    pace=0.15,
+    pace=0.1,
     in_flight=(1, 250),
     rates=(300,),
     probes=0,
     starts=1,
     core_rounds=1,
-    core_events=500,
+    core_events=200,
     bytecode=(True,),
     own=False,
 )

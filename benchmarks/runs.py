@@ -92,7 +92,7 @@ def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tel
     with generator.driver() as drive, serving_all(functions, cloud, folder) as servers:
         tell("load generator alone")
         with stand_in.running(FUNCTION_CORE) as nothing:
-            driven = drive(nothing.url, "mixed", Closed(80, 1.0))
+            driven = drive(nothing.url, "mixed", Closed(80, 0.5))
         found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, cpu=driven.cpu / driven.seconds)
         for server in servers:
             tell(f"warm-up, {server.name}")
