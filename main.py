@@ -57,8 +57,15 @@ async def ingest(request: Request) -> Response:
 
 async def _body(request: Request) -> bytes:
     """The body; unlike `request.body()` it leaves nothing in the request, which lives as long as its event."""
+
+    async def next_chunk() -> tuple[bytes, bool]:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return message.get("body", b""), message.get("more_body", False)
+
     length = request.headers.get("content-length")
-    return await commit.receive(request.stream(), int(length) if length else None)
+    return await commit.receive(next_chunk, int(length) if length else None)
 
 
 def _refuse(status: int, error: Exception) -> Response:

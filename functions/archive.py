@@ -20,7 +20,7 @@ from functions.message import Message
 from functions.row import Row
 
 
-class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """A line of an archive object: all that it takes to process a message again, exactly.
 
     Attributes:
@@ -49,7 +49,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True):
             event_type=event_type,
             message_id=message.message_id,
             publish_time=message.publish_time,
-            attributes=dict(message.attributes),
+            attributes=message.attributes,
             ordering_key=message.ordering_key,
             payload=payload,
             payload_base64=payload_base64,

@@ -8,7 +8,7 @@ import collections
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -26,7 +26,7 @@ from functions.warehouse import Insertion, Record, Warehouse
 _MAX_FLUSHES = 2
 """At once."""
 
-_LINGER_BESIDE_ARCHIVED = 0.02
+_LINGER_BESIDE_ARCHIVED = 0.05
 """Seconds that events wait for a flush that is in the archive: most of what a quicker one would save is its batch."""
 
 MAX_THREADS = CONNECTIONS
@@ -38,6 +38,9 @@ RECEIVE_SECONDS = 5.0
 logger = logging.getLogger(__name__)
 
 type Outcome = Row | DeadLetter
+
+type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
+"""Gives the next bytes of a request's body, and whether there are more."""
 
 
 class Overloaded(Exception):
@@ -54,9 +57,9 @@ class _Entry(msgspec.Struct, eq=False):
     outcome: Outcome
     size: int
     arrived: float
-    fate: asyncio.Future[NotDurable | None]
+    fate: asyncio.Future[str | None]
 
-    def settle(self, reason: NotDurable | None = None) -> None:
+    def settle(self, reason: str | None = None) -> None:
         if not self.fate.done():
             self.fate.set_result(reason)
 
@@ -117,11 +120,11 @@ class GroupCommit:
         self._archiving = 0
         self._timer: asyncio.Handle | None = None
 
-    async def receive(self, chunks: AsyncIterable[bytes], length: int | None) -> bytes:
+    async def receive(self, next_chunk: NextChunk, length: int | None) -> bytes:
         """Read the body of a request; while it arrives, it is in flight as events are.
 
         Args:
-            chunks: The body, as it comes.
+            next_chunk: Gives what comes next of the body.
             length: Bytes that are announced, if any: of what has no room, nothing is read.
 
         Raises:
@@ -132,26 +135,23 @@ class GroupCommit:
         size = length or 0
         _check_length(size)
         self._take_in(1, size)
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + RECEIVE_SECONDS
         body: list[bytes] = []
-        arrived = 0
-
-        async def read() -> None:
-            nonlocal arrived, size
-            async for chunk in chunks:
+        arrived, more = 0, True
+        try:
+            while more:
+                reading = asyncio.Task(next_chunk(), loop=loop, eager_start=True)
+                if not reading.done():  # mostly it is, and needs no timer
+                    async with asyncio.timeout_at(latest):
+                        await reading
+                chunk, more = reading.result()
                 arrived += len(chunk)
                 if arrived > size:
                     _check_length(arrived)
                     self._take_in(0, arrived - size)
                     size = arrived
                 body.append(chunk)
-
-        try:
-            loop = asyncio.get_running_loop()
-            reading = asyncio.Task(read(), loop=loop, eager_start=True)  # mostly all is there: a timer would cost more
-            if not reading.done():
-                async with asyncio.timeout(RECEIVE_SECONDS):
-                    await reading
-            reading.result()
         except TimeoutError:
             raise NotDurable(f"the request did not arrive within {RECEIVE_SECONDS:.0f} s") from None
         finally:
@@ -180,7 +180,7 @@ class GroupCommit:
                 self._start_flushes()
         reason = await entry.fate
         if reason is not None:
-            raise reason
+            raise NotDurable(reason)
 
     def _take_in(self, events: int, size: int) -> None:
         """Count an event, or more bytes of one that is in flight; whatever its size, one alone is taken."""
@@ -235,7 +235,7 @@ class GroupCommit:
             self._waiting_bytes -= entry.size
             if entry.arrived < patience:
                 self._release([entry])
-                entry.settle(NotDurable("no flush was free in time"))
+                entry.settle("no flush was free in time")
             else:
                 batch.append(entry)
                 size += entry.size
@@ -331,7 +331,7 @@ class GroupCommit:
         for entry in entries:
             if not entry.fate.done():
                 report.not_durable += 1
-                entry.settle(NotDurable(reason))
+                entry.settle(reason)
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""

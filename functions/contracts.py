@@ -36,7 +36,7 @@ class Contract:
         """Check an event and shape it: its columns, and the fields that the contract does not know.
 
         Args:
-            event: As `decode` gives it.
+            event: As `decode` gives it; becomes the columns.
             payload_bytes: How long its payload is.
 
         Raises:

@@ -12,6 +12,8 @@ import msgspec
 
 from functions.message import MAX_EVENT_BYTES, Message
 
+_encode = msgspec.json.Encoder().encode
+
 TABLE = "dead_letters"
 
 MAX_ERRORS = 20
@@ -86,37 +88,39 @@ class DeadLetter:
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     def encoded(self, archive_uri: str) -> msgspec.Raw:
-        """The row of its table, as the JSON that `insertAll` takes."""
-        return msgspec.Raw(msgspec.json.encode(self.record(archive_uri)))
-
-    def record(self, archive_uri: str) -> dict[str, Any]:
-        """The row of `sql/schema/dead_letters.sql`, as `insertAll` takes it.
+        """The row of `sql/schema/dead_letters.sql`, as the JSON that `insertAll` takes.
 
         A payload too large to be an event is NULL here: its bytes are in the archive object.
         """
         message = self.message
-        record: dict[str, Any] = msgspec.to_builtins(
-            {
-                "event_id": message.event_id,
-                "message_id": message.message_id,
-                "publish_time": message.publish_time,
-                "failed_at": self.failed_at,
-                "event_type": self.event_type,
-                "schema_version": self.schema_version,
-                "stage": self.stage,
-                "errors": [
-                    {"path": clip(path), "rule": rule, "message": clip(text)}
-                    for path, rule, text in self.errors[:MAX_ERRORS]
-                ],
-                "fingerprint": self.fingerprint,
-                "payload": message.data if len(message.data) <= MAX_EVENT_BYTES else None,
-                "payload_bytes": len(message.data),
-                "attributes": msgspec.json.encode(message.attributes).decode(),
-                "delivery_attempt": message.delivery_attempt,
-                "archive_uri": archive_uri,
-                "code_version": self.code_version,
-            }
+        return msgspec.Raw(
+            _encode(
+                {
+                    "event_id": message.event_id,
+                    "message_id": message.message_id,
+                    "publish_time": message.publish_time,
+                    "failed_at": self.failed_at,
+                    "event_type": self.event_type,
+                    "schema_version": self.schema_version,
+                    "stage": self.stage,
+                    "errors": [
+                        {"path": clip(path), "rule": rule, "message": clip(text)}
+                        for path, rule, text in self.errors[:MAX_ERRORS]
+                    ],
+                    "fingerprint": self.fingerprint,
+                    "payload": message.data if len(message.data) <= MAX_EVENT_BYTES else None,
+                    "payload_bytes": len(message.data),
+                    "attributes": _encode(message.attributes).decode(),
+                    "delivery_attempt": message.delivery_attempt,
+                    "archive_uri": archive_uri,
+                    "code_version": self.code_version,
+                }
+            )
         )
+
+    def record(self, archive_uri: str) -> dict[str, Any]:
+        """The row as `encoded` has it."""
+        record: dict[str, Any] = msgspec.json.decode(self.encoded(archive_uri))
         return record
 
 

@@ -40,7 +40,7 @@ def decode(data: bytes) -> dict[str, Any]:
         raise _refused("type", f"an event is a JSON object, this is {_JSON_NAMES[type(event)]}")
     if len(data) > 2 * MAX_VALUES:  # each value takes two bytes at least
         _refuse_too_many_values(event)
-    _refuse_duplicate_keys(data, _count_keys(event))
+    _refuse_duplicate_keys(data, _count_strings(event))
     return event
 
 
@@ -101,8 +101,8 @@ def _refuse_too_many_values(event: dict[str, Any]) -> None:
         containers.extend(value for value in inner if type(value) is dict or type(value) is list)
 
 
-def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
-    """Count the keys of all objects in a value.
+def _count_strings(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
+    """Count the strings in a value, keys among them.
 
     Raises:
         Refused: It is nested too deep.
@@ -117,21 +117,24 @@ def _count_keys(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
         inner = value
     for value_in_it in inner:
         kind = type(value_in_it)
-        if kind is not str and (kind is dict or kind is list):
-            count += _count_keys(value_in_it, depth + 1)
+        if kind is str:
+            count += 1
+        elif kind is dict or kind is list:
+            count += _count_strings(value_in_it, depth + 1)
     return count
 
 
-_WHITE_SPACE = b" \t\n\r"
+_BACKSLASH = ord("\\")  # a number is looked for ten times as fast as a byte string
 
 
-def _refuse_duplicate_keys(data: bytes, keys: int) -> None:
+def _refuse_duplicate_keys(data: bytes, strings: int) -> None:
     """Refuse a payload in which an object has a key twice: parsers keep one of the values, which one differs.
 
-    Without white space each key ends with `":`, and `":` may also stand inside a string. So as many `":` as parsed
-    keys prove that no key was dropped; only otherwise the payload is parsed once more, pair by pair.
+    A key that was dropped is a string that is written in the payload and not found in what was parsed. In JSON each
+    string is between two quotes, and a backslash is before each other one.
     """
-    if data.translate(None, _WHITE_SPACE).count(b'":') == keys:
+    unescaped = data.replace(b"\\\\", b"").replace(b'\\"', b"") if _BACKSLASH in data else data
+    if unescaped.count(b'"') == 2 * strings:
         return
     try:
         pairs = json.loads(data, object_pairs_hook=_Pairs)

@@ -7,12 +7,14 @@ their calls cost more than all that is done with an event (docs/performance.md).
 import functools
 import http
 import os
-from collections.abc import Callable, Mapping
+import random
+import time
+import traceback
+from collections.abc import Callable
 
 import certifi
 import google.auth
 import msgspec
-import tenacity
 import urllib3
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 
@@ -73,7 +75,7 @@ def _phrase(status: int) -> str:
         return "ApiError"
 
 
-def _is_passing(error: BaseException) -> bool:
+def _is_passing(error: Exception) -> bool:
     """Whether another try may succeed: what the google-cloud clients try again, and 504 and 403 for too many requests.
 
     BigQuery's client does not try again after 504, Cloud Storage's not after such a 403.
@@ -84,7 +86,7 @@ def _is_passing(error: BaseException) -> bool:
             or error.status in _PASSING_STATUS
             or (error.status == http.HTTPStatus.FORBIDDEN and not _PASSING_REASONS.isdisjoint(error.reasons))
         )
-    return isinstance(error, urllib3.exceptions.HTTPError | TransportError)
+    return True
 
 
 type _UrlOpen = Callable[..., urllib3.BaseHTTPResponse]
@@ -120,21 +122,33 @@ class Api:
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
             google.auth.exceptions.GoogleAuthError: There is no token to be had.
         """
-        attempts = within(seconds)
-        headers = {"content-type": content_type, "user-agent": "sluice"}
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_passing),
-            wait=tenacity.wait_random_exponential(FIRST_PAUSE, LONGEST_PAUSE),
-            stop=tenacity.stop_before_delay(attempts.starts),
-            reraise=True,
-        )
-        return retrying(self._post, self._root + path, body, headers, attempts.timeout)
+        starts, timeout = within(seconds)
+        latest = time.monotonic() + starts
+        longest_pause = FIRST_PAUSE
+        while True:
+            try:
+                return self._post(self._root + path, content_type, body, timeout)
+            except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
+                _forget_request(error)
+                pause = random.uniform(0, longest_pause)  # noqa: S311 - so that instances do not come all at once
+                if not _is_passing(error) or time.monotonic() + pause > latest:
+                    raise
+            time.sleep(pause)
+            longest_pause = min(2 * longest_pause, LONGEST_PAUSE)
 
-    def _post(self, url: str, body: bytes, headers: Mapping[str, str], timeout: float) -> bytes:
+    def _post(self, url: str, content_type: str, body: bytes, timeout: float) -> bytes:
+        headers = {"content-type": content_type, "user-agent": "sluice"}
         answer = self._urlopen("POST", url, body=body, headers=headers, timeout=timeout, retries=False, redirect=False)
         if answer.status != http.HTTPStatus.OK:
             raise ApiError(answer.status, answer.data)
         return answer.data
+
+
+def _forget_request(error: BaseException | None) -> None:
+    """Free the body: frames of urllib3 refer to their own exception, and would keep it until the collector comes."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def bigquery_api() -> Api:

@@ -36,7 +36,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     """
 
     data: bytes
-    attributes: Mapping[str, str]
+    attributes: dict[str, str]
     message_id: str
     publish_time: datetime
     delivery_attempt: int | None = None

@@ -78,12 +78,13 @@ class Process:
         )
 
     def _enrich(self, contract: Contract, columns: Columns) -> bytes:
-        """All columns as JSON."""
+        """All columns as JSON: what cannot be encoded is the event's fault here, and everybody's in a request."""
         try:
             columns |= contract.event_type.enrich(columns, self.privacy)
             return _encode(columns)
         except Exception as error:
-            violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {error}")
+            reason = str(error).encode(errors="backslashreplace").decode()
+            violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {reason}")
             raise Refused(Stage.ENRICH, [violation]) from error
 
     def _check_time_bounds(self, contract: Contract, event_time: datetime, now: datetime) -> None:

@@ -26,6 +26,9 @@ from functions.settings import Settings
 UNKNOWN = "unknown"
 """The type of what names none, or none that there is."""
 
+UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
+"""What is raised for an object that is not as the archive wrote it."""
+
 _SMOKE_TEST = re.compile(r"smoke-[0-9a-f]{32}-")
 """How ids of the smoke test begin, which deletes its rows."""
 
@@ -243,7 +246,7 @@ class Reconciler:
             return _Object(uri, self._read_lines(gzip.decompress(blob.download_as_bytes())))
         except NotFound:
             return _Object(uri)  # Deleted since it was listed.
-        except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             return _Object(uri, problem=f"{uri}: {error}")
 
     def _account(self, hour: datetime, event_type: str | None) -> Account:

@@ -53,7 +53,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def columns(self) -> Columns:
-        """All columns but `ingest`, as `insertAll` takes them."""
+        """All columns but `ingest`, as `insertAll` takes them; decoded at each use."""
         columns: Columns = msgspec.json.decode(self.content)
         return columns
 
@@ -71,7 +71,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         return msgspec.Raw(b"".join((self.content[:-1], b',"ingest":', _encode(lineage), b"}")))
 
     def record(self, archive_uri: str) -> dict[str, Any]:
-        """The row of its table with its lineage, as `insertAll` takes it."""
+        """The row as `encoded` has it."""
         record: dict[str, Any] = msgspec.json.decode(self.encoded(archive_uri))
         return record
 
@@ -106,7 +106,7 @@ class Shape:
         """Shape a valid event: its columns, and the fields that the schema does not know.
 
         Args:
-            event: Becomes the columns itself, since a copy of all that stays as it is would cost as much again.
+            event: Becomes the columns: most of its values stay as they are.
 
         Raises:
             Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).

@@ -90,7 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(
             ge=0,
             le=10_000,
-            description="Milliseconds that an event waits at most for the running flush to end"
+            description="Milliseconds that an event waits at most for the running flush to be in the archive"
             " before another flush starts beside it: the way around a flush that hangs.",
         ),
     ] = 500

@@ -151,6 +151,10 @@ JOIN (
   AND status.fingerprint = letter.fingerprint
   AND status.failed_at = letter.failed_at
   AND status.archive_uri = letter.archive_uri
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY letter.failed_at, letter.fingerprint, letter.archive_uri ORDER BY letter.message_id
+) = 1
 ORDER BY letter.failed_at DESC, letter.fingerprint
 """
 

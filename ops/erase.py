@@ -13,8 +13,7 @@ import gzip
 import itertools
 import re
 import time
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +30,7 @@ from functions.archive import Envelope
 from functions.dead_letter import Refused
 from functions.decode import decode
 from functions.events import EventType, event_types
+from functions.reconciliation import UNREADABLE
 from functions.settings import Settings
 
 _WORKERS = 8
@@ -76,7 +76,8 @@ class Claim(enum.Enum):
     UNPARSED = enum.auto()
     """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
     DOUBTFUL = enum.auto()
-    """It is no JSON, and has the characters of a short id: left alone, for `1` is in everybody's."""
+    """It may be, and is left alone: it has a short id in no quotes, and `1` is in everybody's; or it is an event of a
+    type that names no person, and has the id all the same, as its row does."""
 
 
 class Person:
@@ -115,8 +116,9 @@ class Person:
     def claim(self, payload: bytes) -> Claim:
         """Whose a payload is.
 
-        An event of a type that names its person is judged by that field; in all others an id that stands anywhere as a
-        value is enough; in what is no JSON, one that stands anywhere in quotes or after its field, or a long one.
+        An event of a type that names its person is judged by that field. One that should have it and has not, or of an
+        unknown type, is theirs with the id as any text, or as the number of its field, or as a long one. In what is no
+        JSON, the id has to stand in quotes or after its field, or to be long. Of a type that names no person, none is.
         """
         try:
             event = decode(payload)
@@ -128,23 +130,31 @@ class Person:
         event_type = self._types.get(name) if isinstance(name, str) else None
         if event_type and event_type.person_field in event:
             theirs = self.ids.get(event_type.person_field) == str(event[event_type.person_field])
-        else:
-            theirs = _holds(event, frozenset(self.ids.values()))
-        return Claim.YES if theirs else Claim.NO
+            return Claim.YES if theirs else Claim.NO
+        ids = set(self.ids.values())
+        found = [(field, value) for field, value in _values(event, "") if str(value) in ids]
+        named = any(self.ids.get(field) == str(value) for field, value in found)
+        long = any(len(str(value)) >= _MIN_UNQUOTED for _, value in found)
+        if event_type and event_type.person_field is None:
+            return Claim.DOUBTFUL if named or long else Claim.NO
+        if named or long or any(isinstance(value, str) for _, value in found):
+            return Claim.YES
+        return Claim.DOUBTFUL if found else Claim.NO
 
 
-def _holds(value: Any, ids: frozenset[str]) -> bool:  # noqa: ANN401 - any value of JSON
+def _values(value: Any, field: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any value of JSON
+    """The texts and numbers of a value, with the innermost field that each is in."""
     match value:
         case dict():
-            return any(_holds(one, ids) for one in value.values())
+            for name, one in value.items():
+                yield from _values(one, name)
         case list():
-            return any(_holds(one, ids) for one in value)
-        case str():
-            return value in ids
+            for one in value:
+                yield from _values(one, field)
         case bool() | None:
-            return False
+            pass
         case _:
-            return str(value) in ids
+            yield field, value
 
 
 @dataclasses.dataclass(slots=True)
@@ -160,7 +170,8 @@ class Erased:
         objects: How many events were taken out of each of these, by address.
         envelopes: Events that were in these objects.
         unparsed: Dead letters and events of the archive, among those erased, that are no JSON.
-        doubtful: Where there are others that may be the person's: `event EVENT_ID in ADDRESS`; the first of them.
+        doubtful: Where there are others that may be the person's, and were left: `event EVENT_ID in ADDRESS`; the
+            first of them.
         left: What was not erased that has to be, and why.
     """
 
@@ -303,11 +314,17 @@ class Erasure:
             return self._weigh(row.payload, row.event_id, table)
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
+            envelopes = archive.read(ndjson)
         except NotFound:
+            return False
+        except UNREADABLE as error:
+            self.erased.left.append(
+                f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}"
+            )
             return False
         return any(
             envelope.message_id == row.message_id and self._weigh(envelope.message().data, row.event_id, table)
-            for envelope in archive.read(ndjson)
+            for envelope in envelopes
         )
 
     def _weigh(self, payload: bytes, event_id: str, place: str) -> bool:
@@ -412,7 +429,7 @@ class Erasure:
                 else:
                     left.append(line)
             types = [_decode(line).event_type for line in left] if change.removed else []
-        except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
+        except UNREADABLE as error:
             return Change(change.uri, len(stored), problem=str(error))
         change.left = len(left)
         if change.removed and not self.dry_run:

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import gzip
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -19,6 +18,7 @@ from google.cloud.storage import Client as StorageClient
 from functions import archive, dead_letter
 from functions.archive import Envelope
 from functions.events import event_types
+from functions.reconciliation import UNREADABLE
 from functions.settings import Settings
 
 _READERS = 8
@@ -215,6 +215,6 @@ def read_object(event_id: str, blob: Blob) -> ArchiveObject:
         envelopes = archive.read(ndjson) if msgspec.json.encode(event_id) in ndjson else []
     except NotFound:
         return ArchiveObject(uri, problem="the object is gone: its lifecycle has deleted it, or somebody has")
-    except (OSError, EOFError, zlib.error, msgspec.DecodeError) as error:
+    except UNREADABLE as error:
         return ArchiveObject(uri, problem=f"the object cannot be read: {error}")
     return ArchiveObject(uri, [envelope for envelope in envelopes if envelope.event_id == event_id])

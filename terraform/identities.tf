@@ -25,9 +25,8 @@ resource "google_project_iam_custom_role" "this" {
       permissions = ["bigquery.tables.get", "bigquery.tables.updateData"]
     }
     archiver = {
-      title = "writes new objects, and neither reads nor replaces any"
-      # The client reads the bucket's metadata once: https://github.com/googleapis/google-cloud-python/issues/17650
-      permissions = ["storage.buckets.get", "storage.objects.create"]
+      title       = "writes new objects, and neither reads nor replaces any"
+      permissions = ["storage.objects.create"]
     }
     definer = {
       title = "makes and alters tables and views"

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
@@ -66,7 +65,7 @@ class EventReader:
     process: Process
     settings: Settings
     now: datetime
-    attributes: Mapping[str, str]
+    attributes: dict[str, str]
 
     @classmethod
     def from_settings(cls, settings: Settings, now: datetime, schema_version: int | None = None) -> "EventReader":

@@ -99,7 +99,7 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
     for uri, count in sorted(erased.objects.items()):
         out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
     if erased.doubtful:
-        console.print("No JSON, and has the characters of the id: it is left; see whose it is:")
+        console.print("Has the id, and may be theirs: it is left; see whose it is:")
         for place in erased.doubtful:
             console.print(Text(f"  {printable(place)}"), soft_wrap=True)
     console.print(

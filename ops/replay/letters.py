@@ -38,9 +38,11 @@ JOIN (
   AND chosen.fingerprint = letter.fingerprint
   AND chosen.failed_at = letter.failed_at
   AND chosen.archive_uri = letter.archive_uri
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY letter.event_id ORDER BY letter.message_id) = 1
 ORDER BY letter.failed_at, letter.event_id
 """
-"""Of each event the dead letter that came last."""
+"""Of each event the dead letter that came last, once: an insert that was sent again may have brought it twice."""
 
 
 class Change(NamedTuple):

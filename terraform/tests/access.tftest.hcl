@@ -103,7 +103,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "images"
   }
   assert {
-    condition     = google_project_iam_custom_role.this["archiver"].permissions == toset(["storage.buckets.get", "storage.objects.create"])
+    condition     = google_project_iam_custom_role.this["archiver"].permissions == toset(["storage.objects.create"])
     error_message = "archiver"
   }
 

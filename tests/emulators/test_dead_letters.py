@@ -151,6 +151,20 @@ def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_pa
     assert [tuple(row.values()) for row in summary] == [("enum", 3, 0), ("json", 1, 1), ("minimum", 1, 0)]
 
 
+def test_a_dead_letter_that_was_inserted_twice_is_one_event(datasets: Datasets) -> None:
+    datasets.stream([message("old", order(100)), message("bad", order(status="lost"))], NOW)
+    table = f"{datasets.settings.dataset}.dead_letters"
+    datasets.client.query_and_wait(f"INSERT INTO `{table}` SELECT * FROM `{table}`")
+    assert len(datasets.rows("live.dead_letters")) == 4
+    assert {one["events"] for one in letters(datasets, "list")} == {1}
+    assert len(json.loads(run(datasets, "dead-letters", "show", "bad", "--json"))) == 1
+    dry = run(datasets, "dead-letters", "replay", "--all", "--dry-run")
+    assert "1 of 2 would pass with today's contracts." in dry
+    done = letters(datasets, "replay", "--all")
+    assert (done["events"], done["passing"], done["repeated"]) == (2, 1, 0)
+    assert len(ledger(datasets)) == 2
+
+
 def test_show_marks_the_places_of_each_payload_and_obeys_none(datasets: Datasets) -> None:
     address = {"street": "1 Rue", "country": "\x1b[2J\u202e"}
     events = {

@@ -1,6 +1,7 @@
 """A person is gone from everywhere, and nobody else is."""
 
 import contextlib
+import gzip
 import json
 import os
 import pathlib
@@ -224,15 +225,26 @@ def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> N
     assert "Failed:" in failed.stderr
 
 
-def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(datasets: Datasets) -> None:
+@pytest.mark.parametrize(
+    "torn",
+    [b"torn", gzip.compress(b"{}")[:-4], gzip.compress(b'{"event_id":"ada\xff"}\n')],
+    ids=["no gzip", "cut", "not UTF-8"],
+)
+def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(datasets: Datasets, torn: bytes) -> None:
     datasets.stream([message("order", "a", customer_id="ada")], NOW)
+    datasets.stream([long_letter()], NOW)
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
-    [blob] = bucket.list_blobs()
-    bucket.blob(blob.name).upload_from_string(b"torn")
+    blobs = list(bucket.list_blobs())
+    for blob in blobs:
+        bucket.blob(blob.name).upload_from_string(torn)
     left = sluice(datasets, "--customer", "ada")
-    assert (left.returncode, f"Left: gs://{bucket.name}/{blob.name}: " in left.stderr) == (1, True)
+    assert left.returncode == 1
+    for blob in blobs:
+        assert f"Left: gs://{bucket.name}/{blob.name}: " in left.stderr
+    assert "event ada-long: its bytes cannot be read" in left.stderr
     assert datasets.ids("live.orders") == []
-    blob.delete()
+    for blob in blobs:
+        blob.delete()
     assert sluice(datasets, "--customer", "ada", "--from", "24h").returncode == 0
 
 

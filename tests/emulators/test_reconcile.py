@@ -1,5 +1,6 @@
 """The archive against the tables, on the emulators."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -130,12 +131,23 @@ def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
     assert found.total == Account(archived=1, missing=1, rows=2, extra=2)
 
 
-def test_an_object_that_cannot_be_read_is_told(datasets: Datasets) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x1f\x8bnot gzip",
+        gzip.compress(b"{}\n")[:-4],
+        gzip.compress(b'{"event_id":"a'),
+        gzip.compress(b'{"event_id":"\xff","message_id":"m"}\n'),
+    ],
+    ids=["no gzip", "cut", "no JSON", "not UTF-8"],
+)
+@pytest.mark.parametrize("contents", [False, True])
+def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, contents: bool) -> None:
     datasets.stream([order("a")], NOW)
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
-    blob.upload_from_string(b"\x1f\x8bnot gzip")
-    found = reconcile(datasets)
+    blob.upload_from_string(data)
+    found = reconcile(datasets, contents=contents)
     [problem] = found.unreadable
     assert problem.startswith(f"{uri}: ")
     assert not found.is_complete

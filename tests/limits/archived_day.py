@@ -1,7 +1,7 @@
 """A stand-in for a day of production: the archive of millions of events, and the tables of what they became.
 
 It works everything out when it is asked, so that no emulator has to be filled for hours. Event `n` of an hour has the
-type that `MIX` says, and every `LOST`th has no row.
+type that `MIX` says, and one in so many has no row.
 """
 
 import gzip
@@ -20,7 +20,6 @@ from functions.archive import Envelope
 
 MIX = ("order",) * 3 + ("inventory",) * 2 + ("user_activity",) * 5
 LIVE = {"live.orders": "order", "live.inventory": "inventory", "live.user_activity": "user_activity"}
-LOST = 10_000
 PAYLOAD = json.dumps({"event_type": "any", "filler": "x" * 500})
 
 _LISTED = 1_000
@@ -47,11 +46,13 @@ class ArchivedDay:
     Args:
         per_hour: How many events arrive in each hour.
         per_object: How many of them share an object.
+        one_lost_in: Of so many events one has no row.
     """
 
-    def __init__(self, per_hour: int, per_object: int) -> None:
+    def __init__(self, per_hour: int, per_object: int, one_lost_in: int) -> None:
         self._per_hour = per_hour
         self._per_object = per_object
+        self._one_lost_in = one_lost_in
         self._jobs: dict[str, tuple[str, datetime | None]] = {}
         self.app = web.Application(client_max_size=2**26)
         self.app.add_routes(
@@ -115,7 +116,8 @@ class ArchivedDay:
         """A page of a query's results."""
         table, arrival = self._jobs[request.match_info["job"]]
         of_type = [place for place, event_type in enumerate(MIX) if event_type == LIVE.get(table)] if arrival else []
-        numbers = self._per_hour // len(MIX) * len(of_type)
+        rounds, rest = divmod(self._per_hour, len(MIX))
+        numbers = rounds * len(of_type) + sum(place < rest for place in of_type)
         first = int(request.query.get("pageToken", 0))
         after = min(first + int(request.query.get("maxResults", 100_000)), numbers)
         answer: dict[str, Any] = {
@@ -134,6 +136,6 @@ class ArchivedDay:
         for one in some:
             times, place = divmod(one, len(of_type))
             number = times * len(MIX) + of_type[place]
-            if number % LOST:
+            if number % self._one_lost_in:
                 uri = f"gs://archive/{self.name(hour, number)}"
                 yield {"f": [{"v": event_id(hour, number)}, {"v": uri}, {"v": "false"}, {"v": None}]}

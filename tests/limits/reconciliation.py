@@ -1,6 +1,8 @@
 """How much memory and time it takes to reconcile a day of many events.
 
 python -m tests.limits.reconciliation --events 10000000 --hours 24
+
+With `UPDATE_DOCS` set, the numbers go into `docs/reliability.md`.
 """
 
 import argparse
@@ -22,13 +24,16 @@ from functions.clients import bigquery_client, storage_client
 from functions.reconciliation import Account, Reconciler
 from functions.settings import Settings
 from ops.stack.process import free_port
-from tests.limits.archived_day import LOST, ArchivedDay
+from tests.faults import report
+from tests.limits.archived_day import ArchivedDay
 from tests.limits.worker import Worker
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 
 PER_OBJECT = 25
 """What a flush has at a hundred events a second."""
+
+ONE_LOST_IN = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,14 +59,17 @@ class Measured:
     peak_bytes: int
 
 
-def measure(per_hour: int, hours: int, per_object: int = PER_OBJECT) -> Measured:
+def measure(per_hour: int, hours: int, per_object: int = PER_OBJECT, one_lost_in: int = ONE_LOST_IN) -> Measured:
     """Reconcile some hours, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
-    with _served(per_hour, per_object) as url, concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as process:
-        return process.submit(_reconcile, url, per_hour, hours).result()
+    with (
+        _served(per_hour, per_object, one_lost_in) as url,
+        concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as process,
+    ):
+        return process.submit(_reconcile, url, per_hour, hours, one_lost_in).result()
 
 
-def _reconcile(url: str, per_hour: int, hours: int) -> Measured:
+def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int) -> Measured:
     os.environ.update(BIGQUERY_EMULATOR_HOST=url, STORAGE_EMULATOR_HOST=url)
     settings = Settings(
         google_cloud_project="project", dataset="live", historical_dataset="history", archive_bucket="archive"
@@ -76,7 +84,7 @@ def _reconcile(url: str, per_hour: int, hours: int) -> Measured:
     found = reconciler(START, START + timedelta(hours=hours), advance)
     return Measured(
         events=per_hour * hours,
-        lost=-(-per_hour // LOST) * hours,
+        lost=-(-per_hour // one_lost_in) * hours,
         total=found.total,
         seconds=time.monotonic() - started,
         cpu_seconds=time.process_time() - cpu,
@@ -91,10 +99,10 @@ def _peak() -> int:
 
 
 @contextlib.contextmanager
-def _served(per_hour: int, per_object: int) -> Iterator[str]:
+def _served(per_hour: int, per_object: int, one_lost_in: int) -> Iterator[str]:
     spawn = multiprocessing.get_context("spawn")
     ready, port = spawn.Event(), free_port()
-    server = spawn.Process(target=_serve, args=(per_hour, per_object, port, ready), daemon=True)
+    server = spawn.Process(target=_serve, args=(per_hour, per_object, one_lost_in, port, ready), daemon=True)
     server.start()
     try:
         assert ready.wait(60), "the stand-in did not start"
@@ -104,9 +112,9 @@ def _served(per_hour: int, per_object: int) -> Iterator[str]:
         server.join()
 
 
-def _serve(per_hour: int, per_object: int, port: int, ready: Event) -> None:
+def _serve(per_hour: int, per_object: int, one_lost_in: int, port: int, ready: Event) -> None:
     async def serve() -> None:
-        runner = web.AppRunner(ArchivedDay(per_hour, per_object).app, access_log=None)
+        runner = web.AppRunner(ArchivedDay(per_hour, per_object, one_lost_in).app, access_log=None)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
         ready.set()
@@ -120,15 +128,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Memory and time of a reconciliation.")
     parser.add_argument("--events", type=int, default=10_000_000, help="in all of the time")
     parser.add_argument("--hours", type=int, default=24)
+    parser.add_argument("--one-lost-in", type=int, default=ONE_LOST_IN, help="of so many events one has no row")
     arguments = parser.parse_args()
-    measured = measure(arguments.events // arguments.hours, arguments.hours)
-    print(f"events                    {measured.events:12d}")
-    print(f"lost, and found missing   {measured.total.missing:12d}")
-    print(f"seconds                   {measured.seconds:12.0f}")
-    print(f"CPU seconds               {measured.cpu_seconds:12.0f}")
-    print(f"events a second           {measured.events / measured.seconds:12.0f}")
-    print(f"MB of memory, before      {measured.idle_bytes / 1e6:12.0f}")
-    print(f"MB of memory, at most     {measured.peak_bytes / 1e6:12.0f}")
+    measured = measure(arguments.events // arguments.hours, arguments.hours, one_lost_in=arguments.one_lost_in)
+    lines = {
+        "events": measured.events,
+        "lost": measured.lost,
+        "missing, says the reconciliation": measured.total.missing,
+        "seconds": round(measured.seconds),
+        "CPU seconds": round(measured.cpu_seconds),
+        "events a second": round(measured.events / measured.seconds),
+        "MB of memory, before": round(measured.idle_bytes / 1e6),
+        "MB of memory, at most": round(measured.peak_bytes / 1e6),
+    }
+    for label, number in lines.items():
+        print(f"{label:40} {number:9d}")
+    if "UPDATE_DOCS" in os.environ:
+        rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
+        report.write("reconciliation", f"| | |\n|---|--:|\n{rows}")
     sys.exit(measured.total.missing != measured.lost or measured.total.archived != measured.events)
 
 

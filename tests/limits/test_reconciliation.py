@@ -9,7 +9,8 @@ from tests.limits.reconciliation import Measured, measure
 logger = logging.getLogger(__name__)
 
 MB = 10**6
-PER_HOUR = 50_000
+PER_HOUR = 50_006
+"""No multiple of what the stand-in repeats, as a day's 24th is none."""
 PER_OBJECT = 500
 """Far more than there are, for what takes the time is their number."""
 
@@ -25,6 +26,12 @@ def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour
     assert an_hour.total.missing == an_hour.lost > 0
     assert an_hour.total.settled == an_hour.total.rows == PER_HOUR - an_hour.lost
     assert an_hour.total.extra == an_hour.total.duplicates == 0
+
+
+def test_an_hour_of_which_nothing_is_there_takes_no_more_memory(an_hour: Measured) -> None:
+    lost = measure(PER_HOUR, 1, PER_OBJECT, one_lost_in=1)
+    assert lost.total.missing == lost.total.archived == PER_HOUR
+    assert lost.peak_bytes < an_hour.peak_bytes + 40 * MB
 
 
 def test_another_hour_takes_no_more_memory(an_hour: Measured) -> None:

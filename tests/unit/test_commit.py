@@ -5,12 +5,12 @@ import json
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from functions.commit import GroupCommit, NotDurable, Overloaded
+from functions.commit import GroupCommit, NextChunk, NotDurable, Overloaded
 from functions.dead_letter import DeadLetter
 from functions.message import MAX_REQUEST_BYTES, NotAMessage
 from functions.row import Row
@@ -205,11 +205,18 @@ async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cl
     assert len(cloud.objects) == 1
 
 
-async def arriving(*chunks: bytes, gate: asyncio.Event | None = None) -> AsyncIterator[bytes]:
-    for chunk in chunks:
-        yield chunk
-    if gate:
-        await gate.wait()
+def arriving(*chunks: bytes, gate: asyncio.Event | None = None) -> NextChunk:
+    left = list(chunks)
+
+    async def next_chunk() -> tuple[bytes, bool]:
+        if left:
+            chunk = left.pop(0)
+            return chunk, bool(left or gate)
+        if gate:
+            await gate.wait()
+        return b"", False
+
+    return next_chunk
 
 
 @pytest.mark.parametrize("length", [None, 1500])
@@ -233,7 +240,7 @@ async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group
     chunks = arriving(b"x" * 1500)
     with pytest.raises(Overloaded):
         await commit.receive(chunks, 1500)
-    assert [chunk async for chunk in chunks] == [b"x" * 1500]
+    assert await chunks() == (b"x" * 1500, False)
     with pytest.raises(Overloaded):
         await commit.receive(arriving(b"x" * 800, b"y" * 800), None)
     await flushing

@@ -91,8 +91,10 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
             )
             assert collected.returncode == 0, collected.stdout
         case ".venv/bin/python":
-            told = subprocess.run([sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, check=False)
-            assert told.returncode == 0, told.stderr.decode()
+            helped = subprocess.run(
+                [sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
+            )
+            assert helped.returncode == 0, helped.stderr
         case "gcloud":
             assert file == "operate.md", "its commands are checked below"
         case _:

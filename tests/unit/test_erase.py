@@ -39,7 +39,8 @@ def payload(name: str, **changes: object) -> bytes:
         (payload("order", customer_id="bob", note="ada"), False),
         (payload("user_activity", user_id="ada"), True),
         (payload("user_activity", user_id="bob", metadata={"session_id": "ada", "platform": "web"}), False),
-        (payload("inventory", product_id="p-1"), False),
+        (payload("inventory", product_id="ada"), False),
+        (payload("inventory", user_id="ada"), False),
         (json.dumps({"event_type": "order", "customerId": "ada"}).encode(), True),
         (json.dumps({"event_type": "wish", "of": [{"whom": "ada"}]}).encode(), True),
         (json.dumps({"event_type": ["order"], "of": None, "is": True, "n": 1}).encode(), False),
@@ -79,6 +80,23 @@ def test_what_is_no_json_is_told_from_what_is() -> None:
     claims = [short.claim(one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
     assert claims == [Claim.DOUBTFUL, Claim.UNPARSED, Claim.NO, Claim.NO, Claim.NO]
     assert short.claim(payload("order", customer_id="42")) is Claim.YES
+
+
+def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
+    short, long = Person({"customer_id": "7"}), Person({"customer_id": "12345678"})
+    stray = {"event_type": "order", "items": [{"quantity": 7, "price": 12345678}]}
+    assert short.claim(json.dumps(stray).encode()) is Claim.DOUBTFUL
+    assert long.claim(json.dumps(stray).encode()) is Claim.YES
+    assert short.claim(json.dumps({**stray, "customer": {"customer_id": 7}}).encode()) is Claim.YES
+    assert short.claim(json.dumps({**stray, "customer": "7"}).encode()) is Claim.YES
+
+
+def test_an_event_of_a_type_that_names_no_person_is_nobodys_but_told_where_it_has_the_id() -> None:
+    short, long = Person({"user_id": "7"}), Person({"user_id": "ada.lovelace"})
+    assert short.claim(payload("inventory", product_id="7", quantity_change=7)) is Claim.NO
+    assert short.claim(payload("inventory", by={"user_id": 7})) is Claim.DOUBTFUL
+    assert long.claim(payload("inventory", note="ada.lovelace")) is Claim.DOUBTFUL
+    assert long.claim(payload("inventory")) is Claim.NO
 
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())

@@ -331,7 +331,20 @@ def test_an_event_a_day_ahead_is_still_taken() -> None:
     assert row(event("order", order_date="2026-11-24T12:00:00Z")).columns["event_date"] == "2026-11-24"
 
 
-@pytest.mark.parametrize("broken", [lambda *_: {}.popitem(), lambda *_: {"column": object()}, lambda *_: 1 / 0])
+def quotes_half_a_character(*_: Any) -> dict[str, Any]:
+    raise ValueError("\ud800")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda *_: {}.popitem(),
+        lambda *_: {"column": object()},
+        lambda *_: {"column": "\ud800"},
+        lambda *_: 1 / 0,
+        quotes_half_a_character,
+    ],
+)
 def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) -> None:
     contract = process.contracts.choose({"event_type": "order"}, {})
     changed = copy.copy(contract)
@@ -340,6 +353,7 @@ def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) 
     outcome = failing(message(event("order")), NOW)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.stage, outcome.event_type, outcome.schema_version) == ("enrich", "order", "1")
+    assert outcome.record("gs://a/b")["stage"] == "enrich"
 
 
 def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_indexes() -> None:

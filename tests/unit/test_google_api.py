@@ -1,0 +1,185 @@
+"""The writer's own HTTP: credentials, tries, and what is told of a refusal."""
+
+import contextlib
+import gc
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import urllib3
+
+from functions.google_api import ApiError, bigquery_api, project
+from functions.settings import InvalidSettings, Settings
+from tests.unit import metadata_server
+from tests.unit.cloud import Cloud, error
+from tests.unit.conftest import settings
+
+ROOT = pathlib.Path(__file__).parents[2]
+INSERT_ALL = "/bigquery/v2/projects/project/datasets/live/tables/orders/insertAll"
+BODY = b'{"rows": []}'
+
+
+class Guarded:
+    """A server that takes some tokens, and remembers what it was shown."""
+
+    def __init__(self, *valid: str) -> None:
+        self.valid = set(valid)
+        self.shown: list[str] = []
+        self.url = ""
+
+
+@contextlib.contextmanager
+def guarded(*valid: str) -> Iterator[Guarded]:
+    guard = Guarded(*valid)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            guard.shown.append(self.headers["authorization"].removeprefix("Bearer "))
+            self.send_response(200 if guard.shown[-1] in guard.valid else 401)
+            self.send_header("content-length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    guard.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield guard
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def in_google_cloud(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python where credentials come from the metadata server."""
+    with metadata_server.running() as variables:
+        own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        command = [sys.executable, "-c", script, *arguments]
+        environment = {**own, **variables, "PYTHONPATH": str(ROOT), "CLOUDSDK_CONFIG": "/nowhere"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+POST_TWICE = """
+import sys
+from functions import google_api
+api = google_api.Api(sys.argv[1], google_api._authorized())
+for _ in range(2):
+    try:
+        print(api.post("/x", "application/json", b"{}", 10.0))
+    except google_api.ApiError as error:
+        print(error)
+print(google_api.bigquery_api()._root, google_api.storage_api()._root)
+"""
+
+
+@pytest.mark.parametrize(
+    ("valid", "shown", "told"),
+    [
+        (["token-1"], ["token-1", "token-1"], ["b'{}'", "b'{}'"]),
+        (["token-2"], ["token-1", "token-2", "token-2"], ["b'{}'", "b'{}'"]),
+        ([], [f"token-{number}" for number in (1, 2, 3, 3, 4, 5)], ["Unauthorized: 401"] * 2),
+    ],
+    ids=["valid", "expired", "not wanted"],
+)
+def test_requests_bear_a_token_that_is_kept_and_a_new_one_where_it_is_refused(
+    valid: list[str], shown: list[str], told: list[str]
+) -> None:
+    with guarded(*valid) as guard:
+        done = in_google_cloud(POST_TWICE, guard.url)
+    assert done.returncode == 0, done.stderr
+    assert guard.shown == shown
+    assert done.stdout.splitlines() == [*told, "https://bigquery.googleapis.com https://storage.googleapis.com"]
+
+
+PROJECT = """
+from functions.google_api import project
+from functions.settings import Settings
+print(project(Settings(archive_bucket="archive")))
+"""
+
+
+def test_the_project_is_that_of_the_settings_or_else_of_the_credentials() -> None:
+    assert project(settings()) == "project"
+    assert in_google_cloud(PROJECT).stdout.strip() == metadata_server.PROJECT
+
+
+def test_no_project_at_all_is_told_by_the_name_of_its_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    for name, value in {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path), "PATH": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+    with pytest.raises(InvalidSettings, match="GOOGLE_CLOUD_PROJECT"):
+        project(Settings(archive_bucket="archive"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told", "reasons"),
+    [
+        ((404, {"error": {"message": "secret", "errors": [{"reason": "notFound"}]}}), "NotFound: 404 notFound", 1),
+        ((400, {"error": {"message": "secret", "errors": [{"reason": "a secret"}]}}), "BadRequest: 400", 0),
+        ((403, {"error": {"message": "secret"}}), "Forbidden: 403", 0),
+        ((498, {"error": "secret"}), "ApiError: 498", 0),
+    ],
+    ids=str,
+)
+def test_a_refusal_tells_status_and_reasons_and_quotes_nothing(
+    cloud: Cloud, answer: tuple[int, dict[str, object]], told: str, reasons: int
+) -> None:
+    cloud.on_insert = lambda *_: answer
+    with pytest.raises(ApiError) as refused:
+        bigquery_api().post(INSERT_ALL, "application/json", BODY, 5.0)
+    assert str(refused.value) == told
+    assert len(refused.value.reasons) == reasons
+    assert "secret" in json.dumps(refused.value.quoting)
+
+
+@pytest.mark.parametrize("answer", [error(503, "backendError"), (200, {"reset": True})], ids=["503", "reset"])
+def test_tries_end_in_time_and_leave_nothing_of_the_request_behind(
+    cloud: Cloud, answer: tuple[int, dict[str, object]]
+) -> None:
+    cloud.on_insert = lambda *_: answer
+    api = bigquery_api()
+
+    def post() -> None:
+        started = time.monotonic()
+        with pytest.raises((ApiError, urllib3.exceptions.HTTPError)):
+            api.post(INSERT_ALL, "application/json", BODY, 1.5)
+        assert time.monotonic() - started < 1.5
+        assert len(cloud.calls) > 1
+
+    post()
+    gc.collect()
+    gc.disable()
+    try:
+        post()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept = [one for one in gc.garbage if isinstance(one, tuple | list | dict) and BODY in _values(one)]
+        frames = [one for one in gc.garbage if type(one).__name__ == "frame" and BODY in one.f_locals.values()]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert kept == []
+    assert frames == []
+
+
+def _values(container: object) -> list[object]:
+    return list(container.values()) if isinstance(container, dict) else list(container)  # type: ignore[call-overload]

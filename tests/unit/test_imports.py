@@ -1,0 +1,102 @@
+"""What a cold start imports: nothing that nobody decided on, and in a time that is bounded by that of the framework.
+
+`UPDATE_DOCS=1` writes `imported.txt` again, for everybody to see the difference.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from ops.package import ROOT, deployed_files
+from tests.unit import metadata_server
+
+UV = str(pathlib.Path(sys.executable).with_name("uv"))
+IMPORTED = pathlib.Path(__file__).with_name("imported.txt")
+
+BUDGET = 1.6
+"""Of what the functions import, by the time that the framework takes. Measured: 1.1 on a machine at rest, of which a
+third is google-auth's credentials of a Compute Engine. With the google-cloud clients it was 2.6."""
+
+STARTS = 9
+
+IMPORT = """
+import json, sys, time
+started = time.perf_counter()
+import functions_framework
+framework = time.perf_counter() - started
+before = set(sys.modules)
+started = time.perf_counter()
+import main
+own = time.perf_counter() - started
+print(json.dumps({"ratio": own / framework, "imported": sorted(set(sys.modules) - before)}))
+"""
+
+
+class Start(NamedTuple):
+    """A start in an environment of what is deployed, with credentials as in Google Cloud.
+
+    Attributes:
+        ratio: Time to import `main`, by that to import `functions_framework`.
+        imported: Modules that `main` imports and the framework does not.
+    """
+
+    ratio: float
+    imported: list[str]
+
+
+@pytest.fixture(scope="module")
+def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Start]]:
+    """Several starts, each in a process of its own, with bytecode."""
+    place = tmp_path_factory.mktemp("imports")
+    for name in deployed_files():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, place / name)
+    python = place / ".venv" / "bin" / "python"
+    subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(place / ".venv")], check=True)
+    install = [UV, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python)]
+    subprocess.run([*install, "--require-hashes", "-r", "requirements.txt"], cwd=place, check=True)
+
+    def start(variables: dict[str, str]) -> Start:
+        environment = {"PATH": os.environ["PATH"], "ARCHIVE_BUCKET": "archive", **variables}
+        command = [str(python), "-c", IMPORT]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return Start(**json.loads(done.stdout))
+
+    with metadata_server.running() as variables:
+        start(variables)
+        yield [start(variables) for _ in range(STARTS)]
+
+
+def packages(modules: list[str]) -> list[str]:
+    """What has to be installed for modules; of Google's namespace, the package below it."""
+    found = set()
+    for module in modules:
+        names = module.split(".")
+        if names[0] in sys.stdlib_module_names or names[0] in {"main", "functions", "cython_runtime"}:
+            continue
+        if names[0] == "google":
+            found.add(".".join(names[:3] if names[1:2] == ["cloud"] else names[:2]))
+        elif not names[0].startswith("_"):  # a compiled part of another
+            found.add(names[0])
+    return sorted(found)
+
+
+def test_nothing_is_imported_that_was_not_before(starts: list[Start]) -> None:
+    found = "".join(f"{name}\n" for name in packages(starts[0].imported))
+    if os.environ.get("UPDATE_DOCS"):
+        IMPORTED.write_text(found)
+    assert found == IMPORTED.read_text()
+
+
+def test_the_time_of_the_imports_is_within_its_budget(starts: list[Start]) -> None:
+    ratio = statistics.median(start.ratio for start in starts)
+    assert ratio < BUDGET, f"{ratio:.2f} times as long as functions_framework"
