@@ -1,6 +1,7 @@
 """An instance as a queue: what its group commit makes of events that arrive by Poisson, by discrete events.
 
-It repeats the rules of `functions/commit.py`; a test holds it against that code, and against what was measured.
+It repeats the rules of `functions/commit.py`, and takes its numbers; a test holds it against that code, another against
+what was measured.
 """
 
 import dataclasses
@@ -15,12 +16,11 @@ from benchmarks.cells import percentile
 from benchmarks.load import Open, arrivals
 from benchmarks.plan import INSERT_MS, RATES, UPLOAD_MS, opened, sustained
 from benchmarks.results import Results
+from functions.commit import _LINGER_BESIDE_ARCHIVED, _MAX_FLUSHES
 from functions.settings import Settings
 
 _SETTINGS = Settings(archive_bucket="archive")
-_MAX_FLUSHES = 2
 _LINGER = _SETTINGS.linger_ms / 1000
-_LINGER_BESIDE_ARCHIVED = 0.02
 
 _EVENTS = 20_000
 
@@ -39,6 +39,7 @@ class Instance:
         batch: Events in a flush, at most.
         upload: Seconds until Cloud Storage answers.
         insert: Seconds until BigQuery answers.
+        beside: Seconds that events wait for a flush that is in the archive.
     """
 
     event_cpu: float = 0.0
@@ -46,6 +47,7 @@ class Instance:
     batch: int = _SETTINGS.batch_rows
     upload: float = UPLOAD_MS / 1000
     insert: float = INSERT_MS / 1000
+    beside: float = _LINGER_BESIDE_ARCHIVED
 
     @classmethod
     def of(cls, results: Results) -> "Instance":
@@ -115,7 +117,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
         while waiting and len(flushes) < _MAX_FLUSHES:
             if flushes and len(waiting) < instance.batch:
                 is_archiving = any(archived > now for archived, _ in flushes)
-                moment = waiting[0] + (_LINGER if is_archiving else _LINGER_BESIDE_ARCHIVED)
+                moment = waiting[0] + (_LINGER if is_archiving else instance.beside)
                 if moment > now:
                     lingered = moment
                     break

@@ -139,9 +139,9 @@ def _results(*cells: Cell) -> Results:
     return Results(started="", revision="", seconds=0, machine=machine, message_bytes=350, cells=[*cells], core=[core])
 
 
-def _agrees(results: Results) -> None:
+def _agrees(results: Results, **changes: float) -> None:
     """At each rate that was measured: objects within a fifth, latency and CPU within a quarter, or 15 ms."""
-    instance = Instance.of(results)
+    instance = dataclasses.replace(Instance.of(results), **cast("Any", changes))
     for rate in RATES:
         cells = [cell for cell in results.of(opened(rate), "sluice") if cell.is_sustained]
         if not cells:
@@ -157,13 +157,17 @@ def _agrees(results: Results) -> None:
 
 
 def test_the_simulation_agrees_with_a_measured_sample() -> None:
-    """Medians of three runs of 4 s at each rate, on a machine with two cores that had other things to do too."""
+    """Medians of three runs of 4 s at each rate, on a machine with two cores that had other things to do too.
+
+    Events waited 20 ms for a flush in the archive then.
+    """
     _agrees(
         _results(
             _cell(100, uploads=1317.1, cpu=11.77, p50=0.1908, p99=0.2421),
             _cell(300, uploads=458.4, cpu=5.92, p50=0.1890, p99=0.2343),
             _cell(1_500, uploads=80.3, cpu=3.05, p50=0.2109, p99=0.3067),
-        )
+        ),
+        beside=0.02,
     )
 
 
