@@ -1,4 +1,4 @@
-.PHONY: help demo test faults fuzz lint types contracts checkov terraform package audit format lock check
+.PHONY: help demo bench test faults fuzz lint types contracts checkov terraform package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -18,6 +18,10 @@ demo: .venv/ready ## Run everything once on this machine, and prove that no even
 
 test: .venv/ready ## Run all tests.
 	@.venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
+	@.venv/bin/python -m benchmarks --docs
+	@.venv/bin/python -m benchmarks.scale --docs
 
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
 	@SLUICE_FAULTS=long .venv/bin/pytest --timeout 3600 tests/faults/test_matrix.py
@@ -61,3 +65,5 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
 	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-checkov.txt
+	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file benchmarks/plain/requirements.txt

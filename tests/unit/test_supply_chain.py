@@ -48,6 +48,7 @@ def version(requirement: Requirement) -> Version:
 DEPLOYED = pinned("requirements.txt")
 DEVELOPED = pinned("requirements-dev.txt")
 CHECKOV = pinned("requirements-checkov.txt")
+PLAIN = pinned("benchmarks/plain/requirements.txt")
 
 
 def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() -> None:
@@ -56,6 +57,7 @@ def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() 
         (DEPLOYED, PROJECT["dependencies"]),
         (DEVELOPED, [*extras["ops"], *extras["dev"]]),
         (CHECKOV, PYPROJECT["dependency-groups"]["checkov"]),
+        (PLAIN, PYPROJECT["dependency-groups"]["plain"]),
     ]
     for lock, dependencies in asked:
         for dependency in map(Requirement, dependencies):
@@ -79,13 +81,22 @@ def test_nothing_else_is_deployed() -> None:
     assert here == {name for name, _ in needed}
 
 
+def test_what_sluice_is_measured_against_has_the_same_versions() -> None:
+    shared = PLAIN.keys() & DEPLOYED.keys()
+    assert len(shared) > 20
+    assert {name: version(PLAIN[name]) for name in shared} == {name: version(DEPLOYED[name]) for name in shared}
+
+
 def test_the_tests_run_on_what_is_deployed() -> None:
     assert {name: version(one) for name, one in DEPLOYED.items()} == {
         name: version(DEVELOPED[name]) for name in DEPLOYED
     }
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt", "benchmarks/plain/requirements.txt"],
+)
 def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
     assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []
 

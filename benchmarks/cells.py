@@ -1,0 +1,187 @@
+"""Cells: one implementation under one load, once; measured, and proven to have lost nothing."""
+
+import contextlib
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from benchmarks.events import Kind
+from benchmarks.load import Closed, Driven, Open
+from benchmarks.servers import Name, Server
+from benchmarks.stand_in import Counts, StandIn
+
+type Drive = Callable[[str, Kind, Closed | Open], Driven]
+
+SUSTAINED_SHARE = 0.99
+SUSTAINED_P99 = 1.0
+
+
+class LostEvents(AssertionError):
+    """An acknowledged event is in no table, or a row came from nowhere: whatever was measured is worth nothing."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scenario:
+    """What is asked of an implementation.
+
+    Attributes:
+        name: Of the scenario, unique.
+        load: How requests come.
+        insert_ms: How long BigQuery takes.
+        upload_ms: How long Cloud Storage takes.
+        kind: Which events.
+        of: Which implementations it is for.
+    """
+
+    name: str
+    load: Closed | Open
+    insert_ms: float
+    upload_ms: float
+    kind: Kind = "mixed"
+    of: Sequence[Name] = ("plain", "sluice")
+
+
+class Cell(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured.
+
+    Attributes:
+        scenario: Its name.
+        of: The implementation.
+        repetition: From 1.
+        rate: Events per second that arrived, in an open loop.
+        events_per_second: Answered 2xx.
+        share: Of what arrived, how much was answered 2xx within the run.
+        p50: Seconds of latency; null where as many were not answered.
+        p99: The same.
+        p999: The same.
+        acknowledged: Events answered 2xx in all; what follows is of 10 000 of them.
+        cpu: Seconds of CPU of the function.
+        calls: Calls to BigQuery and Cloud Storage.
+        uploads: Objects.
+        upload_bytes: Sent to Cloud Storage.
+        insert_bytes: Sent to BigQuery.
+        billed_row_bytes: Bytes of rows, each with the least that BigQuery bills.
+        peak_memory: Bytes of the worker, at most.
+        refused: Answers other than 2xx by status; 0: none.
+        resent: Requests sent again, since the server had closed an idle connection.
+        generator_cpu: Seconds of CPU of the load generator for each second.
+    """
+
+    scenario: str
+    of: Name
+    repetition: int
+    rate: float | None
+    events_per_second: float
+    share: float
+    p50: float | None
+    p99: float | None
+    p999: float | None
+    acknowledged: int
+    cpu: float
+    calls: float
+    uploads: float
+    upload_bytes: float
+    insert_bytes: float
+    billed_row_bytes: float
+    peak_memory: int
+    refused: dict[int, int]
+    resent: int
+    generator_cpu: float
+
+    @property
+    def is_sustained(self) -> bool:
+        """Whether the implementation kept up with the arrivals."""
+        return self.share >= SUSTAINED_SHARE and self.p99 is not None and self.p99 < SUSTAINED_P99
+
+
+def percentile(latencies: Sequence[float], share: float, count: int | None = None) -> float | None:
+    """The latency that a share of all requests does not exceed (nearest rank).
+
+    Args:
+        latencies: Of those that were answered; sorted.
+        share: 0 to 1.
+        count: Of all requests, if there are more: the others took forever.
+
+    Returns:
+        None for forever.
+    """
+    count = len(latencies) if count is None else count
+    rank = max(1, math.ceil(share * count - 1e-9))
+    return latencies[rank - 1] if rank <= len(latencies) else None
+
+
+def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repetition: int) -> Cell:
+    """Measure a cell.
+
+    Raises:
+        LostEvents: Rows and acknowledgements differ.
+    """
+    cloud.reset(scenario.insert_ms, scenario.upload_ms)
+    with contextlib.suppress(OSError):
+        server.processes.forget_peak()
+    cpu = server.processes.cpu()
+    driven = drive(server.url, scenario.kind, scenario.load)
+    counts = settled(cloud)
+    cpu = server.processes.cpu() - cpu
+    if server.name != "empty":
+        check(driven, counts, f"{scenario.name}, {server.name}")
+    latencies = sorted(driven.latencies)
+    of_all = driven.arrived if isinstance(scenario.load, Open) else None
+    each = 10_000 / max(driven.acknowledged, 1)
+    return Cell(
+        scenario=scenario.name,
+        of=server.name,
+        repetition=repetition,
+        rate=scenario.load.rate if isinstance(scenario.load, Open) else None,
+        events_per_second=driven.answered / driven.seconds if driven.answered else 0.0,
+        share=driven.share,
+        p50=percentile(latencies, 0.5, of_all),
+        p99=percentile(latencies, 0.99, of_all),
+        p999=percentile(latencies, 0.999, of_all),
+        acknowledged=driven.acknowledged,
+        cpu=cpu * each,
+        calls=counts.calls * each,
+        uploads=counts.uploads * each,
+        upload_bytes=counts.upload_bytes * each,
+        insert_bytes=counts.insert_bytes * each,
+        billed_row_bytes=counts.billed_row_bytes * each,
+        peak_memory=server.processes.peak(),
+        refused=driven.refused,
+        resent=driven.resent,
+        generator_cpu=driven.cpu / scenario.load.seconds,
+    )
+
+
+def settled(cloud: StandIn, seconds: float = 30.0) -> Counts:
+    """What has arrived, once nothing more does: a request that was refused may still be written."""
+    deadline = time.monotonic() + seconds
+    before = cloud.counts()
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        counts = cloud.counts()
+        if counts == before and not cloud.in_flight():
+            return counts
+        before = counts
+    raise TimeoutError(f"calls still arrive after {seconds:.0f} s")
+
+
+def check(driven: Driven, counts: Counts, what: str) -> None:
+    """Every acknowledged event is a row, and every row is of an event that was sent.
+
+    Raises:
+        LostEvents: It is not so.
+    """
+    rows, letters = sum(counts.rows.values()), counts.rows.get("dead_letters", 0)
+    most = driven.sent + driven.resent
+    if driven.acknowledged == most:
+        good = rows == driven.acknowledged and letters == driven.bad_acknowledged
+    else:
+        good = driven.acknowledged <= rows <= most and letters >= driven.bad_acknowledged
+    if not (good and counts.uploads):
+        raise LostEvents(
+            f"{what}: {driven.acknowledged} events acknowledged ({driven.bad_acknowledged} bad), {most} sent;"
+            f" {rows} rows ({letters} dead letters), {counts.uploads} objects"
+        )

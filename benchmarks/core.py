@@ -1,0 +1,180 @@
+"""The work without the network: the pure core, event by event, and the backfill, file by file."""
+
+import dataclasses
+import functools
+import gc
+import gzip
+import itertools
+import multiprocessing
+import pathlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple, NoReturn
+
+import msgspec
+
+from benchmarks.events import MIX, Bodies, Kind
+from benchmarks.machine import FUNCTION_CORE, on_core
+from functions.archive import Envelope
+from functions.ddl import declared_table
+from functions.definitions import Kind as DefinitionKind
+from functions.definitions import definitions
+from functions.message import receive
+from functions.process import Process, utc_now
+from functions.settings import Settings
+from ops.backfill import sources
+from ops.backfill.chunks import Seen, chunks, loads
+from ops.backfill.events import EventReader
+from ops.backfill.load_file import LoadFile
+
+SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
+
+_URI = "gs://archive/raw/dt=2026-11-25/hr=12/20261125T120000.000000Z-0123456789ab-00000001.ndjson.gz"
+_HEADERS = {"content-type": "application/json", "content-length": "900", "user-agent": "CloudPubSub-Google"}
+
+
+class Core(msgspec.Struct, frozen=True, kw_only=True):
+    """What the pure core takes for an event.
+
+    Attributes:
+        events: Which: a type, `mixed` of all types that become rows, or `with bad ones` among them.
+        microseconds: CPU for each event, by round.
+    """
+
+    events: str
+    microseconds: list[float]
+
+
+class Backfilled(msgspec.Struct, frozen=True, kw_only=True):
+    """What the backfill takes for the events of a file.
+
+    Attributes:
+        events: How many.
+        seconds: By round.
+        cpu: Seconds of CPU, by round.
+        bytes: Of the load files.
+    """
+
+    events: int
+    seconds: list[float]
+    cpu: list[float]
+    bytes: int
+
+
+class _Timed(NamedTuple):
+    seconds: float
+    cpu: float
+
+
+def core(rounds: int, events: int) -> list[Core]:
+    """From the body of a push to the encoded row, with nothing around it.
+
+    Args:
+        rounds: How often each is timed.
+        events: In a round.
+    """
+    process = Process.from_settings(SETTINGS)
+    encode = msgspec.json.encode
+
+    def to_row(body: bytes) -> bytes:
+        return encode(process(receive(_HEADERS, body), utc_now()).record(_URI))
+
+    kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
+    kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]
+    bodies = {name: _bodies(kind, events, with_bad=with_bad) for name, kind, with_bad in kinds}
+    found: dict[str, list[float]] = {name: [] for name in bodies}
+    for _ in range(rounds + 1):
+        for name, ones in bodies.items():
+            timed = _timed(functools.partial(_each, to_row, ones))
+            found[name].append(timed.cpu / len(ones) * 1e6)
+    return [Core(events=name, microseconds=values[1:]) for name, values in found.items()]
+
+
+def _each(work: Callable[[bytes], object], bodies: Sequence[bytes]) -> None:
+    for body in bodies:
+        work(body)
+
+
+def _bodies(kind: Kind, count: int, *, with_bad: bool) -> list[bytes]:
+    return list(itertools.islice((body for body, is_bad in _endless(kind) if with_bad or not is_bad), count))
+
+
+def _endless(kind: Kind) -> Iterator[tuple[bytes, bool]]:
+    bodies = Bodies(kind)
+    while True:
+        yield next(bodies)
+
+
+def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
+    """From a file of the archive to load files: all that the backfill does by itself.
+
+    Args:
+        rounds: How often it is timed.
+        events: In the file.
+        folder: Where the file is put.
+
+    Raises:
+        AssertionError: The load files have other than these events.
+    """
+    file = folder / "events.ndjson.gz"
+    messages = [receive(_HEADERS, body) for body in _bodies("mixed", events, with_bad=True)]
+    lines = msgspec.json.Encoder().encode_lines([Envelope.seal(message, None) for message in messages])
+    file.write_bytes(gzip.compress(lines, 1))
+    files = {
+        one.name: LoadFile(declared_table(one.ddl).schema)
+        for one in definitions("project", SETTINGS)
+        if one.kind is DefinitionKind.TABLE
+    }
+    written: list[bytes] = []
+
+    def to_load_files() -> None:
+        read = EventReader.from_settings(SETTINGS, utc_now())
+        seen = Seen()
+        for chunk in chunks(line for source in sources.find([str(file)], _no_storage) for line in source.lines()):
+            for load in loads([event for event in map(read, chunk) if seen.is_new(event)]):
+                records = [event.outcome.record(_URI) for event in load.events]
+                written.append(files[load.table](records))
+
+    timed = []
+    for _ in range(rounds):
+        written.clear()
+        timed.append(_timed(to_load_files))
+        count = sum(data.count(b"\n") for data in written)
+        if count != events:
+            raise AssertionError(f"{count} of {events} events are in the load files")
+    return Backfilled(
+        events=events,
+        seconds=[one.seconds for one in timed],
+        cpu=[one.cpu for one in timed],
+        bytes=sum(map(len, written)),
+    )
+
+
+def _no_storage() -> NoReturn:
+    raise AssertionError("the file is here")
+
+
+def _timed(work: Callable[[], None]) -> _Timed:
+    gc.collect()
+    started, cpu = time.perf_counter(), time.process_time()
+    work()
+    return _Timed(time.perf_counter() - started, time.process_time() - cpu)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Apart:
+    """Runs these measurements in a process of their own, on the function's core."""
+
+    rounds: int
+    events: int
+    folder: pathlib.Path
+
+    def __call__(self) -> tuple[list[Core], Backfilled]:
+        """Measure both."""
+        with on_core(FUNCTION_CORE):
+            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+            pool.submit(int).result()  # starts the process, on this core
+        with pool:
+            timed = pool.submit(core, self.rounds, self.events).result()
+            return timed, pool.submit(backfill, 3, self.events * 4, self.folder).result()

@@ -1,0 +1,73 @@
+"""Loads: how requests come, and what came of them.
+
+Closed loop: so many requests in flight, each answer begins the next. Open loop: requests arrive when they do, by
+Poisson, whatever became of those before; the latency counts from there, so that who waits for a connection waits too.
+"""
+
+import dataclasses
+from array import array
+from collections.abc import Iterator
+from random import Random
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Closed:
+    """So many in flight, always; what is answered in the first `ramp` seconds does not count."""
+
+    in_flight: int
+    seconds: float
+    ramp: float = 0.3
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Open:
+    """Poisson arrivals at a rate."""
+
+    rate: float
+    seconds: float
+    seed: int = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Driven:
+    """What came of it.
+
+    Attributes:
+        seconds: How long answers counted.
+        answered: Answers 2xx in that time.
+        arrived: Open loop: requests that arrived; closed: those that were sent.
+        sent: Requests that went over the wire, each once.
+        acknowledged: Answers 2xx in all.
+        bad_acknowledged: Those of bad events.
+        refused: Other answers by status, and 0 for none: the connection broke.
+        resent: Requests that were sent again, since the server had closed the connection before.
+        connections: How many were opened.
+        latencies: Seconds of each 2xx answer that counts.
+        cpu: Seconds of CPU of the load generator.
+    """
+
+    seconds: float
+    answered: int
+    arrived: int
+    sent: int
+    acknowledged: int
+    bad_acknowledged: int
+    refused: dict[int, int]
+    resent: int
+    connections: int
+    latencies: array[float] = dataclasses.field(repr=False)
+    cpu: float
+
+    @property
+    def share(self) -> float:
+        """Of what arrived, how much was answered 2xx within the run."""
+        return self.answered / self.arrived if self.arrived else 0.0
+
+
+def arrivals(load: Open) -> Iterator[float]:
+    """Seconds from the start at which requests arrive."""
+    rng = Random(load.seed)  # noqa: S311 - the same arrivals for all
+    at = rng.expovariate(load.rate)
+    while at < load.seconds:
+        yield at
+        at += rng.expovariate(load.rate)

@@ -1,0 +1,134 @@
+"""The machine: who runs on which core, and what the kernel counts of a process."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import platform
+import time
+from collections.abc import Iterator
+
+PROC = pathlib.Path("/proc")
+
+FUNCTION_CORE = 0
+"""Of the function, alone: the one vCPU that it has in the cloud."""
+
+OTHER_CORE = 1
+"""Of the stand-ins for the cloud, the load generator and who looks on."""
+
+
+_ALLOWED: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+"""Cores of this process, before it is bound to one of them itself."""
+
+
+def can_pin() -> bool:
+    """Whether this machine lets processes be bound to the two cores."""
+    return {FUNCTION_CORE, OTHER_CORE} <= _ALLOWED
+
+
+@contextlib.contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """What is started while the context lasts runs on one core; without effect where that is impossible."""
+    if not can_pin():
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Served:
+    """The processes of a served function: gunicorn's master, and the worker below it.
+
+    Attributes:
+        master: Process id.
+    """
+
+    master: int
+
+    @property
+    def pids(self) -> list[int]:
+        """All of them that there are now."""
+        found = [self.master]
+        for pid in found:
+            with contextlib.suppress(OSError):
+                found += map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def cpu(self) -> float:
+        """Seconds of CPU that they have used."""
+        return sum(map(_cpu, self.pids))
+
+    def forget_peak(self) -> None:
+        """Count the peak of memory from here."""
+        for pid in self.pids:
+            (PROC / f"{pid}/clear_refs").write_text("5")
+
+    def peak(self) -> int:
+        """The most bytes that the worker had in memory since `forget_peak`; pages of the master that it shares too."""
+        return max(_kilobytes(pid, "status", "VmHWM") for pid in self.pids) * 1024
+
+    def memory(self) -> int:
+        """Bytes in memory now, of all together: a page that they share counts once (PSS)."""
+        return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in self.pids) * 1024
+
+
+def _cpu(pid: int) -> float:
+    """The process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
+
+    Its id is what clock_getcpuclockid makes (https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html).
+    """
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def _kilobytes(pid: int, file: str, name: str) -> int:
+    for line in (PROC / f"{pid}/{file}").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1])
+    raise AssertionError(f"no {name} in {file} of {pid}")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Machine:
+    """What a run was made on.
+
+    Attributes:
+        cpu: The processor's name.
+        cores: How many there are.
+        memory_gib: Memory in GiB.
+        system: Kernel.
+        python: Version of Python.
+        pinned: Whether the function had a core of its own.
+    """
+
+    cpu: str
+    cores: int
+    memory_gib: float
+    system: str
+    python: str
+    pinned: bool
+
+    @classmethod
+    def here(cls) -> "Machine":
+        """This one."""
+        names = [line.partition(":")[2].strip() for line in _lines("cpuinfo") if line.startswith("model name")]
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+        return cls(
+            names[0] if names else platform.machine(),
+            os.cpu_count() or 1,
+            round(memory, 1),
+            f"{platform.system()} {platform.release().partition('-')[0]}",
+            platform.python_version(),
+            can_pin(),
+        )
+
+
+def _lines(name: str) -> list[str]:
+    try:
+        return (PROC / name).read_text().splitlines()
+    except OSError:
+        return []

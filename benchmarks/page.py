@@ -1,0 +1,24 @@
+"""`docs/performance.md`: what stands between its markers is written from the results."""
+
+import pathlib
+import re
+from collections.abc import Iterable
+
+from benchmarks.tables import Table
+
+FILE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def filled(page: str, tables: Iterable[Table]) -> str:
+    """The page with these tables in their places.
+
+    Raises:
+        ValueError: The page has no place for one.
+    """
+    for table in tables:
+        pattern = rf"(<!-- {table.name} -->\n)(.*?)(<!-- end -->)"
+        if not re.search(pattern, page, re.DOTALL):
+            raise ValueError(f"the page has no place for {table.name}")
+        written = table.markdown()
+        page = re.sub(pattern, lambda found, written=written: f"{found[1]}{written}{found[3]}", page, flags=re.DOTALL)  # type: ignore[misc]
+    return page

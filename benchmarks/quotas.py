@@ -1,0 +1,147 @@
+"""What Google Cloud gives a project by default in a large region, us-central1, and how much of it a load takes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from benchmarks.prices import INSTANCE_VCPU, PUBSUB_MIN_BYTES
+
+type Known = Literal["read", "second hand", "ours"]
+"""Whether the page itself was read, or only what others say that it says."""
+
+PUSH_EXTRA_BYTES = 350
+"""Of a push, around the message: attributes, ids, times, the subscription's name."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Load:
+    """What all instances together do.
+
+    Attributes:
+        rate: Events per second.
+        instances: That run.
+        in_flight: Events that are delivered and not acknowledged.
+        uploads: Objects per second.
+        message_bytes: Of a message.
+        row_bytes: Of a row, 1 KiB at least.
+    """
+
+    rate: float
+    instances: int
+    in_flight: float
+    uploads: float
+    message_bytes: float
+    row_bytes: float
+
+    @property
+    def pushed_bytes(self) -> float:
+        """Per second: a push has its message in base64."""
+        return self.rate * max(self.message_bytes * 4 / 3 + PUSH_EXTRA_BYTES, PUBSUB_MIN_BYTES)
+
+
+class Quota(NamedTuple):
+    """A limit.
+
+    Attributes:
+        what: Of what.
+        most: How much.
+        unit: Of it.
+        taken: How much a load takes.
+        beyond: What happens there, and what helps.
+        source: The page that says so.
+        known: How well.
+    """
+
+    what: str
+    most: float
+    unit: str
+    taken: Callable[[Load], float]
+    beyond: str
+    source: str
+    known: Known
+
+    def share(self, load: Load) -> float:
+        """That is taken; 1 is all there is."""
+        return self.taken(load) / self.most
+
+    def reached(self, load: Load) -> float:
+        """Events per second at which all is taken, if it grows with the rate from this load on or down."""
+        return load.rate / self.share(load)
+
+
+TERRAFORM_INSTANCES = 20
+
+QUOTAS = (
+    Quota(
+        "this project's own instances",
+        TERRAFORM_INSTANCES,
+        "instances",
+        lambda load: load.instances,
+        "429, and Pub/Sub keeps what waits: raise `ingest.max_instances`",
+        "terraform/variables-functions.tf",
+        "ours",
+    ),
+    Quota(
+        "Cloud Run instances",
+        1_000 / INSTANCE_VCPU,
+        "vCPU in a region",
+        lambda load: load.instances,
+        "no more instances; on request more",
+        "https://cloud.google.com/run/docs/configuring/max-instances-limits",
+        "read",
+    ),
+    Quota(
+        "Pub/Sub's push window",
+        3_000,
+        "outstanding messages in a region",
+        lambda load: load.in_flight,
+        "no end: it grows more slowly from there, and stays while 99 % are acknowledged, on average within 1 s",
+        "https://cloud.google.com/pubsub/docs/push",
+        "second hand",
+    ),
+    Quota(
+        "Pub/Sub, published",
+        4e9,
+        "bytes/s in a region",
+        lambda load: load.rate * load.message_bytes,
+        "publishers are refused; on request more",
+        "https://cloud.google.com/pubsub/quotas",
+        "second hand",
+    ),
+    Quota(
+        "Pub/Sub, pushed",
+        440e6,
+        "bytes/s in a region",
+        lambda load: load.pushed_bytes,
+        "messages wait; on request more, or pull",
+        "https://cloud.google.com/pubsub/quotas",
+        "second hand",
+    ),
+    Quota(
+        "BigQuery, insertAll",
+        300e6,
+        "bytes/s of a project in a region (1 GB/s in the multi-regions US and EU)",
+        lambda load: load.rate * load.row_bytes,
+        "403 quotaExceeded, and Pub/Sub delivers again: the Storage Write API",
+        "https://cloud.google.com/bigquery/quotas#streaming_inserts",
+        "second hand",
+    ),
+    Quota(
+        "BigQuery, rows with an insertId",
+        100_000,
+        "rows/s of a project in a region",
+        lambda load: load.rate,
+        "403 quotaExceeded: rows without insertId (the views deduplicate), or the Storage Write API",
+        "https://cloud.google.com/bigquery/quotas#streaming_inserts",
+        "second hand",
+    ),
+    Quota(
+        "Cloud Storage, writes at first",
+        1_000,
+        "objects/s in a bucket",
+        lambda load: load.uploads,
+        "it scales within minutes, more slowly for names in order of time: larger flushes, or names with a hash first",
+        "https://cloud.google.com/storage/docs/request-rate",
+        "read",
+    ),
+)

@@ -1,0 +1,90 @@
+"""Everything that a run measured, as it is kept in `results/latest.json`."""
+
+import pathlib
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from benchmarks.cells import Cell
+from benchmarks.cold_start import Import, Start
+from benchmarks.core import Backfilled, Core
+from benchmarks.machine import Machine
+from benchmarks.servers import Name
+from benchmarks.spread import Spread, ratio
+
+FILE = pathlib.Path(__file__).parent / "results" / "latest.json"
+
+
+class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
+    """What the load generator itself can do, against a server that does nothing.
+
+    Attributes:
+        requests_per_second: Answered.
+        cpu: Seconds of the generator's CPU for each second.
+    """
+
+    requests_per_second: float
+    cpu: float
+
+
+class Results(msgspec.Struct, kw_only=True):
+    """Of a run.
+
+    Attributes:
+        started: When, ISO 8601.
+        revision: Of the code, if git knows.
+        seconds: How long it took.
+        machine: On what.
+        message_bytes: Mean bytes of a message, of the mixed events.
+        cells: All loads.
+        ceiling: Of the load generator.
+        core: The pure core.
+        backfill: The backfill.
+        starts: Cold starts.
+        imports: What they import.
+    """
+
+    started: str
+    revision: str
+    seconds: float
+    machine: Machine
+    message_bytes: float = 0.0
+    cells: list[Cell] = []
+    ceiling: Ceiling | None = None
+    core: list[Core] = []
+    backfill: Backfilled | None = None
+    starts: list[Start] = []
+    imports: list[Import] = []
+
+    def of(self, scenario: str, name: Name) -> list[Cell]:
+        """The cells of an implementation in a scenario, by repetition."""
+        return [cell for cell in self.cells if (cell.scenario, cell.of) == (scenario, name)]
+
+    def spread(self, scenario: str, name: Name, value: Callable[[Cell], float | None]) -> Spread | None:
+        """A value of an implementation in a scenario; None where a repetition has none."""
+        values = [value(cell) for cell in self.of(scenario, name)]
+        known = [one for one in values if one is not None]
+        return Spread.of(known) if known and len(known) == len(values) else None
+
+    def ratio(self, scenario: str, over: Name, under: Name, value: Callable[[Cell], float | None]) -> Spread | None:
+        """A value of one implementation over the same of another, repetition by repetition."""
+        values = [
+            {cell.repetition: found for cell in self.of(scenario, name) if (found := value(cell)) is not None}
+            for name in (over, under)
+        ]
+        return ratio(*values) if values[0].keys() & values[1].keys() else None
+
+    def write(self, file: pathlib.Path) -> None:
+        """Keep them."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=1) + b"\n")
+
+
+def read(file: pathlib.Path) -> Results:
+    """The results of an earlier run."""
+    return msgspec.json.decode(file.read_bytes(), type=Results)
+
+
+def by_start(starts: Iterable[Start], name: Name, *, compiled: bool) -> list[Start]:
+    """The starts of an implementation, in the order in which they took place."""
+    return [start for start in starts if start.of == name and start.compiled is compiled]

@@ -1,0 +1,160 @@
+"""A run: everything, in turn, on the two cores."""
+
+import contextlib
+import dataclasses
+import datetime
+import math
+import pathlib
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import StrEnum
+
+from benchmarks import cells, cold_start, generator, stand_in
+from benchmarks.cells import Cell, Drive, Scenario
+from benchmarks.core import Apart
+from benchmarks.events import payloads
+from benchmarks.load import Closed, Open
+from benchmarks.machine import FUNCTION_CORE, OTHER_CORE, Machine, on_core
+from benchmarks.plan import INSERT_MS, UPLOAD_MS, Plan, closed, sustained
+from benchmarks.results import Ceiling, Results
+from benchmarks.servers import Name, Server, implementations, serving_all
+from benchmarks.stand_in import StandIn
+from ops.package import ROOT
+
+_PROBE_SECONDS = 3.0
+_STEP_DOWN, _STEPS_DOWN = 0.95, 4
+
+type Tell = Callable[[str], None]
+
+
+class Part(StrEnum):
+    """A part of a run."""
+
+    LOAD = "load"
+    COLD_START = "cold-start"
+    CORE = "core"
+
+
+def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> Results:
+    """Measure.
+
+    Args:
+        plan: How much.
+        parts: Of what.
+        folder: For whatever is needed meanwhile; empty.
+        tell: Is told what comes next.
+
+    Raises:
+        LostEvents: An acknowledged event is in no table.
+    """
+    started = time.monotonic()
+    found = Results(
+        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        revision=_revision(),
+        seconds=0.0,
+        machine=Machine.here(),
+    )
+    with on_core(OTHER_CORE), stand_in.running() as cloud:
+        if Part.CORE in parts:
+            tell("core, backfill")
+            found.core, found.backfill = Apart(plan.core_rounds, plan.core_events, folder)()
+        if Part.COLD_START in parts:
+            _cold_starts(plan, found, cloud, folder, tell)
+        if Part.LOAD in parts:
+            found.message_bytes = statistics.fmean(len(data) for data, _ in payloads("mixed"))
+            _loads(plan, found, cloud, folder, tell)
+    found.seconds = round(time.monotonic() - started, 1)
+    return found
+
+
+def _cold_starts(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tell: Tell) -> None:
+    for compiled in plan.bytecode:
+        name = "with-bytecode" if compiled else "without-bytecode"
+        functions = implementations(folder / name, compiled=compiled, own=plan.own)
+        starts = cold_start.starts(functions, cloud, folder, plan.starts, compiled=compiled)
+        for start in _telling(starts, tell, f"cold start {name.replace('-', ' ')}"):
+            found.starts.append(start)
+        if compiled:
+            found.imports = [one for function in functions for one in cold_start.imports(function, cloud)]
+
+
+def _telling[One](ones: Iterable[One], tell: Tell, what: str) -> Iterator[One]:
+    tell(what)
+    for one in ones:
+        yield one
+        tell(what)
+
+
+def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tell: Tell) -> None:
+    functions = implementations(folder / "served", own=plan.own)
+    with generator.driver() as drive, serving_all(functions, cloud, folder) as servers:
+        tell("load generator alone")
+        with stand_in.running(FUNCTION_CORE) as nothing:
+            driven = drive(nothing.url, "mixed", Closed(80, 0.5))
+        found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, cpu=driven.cpu / driven.seconds)
+        for server in servers:
+            tell(f"warm-up, {server.name}")
+            drive(server.url, "mixed", Closed(80, plan.pace))
+        bench = _Bench(plan, servers, drive, cloud, tell)
+        for repetition in range(1, plan.repetitions + 1):
+            for scenario in plan.scenarios(repetition):
+                found.cells += bench.in_turn(scenario, repetition)
+        if plan.probes:
+            found.cells += bench.highest_rates(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Bench:
+    """All that it takes to measure a cell."""
+
+    plan: Plan
+    servers: Sequence[Server]
+    drive: Drive
+    cloud: StandIn
+    tell: Tell
+
+    def in_turn(self, scenario: Scenario, repetition: int) -> Iterator[Cell]:
+        """A scenario, once with each implementation; another one begins each time."""
+        chosen = [server for server in self.servers if server.name in scenario.of]
+        first = repetition % len(chosen)
+        for server in chosen[first:] + chosen[:first]:
+            self.tell(f"{scenario.name}, {server.name}, repetition {repetition}")
+            yield cells.run(scenario, server, self.drive, self.cloud, repetition)
+
+    def highest_rates(self, found: Results) -> Iterator[Cell]:
+        """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found."""
+        kept: dict[Name, float] = {}
+        failed: dict[Name, float] = {}
+        for server in self.servers:
+            scenario = closed(max(self.plan.in_flight), at_once=server.name == "empty")
+            seen = statistics.median(cell.events_per_second for cell in found.of(scenario, server.name))
+            kept[server.name], failed[server.name] = seen * 0.5, seen * 1.4
+        for probe in range(1, self.plan.probes + 1):
+            for server in self.servers:
+                rate = math.sqrt(kept[server.name] * failed[server.name])
+                (kept if self._at(rate, server, probe).is_sustained else failed)[server.name] = rate
+        for repetition in range(1, self.plan.repetitions + 1):
+            for server in self.servers:
+                for _ in range(_STEPS_DOWN):
+                    cell = self._at(kept[server.name], server, repetition)
+                    if cell.is_sustained:
+                        yield cell
+                        break
+                    kept[server.name] *= _STEP_DOWN
+
+    def _at(self, rate: float, server: Server, repetition: int) -> Cell:
+        self.tell(f"{sustained(server.name)}: {rate:.0f}/s?")
+        arrivals = Open(rate, _PROBE_SECONDS * self.plan.pace, seed=repetition)
+        scenario = Scenario(sustained(server.name), arrivals, INSERT_MS, UPLOAD_MS)
+        return cells.run(scenario, server, self.drive, self.cloud, repetition)
+
+
+def _revision() -> str:
+    """The commit, and whether anything differs from it."""
+    describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        told = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+        return told.stdout.strip()
+    return "unknown"

@@ -1,0 +1,127 @@
+"""The three implementations, each served by functions-framework in an environment of its own packages."""
+
+import compileall
+import contextlib
+import dataclasses
+import pathlib
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from benchmarks.environments import DEPLOYED, PLAIN, Environment
+from benchmarks.machine import FUNCTION_CORE, Served, on_core
+from benchmarks.stand_in import StandIn
+from ops.package import ROOT, build
+from ops.stack.functions import serving
+
+type Name = Literal["plain", "sluice", "empty"]
+
+NAMES: tuple[Name, ...] = ("plain", "sluice", "empty")
+
+PLAIN_THREADS = 64
+"""Of the plain function: measured, see docs/performance.md."""
+
+_HERE = pathlib.Path(__file__).parent
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Implementation:
+    """A function that can be served.
+
+    Attributes:
+        name: Which of the three.
+        source: Its `main.py`; what it imports and reads lies beside it.
+        python: The interpreter that has its packages.
+        variables: Of its environment, besides those of all.
+    """
+
+    name: Name
+    source: pathlib.Path
+    python: str
+    variables: Mapping[str, str]
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Variables that let it find what lies beside it, and nothing of the folder that it is started in."""
+        return {"PYTHONPATH": str(self.source.parent), "PYTHONSAFEPATH": "1"}
+
+    def environment(self, cloud: str) -> dict[str, str]:
+        """All variables: the same settings and emulators for all."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": cloud,
+            "STORAGE_EMULATOR_HOST": cloud,
+            "GOOGLE_CLOUD_PROJECT": "project",
+            "ARCHIVE_BUCKET": "archive",
+            "DATASET": "dev_events_dataset",
+            **self.variables,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Server:
+    """An implementation that is served.
+
+    Attributes:
+        name: Which of the three.
+        url: Where it answers.
+        processes: What the kernel knows of it.
+    """
+
+    name: Name
+    url: str
+    processes: Served
+
+
+def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = True) -> list[Implementation]:
+    """Make the three ready to be served.
+
+    Args:
+        folder: Where their files are put; empty.
+        compiled: With bytecode of everything, or of nothing but the standard library.
+        own: In environments of their own, else in that of the development.
+    """
+    deployed = Environment("sluice", DEPLOYED, compiled)
+    environments = {"plain": Environment("plain", PLAIN, compiled), "sluice": deployed, "empty": deployed}
+    variables = {} if compiled else {"PYTHONDONTWRITEBYTECODE": "1"}
+    found = []
+    for name in NAMES:
+        files = folder / name
+        _unpack(name, files)
+        if compiled:
+            compileall.compile_dir(files, quiet=1)
+        python = sys.executable
+        if own:
+            environments[name].make()
+            python = str(environments[name].python)
+        threads = {"THREADS": str(PLAIN_THREADS)} if name == "plain" else {}
+        found.append(Implementation(name, files / "main.py", python, {**variables, **threads}))
+    return found
+
+
+def _unpack(name: Name, files: pathlib.Path) -> None:
+    if name == "sluice":
+        with zipfile.ZipFile(build(files.with_suffix(".zip")).file) as package:
+            package.extractall(files)
+        return
+    files.mkdir(parents=True)
+    shutil.copyfile(_HERE / name / "main.py", files / "main.py")
+    if name == "plain":
+        shutil.copytree(ROOT / "jsonschemas", files / "jsonschemas")
+
+
+@contextlib.contextmanager
+def serving_all(
+    functions: Sequence[Implementation], cloud: StandIn, logs: pathlib.Path, core: int = FUNCTION_CORE
+) -> Iterator[list[Server]]:
+    """Serve implementations, all on the one core, while the context lasts: one at a time has anything to do."""
+    with contextlib.ExitStack() as stack:
+        servers = []
+        for one in functions:
+            with on_core(core):
+                function = stack.enter_context(
+                    serving("ingest", logs, one.environment(cloud.url), one.name, source=one.source, python=one.python)
+                )
+            servers.append(Server(one.name, function.url, Served(function.child.process.pid)))
+        yield servers

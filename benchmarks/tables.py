@@ -1,0 +1,241 @@
+"""What a run measured, as tables: for the screen and for `docs/performance.md`."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+
+import rich.table
+
+from benchmarks import prices
+from benchmarks.cells import Cell
+from benchmarks.plan import IN_FLIGHT, LARGE_ORDERS, RATES, closed, opened, sustained
+from benchmarks.results import Results, by_start
+from benchmarks.servers import NAMES, Name
+from benchmarks.spread import Spread
+from benchmarks.targets import Target, cost, dollars, highest, targets
+
+TITLES = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Of its place in the page.
+        title: On the screen.
+        columns: Heads; those of numbers begin with `>`.
+        rows: Cells as text.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def markdown(self) -> str:
+        """For the page."""
+        heads = [column.removeprefix(">") for column in self.columns]
+        marks = ["--:" if column.startswith(">") else "---" for column in self.columns]
+        return "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
+
+    def rich(self) -> rich.table.Table:
+        """For the screen."""
+        table = rich.table.Table(title=self.title, title_justify="left")
+        for column in self.columns:
+            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def number(value: float) -> str:
+    """With two or three significant digits, thousands apart."""
+    if value == math.inf:
+        return "∞"
+    if value >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    if value >= 10:
+        return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}" if value else "0"
+
+
+def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
+    """The median, and least and most behind it."""
+    if spread is None:
+        return "-"
+    median, low, high = (show(value) for value in (spread.median, spread.low, spread.high))
+    return median if low == high else f"{median} ({low}-{high})"
+
+
+def _milliseconds(seconds: float) -> str:
+    return number(seconds * 1000)
+
+
+def tables(results: Results) -> list[Table]:
+    """All tables for which there is something."""
+    found = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
+    found += [_prices(), _cold_start(results), _imports(results), _core(results), _machine(results)]
+    return [table for table in found if table.rows]
+
+
+def _targets(results: Results) -> Table:
+    rows = [
+        (
+            target.what,
+            _bound(target),
+            text(target.measured, _share if _is_share(target) else number),
+            {True: "met", False: "**not met**", None: "-"}[target.is_met],
+        )
+        for target in targets(results)
+    ]
+    return Table("targets", "Targets", ("", ">target", ">measured", ""), rows)
+
+
+def _is_share(target: Target) -> bool:
+    """Whether it reads better as one in so many."""
+    return target.most is not None and target.most < 0.4
+
+
+def _share(value: float) -> str:
+    return f"1/{1 / value:.1f}" if value and value < math.inf else number(value)
+
+
+def _bound(target: Target) -> str:
+    if target.least is not None:
+        return f">= {target.least:g} {target.unit}"
+    most = target.most or 0.0
+    return f"<= 1/{1 / most:.0f}" if _is_share(target) else f"<= {most:g} {target.unit}"
+
+
+_RATE_COLUMNS = ("", "", ">events/s", ">p50 ms", ">p99 ms", ">p99.9 ms")
+
+
+def _rates(results: Results, scenario: str, shown: str, names: Sequence[Name]) -> list[tuple[str, ...]]:
+    values: list[Callable[[Cell], float | None]] = [lambda c: c.p50, lambda c: c.p99, lambda c: c.p999]
+    return [
+        (
+            shown,
+            TITLES[name],
+            text(results.spread(scenario, name, lambda cell: cell.events_per_second)),
+            *(text(results.spread(scenario, name, value), _milliseconds) for value in values),
+        )
+        for name in names
+        if results.of(scenario, name)
+    ]
+
+
+def _closed(results: Results) -> Table:
+    scenarios = [closed(count, at_once=at_once) for at_once in (False, True) for count in IN_FLIGHT]
+    rows = [row for one in (*scenarios, LARGE_ORDERS) for row in _rates(results, one, one, NAMES)]
+    return Table("closed", "So many requests in flight", _RATE_COLUMNS, rows)
+
+
+def _open(results: Results) -> Table:
+    rows = []
+    for scenario in [*map(opened, RATES), *map(sustained, NAMES)]:
+        for name in NAMES:
+            cells = results.of(scenario, name)
+            kept = {True: "yes", False: "no"}[all(cell.is_sustained for cell in cells)]
+            rows += [(*row, kept) for row in _rates(results, scenario, scenario, [name])]
+    return Table("open", "Poisson arrivals", (*_RATE_COLUMNS, "sustained"), rows)
+
+
+def _work(results: Results) -> Table:
+    values: list[Callable[[Cell], float | None]] = [
+        lambda cell: cell.cpu,
+        lambda cell: cell.calls,
+        lambda cell: cell.uploads,
+        lambda cell: cell.upload_bytes / 2**20,
+        lambda cell: cell.insert_bytes / 2**20,
+        lambda cell: cell.peak_memory / 2**20,
+    ]
+    scenarios = [*map(closed, IN_FLIGHT), closed(IN_FLIGHT[-1], at_once=True), LARGE_ORDERS, *map(opened, RATES)]
+    rows = [
+        (scenario, TITLES[name], *(text(results.spread(scenario, name, value)) for value in values))
+        for scenario in scenarios
+        for name in NAMES
+        if results.of(scenario, name)
+    ]
+    columns = ("", "", ">CPU s", ">API calls", ">objects", ">MiB uploaded", ">MiB inserted", ">peak memory MiB")
+    return Table("work", "What 10 000 events take", columns, rows)
+
+
+def _cost(results: Results) -> Table:
+    rows = []
+    for rate in RATES:
+        for name in NAMES[:2]:
+            usages = [*cost(results, rate, name).values()]
+            if not usages:
+                continue
+            parts = [Spread.of(usage.per_million()[price] for usage in usages).median for price in prices.ALL]
+            total = Spread.of(map(dollars, usages))
+            row = (opened(rate), TITLES[name], str(usages[0].instances), *(f"{part:.2f}" for part in parts))
+            rows.append((*row, f"{total.median:.2f}"))
+    names = (f">{price.what}" for price in prices.ALL)
+    return Table("cost", "USD for a million events", ("", "", ">instances", *names, ">all"), rows)
+
+
+def _prices() -> Table:
+    rows = [
+        (price.what, f"{price.usd * scale:g} USD for {unit}", price.source)
+        for price, scale, unit in (
+            (prices.PUBSUB_BYTES, 2**40, "1 TiB, 1 000 bytes a message at least"),
+            (prices.INSERTED_BYTES, 200 * 2**20, "200 MiB, 1 KiB a row at least"),
+            (prices.CLASS_A, 1_000, "1 000 operations"),
+            (prices.REQUESTS, 10**6, "1 000 000 requests"),
+            (prices.VCPU_SECONDS, 1, "1 vCPU-second"),
+            (prices.GIB_SECONDS, 1, "1 GiB-second"),
+        )
+    ]
+    return Table("prices", f"List prices as of {prices.READ_ON:%d %B %Y}", ("", "price", "source"), rows)
+
+
+def _cold_start(results: Results) -> Table:
+    rows = []
+    for compiled in (True, False):
+        for name in NAMES:
+            if starts := by_start(results.starts, name, compiled=compiled):
+                seconds = Spread.of(start.seconds for start in starts)
+                memory = Spread.of(start.memory / 2**20 for start in starts)
+                shown = "with bytecode" if compiled else "without bytecode"
+                rows.append((shown, TITLES[name], text(seconds), text(memory)))
+    return Table("cold-start", "Cold start", ("", "", ">s to the first acknowledged event", ">MiB after it"), rows)
+
+
+def _imports(results: Results) -> Table:
+    rows = [
+        (TITLES[name], ", ".join(f"{one.package} {one.milliseconds:.0f}" for one in results.imports if one.of == name))
+        for name in NAMES
+        if any(one.of == name for one in results.imports)
+    ]
+    return Table("imports", "Imports, in ms", ("", "ms by package"), rows)
+
+
+def _core(results: Results) -> Table:
+    rows = [(one.events, text(Spread.of(one.microseconds))) for one in results.core]
+    if filled := results.backfill:
+        rate = Spread.of(filled.events / seconds for seconds in filled.seconds)
+        cpu = Spread.of(seconds / filled.events * 1e6 for seconds in filled.cpu)
+        rows.append((f"backfill, {text(rate)} events/s", text(cpu)))
+    return Table("core", "CPU for an event without the network", ("", ">µs"), rows)
+
+
+def _machine(results: Results) -> Table:
+    machine = results.machine
+    rows = [
+        ("processor", f"{machine.cpu}, {machine.cores} cores"),
+        ("memory", f"{machine.memory_gib:g} GiB"),
+        ("system", f"{machine.system}, Python {machine.python}"),
+        ("function on a core of its own", "yes" if machine.pinned else "**no**"),
+        ("run", f"{results.started}, {results.seconds:.0f} s, revision {results.revision}"),
+    ]
+    if ceiling := results.ceiling:
+        shown = f"{number(ceiling.requests_per_second)} requests/s, with {ceiling.cpu:.0%} of its core"
+        rows.append(("the load generator's own ceiling", shown))
+    rows += [
+        (f"highest sustained rate, {TITLES[name]}", f"{number(rate)}/s")
+        for name in NAMES
+        if (rate := highest(results, name))
+    ]
+    return Table("machine", "The run", ("", ""), rows)

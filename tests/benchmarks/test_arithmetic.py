@@ -1,0 +1,83 @@
+"""What is made of what was measured."""
+
+import itertools
+import math
+import statistics
+
+import pytest
+
+from benchmarks import prices
+from benchmarks.cells import percentile
+from benchmarks.cost import Usage
+from benchmarks.load import Open, arrivals
+from benchmarks.spread import Spread, ratio
+from benchmarks.targets import Target
+
+
+def test_a_million_events_cost_what_the_price_lists_say() -> None:
+    usage = Usage(rate=300, highest=290, message_bytes=350, row_bytes=1024, uploads=1.0)
+    cost = usage.per_million()
+    assert usage.instances == 2
+    assert cost[prices.PUBSUB_BYTES] == pytest.approx(2 * 10**9 / 2**40 * 40)
+    assert cost[prices.INSERTED_BYTES] == pytest.approx(10**6 * 1024 / (200 * 2**20) * 0.01)
+    assert cost[prices.CLASS_A] == pytest.approx(5.0)
+    assert cost[prices.REQUESTS] == pytest.approx(0.4)
+    assert cost[prices.VCPU_SECONDS] == pytest.approx(2 * 10**6 / 300 * 0.000024)
+    assert cost[prices.GIB_SECONDS] == pytest.approx(2 * 10**6 / 300 * 0.5 * 0.0000025)
+    assert set(cost) == set(prices.ALL)
+
+
+def test_a_message_of_more_than_a_kilobyte_costs_what_it_has() -> None:
+    assert Usage(1, 1, 5_000, 0, 0).per_million()[prices.PUBSUB_BYTES] == pytest.approx(10**10 / 2**40 * 40)
+
+
+def test_at_a_rate_that_one_instance_sustains_there_is_one() -> None:
+    assert Usage(1500, 1500, 0, 0, 0).instances == 1
+    assert Usage(1501, 1500, 0, 0, 0).instances == 2
+
+
+def test_arrivals_are_the_same_for_the_same_seed_and_as_many_as_the_rate_says() -> None:
+    first, again = [*arrivals(Open(500, 20, seed=3))], [*arrivals(Open(500, 20, seed=3))]
+    assert first == again != [*arrivals(Open(500, 20, seed=4))]
+    assert first == sorted(first)
+    assert 0 < first[0] < first[-1] < 20
+    assert len(first) == pytest.approx(10_000, abs=4 * math.sqrt(10_000))
+
+
+def test_the_time_between_arrivals_is_exponential() -> None:
+    times = [*arrivals(Open(1000, 20))]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
+    assert statistics.mean(gaps) == pytest.approx(0.001, rel=0.05)
+    assert statistics.stdev(gaps) == pytest.approx(0.001, rel=0.05)
+    assert sum(gap > 0.001 for gap in gaps) / len(gaps) == pytest.approx(1 / math.e, rel=0.05)
+
+
+def test_a_percentile_is_a_latency_that_was_measured() -> None:
+    latencies = [*map(float, range(1, 1001))]
+    assert [percentile(latencies, share) for share in (0.5, 0.99, 0.999)] == [500, 990, 999]
+    assert percentile([7.0], 0.999) == 7.0
+    assert percentile([], 0.5) is None
+
+
+def test_whoever_was_not_answered_took_forever() -> None:
+    latencies = [*map(float, range(1, 96))]
+    assert percentile(latencies, 0.95, 100) == 95
+    assert percentile(latencies, 0.99, 100) is None
+
+
+def test_a_ratio_is_taken_within_each_repetition() -> None:
+    # The machine is twice as slow in the second one, for both.
+    assert ratio({1: 10.0, 2: 5.0, 3: 12.0}, {1: 5.0, 2: 2.5, 3: 4.0}) == Spread(2.0, 2.0, 3.0)
+    assert ratio({1: 10.0, 2: 9.0}, {2: 3.0}) == Spread(3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("median", "least", "most", "is_met"),
+    [(10, 10, None, True), (9.9, 10, None, False), (0.05, None, 1 / 20, True), (math.inf, None, 1.3, False)],
+)
+def test_a_target_is_met_by_the_median(median: float, least: float | None, most: float | None, is_met: bool) -> None:
+    assert Target("", Spread(median, 0, 100), least, most).is_met is is_met
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert Target("", None, 10).is_met is None

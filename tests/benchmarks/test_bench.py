@@ -1,0 +1,58 @@
+"""The whole of it, for a few seconds."""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from benchmarks import page, plots
+from benchmarks.results import FILE, Results, read
+from benchmarks.tables import tables
+from tests.unit.test_docs import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+
+
+def test_a_quick_run_measures_all_three_and_loses_nothing(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "results.json"
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    results = read(file)
+    assert {cell.of for cell in results.cells} == {start.of for start in results.starts} == {"plain", "sluice", "empty"}
+    assert all(cell.acknowledged and not cell.refused for cell in results.cells)
+    assert results.ceiling is not None
+    assert results.ceiling.requests_per_second > 1_000
+    assert results.backfill is not None
+    assert "events/s with 250 in flight" in re.sub(r"\s+", " ", run.stdout.replace("│", ""))
+    written = page.filled(page.FILE.read_text(), tables(results))
+    assert page.filled(written, tables(results)) == written
+    assert [drawn.stat().st_size > 10_000 for drawn in plots.draw(results, tmp_path)] == [True] * 4
+
+
+def test_the_page_shows_the_results_that_are_kept() -> None:
+    if not FILE.exists():
+        pytest.skip("no run was kept yet")
+    text = page.FILE.read_text()
+    assert page.filled(text, tables(read(FILE))) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
+
+
+def test_every_plot_of_the_page_is_there() -> None:
+    shown = re.findall(r"\]\((performance/\w+\.png)\)", page.FILE.read_text())
+    if not plots.FOLDER.exists():
+        pytest.skip("no run was kept yet")
+    assert {(page.FILE.parent / name).resolve() for name in shown} == {*plots.FOLDER.glob("*.png")}
+
+
+def test_a_page_without_a_place_for_a_table_is_an_error() -> None:
+    results = json.dumps({"started": "", "revision": "", "seconds": 1, "machine": _MACHINE})
+    found = tables(msgspec.json.decode(results, type=Results))
+    with pytest.raises(ValueError, match="no place for"):
+        page.filled("nothing", found)
+
+
+_MACHINE = {"cpu": "", "cores": 2, "memory_gib": 1, "system": "", "python": "", "pinned": True}

@@ -1,0 +1,45 @@
+"""The events that are sent are what Pub/Sub would send, in the mix that the benchmark says."""
+
+import collections
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from benchmarks.events import LARGE_ORDER_ITEMS, Bodies, payloads
+from functions.contracts import Contracts
+from functions.dead_letter import DeadLetter
+from functions.message import receive
+from functions.privacy import Privacy
+from functions.process import Process
+
+process = Process(Contracts.load(), Privacy(), 90, "tests")
+
+
+def test_each_push_has_ids_of_its_own_and_becomes_what_it_is_said_to_become() -> None:
+    bodies = Bodies("mixed")
+    ids: set[str] = set()
+    types: collections.Counter[str | None] = collections.Counter()
+    letters = 0
+    for body, is_bad in (next(bodies) for _ in range(2_000)):
+        message = receive({}, body)
+        ids |= {message.event_id, message.message_id}
+        assert message.event_id != message.message_id
+        outcome = process(message, datetime.now(UTC))
+        assert isinstance(outcome, DeadLetter) is is_bad, outcome
+        letters += is_bad
+        types[outcome.event_type] += 1
+    assert len(ids) == 4_000
+    assert letters == 20
+    del types["teleport"], types[None]
+    assert types["order"] == pytest.approx(600, abs=letters)
+    assert types["inventory"] == pytest.approx(400, abs=letters)
+    assert types["user_activity"] == pytest.approx(1_000, abs=letters)
+
+
+def test_a_large_order_is_valid_and_large() -> None:
+    for payload, is_bad in payloads("large_orders", 5):
+        assert not is_bad
+        assert len(json.loads(payload)["items"]) == LARGE_ORDER_ITEMS
+    body, _ = next(Bodies("large_orders"))
+    assert not isinstance(process(receive({}, body), datetime.now(UTC)), DeadLetter)

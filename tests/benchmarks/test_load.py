@@ -1,0 +1,162 @@
+"""The load generator counts what a server does, whatever it does."""
+
+import asyncio
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from benchmarks.cells import LostEvents, check
+from benchmarks.generator import drive
+from benchmarks.load import Closed, Driven, Open
+from benchmarks.stand_in import Counts
+
+type Answer = Callable[[int], Awaitable[bytes]]
+
+NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno"
+CLOSING = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
+
+
+@contextlib.contextmanager
+def server(answer: Answer, requests_of_a_connection: int = 10**9) -> Iterator[str]:
+    """A tiny server: what it answers to its n-th request; it hangs up after so many on a connection."""
+    count = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            for _ in range(requests_of_a_connection):
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                count += 1
+                answered = await answer(count)
+                writer.write(answered)
+                if answered in {b"", CLOSING}:
+                    break
+        writer.close()
+
+    ready = threading.Event()
+    port = 0
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def run() -> None:
+        nonlocal port
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+            port = listening.sockets[0].getsockname()[1]
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
+    thread.start()
+    ready.wait()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+
+
+async def yes(_: int) -> bytes:
+    return NO_CONTENT
+
+
+def test_a_closed_loop_keeps_its_connections() -> None:
+    with server(yes) as url:
+        driven = drive(url, "inventory", Closed(4, 0.3, ramp=0.1))
+    assert driven.connections == 4
+    assert driven.acknowledged == driven.sent > 20
+    assert driven.answered == len(driven.latencies) < driven.acknowledged
+    assert driven.refused == {}
+
+
+def test_what_is_not_2xx_is_counted_and_not_acknowledged() -> None:
+    async def every_third(number: int) -> bytes:
+        return UNAVAILABLE if number % 3 == 0 else NO_CONTENT
+
+    with server(every_third) as url:
+        driven = drive(url, "inventory", Closed(1, 0.3, ramp=0.0))
+    assert driven.refused == {503: driven.sent // 3}
+    assert driven.acknowledged == driven.sent - driven.sent // 3
+
+
+def test_a_connection_that_the_server_closes_between_requests_is_replaced() -> None:
+    with server(yes, requests_of_a_connection=5) as url:
+        driven = drive(url, "inventory", Closed(3, 0.3, ramp=0.0))
+    assert driven.acknowledged == driven.sent > 20
+    assert driven.refused == {}
+    assert driven.connections >= driven.sent // 5
+
+
+def test_a_connection_that_the_server_says_it_closes_is_replaced() -> None:
+    async def closing(_: int) -> bytes:
+        return CLOSING
+
+    with server(closing) as url:
+        driven = drive(url, "inventory", Closed(2, 0.2, ramp=0.0))
+    assert driven.acknowledged == driven.sent == driven.connections
+    assert driven.resent == 0
+
+
+def test_a_connection_that_breaks_instead_of_an_answer_is_no_acknowledgement() -> None:
+    async def breaking(number: int) -> bytes:
+        return b"" if number == 1 else NO_CONTENT
+
+    with server(breaking) as url:
+        driven = drive(url, "inventory", Closed(1, 0.2, ramp=0.0))
+    assert driven.refused == {0: 1}
+    assert driven.acknowledged == driven.sent - 1
+
+
+def test_in_an_open_loop_requests_arrive_though_nobody_answers_and_wait_from_when_they_arrived() -> None:
+    async def slowly(_: int) -> bytes:
+        await asyncio.sleep(0.2)
+        return NO_CONTENT
+
+    with server(slowly) as url:
+        driven = drive(url, "inventory", Open(200, 0.5))
+    assert driven.arrived == driven.acknowledged == driven.answered
+    assert driven.connections > 20
+    assert min(driven.latencies) >= 0.2
+
+
+def test_what_is_answered_after_the_run_is_acknowledged_and_no_answer_in_time() -> None:
+    async def late(number: int) -> bytes:
+        await asyncio.sleep(2.0 if number == 1 else 0.0)
+        return NO_CONTENT
+
+    with server(late) as url:
+        driven = drive(url, "inventory", Open(100, 0.3))
+    assert driven.acknowledged == driven.arrived
+    assert driven.answered == driven.arrived - 1
+
+
+def driven(acknowledged: int, sent: int, bad: int = 0) -> Driven:
+    with server(yes) as url:
+        some = drive(url, "inventory", Closed(1, 0.01, ramp=0.0))
+    return dataclasses.replace(some, acknowledged=acknowledged, sent=sent, bad_acknowledged=bad, resent=0)
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "sent", "rows"),
+    [
+        (100, 100, {"orders": 99}),
+        (100, 100, {"orders": 101}),
+        (100, 100, {"orders": 99, "dead_letters": 1}),
+        (100, 120, {"orders": 99}),
+        (100, 120, {"orders": 121}),
+    ],
+)
+def test_rows_that_do_not_fit_the_acknowledgements_end_the_run(
+    acknowledged: int, sent: int, rows: dict[str, int]
+) -> None:
+    with pytest.raises(LostEvents, match=f"{acknowledged} events acknowledged"):
+        check(driven(acknowledged, sent), Counts(uploads=1, rows=rows), "a cell")
+
+
+def test_rows_that_fit_are_fine() -> None:
+    check(driven(100, 100, bad=2), Counts(uploads=1, rows={"orders": 98, "dead_letters": 2}), "a cell")
+    check(driven(100, 120), Counts(uploads=1, rows={"orders": 110}), "a cell")

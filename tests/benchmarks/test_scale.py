@@ -1,0 +1,269 @@
+"""What a million events of many instances take: the model against the code, against what was measured, and by hand."""
+
+import asyncio
+import dataclasses
+import itertools
+import json
+import math
+import pathlib
+import re
+import selectors
+import statistics
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from typer.testing import CliRunner
+
+import functions.commit
+from benchmarks import page, prices
+from benchmarks.cells import Cell
+from benchmarks.core import Core
+from benchmarks.flow import Instance, Unmeasured, flow, run
+from benchmarks.load import Open, arrivals
+from benchmarks.machine import Machine
+from benchmarks.plan import RATES, opened
+from benchmarks.quotas import QUOTAS, TERRAFORM_INSTANCES, Load
+from benchmarks.results import FILE, Results, read
+from benchmarks.scale import TARGET, WAYS, Fleet, Model, app, capacity, cheaper, tables
+from functions.archive import Archive
+from functions.commit import GroupCommit
+from functions.settings import Settings
+from functions.warehouse import Insertion, Warehouse
+from tests.unit.samples import NOW, event, message, process
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+INSTANCE = Instance(event_cpu=120e-6, flush_cpu=3e-3)
+MODEL = Model(INSTANCE, message_bytes=350, row_bytes=1040, core_cpu=20e-6)
+
+
+class _Clock(selectors.SelectSelector):
+    """Time that passes only when there is nothing to do, and then at once."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "nothing would ever happen again"
+        self.now += timeout
+        return super().select(0)
+
+
+class _Loop(asyncio.SelectorEventLoop):
+    def __init__(self, clock: _Clock) -> None:
+        super().__init__(clock)
+        self._clock = clock
+
+    def time(self) -> float:
+        return self._clock.now
+
+
+class _Archive:
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def name(self, _: Any) -> str:
+        return "object"
+
+    uri = name
+
+    def write(self, _: str, outcomes: Sequence[object], __: float) -> int:
+        self.sizes.append(len(outcomes))
+        return 0
+
+
+class _Commit(GroupCommit):
+    """Its calls take time that passes as the clock says, and no threads."""
+
+    async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+        result = call(*arguments)
+        await asyncio.sleep(INSTANCE.upload if isinstance(result, int) else INSTANCE.insert)
+        return result
+
+
+@pytest.mark.parametrize(("rate", "batch"), [(5, 500), (40, 500), (300, 500), (1500, 500), (3000, 500), (1000, 80)])
+def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, archive = _Clock(), _Archive()
+    moments = [*arrivals(Open(rate, 1_500 / rate))]
+    outcome = process(message(event("order"), event_id="e-1"), NOW)
+    settings = Settings(archive_bucket="archive", batch_rows=batch)
+    warehouse = SimpleNamespace(insert=lambda *_: Insertion({}, {}))
+    monkeypatch.setattr(functions.commit, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    async def take(commit: GroupCommit, moment: float) -> float:
+        await asyncio.sleep(moment)
+        await commit(outcome)
+        return clock.now - moment
+
+    async def take_all() -> list[float]:
+        commit = _Commit(cast("Archive", archive), cast("Warehouse", warehouse), settings)
+        return await asyncio.gather(*(take(commit, moment) for moment in moments))
+
+    with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
+        took = runner.run(take_all())
+    latencies, sizes = run(Instance(batch=batch), moments)
+    assert sizes == archive.sizes
+    assert latencies == pytest.approx(took, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1, 30, 900, 6_000])
+def test_every_event_is_flushed_once_and_no_flush_is_larger_than_a_batch(rate: int) -> None:
+    moments = [*arrivals(Open(rate, 3_000 / rate))]
+    latencies, sizes = run(INSTANCE, moments)
+    assert len(latencies) == sum(sizes) == len(moments)
+    assert 0 < max(sizes) <= INSTANCE.batch
+    assert min(latencies) >= INSTANCE.upload + INSTANCE.insert
+
+
+def test_more_events_are_larger_flushes_more_cpu_and_more_in_flight() -> None:
+    flows = [flow(INSTANCE, rate) for rate in (1, 10, 100, 1_000, 3_000)]
+    for less, more in itertools.pairwise(flows):
+        assert less.flushes > more.flushes
+        assert less.busy < more.busy
+        assert less.in_flight < more.in_flight
+    assert flows[0].flushes == pytest.approx(1, abs=0.15)
+
+
+def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell:
+    return Cell(
+        scenario=opened(rate), of="sluice", repetition=1, rate=rate, events_per_second=rate, share=1.0,
+        p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads, upload_bytes=0, insert_bytes=0,
+        billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_cpu=0.5,
+    )  # fmt: skip
+
+
+def _results(*cells: Cell) -> Results:
+    machine = Machine(cpu="", cores=2, memory_gib=1, system="", python="", pinned=True)
+    core = Core(events="mixed", microseconds=[20.0])
+    return Results(started="", revision="", seconds=0, machine=machine, message_bytes=350, cells=[*cells], core=[core])
+
+
+def _agrees(results: Results, **changes: float) -> None:
+    """At each rate that was measured: objects within a fifth, latency and CPU within a quarter, or 15 ms."""
+    instance = dataclasses.replace(Instance.of(results), **cast("Any", changes))
+    for rate in RATES:
+        cells = [cell for cell in results.of(opened(rate), "sluice") if cell.is_sustained]
+        if not cells:
+            continue
+        one = flow(instance, rate)
+        assert one.flushes * 10_000 == pytest.approx(statistics.median(cell.uploads for cell in cells), rel=0.2)
+        assert one.busy / rate * 10_000 == pytest.approx(statistics.median(cell.cpu for cell in cells), rel=0.25)
+        for simulated, measured in (
+            (one.p50, [cell.p50 for cell in cells if cell.p50]),
+            (one.p99, [cell.p99 for cell in cells if cell.p99]),
+        ):
+            assert simulated == pytest.approx(statistics.median(measured), rel=0.25, abs=0.015), (rate, one)
+
+
+def test_the_simulation_agrees_with_a_measured_sample() -> None:
+    """Medians of three runs of 4 s at each rate, on a machine with two cores that had other things to do too.
+
+    Events waited 20 ms for a flush in the archive then.
+    """
+    _agrees(
+        _results(
+            _cell(100, uploads=1317.1, cpu=11.77, p50=0.1908, p99=0.2421),
+            _cell(300, uploads=458.4, cpu=5.92, p50=0.1890, p99=0.2343),
+            _cell(1_500, uploads=80.3, cpu=3.05, p50=0.2109, p99=0.3067),
+        ),
+        beside=0.02,
+    )
+
+
+def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
+    if not FILE.exists():
+        pytest.skip("no run was kept yet")
+    _agrees(read(FILE))
+
+
+def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
+    a, b = 1.2, 3e-3 * 10_000
+    uploads = [1_400, 470, 95]
+    cells = [_cell(rate, n, a + b * n / 10_000, 0.18, 0.22) for rate, n in zip(RATES, uploads, strict=True)]
+    instance = Instance.of(_results(*cells))
+    assert (instance.event_cpu, instance.flush_cpu) == pytest.approx((120e-6, 3e-3))
+    assert instance.batch == 500
+    with pytest.raises(Unmeasured, match="less than two rates"):
+        Instance.of(_results(*cells[:1]))
+
+
+def test_there_are_as_many_instances_as_the_autoscaler_wants() -> None:
+    most = capacity(MODEL)
+    one = flow(INSTANCE, most)
+    assert max(one.busy, one.in_flight / MODEL.concurrency) == pytest.approx(TARGET, rel=0.05)
+    for rate in (most * 0.9, most * 1.5, most * 20):
+        assert Fleet(MODEL, rate).instances == math.ceil(rate / most)
+    wide = dataclasses.replace(MODEL, concurrency=1_000_000)
+    assert flow(INSTANCE, capacity(wide)).busy == pytest.approx(TARGET, rel=0.05)
+
+
+def test_costs_are_those_of_the_price_lists() -> None:
+    fleet = Fleet(MODEL, 10_000)
+    published = 2 * 1_000 * 40 / 2**40
+    seconds = fleet.instances / 10_000
+    push = published + 1040 * 0.01 / (200 * 2**20) + fleet.each.flushes * 5e-6 + 0.40e-6
+    push += seconds * (0.000024 + 0.5 * 0.0000025)
+    assert fleet.per_million("push") == pytest.approx(push * 1e6, rel=1e-6)
+    assert fleet.per_month("push") == pytest.approx(push * 10_000 * 730 * 3600, rel=1e-6)
+    billed_by_instance = push - 0.40e-6 - seconds * (0.000006 + 0.5 * 0.0000005)
+    assert fleet.per_million("push, billed by instance") == pytest.approx(billed_by_instance * 1e6, rel=1e-6)
+    worker = 2 * 0.069 + 8 * 0.003557 + 30 * 0.000054
+    assert fleet.workers == math.ceil(10_000 * (12 / 54_878 + 20e-6) / 0.7 / 2) == 2
+    written = 350 * 0.025 / 2**30 + 0.1 * 2 / 10_000 * 5e-6
+    assert fleet.per_million("Dataflow") == pytest.approx((published + written + 2 * worker / 3.6e7) * 1e6, rel=1e-6)
+
+
+def test_the_rate_from_which_on_it_is_cheaper_lies_between_dearer_and_cheaper() -> None:
+    rate = cheaper(MODEL, "Dataflow", "push")
+    assert rate is not None
+    below, above = (Fleet(MODEL, rate * factor) for factor in (0.9, 1.1))
+    assert below.per_million("Dataflow") > below.per_million("push")
+    assert above.per_million("Dataflow") < above.per_million("push")
+    assert cheaper(MODEL, "push", "Dataflow") is None
+
+
+def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
+    load = Load(rate=50_000, instances=60, in_flight=9_000, uploads=850, message_bytes=350, row_bytes=1040)
+    reached = {quota.what: quota.reached(load) for quota in QUOTAS}
+    assert reached["BigQuery, rows with an insertId"] == pytest.approx(100_000)
+    assert reached["BigQuery, insertAll"] == pytest.approx(300e6 / 1040)
+    assert reached["Cloud Storage, writes at first"] == pytest.approx(50_000 / 0.85)
+    assert reached["Pub/Sub, pushed"] == pytest.approx(440_000)
+    assert dataclasses.replace(load, message_bytes=3_000).pushed_bytes == pytest.approx(50_000 * 4_350)
+    assert all(quota.source.startswith(("https://", "terraform/")) for quota in QUOTAS)
+
+
+def test_the_instances_are_those_of_terraform() -> None:
+    text = (ROOT / "terraform" / "variables-functions.tf").read_text()
+    assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
+    assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(MODEL.concurrency)]
+
+
+def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
+    if not FILE.exists():
+        pytest.skip("no run was kept yet")
+    text = page.FILE.read_text()
+    assert page.filled(text, tables(Model.of(read(FILE)))) == text, "run .venv/bin/python -m benchmarks.scale --docs"
+
+
+def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_path: pathlib.Path) -> None:
+    cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
+    results = _results(*cells)
+    results.write(tmp_path / "results.json")
+    written = page.filled(page.FILE.read_text(), tables(Model.of(results)))
+    ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json"), "--json"])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert [table["name"] for table in found] == ["scale", "scale-quotas", "scale-ways", "scale-turns", "scale-prices"]
+    assert [row[0] for row in found[2]["rows"]] == ["100/s", "1 000/s", "10 000/s", "100 000/s"]
+    assert len(found[2]["columns"]) == len(WAYS) + 2
+    assert {row[0] for row in found[4]["rows"]} == {price.what for price in prices.OF_OTHER_WAYS}
+    assert all(" | ".join(row) in written for table in found for row in table["rows"])
+
+
+def test_results_without_rates_are_refused(tmp_path: pathlib.Path) -> None:
+    _results().write(tmp_path / "results.json")
+    ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json")])
+    assert ran.exit_code == 2
+    assert "less than two rates" in ran.output
