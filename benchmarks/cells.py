@@ -67,7 +67,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         peak_memory: Bytes of the worker, at most.
         refused: Answers other than 2xx by status; 0: none.
         resent: Requests sent again, since the server had closed an idle connection.
-        generator_cpu: Seconds of CPU of the load generator for each second.
+        generator_busy: Share of its core that the load generator used.
     """
 
     scenario: str
@@ -89,7 +89,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory: int
     refused: dict[int, int]
     resent: int
-    generator_cpu: float
+    generator_busy: float
 
     @property
     def is_sustained(self) -> bool:
@@ -151,7 +151,7 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
         peak_memory=server.processes.peak(),
         refused=driven.refused,
         resent=driven.resent,
-        generator_cpu=driven.cpu / scenario.load.seconds,
+        generator_busy=driven.busy,
     )
 
 

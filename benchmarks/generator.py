@@ -20,7 +20,7 @@ import uvloop
 
 from benchmarks.events import Bodies, Kind
 from benchmarks.load import Closed, Driven, Open, arrivals
-from benchmarks.machine import OTHER_CORE, on_core
+from benchmarks.machine import OTHER_CORE, Busy, on_core
 
 MAX_CONNECTIONS = 1_000
 """As many as Cloud Run lets into an instance (https://cloud.google.com/run/docs/about-concurrency)."""
@@ -203,22 +203,22 @@ class _Generator:
                 self._dispatch(self._new(now))
 
         self._next = next_one
-        cpu = time.process_time()
+        busy = Busy()
         for _ in range(load.in_flight):
             next_one()
         await asyncio.sleep(load.ramp + load.seconds)
-        cpu = time.process_time() - cpu
+        share = busy.share()
         await self._drain()
         # With one at a time their latencies are the time that they took: a window would cut the last one off.
         seconds = sum(self._latencies) if load.in_flight == 1 else load.seconds
-        return self._driven(seconds, self._arrived, cpu)
+        return self._driven(seconds, self._arrived, share)
 
     async def open(self, load: Open) -> Driven:
         """Let requests arrive."""
         started = time.monotonic() + 0.01
         self._counts_until = started + load.seconds + GRACE
         due = [started + at for at in arrivals(load)]
-        cpu = time.process_time()
+        busy = Busy()
         position = 0
         while position < len(due):
             now = time.monotonic()
@@ -233,10 +233,10 @@ class _Generator:
                     while self._in_flight or self._waiting:
                         self._idle.clear()
                         await self._idle.wait()
-        cpu = time.process_time() - cpu
+        share = busy.share()
         self._waiting.clear()
         await self._drain()
-        return self._driven(load.seconds, len(due), cpu)
+        return self._driven(load.seconds, len(due), share)
 
     async def _drain(self) -> None:
         """What is on the wire comes back: what becomes of it is the server's own doing."""
@@ -250,7 +250,7 @@ class _Generator:
         for connection in self._free:
             connection.close()
 
-    def _driven(self, seconds: float, arrived: int, cpu: float) -> Driven:
+    def _driven(self, seconds: float, arrived: int, busy: float) -> Driven:
         return Driven(
             seconds,
             len(self._latencies),
@@ -262,7 +262,7 @@ class _Generator:
             self._resent,
             self._opened,
             self._latencies,
-            cpu,
+            busy,
         )
 
 

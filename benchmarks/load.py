@@ -43,7 +43,7 @@ class Driven:
         resent: Requests that were sent again, since the server had closed the connection before.
         connections: How many were opened.
         latencies: Seconds of each 2xx answer that counts.
-        cpu: Seconds of CPU of the load generator.
+        busy: Share of its core that the load generator used.
     """
 
     seconds: float
@@ -56,7 +56,7 @@ class Driven:
     resent: int
     connections: int
     latencies: array[float] = dataclasses.field(repr=False)
-    cpu: float
+    busy: float
 
     @property
     def share(self) -> float:

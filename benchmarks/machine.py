@@ -92,6 +92,17 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
     raise AssertionError(f"no {name} in {file} of {pid}")
 
 
+class Busy:
+    """How much of its core this process uses, from now on."""
+
+    def __init__(self) -> None:
+        self._started, self._cpu = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        """From 0 to 1."""
+        return (time.process_time() - self._cpu) / (time.monotonic() - self._started)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
     """What a run was made on.

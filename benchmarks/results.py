@@ -20,11 +20,11 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         requests_per_second: Answered.
-        cpu: Seconds of the generator's CPU for each second.
+        busy: Share of its core that it used.
     """
 
     requests_per_second: float
-    cpu: float
+    busy: float
 
 
 class Results(msgspec.Struct, kw_only=True):

@@ -93,7 +93,7 @@ def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tel
         tell("load generator alone")
         with stand_in.running(FUNCTION_CORE) as nothing:
             driven = drive(nothing.url, "mixed", Closed(80, 0.5))
-        found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, cpu=driven.cpu / driven.seconds)
+        found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, busy=driven.busy)
         for server in servers:
             tell(f"warm-up, {server.name}")
             drive(server.url, "mixed", Closed(80, plan.pace))

@@ -137,7 +137,8 @@ def _open(results: Results) -> Table:
         for name in NAMES:
             cells = results.of(scenario, name)
             kept = {True: "yes", False: "no"}[all(cell.is_sustained for cell in cells)]
-            rows += [(*row, kept) for row in _rates(results, scenario, scenario, [name])]
+            shown = "the highest" if scenario == sustained(name) else scenario
+            rows += [(*row, kept) for row in _rates(results, scenario, shown, [name])]
     return Table("open", "Poisson arrivals", (*_RATE_COLUMNS, "sustained"), rows)
 
 
@@ -178,7 +179,7 @@ def _cost(results: Results) -> Table:
 
 def _prices() -> Table:
     rows = [
-        (price.what, f"{price.usd * scale:g} USD for {unit}", price.source)
+        (price.what, f"{price.usd * scale:.7f}".rstrip("0").rstrip(".") + f" USD for {unit}", price.source)
         for price, scale, unit in (
             (prices.PUBSUB_BYTES, 2**40, "1 TiB, 1 000 bytes a message at least"),
             (prices.INSERTED_BYTES, 200 * 2**20, "200 MiB, 1 KiB a row at least"),
@@ -231,7 +232,7 @@ def _machine(results: Results) -> Table:
         ("run", f"{results.started}, {results.seconds:.0f} s, revision {results.revision}"),
     ]
     if ceiling := results.ceiling:
-        shown = f"{number(ceiling.requests_per_second)} requests/s, with {ceiling.cpu:.0%} of its core"
+        shown = f"{number(ceiling.requests_per_second)} requests/s, with {ceiling.busy:.0%} of its core"
         rows.append(("the load generator's own ceiling", shown))
     rows += [
         (f"highest sustained rate, {TITLES[name]}", f"{number(rate)}/s")

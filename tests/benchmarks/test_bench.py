@@ -26,7 +26,7 @@ def test_a_quick_run_measures_all_three_and_loses_nothing(tmp_path: pathlib.Path
     assert {cell.of for cell in results.cells} == {start.of for start in results.starts} == {"plain", "sluice", "empty"}
     assert all(cell.acknowledged and not cell.refused for cell in results.cells)
     assert results.ceiling is not None
-    assert results.ceiling.requests_per_second > 1_000
+    assert results.ceiling.requests_per_second > 100
     assert results.backfill is not None
     assert "events/s with 250 in flight" in re.sub(r"\s+", " ", run.stdout.replace("│", ""))
     written = page.filled(page.FILE.read_text(), tables(results))

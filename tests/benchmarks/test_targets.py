@@ -40,7 +40,7 @@ def cell(scenario: str, of: Name, repetition: int, **changes: Any) -> Cell:
         peak_memory=10**8,
         refused={},
         resent=0,
-        generator_cpu=0.1,
+        generator_busy=0.1,
     )
     return msgspec.structs.replace(made, **changes)
 
