@@ -86,18 +86,19 @@ class _Commit(GroupCommit):
 def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, archive = _Clock(), _Archive()
     moments = [*arrivals(Open(rate, 1_500 / rate))]
-    outcome = process(message(event("order"), event_id="e-1"), NOW)
+    sent = message(event("order"), event_id="e-1")
+    outcome = process(sent, NOW)
     settings = Settings(archive_bucket="archive", batch_rows=batch)
     warehouse = SimpleNamespace(insert=lambda *_: Insertion({}, {}))
     monkeypatch.setattr(functions.commit, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     async def take(commit: GroupCommit, moment: float) -> float:
         await asyncio.sleep(moment)
-        await commit(outcome)
+        await commit(sent)
         return clock.now - moment
 
     async def take_all() -> list[float]:
-        commit = _Commit(cast("Archive", archive), cast("Warehouse", warehouse), settings)
+        commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings)
         return await asyncio.gather(*(take(commit, moment) for moment in moments))
 
     with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
@@ -129,7 +130,7 @@ def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell
     return Cell(
         scenario=opened(rate), of="sluice", repetition=1, rate=rate, events_per_second=rate, share=1.0,
         p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads, upload_bytes=0, insert_bytes=0,
-        billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_cpu=0.5,
+        billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_busy=0.5,
     )  # fmt: skip
 
 
