@@ -61,13 +61,13 @@ def starts(
         functions: What to start.
         cloud: What they write to.
         folder: Of their logs.
-        rounds: How many starts of each count; one before them brings the files into memory.
+        rounds: How many starts of each count; one before them, if there are more, brings the files into memory.
         compiled: What `functions` were made with.
     """
     cloud.reset(0, 0)
     bodies = {event_type: Bodies(event_type) for event_type in MIX}  # type: ignore[arg-type]
     types = list(MIX)
-    for number in range(rounds + 1):
+    for number in range(0 if rounds > 1 else 1, rounds + 1):
         event = types[number % len(types)]
         for one in functions:
             body, _ = next(bodies[event])

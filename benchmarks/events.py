@@ -66,22 +66,23 @@ class Bodies:
 
 
 @functools.cache
-def payloads(kind: Kind, count: int = _VARIETY) -> Sequence[tuple[bytes, bool]]:
-    """Payloads of the last days, in random order, and whether each is bad."""
+def payloads(kind: Kind) -> Sequence[tuple[bytes, bool]]:
+    """Payloads of the last days, in random order, and whether each is bad; those of a kind are the mixed ones' own."""
     rng = Random(_SEED)  # noqa: S311 - the same events in each run
-    match kind:
-        case "mixed":
-            types = [name for name, weight in MIX.items() for _ in range(count * weight // sum(MIX.values()))]
-            bad = [number < BAD_SHARE * len(types) for number in range(len(types))]
-            rng.shuffle(types)
-            rng.shuffle(bad)
-        case "large_orders":
-            types, bad = ["order"] * count, [False] * count
-        case _:
-            types, bad = [kind] * count, [False] * count
-    pools = {(event_type, is_bad): _pool(event_type, is_bad) for event_type in set(types) for is_bad in set(bad)}
-    found = [(next(pools[one]), one[1]) for one in zip(types, bad, strict=True)]
-    return [(_enlarged(data, rng), is_bad) for data, is_bad in found] if kind == "large_orders" else found
+    if kind == "mixed":
+        return _mixed(rng)
+    mark = f'"event_type":"{"order" if kind == "large_orders" else kind}"'.encode()
+    good = [data for data, is_bad in payloads("mixed") if not is_bad and mark in data]
+    return [(_enlarged(data, rng) if kind == "large_orders" else data, False) for data in good]
+
+
+def _mixed(rng: Random) -> list[tuple[bytes, bool]]:
+    types = [name for name, weight in MIX.items() for _ in range(_VARIETY * weight // sum(MIX.values()))]
+    bad = [number < BAD_SHARE * len(types) for number in range(len(types))]
+    rng.shuffle(types)
+    rng.shuffle(bad)
+    pools = {one: _pool(*one) for one in set(zip(types, bad, strict=True))}
+    return [(next(pools[one]), one[1]) for one in zip(types, bad, strict=True)]
 
 
 def _pool(event_type: str, is_bad: bool) -> Iterator[bytes]:
@@ -119,7 +120,7 @@ def _enlarged(data: bytes, rng: Random) -> bytes:
 def _bodies(kind: Kind) -> Iterator[Body]:
     """https://cloud.google.com/pubsub/docs/push#receive_push."""
     published = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    for payload, is_bad in payloads(kind, 200 if kind == "large_orders" else _VARIETY):
+    for payload, is_bad in payloads(kind):
         push = {
             "message": {
                 "attributes": {"event_id": "\0"},

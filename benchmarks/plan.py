@@ -69,7 +69,7 @@ class Plan:
                 of = NAMES if at_once else NAMES[:2]
                 found.append(Scenario(closed(count, at_once=at_once), load, *delays, of=of))
         for rate in self.rates:
-            arrivals = Open(rate, (5.0 if rate == 300 else 4.0) * self.pace, seed=repetition)
+            arrivals = Open(float(rate), (5.0 if rate == 300 else 4.0) * self.pace, seed=repetition)
             found.append(Scenario(opened(rate), arrivals, INSERT_MS, UPLOAD_MS))
         found.append(Scenario(LARGE_ORDERS, Closed(80, 2.0 * self.pace), INSERT_MS, UPLOAD_MS, kind="large_orders"))
         return found

@@ -24,8 +24,8 @@ COLOURS = {"plain": "#D55E00", "sluice": "#0072B2", "empty": "#7F7F7F"}
 
 MARKS = {"plain": "s", "sluice": "o", "empty": "^"}
 
-_ABOVE = {"p50": -3, "p99": -9, "p99.9": 3}
-"""Points by which a label stands above its mark: p99 and p99.9 may be the same."""
+_ABOVE = {"p50": -13, "p99": -4, "p99.9": 5}
+"""Points by which a label stands above its mark: all three may be the same."""
 
 _PARTS = ("#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#E69F00")
 

@@ -57,7 +57,7 @@ def number(value: float) -> str:
         return f"{value:,.0f}".replace(",", " ")
     if value >= 10:
         return f"{value:.0f}" if value >= 100 else f"{value:.1f}"
-    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}" if value else "0"
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}" if value else "0"
 
 
 def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
