@@ -75,10 +75,9 @@ def core(rounds: int, events: int) -> list[Core]:
         events: In a round.
     """
     process = Process.from_settings(SETTINGS)
-    encode = msgspec.json.encode
 
     def to_row(body: bytes) -> bytes:
-        return encode(process(receive(_HEADERS, body), utc_now()).record(_URI))
+        return bytes(process(receive(_HEADERS, body), utc_now()).encoded(_URI))
 
     kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
     kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]

@@ -16,7 +16,7 @@ from benchmarks.cells import percentile
 from benchmarks.load import Open, arrivals
 from benchmarks.plan import INSERT_MS, RATES, UPLOAD_MS, opened, sustained
 from benchmarks.results import Results
-from functions.commit import _LINGER_BESIDE_ARCHIVED, _MAX_FLUSHES
+from functions.commit import INTERVAL, INTERVAL_OF_MANY, MANY, MAX_ARCHIVING, MAX_FLUSHES
 from functions.settings import Settings
 
 _SETTINGS = Settings(archive_bucket="archive")
@@ -39,7 +39,6 @@ class Instance:
         batch: Events in a flush, at most.
         upload: Seconds until Cloud Storage answers.
         insert: Seconds until BigQuery answers.
-        beside: Seconds that events wait for a flush that is in the archive.
     """
 
     event_cpu: float = 0.0
@@ -47,7 +46,6 @@ class Instance:
     batch: int = _SETTINGS.batch_rows
     upload: float = UPLOAD_MS / 1000
     insert: float = INSERT_MS / 1000
-    beside: float = _LINGER_BESIDE_ARCHIVED
 
     @classmethod
     def of(cls, results: Results) -> "Instance":
@@ -106,7 +104,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
     arrival = next(coming, math.inf)
     waiting: deque[float] = deque()
     flushes: list[tuple[float, float]] = []  # when each is in the archive, and when it ends
-    now, lingered = -math.inf, math.inf
+    now, begun, lingered = -math.inf, -math.inf, math.inf
     while waiting or arrival < math.inf:
         now = min(arrival, lingered, *(moment for flush in flushes for moment in flush if moment > now))
         if arrival <= now:
@@ -114,13 +112,20 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
             arrival = next(coming, math.inf)
         flushes = [flush for flush in flushes if flush[1] > now]
         lingered = math.inf
-        while waiting and len(flushes) < _MAX_FLUSHES:
+        while waiting and len(flushes) < MAX_FLUSHES:
+            archiving = sum(archived > now for archived, _ in flushes)
+            if archiving >= MAX_ARCHIVING:
+                break
             if flushes and len(waiting) < instance.batch:
-                is_archiving = any(archived > now for archived, _ in flushes)
-                moment = waiting[0] + (_LINGER if is_archiving else instance.beside)
+                moment = waiting[0] + _LINGER
+                if not archiving:
+                    moment = min(moment, begun + INTERVAL)
+                if len(waiting) >= MANY:
+                    moment = min(moment, begun + INTERVAL_OF_MANY)
                 if moment > now:
                     lingered = moment
                     break
+            begun = now
             sizes.append(min(len(waiting), instance.batch))
             cpu = instance.flush_cpu + sizes[-1] * instance.event_cpu / 2
             archived = now + cpu + instance.upload

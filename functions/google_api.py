@@ -21,7 +21,7 @@ from google.auth.exceptions import DefaultCredentialsError, TransportError
 from functions.retry import FIRST_PAUSE, LONGEST_PAUSE, within
 from functions.settings import InvalidSettings, Settings
 
-CONNECTIONS = 10
+CONNECTIONS = 16
 """That are kept to each service."""
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)

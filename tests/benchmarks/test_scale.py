@@ -157,21 +157,6 @@ def _agrees(results: Results, **changes: float) -> None:
             assert simulated == pytest.approx(statistics.median(measured), rel=0.25, abs=0.015), (rate, one)
 
 
-def test_the_simulation_agrees_with_a_measured_sample() -> None:
-    """Medians of three runs of 4 s at each rate, on a machine with two cores that had other things to do too.
-
-    Events waited 20 ms for a flush in the archive then.
-    """
-    _agrees(
-        _results(
-            _cell(100, uploads=1317.1, cpu=11.77, p50=0.1908, p99=0.2421),
-            _cell(300, uploads=458.4, cpu=5.92, p50=0.1890, p99=0.2343),
-            _cell(1_500, uploads=80.3, cpu=3.05, p50=0.2109, p99=0.3067),
-        ),
-        beside=0.02,
-    )
-
-
 def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
     if not FILE.exists():
         pytest.skip("no run was kept yet")

@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from functions.commit import GroupCommit, NextChunk, NotDurable, Overloaded
+from functions.commit import (
+    INTERVAL,
+    INTERVAL_OF_MANY,
+    MANY,
+    MAX_FLUSHES,
+    GroupCommit,
+    NextChunk,
+    NotDurable,
+    Overloaded,
+)
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import event, message
@@ -103,7 +112,7 @@ async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, 
     assert [len(lines) for lines in cloud.objects.values()] == [1, 19]
 
 
-async def test_while_a_flush_is_in_the_tables_the_next_one_is_in_the_archive_but_no_third(
+async def test_while_flushes_are_in_the_tables_the_next_one_is_in_the_archive_but_not_too_many(
     cloud: Cloud, group_commit: Make
 ) -> None:
     gate = threading.Event()
@@ -114,16 +123,38 @@ async def test_while_a_flush_is_in_the_tables_the_next_one_is_in_the_archive_but
 
     cloud.on_insert = insert
     commit = group_commit(linger_ms=10_000)
-    first = asyncio.create_task(commit(sent(0)))
-    await until(lambda: cloud.calls == ["upload", "insert orders"])
-    some = asyncio.create_task(commit_all(commit, [sent(1), sent(2)]))
-    await until(lambda: cloud.calls == ["upload", "insert orders", "upload", "insert orders"])
-    rest = asyncio.create_task(commit(sent(3)))
+    started = time.monotonic()
+    running = []
+    for number in range(MAX_FLUSHES):
+        running.append(asyncio.create_task(commit_all(commit, [sent(number), sent(number)])))
+        await until(lambda: cloud.calls == ["upload", "insert orders"] * len(running))
+    assert time.monotonic() - started > INTERVAL * (MAX_FLUSHES - 1)
+    rest = asyncio.create_task(commit(sent(9)))
     await asyncio.sleep(0.1)
-    assert cloud.calls.count("upload") == 2
+    assert cloud.calls.count("upload") == MAX_FLUSHES
     gate.set()
-    await asyncio.gather(first, some, rest)
-    assert [len(lines) for lines in cloud.objects.values()] == [1, 2, 1]
+    await asyncio.gather(*running, rest)
+    assert [len(lines) for lines in cloud.objects.values()] == [2] * MAX_FLUSHES + [1]
+
+
+async def test_many_events_begin_a_second_flush_beside_one_that_is_being_archived_but_no_third(
+    cloud: Cloud, group_commit: Make
+) -> None:
+    gate = hold_uploads(cloud)
+    commit = group_commit(linger_ms=10_000)
+    first = asyncio.create_task(commit(sent(0)))
+    await until(lambda: cloud.calls == ["upload"])
+    few = asyncio.create_task(commit_all(commit, [sent(1)] * (MANY - 1)))
+    await asyncio.sleep(INTERVAL_OF_MANY + 0.05)
+    assert cloud.calls == ["upload"]
+    one_more = asyncio.create_task(commit(sent(2)))
+    await until(lambda: cloud.calls == ["upload"] * 2)
+    rest = asyncio.create_task(commit_all(commit, [sent(3)] * MANY))
+    await asyncio.sleep(INTERVAL_OF_MANY + 0.05)
+    assert cloud.calls == ["upload"] * 2
+    gate.set()
+    await asyncio.gather(first, few, one_more, rest)
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, MANY, MANY]
 
 
 async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, group_commit: Make) -> None:
