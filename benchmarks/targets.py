@@ -77,9 +77,14 @@ def targets(results: Results) -> list[Target]:
     def against_plain(scenario: str, value: Callable[[Cell], float | None]) -> Spread | None:
         return results.ratio(scenario, "sluice", "plain", value)
 
-    many, steady = closed(_MANY), opened(_STEADY)
+    many, at_once, steady = closed(_MANY), closed(_MANY, at_once=True), opened(_STEADY)
     return [
         Target("events/s with 250 in flight, against the plain function", against_plain(many, _throughput), least=10),
+        Target(
+            "the same, with services that answer at once, against the plain function",
+            against_plain(at_once, _throughput),
+            least=10,
+        ),
         Target("events/s with 1 in flight, against the plain function", against_plain(closed(1), _throughput), least=1),
         Target("CPU per event with 250 in flight, against the plain function", against_plain(many, _cpu), most=1 / 12),
         Target("uploads per event at 300/s, against the plain function", against_plain(steady, _uploads), most=1 / 20),
@@ -96,7 +101,7 @@ def targets(results: Results) -> list[Target]:
         ),
         Target(
             "requests/s with 250 in flight, answered at once, against the empty function",
-            results.ratio(closed(_MANY, at_once=True), "sluice", "empty", _throughput),
+            results.ratio(at_once, "sluice", "empty", _throughput),
             least=0.6,
         ),
         Target("CPU of the pure core for an event", _core(results), most=12, unit="µs"),
