@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pathlib
+import re
 import shutil
 import stat
 import subprocess
@@ -103,3 +104,24 @@ def test_where_a_file_is_missing_nothing_is_written(project: pathlib.Path) -> No
     assert done.returncode == 1
     assert "no requirements.txt" in done.stderr
     assert not (project / "dist").exists()
+
+
+@pytest.mark.parametrize(("variables", "is_valid"), [("as deployed", True), ("none", False)])
+def test_bytecode_of_the_build_is_valid_in_an_image_whose_times_are_all_set_to_1980(
+    tmp_path: pathlib.Path, variables: str, is_valid: bool
+) -> None:
+    with zipfile.ZipFile(build(tmp_path / "sluice.zip").file) as archive:
+        archive.extractall(tmp_path / "workspace")
+    [epoch] = re.findall(r'SOURCE_DATE_EPOCH = "(\d+)"', (ROOT / "terraform" / "functions.tf").read_text())
+    assert f"--set-build-env-vars=SOURCE_DATE_EPOCH={epoch}" in (ROOT / "docs" / "deploy.md").read_text()
+    environment = {"SOURCE_DATE_EPOCH": epoch} if variables == "as deployed" else {}
+    workspace = tmp_path / "workspace"
+    # https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/functions_framework/lib/lib.go
+    compileall = [sys.executable, "-m", "compileall", "-f", "-q", "."]
+    subprocess.run(compileall, cwd=workspace, env=environment, check=True)
+    for file in workspace.rglob("*"):
+        os.utime(file, (315532801, 315532801))
+    verbose = [sys.executable, "-v", "-c", "import functions.retry"]
+    told = subprocess.run(verbose, cwd=workspace, env={}, capture_output=True, text=True, check=True).stderr
+    assert (f"matches {workspace}/functions/retry.py" in told) == is_valid
+    assert ("bytecode is stale for 'functions.retry'" in told) != is_valid
