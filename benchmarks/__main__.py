@@ -14,7 +14,7 @@ from benchmarks.machine import can_pin
 from benchmarks.plan import FULL, QUICK
 from benchmarks.results import FILE, Results, read
 from benchmarks.runs import Part, run
-from benchmarks.tables import tables
+from benchmarks.tables import brief, tables
 from benchmarks.targets import targets
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -35,7 +35,10 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         typer.Option(exists=True, help="Measure nothing: show the results of an earlier run.", show_default=False),
     ] = None,
     docs: Annotated[
-        bool, typer.Option("--docs", help="Write tables and plots of docs/performance.md, and the results beside.")
+        bool,
+        typer.Option(
+            "--docs", help="Write the tables and plots of docs/performance.md, those of the README, and the results."
+        ),
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when a target is missed.")] = False,
 ) -> None:
@@ -57,6 +60,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         results.write(FILE)
         plots.draw(results, plots.FOLDER)
         page.FILE.write_text(page.filled(page.FILE.read_text(), found))
+        page.README.write_text(page.filled(page.README.read_text(), [brief(results)]))
     missed = [target.what for target in targets(results) if target.is_met is False]
     for what in missed:
         console.print(f"[bold yellow]Target missed:[/] {what}")

@@ -1,4 +1,4 @@
-"""`docs/performance.md`: what stands between its markers is written from the results."""
+"""`docs/performance.md`, and the README: what stands between their markers is written from the results."""
 
 import pathlib
 import re
@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from benchmarks.tables import Table
 
-FILE = pathlib.Path(__file__).parents[1] / "docs" / "performance.md"
+README = pathlib.Path(__file__).parents[1] / "README.md"
+FILE = README.parent / "docs" / "performance.md"
 
 
 def filled(page: str, tables: Iterable[Table]) -> str:

@@ -14,6 +14,8 @@ from benchmarks.servers import NAMES, Name
 from benchmarks.spread import Spread
 from benchmarks.targets import Target, cost, dollars, highest, targets
 
+_BRIEF_RATE = 300
+
 TITLES = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
 
 
@@ -77,6 +79,31 @@ def tables(results: Results) -> list[Table]:
     found = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
     found += [_prices(), _cold_start(results), _imports(results), _core(results), _machine(results)]
     return [table for table in found if table.rows]
+
+
+def brief(results: Results) -> Table:
+    """What matters to a user, for the README."""
+
+    def value(shown: Callable[[Name], str]) -> tuple[str, str]:
+        return shown("plain"), shown("sluice")
+
+    def sustains(name: Name) -> str:
+        rate = highest(results, name)
+        return f"{number(rate)}/s" if rate else "-"
+
+    def usd(name: Name) -> str:
+        return f"{Spread.of(map(dollars, cost(results, _BRIEF_RATE, name).values())).median:.2f} USD"
+
+    def p99(name: Name) -> str:
+        spread = results.spread(opened(_BRIEF_RATE), name, lambda cell: cell.p99)
+        return f"{spread.median * 1000:.0f} ms" if spread else "-"
+
+    rows = [
+        ("events that one vCPU sustains", *value(sustains)),
+        (f"a million events, at {_BRIEF_RATE}/s and list prices", *value(usd)),
+        (f"99 % of the events are durable within, at {_BRIEF_RATE}/s", *value(p99)),
+    ]
+    return Table("brief", "In brief", ("", *(f">{TITLES[name]}" for name in NAMES[:2])), rows)
 
 
 def _targets(results: Results) -> Table:

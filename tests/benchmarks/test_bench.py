@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import page, plots
 from benchmarks.results import FILE, Results, read
-from benchmarks.tables import tables
+from benchmarks.tables import brief, tables
 from tests.unit.test_docs import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
@@ -39,6 +39,8 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
         pytest.skip("no run was kept yet")
     text = page.FILE.read_text()
     assert page.filled(text, tables(read(FILE))) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
+    text = page.README.read_text()
+    assert page.filled(text, [brief(read(FILE))]) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
 
 
 def test_every_plot_of_the_page_is_there() -> None:
