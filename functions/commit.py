@@ -167,6 +167,7 @@ class GroupCommit:
         latest = loop.time() + RECEIVE_SECONDS
         body: list[bytes] = []
         arrived, more = 0, True
+        reading: asyncio.Task[tuple[bytes, bool]] | None = None
         try:
             while more:
                 reading = asyncio.Task(next_chunk(), loop=loop, eager_start=True)
@@ -185,6 +186,7 @@ class GroupCommit:
         finally:
             self._in_flight -= 1
             self._in_flight_bytes -= size
+            reading = None  # Its exception refers to this frame: see `_in_thread`.
         return b"".join(body)
 
     async def __call__(self, message: Message) -> None:
@@ -389,7 +391,10 @@ class GroupCommit:
                 loop.call_soon_threadsafe(self._free_threads.release)
 
         running.add_done_callback(free)
-        return await asyncio.wrap_future(running)
+        try:
+            return await asyncio.wrap_future(running)
+        finally:
+            del running  # Its exception refers to this frame: the two would keep the batch until the collector comes.
 
 
 def _check_length(size: int) -> None:
