@@ -451,6 +451,12 @@ async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Clo
     assert len(cloud.rows("orders")) == 1
 
 
+async def test_what_is_no_answer_of_cloud_storage_says_nothing_of_an_object(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_upload = lambda _: (200, {"name": None})
+    assert [type(one) for one in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
+    assert cloud.inserts == []
+
+
 async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbours_are_rows(
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
