@@ -294,7 +294,7 @@ class GroupCommit:
             wait_ms=_milliseconds(started - batch[0].arrived),
         )
         try:
-            # The clients give up in time by themselves, but for an answer that comes byte by byte.
+            # The calls give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
                 events = self._process_all(batch, now)
                 report.archive_bytes = await self._write(name, events)
