@@ -44,8 +44,8 @@ class Start(NamedTuple):
     """A start in an environment of what is deployed, with credentials as in Google Cloud.
 
     Attributes:
-        ratio: CPU time to import `main`, by that to import `functions_framework`: what else the machine does, and how soon
-            the metadata server answers, is no part of it.
+        ratio: CPU time to import `main`, by that to import `functions_framework`: what else the machine does, and how
+            soon the metadata server answers, is no part of it.
         imported: Modules that `main` imports and the framework does not.
     """
 
