@@ -127,7 +127,8 @@ def test_what_a_service_refuses_is_bounded_too(
     monkeypatch.setattr(running.cloud, service, lambda *_: error(404, "notFound"))
     body = push(b"\xff" * 9_900_000)
     statuses = asyncio.run(flood(running.function.url, [body] * 40, 2))
-    assert statuses == {503: 40}
+    assert statuses.keys() <= {429, 503}
+    assert statuses[503] > 20
     assert running.worker.peak() < bound(WARM[running.worker], limit)
     monkeypatch.undo()
     assert asyncio.run(flood(running.function.url, map(push, PAYLOADS), 3)) == {204: len(PAYLOADS)}
