@@ -51,6 +51,7 @@ async def ingest(request: Request) -> Response:
     except Exception as error:  # The framework would log its message, which may quote the event.
         told = log.reason(error)
         logger.error("%s", told, extra={"trace": log.trace(request.headers, project)})  # noqa: TRY400
+        error.__traceback__ = None  # Its frames refer to the event, whose fate refers to the error.
         return JSONResponse({"error": told}, 500)
     return _DURABLE
 

@@ -110,7 +110,14 @@ class _Object(msgspec.Struct, rename="camel"):
     content_type: str = "application/gzip"
 
 
+class _Written(msgspec.Struct):
+    """What Cloud Storage answers: the object."""
+
+    name: str
+
+
 _encode_object = msgspec.json.Encoder().encode
+_decode_written = msgspec.json.Decoder(_Written).decode
 
 
 class Archive:
@@ -158,6 +165,7 @@ class Archive:
         Raises:
             ApiError: Cloud Storage refused.
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+            msgspec.DecodeError: Whoever answered, it was not Cloud Storage: this is no object.
         """
         ndjson = _encode_lines([Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes])
         data = gzip.compress(ndjson, compresslevel=1)
@@ -165,7 +173,7 @@ class Archive:
         found = counts((outcome.event_type for outcome in outcomes), self._event_types)
         content_type, body = _related(_encode_object(_Object(name, found, checksum)), data)
         try:
-            self._api.post(self._path, content_type, body, timeout)
+            _decode_written(self._api.post(self._path, content_type, body, timeout))
         except ApiError as error:
             # The name is ours alone: where it is taken, an earlier try did arrive, and its answer did not.
             if error.status != http.HTTPStatus.PRECONDITION_FAILED:

@@ -167,6 +167,7 @@ class GroupCommit:
         latest = loop.time() + RECEIVE_SECONDS
         body: list[bytes] = []
         arrived, more = 0, True
+        reading: asyncio.Task[tuple[bytes, bool]] | None = None
         try:
             while more:
                 reading = asyncio.Task(next_chunk(), loop=loop, eager_start=True)
@@ -185,6 +186,7 @@ class GroupCommit:
         finally:
             self._in_flight -= 1
             self._in_flight_bytes -= size
+            reading = None  # Its exception refers to this frame: see `_in_thread`.
         return b"".join(body)
 
     async def __call__(self, message: Message) -> None:
@@ -292,7 +294,7 @@ class GroupCommit:
             wait_ms=_milliseconds(started - batch[0].arrived),
         )
         try:
-            # The clients give up in time by themselves, but for an answer that comes byte by byte.
+            # The calls give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
                 events = self._process_all(batch, now)
                 report.archive_bytes = await self._write(name, events)
@@ -389,7 +391,10 @@ class GroupCommit:
                 loop.call_soon_threadsafe(self._free_threads.release)
 
         running.add_done_callback(free)
-        return await asyncio.wrap_future(running)
+        try:
+            return await asyncio.wrap_future(running)
+        finally:
+            del running  # Its exception refers to this frame: the two would keep the batch until the collector comes.
 
 
 def _check_length(size: int) -> None:

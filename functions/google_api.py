@@ -138,7 +138,8 @@ class Api:
 
     def _post(self, url: str, content_type: str, body: bytes, timeout: float) -> bytes:
         headers = {"content-type": content_type, "user-agent": "sluice"}
-        answer = self._urlopen("POST", url, body=body, headers=headers, timeout=timeout, retries=False, redirect=False)
+        total = urllib3.Timeout(total=timeout)  # a mere number is for the connection, and again for the answer
+        answer = self._urlopen("POST", url, body=body, headers=headers, timeout=total, retries=False, redirect=False)
         if answer.status != http.HTTPStatus.OK:
             raise ApiError(answer.status, answer.data)
         return answer.data

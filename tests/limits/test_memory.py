@@ -15,6 +15,7 @@ from functions.settings import Settings
 from tests.limits.conftest import PAYLOADS, Served, payload, served
 from tests.limits.flood import flood, push
 from tests.limits.worker import Worker
+from tests.unit.cloud import error
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,24 @@ def test_a_body_without_a_length_is_bounded_too(flooded: tuple[Served, int]) -> 
     assert statuses.keys() <= {204, 429, 503}
     assert running.worker.peak() < bound(WARM[running.worker], limit)
     assert asyncio.run(flood(running.function.url, map(push, PAYLOADS), 3, chunked=True)) == {204: len(PAYLOADS)}
+
+
+@pytest.mark.parametrize("service", ["on_upload", "on_insert"])
+def test_what_a_service_refuses_is_bounded_too(
+    flooded: tuple[Served, int], service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, limit = flooded
+    if limit != 32 * MiB:
+        pytest.skip("two of them would be too many")
+    running.worker.forget_peak()
+    monkeypatch.setattr(running.cloud, service, lambda *_: error(404, "notFound"))
+    body = push(b"\xff" * 9_900_000)
+    statuses = asyncio.run(flood(running.function.url, [body] * 40, 2))
+    assert statuses.keys() <= {429, 503}
+    assert statuses[503] > 20
+    assert running.worker.peak() < bound(WARM[running.worker], limit)
+    monkeypatch.undo()
+    assert asyncio.run(flood(running.function.url, map(push, PAYLOADS), 3)) == {204: len(PAYLOADS)}
 
 
 def test_what_is_longer_than_any_message_is_refused_unread(flooded: tuple[Served, int]) -> None:

@@ -1,11 +1,14 @@
 """The group commit: who waits for whom, and what each request is told."""
 
 import asyncio
+import contextlib
+import gc
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +58,25 @@ def hold_uploads(cloud: Cloud, which: str = "") -> threading.Event:
 
     cloud.on_upload = upload
     return gate
+
+
+@contextlib.contextmanager
+def only_the_collector_frees() -> Iterator[list[object]]:
+    """Gives the frames that were left behind, as only the collector finds them: they hold all that they worked on."""
+    kept: list[object] = []
+    gc.collect()
+    gc.disable()
+    try:
+        yield kept
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        kept += [
+            one for one in gc.garbage if isinstance(one, types.FrameType) and "functions" in one.f_code.co_filename
+        ]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -343,6 +365,40 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
     assert (flush["not_durable"], flush["rows"]) == (2, {})
 
 
+@pytest.mark.parametrize("answer", [error(404, "notFound"), (200, {"reset": True})], ids=["404", "reset"])
+@pytest.mark.parametrize("service", ["insert", "upload"])
+async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
+    cloud: Cloud, group_commit: Make, service: str, answer: Answer
+) -> None:
+    if service == "insert":
+        cloud.on_insert = lambda *_: answer
+    else:
+        cloud.on_upload = lambda _: answer
+    commit = group_commit(flush_timeout=0.6)
+    assert [type(one) for one in await commit_all(commit, [sent(0)])] == [NotDurable]
+    with only_the_collector_frees() as kept:
+        assert [type(one) for one in await commit_all(commit, [sent(1)])] == [NotDurable]
+        await asyncio.sleep(0.05)
+    assert kept == []
+
+
+async def test_of_a_request_that_broke_off_nothing_is_kept_until_the_collector_comes(group_commit: Make) -> None:
+    commit = group_commit()
+    chunks = iter([b"x" * 1000])
+
+    async def next_chunk() -> tuple[bytes, bool]:
+        await asyncio.sleep(0)
+        if chunk := next(chunks, b""):
+            return chunk, True
+        raise ConnectionResetError
+
+    with only_the_collector_frees() as kept:
+        with contextlib.suppress(ConnectionResetError):
+            await commit.receive(next_chunk, 2000)
+        await asyncio.sleep(0)
+    assert kept == []
+
+
 async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda table, _: error(500, "internalError") if table == "orders" else (200, {})
     answers = await commit_all(group_commit(flush_timeout=1.5), [sent(1), sent(2, "inventory")])
@@ -393,6 +449,12 @@ async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Clo
     cloud.on_upload = lambda _: next(answers)
     await group_commit()(sent(1))
     assert len(cloud.rows("orders")) == 1
+
+
+async def test_what_is_no_answer_of_cloud_storage_says_nothing_of_an_object(cloud: Cloud, group_commit: Make) -> None:
+    cloud.on_upload = lambda _: (200, {"name": None})
+    assert [type(one) for one in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
+    assert cloud.inserts == []
 
 
 async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbours_are_rows(
