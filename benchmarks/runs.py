@@ -124,13 +124,17 @@ class _Bench:
             yield cells.run(scenario, server, self.drive, self.cloud, repetition)
 
     def highest_rates(self, found: Results) -> Iterator[Cell]:
-        """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found."""
+        """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found.
+
+        Half of what many requests in flight achieve is kept for sure; and where the services answer at once, only CPU
+        is the bound, which no rate can exceed by much.
+        """
         kept: dict[Name, float] = {}
         failed: dict[Name, float] = {}
         for server in self.servers:
-            scenario = closed(max(self.plan.in_flight), at_once=server.name == "empty")
-            seen = statistics.median(cell.events_per_second for cell in found.of(scenario, server.name))
-            kept[server.name], failed[server.name] = seen * 0.5, seen * 1.4
+            at_once = self._seen(found, server, at_once=True)
+            kept[server.name] = 0.5 * (at_once if server.name == "empty" else self._seen(found, server, at_once=False))
+            failed[server.name] = 1.4 * at_once
         for probe in range(1, self.plan.probes + 1):
             for server in self.servers:
                 rate = math.sqrt(kept[server.name] * failed[server.name])
@@ -143,6 +147,10 @@ class _Bench:
                         yield cell
                         break
                     kept[server.name] *= _STEP_DOWN
+
+    def _seen(self, found: Results, server: Server, *, at_once: bool) -> float:
+        cells_seen = found.of(closed(max(self.plan.in_flight), at_once=at_once), server.name)
+        return statistics.median(cell.events_per_second for cell in cells_seen)
 
     def _at(self, rate: float, server: Server, repetition: int) -> Cell:
         self.tell(f"{sustained(server.name)}: {rate:.0f}/s?")

@@ -81,7 +81,7 @@ def targets(results: Results) -> list[Target]:
     return [
         Target("events/s with 250 in flight, against the plain function", against_plain(many, _throughput), least=10),
         Target(
-            "the same, with services that answer at once, against the plain function",
+            "beside it: with services that answer at once, against the plain function",
             against_plain(at_once, _throughput),
             least=10,
         ),

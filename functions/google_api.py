@@ -164,7 +164,7 @@ def storage_api() -> Api:
 
 def _api(service: str, emulator: str | None) -> Api:
     if emulator:
-        return Api(emulator, _connections().urlopen)
+        return Api(emulator, _Connections().urlopen)
     universe = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "googleapis.com")
     return Api(f"https://{service}.{universe}", _authorized())
 
@@ -186,8 +186,14 @@ def project(settings: Settings) -> str:
     return found
 
 
-def _connections() -> urllib3.PoolManager:
-    return urllib3.PoolManager(maxsize=CONNECTIONS, ca_certs=certifi.where())
+class _Connections(urllib3.PoolManager):
+    """Can be copied, as google-auth does for what it asks beside our requests; the copy has connections of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(maxsize=CONNECTIONS, ca_certs=certifi.where())
+
+    def __deepcopy__(self, _: object) -> "_Connections":
+        return _Connections()
 
 
 @functools.cache
@@ -196,5 +202,5 @@ def _authorized() -> _UrlOpen:
     from google.auth.transport.urllib3 import AuthorizedHttp  # noqa: PLC0415
 
     credentials, _ = google.auth.default(_SCOPES)
-    authorized: _UrlOpen = AuthorizedHttp(credentials, _connections()).urlopen  # type: ignore[no-untyped-call]
+    authorized: _UrlOpen = AuthorizedHttp(credentials, _Connections()).urlopen  # type: ignore[no-untyped-call]
     return authorized

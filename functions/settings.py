@@ -78,7 +78,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(
             ge=1,
             le=50_000,
-            description="Events in one flush. BigQuery advises 500 rows a request and takes 50 000"
+            description="Events in one flush, which are processed in a row: nothing else is done meanwhile. BigQuery"
+            " advises 500 rows a request and takes 50 000"
             " (https://cloud.google.com/bigquery/quotas#streaming_inserts).",
         ),
     ] = 500

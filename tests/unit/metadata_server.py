@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 PROJECT = "project-of-the-metadata"
+UNIVERSE = "universe.test"
+"""Not Google's own, where google-auth would ask iamcredentials.googleapis.com for the account's regions."""
 EMAIL = "ingest@project.iam.gserviceaccount.com"
 
 _SERVICE_ACCOUNT = "/computeMetadata/v1/instance/service-accounts"
@@ -33,7 +35,7 @@ def running() -> Iterator[dict[str, str]]:
             elif path == "/computeMetadata/v1/project/project-id":
                 self.answer("text/plain", PROJECT)
             elif path == "/computeMetadata/v1/universe/universe-domain":
-                self.answer("text/plain", "googleapis.com")
+                self.answer("text/plain", UNIVERSE)
             elif not path:
                 self.answer("text/plain", "computeMetadata/")
             else:

@@ -1,6 +1,7 @@
 """The writer's own HTTP: credentials, tries, and what is told of a refusal."""
 
 import contextlib
+import copy
 import gc
 import json
 import os
@@ -14,8 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import urllib3
+from google.auth.transport.urllib3 import Request
 
-from functions.google_api import ApiError, bigquery_api, project
+from functions.google_api import ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.unit import metadata_server
 from tests.unit.cloud import Cloud, error
@@ -104,6 +106,13 @@ def test_requests_bear_a_token_that_is_kept_and_a_new_one_where_it_is_refused(
     assert done.returncode == 0, done.stderr
     assert guard.shown == shown
     assert done.stdout.splitlines() == [*told, "https://bigquery.googleapis.com https://storage.googleapis.com"]
+
+
+def test_google_auth_can_copy_what_it_asks_with_for_its_requests_beside_ours() -> None:
+    request = Request(_Connections())  # type: ignore[no-untyped-call]
+    copied = copy.deepcopy(request)
+    assert copied.http is not request.http
+    assert copied.http.connection_pool_kw == request.http.connection_pool_kw
 
 
 PROJECT = """
