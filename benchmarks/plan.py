@@ -52,7 +52,7 @@ class Plan:
     pace: float = 1.0
     in_flight: Sequence[int] = IN_FLIGHT
     rates: Sequence[int] = RATES
-    probes: int = 4
+    probes: int = 6
     starts: int = 7
     core_rounds: int = 7
     core_events: int = 5_000
