@@ -154,7 +154,7 @@ def _latency(results: Results, axes: Axes) -> None:
                 )
     axes.set_xticks(range(len(RATES)), [f"{rate} events/s" for rate in RATES])
     axes.set_xlim(-0.5, len(RATES) - 0.3)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=0, top=axes.get_ylim()[1] * 1.08)
     axes.set_ylabel("ms from arrival to acknowledgement")
     axes.set_title("Latency by rate, Poisson arrivals; insert 80 ms, upload 60 ms")
     _legend_below(axes)
