@@ -8,8 +8,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from functions import google_api, heap, log
+from functions.admission import Overloaded
 from functions.archive import Archive
-from functions.commit import GroupCommit, NotDurable, Overloaded
+from functions.commit import GroupCommit, NotDurable
 from functions.message import NotAMessage, receive
 from functions.process import Process, utc_now
 from functions.settings import Settings

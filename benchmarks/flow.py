@@ -1,11 +1,12 @@
-"""An instance as a queue: what its group commit makes of events that arrive by Poisson, by discrete events.
+"""An instance as a queue: a simulation by discrete events of what its group commit does with Poisson arrivals.
 
-It repeats the rules of `functions/commit.py`, and takes its numbers; a test holds it against that code, another against
-what was measured.
+The flushes are scheduled by the product's own `FlushScheduler`. One test compares the simulation with the group commit
+itself, another one with what was measured.
 """
 
 import dataclasses
 import functools
+import heapq
 import math
 import statistics
 from collections import deque
@@ -16,11 +17,10 @@ from benchmarks.cells import percentile
 from benchmarks.load import Open, arrivals
 from benchmarks.plan import INSERT_MS, RATES, UPLOAD_MS, opened, sustained
 from benchmarks.results import Results
-from functions.commit import INTERVAL, INTERVAL_OF_MANY, MANY, MAX_ARCHIVING, MAX_FLUSHES
+from functions.flush_scheduler import FlushScheduler, Queue
 from functions.settings import Settings
 
 _SETTINGS = Settings(archive_bucket="archive")
-_LINGER = _SETTINGS.linger_ms / 1000
 
 _EVENTS = 20_000
 
@@ -92,45 +92,58 @@ class Flow(NamedTuple):
         return self.rate * self.mean
 
 
+class _Flush(NamedTuple):
+    """The times of a flush."""
+
+    archived: float
+    ended: float
+    started: float
+
+
 def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list[int]]:
     """Let events arrive at these moments, which are in order.
 
     Returns:
         Seconds that each event took, and events in each flush.
     """
+    scheduler = FlushScheduler(_SETTINGS.linger_ms / 1000, _SETTINGS.flush_timeout)
     latencies: list[float] = []
     sizes: list[int] = []
     coming = iter(moments)
     arrival = next(coming, math.inf)
     waiting: deque[float] = deque()
-    flushes: list[tuple[float, float]] = []  # when each is in the archive, and when it ends
-    now, begun, lingered = -math.inf, -math.inf, math.inf
-    while waiting or arrival < math.inf:
-        now = min(arrival, lingered, *(moment for flush in flushes for moment in flush if moment > now))
+    archiving: list[_Flush] = []
+    inserting: list[_Flush] = []
+    now, start = -math.inf, math.inf
+    while waiting or arrival < math.inf or inserting or archiving:
+        archived = archiving[0].archived if archiving else math.inf
+        ended = inserting[0].ended if inserting else math.inf
+        now = min(arrival, start, archived, ended)
         if arrival <= now:
             waiting.append(arrival)
             arrival = next(coming, math.inf)
-        flushes = [flush for flush in flushes if flush[1] > now]
-        lingered = math.inf
-        while waiting and len(flushes) < MAX_FLUSHES:
-            archiving = sum(archived > now for archived, _ in flushes)
-            if archiving >= MAX_ARCHIVING:
+        if archived <= now:
+            scheduler.archived()
+            heapq.heappush(inserting, heapq.heappop(archiving))
+        if ended <= now:
+            flush = heapq.heappop(inserting)
+            scheduler.ended(flush.started, now, instance.upload + instance.insert, is_overloaded=False)
+        start = math.inf
+        while waiting:
+            queue = Queue(len(waiting), len(waiting) >= instance.batch, waiting[0])
+            moment = scheduler.next_start(queue)
+            if moment is None:
                 break
-            if flushes and len(waiting) < instance.batch:
-                moment = waiting[0] + _LINGER
-                if not archiving:
-                    moment = min(moment, begun + INTERVAL)
-                if len(waiting) >= MANY:
-                    moment = min(moment, begun + INTERVAL_OF_MANY)
-                if moment > now:
-                    lingered = moment
-                    break
-            begun = now
+            if moment > now:
+                start = moment
+                break
+            scheduler.started(now)
             sizes.append(min(len(waiting), instance.batch))
             cpu = instance.flush_cpu + sizes[-1] * instance.event_cpu / 2
             archived = now + cpu + instance.upload
-            flushes.append((archived, archived + instance.insert))
-            latencies += [flushes[-1][1] - waiting.popleft() + instance.event_cpu / 2 for _ in range(sizes[-1])]
+            ended = archived + instance.insert
+            heapq.heappush(archiving, _Flush(archived, ended, now))
+            latencies += [ended - waiting.popleft() + instance.event_cpu / 2 for _ in range(sizes[-1])]
     return latencies, sizes
 
 

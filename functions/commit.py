@@ -11,28 +11,21 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from functions import log
+from functions.admission import Admission, Overloaded
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
-from functions.google_api import CONNECTIONS
+from functions.flush_scheduler import BACKLOG, FlushScheduler, Queue
+from functions.google_api import CONNECTIONS, is_overload
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.process import utc_now
 from functions.row import Row
 from functions.settings import Settings
 from functions.warehouse import Insertion, Record, Warehouse
-
-MAX_FLUSHES = 4
-"""At once, of which two are in the archive: there a flush takes the most memory."""
-MAX_ARCHIVING = 2
-
-INTERVAL = 0.07
-"""Seconds at least between the beginnings of two flushes that overlap: an object is worth so many events."""
-MANY = 50
-INTERVAL_OF_MANY = 0.045
-"""The same where many events wait: their share of an object costs less than their requests."""
 
 MAX_THREADS = CONNECTIONS
 """All flushes, each into four tables."""
@@ -51,16 +44,24 @@ type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
 """Gives the next bytes of a request's body, and whether there are more."""
 
 
-class Overloaded(Exception):
-    """Too many events are in flight; nothing was done with this one."""
-
-
 class NotDurable(Exception):
     """The event is not known to be durable and must be delivered again."""
 
 
-type _Fate = asyncio.Future[str | None]
-"""Is resolved with None when the event is durable, else with the reason why not."""
+class _Failure(NamedTuple):
+    """Why an event is not durable.
+
+    Attributes:
+        error: What its request raises: `NotDurable` or `Overloaded`.
+        reason: The error's message.
+    """
+
+    error: type[Exception]
+    reason: str
+
+
+type _Fate = asyncio.Future[_Failure | None]
+"""Is resolved with None when the event is durable."""
 
 
 class _Waiting(msgspec.Struct, eq=False):
@@ -79,15 +80,18 @@ class _Flushed(msgspec.Struct, eq=False):
     fate: _Fate
 
 
-def _settle(fate: _Fate, reason: str | None = None) -> None:
+def _settle(fate: _Fate, failure: _Failure | None = None) -> None:
     if not fate.done():
-        fate.set_result(reason)
+        fate.set_result(failure)
 
 
 class _Report(msgspec.Struct):
     """What the log line of a flush says: counts and times, in milliseconds, and nothing of any payload.
 
-    `turned_away` are the events that found too much in flight since the last line.
+    Attributes:
+        turned_away: Number of events that found too much in flight since the last line.
+        overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
+        in_flight_limit: Maximum number of events in flight after this flush.
     """
 
     archive_uri: str
@@ -103,7 +107,14 @@ class _Report(msgspec.Struct):
     unknown_fields: int = 0
     not_durable: int = 0
     turned_away: int = 0
+    overloaded: bool = False
+    in_flight_limit: int = 0
     errors: list[str] = []
+
+    @property
+    def durable(self) -> int:
+        """Number of events that are durable."""
+        return self.rows.total() + self.dead_letters.total()
 
     def count(self, durable: Outcome) -> None:
         match durable:
@@ -121,32 +132,39 @@ class _Report(msgspec.Struct):
 class GroupCommit:
     """Makes events durable, many at a time.
 
-    With nothing in flight an event is flushed at once. Otherwise it waits until the last flush is in the archive and
-    began 70 ms ago, or 45 ms where many wait; until the batch is full; or for `linger_ms`; whatever comes first.
+    `FlushScheduler` decides when a flush starts, `Admission` how many events may be in flight.
 
     Args:
         process: Decides what becomes of each message.
         archive: Takes all messages.
         warehouse: Takes rows and dead letters.
         settings: Bounds of batches, of what is in flight, and of time.
+        clock: Returns the time in seconds, from any start.
     """
 
-    def __init__(self, process: Process, archive: Archive, warehouse: Warehouse, settings: Settings) -> None:
+    def __init__(
+        self,
+        process: Process,
+        archive: Archive,
+        warehouse: Warehouse,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._process = process
+        self._clock = clock
         self._archive = archive
         self._warehouse = warehouse
         self._settings = settings
+        self._admission = Admission(settings)
+        self._scheduler = FlushScheduler(settings.linger_ms / 1000, settings.flush_timeout)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="commit")
         self._free_threads = asyncio.Semaphore(MAX_THREADS)
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._waiting_bytes = 0
-        self._in_flight = 0
-        self._in_flight_bytes = 0
-        self._turned_away = 0
         self._flushes: set[asyncio.Task[None]] = set()
-        self._archiving = 0
-        self._begun = 0.0
         self._timer: asyncio.Handle | None = None
+        self._must_wait = False
+        """Whether only the end of a running flush, or of its archiving, can start the next one."""
 
     async def receive(self, next_chunk: NextChunk, length: int | None) -> bytes:
         """Read the body of a request; while it arrives, it is in flight as events are.
@@ -162,7 +180,7 @@ class GroupCommit:
         """
         size = length or 0
         _check_length(size)
-        self._take_in(1, size)
+        self._admission.read(size)
         loop = asyncio.get_running_loop()
         latest = loop.time() + RECEIVE_SECONDS
         body: list[bytes] = []
@@ -178,14 +196,13 @@ class GroupCommit:
                 arrived += len(chunk)
                 if arrived > size:
                     _check_length(arrived)
-                    self._take_in(0, arrived - size)
+                    self._admission.read_more(arrived - size)
                     size = arrived
                 body.append(chunk)
         except TimeoutError:
             raise NotDurable(f"the request did not arrive within {RECEIVE_SECONDS:.0f} s") from None
         finally:
-            self._in_flight -= 1
-            self._in_flight_bytes -= size
+            self._admission.has_read(size)
             reading = None  # Its exception refers to this frame: see `_in_thread`.
         return b"".join(body)
 
@@ -199,61 +216,43 @@ class GroupCommit:
             NotDurable: Cloud Storage or BigQuery did not take the event in time.
         """
         loop = asyncio.get_running_loop()
-        entry = _Waiting(message, message.size, time.monotonic(), loop.create_future())
-        self._take_in(1, entry.size)
+        entry = _Waiting(message, message.size, self._clock(), loop.create_future())
+        self._admission.admit(entry.size)
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
-        if len(self._flushes) < MAX_FLUSHES:
+        if not self._must_wait:
             if self._timer is None:
                 self._timer = loop.call_soon(self._start_flushes)
-            elif (self._flushes and len(self._waiting) == MANY) or self._is_full():
+            elif self._scheduler.running and (len(self._waiting) == BACKLOG or self._is_full()):
                 self._start_flushes()
-        reason = await entry.fate
-        if reason is not None:
-            raise NotDurable(reason)
-
-    def _take_in(self, events: int, size: int) -> None:
-        """Count an event, or more bytes of one that is in flight; whatever its size, one alone is taken."""
-        settings = self._settings
-        alone = self._in_flight + events == 1
-        if self._in_flight + events > settings.max_in_flight or (
-            not alone and self._in_flight_bytes + size > settings.max_in_flight_bytes
-        ):
-            self._turned_away += 1
-            raise Overloaded(f"{self._in_flight} events, {self._in_flight_bytes} bytes in flight")
-        self._in_flight += events
-        self._in_flight_bytes += size
+        failure = await entry.fate
+        if failure is not None:
+            raise failure.error(failure.reason)
 
     def _is_full(self) -> bool:
         return len(self._waiting) >= self._settings.batch_rows or self._waiting_bytes >= self._settings.batch_bytes
 
     def _start_flushes(self) -> None:
-        """Start the flushes that may start; for the rest, come back when the oldest event has lingered."""
+        """Start the flushes that may start now, and come back when the next one may."""
+        self._must_wait = False
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and len(self._flushes) < MAX_FLUSHES and self._archiving < MAX_ARCHIVING:
-            if self._flushes and not self._is_full():
-                remaining = self._moment() - time.monotonic()
-                if remaining > 0:
-                    loop = asyncio.get_running_loop()
-                    self._timer = loop.call_later(remaining, self._start_flushes)
-                    return
+        while self._waiting:
+            queue = Queue(len(self._waiting), self._is_full(), self._waiting[0].arrived)
+            start = self._scheduler.next_start(queue)
+            if start is None:
+                self._must_wait = True
+                return
+            remaining = start - self._clock()
+            if remaining > 0:
+                self._timer = asyncio.get_running_loop().call_later(remaining, self._start_flushes)
+                return
             if batch := self._take():
-                self._archiving += 1
-                self._begun = time.monotonic()
+                self._scheduler.started(self._clock())
                 flush = asyncio.create_task(self._flush(batch))
                 self._flushes.add(flush)
                 flush.add_done_callback(self._flushed)
-
-    def _moment(self) -> float:
-        """When the next flush may begin beside those that run."""
-        moments = [self._waiting[0].arrived + self._settings.linger_ms / 1000]
-        if not self._archiving:
-            moments.append(self._begun + INTERVAL)
-        if len(self._waiting) >= MANY:
-            moments.append(self._begun + INTERVAL_OF_MANY)
-        return min(moments)
 
     def _flushed(self, flush: asyncio.Task[None]) -> None:
         self._flushes.discard(flush)
@@ -263,7 +262,7 @@ class GroupCommit:
         """The next batch, in order of arrival. Who has waited a whole flush's time is sent away instead."""
         batch: list[_Waiting] = []
         size = 0
-        patience = time.monotonic() - self._settings.flush_timeout
+        patience = self._clock() - self._settings.flush_timeout
         while self._waiting and len(batch) < self._settings.batch_rows:
             entry = self._waiting[0]
             if batch and size + entry.size > self._settings.batch_bytes:
@@ -271,20 +270,25 @@ class GroupCommit:
             self._waiting.popleft()
             self._waiting_bytes -= entry.size
             if entry.arrived < patience:
-                self._release([entry])
-                _settle(entry.fate, "no flush was free in time")
+                self._admission.release(1, entry.size)
+                _settle(entry.fate, _Failure(NotDurable, "no flush was free in time"))
             else:
                 batch.append(entry)
                 size += entry.size
         return batch
 
-    def _release(self, entries: Sequence[_Waiting]) -> None:
-        self._in_flight -= len(entries)
-        self._in_flight_bytes -= sum(entry.size for entry in entries)
+    def _reject_excess(self) -> None:
+        """Reject the last of the queued events, with which nothing was done, while more are in flight than may be."""
+        while self._waiting and self._admission.events > self._admission.limit:
+            entry = self._waiting.pop()
+            self._waiting_bytes -= entry.size
+            self._admission.release(1, entry.size)
+            _settle(entry.fate, _Failure(Overloaded, str(self._admission.reject())))
 
     async def _flush(self, batch: Sequence[_Waiting]) -> None:
         """Process, archive, insert, and settle each event's fate."""
-        started, now = time.monotonic(), utc_now()
+        started, now = self._clock(), utc_now()
+        processed = started
         deadline = started + self._settings.flush_timeout
         name = self._archive.name(now)
         report = _Report(
@@ -297,19 +301,31 @@ class GroupCommit:
             # The calls give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
                 events = self._process_all(batch, now)
+                processed = self._clock()
                 report.archive_bytes = await self._write(name, events)
-                archived = time.monotonic()
+                archived = self._clock()
                 report.archive_ms = _milliseconds(archived - started)
                 await self._insert_all(events, report, deadline)
-                report.insert_ms = _milliseconds(time.monotonic() - archived)
+                report.insert_ms = _milliseconds(self._clock() - archived)
         except Exception as error:
-            self._fail([entry.fate for entry in batch], log.reason(error), report)
+            self._fail([entry.fate for entry in batch], error, report)
         finally:
-            self._release(batch)
-            oldest = min(entry.message.publish_time for entry in batch)
-            report.turned_away, self._turned_away = self._turned_away, 0
-            report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
-            report.log()
+            self._end(batch, started, self._clock() - processed, report)
+
+    def _end(self, batch: Sequence[_Waiting], started: float, seconds: float, report: _Report) -> None:
+        """Adapt to how the services did, release the batch, and log the flush."""
+        admission, ended = self._admission, self._clock()
+        overloaded, durable, failed = report.overloaded, report.durable, report.not_durable
+        self._scheduler.ended(started, ended, seconds, is_overloaded=overloaded)
+        admission.flush_ended(started, ended, durable, failed, is_overloaded=overloaded)
+        admission.release(len(batch), report.message_bytes)
+        if overloaded:
+            self._reject_excess()
+        report.turned_away, admission.rejected = admission.rejected, 0
+        report.in_flight_limit = int(admission.limit)
+        oldest = min(entry.message.publish_time for entry in batch)
+        report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
+        report.log()
 
     def _process_all(self, batch: Sequence[_Waiting], now: datetime) -> list[_Flushed]:
         """All in a row, while code and tables are at hand for the processor: that takes half the time of one by one."""
@@ -330,7 +346,7 @@ class GroupCommit:
                 return 0
             return await self._in_thread(self._archive.write, name, outcomes, self._settings.flush_timeout / 2)
         finally:
-            self._archiving -= 1
+            self._scheduler.archived()
             self._start_flushes()
 
     async def _insert_all(self, events: Sequence[_Flushed], report: _Report, deadline: float) -> None:
@@ -349,36 +365,41 @@ class GroupCommit:
 
         def insert() -> Insertion:
             records = [Record(one.message.event_id, one.encoded(report.archive_uri)) for one in outcomes]
-            return self._warehouse.insert(table, records, deadline - time.monotonic())
+            return self._warehouse.insert(table, records, deadline - self._clock())
 
         try:
             insertion = await self._in_thread(insert)
         except Exception as error:
-            self._fail([event.fate for event in events], f"{table}: {log.reason(error)}", report)
+            self._fail([event.fate for event in events], error, report, f"{table}: ")
             return []
+        report.overloaded |= insertion.is_overloaded
         dead_letters: list[_Flushed] = []
         for index, event in enumerate(events):
             if reason := insertion.unfinished.get(index):
-                self._fail([event.fate], reason, report)
+                self._not_durable([event.fate], reason, report)
             elif errors := insertion.refused.get(index):
                 if isinstance(event.outcome, Row):
                     dead_letter = event.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
                     dead_letters.append(_Flushed(dead_letter, event.fate))
                 else:
                     places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
-                    self._fail([event.fate], f"{table} refused a row: {places}", report)
+                    self._not_durable([event.fate], f"{table} refused a row: {places}", report)
             else:
                 report.count(event.outcome)
                 _settle(event.fate)
         return dead_letters
 
-    def _fail(self, fates: Iterable[_Fate], reason: str, report: _Report) -> None:
+    def _fail(self, fates: Iterable[_Fate], error: Exception, report: _Report, prefix: str = "") -> None:
+        report.overloaded |= is_overload(error)
+        self._not_durable(fates, prefix + log.reason(error), report)
+
+    def _not_durable(self, fates: Iterable[_Fate], reason: str, report: _Report) -> None:
         if reason not in report.errors:
             report.errors.append(reason)
         for fate in fates:
             if not fate.done():
                 report.not_durable += 1
-                fate.set_result(reason)
+                fate.set_result(_Failure(NotDurable, reason))
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""

@@ -7,7 +7,6 @@ their calls cost more than all that is done with an event (docs/performance.md).
 import functools
 import http
 import os
-import random
 import time
 import traceback
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import msgspec
 import urllib3
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 
-from functions.retry import FIRST_PAUSE, LONGEST_PAUSE, within
+from functions.retry import Call, Service
 from functions.settings import InvalidSettings, Settings
 
 CONNECTIONS = 16
@@ -75,10 +74,11 @@ def _phrase(status: int) -> str:
         return "ApiError"
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether another try may succeed: what the google-cloud clients try again, and 504 and 403 for too many requests.
+def is_overload(error: BaseException) -> bool:
+    """Return whether a service failed to answer in time, or was unavailable: a later attempt may succeed.
 
-    BigQuery's client does not try again after 504, Cloud Storage's not after such a 403.
+    These are the errors that the google-cloud clients retry, and two more: BigQuery's client does not retry a 504, and
+    Cloud Storage's does not retry a 403 for too many requests.
     """
     if isinstance(error, ApiError):
         return (
@@ -86,8 +86,11 @@ def _is_passing(error: Exception) -> bool:
             or error.status in _PASSING_STATUS
             or (error.status == http.HTTPStatus.FORBIDDEN and not _PASSING_REASONS.isdisjoint(error.reasons))
         )
-    return True
+    return isinstance(error, (urllib3.exceptions.HTTPError, TransportError, TimeoutError))
 
+
+_AS_ANSWERED = {"retries": False, "redirect": False}
+"""Arguments of `urlopen` that leave retries to `Api`."""
 
 type _UrlOpen = Callable[..., urllib3.BaseHTTPResponse]
 """Of a `urllib3.PoolManager`, or of google-auth's `AuthorizedHttp` around one."""
@@ -98,10 +101,14 @@ class Api:
 
     Args:
         root: `https://bigquery.googleapis.com`, or an emulator.
-        urlopen: Asks over connections that are kept, with credentials where it wants some.
+        urlopen: Sends a request over a pool of connections, with credentials where the service wants some.
+
+    Attributes:
+        service: The timeouts and the retries that all calls share.
     """
 
     def __init__(self, root: str, urlopen: _UrlOpen) -> None:
+        self.service = Service()
         self._root = root
         self._urlopen = urlopen
 
@@ -110,38 +117,41 @@ class Api:
 
         Args:
             path: Path and query.
-            content_type: Of the body.
-            body: To send.
-            seconds: That it may take at most, retries included.
+            content_type: Type of the body.
+            body: The body.
+            seconds: Maximum seconds for all attempts.
 
         Returns:
-            The answer's body.
+            The body of the answer.
 
         Raises:
-            ApiError: It was refused.
-            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+            ApiError: The API answered with an error.
+            urllib3.exceptions.HTTPError: The API did not answer in time, or the connection failed.
             google.auth.exceptions.GoogleAuthError: There is no token to be had.
         """
-        starts, timeout = within(seconds)
-        latest = time.monotonic() + starts
-        longest_pause = FIRST_PAUSE
+        call = Call(self.service, seconds, time.monotonic())
         while True:
             try:
-                return self._post(self._root + path, content_type, body, timeout)
+                return self._post(self._root + path, content_type, body, call.timeout(time.monotonic()))
             except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
                 _forget_request(error)
-                pause = random.uniform(0, longest_pause)  # noqa: S311 - so that instances do not come all at once
-                if not _is_passing(error) or time.monotonic() + pause > latest:
+                pause = call.pause(time.monotonic()) if is_overload(error) else None
+                if pause is None:
                     raise
             time.sleep(pause)
-            longest_pause = min(2 * longest_pause, LONGEST_PAUSE)
 
     def _post(self, url: str, content_type: str, body: bytes, timeout: float) -> bytes:
         headers = {"content-type": content_type, "user-agent": "sluice"}
-        total = urllib3.Timeout(total=timeout)  # a mere number is for the connection, and again for the answer
-        answer = self._urlopen("POST", url, body=body, headers=headers, timeout=total, retries=False, redirect=False)
+        total = urllib3.Timeout(total=timeout)  # A number would limit the connection, and then the answer again.
+        started = time.monotonic()
+        try:
+            answer = self._urlopen("POST", url, body=body, headers=headers, timeout=total, **_AS_ANSWERED)
+        except urllib3.exceptions.TimeoutError:
+            self.service.answer_time.timed_out(timeout)
+            raise
         if answer.status != http.HTTPStatus.OK:
             raise ApiError(answer.status, answer.data)
+        self.service.answered(time.monotonic() - started)
         return answer.data
 
 

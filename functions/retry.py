@@ -1,24 +1,144 @@
-"""How long a call may keep trying: until a time by which it has surely given up."""
+"""Retries that end in time and cannot overload a service: total time, attempt timeout and retry budget."""
 
+import random
+import threading
 from typing import NamedTuple
 
 FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
-"""Seconds between two tries; from the one to the other they double."""
+"""Maximum seconds between two attempts; the pause doubles from `FIRST_PAUSE`."""
 
 
 class Attempts(NamedTuple):
-    """The tries of a call.
+    """How a call's total time is spent on attempts.
 
     Attributes:
-        starts: Seconds in which new ones may start.
-        timeout: Seconds for one of them.
+        starts: Seconds during which attempts may start.
+        timeout: Maximum seconds of an attempt.
     """
 
     starts: float
     timeout: float
 
 
-def within(seconds: float) -> Attempts:
-    """Fit all tries into a time: new ones start during two thirds of it, and each takes a third at most."""
-    return Attempts(seconds * 2 / 3, seconds / 3)
+def within(seconds: float, expected: float = 0.0) -> Attempts:
+    """Split a call's total time so that the last attempt ends in time.
+
+    An attempt gets a third of the total time, or as long as the service is expected to take, if that is longer: an
+    attempt that is given up too early only adds work for a service that is already behind.
+
+    Args:
+        seconds: Total time, attempts and pauses included.
+        expected: Seconds that the service may take to answer, from `AnswerTime`.
+    """
+    timeout = min(max(seconds / 3, expected), seconds)
+    return Attempts(seconds - timeout, timeout)
+
+
+class AnswerTime:
+    """Estimates how long a service may take to answer, as TCP estimates its retransmission timeout (RFC 6298).
+
+    Safe for threads.
+
+    Attributes:
+        usual: Seconds within which it usually answers: the mean plus four mean deviations; 0 at first.
+        expected: The same; twice the last timeout while attempts time out.
+    """
+
+    def __init__(self) -> None:
+        self.usual = 0.0
+        self.expected = 0.0
+        self._lock = threading.Lock()
+        self._mean = 0.0
+        self._deviation = 0.0
+
+    def answered(self, seconds: float) -> None:
+        """Record an attempt that was answered after so many seconds."""
+        with self._lock:
+            if self._mean:
+                self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+                self._mean += (seconds - self._mean) / 8
+            else:
+                self._mean, self._deviation = seconds, seconds / 2
+            self.usual = self.expected = self._mean + 4 * self._deviation
+
+    def timed_out(self, seconds: float) -> None:
+        """Record an attempt that was given up after so many seconds."""
+        with self._lock:
+            self.expected = max(self.expected, 2 * seconds)
+
+
+class RetryBudget:
+    """A token bucket that bounds retries to a share of the successful requests, as gRPC's and the AWS SDKs' do.
+
+    A retry takes a token, a success gives a tenth of one back. When every request fails, ten retries are made in all;
+    then each failure is reported at once, and Pub/Sub delivers the events again later. Safe for threads.
+    """
+
+    _CAPACITY = 10.0
+    _REFUND = 0.1
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tokens = self._CAPACITY
+
+    def succeeded(self) -> None:
+        """Record a request that succeeded."""
+        with self._lock:
+            self._tokens = min(self._tokens + self._REFUND, self._CAPACITY)
+
+    def take(self) -> bool:
+        """Take a token for a retry. Return False when there is none left."""
+        with self._lock:
+            if self._tokens < 1:
+                return False
+            self._tokens -= 1
+            return True
+
+
+class Service:
+    """What the calls to a service have in common. Safe for threads.
+
+    Attributes:
+        answer_time: How long it may take to answer.
+        retries: The budget for retries.
+    """
+
+    def __init__(self) -> None:
+        self.answer_time = AnswerTime()
+        self.retries = RetryBudget()
+
+    def answered(self, seconds: float) -> None:
+        """Record an attempt that succeeded after so many seconds."""
+        self.answer_time.answered(seconds)
+        self.retries.succeeded()
+
+
+class Call:
+    """A call to a service: how long its next attempt may take, and whether it may be retried. Pure.
+
+    Args:
+        service: What is known of the service.
+        seconds: Maximum seconds for all attempts and pauses.
+        now: The time at which the call begins.
+    """
+
+    def __init__(self, service: Service, seconds: float, now: float) -> None:
+        self._service = service
+        self._seconds = seconds
+        self._deadline = now + seconds
+        self._longest_pause = FIRST_PAUSE
+
+    def timeout(self, now: float) -> float:
+        """Return the maximum seconds of an attempt that begins now."""
+        timeout = within(self._seconds, self._service.answer_time.expected).timeout
+        return min(timeout, max(self._deadline - now, 0.001))
+
+    def pause(self, now: float) -> float | None:
+        """Return the seconds to wait before a retry; None: do not retry, for lack of time or of budget."""
+        pause = random.uniform(0, self._longest_pause)  # noqa: S311 - so that instances do not retry at the same time
+        least = within(self._seconds, self._service.answer_time.usual).timeout
+        if now + pause + least > self._deadline or not self._service.retries.take():
+            return None
+        self._longest_pause = min(2 * self._longest_pause, LONGEST_PAUSE)
+        return pause

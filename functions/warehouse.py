@@ -32,10 +32,12 @@ class Insertion(NamedTuple):
     Attributes:
         refused: By position, the rows that BigQuery says are invalid, and why.
         unfinished: By position, the rows that were not inserted for a reason that passes, and the reason.
+        is_overloaded: Whether rows were not inserted in time because BigQuery was not able to.
     """
 
     refused: dict[int, Sequence[Violation]]
     unfinished: dict[int, str]
+    is_overloaded: bool = False
 
 
 class _Row(msgspec.Struct, rename="camel"):
@@ -112,9 +114,8 @@ class Warehouse:
                     again[index] = f"{table}: {problems[0].reason}"
             if not again:
                 break
-            if time.monotonic() + pause > deadline:
-                insertion.unfinished.update(again)
-                break
+            if time.monotonic() + pause > deadline or not self._api.service.retries.take():
+                return Insertion(insertion.refused, insertion.unfinished | again, is_overloaded=True)
             if len(again) == len(waiting):
                 time.sleep(pause)
             waiting = list(again)

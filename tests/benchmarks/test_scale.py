@@ -7,7 +7,6 @@ import json
 import math
 import pathlib
 import re
-import selectors
 import statistics
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -16,8 +15,7 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-import functions.commit
-from benchmarks import page, prices
+from benchmarks import page, prices, virtual_time
 from benchmarks.cells import Cell
 from benchmarks.core import Core
 from benchmarks.flow import Instance, Unmeasured, flow, run
@@ -27,6 +25,7 @@ from benchmarks.plan import RATES, opened
 from benchmarks.quotas import QUOTAS, TERRAFORM_INSTANCES, Load
 from benchmarks.results import FILE, Results, read
 from benchmarks.scale import TARGET, WAYS, Fleet, Model, app, capacity, cheaper, tables
+from benchmarks.virtual_time import VirtualClock
 from functions.archive import Archive
 from functions.commit import GroupCommit
 from functions.settings import Settings
@@ -37,26 +36,6 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 INSTANCE = Instance(event_cpu=120e-6, flush_cpu=3e-3)
 MODEL = Model(INSTANCE, message_bytes=350, row_bytes=1040, core_cpu=20e-6)
-
-
-class _Clock(selectors.SelectSelector):
-    """Time that passes only when there is nothing to do, and then at once."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "nothing would ever happen again"
-        self.now += timeout
-        return super().select(0)
-
-
-class _Loop(asyncio.SelectorEventLoop):
-    def __init__(self, clock: _Clock) -> None:
-        super().__init__(clock)
-        self._clock = clock
-
-    def time(self) -> float:
-        return self._clock.now
 
 
 class _Archive:
@@ -83,26 +62,25 @@ class _Commit(GroupCommit):
 
 
 @pytest.mark.parametrize(("rate", "batch"), [(5, 500), (40, 500), (300, 500), (1500, 500), (3000, 500), (1000, 80)])
-def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock, archive = _Clock(), _Archive()
+def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -> None:
+    archive = _Archive()
     moments = [*arrivals(Open(rate, 1_500 / rate))]
     sent = message(event("order"), event_id="e-1")
     outcome = process(sent, NOW)
     settings = Settings(archive_bucket="archive", batch_rows=batch)
     warehouse = SimpleNamespace(insert=lambda *_: Insertion({}, {}))
-    monkeypatch.setattr(functions.commit, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
-    async def take(commit: GroupCommit, moment: float) -> float:
-        await asyncio.sleep(moment)
-        await commit(sent)
-        return clock.now - moment
+    async def take_all(clock: VirtualClock) -> list[float]:
+        commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings, clock)
 
-    async def take_all() -> list[float]:
-        commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings)
-        return await asyncio.gather(*(take(commit, moment) for moment in moments))
+        async def take(moment: float) -> float:
+            await asyncio.sleep(moment)
+            await commit(sent)
+            return clock() - moment
 
-    with asyncio.Runner(loop_factory=lambda: _Loop(clock)) as runner:
-        took = runner.run(take_all())
+        return await asyncio.gather(*map(take, moments))
+
+    took = virtual_time.run(take_all)
     latencies, sizes = run(Instance(batch=batch), moments)
     assert sizes == archive.sizes
     assert latencies == pytest.approx(took, abs=1e-6)

@@ -182,7 +182,7 @@ def test_every_request_is_answered_within_the_bound(hurried: Served, service: st
         gate.set()
         cloud.on_upload, cloud.on_insert = Cloud.on_upload, Cloud.on_insert
     statuses = collections.Counter(status for status, _ in answers)
-    assert statuses.keys() <= {204, 503}, statuses
+    assert statuses.keys() <= {204, 429, 503}, statuses
     assert statuses[503]
     assert max(seconds for _, seconds in answers) < BOUND + SLACK
     time.sleep(0.2)

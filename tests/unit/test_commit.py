@@ -14,16 +14,11 @@ from typing import Any
 
 import pytest
 
-from functions.commit import (
-    INTERVAL,
-    INTERVAL_OF_MANY,
-    MANY,
-    MAX_FLUSHES,
-    GroupCommit,
-    NextChunk,
-    NotDurable,
-    Overloaded,
-)
+from functions.admission import Overloaded
+from functions.commit import GroupCommit, NextChunk, NotDurable
+from functions.flush_scheduler import BACKLOG as MANY
+from functions.flush_scheduler import BACKLOG_INTERVAL as INTERVAL_OF_MANY
+from functions.flush_scheduler import INTERVAL, MAX_FLUSHES
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import event, message

@@ -1,0 +1,123 @@
+"""The flush scheduler: when the next flush starts beside those that run."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.flush_scheduler import (
+    BACKLOG,
+    BACKLOG_INTERVAL,
+    INTERVAL,
+    MAX_ARCHIVING,
+    MAX_FLUSHES,
+    SHARE,
+    FlushScheduler,
+    Queue,
+)
+
+FEW = Queue(1, is_full=False, oldest=100.0)
+MANY = Queue(BACKLOG, is_full=False, oldest=100.0)
+FULL = Queue(500, is_full=True, oldest=100.0)
+
+
+def scheduler(duration: float = 0.0, running: int = 0, timeout: float = 25.0) -> FlushScheduler:
+    """Return a scheduler whose flushes have taken so long, with flushes running since second 100."""
+    made = FlushScheduler(linger=0.5, flush_timeout=timeout)
+    for number in range(3 if duration else 0):
+        end(made, number, duration)
+    for _ in range(running):
+        made.started(100.0)
+        made.archived()
+    return made
+
+
+def end(made: FlushScheduler, started: float, seconds: float, *, overloaded: bool = False) -> None:
+    """Let a flush start and end."""
+    made.started(started)
+    made.archived()
+    made.ended(started, started + seconds, seconds, is_overloaded=overloaded)
+
+
+def test_with_no_flush_running_the_next_one_starts_at_once() -> None:
+    assert scheduler(duration=20).next_start(FEW) == -math.inf
+
+
+@pytest.mark.parametrize(("queue", "interval"), [(FEW, INTERVAL), (MANY, BACKLOG_INTERVAL)], ids=["few", "many"])
+@pytest.mark.parametrize("duration", [0.0, 0.01, 0.14])
+def test_fast_services_have_fixed_intervals(queue: Queue, interval: float, duration: float) -> None:
+    assert scheduler(duration, running=1).next_start(queue) == pytest.approx(100 + interval)
+
+
+@pytest.mark.parametrize("queue", [FEW, MANY, FULL], ids=["few", "many", "full"])
+def test_slow_services_get_about_two_flushes_at_once(queue: Queue) -> None:
+    assert scheduler(2.0, running=1).next_start(queue) == pytest.approx(100 + 2.0 * SHARE)
+
+
+def test_one_slow_flush_among_fast_ones_changes_nothing() -> None:
+    made = scheduler(0.14)
+    end(made, 10, 8.0)
+    made.started(100.0)
+    made.archived()
+    assert made.next_start(FEW) == pytest.approx(100 + INTERVAL)
+
+
+def test_an_event_lingers_while_a_flush_is_being_archived() -> None:
+    made = scheduler(0.14)
+    made.started(100.0)
+    assert made.next_start(FEW) == 100.5
+    assert made.next_start(MANY) == pytest.approx(100 + BACKLOG_INTERVAL)
+    assert scheduler(2.0, running=1).next_start(FEW._replace(oldest=90.0)) == 92.0
+
+
+def test_no_more_flushes_run_at_once_than_may() -> None:
+    assert scheduler(running=MAX_FLUSHES).next_start(FULL) is None
+    assert scheduler(running=MAX_FLUSHES - 1).next_start(FULL) is not None
+    made = scheduler()
+    for _ in range(MAX_ARCHIVING):
+        made.started(100.0)
+    assert made.next_start(FULL) is None
+
+
+def test_slow_flushes_halve_how_many_run_at_once_and_fast_ones_raise_it() -> None:
+    made = scheduler(timeout=3.0)
+    end(made, 0, 1.1)
+    made.started(100.0)
+    made.started(100.0)
+    made.archived()
+    assert made.next_start(FULL) is None
+    for number in range(5):
+        end(made, number, 0.14)
+    assert made.next_start(FULL) is not None
+
+
+def test_an_overloaded_flush_counts_as_load_until_a_later_one_succeeds() -> None:
+    made = scheduler()
+    end(made, 0, 1.0, overloaded=True)
+    made.started(2.0)
+    made.archived()
+    assert made.next_start(FULL) is None, "2 may run, and one is abandoned"
+    made.ended(2.0, 2.1, 0.1, is_overloaded=False)
+    made.started(3.0)
+    made.archived()
+    assert made.next_start(FULL) is not None
+
+
+def test_an_overloaded_flush_is_forgotten_after_as_long_again() -> None:
+    made = scheduler()
+    end(made, 0, 5.0, overloaded=True)
+    made.started(0.0)
+    made.archived()
+    made.ended(0.0, 10.1, 5.0, is_overloaded=False)
+    made.started(11.0)
+    made.archived()
+    assert made.next_start(FULL) is not None
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 30), st.booleans()), max_size=30), st.sampled_from([FEW, MANY, FULL]))
+def test_whatever_happened_an_idle_function_flushes_at_once(flushes: list[tuple[float, bool]], queue: Queue) -> None:
+    made = scheduler()
+    for number, (seconds, overloaded) in enumerate(flushes):
+        end(made, float(number), seconds, overloaded=overloaded)
+    assert made.next_start(queue) == -math.inf

@@ -1,0 +1,69 @@
+"""Retries: how long an attempt may take, how many retries there are, and that all of it ends in time."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.retry import AnswerTime, Call, RetryBudget, Service, within
+
+
+@given(st.floats(0.1, 100), st.floats(0, 1000))
+def test_the_last_attempt_ends_in_time(seconds: float, expected: float) -> None:
+    starts, timeout = within(seconds, expected)
+    assert starts + timeout <= seconds * (1 + 1e-9)
+    assert timeout >= min(expected, seconds)
+
+
+def test_an_attempt_may_take_as_long_as_the_service_does() -> None:
+    answer_time = AnswerTime()
+    for _ in range(20):
+        answer_time.answered(4.0)
+    assert 4.0 <= answer_time.usual < 5.0
+    assert within(9.0, answer_time.expected).timeout == answer_time.expected
+
+
+def test_after_a_timeout_the_next_attempt_may_take_twice_as_long() -> None:
+    answer_time = AnswerTime()
+    answer_time.answered(0.1)
+    answer_time.timed_out(3.0)
+    assert answer_time.expected == 6.0
+    assert answer_time.usual < 1
+    answer_time.answered(0.1)
+    assert answer_time.expected < 1
+
+
+def test_the_budget_is_ten_retries_and_a_tenth_of_the_successes() -> None:
+    budget = RetryBudget()
+    assert [budget.take() for _ in range(11)] == [True] * 10 + [False]
+    for _ in range(25):
+        budget.succeeded()
+    assert [budget.take() for _ in range(3)] == [True] * 2 + [False]
+
+
+def test_a_call_is_retried_until_its_time_is_up() -> None:
+    call = Call(Service(), 9.0, now=100.0)
+    assert call.timeout(100.0) == 3.0
+    assert call.pause(103.0) is not None
+    assert call.timeout(108.0) == 1.0
+    assert call.pause(106.1) is None
+
+
+def test_a_call_is_not_retried_without_budget() -> None:
+    service = Service()
+    while service.retries.take():
+        pass
+    assert Call(service, 9.0, now=0.0).pause(0.0) is None
+
+
+def test_a_call_is_not_retried_if_the_service_would_not_answer_in_time() -> None:
+    service = Service()
+    for _ in range(20):
+        service.answered(6.0)
+    assert Call(service, 9.0, now=0.0).pause(4.0) is None
+
+
+@pytest.mark.parametrize("attempts", [1, 4])
+def test_pauses_double(attempts: int) -> None:
+    call = Call(Service(), 1000.0, now=0.0)
+    pauses = [call.pause(0.0) or 0.0 for _ in range(attempts)]
+    assert all(pause <= 0.1 * 2**number for number, pause in enumerate(pauses))
