@@ -91,13 +91,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(
             ge=0,
             le=10_000,
-            description="Milliseconds that an event waits at most for the running flush to be in the archive"
-            " before another flush starts beside it: the way around a flush that hangs.",
+            description="Milliseconds that an event waits for the running flush to be archived before another flush"
+            " starts beside it: the way around a flush that hangs. Where flushes take longer, it waits as long as those.",
         ),
     ] = 500
-    max_in_flight: Annotated[int, Meta(ge=1, description="Events waiting for their flush or in one; beyond: 429.")] = (
-        2_000
-    )
+    max_in_flight: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="Maximum number of events that wait for a flush or are in one; beyond: 429. It is fewer while"
+            " BigQuery or Cloud Storage does not keep up.",
+        ),
+    ] = 2_000
     max_in_flight_bytes: Annotated[
         int,
         Meta(
