@@ -92,7 +92,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             ge=0,
             le=10_000,
             description="Milliseconds that an event waits for the running flush to be archived before another flush"
-            " starts beside it: the way around a flush that hangs. Where flushes take longer, it waits as long as those.",
+            " starts beside it: the way around a flush that hangs. Where flushes take longer, it waits as long as one.",
         ),
     ] = 500
     max_in_flight: Annotated[

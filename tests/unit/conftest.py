@@ -1,5 +1,6 @@
 """What the unit tests share."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -31,9 +32,9 @@ def settings(**changes: Any) -> Settings:
 
 @pytest.fixture
 def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
-    """Makes a group commit with the given settings."""
+    """Makes a group commit with the given settings, and a clock."""
 
-    def make(**changes: Any) -> GroupCommit:
+    def make(clock: Callable[[], float] = time.monotonic, **changes: Any) -> GroupCommit:
         chosen = settings(**changes)
         archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
         return GroupCommit(
@@ -41,6 +42,7 @@ def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
             archive,
             Warehouse(bigquery_api(), "project", chosen.dataset),
             chosen,
+            clock,
         )
 
     return make

@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import threading
-import time
 import types
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -14,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from functions.admission import Overloaded
-from functions.commit import GroupCommit, NextChunk, NotDurable
-from functions.flush_scheduler import BACKLOG as MANY
-from functions.flush_scheduler import BACKLOG_INTERVAL as INTERVAL_OF_MANY
-from functions.flush_scheduler import INTERVAL, MAX_FLUSHES
+from functions.admission import PROBE, Overloaded
+from functions.commit import MAX_THREADS, GroupCommit, NextChunk, NotDurable
+from functions.flush_scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import event, message
+from tests.waiting import FACTOR, PATIENCE, until
 
 type Make = Callable[..., GroupCommit]
 
@@ -48,7 +46,7 @@ def hold_uploads(cloud: Cloud, which: str = "") -> threading.Event:
 
     def upload(name: str) -> Answer:
         if name.endswith(which):
-            gate.wait(10)
+            gate.wait(PATIENCE)
         return 200, {}
 
     cloud.on_upload = upload
@@ -74,10 +72,20 @@ def only_the_collector_frees() -> Iterator[list[object]]:
         gc.enable()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
+class Clock:
+    """The clock of a group commit, which stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def pause() -> None:
+    """Let time pass in which whatever could happen by mistake would happen."""
+    for _ in range(20):
+        await asyncio.sleep(0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -86,10 +94,7 @@ def _all_logs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_an_event_alone_is_flushed_at_once(cloud: Cloud, group_commit: Make) -> None:
-    commit = group_commit(linger_ms=10_000)
-    started = time.monotonic()
-    await commit(sent(1))
-    assert time.monotonic() - started < 1
+    await group_commit(clock=Clock(), linger_ms=10_000)(sent(1))
     assert cloud.calls == ["upload", "insert orders"]
 
 
@@ -118,11 +123,11 @@ async def test_events_in_flight_share_one_object_and_one_insert_for_each_table(
 
 async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, group_commit: Make) -> None:
     gate = hold_uploads(cloud)
-    commit = group_commit(linger_ms=10_000)
+    commit = group_commit(clock=Clock())
     first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
     rest = asyncio.create_task(commit_all(commit, [sent(index) for index in range(1, 20)]))
-    await asyncio.sleep(0.05)
+    await pause()
     assert cloud.calls == ["upload"]
     gate.set()
     await asyncio.gather(first, rest)
@@ -135,19 +140,23 @@ async def test_while_flushes_are_in_the_tables_the_next_one_is_in_the_archive_bu
     gate = threading.Event()
 
     def insert(_table: str, _body: dict[str, Any]) -> Answer:
-        gate.wait(10)
+        gate.wait(PATIENCE)
         return 200, {}
 
     cloud.on_insert = insert
-    commit = group_commit(linger_ms=10_000)
-    started = time.monotonic()
+    clock = Clock()
+    commit = group_commit(clock=clock, flush_timeout=200)
     running = []
     for number in range(MAX_FLUSHES):
         running.append(asyncio.create_task(commit_all(commit, [sent(number), sent(number)])))
+        if number:
+            await pause()
+            assert cloud.calls.count("upload") == number, "an interval has to pass first"
+            clock.now += INTERVAL
         await until(lambda: cloud.calls == ["upload", "insert orders"] * len(running))
-    assert time.monotonic() - started > INTERVAL * (MAX_FLUSHES - 1)
     rest = asyncio.create_task(commit(sent(9)))
-    await asyncio.sleep(0.1)
+    clock.now += INTERVAL
+    await pause()
     assert cloud.calls.count("upload") == MAX_FLUSHES
     gate.set()
     await asyncio.gather(*running, rest)
@@ -157,25 +166,27 @@ async def test_while_flushes_are_in_the_tables_the_next_one_is_in_the_archive_bu
 async def test_many_events_begin_a_second_flush_beside_one_that_is_being_archived_but_no_third(
     cloud: Cloud, group_commit: Make
 ) -> None:
-    gate = hold_uploads(cloud)
-    commit = group_commit(linger_ms=10_000)
+    gate, clock = hold_uploads(cloud), Clock()
+    commit = group_commit(clock=clock, linger_ms=10_000, flush_timeout=200)
     first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    few = asyncio.create_task(commit_all(commit, [sent(1)] * (MANY - 1)))
-    await asyncio.sleep(INTERVAL_OF_MANY + 0.05)
+    few = asyncio.create_task(commit_all(commit, [sent(1)] * (BACKLOG - 1)))
+    clock.now += BACKLOG_INTERVAL
+    await pause()
     assert cloud.calls == ["upload"]
     one_more = asyncio.create_task(commit(sent(2)))
     await until(lambda: cloud.calls == ["upload"] * 2)
-    rest = asyncio.create_task(commit_all(commit, [sent(3)] * MANY))
-    await asyncio.sleep(INTERVAL_OF_MANY + 0.05)
+    rest = asyncio.create_task(commit_all(commit, [sent(3)] * BACKLOG))
+    clock.now += BACKLOG_INTERVAL
+    await pause()
     assert cloud.calls == ["upload"] * 2
     gate.set()
     await asyncio.gather(first, few, one_more, rest)
-    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, MANY, MANY]
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, BACKLOG, BACKLOG]
 
 
 async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, group_commit: Make) -> None:
-    commit = group_commit(linger_ms=10_000)
+    commit = group_commit(clock=Clock())
     await commit(sent(0))
     gate = hold_uploads(cloud)
     first = asyncio.create_task(commit(sent(1)))
@@ -193,15 +204,15 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
 ) -> None:
     assert sent(1).size == SIZE
     gate = hold_uploads(cloud)
-    commit = group_commit(linger_ms=10_000, flush_timeout=200, **limit)
+    commit = group_commit(clock=Clock(), flush_timeout=200, **limit)
     first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
     some = asyncio.create_task(commit_all(commit, [sent(1)] * 9))
-    await asyncio.sleep(0.05)
+    await pause()
     assert cloud.calls == ["upload"]
     rest = asyncio.create_task(commit_all(commit, [sent(1)] * 21))
     await until(lambda: cloud.calls == ["upload", "upload"])
-    await asyncio.sleep(0.05)
+    await pause()
     assert cloud.calls == ["upload", "upload"]
     gate.set()
     assert [*await asyncio.gather(first, some, rest)] == [None, [None] * 9, [None] * 21]
@@ -211,11 +222,15 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
 async def test_who_has_lingered_long_enough_is_flushed_beside_a_flush_that_hangs(
     cloud: Cloud, group_commit: Make
 ) -> None:
-    gate = hold_uploads(cloud, which="-00000001.ndjson.gz")
-    commit = group_commit(linger_ms=100)
+    gate, clock = hold_uploads(cloud, which="-00000001.ndjson.gz"), Clock()
+    commit = group_commit(clock=clock, linger_ms=100, flush_timeout=200)
     hanging = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    await asyncio.wait_for(commit(sent(1)), 5)
+    lingering = asyncio.create_task(commit(sent(1)))
+    await pause()
+    assert cloud.calls == ["upload"]
+    clock.now += 0.1
+    await lingering
     assert not hanging.done()
     gate.set()
     await hanging
@@ -271,7 +286,7 @@ async def test_a_request_that_arrives_is_in_flight(cloud: Cloud, group_commit: M
     commit = group_commit(max_in_flight_bytes=1600)
     gate = asyncio.Event()
     receiving = asyncio.create_task(commit.receive(arriving(b"x" * 1000, b"y" * 500, gate=gate), length))
-    await asyncio.sleep(0.01)
+    await pause()
     with pytest.raises(Overloaded, match="1 events, 1500 bytes"):
         await commit(sent(1))
     gate.set()
@@ -280,16 +295,17 @@ async def test_a_request_that_arrives_is_in_flight(cloud: Cloud, group_commit: M
 
 
 async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group_commit: Make) -> None:
-    cloud.latency = 0.1
+    gate = hold_uploads(cloud)
     commit = group_commit(max_in_flight_bytes=1600)
     flushing = asyncio.create_task(commit(sent(1)))
-    await asyncio.sleep(0.01)
+    await until(lambda: cloud.calls == ["upload"])
     chunks = arriving(b"x" * 1500)
     with pytest.raises(Overloaded):
         await commit.receive(chunks, 1500)
     assert await chunks() == (b"x" * 1500, False)
     with pytest.raises(Overloaded):
         await commit.receive(arriving(b"x" * 800, b"y" * 800), None)
+    gate.set()
     await flushing
 
 
@@ -322,7 +338,7 @@ async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_
         assert {type(answer) for answer in answers} == {NotDurable}
     assert commit._threads._work_queue.qsize() == 0
     gate.set()
-    await asyncio.sleep(0.3)
+    await until(lambda: commit._free_threads._value == MAX_THREADS)
     assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
@@ -373,7 +389,7 @@ async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
     assert [type(one) for one in await commit_all(commit, [sent(0)])] == [NotDurable]
     with only_the_collector_frees() as kept:
         assert [type(one) for one in await commit_all(commit, [sent(1)])] == [NotDurable]
-        await asyncio.sleep(0.05)
+        await until(lambda: commit._free_threads._value == MAX_THREADS)
     assert kept == []
 
 
@@ -531,9 +547,8 @@ async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_u
         return 200, {"insertErrors": [{"index": index, "errors": errors} for index in bad]}
 
     cloud.on_insert = insert
-    started = time.monotonic()
     answers = await commit_all(group_commit(), [sent(index) for index in range(3)])
-    assert time.monotonic() - started < 5
+    assert cloud.calls.count("insert orders") == 1
     assert [str(answer) for answer in answers] == ["None", "orders lacks a column: extras", "None"]
     assert cloud.rows("dead_letters") == []
 
@@ -608,17 +623,36 @@ async def test_a_cancelled_request_does_not_hurt_its_batch(cloud: Cloud, group_c
 async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer_in_flight(
     cloud: Cloud, group_commit: Make
 ) -> None:
-    gate = threading.Event()
-    cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
-    commit = group_commit(flush_timeout=0.6, batch_rows=1, linger_ms=0, max_in_flight=6)
-    started = time.monotonic()
-    answers = await commit_all(commit, [sent(index) for index in range(6)])
-    assert time.monotonic() - started < 2 * 0.6 + 1
-    reasons = [str(answer) for answer in answers]
-    waited = [reason == "no flush was free in time" for reason in reasons]
-    assert (waited[:2], waited[-2:]) == ([False] * 2, [True] * 2), reasons
+    gate, clock = hold_uploads(cloud), Clock()
+    commit = group_commit(clock=clock, flush_timeout=200, batch_rows=1, max_in_flight=6)
+    tasks = [asyncio.create_task(commit(sent(index))) for index in range(6)]
+    await until(lambda: cloud.calls == ["upload"] * MAX_ARCHIVING)
+    clock.now += 200.1
     gate.set()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(answer) for answer in answers] == ["None"] * MAX_ARCHIVING + ["no flush was free in time"] * 4
     assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
+
+
+async def test_queued_events_are_rejected_when_nothing_becomes_durable(cloud: Cloud, group_commit: Make) -> None:
+    gate = threading.Event()
+
+    def upload(_: str) -> Answer:
+        gate.wait(PATIENCE)
+        return error(503, "backendError")
+
+    cloud.on_upload = upload
+    commit = group_commit(clock=Clock(), flush_timeout=200, batch_rows=5, max_in_flight=100)
+    while commit._archive._api.service.retries.take():
+        pass
+    tasks = [asyncio.create_task(commit(sent(index))) for index in range(40)]
+    await until(lambda: cloud.calls == ["upload"] * MAX_ARCHIVING)
+    gate.set()
+    answers = [type(answer) for answer in await asyncio.gather(*tasks, return_exceptions=True)]
+    assert answers.count(NotDurable) + answers.count(Overloaded) == 40
+    assert answers.count(Overloaded) >= 40 - PROBE - 2 * 5, "only what is being flushed is tried"
+    cloud.on_upload = lambda _: (200, {})
+    assert await commit_all(commit, [sent(index) for index in range(PROBE)]) == [None] * PROBE
 
 
 @pytest.mark.parametrize("service", ["insert orders", "upload"])
@@ -629,25 +663,27 @@ async def test_a_call_that_hangs_is_given_up_in_time_for_another_try(
 
     def hang_once() -> Answer:
         if cloud.calls.count(service) == 1:
-            gate.wait(10)
+            gate.wait(PATIENCE)
         return 200, {}
 
     cloud.on_insert = lambda _table, _body: hang_once() if service == "insert orders" else (200, {})
     cloud.on_upload = lambda _name: hang_once() if service == "upload" else (200, {})
-    started = time.monotonic()
-    await group_commit(flush_timeout=3)(sent(1))
-    assert time.monotonic() - started < 3
+    await group_commit(flush_timeout=3 * FACTOR)(sent(1))
     assert cloud.calls.count(service) == 2
     gate.set()
 
 
-async def test_an_archive_that_hangs_has_half_the_time_of_a_flush(cloud: Cloud, group_commit: Make) -> None:
-    gate = hold_uploads(cloud)
-    started = time.monotonic()
-    with pytest.raises(NotDurable):
-        await group_commit(flush_timeout=3)(sent(1))
-    assert time.monotonic() - started < 3 * 0.75
-    gate.set()
+async def test_the_archive_has_half_the_time_of_a_flush(group_commit: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    commit = group_commit(flush_timeout=200)
+    timeouts: list[float] = []
+
+    def write(_name: str, _outcomes: object, timeout: float) -> int:
+        timeouts.append(timeout)
+        return 1
+
+    monkeypatch.setattr(commit._archive, "write", write)
+    await commit(sent(1))
+    assert timeouts == [100]
 
 
 async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flush_may_take(
@@ -659,11 +695,9 @@ async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flus
         return (200, {"trickle": gate}) if table == "orders" else (200, {})
 
     cloud.on_insert = trickle
-    commit = group_commit(flush_timeout=1)
-    started = time.monotonic()
+    commit = group_commit(flush_timeout=1 * FACTOR)
     answers = await commit_all(commit, [sent(1), sent(2, "inventory")])
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
-    assert time.monotonic() - started < 1 + 1
     gate.set()
 
 

