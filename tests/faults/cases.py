@@ -258,6 +258,32 @@ def _restarted(run: Run, emulator: str) -> None:
     run.settle()
 
 
+@case("BigQuery", "limited capacity, and a stall that is longer than a flush")
+def _bigquery_stalls(run: Run) -> None:
+    _stalled(run, insert)
+
+
+@case("Cloud Storage", "limited capacity, and a stall that is longer than a flush")
+def _storage_stalls(run: Run) -> None:
+    _stalled(run, upload)
+
+
+def _stalled(run: Run, *rules: Callable[..., Rule]) -> None:
+    """While nothing is served, events are rejected before anything is done with them; afterwards all are taken."""
+    lane = faults.Lane(run.form.flush_timeout / 60)
+    refused = run.deployment.relay.counts.refused
+    messages = list(story(run.form.events, run.seed))
+    half = len(messages) // 2
+    with run.breaking(*(rule(faults.limited(lane)) for rule in rules)):
+        run.publish(messages[:half])
+        run.wait(lambda: run.acknowledged() > 0, "begun")
+        before = refused.copy()
+        with lane.stalled():
+            run.publish(messages[half:])
+            run.wait(lambda: refused[503] > before[503] and refused[429] > before[429], "given up, and others rejected")
+        run.settle()
+
+
 @case("The function", "SIGKILL before the write")
 def _killed_before(run: Run) -> None:
     _killed(run, lambda reached: upload(faults.silence(reached=reached), times=1))

@@ -118,6 +118,50 @@ def slow(seconds: float) -> Fault:
     return Fault("slow", spoil)
 
 
+class Lane:
+    """A service of limited capacity. It serves one request at a time, and also those whose client has gone.
+
+    Args:
+        seconds: Seconds that each request takes, besides the emulator's own.
+
+    Attributes:
+        served: Number of requests that it has served.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.served = 0
+        self._seconds = seconds
+        self._is_stalled = False
+        self._turn = asyncio.Lock()
+
+    @contextlib.contextmanager
+    def stalled(self) -> Iterator[None]:
+        """Serve nothing while the context lasts; what arrives meanwhile is served afterwards."""
+        self._is_stalled = True
+        try:
+            yield
+        finally:
+            self._is_stalled = False
+
+    async def serve(self, body: bytes, forward: Forward) -> Answer:
+        """Serve a request when its turn comes."""
+        async with self._turn:
+            while self._is_stalled:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(self._seconds)
+            self.served += 1
+            return await forward(body)
+
+
+def limited(lane: Lane) -> Fault:
+    """The request waits for its turn in the lane."""
+
+    async def spoil(_: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
+        return (await lane.serve(body, forward)).response()
+
+    return Fault("limited capacity", spoil)
+
+
 def row_errors(reason: str, share: float) -> Fault:
     """`insertAll` does not take some rows, the first one among them, and says so; the others are inserted."""
 
