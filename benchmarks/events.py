@@ -45,6 +45,11 @@ class Body:
         return b"%bbenchmark-%026d%b%017d%b" % (before, number, between, number, behind)
 
 
+def event_id(number: int) -> str:
+    """Return the id of the event that `Body.push` puts into a message."""
+    return f"benchmark-{number:026d}"
+
+
 _numbers = itertools.count(1)
 
 
@@ -63,6 +68,11 @@ class Bodies:
         number = next(_numbers)
         body = self._bodies[number % len(self._bodies)]
         return body.push(number), body.is_bad
+
+
+def good_bodies() -> list[Body]:
+    """Return the bodies of the mixed events that fulfil their contracts."""
+    return [body for body in _bodies("mixed") if not body.is_bad]
 
 
 @functools.cache

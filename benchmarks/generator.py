@@ -3,7 +3,6 @@
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import functools
 import gc
 import math
@@ -13,11 +12,10 @@ import urllib.parse
 from array import array
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import cast
 
-import httptools
 import uvloop
 
+from benchmarks.connection import Connection, Request
 from benchmarks.events import Bodies, Kind
 from benchmarks.load import Closed, Driven, Open, arrivals
 from benchmarks.machine import OTHER_CORE, Busy, on_core
@@ -32,64 +30,6 @@ DRAIN = 30.0
 """Seconds that what is on the wire gets to come back."""
 
 
-@dataclasses.dataclass(slots=True)
-class _Request:
-    """A request on its way: when it was meant to go out, and its bytes."""
-
-    due: float
-    data: bytes
-    is_bad: bool
-    is_again: bool = False
-
-
-class _Connection(asyncio.Protocol):
-    """A connection with one request in flight at most."""
-
-    def __init__(self, done: "Callable[[_Connection, int], None]", lost: "Callable[[_Connection], None]") -> None:
-        self._done = done
-        self._lost = lost
-        self._parser = httptools.HttpResponseParser(self)
-        self._transport: asyncio.Transport | None = None
-        self.request: _Request | None = None
-        self.has_answered = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
-        if self.request:
-            self._transport.write(self.request.data)
-
-    def send(self, request: _Request) -> None:
-        self.request = request
-        if self._transport:
-            self._transport.write(request.data)
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.close()
-
-    def on_message_complete(self) -> None:
-        status = self._parser.get_status_code()
-        keeps = self._parser.should_keep_alive()
-        self.has_answered = True
-        if not keeps:
-            self.close()
-        self._done(self, status)
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    def close(self) -> None:
-        if self._transport:
-            self._transport.close()
-
-    def connection_lost(self, _: Exception | None) -> None:
-        self._transport = None
-        self._lost(self)
-
-
 class _Generator:
     """One run of the load generator. Times are `time.monotonic`: uvloop's own clock has whole milliseconds."""
 
@@ -101,8 +41,8 @@ class _Generator:
         )
         self._bodies = bodies
         self._loop = asyncio.get_running_loop()
-        self._free: list[_Connection] = []
-        self._waiting: collections.deque[_Request] = collections.deque()
+        self._free: list[Connection] = []
+        self._waiting: collections.deque[Request] = collections.deque()
         self._opened = self._open = self._in_flight = 0
         self._connecting: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
@@ -112,12 +52,12 @@ class _Generator:
         self._counts_from, self._counts_until = 0.0, math.inf
         self._next: Callable[[], None] = lambda: None
 
-    def _new(self, due: float) -> _Request:
+    def _new(self, due: float) -> Request:
         body, is_bad = next(self._bodies)
         self._arrived += 1
-        return _Request(due, self._head + b"%d\r\n\r\n" % len(body) + body, is_bad)
+        return Request(due, self._head + b"%d\r\n\r\n" % len(body) + body, is_bad)
 
-    def _dispatch(self, request: _Request) -> None:
+    def _dispatch(self, request: Request) -> None:
         """Send it over a free connection or a new one, else let it wait."""
         while self._free:
             connection = self._free.pop()
@@ -131,12 +71,12 @@ class _Generator:
         else:
             self._waiting.append(request)
 
-    def _connect(self, request: _Request) -> None:
+    def _connect(self, request: Request) -> None:
         self._open += 1
         self._opened += 1
         self._in_flight += 1
         self._sent += not request.is_again
-        connection = _Connection(self._done, self._lost)
+        connection = Connection(self._done, self._lost)
         connection.request = request
 
         async def connect() -> None:
@@ -149,7 +89,7 @@ class _Generator:
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
-    def _done(self, connection: _Connection, status: int) -> None:
+    def _done(self, connection: Connection, status: int) -> None:
         request, connection.request = connection.request, None
         if request is None:  # an answer that nobody asked for, 408 before the server closes
             return
@@ -166,7 +106,7 @@ class _Generator:
             self._free.append(connection)
         self._go_on()
 
-    def _lost(self, connection: _Connection) -> None:
+    def _lost(self, connection: Connection) -> None:
         self._open -= 1
         request, connection.request = connection.request, None
         if request is None:

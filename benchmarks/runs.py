@@ -52,7 +52,7 @@ def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> 
     started = time.monotonic()
     found = Results(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        revision=_revision(),
+        revision=revision(),
         seconds=0.0,
         machine=Machine.here(),
     )
@@ -159,10 +159,10 @@ class _Bench:
         return cells.run(scenario, server, self.drive, self.cloud, repetition)
 
 
-def _revision() -> str:
-    """The commit, and whether anything differs from it."""
+def revision(folder: pathlib.Path = ROOT) -> str:
+    """Return the commit of a checkout, and whether anything differs from it."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        told = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603
+        told = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
         return told.stdout.strip()
     return "unknown"

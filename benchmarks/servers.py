@@ -26,6 +26,17 @@ PLAIN_THREADS = 64
 _HERE = pathlib.Path(__file__).parent
 
 
+def environment(cloud: str) -> dict[str, str]:
+    """Return the variables that let a function write to the stand-in at a URL."""
+    return {
+        "BIGQUERY_EMULATOR_HOST": cloud,
+        "STORAGE_EMULATOR_HOST": cloud,
+        "GOOGLE_CLOUD_PROJECT": "project",
+        "ARCHIVE_BUCKET": "archive",
+        "DATASET": "dev_events_dataset",
+    }
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Implementation:
     """A function that can be served.
@@ -48,15 +59,8 @@ class Implementation:
         return {"PYTHONPATH": str(self.source.parent), "PYTHONSAFEPATH": "1"}
 
     def environment(self, cloud: str) -> dict[str, str]:
-        """All variables: the same settings and emulators for all."""
-        return {
-            "BIGQUERY_EMULATOR_HOST": cloud,
-            "STORAGE_EMULATOR_HOST": cloud,
-            "GOOGLE_CLOUD_PROJECT": "project",
-            "ARCHIVE_BUCKET": "archive",
-            "DATASET": "dev_events_dataset",
-            **self.variables,
-        }
+        """Its environment: the same settings and emulators for all."""
+        return {**environment(cloud), **self.variables}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

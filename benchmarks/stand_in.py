@@ -1,15 +1,17 @@
 """Stand-ins for BigQuery and Cloud Storage, in a process of their own: they answer after a set time, and count.
 
-Cheap enough to leave the core to the load generator: the protocol is parsed by httptools, and nothing is kept.
+Cheap enough to leave the core to the load generator: the protocol is parsed by httptools, and nothing is kept but the
+ids of what was written, where that is asked for.
 """
 
 import asyncio
 import contextlib
+import functools
 import gzip
-import json
 import multiprocessing
-from collections.abc import Iterator
-from typing import Any, cast
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, cast
 
 import httptools
 import httpx
@@ -17,6 +19,7 @@ import msgspec
 import uvloop
 
 from benchmarks.machine import OTHER_CORE, on_core
+from benchmarks.service_queue import Capacity, Disturbance, ServiceQueue
 from ops.stack.process import free_port
 
 MIN_ROW_BYTES = 1024
@@ -54,19 +57,107 @@ class Counts(msgspec.Struct):
         return self.inserts + self.uploads + self.other
 
 
-class _Answering(msgspec.Struct):
+class Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What the services have written since the last reset, as far as ids were kept; a request counts when it is served.
+
+    Attributes:
+        rows: Rows of the insert requests that were served.
+        distinct_rows: Different insert ids of these rows.
+        objects: Uploads that were served.
+        distinct_objects: Different names of these objects.
+        archived: Different event ids in these objects.
+        abandoned: Requests of both services that were served after their client had closed the connection.
+        queued_inserts: Insert requests that wait to be served.
+        queued_uploads: Uploads that wait to be served.
+    """
+
+    rows: int
+    distinct_rows: int
+    objects: int
+    distinct_objects: int
+    archived: int
+    abandoned: int
+    queued_inserts: int
+    queued_uploads: int
+
+
+class EventIds(msgspec.Struct, frozen=True, kw_only=True):
+    """The events that the services have written.
+
+    Attributes:
+        rows: Insert ids of all rows.
+        archived: Event ids of all objects' lines.
+    """
+
+    rows: set[str]
+    archived: set[str]
+
+
+type Service = Literal["BigQuery", "Cloud Storage"]
+
+
+class _Reset(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of a request that begins anew."""
+
+    inserts: Capacity
+    uploads: Capacity
+    keeps_ids: bool
+
+
+class _Ledger(msgspec.Struct):
+    """The ids that were written."""
+
+    rows: int = 0
+    row_ids: set[str] = msgspec.field(default_factory=set)
+    objects: int = 0
+    names: set[str] = msgspec.field(default_factory=set)
+    archived_ids: set[str] = msgspec.field(default_factory=set)
+    abandoned: int = 0
+
+
+class _State:
     """How the stand-ins answer now, and what they count."""
 
-    insert_seconds: float = 0.0
-    upload_seconds: float = 0.0
-    in_flight: int = 0
-    counts: Counts = msgspec.field(default_factory=Counts)
+    def __init__(self) -> None:
+        call_later = asyncio.get_running_loop().call_later
+        self.inserts = ServiceQueue(Capacity(), call_later)
+        self.uploads = ServiceQueue(Capacity(), call_later)
+        self.in_flight = 0
+        self.counts = Counts()
+        self.ledger: _Ledger | None = None
+
+    def reset(self, body: bytes) -> None:
+        """Answer as the body says from now on, and count anew."""
+        reset = msgspec.json.decode(body, type=_Reset)
+        self.inserts.change_capacity(reset.inserts)
+        self.uploads.change_capacity(reset.uploads)
+        self.counts = Counts()
+        self.ledger = _Ledger() if reset.keeps_ids else None
+
+    def disturb(self, body: bytes) -> None:
+        """Disturb each service that the body names."""
+        for service, disturbance in msgspec.json.decode(body, type=dict[Service, Disturbance]).items():
+            (self.inserts if service == "BigQuery" else self.uploads).disturb(disturbance)
+
+    def written(self) -> Written:
+        """Return the totals of the ledger."""
+        ledger = self.ledger or _Ledger()
+        return Written(
+            rows=ledger.rows,
+            distinct_rows=len(ledger.row_ids),
+            objects=ledger.objects,
+            distinct_objects=len(ledger.names),
+            archived=len(ledger.archived_ids),
+            abandoned=ledger.abandoned,
+            queued_inserts=self.inserts.queued,
+            queued_uploads=self.uploads.queued,
+        )
 
 
 class _Connection(asyncio.Protocol):
     """One connection; a request at a time, as HTTP/1.1 clients send them."""
 
-    def __init__(self, state: _Answering) -> None:
+    def __init__(self, state: _State) -> None:
         self._state = state
         self._parser = httptools.HttpRequestParser(self)
         self._transport: asyncio.Transport | None = None
@@ -103,35 +194,35 @@ class _Connection(asyncio.Protocol):
         self._body.append(body)
 
     def on_message_complete(self) -> None:
-        state = self._state
         path, _, query = self._url.partition(b"?")
         body = b"".join(self._body)
         if path.endswith(b"/insertAll"):
-            answer = _insert(state.counts, path, self._headers, body)
-            seconds = state.insert_seconds
+            self._enqueue(self._state.inserts, *_insert(self._state, path, self._headers, body))
         elif path.startswith((b"/upload/", b"/resumable/")):
-            answer = _upload(state.counts, path, query, self._headers, body)
-            seconds = state.upload_seconds
+            self._enqueue(self._state.uploads, *_upload(self._state, path, query, self._headers, body))
         elif path == b"/":
-            self._answer(_NOTHING, is_counted=False)
-            return
-        elif path == b"/control":
-            self._answer(_control(state, body), is_counted=False)
-            return
+            self._answer(_NOTHING)
+        elif path.startswith(b"/control"):
+            self._answer(_control(self._state, path, body))
         else:
-            state.counts.other += 1
-            answer = _BUCKET if path.startswith(b"/storage/v1/b/") else _NOT_FOUND
-            seconds = 0.0
+            self._state.counts.other += 1
+            self._answer(_BUCKET if path.startswith(b"/storage/v1/b/") else _NOT_FOUND)
+
+    def _enqueue(self, queue: ServiceQueue, rows: int, serve: Callable[[], bytes]) -> None:
+        """Answer a request once its service has served it."""
+        state = self._state
         state.in_flight += 1
         state.counts.most_at_once = max(state.counts.most_at_once, state.in_flight)
-        if seconds:
-            asyncio.get_running_loop().call_later(seconds, self._answer, answer)
-        else:
-            self._answer(answer)
 
-    def _answer(self, answer: bytes, is_counted: bool = True) -> None:
-        if is_counted:
-            self._state.in_flight -= 1
+        def done() -> None:
+            state.in_flight -= 1
+            if state.ledger and not self._transport:
+                state.ledger.abandoned += 1
+            self._answer(serve())
+
+        queue.submit(rows, done)
+
+    def _answer(self, answer: bytes) -> None:
         if self._transport:
             self._transport.write(answer)
             if not self._parser.should_keep_alive():
@@ -142,8 +233,12 @@ class _Connection(asyncio.Protocol):
             self._transport.close()
 
 
-def _insert(counts: Counts, path: bytes, headers: dict[bytes, bytes], body: bytes) -> bytes:
-    """https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll."""
+def _insert(state: _State, path: bytes, headers: dict[bytes, bytes], body: bytes) -> tuple[int, Callable[[], bytes]]:
+    """Return the number of rows, and what serves the request.
+
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll
+    """
+    counts = state.counts
     counts.inserts += 1
     counts.insert_bytes += len(body)
     text = gzip.decompress(body) if headers.get(b"content-encoding") == b"gzip" else body
@@ -154,31 +249,101 @@ def _insert(counts: Counts, path: bytes, headers: dict[bytes, bytes], body: byte
     counts.rows[table] = counts.rows.get(table, 0) + len(sizes)
     counts.row_bytes += sum(sizes)
     counts.billed_row_bytes += sum(max(size, MIN_ROW_BYTES) for size in sizes)
+    if state.ledger is None:
+        return len(sizes), lambda: _INSERTED
+    return len(sizes), functools.partial(_write_rows, state.ledger, _decode_rows(text).rows)
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    insert_id: str
+
+
+class _Rows(msgspec.Struct):
+    rows: list[_Row]
+
+
+_decode_rows = msgspec.json.Decoder(_Rows).decode
+
+
+def _write_rows(ledger: _Ledger, rows: list[_Row]) -> bytes:
+    ledger.rows += len(rows)
+    ledger.row_ids.update(row.insert_id for row in rows)
     return _INSERTED
 
 
-def _upload(counts: Counts, path: bytes, query: bytes, headers: dict[bytes, bytes], body: bytes) -> bytes:
-    """https://cloud.google.com/storage/docs/json_api/v1/objects/insert, in one request or resumable."""
+def _upload(
+    state: _State, path: bytes, query: bytes, headers: dict[bytes, bytes], body: bytes
+) -> tuple[int, Callable[[], bytes]]:
+    """Return the number of events in the object, if ids are kept, and what serves the request.
+
+    https://cloud.google.com/storage/docs/json_api/v1/objects/insert, in one request or resumable; the latter's ids are
+    not kept.
+    """
+    counts = state.counts
     counts.upload_bytes += len(body)
     if b"uploadType=resumable" in query:
         counts.other += 1
         place = b"http://" + headers[b"host"] + b"/resumable/1"
-        return _response(b"{}", b"200 OK\r\nlocation: " + place)
+        return 0, lambda: _response(b"{}", b"200 OK\r\nlocation: " + place)
     if headers.get(b"content-range", b"").endswith(b"/*"):
         counts.other += 1
         last = headers[b"content-range"].partition(b"-")[2].partition(b"/")[0]
-        return _response(b"", b"308 Resume Incomplete\r\nrange: bytes=0-" + last)
+        return 0, lambda: _response(b"", b"308 Resume Incomplete\r\nrange: bytes=0-" + last)
     counts.uploads += 1
+    if state.ledger is None or b"uploadType=multipart" not in query:
+        return 0, lambda: _UPLOADED
+    name, events = _object(body)
+    return len(events), functools.partial(_write_object, state.ledger, name, events)
+
+
+class _Object(msgspec.Struct):
+    name: str
+
+
+class _Event(msgspec.Struct):
+    event_id: str
+
+
+_decode_object = msgspec.json.Decoder(_Object).decode
+_decode_events = msgspec.json.Decoder(_Event).decode_lines
+
+
+def _object(body: bytes) -> tuple[str, list[_Event]]:
+    """Return name and events of an upload in one request: a boundary, the resource, a boundary, the gzipped lines.
+
+    https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects
+    """
+    boundary = body[: body.index(b"\r\n")]
+    _, resource, data, _ = body.split(boundary, 3)
+    ndjson = zlib.decompressobj(wbits=31).decompress(data.partition(b"\r\n\r\n")[2])
+    return _decode_object(resource.partition(b"\r\n\r\n")[2]).name, _decode_events(ndjson)
+
+
+def _write_object(ledger: _Ledger, name: str, events: list[_Event]) -> bytes:
+    """Write an object unless its name is taken: the function sends `ifGenerationMatch=0`."""
+    ledger.objects += 1
+    if name in ledger.names:
+        return _TAKEN
+    ledger.names.add(name)
+    ledger.archived_ids.update(event.event_id for event in events)
     return _UPLOADED
 
 
-def _control(state: _Answering, body: bytes) -> bytes:
-    """The counts; with a body they begin anew, and it says how to answer from now on."""
-    if body:
-        told = json.loads(body)
-        state.insert_seconds, state.upload_seconds = told["insert_seconds"], told["upload_seconds"]
-        state.counts = Counts()
-    return _response(msgspec.json.encode({"in_flight": state.in_flight, "counts": state.counts}))
+def _control(state: _State, path: bytes, body: bytes) -> bytes:
+    """Answer with the counts, the totals or the ids; with a body, reset or disturb the services first."""
+    match path:
+        case b"/control/disturb":
+            state.disturb(body)
+            return _response(b"{}")
+        case b"/control/ids":
+            ledger = state.ledger or _Ledger()
+            return _response(msgspec.json.encode(EventIds(rows=ledger.row_ids, archived=ledger.archived_ids)))
+        case b"/control/written":
+            return _response(msgspec.json.encode(state.written()))
+        case _:
+            if body:
+                state.reset(body)
+            return _response(msgspec.json.encode({"in_flight": state.in_flight, "counts": state.counts}))
 
 
 def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -193,6 +358,7 @@ _BUCKET = _response(b'{"kind":"storage#bucket","name":"archive","projectNumber":
 """The client asks for what its traces say of the bucket, traced or not: once, or with each upload while it gets 404."""
 _INSERTED = _response(b'{"kind":"bigquery#tableDataInsertAllResponse"}')
 _UPLOADED = _response(b'{"kind":"storage#object","name":"object","bucket":"archive","generation":"1"}')
+_TAKEN = _response(b'{"error":{"code":412,"message":"conditionNotMet"}}', b"412 Precondition Failed")
 
 
 class StandIn:
@@ -215,8 +381,32 @@ class StandIn:
 
     def reset(self, insert_ms: float, upload_ms: float) -> None:
         """Answer so slowly from now on, and count anew."""
-        told = {"insert_seconds": insert_ms / 1000, "upload_seconds": upload_ms / 1000}
-        self._client.post("/control", json=told).raise_for_status()
+        self.limit(Capacity(request_seconds=insert_ms / 1000), Capacity(request_seconds=upload_ms / 1000), False)
+
+    def limit(self, inserts: Capacity, uploads: Capacity, keeps_ids: bool = True) -> None:
+        """Serve requests in queues of limited capacity from now on, undisturbed, and count anew.
+
+        Args:
+            inserts: Capacity of BigQuery.
+            uploads: Capacity of Cloud Storage; a row is an event of the object.
+            keeps_ids: Whether the ids of rows and objects are kept.
+        """
+        self._post("/control", _Reset(inserts=inserts, uploads=uploads, keeps_ids=keeps_ids))
+
+    def disturb(self, disturbances: Mapping[Service, Disturbance]) -> None:
+        """Disturb services from now on; those that are not named stay as they are."""
+        self._post("/control/disturb", disturbances)
+
+    def written(self) -> Written:
+        """Return what was written since the last reset."""
+        return msgspec.json.decode(self._client.get("/control/written").raise_for_status().content, type=Written)
+
+    def event_ids(self) -> EventIds:
+        """Return the ids of what was written since the last reset."""
+        return msgspec.json.decode(self._client.get("/control/ids").raise_for_status().content, type=EventIds)
+
+    def _post(self, path: str, body: object) -> None:
+        self._client.post(path, content=msgspec.json.encode(body)).raise_for_status()
 
     def counts(self) -> Counts:
         """What has arrived."""
@@ -250,7 +440,7 @@ def running(core: int = OTHER_CORE) -> Iterator[StandIn]:
 
 def _serve(port: int) -> None:
     async def serve() -> None:
-        state = _Answering()
+        state = _State()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: _Connection(state), "127.0.0.1", port, backlog=2048)
         await server.serve_forever()

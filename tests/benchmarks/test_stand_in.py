@@ -5,6 +5,7 @@ import io
 import json
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 import httpx
 import pytest
@@ -13,7 +14,13 @@ from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
 from benchmarks import stand_in
-from benchmarks.stand_in import MIN_ROW_BYTES, StandIn
+from benchmarks.service_queue import Capacity, Disturbance
+from benchmarks.stand_in import MIN_ROW_BYTES, EventIds, StandIn
+from functions.archive import Archive
+from functions.dead_letter import DeadLetter, Stage
+from functions.google_api import storage_api
+from functions.message import Message
+from tests.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +99,42 @@ def test_an_answer_takes_as_long_as_was_set(cloud: StandIn) -> None:
     assert inserted - started >= 0.2
     assert time.perf_counter() - inserted >= 0.1
     assert cloud.in_flight() == 0
+
+
+@pytest.fixture
+def limited(cloud: StandIn) -> StandIn:
+    cloud.limit(Capacity(servers=1), Capacity(servers=1))
+    return cloud
+
+
+def test_rows_and_objects_are_told_apart_by_their_ids(limited: StandIn) -> None:
+    archive = Archive(storage_api(), "archive", {"order"})
+    outcomes = [dead_letter(event_id) for event_id in ("a", "b")]
+    archive.write("raw/object", outcomes, PATIENCE)
+    archive.write("raw/object", outcomes, PATIENCE)
+    insert("orders", {"id": 1}, {"id": 2})
+    insert("orders", {"id": 1}, {"id": 2}, {"id": 3})
+    written = limited.written()
+    assert (written.objects, written.distinct_objects, written.archived) == (2, 1, 2)
+    assert (written.rows, written.distinct_rows) == (5, 3)
+    assert limited.event_ids() == EventIds(rows={"0", "1", "2"}, archived={"a", "b"})
+
+
+def dead_letter(event_id: str) -> DeadLetter:
+    message = Message(
+        data=b"{}", attributes={"event_id": event_id}, message_id="1", publish_time=datetime(2026, 1, 1, tzinfo=UTC)
+    )
+    return DeadLetter(message, Stage.DECODE, [], datetime.now(UTC), "test")
+
+
+def test_a_request_is_served_though_its_client_has_gone(limited: StandIn) -> None:
+    limited.disturb({"BigQuery": Disturbance(is_stalled=True)})
+    url = f"{limited.url}/bigquery/v2/projects/project/datasets/events/tables/orders/insertAll"
+    body = {"rows": [{"insertId": "1", "json": {}}]}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(url, json=body, timeout=httpx.Timeout(PATIENCE, read=0.1))
+    wait_until(lambda: limited.written().queued_inserts == 1, "the request is queued")
+    assert limited.written().rows == 0
+    limited.disturb({"BigQuery": Disturbance()})
+    wait_until(lambda: limited.written().rows == 1, "the row is written")
+    assert limited.written().abandoned == 1

@@ -1,0 +1,1 @@
+"""The overload benchmark: what becomes of goodput when BigQuery or Cloud Storage stalls or gets slow."""
