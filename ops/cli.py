@@ -65,8 +65,11 @@ app.command()(package)
 
 @app.callback()
 def _terminate_like_interrupt() -> None:
-    """End on SIGTERM, and when the terminal is closed, as on Ctrl-C, so that no child is left behind."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    """End on SIGTERM, and when the terminal is closed, as on Ctrl-C, so that no child is left behind.
+
+    A process that a script starts in the background ignores SIGINT, and so would all that it starts.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
 
 

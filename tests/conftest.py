@@ -1,9 +1,97 @@
-"""What tests of several folders share."""
+"""What the tests share: order, time limit, Terraform, and a check that no process is left behind."""
+
+import collections
+import json
+import os
+import pathlib
+import signal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from tests.terraform import terraform as running
 from tests.terraform.terraform import RUNBOOK, Planned, Terraform
+from tests.waiting import LIMIT, wait_until
+
+DURATIONS = pathlib.Path(__file__).with_name("durations.json")
+"""Seconds that each module takes, by `_part`; `UPDATE_DURATIONS=1 make check` writes it."""
+
+SLOW_FIXTURES = {"terraform", "analyzer"}
+"""Whatever needs Terraform or zetasql's analyzer, which take half a minute to start, is left to `make check`."""
+
+SESSION = "SLUICE_TEST_SESSION"
+"""Environment variable that marks the processes which a session starts."""
+
+_seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Limit the time of a test, and give child processes the default handler of SIGINT."""
+    config.option.timeout = config.option.timeout or LIMIT
+    # A parent that ignores SIGINT (nohup, & in a script) hands that on to all descendants; a handler is not handed on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _module(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _part(nodeid: str, keywords: Mapping[str, Any]) -> str:
+    """The module of a test, and whether `make test` leaves it out."""
+    return _module(nodeid) + (" (check)" if "check" in keywords else "")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Run the longest modules first, so that all workers end at about the same time."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("check")
+    yield
+    known = json.loads(DURATIONS.read_text())
+    seconds = collections.Counter[str]()
+    for part in {_part(item.nodeid, item.keywords) for item in items}:
+        seconds[part.removesuffix(" (check)")] += known.get(part, 0)
+    items.sort(key=lambda item: -seconds[_module(item.nodeid)])
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Add up the seconds of each module."""
+    _seconds[_part(report.nodeid, report.keywords)] += report.duration
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the durations of a whole run, where asked to."""
+    if "UPDATE_DURATIONS" in os.environ and not hasattr(session.config, "workerinput"):
+        long = {part: round(seconds) for part, seconds in sorted(_seconds.items()) if seconds >= 1}
+        DURATIONS.write_text(json.dumps(long, indent=2) + "\n")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Fail where a process outlives the session that started it. The first fixture to begin is the last one to end."""
+    mark = f"{SESSION}={os.getpid()}"
+    os.environ[SESSION] = str(os.getpid())
+    yield
+    wait_until(lambda: not _started_by(mark), "all processes of the tests have ended", lambda: _started_by(mark))
+
+
+def _started_by(mark: str) -> dict[str, str]:
+    """Running processes whose environment has a mark: id and command line, and the test that started each."""
+    started = {}
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+            command = (process / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
+        except OSError:  # it has just ended, or is somebody else's
+            continue
+        # multiprocessing's own helper ends with this process, and not before.
+        if mark in environment and "multiprocessing.resource_tracker" not in command:
+            tests = [line for line in environment if line.startswith("PYTEST_CURRENT_TEST=")]
+            started[f"{process.name} {command}"] = " ".join(tests)
+    return started
 
 
 @pytest.fixture(scope="session")

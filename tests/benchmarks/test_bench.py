@@ -17,6 +17,7 @@ from tests.unit.test_docs import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 
 
+@pytest.mark.check
 def test_a_quick_run_measures_all_three_and_loses_nothing(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "results.json"
     command = [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)]

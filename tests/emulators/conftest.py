@@ -1,9 +1,8 @@
-"""The emulators, started once; tests run the functions on them, each in a dataset of its own."""
+"""One set of emulators for each worker. Each module deploys the functions on it in a dataset of its own."""
 
 import collections
 import contextlib
 import pathlib
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,25 +14,36 @@ from ops.accounts import Accounts, ArchiveReader, read_accounts
 from ops.stack.stack import PROJECT, Emulators, Stack, deployed, emulators
 from tests.emulators.made import dropped
 from tests.emulators.shop import Shop, open_shop
+from tests.waiting import wait_until
 
 type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
 
 
-@pytest.fixture(scope="session")
-def running_emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
-    """All three emulators, as the clients of this process find them."""
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        emulators(tmp_path_factory.mktemp("emulators")) as running,
-    ):
+@contextlib.contextmanager
+def _found(running: Emulators) -> Iterator[None]:
+    """Let the clients of this process find the emulators while the context lasts."""
+    with pytest.MonkeyPatch.context() as patch:
         for name, value in running.environment.items():
             patch.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def _emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+    with emulators(tmp_path_factory.mktemp("emulators")) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def running_emulators(_emulators: Emulators) -> Iterator[Emulators]:
+    """All three emulators, which clients of this process find."""
+    with _found(_emulators):
+        yield _emulators
+
+
+@pytest.fixture(scope="module")
 def deploy(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory) -> Deploy:
-    """Deploys the functions under a name, with settings."""
+    """Deploys the functions under a name, with settings. A name is used once for each set of emulators."""
 
     @contextlib.contextmanager
     def make(name: str, **settings: str) -> Iterator[Stack]:
@@ -49,10 +59,10 @@ def deploy(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactor
     return make
 
 
-@pytest.fixture(scope="session")
-def stack(deploy: Deploy) -> Iterator[Stack]:
-    """The functions with the default settings."""
-    with deploy("whole_way") as running:
+@pytest.fixture(scope="module")
+def stack(deploy: Deploy, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The functions with the default settings; they end with the module, and load the machine no longer."""
+    with deploy(request.module.__name__.rpartition(".")[2]) as running:
         yield running
 
 
@@ -84,27 +94,28 @@ class Warehouse:
         tables = self.client.list_tables(self.dataset)
         return sum(self.client.get_table(table).num_rows or 0 for table in tables if table.table_type == "TABLE")
 
-    def wait_for(self, events: int, seconds: float = 120) -> Accounts:
+    def wait_for(self, events: int) -> Accounts:
         """Wait until so many events are rows or dead letters."""
-        deadline = time.monotonic() + seconds
-        while True:
-            found = self.stored()
-            if found >= events:
-                accounts = self.accounts()
-                found = len(accounts.accepted | accounts.dead)
-                if found >= events:
-                    return accounts
-            assert time.monotonic() < deadline, f"{found} of {events} events after {seconds} s"
-            time.sleep(0.3)
+        accounts = Accounts({}, {})
+
+        def complete() -> bool:
+            nonlocal accounts
+            if self.stored() < events:
+                return False
+            accounts = self.accounts()
+            return len(accounts.accepted | accounts.dead) >= events
+
+        wait_until(complete, f"{events} events are stored", self.stored, pause=0.3)
+        return accounts
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def warehouse(stack: Stack) -> Warehouse:
     """What `stack` has written."""
     return Warehouse(stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def logs(stack: Stack) -> Callable[[], str]:
     """Reads the log of `stack`'s ingest function."""
     log: pathlib.Path = stack.ingest.child.log
@@ -112,11 +123,18 @@ def logs(stack: Stack) -> Callable[[], str]:
 
 
 @pytest.fixture(scope="session")
-def shop(running_emulators: Emulators) -> Iterator[Shop]:
-    """Datasets full of a shop's events; for tests that change nothing in them."""
-    del running_emulators
+def _shop(_emulators: Emulators) -> Iterator[Shop]:
     chosen = Settings(
         archive_bucket="shop", google_cloud_project=PROJECT, dataset="shop", historical_dataset="shop_historical"
     )
-    with open_shop(bigquery_client(chosen), chosen) as opened:
+    with _found(_emulators):
+        client = bigquery_client(chosen)
+    with open_shop(client, chosen) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def shop(_shop: Shop, running_emulators: Emulators) -> Shop:
+    """Datasets full of a shop's events; for tests that change nothing in them."""
+    del running_emulators
+    return _shop

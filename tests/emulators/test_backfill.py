@@ -366,7 +366,7 @@ def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
     assert f"{report['lines']}" in shown.stdout
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.check)])
 def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_once(
     datasets: Datasets, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:

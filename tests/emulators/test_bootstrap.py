@@ -61,6 +61,7 @@ def test_it_tells_what_it_would_do_does_it_and_does_nothing_the_second_time(boot
     assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(names, "unchanged")
 
 
+@pytest.mark.check
 def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Serve) -> None:
     url = bootstrap("at_once").url
     with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -52,7 +52,10 @@ def test_the_demo_runs_without_the_cloud_sdk_adds_up_and_leaves_nothing_behind()
 
 
 @needs_proc
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.check) for number in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_the_stack_stops_when_it_is_interrupted_or_the_terminal_closed(number: signal.Signals) -> None:
     command = "demo" if number == signal.SIGTERM else "up"
     marker = f"interrupted-{command}-{number}"

@@ -273,6 +273,7 @@ app()
 """
 
 
+@pytest.mark.check
 def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_next(datasets: Datasets) -> None:
     datasets.stream([message("old", order(100)), message("bad", order(status="lost"))], NOW)
     script = KILLED.format("ledger.Ledger")

@@ -97,6 +97,7 @@ def test_events_are_published_from_standard_input_and_a_wrong_topic_is_named(
     assert f"Not published to {stack.topic}-not: NotFound" in result.output.replace("\n", " ")
 
 
+@pytest.mark.check
 @needs_northwind
 def test_the_northwind_events_moved_to_now_are_all_rows_and_their_sums_are_exact(deploy: Deploy) -> None:
     with deploy("northwind", RETENTION_DAYS="1825") as stack:
@@ -114,6 +115,7 @@ def test_the_northwind_events_moved_to_now_are_all_rows_and_their_sums_are_exact
         assert (orders.n, changes.n) == (Decimal("1265793.01"), -51_317)
 
 
+@pytest.mark.check
 @needs_northwind
 def test_the_northwind_events_as_they_are_are_too_old_to_be_rows(stack: Stack, warehouse: Warehouse) -> None:
     before = warehouse.accounts()

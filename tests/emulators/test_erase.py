@@ -225,6 +225,7 @@ def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> N
     assert "Failed:" in failed.stderr
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(
     "torn",
     [b"torn", gzip.compress(b"{}")[:-4], gzip.compress(b'{"event_id":"ada\xff"}\n')],

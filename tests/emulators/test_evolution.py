@@ -172,6 +172,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
     assert "note" not in {field.name for field in warehouse.client.get_table(f"{dataset}.inventory").schema}
 
 
+@pytest.mark.check
 def test_events_with_a_field_whose_column_is_not_there_yet_wait_for_the_bootstrap(
     own_stack: Stack, release: Release
 ) -> None:

@@ -109,6 +109,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
     return answer
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(
     ("refusal", "told"),
     [

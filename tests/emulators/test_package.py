@@ -27,6 +27,8 @@ WHERE = """
 import importlib.util, json, pathlib, sys
 import main
 import functions.bootstrap
+
+pytestmark = pytest.mark.check
 ours = ("main", "functions")
 print(json.dumps({
     "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),

@@ -141,7 +141,7 @@ def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
     ],
     ids=["no gzip", "cut", "no JSON", "not UTF-8"],
 )
-@pytest.mark.parametrize("contents", [False, True])
+@pytest.mark.parametrize("contents", [False, pytest.param(True, marks=pytest.mark.check)])
 def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, contents: bool) -> None:
     datasets.stream([order("a")], NOW)
     [uri] = datasets.objects()
@@ -168,6 +168,7 @@ def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
     assert found.total.dead_letters > 20
 
 
+@pytest.mark.check
 @pytest.mark.parametrize(
     "change",
     [

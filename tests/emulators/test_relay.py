@@ -49,7 +49,7 @@ def emulator_process(port: int, *, stand_in: bool) -> Iterator[None]:
         process.wait(timeout=10)
 
 
-@pytest.fixture(scope="module", params=["google", "stand-in"])
+@pytest.fixture(scope="module", params=[pytest.param("google", marks=pytest.mark.check), "stand-in"])
 def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
     """`host:port` of a running emulator."""
     if request.param == "google" and pubsub.google_emulator() is None:

@@ -89,7 +89,7 @@ def test_dead_letters_that_come_back_from_the_archive_are_closed_even_after_a_ki
     assert len(ledger(datasets)) == 1
 
 
-@pytest.fixture(scope="module", params=["google", "stand-in"])
+@pytest.fixture(scope="module", params=[pytest.param("google", marks=pytest.mark.check), "stand-in"])
 def broker(request: pytest.FixtureRequest) -> Iterator[str]:
     """`host:port` of a running Pub/Sub emulator."""
     if request.param == "google" and pubsub.google_emulator() is None:
@@ -192,7 +192,9 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
 
 
 @pytest.mark.parametrize("broker", ["stand-in"], indirect=True)
-@pytest.mark.parametrize("place", ["ledger.Ledger", "undeliverable.Undeliverable"])
+@pytest.mark.parametrize(
+    "place", ["ledger.Ledger", pytest.param("undeliverable.Undeliverable", marks=pytest.mark.check)]
+)
 def test_a_run_that_is_killed_before_it_acknowledges_is_made_good_by_the_next(
     datasets: Datasets, wiring: Wiring, place: str
 ) -> None:

@@ -28,6 +28,8 @@ from tests.emulators.test_queries import CANNOT_RUN
 from tests.emulators.test_watching import other_type
 from tests.terraform import watching
 
+pytestmark = pytest.mark.check
+
 NOW = datetime.now(UTC)
 NAME = "runbook"
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "operate.md").read_text()

@@ -92,6 +92,7 @@ def test_what_an_earlier_run_left_is_deleted_and_nothing_else(smoked: Stack) -> 
     assert kept.event_id == "smoke-alarm-orders"
 
 
+@pytest.mark.check
 def test_an_event_in_the_wrong_place_and_bytes_that_are_not_archived_are_told(smoked: Stack) -> None:
     changed = smoke(smoked, RETENTION_DAYS="92")
     assert changed.returncode == 1
@@ -128,6 +129,7 @@ def test_where_nothing_can_be_published_or_looked_for_it_says_why(smoked: Stack)
     assert "ARCHIVE_BUCKET" in without.stderr
 
 
+@pytest.mark.check
 def test_without_the_function_nothing_arrives(smoked: Stack) -> None:
     smoked.ingest.child.signal(signal.SIGKILL)
     smoked.ingest.child.process.wait()

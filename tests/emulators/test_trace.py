@@ -150,6 +150,7 @@ PAYLOADS = {
 }
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("form", PAYLOADS)
 def test_the_command_shows_any_payload_and_obeys_none(datasets: Datasets, form: str) -> None:
     payload, name, expected = PAYLOADS[form]

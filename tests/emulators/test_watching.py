@@ -34,6 +34,8 @@ from tests.terraform import watching
 from tests.terraform.cloud_logging import Entry, entry, matches, value
 from tests.unit import samples
 
+pytestmark = pytest.mark.check
+
 METRICS = watching.metrics()
 
 INGEST, BOOTSTRAP, RECONCILE = (watching.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))

@@ -1,4 +1,4 @@
-"""Emulators and a deployment for all cases; each case has its own events in it."""
+"""A deployment for all cases, on emulators of its own, which some cases kill; each case has its own events in it."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ def form() -> Form:
     return LONG if os.environ.get("SLUICE_FAULTS") == "long" else SHORT
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def deployed(form: Form, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """One instance of the function, with the proxy in each of its connections."""
     if sys.platform != "linux":

@@ -27,6 +27,7 @@ from tests.fuzz import hostile
 from tests.fuzz.properties import PROCESSES, check, check_envelope, steps_of
 from tests.limits.worker import Worker
 from tests.unit.samples import NOW
+from tests.waiting import LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ REGRESSIONS = {file.name: file for file in sorted(FOLDER.iterdir())}
 EVENT_SECONDS = 0.05
 """Of CPU, for an event of up to 16 KiB."""
 
-pytestmark = pytest.mark.timeout(SECONDS + 300)
+pytestmark = pytest.mark.timeout(SECONDS + LIMIT)
 
 thoroughly = settings(
     max_examples=200,
@@ -78,6 +79,7 @@ def test_what_once_broke_something_breaks_nothing(name: str, process: Process) -
             assert not headers
 
 
+@pytest.mark.check
 def test_any_event_becomes_a_row_or_a_dead_letter_that_fits_and_in_time() -> None:
     slowest = 0.0
 
@@ -140,6 +142,7 @@ HEADERS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.check
 def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
     @thoroughly
     @given(HEADERS, BODIES | hostile.payloads() | st.binary())
@@ -159,6 +162,7 @@ def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
     keep_on(holds, 0.2)
 
 
+@pytest.mark.check
 def test_the_archive_gives_back_any_message() -> None:
     texts = st.text(max_size=20)
 

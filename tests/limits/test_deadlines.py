@@ -25,6 +25,8 @@ from tests.limits.flood import post, push
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.samples import event, message, process
 
+pytestmark = pytest.mark.check
+
 ROOT = pathlib.Path(__file__).parents[2]
 VARIABLES = (ROOT / "terraform" / "variables-functions.tf").read_text()
 

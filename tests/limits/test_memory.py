@@ -17,6 +17,8 @@ from tests.limits.flood import flood, push
 from tests.limits.worker import Worker
 from tests.unit.cloud import error
 
+pytestmark = pytest.mark.check
+
 logger = logging.getLogger(__name__)
 
 MiB = 2**20

@@ -6,6 +6,8 @@ import pytest
 
 from tests.limits.reconciliation import Measured, measure
 
+pytestmark = pytest.mark.check
+
 logger = logging.getLogger(__name__)
 
 MB = 10**6

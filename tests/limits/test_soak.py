@@ -19,13 +19,14 @@ from functions.commit import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.limits.flood import flood, push
 from tests.unit.cloud import Answer, Cloud, error
+from tests.waiting import LIMIT
 
 logger = logging.getLogger(__name__)
 
 SECONDS = float(os.environ.get("SLUICE_SOAK_SECONDS", "10"))
 SEED = int(os.environ.get("SLUICE_SOAK_SEED", "5"))
 
-pytestmark = pytest.mark.timeout(4 * SECONDS + 300)
+pytestmark = [pytest.mark.check, pytest.mark.timeout(4 * SECONDS + LIMIT)]
 
 MiB = 2**20
 BAD = [b"", b"\xff", b"[]", b'{"event_type": "teleport"}', b"x" * 100_000]

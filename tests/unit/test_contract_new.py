@@ -29,6 +29,7 @@ def run(project: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.check
 def test_its_tests_pass_it_agrees_with_its_table_and_no_list_has_to_change(project: pathlib.Path) -> None:
     assert len(LONGEST) == 40
     for arguments in (["parcel"], [LONGEST, "--table", LONGEST]):

@@ -19,6 +19,8 @@ from tests.terraform.terraform import Planned
 from tests.unit import cloud_sdk
 from tests.unit.test_docs import ROOT, blocks
 
+pytestmark = pytest.mark.check
+
 PROGRAMS = ("bq", "curl", "gcloud", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
 
 STAND_IN = f"""#!{sys.executable} -IS

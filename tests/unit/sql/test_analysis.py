@@ -19,6 +19,8 @@ from tests.unit.sql.conftest import PROJECT, SETTINGS
 from tests.unit.sql.information_schema import VIEWS
 from tests.unit.sql.rules import violations
 
+pytestmark = pytest.mark.check
+
 DEFINITIONS = {definition.name: definition for definition in definitions(PROJECT, SETTINGS)}
 TABLES = [definition for definition in DEFINITIONS.values() if definition.kind is Kind.TABLE]
 TABLE_DDL = [table.ddl for table in TABLES]
