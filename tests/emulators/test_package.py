@@ -21,14 +21,14 @@ from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.made import dropped
 from tests.emulators.test_ingest import event, wrapped
 
+pytestmark = pytest.mark.check
+
 UV = str(pathlib.Path(sys.executable).with_name("uv"))
 
 WHERE = """
 import importlib.util, json, pathlib, sys
 import main
 import functions.bootstrap
-
-pytestmark = pytest.mark.check
 ours = ("main", "functions")
 print(json.dumps({
     "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),
