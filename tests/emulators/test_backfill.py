@@ -21,6 +21,7 @@ from functions.message import Message
 from ops.backfill.run import MAX_REFUSED
 from ops.generate import generate
 from ops.stack.stack import Emulators
+from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
@@ -49,14 +50,7 @@ def order_ids(datasets: Datasets, table: str) -> list[str]:
 
 
 def sluice(datasets: Datasets, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SLUICE, "backfill", *map(str, arguments)],
-        env={**os.environ, **datasets.environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return command.sluice(["backfill", *arguments], datasets.environment)
 
 
 def test_an_event_goes_by_its_date_into_the_live_or_the_historical_table(

@@ -3,10 +3,7 @@
 import contextlib
 import gzip
 import json
-import os
-import pathlib
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +17,7 @@ from functions.message import Message
 from functions.reconciliation import Reconciler
 from ops.erase import Erasure, Patience, Person
 from ops.stack.stack import Emulators
+from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.faults.background import event_loop
 from tests.faults.proxy import BIGQUERY, Fault, Forward, Proxy, Rule, google_error
@@ -41,14 +39,7 @@ def message(name: str, event_id: str, age: timedelta = timedelta(), **changes: A
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [pathlib.Path(sys.executable).with_name("sluice"), "erase", *arguments],
-        env={**os.environ, **datasets.environment, "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command.sluice(["erase", *arguments], {**datasets.environment, "COLUMNS": "160"})
 
 
 def fill(datasets: Datasets) -> None:

@@ -2,10 +2,8 @@
 
 import gzip
 import json
-import os
 import pathlib
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,6 +24,7 @@ from ops.contents import Contents
 from ops.generate import generate
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators
+from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
@@ -196,14 +195,8 @@ def test_an_id_that_two_different_events_share_is_told(datasets: Datasets) -> No
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [pathlib.Path(sys.executable).with_name("sluice"), "reconcile", "--from", "1h", *arguments],
-        env={**os.environ, **datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"}
+    return command.sluice(["reconcile", "--from", "1h", *arguments], environment)
 
 
 def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:

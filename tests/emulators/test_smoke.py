@@ -2,10 +2,8 @@
 
 import dataclasses
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -14,6 +12,7 @@ import pytest
 from functions.clients import bigquery_client, storage_client
 from ops.smoke import Smoke
 from ops.stack.stack import Stack
+from tests.emulators import command
 from tests.emulators.conftest import Deploy, Warehouse
 
 TABLES = ("inventory", "orders", "user_activity")
@@ -33,14 +32,7 @@ def smoke(stack: Stack, *arguments: str, **changes: str) -> subprocess.Completed
         "SLUICE_TOPIC": stack.topic,
         "COLUMNS": "120",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "ops.cli", "smoke", *arguments],
-        env={**os.environ, **stack.environment, **names, **changes},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return command.sluice(["smoke", *arguments], {**stack.environment, **names, **changes})
 
 
 def rows(stack: Stack) -> int:

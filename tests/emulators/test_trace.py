@@ -1,7 +1,6 @@
 """From an event to everything that is known of it, on the emulators."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from functions.message import Message
 from functions.process import Process
 from ops.stack.stack import Emulators
 from ops.trace import Trace, trace
+from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 
@@ -40,14 +40,7 @@ def look(datasets: Datasets, event_id: str, **day: Any) -> Trace:
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SLUICE, "trace", *arguments],
-        env={**os.environ, **datasets.environment, "COLUMNS": "80"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return command.sluice(["trace", *arguments], {**datasets.environment, "COLUMNS": "80"})
 
 
 def test_an_event_leads_to_its_row_and_its_raw_bytes(datasets: Datasets) -> None:
@@ -126,8 +119,8 @@ def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets
     repair = tmp_path / "repair.py"
     repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'\"lost\"', b'\"pending\"')\n")
     for options in ((), ("--transform", str(repair))):
-        command = [SLUICE, "dead-letters", "replay", "--since", "1h", *options]
-        subprocess.run(command, env={**os.environ, **datasets.environment}, check=True, capture_output=True, timeout=60)
+        replayed = command.sluice(["dead-letters", "replay", "--since", "1h", *options], datasets.environment)
+        assert replayed.returncode == 0, replayed.stderr
     found = look(datasets, "back")
     [letter], [row] = found.dead_letters, found.rows
     first, second = found.replays
