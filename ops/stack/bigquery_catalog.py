@@ -1,10 +1,12 @@
 """What the BigQuery emulator asks its catalog for each statement, answered for the one table that it is about.
 
 The emulator itself goes through all tables for each answer: with some dozens, that takes longer than all else.
+Answers are kept until the catalog changes.
 """
 
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 from local_bigquery.catalog import names, tabledata, tables
@@ -38,6 +40,7 @@ JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE field.end_snapshot IS NULL AND found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
   AND schema_name = $1 AND table_name = $2 AND parent_column IS NULL
 """
+_VERSION = "SELECT max(snapshot_id), max(schema_version) FROM {lake}.ducklake_snapshot"
 _TEMPORARY_TABLES = "SELECT table_name FROM duckdb_tables() WHERE temporary"
 _NO_TABLES = "SELECT NULL AS table_name WHERE FALSE"
 
@@ -47,17 +50,96 @@ _evaluator = query._evaluator
 
 
 def _ask(sql: str, project: str, *names: str | None) -> list[Any]:
-    """Rows of a question for the catalog of a project; none where there is no such project."""
+    """Return the rows of a question for the catalog of a project; none where there is no such project."""
     if project not in database._attached:
         return []
-    lake = database.quote(f"__ducklake_metadata_{project}")
-    return list(database.fetch(sql.format(lake=lake), list(names)))
+    return list(database.fetch(sql.format(lake=_lake(project)), list(names)))
+
+
+def _lake(project: str) -> str:
+    lake: str = database.quote(f"__ducklake_metadata_{project}")
+    return lake
+
+
+class Version(NamedTuple):
+    """A state of a project's catalog.
+
+    Attributes:
+        snapshot: Rises with each commit.
+        schema: Rises with each commit that creates, alters or drops something.
+    """
+
+    snapshot: int
+    schema: int
+
+
+class _Versions(threading.local):
+    """Reads versions, by a prepared statement of each thread: planning it would take four times as long."""
+
+    def __init__(self) -> None:
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._cursors: dict[str, duckdb.DuckDBPyConnection] = {}
+
+    def read(self, project: str) -> Version:
+        """Return the version of a project's catalog."""
+        if self._connection is not (connection := database.connection()):
+            self._connection, self._cursors = connection, {}
+        if project not in self._cursors:
+            cursor = connection.cursor()
+            cursor.execute(f"PREPARE version AS {_VERSION.format(lake=_lake(project))}")
+            self._cursors[project] = cursor
+        [version] = self._cursors[project].execute("EXECUTE version").fetchall()
+        return Version(*version)
+
+
+class _Answers:
+    """Keeps answers about one state of the catalog."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[Any, tuple[Any, dict[Any, Any]]] = {}
+
+    def keep[T](self, state: Any, question: tuple[Any, ...], answer: Callable[[], T]) -> T:  # noqa: ANN401
+        """Return the answer to a question, found anew where the state differs from that of the last answers.
+
+        Args:
+            state: What an answer depends on.
+            question: Its first two items are the kind of question and the project.
+            answer: Finds the answer.
+        """
+        with self._lock:
+            kept_state, answers = self._kept.get(question[:2], (None, {}))
+            if kept_state != state:
+                answers = {}
+                self._kept[question[:2]] = state, answers
+            if question in answers:
+                found: T = answers[question]
+                return found
+        answers[question] = found = answer()
+        return found
+
+
+_versions = _Versions()
+_answers = _Answers()
+
+
+def version(project: str) -> Version:
+    """Return the version of a project's catalog."""
+    return _versions.read(project)
+
+
+def keep_for_schema[T](project: str, question: tuple[str, ...], answer: Callable[[], T]) -> T:
+    """Return an answer that depends on the tables and views that there are, not on their rows."""
+    connection = database.connection()
+    return _answers.keep((connection, version(project).schema), (question[0], project, *question[1:]), answer)
 
 
 def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[str, str, int]]:
-    """Tables and views of a dataset, or the one of a name: name, kind, rows."""
+    """Return the tables and views of a dataset, or the one of a name: name, kind, rows."""
     if project in database._attached:
-        return _ask(_OBJECTS, project, dataset, table)
+        state = database.connection(), version(project).snapshot
+        question = "objects", project, dataset, table
+        return list(_answers.keep(state, question, lambda: _ask(_OBJECTS, project, dataset, table)))
     if table is None or dataset != tables.RESULTS:
         return list(_objects(project, dataset, table))
     try:
@@ -68,7 +150,14 @@ def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[
 
 
 def columns(project: str, dataset: str, table: str) -> list[Any]:
-    """Fields of a table, a view or a result."""
+    """Return the fields of a table, a view or a result."""
+    if project in database._attached and dataset != tables.RESULTS:
+        question = "columns", dataset, table
+        return list(keep_for_schema(project, question, lambda: _columns(project, dataset, table)))
+    return _columns(project, dataset, table)
+
+
+def _columns(project: str, dataset: str, table: str) -> list[Any]:
     required = {name for name, nullable in _ask(_COLUMNS, project, dataset, table) if not nullable}
     with database.cursor() as cursor:
         try:
@@ -84,7 +173,10 @@ def columns(project: str, dataset: str, table: str) -> list[Any]:
 
 def hidden(table: exp.Table) -> bool:
     """Whether a table has a column for the time of ingestion, which `*` does not show."""
-    found = _ask(_COLUMNS, table.catalog, table.db, table.name)
+    if table.catalog not in database._attached:
+        return False
+    place = table.catalog, table.db, table.name
+    found = keep_for_schema(place[0], ("hidden", *place[1:]), lambda: _ask(_COLUMNS, *place))
     return tables.INGESTION_TIME in {name for name, _ in found}
 
 
