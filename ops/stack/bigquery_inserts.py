@@ -10,7 +10,7 @@ import dataclasses
 import re
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import duckdb
@@ -22,13 +22,9 @@ from local_bigquery.engine.database import quote
 from local_bigquery.models import Table
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ops.stack import bigquery_catalog
-
-type _Message = MutableMapping[str, Any]
-type _Receive = Callable[[], Awaitable[_Message]]
-type _Send = Callable[[_Message], Awaitable[None]]
-type _App = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
 _PATH = re.compile(r"/bigquery/v2/projects/([^/]+)/datasets/([^/]+)/tables/([^/]+)/insertAll")
 
@@ -126,9 +122,7 @@ def _layout(project: str, dataset: str, table: str) -> _Layout | None:
     """Return the layout of a table; None where there is none, or no more."""
     if tables.expired(metadata.load(Table, project, dataset, table)):
         return None
-    return bigquery_catalog.keep_for_schema(
-        project, ("layout", dataset, table), lambda: _find_layout(project, dataset, table)
-    )
+    return bigquery_catalog.keep(project, ("layout", dataset, table), lambda: _find_layout(project, dataset, table))
 
 
 def _find_layout(project: str, dataset: str, table: str) -> _Layout | None:
@@ -244,10 +238,10 @@ class InsertAll:
         app: The emulator.
     """
 
-    def __init__(self, app: _App) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
         match = _PATH.fullmatch(scope.get("path", "")) if scope["type"] == "http" else None
         if match is None or scope["method"] != "POST" or b"content-encoding" in dict(scope["headers"]):
@@ -262,7 +256,7 @@ class InsertAll:
             return
         again = iter(messages)
 
-        async def replay() -> _Message:
+        async def replay() -> Message:
             return next(again, None) or await receive()
 
         await self._app(scope, replay, send)

@@ -19,7 +19,8 @@ import duckdb
 import sqlglot
 from local_bigquery import cli
 from local_bigquery.api import tables as tables_api
-from local_bigquery.catalog import ddl, names, tabledata, tables
+from local_bigquery.app import app
+from local_bigquery.catalog import ddl, names, row_access, tabledata, tables
 from local_bigquery.engine import database, types
 from local_bigquery.errors import BigQueryError
 from local_bigquery.jobs import load, query, runner
@@ -27,6 +28,9 @@ from local_bigquery.sql.dialect import BigQueryDialect
 from local_bigquery.sql.rules import STATEMENT_RULES
 from local_bigquery.sql.translate import translate
 from sqlglot import exp
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.ddl import declared_table
 from ops.stack import bigquery_catalog, bigquery_inserts, bigquery_records
@@ -199,6 +203,26 @@ def connect() -> duckdb.DuckDBPyConnection:
     return connection
 
 
+class IdentifyCaller:
+    """Lets the emulator know who sent a request; its own way doubles the time that its framework takes for it.
+
+    Args:
+        app: The emulator.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request."""
+        authorization = dict(scope.get("headers", ())).get(b"authorization")
+        token = row_access.caller.set(row_access.identify(authorization.decode("latin-1") if authorization else None))
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            row_access.caller.reset(token)
+
+
 def install_extensions(home: pathlib.Path) -> None:
     """Put DuckDB's extensions, which come from wheels, where a DuckDB with this HOME looks for them."""
     version = f"v{duckdb.__version__}"
@@ -217,6 +241,9 @@ def install_extensions(home: pathlib.Path) -> None:
 def install() -> None:
     """Give the emulator in this process all that it lacks."""
     database._connect = connect
+    app.user_middleware[:] = [
+        Middleware(IdentifyCaller) if known.cls is BaseHTTPMiddleware else known for known in app.user_middleware
+    ]
     bigquery_catalog.install()
     bigquery_records.install()
     bigquery_inserts.install()
