@@ -1,10 +1,13 @@
 """What the BigQuery emulator asks its catalog for each statement, answered for the one table that it is about.
 
 The emulator itself goes through all tables for each answer: with some dozens, that takes longer than all else.
+Answers are kept until the catalog changes.
 """
 
+import re
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 from local_bigquery.catalog import names, tabledata, tables
@@ -16,14 +19,13 @@ from sqlglot import exp
 
 # DuckLake keeps its catalog in tables: https://ducklake.select/docs/stable/specification/tables/overview
 _OBJECTS = """
-SELECT table_name, 'TABLE', coalesce(record_count, 0)
+SELECT table_name, 'TABLE', table_id
 FROM {lake}.ducklake_table AS found
 JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
-LEFT JOIN {lake}.ducklake_table_stats USING (table_id)
 WHERE found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
   AND schema_name = $1 AND table_name = coalesce($2, table_name)
 UNION ALL
-SELECT view_name, 'VIEW', 0
+SELECT view_name, 'VIEW', NULL
 FROM {lake}.ducklake_view AS found
 JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
@@ -38,38 +40,168 @@ JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE field.end_snapshot IS NULL AND found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
   AND schema_name = $1 AND table_name = $2 AND parent_column IS NULL
 """
+_CHANGES = "SELECT changes_made FROM {lake}.ducklake_snapshot_changes WHERE snapshot_id > $1"
+_VERSION = "SELECT max(snapshot_id), max(schema_version) FROM {lake}.ducklake_snapshot"
+_ROWS = "SELECT table_id, record_count FROM {lake}.ducklake_table_stats"
+
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+_HARMLESS = re.compile(r"(created_(schema|table|view)|(inserted_into|deleted_from)_table):[.\d]*")
+
 _TEMPORARY_TABLES = "SELECT table_name FROM duckdb_tables() WHERE temporary"
-_NO_TABLES = "SELECT NULL AS table_name WHERE FALSE"
 
 _objects = database.objects
 _execute = query.execute
 _evaluator = query._evaluator
 
 
-def _ask(sql: str, project: str, *names: str | None) -> list[Any]:
-    """Rows of a question for the catalog of a project; none where there is no such project."""
+def _ask(sql: str, project: str, *values: str | int | None) -> list[Any]:
+    """Return the rows of a question for the catalog of a project; none where there is no such project."""
     if project not in database._attached:
         return []
-    lake = database.quote(f"__ducklake_metadata_{project}")
-    return list(database.fetch(sql.format(lake=lake), list(names)))
+    return list(database.fetch(sql.format(lake=_lake(project)), list(values)))
+
+
+def _lake(project: str) -> str:
+    lake: str = database.quote(f"__ducklake_metadata_{project}")
+    return lake
+
+
+class Version(NamedTuple):
+    """A state of a project's catalog.
+
+    Attributes:
+        snapshot: Rises with each commit.
+        schema: Rises with each commit that creates, alters or drops something.
+    """
+
+    snapshot: int
+    schema: int
+
+
+class _Prepared(threading.local):
+    """Prepared statements of each thread; planning would take most of their time."""
+
+    def __init__(self) -> None:
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._cursors: dict[str, duckdb.DuckDBPyConnection] = {}
+
+    def ask(self, sql: str, project: str) -> list[Any]:
+        """Return the rows of a question for the catalog of a project."""
+        if self._connection is not (connection := database.connection()):
+            self._connection, self._cursors = connection, {}
+        sql = sql.format(lake=_lake(project))
+        if sql not in self._cursors:
+            cursor = connection.cursor()
+            cursor.execute(f"PREPARE question AS {sql}")
+            self._cursors[sql] = cursor
+        return list(self._cursors[sql].execute("EXECUTE question").fetchall())
+
+
+class _Answers:
+    """Keeps what was found out about a project's tables and views, until one of them changes."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+        self._lock = threading.Lock()
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._version = Version(-1, -1)
+        self._answers: dict[tuple[str, ...], Any] = {}
+        self._rows: tuple[int, dict[int, int]] = -1, {}
+
+    def about[T](self, question: tuple[str, ...], find: Callable[[], T]) -> T:
+        """Return the answer to a question about one table or view; what is not there is looked for each time."""
+        with self._lock:
+            self._refresh()
+            answers = self._answers
+            if question in answers:
+                kept: T = answers[question]
+                return kept
+        if found := find():
+            answers[question] = found
+        return found
+
+    def rows(self) -> dict[int, int]:
+        """Return the number of rows by the id of the table."""
+        with self._lock:
+            self._refresh()
+            if self._rows[0] != self._version.snapshot:
+                self._rows = self._version.snapshot, dict(_prepared.ask(_ROWS, self._project))
+            return self._rows[1]
+
+    def _refresh(self) -> None:
+        """Forget all answers where they may be different now: a new table or view changes nothing about the others."""
+        connection, [newest] = database.connection(), _prepared.ask(_VERSION, self._project)
+        version = Version(*newest)
+        if connection is not self._connection:
+            self._connection, self._answers, self._rows = connection, {}, (-1, {})
+        elif version.schema != self._version.schema and not self._is_harmless():
+            self._answers = {}
+        self._version = version
+
+    def _is_harmless(self) -> bool:
+        changes = [change for (change,) in _ask(_CHANGES, self._project, self._version.snapshot)]
+        return all(_HARMLESS.fullmatch(part) for change in changes for part in _QUOTED.sub("", change).split(","))
+
+
+_prepared = _Prepared()
+_answers: dict[str, _Answers] = {}
+
+
+def keep[T](project: str, question: tuple[str, ...], find: Callable[[], T]) -> T:
+    """Return the answer to a question about one table or view, found anew where the catalog has changed.
+
+    Args:
+        project: An attached project.
+        question: What is asked, with all that it is about.
+        find: Finds the answer; a false one is not kept.
+    """
+    return _answers_of(project).about(question, find)
+
+
+def _answers_of(project: str) -> _Answers:
+    if project not in _answers:
+        _answers.setdefault(project, _Answers(project))
+    return _answers[project]
 
 
 def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[str, str, int]]:
-    """Tables and views of a dataset, or the one of a name: name, kind, rows."""
+    """Return the tables and views of a dataset, or the one of a name: name, kind, rows."""
     if project in database._attached:
-        return _ask(_OBJECTS, project, dataset, table)
+        if table is None:
+            found = _ask(_OBJECTS, project, dataset, None)
+        else:
+            found = keep(project, ("objects", dataset, table), lambda: _ask(_OBJECTS, project, dataset, table))
+        rows = _answers_of(project).rows() if found else {}
+        return [(name, kind, rows.get(table_id, 0)) for name, kind, table_id in found]
     if table is None or dataset != tables.RESULTS:
         return list(_objects(project, dataset, table))
     try:
-        [(rows,)] = database.fetch(f"SELECT count(*) FROM {database.quote(project, dataset, table)}")  # noqa: S608
+        [(count,)] = database.fetch(f"SELECT count(*) FROM {database.quote(project, dataset, table)}")  # noqa: S608
     except duckdb.CatalogException:
         return []
-    return [(table, "TABLE", rows)]
+    return [(table, "TABLE", count)]
 
 
 def columns(project: str, dataset: str, table: str) -> list[Any]:
-    """Fields of a table, a view or a result."""
-    required = {name for name, nullable in _ask(_COLUMNS, project, dataset, table) if not nullable}
+    """Return the fields of a table, a view or a result."""
+    if project in database._attached and dataset != tables.RESULTS:
+        return list(keep(project, ("columns", dataset, table), lambda: _columns(project, dataset, table)))
+    return _columns(project, dataset, table)
+
+
+def _catalog_columns(project: str, dataset: str, table: str) -> list[tuple[str, bool]]:
+    """Return the names of a table's columns, each with whether it may be null; none of a view."""
+    if project not in database._attached:
+        return []
+
+    def find() -> list[Any]:
+        return [_ask(_COLUMNS, project, dataset, table)] if objects(project, dataset, table) else []
+
+    return next(iter(keep(project, ("names", dataset, table), find)), [])
+
+
+def _columns(project: str, dataset: str, table: str) -> list[Any]:
+    required = {name for name, nullable in _catalog_columns(project, dataset, table) if not nullable}
     with database.cursor() as cursor:
         try:
             relation = cursor.sql(f"SELECT * FROM {tables.name(project, dataset, table)} LIMIT 0")  # noqa: S608
@@ -84,8 +216,14 @@ def columns(project: str, dataset: str, table: str) -> list[Any]:
 
 def hidden(table: exp.Table) -> bool:
     """Whether a table has a column for the time of ingestion, which `*` does not show."""
-    found = _ask(_COLUMNS, table.catalog, table.db, table.name)
-    return tables.INGESTION_TIME in {name for name, _ in found}
+    return tables.INGESTION_TIME in {name for name, _ in _catalog_columns(table.catalog, table.db, table.name)}
+
+
+class _NoTables:
+    """The result of a query that found no tables."""
+
+    def fetchall(self) -> list[tuple[str]]:
+        return []
 
 
 class _WithoutTemporaryTables:
@@ -98,7 +236,7 @@ class _WithoutTemporaryTables:
         return getattr(self._cursor, name)
 
     def sql(self, text: str, **more: Any) -> Any:  # noqa: ANN401 - handed through
-        return self._cursor.sql(_NO_TABLES if text == _TEMPORARY_TABLES else text, **more)
+        return _NoTables() if text == _TEMPORARY_TABLES else self._cursor.sql(text, **more)
 
 
 def execute(cursor: duckdb.DuckDBPyConnection, *arguments: Any, session: Any = None, **more: Any) -> Any:  # noqa: ANN401

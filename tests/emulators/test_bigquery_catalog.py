@@ -7,12 +7,11 @@ import sqlglot
 from local_bigquery.catalog import tables
 from local_bigquery.engine import database
 from local_bigquery.jobs import query
-from local_bigquery.settings import settings
 from local_bigquery.sql.rules import partitions
 from sqlglot import exp
 
 from ops.stack import bigquery_catalog
-from ops.stack.bigquery_server import install_extensions
+from tests.emulators.engine import engine
 
 PROJECT = "a-project"
 STATEMENTS = [
@@ -41,14 +40,8 @@ STATEMENTS = [
 @pytest.fixture(scope="module", autouse=True)
 def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The emulator's engine in this process, with its own catalog."""
-    home = tmp_path_factory.mktemp("catalog")
-    install_extensions(home)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))
-        patch.setattr(settings, "data_dir", home / "data")
-        patch.setattr(settings, "default_project_id", PROJECT)
+    with engine(tmp_path_factory.mktemp("catalog"), PROJECT):
         yield
-        database.reset()
 
 
 def compare(project: str, dataset: str) -> None:

@@ -1,0 +1,163 @@
+"""What `insertAll` in one transaction does, compared with what the emulator does itself."""
+
+import collections
+import itertools
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import duckdb
+import msgspec
+import pytest
+from local_bigquery.catalog import tabledata
+from local_bigquery.engine import database
+from local_bigquery.jobs import query
+from local_bigquery.models import TableDataInsertAllRequest
+
+from ops.stack import bigquery_inserts
+from tests.emulators.engine import engine
+
+PROJECT = "a-project"
+COLUMNS = (
+    "id INT64 NOT NULL, name STRING, amount NUMERIC, ratio FLOAT64, yes BOOL, day DATE, at TIMESTAMP, clock TIME,"
+    " data BYTES, more JSON, part STRUCT<id INT64, at TIMESTAMP>, parts ARRAY<STRUCT<id INT64, name STRING>>"
+)
+FULL = {
+    "id": 7,
+    "name": 'caf\u00e9 \\ " \u0000',
+    "amount": "12345678901234567890.123456789",
+    "ratio": 0.1,
+    "yes": True,
+    "day": "2025-02-28",
+    "at": "2025-02-28T23:59:59.999999Z",
+    "clock": "12:34:56.789",
+    "data": "AAH/",
+    "more": '{"a": [1, null]}',
+    "part": {"id": 1, "at": "2025-02-28T23:59:59+01:00"},
+    "parts": [{"id": 1, "name": "one"}, {"id": 2}],
+}
+GOOD = [
+    FULL,
+    {"id": 1},
+    {"id": "8", "ratio": "NaN", "yes": "true", "amount": 1.5},
+    {"id": 9.0, "ratio": 3, "name": 5, "more": {"a": 1}},
+    {"id": 2**63 - 1, "part": {"unknown": 1}, "parts": []},
+    {"id": 1, "name": None, "part": None, "at": None},
+    {"id": 1, "part": "no struct"},
+]
+BAD = [
+    {},
+    {"id": None},
+    {"id": "x"},
+    {"id": 2**63},
+    {"id": 2**70},
+    {"id": 1, "day": "2025-02-30"},
+    {"id": 1, "amount": "1e40"},
+    {"id": 1, "data": "no base64!"},
+    {"id": 1, "parts": None},
+    {"id": 1, "unknown": 1},
+    {"id": 1, "at": "yesterday"},
+    {"id": 1, "at": 1700000000},
+]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The emulator's engine in this process."""
+    with engine(tmp_path_factory.mktemp("inserts"), PROJECT) as patch:
+        patch.setattr(tabledata, "_recent", collections.OrderedDict())
+        patch.setattr(tabledata, "_deduplicate", bigquery_inserts.deduplicate)
+        query.run_ddl(PROJECT, "CREATE SCHEMA d")
+        yield
+
+
+def new_table() -> str:
+    name = f"t{next(_numbers)}"
+    query.run_ddl(PROJECT, f"CREATE TABLE d.{name} ({COLUMNS})")
+    return name
+
+
+def body(*rows: Any, ids: bool = False) -> bytes:
+    """A request; with insertIds that are the rows' positions."""
+    given = [{"json": row} | ({"insertId": f"{index}"} if ids else {}) for index, row in enumerate(rows)]
+    return msgspec.json.encode({"rows": given, "skipInvalidRows": True})
+
+
+def insert(table: str, request: bytes) -> bool:
+    return bigquery_inserts.insert(PROJECT, "d", table, request)
+
+
+def emulator_insert(table: str, request: bytes) -> Any:
+    model = TableDataInsertAllRequest.model_validate(msgspec.json.decode(request))
+    return tabledata.insert_all(PROJECT, "d", table, model)
+
+
+def rows_of(table: str) -> list[Any]:
+    """Rows as text: the engine needs no further module for it."""
+    return list(database.fetch(f"SELECT CAST(t AS VARCHAR) FROM {database.quote(PROJECT, 'd', table)} AS t ORDER BY 1"))
+
+
+@pytest.mark.parametrize("row", GOOD)
+def test_a_row_becomes_what_the_emulator_makes_of_it(row: dict[str, Any]) -> None:
+    ours, theirs = new_table(), new_table()
+    assert insert(ours, body(row))
+    assert emulator_insert(theirs, body(row)) == {}
+    assert rows_of(ours) == rows_of(theirs)
+
+
+@pytest.mark.parametrize("row", BAD)
+def test_a_bad_row_is_left_to_the_emulator(row: dict[str, Any]) -> None:
+    """With all others of its request, whose insertIds stay new."""
+    table = new_table()
+    request = body(FULL, row, ids=True)
+    assert not insert(table, request)
+    assert rows_of(table) == []
+    try:
+        errors = emulator_insert(table, request)["insertErrors"]
+    except duckdb.Error:  # the emulator knows no base64 that is not valid
+        return
+    assert [error["index"] for error in errors] == [1]
+    assert len(rows_of(table)) == 1
+
+
+def test_an_insert_id_is_inserted_once() -> None:
+    """By whichever way it comes, and until a minute has passed."""
+    table = new_table()
+    request = body(FULL, {**FULL, "id": 8}, ids=True)
+    assert insert(table, request)
+    assert insert(table, request)
+    assert emulator_insert(table, request) == {}
+    assert len(rows_of(table)) == 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tabledata, "DEDUP_SECONDS", 0)
+        assert insert(table, request)
+    assert len(rows_of(table)) == 4
+
+
+def test_requests_at_once_fail_each_for_itself() -> None:
+    """Those that wait are inserted together; a bad one among them is found, and the others are not lost."""
+    names = [new_table(), new_table()]
+    with ThreadPoolExecutor(20) as pool:
+        with bigquery_inserts.lock:
+            futures = [
+                pool.submit(insert, names[number % 2], body({"id": number if number != 11 else "x"}))
+                for number in range(20)
+            ]
+        assert [future.result() for future in futures] == [number != 11 for number in range(20)]
+    assert [len(rows_of(name)) for name in names] == [10, 9]
+
+
+def test_columns_are_those_of_the_moment() -> None:
+    table = new_table()
+    row = {"id": 1, "added": "x"}
+    assert not insert(table, body(row))
+    query.run_ddl(PROJECT, f"ALTER TABLE d.{table} ADD COLUMN added STRING")
+    assert insert(table, body(row))
+    query.run_ddl(PROJECT, f"ALTER TABLE d.{table} ALTER COLUMN id DROP NOT NULL")
+    assert insert(table, body({"added": "y"}))
+    query.run_ddl(PROJECT, f"ALTER TABLE d.{table} SET OPTIONS (expiration_timestamp = TIMESTAMP '2020-01-01')")
+    assert not insert(table, body(row))
+    assert not insert("none", body(row))
+    assert not insert("none", b"no JSON")
