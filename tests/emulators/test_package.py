@@ -23,12 +23,13 @@ from tests.emulators.test_ingest import event, wrapped
 
 UV = str(pathlib.Path(sys.executable).with_name("uv"))
 
+pytestmark = pytest.mark.check
+
 WHERE = """
 import importlib.util, json, pathlib, sys
 import main
 import functions.bootstrap
 
-pytestmark = pytest.mark.check
 ours = ("main", "functions")
 print(json.dumps({
     "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),
