@@ -29,7 +29,6 @@ WHERE = """
 import importlib.util, json, pathlib, sys
 import main
 import functions.bootstrap
-
 ours = ("main", "functions")
 print(json.dumps({
     "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),
