@@ -27,8 +27,8 @@ bench: .venv/ready ## Measure Sluice against the plain way, and write docs/perfo
 	@.venv/bin/python -m benchmarks.scale --docs
 
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
-	@SLUICE_FAULTS=long .venv/bin/pytest --timeout 3600 tests/faults/test_matrix.py
-	@.venv/bin/python -m tests.faults.soak
+	@SLUICE_FAULTS=long SLUICE_PATIENCE=5 .venv/bin/pytest tests/faults/test_matrix.py
+	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.soak
 
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check

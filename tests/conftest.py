@@ -34,6 +34,12 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: a third of the time, a test waits for something."""
+    return (os.process_cpu_count() or 1) + 1
+
+
 def _module(nodeid: str) -> str:
     return nodeid.partition("::")[0]
 
@@ -75,10 +81,10 @@ def _nothing_is_left() -> Iterator[None]:
     mark = f"{SESSION}={os.getpid()}"
     os.environ[SESSION] = str(os.getpid())
     yield
-    wait_until(lambda: not _started_by(mark), "all processes of the tests have ended", lambda: _started_by(mark))
+    wait_until(lambda: not started_by(mark), "all processes of the tests have ended", lambda: started_by(mark))
 
 
-def _started_by(mark: str) -> dict[str, str]:
+def started_by(mark: str) -> dict[str, str]:
     """Running processes whose environment has a mark: id and command line, and the test that started each."""
     started = {}
     for process in pathlib.Path("/proc").glob("[0-9]*"):

@@ -17,6 +17,10 @@ STOP_SECONDS = 15.0
 """That a child has to end after SIGTERM, before it is killed."""
 
 
+START_SECONDS = 300.0
+"""Maximum seconds until a child is ready. On an idle machine each takes a few; one that ends is noticed at once."""
+
+
 class NotStarted(RuntimeError):
     """A child ended or did not get ready in time; carries the end of its log."""
 
@@ -50,7 +54,7 @@ class Child:
     log: pathlib.Path
     process: subprocess.Popen[bytes]
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Wait until it is ready.
 
         Args:

@@ -12,7 +12,7 @@ import httpx
 from functions.settings import Settings
 from ops.stack import pubsub
 from ops.stack.functions import Function, serving
-from ops.stack.process import Child, NotStarted, free_port, running
+from ops.stack.process import START_SECONDS, Child, NotStarted, free_port, running
 
 PROJECT = "sluice-local"
 
@@ -113,7 +113,7 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emula
         found = Emulators(*urls, f"127.0.0.1:{pubsub_port}", [tables, objects, broker])
         tables.wait_until(lambda: httpx.get(f"{found.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
         objects.wait_until(lambda: httpx.get(f"{found.storage}/storage/v1/b?project={PROJECT}").is_success)
-        asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=60))
+        asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=START_SECONDS))
         yield found
 
 
@@ -154,7 +154,7 @@ def deployed(
         serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
         serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
     ):
-        answer = httpx.post(bootstrap.url, timeout=60)
+        answer = httpx.post(bootstrap.url, timeout=START_SECONDS)
         if answer.is_error:
             raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
         relay_command = [sys.executable, "-m", "ops.stack.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]

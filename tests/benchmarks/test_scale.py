@@ -202,11 +202,13 @@ def test_the_instances_are_those_of_terraform() -> None:
     assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(MODEL.concurrency)]
 
 
+@pytest.mark.check
 def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
     text = page.FILE.read_text()
     assert page.filled(text, tables(Model.of(read(FILE)))) == text, "run .venv/bin/python -m benchmarks.scale --docs"
 
 
+@pytest.mark.check
 def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_path: pathlib.Path) -> None:
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     results = _results(*cells)

@@ -191,10 +191,9 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
     assert len(ledger(datasets)) == 4
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("broker", ["stand-in"], indirect=True)
-@pytest.mark.parametrize(
-    "place", ["ledger.Ledger", pytest.param("undeliverable.Undeliverable", marks=pytest.mark.check)]
-)
+@pytest.mark.parametrize("place", ["ledger.Ledger", "undeliverable.Undeliverable"])
 def test_a_run_that_is_killed_before_it_acknowledges_is_made_good_by_the_next(
     datasets: Datasets, wiring: Wiring, place: str
 ) -> None:

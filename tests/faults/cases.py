@@ -17,6 +17,7 @@ from tests.faults import proxy as faults
 from tests.faults.harness import Deployment, Published, story
 from tests.faults.proxy import PUSH, Counts, Fault, Rule, insert, push, upload
 from tests.faults.report import Seen
+from tests.waiting import FACTOR
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,23 +29,19 @@ class Form:
         times: How often a fault strikes.
         good: Good messages around a poisonous one.
         flush_timeout: The functions' setting, in seconds.
-        slow: Seconds that a slow answer takes.
         backoff: Seconds between deliveries of a message, at least and at most. Pub/Sub's own are up to 600; but it also
             sends less to who refuses much, which the relay does not.
-        patience: Seconds that a case may wait for one thing.
     """
 
     events: int
     times: int
     good: int
     flush_timeout: float
-    slow: float
     backoff: tuple[float, float]
-    patience: float
 
 
-SHORT = Form(events=60, times=2, good=300, flush_timeout=3.0, slow=3.6, backoff=(0.1, 1.0), patience=90.0)
-LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, slow=30.0, backoff=(1.0, 600.0), patience=1_500.0)
+SHORT = Form(events=60, times=2, good=300, flush_timeout=min(3.0 * FACTOR, 25.0), backoff=(0.1, 1.0))
+LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, backoff=(1.0, 600.0))
 
 SKEW = timedelta(hours=6)
 """Of a function's clock."""
@@ -81,12 +78,12 @@ class Run:
     def settle(self) -> None:
         """Wait until all that was published is acknowledged, and what comes late has come."""
         target = self._acknowledged + self.published.messages
-        self.wait(lambda: self.deployment.settled(target), f"all {self.published.messages} settled")
-        self.wait(lambda: not self.deployment.proxy.under_way, "late writes")
+        self.wait(lambda: self.deployment.settled(target), f"all {self.published.messages} messages are acknowledged")
+        self.wait(lambda: not self.deployment.proxy.under_way, "late writes have arrived")
 
     def wait(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something holds."""
-        self.deployment.wait_for(condition, what, self.form.patience)
+        self.deployment.wait_for(condition, what)
 
     def kill(self) -> None:
         """SIGKILL the function's worker."""
@@ -187,7 +184,7 @@ _FAULTS: list[Callable[[Form], Fault]] = [
     _always(faults.reset()),
     _always(faults.reset(after=True)),
     _always(faults.half_written()),
-    lambda form: faults.slow(form.slow),
+    _always(faults.slow()),
 ]
 
 for _fault in _FAULTS:
@@ -226,7 +223,7 @@ def _newest_column(run: Run) -> None:
         run.publish(messages)
         refused = run.deployment.relay.counts.refused
         before = refused[503]
-        run.wait(lambda: refused[503] > before, "refused for want of a column")
+        run.wait(lambda: refused[503] > before, "events are rejected for want of a column")
     finally:
         books.query("ALTER TABLE `{dataset}.user_activity` ADD COLUMN extras JSON")
     run.settle()
@@ -250,11 +247,11 @@ def _restarted(run: Run, emulator: str) -> None:
     messages = list(story(run.form.events, run.seed))
     half = len(messages) // 2
     run.publish(messages[:half])
-    run.wait(lambda: run.acknowledged() > 0, "begun")
+    run.wait(lambda: run.acknowledged() > 0, "the first messages are acknowledged")
     with run.deployment.without(emulator):
         run.kills += 1
         run.publish(messages[half:])
-        run.wait(lambda: run.deployment.proxy.counts.lost.total() > 0, "missed")
+        run.wait(lambda: run.deployment.proxy.counts.lost.total() > 0, "requests have missed the emulator")
     run.settle()
 
 
@@ -308,7 +305,7 @@ def _killed(run: Run, rule: Callable[[threading.Event], Rule]) -> None:
     reached = threading.Event()
     with run.breaking(rule(reached)):
         run.publish()
-        run.wait(reached.is_set, "held")
+        run.wait(reached.is_set, "a request is held")
         run.kill()
         run.settle()
 
@@ -322,7 +319,7 @@ def _terminated(run: Run) -> None:
     ):
         run.deployment.route(old)
         run.publish()
-        run.wait(lambda: run.deployment.relay.counts.in_flight > 10, "under load")
+        run.wait(lambda: run.deployment.relay.counts.in_flight > 10, "the instance is under load")
         run.deployment.terminate(old)
         run.kills += 1
         run.settle()
@@ -343,7 +340,7 @@ def _out_of_memory(run: Run) -> None:
         counts = run.deployment.relay.counts
         return counts.refused.total() > refused or counts.unanswered > unanswered
 
-    run.wait(failed, "out of memory")
+    run.wait(failed, "the instance has no memory left")
     run.kill()
     run.settle()
 
@@ -361,7 +358,7 @@ def _large(message: Generated) -> Generated:
 def _two_instances(run: Run) -> None:
     with run.deployment.instance() as second:
         run.publish(story(run.form.events, run.seed, duplicate=0.3))
-        run.wait(lambda: run.acknowledged() > run.form.events // 10, "begun")
+        run.wait(lambda: run.acknowledged() > run.form.events // 10, "the first messages are acknowledged")
         run.kills += run.deployment.kill(second)
         run.settle()
 

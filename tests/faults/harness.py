@@ -10,7 +10,6 @@ import os
 import pathlib
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -34,6 +33,7 @@ from ops.stack.relay import Relay
 from ops.stack.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
 from tests.faults.background import Run
 from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Proxy
+from tests.waiting import PATIENCE, wait_until
 
 EVENTS_PER_DAY = 30_000
 
@@ -229,17 +229,13 @@ class Deployment:
 
         publish(noted(), self._topic)
 
-    def wait_for(self, condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
+    def wait_for(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until it holds.
 
         Raises:
             AssertionError: It does not in time; says what was waited for, and what the relay has done.
         """
-        deadline = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"not {what} after {seconds:.0f} s: {self.relay.counts}, {self.proxy.counts}")
-            time.sleep(0.01)
+        wait_until(condition, what, lambda: f"{self.relay.counts}, {self.proxy.counts}")
 
     def settled(self, acknowledged: int) -> bool:
         """Whether so many messages have been acknowledged, and nothing is under way."""
@@ -256,7 +252,9 @@ class Deployment:
         killed = self.workers(function)
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
-        self.wait_for(lambda: not {*killed} & {*self.workers(function)} and bool(self.workers(function)), "respawned")
+        self.wait_for(
+            lambda: not {*killed} & {*self.workers(function)} and bool(self.workers(function)), "the workers run again"
+        )
         return len(killed)
 
     def terminate(self, function: Function) -> None:
@@ -264,7 +262,7 @@ class Deployment:
         self._instances = {name: other for name, other in self._instances.items() if other is not function}
         self.route(*self.instances)
         os.kill(function.child.process.pid, signal.SIGTERM)
-        function.child.process.wait(60)
+        function.child.process.wait(PATIENCE)
 
     def replace(self) -> None:
         """A new instance takes the place of the oldest one."""
@@ -277,7 +275,7 @@ class Deployment:
         """An emulator, `bigquery` or `storage`, is killed; at the end of the context it is back, with its data."""
         child = self._children[emulator]
         child.signal(signal.SIGKILL)
-        child.process.wait(15)
+        child.process.wait(PATIENCE)
         yield
         again = running(child.name, cast("Sequence[str]", child.process.args), self._folder)
         self._children[emulator] = self._stack.enter_context(again)
@@ -360,7 +358,7 @@ def deployment(
 
 async def _started(relay: Relay) -> "asyncio.Task[None]":
     task = asyncio.create_task(relay.run())
-    await asyncio.wait_for(relay.ready.wait(), 10)
+    await asyncio.wait_for(relay.ready.wait(), PATIENCE)
     return task
 
 

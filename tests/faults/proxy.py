@@ -74,8 +74,7 @@ def silence(*, after: bool = False, reached: threading.Event | None = None) -> F
             await forward(body)
         if reached:
             reached.set()
-        while request.transport and not request.transport.is_closing():
-            await asyncio.sleep(0.02)
+        await _given_up(request)
         return web.Response()
 
     return Fault(f"no answer{_when(after)}", spoil)
@@ -108,11 +107,12 @@ def half_written() -> Fault:
     return Fault("answer half written", spoil)
 
 
-def slow(seconds: float) -> Fault:
-    """The request arrives late, whether or not anybody still waits for it."""
+def slow(seconds: float | None = None) -> Fault:
+    """The request arrives late: after a time, or when the other side has given up, whichever comes first."""
 
-    async def spoil(_: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
-        await asyncio.sleep(seconds)
+    async def spoil(request: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(_given_up(request), seconds)
         return (await forward(body)).response()
 
     return Fault("slow", spoil)
@@ -181,6 +181,12 @@ def row_errors(reason: str, share: float) -> Fault:
         return web.json_response(answered)
 
     return Fault(f'rows "{reason}"', spoil)
+
+
+async def _given_up(request: web.BaseRequest) -> None:
+    """Wait until the other side has closed its connection, however long that takes."""
+    while request.transport and not request.transport.is_closing():
+        await asyncio.sleep(0.02)
 
 
 def _when(after: bool) -> str:

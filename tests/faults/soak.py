@@ -22,6 +22,7 @@ from tests.faults.background import event_loop
 from tests.faults.cases import LONG
 from tests.faults.harness import Deployment, Published, deployment, story
 from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, insert, push, upload
+from tests.waiting import PATIENCE
 
 BACKLOG = 5_000
 """Messages that are published and not yet acknowledged, at most."""
@@ -32,9 +33,6 @@ CONCURRENCY = 250
 EVENTS_PER_KILL = 4_000
 """At least one kill of each kind there is, however few events."""
 
-PATIENCE = 600.0
-"""Seconds without any acknowledgement after which the rest is given up for lost."""
-
 KILLS = ("worker", "worker", "instance", "worker", "bigquery", "worker", "storage")
 
 
@@ -44,7 +42,7 @@ def kinds() -> list[Fault]:
     found += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
     for after in (False, True):
         found += [faults.silence(after=after), faults.reset(after=after)]
-    return [*found, faults.half_written(), faults.slow(LONG.slow)]
+    return [*found, faults.half_written(), faults.slow()]
 
 
 def rules(share: float) -> list[Rule]:
@@ -102,7 +100,9 @@ class Soak:
                 stopping.set()
             publishing.result()
         deployment = self._deployment
-        deployment.wait_for(lambda: deployment.settled(self._events) and not deployment.proxy.under_way, "settled")
+        deployment.wait_for(
+            lambda: deployment.settled(self._events) and not deployment.proxy.under_way, "all is settled"
+        )
 
     def _held_back(self, stopping: threading.Event) -> Iterator[Generated]:
         counts = self._deployment.relay.counts
@@ -134,7 +134,7 @@ class Soak:
                 self._deployment.replace()
             case emulator:
                 with self._deployment.without(emulator):
-                    time.sleep(2)
+                    time.sleep(2)  # how long the outage lasts
 
 
 def tell(text: str) -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.faults.proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, up
 from tests.unit import cloud as stand_in
 from tests.unit.cloud import Cloud
 from tests.unit.samples import NOW, event, message
+from tests.waiting import FACTOR, wait_until
 
 ROWS = [Record(f"e-{index}", {"n": index}) for index in range(4)]
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
@@ -42,7 +42,7 @@ def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         run(proxy.__aexit__())
 
 
-def insert_rows(timeout: float = 3.0) -> Insertion:
+def insert_rows(timeout: float = 3.0 * FACTOR) -> Insertion:
     return Warehouse(bigquery_api(), "project", "events").insert("orders", ROWS, timeout)
 
 
@@ -53,7 +53,7 @@ BEFORE = [
 ]
 BEFORE += [faults.silence(), faults.reset()]
 AFTER = [faults.status(503, "backendError", after=True), faults.silence(after=True), faults.reset(after=True)]
-AFTER += [faults.half_written(), faults.slow(2.0)]
+AFTER += [faults.half_written(), faults.slow()]
 
 
 @pytest.mark.parametrize("fault", [*BEFORE, *AFTER], ids=lambda fault: fault.name)
@@ -62,9 +62,7 @@ def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_g
 ) -> None:
     with proxy.breaking(insert(fault, times=1)):
         assert insert_rows() == Insertion({}, {})
-        deadline = time.monotonic() + 3
-        while len(cloud.inserts) < (2 if fault in AFTER else 1) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(cloud.inserts) == (2 if fault in AFTER else 1), "what comes late has come")
     ids = [row["insertId"] for _, rows in cloud.inserts for row in rows]
     assert len(ids) == len(set(ids)) == (8 if fault in AFTER else 4)
     assert dict(proxy.counts.faults) == {f"BigQuery: {fault.name}": 1}
@@ -81,7 +79,7 @@ def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
     assert isinstance(outcome, Row)
     archive = Archive(storage_api(), "archive", {"order"})
     with proxy.breaking(upload(fault, times=1)):
-        archive.write("raw/one", [outcome], timeout=3.0)
+        archive.write("raw/one", [outcome], timeout=3.0 * FACTOR)
     assert (cloud.calls, list(cloud.objects)) == (["upload"], ["raw/one"])
     assert (proxy.counts.repeated, proxy.counts.faults.total()) == (1, 1)
 

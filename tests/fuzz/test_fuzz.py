@@ -27,7 +27,7 @@ from tests.fuzz import hostile
 from tests.fuzz.properties import PROCESSES, check, check_envelope, steps_of
 from tests.limits.worker import Worker
 from tests.unit.samples import NOW
-from tests.waiting import LIMIT
+from tests.waiting import FACTOR, LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ RELATIVES = 20
 FOLDER = pathlib.Path(__file__).parent / "regressions"
 REGRESSIONS = {file.name: file for file in sorted(FOLDER.iterdir())}
 
-EVENT_SECONDS = 0.05
+EVENT_SECONDS = 0.05 * FACTOR
 """Of CPU, for an event of up to 16 KiB."""
 
 pytestmark = pytest.mark.timeout(SECONDS + LIMIT)

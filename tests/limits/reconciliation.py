@@ -27,6 +27,7 @@ from ops.stack.process import free_port
 from tests.faults import report
 from tests.limits.archived_day import ArchivedDay
 from tests.limits.worker import Worker
+from tests.waiting import PATIENCE
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -105,7 +106,7 @@ def _served(per_hour: int, per_object: int, one_lost_in: int) -> Iterator[str]:
     server = spawn.Process(target=_serve, args=(per_hour, per_object, one_lost_in, port, ready), daemon=True)
     server.start()
     try:
-        assert ready.wait(60), "the stand-in did not start"
+        assert ready.wait(PATIENCE), "the stand-in did not start"
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

@@ -19,7 +19,7 @@ from functions.commit import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.limits.flood import flood, push
 from tests.unit.cloud import Answer, Cloud, error
-from tests.waiting import LIMIT
+from tests.waiting import LIMIT, wait_until
 
 logger = logging.getLogger(__name__)
 
@@ -82,24 +82,29 @@ def test_after_a_soak_with_faults_there_are_no_more_threads_sockets_and_memory(t
     with served(tmp_path, FLUSH_TIMEOUT="3", MAX_IN_FLIGHT="75", BATCH_ROWS="40") as running:
         worker, cloud, url = running.worker, running.cloud, running.function.url
         threads, files = worker.threads(), worker.open_files()
+
+        def state() -> str:
+            return f"threads {threads}, now {worker.threads()}; open files {files}, now {worker.open_files()}"
+
+        def settled() -> bool:
+            """Each client keeps a connection for each thread."""
+            return worker.threads() <= threads + MAX_THREADS and worker.open_files() <= files + 2 * MAX_THREADS
+
         faults(cloud, draw)
         statuses = asyncio.run(soak(url, SECONDS / 2, draw))
-        worker.settled()
+        wait_until(settled, "threads and files are as few as before", state)
         resident = worker.resident()
         statuses += asyncio.run(soak(url, SECONDS / 2, draw))
         cloud.on_upload, cloud.on_insert = Cloud.on_upload, Cloud.on_insert
-        threads_after, files_after = worker.settled()
+        wait_until(settled, "threads and files are as few as before", state)
         grown = worker.resident() - resident
         logger.info("%s; %s calls on %s connections", dict(statuses), len(cloud.calls), cloud.connections)
-        logger.info("threads %s, then %s; open files %s, then %s", threads, threads_after, files, files_after)
         logger.info("%.1f MiB, then %.1f MiB more", resident / MiB, grown / MiB)
         assert statuses.keys() <= {204, 429, 503}
         assert statuses[204] > 0
-        assert threads_after <= threads + MAX_THREADS
-        assert files_after <= files + 2 * MAX_THREADS, "each client keeps a connection for each thread"
         assert grown < 16 * MiB
         assert asyncio.run(flood(url, map(push, PAYLOADS * 10), 10)) == {204: 10 * len(PAYLOADS)}
-        assert worker.settled()[0] <= threads + MAX_THREADS
+        wait_until(settled, "threads and files are as few as before", state)
         assert running.errors() == []
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import time
 
 from ops.stack.functions import Function
 
@@ -45,17 +44,6 @@ class Worker:
     def open_files(self) -> int:
         """How many descriptors are open, sockets among them."""
         return len(list((PROC / f"{self.pid}/fd").iterdir()))
-
-    def settled(self, seconds: float = 10) -> tuple[int, int]:
-        """Threads and open files, once connections of clients that have gone are closed."""
-        deadline = time.monotonic() + seconds
-        found = self.threads(), self.open_files()
-        while time.monotonic() < deadline:
-            time.sleep(0.5)
-            before, found = found, (self.threads(), self.open_files())
-            if before == found:
-                break
-        return found
 
     def _status(self, name: str) -> int:
         for line in (PROC / f"{self.pid}/status").read_text().splitlines():

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Collection
 
 from tests.missing import missing
+from tests.waiting import PATIENCE
 
 HOW_TO_GET = "Google's Cloud SDK is not there: https://cloud.google.com/sdk/docs/install, or Debian's google-cloud-cli"
 
@@ -25,7 +26,7 @@ def run(program: str, *arguments: str, home: pathlib.Path) -> str:
         missing(HOW_TO_GET)
     quiet = {"CLOUDSDK_CONFIG": str(home), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "HOME": str(home)}
     done = subprocess.run(
-        [found, *arguments], env={**os.environ, **quiet}, capture_output=True, text=True, timeout=120, check=False
+        [found, *arguments], env={**os.environ, **quiet}, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.stdout, done.stderr  # `bq help` ends with 1
     return done.stdout

@@ -181,6 +181,7 @@ def test_a_commit_that_is_none_is_told(checkout: pathlib.Path, commit: str) -> N
         Project.at(commit, checkout)
 
 
+@pytest.mark.check
 def test_the_command_compares_with_head_or_the_base_that_is_asked_for(checkout: pathlib.Path) -> None:
     assert run(checkout).returncode == 0
     narrow(checkout)
@@ -197,6 +198,7 @@ def test_the_command_compares_with_head_or_the_base_that_is_asked_for(checkout: 
     assert run(checkout, SLUICE_CONTRACT_BASE="first").returncode == 1
 
 
+@pytest.mark.check
 def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_asked_for(
     tmp_path: pathlib.Path,
 ) -> None:

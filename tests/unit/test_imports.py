@@ -91,6 +91,7 @@ def packages(modules: list[str]) -> list[str]:
     return sorted(found)
 
 
+@pytest.mark.check
 def test_nothing_is_imported_that_was_not_before(starts: list[Start]) -> None:
     found = "".join(f"{name}\n" for name in packages(starts[0].imported))
     if os.environ.get("UPDATE_DOCS"):
@@ -98,6 +99,7 @@ def test_nothing_is_imported_that_was_not_before(starts: list[Start]) -> None:
     assert found == IMPORTED.read_text()
 
 
+@pytest.mark.check
 def test_the_time_of_the_imports_is_within_its_budget(starts: list[Start]) -> None:
     ratio = statistics.median(start.ratio for start in starts)
     assert ratio < BUDGET, f"{ratio:.2f} times as long as functions_framework"

@@ -1,0 +1,45 @@
+"""A session of tests, and every command, ends its child processes whoever has started it."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+from typer.testing import CliRunner
+
+from ops.cli import app
+from tests.conftest import SESSION, started_by
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """SIGINT is ignored, as in a process that a script starts in the background."""
+    before = [signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    yield
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("ignored")
+def test_a_command_ends_on_ctrl_c_even_where_it_is_ignored() -> None:
+    assert CliRunner().invoke(app, ["generate", "--stdout", "--limit", "1"]).exit_code == 0
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_tests_children_end_on_ctrl_c() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        process.send_signal(signal.SIGINT)
+        assert process.wait() == -signal.SIGINT
+
+
+def test_a_process_that_is_left_is_found_with_its_test() -> None:
+    mark = f"{SESSION}={os.environ[SESSION]}"
+    with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
+        wait_until(lambda: "sleep" in str(started_by(mark)), "the process runs")
+        [(command, test)] = [item for item in started_by(mark).items() if item[0].startswith(f"{process.pid} ")]
+        assert command.split() == [str(process.pid), "sleep", "1000"]
+        assert "test_a_process_that_is_left" in test
+        process.kill()
+    assert str(process.pid) not in {command.split()[0] for command in started_by(mark)}
