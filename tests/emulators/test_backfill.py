@@ -8,7 +8,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from ops.stack.stack import Emulators
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
+from tests.waiting import PATIENCE, wait_until
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
 NOW = datetime.now(UTC)
@@ -373,12 +373,10 @@ def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_on
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while not datasets.objects():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+    wait_until(lambda: datasets.objects() or process.poll() is not None, "something is archived")
+    assert process.poll() is None
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=PATIENCE)
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:

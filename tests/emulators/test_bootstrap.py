@@ -14,6 +14,7 @@ from functions.settings import Settings
 from ops.stack.functions import Function, serving
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.made import dropped
+from tests.waiting import PATIENCE
 
 type Serve = Callable[..., Function]
 
@@ -53,19 +54,19 @@ def changes(answer: httpx.Response) -> dict[str, str]:
 def test_it_tells_what_it_would_do_does_it_and_does_nothing_the_second_time(bootstrap: Serve) -> None:
     url = bootstrap("twice").url
     names = objects("twice")
-    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(names, "create")
-    first = httpx.post(url, timeout=60)
+    assert changes(httpx.get(url, timeout=PATIENCE)) == dict.fromkeys(names, "create")
+    first = httpx.post(url, timeout=PATIENCE)
     assert (first.status_code, changes(first)) == (200, dict.fromkeys(names, "created"))
-    second = httpx.post(url, timeout=60)
+    second = httpx.post(url, timeout=PATIENCE)
     assert (second.status_code, changes(second)) == (200, dict.fromkeys(names, "unchanged"))
-    assert changes(httpx.get(url, timeout=60)) == dict.fromkeys(names, "unchanged")
+    assert changes(httpx.get(url, timeout=PATIENCE)) == dict.fromkeys(names, "unchanged")
 
 
 @pytest.mark.check
 def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Serve) -> None:
     url = bootstrap("at_once").url
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        answers = list(pool.map(lambda _: httpx.post(url, timeout=120), range(4)))
+        answers = list(pool.map(lambda _: httpx.post(url, timeout=PATIENCE), range(4)))
     assert [answer.status_code for answer in answers] == [200] * 4, [answer.text for answer in answers]
     made = [name for answer in answers for name, change in changes(answer).items() if change == "created"]
     assert sorted(made) == sorted(objects("at_once"))
@@ -73,22 +74,22 @@ def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Ser
 
 def test_only_what_is_missing_is_made(bootstrap: Serve, client: bigquery.Client) -> None:
     url = bootstrap("missing").url
-    assert httpx.post(url, timeout=60).status_code == 200
+    assert httpx.post(url, timeout=PATIENCE).status_code == 200
     client.delete_table("missing.inventory_all")
     expected = {name: "create" if name == "missing.inventory_all" else "unchanged" for name in objects("missing")}
-    assert changes(httpx.get(url, timeout=60)) == expected
+    assert changes(httpx.get(url, timeout=PATIENCE)) == expected
     client.delete_table("missing.dead_letters")
-    made = changes(httpx.post(url, timeout=60))
+    made = changes(httpx.post(url, timeout=PATIENCE))
     assert {name for name, change in made.items() if change == "created"} == {
         "missing.inventory_all",
         "missing.dead_letters",
     }
-    assert set(changes(httpx.get(url, timeout=60)).values()) == {"unchanged"}
+    assert set(changes(httpx.get(url, timeout=PATIENCE)).values()) == {"unchanged"}
 
 
 def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emulators: Emulators) -> None:
     del running_emulators
-    answer = httpx.post(bootstrap("wrong", GOOGLE_CLOUD_PROJECT="Not-A-Project").url, timeout=60)
+    answer = httpx.post(bootstrap("wrong", GOOGLE_CLOUD_PROJECT="Not-A-Project").url, timeout=PATIENCE)
     assert answer.status_code == 500
     steps = answer.json()["objects"]
     assert {step["change"] for step in steps} == {"error"}
@@ -96,7 +97,7 @@ def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emula
 
 
 def test_any_other_method_is_refused(bootstrap: Serve) -> None:
-    answer = httpx.put(bootstrap("method").url, timeout=60)
+    answer = httpx.put(bootstrap("method").url, timeout=PATIENCE)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
 
 
@@ -107,7 +108,7 @@ def test_the_tables_are_those_of_the_data_model(bootstrap: Serve, client: bigque
         "user_activity": ["user_id", "activity_type"],
         "dead_letters": ["stage", "fingerprint"],
     }
-    assert httpx.post(bootstrap("model", ENVIRONMENT="test").url, timeout=60).status_code == 200
+    assert httpx.post(bootstrap("model", ENVIRONMENT="test").url, timeout=PATIENCE).status_code == 200
     historical = {f"model_historical.{name}" for name in clustering if name != "dead_letters"}
     for full_name in {f"model.{name}" for name in clustering} | historical:
         name = full_name.partition(".")[2]

@@ -6,9 +6,10 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+
+from tests.waiting import PATIENCE
 
 SLUICE = [sys.executable, "-m", "ops.cli"]
 ROOT = pathlib.Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def start(marker: str, *arguments: str) -> subprocess.Popen[str]:
 @needs_proc
 def test_the_demo_runs_without_the_cloud_sdk_adds_up_and_leaves_nothing_behind() -> None:
     process = start("demo-stand-in", "demo", "--stand-in", "--events", "300")
-    output, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
     assert re.search(r"Every published event is accounted for: (\d+) of \1", output), output
     assert "a dead letter" in output
@@ -66,9 +67,8 @@ def test_the_stack_stops_when_it_is_interrupted_or_the_terminal_closed(number: s
         line = process.stdout.readline()
         assert line, seen
         seen += line
-    time.sleep(0.5)
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == (0 if command == "up" else 130), seen + rest
     assert "Traceback" not in rest
     assert children(marker) == []
@@ -91,11 +91,11 @@ def test_up_prints_what_another_client_needs() -> None:
             env={**os.environ, **exports},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert publish.returncode == 0, publish.stderr
         assert "20 published" in publish.stderr
     finally:
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE)

@@ -18,6 +18,7 @@ from ops.cli import app
 from ops.stack.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
+from tests.waiting import PATIENCE
 
 NOW = datetime.now(UTC)
 
@@ -51,7 +52,7 @@ def run(datasets: Datasets, *arguments: object, code: int = 0, script: str | Non
     if script is not None:
         command = [sys.executable, "-c", script, *given]
         ran = subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=120, check=False
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert ran.returncode == code, ran.stdout + ran.stderr
         return ran.stderr

@@ -19,6 +19,7 @@ from ops.stack.functions import Function, serving
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.test_ingest import event, wrapped
+from tests.waiting import PATIENCE, wait_until
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -95,22 +96,20 @@ def test_additive_changes_are_made_in_place_while_events_keep_coming(own_stack: 
         while not stop.is_set():
             event_id = str(uuid.uuid4())
             body = wrapped(event("order"), event_id)
-            while httpx.post(stack.ingest.url, json=body, timeout=60).status_code != 204:
+            while httpx.post(stack.ingest.url, json=body, timeout=PATIENCE).status_code != 204:
                 time.sleep(0.1)
             ids.append(event_id)
 
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        while len(ids) < 5:
-            time.sleep(0.05)
+        wait_until(lambda: len(ids) >= 5, "events are sent")
         with release.serve("bootstrap", environment(stack, RETENTION_DAYS="120")) as bootstrap:
-            planned = steps(httpx.get(bootstrap.url, timeout=60))
-            altered = httpx.post(bootstrap.url, timeout=60)
-            again = httpx.post(bootstrap.url, timeout=60)
+            planned = steps(httpx.get(bootstrap.url, timeout=PATIENCE))
+            altered = httpx.post(bootstrap.url, timeout=PATIENCE)
+            again = httpx.post(bootstrap.url, timeout=PATIENCE)
         sent = len(ids)
-        while len(ids) < sent + 5:
-            time.sleep(0.05)
+        wait_until(lambda: len(ids) >= sent + 5, "more events are sent")
     finally:
         stop.set()
         sender.join()
@@ -162,7 +161,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
     release.change("sql/schema/inventory.sql", ("  extras JSON", "  note STRING,\n  extras JSON"))
     before = [table.full_table_id for table in warehouse.client.list_tables(dataset)]
     with release.serve("bootstrap", environment(stack)) as bootstrap:
-        answer = httpx.post(bootstrap.url, timeout=60)
+        answer = httpx.post(bootstrap.url, timeout=PATIENCE)
     assert answer.status_code == 409
     found = steps(answer)
     assert found[f"{dataset}.orders"]["change"] == "refused"
@@ -189,10 +188,10 @@ def test_events_with_a_field_whose_column_is_not_there_yet_wait_for_the_bootstra
     ):
         with_note, without = str(uuid.uuid4()), str(uuid.uuid4())
         body = wrapped(event("order", gift_note="Joyeux anniversaire"), with_note)
-        assert httpx.post(ingest.url, json=wrapped(event("order"), without), timeout=60).status_code == 204
-        assert httpx.post(ingest.url, json=body, timeout=60).status_code == 503
-        assert httpx.post(bootstrap.url, timeout=60).status_code == 200
-        assert httpx.post(ingest.url, json=body, timeout=60).status_code == 204
+        assert httpx.post(ingest.url, json=wrapped(event("order"), without), timeout=PATIENCE).status_code == 204
+        assert httpx.post(ingest.url, json=body, timeout=PATIENCE).status_code == 503
+        assert httpx.post(bootstrap.url, timeout=PATIENCE).status_code == 200
+        assert httpx.post(ingest.url, json=body, timeout=PATIENCE).status_code == 204
     client = bigquery_client(stack.settings)
     rows = client.query_and_wait(f"SELECT ingest.event_id AS id, gift_note FROM `{dataset}.orders_deduplicated`")
     assert {row.id: row.gift_note for row in rows} == {with_note: "Joyeux anniversaire", without: None}

@@ -4,7 +4,6 @@ import base64
 import concurrent.futures
 import json
 import pathlib
-import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from ops.stack.functions import serving
 from ops.stack.stack import Emulators, Stack
 from tests.emulators.conftest import Warehouse
 from tests.unit import samples
+from tests.waiting import PATIENCE, wait_until
 
 NOW = datetime.now(UTC)
 
@@ -42,7 +42,7 @@ def wrapped(payload: bytes | dict[str, Any], event_id: str, **attributes: str) -
 
 def post(stack: Stack, payload: bytes | dict[str, Any], **attributes: str) -> tuple[str, httpx.Response]:
     event_id = str(uuid.uuid4())
-    return event_id, httpx.post(stack.ingest.url, json=wrapped(payload, event_id, **attributes), timeout=60)
+    return event_id, httpx.post(stack.ingest.url, json=wrapped(payload, event_id, **attributes), timeout=PATIENCE)
 
 
 def test_an_order_is_durable_in_its_table_and_in_the_archive_when_it_is_acknowledged(
@@ -180,17 +180,19 @@ def test_the_log_has_a_line_for_each_flush_and_nothing_of_any_payload(
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda _: post(stack, event("order", customer_id=secret)), range(40)))
     post(stack, event("order", status=secret))
-    flushes: list[dict[str, Any]] = []
-    deadline = time.monotonic() + 10
-    while sum(entry["events"] for entry in flushes) < 41:  # the line is written just after the answer
-        assert time.monotonic() < deadline
-        lines = logs().splitlines()[before:]
-        entries = [json.loads(line) for line in lines]
-        flushes = [entry for entry in entries if entry["message"] == "flush"]
-    assert len(flushes) == len(entries) < 41
-    assert all({"severity", "message", "time"} <= entry.keys() for entry in entries)
-    assert secret not in "".join(lines)
-    archived = {uri for entry in flushes if (uri := entry["archive_uri"])}
+
+    def entries() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in logs().splitlines()[before:]]
+
+    def flushes() -> list[dict[str, Any]]:
+        return [entry for entry in entries() if entry["message"] == "flush"]
+
+    # A line is written just after the answer.
+    wait_until(lambda: sum(entry["events"] for entry in flushes()) == 41, "each event is in the line of a flush", logs)
+    assert len(flushes()) == len(entries()) < 41
+    assert all({"severity", "message", "time"} <= entry.keys() for entry in entries())
+    assert secret not in "".join(logs().splitlines()[before:])
+    archived = {uri for entry in flushes() if (uri := entry["archive_uri"])}
     assert archived <= {
         row.archive_uri for row in warehouse.query("SELECT DISTINCT ingest.archive_uri FROM `{dataset}.orders`")
     } | {row.archive_uri for row in warehouse.query("SELECT DISTINCT archive_uri FROM `{dataset}.dead_letters`")}
@@ -217,12 +219,12 @@ def test_an_event_for_a_column_that_is_not_there_yet_comes_again(stack: Stack, w
     event_id = str(uuid.uuid4())
     body = wrapped(event("user_activity", unknown=1), event_id)
     try:
-        answer = httpx.post(stack.ingest.url, json=body, timeout=60)
+        answer = httpx.post(stack.ingest.url, json=body, timeout=PATIENCE)
     finally:
         warehouse.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras JSON")
     assert (answer.status_code, answer.json()["error"]) == (503, "user_activity lacks a column: extras")
     assert event_id not in warehouse.accounts().dead
-    assert httpx.post(stack.ingest.url, json=body, timeout=60).status_code == 204
+    assert httpx.post(stack.ingest.url, json=body, timeout=PATIENCE).status_code == 204
     assert event_id in warehouse.accounts().accepted
 
 
@@ -239,7 +241,7 @@ def test_beyond_its_limit_the_function_sends_requests_away_with_429(
     with serving("ingest", tmp_path, environment, "ingest") as small:
 
         def send(_: int) -> int:
-            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=60).status_code
+            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=PATIENCE).status_code
 
         with concurrent.futures.ThreadPoolExecutor(20) as pool:
             answers = set(pool.map(send, range(60)))
@@ -251,7 +253,7 @@ def test_with_its_table_missing_an_event_is_neither_lost_nor_a_dead_letter(stack
     warehouse.client.query_and_wait(f"ALTER TABLE `{table}` RENAME TO user_activity_away")
     event_id = str(uuid.uuid4())
     try:
-        answer = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), event_id), timeout=60)
+        answer = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), event_id), timeout=PATIENCE)
         assert answer.status_code == 503
     finally:
         warehouse.client.query_and_wait(f"ALTER TABLE `{table}_away` RENAME TO user_activity")

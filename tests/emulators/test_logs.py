@@ -20,6 +20,7 @@ from tests.emulators.test_ingest import NOW
 from tests.emulators.test_watching import away, other_type
 from tests.unit import cloud, samples
 from tests.unit.cloud import Answer
+from tests.waiting import PATIENCE
 
 CANARY = "canary"
 ADDRESS = "203.0.113.77"
@@ -70,7 +71,7 @@ def push(stack: Stack, payload: bytes, **message: Any) -> int:
         "attributes": attributes,
         **message,
     }
-    answer = httpx.post(stack.ingest.url, json={"message": body}, timeout=60)
+    answer = httpx.post(stack.ingest.url, json={"message": body}, timeout=PATIENCE)
     assert CANARY not in answer.text
     return answer.status_code
 
@@ -145,7 +146,7 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
                 "publishTime": NOW.isoformat(),
                 "attributes": {"event_id": "e-1"},
             }
-            answer = httpx.post(function.url, json={"message": body}, timeout=30)
+            answer = httpx.post(function.url, json={"message": body}, timeout=PATIENCE)
             function.child.wait_until(lambda: '"flush"' in function.child.log.read_text())
             log = function.child.log.read_text()
     assert answer.status_code == 503
@@ -167,7 +168,7 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
     with serving("ingest", tmp_path, environment | nowhere, "unforeseen", source=main) as function:
         attributes = {"event_id": CANARY}
         body = {"data": "e30=", "messageId": "m-1", "publishTime": NOW.isoformat(), "attributes": attributes}
-        answer = httpx.post(function.url, json={"message": body}, timeout=30)
+        answer = httpx.post(function.url, json={"message": body}, timeout=PATIENCE)
         function.child.wait_until(lambda: "ValueError" in function.child.log.read_text())
         log = function.child.log.read_text()
     assert answer.status_code == 500

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -17,6 +16,7 @@ from functions.settings import Settings
 from ops.cli import app
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.shop import Shop, load, open_shop
+from tests.waiting import wait_until
 
 type Rows = Sequence[Mapping[str, Any]]
 
@@ -106,7 +106,7 @@ def shape(table: bigquery.Table) -> tuple[Any, ...]:
 def test_a_table_is_read_as_it_was(fresh: Shop) -> None:
     day = fullest_day(fresh.live["orders"])
     before = datetime.now(UTC)
-    time.sleep(0.1)
+    pass_by(before)
     fresh.query(f"DELETE FROM orders WHERE event_date = '{day}'")
     as_of = fresh.ask("table_as_of", at=before.isoformat(), day=day.isoformat())
     assert event_ids(as_of) == event_ids(of_day(fresh.live["orders"], day))
@@ -221,13 +221,21 @@ def test_a_snapshot_that_fails_does_not_keep_the_others_from_being_taken(store: 
     assert [one["table"] for one in json.loads(taken.stdout)] == ["orders"]
 
 
+SECOND = timedelta(seconds=1)
+
+
+def pass_by(moment: datetime) -> None:
+    """Wait until the clock has passed a moment."""
+    wait_until(lambda: datetime.now(UTC) > moment, f"{moment} is over")
+
+
 def taken(table: str) -> str:
     """Name of a new snapshot, and a second later than that of the one before: names have seconds."""
-    time.sleep(1)
+    pass_by(datetime.now(UTC) + SECOND)
     result = sluice("snapshot", table, "--json")
     assert result.exit_code == 0, result.output
     [one] = json.loads(result.stdout)
-    time.sleep(1)
+    pass_by(datetime.now(UTC) + SECOND)
     return str(one["snapshot"])
 
 
@@ -282,8 +290,8 @@ def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store
 
 def test_a_table_is_restored_as_of_a_time(store: Shop) -> None:
     there = in_table(store, "user_activity")
-    at = datetime.now(UTC) + timedelta(seconds=1)
-    time.sleep(2)
+    at = (datetime.now(UTC) + SECOND).replace(microsecond=0)
+    pass_by(at)
     store.query("DELETE FROM user_activity WHERE TRUE")
     restored = sluice("restore", "user_activity", "--at", f"{at:%Y-%m-%dT%H:%M:%S}", "--to", "again")
     assert restored.exit_code == 0, restored.output
@@ -315,7 +323,7 @@ def test_a_dry_run_prints_the_statements_and_changes_nothing(store: Shop) -> Non
 def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop) -> None:
     there = in_table(store, "orders")
     at = datetime.now(UTC).replace(microsecond=0)
-    time.sleep(1)
+    pass_by(at + SECOND)
     for command in (
         ["snapshot", "orders", "--days", "3"],
         ["restore", "orders", "--at", f"{at:%Y-%m-%dT%H:%M:%S}", "--to", "by_hand"],
@@ -357,7 +365,7 @@ def test_what_cannot_be_done_is_refused_with_the_reason(store: Shop, arguments: 
 
 
 def test_a_table_that_is_named_twice_has_one_snapshot(store: Shop) -> None:
-    time.sleep(1)
+    pass_by(datetime.now(UTC) + SECOND)
     del store
     result = sluice("snapshot", "orders", "orders", "--json")
     assert result.exit_code == 0, result.output

@@ -20,6 +20,7 @@ from ops.stack.functions import serving
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.made import dropped
 from tests.emulators.test_ingest import event, wrapped
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
 
@@ -98,14 +99,14 @@ def test_both_functions_serve_from_it(
         serving("bootstrap", tmp_path, settings, "bootstrap", source=source, python=python) as bootstrap,
         serving("ingest", tmp_path, settings, "ingest", source=source, python=python) as ingest,
     ):
-        planned = httpx.get(bootstrap.url, timeout=60)
+        planned = httpx.get(bootstrap.url, timeout=PATIENCE)
         assert {step["change"] for step in planned.json()["objects"]} == {"create"}
-        made = httpx.post(bootstrap.url, timeout=60)
+        made = httpx.post(bootstrap.url, timeout=PATIENCE)
         assert made.status_code == 200, made.text
         assert {step["change"] for step in made.json()["objects"]} == {"created"}
         for event_type, table in (("order", "orders"), ("inventory", "inventory"), ("user_activity", "user_activity")):
             event_id = str(uuid.uuid4())
-            answer = httpx.post(ingest.url, json=wrapped(event(event_type), event_id), timeout=60)
+            answer = httpx.post(ingest.url, json=wrapped(event(event_type), event_id), timeout=PATIENCE)
             assert answer.status_code == 204, answer.text
             [row] = client.query_and_wait(f"SELECT ingest.event_id FROM packaged.{table}")
             assert row.event_id == event_id

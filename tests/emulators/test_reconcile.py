@@ -27,6 +27,7 @@ from ops.stack.stack import Emulators
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
+from tests.waiting import PATIENCE
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -251,7 +252,7 @@ def test_the_function_logs_what_an_alert_can_use(
     delete(datasets, "orders", "TRUE")
     environment = {**running_emulators.environment, **datasets.environment}
     with serving("reconcile", tmp_path, environment, "reconcile") as function:
-        answer = httpx.post(function.url, timeout=60)
+        answer = httpx.post(function.url, timeout=PATIENCE)
         assert httpx.get(function.url).status_code == 405
         logged = [
             json.loads(line) for line in function.child.log.read_text().splitlines() if '"reconciliation"' in line

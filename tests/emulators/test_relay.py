@@ -27,6 +27,7 @@ from ops.stack import pubsub
 from ops.stack.process import free_port
 from ops.stack.relay import Relay
 from tests.missing import missing
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 HOW_TO_GET = (
@@ -46,7 +47,7 @@ def emulator_process(port: int, *, stand_in: bool) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=10)
+        process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module", params=[pytest.param("google", marks=pytest.mark.check), "stand-in"])
@@ -56,7 +57,7 @@ def emulator(request: pytest.FixtureRequest) -> Iterator[str]:
         missing(HOW_TO_GET)
     port = free_port()
     with emulator_process(port, stand_in=request.param == "stand-in"):
-        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=30))
+        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=PATIENCE))
         yield f"127.0.0.1:{port}"
 
 
@@ -152,19 +153,13 @@ class Endpoint:
 async def relaying(wiring: Wiring, endpoint: Endpoint, **settings: float) -> AsyncIterator[Relay]:
     relay = Relay(wiring.emulator, wiring.subscription, endpoint.url, **settings)  # type: ignore[arg-type]
     running = asyncio.create_task(relay.run())
-    await asyncio.wait_for(relay.ready.wait(), timeout=10)
+    await asyncio.wait_for(relay.ready.wait(), timeout=PATIENCE)
     try:
         yield relay
     finally:
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def numbered(number: int) -> types.PubsubMessage:
@@ -183,10 +178,20 @@ async def test_every_message_is_delivered_once_and_acknowledged_with_many_reques
     assert await wiring.pull(wiring.subscription) == []
 
 
-async def test_a_relay_that_found_nothing_delivers_what_is_published_later(wiring: Wiring) -> None:
+async def test_a_relay_that_found_nothing_delivers_what_is_published_later(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulls: list[None] = []
+    pull = Relay._pull
+
+    async def counted(self: Relay, client: Any, answers: Any) -> None:
+        await pull(self, client, answers)
+        pulls.append(None)
+
+    monkeypatch.setattr(Relay, "_pull", counted)
     with Endpoint().up() as endpoint:
         async with relaying(wiring, endpoint) as relay:
-            await asyncio.sleep(0.5)  # longer than one empty pull
+            await until(lambda: pulls, "a pull has found nothing")
             published = await wiring.publish(numbered(1))
             await until(lambda: relay.counts.acknowledged == 1)
     assert endpoint.message_ids == published
@@ -304,7 +309,7 @@ async def test_wiring_twice_changes_nothing_and_wiring_otherwise_is_an_error(wir
 def test_the_ordinary_clients_need_only_the_emulator_variable(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUBSUB_EMULATOR_HOST", wiring.emulator)
     with pubsub_v1.PublisherClient() as publisher, pubsub_v1.SubscriberClient() as subscriber:
-        message_id = publisher.publish(f"projects/{wiring.project}/topics/events", b"hello").result(timeout=5)
+        message_id = publisher.publish(f"projects/{wiring.project}/topics/events", b"hello").result(timeout=PATIENCE)
         response = subscriber.pull(subscription=wiring.subscription, max_messages=10)
         subscriber.acknowledge(subscription=wiring.subscription, ack_ids=[response.received_messages[0].ack_id])
         listed = [topic.name for topic in publisher.list_topics(project=f"projects/{wiring.project}")]
@@ -317,14 +322,14 @@ async def test_a_relay_outlives_its_emulator() -> None:
     wiring = Wiring(f"127.0.0.1:{port}")
     with Endpoint().up() as endpoint:
         with emulator_process(port, stand_in=True):
-            await pubsub.wait_until_ready(wiring.emulator, timeout=10)
+            await pubsub.wait_until_ready(wiring.emulator, timeout=PATIENCE)
             await wiring.create()
             relay = Relay(wiring.emulator, wiring.subscription, endpoint.url)
             running = asyncio.create_task(relay.run())
             await wiring.publish(numbered(1))
             await until(lambda: relay.counts.acknowledged == 1)
         with emulator_process(port, stand_in=True):
-            await pubsub.wait_until_ready(wiring.emulator, timeout=10)
+            await pubsub.wait_until_ready(wiring.emulator, timeout=PATIENCE)
             await wiring.create()
             await wiring.publish(numbered(2))
             await until(lambda: relay.counts.acknowledged == 2)

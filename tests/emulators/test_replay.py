@@ -19,6 +19,7 @@ from tests.emulators.test_dead_letters import KILLED, ledger, letters, message, 
 from tests.emulators.test_relay import HOW_TO_GET, Wiring, emulator_process
 from tests.missing import missing
 from tests.unit import samples
+from tests.waiting import PATIENCE
 
 NOW = datetime.now(UTC)
 
@@ -96,7 +97,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[str]:
         missing(HOW_TO_GET)
     port = free_port()
     with emulator_process(port, stand_in=request.param == "stand-in"):
-        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=30))
+        asyncio.run(pubsub.wait_until_ready(f"127.0.0.1:{port}", timeout=PATIENCE))
         yield f"127.0.0.1:{port}"
 
 

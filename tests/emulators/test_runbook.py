@@ -8,7 +8,6 @@ import json
 import pathlib
 import re
 import shlex
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -27,6 +26,7 @@ from tests.emulators.test_ingest import event, post
 from tests.emulators.test_queries import CANNOT_RUN
 from tests.emulators.test_watching import other_type
 from tests.terraform import watching
+from tests.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
 
@@ -107,23 +107,17 @@ def errors(log: pathlib.Path) -> str:
     return "".join(line for line in log.read_text().splitlines(keepends=True) if '"severity":"ERROR"' in line)
 
 
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def events_wait_too_long(stack: Stack, known: dict[str, str], types: Type) -> None:
     del known
     post(stack, event("inventory"))
     query(stack, "ALTER TABLE `{live}.orders` DROP COLUMN extras")
     publish([Publication(json.dumps(event("order", gift=True)).encode(), {"event_id": "waits"})], stack.topic)
-    wait_until(lambda: "orders lacks a column: extras" in errors(stack.ingest.child.log))
+    wait_until(lambda: "orders lacks a column: extras" in errors(stack.ingest.child.log), "the log says why")
     told = types()
     assert (cell(told, "inventory", "row_count"), cell(told, "orders", "row_count")) == ("1", "0")
-    assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 200
-    wait_until(lambda: query(stack, "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'waits'"))
+    assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 200
+    waiting = "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'waits'"
+    wait_until(lambda: query(stack, waiting), "the event has its row")
 
 
 def undeliverable_events(stack: Stack, known: dict[str, str], types: Type) -> None:
@@ -193,12 +187,12 @@ def backups_fail(stack: Stack, known: dict[str, str], types: Type) -> None:
 def the_bootstrap_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
     del known
     with other_type(bigquery_client(stack.settings), f"{stack.settings.dataset}.inventory"):
-        assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 409
+        assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 409
         assert '"refused"' in errors(stack.bootstrap.child.log)
         told = types()
         assert "extras" in told
         assert "INT64" in told
-    assert httpx.post(stack.bootstrap.url, timeout=60).status_code == 200
+    assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 200
 
 
 def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:

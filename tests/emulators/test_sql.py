@@ -17,6 +17,7 @@ from ops.cli import app
 from ops.commands.sql import price
 from ops.queries import queries
 from tests.emulators.shop import Shop
+from tests.waiting import PATIENCE
 
 ROOT = pathlib.Path(__file__).parents[2]
 COST = "scanned 0.0 MiB, billed 0.0 MiB, 0.000000 USD"  # the emulator counts no bytes
@@ -174,7 +175,7 @@ def maintain(shop: Shop, tmp_path: pathlib.Path) -> Callable[..., subprocess.Com
             env={**os.environ, "DATASET": "maintained", "ARCHIVE_BUCKET": "", **settings},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
 
@@ -211,7 +212,7 @@ def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(tmp_path
         env={**kept, "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (process.returncode, process.stdout) == (1, "")

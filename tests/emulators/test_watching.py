@@ -33,6 +33,7 @@ from tests.emulators.test_ingest import NOW, event, post, wrapped
 from tests.terraform import watching
 from tests.terraform.cloud_logging import Entry, entry, matches, value
 from tests.unit import samples
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
 
@@ -96,7 +97,7 @@ def run(stack: Stack) -> collections.Counter[str]:
     with other_type(client, f"{dataset}.inventory"):
         statuses.append(post(stack, event("inventory", unknown=1))[1].status_code)
     with away(client, f"{dataset}.user_activity"):
-        failed = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), str(uuid.uuid4())), timeout=60)
+        failed = httpx.post(stack.ingest.url, json=wrapped(event("user_activity"), str(uuid.uuid4())), timeout=PATIENCE)
     assert set(statuses) == {204}
     assert failed.status_code == 503
     # No message at all: a line that no metric counts.
@@ -130,7 +131,7 @@ def watched(
         # The bootstrap ran once, well. This one finds its datasets in another place, and refuses.
         elsewhere = {**stack.environment, "LOCATION": "europe-west1"}
         with serving("bootstrap", folder, elsewhere, "elsewhere") as bootstrap:
-            refused = httpx.post(bootstrap.url, timeout=60)
+            refused = httpx.post(bootstrap.url, timeout=PATIENCE)
         assert refused.status_code == 409
         expected["bootstrap-failures"] = sum(step["change"] == "refused" for step in refused.json()["objects"])
         with serving("reconcile", folder, stack.environment, "reconcile") as reconcile:
@@ -140,7 +141,7 @@ def watched(
             lost = Envelope.seal(Message(b"{}", {}, "lost", NOW), None)
             bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
             bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")
-            assert httpx.post(reconcile.url, timeout=60).json()["missing_events"] == ["lost"]
+            assert httpx.post(reconcile.url, timeout=PATIENCE).json()["missing_events"] == ["lost"]
         logs = [
             (stack.ingest.child.log, INGEST),
             (reconcile.child.log, RECONCILE),
@@ -156,7 +157,7 @@ def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
     with serving("ingest", folder, {**stack.environment, "MAX_IN_FLIGHT": "1"}, "small") as small:
 
         def send(_: int) -> int:
-            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=60).status_code
+            return httpx.post(small.url, json=wrapped(event("order"), str(uuid.uuid4())), timeout=PATIENCE).status_code
 
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(send, range(20)))

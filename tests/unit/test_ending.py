@@ -20,6 +20,7 @@ from ops.cli import app
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ExitCode, ending, tell
 from tests.unit.cloud import Cloud, error
+from tests.waiting import PATIENCE
 
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 
@@ -165,12 +166,12 @@ def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
     silent: list[tuple[socket.socket, subprocess.Popen[str]]], number: int
 ) -> None:
     server, process = silent[number]
-    server.settimeout(60)
+    server.settimeout(PATIENCE)
     connection, _ = server.accept()
     with connection:
         connection.recv(1)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == ExitCode.INTERRUPTED, told
     assert "Traceback" not in told
 

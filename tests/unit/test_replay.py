@@ -27,6 +27,7 @@ from ops.replay.transform import NoTransform, Transform
 from ops.replay.undeliverable import PUBLISHED, original
 from tests.unit import samples
 from tests.unit.conftest import settings
+from tests.waiting import PATIENCE
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)
@@ -97,7 +98,7 @@ def test_a_time_is_in_utc_unless_it_says_otherwise(text: str, expected: datetime
     ("text", "ago"), [("90m", timedelta(minutes=90)), ("24h", timedelta(days=1)), ("7d", timedelta(days=7))]
 )
 def test_a_time_may_be_how_long_ago(text: str, ago: timedelta) -> None:
-    assert abs(datetime.now(UTC) - ago - moment(text)) < timedelta(seconds=5)
+    assert abs(datetime.now(UTC) - ago - moment(text)) < timedelta(seconds=PATIENCE)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7", "7w", "-1d", "999999d"])
