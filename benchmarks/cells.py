@@ -18,9 +18,16 @@ type Drive = Callable[[str, Kind, Closed | Open], Driven]
 SUSTAINED_SHARE = 0.99
 SUSTAINED_P99 = 1.0
 
+GENERATOR_LIMIT = 0.95
+"""Share of its core from which on the load generator may be what limits a rate."""
+
 
 class LostEvents(AssertionError):
     """An acknowledged event is in no table, or a row came from nowhere: whatever was measured is worth nothing."""
+
+
+class WorkerReplaced(RuntimeError):
+    """A process of the function ended during a measurement: the CPU that it used is not known."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,14 +64,14 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         p50: Seconds of latency; null where as many were not answered.
         p99: The same.
         p999: The same.
-        acknowledged: Events answered 2xx in all; what follows is of 10 000 of them.
+        acknowledged: Events answered 2xx in all; what follows is of 10 000 of them, and null if there are none.
         cpu: Seconds of CPU of the function.
         calls: Calls to BigQuery and Cloud Storage.
         uploads: Objects.
         upload_bytes: Sent to Cloud Storage.
         insert_bytes: Sent to BigQuery.
         billed_row_bytes: Bytes of rows, each with the least that BigQuery bills.
-        peak_memory: Bytes of the worker, at most.
+        peak_memory: Bytes of the worker, at most; null where the kernel does not let it be measured for a cell alone.
         refused: Answers other than 2xx by status; 0: none.
         resent: Requests sent again, since the server had closed an idle connection.
         generator_busy: Share of its core that the load generator used.
@@ -80,13 +87,13 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     p99: float | None
     p999: float | None
     acknowledged: int
-    cpu: float
-    calls: float
-    uploads: float
-    upload_bytes: float
-    insert_bytes: float
-    billed_row_bytes: float
-    peak_memory: int
+    cpu: float | None
+    calls: float | None
+    uploads: float | None
+    upload_bytes: float | None
+    insert_bytes: float | None
+    billed_row_bytes: float | None
+    peak_memory: int | None
     refused: dict[int, int]
     resent: int
     generator_busy: float
@@ -95,6 +102,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     def is_sustained(self) -> bool:
         """Whether the implementation kept up with the arrivals."""
         return self.share >= SUSTAINED_SHARE and self.p99 is not None and self.p99 < SUSTAINED_P99
+
+    @property
+    def is_limited_by_generator(self) -> bool:
+        """Whether the load generator had no more to give, so that the implementation may be capable of more."""
+        return self.generator_busy >= GENERATOR_LIMIT
 
 
 def percentile(latencies: Sequence[float], share: float, count: int | None = None) -> float | None:
@@ -118,19 +130,28 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
 
     Raises:
         LostEvents: Rows and acknowledgements differ.
+        WorkerReplaced: The function's worker is not the same as before.
     """
     cloud.reset(scenario.insert_ms, scenario.upload_ms)
+    has_peak = False
     with contextlib.suppress(OSError):
         server.processes.forget_peak()
+        has_peak = True
+    pids = server.processes.pids
     cpu = server.processes.cpu()
     driven = drive(server.url, scenario.kind, scenario.load)
     counts = settled(cloud)
+    if server.processes.pids != pids:
+        raise WorkerReplaced(f"{scenario.name}, {server.name}: a process of the function ended during the measurement")
     cpu = server.processes.cpu() - cpu
     if server.name != "empty":
         check(driven, counts, f"{scenario.name}, {server.name}")
     latencies = sorted(driven.latencies)
-    of_all = driven.arrived if isinstance(scenario.load, Open) else None
-    each = 10_000 / max(driven.acknowledged, 1)
+    of_all = driven.arrived if isinstance(scenario.load, Open) else len(latencies) + sum(driven.refused.values())
+
+    def of_10_000(amount: float) -> float | None:
+        return amount * 10_000 / driven.acknowledged if driven.acknowledged else None
+
     return Cell(
         scenario=scenario.name,
         of=server.name,
@@ -142,13 +163,13 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
         p99=percentile(latencies, 0.99, of_all),
         p999=percentile(latencies, 0.999, of_all),
         acknowledged=driven.acknowledged,
-        cpu=cpu * each,
-        calls=counts.calls * each,
-        uploads=counts.uploads * each,
-        upload_bytes=counts.upload_bytes * each,
-        insert_bytes=counts.insert_bytes * each,
-        billed_row_bytes=counts.billed_row_bytes * each,
-        peak_memory=server.processes.peak(),
+        cpu=of_10_000(cpu),
+        calls=of_10_000(counts.calls),
+        uploads=of_10_000(counts.uploads),
+        upload_bytes=of_10_000(counts.upload_bytes),
+        insert_bytes=of_10_000(counts.insert_bytes),
+        billed_row_bytes=of_10_000(counts.billed_row_bytes),
+        peak_memory=server.processes.peak() if has_peak else None,
         refused=driven.refused,
         resent=driven.resent,
         generator_busy=driven.busy,

@@ -17,16 +17,13 @@ from benchmarks.cells import percentile
 from benchmarks.load import Open, arrivals
 from benchmarks.plan import INSERT_MS, RATES, UPLOAD_MS, opened, sustained
 from benchmarks.results import Results
+from benchmarks.spread import NotMeasured
 from functions.flush_scheduler import FlushScheduler, Queue
 from functions.settings import Settings
 
 _SETTINGS = Settings(archive_bucket="archive")
 
 _EVENTS = 20_000
-
-
-class Unmeasured(ValueError):
-    """The results are not of a whole run."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,19 +49,26 @@ class Instance:
         """As measured: the line through CPU over flushes, at all rates that one instance sustained.
 
         Raises:
-            Unmeasured: There are less than two such rates.
+            NotMeasured: There are less than two such rates, or the line says that events or flushes take no CPU.
         """
         scenarios = [results.of(name, "sluice") for name in (*map(opened, RATES), sustained("sluice"))]
         points = [
-            (statistics.median(cell.uploads for cell in cells), statistics.median(cell.cpu for cell in cells))
+            (_median(cell.uploads for cell in cells), _median(cell.cpu for cell in cells))
             for cells in scenarios
             if cells and all(cell.is_sustained for cell in cells)
         ]
         if len(points) < 2:
-            raise Unmeasured("less than two rates were measured that an instance sustains")
+            raise NotMeasured("less than two rates were measured that an instance sustains")
         line = statistics.linear_regression(*zip(*points, strict=True))
+        if line.intercept <= 0 or line.slope < 0:
+            raise NotMeasured("the CPU of events and of flushes cannot be told apart by the rates")
         batch = min(_SETTINGS.batch_rows, int(_SETTINGS.batch_bytes / results.message_bytes))
-        return cls(max(line.intercept, 0.0) / 10_000, max(line.slope, 0.0), batch)
+        return cls(line.intercept / 10_000, line.slope, batch)
+
+
+def _median(values: Iterable[float | None]) -> float:
+    """Return the median of the values; a cell that sustained its rate has them."""
+    return statistics.median(value for value in values if value is not None)
 
 
 class Flow(NamedTuple):

@@ -149,8 +149,10 @@ class _Generator:
         await asyncio.sleep(load.ramp + load.seconds)
         share = busy.share()
         await self._drain()
-        # With one at a time their latencies are the time that they took: a window would cut the last one off.
-        seconds = sum(self._latencies) if load.in_flight == 1 else load.seconds
+        # With one at a time their latencies are the time that they took, if all were answered 2xx: a window would cut
+        # the last one off.
+        has_all = load.in_flight == 1 and not self._refused
+        seconds = sum(self._latencies) if has_all else load.seconds
         return self._driven(seconds, self._arrived, share)
 
     async def open(self, load: Open) -> Driven:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import platform
@@ -10,20 +11,25 @@ from collections.abc import Iterator
 
 PROC = pathlib.Path("/proc")
 
-FUNCTION_CORE = 0
-"""Of the function, alone: the one vCPU that it has in the cloud."""
-
-OTHER_CORE = 1
-"""Of the stand-ins for the cloud, the load generator and who looks on."""
-
-
-_ALLOWED: set[int] = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+_ALLOWED: list[int] = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
 """Cores of this process, before it is bound to one of them itself."""
 
+FUNCTION_CORE, OTHER_CORE = _ALLOWED[:2] if len(_ALLOWED) > 1 else (0, 1)
+"""Core of the function, alone: the one vCPU that it has in the cloud. Core of the stand-ins and the load generator."""
 
+
+@functools.cache
 def can_pin() -> bool:
-    """Whether this machine lets processes be bound to the two cores."""
-    return {FUNCTION_CORE, OTHER_CORE} <= _ALLOWED
+    """Return whether this machine lets processes be bound to two cores; a container may have one, or forbid it."""
+    if len(_ALLOWED) < 2:
+        return False
+    try:
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {FUNCTION_CORE})
+        os.sched_setaffinity(0, before)
+    except OSError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

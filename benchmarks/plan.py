@@ -2,10 +2,20 @@
 
 import dataclasses
 from collections.abc import Sequence
+from enum import StrEnum
 
 from benchmarks.cells import Scenario
 from benchmarks.load import Closed, Open
 from benchmarks.servers import NAMES
+
+
+class Part(StrEnum):
+    """A part of a run."""
+
+    LOAD = "load"
+    COLD_START = "cold-start"
+    CORE = "core"
+
 
 INSERT_MS, UPLOAD_MS = 80.0, 60.0
 """What the stand-ins for BigQuery and Cloud Storage take to answer, where they do not answer at once."""

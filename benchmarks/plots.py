@@ -12,9 +12,9 @@ from benchmarks import prices
 from benchmarks.cells import Cell
 from benchmarks.plan import IN_FLIGHT, RATES, closed, opened
 from benchmarks.results import Results
-from benchmarks.servers import NAMES, Name
-from benchmarks.spread import Spread
-from benchmarks.tables import TITLES, number
+from benchmarks.servers import NAMES, TITLES, Name
+from benchmarks.spread import NotMeasured, Spread
+from benchmarks.tables import number
 from benchmarks.targets import cost
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "performance"
@@ -56,7 +56,7 @@ def draw(results: Results, folder: pathlib.Path) -> list[pathlib.Path]:
     return files
 
 
-def _line(results: Results, axes: Axes, name: Name, value: Callable[[Cell], float], *, at_once: bool) -> None:
+def _line(results: Results, axes: Axes, name: Name, value: Callable[[Cell], float | None], *, at_once: bool) -> None:
     points = {
         count: spread
         for count in IN_FLIGHT
@@ -94,7 +94,7 @@ def _legend_below(axes: Axes) -> None:
         )
 
 
-def _by_in_flight(axes: Axes, results: Results, value: Callable[[Cell], float]) -> None:
+def _by_in_flight(axes: Axes, results: Results, value: Callable[[Cell], float | None]) -> None:
     for at_once in (False, True):
         for name in NAMES:
             _line(results, axes, name, value, at_once=at_once)
@@ -114,7 +114,7 @@ def _throughput(results: Results, axes: Axes) -> None:
 
 
 def _cpu(results: Results, axes: Axes) -> None:
-    _by_in_flight(axes, results, lambda cell: cell.cpu * 100)
+    _by_in_flight(axes, results, lambda cell: None if cell.cpu is None else cell.cpu * 100)
     axes.set_ylabel("µs of CPU for an event")
     axes.set_title("What an event takes of the CPU")
 
@@ -164,10 +164,17 @@ def _cost(results: Results, axes: Axes) -> None:
     labels, bars = [], []
     for rate in RATES:
         for name in NAMES[:2]:
-            if usages := [*cost(results, rate, name).values()]:
-                many = f", {usages[0].instances} instances" if usages[0].instances > 1 else ""
-                labels.append(f"{rate}/s, {TITLES[name]}{many}")
-                bars.append([Spread.of(one.per_million()[price] for one in usages).median for price in prices.ALL])
+            if not results.of(opened(rate), name):
+                continue
+            try:
+                usages = [*cost(results, rate, name).values()]
+            except NotMeasured:
+                labels.append(f"{rate}/s, {TITLES[name]}")
+                bars.append([0.0] * len(prices.ALL))
+                continue
+            many = f", {usages[0].instances} instances" if usages[0].instances > 1 else ""
+            labels.append(f"{rate}/s, {TITLES[name]}{many}")
+            bars.append([Spread.of(one.per_million()[price] for one in usages).median for price in prices.ALL])
     for position, price in enumerate(prices.ALL):
         widths = [bar[position] for bar in bars]
         starts = [sum(bar[:position]) for bar in bars]
@@ -175,7 +182,8 @@ def _cost(results: Results, axes: Axes) -> None:
             labels, widths, left=starts, color=_PARTS[position], label=price.what, edgecolor="white", linewidth=0.5
         )
     for label, bar in zip(labels, bars, strict=True):
-        axes.annotate(f"{sum(bar):.2f}", (sum(bar), label), (4, -3), textcoords="offset points")
+        shown = f"{sum(bar):.2f}" if any(bar) else "not measured"
+        axes.annotate(shown, (sum(bar), label), (4, -3), textcoords="offset points")
     axes.invert_yaxis()
     axes.margins(x=0.1)
     axes.set_xlabel("USD for a million events, list prices")

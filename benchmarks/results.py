@@ -9,7 +9,7 @@ from benchmarks.cells import Cell
 from benchmarks.cold_start import Import, Start
 from benchmarks.core import Backfilled, Core
 from benchmarks.machine import Machine
-from benchmarks.servers import Name
+from benchmarks.servers import TITLES, Name
 from benchmarks.spread import Spread, ratio
 
 FILE = pathlib.Path(__file__).parent / "results" / "latest.json"
@@ -66,13 +66,19 @@ class Results(msgspec.Struct, kw_only=True):
         known = [one for one in values if one is not None]
         return Spread.of(known) if known and len(known) == len(values) else None
 
-    def ratio(self, scenario: str, over: Name, under: Name, value: Callable[[Cell], float | None]) -> Spread | None:
-        """A value of one implementation over the same of another, repetition by repetition."""
-        values = [
-            {cell.repetition: found for cell in self.of(scenario, name) if (found := value(cell)) is not None}
-            for name in (over, under)
-        ]
-        return ratio(*values) if values[0].keys() & values[1].keys() else None
+    @property
+    def repetitions(self) -> int:
+        """Repetitions of the loads."""
+        return max((cell.repetition for cell in self.cells), default=0)
+
+    def ratio(self, scenario: str, over: Name, under: Name, value: Callable[[Cell], float | None]) -> Spread:
+        """Return a value of one implementation over the same of another, repetition by repetition.
+
+        Raises:
+            NotMeasured: One of them has no value in a repetition.
+        """
+        ours, theirs = ({cell.repetition: value(cell) for cell in self.of(scenario, name)} for name in (over, under))
+        return ratio(ours, theirs, (TITLES[over], TITLES[under]))
 
     def write(self, file: pathlib.Path) -> None:
         """Keep them."""

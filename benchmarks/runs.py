@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import StrEnum
 
 from benchmarks import cells, cold_start, generator, stand_in
 from benchmarks.cells import Cell, Drive, Scenario
@@ -17,7 +16,7 @@ from benchmarks.core import Apart
 from benchmarks.events import payloads
 from benchmarks.load import Closed, Open
 from benchmarks.machine import FUNCTION_CORE, OTHER_CORE, Machine, on_core
-from benchmarks.plan import INSERT_MS, UPLOAD_MS, Plan, closed, sustained
+from benchmarks.plan import INSERT_MS, UPLOAD_MS, Part, Plan, closed, sustained
 from benchmarks.results import Ceiling, Results
 from benchmarks.servers import Name, Server, implementations, serving_all
 from benchmarks.stand_in import StandIn
@@ -25,16 +24,10 @@ from ops.package import ROOT
 
 _PROBE_SECONDS = 3.0
 _STEP_DOWN, _STEPS_DOWN = 0.95, 4
+_LEAST_RATE = 1.0
+"""Minimum rate that is tried, in events per second."""
 
 type Tell = Callable[[str], None]
-
-
-class Part(StrEnum):
-    """A part of a run."""
-
-    LOAD = "load"
-    COLD_START = "cold-start"
-    CORE = "core"
 
 
 def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> Results:
@@ -126,6 +119,9 @@ class _Bench:
     def highest_rates(self, found: Results) -> Iterator[Cell]:
         """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found.
 
+        A repetition in which no rate is proven gives the cell of the last rate that was tried, so that it is known that
+        the rates of the others were not sustained each time.
+
         Half of what many requests in flight achieve is kept for sure; and where the services answer at once, only CPU
         is the bound, which no rate can exceed by much.
         """
@@ -137,16 +133,20 @@ class _Bench:
             failed[server.name] = 1.4 * at_once
         for probe in range(1, self.plan.probes + 1):
             for server in self.servers:
-                rate = math.sqrt(kept[server.name] * failed[server.name])
+                rate = max(math.sqrt(kept[server.name] * failed[server.name]), _LEAST_RATE)
                 (kept if self._at(rate, server, probe).is_sustained else failed)[server.name] = rate
         for repetition in range(1, self.plan.repetitions + 1):
             for server in self.servers:
-                for _ in range(_STEPS_DOWN):
-                    cell = self._at(kept[server.name], server, repetition)
-                    if cell.is_sustained:
-                        yield cell
-                        break
-                    kept[server.name] *= _STEP_DOWN
+                yield self._proven(kept, server, repetition)
+
+    def _proven(self, kept: dict[Name, float], server: Server, repetition: int) -> Cell:
+        """Lower the rate until it is sustained, and return its cell; after so many steps whether it is or not."""
+        for step in range(_STEPS_DOWN):
+            kept[server.name] = max(kept[server.name] * (_STEP_DOWN if step else 1.0), _LEAST_RATE)
+            cell = self._at(kept[server.name], server, repetition)
+            if cell.is_sustained:
+                break
+        return cell
 
     def _seen(self, found: Results, server: Server, *, at_once: bool) -> float:
         cells_seen = found.of(closed(max(self.plan.in_flight), at_once=at_once), server.name)

@@ -17,9 +17,10 @@ from rich.console import Console
 
 from benchmarks import page, prices
 from benchmarks.cost import MILLION
-from benchmarks.flow import Flow, Instance, Unmeasured, flow
+from benchmarks.flow import Flow, Instance, flow
 from benchmarks.quotas import QUOTAS, Load
 from benchmarks.results import FILE, Results, read
+from benchmarks.spread import NotMeasured
 from benchmarks.tables import Table
 
 RATES = (100, 1_000, 10_000, 100_000)
@@ -69,13 +70,17 @@ class Model:
         """As measured.
 
         Raises:
-            Unmeasured: A part of the benchmark was left out.
+            NotMeasured: A part of the benchmark was left out, or no rate was sustained.
         """
         cores = [core.microseconds for core in results.core if core.events == "mixed"]
         if not cores:
-            raise Unmeasured("the pure core was not measured")
+            raise NotMeasured("the pure core was not measured")
         instance = Instance.of(results)
-        rows = statistics.median(cell.billed_row_bytes for cell in results.cells if cell.of == "sluice" and cell.rate)
+        rows = statistics.median(
+            cell.billed_row_bytes
+            for cell in results.cells
+            if cell.of == "sluice" and cell.is_sustained and cell.rate and cell.billed_row_bytes is not None
+        )
         return cls(instance, results.message_bytes, rows / 10_000, statistics.median(cores[0]) / 1e6)
 
     def fits(self, one: Flow) -> bool:
@@ -85,8 +90,8 @@ class Model:
 
 @functools.cache
 def capacity(model: Model) -> float:
-    """Events per second that an instance is given, at most."""
-    return _turn(lambda rate: not model.fits(flow(model.instance, rate)), 1.0, 100_000.0) or math.inf
+    """Return the events per second that an instance is given at most; the simulation ends at the highest of `RATES`."""
+    return _turn(lambda rate: not model.fits(flow(model.instance, rate)), 1.0, float(RATES[-1])) or float(RATES[-1])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -283,7 +288,7 @@ def main(
     """Instances, latency, cost and limits at 100 to 100 000 events/s, from what one instance was measured to do."""
     try:
         found = list(tables(Model.of(read(results))))
-    except Unmeasured as error:
+    except NotMeasured as error:
         raise typer.BadParameter(str(error), param_hint="--results") from None
     if docs:
         page.FILE.write_text(page.filled(page.FILE.read_text(), found))

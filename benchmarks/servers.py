@@ -20,6 +20,8 @@ type Name = Literal["plain", "sluice", "empty"]
 
 NAMES: tuple[Name, ...] = ("plain", "sluice", "empty")
 
+TITLES: Mapping[Name, str] = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
+
 PLAIN_THREADS = 64
 """Of the plain function: the best of 32, 64, 128 and 256. They take what the CPU has time for."""
 

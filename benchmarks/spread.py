@@ -1,9 +1,13 @@
 """Medians, and how far the repetitions lie apart."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
+
+
+class NotMeasured(ValueError):
+    """A value was not measured; the message says why."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -26,6 +30,35 @@ class Spread(msgspec.Struct, frozen=True):
         return cls(statistics.median(found), found[0], found[-1])
 
 
-def ratio(over: dict[int, float], under: dict[int, float]) -> Spread:
-    """Of two values that were measured in turn: by repetition, so that what slows the machine slows both."""
-    return Spread.of(over[repetition] / under[repetition] for repetition in over.keys() & under.keys())
+def ratio(
+    over: Mapping[int, float | None],
+    under: Mapping[int, float | None],
+    titles: tuple[str, str] = ("the first", "the second"),
+) -> Spread:
+    """Return the ratio of two values that were measured in turn.
+
+    It is taken within each repetition, so that what slows the machine slows both.
+
+    Args:
+        over: Values by repetition; None where there is none.
+        under: The same of the opponent.
+        titles: Whose values they are, for the message of an error.
+
+    Raises:
+        NotMeasured: A repetition lacks one of the values, or the opponent's is 0.
+    """
+    known = [_all_known(values, title) for values, title in zip((over, under), titles, strict=True)]
+    if over.keys() != under.keys():
+        raise NotMeasured(f"{titles[0]} and {titles[1]}: not measured in the same repetitions")
+    if not all(known[1].values()):
+        raise NotMeasured(f"{titles[1]}: the value is 0")
+    return Spread.of(known[0][repetition] / known[1][repetition] for repetition in over)
+
+
+def _all_known(values: Mapping[int, float | None], title: str) -> dict[int, float]:
+    if not values:
+        raise NotMeasured(f"{title}: not run")
+    known = {repetition: value for repetition, value in values.items() if value is not None}
+    if len(known) < len(values):
+        raise NotMeasured(f"{title}: no value in {len(values) - len(known)} of {len(values)} repetitions")
+    return known

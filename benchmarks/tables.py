@@ -10,13 +10,13 @@ from benchmarks import prices
 from benchmarks.cells import Cell
 from benchmarks.plan import IN_FLIGHT, LARGE_ORDERS, RATES, closed, opened, sustained
 from benchmarks.results import Results, by_start
-from benchmarks.servers import NAMES, Name
-from benchmarks.spread import Spread
+from benchmarks.servers import NAMES, TITLES, Name
+from benchmarks.spread import NotMeasured, Spread
 from benchmarks.targets import Target, cost, dollars, highest, targets
 
 _BRIEF_RATE = 300
 
-TITLES = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
+_NOT_MEASURED = "not measured"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,22 +28,25 @@ class Table:
         title: On the screen.
         columns: Heads; those of numbers begin with `>`.
         rows: Cells as text.
+        note: A paragraph below it.
     """
 
     name: str
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+    note: str = ""
 
     def markdown(self) -> str:
         """For the page."""
         heads = [column.removeprefix(">") for column in self.columns]
         marks = ["--:" if column.startswith(">") else "---" for column in self.columns]
-        return "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
+        table = "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
+        return f"{table}\n{self.note}\n" if self.note else table
 
     def rich(self) -> rich.table.Table:
         """For the screen."""
-        table = rich.table.Table(title=self.title, title_justify="left")
+        table = rich.table.Table(title=self.title, title_justify="left", caption=self.note or None)
         for column in self.columns:
             table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
         for row in self.rows:
@@ -74,6 +77,19 @@ def _milliseconds(seconds: float) -> str:
     return number(seconds * 1000)
 
 
+def _mebibytes(size: float | None) -> float | None:
+    return None if size is None else size / 2**20
+
+
+def _highest(results: Results, name: Name) -> str | None:
+    """Return the highest rate that an implementation sustained; None if there is none."""
+    rate = highest(results, name)
+    if rate is None:
+        return None
+    is_limited = any(cell.is_limited_by_generator for cell in results.of(sustained(name), name))
+    return f"{'at least ' if is_limited else ''}{number(rate)}/s"
+
+
 def tables(results: Results) -> list[Table]:
     """All tables for which there is something."""
     found = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
@@ -88,22 +104,39 @@ def brief(results: Results) -> Table:
         return shown("plain"), shown("sluice")
 
     def sustains(name: Name) -> str:
-        rate = highest(results, name)
-        return f"{number(rate)}/s" if rate else "-"
+        return _highest(results, name) or _NOT_MEASURED
 
     def usd(name: Name) -> str:
-        return f"{Spread.of(map(dollars, cost(results, _BRIEF_RATE, name).values())).median:.2f} USD"
+        try:
+            usages = cost(results, _BRIEF_RATE, name).values()
+        except NotMeasured:
+            return _NOT_MEASURED
+        return f"{Spread.of(map(dollars, usages)).median:.2f} USD"
 
     def p99(name: Name) -> str:
-        spread = results.spread(opened(_BRIEF_RATE), name, lambda cell: cell.p99)
-        return f"{spread.median * 1000:.0f} ms" if spread else "-"
+        cells = results.of(opened(_BRIEF_RATE), name)
+        if not cells:
+            return _NOT_MEASURED
+        spread = results.spread(opened(_BRIEF_RATE), name, lambda cell: cell.p99 if cell.is_sustained else None)
+        return f"{spread.median * 1000:.0f} ms" if spread else f"does not sustain {_BRIEF_RATE}/s"
 
     rows = [
         ("events that one vCPU sustains", *value(sustains)),
         (f"a million events, at {_BRIEF_RATE}/s and list prices", *value(usd)),
         (f"99 % of the events are durable within, at {_BRIEF_RATE}/s", *value(p99)),
     ]
-    return Table("brief", "In brief", ("", *(f">{TITLES[name]}" for name in NAMES[:2])), rows)
+    return Table("brief", "In brief", ("", *(f">{TITLES[name]}" for name in NAMES[:2])), rows, _made_on(results))
+
+
+def _made_on(results: Results) -> str:
+    """Return the sentence that says on what a run was made."""
+    machine = results.machine
+    cores = f"{machine.cores} core{'s' if machine.cores > 1 else ''}"
+    if not machine.pinned:
+        cores += ", of which the function has none alone"
+    day = results.started.partition("T")[0]
+    run = f"Python {machine.python}, {day}, revision {results.revision}"
+    return f"Measured on {machine.cpu}, {cores}, {run}: `make bench`."
 
 
 def _targets(results: Results) -> Table:
@@ -112,7 +145,7 @@ def _targets(results: Results) -> Table:
             target.what,
             _bound(target),
             text(target.measured, _share if _is_share(target) else number),
-            {True: "met", False: "**not met**", None: "-"}[target.is_met],
+            {True: "met", False: "**not met**", None: f"{_NOT_MEASURED}: {target.why_not}"}[target.is_met],
         )
         for target in targets(results)
     ]
@@ -163,7 +196,9 @@ def _open(results: Results) -> Table:
     for scenario in [*map(opened, RATES), *map(sustained, NAMES)]:
         for name in NAMES:
             cells = results.of(scenario, name)
-            kept = {True: "yes", False: "no"}[all(cell.is_sustained for cell in cells)]
+            kept = "yes" if all(cell.is_sustained for cell in cells) else "no"
+            if any(cell.is_limited_by_generator for cell in cells):
+                kept += ", limited by the load generator"
             shown = "the highest" if scenario == sustained(name) else scenario
             rows += [(*row, kept) for row in _rates(results, scenario, shown, [name])]
     return Table("open", "Poisson arrivals", (*_RATE_COLUMNS, "sustained"), rows)
@@ -174,9 +209,9 @@ def _work(results: Results) -> Table:
         lambda cell: cell.cpu,
         lambda cell: cell.calls,
         lambda cell: cell.uploads,
-        lambda cell: cell.upload_bytes / 2**20,
-        lambda cell: cell.insert_bytes / 2**20,
-        lambda cell: cell.peak_memory / 2**20,
+        lambda cell: _mebibytes(cell.upload_bytes),
+        lambda cell: _mebibytes(cell.insert_bytes),
+        lambda cell: _mebibytes(cell.peak_memory),
     ]
     scenarios = [*map(closed, IN_FLIGHT), closed(IN_FLIGHT[-1], at_once=True), LARGE_ORDERS, *map(opened, RATES)]
     rows = [
@@ -193,8 +228,13 @@ def _cost(results: Results) -> Table:
     rows = []
     for rate in RATES:
         for name in NAMES[:2]:
-            usages = [*cost(results, rate, name).values()]
-            if not usages:
+            if not results.of(opened(rate), name):
+                continue
+            try:
+                usages = [*cost(results, rate, name).values()]
+            except NotMeasured as error:
+                empty = ["-"] * (1 + len(prices.ALL))
+                rows.append((opened(rate), TITLES[name], *empty, f"{_NOT_MEASURED}: {error}"))
                 continue
             parts = [Spread.of(usage.per_million()[price] for usage in usages).median for price in prices.ALL]
             total = Spread.of(map(dollars, usages))
@@ -262,8 +302,8 @@ def _machine(results: Results) -> Table:
         shown = f"{number(ceiling.requests_per_second)} requests/s, with {ceiling.busy:.0%} of its core"
         rows.append(("the load generator's own ceiling", shown))
     rows += [
-        (f"highest sustained rate, {TITLES[name]}", f"{number(rate)}/s")
+        (f"highest sustained rate, {TITLES[name]}", _highest(results, name) or "not sustained in each repetition")
         for name in NAMES
-        if (rate := highest(results, name))
+        if results.of(sustained(name), name)
     ]
     return Table("machine", "The run", ("", ""), rows)

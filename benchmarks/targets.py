@@ -7,10 +7,10 @@ from typing import NamedTuple
 from benchmarks.cells import Cell
 from benchmarks.cold_start import Start
 from benchmarks.cost import Usage
-from benchmarks.plan import RATES, closed, opened, sustained
+from benchmarks.plan import RATES, Part, closed, opened, sustained
 from benchmarks.results import Results, by_start
-from benchmarks.servers import Name
-from benchmarks.spread import Spread, ratio
+from benchmarks.servers import TITLES, Name
+from benchmarks.spread import NotMeasured, Spread, ratio
 
 _STEADY = 300
 _PEAK = 1_500
@@ -26,6 +26,8 @@ class Target(NamedTuple):
         least: What it is to be at least, if so.
         most: What it is to be at most, if so.
         unit: `x` for a ratio.
+        part: The part of a run that measures it.
+        why_not: Why it was not measured.
     """
 
     what: str
@@ -33,6 +35,8 @@ class Target(NamedTuple):
     least: float | None = None
     most: float | None = None
     unit: str = "x"
+    part: Part = Part.LOAD
+    why_not: str = ""
 
     @property
     def is_met(self) -> bool | None:
@@ -44,26 +48,45 @@ class Target(NamedTuple):
 
 
 def highest(results: Results, name: Name) -> float | None:
-    """Events per second that an implementation sustained in each repetition."""
-    rates = [cell.rate for cell in results.of(sustained(name), name) if cell.rate and cell.is_sustained]
-    return min(rates) if rates else None
+    """Return the events per second that an implementation sustained in each repetition; None if there is no such rate.
+
+    Of the rates that were proven it is the lowest.
+    """
+    cells = results.of(sustained(name), name)
+    rates = [cell.rate for cell in cells if cell.rate and cell.is_sustained]
+    is_proven = rates and len(rates) == len(cells) == results.repetitions
+    return min(rates) if is_proven else None
 
 
 def cost(results: Results, rate: int, name: Name) -> dict[int, Usage]:
-    """What events at a rate take, by repetition; of the implementation's last rate that it sustained, if that is less.
+    """Return what events at a rate take, by repetition.
 
-    An implementation that cannot follow with one instance runs on more, each of which takes what it takes then.
+    An implementation that cannot follow with one instance runs on more, each of which takes what it takes at the last
+    of the measured rates that it sustains.
+
+    Raises:
+        NotMeasured: There is no such rate, or no highest rate.
     """
     most = highest(results, name)
+    if not results.of(sustained(name), name):
+        raise NotMeasured(f"{TITLES[name]}: the highest rate was not searched for")
     if most is None:
-        return {}
-    alone = [of for of in RATES if of <= rate and all(cell.is_sustained for cell in results.of(opened(of), name))]
+        raise NotMeasured(f"{TITLES[name]}: no rate was sustained in each repetition")
+    rates = [of for of in RATES if of <= rate] if rate > most else [rate]
+    alone = [of for of in rates if _is_sustained(results, of, name)]
     if not alone:
-        return {}
+        raise NotMeasured(f"{TITLES[name]}: does not sustain {' or '.join(map(opened, rates))}")
     return {
         cell.repetition: Usage(rate, most, results.message_bytes, cell.billed_row_bytes / 10_000, cell.uploads / 10_000)
         for cell in results.of(opened(alone[-1]), name)
+        if cell.billed_row_bytes is not None and cell.uploads is not None
     }
+
+
+def _is_sustained(results: Results, rate: int, name: Name) -> bool:
+    """Return whether an implementation sustained a rate in each repetition."""
+    cells = results.of(opened(rate), name)
+    return len(cells) == results.repetitions > 0 and all(cell.is_sustained for cell in cells)
 
 
 def dollars(usage: Usage) -> float:
@@ -72,85 +95,120 @@ def dollars(usage: Usage) -> float:
 
 
 def targets(results: Results) -> list[Target]:
-    """All of them."""
+    """Return all targets."""
 
-    def against_plain(scenario: str, value: Callable[[Cell], float | None]) -> Spread | None:
-        return results.ratio(scenario, "sluice", "plain", value)
+    def target(  # noqa: PLR0913 - the attributes of a target
+        what: str,
+        measure: Callable[[], Spread],
+        *,
+        least: float | None = None,
+        most: float | None = None,
+        unit: str = "x",
+        part: Part = Part.LOAD,
+    ) -> Target:
+        try:
+            return Target(what, measure(), least, most, unit, part)
+        except NotMeasured as error:
+            return Target(what, None, least, most, unit, part, str(error))
+
+    def against(opponent: Name, scenario: str, value: Callable[[Cell], float | None]) -> Callable[[], Spread]:
+        return lambda: results.ratio(scenario, "sluice", opponent, value)
 
     many, at_once, steady = closed(_MANY), closed(_MANY, at_once=True), opened(_STEADY)
     return [
-        Target("events/s with 250 in flight, against the plain function", against_plain(many, _throughput), least=10),
-        Target(
+        target(
+            "events/s with 250 in flight, against the plain function", against("plain", many, _throughput), least=10
+        ),
+        target(
             "beside it: with services that answer at once, against the plain function",
-            against_plain(at_once, _throughput),
+            against("plain", at_once, _throughput),
             least=10,
         ),
-        Target("events/s with 1 in flight, against the plain function", against_plain(closed(1), _throughput), least=1),
-        Target("CPU per event with 250 in flight, against the plain function", against_plain(many, _cpu), most=1 / 12),
-        Target("uploads per event at 300/s, against the plain function", against_plain(steady, _uploads), most=1 / 20),
-        Target("p99 at 300/s, against the plain function", _p99(results, _STEADY), most=1.3),
-        Target("p99 at 1 500/s, against the plain function's at 300/s", _p99(results, _PEAK), most=1.3),
-        Target("cost of a million events at 300/s, against the plain function", _costs(results), most=1 / 6),
-        Target(
+        target(
+            "events/s with 1 in flight, against the plain function", against("plain", closed(1), _throughput), least=1
+        ),
+        target(
+            "CPU per event with 250 in flight, against the plain function", against("plain", many, _cpu), most=1 / 12
+        ),
+        target(
+            "uploads per event at 300/s, against the plain function", against("plain", steady, _uploads), most=1 / 20
+        ),
+        target("p99 at 300/s, against the plain function", lambda: _p99(results, _STEADY), most=1.3),
+        target("p99 at 1 500/s, against the plain function's at 300/s", lambda: _p99(results, _PEAK), most=1.3),
+        target("cost of a million events at 300/s, against the plain function", lambda: _costs(results), most=1 / 6),
+        target(
             "cold start with bytecode, against the plain function",
-            _starts(results, lambda one: one.seconds),
+            lambda: _starts(results, lambda one: one.seconds),
             most=1 / 2,
+            part=Part.COLD_START,
         ),
-        Target(
-            "memory after the first event, against the plain function", _starts(results, lambda one: one.memory), most=1
+        target(
+            "memory after the first event, against the plain function",
+            lambda: _starts(results, lambda one: one.memory),
+            most=1,
+            part=Part.COLD_START,
         ),
-        Target(
+        target(
             "requests/s with 250 in flight, answered at once, against the empty function",
-            results.ratio(at_once, "sluice", "empty", _throughput),
+            against("empty", at_once, _throughput),
             least=0.6,
         ),
-        Target("CPU of the pure core for an event", _core(results), most=12, unit="µs"),
+        target("CPU of the pure core for an event", lambda: _core(results), most=12, unit="µs", part=Part.CORE),
     ]
 
 
 def _throughput(cell: Cell) -> float:
+    """Return the events per second.
+
+    Raises:
+        NotMeasured: It is an opponent's, and the load generator was the limit: it may be capable of more.
+    """
+    if cell.of != "sluice" and cell.is_limited_by_generator:
+        raise NotMeasured(f"{TITLES[cell.of]}: limited by the load generator")
     return cell.events_per_second
 
 
-def _cpu(cell: Cell) -> float:
+def _cpu(cell: Cell) -> float | None:
     return cell.cpu
 
 
-def _uploads(cell: Cell) -> float:
+def _uploads(cell: Cell) -> float | None:
     return cell.uploads
 
 
-def _p99(results: Results, rate: int) -> Spread | None:
-    """Of Sluice at a rate, over the plain function's at 300/s. Of what is left behind it is infinite."""
-    pairs: list[tuple[int, Name]] = [(rate, "sluice"), (_STEADY, "plain")]
-    found = [
-        {
-            cell.repetition: cell.p99 if cell.is_sustained and cell.p99 else math.inf
-            for cell in results.of(opened(at), of)
-        }
-        for at, of in pairs
-    ]
-    ours, plain = found
-    seen = [ours[one] / plain[one] if ours[one] < math.inf else math.inf for one in ours.keys() & plain.keys()]
-    return Spread.of(seen) if seen else None
+def _p99(results: Results, rate: int) -> Spread:
+    """Return the p99 of Sluice at a rate over the plain function's at 300/s; infinite where Sluice does not keep up.
+
+    Raises:
+        NotMeasured: The plain function does not keep up, so it has none.
+    """
+    ours = {cell.repetition: cell.p99 if cell.is_sustained else math.inf for cell in results.of(opened(rate), "sluice")}
+    plain = {cell.repetition: cell.p99 if cell.is_sustained else None for cell in results.of(opened(_STEADY), "plain")}
+    if plain and ours and all(value == math.inf for value in ours.values()):
+        return Spread.of([math.inf])
+    if None in plain.values():
+        raise NotMeasured(f"{TITLES['plain']}: does not sustain {opened(_STEADY)}")
+    return ratio(ours, plain, (TITLES["sluice"], TITLES["plain"]))
 
 
-def _costs(results: Results) -> Spread | None:
-    values = [
+def _costs(results: Results) -> Spread:
+    ours, plain = (
         {repetition: dollars(usage) for repetition, usage in cost(results, _STEADY, name).items()}
         for name in ("sluice", "plain")
-    ]
-    return ratio(*values) if values[0].keys() & values[1].keys() else None
+    )
+    return ratio(ours, plain, (TITLES["sluice"], TITLES["plain"]))
 
 
-def _starts(results: Results, value: Callable[[Start], float]) -> Spread | None:
-    """One by one, in the order in which they took place, so with the same type of event."""
+def _starts(results: Results, value: Callable[[Start], float]) -> Spread:
+    """Compare them one by one, in the order in which they took place, so with the same type of event."""
     ours, plain = (
         dict(enumerate(map(value, by_start(results.starts, name, compiled=True)))) for name in ("sluice", "plain")
     )
-    return ratio(ours, plain) if ours.keys() & plain.keys() else None
+    return ratio(ours, plain, (TITLES["sluice"], TITLES["plain"]))
 
 
-def _core(results: Results) -> Spread | None:
+def _core(results: Results) -> Spread:
     mixed = [one.microseconds for one in results.core if one.events == "mixed"]
-    return Spread.of(mixed[0]) if mixed else None
+    if not mixed or not mixed[0]:
+        raise NotMeasured("pure core: not run")
+    return Spread.of(mixed[0])

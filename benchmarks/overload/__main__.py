@@ -69,6 +69,9 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     else:
         with tempfile.TemporaryDirectory(prefix="sluice-overload-") as folder:
             records = _run(only or names, source, settings, logs or pathlib.Path(folder), quick=quick, drain=drain)
+    is_whole = [record.scenario for record in records.records if record.pace == 1] == names
+    if docs and not is_whole:
+        raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
     Console(width=200).print(report.table({"": records}).rich())
     if json:
         records.write(json)

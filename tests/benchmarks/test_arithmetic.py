@@ -10,7 +10,7 @@ from benchmarks import prices
 from benchmarks.cells import percentile
 from benchmarks.cost import Usage
 from benchmarks.load import Open, arrivals
-from benchmarks.spread import Spread, ratio
+from benchmarks.spread import NotMeasured, Spread, ratio
 from benchmarks.targets import Target
 
 
@@ -68,7 +68,24 @@ def test_whoever_was_not_answered_took_forever() -> None:
 def test_a_ratio_is_taken_within_each_repetition() -> None:
     # The machine is twice as slow in the second one, for both.
     assert ratio({1: 10.0, 2: 5.0, 3: 12.0}, {1: 5.0, 2: 2.5, 3: 4.0}) == Spread(2.0, 2.0, 3.0)
-    assert ratio({1: 10.0, 2: 9.0}, {2: 3.0}) == Spread(3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("over", "under", "why_not"),
+    [
+        ({}, {1: 3.0}, "a: not run"),
+        ({1: 3.0}, {}, "b: not run"),
+        ({1: 10.0, 2: 9.0}, {2: 3.0}, "a and b: not measured in the same repetitions"),
+        ({1: 10.0, 2: 9.0}, {1: 3.0, 2: None}, "b: no value in 1 of 2 repetitions"),
+        ({1: None}, {1: 3.0}, "a: no value in 1 of 1 repetitions"),
+        ({1: 10.0}, {1: 0.0}, "b: the value is 0"),
+    ],
+)
+def test_a_ratio_needs_both_values_in_each_repetition(
+    over: dict[int, float | None], under: dict[int, float | None], why_not: str
+) -> None:
+    with pytest.raises(NotMeasured, match=why_not):
+        ratio(over, under, ("a", "b"))
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,15 @@ def test_rows_that_do_not_fit_the_acknowledgements_end_the_run(
 def test_rows_that_fit_are_fine() -> None:
     check(driven(100, 100, bad=2), Counts(uploads=1, rows={"orders": 98, "dead_letters": 2}), "a cell")
     check(driven(100, 120), Counts(uploads=1, rows={"orders": 110}), "a cell")
+
+
+def test_requests_that_are_refused_take_their_time_too() -> None:
+    """With one in flight, every second answer is a refusal: the rate is that of the whole time."""
+
+    async def every_second(number: int) -> bytes:
+        return UNAVAILABLE if number % 2 else NO_CONTENT
+
+    with server(every_second) as url:
+        driven = drive(url, "inventory", Closed(1, 0.3, ramp=0.0))
+    assert driven.refused
+    assert driven.seconds == 0.3

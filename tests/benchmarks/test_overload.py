@@ -248,6 +248,12 @@ def test_the_page_is_not_written_from_a_part(option: str) -> None:
     assert CliRunner().invoke(app, ["--docs", option]).exit_code == 2
 
 
+def test_the_page_is_not_written_from_the_records_of_a_part(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "records.json"
+    records(record()).write(file)
+    assert CliRunner().invoke(app, ["--docs", "--show", str(file)]).exit_code == 2
+
+
 def test_an_unknown_scenario_is_rejected() -> None:
     assert CliRunner().invoke(app, ["--only", "Spanner"]).exit_code == 2
 

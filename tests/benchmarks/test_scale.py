@@ -12,19 +12,21 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from benchmarks import page, prices, virtual_time
 from benchmarks.cells import Cell
 from benchmarks.core import Core
-from benchmarks.flow import Instance, Unmeasured, flow, run
+from benchmarks.flow import Instance, flow, run
 from benchmarks.load import Open, arrivals
 from benchmarks.machine import Machine
 from benchmarks.plan import RATES, opened
 from benchmarks.quotas import QUOTAS, TERRAFORM_INSTANCES, Load
 from benchmarks.results import FILE, Results, read
 from benchmarks.scale import TARGET, WAYS, Fleet, Model, app, capacity, cheaper, tables
+from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive import Archive
 from functions.commit import GroupCommit
@@ -126,8 +128,10 @@ def _agrees(results: Results, **changes: float) -> None:
         if not cells:
             continue
         one = flow(instance, rate)
-        assert one.flushes * 10_000 == pytest.approx(statistics.median(cell.uploads for cell in cells), rel=0.2)
-        assert one.busy / rate * 10_000 == pytest.approx(statistics.median(cell.cpu for cell in cells), rel=0.25)
+        uploads = statistics.median(cell.uploads for cell in cells if cell.uploads)
+        assert one.flushes * 10_000 == pytest.approx(uploads, rel=0.2)
+        cpu = statistics.median(cell.cpu for cell in cells if cell.cpu)
+        assert one.busy / rate * 10_000 == pytest.approx(cpu, rel=0.25)
         for simulated, measured in (
             (one.p50, [cell.p50 for cell in cells if cell.p50]),
             (one.p99, [cell.p99 for cell in cells if cell.p99]),
@@ -146,8 +150,29 @@ def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
     instance = Instance.of(_results(*cells))
     assert (instance.event_cpu, instance.flush_cpu) == pytest.approx((120e-6, 3e-3))
     assert instance.batch == 500
-    with pytest.raises(Unmeasured, match="less than two rates"):
+    with pytest.raises(NotMeasured, match="less than two rates"):
         Instance.of(_results(*cells[:1]))
+
+
+def test_cpu_that_cannot_be_told_apart_is_not_measured() -> None:
+    """More objects with less CPU: the line would say that a flush takes less than no CPU."""
+    cells = [_cell(100, 1_400, 1.0, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
+    with pytest.raises(NotMeasured, match="cannot be told apart"):
+        Instance.of(_results(*cells))
+
+
+def test_an_instance_is_never_given_more_than_was_simulated() -> None:
+    """Flushes that take no time and no CPU: nothing ever asks for a second instance."""
+    free = dataclasses.replace(MODEL, instance=Instance(upload=0.0, insert=0.0))
+    assert capacity(free) == 100_000
+    assert Fleet(free, 100).instances == 1
+
+
+def test_a_model_takes_the_rows_of_rates_that_were_sustained() -> None:
+    cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(300, 470, 2.6, 0.18, 0.22)]
+    behind = msgspec.structs.replace(_cell(1_500, 95, 1.5, 0.18, 0.22), share=0.5, billed_row_bytes=1e12)
+    known, more = (Model.of(_results(*some)) for some in (cells, [*cells, behind, behind, behind]))
+    assert known.row_bytes == more.row_bytes
 
 
 def test_there_are_as_many_instances_as_the_autoscaler_wants() -> None:

@@ -1,14 +1,17 @@
 """The targets are computed from the cells of a run."""
 
+import dataclasses
 import math
 import pathlib
 from typing import Any
 
 import msgspec
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
+from benchmarks import plots
 from benchmarks.cells import Cell, LostEvents
 from benchmarks.cold_start import Start
 from benchmarks.core import Core
@@ -16,7 +19,9 @@ from benchmarks.machine import Machine
 from benchmarks.plan import closed, opened, sustained
 from benchmarks.results import Results
 from benchmarks.servers import NAMES, Name
-from benchmarks.targets import Target, highest, targets
+from benchmarks.spread import NotMeasured
+from benchmarks.tables import brief, tables
+from benchmarks.targets import Target, cost, highest, targets
 
 
 def cell(scenario: str, of: Name, repetition: int, **changes: Any) -> Cell:
@@ -78,14 +83,122 @@ def test_the_highest_rate_is_one_that_was_sustained_every_time() -> None:
     assert highest(results(msgspec.structs.replace(rates[0], share=0.5)), "sluice") is None
 
 
-def test_whoever_does_not_follow_is_as_slow_as_can_be() -> None:
-    behind = {"share": 0.5, "p99": None}
-    plain, ours = cell(opened(300), "plain", 1, **behind), cell(opened(300), "sluice", 1)
-    found = target(results(plain, ours, cell(opened(1_500), "sluice", 1, **behind)), "p99 at 1 500/s")
+BEHIND = {"share": 0.5, "p99": None}
+
+
+def test_a_p99_without_an_opponents_is_not_measured() -> None:
+    plain, ours = cell(opened(300), "plain", 1, **BEHIND), cell(opened(300), "sluice", 1)
+    found = target(results(plain, ours), "p99 at 300/s")
+    assert found.is_met is None
+    assert found.why_not == "plain function: does not sustain 300/s"
+    late = cell(opened(300), "plain", 1, p99=1.5)
+    assert target(results(late, ours), "p99 at 300/s").is_met is None
+
+
+def test_a_p99_is_not_measured_if_the_opponent_lacks_it_once() -> None:
+    cells = [cell(opened(300), name, number) for name in ("plain", "sluice") for number in (1, 2)]
+    assert target(results(*cells), "p99 at 300/s").is_met
+    cells[1] = cell(opened(300), "plain", 2, **BEHIND)
+    assert target(results(*cells), "p99 at 300/s").is_met is None
+
+
+@pytest.mark.parametrize("plain", [{}, BEHIND])
+def test_a_p99_is_infinite_where_sluice_does_not_keep_up(plain: dict[str, Any]) -> None:
+    cells = [cell(opened(300), "plain", 1, **plain), cell(opened(1_500), "sluice", 1, **BEHIND)]
+    found = target(results(*cells), "p99 at 1 500/s")
     assert found.measured is not None
     assert found.measured.median == math.inf
     assert found.is_met is False
-    assert target(results(plain, ours), "p99 at 300/s").is_met
+
+
+def test_without_a_run_every_target_says_why_it_is_not_measured() -> None:
+    for found in targets(results()):
+        assert found.is_met is None
+        assert found.why_not.endswith((": not run", ": the highest rate was not searched for"))
+
+
+def test_what_acknowledged_nothing_has_no_value_for_an_event() -> None:
+    """Zero uploads for an event would meet the target."""
+    cells = [cell(opened(300), "plain", 1), cell(opened(300), "sluice", 1, acknowledged=0, uploads=None, cpu=None)]
+    assert target(results(*cells), "uploads per event").is_met is None
+
+
+def test_an_opponent_that_acknowledged_nothing_is_not_outperformed() -> None:
+    cells = [cell(closed(250), "plain", 1, events_per_second=0.0), cell(closed(250), "sluice", 1)]
+    found = target(results(*cells), "events/s with 250 in flight")
+    assert found.is_met is None
+    assert found.why_not == "plain function: the value is 0"
+
+
+def test_an_opponent_that_the_load_generator_limits_is_not_measured() -> None:
+    scenario = closed(250, at_once=True)
+    cells = [cell(scenario, "empty", 1, generator_busy=0.99), cell(scenario, "sluice", 1)]
+    found = target(results(*cells), "requests/s with 250 in flight")
+    assert found.is_met is None
+    assert found.why_not == "empty function: limited by the load generator"
+
+
+def test_the_highest_rate_is_proven_in_each_repetition() -> None:
+    cells = [cell(sustained("sluice"), "sluice", number, rate=2_000.0) for number in (1, 2)]
+    other = [cell(opened(300), "sluice", number) for number in (1, 2, 3)]
+    assert highest(results(*cells), "sluice") == 2_000
+    assert highest(results(*cells, *other), "sluice") is None
+    failed = cell(sustained("sluice"), "sluice", 3, rate=1_900.0, **BEHIND)
+    assert highest(results(*cells, failed, *other), "sluice") is None
+
+
+def test_a_cost_needs_a_rate_that_was_sustained() -> None:
+    known = [cell(sustained("plain"), "plain", 1, rate=320.0), cell(opened(100), "plain", 1)]
+    with pytest.raises(NotMeasured, match="plain function: does not sustain 300/s"):
+        cost(results(*known), 300, "plain")
+    with pytest.raises(NotMeasured, match="does not sustain 300/s"):
+        cost(results(*known, cell(opened(300), "plain", 1, **BEHIND)), 300, "plain")
+    with pytest.raises(NotMeasured, match="was not searched for"):
+        cost(results(cell(opened(300), "plain", 1)), 300, "plain")
+    with pytest.raises(NotMeasured, match="no rate was sustained"):
+        cost(results(cell(sustained("plain"), "plain", 1, rate=320.0, **BEHIND)), 300, "plain")
+    assert cost(results(*known, cell(opened(300), "plain", 1)), 300, "plain")[1].instances == 1
+
+
+def test_beyond_its_highest_rate_an_implementation_runs_on_more_instances() -> None:
+    known = [cell(sustained("plain"), "plain", 1, rate=200.0), cell(opened(100), "plain", 1)]
+    assert cost(results(*known, cell(opened(300), "plain", 1, **BEHIND)), 300, "plain")[1].instances == 2
+
+
+def test_the_tables_show_what_was_not_measured() -> None:
+    cells = [cell(opened(300), "plain", 1, **BEHIND), cell(opened(300), "sluice", 1)]
+    shown = {table.name: table for table in [*tables(results(*cells)), brief(results(*cells))]}
+    row = next(row for row in shown["targets"].rows if row[0].startswith("p99 at 300/s"))
+    assert row[2:] == ("-", "not measured: plain function: does not sustain 300/s")
+    assert [row[1:] for row in shown["brief"].rows] == [
+        ("not measured", "not measured"),
+        ("not measured", "not measured"),
+        ("does not sustain 300/s", "200 ms"),
+    ]
+    assert [row[-1].split(":")[0] for row in shown["cost"].rows] == ["not measured", "not measured"]
+
+
+def test_the_brief_table_says_on_what_it_was_measured() -> None:
+    found = results()
+    found.machine = Machine("A processor", 2, 8, "Linux", "3.13.0", pinned=True)
+    found.started, found.revision = "2026-11-28T08:00:00+00:00", "abc"
+    note = "Measured on A processor, 2 cores, Python 3.13.0, 2026-11-28, revision abc: `make bench`."
+    assert brief(found).markdown().endswith(f"|\n\n{note}\n")
+    found.machine = dataclasses.replace(found.machine, cores=1, pinned=False)
+    assert "A processor, 1 core, of which the function has none alone, Python" in brief(found).note
+
+
+def test_a_rate_that_the_load_generator_limits_is_a_lower_bound() -> None:
+    limited = cell(sustained("empty"), "empty", 1, rate=20_000.0, generator_busy=0.99)
+    shown = {table.name: table.rows for table in tables(results(limited))}
+    assert ("highest sustained rate, empty function", "at least 20 000/s") in shown["machine"]
+    assert shown["open"][0][-1] == "yes, limited by the load generator"
+
+
+def test_the_cost_plot_shows_what_was_not_measured() -> None:
+    axes = Figure().add_subplot()
+    plots._cost(results(cell(opened(300), "plain", 1)), axes)
+    assert [text.get_text() for text in axes.texts] == ["not measured"]
 
 
 def test_cold_starts_are_compared_one_by_one() -> None:
@@ -100,6 +213,8 @@ def test_cold_starts_are_compared_one_by_one() -> None:
     assert start.measured.low == start.measured.high == 0.4
     assert start.is_met
     assert memory.is_met
+    found.starts.append(Start(of="sluice", compiled=True, event="order", seconds=0.1, memory=1))
+    assert target(found, "cold start").is_met is None
 
 
 def test_the_core_is_measured_on_what_becomes_rows() -> None:
@@ -124,12 +239,25 @@ def test_a_lost_event_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "99 rows" in ended.stderr
 
 
-def test_a_missed_target_is_exit_code_1_only_where_that_is_asked_for(tmp_path: pathlib.Path) -> None:
-    slow = [cell(closed(250), name, 1) for name in NAMES]
-    results(*slow).write(tmp_path / "results.json")
-    show = ["--show", str(tmp_path / "results.json")]
-    assert CliRunner().invoke(command.app, show).exit_code == 0
-    assert CliRunner().invoke(command.app, [*show, "--check"]).exit_code == 1
+def checked(found: Results, file: pathlib.Path, *options: str) -> int:
+    """Return the exit code of a check of results."""
+    found.write(file)
+    return CliRunner().invoke(command.app, ["--show", str(file), *options]).exit_code
+
+
+def test_a_missed_target_is_exit_code_1_only_with_check(tmp_path: pathlib.Path) -> None:
+    slow = results()
+    slow.core = [Core(events="mixed", microseconds=[13.0])]
+    assert checked(slow, tmp_path / "results.json", "--only", "core") == 0
+    assert checked(slow, tmp_path / "results.json", "--only", "core", "--check") == 1
+
+
+def test_a_target_that_was_not_measured_fails_a_check_that_asked_for_it(tmp_path: pathlib.Path) -> None:
+    found = results()
+    found.core = [Core(events="mixed", microseconds=[11.0])]
+    assert checked(found, tmp_path / "results.json") == 0
+    assert checked(found, tmp_path / "results.json", "--only", "core", "--check") == 0
+    assert checked(found, tmp_path / "results.json", "--check") == 1
 
 
 @pytest.mark.parametrize("part", [["--quick"], ["--only", "core"]])
