@@ -4,6 +4,7 @@ The emulator itself goes through all tables for each answer: with some dozens, t
 Answers are kept until the catalog changes.
 """
 
+import collections
 import re
 import threading
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 from local_bigquery.catalog import names, tabledata, tables
-from local_bigquery.engine import database, types
+from local_bigquery.engine import database, results, types
 from local_bigquery.errors import not_found
 from local_bigquery.jobs import query
 from local_bigquery.sql.rules import partitions
@@ -19,18 +20,16 @@ from sqlglot import exp
 
 # DuckLake keeps its catalog in tables: https://ducklake.select/docs/stable/specification/tables/overview
 _OBJECTS = """
-SELECT table_name, 'TABLE', table_id
+SELECT schema_name, table_name, 'TABLE', table_id
 FROM {lake}.ducklake_table AS found
 JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
-  AND schema_name = $1 AND table_name = coalesce($2, table_name)
 UNION ALL
-SELECT view_name, 'VIEW', NULL
+SELECT schema_name, view_name, 'VIEW', NULL
 FROM {lake}.ducklake_view AS found
 JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
-  AND schema_name = $1 AND view_name = coalesce($2, view_name)
-ORDER BY 1
+ORDER BY 1, 2
 """
 _COLUMNS = """
 SELECT column_name, nulls_allowed
@@ -44,17 +43,22 @@ _CHANGES = "SELECT changes_made FROM {lake}.ducklake_snapshot_changes WHERE snap
 _VERSION = "SELECT max(snapshot_id), max(schema_version) FROM {lake}.ducklake_snapshot"
 _ROWS = "SELECT table_id, record_count FROM {lake}.ducklake_table_stats"
 
+_ALL_RESULTS = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'emulator' AND schema_name = '_results'"
+
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _HARMLESS = re.compile(r"(created_(schema|table|view)|(inserted_into|deleted_from)_table):[.\d]*")
 
 _TEMPORARY_TABLES = "SELECT table_name FROM duckdb_tables() WHERE temporary"
 
 _objects = database.objects
+_RESULT_PREFIX = database.quote("emulator", tables.RESULTS) + "."
+
 _execute = query.execute
 _evaluator = query._evaluator
+_materialise = results.materialise
 
 
-def _ask(sql: str, project: str, *values: str | int | None) -> list[Any]:
+def _ask(sql: str, project: str, *values: str | int) -> list[Any]:
     """Return the rows of a question for the catalog of a project; none where there is no such project."""
     if project not in database._attached:
         return []
@@ -92,6 +96,7 @@ class _Prepared(threading.local):
         sql = sql.format(lake=_lake(project))
         if sql not in self._cursors:
             cursor = connection.cursor()
+            cursor.execute("PRAGMA disable_optimizer")  # it would build the rows of this moment into the plan
             cursor.execute(f"PREPARE question AS {sql}")
             self._cursors[sql] = cursor
         return list(self._cursors[sql].execute("EXECUTE question").fetchall())
@@ -106,7 +111,8 @@ class _Answers:
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._version = Version(-1, -1)
         self._answers: dict[tuple[str, ...], Any] = {}
-        self._rows: tuple[int, dict[int, int]] = -1, {}
+        self._objects: dict[str, dict[str, tuple[str, int | None]]] | None = None
+        self._rows: dict[int | None, int] | None = None
 
     def about[T](self, question: tuple[str, ...], find: Callable[[], T]) -> T:
         """Return the answer to a question about one table or view; what is not there is looked for each time."""
@@ -120,22 +126,32 @@ class _Answers:
             answers[question] = found
         return found
 
-    def rows(self) -> dict[int, int]:
-        """Return the number of rows by the id of the table."""
+    def objects(self, dataset: str, table: str | None) -> list[tuple[str, str, int]]:
+        """Return name, kind and rows of the tables and views of a dataset, or of the one of a name."""
         with self._lock:
             self._refresh()
-            if self._rows[0] != self._version.snapshot:
-                self._rows = self._version.snapshot, dict(_prepared.ask(_ROWS, self._project))
-            return self._rows[1]
+            if self._objects is None:
+                self._objects = collections.defaultdict(dict)
+                for schema, name, kind, table_id in _prepared.ask(_OBJECTS, self._project):
+                    self._objects[schema][name] = kind, table_id
+            if self._rows is None:
+                self._rows = dict(_prepared.ask(_ROWS, self._project))
+            found = self._objects.get(dataset, {})
+            names = found if table is None else found.keys() & {table}
+            return [(name, found[name][0], self._rows.get(found[name][1], 0)) for name in names]
 
     def _refresh(self) -> None:
         """Forget all answers where they may be different now: a new table or view changes nothing about the others."""
         connection, [newest] = database.connection(), _prepared.ask(_VERSION, self._project)
         version = Version(*newest)
         if connection is not self._connection:
-            self._connection, self._answers, self._rows = connection, {}, (-1, {})
-        elif version.schema != self._version.schema and not self._is_harmless():
-            self._answers = {}
+            self._connection, self._answers, self._objects, self._rows = connection, {}, None, None
+        elif version.schema != self._version.schema:
+            self._objects = None
+            if not self._is_harmless():
+                self._answers = {}
+        if version.snapshot != self._version.snapshot:
+            self._rows = None
         self._version = version
 
     def _is_harmless(self) -> bool:
@@ -143,7 +159,23 @@ class _Answers:
         return all(_HARMLESS.fullmatch(part) for change in changes for part in _QUOTED.sub("", change).split(","))
 
 
+class _Results:
+    """Knows the results of queries; DuckDB compares a name that it does not find with those of all tables."""
+
+    def __init__(self) -> None:
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._names: set[str] = set()
+
+    def names(self) -> set[str]:
+        """Return the names of all results; some may be gone."""
+        if self._connection is not (connection := database.connection()):
+            self._names = {name for (name,) in database.fetch(_ALL_RESULTS)}
+            self._connection = connection
+        return self._names
+
+
 _prepared = _Prepared()
+_results = _Results()
 _answers: dict[str, _Answers] = {}
 
 
@@ -167,14 +199,11 @@ def _answers_of(project: str) -> _Answers:
 def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[str, str, int]]:
     """Return the tables and views of a dataset, or the one of a name: name, kind, rows."""
     if project in database._attached:
-        if table is None:
-            found = _ask(_OBJECTS, project, dataset, None)
-        else:
-            found = keep(project, ("objects", dataset, table), lambda: _ask(_OBJECTS, project, dataset, table))
-        rows = _answers_of(project).rows() if found else {}
-        return [(name, kind, rows.get(table_id, 0)) for name, kind, table_id in found]
+        return _answers_of(project).objects(dataset, table)
     if table is None or dataset != tables.RESULTS:
         return list(_objects(project, dataset, table))
+    if table not in _results.names():
+        return []
     try:
         [(count,)] = database.fetch(f"SELECT count(*) FROM {database.quote(project, dataset, table)}")  # noqa: S608
     except duckdb.CatalogException:
@@ -185,6 +214,8 @@ def objects(project: str, dataset: str, table: str | None = None) -> list[tuple[
 def columns(project: str, dataset: str, table: str) -> list[Any]:
     """Return the fields of a table, a view or a result."""
     if project in database._attached and dataset != tables.RESULTS:
+        if not objects(project, dataset, table):  # DuckDB would look for similar names
+            raise not_found("Table", names.label(project, dataset, table))
         return list(keep(project, ("columns", dataset, table), lambda: _columns(project, dataset, table)))
     return _columns(project, dataset, table)
 
@@ -244,6 +275,13 @@ def execute(cursor: duckdb.DuckDBPyConnection, *arguments: Any, session: Any = N
     return _execute(cursor if session else _WithoutTemporaryTables(cursor), *arguments, session=session, **more)
 
 
+def materialise(cursor: duckdb.DuckDBPyConnection, sql: str, name: str, *arguments: Any) -> None:  # noqa: ANN401
+    """Write the rows of a query to a table, and remember it if it is a result."""
+    _materialise(cursor, sql, name, *arguments)
+    if name.startswith(_RESULT_PREFIX):
+        _results.names().add(name.removeprefix(_RESULT_PREFIX)[1:-1].replace('""', '"'))
+
+
 def evaluator(cursor: duckdb.DuckDBPyConnection) -> Callable[[exp.Expr], Any]:
     """Evaluates options; most are descriptions, for which no database is needed."""
     evaluate = _evaluator(cursor)
@@ -256,4 +294,5 @@ def install() -> None:
     tables.columns = tabledata.columns = columns
     partitions._hidden = hidden
     query.execute = execute
+    results.materialise = materialise
     query._evaluator = evaluator

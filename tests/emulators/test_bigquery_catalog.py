@@ -1,12 +1,15 @@
 """What the emulator's catalog says of one table, compared with what the emulator itself finds among all."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlglot
 from local_bigquery.catalog import tables
-from local_bigquery.engine import database
+from local_bigquery.engine import database, results
+from local_bigquery.errors import BigQueryError
 from local_bigquery.jobs import query
+from local_bigquery.models import JobConfigurationQuery
 from local_bigquery.sql.rules import partitions
 from sqlglot import exp
 
@@ -27,6 +30,9 @@ STATEMENTS = [
     "ALTER TABLE one.plain ALTER COLUMN id DROP NOT NULL",
     "ALTER TABLE one.plain ADD COLUMN more STRING",
     "ALTER TABLE one.plain DROP COLUMN note",
+    "CREATE OR REPLACE VIEW one.shown AS SELECT id FROM one.plain",
+    "CREATE OR REPLACE VIEW one.shown AS SELECT * FROM one.plain",
+    "CREATE TABLE one.dropped_table (id INT64)",
     "DROP VIEW one.shown",
     "ALTER TABLE one.plain RENAME TO renamed",
     "CREATE OR REPLACE TABLE two.plain (id INT64 NOT NULL)",
@@ -71,6 +77,38 @@ def test_results_are_found_too() -> None:
     assert bigquery_catalog.objects(*place[:2], "none") == database.objects(*place[:2], "none") == []
     result = PROJECT, tables.RESULTS, "a-job"
     assert bigquery_catalog.columns(*result) == tables.columns(*result)
+
+
+def test_columns_of_what_is_not_there_are_an_error() -> None:
+    for find in (bigquery_catalog.columns, tables.columns):
+        with pytest.raises(BigQueryError, match=f"Not found: Table {PROJECT}:one.none"):
+            find(PROJECT, "one", "none")
+
+
+def test_new_results_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also under names that need quotes; that of a result is its job's."""
+    monkeypatch.setattr(results, "materialise", bigquery_catalog.materialise)
+    for job in ("new", 'odd "name".x'):
+        place = ("emulator", tables.RESULTS, f"{PROJECT}:{job}")
+        assert bigquery_catalog.objects(*place) == []
+        with database.cursor() as cursor:
+            query.execute(cursor, PROJECT, job, JobConfigurationQuery(query="SELECT 1 AS x"))
+        assert bigquery_catalog.objects(*place) == [(place[-1], "TABLE", 1)]
+        database.execute(f"DROP TABLE {database.quote(*place)}")
+        assert bigquery_catalog.objects(*place) == []
+
+
+def test_answers_of_threads_agree_with_the_last_commit() -> None:
+    """Each thread has statements of its own."""
+    query.run_ddl(PROJECT, "CREATE SCHEMA three")
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(5):
+            query.run_ddl(PROJECT, f"CREATE OR REPLACE TABLE three.t (c{number} INT64)")
+            query.run_ddl(PROJECT, "INSERT INTO three.t VALUES (1)")
+            found = list(pool.map(lambda _: bigquery_catalog.columns(PROJECT, "three", "t"), range(8)))
+            assert [[field.name for field in fields] for fields in found] == [[f"c{number}"]] * 8
+            rows = list(pool.map(lambda _: bigquery_catalog.objects(PROJECT, "three", "t"), range(8)))
+            assert rows == [[("t", "TABLE", 1)]] * 8
 
 
 @pytest.mark.parametrize("option", ["'text'", "'it\\'s \\n 1'", '"""long"""', "7", "TRUE", "CONCAT('a', 'b')"])

@@ -1,20 +1,27 @@
 """What `insertAll` in one transaction does, compared with what the emulator does itself."""
 
+import asyncio
+import base64
 import collections
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import duckdb
+import httpx
 import msgspec
 import pytest
-from local_bigquery.catalog import tabledata
+from local_bigquery.catalog import row_access, tabledata
 from local_bigquery.engine import database
 from local_bigquery.jobs import query
 from local_bigquery.models import TableDataInsertAllRequest
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from ops.stack import bigquery_inserts
+from ops.stack.bigquery_server import IdentifyCaller
 from tests.emulators.engine import engine
 
 PROJECT = "a-project"
@@ -161,3 +168,48 @@ def test_columns_are_those_of_the_moment() -> None:
     assert not insert(table, body(row))
     assert not insert("none", body(row))
     assert not insert("none", b"no JSON")
+
+
+def test_the_emulator_gets_what_was_not_inserted() -> None:
+    """With all of its bytes, however many parts they come in, and compressed as they were."""
+    table = new_table()
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        await Response(b"inner " + await request.body())(scope, receive, send)
+
+    async def parts(content: bytes) -> AsyncIterator[bytes]:
+        yield content[:7]
+        yield content[7:]
+
+    async def answers() -> list[bytes]:
+        transport = httpx.ASGITransport(bigquery_inserts.InsertAll(inner))
+        path = f"/bigquery/v2/projects/{PROJECT}/datasets/d/tables/{table}"
+        async with httpx.AsyncClient(transport=transport, base_url="http://emulator") as client:
+            return [
+                (await client.post(f"{path}/insertAll", content=parts(body({"id": 1})))).content,
+                (await client.post(f"{path}/insertAll", content=parts(body({"id": "x"})))).content,
+                (await client.post(f"{path}/insertAll", content=b"zip", headers={"content-encoding": "gzip"})).content,
+                (await client.post(path, content=body({"id": 1}))).content,
+            ]
+
+    inserted, *others = asyncio.run(answers())
+    assert msgspec.json.decode(inserted) == {"kind": "bigquery#tableDataInsertAllResponse"}
+    assert others == [b"inner " + body({"id": "x"}), b"inner zip", b"inner " + body({"id": 1})]
+    assert len(rows_of(table)) == 1
+
+
+def test_a_request_names_its_caller() -> None:
+    """As the emulator itself finds it out."""
+
+    async def inner(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse(row_access.caller.get())(scope, receive, send)
+
+    async def callers() -> list[Any]:
+        transport = httpx.ASGITransport(IdentifyCaller(inner))
+        async with httpx.AsyncClient(transport=transport, base_url="http://emulator") as client:
+            return [(await client.get("/", headers=headers)).json() for headers in ({}, {"authorization": token})]
+
+    claims = base64.urlsafe_b64encode(b'{"email": "a@b.iam.gserviceaccount.com"}').decode()
+    token = f"Bearer x.{claims}.y"
+    assert asyncio.run(callers()) == [list(row_access.identify(None)), list(row_access.identify(token))]
