@@ -19,7 +19,7 @@ demo: .venv/ready ## Run everything once on this machine, and prove that no even
 # A module is run by one worker, the longest ones first: tests/durations.json.
 PYTEST = .venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: .venv/ready ## Run the tests, in less than five minutes, but for those that take long.
+test: .venv/ready ## Run the tests but for those that take long, in less than five minutes.
 	@$(PYTEST) -m "not check"
 
 bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
@@ -55,8 +55,8 @@ fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
 
-check: lint types contracts checkov ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
-	@$(PYTEST)
+check: lint types contracts checkov test ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
 format: .venv/ready ## Format the code.

@@ -2,7 +2,6 @@
 
 import collections
 import math
-import statistics
 from typing import NamedTuple
 
 MAX_FLUSHES = 4
@@ -117,7 +116,7 @@ class FlushScheduler:
         """
         self.running -= 1
         self._durations.append(seconds)
-        self._duration = statistics.median_low(self._durations)
+        self._duration = sorted(self._durations)[(len(self._durations) - 1) // 2]
         self._abandoned = [
             flush for flush in self._abandoned if flush.until > now and (is_overloaded or flush.since > started)
         ]

@@ -69,9 +69,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the durations of a whole run, where asked to."""
+    """Write the durations of what was run, where asked to."""
     if "UPDATE_DURATIONS" in os.environ and not hasattr(session.config, "workerinput"):
-        long = {part: round(seconds) for part, seconds in sorted(_seconds.items()) if seconds >= 1}
+        durations = json.loads(DURATIONS.read_text()) | {part: round(seconds) for part, seconds in _seconds.items()}
+        long = {part: seconds for part, seconds in sorted(durations.items()) if seconds >= 1}
         DURATIONS.write_text(json.dumps(long, indent=2) + "\n")
 
 

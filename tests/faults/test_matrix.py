@@ -58,4 +58,4 @@ def test_the_table_of_the_matrix_has_each_case() -> None:
     if "UPDATE_DOCS" in os.environ and len(SEEN) == len(CASES):
         report.write("matrix", report.table(SEEN))
     rows = re.findall(r"^\| (.+?) \| (.+?) \| \d+", report.section("matrix"), re.MULTILINE)
-    assert rows == [(case.what, case.name) for case in CASES], "run UPDATE_DOCS=1 make check"
+    assert rows == [(case.what, case.name) for case in CASES], "run UPDATE_DOCS=1 .venv/bin/pytest tests/faults"
