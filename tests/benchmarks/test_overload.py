@@ -276,6 +276,7 @@ def test_a_scaled_scenario_keeps_its_rate() -> None:
     assert scenario.settings["FLUSH_TIMEOUT"] == "2.5"
 
 
+@pytest.mark.check
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_a_quick_run_loses_nothing(tmp_path: pathlib.Path) -> None:
     """What is asserted holds at any speed: the drain phase ends when all messages are acknowledged."""

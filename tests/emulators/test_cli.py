@@ -16,11 +16,11 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def children(marker: str) -> list[str]:
-    """Command lines of all processes whose environment has the marker."""
+    """Command lines of all processes of these tests whose environment has the marker."""
     found = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
-            if marker.encode() in (process / "environ").read_bytes():
+            if f"SLUICE_TEST_MARKER={marker}-{os.getpid()}\0".encode() in (process / "environ").read_bytes():
                 found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
@@ -34,7 +34,7 @@ def start(marker: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*SLUICE, *arguments],
         cwd=ROOT,
-        env={**os.environ, "SLUICE_TEST_MARKER": marker},
+        env={**os.environ, "SLUICE_TEST_MARKER": f"{marker}-{os.getpid()}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
