@@ -119,7 +119,7 @@ def demo(
 @app.command()
 def up(stand_in: StandIn = False) -> None:
     """Run the local stack in the foreground until Ctrl-C."""
-    with _stack(stand_in) as stack:
+    with _stack(stand_in) as stack, contextlib.suppress(KeyboardInterrupt):
         console.print(f"ingest     {stack.ingest.url}\nbootstrap  {stack.bootstrap.url}\n")
         console.print("For your own client, in another shell:")
         names = {
@@ -131,8 +131,7 @@ def up(stand_in: StandIn = False) -> None:
         }
         for name, value in {**stack.environment, **names}.items():
             print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval
-        with contextlib.suppress(KeyboardInterrupt):
-            _watch(stack)
+        _watch(stack)
 
 
 def _watch(stack: Stack) -> NoReturn:

@@ -62,8 +62,8 @@ def test_the_stack_stops_when_it_is_interrupted_or_the_terminal_closed(number: s
     marker = f"interrupted-{command}-{number}"
     process = start(marker, command)
     assert process.stdout is not None
-    seen = ""
-    while "ingest " not in seen and "is up" not in seen:
+    seen, ready = "", "ingest " if command == "up" else "is up"
+    while ready not in seen:
         line = process.stdout.readline()
         assert line, seen
         seen += line
