@@ -234,7 +234,7 @@ async def test_a_message_that_always_gets_500_ends_in_the_dead_letter_subscripti
     [message_id] = await wiring.publish(numbered(1))
     with Endpoint(lambda _: 500).up() as endpoint:
         async with relaying(wiring, endpoint) as relay:
-            [dead] = await wiring.pull(wiring.dead_letters, patience=20)
+            [dead] = await wiring.pull(wiring.dead_letters, patience=PATIENCE)
     assert [body["deliveryAttempt"] for body in endpoint.bodies] == [1, 2, 3, 4, 5]
     assert set(endpoint.message_ids) == {message_id}
     assert relay.counts.refused == {500: 5}
@@ -286,7 +286,7 @@ async def test_requests_still_open_after_the_grace_period_are_given_back(wiring:
     with Endpoint(takes=5.0).up() as endpoint:
         async with relaying(wiring, endpoint, grace=0.1):
             await until(lambda: len(endpoint.bodies) == 1)
-        [again] = await wiring.pull(wiring.subscription, patience=4)
+        [again] = await wiring.pull(wiring.subscription, patience=PATIENCE)
     assert again.delivery_attempt == 2
 
 
