@@ -154,20 +154,22 @@ def _insert_together(entries: Sequence[_Waiting]) -> bool:
     for entry in entries:
         by_table.setdefault((entry.layout.name, entry.columns), []).append(entry)
     remembered: list[tuple[str, str]] = []
-    with database.cursor() as cursor:
-        try:
+    inserted = False
+    try:
+        with database.cursor() as cursor:
             cursor.execute("PRAGMA disable_optimizer")  # it finds nothing to gain here, but takes its time
             cursor.execute("BEGIN")
             for group in by_table.values():
                 _insert_rows(cursor, group[0], [row for entry in group for row in entry.rows], remembered)
             cursor.execute("COMMIT")
-        except duckdb.Error:
+            inserted = True
+    except duckdb.Error:
+        return False
+    finally:
+        if not inserted:
             forget(remembered)
-            for entry in entries:
-                entry.inserted = False
-            return False
-    for entry in entries:
-        entry.inserted = True
+        for entry in entries:
+            entry.inserted = inserted
     return True
 
 
