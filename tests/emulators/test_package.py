@@ -26,8 +26,6 @@ pytestmark = pytest.mark.check
 
 UV = str(pathlib.Path(sys.executable).with_name("uv"))
 
-pytestmark = pytest.mark.check
-
 WHERE = """
 import importlib.util, json, pathlib, sys
 import main
