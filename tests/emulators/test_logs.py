@@ -76,6 +76,7 @@ def push(stack: Stack, payload: bytes, **message: Any) -> int:
     return answer.status_code
 
 
+@pytest.mark.check
 def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Stack) -> None:
     client, dataset = bigquery_client(quiet.settings), quiet.settings.dataset
     sent = list(events())
