@@ -135,7 +135,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
         start = math.inf
         while waiting:
             queue = Queue(len(waiting), len(waiting) >= instance.batch, waiting[0])
-            moment = scheduler.next_start(queue)
+            moment = scheduler.next_start(queue, now)
             if moment is None:
                 break
             if moment > now:

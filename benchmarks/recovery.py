@@ -1,7 +1,7 @@
 """A simulation of an overload: the real group commit, in virtual time, on services of limited capacity.
 
 Pub/Sub delivers events at a steady rate. Then a service stalls, and later it is slow for a while. The simulation shows
-how soon goodput returns to the offered rate, and how many rows were inserted for each event: `benchmarks/overload.py`
+how soon goodput returns to the offered rate, and how many rows were inserted for each event: `benchmarks/overload/`
 measures the same with the served function.
 """
 
@@ -117,11 +117,14 @@ class Timeline:
         """Return the acknowledged events per second between two times."""
         return sum(self.acknowledged[second] for second in range(round(start), round(end))) / (end - start)
 
-    def recovery(self, since: float, rate: float, window: int = 5, most: int = 120) -> float:
-        """Return the seconds from a time until goodput is 95 % of a rate for a window; infinite if it never is."""
-        for second in range(most):
-            if self.goodput(since + second, since + second + window) >= 0.95 * rate:
-                return float(second)
+    def recovery(self, since: float, until: float, rate: float, window: int = 5) -> float:
+        """Return the seconds until goodput is 95 % of a rate, for a window and on average until the end of a time.
+
+        It is infinite if that is never so.
+        """
+        for start in range(round(since), round(until) - window):
+            if min(self.goodput(start, start + window), self.goodput(start, until)) >= 0.95 * rate:
+                return start - since
         return math.inf
 
     @property
@@ -162,7 +165,7 @@ class _Queue:
                 return
             await asyncio.sleep(timeout)
             self._service.answer_time.timed_out(timeout)
-            pause = call.pause(self._clock())
+            pause = call.pause(self._clock(), after_timeout=True)
             if pause is None:
                 raise urllib3.exceptions.TimeoutError("no answer in time")
             await asyncio.sleep(pause)

@@ -1,39 +1,72 @@
 """How many events may be in flight: all that the settings allow, or fewer while the services do not keep up."""
 
 import math
+from typing import NamedTuple
 
 from functions.settings import Settings
 
 PROBE = 10
-"""Maximum number of events in flight after nothing became durable: enough to try each table."""
+"""Maximum number of events in flight after a flush of which nothing became durable."""
+
+_FAST_GROWTH_TO = 100.0
+"""Minimum number of events up to which the limit doubles. At low traffic, few in flight say little of the services."""
 
 _SHRINK = 0.75
-"""Factor on the number of events in flight at a failure: up to there the limit doubles afterwards."""
+"""Factor on the number of events in flight where the services do not keep up. Up to there the limit doubles again."""
 
 _SLOW_GROWTH = 1 / 8
 """Growth of the limit above that, for each event that becomes durable."""
+
+LATE_SHARE = 1 / 3
+"""Share of `flush_timeout` from which the wait for a flush counts as late."""
 
 
 class Overloaded(Exception):
     """Too many events are in flight. Nothing was done with this one, and Pub/Sub delivers it again later."""
 
 
+class FlushResult(NamedTuple):
+    """What became of a flush.
+
+    Attributes:
+        started: When it started, in seconds of the group commit's clock.
+        ended: When it ended.
+        waited: Seconds that its first event was queued.
+        in_flight: Number of events in flight when it started.
+        events: Number of its events.
+        durable: Number of its events that are durable.
+        is_overloaded: Whether events failed because a service was overloaded.
+    """
+
+    started: float
+    ended: float
+    waited: float
+    in_flight: int
+    events: int
+    durable: int
+    is_overloaded: bool
+
+
 class Admission:
     """Counts what is in flight, and rejects what is too much. Pure: all times are passed in.
 
-    In flight are the requests that are being read, and the events that wait for a flush or are in one. The limit on
-    these events follows the services as TCP's congestion window follows the network. When events fail because a
-    service is overloaded, it shrinks by half of their share. When nothing at all becomes durable, it falls to
-    `PROBE`. While events become durable, it doubles up to three quarters of what was in flight, and grows slowly from
-    there to `max_in_flight`. What exceeds it is rejected before anything is done with it: then Pub/Sub backs off, and
-    the service has time to catch up.
+    In flight are the requests that are being read, and the events that are not durable yet. The limit on these events
+    follows the services as TCP's congestion window follows the network:
+
+    - Events waited long for their flush: the limit shrinks to three quarters of what was in flight.
+    - More than half of a flush failed because a service is overloaded: it shrinks by half of that share.
+    - Nothing of it became durable, nor of any other flush meanwhile: it falls to `PROBE`.
+    - Otherwise it doubles up to three quarters of what was in flight at the last failure, and then grows slowly.
+
+    What exceeds the limit is rejected before anything is done with it. Then Pub/Sub backs off, and the services have
+    time to catch up.
 
     Args:
         settings: The limits for services that keep up.
 
     Attributes:
         reading: Number of requests that are being read.
-        events: Number of events that wait for a flush or are in one.
+        events: Number of events that wait for a flush or are in one, and are neither durable nor failed.
         size: Bytes of both.
         limit: Maximum number of events, now.
         rejected: Number of rejections so far.
@@ -48,6 +81,7 @@ class Admission:
         self._max_events = settings.max_in_flight
         self._max_size = settings.max_in_flight_bytes
         self._probe = float(min(PROBE, self._max_events))
+        self._late = settings.flush_timeout * LATE_SHARE
         self._slow_growth_from = self.limit
         self._last_success = -math.inf
         self._last_failure = -math.inf
@@ -104,28 +138,25 @@ class Admission:
         if is_too_much or (events and self.events >= self.limit):
             raise self.reject()
 
-    def flush_ended(self, started: float, now: float, durable: int, failed: int, *, is_overloaded: bool) -> None:
-        """Adapt the limit to what became of a flush; to be called before its events are released.
-
-        Args:
-            started: When the flush started.
-            now: When the flush ended.
-            durable: Number of its events that are durable.
-            failed: Number of its events that are not.
-            is_overloaded: Whether events failed because a service was overloaded.
-        """
-        if durable:
-            self._last_success = now
-        if not is_overloaded:
+    def flush_ended(self, flush: FlushResult) -> None:
+        """Adapt the limit to what became of a flush."""
+        if flush.durable:
+            self._last_success = flush.ended
+        failed = 1 - flush.durable / flush.events
+        in_flight = min(self.limit, flush.in_flight)
+        is_overloaded = flush.is_overloaded and failed > 1 / 2
+        if not is_overloaded and flush.waited < self._late:
             growth = 1.0 if self.limit < self._slow_growth_from else _SLOW_GROWTH
-            self.limit = min(self.limit + durable * growth, float(self._max_events))
-        elif started > self._last_failure:  # Flushes that fail together are one failure.
-            self._last_failure = now
-            in_flight = min(self.limit, self.events)
-            if durable or self._last_success > started:
-                self.limit = max(in_flight * (1 - failed / (durable + failed) / 2), self._probe)
-                self._slow_growth_from = self.limit
-            else:
-                if self.limit > self._probe:
-                    self._slow_growth_from = in_flight * _SHRINK
-                self.limit = self._probe
+            self.limit = min(self.limit + flush.durable * growth, float(self._max_events))
+        elif flush.started < self._last_failure:
+            pass  # Flushes that fail together are one failure.
+        elif is_overloaded and not flush.durable and self._last_success < flush.started:
+            self._last_failure = flush.ended
+            if self.limit > self._probe:
+                self._slow_growth_from = max(in_flight * _SHRINK, _FAST_GROWTH_TO)
+            self.limit = self._probe
+        else:
+            self._last_failure = flush.ended
+            factor = 1 - failed / 2 if is_overloaded else _SHRINK
+            self.limit = max(in_flight * factor, float(flush.durable), self._probe)
+            self._slow_growth_from = max(self.limit, _FAST_GROWTH_TO)

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import msgspec
 
 from functions import log
-from functions.admission import Admission, Overloaded
+from functions.admission import Admission, FlushResult, Overloaded
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
-from functions.flush_scheduler import BACKLOG, FlushScheduler, Queue
+from functions.flush_scheduler import BACKLOG, MAX_FLUSHES, FlushScheduler, Queue
 from functions.google_api import CONNECTIONS, is_overload
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.process import utc_now
@@ -77,6 +77,7 @@ class _Flushed(msgspec.Struct, eq=False):
     """An event in its flush."""
 
     outcome: Outcome
+    size: int
     fate: _Fate
 
 
@@ -129,10 +130,36 @@ class _Report(msgspec.Struct):
         logger.log(severity, "flush", extra={"fields": msgspec.structs.asdict(self)})
 
 
+class _Running(msgspec.Struct, eq=False):
+    """A running flush.
+
+    Attributes:
+        started: When it started, in seconds of the group commit's clock.
+        in_flight: Number of events in flight at that time.
+        events: Number of its events that are neither durable nor failed.
+        size: Bytes of these events.
+        report: Becomes its log line.
+        processed: When its events were processed. What follows is the time of the services.
+        has_place: Whether the scheduler counts it as running.
+        patience: Ends when the rest of its events has taken as long as the half that is durable.
+    """
+
+    started: float
+    in_flight: int
+    events: int
+    size: int
+    report: _Report
+    processed: float
+    has_place: bool = True
+    patience: asyncio.TimerHandle | None = None
+
+
 class GroupCommit:
     """Makes events durable, many at a time.
 
-    `FlushScheduler` decides when a flush starts, `Admission` how many events may be in flight.
+    `FlushScheduler` decides when a flush starts, `Admission` how many events may be in flight. When half of a flush is
+    durable and the rest takes longer than that half did, the next flush does not wait for it. Each table has its own
+    limit of concurrent inserts. So a table that hangs holds up its own events only.
 
     Args:
         process: Decides what becomes of each message.
@@ -161,6 +188,7 @@ class GroupCommit:
         self._free_threads = asyncio.Semaphore(MAX_THREADS)
         self._waiting: collections.deque[_Waiting] = collections.deque()
         self._waiting_bytes = 0
+        self._table_places = collections.defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(MAX_FLUSHES))
         self._flushes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._must_wait = False
@@ -218,12 +246,13 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         entry = _Waiting(message, message.size, self._clock(), loop.create_future())
         self._admission.admit(entry.size)
+        was_full = self._is_full()
         self._waiting.append(entry)
         self._waiting_bytes += entry.size
         if not self._must_wait:
             if self._timer is None:
                 self._timer = loop.call_soon(self._start_flushes)
-            elif self._scheduler.running and (len(self._waiting) == BACKLOG or self._is_full()):
+            elif self._scheduler.running and (len(self._waiting) == BACKLOG or (not was_full and self._is_full())):
                 self._start_flushes()
         failure = await entry.fate
         if failure is not None:
@@ -240,11 +269,12 @@ class GroupCommit:
             self._timer = None
         while self._waiting:
             queue = Queue(len(self._waiting), self._is_full(), self._waiting[0].arrived)
-            start = self._scheduler.next_start(queue)
+            now = self._clock()
+            start = self._scheduler.next_start(queue, now)
             if start is None:
                 self._must_wait = True
                 return
-            remaining = start - self._clock()
+            remaining = start - now
             if remaining > 0:
                 self._timer = asyncio.get_running_loop().call_later(remaining, self._start_flushes)
                 return
@@ -259,7 +289,7 @@ class GroupCommit:
         self._start_flushes()
 
     def _take(self) -> list[_Waiting]:
-        """The next batch, in order of arrival. Who has waited a whole flush's time is sent away instead."""
+        """Return the next batch, in order of arrival. Entries queued longer than `flush_timeout` are rejected."""
         batch: list[_Waiting] = []
         size = 0
         patience = self._clock() - self._settings.flush_timeout
@@ -286,9 +316,8 @@ class GroupCommit:
             _settle(entry.fate, _Failure(Overloaded, str(self._admission.reject())))
 
     async def _flush(self, batch: Sequence[_Waiting]) -> None:
-        """Process, archive, insert, and settle each event's fate."""
-        started, now = self._clock(), utc_now()
-        processed = started
+        """Process, archive and insert a batch, and settle each event's fate."""
+        now, started = utc_now(), self._clock()
         deadline = started + self._settings.flush_timeout
         name = self._archive.name(now)
         report = _Report(
@@ -297,42 +326,71 @@ class GroupCommit:
             message_bytes=sum(entry.size for entry in batch),
             wait_ms=_milliseconds(started - batch[0].arrived),
         )
+        flush = _Running(started, self._admission.events, len(batch), report.message_bytes, report, started)
         try:
             # The calls give up in time by themselves, but for an answer that comes byte by byte.
             async with asyncio.timeout(self._settings.flush_timeout):
                 events = self._process_all(batch, now)
-                processed = self._clock()
+                flush.processed = self._clock()
                 report.archive_bytes = await self._write(name, events)
                 archived = self._clock()
                 report.archive_ms = _milliseconds(archived - started)
-                await self._insert_all(events, report, deadline)
+                await self._insert_all(events, flush, deadline)
                 report.insert_ms = _milliseconds(self._clock() - archived)
         except Exception as error:
             self._fail([entry.fate for entry in batch], error, report)
         finally:
-            self._end(batch, started, self._clock() - processed, report)
+            self._release(flush, flush.events, flush.size)
+            self._adapt(flush, started - batch[0].arrived)
+            oldest = min(entry.message.publish_time for entry in batch)
+            report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
+            report.log()
 
-    def _end(self, batch: Sequence[_Waiting], started: float, seconds: float, report: _Report) -> None:
-        """Adapt to how the services did, release the batch, and log the flush."""
-        admission, ended = self._admission, self._clock()
-        overloaded, durable, failed = report.overloaded, report.durable, report.not_durable
-        self._scheduler.ended(started, ended, seconds, is_overloaded=overloaded)
-        admission.flush_ended(started, ended, durable, failed, is_overloaded=overloaded)
-        admission.release(len(batch), report.message_bytes)
-        if overloaded:
-            self._reject_excess()
+    def _release(self, flush: _Running, events: int, size: int) -> None:
+        """Count events of a flush as no longer in flight."""
+        flush.events -= events
+        flush.size -= size
+        self._admission.release(events, size)
+
+    def _leave_place(self, flush: _Running, *, is_overloaded: bool) -> None:
+        """Let the scheduler give the flush's place to another one."""
+        if flush.patience is not None:
+            flush.patience.cancel()
+        if flush.has_place:
+            flush.has_place = False
+            now = self._clock()
+            self._scheduler.ended(flush.started, now, now - flush.processed, is_overloaded=is_overloaded)
+
+    def _leave_early(self, flush: _Running) -> None:
+        """Start the next flush without waiting for the rest of this one."""
+        self._leave_place(flush, is_overloaded=False)
+        self._start_flushes()
+
+    def _adapt(self, flush: _Running, waited: float) -> None:
+        """Adapt scheduler and admission to how the services did in a flush."""
+        admission, report = self._admission, flush.report
+        self._leave_place(flush, is_overloaded=report.overloaded)
+        admission.flush_ended(
+            FlushResult(
+                started=flush.started,
+                ended=self._clock(),
+                waited=waited,
+                in_flight=flush.in_flight,
+                events=report.events,
+                durable=report.durable,
+                is_overloaded=report.overloaded,
+            )
+        )
+        self._reject_excess()
         report.turned_away, admission.rejected = admission.rejected, 0
         report.in_flight_limit = int(admission.limit)
-        oldest = min(entry.message.publish_time for entry in batch)
-        report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
-        report.log()
 
     def _process_all(self, batch: Sequence[_Waiting], now: datetime) -> list[_Flushed]:
-        """All in a row, while code and tables are at hand for the processor: that takes half the time of one by one."""
+        """Process a batch in a row, while code and tables are in the processor's caches. It takes half the time so."""
         events: list[_Flushed] = []
         for entry in batch:
             try:
-                events.append(_Flushed(self._process(entry.message, now), entry.fate))
+                events.append(_Flushed(self._process(entry.message, now), entry.size, entry.fate))
             except Exception as error:  # that nobody foresaw: its own request tells it
                 if not entry.fate.done():
                     entry.fate.set_exception(error)
@@ -349,29 +407,42 @@ class GroupCommit:
             self._scheduler.archived()
             self._start_flushes()
 
-    async def _insert_all(self, events: Sequence[_Flushed], report: _Report, deadline: float) -> None:
-        """Insert into all tables at once; then the dead letters of the rows that BigQuery refused."""
+    async def _insert_all(self, events: Sequence[_Flushed], flush: _Running, deadline: float) -> None:
+        """Insert into all tables at once; then the dead letters of the rows that BigQuery rejected."""
         tables: dict[str, list[_Flushed]] = {}
         for event in events:
             tables.setdefault(event.outcome.table, []).append(event)
-        refused = await asyncio.gather(*(self._insert(table, rows, report, deadline) for table, rows in tables.items()))
-        dead_letters = [event for one in refused for event in one]
+        rejected = await asyncio.gather(*(self._insert(table, rows, flush, deadline) for table, rows in tables.items()))
+        dead_letters = [event for rows in rejected for event in rows]
         if dead_letters:
-            await self._insert(DeadLetter.table, dead_letters, report, deadline)
+            await self._insert(DeadLetter.table, dead_letters, flush, deadline)
 
-    async def _insert(self, table: str, events: Sequence[_Flushed], report: _Report, deadline: float) -> list[_Flushed]:
-        """Insert into one table and settle what is durable; what is refused comes back as dead letters."""
-        outcomes = [event.outcome for event in events]
+    async def _insert(self, table: str, events: Sequence[_Flushed], flush: _Running, deadline: float) -> list[_Flushed]:
+        """Insert into one table and settle what is durable. Return what BigQuery rejects as dead letters."""
+        outcomes, report = [event.outcome for event in events], flush.report
 
         def insert() -> Insertion:
-            records = [Record(one.message.event_id, one.encoded(report.archive_uri)) for one in outcomes]
+            records = [Record(outcome.message.event_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
             return self._warehouse.insert(table, records, deadline - self._clock())
 
+        dead_letters: list[_Flushed] = []
         try:
-            insertion = await self._in_thread(insert)
+            async with self._table_places[table]:
+                insertion = await self._in_thread(insert)
         except Exception as error:
             self._fail([event.fate for event in events], error, report, f"{table}: ")
-            return []
+        else:
+            dead_letters = self._settle_all(table, events, insertion, report)
+        self._release(flush, len(events) - len(dead_letters), _size(events) - _size(dead_letters))
+        if flush.events and flush.patience is None and 2 * report.durable >= report.events:
+            elapsed = self._clock() - flush.processed
+            flush.patience = asyncio.get_running_loop().call_later(elapsed, self._leave_early, flush)
+        return dead_letters
+
+    def _settle_all(
+        self, table: str, events: Sequence[_Flushed], insertion: Insertion, report: _Report
+    ) -> list[_Flushed]:
+        """Settle the fates of rows. Return what BigQuery rejects as dead letters."""
         report.overloaded |= insertion.is_overloaded
         dead_letters: list[_Flushed] = []
         for index, event in enumerate(events):
@@ -380,7 +451,7 @@ class GroupCommit:
             elif errors := insertion.refused.get(index):
                 if isinstance(event.outcome, Row):
                     dead_letter = event.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
-                    dead_letters.append(_Flushed(dead_letter, event.fate))
+                    dead_letters.append(_Flushed(dead_letter, event.size, event.fate))
                 else:
                     places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
                     self._not_durable([event.fate], f"{table} refused a row: {places}", report)
@@ -421,6 +492,10 @@ class GroupCommit:
 def _check_length(size: int) -> None:
     if size > MAX_REQUEST_BYTES:
         raise NotAMessage(f"not a Pub/Sub push: more than {MAX_REQUEST_BYTES} bytes")
+
+
+def _size(events: Sequence[_Flushed]) -> int:
+    return sum(event.size for event in events)
 
 
 def _milliseconds(seconds: float) -> int:

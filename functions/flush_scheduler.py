@@ -14,7 +14,7 @@ INTERVAL = 0.07
 BACKLOG = 50
 """Number of queued events from which the shorter intervals below hold."""
 BACKLOG_INTERVAL = 0.045
-"""The same minimum where `BACKLOG` events are queued: their share of an object costs less than their requests."""
+"""Minimum seconds where `BACKLOG` events are queued. An object for so many costs less per event than a request."""
 
 SHARE = 0.45
 """Share of a flush's duration that passes between two starts, so that about two flushes run at once."""
@@ -43,7 +43,7 @@ class Queue(NamedTuple):
 
 
 class _Abandoned(NamedTuple):
-    """The times between which the requests of an overloaded flush still count as load."""
+    """Gives the times between which the requests of an overloaded flush still count as load."""
 
     since: float
     until: float
@@ -77,12 +77,16 @@ class FlushScheduler:
         self._duration = 0.0
         self._last_start = -math.inf
 
-    def next_start(self, queue: Queue) -> float | None:
+    def next_start(self, queue: Queue, now: float) -> float | None:
         """Return the time from which the next flush may start; None while it has to wait for a running flush."""
         if not self.running:
             return -math.inf
-        if self.running + len(self._abandoned) >= int(self._max_flushes) or self.archiving >= MAX_ARCHIVING:
+        free = int(self._max_flushes) - self.running
+        if free <= 0 or self.archiving >= MAX_ARCHIVING:
             return None
+        abandoned = sorted(flush.until for flush in self._abandoned if flush.until > now)
+        if len(abandoned) >= free:
+            return abandoned[-free]
         times = [queue.oldest + max(self._linger, self._duration)]
         if not self.archiving:
             times.append(self._last_start + max(INTERVAL, self._duration * SHARE))

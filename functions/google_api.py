@@ -89,6 +89,12 @@ def is_overload(error: BaseException) -> bool:
     return isinstance(error, (urllib3.exceptions.HTTPError, TransportError, TimeoutError))
 
 
+def _has_timed_out(error: BaseException) -> bool:
+    """Return whether the service may still work on a request that was given up. urllib3 counts refusals as timeouts."""
+    is_refusal = isinstance(error, urllib3.exceptions.NewConnectionError)
+    return isinstance(error, urllib3.exceptions.TimeoutError) and not is_refusal
+
+
 _AS_ANSWERED = {"retries": False, "redirect": False}
 """Arguments of `urlopen` that leave retries to `Api`."""
 
@@ -135,7 +141,9 @@ class Api:
                 return self._post(self._root + path, content_type, body, call.timeout(time.monotonic()))
             except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
                 _forget_request(error)
-                pause = call.pause(time.monotonic()) if is_overload(error) else None
+                if not is_overload(error):
+                    raise
+                pause = call.pause(time.monotonic(), after_timeout=_has_timed_out(error))
                 if pause is None:
                     raise
             time.sleep(pause)
@@ -146,8 +154,9 @@ class Api:
         started = time.monotonic()
         try:
             answer = self._urlopen("POST", url, body=body, headers=headers, timeout=total, **_AS_ANSWERED)
-        except urllib3.exceptions.TimeoutError:
-            self.service.answer_time.timed_out(timeout)
+        except urllib3.exceptions.TimeoutError as error:
+            if _has_timed_out(error):
+                self.service.answer_time.timed_out(timeout)
             raise
         if answer.status != http.HTTPStatus.OK:
             raise ApiError(answer.status, answer.data)

@@ -1,5 +1,6 @@
 """Retries that end in time and cannot overload a service: total time, attempt timeout and retry budget."""
 
+import math
 import random
 import threading
 from typing import NamedTuple
@@ -71,37 +72,44 @@ class AnswerTime:
 class RetryBudget:
     """A token bucket that bounds retries to a share of the successful requests, as gRPC's and the AWS SDKs' do.
 
-    A retry takes a token, a success gives a tenth of one back. When every request fails, ten retries are made in all;
-    then each failure is reported at once, and Pub/Sub delivers the events again later. Safe for threads.
+    A retry takes one token, or five after a timeout, when the service may still work on the request. A success gives
+    a tenth of a token back, and five seconds give one. An empty bucket means that failures are reported at once, and
+    Pub/Sub delivers the events again later. Safe for threads.
     """
 
-    _CAPACITY = 10.0
-    _REFUND = 0.1
+    _CAPACITY = 50.0
+    _AFTER_TIMEOUT = 5.0
+    _PER_SUCCESS = 0.1
+    _PER_SECOND = 0.2
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._tokens = self._CAPACITY
+        self._refilled = -math.inf
 
     def succeeded(self) -> None:
         """Record a request that succeeded."""
         with self._lock:
-            self._tokens = min(self._tokens + self._REFUND, self._CAPACITY)
+            self._tokens = min(self._tokens + self._PER_SUCCESS, self._CAPACITY)
 
-    def take(self) -> bool:
-        """Take a token for a retry. Return False when there is none left."""
+    def take(self, now: float, *, after_timeout: bool = False) -> bool:
+        """Take the tokens for a retry. Return False when there are not enough left."""
+        price = self._AFTER_TIMEOUT if after_timeout else 1.0
         with self._lock:
-            if self._tokens < 1:
+            self._tokens = min(self._tokens + (now - self._refilled) * self._PER_SECOND, self._CAPACITY)
+            self._refilled = now
+            if self._tokens < price:
                 return False
-            self._tokens -= 1
+            self._tokens -= price
             return True
 
 
 class Service:
-    """What the calls to a service have in common. Safe for threads.
+    """Holds what all calls to a service share. Safe for threads.
 
     Attributes:
-        answer_time: How long it may take to answer.
-        retries: The budget for retries.
+        answer_time: Estimates how long the service may take to answer.
+        retries: Bounds the retries.
     """
 
     def __init__(self) -> None:
@@ -115,7 +123,7 @@ class Service:
 
 
 class Call:
-    """A call to a service: how long its next attempt may take, and whether it may be retried. Pure.
+    """Plans the attempts of a call: how long the next one may take, and whether there is another one.
 
     Args:
         service: What is known of the service.
@@ -134,11 +142,13 @@ class Call:
         timeout = within(self._seconds, self._service.answer_time.expected).timeout
         return min(timeout, max(self._deadline - now, 0.001))
 
-    def pause(self, now: float) -> float | None:
+    def pause(self, now: float, *, after_timeout: bool = False) -> float | None:
         """Return the seconds to wait before a retry; None: do not retry, for lack of time or of budget."""
         pause = random.uniform(0, self._longest_pause)  # noqa: S311 - so that instances do not retry at the same time
         least = within(self._seconds, self._service.answer_time.usual).timeout
-        if now + pause + least > self._deadline or not self._service.retries.take():
+        if now + pause + least > self._deadline:
+            return None
+        if not self._service.retries.take(now, after_timeout=after_timeout):
             return None
         self._longest_pause = min(2 * self._longest_pause, LONGEST_PAUSE)
         return pause

@@ -32,7 +32,7 @@ class Insertion(NamedTuple):
     Attributes:
         refused: By position, the rows that BigQuery says are invalid, and why.
         unfinished: By position, the rows that were not inserted for a reason that passes, and the reason.
-        is_overloaded: Whether rows were not inserted in time because BigQuery was not able to.
+        is_overloaded: Whether rows remain for another reason than that BigQuery stopped them for a bad neighbour.
     """
 
     refused: dict[int, Sequence[Violation]]
@@ -114,8 +114,10 @@ class Warehouse:
                     again[index] = f"{table}: {problems[0].reason}"
             if not again:
                 break
-            if time.monotonic() + pause > deadline or not self._api.service.retries.take():
-                return Insertion(insertion.refused, insertion.unfinished | again, is_overloaded=True)
+            now = time.monotonic()
+            if now + pause > deadline or not self._api.service.retries.take(now):
+                is_overloaded = any(not reason.endswith(": stopped") for reason in again.values())
+                return Insertion(insertion.refused, insertion.unfinished | again, is_overloaded)
             if len(again) == len(waiting):
                 time.sleep(pause)
             waiting = list(again)

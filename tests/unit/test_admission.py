@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.admission import PROBE, Admission, Overloaded
+from functions.admission import PROBE, Admission, FlushResult, Overloaded
 from tests.unit.conftest import settings
 
 
@@ -14,14 +14,18 @@ def admission(events: int = 0, **changes: int) -> Admission:
     return made
 
 
+def end(made: Admission, started: float, events: int, durable: int, *, overloaded: bool, waited: float = 0.0) -> None:
+    """Let a flush of so many events end a second after its start."""
+    made.flush_ended(FlushResult(started, started + 1, waited, made.events, events, durable, overloaded))
+    made.release(events, events)
+
+
 def fail(made: Admission, started: float, events: int, durable: int = 0) -> None:
-    made.flush_ended(started, started + 1, durable, events - durable, is_overloaded=True)
-    made.release(events, events)
+    end(made, started, events, durable, overloaded=True)
 
 
-def succeed(made: Admission, started: float, events: int) -> None:
-    made.flush_ended(started, started + 1, events, 0, is_overloaded=False)
-    made.release(events, events)
+def succeed(made: Admission, started: float, events: int, *, waited: float = 0.0) -> None:
+    end(made, started, events, events, overloaded=False, waited=waited)
 
 
 def test_requests_being_read_and_events_share_the_limits() -> None:
@@ -60,11 +64,13 @@ def test_after_a_total_failure_only_a_probe_is_admitted() -> None:
 def test_a_small_max_in_flight_is_never_exceeded() -> None:
     made = admission(3, max_in_flight=3)
     fail(made, 0, 3)
-    succeed(made, 1, 0)
+    assert made.limit == 3
+    made.admit(1)
+    succeed(made, 1, 1)
     assert made.limit == 3
 
 
-def test_the_limit_doubles_up_to_where_it_failed_then_grows_slowly() -> None:
+def test_the_limit_doubles_to_where_it_failed_then_grows_slowly() -> None:
     made = admission(200)
     fail(made, 0, 200)
     limits = []
@@ -79,30 +85,52 @@ def test_the_limit_doubles_up_to_where_it_failed_then_grows_slowly() -> None:
     assert limits[-1] == 250
 
 
-def test_a_partial_failure_shrinks_the_limit_by_half_of_its_share() -> None:
+def test_at_low_traffic_a_failure_is_soon_forgotten() -> None:
+    made = admission(1)
+    fail(made, 0, 1)
+    for second in range(1, 100):
+        made.admit(1)
+        succeed(made, second, 1)
+    assert made.limit > 100
+
+
+def test_more_than_half_of_a_flush_failed_shrinks_the_limit() -> None:
     made = admission(200)
-    fail(made, 0, events=100, durable=50)
-    assert made.limit == 150
+    fail(made, 0, events=100, durable=40)
+    assert made.limit == pytest.approx(140)
+
+
+def test_a_table_that_fails_does_not_shrink_the_limit() -> None:
+    made = admission(200)
+    fail(made, 0, events=100, durable=60)
+    assert made.limit == 250
 
 
 def test_a_failure_beside_successes_is_no_total_failure() -> None:
     made = admission(200)
-    made.flush_ended(1, 2, 50, 0, is_overloaded=False)
-    fail(made, 0, 100)
+    succeed(made, 1, 0 + 50)
+    for _ in range(50):
+        made.admit(1)
+    fail(made, 1, 100)
     assert made.limit == 100
 
 
 def test_flushes_that_fail_together_are_one_failure() -> None:
     made = admission(200)
-    succeed(made, 0, 0)
-    fail(made, 1, events=50, durable=25)
+    fail(made, 1, events=50, durable=10)
     limit = made.limit
     fail(made, 0.5, 50)
     fail(made, 1.5, 50)
     assert made.limit == limit
 
 
+def test_events_that_wait_long_shrink_the_limit_before_any_fails() -> None:
+    made = admission(200)
+    succeed(made, 0, 50, waited=9.0)
+    assert made.limit == 150
+
+
 def test_errors_that_are_no_overload_do_not_change_the_limit() -> None:
     made = admission(200)
-    made.flush_ended(0, 1, 0, 100, is_overloaded=False)
+    end(made, 0, 100, 0, overloaded=False)
     assert made.limit == 250

@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -643,7 +644,7 @@ async def test_queued_events_are_rejected_when_nothing_becomes_durable(cloud: Cl
 
     cloud.on_upload = upload
     commit = group_commit(clock=Clock(), flush_timeout=200, batch_rows=5, max_in_flight=100)
-    while commit._archive._api.service.retries.take():
+    while commit._archive._api.service.retries.take(time.monotonic()):
         pass
     tasks = [asyncio.create_task(commit(sent(index))) for index in range(40)]
     await until(lambda: cloud.calls == ["upload"] * MAX_ARCHIVING)
@@ -653,6 +654,41 @@ async def test_queued_events_are_rejected_when_nothing_becomes_durable(cloud: Cl
     assert answers.count(Overloaded) >= 40 - PROBE - 2 * 5, "only what is being flushed is tried"
     cloud.on_upload = lambda _: (200, {})
     assert await commit_all(commit, [sent(index) for index in range(PROBE)]) == [None] * PROBE
+
+
+async def test_cancelled_requests_leave_nothing_in_flight(cloud: Cloud, group_commit: Make) -> None:
+    gate = hold_uploads(cloud, which="-00000001.ndjson.gz")
+    commit = group_commit(batch_rows=1, linger_ms=0)
+    cancelled = asyncio.create_task(commit(sent(0)))
+    await until(lambda: cloud.calls == ["upload"])
+    await commit(sent(1))
+    cancelled.cancel()
+    cloud.on_insert = lambda *_: error(503, "backendError")
+    while commit._warehouse._api.service.retries.take(time.monotonic()):
+        pass
+    gate.set()
+    await until(lambda: not commit._flushes)
+    assert (commit._admission.events, commit._admission.size, commit._scheduler.running) == (0, 0, 0)
+
+
+async def test_a_table_that_hangs_holds_up_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
+    gate = threading.Event()
+
+    def insert(table: str, _: dict[str, Any]) -> Answer:
+        if table == "inventory":
+            gate.wait(PATIENCE)
+        return 200, {}
+
+    cloud.on_insert = insert
+    commit = group_commit(flush_timeout=200)
+    hanging = []
+    for number in range(3 * MAX_FLUSHES):
+        hanging.append(asyncio.create_task(commit(sent(number, "inventory"))))
+        assert await commit_all(commit, [sent(number), sent(number)]) == [None] * 2
+    assert not any(task.done() for task in hanging)
+    gate.set()
+    await asyncio.gather(*hanging)
+    assert commit._admission.events == 0
 
 
 @pytest.mark.parametrize("service", ["insert orders", "upload"])

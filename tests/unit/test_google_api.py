@@ -6,6 +6,7 @@ import gc
 import json
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 import urllib3
 from google.auth.transport.urllib3 import Request
 
-from functions.google_api import ApiError, _Connections, bigquery_api, project
+from functions.google_api import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.unit import metadata_server
 from tests.unit.cloud import Cloud, error
@@ -186,6 +187,15 @@ def test_retries_end_and_leave_nothing_of_the_request_behind(
         gc.enable()
     assert kept == []
     assert frames == []
+
+
+def test_a_refused_connection_is_no_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    api = Api(f"http://127.0.0.1:{port}", _Connections().urlopen)
+    with pytest.raises(urllib3.exceptions.NewConnectionError):
+        api.post(INSERT_ALL, "application/json", BODY, 0.3)
+    assert api.service.answer_time.expected == 0
 
 
 def _values(container: object) -> list[object]:

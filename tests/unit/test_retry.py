@@ -32,12 +32,24 @@ def test_after_a_timeout_the_next_attempt_may_take_twice_as_long() -> None:
     assert answer_time.expected < 1
 
 
-def test_the_budget_is_ten_retries_and_a_tenth_of_the_successes() -> None:
+def test_the_budget_is_fifty_retries_and_a_tenth_of_the_successes() -> None:
     budget = RetryBudget()
-    assert [budget.take() for _ in range(11)] == [True] * 10 + [False]
+    assert [budget.take(0.0) for _ in range(51)] == [True] * 50 + [False]
     for _ in range(25):
         budget.succeeded()
-    assert [budget.take() for _ in range(3)] == [True] * 2 + [False]
+    assert [budget.take(0.0) for _ in range(3)] == [True] * 2 + [False]
+
+
+def test_a_retry_after_a_timeout_costs_as_much_as_five() -> None:
+    budget = RetryBudget()
+    assert [budget.take(0.0, after_timeout=True) for _ in range(11)] == [True] * 10 + [False]
+
+
+def test_the_budget_comes_back_with_time() -> None:
+    budget = RetryBudget()
+    while budget.take(0.0):
+        pass
+    assert [budget.take(now) for now in (4.0, 5.1, 5.2)] == [False, True, False]
 
 
 def test_a_call_is_retried_until_its_time_is_up() -> None:
@@ -50,12 +62,12 @@ def test_a_call_is_retried_until_its_time_is_up() -> None:
 
 def test_a_call_is_not_retried_without_budget() -> None:
     service = Service()
-    while service.retries.take():
+    while service.retries.take(0.0):
         pass
     assert Call(service, 9.0, now=0.0).pause(0.0) is None
 
 
-def test_a_call_is_not_retried_if_the_service_would_not_answer_in_time() -> None:
+def test_a_retry_that_would_not_be_answered_in_time_is_not_made() -> None:
     service = Service()
     for _ in range(20):
         service.answered(6.0)
