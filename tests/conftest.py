@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from functions.settings import Settings
 from tests.terraform import terraform as running
 from tests.terraform.terraform import RUNBOOK, Planned, Terraform
 from tests.waiting import LIMIT, wait_until
@@ -23,13 +24,22 @@ SLOW_FIXTURES = {"terraform", "analyzer"}
 SESSION = "SLUICE_TEST_SESSION"
 """Environment variable that marks the processes which a session starts."""
 
+FOREIGN = (
+    {name.upper() for name in Settings.__struct_fields__}
+    | {f"{service}_EMULATOR_HOST" for service in ("BIGQUERY", "STORAGE", "PUBSUB")}
+    | {"SLUICE_CONTRACT_BASE", "K_REVISION"}
+)
+"""Variables that a shell may have for another deployment, or CI for another command: no test sees them."""
+
 _seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Limit the time of a test, and give child processes the default handler of SIGINT."""
+    """Limit the time of a test, drop foreign variables, and give children the default handler of SIGINT."""
     config.option.timeout = config.option.timeout or LIMIT
+    for name in FOREIGN & os.environ.keys():
+        del os.environ[name]
     # A parent that ignores SIGINT (nohup, & in a script) hands that on to all descendants; a handler is not handed on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

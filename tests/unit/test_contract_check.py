@@ -158,8 +158,7 @@ def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def run(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "ops.cli", "contract", "check", *arguments]
-    own = {name: value for name, value in os.environ.items() if name != "SLUICE_CONTRACT_BASE"}
-    wide = own | {"COLUMNS": "200"} | environment
+    wide = os.environ | {"COLUMNS": "200"} | environment
     return subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, check=False)
 
 
