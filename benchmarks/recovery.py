@@ -206,6 +206,7 @@ def simulate(overload: Overload, outcomes: Sequence[Outcome]) -> Timeline:
         overload: What happens.
         outcomes: What becomes of the events, in turn: rows of each table.
     """
+    random.seed(overload.seed)  # of the pauses between retries
     return virtual_time.run(lambda clock: _Simulation(overload, outcomes, clock).run())
 
 
@@ -254,15 +255,16 @@ class _Simulation:
             backoff = min(2 * backoff, longest)
 
 
-def recovery_of(service: str, *, flush_timeout: float) -> Overload:
+def recovery_of(service: str, *, flush_timeout: float, seed: int = 1) -> Overload:
     """Return an overload: 80 % of the capacity is offered; a service stalls for 30 s, later it is slow for 60 s.
 
     Args:
         service: Which service fails: `bigquery`, `storage` or `both`.
         flush_timeout: The function's setting.
+        seed: Seed of everything random.
     """
     phases = (Phase(20, 50, 0.0), Phase(100, 160, 0.25))
     # Of 250 events in flight, half are in a flush. With a request for each of three tables, these 125 rows take 0.62 s.
     bigquery = Capacity(0.04, 0.004, phases if service != "storage" else ())
     storage = Capacity(0.04, 0.0035, phases if service != "bigquery" else ())
-    return Overload(bigquery, storage, rate=160.0, seconds=220.0, flush_timeout=flush_timeout)
+    return Overload(bigquery, storage, rate=160.0, seconds=220.0, flush_timeout=flush_timeout, seed=seed)

@@ -141,7 +141,7 @@ class _Running(msgspec.Struct, eq=False):
         report: Becomes its log line.
         processed: When its events were processed. What follows is the time of the services.
         has_place: Whether the scheduler counts it as running.
-        patience: Ends when the rest of its events has taken as long as the half that is durable.
+        patience: Ends when the rest of its events takes longer than the half that is durable, and than `linger_ms`.
     """
 
     started: float
@@ -158,8 +158,8 @@ class GroupCommit:
     """Makes events durable, many at a time.
 
     `FlushScheduler` decides when a flush starts, `Admission` how many events may be in flight. When half of a flush is
-    durable and the rest takes longer than that half did, the next flush does not wait for it. Each table has its own
-    limit of concurrent inserts. So a table that hangs holds up its own events only.
+    durable and the rest takes longer than that half did, and than `linger_ms`, the next flush does not wait for it.
+    Each table has its own limit of concurrent inserts. So a table that hangs holds up its own events only.
 
     Args:
         process: Decides what becomes of each message.
@@ -293,7 +293,8 @@ class GroupCommit:
         batch: list[_Waiting] = []
         size = 0
         patience = self._clock() - self._settings.flush_timeout
-        while self._waiting and len(batch) < self._settings.batch_rows:
+        most = min(self._settings.batch_rows, self._scheduler.fair_share(self._admission.events))
+        while self._waiting and len(batch) < most:
             entry = self._waiting[0]
             if batch and size + entry.size > self._settings.batch_bytes:
                 break
@@ -435,8 +436,8 @@ class GroupCommit:
             dead_letters = self._settle_all(table, events, insertion, report)
         self._release(flush, len(events) - len(dead_letters), _size(events) - _size(dead_letters))
         if flush.events and flush.patience is None and 2 * report.durable >= report.events:
-            elapsed = self._clock() - flush.processed
-            flush.patience = asyncio.get_running_loop().call_later(elapsed, self._leave_early, flush)
+            patience = max(self._clock() - flush.processed, self._settings.linger_ms / 1000)
+            flush.patience = asyncio.get_running_loop().call_later(patience, self._leave_early, flush)
         return dead_letters
 
     def _settle_all(

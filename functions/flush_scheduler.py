@@ -96,6 +96,16 @@ class FlushScheduler:
             times.append(self._last_start + max(least, self._duration * share))
         return min(times)
 
+    def fair_share(self, in_flight: int) -> int:
+        """Return the maximum number of events of the next flush, of so many in flight.
+
+        Two slow flushes at once are of equal size: a large one beside a small one leaves the services idle, and the
+        events that it makes room for would come back as another large one.
+        """
+        if not self.running or self._duration < FAST:
+            return in_flight
+        return math.ceil(in_flight / 2)
+
     def started(self, now: float) -> None:
         """Record the start of a flush."""
         self.running += 1

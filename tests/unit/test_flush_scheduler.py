@@ -56,6 +56,11 @@ def test_slow_services_get_about_two_flushes_at_once(queue: Queue) -> None:
     assert scheduler(2.0, running=1).next_start(queue, NOW) == pytest.approx(100 + 2.0 * SHARE)
 
 
+@pytest.mark.parametrize(("duration", "running", "share"), [(2.0, 1, 125), (2.0, 0, 250), (0.2, 1, 250)])
+def test_slow_flushes_at_once_are_of_equal_size(duration: float, running: int, share: int) -> None:
+    assert scheduler(duration, running).fair_share(250) == share
+
+
 def test_one_slow_flush_among_fast_ones_changes_nothing() -> None:
     made = scheduler(0.14)
     end(made, 10, 8.0)
