@@ -631,7 +631,8 @@ async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer
     clock.now += 200.1
     gate.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [str(answer) for answer in answers] == ["None"] * MAX_ARCHIVING + ["no flush was free in time"] * 4
+    # The time of the first ones is over, too: whether they are durable is a race.
+    assert [str(answer) for answer in answers[MAX_ARCHIVING:]] == ["no flush was free in time"] * 4
     assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
