@@ -369,7 +369,7 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.on_upload = lambda _: error(503, "backendError")
-    answers = await commit_all(group_commit(flush_timeout=1.5), [sent(1), sent(2)])
+    answers = await commit_all(group_commit(flush_timeout=1.5 * FACTOR), [sent(1), sent(2)])
     assert [type(answer) for answer in answers] == [NotDurable] * 2
     assert cloud.calls.count("upload") > 1
     assert cloud.inserts == []
@@ -413,7 +413,7 @@ async def test_of_a_request_that_broke_off_nothing_is_kept_until_the_collector_c
 
 async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda table, _: error(500, "internalError") if table == "orders" else (200, {})
-    answers = await commit_all(group_commit(flush_timeout=1.5), [sent(1), sent(2, "inventory")])
+    answers = await commit_all(group_commit(flush_timeout=1.5 * FACTOR), [sent(1), sent(2, "inventory")])
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
 
 
@@ -500,7 +500,7 @@ async def test_rows_that_bigquery_refuses_for_passing_reasons_are_tried_until_th
 ) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "backendError"))
     with pytest.raises(NotDurable, match="orders: backendError"):
-        await group_commit(flush_timeout=2)(sent(1))
+        await group_commit(flush_timeout=2 * FACTOR)(sent(1))
     assert cloud.calls.count("insert orders") > 2
     assert cloud.rows("dead_letters") == []
 
