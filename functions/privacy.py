@@ -9,6 +9,20 @@ from functions.settings import Settings
 
 _PREFIX_LENGTH = {4: 24, 6: 48}
 
+_BEFORE_IPV4 = {
+    int(ipaddress.IPv6Address(prefix)) >> 32
+    for prefix in (
+        "::",  # IPv4-compatible, RFC 4291
+        "::ffff:0:0",  # IPv4-mapped, RFC 4291
+        "::ffff:0:0:0",  # IPv4-translated, RFC 7915
+        "64:ff9b::",  # NAT64, RFC 6052
+    )
+}
+"""The first 96 bits of an IPv6 address whose last 32 bits are an IPv4 address."""
+
+_LOOPBACK = ipaddress.IPv6Address("::1")
+"""Begins as the IPv4-compatible addresses do, as the unspecified address does."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Privacy:
@@ -28,13 +42,31 @@ class Privacy:
         return cls(settings.ip_policy, settings.ip_hash_key or "")
 
     def treat(self, address: str) -> str:
-        """Show an IPv4 or IPv6 address as the policy allows; one address, one result, however it is written."""
+        """Show an address as the policy allows.
+
+        An IPv6 address that has an IPv4 address in it is treated as that, so an address has one result, however it is
+        written.
+
+        Args:
+            address: A valid IPv4 or IPv6 address.
+        """
         if self.ip_policy == "keep":
             return address
         ip = ipaddress.ip_address(address)
-        if ip.version == 6 and ip.ipv4_mapped:
-            ip = ip.ipv4_mapped
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = _embedded(ip) or ip
         if self.ip_policy == "truncate":
             network = ipaddress.ip_network((ip, _PREFIX_LENGTH[ip.version]), strict=False)
             return str(network.network_address)
         return hmac.digest(self.ip_hash_key.encode(), ip.packed, hashlib.sha256).hex()
+
+
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address of the client that an IPv6 address contains, if any."""
+    if ip.sixtofour:  # RFC 3056
+        return ip.sixtofour
+    if ip.teredo:  # RFC 4380: the addresses of the server and of the client
+        return ip.teredo[1]
+    if int(ip) >> 32 in _BEFORE_IPV4 and ip > _LOOPBACK:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None

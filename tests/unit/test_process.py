@@ -198,7 +198,7 @@ def test_the_version_asked_for_is_the_version_checked_against() -> None:
         ("keep", "203.0.113.77", "203.0.113.77"),
         ("truncate", "203.0.113.77", "203.0.113.0"),
         ("truncate", "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
-        ("truncate", "::ffff:203.0.113.77", "203.0.113.0"),
+        ("truncate", "::1", "::"),
     ],
 )
 def test_addresses_are_shown_as_the_policy_allows(policy: str, address: str, shown: str) -> None:
@@ -213,6 +213,22 @@ def test_a_hashed_address_is_the_same_for_each_way_to_write_it_and_another_with_
     assert one.treat("2001:db8::1") == one.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
     assert one.treat("::ffff:203.0.113.7") == one.treat("203.0.113.7")
     assert len(one.treat("203.0.113.7")) == 64
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "::ffff:203.0.113.77",  # IPv4-mapped, RFC 4291
+        "::203.0.113.77",  # IPv4-compatible, RFC 4291
+        "::ffff:0:203.0.113.77",  # IPv4-translated, RFC 7915
+        "64:ff9b::cb00:714d",  # NAT64, RFC 6052
+        "2002:cb00:714d::1",  # 6to4, RFC 3056
+        "2001:0:4136:e378:8000:63bf:34ff:8eb2",  # Teredo, RFC 4380: the client's address is inverted
+    ],
+)
+def test_an_ipv4_address_in_an_ipv6_address_is_treated_as_one(address: str) -> None:
+    assert Privacy("truncate").treat(address) == "203.0.113.0"
+    assert Privacy("hash", "k" * 16).treat(address) == Privacy("hash", "k" * 16).treat("203.0.113.77")
 
 
 # Dead letters
