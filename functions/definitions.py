@@ -19,6 +19,11 @@ DATASETS = ("dataset", "historical_dataset")
 """The files of `schema/` that are datasets, and the settings with their names; the others are tables."""
 
 
+LATEST_FIRST = "processed_timestamp DESC, ingest.message_id DESC, ingest.archive_uri DESC"
+"""The order of several rows of an event: the first one counts, which was processed last. SQL has it as
+`${latest_first}`."""
+
+
 class Kind(enum.StrEnum):
     """What a definition defines; materialized views are views."""
 
@@ -75,6 +80,7 @@ def parameters_of(project: str, settings: Settings) -> dict[str, str]:
         "location": settings.location,
         "environment": settings.environment,
         "retention_days": str(settings.retention_days),
+        "latest_first": LATEST_FIRST,
     }
 
 

@@ -92,7 +92,7 @@ class Account:
         missing: Those whose event is nowhere.
         rows: Rows that name an object of this hour.
         dead_letters: Dead letters that do.
-        duplicates: Those of the rows that are not the first of their event; the deduplicated views show one.
+        duplicates: Those of the rows that do not count, because another row of their event was processed later.
         extra: Rows and dead letters whose event is not in the object that they name.
         different: Rows and dead letters that do not hold what the envelope does; counted where contents are compared.
     """

@@ -10,6 +10,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from functions import dead_letter
+from functions.definitions import LATEST_FIRST
 from functions.events import event_types
 from functions.settings import Settings
 
@@ -17,7 +18,7 @@ _ROWS_OF_OBJECTS = """
 SELECT * FROM (
   SELECT
     {columns}ingest.event_id AS _event_id, ingest.archive_uri AS _archive_uri,
-    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY ingest.archive_uri) > 1 AS _is_duplicate
+    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY {latest_first}) > 1 AS _is_duplicate
   FROM `{table}`
   WHERE event_date BETWEEN DATE_SUB(DATE(@arrival), INTERVAL 1 DAY) AND DATE_ADD(DATE(@arrival), INTERVAL 1 DAY)
 )
@@ -52,7 +53,7 @@ class Record(NamedTuple):
         event_type: The type of its table; of a dead letter what that says, if anything.
         archive_uri: The object that it names.
         is_dead_letter: What it is.
-        is_duplicate: Whether it is not the first row of its event and day; known of the records of objects only.
+        is_duplicate: Whether another row of its event and day counts; known of the records of objects only.
         columns: All of it where that was asked for, besides.
     """
 
@@ -122,7 +123,7 @@ class Records:
     ) -> list[Iterator[Record]]:
         """Ask all tables at once."""
         config = bigquery.QueryJobConfig(query_parameters=parameters)
-        texts = [rows.format(table=table, columns=self._columns) for table in self._tables]
+        texts = [rows.format(table=table, columns=self._columns, latest_first=LATEST_FIRST) for table in self._tables]
         texts.append(dead_letters.format(table=self._dead_letters, columns=self._columns))
         jobs = [self._client.query(text, job_config=config) for text in texts]
         results = [job.result(page_size=_ROWS_OF_A_PAGE) for job in jobs]

@@ -29,6 +29,7 @@ from typing import Any
 
 from google.cloud.bigquery import ScalarQueryParameter
 
+from functions.definitions import LATEST_FIRST
 from functions.events import event_types
 from functions.settings import Settings
 
@@ -222,6 +223,7 @@ class Query:
             "location": settings.location,
             "archive_bucket": settings.archive_bucket,
             "retention_days": settings.retention_days,
+            "latest_first": LATEST_FIRST,
         }
         sql = _in_code(self.written_out(), lambda code: string.Template(code).substitute(names))
         bound = [

@@ -12,7 +12,7 @@ USING (
   WHERE event_date = @day
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_date, ingest.event_id
-    ORDER BY processed_timestamp DESC, ingest.message_id DESC, ingest.archive_uri DESC
+    ORDER BY ${latest_first}
   ) = 1
 ) AS source
 ON FALSE

@@ -1,6 +1,7 @@
 -- Copy the events that expire soon into the historical dataset, each once.
--- What is there already is not added again, so it may run as often as one likes: daily, as a scheduled query. Rows of
--- the smoke test, which have the days that expire next, are no history.
+-- A row that is there already is not added again, so it may run as often as one likes: daily, as a scheduled query. An
+-- event that was processed again since gets a second row, and the views show the last one. Rows of the smoke test, which
+-- have the days that expire next, are no history.
 -- expiring_partitions tells what is missing.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
@@ -20,6 +21,9 @@ USING (
 ) AS source
 ON target.event_date = source.event_date
   AND target.ingest.event_id = source.ingest.event_id
+  AND target.processed_timestamp IS NOT DISTINCT FROM source.processed_timestamp
+  AND target.ingest.message_id IS NOT DISTINCT FROM source.ingest.message_id
+  AND target.ingest.archive_uri IS NOT DISTINCT FROM source.ingest.archive_uri
   AND target.event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
 WHEN NOT MATCHED BY TARGET THEN
   INSERT ROW;

@@ -1,6 +1,6 @@
 -- Which days are about to expire, and does the historical dataset have their events?
--- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events
--- before they are gone. It leaves out those of the smoke test, and so does this.
+-- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events, as
+-- they were processed last, before they are gone. It leaves out those of the smoke test, and so does this.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
 WITH days AS (
@@ -15,22 +15,26 @@ WITH days AS (
     SELECT
       event_date,
       ingest.event_id AS event_id,
-      COUNT(*) AS row_count
+      COUNT(*) AS row_count,
+      MAX(processed_timestamp) AS processed_timestamp
     FROM `${project}.${dataset}.${table}`
     WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
       AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
     GROUP BY event_date, event_id
   ) AS live
   LEFT JOIN (
-    SELECT DISTINCT
+    SELECT
       event_date,
-      ingest.event_id AS event_id
+      ingest.event_id AS event_id,
+      MAX(processed_timestamp) AS processed_timestamp
     FROM `${project}.${historical_dataset}.${table}`
     WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} DAY)
       AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+    GROUP BY event_date, event_id
   ) AS kept
     ON kept.event_date = live.event_date
     AND kept.event_id = live.event_id
+    AND (kept.processed_timestamp >= live.processed_timestamp OR live.processed_timestamp IS NULL)
   GROUP BY live.event_date
   -- End.
 )

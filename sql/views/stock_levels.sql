@@ -10,27 +10,11 @@ OPTIONS (
   labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
 )
 AS
-WITH both AS (
-  SELECT event_date, product_id, warehouse_id, event_id, quantity_change, changed_at
-  FROM `${project}.${dataset}.stock_changes`
-  UNION ALL
-  SELECT event_date, product_id, warehouse_id, ingest.event_id, quantity_change, timestamp
-  FROM `${project}.${historical_dataset}.inventory`
-),
-changes AS (
-  SELECT
-    product_id,
-    warehouse_id,
-    MAX(quantity_change) AS quantity_change,
-    MAX(changed_at) AS changed_at
-  FROM both
-  GROUP BY event_date, product_id, warehouse_id, event_id
-)
 SELECT
   product_id,
   warehouse_id,
   SUM(quantity_change) AS current_stock,
   COUNT(*) AS changes,
-  MAX(changed_at) AS last_changed_at
-FROM changes
+  MAX(timestamp) AS last_changed_at
+FROM `${project}.${dataset}.inventory_all`
 GROUP BY product_id, warehouse_id

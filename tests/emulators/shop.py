@@ -30,6 +30,28 @@ HISTORICAL_EVENTS = 600
 _JSON_COLUMNS = ("extras", "attributes")
 
 
+type Record = Mapping[str, Any]
+"""A row as `insertAll` takes it."""
+
+
+def instant(text: str) -> datetime:
+    """Return the time that a row has as text."""
+    return datetime.fromisoformat(text)
+
+
+def age(record: Record) -> tuple[datetime, str, str]:
+    """Return what orders the rows of an event: the last one counts."""
+    ingest = record["ingest"]
+    return instant(record["processed_timestamp"]), ingest["message_id"], ingest["archive_uri"]
+
+
+def once(records: Iterable[Record]) -> list[Record]:
+    """Return each event once: the row of it that counts."""
+    return list(
+        {(record["event_date"], record["ingest"]["event_id"]): record for record in sorted(records, key=age)}.values()
+    )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shop:
     """What is in the datasets.

@@ -15,7 +15,7 @@ from functions.clients import bigquery_client
 from functions.settings import Settings
 from ops.cli import app
 from ops.stack.stack import PROJECT, Emulators
-from tests.emulators.shop import Shop, load, open_shop
+from tests.emulators.shop import Shop, age, load, once, open_shop
 from tests.waiting import wait_until
 
 type Rows = Sequence[Mapping[str, Any]]
@@ -161,11 +161,13 @@ def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> 
     for _ in range(2):
         fresh.ask("keep_history", days=within)
         for table, rows in fresh.live.items():
-            expected = {row["ingest"]["event_id"] for row in rows if date.fromisoformat(row["event_date"]) <= last}
-            expected -= set(event_ids(fresh.historical[table]))
+            before = fresh.historical[table]
+            known = {(row["ingest"]["event_id"], age(row)) for row in before}
+            counting = [row for row in once(rows) if date.fromisoformat(row["event_date"]) <= last]
+            expected = [row for row in counting if (row["ingest"]["event_id"], age(row)) not in known]
             assert expected
             kept = in_table(fresh, f"{fresh.settings.historical_dataset}.{table}")
-            assert kept == sorted([*event_ids(fresh.historical[table]), *expected])
+            assert kept == event_ids([*before, *expected])
     expiring = fresh.ask("expiring_partitions", days=within)
     assert {row["not_in_history"] for row in expiring} == {0}
 
@@ -349,7 +351,6 @@ def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop)
         (["snapshot", "orders`; DROP"], "no NAME"),
         (["snapshot", "invoices"], "there is no"),
         (["snapshot", "orders_all"], "No snapshot of orders_all: orders_all is no table: its type is VIEW"),
-        (["snapshot", "stock_changes"], "no table: its type is MATERIALIZED_VIEW"),
         (["snapshot", "--days", "0"], "days: 0 is not within 1 to 3650"),
         (["snapshot", "--days", "-3"], "days: -3 is not within 1 to 3650"),
         (["snapshot", "--days", "99999999"], "days: 99999999 is not within 1 to 3650"),

@@ -2,8 +2,9 @@
 
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import Any
 
 import msgspec
@@ -12,31 +13,17 @@ from google.cloud import bigquery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from functions.clients import bigquery_client
+from functions.clients import bigquery_client, storage_client
+from functions.records import Records
+from functions.settings import Settings
+from ops.queries import queries
+from ops.trace import trace
 from tests.emulators.made import made
-from tests.emulators.shop import Shop, load
-
-type Record = Mapping[str, Any]
+from tests.emulators.shop import Record, Shop, instant, load, once
 
 EVENT_TABLES = ["inventory", "orders", "user_activity"]
 STATUSES = ["pending", "processing", "shipped", "delivered"]
 FUNNEL = {"view_product": 2, "add_to_cart": 3, "remove_from_cart": 3}
-
-
-def instant(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def once(records: Iterable[Record]) -> list[Record]:
-    """Each event once: of its rows the one that was processed last."""
-    return list(
-        {(record["event_date"], record["ingest"]["event_id"]): record for record in sorted(records, key=age)}.values()
-    )
-
-
-def age(record: Record) -> tuple[datetime, str, str]:
-    ingest = record["ingest"]
-    return instant(record["processed_timestamp"]), ingest["message_id"], ingest["archive_uri"]
 
 
 def current(orders: Iterable[Record]) -> dict[str, Record]:
@@ -116,13 +103,6 @@ def test_stock_levels_are_the_sum_of_all_changes_ever(shop: Shop) -> None:
     assert {(row["product_id"], row["warehouse_id"]): row["current_stock"] for row in found} == stock(changes)
     assert sum(row["changes"] for row in found) == len(changes)
     assert max(row["last_changed_at"] for row in found) == max(instant(change["timestamp"]) for change in changes)
-
-
-def test_stock_changes_has_each_live_change_once(shop: Shop) -> None:
-    found = shop.query("SELECT event_id, quantity_change FROM stock_changes")
-    assert {row["event_id"]: row["quantity_change"] for row in found} == {
-        row["ingest"]["event_id"]: row["quantity_change"] for row in once(shop.live["inventory"])
-    }
 
 
 def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
@@ -225,13 +205,28 @@ def change_row(case: str, event: int, arrival: int, told: tuple[int, int]) -> di
     }
 
 
+def message_ids(records: Iterable[Record]) -> list[str]:
+    return sorted(record["ingest"]["message_id"] for record in records)
+
+
+def run(client: bigquery.Client, names: Settings, query: str, **given: str) -> None:
+    """Run a file of `sql/maintenance`."""
+    bound = queries()[query].bind(client.project, names, given)
+    client.query_and_wait(bound.sql, job_config=bigquery.QueryJobConfig(query_parameters=bound.parameters))
+
+
 @pytest.fixture(scope="module")
-def empty(shop: Shop) -> Iterator[bigquery.Client]:
+def any_order(shop: Shop) -> Settings:
+    """Settings with datasets that are empty at first."""
+    return msgspec.structs.replace(shop.settings, dataset="any_order", historical_dataset="any_order_historical")
+
+
+@pytest.fixture(scope="module")
+def empty(any_order: Settings) -> Iterator[bigquery.Client]:
     """A client whose default dataset is empty at first."""
-    chosen = msgspec.structs.replace(shop.settings, dataset="any_order", historical_dataset="any_order_historical")
-    client = bigquery_client(chosen)
-    client.default_query_job_config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.{chosen.dataset}")
-    with made(client, chosen):
+    client = bigquery_client(any_order)
+    client.default_query_job_config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.{any_order.dataset}")
+    with made(client, any_order):
         yield client
 
 
@@ -286,6 +281,63 @@ def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_ano
         assert [(found.reason, found.quantity_change) for found in rows] == [("return", 5), ("sale", 7)], view
     [level] = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id LIKE '{case}%'")
     assert (level.current_stock, level.changes) == (12, 2)
+
+
+type Told = tuple[int, str, int, bool]
+"""One of the rows of an event: its event, its warehouse, its quantity, and whether it is in the historical dataset."""
+
+TOLD = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
+
+
+@given(told=st.lists(TOLD, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_everything_chooses_the_same_row_of_an_event(
+    empty: bigquery.Client, any_order: Settings, told: Sequence[Told], random: Random
+) -> None:
+    """A later row corrects an earlier one, its warehouse too."""
+    case = uuid.uuid4().hex
+    live: list[Record] = []
+    historical: list[Record] = []
+    for arrival, (event, warehouse, quantity, is_historical) in enumerate(told):
+        row = {**change_row(case, event, arrival, (0, quantity)), "warehouse_id": warehouse}
+        (historical if is_historical else live).append(row)
+    for table, rows in (("any_order.inventory", live), ("any_order_historical.inventory", historical)):
+        if rows:
+            load(empty, table, random.sample(rows, len(rows)))
+
+    def messages(table: str) -> list[str]:
+        found = empty.query_and_wait(
+            f"SELECT ingest.message_id AS id FROM {table} WHERE STARTS_WITH(product_id, '{case}') ORDER BY id"
+        )
+        return [row.id for row in found]
+
+    def levels() -> dict[tuple[str, str], int]:
+        found = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE STARTS_WITH(product_id, '{case}')")
+        return {(row.product_id, row.warehouse_id): row.current_stock for row in found}
+
+    chosen_live, chosen = once(live), once([*live, *historical])
+    assert messages("inventory_deduplicated") == message_ids(chosen_live)
+    assert messages("inventory_all") == message_ids(chosen)
+    assert levels() == stock(chosen)
+    records = Records(empty, any_order).of_objects(NOW, "gs://archive/", "gs://archive/~")
+    mine = [record for record in records if record.event_id.startswith(case)]
+    assert sum(record.is_duplicate for record in mine) == len(mine) - len(chosen_live) - len(once(historical))
+    assert {record.archive_uri for record in mine if not record.is_duplicate} == {
+        row["ingest"]["archive_uri"] for row in (*chosen_live, *once(historical))
+    }
+    shown = {
+        row.message_id
+        for event in {row["ingest"]["event_id"] for row in chosen}
+        for row in trace(event, empty, storage_client(any_order), any_order).rows
+        if "any_order.inventory_all" in row.shown_by
+    }
+    assert sorted(shown) == message_ids(chosen)
+    run(empty, any_order, "keep_history", days=str(any_order.retention_days))
+    run(empty, any_order, "deduplicate_partition", table="inventory", day=f"{NOW:%Y-%m-%d}")
+    assert messages("inventory") == message_ids(chosen_live)
+    empty.query_and_wait(f"DELETE FROM inventory WHERE STARTS_WITH(product_id, '{case}')")
+    assert messages("inventory_all") == message_ids(chosen), "what expires is in the history, as it was processed last"
+    assert levels() == stock(chosen)
 
 
 def test_of_two_events_of_one_time_and_status_the_greater_id_is_the_state_of_the_order(empty: bigquery.Client) -> None:

@@ -21,7 +21,6 @@ DEFINITIONS = definitions("project", settings())
 EVENT_TABLES = sorted({event_type.table for event_type in event_types().values()})
 
 DAYS = {f"{table}_{view}": "event_date" for table in EVENT_TABLES for view in ("deduplicated", "all")} | {
-    "stock_changes": "event_date",
     "user_sessions": "event_date",
     "dead_letter_status": "failed_on",
     "dead_letter_summary": "failed_on",

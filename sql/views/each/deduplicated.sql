@@ -9,5 +9,5 @@ FROM `${project}.${dataset}.${table}`
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY event_date, ingest.event_id
-  ORDER BY processed_timestamp DESC, ingest.message_id DESC, ingest.archive_uri DESC
+  ORDER BY ${latest_first}
 ) = 1
