@@ -18,6 +18,15 @@ FOLDER = pathlib.Path(__file__).parent.parent / "jsonschemas"
 
 _ALL_ERRORS_UP_TO_BYTES = 16 * 2**10
 
+_MAX_VALUES = 20
+"""Maximum number of allowed values that a message lists."""
+
+_MAX_INSTANCE = 100
+"""Maximum number of characters of a wrong value in a message: what is allowed stands behind it."""
+
+_MASK = "\0"
+"""Stands for the wrong value in the validator's own messages."""
+
 FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
 """Of a contract, in `FOLDER`."""
 
@@ -61,7 +70,26 @@ def _violation(error: jsonschema_rs.ValidationError) -> Violation:
     path = json_path.from_root(error.instance_path)
     if isinstance(error.kind, jsonschema_rs.ValidationErrorKind.Required):
         path = json_path.member(path, error.kind.property)
-    return Violation(path, error.kind.name, error.message)
+    return Violation(path, error.kind.name, _message(error))
+
+
+def _message(error: jsonschema_rs.ValidationError) -> str:
+    """Say what is wrong and what is allowed: all values of an enumeration, and what each branch of a choice expects."""
+    match error.kind:
+        case jsonschema_rs.ValidationErrorKind.Enum(options=options):
+            more = f" or {len(options) - _MAX_VALUES} others" if len(options) > _MAX_VALUES else ""
+            return f"{_shown(error.instance)} is not one of {', '.join(map(_shown, options[:_MAX_VALUES]))}{more}"
+        case (
+            jsonschema_rs.ValidationErrorKind.AnyOf(context=branches)
+            | jsonschema_rs.ValidationErrorKind.OneOfNotValid(context=branches)
+        ):
+            return "; and ".join(" and ".join(map(_message, branch)) for branch in branches)
+    return error.message.replace(_MASK, _shown(error.instance), error.message.startswith(_MASK))
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return text if len(text) <= _MAX_INSTANCE else text[: _MAX_INSTANCE - 1] + "…"
 
 
 class Contracts:
@@ -95,7 +123,7 @@ class Contracts:
             if name not in handlers:
                 raise ValueError(f"{file.name}: functions/events/{name}.py is missing")
             schema = json.loads(file.read_text(encoding="utf-8"))
-            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
+            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
             contracts[name][version] = Contract(name, version, handlers[name], validator, Shape(schema))
         for name, versions in contracts.items():
             if not versions:

@@ -3,11 +3,16 @@
 import re
 from collections.abc import Iterable
 
-_PLAIN_NAME = re.compile(r"[^\W\d][\w-]*")
+_PLAIN_NAME = re.compile(r"[^\W\d]\w*")
+
+_ESCAPES = str.maketrans(
+    {control: f"\\u{control:04x}" for control in range(0x20)}
+    | {ord(plain): f"\\{short}" for plain, short in zip("\b\t\n\f\r\\'", "btnfr\\'", strict=True)}
+)
 
 
 def member(path: str, name: str) -> str:
-    """The path of an object's member. `$` and `a` give `$.a`; a name that would be ambiguous gives `$['a.b']`.
+    """The path of an object's member. `$` and `a` give `$.a`; any name that is no identifier gives `$['a.b']`.
 
     Args:
         path: Of the object; empty for paths that start below the root.
@@ -15,8 +20,7 @@ def member(path: str, name: str) -> str:
     """
     if _PLAIN_NAME.fullmatch(name):
         return f"{path}.{name}" if path else name
-    quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{path}['{quoted}']"
+    return f"{path}['{name.translate(_ESCAPES)}']"
 
 
 def item(path: str, index: int) -> str:

@@ -87,7 +87,7 @@ def check_errors(letter: DeadLetter) -> None:
             place[last]
 
 
-_STEP = re.compile(r"\.([^\W\d][\w-]*)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]", re.DOTALL)
+_STEP = re.compile(r"\.([^\W\d]\w*)|\[(\d+)\]|\['((?:[^'\\]|\\.)*)'\]", re.DOTALL)
 
 
 def steps_of(path: str) -> list[str | int]:
@@ -98,10 +98,15 @@ def steps_of(path: str) -> list[str | int]:
         step = _STEP.match(path, position)
         assert step, path
         name, index, quoted = step.groups()
-        unquoted = re.sub(r"\\(.)", r"\1", quoted, flags=re.DOTALL) if quoted is not None else ""
-        steps.append(name if name is not None else int(index) if index is not None else unquoted)
+        steps.append(name if name is not None else int(index) if index is not None else unquoted(quoted))
         position = step.end()
     return steps
+
+
+def unquoted(text: str) -> str:
+    """The name that is quoted in a JSON path: a string of JSON, but for the quotes."""
+    name: str = json.loads('"' + text.replace("\\'", "'").replace('"', '\\"') + '"')
+    return name
 
 
 def check_envelope(message: Message, event_type: str | None) -> None:

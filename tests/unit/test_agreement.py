@@ -313,10 +313,10 @@ def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[Findin
 @pytest.mark.parametrize("examples", [20, pytest.param(100, marks=pytest.mark.check)])
 def test_every_valid_event_of_a_contract_that_agrees_is_a_row_that_fits(examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    settings(max_examples=examples, suppress_health_check=checks, deadline=None)(every_valid_event_is_a_row_that_fits)()
+    drawing = given(drawn.objects(drawn.SCHEMAS), st.data())(every_valid_event_is_a_row_that_fits)
+    settings(max_examples=examples, suppress_health_check=checks, deadline=None)(drawing)()
 
 
-@given(drawn.objects(drawn.SCHEMAS), st.data())
 def every_valid_event_is_a_row_that_fits(body: dict[str, Any], data: st.DataObject) -> None:
     schema = contract(body["properties"], *body["required"])
     ddl = ", ".join(data.draw(column(name, inner)) for name, inner in body["properties"].items())

@@ -231,6 +231,36 @@ def test_an_ipv4_address_in_an_ipv6_address_is_treated_as_one(address: str) -> N
     assert Privacy("hash", "k" * 16).treat(address) == Privacy("hash", "k" * 16).treat("203.0.113.77")
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"activity_type": "x"},
+            '"x" is not one of "login", "logout", "view_product", "add_to_cart", "remove_from_cart"',
+        ),
+        ({"ip_address": "1.2.3"}, '"1.2.3" is not a "ipv4"; and "1.2.3" is not a "ipv6"'),
+        ({"user_id": "x" * 999}, f'"{"x" * 98}… is longer than 128 characters'),
+    ],
+    ids=["enum", "anyOf", "long"],
+)
+def test_a_message_says_what_is_allowed(changes: dict[str, Any], says: str) -> None:
+    assert [error.message for error in dead(event("user_activity", **changes)).errors] == [says]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("user_agent", "$.user_agent"),
+        ("user-agent", "$['user-agent']"),
+        ("it's", "$['it\\'s']"),
+        ("a\nb\x00", "$['a\\nb\\u0000']"),
+        ("\\", "$['\\\\']"),
+    ],
+)
+def test_a_path_is_one_of_rfc_9535(name: str, path: str) -> None:
+    assert json_path.from_root([name]) == path
+
+
 # Dead letters
 
 
