@@ -1,7 +1,7 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -30,7 +30,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         data: The payload exactly as the producer published it.
         attributes: The message's attributes.
         message_id: Pub/Sub's id, the same on every delivery.
-        publish_time: When Pub/Sub accepted the message, with a time zone.
+        publish_time: When Pub/Sub accepted the message, with a time zone; the time of arrival where a push lacks it.
         delivery_attempt: 1 on the first delivery; None without a dead-letter policy.
         ordering_key: The producer's ordering key; empty without one.
     """
@@ -62,13 +62,16 @@ type _PublishTime = Annotated[datetime, Meta(tz=True)]
 
 
 class _PubsubMessage(msgspec.Struct, rename="camel", gc=False):
-    """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage."""
+    """https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage.
+
+    In the JSON of protocol buffers, null is the same as a field that is missing.
+    """
 
     message_id: _MessageId
-    publish_time: _PublishTime
-    data: bytes = b""
-    attributes: dict[str, str] = {}
-    ordering_key: str = ""
+    publish_time: _PublishTime | None = None
+    data: bytes | None = None
+    attributes: dict[str, str] | None = None
+    ordering_key: str | None = None
 
 
 class _Push(msgspec.Struct, rename="camel", gc=False):
@@ -107,12 +110,12 @@ def receive(headers: Mapping[str, str], body: bytes) -> Message:
         raise NotAMessage(f"not a Pub/Sub push: {error}") from error
     message = push.message
     return Message(
-        message.data,
-        message.attributes,
+        message.data or b"",
+        message.attributes or {},
         message.message_id,
-        message.publish_time,
+        message.publish_time or datetime.now(UTC),
         push.delivery_attempt,
-        message.ordering_key,
+        message.ordering_key or "",
     )
 
 

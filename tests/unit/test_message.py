@@ -77,6 +77,18 @@ def test_a_message_without_data_or_attributes_is_a_message() -> None:
 
 
 @pytest.mark.parametrize(
+    "missing",
+    ["", ', "publishTime": null, "data": null, "attributes": null, "orderingKey": null'],
+    ids=["left out", "null"],
+)
+def test_what_a_push_lacks_is_empty_and_its_time_is_that_of_its_arrival(missing: str) -> None:
+    before = datetime.now(UTC)
+    message = receive({}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode())
+    assert (message.data, message.attributes, message.ordering_key, message.delivery_attempt) == (b"", {}, "", None)
+    assert before <= message.publish_time <= datetime.now(UTC)
+
+
+@pytest.mark.parametrize(
     ("body", "said"),
     [
         (b"", "truncated"),
