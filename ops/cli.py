@@ -15,9 +15,11 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ops import demo as demonstration
+from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.dead_letters import app as dead_letters
@@ -146,7 +148,9 @@ def _watch(stack: Stack) -> NoReturn:
 
 @app.command()
 def publish(
-    file: Annotated[typer.FileBinaryRead, typer.Argument(help="NDJSON, one event a line; - for standard input.")],
+    file: Annotated[
+        typer.FileBinaryRead, typer.Argument(help="NDJSON, one event a line, gzip or not; - for standard input.")
+    ],
     rate: Annotated[
         float | None, typer.Option(min=0.1, help="Messages per second; default: as fast as they are accepted.")
     ] = None,
@@ -157,10 +161,10 @@ def publish(
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
     """Publish the events of a file."""
-    lines: Iterable[bytes] = itertools.islice(file, limit)
-    if shift_to_now:
-        lines = shift_to(datetime.now(UTC), lines)
-    _publish(from_lines(lines), topic, rate)
+    # The unbuffered file gives each line as soon as it is there, and is what a source expects.
+    source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
+    lines = (line.data for line in itertools.islice(source.lines(), limit))
+    _publish(from_lines(shift_to(datetime.now(UTC), lines) if shift_to_now else lines), topic, rate)
 
 
 @app.command()
@@ -203,6 +207,9 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
         task = progress.add_task("published", total=None)
         try:
             publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        except Unreadable as error:
+            console.print(f"[bold red]Cannot read the events.[/] {escape(str(error))}", soft_wrap=True)
+            raise typer.Exit(1) from error
         except FAILURES as error:
             console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
             if "PUBSUB_EMULATOR_HOST" not in os.environ:

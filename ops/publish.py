@@ -4,9 +4,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent import futures
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any, NamedTuple
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 from google.api_core.exceptions import (
@@ -23,7 +22,10 @@ from google.cloud.pubsub_v1 import PublisherClient
 from google.cloud.pubsub_v1.publisher.exceptions import FlowControlLimitError, MessageTooLargeError
 from google.cloud.pubsub_v1.types import BatchSettings, LimitExceededBehavior, PublisherOptions, PublishFlowControl
 
-from functions.events import event_types
+from functions.contracts import Contracts
+from functions.dead_letter import Refused
+from functions.decode import decode
+from functions.process import MAX_AHEAD
 
 _UNCONFIRMED = 1_000
 _PATIENCE_SECONDS = 20.0
@@ -102,37 +104,58 @@ def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.F
 def from_lines(lines: Iterable[bytes]) -> Iterator[Publication]:
     """Make each line of NDJSON a message with an identity of its own, so that a retried publish is no second event."""
     for line in lines:
-        if line.strip():
-            yield Publication(line.rstrip(b"\r\n"), {"event_id": str(uuid.uuid4())})
+        yield Publication(line, {"event_id": str(uuid.uuid4())})
 
 
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def shift_to(newest: datetime, lines: Iterable[bytes]) -> list[bytes]:
-    """Move events in time, all by the same distance.
+def shift_to(newest: datetime, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Move valid events in time, all by the same distance. All other lines stay as they are.
+
+    An event that is more than a day ahead of `newest` stays where it is when others are not: its time stands for
+    "never", and would move these to the distant past.
 
     Args:
         newest: The time that the newest event gets.
-        lines: NDJSON; what is no event with a time stays as it is.
+        lines: Lines of NDJSON.
     """
-    fields = {name: event_type.time_field for name, event_type in event_types().items()}
-    read = list(lines)
-    timed: dict[int, tuple[dict[str, Any], str, datetime]] = {}
-    for index, line in enumerate(read):
-        try:
-            event = _decode(line)
-            field = fields[event["event_type"]]
-            timed[index] = (event, field, datetime.fromisoformat(event[field]).astimezone(UTC))
-        except (msgspec.DecodeError, UnicodeDecodeError, LookupError, TypeError, ValueError):
-            continue
-    distance = newest - max((time for _, _, time in timed.values()), default=newest)
-    for index, (event, field, event_time) in timed.items():
-        event[field] = _rfc3339(event_time + distance)
-        read[index] = _encode(event)
-    return read
+    contracts = Contracts.load()
+    timed = [(line, _time(contracts, line)) for line in lines]
+    times = [time.moment for _, time in timed if time]
+    latest = newest + MAX_AHEAD
+    if any(moment <= latest for moment in times):
+        times = [moment for moment in times if moment <= latest]
+    last = max(times, default=newest)
+    for line, time_of_event in timed:
+        if time_of_event is None or time_of_event.moment > last:
+            yield line
+        else:
+            yield _shifted(line, time_of_event, newest - last)
 
 
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+class _Time(NamedTuple):
+    """The field with the time of an event, and that time."""
+
+    field: str
+    moment: datetime
+
+
+def _time(contracts: Contracts, line: bytes) -> _Time | None:
+    """Return the time of a valid event."""
+    try:
+        event = decode(line)
+        contract = contracts.choose(event, {})
+        columns, _ = contract.columns(event, len(line))
+    except Refused:
+        return None
+    return _Time(contract.event_type.time_field, columns[contract.event_type.time_field])
+
+
+def _shifted(line: bytes, time_of_event: _Time, distance: timedelta) -> bytes:
+    try:
+        moment = time_of_event.moment + distance
+    except OverflowError:
+        return line
+    text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _encode(decode(line) | {time_of_event.field: text})

@@ -27,6 +27,16 @@ _GZIP = b"\x1f\x8b"
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 """UTF-32's other one begins as UTF-16's."""
 
+_FORMATS = {
+    b"Obj\x01": "Avro",
+    b"PAR1": "Parquet",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "Zstandard",
+    b"PK\x03\x04": "ZIP",
+}
+"""Formats by the first bytes of a file, none of which is NDJSON."""
+
 _HEAD_BYTES = 8_000
 _BUFFER_BYTES = 2**20
 _DOWNLOAD_BYTES = 8 * 2**20
@@ -88,7 +98,7 @@ class Source:
             advance: Called now and then with the number of stored bytes that were read since the last call.
 
         Raises:
-            Unreadable: It cannot be read to its end, is not in UTF-8, or a line is longer than `MAX_LINE_BYTES`.
+            Unreadable: It is not NDJSON, cannot be read to its end, or a line is longer than `MAX_LINE_BYTES`.
         """
         told = 0
         with _reading(self.name), self.open() as opened:
@@ -96,10 +106,8 @@ class Source:
             text: io.BufferedReader[io.RawIOBase] | gzip.GzipFile = stored
             if stored.peek(len(_GZIP)).startswith(_GZIP):
                 text = gzip.GzipFile(fileobj=stored)
-            if _is_other_than_utf8(text.peek(_HEAD_BYTES)[:_HEAD_BYTES]):
-                raise Unreadable(
-                    f"{self.name}: is not in UTF-8, which NDJSON has to be; is it UTF-16, or no text at all?"
-                )
+            if problem := _other_format(text.peek(_HEAD_BYTES)[:_HEAD_BYTES]):
+                raise Unreadable(f"{self.name}: {problem}")
             for number, line in enumerate(iter(functools.partial(text.readline, MAX_LINE_BYTES), b""), start=1):
                 if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
                     raise Unreadable(
@@ -121,6 +129,24 @@ class Source:
         """
         with _reading(self.name), self.open() as opened:
             opened.read(1)
+
+
+def _other_format(head: bytes) -> str | None:
+    """Say why a file that begins so is not NDJSON, and what to do; None: it may be NDJSON."""
+    for mark, name in _FORMATS.items():
+        if head.startswith(mark):
+            return f"is {name}; convert it to NDJSON, which may be compressed with gzip"
+    if _is_other_than_utf8(head):
+        return "is not in UTF-8, which NDJSON has to be; is it UTF-16, or no text at all?"
+    first, *more = head.removeprefix(codecs.BOM_UTF8).lstrip(_WHITE_SPACE).split(b"\n", 1)
+    if first.startswith(b"["):
+        return "is a JSON array; write one event a line: jq -c '.[]'"
+    if first.rstrip(_WHITE_SPACE) == b"{" and more:
+        return "is indented JSON; write one event a line: jq -c ."
+    if first and not first.startswith(b"{"):
+        shown = first[:40].decode(errors="replace").rstrip()
+        return f"is not NDJSON: its first line is no JSON object ({shown!r}); is it CSV?"
+    return None
 
 
 def _is_other_than_utf8(head: bytes) -> bool:

@@ -1,10 +1,15 @@
 """What `sluice publish` and `sluice generate` do with events before Pub/Sub sees them."""
 
+import gzip
 import json
+import pathlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
+import msgspec
 import pytest
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from ops.cli import app
 from ops.publish import from_lines, shift_to
@@ -13,30 +18,90 @@ from tests.unit.samples import event
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
+def order(time: str, **changes: Any) -> bytes:
+    return json.dumps(event("order", order_date=time, **changes)).encode()
+
+
+def change(time: str) -> bytes:
+    return json.dumps(event("inventory", timestamp=time)).encode()
+
+
+def times(lines: Iterable[bytes]) -> list[str]:
+    return [(told := json.loads(line)).get("order_date") or told["timestamp"] for line in lines]
+
+
 def test_the_newest_event_is_moved_to_the_given_time_and_the_distances_stay() -> None:
-    lines = [
-        json.dumps(event("order", order_date="1996-07-04T00:00:00Z")).encode(),
-        json.dumps(event("inventory", timestamp="1996-07-05T06:00:00+06:00")).encode(),
-    ]
-    order, change = (json.loads(line) for line in shift_to(NOON, lines))
-    assert (order["order_date"], change["timestamp"]) == ("2026-11-22T12:00:00.000Z", "2026-11-23T12:00:00.000Z")
+    lines = [order("1996-07-04T00:00:00Z"), change("1996-07-05T06:00:00+06:00"), order("1996-07-04t12:00:00z")]
+    expected = ["2026-11-22T12:00:00.000Z", "2026-11-23T12:00:00.000Z", "2026-11-23T00:00:00.000Z"]
+    assert times(shift_to(NOON, lines)) == expected
 
 
 def test_moving_an_event_changes_nothing_else_of_it() -> None:
-    line = b'{"event_type":"order","order_date":"1996-07-04T00:00:00Z","total_amount":440.10,"n":123456789012345678901}'
-    assert shift_to(NOON, [line]) == [line.replace(b"1996-07-04T00:00:00Z", b"2026-11-23T12:00:00.000Z")]
+    line = msgspec.json.encode(msgspec.json.decode(order("1996-07-04T00:00:00Z", n=1)))
+    line = line.replace(b"24.98", b"440.10").replace(b'"n":1', b'"n":123456789012345678901')
+    assert b"440.10" in line
+    assert list(shift_to(NOON, [line])) == [line.replace(b"1996-07-04T00:00:00Z", b"2026-11-23T12:00:00.000Z")]
 
 
-def test_what_has_no_time_is_left_as_it_is() -> None:
-    odd = [b"", b"not json\n", b"[]", b"\xff", b'{"event_type": "teleport"}', b'{"event_type": "order"}']
-    odd += [b'{"event_type": "order", "order_date": 5}', b'{"event_type": []}']
-    assert shift_to(NOON, odd) == odd
+@pytest.mark.parametrize("sentinel", ["9999-12-31T23:59:59Z", "2100-01-01T00:00:00Z"])
+def test_a_date_that_means_never_stays_and_does_not_move_the_others(sentinel: str) -> None:
+    lines = [order("1996-07-04T00:00:00Z"), order(sentinel)]
+    assert times(shift_to(NOON, lines)) == ["2026-11-23T12:00:00.000Z", sentinel]
+    assert times(shift_to(NOON, lines[1:])) == ["2026-11-23T12:00:00.000Z"], "alone, it is the newest"
 
 
-def test_each_line_is_a_message_with_an_identity_of_its_own_and_blank_lines_are_none() -> None:
-    messages = list(from_lines([b"{}\n", b"\n", b"{}\r\n"]))
+@pytest.mark.parametrize("first", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+05:30"])
+def test_the_first_dates_there_are_move_or_stay(first: str) -> None:
+    moved = times(shift_to(NOON, [order(first), order("2026-11-23T13:00:00Z")]))
+    assert moved == [first, "2026-11-23T12:00:00.000Z"]
+
+
+def test_what_is_no_valid_event_stays_as_it_is() -> None:
+    odd = [b"", b"not json", b"[]", b"\xff", b'{"event_type": "teleport"}', b'{"event_type": "order"}']
+    odd += [order(time) for time in ("2025-01-01T10:00:00", "2025-01-01", "20250101T100000Z", "yesterday")]
+    odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n"', b'"status": "lost", "n"')]
+    odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n": 1', b'"n": 1e99999999999999999999')]
+    assert list(shift_to(NOON, [*odd, order("2026-11-23T11:00:00Z")]))[:-1] == odd
+
+
+def test_each_line_is_a_message_with_an_identity_of_its_own() -> None:
+    messages = list(from_lines([b"{}", b"{}"]))
     assert [message.data for message in messages] == [b"{}", b"{}"]
     assert len({message.attributes["event_id"] for message in messages}) == 2
+
+
+def published(
+    monkeypatch: pytest.MonkeyPatch, *arguments: str, stdin: bytes | None = None
+) -> tuple[Result, list[bytes]]:
+    """Return the result of `sluice publish`, and the payloads that it would have published."""
+    sent: list[bytes] = []
+    monkeypatch.setattr("ops.cli.publish_all", lambda messages, *_, **__: sent.extend(one.data for one in messages))
+    return CliRunner().invoke(app, ["publish", *arguments], input=stdin), sent
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_byte_order_mark_and_gzip_are_no_part_of_the_events(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, compress: bool
+) -> None:
+    data = b'\xef\xbb\xbf{"a": 1}\r\n\n{"a": 2}'
+    file = tmp_path / "events"
+    file.write_bytes(gzip.compress(data) if compress else data)
+    for result, sent in (
+        published(monkeypatch, str(file)),
+        published(monkeypatch, "-", stdin=file.read_bytes()),
+    ):
+        assert (result.exit_code, sent) == (0, [b'{"a": 1}', b'{"a": 2}']), result.output
+
+
+@pytest.mark.parametrize("stdin", [False, True])
+def test_nothing_is_published_of_what_is_not_ndjson(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, stdin: bool
+) -> None:
+    (tmp_path / "events.json").write_text("[\n  {}\n]")
+    source = "-" if stdin else str(tmp_path / "events.json")
+    result, sent = published(monkeypatch, source, stdin=(tmp_path / "events.json").read_bytes())
+    assert (result.exit_code, sent) == (1, [])
+    assert "is a JSON array; write one event a line: jq -c '.[]'" in result.output
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -1,6 +1,8 @@
 """Sources: what is read of files, and what is said where one cannot be read."""
 
+import bz2
 import gzip
+import lzma
 import os
 import pathlib
 from typing import NoReturn
@@ -21,10 +23,10 @@ def files(*names: pathlib.Path | str) -> list[Source]:
 
 def test_each_file_is_read_once_and_in_the_order_of_names(tmp_path: pathlib.Path) -> None:
     for name in ("b", "a", "c"):
-        (tmp_path / name).write_text(f"{name}\n")
+        (tmp_path / name).write_text(f"{{{name}}}\n")
     found = files(tmp_path / "c", tmp_path, tmp_path / "[ab]")
     assert [pathlib.Path(source.name).name for source in found] == ["a", "b", "c"]
-    assert [line.data for source in found for line in source.lines()] == [b"a", b"b", b"c"]
+    assert [line.data for source in found for line in source.lines()] == [b"{a}", b"{b}", b"{c}"]
 
 
 def test_a_file_may_have_the_name_of_a_glob(tmp_path: pathlib.Path) -> None:
@@ -47,7 +49,7 @@ def test_lines_keep_their_numbers_and_lose_nothing_but_white_space(tmp_path: pat
 
 def test_progress_is_told_in_stored_bytes_and_ends_at_all_of_them(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "events.gz"
-    file.write_bytes(gzip.compress(b"".join(os.urandom(500).hex().encode() + b"\n" for _ in range(5_000))))
+    file.write_bytes(gzip.compress(b"".join(b"{" + os.urandom(500).hex().encode() + b"\n" for _ in range(5_000))))
     told: list[int] = []
     [source] = files(file)
     assert sum(1 for _ in source.lines(told.append)) == 5_000
@@ -78,10 +80,10 @@ def test_a_line_without_end_is_refused_before_it_fills_the_memory(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
-    (tmp_path / "events").write_bytes(b"x" * 99 + b"\n" + b"x" * 101)
+    (tmp_path / "events").write_bytes(b"{" * 99 + b"\n" + b"x" * 101)
     [source] = files(tmp_path)
     lines = source.lines()
-    assert next(lines).data == b"x" * 99
+    assert next(lines).data == b"{" * 99
     with pytest.raises(Unreadable, match=r"line 2 has more than 100 bytes; is this NDJSON\?"):
         next(lines)
 
@@ -105,6 +107,26 @@ def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Pa
     (tmp_path / "events").write_bytes("\ufeff東京".encode("utf-16-be"))
     [source] = files(tmp_path)
     with pytest.raises(Unreadable, match=r"is not in UTF-8"):
+        next(source.lines())
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"Obj\x01\x04\x14avro.codec", "is Avro"),
+        (b"PAR1\x15\x04", "is Parquet"),
+        (bz2.compress(b"{}\n"), "is bzip2"),
+        (lzma.compress(b"{}\n"), "is xz"),
+        (b'[\n  {"a": 1},\n  {"a": 2}\n]\n', "is a JSON array; write one event a line: jq -c"),
+        (b'[{"a": 1}]', "is a JSON array"),
+        (b'{\n  "a": 1\n}\n', "is indented JSON; write one event a line: jq -c"),
+        (b"id,name\n1,a\n", r"its first line is no JSON object \('id,name.*is it CSV\?"),
+    ],
+)
+def test_what_is_not_ndjson_is_refused_by_name(tmp_path: pathlib.Path, data: bytes, why: str) -> None:
+    (tmp_path / "b").write_bytes(data)
+    [source] = files(tmp_path)
+    with pytest.raises(Unreadable, match=f"/b: .*{why}"):
         next(source.lines())
 
 
