@@ -75,13 +75,13 @@ def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Ser
 def test_only_what_is_missing_is_made(bootstrap: Serve, client: bigquery.Client) -> None:
     url = bootstrap("missing").url
     assert httpx.post(url, timeout=PATIENCE).status_code == 200
-    client.delete_table("missing.inventory_all")
-    expected = {name: "create" if name == "missing.inventory_all" else "unchanged" for name in objects("missing")}
+    client.delete_table("missing.orders_all")
+    expected = {name: "create" if name == "missing.orders_all" else "unchanged" for name in objects("missing")}
     assert changes(httpx.get(url, timeout=PATIENCE)) == expected
     client.delete_table("missing.dead_letters")
     made = changes(httpx.post(url, timeout=PATIENCE))
     assert {name for name, change in made.items() if change == "created"} == {
-        "missing.inventory_all",
+        "missing.orders_all",
         "missing.dead_letters",
     }
     assert set(changes(httpx.get(url, timeout=PATIENCE)).values()) == {"unchanged"}
