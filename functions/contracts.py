@@ -21,6 +21,9 @@ _ALL_ERRORS_UP_TO_BYTES = 16 * 2**10
 _MAX_VALUES = 20
 """Maximum number of allowed values that a message lists."""
 
+_MAX_BRANCH_ERRORS = 3
+"""Maximum number of errors of each branch of a choice in a message; an array of wrong items has no end of them."""
+
 _MAX_INSTANCE = 100
 """Maximum number of characters of a wrong value in a message: what is allowed stands behind it."""
 
@@ -83,7 +86,7 @@ def _message(error: jsonschema_rs.ValidationError) -> str:
             jsonschema_rs.ValidationErrorKind.AnyOf(context=branches)
             | jsonschema_rs.ValidationErrorKind.OneOfNotValid(context=branches)
         ):
-            return "; and ".join(" and ".join(map(_message, branch)) for branch in branches)
+            return "; and ".join(" and ".join(map(_message, branch[:_MAX_BRANCH_ERRORS])) for branch in branches)
     return error.message.replace(_MASK, _shown(error.instance), error.message.startswith(_MASK))
 
 
