@@ -423,7 +423,7 @@ class GroupCommit:
         outcomes, report = [event.outcome for event in events], flush.report
 
         def insert() -> Insertion:
-            records = [Record(outcome.message.event_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+            records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
             return self._warehouse.insert(table, records, deadline - self._clock())
 
         dead_letters: list[_Flushed] = []

@@ -19,9 +19,9 @@ DATASETS = ("dataset", "historical_dataset")
 """The files of `schema/` that are datasets, and the settings with their names; the others are tables."""
 
 
-LATEST_FIRST = "processed_timestamp DESC, ingest.message_id DESC, ingest.archive_uri DESC"
-"""The order of several rows of an event: the first one counts, which was processed last. SQL has it as
-`${latest_first}`."""
+LATEST_FIRST = "processed_timestamp DESC, ingest.publish_time DESC, ingest.message_id DESC, ingest.archive_uri DESC"
+"""The order of several rows of an event: the first one counts, which was processed last; of those that one run of a
+backfill or replay brought, the one that was published last. SQL has it as `${latest_first}`."""
 
 
 class Kind(enum.StrEnum):

@@ -16,7 +16,7 @@ MAX_REQUEST_BYTES = 16 * 2**20
 more, with 100 attributes of 1 280 bytes at most."""
 
 MAX_EVENT_ID = 128
-"""Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+"""Maximum number of characters of an event id: a query looks up 10 000 of them in one request of 10 MB."""
 
 
 class NotAMessage(ValueError):

@@ -93,6 +93,8 @@ class Account:
         rows: Rows that name an object of this hour.
         dead_letters: Dead letters that do.
         duplicates: Those of the rows that do not count, because another row of their event was processed later.
+        conflicts: Those of the rows whose event id also has rows with another content: two events of a producer that
+            gives both one id, of which the views show one.
         extra: Rows and dead letters whose event is not in the object that they name.
         different: Rows and dead letters that do not hold what the envelope does; counted where contents are compared.
     """
@@ -104,6 +106,7 @@ class Account:
     rows: int = 0
     dead_letters: int = 0
     duplicates: int = 0
+    conflicts: int = 0
     extra: int = 0
     different: int = 0
 
@@ -121,6 +124,7 @@ class Reconciliation:
         accounts: By hour of arrival, in UTC, and type.
         missing: The first `MAX_EXAMPLES` of the missing events.
         different: The first `MAX_EXAMPLES` of the events with a record that differs.
+        conflicting: The first `MAX_EXAMPLES` of the events whose id also has another content.
         incomplete: Addresses of all objects with missing events.
         unreadable: Objects that cannot be read, and why.
     """
@@ -130,6 +134,7 @@ class Reconciliation:
     )
     missing: list[Found] = dataclasses.field(default_factory=list)
     different: list[Found] = dataclasses.field(default_factory=list)
+    conflicting: list[Found] = dataclasses.field(default_factory=list)
     incomplete: set[str] = dataclasses.field(default_factory=set)
     unreadable: list[str] = dataclasses.field(default_factory=list)
 
@@ -148,6 +153,7 @@ class Reconciliation:
             "incomplete_objects": len(self.incomplete),
             "unreadable_objects": len(self.unreadable),
             "missing_events": [one.event_id for one in self.missing[:_MAX_LOGGED]],
+            "conflicting_events": [one.event_id for one in self.conflicting[:_MAX_LOGGED]],
             "errors": self.unreadable[:_MAX_LOGGED],
         }
 
@@ -259,6 +265,7 @@ class Reconciler:
             account.rows += not record.is_dead_letter
             account.dead_letters += record.is_dead_letter
             account.duplicates += record.is_duplicate
+            account.conflicts += record.is_conflicting
         if one.problem:
             self._found.unreadable.append(one.problem)
             return
@@ -271,6 +278,8 @@ class Reconciler:
             account.archived += 1
             own = records.get(envelope.event_id, ())
             self._check(envelope, one.uri, account, own)
+            if any(record.is_conflicting for record in own):
+                _name(self._found.conflicting, envelope, one.uri)
             if envelope.event_id in seen:
                 account.redelivered += 1
             elif own:

@@ -86,7 +86,7 @@ def _groups(found: Sequence[Group], *, everything: bool) -> Table:
 def _why(cause: Cause | Group, message: str | None) -> Text:
     """Stage and type, place and rule, and what the event is told."""
     text = Text(f"{cause.stage} {printable(cause.event_type or '(no type)')}\n", "bold")
-    text.append(printable(f"{cause.path}  {cause.rule}"), "not bold")
+    text.append(printable(f"{cause.place}  {cause.rule}"), "not bold")
     if message:
         text.append(printable(f"\n{message}"), "not bold dim")
     return text

@@ -139,6 +139,7 @@ def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Repo
         ],
         "missing": [one._asdict() for one in found.missing],
         "different": [one._asdict() for one in found.different],
+        "conflicting": [one._asdict() for one in found.conflicting],
         "unreadable": found.unreadable,
         "repair": None if report is None else {**msgspec.to_builtins(report), "unfinished": report.unfinished},
     }
@@ -160,6 +161,7 @@ def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
     Console().print(table)
     _name("Missing:", found.missing, found.total.missing)
     _name("Different:", found.different, found.total.different)
+    _name("Several contents under one id:", found.conflicting, found.total.conflicts)
     for problem in found.unreadable:
         tell("Cannot be read:", problem)
     if found.is_complete:

@@ -83,6 +83,10 @@ def _is_json(text: str) -> bool:
 
 def _show(found: Trace) -> None:
     lines: list[Text | str] = []
+    contents = {row.content_digest for row in found.rows if row.content_digest}
+    if len(contents) > 1:
+        text = f"{len(contents)} contents under this id: a producer has given it to several events (docs/producers.md)"
+        lines.append(Text(text, "bold red"))
     for row in found.rows:
         lines += _of_row(row)
     for letter in found.dead_letters:
@@ -99,6 +103,8 @@ def _of_row(row: Record) -> Iterator[Text | str]:
     what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate: no view shows it"
     yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
     yield from _lineage(row, "processed")
+    if row.content_digest:
+        yield f"  content {row.content_digest}"
 
 
 def _of_dead_letter(letter: Record) -> Iterator[Text | str]:

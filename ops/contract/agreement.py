@@ -33,6 +33,7 @@ STANDARD_COLUMNS = (
             bigquery.SchemaField("schema_version", "INTEGER"),
             bigquery.SchemaField("archive_uri", "STRING"),
             bigquery.SchemaField("code_version", "STRING"),
+            bigquery.SchemaField("content_digest", "STRING"),
         ),
     ),
 )

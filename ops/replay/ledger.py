@@ -31,17 +31,17 @@ class Cause(NamedTuple):
     """Why an event is a dead letter: what those of one fingerprint have in common.
 
     Attributes:
-        fingerprint: The same for the same cause.
+        fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
         stage: What refused it.
         event_type: What the payload says of its type.
-        path: Place of the first error.
+        place: Generalized path of the first error.
         rule: The rule that it broke.
     """
 
     fingerprint: str
     stage: str
     event_type: str | None
-    path: str | None
+    place: str | None
     rule: str | None
 
 
@@ -50,10 +50,12 @@ class Origin(NamedTuple):
 
     Attributes:
         cause: Its cause.
+        fingerprint: Its own fingerprint.
         transform: Name and digest of the file that changed its payload; None where nothing did.
     """
 
     cause: Cause
+    fingerprint: str
     transform: str | None
 
 
@@ -124,7 +126,7 @@ class Ledger:
             "event_id": event.identity.event_id,
             "message_id": event.outcome.message.message_id,
             "source": self.source,
-            "fingerprint": origin and origin.cause.fingerprint,
+            "fingerprint": origin and origin.fingerprint,
             "replayed_at": self.replayed_at.isoformat(),
             "replayed_by": self.replayed_by,
             "outcome": "dead_letter" if refused else "row",

@@ -24,12 +24,12 @@ EXAMPLES = 3
 
 _LETTERS = """
 SELECT
-  letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage, letter.fingerprint,
-  letter.errors[SAFE_OFFSET(0)].path AS path, letter.errors[SAFE_OFFSET(0)].rule AS rule,
+  letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
+  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
   letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
 FROM `{project}.{dataset}.dead_letters` AS letter
 JOIN (
-  SELECT event_id, fingerprint, failed_at, archive_uri
+  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE {where}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY failed_at DESC, fingerprint, archive_uri) = 1
@@ -121,9 +121,9 @@ class Tally:
     @staticmethod
     def _count(tally: CauseTally, settled: Settled) -> None:
         match settled.event.outcome:
-            case DeadLetter(errors=[(path, rule, message), *_]) as letter:
+            case DeadLetter(errors=[(_, rule, message), *_]) as letter:
                 fingerprint = letter.fingerprint
-                cause = Cause(fingerprint, letter.stage, letter.event_type, path, rule)
+                cause = Cause(fingerprint, letter.stage, letter.event_type, letter.place, rule)
                 tally.still.setdefault(fingerprint, Still(cause, message)).events += 1
             case _:
                 tally.passing += 1
@@ -172,7 +172,7 @@ class Letter:
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
                 message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
         data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
-        yield Line(source, self.number, data, Origin(cause, transformed))
+        yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
 
 
 class Letters:

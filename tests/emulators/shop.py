@@ -39,10 +39,11 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def age(record: Record) -> tuple[datetime, str, str]:
+def age(record: Record) -> tuple[datetime, datetime, str, str]:
     """Return what orders the rows of an event: the last one counts."""
     ingest = record["ingest"]
-    return instant(record["processed_timestamp"]), ingest["message_id"], ingest["archive_uri"]
+    times = instant(record["processed_timestamp"]), instant(ingest["publish_time"])
+    return *times, ingest["message_id"], ingest["archive_uri"]
 
 
 def once(records: Iterable[Record]) -> list[Record]:

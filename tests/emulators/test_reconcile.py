@@ -76,6 +76,30 @@ def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival
     assert found.is_complete
 
 
+def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Datasets) -> None:
+    states = [order("o-1", message_id=f"m-{status}", status=status) for status in ("pending", "shipped")]
+    for number, message in enumerate([*states, order("b"), states[0]]):  # the last one is a redelivery
+        bootstrapped.stream([message], NOW + timedelta(seconds=number % 3))
+    [shown] = bootstrapped.client.query_and_wait(
+        f"SELECT status FROM `{bootstrapped.settings.dataset}.orders_deduplicated` WHERE ingest.event_id = 'o-1'"
+    )
+    assert (bootstrapped.ids("live.orders"), shown.status) == (["b", "o-1", "o-1"], "shipped")
+    found = reconcile(bootstrapped)
+    assert (found.total.rows, found.total.conflicts, found.total.redelivered) == (3, 2, 1)
+    assert {one.event_id for one in found.conflicting} == {"o-1"}
+    assert found.summary()["conflicting_events"] == ["o-1", "o-1"]
+    assert found.is_complete
+    environment = {**bootstrapped.environment, "COLUMNS": "200"}
+    for arguments, text in (
+        (["reconcile", "--to", (datetime.now(UTC) + HOUR).isoformat()], "Several contents under one id: o-1 (order)"),
+        (["sql", "conflicting_event_ids"], "o-1"),
+        (["trace", "o-1"], "2 contents under this id"),
+    ):
+        ran = CliRunner().invoke(app, arguments, env=environment)
+        assert ran.exit_code == 0, ran.output
+        assert text in ran.output
+
+
 def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Datasets) -> None:
     datasets.stream([order("a"), order("gone"), order("gone too", timedelta(days=5)), order("bad", status="lost")], NOW)
     delete(datasets, "orders", "ingest.event_id LIKE 'gone%'")
