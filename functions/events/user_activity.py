@@ -4,6 +4,7 @@ import functools
 
 import ua_parser
 
+from functions.bots import is_bot
 from functions.events import Columns, EventType
 from functions.privacy import Privacy
 
@@ -16,12 +17,13 @@ def enrich(activity: Columns, privacy: Privacy) -> Columns:
 @functools.lru_cache(maxsize=4096)
 def _device(user_agent: str) -> Columns:
     parsed = ua_parser.parse(user_agent)
+    browser = parsed.user_agent.family if parsed.user_agent else None
     device = parsed.device.family if parsed.device else None
     return {
-        "browser": parsed.user_agent.family if parsed.user_agent else None,
+        "browser": browser,
         "os": parsed.os.family if parsed.os else None,
         "device": device,
-        "is_bot": device == "Spider",
+        "is_bot": is_bot(user_agent, browser, device),
     }
 
 

@@ -38,6 +38,17 @@ from ops.stack import bigquery_catalog, bigquery_inserts, bigquery_records
 _DAY_MS = 86_400_000
 _EXTENSIONS = ("ducklake", "icu", "spatial")
 
+_DISABLED_OPTIMIZERS = ("statistics_propagation", "join_filter_pushdown")
+"""Optimizers of DuckDB that lose rows of a DuckLake table, or fail.
+
+A file with a value of more than 256 bytes has no minimum and maximum. DuckLake then takes those of the files that
+follow for the whole table's, and the first optimizer finds no row outside them. The second one pushes a join's values
+down, as `_optimizer_for` says of parameters.
+"""
+
+_NUL = re.compile(r"\0|\\u0000")
+"""A NUL character in a query parameter; an array is bound as JSON."""
+
 _connect = database._connect.__wrapped__
 _insert_all = tabledata.insert_all
 
@@ -82,8 +93,25 @@ def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  #
         location.replace(exp.Property(this=exp.var("location"), value=location.this))
     if tree.args.get("clone"):
         _evaluate_expiration(cursor, tree, *arguments)
-    with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
+    ddl_lock = _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext()
+    with ddl_lock, _optimizer_for(cursor, arguments[0]):
         return _run_statement(cursor, tree, *arguments)
+
+
+@contextlib.contextmanager
+def _optimizer_for(cursor: Any, context: Any) -> Iterator[None]:  # noqa: ANN401 - handed through
+    """Disable DuckDB's optimizer where a query parameter has a NUL character.
+
+    A filter that is pushed down reaches DuckLake's catalog as SQL, which a NUL character cuts off.
+    """
+    if not any(isinstance(value, str) and _NUL.search(value) for value in context.values.values()):
+        yield
+        return
+    cursor.execute("PRAGMA disable_optimizer")
+    try:
+        yield
+    finally:
+        cursor.execute("PRAGMA enable_optimizer")
 
 
 def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN401 - handed through
@@ -194,11 +222,12 @@ def _new_fields(live: list[Any], given: list[Any]) -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def connect() -> duckdb.DuckDBPyConnection:
-    """Open the emulator's database, with one thread for each statement.
+    """Open the emulator's database, with one thread for each statement, and without optimizers that lose rows.
 
     Handing work to a second thread takes longer than most of the statements, and there are several at a time anyway.
     """
     connection: duckdb.DuckDBPyConnection = _connect()
+    connection.execute(f"SET disabled_optimizers = '{','.join(_DISABLED_OPTIMIZERS)}'")
     connection.execute("SET threads = 1")
     return connection
 

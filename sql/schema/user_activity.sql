@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.user_activity` (
   browser STRING OPTIONS (description = "Family of the browser, from user_agent"),
   os STRING OPTIONS (description = "Family of the operating system, from user_agent"),
   device STRING OPTIONS (description = "Family of the device, from user_agent"),
-  is_bot BOOL OPTIONS (description = "Whether user_agent is a known crawler's"),
+  is_bot BOOL OPTIONS (description = "Whether user_agent is a bot's: a crawler, an HTTP client or a headless browser"),
   processed_timestamp TIMESTAMP OPTIONS (description = "When Sluice processed the event"),
   event_date DATE OPTIONS (description = "UTC date of timestamp; the partition"),
   extras JSON OPTIONS (description = "Fields that the contract does not know, by their path"),

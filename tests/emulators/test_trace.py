@@ -80,6 +80,13 @@ def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> N
         assert [at for (_, at), views in shown.items() if name in views] == [row.processed_timestamp]
 
 
+def test_a_long_event_id_hides_neither_itself_nor_others(datasets: Datasets) -> None:
+    event_ids = ["before", "\N{GRINNING FACE}" * 128, "later"]
+    for event_id in event_ids:  # by requests of their own: what the local BigQuery keeps for each broke this once
+        datasets.stream([message(event_id)], NOW)
+    assert [len(look(datasets, event_id).rows) for event_id in event_ids] == [1, 1, 1]
+
+
 def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Datasets) -> None:
     datasets.stream([message("bad", status="lost")], NOW)
     found = look(datasets, "bad")
