@@ -17,6 +17,7 @@ import msgspec
 from functions.dead_letter import DeadLetter
 from functions.google_api import Api, ApiError
 from functions.message import Message
+from functions.names import UNKNOWN
 from functions.row import Row
 
 
@@ -97,7 +98,7 @@ def counts(events: Iterable[str | None], event_types: Collection[str]) -> dict[s
         events: What the payload of each says of its type.
         event_types: The types that are counted by name; what is of none of them counts as `unknown`.
     """
-    found = collections.Counter(name if name in event_types else "unknown" for name in events)
+    found = collections.Counter(name if name in event_types else UNKNOWN for name in events)
     return {str(name): str(count) for name, count in found.items()}
 
 

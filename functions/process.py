@@ -160,8 +160,12 @@ def _extras(extras: Extras) -> str:
 def _check_event_id(message: Message) -> None:
     length = len(message.attributes.get("event_id", ""))
     if length > MAX_EVENT_ID:
-        text = f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
-        raise Refused(Stage.DECODE, [Violation("attributes.event_id", "maxLength", text)])
+        rule, text = "maxLength", f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
+    elif message.has_reserved_id:
+        rule, text = "reserved", "ids of smoke-, 32 hex digits and - are those of `sluice smoke`; send any other id"
+    else:
+        return
+    raise Refused(Stage.DECODE, [Violation("attributes.event_id", rule, text)])
 
 
 def utc_now() -> datetime:

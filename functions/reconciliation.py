@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import gzip
 import itertools
-import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,17 +19,13 @@ from google.cloud.storage import Client as StorageClient
 from functions import archive
 from functions.archive import Envelope
 from functions.events import event_types
+from functions.message import is_smoke_test
+from functions.names import UNKNOWN
 from functions.records import Record, Records
 from functions.settings import Settings
 
-UNKNOWN = "unknown"
-"""The type of what names none, or none that there is."""
-
 UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
 """What is raised for an object that is not as the archive wrote it."""
-
-_SMOKE_TEST = re.compile(r"smoke-[0-9a-f]{32}-")
-"""How ids of the smoke test begin, which deletes its rows."""
 
 MAX_EXAMPLES = 1_000
 """Events that are named; all are counted."""
@@ -300,7 +295,7 @@ class Reconciler:
                 records.setdefault(record.event_id, []).append(record)
         for archived, uri, account in unsettled:
             if not (found := records.get(archived.event_id)):
-                if _SMOKE_TEST.match(archived.event_id):
+                if is_smoke_test(archived.event_id):
                     account.archived -= 1
                     continue
                 account.missing += 1

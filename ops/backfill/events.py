@@ -10,7 +10,7 @@ import msgspec
 
 from functions.archive import Envelope
 from functions.dead_letter import DeadLetter
-from functions.message import Message
+from functions.message import Message, is_smoke_test
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
@@ -88,6 +88,12 @@ class EventReader:
         kind = outcome.columns["event_date"]
         dataset = _dataset(kind, self.now.date(), self.settings)
         return Event(line, outcome, f"{dataset}.{outcome.table}", Identity(message.event_id, kind), archive_uri)
+
+    @staticmethod
+    def is_smoke_test(line: Line) -> bool:
+        """Return whether a line is an event of the smoke test, as its envelope says: no data of anybody's."""
+        envelope = _envelope(line.data) if b'"smoke-' in line.data else None
+        return envelope is not None and is_smoke_test(envelope.event_id)
 
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
         """A line that is a dead letter."""

@@ -50,10 +50,12 @@ class Fate(enum.Enum):
     """It was there before."""
     REPEATED = enum.auto()
     """An earlier line of the run has the same event, and that one is in the table."""
+    SMOKE_TEST = enum.auto()
+    """It is an event of the smoke test, which no table gets again."""
 
 
 class Settled(NamedTuple):
-    """An event that is durable, or in a dry run: that would be.
+    """An event that is durable, or in a dry run: that would be; or that has not to be, as `fate` says.
 
     Attributes:
         event: The event.
@@ -98,6 +100,7 @@ class Report:
     Attributes:
         lines: Lines read.
         repeated: Lines whose event stands in an earlier line.
+        smoke_tests: Lines with events of the smoke test, which are left out.
         rows: Rows that were loaded, by `DATASET.TABLE`.
         dead_letters: Dead letters that were loaded, by stage.
         rows_present: Rows that were there before, by `DATASET.TABLE`.
@@ -108,6 +111,7 @@ class Report:
 
     lines: int = 0
     repeated: int = 0
+    smoke_tests: int = 0
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     dead_letters: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     rows_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -119,10 +123,10 @@ class Report:
     def unfinished(self) -> int:
         """Lines that a load that failed has not brought, or that the run did not come to."""
         counts = (self.rows, self.dead_letters, self.rows_present, self.dead_letters_present)
-        return self.lines - self.repeated - sum(counter.total() for counter in counts)
+        return self.lines - self.repeated - self.smoke_tests - sum(counter.total() for counter in counts)
 
     def count(self, settled: Iterable[Settled]) -> None:
-        """Count events, none of which is `REPEATED`."""
+        """Count events, none of which is `REPEATED` or `SMOKE_TEST`."""
         for event, fate, _ in settled:
             match event.outcome:
                 case DeadLetter(stage=stage):
@@ -165,7 +169,7 @@ class Backfill:
         self._listener = listener
         self._rate = rate
         self._seen = Seen()
-        self._repeated: list[Event] = []
+        self._not_loaded: list[Settled] = []
         self.report = Report()
 
     def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> Report:
@@ -190,7 +194,7 @@ class Backfill:
                     if len(self.report.failures) >= _MAX_FAILURES:
                         break
                 self._settle(running, futures.ALL_COMPLETED)
-                self._tell_repeated()
+                self._tell_not_loaded()
             except KeyboardInterrupt:
                 self.report.interrupted = True
                 if self._jobs:
@@ -218,13 +222,20 @@ class Backfill:
     def _plan(self, chunk: Sequence[Line]) -> list[Load]:
         """Process the lines of a chunk, and sort them by their tables."""
         new: list[Event] = []
-        for event in map(self._read, chunk):
-            if self._seen.is_new(event):
+        for line in chunk:
+            event = self._read(line)
+            if self._read.is_smoke_test(line):
+                self.report.smoke_tests += 1
+                fate = Fate.SMOKE_TEST
+            elif self._seen.is_new(event):
                 new.append(event)
-            elif self._listener:
-                self._repeated.append(event)
+                continue
+            else:
+                self.report.repeated += 1
+                fate = Fate.REPEATED
+            if self._listener:
+                self._not_loaded.append(Settled(event, fate, event.archive_uri))
         self.report.lines += len(chunk)
-        self.report.repeated += len(chunk) - len(new)
         return loads(new)
 
     def _load(self, load: Load) -> _Done:
@@ -294,13 +305,13 @@ class Backfill:
         if self._listener and settled:
             self._listener(settled)
 
-    def _tell_repeated(self) -> None:
-        """Tell of the lines whose events earlier lines had, once all of these are durable."""
-        if self._listener and self._repeated and not self.report.failures:
+    def _tell_not_loaded(self) -> None:
+        """Tell of the lines that no load has, once all events are durable that earlier lines had."""
+        if self._listener and self._not_loaded and not self.report.failures:
             try:
-                self._listener([Settled(event, Fate.REPEATED, event.archive_uri) for event in self._repeated])
+                self._listener(self._not_loaded)
             except FAILURES as error:
-                self.report.failures.append(f"{len(self._repeated)} repeated lines: {error}")
+                self.report.failures.append(f"{len(self._not_loaded)} lines that no load has: {error}")
 
     def _settle(self, running: dict[futures.Future[_Done], Load], until: str) -> None:
         """Wait for loads, and count what they did."""

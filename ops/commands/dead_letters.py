@@ -225,6 +225,7 @@ def _tally_as_json(tally: Tally) -> dict[str, Any]:
             "events": one.events,
             "passing": one.passing,
             "left_alone": one.left_alone,
+            "smoke_tests": one.smoke_tests,
             "still": [
                 {**still.cause._asdict(), "message": still.message, "events": still.events}
                 for still in one.still.values()
@@ -233,7 +234,7 @@ def _tally_as_json(tally: Tally) -> dict[str, Any]:
         for one in _sorted(tally)
     ]
     changes = [{"event_id": one.event_id, "diff": payload.diff(one.before, one.after)} for one in sorted(tally.changes)]
-    names = ("events", "passing", "left_alone")
+    names = ("events", "passing", "left_alone", "smoke_tests")
     return {**{name: tally.count(name) for name in names}, "causes": causes, "changes": changes}
 
 
@@ -257,6 +258,8 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
         still = [_still(one.cause, other) for other in one.still.values()]
         if one.left_alone:
             still.append(Text(f"{one.left_alone}: left alone"))
+        if one.smoke_tests:
+            still.append(Text(f"{one.smoke_tests}: of the smoke test, left out"))
         table.add_row(f"{one.events}", _why(one.cause, one.cause.fingerprint), f"{one.passing}", Text("\n").join(still))
     Console().print(table)
     what = "would pass with today's contracts" if dry_run else "passed, and are rows now"

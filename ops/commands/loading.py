@@ -96,6 +96,8 @@ class Done:
         for name, count in sorted(report.dead_letters_present.items()):
             table.add_row(f"dead letters there before: {name}", f"{count}")
         table.add_row("repeat an earlier line", f"{report.repeated}")
+        if report.smoke_tests:
+            table.add_row("of the smoke test, left out", f"{report.smoke_tests}")
         if report.unfinished:
             table.add_row("not done", f"{report.unfinished}", style="bold red")
         table.add_section()

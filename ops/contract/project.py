@@ -10,7 +10,13 @@ from typing import Self
 ROOT = pathlib.Path(__file__).parents[2]
 
 CONTRACTS = "jsonschemas"
-TABLES = "sql/schema"
+SQL = "sql"
+TABLES = f"{SQL}/schema"
+VIEWS = f"{SQL}/views"
+VIEWS_OF_TABLES = f"{VIEWS}/each"
+
+_FILES = ((CONTRACTS, ".json"), (TABLES, ".sql"), (VIEWS, ".sql"), (VIEWS_OF_TABLES, ".sql"))
+"""Folder and suffix of the files of each attribute of a project."""
 
 
 class NoBase(Exception):
@@ -19,22 +25,28 @@ class NoBase(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Project:
-    """Contracts and tables.
+    """Contracts, tables and views.
 
     Attributes:
         contracts: The text of each `jsonschemas/*.json` by the file's name.
         tables: The text of each `sql/schema/*.sql` by the file's name.
+        views: The text of each `sql/views/*.sql` by the file's name.
+        views_of_tables: The text of each `sql/views/each/*.sql` by the file's name.
     """
 
     contracts: Mapping[str, str]
     tables: Mapping[str, str]
+    views: Mapping[str, str]
+    views_of_tables: Mapping[str, str]
 
     @classmethod
     def on_disk(cls, root: pathlib.Path = ROOT) -> Self:
         """The files as they are now."""
         return cls(
-            {file.name: file.read_text(encoding="utf-8") for file in sorted((root / CONTRACTS).glob("*.json"))},
-            {file.name: file.read_text(encoding="utf-8") for file in sorted((root / TABLES).glob("*.sql"))},
+            *(
+                {file.name: file.read_text(encoding="utf-8") for file in sorted((root / folder).glob(f"*{suffix}"))}
+                for folder, suffix in _FILES
+            )
         )
 
     @classmethod
@@ -49,7 +61,8 @@ class Project:
             NoBase: There is no such commit.
         """
         digest = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
-        return cls(_files(root, digest, CONTRACTS, ".json"), _files(root, digest, TABLES, ".sql"))
+
+        return cls(*(_files(root, digest, folder, suffix) for folder, suffix in _FILES))
 
 
 def _files(root: pathlib.Path, commit: str, folder: str, suffix: str) -> dict[str, str]:

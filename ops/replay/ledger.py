@@ -12,11 +12,12 @@ from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter
 
 from functions.dead_letter import DeadLetter
+from functions.names import REPLAYS
 from functions.settings import Settings
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Fate, Settled
 
-TABLE = "replays"
+TABLE = REPLAYS
 
 
 class From(enum.StrEnum):
@@ -98,11 +99,11 @@ class Ledger:
             self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
 
     def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
-        """All but repetitions; and of the archive, most of which is where it belongs, what that changes something for.
+        """All but repetitions and smoke tests; of the archive what that changes something for, as most is in its place.
 
         What was there before does change something where its event is an open dead letter: that one is closed.
         """
-        new = [one for one in settled if one.fate is not Fate.REPEATED]
+        new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
         if self.source is not From.ARCHIVE:
             return new
         rows = [one for one in new if one.fate is Fate.PRESENT and not isinstance(one.event.outcome, DeadLetter)]

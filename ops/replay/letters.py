@@ -11,6 +11,7 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.archive import Envelope
 from functions.dead_letter import DeadLetter
+from functions.message import is_smoke_test
 from functions.settings import Settings
 from ops.backfill.run import Settled
 from ops.backfill.sources import Line
@@ -77,6 +78,7 @@ class CauseTally:
         events: How many they are.
         passing: How many become rows.
         left_alone: How many the transform did not want.
+        smoke_tests: How many are events of the smoke test.
         still: What is wrong with the others, by fingerprint. What none of these counts failed.
     """
 
@@ -84,6 +86,7 @@ class CauseTally:
     events: int = 0
     passing: int = 0
     left_alone: int = 0
+    smoke_tests: int = 0
     still: dict[str, Still] = dataclasses.field(default_factory=dict)
 
 
@@ -101,7 +104,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
-        """The sum of a count over all causes: `events`, `passing` or `left_alone`."""
+        """The sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
         return sum(getattr(one, name) for one in self.causes.values())
 
     def read(self, cause: Cause) -> CauseTally:
@@ -148,7 +151,7 @@ class Letter:
     tally: Tally
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """Its envelope; nothing where the transform leaves it alone.
+        """Its envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
 
         Raises:
             Unreadable: Its payload cannot be read, or the transform failed.
@@ -157,6 +160,9 @@ class Letter:
         cause = Cause(*(record[name] for name in Cause._fields))
         tally = self.tally.read(cause)
         advance(1)
+        if is_smoke_test(record["event_id"]):
+            tally.smoke_tests += 1
+            return
         message = message_of(record, self.storage)
         source, transformed = record["archive_uri"], None
         if self.transform:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from functions import archive
 from functions.contracts import Contracts
-from functions.message import Message
+from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.privacy import Privacy
 from functions.process import Process
 from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
@@ -49,6 +49,13 @@ def bootstrapped(running_emulators: Emulators) -> Iterator[Datasets]:
 def order(event_id: str, age: timedelta = timedelta(), message_id: str | None = None, **changes: Any) -> Message:
     event = samples.event("order", **{"order_date": (NOW - age).isoformat(), **changes})
     return Message(json.dumps(event).encode(), {"event_id": event_id}, message_id or f"m-{event_id}", NOW)
+
+
+def smoke_test() -> Message:
+    run = f"smoke-{uuid.uuid4().hex}"
+    sent = order(f"{run}-order")
+    sent.attributes[SMOKE_TEST_ATTRIBUTE] = run
+    return sent
 
 
 def reconcile(datasets: Datasets, *, contents: bool = False) -> Reconciliation:
@@ -134,12 +141,16 @@ def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Dataset
 
 
 def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datasets) -> None:
-    run = f"smoke-{uuid.uuid4().hex}"
-    datasets.stream([order(f"{run}-order"), order("smoke-alarm"), order("a")], NOW)
+    own = smoke_test()
+    producers = order(own.event_id, message_id="m-1")
+    datasets.stream([own, producers, order("smoke-alarm"), order("a")], NOW)
+    [letter] = datasets.rows("live.dead_letters")
+    assert (letter["event_id"], letter["errors"][0]["rule"]) == ("m-1", "reserved")
     delete(datasets, "orders", "ingest.event_id LIKE 'smoke-%'")
+    delete(datasets, "dead_letters", "TRUE")
     found = reconcile(datasets)
-    assert found.total == Account(archived=2, settled=1, missing=1, rows=1)
-    assert [one.event_id for one in found.missing] == ["smoke-alarm"]
+    assert found.total == Account(archived=3, settled=1, missing=2, rows=1)
+    assert sorted(one.event_id for one in found.missing) == ["m-1", "smoke-alarm"]
 
 
 def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
@@ -226,7 +237,9 @@ def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[s
 
 def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:
     datasets = bootstrapped
-    datasets.stream([order("a"), order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")], NOW)
+    smoke = smoke_test()
+    gone = [order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")]
+    datasets.stream([order("a"), *gone, smoke], NOW)
     delete(datasets, "orders", "ingest.event_id != 'a'")
     delete(datasets, "dead_letters", "TRUE")
     found = sluice(datasets)
@@ -241,6 +254,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     answer = json.loads(repaired.stdout)
     assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
     assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
+    assert (answer["repair"]["smoke_tests"], datasets.ids("live.orders")) == (1, ["a", "gone", "old"])
     after = sluice(datasets, "--contents", "--json")
     assert after.returncode == 0, after.stderr
     [hour] = json.loads(after.stdout)["hours"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from functions.message import Message
+from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.process import Process
 from ops.stack.stack import Emulators
 from ops.trace import Trace, trace
@@ -118,7 +118,16 @@ def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Data
     nowhere = sluice(datasets, "nobody", "--date", f"{NOW:%Y-%m-%d}", "--json")
     assert nowhere.returncode == 1
     nothing: dict[str, list[Any]] = {"rows": [], "dead_letters": [], "replays": [], "objects": []}
-    assert json.loads(nowhere.stdout) == {"event_id": "nobody", **nothing}
+    assert json.loads(nowhere.stdout) == {"event_id": "nobody", "is_smoke_test": False, **nothing}
+
+
+def test_an_event_of_the_smoke_test_is_shown_as_one(datasets: Datasets) -> None:
+    run = f"smoke-{'0' * 32}"
+    sent = message(f"{run}-order")
+    sent.attributes[SMOKE_TEST_ATTRIBUTE] = run
+    datasets.stream([sent], NOW)
+    assert "an event of the smoke test" in sluice(datasets, f"{run}-order").stdout
+    assert "reserved for `sluice smoke`" in sluice(datasets, f"{run}-inventory").stderr
 
 
 def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets, tmp_path: pathlib.Path) -> None:

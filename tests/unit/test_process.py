@@ -382,6 +382,17 @@ def test_an_event_id_too_long_for_an_insert_id_is_a_dead_letter() -> None:
     assert outcome.record("gs://a/b")["event_id"] == "m-1"
 
 
+def test_a_producers_event_with_an_id_of_the_smoke_test_is_a_dead_letter() -> None:
+    run = f"smoke-{'0' * 32}"
+    letter = dead(event("order"), event_id=f"{run}-order")
+    assert first_error(letter) == ("decode", "attributes.event_id", "reserved")
+    assert "send any other id" in letter.errors[0].message
+    assert letter.record("gs://a/b")["event_id"] == "m-1", "so that the reconciliation misses it where it is lost"
+    own = process(message(event("order"), event_id=f"{run}-order", sluice_smoke_test=run), NOW)
+    assert isinstance(own, Row)
+    assert own.record("gs://a/b")["ingest"]["event_id"] == f"{run}-order"
+
+
 def test_all_violations_are_told_up_to_twenty() -> None:
     assert [error.path for error in dead(event("order", status="lost", order_id="")).errors] == [
         "$.order_id",

@@ -23,6 +23,7 @@ def test_only_the_bucket_has_no_default() -> None:
         ("IP_POLICY", "drop"),
         ("IP_HASH_KEY", "short"),
         ("DATASET", "a-b"),
+        ("HISTORICAL_DATASET", "Dev_Events_Dataset"),
         ("ENVIRONMENT", "Prod!"),
         ("BATCH_ROWS", "0"),
         ("FLUSH_TIMEOUT", "soon"),
