@@ -1,6 +1,7 @@
 """The `sluice` command."""
 
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -18,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from functions.settings import Settings
 from ops import demo as demonstration
 from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
@@ -32,11 +34,13 @@ from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
-from ops.generate import generate as generate_events
-from ops.publish import FAILURES, Publication, from_lines, shift_to
+from ops.generate import EVENTS_PER_DAY, Generated, Story
+from ops.publish import FAILURES, Publication, from_lines, paced, shift_to
 from ops.publish import publish as publish_all
+from ops.smoke import oldest_midnight
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
+from ops.story import fit, live, past
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
@@ -55,10 +59,14 @@ Topic = Annotated[
     str,
     typer.Option(help="Topic to publish to, as projects/PROJECT/topics/TOPIC.", envvar="SLUICE_TOPIC"),
 ]
-Seed = Annotated[int, typer.Option(help="Which story; the same seed tells the same one.")]
+Seed = Annotated[int, typer.Option(help="Which shop, and which story; event ids are other ones in each run.")]
 Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
+
+_DAY = 86_400
+_RATE = 50.0
+"""Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
 for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
@@ -168,37 +176,60 @@ def publish(
 
 
 @app.command()
+@ending()
 def generate(
     seed: Seed = 1,
     bad_share: Share = 0.0,
     duplicate_share: Share = 0.0,
-    rate: Annotated[float, typer.Option(min=0.1, help="Messages per second, and pace of the story.")] = 50,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Messages per second; default: 50, or 3 000 a day of a story.", show_default=False),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
     stdout: Annotated[
         bool,
         typer.Option(
             "--stdout",
-            help="Write NDJSON to standard output instead, at 3 000 events a simulated day; attributes are left out.",
+            help="Write NDJSON to standard output instead, without attributes. With --limit, it is a story of the last"
+            " days that ends now, and is written at once.",
         ),
     ] = False,
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
-    """Publish endless realistic events of a simulated shop, until Ctrl-C."""
-    if bad_share + duplicate_share > 1:
-        raise typer.BadParameter("--bad-share and --duplicate-share are more than 1 together")
-    story = generate_events(
-        seed=seed,
-        start=datetime.now(UTC),
-        bad_share=bad_share,
-        duplicate_share=duplicate_share,
-        events_per_day=3_000 if stdout else round(rate * 86_400),
-    )
-    messages = itertools.islice(story, limit)
+    """Publish endless realistic events of a simulated shop as they happen, until Ctrl-C.
+
+    No event is ahead of the clock, or older than RETENTION_DAYS: of a story that would take longer, more happens a day.
+    """
+    if bad_share + duplicate_share >= 1:
+        raise typer.BadParameter("--bad-share and --duplicate-share must be below 1 together")
+    story = functools.partial(Story, seed, bad_share, duplicate_share)
+    if stdout and limit is not None:
+        _write(_until_now(story(EVENTS_PER_DAY if rate is None else round(rate * _DAY)), limit))
+        return
+    rate = rate or _RATE
+    messages = itertools.islice(live(story(round(rate * _DAY))), limit)
     if stdout:
-        for message in messages:
-            sys.stdout.buffer.write(message.data + b"\n")
+        _write(paced(messages, rate))
     else:
         _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
+
+
+def _until_now(story: Story, count: int) -> Iterator[Generated]:
+    """Tell a story that ends now, and of which no event is older than the retention."""
+    retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
+    now = datetime.now(UTC)
+    earliest = oldest_midnight(now, retention_days)
+    a_day = fit(story, count, earliest, now).events_per_day
+    if a_day > story.events_per_day:
+        console.print(f"{a_day} events a day instead of {story.events_per_day}: RETENTION_DAYS is {retention_days}.")
+    with console.status("looking for the start of the story"):
+        return past(story, count, now, earliest)
+
+
+def _write(messages: Iterable[Generated]) -> None:
+    for message in messages:
+        sys.stdout.buffer.write(message.data + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:

@@ -75,13 +75,10 @@ def publish(
         One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
-    started = time.monotonic()
     unconfirmed: set[futures.Future[str]] = set()
     count = 0
     try:
-        for publication in publications:
-            if rate is not None:
-                time.sleep(max(0.0, started + count / rate - time.monotonic()))
+        for publication in publications if rate is None else paced(publications, rate):
             future = client.publish(topic, publication.data, **publication.attributes)
             future.add_done_callback(lambda done: None if done.exception() else published())
             unconfirmed.add(future)
@@ -92,6 +89,19 @@ def publish(
     finally:
         client.stop()
     return count
+
+
+def paced[T](items: Iterable[T], rate: float) -> Iterator[T]:
+    """Yield items at a rate.
+
+    Args:
+        items: What to yield; may be endless. Each is taken before it is waited for.
+        rate: Items per second.
+    """
+    started = time.monotonic()
+    for count, item in enumerate(items):
+        time.sleep(max(0.0, started + count / rate - time.monotonic()))
+        yield item
 
 
 def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.Future[str]]:

@@ -121,6 +121,11 @@ def oldest_day(now: datetime, retention_days: int) -> date:
     return (now + _LIVES_ON).date() - timedelta(days=retention_days - 1)
 
 
+def oldest_midnight(now: datetime, retention_days: int) -> datetime:
+    """The beginning of that day."""
+    return _midnight(oldest_day(now, retention_days))
+
+
 def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
     """A good event of each type, of the oldest day that may be, and one of a type that there is not.
 
@@ -132,7 +137,7 @@ def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
     Raises:
         NoExample: Of a type whose contract asks for more than this can make up.
     """
-    at = _midnight(oldest_day(now, settings.retention_days)) + timedelta(hours=12)
+    at = oldest_midnight(now, settings.retention_days) + timedelta(hours=12)
     process = Process.from_settings(settings)
     made = [_good(name, process, at, now, run) for name in sorted(event_types())]
     return [*made, Probe(f"{run}-{SMOKE_TEST}", json.dumps({"event_type": SMOKE_TEST}).encode(), dead_letter.TABLE)]

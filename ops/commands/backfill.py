@@ -9,6 +9,7 @@ import typer
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
+from functions.contracts import FILE_NAME, FOLDER
 from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
@@ -42,6 +43,9 @@ def backfill(
     Exit code 0: all is there; 1: something could not be read or loaded; 2: a setting is wrong; 130: interrupted.
     """
     started = time.monotonic()
+    if schema_version and schema_version not in (known := _versions()):
+        text = f"no contract has version {schema_version}; there are {', '.join(map(str, sorted(known)))}"
+        raise typer.BadParameter(text, param_hint="--schema-version")
     settings = Settings.from_environment()
     storage = functools.cache(lambda: storage_client(settings))
     read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
@@ -55,6 +59,11 @@ def backfill(
     else:
         done.show()
     done.end()
+
+
+def _versions() -> set[int]:
+    """Return the versions that there are, of whichever event type."""
+    return {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
 
 
 def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:

@@ -23,7 +23,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Listener
 from ops.commands import loading
 from ops.commands.ending import ExitCode, ending
-from ops.commands.options import DryRun, Json, Rate, moment
+from ops.commands.options import DryRun, Json, Rate, past_moment
 from ops.commands.replay import in_turn
 from ops.commands.trace import envelope_as_json, replayed
 from ops.dead_letters import Choice, Group, Known, groups, of_event
@@ -39,7 +39,7 @@ Type = Annotated[str | None, typer.Option("--type", help="Whose payload says thi
 InStage = Annotated[Stage | None, typer.Option("--stage", help="What this stage refused.")]
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", parser=moment, metavar="TIME", help="Refused then or later: a time, or 24h, 7d ago."),
+    typer.Option("--since", parser=past_moment, metavar="TIME", help="Refused then or later: a time, or 24h, 7d ago."),
 ]
 
 

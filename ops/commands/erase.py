@@ -13,7 +13,7 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode, tell
-from ops.commands.options import moment
+from ops.commands.options import check_order, moment, past_moment
 from ops.erase import Erased, Erasure, Patience, Person
 from ops.rows import printable
 from ops.snapshots import Snapshots
@@ -28,7 +28,7 @@ def erase(
         datetime | None,
         typer.Option(
             "--from",
-            parser=moment,
+            parser=past_moment,
             metavar="TIME",
             help="Read the archive from this time of arrival on: a time, or 24h, 7d ago.",
             show_default=False,
@@ -54,6 +54,7 @@ def erase(
     ids = {field: one for field, one in (("user_id", user), ("customer_id", customer)) if one is not None}
     if not ids or not all(one and one.isprintable() for one in ids.values()):
         raise typer.BadParameter("an id that can be printed is needed", param_hint="--user or --customer")
+    check_order(start, end)
     settings = Settings.from_environment()
     client = bigquery_client(settings)
     person = Person(ids)

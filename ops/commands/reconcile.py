@@ -24,7 +24,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import find
 from ops.commands.ending import ExitCode, tell
-from ops.commands.options import moment
+from ops.commands.options import check_order, moment, past_moment
 from ops.contents import Contents
 from ops.replay.ledger import From, Ledger, who
 from ops.rows import printable
@@ -40,7 +40,7 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--from",
-            parser=moment,
+            parser=past_moment,
             metavar="TIME",
             help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
             show_default=False,
@@ -52,7 +52,7 @@ def reconcile(
             "--to",
             parser=moment,
             metavar="TIME",
-            help="End of the times of arrival; default: so long ago that a flush must have ended.",
+            help="End of the times of arrival, now at the latest; default: so long ago that a flush must have ended.",
             show_default=False,
         ),
     ] = None,
@@ -72,10 +72,9 @@ def reconcile(
     """
     settings = Settings.from_environment()
     now = datetime.now(UTC)
-    end = end or now - timedelta(seconds=2 * settings.flush_timeout)
+    end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
     start = start or end - _DAY
-    if start >= end:
-        raise typer.BadParameter(f"{start.isoformat()} is not before {end.isoformat()}", param_hint="--from")
+    check_order(start, end)
     if dry_run and not repair:
         raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
     compare = Contents(Contracts.load(), Privacy.from_settings(settings)) if contents else None

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import pytest
 
 from functions.message import Message
 from ops.backfill.run import MAX_REFUSED
-from ops.generate import generate
+from ops.generate import Story
 from ops.stack.stack import Emulators
+from ops.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -322,9 +322,8 @@ def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path:
 
 def history(events: int, days: int) -> list[bytes]:
     """A mix of everything, of so many days up to now."""
-    start = NOW - timedelta(days=days)
-    story = generate(seed=5, start=start, bad_share=0.05, duplicate_share=0.03, events_per_day=events // days)
-    return [message.data for message in islice(story, events) if b"\n" not in message.data]
+    story = past(Story(5, 0.05, 0.03, events // days), events, NOW)
+    return [message.data for message in story if b"\n" not in message.data]
 
 
 def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(

@@ -21,9 +21,10 @@ from functions.process import Process
 from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
 from ops.cli import app
 from ops.contents import Contents
-from ops.generate import generate
+from ops.generate import Story
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators
+from ops.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -189,11 +190,8 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
-    story = generate(seed=3, start=NOW, bad_share=0.2, duplicate_share=0.1, events_per_day=3_000)
-    messages = [
-        Message(one.data, dict(one.attributes), f"m-{number}", NOW)
-        for number, one in zip(range(300), story, strict=False)
-    ]
+    story = past(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
+    messages = [Message(one.data, dict(one.attributes), f"m-{number}", NOW) for number, one in enumerate(story)]
     extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
     datasets.stream([*messages, extra], NOW)
     found = reconcile(datasets, contents=True)
@@ -255,8 +253,9 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
     assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
     assert (answer["repair"]["smoke_tests"], datasets.ids("live.orders")) == (1, ["a", "gone", "old"])
-    after = sluice(datasets, "--contents", "--json")
+    after = sluice(datasets, "--contents", "--json", "--to", "2999-01-01")
     assert after.returncode == 0, after.stderr
+    assert datetime.fromisoformat(json.loads(after.stdout)["to"]) <= datetime.now(UTC), "nothing is said of later times"
     [hour] = json.loads(after.stdout)["hours"]
     counts = ("event_type", "archived", "settled", "missing", "rows", "dead_letters", "duplicates", "different")
     assert [hour[name] for name in counts] == ["order", 4, 4, 0, 3, 1, 0, 0]

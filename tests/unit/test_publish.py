@@ -127,10 +127,11 @@ def test_every_command_helps_and_a_wrong_option_is_named() -> None:
     assert "--bad-share" in output
 
 
-def test_shares_of_more_than_all_are_refused() -> None:
-    code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", "0.5")
+@pytest.mark.parametrize("duplicates", ["0.4", "0.5"])
+def test_shares_that_leave_no_good_events_are_refused(duplicates: str) -> None:
+    code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", duplicates)
     assert code == 2
-    assert "more than 1 together" in output
+    assert "below 1 together" in output
 
 
 def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
