@@ -106,8 +106,8 @@ def test_all_that_is_generated_becomes_rows_of_the_past(stack: Stack, warehouse:
     after = warehouse.wait_for(len(before.accepted | before.dead) + 600)
     assert len(after.accepted - before.accepted) == 600
     assert after.dead == before.dead
-    [row] = warehouse.query("SELECT MAX(last_changed_at) AS newest FROM `{dataset}.stock_levels`")
-    assert row.newest <= datetime.now(UTC)
+    [stock] = warehouse.query("SELECT MAX(last_changed_at) AS changed_at FROM `{dataset}.stock_levels`")
+    assert stock.changed_at <= datetime.now(UTC)
 
 
 @pytest.mark.check
