@@ -35,20 +35,28 @@ MAX_PARAMETER_BYTES = 8 * 10**6
 _VALUE_BYTES = len('{"value": }, ')
 
 _ROWS = """
-SELECT ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind
+SELECT ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id
 FROM `{table}`
 WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
-SELECT event_id, fingerprint AS kind
+SELECT event_id, fingerprint AS kind, message_id
 FROM `{table}`
 WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
 
 class Stopped(Exception):
-    """The run was told to stop; what BigQuery has begun goes on there."""
+    """Raised where the run was told to stop; what BigQuery has begun goes on there.
+
+    Attributes:
+        job_id: The job that still ran; None where none was begun.
+    """
+
+    def __init__(self, job_id: str | None = None) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
 
 
 class LoadJobs:
@@ -84,14 +92,24 @@ class LoadJobs:
         """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
         self._stopping.set()
 
+    def go_on(self) -> None:
+        """Return where there is no reason to stop.
+
+        Raises:
+            Stopped: There is.
+        """
+        if self._stopping.is_set():
+            raise Stopped
+
     def free_id(self, load: Load) -> str:
         """An id for the job of a load, which no job has had; waits for one that is running.
 
         A job keeps its id, so the next one has a number.
 
         Raises:
-            Stopped: While it waited.
+            Stopped: Before, or while it waited.
         """
+        self.go_on()
         first = self._id(load)
         ids = itertools.chain([first], (f"{first}_{number}" for number in itertools.count(2)))
         job_id = next(ids)
@@ -101,7 +119,7 @@ class LoadJobs:
         return job_id
 
     def present(self, load: Load) -> set[Identity]:
-        """Those events of a load that its table holds already."""
+        """Return what the table holds already of a load's events: each identity, and each with its message's id."""
         return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
 
     def _present(self, load: Load) -> Iterator[Identity]:
@@ -117,7 +135,9 @@ class LoadJobs:
             parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
-        return (Identity(row.event_id, row.kind) for row in rows)
+        for row in rows:
+            yield Identity(row.event_id, row.kind)
+            yield Identity(row.event_id, row.kind, row.message_id)
 
     def run(self, job_id: str, table: str, events: Sequence[tuple[Event, str]]) -> bool:
         """Load events, but for the rows that BigQuery refuses, and wait until they are in the table.
@@ -148,7 +168,7 @@ class LoadJobs:
         """
         load = Load(event.table, [event])
         job_id = self.free_id(load)
-        if self.present(load):
+        if event.with_message in self.present(load):
             return []
         job, _ = self._run(job_id, event.table, [event.outcome.record(archive_uri)])
         errors = job.errors or []
@@ -213,8 +233,9 @@ class LoadJobs:
 
     def _wait_for(self, job: _Job) -> None:
         while not job.done(retry=_RETRY):
-            if self._stopping.wait(_POLL_SECONDS):
-                raise Stopped
+            # What is done by now is done, whoever has told the run to stop.
+            if self._stopping.wait(_POLL_SECONDS) and not job.done(retry=_RETRY):
+                raise Stopped(job.job_id)
 
 
 def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
@@ -222,7 +243,7 @@ def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
     group: list[Event] = []
     size = 0
     for event in sorted(events, key=lambda event: event.identity.kind):
-        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in event.identity)
+        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in (event.identity.event_id, event.identity.kind))
         if group and size + more > MAX_PARAMETER_BYTES:
             yield group
             group, size = [], 0

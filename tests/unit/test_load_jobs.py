@@ -105,8 +105,9 @@ def requests(cloud: Cloud) -> list[dict[str, Any]]:
     def answer(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         asked.append(request)
         given = parameters(request)
-        rows = [{"f": [{"v": one}, {"v": given.get("first")}]} for one in given["ids"] if one.endswith("1")]
-        fields = [{"name": name, "type": "STRING"} for name in ("event_id", "kind")]
+        values = ([one, given.get("first"), f"m-{one}"] for one in given["ids"] if one.endswith("1"))
+        rows = [{"f": [{"v": value} for value in row]} for row in values]
+        fields = [{"name": name, "type": "STRING"} for name in ("event_id", "kind", "message_id")]
         return 200, {"jobComplete": True, "schema": {"fields": fields}, "rows": rows, "totalRows": str(len(rows))}
 
     cloud.on_job = answer
@@ -116,7 +117,9 @@ def requests(cloud: Cloud) -> list[dict[str, Any]]:
 def test_a_small_load_is_one_question(cloud: Cloud, requests: list[dict[str, Any]]) -> None:
     assert jobs(cloud).present(orders("a1", "b2", "c1")) == {
         Identity("a1", "2026-01-01"),
+        Identity("a1", "2026-01-01", "m-a1"),
         Identity("c1", "2026-01-01"),
+        Identity("c1", "2026-01-01", "m-c1"),
     }
     [request] = requests
     assert parameters(request) == {"ids": ["a1", "b2", "c1"], "first": "2026-01-01", "last": "2026-01-03"}
