@@ -19,6 +19,10 @@ _MAX_DIGITS = 40
 """Maximum digits of an integer that is encoded as one although it is written with a fraction or an exponent."""
 
 
+_CACHE_KIB = 64 * 2**10
+"""Maximum size of the pages in memory. The rest is in a file: digests come in no order, so each may be on any page."""
+
+
 def _number(text: str) -> int | Decimal:
     """Return a number such that all spellings of its value are encoded alike: 1, 1.0 and 10e-1."""
     value = Decimal(text)
@@ -62,6 +66,7 @@ class Occurrences:
     def _file(self) -> sqlite3.Connection:
         file = sqlite3.connect("")
         file.execute("PRAGMA journal_mode = OFF")
+        file.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         file.execute("CREATE TABLE occurrences (digest BLOB PRIMARY KEY, count INTEGER) WITHOUT ROWID")
         return file
 
