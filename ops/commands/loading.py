@@ -121,9 +121,10 @@ class Done:
             tell("Failed:", failure)
         tell_without_id("Not loaded:", report.without_id)
         if report.same_id:
+            loaded = "would be loaded" if self.dry_run else "are loaded"
             console.print(
-                f"{report.same_id} events have the id of an earlier line and another content. All of them are loaded;"
-                " the views show one of each id and day.",
+                f"{report.same_id} events have the id of an earlier line and another content. All {loaded}; the views"
+                " show one of each id and day.",
                 soft_wrap=True,
             )
         for job in report.running:
