@@ -21,12 +21,15 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from functions.settings import Settings
 from ops import demo as demonstration
+from ops.backfill.id_fields import WithoutId
 from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ending
 from ops.commands.erase import erase
+from ops.commands.loading import tell_without_id
+from ops.commands.options import IdFieldPaths, id_fields
 from ops.commands.package import package
 from ops.commands.reconcile import reconcile
 from ops.commands.replay import replay
@@ -166,13 +169,22 @@ def publish(
         bool, typer.Option(help="Move the newest event to now and all others by the same distance.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Publish the first lines only.")] = None,
+    id_field: IdFieldPaths = None,
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
-    """Publish the events of a file."""
+    """Publish the events of a file.
+
+    Exit code 0: all are published; 1: not all, or some have no id; 2: an option is wrong.
+    """
     # The unbuffered file gives each line as soon as it is there, and is what a source expects.
     source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
-    lines = (line.data for line in itertools.islice(source.lines(), limit))
-    _publish(from_lines(shift_to(datetime.now(UTC), lines) if shift_to_now else lines), topic, rate)
+    lines = itertools.islice(source.lines(), limit)
+    fields, without_id = id_fields(id_field), WithoutId()
+    shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
+    _publish(from_lines(shifted, fields, without_id), topic, rate)
+    if without_id.count:
+        tell_without_id("Not published:", without_id)
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,10 +1,12 @@
 """Options that several commands have."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from ops.backfill.id_fields import IdField
 from ops.times import read_time
 
 
@@ -42,6 +44,28 @@ def check_order(start: datetime | None, end: datetime | None) -> None:
         raise typer.BadParameter(f"{start.isoformat()} is not before --to, {end.isoformat()}", param_hint="--from")
 
 
+def id_fields(paths: Sequence[str] | None) -> list[IdField]:
+    """Parse the paths of `--id-field`.
+
+    Raises:
+        typer.BadParameter: One of them is no path.
+    """
+    try:
+        return [IdField.parse(path) for path in paths or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--id-field") from error
+
+
+IdFieldPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id-field",
+        metavar="PATH",
+        help="Field with the id of each event that is in no envelope: $.order_id, $.meta.id. Several make up one id,"
+        " joined by |.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Rate = Annotated[

@@ -94,6 +94,8 @@ def reconcile(
             )
     for failure in report.failures if report else ():
         tell("Failed:", failure)
+    if report and report.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if not _is_well(found, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -122,7 +124,7 @@ def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run
 def _is_well(found: Reconciliation, report: Report | None, *, dry_run: bool) -> bool:
     if found.is_complete:
         return True
-    is_repaired = report is not None and not dry_run and not report.failures and not report.unfinished
+    is_repaired = report is not None and not dry_run and report.is_complete
     return is_repaired and not found.different and not found.unreadable
 
 
@@ -140,7 +142,7 @@ def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Repo
         "different": [one._asdict() for one in found.different],
         "conflicting": [one._asdict() for one in found.conflicting],
         "unreadable": found.unreadable,
-        "repair": None if report is None else {**msgspec.to_builtins(report), "unfinished": report.unfinished},
+        "repair": report and report.as_json(),
     }
 
 
