@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from functions.privacy import Privacy
 from functions.settings import InvalidSettings, Settings
 from ops.stack.stack import ACK_DEADLINE_SECONDS
 
@@ -36,8 +37,9 @@ def test_a_wrong_value_is_named(name: str, value: str) -> None:
 
 
 def test_hashed_addresses_need_a_key() -> None:
+    settings = Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "IP_POLICY": "hash"})
     with pytest.raises(InvalidSettings, match="IP_HASH_KEY"):
-        Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "IP_POLICY": "hash"})
+        Privacy.from_settings(settings)
 
 
 def test_an_empty_variable_is_the_same_as_none() -> None:
