@@ -138,6 +138,14 @@ def test_a_crawler_is_a_bot_and_an_unknown_agent_is_nothing_in_particular() -> N
     assert [columns[name] for name in ("browser", "os", "device", "is_bot")] == [None, None, None, False]
 
 
+def test_of_a_long_user_agent_the_first_512_characters_are_parsed_and_all_are_kept() -> None:
+    """Others would take milliseconds: the parser's time grows with the square of the length."""
+    people = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+    long = f"{people:512}" + "bot " * 300
+    columns = row(event("user_activity", user_agent=long)).columns
+    assert (columns["user_agent"], columns["browser"], columns["is_bot"]) == (long, "Chrome", False)
+
+
 def test_the_date_of_an_event_is_the_utc_date_of_its_own_time() -> None:
     columns = row(event("inventory", timestamp="2026-11-22T23:30:00-02:00")).columns
     assert (columns["timestamp"], columns["event_date"]) == ("2026-11-23T01:30:00Z", "2026-11-23")
