@@ -69,7 +69,9 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def event_id(self) -> str:
         """The event's identity: the producer's own if it set a usable one, else the message's."""
         own = self.attributes.get("event_id")
-        return own if own and len(own) <= MAX_EVENT_ID and not self.has_reserved_id else self.message_id
+        if not own or len(own) > MAX_EVENT_ID or (own.startswith("smoke-") and self.has_reserved_id):
+            return self.message_id
+        return own
 
     @property
     def has_reserved_id(self) -> bool:
