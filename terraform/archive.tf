@@ -1,13 +1,13 @@
 variable "archive" {
   description = <<-TEXT
-    How long raw events stay, and where. nearline_days, coldline_days: age at which objects move to a colder class;
-    delete_days: age at which they are deleted (0: never); soft_delete_days: how long what was deleted can be brought
+    How long raw events stay, and where. nearline_days, coldline_days: age at which objects move to a colder class (0:
+    never, for a transition is paid for each object, and objects of less than about 1 MB never earn it); delete_days: age at which they are deleted (0: never); soft_delete_days: how long what was deleted can be brought
     back; dual_region: a pair of regions in a multi-region instead of var.region, such as
     { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }.
   TEXT
   type = object({
-    nearline_days    = optional(number, 30)
-    coldline_days    = optional(number, 90)
+    nearline_days    = optional(number, 0)
+    coldline_days    = optional(number, 0)
     delete_days      = optional(number, 730)
     soft_delete_days = optional(number, 7)
     dual_region = optional(object({
@@ -19,8 +19,10 @@ variable "archive" {
   nullable = false
 
   validation {
-    condition     = 0 < var.archive.nearline_days && var.archive.nearline_days < var.archive.coldline_days && (var.archive.delete_days == 0 || var.archive.delete_days > var.archive.coldline_days)
-    error_message = "0 < nearline_days < coldline_days < delete_days."
+    condition = alltrue([for days in [var.archive.nearline_days, var.archive.coldline_days] : days >= 0 && (var.archive.delete_days == 0 || days < var.archive.delete_days)]) && (
+      var.archive.nearline_days == 0 || var.archive.coldline_days == 0 || var.archive.nearline_days < var.archive.coldline_days
+    )
+    error_message = "nearline_days < coldline_days < delete_days, where they are not 0."
   }
   validation {
     condition     = var.archive.delete_days == 0 || var.archive.delete_days > var.retention_days
@@ -65,7 +67,7 @@ resource "google_storage_bucket" "archive" {
   }
 
   dynamic "lifecycle_rule" {
-    for_each = { NEARLINE = var.archive.nearline_days, COLDLINE = var.archive.coldline_days }
+    for_each = { for class, days in { NEARLINE = var.archive.nearline_days, COLDLINE = var.archive.coldline_days } : class => days if days > 0 }
     content {
       action {
         type          = "SetStorageClass"

@@ -63,7 +63,7 @@ run "wrong_values_4" {
   variables {
     historical_dataset = "dev_events_dataset"
     flush              = { flush_timeout = 0 }
-    archive            = { nearline_days = 100 }
+    archive            = { nearline_days = 100, coldline_days = 90 }
     backup             = { keep_history_days = 90 }
   }
   expect_failures = [var.historical_dataset, var.flush, var.archive, var.backup]

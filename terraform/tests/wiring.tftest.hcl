@@ -150,13 +150,19 @@ run "as_it_comes" {
     error_message = "time travel, labels, or deletion"
   }
 
-  # the archive is private and moves to colder classes
+  # a line for each request that succeeded would cost as much as the event itself
+  assert {
+    condition     = strcontains(google_logging_project_exclusion.requests[0].filter, "httpRequest.status<300") && strcontains(google_logging_project_exclusion.requests[0].filter, "service_name=\"sluice-dev-ingest\"")
+    error_message = "request logs"
+  }
+
+  # the archive is private; its objects are too small to move to a colder class
   assert {
     condition     = google_storage_bucket.archive.uniform_bucket_level_access && google_storage_bucket.archive.public_access_prevention == "enforced" && !google_storage_bucket.archive.force_destroy
     error_message = "access"
   }
   assert {
-    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { NEARLINE = 30, COLDLINE = 90, Delete = 730 }
+    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { Delete = 730 }
     error_message = "lifecycle"
   }
   assert {
@@ -199,10 +205,22 @@ run "as_it_comes" {
   }
 }
 
+run "the_log_of_requests_that_succeeded_is_kept_only_when_asked_for" {
+  command = plan
+  variables {
+    request_logs = true
+  }
+
+  assert {
+    condition     = length(google_logging_project_exclusion.requests) == 0
+    error_message = "request_logs = true keeps them"
+  }
+}
+
 run "the_archive_lies_in_two_regions_when_asked_for" {
   command = plan
   variables {
-    archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"] }, delete_days = 0 }
+    archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"] }, delete_days = 0, nearline_days = 30 }
   }
 
   assert {
@@ -210,8 +228,8 @@ run "the_archive_lies_in_two_regions_when_asked_for" {
     error_message = "placement"
   }
   assert {
-    condition     = !contains([for rule in google_storage_bucket.archive.lifecycle_rule : one(rule.action).type], "Delete")
-    error_message = "delete_days = 0 deletes nothing"
+    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { NEARLINE = 30 }
+    error_message = "delete_days = 0 deletes nothing, coldline_days = 0 moves nothing"
   }
 }
 
