@@ -206,6 +206,8 @@ class Erasure:
     """Objects that alone have the bytes, or the ordering key, of dead letters that are still there."""
     _events: set[_EventRef] = dataclasses.field(default_factory=set)
     """Dead letters and events of the archive that were erased."""
+    _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
+    """Dead letters that are left, unless the archive shows that they are the person's."""
 
     def __call__(
         self,
@@ -239,6 +241,7 @@ class Erasure:
         self._ledger()
         self._copies()
         self.wait(advance)
+        self._list_all(self._uncertain, self._letters_table)
         return self.erased
 
     def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
@@ -304,26 +307,36 @@ class Erasure:
         try:
             for line in messages.lines():
                 envelope = _decode(line.data)
-                if not self._weigh(envelope.message(), line.source) or not isinstance(line.origin, Lease):
-                    continue
-                self.erased.messages += 1
-                if not self.dry_run:
-                    messages.acknowledge([line.origin.ack_id])
+                verdict = self.person.judge(envelope.message())
+                if not verdict.is_theirs:
+                    self._list(verdict, f"event {envelope.event_id} in {line.source}")
+                elif isinstance(line.origin, Lease):
+                    self.erased.messages += 1
+                    if not self.dry_run:
+                        messages.acknowledge([line.origin.ack_id])
         except Unreadable as error:
             self.erased.left.append(f"undeliverable messages: {error}")
 
     def _dead_letters(self) -> None:
-        for some in itertools.batched(self._letters(self._letters_table), _EVENTS_OF_A_STATEMENT, strict=False):
+        letters = self._letters(self._letters_table, self._uncertain)
+        for some in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
             if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in some]):
                 self._needed.update(row.archive_uri for row in some if row.payload is None)
 
     def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
         """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
-        self._events.update(letters)
-        return self._delete(_Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters)))
+        deletion = _Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
+        if is_done := self._delete(deletion):
+            self._events.update(letters)
+        return is_done
 
-    def _letters(self, table: str) -> list[bigquery.Row]:
-        """Return the person's dead letters of a table."""
+    def _list_all(self, uncertain: Iterable[tuple[_EventRef, Verdict]], table: str) -> None:
+        for event, verdict in uncertain:
+            if event not in self._events:
+                self._list(verdict, f"event {event.event_id} in {table}")
+
+    def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
+        """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
         types = event_types()
         of_persons = {name: one.person_field for name, one in types.items() if one.person_field}
         parameters = [
@@ -333,36 +346,32 @@ class Erasure:
             ScalarQueryParameter("fields", "STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
             ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
         ]
-        return [row for row in self._ask(_DEAD_LETTERS.format(table=table), parameters) if self._owns(row, table)]
+        found = []
+        for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
+            verdicts = [self.person.judge(message) for message in self._messages(row, table)]
+            if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
+                self.erased.unparsed += theirs.claim is Claim.UNPARSED
+                found.append(row)
+            else:
+                uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
+        return found
 
-    def _owns(self, row: bigquery.Row, table: str) -> bool:
-        """Whether a dead letter is the person's; the bytes of a long one are in the archive only."""
+    def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
+        """Return the message of a dead letter; the bytes of a long one are in the archive only."""
         attributes = msgspec.json.decode(row.attributes or "{}", type=dict[str, str] | None) or {}
+        message = Message(row.payload or b"", attributes, row.message_id, row.publish_time)
         if row.payload is not None:
             if len(row.payload) != row.payload_bytes:
-                self._leave(
-                    f"{table}: payloads are hidden from you; the policy tag of the raw columns says who reads them"
-                )
-            return self._weigh(Message(row.payload, attributes, row.message_id, row.publish_time), table)
+                self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
+            return [message]
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
-            messages = [one.message() for one in archive.read(ndjson) if one.message_id == row.message_id]
+            return [one.message() for one in archive.read(ndjson) if one.message_id == row.message_id] or [message]
         except NotFound:
-            messages = []
+            return [message]
         except UNREADABLE as error:
-            self.erased.left.append(
-                f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}"
-            )
-            messages = []
-        without_bytes = Message(b"", attributes, row.message_id, row.publish_time)
-        return any(self._weigh(message, table) for message in messages or [without_bytes])
-
-    def _weigh(self, message: Message, place: str) -> bool:
-        """Whether a message is the person's; list it where that is not certain."""
-        verdict = self.person.judge(message)
-        self.erased.unparsed += verdict.claim is Claim.UNPARSED
-        self._list(verdict, f"event {message.event_id} in {place}")
-        return verdict.is_theirs
+            self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
+            return [message]
 
     def _leave(self, problem: str) -> None:
         """Say once what is left."""
@@ -461,7 +470,9 @@ class Erasure:
         condition = self._of_the_person(columns, self.person.ids)
         rows = self._count_of(_Deletion(name, condition, "", self._parameters())) if condition else 0
         if columns.keys() >= _COLUMNS_OF_LETTERS:
-            rows += len(self._letters(name))
+            uncertain: list[tuple[_EventRef, Verdict]] = []
+            rows += len(self._letters(name, uncertain))
+            self._list_all(uncertain, name)
         if rows:
             expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
             self.erased.left.append(
@@ -478,9 +489,10 @@ class Erasure:
             for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
                 free = [blob for blob in some if _uri(blob) not in self._needed]
                 for blob, change in zip(free, threads.map(self.rewrite, free), strict=True):
+                    letters = [letter for letter in change.letters if letter not in self._events]
                     if not change.letters:
                         self._count(change)
-                    elif self._delete_letters(change.letters):
+                    elif not letters or self._delete_letters(letters):
                         self._count(self.rewrite(blob, letters_are_gone=True))
                     else:
                         self._needed.add(change.uri)

@@ -89,8 +89,8 @@ def erase(
 
     Exit code 0: nothing of the person is left in the tables, their snapshots, the dead letters and the archive, nor
     with --undeliverable in the subscription; 1: something is left (`Left:`), may be theirs (`May be theirs:`) or cannot
-    be looked into (`Not readable:`), each with its place, or Google Cloud refused or did not answer; 2: an option or a
-    setting is wrong; 130: interrupted. What was erased until then is told.
+    be looked into (`Cannot be read:`), each with its place, or Google Cloud refused or did not answer; 2: an option or
+    a setting is wrong; 130: interrupted. What was erased until then is told.
     """
     person = Person(_ids(user, customer, given or ()), events or ())
     settings = Settings.from_environment()
@@ -111,7 +111,7 @@ def erase(
         else:
             _show(erasure.erased, snapshots, dry_run=dry_run)
     _list("May be theirs:", erasure.erased.doubtful)
-    _list("Not readable:", erasure.erased.unreadable)
+    _list("Cannot be read:", erasure.erased.unreadable)
     for one in erasure.erased.left:
         tell("Left:", one)
     if not complete:
@@ -169,7 +169,7 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
         table.add_row("undeliverable messages", f"{erased.messages}")
     table.add_section()
     table.add_row("left: may be theirs", f"{erased.doubtful.count}")
-    table.add_row("left: not readable", f"{erased.unreadable.count}")
+    table.add_row("left: cannot be read", f"{erased.unreadable.count}")
     table.add_section()
     table.add_row("objects read", f"{erased.objects_read}")
     table.add_row("MB read", f"{erased.bytes_read / 1e6:.1f}")
