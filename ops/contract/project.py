@@ -1,16 +1,18 @@
 """The files of a project that the check compares: as they are on disk, and as they were in a commit."""
 
 import dataclasses
+import json
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 CONTRACTS = "jsonschemas"
 TABLES = "sql/schema"
+_POLICY_TAGS = "sql", "policy_tags.json"
 
 
 class NoBase(Exception):
@@ -24,10 +26,12 @@ class Project:
     Attributes:
         contracts: The text of each `jsonschemas/*.json` by the file's name.
         tables: The text of each `sql/schema/*.sql` by the file's name.
+        policy_tags: The columns that are protected, as `TABLE.COLUMN`, by the kind of their tag.
     """
 
     contracts: Mapping[str, str]
     tables: Mapping[str, str]
+    policy_tags: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def on_disk(cls, root: pathlib.Path = ROOT) -> Self:
@@ -35,6 +39,7 @@ class Project:
         return cls(
             {file.name: file.read_text(encoding="utf-8") for file in sorted((root / CONTRACTS).glob("*.json"))},
             {file.name: file.read_text(encoding="utf-8") for file in sorted((root / TABLES).glob("*.sql"))},
+            json.loads(root.joinpath(*_POLICY_TAGS).read_text(encoding="utf-8")),
         )
 
     @classmethod
@@ -49,7 +54,12 @@ class Project:
             NoBase: There is no such commit.
         """
         digest = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
-        return cls(_files(root, digest, CONTRACTS, ".json"), _files(root, digest, TABLES, ".sql"))
+        folder, file = _POLICY_TAGS
+        return cls(
+            _files(root, digest, CONTRACTS, ".json"),
+            _files(root, digest, TABLES, ".sql"),
+            json.loads(_files(root, digest, folder, file).get(file, "{}")),
+        )
 
 
 def _files(root: pathlib.Path, commit: str, folder: str, suffix: str) -> dict[str, str]:
