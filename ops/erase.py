@@ -258,7 +258,7 @@ class Erasure:
     def _of_the_person(self, columns: Mapping[str, str], fields: Collection[str | None]) -> str | None:
         """Return the condition for the rows in which one of the fields has the person's id; None where none has one."""
         conditions = [
-            f"`{field}` = @{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @{field}"
+            f"`{field}` = @id_{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @id_{field}"
             for field in self.person.ids
             if field in fields and field in columns
         ]
@@ -267,7 +267,7 @@ class Erasure:
         return f"({' OR '.join(conditions)})" if conditions else None
 
     def _parameters(self) -> list[Any]:
-        ids = [ScalarQueryParameter(field, "STRING", value) for field, value in self.person.ids.items()]
+        ids = [ScalarQueryParameter(f"id_{field}", "STRING", value) for field, value in self.person.ids.items()]
         return [*ids, ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids))]
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
