@@ -1,77 +1,45 @@
-"""The Cloud Functions: `ingest`, and around it `bootstrap` and `reconcile`."""
+"""HTTP entry points of the three Cloud Functions: `ingest`, `bootstrap` and `reconcile`.
+
+Each function imports and builds only what it needs itself.
+"""
 
 import dataclasses
+import functools
 import logging
+import os
+from typing import TYPE_CHECKING
 
 import functions_framework.aio
-from starlette.requests import ClientDisconnect, Request
+from functions_framework.execution_id import execution_context_var
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from functions import google_api, heap, log
-from functions.admission import Overloaded
-from functions.archive import Archive
-from functions.commit import GroupCommit, NotDurable
-from functions.message import NotAMessage, receive
-from functions.process import Process, utc_now
+from functions import heap
+from functions.log import Logs
 from functions.settings import Settings
-from functions.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from functions.app import IngestApp
 
 heap.give_back()
 settings = Settings.from_environment()
-log.configure(settings)
+logs = Logs(settings, execution_context_var.get)
 logger = logging.getLogger("functions.main")
-
-project = google_api.project(settings)
-process = Process.from_settings(settings)
-commit = GroupCommit(
-    process,
-    Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
-    Warehouse(google_api.bigquery_api(), project, settings.dataset),
-    settings,
-)
-
-_DURABLE = Response(status_code=204)
-heap.settle()
 
 
 @functions_framework.aio.http
 async def ingest(request: Request) -> Response:
     """Take one Pub/Sub message: 204 once it is durable, anything else makes Pub/Sub deliver it again."""
-    try:
-        message = receive(request.headers, await _body(request))
-        await commit(message)
-    except NotAMessage as error:
-        logger.warning("%s", error, extra={"trace": log.trace(request.headers, project)})
-        return _refuse(400, error)
-    except Overloaded as error:
-        return _refuse(429, error)
-    except NotDurable as error:
-        return _refuse(503, error)
-    except ClientDisconnect:
-        return Response(status_code=400)  # that nobody hears
-    except Exception as error:  # The framework would log its message, which may quote the event.
-        told = log.reason(error)
-        logger.error("%s", told, extra={"trace": log.trace(request.headers, project)})  # noqa: TRY400
-        error.__traceback__ = None  # Its frames refer to the event, whose fate refers to the error.
-        return JSONResponse({"error": told}, 500)
-    return _DURABLE
+    logs.restore()
+    return await build_ingest()(request)
 
 
-async def _body(request: Request) -> bytes:
-    """The body; unlike `request.body()` it leaves nothing in the request, which lives as long as its event."""
+@functools.cache
+def build_ingest() -> "IngestApp":
+    """Build the application of `ingest`, which lives as long as the instance."""
+    from functions.app import IngestApp  # noqa: PLC0415 - the other functions do without its settings and imports
 
-    async def next_chunk() -> tuple[bytes, bool]:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        return message.get("body", b""), message.get("more_body", False)
-
-    length = request.headers.get("content-length")
-    return await commit.receive(next_chunk, int(length) if length else None)
-
-
-def _refuse(status: int, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status)
+    return IngestApp.build(settings)
 
 
 @functions_framework.aio.http
@@ -80,6 +48,7 @@ def bootstrap(request: Request) -> Response:
     from functions.bootstrap import Bootstrap, Change  # noqa: PLC0415 - no part of ingest's cold start
     from functions.clients import bigquery_client  # noqa: PLC0415
 
+    logs.restore()
     warehouse = Bootstrap(bigquery_client(settings), settings)
     match request.method:
         case "POST":
@@ -100,8 +69,10 @@ def bootstrap(request: Request) -> Response:
 def reconcile(request: Request) -> Response:
     """POST compares what arrived in the hours before the last one with what became of it."""
     from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.process import utc_now  # noqa: PLC0415
     from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415
 
+    logs.restore()
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
     start, end = recent_hours(utc_now())
@@ -109,3 +80,8 @@ def reconcile(request: Request) -> Response:
     summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
     logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
     return JSONResponse(summary)
+
+
+if os.environ.get("FUNCTION_TARGET") == "ingest":  # set by the framework
+    build_ingest()  # Here a wrong setting fails the deployment, and not the first event.
+heap.settle()

@@ -15,6 +15,7 @@ from benchmarks.events import MIX, Bodies
 from benchmarks.machine import FUNCTION_CORE, Served, on_core
 from benchmarks.servers import Implementation, Name
 from benchmarks.stand_in import StandIn
+from ops.stack.functions import framework, served_environment
 from ops.stack.process import free_port, running
 
 _PATIENCE = 60.0
@@ -78,9 +79,8 @@ def starts(
 
 def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body: bytes) -> tuple[float, int]:
     port = free_port()
-    command = [function.python, "-m", "functions_framework", "--target", "ingest", "--source", str(function.source)]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
-    environment = {**function.environment(cloud.url), **function.beside}
+    command = [framework(function.python)]
+    environment = served_environment("ingest", port, function.source, function.environment(cloud.url))
     with contextlib.ExitStack() as stack:
         with on_core(FUNCTION_CORE):
             started = time.perf_counter()
@@ -120,7 +120,7 @@ def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Im
     with on_core(FUNCTION_CORE):
         told = subprocess.run(  # noqa: S603 - the interpreter of the function
             [function.python, "-X", "importtime", "-c", "import functions_framework; import main"],
-            env={**function.environment(cloud.url), **function.beside},
+            env={**function.environment(cloud.url), **function.beside, "FUNCTION_TARGET": "ingest"},
             capture_output=True,
             text=True,
             check=True,

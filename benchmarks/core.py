@@ -131,7 +131,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
         read = EventReader.from_settings(SETTINGS, utc_now())
         seen = Seen()
         for chunk in chunks(line for source in sources.find([str(file)], _no_storage) for line in source.lines()):
-            for load in loads([event for event in map(read, chunk) if seen.is_new(event)]):
+            for load in loads([event for event in map(seen.new, map(read, chunk)) if event]):
                 records = [event.outcome.record(_URI) for event in load.events]
                 written.append(files[load.table](records))
 

@@ -17,13 +17,22 @@ import msgspec
 from functions.dead_letter import DeadLetter
 from functions.google_api import Api, ApiError
 from functions.message import Message
+from functions.names import UNKNOWN
 from functions.row import Row
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     """A line of an archive object: all that it takes to process a message again, exactly.
 
+    docs/archive.md describes it for other readers and writers.
+
     Attributes:
+        event_id: The event's identity.
+        event_type: What the payload says of its type, known or not; None if it does not say.
+        message_id: Pub/Sub's id of the message.
+        publish_time: When Pub/Sub accepted the message.
+        attributes: The message's attributes.
+        ordering_key: The producer's ordering key; empty without one.
         payload: The payload as text; its UTF-8 is the original bytes.
         payload_base64: The payload instead, where it is not UTF-8.
     """
@@ -56,15 +65,21 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         )
 
     def message(self) -> Message:
-        """The message again, as it was but for the number of its delivery."""
+        """The message again, as it was but for the number of its delivery.
+
+        What others have written may have another `event_id` than its message would have: that becomes the attribute.
+        """
         data = self.payload_base64 if self.payload is None else self.payload.encode()
-        return Message(
+        message = Message(
             data=data or b"",
             attributes=self.attributes,
             message_id=self.message_id,
             publish_time=self.publish_time,
             ordering_key=self.ordering_key,
         )
+        if self.event_id and self.event_id != message.event_id:
+            return msgspec.structs.replace(message, attributes={**self.attributes, "event_id": self.event_id})
+        return message
 
 
 _encode_lines = msgspec.json.Encoder().encode_lines
@@ -97,7 +112,7 @@ def counts(events: Iterable[str | None], event_types: Collection[str]) -> dict[s
         events: What the payload of each says of its type.
         event_types: The types that are counted by name; what is of none of them counts as `unknown`.
     """
-    found = collections.Counter(name if name in event_types else "unknown" for name in events)
+    found = collections.Counter(name if name in event_types else UNKNOWN for name in events)
     return {str(name): str(count) for name, count in found.items()}
 
 

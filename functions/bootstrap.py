@@ -15,7 +15,9 @@ from google.cloud.bigquery import DEFAULT_RETRY
 
 from functions.ddl import UnknownDdl
 from functions.definitions import FOLDER, Definition, Kind, definitions
+from functions.events import event_types
 from functions.evolution import Evolution, evolution
+from functions.names import Names
 from functions.retry import FIRST_PAUSE, LONGEST_PAUSE, within
 from functions.settings import Settings
 
@@ -72,6 +74,8 @@ class Bootstrap:
 
     def plan(self) -> list[Step]:
         """Say what `run` would do, and do nothing."""
+        if refused := list(self._clashes()):
+            return refused
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(lambda definition: _attempt(definition, self._look), self._definitions()))
 
@@ -84,6 +88,12 @@ class Bootstrap:
         if any(step.change in {Change.REFUSED, Change.ERROR} for step in plan):
             return plan
         return list(self._make_all(plan))
+
+    def _clashes(self) -> Iterator[Step]:
+        """Reject names that several tables and views have: the last of them would take the others' place."""
+        event_tables = {name: event_type.table for name, event_type in event_types().items()}
+        for clash in Names.read(self.folder, event_tables).clashes():
+            yield Step(f"{self.settings.dataset}.{clash.name}", Change.REFUSED, error=f"{clash}; rename all but one")
 
     def _definitions(self) -> list[Definition]:
         return definitions(self.client.project, self.settings, self.folder)
@@ -104,7 +114,7 @@ class Bootstrap:
                 case Kind.DATASET:
                     return self._look_at_dataset(definition)
                 case Kind.TABLE:
-                    return _step(definition, self._evolution(definition))
+                    return self._compare_table(definition)
                 case Kind.VIEW:
                     return _compare_view(definition, self._live(definition))
         except NotFound:
@@ -117,6 +127,12 @@ class Bootstrap:
             why = f"it is in {live.location}, and LOCATION is {self.settings.location}: a dataset cannot move"
             return Step(definition.name, Change.REFUSED, error=why)
         return Step(definition.name, Change.UNCHANGED)
+
+    def _compare_table(self, definition: Definition) -> Step:
+        live = self._live(definition)
+        if live.table_type != "TABLE":
+            return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
+        return _step(definition, evolution(live, definition.ddl, definition.policy_tags))
 
     def _live(self, definition: Definition) -> bigquery.Table:
         name = f"{self.client.project}.{definition.name}"

@@ -6,6 +6,7 @@ All concurrency of the ingest function lives here.
 import asyncio
 import collections
 import contextlib
+import contextvars
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -280,7 +281,8 @@ class GroupCommit:
                 return
             if batch := self._take():
                 self._scheduler.started(self._clock())
-                flush = asyncio.create_task(self._flush(batch))
+                # Many requests share a flush, so none of them is its context: its log line has no execution id.
+                flush = asyncio.create_task(self._flush(batch), context=contextvars.Context())
                 self._flushes.add(flush)
                 flush.add_done_callback(self._flushed)
 
@@ -423,7 +425,7 @@ class GroupCommit:
         outcomes, report = [event.outcome for event in events], flush.report
 
         def insert() -> Insertion:
-            records = [Record(outcome.message.event_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+            records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
             return self._warehouse.insert(table, records, deadline - self._clock())
 
         dead_letters: list[_Flushed] = []

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 
 import jsonschema_rs
@@ -41,6 +41,7 @@ class Contract:
     name: str
     version: int
     event_type: EventType
+    field_names: frozenset[str]
     _validator: jsonschema_rs.Draft202012Validator
     _shape: Shape
 
@@ -67,6 +68,18 @@ class Contract:
         except jsonschema_rs.ValidationError as error:
             return [_violation(error)]
         raise AssertionError(f"{self.name} version {self.version} is valid and invalid")
+
+
+def _field_names(schema: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a schema
+    """Yield the names of all properties, nested ones too."""
+    if isinstance(schema, dict):
+        properties = schema.get("properties")
+        yield from properties if isinstance(properties, dict) else ()
+        for inner in schema.values():
+            yield from _field_names(inner)
+    elif isinstance(schema, list):
+        for inner in schema:
+            yield from _field_names(inner)
 
 
 def _violation(error: jsonschema_rs.ValidationError) -> Violation:
@@ -103,6 +116,10 @@ class Contracts:
     """
 
     def __init__(self, contracts: Mapping[str, Mapping[int, Contract]]) -> None:
+        self.names = frozenset(contracts).union(
+            *(contract.field_names for versions in contracts.values() for contract in versions.values())
+        )
+        """All event types and fields."""
         self._newest = {name: versions[max(versions)] for name, versions in contracts.items()}
         self._contracts = {
             name: {str(version): versions[version] for version in sorted(versions)}
@@ -127,7 +144,9 @@ class Contracts:
                 raise ValueError(f"{file.name}: functions/events/{name}.py is missing")
             schema = json.loads(file.read_text(encoding="utf-8"))
             validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
-            contracts[name][version] = Contract(name, version, handlers[name], validator, Shape(schema))
+            contracts[name][version] = Contract(
+                name, version, handlers[name], frozenset(_field_names(schema)), validator, Shape(schema)
+            )
         for name, versions in contracts.items():
             if not versions:
                 raise ValueError(f"functions/events/{name}.py: jsonschemas/{name}.v1.json is missing")

@@ -3,13 +3,13 @@
 import dataclasses
 import enum
 import hashlib
-import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import msgspec
 
+from functions.json_path import generalize
 from functions.message import MAX_EVENT_BYTES, Message
 
 _encode = msgspec.json.Encoder().encode
@@ -20,7 +20,6 @@ MAX_ERRORS = 20
 """A dead letter tells its first errors; a long array of wrong items has no end of them."""
 
 _MAX_TEXT = 500
-_ARRAY_INDEX = re.compile(r"\[\d+\]")
 
 
 class Stage(enum.StrEnum):
@@ -68,6 +67,8 @@ class DeadLetter:
         code_version: The code that refused it.
         event_type: What the payload says of its type, known or not; None if it does not say.
         schema_version: The version it was checked against, or what its attribute asked for.
+        known_names: The fields and event types of the contracts; any other name is the producer's text. None where
+            all names are those of a table.
     """
 
     message: Message
@@ -77,15 +78,34 @@ class DeadLetter:
     code_version: str
     event_type: str | None = None
     schema_version: str | None = None
+    known_names: Collection[str] | None = None
 
     table = TABLE
 
     @property
+    def insert_id(self) -> str:
+        """The id by which BigQuery recognizes the row when it comes again: of the event and its payload."""
+        identity = self.message.event_id.encode() + b"\0" + self.message.data
+        return hashlib.blake2b(identity, digest_size=12).hexdigest()
+
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits, the same for the same cause: stage, type, and the rules broken, at any array index."""
-        causes = sorted({f"{_ARRAY_INDEX.sub('[*]', path)} {rule}" for path, rule, _ in self.errors})
-        text = "\n".join((self.stage, self.event_type or "", *causes))
+        """16 hex digits, the same for the same cause: stage, type, and the rules broken at generalized places.
+
+        No text of the producer's is part of it: all unknown types have one fingerprint.
+        """
+        event_type = self.event_type or ""
+        if self.known_names is not None and event_type not in self.known_names:
+            event_type = ""
+        causes = sorted({f"{generalize(path, self.known_names)} {rule}" for path, rule, _ in self.errors})
+        text = "\n".join((self.stage, event_type, *causes))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def place(self) -> str:
+        """The path of the first error, generalized as in the fingerprint; at most 500 characters."""
+        place = generalize(self.errors[0].path, self.known_names)
+        return place if len(place) <= _MAX_TEXT else place[: _MAX_TEXT - 1] + "…"
 
     def encoded(self, archive_uri: str) -> msgspec.Raw:
         """The row of `sql/schema/dead_letters.sql`, as the JSON that `insertAll` takes.
@@ -108,6 +128,7 @@ class DeadLetter:
                         for path, rule, text in self.errors[:MAX_ERRORS]
                     ],
                     "fingerprint": self.fingerprint,
+                    "place": self.place,
                     "payload": message.data if len(message.data) <= MAX_EVENT_BYTES else None,
                     "payload_bytes": len(message.data),
                     "attributes": _encode(message.attributes).decode(),

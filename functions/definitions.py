@@ -11,17 +11,14 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from functions.events import event_types
+from functions.names import DATASETS, view_of
 from functions.settings import Settings
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
 
-DATASETS = ("dataset", "historical_dataset")
-"""The files of `schema/` that are datasets, and the settings with their names; the others are tables."""
-
-
-LATEST_FIRST = "processed_timestamp DESC, ingest.message_id DESC, ingest.archive_uri DESC"
-"""The order of several rows of an event: the first one counts, which was processed last. SQL has it as
-`${latest_first}`."""
+LATEST_FIRST = "processed_timestamp DESC, ingest.publish_time DESC, ingest.message_id DESC, ingest.archive_uri DESC"
+"""The order of several rows of an event: the first one counts, which was processed last; of those that one run of a
+backfill or replay brought, the one that was published last. SQL has it as `${latest_first}`."""
 
 
 class Kind(enum.StrEnum):
@@ -124,7 +121,7 @@ def _views(
     templates = {file.stem: (_template(file), parameters) for file in folder.glob("*.sql")}
     for file in (folder / "each").glob("*.sql"):
         for table in event_tables:
-            templates[f"{table}_{file.stem}"] = _template(file), {**parameters, "table": table}
+            templates[view_of(table, file.stem)] = _template(file), {**parameters, "table": table}
     names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
     texts = {names[stem]: template.substitute(values, definition="") for stem, (template, values) in templates.items()}
     known = [*(table.name for table in tables), *texts]

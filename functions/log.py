@@ -4,7 +4,7 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
@@ -58,6 +58,13 @@ def reason(error: BaseException) -> str:
             return f"{name}, {frames[-1].filename}:{frames[-1].lineno}" if frames else name
 
 
+class ExecutionContext(Protocol):
+    """What functions-framework knows of a request: `functions_framework.execution_id.ExecutionContext`."""
+
+    execution_id: str | None
+    span_id: str | None
+
+
 class JsonFormatter(logging.Formatter):
     """Formats a record by https://cloud.google.com/logging/docs/structured-logging.
 
@@ -65,11 +72,15 @@ class JsonFormatter(logging.Formatter):
 
     Args:
         labels: Written to every entry.
+        execution: Returns the context of the request that is being answered, whose id becomes a label.
     """
 
-    def __init__(self, labels: Mapping[str, str]) -> None:
+    def __init__(
+        self, labels: Mapping[str, str], execution: Callable[[], ExecutionContext | None] = lambda: None
+    ) -> None:
         super().__init__()
         self._labels = dict(labels)
+        self._execution = execution
 
     def formatException(  # noqa: N802 - logging's own name
         self,
@@ -91,19 +102,42 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "logging.googleapis.com/labels": self._labels,
         }
+        if (execution := self._execution()) and execution.execution_id:
+            entry["logging.googleapis.com/labels"] = {**self._labels, "execution_id": execution.execution_id}
         if trace := getattr(record, "trace", None):
             entry["logging.googleapis.com/trace"] = trace
         entry.update(getattr(record, "fields", {}))
         return msgspec.json.encode(entry, enc_hook=str).decode()
 
 
-def configure(settings: Settings) -> None:
-    """Send the logs of this process, libraries and framework included, to standard output as JSON."""
-    handler = logging.StreamHandler(sys.stdout)
-    labels = {"environment": settings.environment, "code_version": settings.code_version}
-    handler.setFormatter(JsonFormatter(labels))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("functions").setLevel(settings.log_level)
+class Logs:
+    """The logs of this process, libraries and framework included: JSON on standard output.
+
+    functions-framework configures logging anew after it has loaded `main.py`, where the platform sets
+    `LOG_EXECUTION_ID=true`: it replaces the handler and disables all loggers. So each function calls `restore` first.
+
+    Args:
+        settings: Labels and level.
+        execution: Returns the context of the request that is being answered.
+    """
+
+    def __init__(self, settings: Settings, execution: Callable[[], ExecutionContext | None] = lambda: None) -> None:
+        # While a request is answered, the framework puts a stream of its own in the place of `sys.stdout`.
+        self._handler = logging.StreamHandler(sys.__stdout__)
+        labels = {"environment": settings.environment, "code_version": settings.code_version}
+        self._handler.setFormatter(JsonFormatter(labels, execution))
+        self._level = settings.log_level
+        self.restore()
+
+    def restore(self) -> None:
+        """Configure logging as it should be, unless it is."""
+        if logging.root.handlers == [self._handler]:
+            return
+        logging.basicConfig(level=logging.WARNING, handlers=[self._handler], force=True)
+        for logger in logging.root.manager.loggerDict.values():
+            if isinstance(logger, logging.Logger):
+                logger.disabled = False
+        logging.getLogger("functions").setLevel(self._level)
 
 
 def trace(headers: Mapping[str, str], project: str) -> str | None:

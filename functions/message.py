@@ -1,5 +1,6 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
@@ -16,7 +17,21 @@ MAX_REQUEST_BYTES = 16 * 2**20
 more, with 100 attributes of 1 280 bytes at most."""
 
 MAX_EVENT_ID = 128
-"""Characters of an event id: it is the insertId (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+"""Maximum number of characters of an event id: a query looks up 10 000 of them in one request of 10 MB."""
+
+SMOKE_TEST_IDS = "^smoke-[0-9a-f]{32}-"
+"""Regular expression, for Python and for GoogleSQL, of the event ids that are reserved for `sluice smoke`. Its events
+prove a deployment and are no data: what reads events again leaves them out."""
+
+SMOKE_TEST_ATTRIBUTE = "sluice_smoke_test"
+"""Attribute of a message of `sluice smoke`: its run, `smoke-` and 32 hex digits, with which the event id begins."""
+
+_is_reserved = re.compile(SMOKE_TEST_IDS).match
+
+
+def is_smoke_test(event_id: str) -> bool:
+    """Return whether an identity is that of an event of `sluice smoke`; no other event can have one."""
+    return _is_reserved(event_id) is not None
 
 
 class NotAMessage(ValueError):
@@ -54,7 +69,13 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     def event_id(self) -> str:
         """The event's identity: the producer's own if it set a usable one, else the message's."""
         own = self.attributes.get("event_id")
-        return own if own and len(own) <= MAX_EVENT_ID else self.message_id
+        return own if own and len(own) <= MAX_EVENT_ID and not self.has_reserved_id else self.message_id
+
+    @property
+    def has_reserved_id(self) -> bool:
+        """Whether the producer's own id is reserved for `sluice smoke`, which has not sent the message."""
+        own = self.attributes.get("event_id", "")
+        return is_smoke_test(own) and not own.startswith(f"{self.attributes.get(SMOKE_TEST_ATTRIBUTE)}-")
 
 
 type _MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
@@ -85,7 +106,7 @@ _decode_push = msgspec.json.Decoder(_Push).decode
 
 _METADATA = "x-goog-pubsub-"
 _MESSAGE_ID = _METADATA + "message-id"
-_OWN_ATTRIBUTES = ("event_id", "schema_version")
+_OWN_ATTRIBUTES = ("event_id", "schema_version", SMOKE_TEST_ATTRIBUTE)
 
 
 def receive(headers: Mapping[str, str], body: bytes) -> Message:

@@ -5,7 +5,7 @@ import hashlib
 import hmac
 import ipaddress
 
-from functions.settings import Settings
+from functions.settings import InvalidSettings, Settings
 
 _PREFIX_LENGTH = {4: 24, 6: 48}
 
@@ -38,7 +38,13 @@ class Privacy:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Privacy":
-        """The policy that the settings ask for."""
+        """Return the policy that the settings ask for.
+
+        Raises:
+            InvalidSettings: The key of `hash` is missing. Only what makes rows needs it.
+        """
+        if settings.ip_policy == "hash" and settings.ip_hash_key is None:
+            raise InvalidSettings("environment: IP_POLICY=hash needs IP_HASH_KEY (16 characters or more)")
         return cls(settings.ip_policy, settings.ip_hash_key or "")
 
     def treat(self, address: str) -> str:

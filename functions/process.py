@@ -1,6 +1,7 @@
 """`process`: from a message to a row or a dead letter. Pure; function, Dataflow, replay and backfill share it."""
 
 import dataclasses
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ from functions.row import Extras, Row
 from functions.settings import Settings
 
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 MAX_AHEAD = timedelta(days=1)
 """How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
@@ -60,10 +62,12 @@ class Process:
             contract = self.contracts.choose(event, message.attributes)
             columns, extras = contract.columns(event, len(message.data))
             event_time: datetime = columns[contract.event_type.time_field]
-            columns["extras"] = _extras(extras) if extras else None
-            columns["processed_timestamp"] = now
-            columns["event_date"] = event_time.date()
-            content = self._enrich(contract, columns)
+            computed = {
+                "processed_timestamp": now,
+                "event_date": event_time.date(),
+                "extras": _extras(extras) if extras else None,
+            }
+            content, digest = self._enrich(message.event_id, contract, columns, computed)
             self._check_time_bounds(contract, event_time, now)
         except Refused as refused:
             return self._dead_letter(message, now, refused, event, contract)
@@ -73,15 +77,23 @@ class Process:
             contract.version,
             contract.event_type.table,
             content,
+            digest,
             len(extras),
             self.code_version,
         )
 
-    def _enrich(self, contract: Contract, columns: Columns) -> bytes:
-        """All columns as JSON: what cannot be encoded is the event's fault here, and everybody's in a request."""
+    def _enrich(self, event_id: str, contract: Contract, columns: Columns, computed: Columns) -> tuple[bytes, str]:
+        """Return all columns as JSON and the digest of the producer's own.
+
+        What cannot be encoded rejects one event here; later it would fail the batch.
+        """
         try:
-            columns |= contract.event_type.enrich(columns, self.privacy)
-            return _encode(columns)
+            enriched = contract.event_type.enrich(columns, self.privacy)
+            for name in enriched:
+                columns.pop(name, None)
+            produced = _encode_sorted(columns)
+            digest = _digest(event_id, produced, computed["extras"])
+            return b"".join((produced[:-1], b",", _encode(computed | enriched)[1:])), digest
         except Exception as error:
             reason = str(error).encode(errors="backslashreplace").decode()
             violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {reason}")
@@ -117,7 +129,24 @@ class Process:
             self.code_version,
             clip(event_type) if isinstance(event_type, str) else None,
             version,
+            self.contracts.names,
         )
+
+
+def _digest(event_id: str, produced: bytes, extras: str | None) -> str:
+    """Return 24 hex digits that two rows share only if they are the same event with the same content.
+
+    Content is what the producer sent, as far as the row shows it unchanged: spelling and order in the payload do not
+    count. What a handler replaces does not count either, so that nobody can find a hidden address by trying them all.
+    With 96 bits, two of the rows of a minute at 100 000 a second share a digest by chance once in 10^15 minutes.
+
+    Args:
+        event_id: Identity of the event.
+        produced: The producer's columns as JSON, sorted by name.
+        extras: Its unknown fields.
+    """
+    identity = b"\0".join((event_id.encode(), produced, (extras or "").encode()))
+    return hashlib.blake2b(identity, digest_size=12).hexdigest()
 
 
 def _extras(extras: Extras) -> str:
@@ -131,8 +160,12 @@ def _extras(extras: Extras) -> str:
 def _check_event_id(message: Message) -> None:
     length = len(message.attributes.get("event_id", ""))
     if length > MAX_EVENT_ID:
-        text = f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
-        raise Refused(Stage.DECODE, [Violation("attributes.event_id", "maxLength", text)])
+        rule, text = "maxLength", f"{length} characters are more than the {MAX_EVENT_ID} of an event id"
+    elif message.has_reserved_id:
+        rule, text = "reserved", "ids of smoke-, 32 hex digits and - are those of `sluice smoke`; send any other id"
+    else:
+        return
+    raise Refused(Stage.DECODE, [Violation("attributes.event_id", rule, text)])
 
 
 def utc_now() -> datetime:

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import gzip
 import itertools
-import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,17 +19,13 @@ from google.cloud.storage import Client as StorageClient
 from functions import archive
 from functions.archive import Envelope
 from functions.events import event_types
+from functions.message import is_smoke_test
+from functions.names import UNKNOWN
 from functions.records import Record, Records
 from functions.settings import Settings
 
-UNKNOWN = "unknown"
-"""The type of what names none, or none that there is."""
-
 UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
 """What is raised for an object that is not as the archive wrote it."""
-
-_SMOKE_TEST = re.compile(r"smoke-[0-9a-f]{32}-")
-"""How ids of the smoke test begin, which deletes its rows."""
 
 MAX_EXAMPLES = 1_000
 """Events that are named; all are counted."""
@@ -93,6 +88,8 @@ class Account:
         rows: Rows that name an object of this hour.
         dead_letters: Dead letters that do.
         duplicates: Those of the rows that do not count, because another row of their event was processed later.
+        conflicts: Those of the rows whose event id also has rows with another content: two events of a producer that
+            gives both one id, of which the views show one.
         extra: Rows and dead letters whose event is not in the object that they name.
         different: Rows and dead letters that do not hold what the envelope does; counted where contents are compared.
     """
@@ -104,6 +101,7 @@ class Account:
     rows: int = 0
     dead_letters: int = 0
     duplicates: int = 0
+    conflicts: int = 0
     extra: int = 0
     different: int = 0
 
@@ -121,6 +119,7 @@ class Reconciliation:
         accounts: By hour of arrival, in UTC, and type.
         missing: The first `MAX_EXAMPLES` of the missing events.
         different: The first `MAX_EXAMPLES` of the events with a record that differs.
+        conflicting: The first `MAX_EXAMPLES` of the events whose id also has another content.
         incomplete: Addresses of all objects with missing events.
         unreadable: Objects that cannot be read, and why.
     """
@@ -130,6 +129,7 @@ class Reconciliation:
     )
     missing: list[Found] = dataclasses.field(default_factory=list)
     different: list[Found] = dataclasses.field(default_factory=list)
+    conflicting: list[Found] = dataclasses.field(default_factory=list)
     incomplete: set[str] = dataclasses.field(default_factory=set)
     unreadable: list[str] = dataclasses.field(default_factory=list)
 
@@ -148,6 +148,7 @@ class Reconciliation:
             "incomplete_objects": len(self.incomplete),
             "unreadable_objects": len(self.unreadable),
             "missing_events": [one.event_id for one in self.missing[:_MAX_LOGGED]],
+            "conflicting_events": [one.event_id for one in self.conflicting[:_MAX_LOGGED]],
             "errors": self.unreadable[:_MAX_LOGGED],
         }
 
@@ -259,6 +260,7 @@ class Reconciler:
             account.rows += not record.is_dead_letter
             account.dead_letters += record.is_dead_letter
             account.duplicates += record.is_duplicate
+            account.conflicts += record.is_conflicting
         if one.problem:
             self._found.unreadable.append(one.problem)
             return
@@ -271,6 +273,8 @@ class Reconciler:
             account.archived += 1
             own = records.get(envelope.event_id, ())
             self._check(envelope, one.uri, account, own)
+            if any(record.is_conflicting for record in own):
+                _name(self._found.conflicting, envelope, one.uri)
             if envelope.event_id in seen:
                 account.redelivered += 1
             elif own:
@@ -291,7 +295,7 @@ class Reconciler:
                 records.setdefault(record.event_id, []).append(record)
         for archived, uri, account in unsettled:
             if not (found := records.get(archived.event_id)):
-                if _SMOKE_TEST.match(archived.event_id):
+                if is_smoke_test(archived.event_id):
                     account.archived -= 1
                     continue
                 account.missing += 1

@@ -18,7 +18,8 @@ _ROWS_OF_OBJECTS = """
 SELECT * FROM (
   SELECT
     {columns}ingest.event_id AS _event_id, ingest.archive_uri AS _archive_uri,
-    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY {latest_first}) > 1 AS _is_duplicate
+    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY {latest_first}) > 1 AS _is_duplicate,
+    COUNT(DISTINCT ingest.content_digest) OVER (PARTITION BY ingest.event_id) > 1 AS _is_conflicting
   FROM `{table}`
   WHERE event_date BETWEEN DATE_SUB(DATE(@arrival), INTERVAL 1 DAY) AND DATE_ADD(DATE(@arrival), INTERVAL 1 DAY)
 )
@@ -26,18 +27,19 @@ WHERE _archive_uri BETWEEN @first AND @last
 ORDER BY _archive_uri
 """
 _DEAD_LETTERS_OF_OBJECTS = """
-SELECT {columns}event_id AS _event_id, archive_uri AS _archive_uri, FALSE AS _is_duplicate, event_type AS _event_type
+SELECT {columns}event_id AS _event_id, archive_uri AS _archive_uri, event_type AS _event_type
 FROM `{table}`
 WHERE DATE(failed_at) >= DATE_SUB(DATE(@arrival), INTERVAL 1 DAY) AND archive_uri BETWEEN @first AND @last
 ORDER BY _archive_uri
 """
 _ROWS_OF_EVENTS = """
-SELECT {columns}ingest.event_id AS _event_id, ingest.archive_uri AS _archive_uri, FALSE AS _is_duplicate
+SELECT {columns}ingest.event_id AS _event_id, ingest.archive_uri AS _archive_uri,
+  FALSE AS _is_duplicate, FALSE AS _is_conflicting
 FROM `{table}`
 WHERE ingest.event_id IN UNNEST(@ids)
 """
 _DEAD_LETTERS_OF_EVENTS = """
-SELECT {columns}event_id AS _event_id, archive_uri AS _archive_uri, FALSE AS _is_duplicate, event_type AS _event_type
+SELECT {columns}event_id AS _event_id, archive_uri AS _archive_uri, event_type AS _event_type
 FROM `{table}`
 WHERE event_id IN UNNEST(@ids)
 """
@@ -54,6 +56,7 @@ class Record(NamedTuple):
         archive_uri: The object that it names.
         is_dead_letter: What it is.
         is_duplicate: Whether another row of its event and day counts; known of the records of objects only.
+        is_conflicting: Whether a row of a day before or after has its event id and another content; known of the same.
         columns: All of it where that was asked for, besides.
     """
 
@@ -62,6 +65,7 @@ class Record(NamedTuple):
     archive_uri: str
     is_dead_letter: bool
     is_duplicate: bool
+    is_conflicting: bool
     columns: bigquery.Row
 
 
@@ -133,9 +137,10 @@ class Records:
 
 def _rows(result: Iterable[bigquery.Row], event_type: str) -> Iterator[Record]:
     for row in result:
-        yield Record(row["_event_id"], event_type, row["_archive_uri"], False, row["_is_duplicate"], row)
+        duplicate, conflicting = row["_is_duplicate"], row["_is_conflicting"]
+        yield Record(row["_event_id"], event_type, row["_archive_uri"], False, duplicate, conflicting, row)
 
 
 def _letters(result: Iterable[bigquery.Row]) -> Iterator[Record]:
     for row in result:
-        yield Record(row["_event_id"], row["_event_type"], row["_archive_uri"], True, False, row)
+        yield Record(row["_event_id"], row["_event_type"], row["_archive_uri"], True, False, False, row)

@@ -28,6 +28,7 @@ class _Lineage(msgspec.Struct, gc=False):
     schema_version: int
     archive_uri: str
     code_version: str
+    content_digest: str
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +40,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         schema_version: The version of the contract that it passed.
         table: The table of its type.
         content: All columns but `ingest`, as the JSON that `insertAll` takes.
+        content_digest: Digest of the event id and the producer's fields: the row's `insertId`.
         unknown_fields: How many fields the contract does not know; they are in the column `extras`.
         code_version: The code that made the row.
     """
@@ -48,8 +50,14 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     schema_version: int
     table: str
     content: bytes
+    content_digest: str
     unknown_fields: int
     code_version: str
+
+    @property
+    def insert_id(self) -> str:
+        """The id by which BigQuery recognizes the row when it comes again."""
+        return self.content_digest
 
     @property
     def columns(self) -> Columns:
@@ -67,6 +75,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
             self.schema_version,
             archive_uri,
             self.code_version,
+            self.content_digest,
         )
         return msgspec.Raw(b"".join((self.content[:-1], b',"ingest":', _encode(lineage), b"}")))
 

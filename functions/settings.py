@@ -137,6 +137,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             settings = msgspec.convert(given, cls, strict=False)
         except msgspec.ValidationError as error:
             raise InvalidSettings(f"environment: {error}") from error
-        if settings.ip_policy == "hash" and settings.ip_hash_key is None:
-            raise InvalidSettings("environment: IP_POLICY=hash needs IP_HASH_KEY (16 characters or more)")
+        if settings.dataset.casefold() == settings.historical_dataset.casefold():
+            raise InvalidSettings(f"environment: DATASET and HISTORICAL_DATASET are both {settings.dataset}; name two")
         return settings

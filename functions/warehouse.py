@@ -18,7 +18,8 @@ class Record(NamedTuple):
     """A row as `insertAll` takes it.
 
     Attributes:
-        insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can.
+        insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can; at most 128
+            characters (https://cloud.google.com/bigquery/quotas#streaming_inserts).
         columns: JSON values by column name, or that JSON itself.
     """
 

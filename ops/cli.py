@@ -1,6 +1,7 @@
 """The `sluice` command."""
 
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -18,13 +19,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from functions.settings import Settings
 from ops import demo as demonstration
+from ops.backfill.id_fields import WithoutId
 from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ending
 from ops.commands.erase import erase
+from ops.commands.loading import tell_without_id
+from ops.commands.options import IdFieldPaths, id_fields
 from ops.commands.package import package
 from ops.commands.reconcile import reconcile
 from ops.commands.replay import replay
@@ -32,11 +37,13 @@ from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
-from ops.generate import generate as generate_events
-from ops.publish import FAILURES, Publication, from_lines, shift_to
+from ops.generate import EVENTS_PER_DAY, Generated, Story
+from ops.publish import FAILURES, Publication, from_lines, paced, shift_to
 from ops.publish import publish as publish_all
+from ops.smoke import oldest_midnight
 from ops.stack.process import NotStarted
 from ops.stack.stack import Stack, local_stack, topic_name
+from ops.story import fit, live, past
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
@@ -55,10 +62,14 @@ Topic = Annotated[
     str,
     typer.Option(help="Topic to publish to, as projects/PROJECT/topics/TOPIC.", envvar="SLUICE_TOPIC"),
 ]
-Seed = Annotated[int, typer.Option(help="Which story; the same seed tells the same one.")]
+Seed = Annotated[int, typer.Option(help="Which shop, and which story; event ids are other ones in each run.")]
 Share = Annotated[float, typer.Option(min=0, max=1)]
 
 LOCAL_TOPIC = topic_name()
+
+_DAY = 86_400
+_RATE = 50.0
+"""Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
 for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, trace):
     app.command()(ending()(command))
@@ -158,47 +169,79 @@ def publish(
         bool, typer.Option(help="Move the newest event to now and all others by the same distance.")
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Publish the first lines only.")] = None,
+    id_field: IdFieldPaths = None,
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
-    """Publish the events of a file."""
+    """Publish the events of a file.
+
+    Exit code 0: all are published; 1: not all, or some have no id; 2: an option is wrong.
+    """
     # The unbuffered file gives each line as soon as it is there, and is what a source expects.
     source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
-    lines = (line.data for line in itertools.islice(source.lines(), limit))
-    _publish(from_lines(shift_to(datetime.now(UTC), lines) if shift_to_now else lines), topic, rate)
+    lines = itertools.islice(source.lines(), limit)
+    fields, without_id = id_fields(id_field), WithoutId()
+    shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
+    _publish(from_lines(shifted, fields, without_id), topic, rate)
+    if without_id.count:
+        tell_without_id("Not published:", without_id)
+        raise typer.Exit(1)
 
 
 @app.command()
+@ending()
 def generate(
     seed: Seed = 1,
     bad_share: Share = 0.0,
     duplicate_share: Share = 0.0,
-    rate: Annotated[float, typer.Option(min=0.1, help="Messages per second, and pace of the story.")] = 50,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Messages per second; default: 50, or 3 000 a day of a story.", show_default=False),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="End after so many messages.")] = None,
     stdout: Annotated[
         bool,
         typer.Option(
             "--stdout",
-            help="Write NDJSON to standard output instead, at 3 000 events a simulated day; attributes are left out.",
+            help="Write NDJSON to standard output instead, without attributes. With --limit, it is a story of the last"
+            " days that ends now, and is written at once.",
         ),
     ] = False,
     topic: Topic = LOCAL_TOPIC,
 ) -> None:
-    """Publish endless realistic events of a simulated shop, until Ctrl-C."""
-    if bad_share + duplicate_share > 1:
-        raise typer.BadParameter("--bad-share and --duplicate-share are more than 1 together")
-    story = generate_events(
-        seed=seed,
-        start=datetime.now(UTC),
-        bad_share=bad_share,
-        duplicate_share=duplicate_share,
-        events_per_day=3_000 if stdout else round(rate * 86_400),
-    )
-    messages = itertools.islice(story, limit)
+    """Publish endless realistic events of a simulated shop as they happen, until Ctrl-C.
+
+    No event is ahead of the clock, or older than RETENTION_DAYS: of a story that would take longer, more happens a day.
+    """
+    if bad_share + duplicate_share >= 1:
+        raise typer.BadParameter("--bad-share and --duplicate-share must be below 1 together")
+    story = functools.partial(Story, seed, bad_share, duplicate_share)
+    if stdout and limit is not None:
+        _write(_until_now(story(EVENTS_PER_DAY if rate is None else round(rate * _DAY)), limit))
+        return
+    rate = rate or _RATE
+    messages = itertools.islice(live(story(round(rate * _DAY))), limit)
     if stdout:
-        for message in messages:
-            sys.stdout.buffer.write(message.data + b"\n")
+        _write(paced(messages, rate))
     else:
         _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
+
+
+def _until_now(story: Story, count: int) -> Iterator[Generated]:
+    """Tell a story that ends now, and of which no event is older than the retention."""
+    retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
+    now = datetime.now(UTC)
+    earliest = oldest_midnight(now, retention_days)
+    a_day = fit(story, count, earliest, now).events_per_day
+    if a_day > story.events_per_day:
+        console.print(f"{a_day} events a day instead of {story.events_per_day}: RETENTION_DAYS is {retention_days}.")
+    with console.status("looking for the start of the story"):
+        return past(story, count, now, earliest)
+
+
+def _write(messages: Iterable[Generated]) -> None:
+    for message in messages:
+        sys.stdout.buffer.write(message.data + b"\n")
+        sys.stdout.buffer.flush()
 
 
 def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:

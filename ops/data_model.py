@@ -8,7 +8,8 @@ from google.cloud import bigquery
 from sqlglot import Expr, exp, parse_one
 
 from functions.ddl import declared_table
-from functions.definitions import Definition, Kind, definitions
+from functions.definitions import FOLDER, Definition, Kind, definitions
+from functions.names import Names
 from functions.settings import Settings
 from ops.queries import queries
 
@@ -29,7 +30,7 @@ def update() -> str:
 def introduce(table: str) -> None:
     """Put the table of a new event type, and its views, on the page; who reads them is for a person to say."""
     head, mark, rest = FILE.read_text(encoding="utf-8").partition("\n\n## Tables and views")
-    names = ", ".join(f"`{name}`" for name in (table, f"{table}_deduplicated", f"{table}_all"))
+    names = ", ".join(f"`{name}`" for name in Names.read(FOLDER, {}).of_table(table))
     FILE.write_text(f"{head}\n| (say who) | (say what) | {names} |{mark}{rest}", encoding="utf-8")
     FILE.write_text(update(), encoding="utf-8")
 

@@ -39,7 +39,8 @@ class Choice:
         """The conditions on `dead_letter_status`."""
         conditions = ["TRUE"]
         conditions += ["is_open"] if self.only_open else []
-        conditions += ["fingerprint IN UNNEST(@fingerprints)"] if self.fingerprints else []
+        if self.fingerprints:
+            conditions.append("(fingerprint IN UNNEST(@fingerprints) OR cause IN UNNEST(@fingerprints))")
         conditions += ["event_type = @event_type"] if self.event_type else []
         conditions += ["stage = @stage"] if self.stage else []
         conditions += ["failed_at >= @since"] if self.since else []
@@ -60,10 +61,10 @@ class Group:
     """The dead letters of one cause and type.
 
     Attributes:
-        fingerprint: The cause.
+        fingerprint: The cause; made from stage, type, rule and path for dead letters of older code.
         stage: What refused them.
-        event_type: What the payloads say of their type.
-        path: Place of the first error.
+        event_type: Their type; None for what is none.
+        place: Generalized path of the first error.
         rule: The rule that it broke.
         message: What the example's first error says.
         events: How many events, of those asked for.
@@ -76,7 +77,7 @@ class Group:
     fingerprint: str
     stage: str
     event_type: str | None
-    path: str | None
+    place: str | None
     rule: str | None
     message: str | None
     events: int
@@ -86,25 +87,29 @@ class Group:
     example_event_id: str
 
 
+_LAST_FIRST = "is_open DESC, failed_at DESC, event_id, fingerprint"
+
 _GROUPS = """
-SELECT found.*, example.message AS message
+SELECT found.* EXCEPT (example_fingerprint), letter.message
 FROM (
   SELECT
-    fingerprint, stage, event_type, MIN(path) AS path, MIN(rule) AS rule,
+    cause AS fingerprint, stage, MIN(IF(place = '$.event_type', NULL, event_type)) AS event_type,
+    MIN(place) AS place, MIN(rule) AS rule,
     COUNT(DISTINCT event_id) AS events, COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
     MIN(failed_at) AS first_seen_at, MAX(failed_at) AS last_seen_at,
-    ARRAY_AGG(event_id ORDER BY is_open DESC, failed_at DESC, event_id LIMIT 1)[OFFSET(0)] AS example_event_id
+    ARRAY_AGG(event_id ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_event_id,
+    ARRAY_AGG(fingerprint ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_fingerprint
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE {where}
-  GROUP BY fingerprint, stage, event_type
+  GROUP BY cause, stage
 ) AS found
 LEFT JOIN (
   SELECT event_id, fingerprint, MIN(errors[SAFE_OFFSET(0)].message) AS message
   FROM `{project}.{dataset}.dead_letters`
   GROUP BY event_id, fingerprint
-) AS example
-  ON example.event_id = found.example_event_id AND example.fingerprint = found.fingerprint
-ORDER BY open_events DESC, events DESC, fingerprint
+) AS letter
+  ON letter.event_id = found.example_event_id AND letter.fingerprint = found.example_fingerprint
+ORDER BY open_events DESC, events DESC, found.fingerprint
 """
 
 
@@ -114,7 +119,8 @@ def groups(client: bigquery.Client, settings: Settings, choice: Choice) -> list[
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
     """
-    query = _GROUPS.format(project=client.project, dataset=settings.dataset, where=choice.where())
+    names = {"project": client.project, "dataset": settings.dataset}
+    query = _GROUPS.format(**names, where=choice.where(), last_first=_LAST_FIRST)
     config = bigquery.QueryJobConfig(query_parameters=choice.parameters())
     return [Group(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from google.cloud import bigquery
 from rich.console import Console
@@ -20,13 +20,14 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.accounts import Accounts, ArchiveReader, read_accounts
-from ops.generate import Generated, generate
+from ops.generate import Generated, Story
 from ops.publish import Publication, publish
 from ops.queries import queries
 from ops.rows import table
+from ops.smoke import oldest_midnight
 from ops.stack.stack import Stack
+from ops.story import past
 
-EVENTS_PER_DAY = 3_000
 BAD_SHARE = 0.03
 DUPLICATE_SHARE = 0.02
 
@@ -86,15 +87,9 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
         Whether everything adds up.
     """
     client = bigquery_client(stack.settings)
-    start = datetime.now(UTC) - timedelta(days=events / EVENTS_PER_DAY)
-    story = generate(
-        seed=seed,
-        start=start,
-        bad_share=BAD_SHARE,
-        duplicate_share=DUPLICATE_SHARE,
-        events_per_day=EVENTS_PER_DAY,
-    )
-    messages = list(itertools.islice(story, events))
+    now = datetime.now(UTC)
+    story = Story(seed, BAD_SHARE, DUPLICATE_SHARE)
+    messages = list(past(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
     demo = _send(console, stack, client, messages, rate)
     _show_accounts(console, demo)
     _show_rows(console, client, stack.settings.dataset)

@@ -358,8 +358,14 @@ class Erasure:
 
     def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
         """Return the message of a dead letter; the bytes of a long one are in the archive only."""
-        attributes = msgspec.json.decode(row.attributes or "{}", type=dict[str, str] | None) or {}
-        message = Message(row.payload or b"", attributes, row.message_id, row.publish_time)
+        envelope = Envelope(
+            event_id=row.event_id,
+            message_id=row.message_id,
+            publish_time=row.publish_time,
+            attributes=msgspec.json.decode(row.attributes or "{}", type=dict[str, str] | None) or {},
+            payload_base64=row.payload,
+        )
+        message = envelope.message()
         if row.payload is not None:
             if len(row.payload) != row.payload_bytes:
                 self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")

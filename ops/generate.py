@@ -1,6 +1,7 @@
 """An endless, deterministic stream of events from a simulated shop, with as many bad ones as one asks for.
 
-Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
+Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it. `ops.story`
+chooses the time: a story of the last days, or one that happens now.
 """
 
 import json
@@ -21,6 +22,8 @@ from ops.catalogue import BOTS, CITIES, DEVICES, PRODUCTS, Device, Product
 type Event = dict[str, Any]
 type Spoil = Callable[[Event], bytes]
 type Process = Iterator[Event | int]  # publish this event now | wait as many milliseconds
+type Dating = Callable[[datetime], datetime]
+"""Returns the date of an event that happens at a time of the simulated clock."""
 
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -38,6 +41,13 @@ VISITS_BY_HOUR = (40, 30, 25, 25, 30, 45, 65, 85, 100, 110, 115, 120,
 # All that follows from a visit, orders and stock included: measured, and held by a test.
 EVENTS_PER_VISIT = 11.3
 RETRY_WINDOW = 50
+EVENTS_PER_DAY = 3_000
+FAR = timedelta(days=2_000)
+"""Distance of dates that are too old or too far ahead: more than the longest retention, 1 825 days."""
+
+
+def _as_simulated(time: datetime) -> datetime:
+    return time
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,70 +67,114 @@ class Generated:
     reason: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What happens in the shop, and what goes wrong, but for the time.
+
+    Attributes:
+        seed: Which shop, and which story.
+        bad_share: Share of bad messages among all, 0 to 1.
+        duplicate_share: Share of duplicates among all, 0 to 1; with `bad_share` below 1.
+        events_per_day: About how many good events happen in a simulated day.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    seed: int
+    bad_share: float = 0.0
+    duplicate_share: float = 0.0
+    events_per_day: int = EVENTS_PER_DAY
+
+    def __post_init__(self) -> None:
+        if self.bad_share < 0 or self.duplicate_share < 0 or self.bad_share + self.duplicate_share >= 1:
+            raise ValueError("shares must be 0 or more, and below 1 together")
+        if self.events_per_day < 1:
+            raise ValueError("events_per_day must be 1 or more")
+
+
 def generate(
     *,
     seed: int,
     start: datetime,
     bad_share: float = 0.0,
     duplicate_share: float = 0.0,
-    events_per_day: int = 3000,
+    events_per_day: int = EVENTS_PER_DAY,
 ) -> Iterator[Generated]:
     """Tells the story of a shop, in order of time on a simulated clock, without end.
 
-    The same arguments give the same bytes on every machine, and the same seed, start and pace the same good
-    messages whatever the shares. Dates too old or too far ahead are so by the simulated clock.
-
-    Args:
-        seed: Which story.
-        start: What the simulated clock shows at first; timezone-aware.
-        bad_share: Share of bad messages among all, 0 to 1.
-        duplicate_share: Share of duplicates among all, 0 to 1; with `bad_share` below 1.
-        events_per_day: About how many good events happen in a simulated day.
-
-    Returns:
-        The messages, one by one.
-
-    Raises:
-        ValueError: `start` has no time zone, or a number is out of its range.
+    The arguments are those of `Story` and of `tell`, which raise for what is wrong with them.
 
     Example:
         >>> messages = generate(seed=7, start=datetime(2026, 1, 1, tzinfo=UTC))
         >>> json.loads(next(messages).data)["activity_type"]
         'login'
     """
+    return tell(Story(seed, bad_share, duplicate_share, events_per_day), start)
+
+
+def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
+    """Tells a story in order of time on a simulated clock, without end.
+
+    The same arguments give the same bytes on every machine, and the same seed, start and pace the same good
+    messages whatever the shares. Another start gives other ids of messages, orders, sessions and stock changes, so
+    that the events of two runs are different events. The customers are those of the seed.
+
+    Args:
+        story: What happens.
+        start: What the simulated clock shows at first; timezone-aware.
+        dating: Returns the date of an event. By default, it is the time of the simulated clock.
+
+    Returns:
+        The messages, one by one.
+
+    Raises:
+        ValueError: `start` has no time zone.
+    """
     if start.tzinfo is None:
         raise ValueError("start must have a time zone")
-    if bad_share < 0 or duplicate_share < 0 or bad_share + duplicate_share >= 1:
-        raise ValueError("shares must be 0 or more, and below 1 together")
-    if events_per_day < 1:
-        raise ValueError("events_per_day must be 1 or more")
-    shop = _Shop(_rng(seed, "shop"), (start - EPOCH) // timedelta(milliseconds=1), events_per_day)
-    return _messages(shop.events(), seed, bad_share, duplicate_share)
+    now = (start - EPOCH) // timedelta(milliseconds=1)
+    ids = partial(_rng, f"{story.seed}/{now}")
+    shop = _Shop(_rng(story.seed, "shop"), ids("shop"), now, story.events_per_day, dating)
+    faults = _Faults(_rng(story.seed, "faults"), ids("faults"), story.bad_share, story.duplicate_share)
+    return _messages(shop.events(), ids("messages"), faults)
 
 
-def _messages(events: Iterator[Event], seed: int, bad: float, duplicate: float) -> Iterator[Generated]:
-    ids = _rng(seed, "ids")
-    faults = _rng(seed, "faults")
+@dataclass(frozen=True, slots=True)
+class _Faults:
+    """What goes wrong on the way, by chance."""
+
+    rng: Random
+    ids: Random
+    bad: float
+    duplicate: float
+
+
+def _messages(events: Iterator[Event], ids: Random, faults: _Faults) -> Iterator[Generated]:
     recent: deque[Generated] = deque(maxlen=RETRY_WINDOW)
     for event in events:
-        while (draw := faults.random()) < bad + duplicate:
-            if draw < bad:
+        while (draw := faults.rng.random()) < faults.bad + faults.duplicate:
+            if draw < faults.bad:
                 yield _spoiled(event, faults)
             elif recent:
-                yield replace(faults.choice(recent), kind="duplicate")
+                yield replace(faults.rng.choice(recent), kind="duplicate")
         message = Generated(_encode(event), {"event_id": _uuid(ids)}, "good")
         yield message
         recent.append(message)
 
 
-def _spoiled(event: Event, faults: Random) -> Generated:
-    reason, spoil = faults.choice(list(SPOILS[event["event_type"]].items()))
-    attributes = {"event_id": _uuid(faults)} | SPOILT_ATTRIBUTES.get(reason, {})
+def _spoiled(event: Event, faults: _Faults) -> Generated:
+    reason, spoil = faults.rng.choice(list(SPOILS[event["event_type"]].items()))
+    attributes = {"event_id": _uuid(faults.ids)} | SPOILT_ATTRIBUTES.get(reason, {})
     return Generated(spoil(event), attributes, "bad", reason)
 
 
-def _rng(seed: int, purpose: str) -> Random:
+def _rng(seed: int | str, purpose: str) -> Random:
     return Random(f"{seed}/{purpose}")  # noqa: S311 - a story to be told again, no secret
+
+
+def _id(prefix: str, rng: Random) -> str:
+    return f"{prefix}-{rng.getrandbits(48):012X}"
 
 
 def _uuid(rng: Random) -> str:
@@ -151,16 +205,19 @@ class _Visitor:
 class _Shop:
     """Visitors, stock, and an agenda of what goes on, on a clock of whole milliseconds.
 
-    Whatever goes on (a visit, an order, the stream of visits) is a `Process`. Chance uses neither `gauss` nor
-    `expovariate`: the C library takes their logarithms, and its last bit differs from machine to machine.
+    Whatever goes on (a visit, an order, the stream of visits) is a `Process`, with a random generator of its own: when
+    something happens does not change what else happens, so that a story is much the same whenever it starts. Chance
+    uses neither `gauss` nor `expovariate`: the C library takes their logarithms, and its last bit differs from machine
+    to machine.
     """
 
-    def __init__(self, rng: Random, now: int, events_per_day: int) -> None:
+    def __init__(self, rng: Random, ids: Random, now: int, events_per_day: int, dating: Dating) -> None:
         self._rng = rng
-        self._between = rng.randint
+        self._ids = ids
         self._now = now
-        self._agenda: list[tuple[int, int, Process]] = []
-        self._started = 0
+        self._dating = dating
+        self._agenda: list[tuple[int, int, Process, Random]] = []
+        self._scheduled = 0
         self._free: defaultdict[tuple[str, str], int] = defaultdict(int)  # stock not promised to an order
         self._popularity = list(accumulate(1000 // (rank + 4) for rank in range(len(PRODUCTS))))
         self._customers = [self._visitor("CUS", DEVICES) for _ in range(CUSTOMERS)]
@@ -170,16 +227,19 @@ class _Shop:
     def events(self) -> Iterator[Event]:
         """Runs the agenda: all the events of the shop, in order of time."""
         while True:
-            self._now, _, process = heappop(self._agenda)
+            self._now, _, process, self._rng = heappop(self._agenda)
             for step in process:
                 if isinstance(step, int):
-                    self._start(process, after=step)
+                    self._schedule(self._now + step, process, self._rng)
                     break
                 yield step
 
-    def _start(self, process: Process, after: int = 0) -> None:
-        self._started += 1
-        heappush(self._agenda, (self._now + after, self._started, process))
+    def _start(self, process: Process) -> None:
+        self._schedule(self._now, process, Random(self._rng.getrandbits(64)))  # noqa: S311 - as in `_rng`
+
+    def _schedule(self, time: int, process: Process, rng: Random) -> None:
+        self._scheduled += 1
+        heappush(self._agenda, (time, self._scheduled, process, rng))
 
     def _visits(self, gap: int) -> Process:
         while True:
@@ -313,7 +373,7 @@ class _Shop:
             network = self._rng.choice(("192.0.2", "198.51.100", "203.0.113"))
             ip = f"{network}.{self._between(1, 254)}"
         return _Visitor(
-            id=self._id(prefix),
+            id=_id(prefix, self._rng),
             device=self._rng.choices(devices, [device.share for device in devices])[0],
             ip=ip,
             warehouse=city.warehouse,
@@ -321,17 +381,20 @@ class _Shop:
         )
 
     def _clock(self) -> str:
-        return _timestamp(EPOCH + timedelta(milliseconds=self._now))
+        return _timestamp(self._dating(EPOCH + timedelta(milliseconds=self._now)))
 
     def _id(self, prefix: str) -> str:
-        return f"{prefix}-{self._rng.getrandbits(48):012X}"
+        return _id(prefix, self._ids)
+
+    def _between(self, least: int, most: int) -> int:
+        return self._rng.randint(least, most)
 
     def _chance(self, probability: float) -> bool:
         return self._rng.random() < probability
 
 
-def _moved(event: Event, field: str, days: int) -> bytes:
-    return _encode(event | {field: _timestamp(datetime.fromisoformat(event[field]) + timedelta(days=days))})
+def _moved(event: Event, field: str, distance: timedelta) -> bytes:
+    return _encode(event | {field: _timestamp(datetime.fromisoformat(event[field]) + distance)})
 
 
 def _spoils(*, id_field: str, time_field: str, enum_field: str) -> dict[str, Spoil]:
@@ -345,8 +408,8 @@ def _spoils(*, id_field: str, time_field: str, enum_field: str) -> dict[str, Spo
         "unknown_schema_version": _encode,
         "wrong_enum": lambda event: _encode(event | {enum_field: "teleported"}),
         "impossible_date": lambda event: _encode(event | {time_field: "2026-02-30T12:00:00.000Z"}),
-        "too_old": lambda event: _moved(event, time_field, days=-400),
-        "too_far_ahead": lambda event: _moved(event, time_field, days=3),
+        "too_old": lambda event: _moved(event, time_field, -FAR),
+        "too_far_ahead": lambda event: _moved(event, time_field, FAR),
         # Valid to a parser that lets the last one win, another type of event to one that takes the first.
         "duplicate_keys": lambda event: b'{"event_type":"teleport",' + _encode(event)[1:],
         "lone_surrogate": lambda event: _encode(event | {id_field: "?"}).replace(b'"?"', rb'"\ud800"'),

@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageMetadata, metadata
+from importlib.metadata import Distribution, distribution
 
 from packaging.requirements import Requirement
 
@@ -36,8 +36,9 @@ _SPDX = {
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "The MIT License (MIT)": "MIT",
 }
-"""What packages call their licence in fields that take any text."""
+"""What packages call their licence in fields that take any text, and in its file."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,21 +68,23 @@ def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Pac
     lines = re.findall(r"^[A-Za-z0-9][^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     wanted = [Requirement(line) for line in lines]
     return [
-        Package(one.name, _licences(metadata(one.name)))
+        Package(one.name, _licences(distribution(one.name)))
         for one in wanted
         if one.marker is None or one.marker.evaluate(_DEPLOYED_ON)
     ]
 
 
-def _licences(package: PackageMetadata) -> list[str]:
-    """By its SPDX expression if it has one, else by its classifiers, else by its free text."""
+def _licences(package: Distribution) -> list[str]:
+    """By its SPDX expression if it has one, else by its classifiers, its free text, or the titles of its files."""
     fields: dict[str, list[str]] = {
-        name: list(package.get_all(name) or ()) for name in ("License-Expression", "Classifier", "License")
+        name: list(package.metadata.get_all(name) or ())
+        for name in ("License-Expression", "Classifier", "License", "License-File")
     }
     if fields["License-Expression"]:
         return fields["License-Expression"][0].split(" OR ")
     classified = [one.rpartition(" :: ")[2] for one in fields["Classifier"] if one.startswith("License :: ")]
-    named = [one for one in classified if one != "OSI Approved"] or fields["License"] or ["unknown"]
+    titles = [(package.read_text(f"licenses/{file}") or "").partition("\n")[0] for file in fields["License-File"]]
+    named = [one for one in classified if one != "OSI Approved"] or fields["License"] or titles or ["unknown"]
     return sorted({_SPDX.get(one, one) for one in named})
 
 

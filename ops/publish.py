@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -26,6 +26,9 @@ from functions.contracts import Contracts
 from functions.dead_letter import Refused
 from functions.decode import decode
 from functions.process import MAX_AHEAD
+from ops.backfill.id_fields import IdField, NoEventId, WithoutId
+from ops.backfill.identity import Identify
+from ops.backfill.sources import Line
 
 _UNCONFIRMED = 1_000
 _PATIENCE_SECONDS = 20.0
@@ -75,13 +78,10 @@ def publish(
         One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
-    started = time.monotonic()
     unconfirmed: set[futures.Future[str]] = set()
     count = 0
     try:
-        for publication in publications:
-            if rate is not None:
-                time.sleep(max(0.0, started + count / rate - time.monotonic()))
+        for publication in publications if rate is None else paced(publications, rate):
             future = client.publish(topic, publication.data, **publication.attributes)
             future.add_done_callback(lambda done: None if done.exception() else published())
             unconfirmed.add(future)
@@ -94,6 +94,19 @@ def publish(
     return count
 
 
+def paced[T](items: Iterable[T], rate: float) -> Iterator[T]:
+    """Yield items at a rate.
+
+    Args:
+        items: What to yield; may be endless. Each is taken before it is waited for.
+        rate: Items per second.
+    """
+    started = time.monotonic()
+    for count, item in enumerate(items):
+        time.sleep(max(0.0, started + count / rate - time.monotonic()))
+        yield item
+
+
 def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.Future[str]]:
     done, still = futures.wait(unconfirmed, return_when=until)
     for future in done:
@@ -101,16 +114,28 @@ def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.F
     return still
 
 
-def from_lines(lines: Iterable[bytes]) -> Iterator[Publication]:
-    """Make each line of NDJSON a message with an identity of its own, so that a retried publish is no second event."""
+def from_lines(lines: Iterable[Line], id_fields: Sequence[IdField], without_id: WithoutId) -> Iterator[Publication]:
+    """Make each line a message with an event id, so that a retried publish is no second event.
+
+    Args:
+        lines: Lines of NDJSON.
+        id_fields: The fields with the ids, as for `sluice backfill`; none where each line gets an id of its own.
+        without_id: Gets the lines that lack these fields. They are no messages.
+    """
+    identify = Identify(id_fields) if id_fields else None
     for line in lines:
-        yield Publication(line, {"event_id": str(uuid.uuid4())})
+        try:
+            event_id = identify(line).used if identify else str(uuid.uuid4())
+        except NoEventId as reason:
+            without_id.add(line, reason)
+        else:
+            yield Publication(line.data, {"event_id": event_id})
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def shift_to(newest: datetime, lines: Iterable[bytes]) -> Iterator[bytes]:
+def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
     """Move valid events in time, all by the same distance. All other lines stay as they are.
 
     An event that is more than a day ahead of `newest` stays where it is when others are not: its time stands for
@@ -121,7 +146,7 @@ def shift_to(newest: datetime, lines: Iterable[bytes]) -> Iterator[bytes]:
         lines: Lines of NDJSON.
     """
     contracts = Contracts.load()
-    timed = [(line, _time(contracts, line)) for line in lines]
+    timed = [(line, _time(contracts, line.data)) for line in lines]
     times = [time.moment for _, time in timed if time]
     latest = newest + MAX_AHEAD
     if any(moment <= latest for moment in times):
@@ -131,7 +156,7 @@ def shift_to(newest: datetime, lines: Iterable[bytes]) -> Iterator[bytes]:
         if time_of_event is None or time_of_event.moment > last:
             yield line
         else:
-            yield _shifted(line, time_of_event, newest - last)
+            yield line._replace(data=_shifted(line.data, time_of_event, newest - last))
 
 
 class _Time(NamedTuple):

@@ -9,8 +9,8 @@ what it costs:
     -- @days INT64 = 90 (0 to 3650): how many days back
     -- Cost: partitions
 
-Defaults and bounds may be left out. A file that does harm when it is run alone also has the line `-- Part of: COMMAND`,
-with the command that runs it.
+Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
+harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
 
 What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its name
 and `${time_field}` for the column of the events' own time: joined by UNION ALL, or one after the other where it ends
@@ -32,6 +32,7 @@ from google.cloud.bigquery import ScalarQueryParameter
 from functions.definitions import LATEST_FIRST
 from functions.events import event_types
 from functions.settings import Settings
+from ops.times import read_time
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
 SUBJECTS = ("analytics", "monitoring", "maintenance")
@@ -84,11 +85,12 @@ class Parameter:
             WrongParameter: It is not of the type, or out of the bounds.
         """
         read = _READERS[self.type]
+        least = read(self.bounds[0]) if self.bounds else None  # Before the value: `7d` ago is later each time.
         try:
             value = read(text)
         except ValueError as error:
             raise WrongParameter(f"{self.name}: {text!r} is no {self.type}") from error
-        if self.bounds and not read(self.bounds[0]) <= value <= read(self.bounds[1]):
+        if self.bounds and not least <= value <= read(self.bounds[1]):
             raise WrongParameter(f"{self.name}: {text} is not within {' to '.join(self.bounds)}")
         return value
 
@@ -106,11 +108,6 @@ def _date(text: str) -> date:
     return relative.get(text) or date.fromisoformat(text)
 
 
-def _timestamp(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-
-
 def _name(text: str) -> str:
     """https://cloud.google.com/bigquery/docs/tables#table_naming, less what would have to be quoted."""
     if not re.fullmatch(r"\w{1,1024}", text):
@@ -123,7 +120,7 @@ _READERS: Mapping[str, Any] = {
     "FLOAT64": float,
     "STRING": str,
     "DATE": _date,
-    "TIMESTAMP": _timestamp,
+    "TIMESTAMP": read_time,
     "NAME": _name,
 }
 

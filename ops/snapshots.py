@@ -1,11 +1,12 @@
 """Snapshots of tables, and what is restored from them: runs the files of `sql/maintenance`."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from google.api_core.exceptions import NotFound
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 
 from functions import dead_letter
@@ -13,10 +14,17 @@ from functions.ddl import Field
 from functions.definitions import Kind, definitions
 from functions.events import event_types
 from functions.settings import Settings
-from ops.queries import Bound, queries
+from ops.queries import Bound, WrongParameter, queries
 from ops.replay import ledger
 
 STAMP = "%Y%m%dT%H%M%S"
+
+_TIME_TRAVEL_HOURS = 168
+"""Hours of a dataset's time travel window where it has not set them."""
+
+_CANNOT_READ_BEFORE = re.compile(r"[Cc]annot read before (\d+)")
+"""BigQuery's error for a time before a table was created, with the first time that can be read, in milliseconds
+(https://cloud.google.com/bigquery/docs/access-historical-data#query_data_at_a_point_in_time)."""
 
 
 class Refused(Exception):
@@ -139,13 +147,15 @@ class Snapshots:
 
         Args:
             table: Of the live dataset; it still has to exist.
-            at: At most seven days ago (https://cloud.google.com/bigquery/docs/time-travel).
+            at: Within the dataset's time travel window, of seven days unless it is set to fewer
+                (https://cloud.google.com/bigquery/docs/time-travel).
             to: Name of the new table; None: that of the table and the time and `_restored`.
             now: Names the snapshot of what is replaced.
             replace: Whether to replace the table.
 
         Raises:
-            WrongParameter: A name is none.
+            WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
+                table was created.
             Refused: There is no such table, or it is a view; the new one exists; or the table had other columns then,
                 and is to be replaced.
             GoogleAPIError: BigQuery refuses.
@@ -154,7 +164,14 @@ class Snapshots:
         new = _on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored"
         statement = self._bound("restore_as_of", table=table, at=at.isoformat(), to=new)
         self._check_is_table(table)
-        self._make(new, statement)
+        self._check_time_travel(at, now)
+        try:
+            self._make(new, statement)
+        except BadRequest as error:
+            if earliest := _CANNOT_READ_BEFORE.search(str(error)):
+                first = datetime.fromtimestamp(int(earliest[1]) / 1000, UTC)
+                raise WrongParameter(_out_of_range(f"{table} was not there yet", at, first, now)) from error
+            raise
         return self._finish(new, table, at, now, replace=replace)
 
     def _finish(self, new: str, table: str, as_of: datetime, now: datetime, *, replace: bool) -> Restored:
@@ -210,6 +227,17 @@ class Snapshots:
         if (kind := self._table(self._live(table)).table_type) != "TABLE":
             raise Refused(f"{table} is no table: its type is {kind}")
 
+    def _check_time_travel(self, at: datetime, now: datetime) -> None:
+        """BigQuery itself knows whether the table was there: it may have replaced a table that can still be read."""
+        # An int64 of the API is a string.
+        hours = int(self.client.get_dataset(self.settings.dataset).max_time_travel_hours or _TIME_TRAVEL_HOURS)
+        earliest = now - timedelta(hours=hours)
+        if at > now:
+            raise WrongParameter(_out_of_range("that is in the future", at, earliest, now))
+        if at < earliest:
+            why = f"the time travel of {self.settings.dataset} goes back {hours} hours"
+            raise WrongParameter(_out_of_range(why, at, earliest, now))
+
     def _exists(self, name: str) -> bool:
         try:
             self.client.get_table(name)
@@ -231,6 +259,11 @@ class Snapshots:
 
     def _historical(self, table: str) -> str:
         return f"{self.settings.historical_dataset}.{table}"
+
+
+def _out_of_range(why: str, at: datetime, earliest: datetime, now: datetime) -> str:
+    given, least, most = (time.astimezone(UTC).isoformat(timespec="milliseconds") for time in (at, earliest, now))
+    return f"--at {given}: {why}; choose a time from {least} to {most}, or a snapshot"
 
 
 def _on_the_way(name: str, now: datetime) -> str:

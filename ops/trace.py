@@ -30,15 +30,17 @@ SELECT
   ingest.publish_time AS publish_time, processed_timestamp AS processed_at,
   CAST(ingest.schema_version AS STRING) AS schema_version, ingest.code_version AS code_version,
   ingest.archive_uri AS archive_uri, CAST(NULL AS STRING) AS stage, CAST(NULL AS STRING) AS fingerprint,
-  CAST(NULL AS STRING) AS errors
+  CAST(NULL AS STRING) AS errors, ingest.content_digest AS content_digest
 FROM `{project}.{dataset}.{table}`
 WHERE ingest.event_id = @event_id
 """
 
+_COLUMNS = "day message_id publish_time processed_at schema_version code_version archive_uri content_digest"
+
 _DEAD_LETTERS = """
 SELECT
   '{dataset}', '{table}', DATE(failed_at), message_id, publish_time, failed_at, schema_version, code_version,
-  archive_uri, stage, fingerprint, TO_JSON_STRING(errors)
+  archive_uri, stage, fingerprint, TO_JSON_STRING(errors), CAST(NULL AS STRING)
 FROM `{project}.{dataset}.{table}`
 WHERE event_id = @event_id
 """
@@ -59,6 +61,7 @@ class Record:
         schema_version: The contract that it passed, or was checked against.
         code_version: The code that made the record.
         archive_uri: Object with the raw bytes.
+        content_digest: Of a row, the digest of its content; None of older code.
         shown_by: Of a row, the views that show it; none shows a duplicate.
         stage: Of a dead letter, what refused it.
         fingerprint: Of a dead letter, the same for the same cause.
@@ -73,6 +76,7 @@ class Record:
     schema_version: str | None
     code_version: str
     archive_uri: str
+    content_digest: str | None = None
     shown_by: Sequence[str] = ()
     stage: str | None = None
     fingerprint: str | None = None
@@ -180,13 +184,13 @@ def _records(event_id: str, client: bigquery.Client, settings: Settings) -> tupl
 
 
 def _record(row: dict[str, Any], **more: Any) -> Record:  # noqa: ANN401 - the attributes that only some have
-    names = ("day", "message_id", "publish_time", "processed_at", "schema_version", "code_version", "archive_uri")
+    names = _COLUMNS.split()
     return Record(table=f"{row['dataset']}.{row['name']}", **{name: row[name] for name in names}, **more)
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
     """By what the views choose: the last one of a day is shown (sql/views/each/)."""
-    return row["day"], row["processed_at"], row["message_id"], row["archive_uri"]
+    return row["day"], row["processed_at"], row["publish_time"], row["message_id"], row["archive_uri"]
 
 
 def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settings) -> list[str]:

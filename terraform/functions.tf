@@ -130,24 +130,12 @@ resource "google_cloudfunctions2_function" "called" {
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.this[each.key].email
     environment_variables            = local.settings
-
-    dynamic "secret_environment_variables" {
-      for_each = local.ip_hash_key
-      content {
-        project_id = var.project_id
-        key        = secret_environment_variables.key
-        secret     = secret_environment_variables.value
-        version    = var.ip_hash_key_version
-      }
-    }
   }
 
   depends_on = [
     google_project_iam_member.build,
     google_artifact_registry_repository_iam_member.build,
     google_storage_bucket_iam_member.build,
-    google_secret_manager_secret_iam_member.ip_hash_key,
-    terraform_data.ip_hash_key,
     terraform_data.permissions,
   ]
 }
@@ -200,7 +188,9 @@ resource "google_cloudfunctions2_function" "ingest" {
   }
 
   depends_on = [
+    google_secret_manager_secret_iam_member.ip_hash_key,
     google_storage_bucket_iam_member.archive,
     terraform_data.bootstrap,
+    terraform_data.ip_hash_key,
   ]
 }

@@ -177,7 +177,7 @@ resource "google_storage_bucket_iam_member" "build" {
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
   for_each = var.ip_policy == "hash" ? merge(
-    { for name in ["ingest", "bootstrap", "reconcile"] : name => google_service_account.this[name].member },
+    { ingest = google_service_account.this["ingest"].member },
     { for member in var.access.operators : member => member },
   ) : {}
 

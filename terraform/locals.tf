@@ -3,7 +3,7 @@ locals {
   labels = merge(var.labels, { environment = var.environment })
 
   # As the bootstrap finds them: each file of sql/schema is a table, but for the two datasets.
-  tables       = toset([for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql") if !endswith(file, "dataset.sql")])
+  tables       = toset([for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql") if !contains(["dataset.sql", "historical_dataset.sql"], file)])
   event_tables = setsubtract(local.tables, ["dead_letters", "replays"])
 
   # And each file of sql/views a view, those of each/ one for each table. Who reads events reads nothing of dead letters.

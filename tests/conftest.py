@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
+from ops.stack.functions import platform_environment
 from tests.terraform import terraform as running
 from tests.terraform.terraform import RUNBOOK, Planned, Terraform
 from tests.waiting import LIMIT, wait_until
@@ -27,7 +28,7 @@ SESSION = "SLUICE_TEST_SESSION"
 FOREIGN = (
     {name.upper() for name in Settings.__struct_fields__}
     | {f"{service}_EMULATOR_HOST" for service in ("BIGQUERY", "STORAGE", "PUBSUB")}
-    | {"SLUICE_CONTRACT_BASE", "K_REVISION"}
+    | {"SLUICE_CONTRACT_BASE", *platform_environment("", 0)}
 )
 """Variables that a shell may have for another deployment, or CI for another command: no test sees them."""
 

@@ -38,3 +38,7 @@ def event_types() -> dict[str, EventType]:
     """All event types by name."""
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     return {name: importlib.import_module(f"{__name__}.{name}").EVENT_TYPE for name in names}
+
+
+NAMES = frozenset(globals())
+"""Names of this package, which no module of it may take away, and so no event type may have."""

@@ -81,9 +81,35 @@ class Seen:
     def __init__(self) -> None:
         self._file = sqlite3.connect("")
         self._file.execute("PRAGMA journal_mode = OFF")
-        self._file.execute("CREATE TABLE seen (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._file.execute("CREATE TABLE seen (identity BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
 
-    def is_new(self, event: Event) -> bool:
-        """Whether an event is met for the first time on its way into its table."""
-        digest = hashlib.blake2b("\0".join((event.table, *event.identity)).encode(), digest_size=16).digest()
-        return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?)", (digest,)).rowcount == 1
+    def new(self, event: Event) -> Event | None:
+        """Return an event that is met for the first time on its way into its table; None for a repetition.
+
+        An id that comes with another content is no repetition: the event is new, and its identity has its message's id.
+        """
+        message = event.outcome.message
+        # An event without an id of its own is what its message is, which has one content.
+        has_own_id = message.event_id != message.message_id
+        content = bytes.fromhex(event.outcome.insert_id) if has_own_id else b""
+        if self._add((event.table, *event.identity), content):
+            return event
+        if not has_own_id or self._content((event.table, *event.identity)) == content:
+            return None
+        distinct = event._replace(identity=event.identity._replace(message_id=message.message_id))
+        return distinct if self._add((event.table, *event.identity, content.hex()), content) else None
+
+    def _add(self, key: Sequence[str], content: bytes) -> bool:
+        return self._file.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (_key(key), content)).rowcount == 1
+
+    def _content(self, key: Sequence[str]) -> bytes:
+        [(content,)] = self._file.execute("SELECT content FROM seen WHERE identity = ?", (_key(key),))
+        return bytes(content)
+
+
+def _key(parts: Sequence[str]) -> bytes:
+    return _digest("\0".join(parts).encode())
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -1,5 +1,6 @@
 """Load jobs with deterministic ids: the same load never runs twice, whoever asks for it and however often."""
 
+import collections
 import hashlib
 import io
 import itertools
@@ -15,6 +16,7 @@ from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobCon
 from functions import dead_letter
 from functions.dead_letter import Violation
 from functions.definitions import Kind, definitions
+from functions.row import Row
 from functions.settings import Settings
 from ops.backfill.chunks import Load
 from ops.backfill.events import Event, Identity
@@ -35,20 +37,45 @@ MAX_PARAMETER_BYTES = 8 * 10**6
 _VALUE_BYTES = len('{"value": }, ')
 
 _ROWS = """
-SELECT ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind
+SELECT
+  ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id,
+  ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
 FROM `{table}`
 WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
-SELECT event_id, fingerprint AS kind
+SELECT
+  event_id, fingerprint AS kind, message_id,
+  CAST(NULL AS STRING) AS content_digest, CAST(NULL AS INT64) AS schema_version
 FROM `{table}`
 WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
 
+def _has_content(row: bigquery.Row, event: Event) -> bool:
+    """Return whether a row has the content of an event with its id, which another message has brought.
+
+    Rows of older code have no digest, and the digests of two versions of a contract cannot be compared. In both cases
+    the row counts as the event, unless this run has met the id with another content before.
+    """
+    if not isinstance(event.outcome, Row) or row.content_digest is None:
+        return not event.identity.message_id
+    if row.schema_version != event.outcome.schema_version:
+        return not event.identity.message_id
+    return bool(row.content_digest == event.outcome.content_digest)
+
+
 class Stopped(Exception):
-    """The run was told to stop; what BigQuery has begun goes on there."""
+    """Raised where the run was told to stop; what BigQuery has begun goes on there.
+
+    Attributes:
+        job_id: The job that still ran; None where none was begun.
+    """
+
+    def __init__(self, job_id: str | None = None) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
 
 
 class LoadJobs:
@@ -84,14 +111,24 @@ class LoadJobs:
         """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
         self._stopping.set()
 
+    def go_on(self) -> None:
+        """Return where there is no reason to stop.
+
+        Raises:
+            Stopped: There is.
+        """
+        if self._stopping.is_set():
+            raise Stopped
+
     def free_id(self, load: Load) -> str:
         """An id for the job of a load, which no job has had; waits for one that is running.
 
         A job keeps its id, so the next one has a number.
 
         Raises:
-            Stopped: While it waited.
+            Stopped: Before, or while it waited.
         """
+        self.go_on()
         first = self._id(load)
         ids = itertools.chain([first], (f"{first}_{number}" for number in itertools.count(2)))
         job_id = next(ids)
@@ -101,7 +138,10 @@ class LoadJobs:
         return job_id
 
     def present(self, load: Load) -> set[Identity]:
-        """Those events of a load that its table holds already."""
+        """Return what the table holds already of a load's events: each identity, and each with its message's id.
+
+        A row with another content of the event's id does not count; where that cannot be known, it does.
+        """
         return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
 
     def _present(self, load: Load) -> Iterator[Identity]:
@@ -117,7 +157,16 @@ class LoadJobs:
             parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
-        return (Identity(row.event_id, row.kind) for row in rows)
+        found: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
+        for row in rows:
+            found[Identity(row.event_id, row.kind)].append(row)
+        for event in load.events:
+            for row in found[event.identity._replace(message_id="")]:
+                if row.message_id == event.outcome.message.message_id:
+                    yield event.with_message
+                    yield event.identity
+                elif _has_content(row, event):
+                    yield event.identity
 
     def run(self, job_id: str, table: str, events: Sequence[tuple[Event, str]]) -> bool:
         """Load events, but for the rows that BigQuery refuses, and wait until they are in the table.
@@ -148,7 +197,7 @@ class LoadJobs:
         """
         load = Load(event.table, [event])
         job_id = self.free_id(load)
-        if self.present(load):
+        if event.with_message in self.present(load):
             return []
         job, _ = self._run(job_id, event.table, [event.outcome.record(archive_uri)])
         errors = job.errors or []
@@ -213,8 +262,9 @@ class LoadJobs:
 
     def _wait_for(self, job: _Job) -> None:
         while not job.done(retry=_RETRY):
-            if self._stopping.wait(_POLL_SECONDS):
-                raise Stopped
+            # What is done by now is done, whoever has told the run to stop.
+            if self._stopping.wait(_POLL_SECONDS) and not job.done(retry=_RETRY):
+                raise Stopped(job.job_id)
 
 
 def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
@@ -222,7 +272,7 @@ def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
     group: list[Event] = []
     size = 0
     for event in sorted(events, key=lambda event: event.identity.kind):
-        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in event.identity)
+        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in (event.identity.event_id, event.identity.kind))
         if group and size + more > MAX_PARAMETER_BYTES:
             yield group
             group, size = [], 0

@@ -113,7 +113,7 @@ class Source:
                     raise Unreadable(
                         f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is this NDJSON?"
                     )
-                if number % 1000 == 0:
+                if number % 1000 == 0 and stored.seekable():  # A pipe does not know how far it is.
                     advance(stored.tell() - told)
                     told = stored.tell()
                 data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line

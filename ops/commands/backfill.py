@@ -9,6 +9,7 @@ import typer
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
+from functions.contracts import FILE_NAME, FOLDER
 from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
@@ -17,6 +18,7 @@ from ops.backfill.run import FAILURES, Backfill
 from ops.backfill.sources import find
 from ops.commands import loading
 from ops.commands.ending import tell
+from ops.commands.options import IdFieldPaths, id_fields
 
 
 def backfill(
@@ -31,20 +33,26 @@ def backfill(
     schema_version: Annotated[
         int | None, typer.Option(min=1, help="Contract of the events that are in no envelope; default: the newest.")
     ] = None,
+    id_field: IdFieldPaths = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
 ) -> None:
     """Load events of the past: by their date into the live or the historical tables, each once.
 
     What cannot become a row becomes a dead letter. What is there already is left alone, so a run that was interrupted
-    goes on when it is started again.
+    goes on when it is started again. An event's id is that of its envelope, or of --id-field, or what its line says.
 
-    Exit code 0: all is there; 1: something could not be read or loaded; 2: a setting is wrong; 130: interrupted.
+    Exit code 0: all is there; 1: something could not be read or loaded, or has no id; 2: an option or a setting is
+    wrong; 130: interrupted.
     """
     started = time.monotonic()
+    if schema_version and schema_version not in (known := _versions()):
+        text = f"no contract has version {schema_version}; there are {', '.join(map(str, sorted(known)))}"
+        raise typer.BadParameter(text, param_hint="--schema-version")
+    fields = id_fields(id_field)
     settings = Settings.from_environment()
     storage = functools.cache(lambda: storage_client(settings))
-    read = EventReader.from_settings(settings, datetime.now(UTC), schema_version)
+    read = EventReader.from_settings(settings, datetime.now(UTC), schema_version, fields)
     found = find(sources, storage)
     jobs = _open(settings, dry_run=dry_run)
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
@@ -55,6 +63,11 @@ def backfill(
     else:
         done.show()
     done.end()
+
+
+def _versions() -> set[int]:
+    """Return the versions that there are, of whichever event type."""
+    return {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
 
 
 def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:

@@ -87,12 +87,12 @@ def new(
 ) -> None:
     """Begin an event type: contract, table, handler, sample events, and tests that pass at once.
 
-    Exit code 0: it is written; 1: a file is there already; 2: a name is none.
+    Exit code 0: it is written; 1: a file is there already, or a table or a view of that name; 2: a name is not allowed.
     """
     chosen = table or f"{name}s"
     try:
         made = files(name, chosen)
-        free(made, chosen)
+        free(made, name, chosen)
     except Unfit as error:
         raise typer.BadParameter(str(error)) from error
     except Taken as error:

@@ -23,7 +23,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Listener
 from ops.commands import loading
 from ops.commands.ending import ExitCode, ending
-from ops.commands.options import DryRun, Json, Rate, moment
+from ops.commands.options import DryRun, Json, Rate, past_moment
 from ops.commands.replay import in_turn
 from ops.commands.trace import envelope_as_json, replayed
 from ops.dead_letters import Choice, Group, Known, groups, of_event
@@ -39,7 +39,7 @@ Type = Annotated[str | None, typer.Option("--type", help="Whose payload says thi
 InStage = Annotated[Stage | None, typer.Option("--stage", help="What this stage refused.")]
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", parser=moment, metavar="TIME", help="Refused then or later: a time, or 24h, 7d ago."),
+    typer.Option("--since", parser=past_moment, metavar="TIME", help="Refused then or later: a time, or 24h, 7d ago."),
 ]
 
 
@@ -86,7 +86,7 @@ def _groups(found: Sequence[Group], *, everything: bool) -> Table:
 def _why(cause: Cause | Group, message: str | None) -> Text:
     """Stage and type, place and rule, and what the event is told."""
     text = Text(f"{cause.stage} {printable(cause.event_type or '(no type)')}\n", "bold")
-    text.append(printable(f"{cause.path}  {cause.rule}"), "not bold")
+    text.append(printable(f"{cause.place}  {cause.rule}"), "not bold")
     if message:
         text.append(printable(f"\n{message}"), "not bold dim")
     return text
@@ -225,6 +225,7 @@ def _tally_as_json(tally: Tally) -> dict[str, Any]:
             "events": one.events,
             "passing": one.passing,
             "left_alone": one.left_alone,
+            "smoke_tests": one.smoke_tests,
             "still": [
                 {**still.cause._asdict(), "message": still.message, "events": still.events}
                 for still in one.still.values()
@@ -233,7 +234,7 @@ def _tally_as_json(tally: Tally) -> dict[str, Any]:
         for one in _sorted(tally)
     ]
     changes = [{"event_id": one.event_id, "diff": payload.diff(one.before, one.after)} for one in sorted(tally.changes)]
-    names = ("events", "passing", "left_alone")
+    names = ("events", "passing", "left_alone", "smoke_tests")
     return {**{name: tally.count(name) for name in names}, "causes": causes, "changes": changes}
 
 
@@ -257,6 +258,8 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
         still = [_still(one.cause, other) for other in one.still.values()]
         if one.left_alone:
             still.append(Text(f"{one.left_alone}: left alone"))
+        if one.smoke_tests:
+            still.append(Text(f"{one.smoke_tests}: of the smoke test, left out"))
         table.add_row(f"{one.events}", _why(one.cause, one.cause.fingerprint), f"{one.passing}", Text("\n").join(still))
     Console().print(table)
     what = "would pass with today's contracts" if dry_run else "passed, and are rows now"

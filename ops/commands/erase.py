@@ -15,7 +15,7 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode, tell
-from ops.commands.options import moment
+from ops.commands.options import check_order, moment, past_moment
 from ops.erase import Erased, Erasure, Listed, Patience
 from ops.person import Person, person_fields
 from ops.replay.undeliverable import Undeliverable
@@ -53,7 +53,7 @@ def erase(
         datetime | None,
         typer.Option(
             "--from",
-            parser=moment,
+            parser=past_moment,
             metavar="TIME",
             help="Read the archive from this time of arrival on: a time, or 24h, 7d ago.",
             show_default=False,
@@ -93,6 +93,7 @@ def erase(
     a setting is wrong; 130: interrupted. What was erased until then is told.
     """
     person = Person(_ids(user, customer, given or ()), events or ())
+    check_order(start, end)
     settings = Settings.from_environment()
     client = bigquery_client(settings)
     snapshots = _snapshots(client, settings)

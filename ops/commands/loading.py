@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -20,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ops.backfill.id_fields import WithoutId
 from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import Lines
 from ops.commands.ending import ExitCode, tell
@@ -72,8 +74,7 @@ class Done:
         return {
             "dry_run": self.dry_run,
             "sources": self.sources,
-            **msgspec.to_builtins(self.report),
-            "unfinished": self.report.unfinished,
+            **self.report.as_json(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -96,6 +97,14 @@ class Done:
         for name, count in sorted(report.dead_letters_present.items()):
             table.add_row(f"dead letters there before: {name}", f"{count}")
         table.add_row("repeat an earlier line", f"{report.repeated}")
+        if report.smoke_tests:
+            table.add_row("of the smoke test, left out", f"{report.smoke_tests}")
+        if report.without_id.count:
+            table.add_row("without the id that was asked for", f"{report.without_id.count}", style="bold red")
+        if report.running:
+            table.add_row(
+                "in load jobs that still run", f"{sum(job.lines for job in report.running)}", style="bold red"
+            )
         if report.unfinished:
             table.add_row("not done", f"{report.unfinished}", style="bold red")
         table.add_section()
@@ -107,13 +116,38 @@ class Done:
         """Say what failed.
 
         Raises:
-            typer.Exit: Something did, or the run was interrupted.
+            typer.Exit: Something did, a line has no id, or the run was interrupted.
         """
-        for failure in self.report.failures:
+        report = self.report
+        for failure in report.failures:
             tell("Failed:", failure)
-        if self.report.interrupted:
-            console.print("[bold]Interrupted.[/] Start it again, and it goes on.")
+        tell_without_id("Not loaded:", report.without_id)
+        if report.same_id:
+            loaded = "would be loaded" if self.dry_run else "are loaded"
+            console.print(
+                f"{report.same_id} events have the id of an earlier line and another content. All {loaded}; the views"
+                " show one of each id and day.",
+                soft_wrap=True,
+            )
+        for job in report.running:
+            tell("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
+        if report.interrupted:
+            if report.complete_to:
+                console.print(f"All is there up to {escape(report.complete_to)}.", soft_wrap=True)
+            waits = ", waits for the load jobs that still run" if report.running else ""
+            console.print(
+                f"[bold]Interrupted.[/] Start it again with the same sources: it goes on{waits}.", soft_wrap=True
+            )
             raise typer.Exit(ExitCode.INTERRUPTED)
-        if self.report.failures:
+        if report.failures:
             console.print("What was loaded stays. Start it again when the cause is gone, and it goes on.")
+        if report.failures or report.without_id.count:
             raise typer.Exit(ExitCode.FAILED)
+
+
+def tell_without_id(what: str, without_id: WithoutId) -> None:
+    """Name the first lines that lack the id that was asked for, and say how many they are."""
+    for line in without_id.first:
+        tell(what, line)
+    if without_id.count > len(without_id.first):
+        console.print(f"... and {without_id.count - len(without_id.first)} more lines without the id.")

@@ -1,30 +1,71 @@
 """Options that several commands have."""
 
-import re
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-_AGO = re.compile(r"(\d{1,5})([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+from ops.backfill.id_fields import IdField
+from ops.times import read_time
 
 
 def moment(text: str) -> datetime:
-    """A time: ISO 8601, in UTC unless it says otherwise; or how long ago, as `90m`, `24h` or `7d`.
+    """Read a time, as `read_time` does.
 
     Raises:
-        typer.BadParameter: It is neither.
+        typer.BadParameter: It is none.
     """
-    if ago := _AGO.fullmatch(text):
-        return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
-        given = datetime.fromisoformat(text)
+        return read_time(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} is no time: 2026-11-23, 2026-11-23T20:15:00Z, 90m, 24h, 7d") from error
-    return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
+def past_moment(text: str) -> datetime:
+    """Read a time that is over: of a later one, an answer would be empty.
+
+    Raises:
+        typer.BadParameter: It is none, or it is in the future.
+    """
+    time = moment(text)
+    if time > datetime.now(UTC):
+        raise typer.BadParameter(f"{text} is in the future")
+    return time
+
+
+def check_order(start: datetime | None, end: datetime | None) -> None:
+    """Check that there is time between `--from` and `--to`, where both are given.
+
+    Raises:
+        typer.BadParameter: There is none.
+    """
+    if start and end and start >= end:
+        raise typer.BadParameter(f"{start.isoformat()} is not before --to, {end.isoformat()}", param_hint="--from")
+
+
+def id_fields(paths: Sequence[str] | None) -> list[IdField]:
+    """Parse the paths of `--id-field`.
+
+    Raises:
+        typer.BadParameter: One of them is no path.
+    """
+    try:
+        return [IdField.parse(path) for path in paths or ()]
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--id-field") from error
+
+
+IdFieldPaths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--id-field",
+        metavar="PATH",
+        help="Field with the id of each event that is in no envelope: $.order_id, $.meta.id. Several make up one id,"
+        " joined by |.",
+        show_default=False,
+    ),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Rate = Annotated[

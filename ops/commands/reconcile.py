@@ -24,7 +24,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
 from ops.backfill.sources import find
 from ops.commands.ending import ExitCode, tell
-from ops.commands.options import moment
+from ops.commands.options import check_order, moment, past_moment
 from ops.contents import Contents
 from ops.replay.ledger import From, Ledger, who
 from ops.rows import printable
@@ -40,7 +40,7 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--from",
-            parser=moment,
+            parser=past_moment,
             metavar="TIME",
             help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
             show_default=False,
@@ -52,7 +52,7 @@ def reconcile(
             "--to",
             parser=moment,
             metavar="TIME",
-            help="End of the times of arrival; default: so long ago that a flush must have ended.",
+            help="End of the times of arrival, now at the latest; default: so long ago that a flush must have ended.",
             show_default=False,
         ),
     ] = None,
@@ -72,10 +72,9 @@ def reconcile(
     """
     settings = Settings.from_environment()
     now = datetime.now(UTC)
-    end = end or now - timedelta(seconds=2 * settings.flush_timeout)
+    end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
     start = start or end - _DAY
-    if start >= end:
-        raise typer.BadParameter(f"{start.isoformat()} is not before {end.isoformat()}", param_hint="--from")
+    check_order(start, end)
     if dry_run and not repair:
         raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
     compare = Contents(Contracts.load(), Privacy.from_settings(settings)) if contents else None
@@ -95,6 +94,8 @@ def reconcile(
             )
     for failure in report.failures if report else ():
         tell("Failed:", failure)
+    if report and report.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
     if not _is_well(found, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
 
@@ -123,7 +124,7 @@ def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run
 def _is_well(found: Reconciliation, report: Report | None, *, dry_run: bool) -> bool:
     if found.is_complete:
         return True
-    is_repaired = report is not None and not dry_run and not report.failures and not report.unfinished
+    is_repaired = report is not None and not dry_run and report.is_complete
     return is_repaired and not found.different and not found.unreadable
 
 
@@ -139,8 +140,9 @@ def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Repo
         ],
         "missing": [one._asdict() for one in found.missing],
         "different": [one._asdict() for one in found.different],
+        "conflicting": [one._asdict() for one in found.conflicting],
         "unreadable": found.unreadable,
-        "repair": None if report is None else {**msgspec.to_builtins(report), "unfinished": report.unfinished},
+        "repair": report and report.as_json(),
     }
 
 
@@ -160,6 +162,7 @@ def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
     Console().print(table)
     _name("Missing:", found.missing, found.total.missing)
     _name("Different:", found.different, found.total.different)
+    _name("Several contents under one id:", found.conflicting, found.total.conflicts)
     for problem in found.unreadable:
         tell("Cannot be read:", problem)
     if found.is_complete:

@@ -10,6 +10,7 @@ import typer
 
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
+from functions.events import event_types
 from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
@@ -17,7 +18,7 @@ from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Listener, Settled
 from ops.backfill.sources import Lines
 from ops.commands import loading
-from ops.commands.options import DryRun, Json, Rate, moment
+from ops.commands.options import DryRun, Json, Rate, check_order, moment, past_moment
 from ops.replay.archived import OfType, arrived
 from ops.replay.ledger import From, Ledger, who
 from ops.replay.undeliverable import Undeliverable
@@ -28,7 +29,7 @@ def replay(
     start: Annotated[
         datetime | None,
         typer.Option(
-            "--from", parser=moment, metavar="TIME", help="What arrived then or later: a time, or 24h, 7d ago."
+            "--from", parser=past_moment, metavar="TIME", help="What arrived then or later: a time, or 24h, 7d ago."
         ),
     ] = None,
     end: Annotated[
@@ -64,9 +65,11 @@ def replay(
         raise typer.BadParameter("give --from, and --to, for the archive, or --undeliverable", param_hint="--from")
     if undeliverable and (end or event_type):
         raise typer.BadParameter("--to and --type are for the archive", param_hint="--undeliverable")
+    check_order(start, end)
+    if event_type and event_type not in event_types():
+        known = ", ".join(sorted(event_types()))
+        raise typer.BadParameter(f"there is no event type {event_type}; there are {known}", param_hint="--type")
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
-    if start is not None and start >= (end or now):
-        raise typer.BadParameter("--from is not before --to", param_hint="--from")
     client, storage = bigquery_client(settings), storage_client(settings)
     read = EventReader.from_settings(settings, now)
     jobs = LoadJobs.open(client, settings)

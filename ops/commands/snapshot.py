@@ -12,6 +12,7 @@ from functions.clients import bigquery_client
 from functions.settings import Settings
 from ops.backfill.run import FAILURES
 from ops.commands.ending import ExitCode, tell
+from ops.commands.options import moment
 from ops.snapshots import Refused, Restored, Snapshot, Snapshots
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
@@ -60,8 +61,9 @@ def restore(
     at: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
-            help="Restore the table as it was then, in UTC unless it says otherwise; at most seven days ago.",
+            parser=moment,
+            metavar="TIME",
+            help="Restore the table as it was then: a time, or 90m, 24h ago; seven days at most.",
         ),
     ] = None,
     to: Annotated[str | None, typer.Option(help="Name of the new table; default: NAME and _restored.")] = None,
@@ -85,14 +87,11 @@ def restore(
     if replace and to:
         raise typer.BadParameter("--to names a new table, --replace takes the place of the live one: choose")
     now = datetime.now(UTC)
-    moment = at if at is None or at.tzinfo else at.replace(tzinfo=UTC)
-    if moment and moment > now:
-        raise typer.BadParameter(f"{moment:%Y-%m-%d %H:%M:%S %Z} is in the future", param_hint="--at")
     snapshots = _open(dry_run)
-    if moment is None:
+    if at is None:
         restored = snapshots.restore(name, to, now, replace=replace)
     else:
-        restored = snapshots.restore_as_of(name, moment, to, now, replace=replace)
+        restored = snapshots.restore_as_of(name, at, to, now, replace=replace)
     if dry_run:
         _show_statements(snapshots, json=json)
     elif json:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
-from functions.message import Message
+from functions.message import Message, is_smoke_test
 from functions.settings import Settings
 from ops.commands.ending import ExitCode
 from ops.rows import printable
@@ -47,6 +47,13 @@ def trace(
     if not found.found:
         where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
         console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
+        if is_smoke_test(event_id):
+            console.print(
+                "Such ids are reserved for `sluice smoke`, which deletes its rows. A producer's event with one is a"
+                " dead letter with the id of its message.",
+                soft_wrap=True,
+                highlight=False,
+            )
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -55,7 +62,7 @@ def _as_json(found: Trace) -> dict[str, Any]:
         {"uri": one.uri, "problem": one.problem, "envelopes": [_envelope(envelope) for envelope in one.envelopes]}
         for one in found.objects
     ]
-    return {**msgspec.to_builtins(found), "objects": objects}
+    return {**msgspec.to_builtins(found), "is_smoke_test": is_smoke_test(found.event_id), "objects": objects}
 
 
 def envelope_as_json(message: Message) -> dict[str, Any]:
@@ -83,6 +90,12 @@ def _is_json(text: str) -> bool:
 
 def _show(found: Trace) -> None:
     lines: list[Text | str] = []
+    contents = {row.content_digest for row in found.rows if row.content_digest}
+    if len(contents) > 1:
+        text = f"{len(contents)} contents under this id: a producer has given it to several events (docs/producers.md)"
+        lines.append(Text(text, "bold red"))
+    if found.found and is_smoke_test(found.event_id):
+        lines.append(Text("an event of the smoke test, which backfills, replays and history leave out", "bold"))
     for row in found.rows:
         lines += _of_row(row)
     for letter in found.dead_letters:
@@ -99,6 +112,8 @@ def _of_row(row: Record) -> Iterator[Text | str]:
     what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate: no view shows it"
     yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
     yield from _lineage(row, "processed")
+    if row.content_digest:
+        yield f"  content {row.content_digest}"
 
 
 def _of_dead_letter(letter: Record) -> Iterator[Text | str]:

@@ -4,7 +4,6 @@ The rules are those of `functions.row`, which makes the columns, and of BigQuery
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
@@ -14,6 +13,7 @@ from google.cloud import bigquery
 
 from functions.events import EventType
 from functions.json_path import member
+from functions.names import column_problem
 from ops.contract.finding import Breaks, Finding
 from ops.contract.schema import ANNOTATIONS, Schema, listed, may_be_null, one_type, types
 
@@ -33,6 +33,7 @@ STANDARD_COLUMNS = (
             bigquery.SchemaField("schema_version", "INTEGER"),
             bigquery.SchemaField("archive_uri", "STRING"),
             bigquery.SchemaField("code_version", "STRING"),
+            bigquery.SchemaField("content_digest", "STRING"),
         ),
     ),
 )
@@ -72,10 +73,6 @@ _CLOSING = {"additionalProperties", "maxProperties", "patternProperties", "prope
 """Keywords by which an object has no room for other fields than today's; a JSON column's object may have them."""
 
 _SQL_TYPES = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "RECORD": "STRUCT"}
-
-_COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
-_RESERVED = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
-"""Both: https://cloud.google.com/bigquery/docs/schemas#column_names."""
 
 _INT64 = (-(2**63), 2**63 - 1)
 _NUMERIC_INTEGER_DIGITS, _NUMERIC_SCALE = 29, 9
@@ -118,6 +115,14 @@ def _property(schema: Schema, name: str) -> Schema:
 def standard_columns(columns: Columns) -> Iterator[Finding]:
     """Say which of Sluice's own columns a table lacks, or has in a way that does not take their values."""
     yield from _standard("", STANDARD_COLUMNS, columns)
+
+
+def column_names(columns: Columns, path: str = "") -> Iterator[Finding]:
+    """Say which columns have names that BigQuery rejects."""
+    seen: set[str] = set()
+    for column in columns:
+        yield from _name(f"{path}{column.name}", column.name, seen)
+        yield from column_names(column.fields, f"{path}{column.name}.")
 
 
 def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[Finding]:
@@ -229,10 +234,8 @@ def _name(path: str, name: str, seen: set[str]) -> Iterator[Finding]:
     if folded in seen:
         yield _rows(path, "differs from another field by its case only, and BigQuery's names have none")
     seen.add(folded)
-    if not _COLUMN_NAME.fullmatch(name):
-        yield _rows(path, "is no name of a column: letters, digits and _, not a digit first, at most 300")
-    elif folded.startswith(_RESERVED):
-        yield _rows(path, f"begins as BigQuery's own columns do: {', '.join(_RESERVED)}")
+    if problem := column_problem(name):
+        yield _rows(path, problem)
 
 
 def _value(path: str, schema: Schema) -> Iterator[Finding]:

@@ -11,15 +11,16 @@ from google.cloud import bigquery
 
 from functions.contracts import FILE_NAME
 from functions.ddl import declared_table
-from functions.definitions import DATASETS, parameters_of
+from functions.definitions import parameters_of
 from functions.events import EventType
 from functions.evolution import evolution
+from functions.names import DATASETS, Names, table_problem, type_problem
 from functions.settings import Settings
-from ops.contract.agreement import agreement, standard_columns
+from ops.contract.agreement import agreement, column_names, standard_columns
 from ops.contract.compatibility import compatibility
 from ops.contract.finding import Breaks, Finding
 from ops.contract.person import person
-from ops.contract.project import CONTRACTS, TABLES, Project
+from ops.contract.project import CONTRACTS, POLICY_TAGS, TABLES, Project
 from ops.contract.schema import Schema
 
 type Versions = dict[str, dict[int, Schema]]
@@ -40,6 +41,7 @@ def check(project: Project, base: Project | None, event_types: Mapping[str, Even
     for name in sorted(event_types.keys() | versions.keys()):
         findings += _type(name, event_types.get(name), versions.get(name, {}), tables)
     findings += _persons(project, event_types, versions, tables)
+    findings += _names(project, event_types)
     if base is not None:
         findings += _contract_changes(base, project)
         findings += _table_changes(base, project)
@@ -51,11 +53,15 @@ def _type(
 ) -> Iterator[Finding]:
     """What is wrong between the files of one event type."""
     handler = f"functions/events/{name}.py"
+    if problem := type_problem(name):
+        yield Finding("$.event_type", problem, Breaks.ROWS, file=handler)
     if event_type is None:
         yield Finding("$", f"{handler} is missing", Breaks.ROWS, file=_contract_file(name, min(versions)))
         return
     if not versions:
         yield Finding("$", f"{_contract_file(name, 1)} is missing, or no contract", Breaks.ROWS, file=handler)
+    if problem := table_problem(event_type.table):
+        yield Finding(event_type.table, problem, Breaks.BOOTSTRAP, file=handler)
     table = tables.get(event_type.table)
     if table is None:
         problem = f"{TABLES}/{event_type.table}.sql is missing, or declares no table of this name"
@@ -63,6 +69,7 @@ def _type(
         return
     columns = table.declared.schema
     yield from _in(f"{TABLES}/{event_type.table}.sql", standard_columns(columns))
+    yield from _in(f"{TABLES}/{event_type.table}.sql", column_names(columns))
     for version, schema in sorted(versions.items()):
         yield from _in(_contract_file(name, version), agreement(schema, columns, name, event_type))
 
@@ -72,13 +79,23 @@ def _persons(
 ) -> Iterator[Finding]:
     """What keeps `sluice erase` from the events of a person."""
     fields = {event_type.person_field for event_type in event_types.values() if event_type.person_field}
+    tagged = json.loads(project.policy_tags.get(POLICY_TAGS, "{}")).get("personal", [])
     for name, event_type in sorted(event_types.items()):
         if table := tables.get(event_type.table):
             prefix = f"{event_type.table}."
-            tagged = project.policy_tags.get("personal", ())
             personal = [column.removeprefix(prefix) for column in tagged if column.startswith(prefix)]
             findings = person(event_type, versions.get(name, {}), table.declared.schema, fields, personal)
             yield from _in(f"functions/events/{name}.py", findings)
+
+
+def _names(project: Project, event_types: Mapping[str, EventType]) -> Iterator[Finding]:
+    """Names of tables and views that more than one of them has."""
+    files = (project.tables, project.views, project.views_of_tables)
+    tables, views, views_of_tables = ({name.removesuffix(".sql") for name in texts} for texts in files)
+    names = Names({name: event_type.table for name, event_type in event_types.items()}, tables, views, views_of_tables)
+    for clash in names.clashes():
+        problem = f"{clash}: rename all but one; names are {', '.join(names.taken())}"
+        yield Finding(clash.name, problem, Breaks.BOOTSTRAP, file=f"{TABLES}/{clash.name}.sql")
 
 
 def _contracts(project: Project) -> tuple[Versions, list[Finding]]:

@@ -1,17 +1,13 @@
 """New event types, from the templates beside this module."""
 
-import keyword
 import pathlib
-import re
 import string
 
-from ops.contract.project import CONTRACTS, ROOT, TABLES
+from functions.events import event_types
+from functions.names import Names, table_problem, type_problem
+from ops.contract.project import CONTRACTS, ROOT, SQL, TABLES
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
-
-_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_MAX_NAME = 40
-"""Characters: so that no line of the templates is longer than ours may be."""
 
 
 class Unfit(ValueError):
@@ -19,7 +15,7 @@ class Unfit(ValueError):
 
 
 class Taken(Exception):
-    """There is such a file already; names it."""
+    """There is such a file already, or another table or view has a name; names it."""
 
 
 def files(name: str, table: str) -> dict[str, str]:
@@ -32,11 +28,8 @@ def files(name: str, table: str) -> dict[str, str]:
     Raises:
         Unfit: A name is none.
     """
-    for one in (name, table):
-        if not _NAME.fullmatch(one) or len(one) > _MAX_NAME:
-            raise Unfit(f"{one!r} is no snake_case name of at most {_MAX_NAME} characters: a-z, 0-9 and _ between them")
-    if keyword.iskeyword(name):
-        raise Unfit(f"{name!r} is a word of Python, and names a module here")
+    if problem := type_problem(name) or table_problem(table):
+        raise Unfit(problem)
     paths = {
         "contract.json": f"{CONTRACTS}/{name}.v1.json",
         "table.sql": f"{TABLES}/{table}.sql",
@@ -50,15 +43,22 @@ def files(name: str, table: str) -> dict[str, str]:
     }
 
 
-def free(made: dict[str, str], table: str, root: pathlib.Path = ROOT) -> None:
-    """Make sure that nothing is in the way of new files.
+def free(made: dict[str, str], name: str, table: str, root: pathlib.Path = ROOT) -> None:
+    """Make sure that nothing is in the way of a new event type.
 
     Raises:
-        Taken: A file is there already, or a view has the table's name.
+        Taken: A file is there already, or another table or view has the name of the table or of one of its views.
     """
-    for path in (*made, f"sql/views/{table}.sql"):
+    for path in made:
         if (root / path).exists():
             raise Taken(f"{path} is there already")
+    names = Names.read(root / SQL, {other: event_type.table for other, event_type in event_types().items()})
+    new = {one.casefold() for one in names.of_table(table)}
+    for clash in names.with_type(name, table).clashes():
+        if clash.name.casefold() in new:
+            views = ", ".join(names.of_table("TABLE")[1:])
+            taken = ", ".join(names.taken())
+            raise Taken(f"{clash}; choose another TABLE with --table: it, {views} must be none of {taken}")
 
 
 def write(made: dict[str, str], root: pathlib.Path = ROOT) -> None:

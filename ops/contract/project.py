@@ -1,18 +1,23 @@
 """The files of a project that the check compares: as they are on disk, and as they were in a commit."""
 
 import dataclasses
-import json
 import pathlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Self
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 CONTRACTS = "jsonschemas"
-TABLES = "sql/schema"
-_POLICY_TAGS = "sql", "policy_tags.json"
+SQL = "sql"
+TABLES = f"{SQL}/schema"
+VIEWS = f"{SQL}/views"
+VIEWS_OF_TABLES = f"{VIEWS}/each"
+POLICY_TAGS = "policy_tags.json"
+
+_FILES = ((CONTRACTS, ".json"), (TABLES, ".sql"), (VIEWS, ".sql"), (VIEWS_OF_TABLES, ".sql"), (SQL, POLICY_TAGS))
+"""Folder and suffix of the files of each attribute of a project."""
 
 
 class NoBase(Exception):
@@ -21,25 +26,30 @@ class NoBase(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Project:
-    """Contracts and tables.
+    """Contracts, tables and views.
 
     Attributes:
         contracts: The text of each `jsonschemas/*.json` by the file's name.
         tables: The text of each `sql/schema/*.sql` by the file's name.
-        policy_tags: The columns that are protected, as `TABLE.COLUMN`, by the kind of their tag.
+        views: The text of each `sql/views/*.sql` by the file's name.
+        views_of_tables: The text of each `sql/views/each/*.sql` by the file's name.
+        policy_tags: The text of `sql/policy_tags.json` by the file's name.
     """
 
     contracts: Mapping[str, str]
     tables: Mapping[str, str]
-    policy_tags: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    views: Mapping[str, str]
+    views_of_tables: Mapping[str, str]
+    policy_tags: Mapping[str, str]
 
     @classmethod
     def on_disk(cls, root: pathlib.Path = ROOT) -> Self:
         """The files as they are now."""
         return cls(
-            {file.name: file.read_text(encoding="utf-8") for file in sorted((root / CONTRACTS).glob("*.json"))},
-            {file.name: file.read_text(encoding="utf-8") for file in sorted((root / TABLES).glob("*.sql"))},
-            json.loads(root.joinpath(*_POLICY_TAGS).read_text(encoding="utf-8")),
+            *(
+                {file.name: file.read_text(encoding="utf-8") for file in sorted((root / folder).glob(f"*{suffix}"))}
+                for folder, suffix in _FILES
+            )
         )
 
     @classmethod
@@ -54,12 +64,8 @@ class Project:
             NoBase: There is no such commit.
         """
         digest = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
-        folder, file = _POLICY_TAGS
-        return cls(
-            _files(root, digest, CONTRACTS, ".json"),
-            _files(root, digest, TABLES, ".sql"),
-            json.loads(_files(root, digest, folder, file).get(file, "{}")),
-        )
+
+        return cls(*(_files(root, digest, folder, suffix) for folder, suffix in _FILES))
 
 
 def _files(root: pathlib.Path, commit: str, folder: str, suffix: str) -> dict[str, str]:

@@ -12,11 +12,12 @@ from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter
 
 from functions.dead_letter import DeadLetter
+from functions.names import REPLAYS
 from functions.settings import Settings
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Fate, Settled
 
-TABLE = "replays"
+TABLE = REPLAYS
 
 
 class From(enum.StrEnum):
@@ -31,17 +32,17 @@ class Cause(NamedTuple):
     """Why an event is a dead letter: what those of one fingerprint have in common.
 
     Attributes:
-        fingerprint: The same for the same cause.
+        fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
         stage: What refused it.
         event_type: What the payload says of its type.
-        path: Place of the first error.
+        place: Generalized path of the first error.
         rule: The rule that it broke.
     """
 
     fingerprint: str
     stage: str
     event_type: str | None
-    path: str | None
+    place: str | None
     rule: str | None
 
 
@@ -50,10 +51,12 @@ class Origin(NamedTuple):
 
     Attributes:
         cause: Its cause.
+        fingerprint: Its own fingerprint.
         transform: Name and digest of the file that changed its payload; None where nothing did.
     """
 
     cause: Cause
+    fingerprint: str
     transform: str | None
 
 
@@ -96,11 +99,11 @@ class Ledger:
             self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
 
     def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
-        """All but repetitions; and of the archive, most of which is where it belongs, what that changes something for.
+        """All but repetitions and smoke tests; of the archive what that changes something for, as most is in its place.
 
         What was there before does change something where its event is an open dead letter: that one is closed.
         """
-        new = [one for one in settled if one.fate is not Fate.REPEATED]
+        new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
         if self.source is not From.ARCHIVE:
             return new
         rows = [one for one in new if one.fate is Fate.PRESENT and not isinstance(one.event.outcome, DeadLetter)]
@@ -124,7 +127,7 @@ class Ledger:
             "event_id": event.identity.event_id,
             "message_id": event.outcome.message.message_id,
             "source": self.source,
-            "fingerprint": origin and origin.cause.fingerprint,
+            "fingerprint": origin and origin.fingerprint,
             "replayed_at": self.replayed_at.isoformat(),
             "replayed_by": self.replayed_by,
             "outcome": "dead_letter" if refused else "row",

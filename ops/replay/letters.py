@@ -11,6 +11,7 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.archive import Envelope
 from functions.dead_letter import DeadLetter
+from functions.message import is_smoke_test
 from functions.settings import Settings
 from ops.backfill.run import Settled
 from ops.backfill.sources import Line
@@ -24,12 +25,12 @@ EXAMPLES = 3
 
 _LETTERS = """
 SELECT
-  letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage, letter.fingerprint,
-  letter.errors[SAFE_OFFSET(0)].path AS path, letter.errors[SAFE_OFFSET(0)].rule AS rule,
+  letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
+  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
   letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
 FROM `{project}.{dataset}.dead_letters` AS letter
 JOIN (
-  SELECT event_id, fingerprint, failed_at, archive_uri
+  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE {where}
   QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY failed_at DESC, fingerprint, archive_uri) = 1
@@ -77,6 +78,7 @@ class CauseTally:
         events: How many they are.
         passing: How many become rows.
         left_alone: How many the transform did not want.
+        smoke_tests: How many are events of the smoke test.
         still: What is wrong with the others, by fingerprint. What none of these counts failed.
     """
 
@@ -84,6 +86,7 @@ class CauseTally:
     events: int = 0
     passing: int = 0
     left_alone: int = 0
+    smoke_tests: int = 0
     still: dict[str, Still] = dataclasses.field(default_factory=dict)
 
 
@@ -101,7 +104,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
-        """The sum of a count over all causes: `events`, `passing` or `left_alone`."""
+        """The sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
         return sum(getattr(one, name) for one in self.causes.values())
 
     def read(self, cause: Cause) -> CauseTally:
@@ -121,9 +124,9 @@ class Tally:
     @staticmethod
     def _count(tally: CauseTally, settled: Settled) -> None:
         match settled.event.outcome:
-            case DeadLetter(errors=[(path, rule, message), *_]) as letter:
+            case DeadLetter(errors=[(_, rule, message), *_]) as letter:
                 fingerprint = letter.fingerprint
-                cause = Cause(fingerprint, letter.stage, letter.event_type, path, rule)
+                cause = Cause(fingerprint, letter.stage, letter.event_type, letter.place, rule)
                 tally.still.setdefault(fingerprint, Still(cause, message)).events += 1
             case _:
                 tally.passing += 1
@@ -148,7 +151,7 @@ class Letter:
     tally: Tally
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """Its envelope; nothing where the transform leaves it alone.
+        """Its envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
 
         Raises:
             Unreadable: Its payload cannot be read, or the transform failed.
@@ -157,6 +160,9 @@ class Letter:
         cause = Cause(*(record[name] for name in Cause._fields))
         tally = self.tally.read(cause)
         advance(1)
+        if is_smoke_test(record["event_id"]):
+            tally.smoke_tests += 1
+            return
         message = message_of(record, self.storage)
         source, transformed = record["archive_uri"], None
         if self.transform:
@@ -172,7 +178,7 @@ class Letter:
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
                 message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
         data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
-        yield Line(source, self.number, data, Origin(cause, transformed))
+        yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
 
 
 class Letters:

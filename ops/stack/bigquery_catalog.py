@@ -39,6 +39,13 @@ JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
 WHERE field.end_snapshot IS NULL AND found.end_snapshot IS NULL AND dataset.end_snapshot IS NULL
   AND schema_name = $1 AND table_name = $2 AND parent_column IS NULL
 """
+_CREATED = """
+SELECT epoch_ms(min(snapshot_time)) + 1
+FROM {lake}.ducklake_table AS found
+JOIN {lake}.ducklake_schema AS dataset USING (schema_id)
+JOIN {lake}.ducklake_snapshot ON snapshot_id = found.begin_snapshot
+WHERE schema_name = $1 AND table_name = $2
+"""
 _CHANGES = "SELECT changes_made FROM {lake}.ducklake_snapshot_changes WHERE snapshot_id > $1"
 _VERSION = "SELECT max(snapshot_id), max(schema_version) FROM {lake}.ducklake_snapshot"
 _ROWS = "SELECT table_id, record_count FROM {lake}.ducklake_table_stats"
@@ -63,6 +70,12 @@ def _ask(sql: str, project: str, *values: str | int) -> list[Any]:
     if project not in database._attached:
         return []
     return list(database.fetch(sql.format(lake=_lake(project)), list(values)))
+
+
+def created(project: str, dataset: str, table: str) -> int | None:
+    """Return the first millisecond in which there was a table of this name; None where there never was one."""
+    answer = _ask(_CREATED, project, dataset, table)
+    return answer[0][0] if answer else None
 
 
 def _lake(project: str) -> str:

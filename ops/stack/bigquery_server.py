@@ -38,6 +38,17 @@ from ops.stack import bigquery_catalog, bigquery_inserts, bigquery_records
 _DAY_MS = 86_400_000
 _EXTENSIONS = ("ducklake", "icu", "spatial")
 
+_DISABLED_OPTIMIZERS = ("statistics_propagation", "join_filter_pushdown")
+"""Optimizers of DuckDB that lose rows of a DuckLake table, or fail.
+
+A file with a value of more than 256 bytes has no minimum and maximum. DuckLake then takes those of the files that
+follow for the whole table's, and the first optimizer finds no row outside them. The second one pushes a join's values
+down, as `_optimizer_for` says of parameters.
+"""
+
+_NUL = re.compile(r"\0|\\u0000")
+"""A NUL character in a query parameter; an array is bound as JSON."""
+
 _connect = database._connect.__wrapped__
 _insert_all = tabledata.insert_all
 
@@ -80,10 +91,30 @@ def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  #
     """
     for location in list(tree.find_all(exp.LocationProperty)):
         location.replace(exp.Property(this=exp.var("location"), value=location.this))
+    _check_time_travel(cursor, tree, *arguments)
     if tree.args.get("clone"):
         _evaluate_expiration(cursor, tree, *arguments)
-    with _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext():
+    ddl_lock = _ddl_lock if isinstance(tree, query.DDL) else contextlib.nullcontext()
+    with ddl_lock, _optimizer_for(cursor, arguments[0]):
+        if tree.args.get("clone"):
+            return _clone(cursor, tree, *arguments)
         return _run_statement(cursor, tree, *arguments)
+
+
+@contextlib.contextmanager
+def _optimizer_for(cursor: Any, context: Any) -> Iterator[None]:  # noqa: ANN401 - handed through
+    """Disable DuckDB's optimizer where a query parameter has a NUL character.
+
+    A filter that is pushed down reaches DuckLake's catalog as SQL, which a NUL character cuts off.
+    """
+    if not any(isinstance(value, str) and _NUL.search(value) for value in context.values.values()):
+        yield
+        return
+    cursor.execute("PRAGMA disable_optimizer")
+    try:
+        yield
+    finally:
+        cursor.execute("PRAGMA enable_optimizer")
 
 
 def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN401 - handed through
@@ -99,6 +130,36 @@ def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN4
                 raise BigQueryError("invalid", f"Error while reading data, error message: No such field: {unknown}.")
             config = config.replace(schema={"fields": [field.dump() for field in fields]})
         return load.run(cursor, config, upload)
+
+
+def _clone(cursor: Any, tree: exp.Expression, context: Any, *arguments: Any) -> Any:  # noqa: ANN401
+    """Create a clone or snapshot with its rows, or not at all: here these are two statements."""
+    reference = names.reference(tree.find(exp.Table), context.project_id, context.dataset_id or "")
+    is_new = not tables.exists(*reference)
+    try:
+        return _run_statement(cursor, tree, context, *arguments)
+    except Exception:
+        if is_new:
+            cursor.execute(f"DROP TABLE IF EXISTS {tables.name(*reference)}")
+        raise
+
+
+def _check_time_travel(cursor: Any, tree: exp.Expression, context: Any, *_: Any) -> None:  # noqa: ANN401
+    """Refuse to read a table as it was before it was created, in BigQuery's words.
+
+    The emulator has an error for each case, and for a clone when it has created the new table already.
+    https://cloud.google.com/bigquery/docs/access-historical-data#query_data_at_a_point_in_time
+    """
+    for table in tree.find_all(exp.Table):
+        if version := table.args.get("version"):
+            project, dataset, name = names.reference(table, context.project_id, context.dataset_id or "")
+            created = bigquery_catalog.created(project, dataset, name)
+            time = exp.func("UNIX_MILLIS", exp.cast(version.expression.copy(), "TIMESTAMP"), dialect=BigQueryDialect)
+            sql, bound = translate(exp.select(time), context)
+            at = cursor.execute(sql, bound).fetchone()[0]
+            if created is not None and at < created:
+                text = f"Invalid snapshot time {at} for table {project}:{dataset}.{name}@{at}."
+                raise BigQueryError("invalidQuery", f"{text} Cannot read before {created}.")
 
 
 def _evaluate_expiration(cursor: Any, tree: exp.Expression, context: Any, *_: Any) -> None:  # noqa: ANN401
@@ -194,11 +255,12 @@ def _new_fields(live: list[Any], given: list[Any]) -> Iterator[tuple[str, Any]]:
 
 @functools.cache
 def connect() -> duckdb.DuckDBPyConnection:
-    """Open the emulator's database, with one thread for each statement.
+    """Open the emulator's database, with one thread for each statement, and without optimizers that lose rows.
 
     Handing work to a second thread takes longer than most of the statements, and there are several at a time anyway.
     """
     connection: duckdb.DuckDBPyConnection = _connect()
+    connection.execute(f"SET disabled_optimizers = '{','.join(_DISABLED_OPTIMIZERS)}'")
     connection.execute("SET threads = 1")
     return connection
 

@@ -1,6 +1,6 @@
 -- Write a day of a table to Cloud Storage, as Parquet.
 -- extras becomes its JSON text, which every reader of Parquet knows. What an earlier export of the day has left is
--- overwritten.
+-- overwritten. Rows of the smoke test are left out.
 -- Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/export-statements
 -- ${table} NAME = orders: an event table
 -- ${partition} NAME: the day, as 20261123
@@ -15,3 +15,4 @@ AS
 SELECT * REPLACE (TO_JSON_STRING(extras) AS extras)
 FROM `${project}.${dataset}.${table}`
 WHERE event_date = PARSE_DATE('%Y%m%d', '${partition}')
+  AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE

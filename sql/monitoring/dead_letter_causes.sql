@@ -1,5 +1,5 @@
 -- Why are events refused, and which causes are new?
--- A cause is a fingerprint: stage, rule and place. before is the same span of time just before; first_seen_at is within
+-- A cause is what has one fingerprint: stage, rule and place, without any text of the producers. before is the same span of time just before; first_seen_at is within
 -- the retention. open_events are those of all that time that no replay has made rows of. One event of each cause is
 -- named, to look at with `sluice dead-letters show`.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
@@ -7,14 +7,14 @@
 SELECT
   stage,
   MIN(rule) AS rule,
-  MIN(path) AS path,
+  MIN(place) AS place,
   COUNT(DISTINCT IF(is_recent, event_id, NULL)) AS events,
   COUNT(DISTINCT IF(is_before, event_id, NULL)) AS before,
   COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
   MIN(failed_at) AS first_seen_at,
   MAX(failed_at) AS last_seen_at,
   MIN(IF(is_recent, event_id, NULL)) AS example_event_id,
-  fingerprint
+  cause
 FROM (
   SELECT
     *,
@@ -23,6 +23,6 @@ FROM (
       AND failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 * @hours HOUR) AS is_before
   FROM `${project}.${dataset}.dead_letter_status`
 )
-GROUP BY stage, fingerprint
+GROUP BY stage, cause
 HAVING events > 0
-ORDER BY events DESC, fingerprint
+ORDER BY events DESC, cause

@@ -12,6 +12,9 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.dead_letters` (
     message STRING NOT NULL OPTIONS (description = "What a person reads")
   >> OPTIONS (description = "Why; the first 20"),
   fingerprint STRING NOT NULL OPTIONS (description = "The same for the same cause"),
+  place STRING OPTIONS (
+    description = "Path of the first error with [*] for indexes and for names that no contract has; NULL of older code"
+  ),
   payload BYTES OPTIONS (
     description = "The original bytes; NULL for more than 2 MiB, which only the archive object has"
   ),

@@ -10,12 +10,13 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.inventory` (
   event_date DATE OPTIONS (description = "UTC date of timestamp; the partition"),
   extras JSON OPTIONS (description = "Fields that the contract does not know, by their path"),
   ingest STRUCT<
-    event_id STRING OPTIONS (description = "Identity of the event; a second row with it is a duplicate"),
+    event_id STRING OPTIONS (description = "Identity of the event"),
     message_id STRING OPTIONS (description = "Pub/Sub's id of the message"),
     publish_time TIMESTAMP OPTIONS (description = "When Pub/Sub accepted the message"),
     schema_version INT64 OPTIONS (description = "Version of the contract that the event passed"),
     archive_uri STRING OPTIONS (description = "Object with the event's raw bytes"),
-    code_version STRING OPTIONS (description = "Code that made the row")
+    code_version STRING OPTIONS (description = "Code that made the row"),
+    content_digest STRING OPTIONS (description = "Digest of event_id and the producer's fields")
   > OPTIONS (description = "Lineage: from the row to its raw bytes")
 )
 PARTITION BY event_date

@@ -14,17 +14,18 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.user_activity` (
   browser STRING OPTIONS (description = "Family of the browser, from user_agent"),
   os STRING OPTIONS (description = "Family of the operating system, from user_agent"),
   device STRING OPTIONS (description = "Family of the device, from user_agent"),
-  is_bot BOOL OPTIONS (description = "Whether user_agent is a known crawler's"),
+  is_bot BOOL OPTIONS (description = "Whether user_agent is a bot's: a crawler, an HTTP client or a headless browser"),
   processed_timestamp TIMESTAMP OPTIONS (description = "When Sluice processed the event"),
   event_date DATE OPTIONS (description = "UTC date of timestamp; the partition"),
   extras JSON OPTIONS (description = "Fields that the contract does not know, by their path"),
   ingest STRUCT<
-    event_id STRING OPTIONS (description = "Identity of the event; a second row with it is a duplicate"),
+    event_id STRING OPTIONS (description = "Identity of the event"),
     message_id STRING OPTIONS (description = "Pub/Sub's id of the message"),
     publish_time TIMESTAMP OPTIONS (description = "When Pub/Sub accepted the message"),
     schema_version INT64 OPTIONS (description = "Version of the contract that the event passed"),
     archive_uri STRING OPTIONS (description = "Object with the event's raw bytes"),
-    code_version STRING OPTIONS (description = "Code that made the row")
+    code_version STRING OPTIONS (description = "Code that made the row"),
+    content_digest STRING OPTIONS (description = "Digest of event_id and the producer's fields")
   > OPTIONS (description = "Lineage: from the row to its raw bytes")
 )
 PARTITION BY event_date

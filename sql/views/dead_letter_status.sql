@@ -5,9 +5,10 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
   failed_at OPTIONS (description = "When Sluice refused the event"),
   event_type OPTIONS (description = "What the payload says of its type, known or not"),
   stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
-  path OPTIONS (description = "Place of the first error"),
+  place OPTIONS (description = "Path of the first error, with [*] for indexes and for names that no contract has"),
   rule OPTIONS (description = "The rule that it broke"),
   fingerprint OPTIONS (description = "The same for the same cause"),
+  cause OPTIONS (description = "The fingerprint; for dead letters without place made from stage, type, rule and path"),
   archive_uri OPTIONS (description = "Object with the message"),
   code_version OPTIONS (description = "Code that refused the event"),
   is_open OPTIONS (description = "Whether the event is still nothing but this dead letter, as far as replays tell"),
@@ -26,9 +27,10 @@ SELECT
   letter.failed_at,
   letter.event_type,
   letter.stage,
-  letter.errors[SAFE_OFFSET(0)].path AS path,
-  letter.errors[SAFE_OFFSET(0)].rule AS rule,
+  letter.place,
+  letter.rule,
   letter.fingerprint,
+  letter.cause,
   letter.archive_uri,
   letter.code_version,
   COALESCE(
@@ -37,7 +39,23 @@ SELECT
   ) AS is_open,
   last.replayed_at,
   last.outcome
-FROM `${project}.${dataset}.dead_letters` AS letter
+FROM (
+  SELECT
+    * EXCEPT (place),
+    errors[SAFE_OFFSET(0)].rule AS rule,
+    COALESCE(place, REGEXP_REPLACE(errors[SAFE_OFFSET(0)].path, r"\[([0-9]+|'.*')\]", "[*]")) AS place,
+    IF(
+      place IS NULL,
+      TO_HEX(MD5(TO_JSON_STRING(STRUCT(
+        stage,
+        IF(errors[SAFE_OFFSET(0)].path = '$$.event_type', NULL, event_type) AS event_type,
+        REGEXP_REPLACE(errors[SAFE_OFFSET(0)].path, r"\[([0-9]+|'.*')\]", "[*]") AS path,
+        errors[SAFE_OFFSET(0)].rule AS rule
+      )))),
+      fingerprint
+    ) AS cause
+  FROM `${project}.${dataset}.dead_letters`
+) AS letter
 LEFT JOIN (
   SELECT
     event_id,

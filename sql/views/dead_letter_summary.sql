@@ -1,9 +1,9 @@
 CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_summary` (
   failed_on OPTIONS (description = "UTC day"),
   stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
-  fingerprint OPTIONS (description = "The same for the same cause"),
-  event_type OPTIONS (description = "What the payloads say of their type"),
-  path OPTIONS (description = "Place of the first error, of one of them"),
+  cause OPTIONS (description = "The fingerprint; for dead letters without place made from stage, type, rule and path"),
+  event_type OPTIONS (description = "The type; NULL for what is none"),
+  place OPTIONS (description = "Path of the first error, of one of them, with [*] as in dead_letter_status"),
   rule OPTIONS (description = "The rule that it broke"),
   events OPTIONS (description = "How many events"),
   open_events OPTIONS (description = "How many of them are nothing else yet; see dead_letter_status"),
@@ -19,9 +19,9 @@ AS
 SELECT
   failed_on,
   stage,
-  fingerprint,
-  event_type,
-  MIN(path) AS path,
+  cause,
+  MIN(IF(place = '$$.event_type', NULL, event_type)) AS event_type,
+  MIN(place) AS place,
   MIN(rule) AS rule,
   COUNT(DISTINCT event_id) AS events,
   COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
@@ -29,4 +29,4 @@ SELECT
   MAX(failed_at) AS last_failed_at,
   MIN(event_id) AS example_event_id
 FROM `${project}.${dataset}.dead_letter_status`
-GROUP BY failed_on, stage, fingerprint, event_type
+GROUP BY failed_on, stage, cause

@@ -3,7 +3,7 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.user_sessions` (
   session_id OPTIONS (description = "The visit"),
   user_id OPTIONS (description = "Who; the same id as an order's customer_id"),
   platform OPTIONS (description = "web, mobile or tablet, at the start"),
-  is_bot OPTIONS (description = "Whether a known crawler did it"),
+  is_bot OPTIONS (description = "Whether a bot did it"),
   started_at OPTIONS (description = "First event of the day"),
   ended_at OPTIONS (description = "Last event of the day"),
   duration_seconds OPTIONS (description = "From the first to the last event"),

@@ -218,12 +218,10 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "the bootstrap is told the tags"
   }
 
-  # the secret is read by the functions alone
+  # the secret is read by what makes rows alone
   assert {
     condition = toset([for binding in google_secret_manager_secret_iam_member.ip_hash_key : "${binding.secret_id} ${binding.role} ${binding.member}"]) == toset([
       "the secret roles/secretmanager.secretAccessor serviceAccount:ingest@a",
-      "the secret roles/secretmanager.secretAccessor serviceAccount:bootstrap@a",
-      "the secret roles/secretmanager.secretAccessor serviceAccount:reconcile@a",
       "the secret roles/secretmanager.secretAccessor group:operators@example.com",
     ])
     error_message = "secret"

@@ -82,7 +82,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
-      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "reconcile_failed", "failed_backups", "cost"
+      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "conflicting_event_ids", "reconcile_failed", "failed_backups", "cost"
     ])
     error_message = "All alerts are there."
   }

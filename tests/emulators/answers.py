@@ -99,7 +99,7 @@ class Facts:
         activities = [
             Activity(_moment(row["timestamp"]), (row["metadata"]["session_id"], row["user_id"]), row["activity_type"])
             for row in _once(shop.live["user_activity"])
-            if not row["is_bot"]
+            if not row["user_id"].startswith("BOT-")
         ]
         return cls(orders, stock, activities)
 

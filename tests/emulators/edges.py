@@ -8,7 +8,13 @@ from typing import Any
 type Event = dict[str, Any]
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:151.0) Gecko/20100101 Firefox/151.0"
-BOT = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
+CUBOT = "Mozilla/5.0 (Linux; Android 10; CUBOT X20 PRO) AppleWebKit/537.36 Chrome/87.0 Mobile Safari/537.36"
+BOTS = {
+    "BOT-GOOGLE": "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "BOT-SCRIPT": "python-requests/2.32.3",
+    "BOT-HEADLESS": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 HeadlessChrome/120.0 Safari/537.36",
+}
+"""User agents by user. Whoever is called `BOT-...` is a bot, as in the simulated shop."""
 TEA, CUP, POT = {"TEA": "4.20"}, {"CUP": "11.50"}, {"POT": "32.95"}
 
 
@@ -63,7 +69,9 @@ def _visits(now: datetime) -> Iterator[Event]:
     begin_of_window = datetime.combine(now - timedelta(days=7), time(), now.tzinfo)
     before_window = [begin_of_window - timedelta(minutes=2), begin_of_window + timedelta(minutes=3)]
     yield from _visit("SES-BEFORE", "EARLY", ["add_to_cart", "add_to_cart"], before_window)
-    yield from _visit("SES-BOT", "BOT-SHOPPER", ["add_to_cart"], [now - timedelta(hours=2)], BOT)
+    for user, user_agent in BOTS.items():
+        yield from _visit(f"SES-{user}", user, ["add_to_cart"], [now - timedelta(hours=2)], user_agent)
+    yield from _visit("SES-CUBOT", "CUBOT-OWNER", ["add_to_cart"], [now - timedelta(hours=2)], CUBOT)
     yield from _visit("SES-OPEN", "DREAMER", ["login", "add_to_cart"], [now - timedelta(minutes=m) for m in (9, 5)])
     yield from _visit("SES-WINDOW", "LOOKER", ["login", "logout"], [now - timedelta(minutes=m) for m in (8, 5)])
     for hours in (23, 25):

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import io
-import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,8 +16,9 @@ from functions.message import Message
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
-from ops.generate import Generated, generate
+from ops.generate import Generated, Story
 from ops.queries import queries
+from ops.story import past
 from tests.emulators.edges import edges
 from tests.emulators.made import made
 
@@ -39,10 +39,11 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def age(record: Record) -> tuple[datetime, str, str]:
+def age(record: Record) -> tuple[datetime, datetime, str, str]:
     """Return what orders the rows of an event: the last one counts."""
     ingest = record["ingest"]
-    return instant(record["processed_timestamp"]), ingest["message_id"], ingest["archive_uri"]
+    times = instant(record["processed_timestamp"]), instant(ingest["publish_time"])
+    return *times, ingest["message_id"], ingest["archive_uri"]
 
 
 def once(records: Iterable[Record]) -> list[Record]:
@@ -124,9 +125,7 @@ def _filled(client: bigquery.Client, settings: Settings, seed: int) -> Shop:
 
 def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generated]:
     """So many events of so many days until now."""
-    start = now - timedelta(days=days)
-    story = generate(seed=seed, start=start, bad_share=0.02, duplicate_share=0.03, events_per_day=events // days)
-    return itertools.islice(story, events)
+    return past(Story(seed, 0.02, 0.03, events // days), events, now)
 
 
 def _outcomes(process: Process, now: datetime, seed: int, messages: Iterable[Generated]) -> list[Row | DeadLetter]:

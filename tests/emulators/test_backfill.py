@@ -8,18 +8,21 @@ import pathlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Any
 
 import pytest
 
 from functions.message import Message
-from ops.backfill.run import MAX_REFUSED
-from ops.generate import generate
+from ops.backfill.events import EventReader
+from ops.backfill.load_jobs import LoadJobs
+from ops.backfill.run import MAX_REFUSED, Backfill
+from ops.backfill.sources import Line
+from ops.generate import Story
 from ops.stack.stack import Emulators
+from ops.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -112,16 +115,104 @@ def test_events_are_found_wherever_they_are(datasets: Datasets, tmp_path: pathli
 
 
 def test_a_second_run_adds_nothing_under_whatever_name(datasets: Datasets, tmp_path: pathlib.Path) -> None:
-    lines = [order("a"), order("b", 100), b"bad", order("a")]
+    bad = b'{"event_type":'
+    lines = [order("a"), order("b", 100), bad, order("a"), bad]
     first = datasets.backfill(write(tmp_path / "first", lines), now=NOW)
-    assert (first.lines, first.repeated, first.unfinished) == (4, 1, 0)
+    assert (first.lines, first.repeated, first.unfinished) == (5, 0, 0)
     for again in (tmp_path / "first", write(tmp_path / "renamed", reversed(lines)), tmp_path):
         report = datasets.backfill(again, now=NOW)
         assert (report.rows, report.dead_letters, report.unfinished) == ({}, {}, 0)
-        assert (report.rows_present.total(), report.dead_letters_present) == (2, {"decode": 1})
-    assert order_ids(datasets, "live.orders") == ["a"]
+        assert (report.rows_present.total(), report.dead_letters_present) == (3, {"decode": 2})
+    assert order_ids(datasets, "live.orders") == ["a", "a"]
     assert order_ids(datasets, "historical.orders") == ["b"]
-    assert len(datasets.rows("live.dead_letters")) == 1
+    assert len(datasets.rows("live.dead_letters")) == 2
+    assert sum(len(envelopes) for envelopes in datasets.objects().values()) == 5
+
+
+def test_equal_lines_are_events_however_they_are_spelled_and_a_rotated_copy_has_the_same_ones(
+    datasets: Datasets, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log has a line three times; other chunks, another serializer, and a longer copy of it add only what is new."""
+    event = json.loads(order("a", item_count=1.50))
+    spelled = json.dumps(dict(reversed(event.items())), separators=(",", ":")).replace("1.5", "15e-1").encode()
+    log = write(tmp_path / "1.log", [order("a", item_count=1.50), order("b"), spelled, order("a", item_count=1.50)])
+    assert datasets.backfill(log, now=NOW).rows.total() == 4
+    monkeypatch.setattr("ops.backfill.run.MAX_LINES", 1)
+    copy = write(tmp_path / "2.log", [spelled] * 4)
+    report = datasets.backfill(log, copy, now=NOW)
+    assert (report.rows.total(), report.rows_present.total(), report.repeated) == (1, 4, 3)
+    assert order_ids(datasets, "live.orders") == ["a", "a", "a", "a", "b"]
+
+
+def test_the_log_of_a_producer_adds_only_what_did_not_arrive(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    """Events of two lost hours: some of the log were streamed, under the ids that are in their fields."""
+    datasets.stream([Message(order("a"), {"event_id": "a"}, "m-1", NOW)], NOW)
+    without = {**json.loads(order("c")), "order_id": None}
+    log = write(tmp_path / "log", [order("a"), order("b"), json.dumps(without).encode(), order("b")])
+    for loaded, present in ((1, 1), (0, 2)):
+        ran = sluice(datasets, log, "--id-field", "$.order_id", "--json")
+        assert ran.returncode == 1
+        assert f"Not loaded: {log} line 3: $.order_id is missing" in ran.stderr
+        report = json.loads(ran.stdout)
+        counts = [sum(report[name].values()) for name in ("rows", "rows_present")]
+        assert (counts, report["repeated"], report["unfinished"]) == ([loaded, present], 1, 0)
+    assert datasets.ids("live.orders") == ["a", "b"]
+
+
+def test_an_id_with_several_contents_loses_none_of_them(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    """The id of an order is not that of its states: all are loaded and the command says so; a second run adds none."""
+    states = [order("a", status=status) for status in ("pending", "processing", "shipped")]
+    log = write(tmp_path / "log", [*states, states[0], order("b")])
+    for name, count in (("rows", 4), ("rows_present", 4)):
+        ran = sluice(datasets, log, "--id-field", "$.order_id", "--json")
+        assert ran.returncode == 0
+        assert "2 events have the id of an earlier line and another content" in ran.stderr
+        report = json.loads(ran.stdout)
+        assert (sum(report[name].values()), report["repeated"], report["same_id"]) == (count, 1, 2)
+    assert datasets.ids("live.orders") == ["a", "a", "a", "b"]
+    assert {row["status"] for row in datasets.rows("live.orders")} == {"pending", "processing", "shipped"}
+    ran = sluice(datasets, log, "--id-field", "$.order_id", "--id-field", "$.status", "--json")
+    assert json.loads(ran.stdout)["same_id"] == 0
+
+
+def test_a_content_that_no_row_of_its_id_has_is_loaded(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    datasets.stream([Message(order("a"), {"event_id": "a"}, "m-1", NOW)], NOW)
+    log = write(tmp_path / "log", [order("a", status="shipped"), order("a")])
+    for name in ("rows", "rows_present"):
+        ran = sluice(datasets, log, "--id-field", "$.order_id", "--json")
+        report = json.loads(ran.stdout)
+        assert (sum(report["rows"].values()), sum(report["rows_present"].values())) == (
+            (1, 1) if name == "rows" else (0, 2)
+        )
+    assert sorted(row["status"] for row in datasets.rows("live.orders")) == ["pending", "shipped"]
+
+
+def test_of_several_contents_a_restored_archive_shows_the_one_that_was_published_last(
+    running_emulators: Emulators,
+) -> None:
+    with fresh_datasets(running_emulators, views=True) as datasets:
+        for number, status in enumerate(("shipped", "pending", "processing")):
+            sent = Message(
+                order("a", status=status), {"event_id": "a"}, f"m-{9 - number}", NOW + timedelta(seconds=number)
+            )
+            datasets.stream([sent], NOW + timedelta(seconds=number))
+        query = f"SELECT status FROM `{datasets.settings.dataset}.orders_deduplicated`"
+        assert [row.status for row in datasets.client.query_and_wait(query)] == ["processing"]
+        datasets.client.query_and_wait(f"DELETE FROM `{datasets.settings.dataset}.orders` WHERE TRUE")
+        report = datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=NOW + timedelta(minutes=1))
+        assert report.rows.total() == 3
+        assert [row.status for row in datasets.client.query_and_wait(query)] == ["processing"]
+
+
+def test_the_event_id_of_an_envelope_from_elsewhere_is_that_of_its_row(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    datasets.stream([Message(order("a"), {"event_id": "own"}, "m-1", NOW)], NOW)
+    envelope = {"event_id": "own", "message_id": "x", "publish_time": NOW.isoformat(), "attributes": {}}
+    line = json.dumps({**envelope, "payload": order("a").decode()}).encode()
+    report = datasets.backfill(write(tmp_path / "export", [line]), now=NOW)
+    assert report.rows_present.total() == 1
+    assert datasets.ids("live.orders") == ["own"]
 
 
 def test_what_has_left_the_live_dataset_by_the_next_day_goes_into_the_historical_one(
@@ -322,9 +413,8 @@ def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path:
 
 def history(events: int, days: int) -> list[bytes]:
     """A mix of everything, of so many days up to now."""
-    start = NOW - timedelta(days=days)
-    story = generate(seed=5, start=start, bad_share=0.05, duplicate_share=0.03, events_per_day=events // days)
-    return [message.data for message in islice(story, events) if b"\n" not in message.data]
+    story = past(Story(5, 0.05, 0.03, events // days), events, NOW)
+    return [message.data for message in story if b"\n" not in message.data]
 
 
 def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
@@ -364,29 +454,66 @@ def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
 def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_once(
     datasets: Datasets, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
-    lines = {order(f"{index:05}", index % 180) for index in range(6_000)}
-    file = write(tmp_path / "orders", sorted(lines))
+    lines = [order(f"{index // 2:05}", index // 2 % 180) for index in range(6_000)]  # each of them twice
+    file = write(tmp_path / "orders", lines)
     process = subprocess.Popen(
-        [SLUICE, "backfill", file],
+        [SLUICE, "backfill", file, "--json"],
         env={**os.environ, **datasets.environment},
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         text=True,
     )
     wait_until(lambda: datasets.objects() or process.poll() is not None, "something is archived")
     assert process.poll() is None
     process.send_signal(number)
-    output, _ = process.communicate(timeout=PATIENCE)
+    output, errors = process.communicate(timeout=PATIENCE)
     if number == signal.SIGKILL:
         assert process.returncode == -number
     else:
-        assert process.returncode == 130, output
-        assert "Interrupted" in output
-        assert "Traceback" not in output
+        report = json.loads(output)
+        loaded = len(datasets.rows("live.orders")) + len(datasets.rows("historical.orders"))
+        assert (sum(report["rows"].values()), report["unfinished"]) == (loaded, report["lines"] - loaded)
+        # The emulator's jobs are done as soon as they have begun.
+        assert process.returncode == (0 if loaded == len(lines) else 130), errors
+        assert "Traceback" not in errors
     again = sluice(datasets, file, "--json")
     assert again.returncode == 0, again.stderr
     live, historical = datasets.ids("live.orders"), datasets.ids("historical.orders")
     assert len(live) + len(historical) == len({*live, *historical}) == 6_000
+
+
+class Stopping:
+    """Lines of a source in whose middle the run is told to stop."""
+
+    def __init__(self, lines: Iterable[bytes], number: int) -> None:
+        self._lines = lines
+        self._number = number
+
+    def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
+        del advance
+        for number, line in enumerate(self._lines, start=1):
+            if number == self._number:
+                raise KeyboardInterrupt
+            yield Line("orders", number, line)
+
+
+def test_the_counts_of_an_interrupted_run_are_those_of_the_tables(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.backfill.run.MAX_LINES", 1)
+    lines = [order(name) for name in "abcdef"]
+    seen = 0
+    for number in range(1, len(lines) + 1):
+        read = EventReader.from_settings(datasets.settings, NOW)
+        run = Backfill(read, LoadJobs.open(datasets.client, datasets.settings), datasets.archive())
+        report = run([Stopping(lines, number)])
+        there = order_ids(datasets, "live.orders")
+        assert report.interrupted
+        assert report.rows.total() + report.rows_present.total() <= len(there)
+        assert len(there) == seen + report.rows.total()
+        last = int((report.complete_to or "line 0").rpartition(" ")[2])
+        assert [*"abcdef"[:last]] == [name for name in there if name in "abcdef"[:last]]
+        seen = len(there)
 
 
 def test_without_its_source_or_its_tables_nothing_is_written(datasets: Datasets, tmp_path: pathlib.Path) -> None:

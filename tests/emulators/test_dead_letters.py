@@ -1,5 +1,6 @@
 """Dead letters, from the event that is refused to the row that it becomes, on the emulators, by the commands."""
 
+import base64
 import json
 import os
 import pathlib
@@ -86,7 +87,7 @@ def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
         "json": ("decode", 1),
     }
     enum = groups["enum"]
-    assert (enum["path"], enum["event_type"], enum["events"]) == ("$.status", "order", 3)
+    assert (enum["place"], enum["event_type"], enum["events"]) == ("$.status", "order", 3)
     assert enum["example_event_id"].startswith("lost-")
     assert '"lost"' in enum["message"]
     assert [one["rule"] for one in letters(datasets, "list", "--stage", "decode")] == ["json"]
@@ -97,6 +98,36 @@ def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
     assert enum["fingerprint"] in shown
     assert "is no time" in run(datasets, "dead-letters", "list", "--since", "yesterday", code=2)
     assert "say which" in run(datasets, "dead-letters", "replay", code=2)
+
+
+def test_the_list_has_one_line_for_each_cause_of_new_and_old_dead_letters(datasets: Datasets) -> None:
+    people = [f"person-{number}@example.com" for number in range(20)]
+    bad = [b'{"event_type": "%b"}' % person.encode() for person in people]
+    bad += [b'{"people": {"%b": {"a": 1, "a": 2}}}' % person.encode() for person in people]
+    datasets.stream([message(f"new-{number}", payload) for number, payload in enumerate(bad)], NOW)
+    old = [
+        {
+            **{name: value for name, value in row.items() if name != "place"},
+            "attributes": json.dumps(row["attributes"]),
+            "event_id": row["event_id"].replace("new", "old"),
+            "fingerprint": f"{number:016x}",
+            "publish_time": NOW.isoformat(),
+            "failed_at": NOW.isoformat(),
+            "payload": base64.b64encode(row["payload"]).decode(),
+        }
+        for number, row in enumerate(datasets.rows("live.dead_letters"))
+    ]
+    assert datasets.client.insert_rows_json(f"{datasets.settings.dataset}.dead_letters", old) == []
+    groups = letters(datasets, "list")
+    assert [
+        (one["rule"], one["event_type"], one["place"], one["events"]) for one in groups if one["rule"] == "enum"
+    ] == [("enum", None, "$.event_type", 20)] * 2
+    assert [(one["rule"], one["events"]) for one in groups if one["rule"] != "enum"] == [("uniqueKeys", 20)] * 2
+    for group in groups:
+        assert letters(datasets, "replay", "--fingerprint", group["fingerprint"], "--dry-run")["events"] == 20
+    summary = f"SELECT * FROM `{datasets.settings.dataset}.dead_letter_summary`"
+    assert "example.com" not in str([dict(row) for row in datasets.client.query_and_wait(summary)])
+    assert [group["event_type"] for group in letters(datasets, "list", "--type", people[0])] == [None, None]
 
 
 def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_path: pathlib.Path) -> None:

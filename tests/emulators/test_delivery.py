@@ -1,19 +1,19 @@
 """The whole way through Pub/Sub: publish, delivery, redelivery, the real events."""
 
-import itertools
 import pathlib
 import signal
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.generate import Generated, generate
+from ops.generate import Generated, Story
 from ops.publish import Publication, publish
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators, Stack
+from ops.story import past
 from tests.emulators.conftest import Deploy, Warehouse
 
 NORTHWIND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "northwind-events.ndjson"
@@ -24,8 +24,7 @@ needs_northwind = pytest.mark.skipif(
 
 
 def story(events: int, share: float = 0.0) -> list[Generated]:
-    start = datetime.now(UTC) - timedelta(days=events / 3000)
-    return list(itertools.islice(generate(seed=7, start=start, bad_share=share, duplicate_share=share), events))
+    return list(past(Story(7, share, share), events, datetime.now(UTC)))
 
 
 def send(stack: Stack, messages: list[Generated]) -> None:
@@ -95,6 +94,20 @@ def test_events_are_published_from_standard_input_and_a_wrong_topic_is_named(
     result = CliRunner().invoke(app, [*arguments, f"{stack.topic}-not"], input=lines)
     assert result.exit_code == 1
     assert f"Not published to {stack.topic}-not: NotFound" in result.output.replace("\n", " ")
+
+
+def test_all_that_is_generated_becomes_rows_of_the_past(stack: Stack, warehouse: Warehouse) -> None:
+    before = warehouse.accounts()
+    written = CliRunner().invoke(app, ["generate", "--stdout", "--limit", "400"])
+    result = CliRunner().invoke(app, ["publish", "-", "--topic", stack.topic], input=written.stdout_bytes)
+    assert result.exit_code == 0, result.output
+    for _ in range(2):
+        assert sluice("generate", "--limit", "100", "--rate", "1000", "--topic", stack.topic)
+    after = warehouse.wait_for(len(before.accepted | before.dead) + 600)
+    assert len(after.accepted - before.accepted) == 600
+    assert after.dead == before.dead
+    [stock] = warehouse.query("SELECT MAX(last_changed_at) AS changed_at FROM `{dataset}.stock_levels`")
+    assert stock.changed_at <= datetime.now(UTC)
 
 
 @pytest.mark.check

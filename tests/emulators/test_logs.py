@@ -16,11 +16,11 @@ from functions.events import event_types
 from ops.stack.functions import SOURCE, serving
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import NOW
+from tests.emulators.test_ingest import NOW, event, wrapped
 from tests.emulators.test_watching import away, other_type
 from tests.unit import cloud, samples
 from tests.unit.cloud import Answer
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, wait_until
 
 CANARY = "canary"
 ADDRESS = "203.0.113.77"
@@ -160,18 +160,43 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
     shutil.copy(SOURCE, tmp_path)
     for name in ("functions", "jsonschemas", "sql"):
         shutil.copytree(SOURCE.parent / name, tmp_path / name)
-    main, right = tmp_path / "main.py", "await commit(message)"
-    text = main.read_text()
+    app, right = tmp_path / "functions" / "app.py", "await self.commit(message)"
+    text = app.read_text()
     assert text.count(right) == 1
-    main.write_text(text.replace(right, "raise ValueError(message)"))
+    app.write_text(text.replace(right, "raise ValueError(message)"))
     environment = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project", "LOG_LEVEL": "DEBUG"}
     nowhere = dict.fromkeys(("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"), "http://127.0.0.1:1")
-    with serving("ingest", tmp_path, environment | nowhere, "unforeseen", source=main) as function:
+    with serving("ingest", tmp_path, environment | nowhere, "unforeseen", source=tmp_path / "main.py") as function:
         attributes = {"event_id": CANARY}
         body = {"data": "e30=", "messageId": "m-1", "publishTime": NOW.isoformat(), "attributes": attributes}
         answer = httpx.post(function.url, json={"message": body}, timeout=PATIENCE)
         function.child.wait_until(lambda: "ValueError" in function.child.log.read_text())
         log = function.child.log.read_text()
     assert answer.status_code == 500
-    assert "main.py" in log
+    assert "app.py" in log
     assert CANARY not in log + answer.text
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("value", ["true", "false", ""])
+@pytest.mark.parametrize(
+    ("target", "message"), [("ingest", "flush"), ("bootstrap", "bootstrap"), ("reconcile", "reconciliation")]
+)
+def test_each_function_logs_whatever_the_platform_sets(
+    quiet: Stack, tmp_path: pathlib.Path, target: str, message: str, value: str
+) -> None:
+    """functions-framework configures logging anew where `LOG_EXECUTION_ID` is true, as Cloud Functions sets it."""
+    body = wrapped(event("order"), str(uuid.uuid4())) if target == "ingest" else None
+    with serving(target, tmp_path, {**quiet.environment, "LOG_EXECUTION_ID": value}, target) as function:
+        answer = httpx.post(function.url, json=body, headers={"function-execution-id": "abc"}, timeout=PATIENCE)
+        assert answer.is_success, answer.text
+
+        def entries() -> list[dict[str, Any]]:
+            lines = [json.loads(line) for line in function.child.log.read_text().splitlines() if line.startswith("{")]
+            return [line for line in lines if line["message"] == message]
+
+        wait_until(lambda: bool(entries()), "the function logs", function.child.tail)
+    # A flush is of many requests.
+    expected = None if message == "flush" else "abc"
+    assert {entry["logging.googleapis.com/labels"].get("execution_id") for entry in entries()} == {expected}
+    assert {entry["severity"] for entry in entries()} <= {"INFO", "ERROR"}

@@ -2,18 +2,22 @@
 
 import contextlib
 import json
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import GoogleAPIError
 from google.cloud import bigquery
 from typer.testing import CliRunner, Result
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from ops.cli import app
+from ops.queries import WrongParameter
+from ops.snapshots import Snapshots
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.shop import Shop, age, load, once, open_shop
 from tests.waiting import wait_until
@@ -184,17 +188,21 @@ def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None
     assert found == [{"color": "red", "size": "XL"}]
 
 
-def test_a_partition_is_exported_as_parquet_and_can_be_loaded_again(store: Shop) -> None:
-    day = fullest_day(store.live["orders"])
+def test_a_partition_is_exported_as_parquet_and_can_be_loaded_again(fresh: Shop) -> None:
+    day = fullest_day(fresh.live["orders"])
+    [first, *_] = of_day(fresh.live["orders"], day)
+    smoke = {**first["ingest"], "event_id": f"smoke-{uuid.uuid4().hex}-order"}
+    load(fresh.client, f"{fresh.settings.dataset}.orders", [{**first, "ingest": smoke}])
     for _ in range(2):
-        store.ask("export_partition", table="orders", partition=f"{day:%Y%m%d}")
+        fresh.ask("export_partition", table="orders", partition=f"{day:%Y%m%d}")
     config = bigquery.LoadJobConfig(source_format=bigquery.SourceFormat.PARQUET)
     uri = f"gs://{BUCKET}/exports/orders/{day:%Y%m%d}/*.parquet"
-    store.client.load_table_from_uri(uri, f"{store.settings.dataset}.loaded", job_config=config).result()
-    assert in_table(store, "loaded") == event_ids(of_day(store.live["orders"], day))
+    fresh.client.load_table_from_uri(uri, f"{fresh.settings.dataset}.loaded", job_config=config).result()
+    assert in_table(fresh, "loaded") == event_ids(of_day(fresh.live["orders"], day))
     extras = "SELECT ingest.event_id AS id, {} AS extras FROM {} WHERE event_date = '{}' ORDER BY id, extras"
-    loaded = store.query(extras.format("extras", "loaded", day))
-    assert loaded == store.query(extras.format("TO_JSON_STRING(extras)", "orders", day))
+    loaded = fresh.query(extras.format("extras", "loaded", day))
+    fresh.query("DELETE FROM orders WHERE STARTS_WITH(ingest.event_id, 'smoke-')")
+    assert loaded == fresh.query(extras.format("TO_JSON_STRING(extras)", "orders", day))
 
 
 def test_a_snapshot_of_every_table_is_taken_listed_and_expires(store: Shop) -> None:
@@ -303,6 +311,60 @@ def test_a_table_is_restored_as_of_a_time(store: Shop) -> None:
     replaced = sluice("restore", "user_activity", "--at", f"{at:%Y-%m-%dT%H:%M:%S%z}", "--replace")
     assert replaced.exit_code == 0, replaced.output
     assert in_table(store, "user_activity") == there
+    assert sluice("restore", "user_activity", "--at", f"{at:%Y-%m-%dT%H:%M:%S}").exit_code == 0, "it was replaced since"
+
+
+@pytest.mark.parametrize(
+    ("at", "why"),
+    [
+        ("2999-01-01", "--at 2999-01-01T00:00:00.000+00:00: that is in the future; choose a time from"),
+        ("2020-01-01T12:00:00", "--at 2020-01-01T12:00:00.000+00:00: the time travel of maintenance goes back 168 h"),
+        ("6d", "orders was not there yet; choose a time from"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--replace"], ["--to", "as_it_was"]])
+def test_a_time_that_cannot_be_read_restores_nothing_and_names_the_range(
+    store: Shop, at: str, why: str, more: list[str]
+) -> None:
+    there, rows = names(store), in_table(store, "orders")
+    refused = sluice("restore", "orders", "--at", at, *more)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert why in refused.stderr
+    assert (names(store), in_table(store, "orders")) == (there, rows)
+
+
+def test_the_range_is_that_of_the_dataset_and_its_first_time_can_be_restored(fresh: Shop) -> None:
+    dataset = fresh.client.get_dataset(fresh.settings.dataset)
+    dataset.max_time_travel_hours = 48
+    fresh.client.update_dataset(dataset, ["max_time_travel_hours"])
+    snapshots = Snapshots(fresh.client, fresh.settings)
+    now = datetime.now(UTC)
+    with pytest.raises(WrongParameter, match="goes back 48 hours"):
+        snapshots.restore_as_of("orders", now - timedelta(hours=49), None, now)
+    with pytest.raises(WrongParameter, match="not there yet") as refused:
+        snapshots.restore_as_of("orders", now - timedelta(hours=47), None, now)
+    [first] = re.findall(r"from (\S+) to", str(refused.value))
+    assert snapshots.restore_as_of("orders", datetime.fromisoformat(first), "first", now).rows == 0
+
+
+def test_what_cannot_be_cloned_leaves_no_table(fresh: Shop) -> None:
+    before = datetime.now(UTC)
+    pass_by(before)
+    fresh.query("ALTER TABLE orders DROP COLUMN total_amount")
+    there = names(fresh)
+    with pytest.raises(GoogleAPIError):
+        Snapshots(fresh.client, fresh.settings).restore_as_of("orders", before, "as_it_was", datetime.now(UTC))
+    assert names(fresh) == there
+
+
+def test_a_table_is_not_read_as_it_was_before_it_was_there(store: Shop) -> None:
+    refused = sluice("sql", "table_as_of", "--param", "at=6d")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "Cannot read before" in refused.stderr
+    for at in ("8d", "2999-01-01"):
+        refused = sluice("sql", "table_as_of", "--param", f"at={at}")
+        assert (refused.exit_code, refused.stdout) == (2, "")
+        assert f"at: {at} is not within 7d to now" in refused.stderr
 
 
 def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> None:
@@ -345,8 +407,6 @@ def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop)
         (["restore", "orders_20200101T000000"], "there is no"),
         (["restore", "invoices", "--at", "2026-11-23T12:00:00"], "there is no"),
         (["restore", "a", "--to", "b", "--replace"], "choose"),
-        (["restore", "a", "--at", "2999-01-01"], "--at"),
-        (["restore", "a", "--at", "2999-01-01"], "in the future"),
         (["restore", "a.b.c.d"], "no NAME"),
         (["restore", "orders_all", "--at", "2026-11-23T12:00:00"], "no table: its type is VIEW"),
         (["snapshot", "orders`; DROP"], "no NAME"),

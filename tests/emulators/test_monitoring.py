@@ -169,20 +169,20 @@ def test_the_causes_of_the_last_hour_are_compared_with_the_hour_before(busy: Sho
         {
             "stage": stage,
             "rule": min(letter["errors"][0]["rule"] for letter in letters),
-            "path": min(letter["errors"][0]["path"] for letter in letters),
+            "place": min(letter["place"] for letter in letters),
             "events": len(ids(recent)),
             "before": len(ids(between(letters, 2, 1))),
             "open_events": len(ids(letters)),
             "first_seen_at": min(moment(letter["failed_at"]) for letter in letters),
             "last_seen_at": max(moment(letter["failed_at"]) for letter in letters),
             "example_event_id": min(ids(recent)),
-            "fingerprint": fingerprint,
+            "cause": fingerprint,
         }
         for (stage, fingerprint), letters in causes.items()
         if (recent := between(letters, 1, 0))
     ]
     assert busy.ask("dead_letter_causes", hours="1") == sorted(
-        expected, key=lambda cause: (-cause["events"], cause["fingerprint"])
+        expected, key=lambda cause: (-cause["events"], cause["cause"])
     )
 
 
@@ -196,6 +196,16 @@ def test_the_duplicate_rate_is_that_of_each_table_and_day(shop: Shop) -> None:
     assert {(row["table_name"], row["event_date"]): (row["row_count"], row["duplicates"]) for row in answer} == counts
     assert all(row["duplicate_rate"] == row["duplicates"] / row["row_count"] for row in answer)
     assert any(row["duplicates"] for row in answer)
+
+
+def test_redeliveries_are_not_listed_as_several_contents(shop: Shop) -> None:
+    rows = [row for table in shop.live.values() for row in dated(table, 2)]
+    contents = collections.defaultdict(set)
+    for row in rows:
+        contents[row["ingest"]["event_id"]].add(row["ingest"]["content_digest"])
+    several = {event_id: len(digests) for event_id, digests in contents.items() if len(digests) > 1}
+    assert len(rows) > len(contents)
+    assert {row["event_id"]: row["contents"] for row in shop.ask("conflicting_event_ids", days="3")} == several
 
 
 def latest(rows: Iterable[Record]) -> dict[str, datetime]:

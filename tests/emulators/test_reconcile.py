@@ -15,15 +15,16 @@ from typer.testing import CliRunner
 
 from functions import archive
 from functions.contracts import Contracts
-from functions.message import Message
+from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.privacy import Privacy
 from functions.process import Process
 from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
 from ops.cli import app
 from ops.contents import Contents
-from ops.generate import generate
+from ops.generate import Story
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators
+from ops.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -51,6 +52,13 @@ def order(event_id: str, age: timedelta = timedelta(), message_id: str | None = 
     return Message(json.dumps(event).encode(), {"event_id": event_id}, message_id or f"m-{event_id}", NOW)
 
 
+def smoke_test() -> Message:
+    run = f"smoke-{uuid.uuid4().hex}"
+    sent = order(f"{run}-order")
+    sent.attributes[SMOKE_TEST_ATTRIBUTE] = run
+    return sent
+
+
 def reconcile(datasets: Datasets, *, contents: bool = False) -> Reconciliation:
     compare = Contents(Contracts.load(), Privacy.from_settings(datasets.settings)) if contents else None
     run = Reconciler(datasets.client, datasets.storage, datasets.settings, compare)
@@ -74,6 +82,30 @@ def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival
         "unknown": Account(archived=1, settled=1, dead_letters=1),
     }
     assert found.is_complete
+
+
+def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Datasets) -> None:
+    states = [order("o-1", message_id=f"m-{status}", status=status) for status in ("pending", "shipped")]
+    for number, message in enumerate([*states, order("b"), states[0]]):  # the last one is a redelivery
+        bootstrapped.stream([message], NOW + timedelta(seconds=number % 3))
+    [shown] = bootstrapped.client.query_and_wait(
+        f"SELECT status FROM `{bootstrapped.settings.dataset}.orders_deduplicated` WHERE ingest.event_id = 'o-1'"
+    )
+    assert (bootstrapped.ids("live.orders"), shown.status) == (["b", "o-1", "o-1"], "shipped")
+    found = reconcile(bootstrapped)
+    assert (found.total.rows, found.total.conflicts, found.total.redelivered) == (3, 2, 1)
+    assert {one.event_id for one in found.conflicting} == {"o-1"}
+    assert found.summary()["conflicting_events"] == ["o-1", "o-1"]
+    assert found.is_complete
+    environment = {**bootstrapped.environment, "COLUMNS": "200"}
+    for arguments, text in (
+        (["reconcile", "--to", (datetime.now(UTC) + HOUR).isoformat()], "Several contents under one id: o-1 (order)"),
+        (["sql", "conflicting_event_ids"], "o-1"),
+        (["trace", "o-1"], "2 contents under this id"),
+    ):
+        ran = CliRunner().invoke(app, arguments, env=environment)
+        assert ran.exit_code == 0, ran.output
+        assert text in ran.output
 
 
 def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Datasets) -> None:
@@ -110,12 +142,16 @@ def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Dataset
 
 
 def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datasets) -> None:
-    run = f"smoke-{uuid.uuid4().hex}"
-    datasets.stream([order(f"{run}-order"), order("smoke-alarm"), order("a")], NOW)
+    own = smoke_test()
+    producers = order(own.event_id, message_id="m-1")
+    datasets.stream([own, producers, order("smoke-alarm"), order("a")], NOW)
+    [letter] = datasets.rows("live.dead_letters")
+    assert (letter["event_id"], letter["errors"][0]["rule"]) == ("m-1", "reserved")
     delete(datasets, "orders", "ingest.event_id LIKE 'smoke-%'")
+    delete(datasets, "dead_letters", "TRUE")
     found = reconcile(datasets)
-    assert found.total == Account(archived=2, settled=1, missing=1, rows=1)
-    assert [one.event_id for one in found.missing] == ["smoke-alarm"]
+    assert found.total == Account(archived=3, settled=1, missing=2, rows=1)
+    assert sorted(one.event_id for one in found.missing) == ["m-1", "smoke-alarm"]
 
 
 def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
@@ -154,11 +190,8 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
-    story = generate(seed=3, start=NOW, bad_share=0.2, duplicate_share=0.1, events_per_day=3_000)
-    messages = [
-        Message(one.data, dict(one.attributes), f"m-{number}", NOW)
-        for number, one in zip(range(300), story, strict=False)
-    ]
+    story = past(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
+    messages = [Message(one.data, dict(one.attributes), f"m-{number}", NOW) for number, one in enumerate(story)]
     extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
     datasets.stream([*messages, extra], NOW)
     found = reconcile(datasets, contents=True)
@@ -202,7 +235,9 @@ def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[s
 
 def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:
     datasets = bootstrapped
-    datasets.stream([order("a"), order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")], NOW)
+    smoke = smoke_test()
+    gone = [order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")]
+    datasets.stream([order("a"), *gone, smoke], NOW)
     delete(datasets, "orders", "ingest.event_id != 'a'")
     delete(datasets, "dead_letters", "TRUE")
     found = sluice(datasets)
@@ -217,8 +252,10 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     answer = json.loads(repaired.stdout)
     assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
     assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
-    after = sluice(datasets, "--contents", "--json")
+    assert (answer["repair"]["smoke_tests"], datasets.ids("live.orders")) == (1, ["a", "gone", "old"])
+    after = sluice(datasets, "--contents", "--json", "--to", "2999-01-01")
     assert after.returncode == 0, after.stderr
+    assert datetime.fromisoformat(json.loads(after.stdout)["to"]) <= datetime.now(UTC), "nothing is said of later times"
     [hour] = json.loads(after.stdout)["hours"]
     counts = ("event_type", "archived", "settled", "missing", "rows", "dead_letters", "duplicates", "different")
     assert [hour[name] for name in counts] == ["order", 4, 4, 0, 3, 1, 0, 0]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.pubsub_v1 import types
 
+from functions.message import SMOKE_TEST_ATTRIBUTE
 from functions.process import Process
 from ops.replay.archived import arrived
 from ops.stack import pubsub
@@ -154,19 +155,22 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
 ) -> None:
     there = message("there", order(order_id="there"))
     datasets.stream([there], NOW)
+    smoke = sent(f"smoke-{'0' * 32}-order", order(order_id="smoke"))
+    smoke.attributes[SMOKE_TEST_ATTRIBUTE] = f"smoke-{'0' * 32}"
     messages = [
         sent("there", there.data),
         sent("lost", order(order_id="lost")),
         sent("lost", order(order_id="lost")),
         sent(None, order(100, order_id="old")),
         sent("bad", b"\xff"),
+        smoke,
     ]
     published = asyncio.run(give_up(wiring, *messages))
-    assert len(published) == 5
+    assert len(published) == 6
     dry = replay(datasets, "--undeliverable", "--dry-run", "--patience", "3")
-    assert (dry["lines"], dry["repeated"], dry["dead_letters"]) == (5, 1, {"decode": 1})
+    assert (dry["lines"], dry["repeated"], dry["smoke_tests"], dry["dead_letters"]) == (6, 1, 1, {"decode": 1})
     assert (datasets.ids("live.orders"), ledger(datasets)) == (["there"], [])
-    assert len(waiting(wiring)) == 5
+    assert len(waiting(wiring)) == 6
 
     done = replay(datasets, "--undeliverable", "--patience", "3")
     live, historical = datasets.settings.dataset, datasets.settings.historical_dataset

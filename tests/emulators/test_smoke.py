@@ -1,15 +1,21 @@
 """The smoke test, on a deployment where all is well, and on some where it is not."""
 
 import dataclasses
+import gzip
 import json
 import signal
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import msgspec
 import pytest
 
+from functions import archive
+from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
+from functions.message import SMOKE_TEST_ATTRIBUTE
 from ops.smoke import Smoke
 from ops.stack.stack import Stack
 from tests.emulators import command
@@ -41,6 +47,12 @@ def rows(stack: Stack) -> int:
     return sum(event_id.startswith("smoke-") for event_id in accounts.accepted | accounts.dead)
 
 
+def envelopes(stack: Stack) -> list[Envelope]:
+    """All of the archive."""
+    blobs = storage_client(stack.settings).list_blobs(stack.settings.archive_bucket, prefix="raw/")
+    return [one for blob in blobs for one in archive.read(gzip.decompress(blob.download_as_bytes()))]
+
+
 def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None:
     done = smoke(smoked, "--json")
     assert done.returncode == 0, done.stderr
@@ -50,13 +62,43 @@ def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None
         "inventory": "inventory",
         "order": "orders",
         "user_activity": "user_activity",
-        "bad": "dead_letters",
+        "smoke_test": "dead_letters",
     }
     for arrival in result["events"].values():
         assert (arrival["rows"], arrival["problem"]) == (1, None)
         assert arrival["archive_uri"].startswith(f"gs://{smoked.settings.archive_bucket}/raw/")
         assert 0 <= arrival["lag"] < 60
     assert "All 4 events are where they belong" in done.stderr
+    assert rows(smoked) == 0
+
+
+def test_no_reader_of_the_archive_or_of_dead_letters_brings_them_back(smoked: Stack) -> None:
+    """Neither those of today, nor older ones in the archive that lack the attribute."""
+    run = json.loads(smoke(smoked, "--json").stdout)["run"]
+    older = [envelope for envelope in envelopes(smoked) if envelope.event_id.startswith(f"{run}-")]
+    assert (len(older), rows(smoked)) == (4, 0)
+    for envelope in older:
+        del envelope.attributes[SMOKE_TEST_ATTRIBUTE]
+    bucket = storage_client(smoked.settings).bucket(smoked.settings.archive_bucket)
+    ndjson = gzip.compress(b"".join(msgspec.json.encode(envelope) + b"\n" for envelope in older))
+    bucket.blob(f"{archive.earliest(datetime.now(UTC))}-older.ndjson.gz").upload_from_string(ndjson)
+
+    def report(*arguments: str) -> dict[str, Any]:
+        names = {"DATASET": smoked.settings.dataset, "HISTORICAL_DATASET": smoked.settings.historical_dataset}
+        done = command.sluice([*arguments, "--json"], {**smoked.environment, **names})
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout))
+
+    everything = len(envelopes(smoked))
+    for arguments in (["backfill", f"gs://{smoked.settings.archive_bucket}/raw/"], ["replay", "--from", "1h"]):
+        read = report(*arguments)
+        assert (read["lines"], read["smoke_tests"], read["unfinished"]) == (everything, everything, 0)
+        assert rows(smoked) == 0, arguments
+    smoke(smoked, "--keep")
+    replayed = report("dead-letters", "replay", "--all")
+    assert (replayed["events"], replayed["smoke_tests"], replayed["lines"]) == (1, 1, 0)
+    assert Warehouse(smoked).query("SELECT * FROM `{dataset}.replays`") == []
+    smoke(smoked, "--clean")
     assert rows(smoked) == 0
 
 

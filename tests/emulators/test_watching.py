@@ -141,7 +141,16 @@ def watched(
             lost = Envelope.seal(Message(b"{}", {}, "lost", NOW), None)
             bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
             bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")
-            assert httpx.post(reconcile.url, timeout=PATIENCE).json()["missing_events"] == ["lost"]
+            expected["conflicts"] = 2
+            rows = [
+                samples.process(samples.message(event("order", status=status), event_id="o-1"), NOW)
+                for status in ("pending", "shipped")
+            ]
+            uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
+            insert = bigquery_client(stack.settings).insert_rows_json
+            assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
+            found = httpx.post(reconcile.url, timeout=PATIENCE).json()
+            assert (found["missing_events"], found["conflicts"]) == (["lost"], 2)
         logs = [
             (stack.ingest.child.log, INGEST),
             (reconcile.child.log, RECONCILE),

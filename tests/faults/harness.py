@@ -24,13 +24,14 @@ from functions.events import event_types
 from functions.reconciliation import Reconciler, Reconciliation
 from functions.settings import Settings
 from ops.accounts import ArchiveReader
-from ops.generate import Generated, generate
+from ops.generate import Generated, Story
 from ops.publish import Publication, publish
 from ops.stack import pubsub
 from ops.stack.functions import SOURCE, Function, serving
 from ops.stack.process import Child, running
 from ops.stack.relay import Relay
 from ops.stack.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
+from ops.story import past
 from tests.faults.background import Run
 from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Proxy
 from tests.waiting import PATIENCE, wait_until
@@ -42,10 +43,7 @@ def story(
     events: int, seed: int, *, bad: float = 0.05, duplicate: float = 0.0, shift: timedelta = timedelta()
 ) -> Iterator[Generated]:
     """Messages of the shop up to now, or as far from now as `shift` says."""
-    a_day = max(EVENTS_PER_DAY, events)  # what is bad for being days ahead must not have come true by now
-    start = datetime.now(UTC) - timedelta(days=events / a_day) + shift
-    told = generate(seed=seed, start=start, bad_share=bad, duplicate_share=duplicate, events_per_day=a_day)
-    return itertools.islice(told, events)
+    return past(Story(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
 
 
 def digest(data: bytes) -> bytes:

@@ -49,6 +49,7 @@ class Cloud:
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set; with `{"reset": True}` the connection breaks instead.
         on_job: Answers a new job: its resource.
+        on_data: Is given the rows of a load job, after `on_job` has answered.
         on_get: Answers a question for a dataset, a table or a job: its path.
         on_patch: Answers a change of a table: its path, and the body.
         on_upload: Answers an upload: name of the object.
@@ -65,6 +66,7 @@ class Cloud:
     upload_paths: list[str] = dataclasses.field(default_factory=list)
     on_insert: Insert = lambda _table, _body: (200, {})
     on_job: Callable[[dict[str, Any]], Answer] = lambda _job: error(404, "notFound")
+    on_data: Callable[[list[dict[str, Any]]], object] = lambda _: None
     on_get: Callable[[str], Answer] = lambda _path: error(404, "notFound")
     on_patch: Callable[[str, dict[str, Any]], Answer] = lambda _path, _body: error(404, "notFound")
     on_upload: Upload = lambda _name: (200, {})
@@ -93,7 +95,9 @@ def running() -> Iterator[Cloud]:
             body = self.rfile.read(int(self.headers["content-length"]))
             time.sleep(cloud.latency)
             if self.path.startswith("/upload/bigquery/"):
-                status, answer = cloud.on_job(self.multipart(body)[0])
+                job, data = self.multipart(body)
+                status, answer = cloud.on_job(job)
+                cloud.on_data([json.loads(line) for line in data.splitlines()])
             elif self.path.startswith("/upload/"):
                 status, answer = self.upload(body)
             elif self.path.partition("?")[0].endswith("/insertAll"):

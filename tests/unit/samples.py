@@ -3,6 +3,7 @@
 import copy
 import json
 import pathlib
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,3 +67,9 @@ def message(payload: bytes | dict[str, Any], event_id: str = "e-1", **attributes
     """A message with a payload."""
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
     return Message(data, {"event_id": event_id, **attributes}, "m-1", NOW)
+
+
+def archive_snippets() -> dict[str, str]:
+    """The SQL of the page about the archive, by title."""
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "archive.md").read_text()
+    return dict(re.findall(r"```sql title=(\S+)\n(.*?)```", page, re.DOTALL))

@@ -244,7 +244,7 @@ def test_the_columns_of_ours_are_there_with_their_types() -> None:
 
 def process_of(schema: dict[str, Any]) -> Process:
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-    made = Contract("drawn", 1, TYPE, validator, Shape(schema))
+    made = Contract("drawn", 1, TYPE, frozenset(), validator, Shape(schema))
     return Process(Contracts({"drawn": {1: made}}), Privacy(), 90, "tests")
 
 

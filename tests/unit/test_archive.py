@@ -1,9 +1,13 @@
 """The archive's names and envelopes."""
 
+import gzip
+import pathlib
 import re
 from datetime import UTC, datetime, timedelta, timezone
 
+import duckdb
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +16,7 @@ from functions.archive import Archive, Envelope
 from functions.google_api import storage_api
 from functions.message import Message
 from tests.unit.cloud import Cloud
+from tests.unit.samples import archive_snippets
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 ATTRIBUTES = st.dictionaries(st.text(), st.text(), max_size=3)
@@ -35,3 +40,33 @@ def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: C
     assert all(re.fullmatch(pattern, name) for name in names)
     assert len(set(names)) == 3
     assert one.uri(names[0]) == f"gs://archive/{names[0]}"
+
+
+def test_duckdb_reads_an_archive_by_the_query_of_its_page(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event once, with its original bytes; of the day and the type that the query asks for."""
+    moment = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+    good, broken = b'{"order_id": "o-1"}', b"\xff{"
+    messages = [
+        Message(good, {"event_id": "a", "producer": 'a "shop"'}, "m-1", moment),
+        Message(good, {"event_id": "a", "producer": "redelivered"}, "m-1", moment - timedelta(seconds=1)),
+        Message(broken, {"event_id": "b"}, "m-2", moment),
+        Message(b"{", {"event_id": "c"}, "m-3", moment),
+    ]
+    for number, arrived in enumerate((moment, moment + timedelta(days=1))):
+        file = tmp_path / "archive" / f"{archive.earliest(arrived)}-instance-{number:08}.ndjson.gz"
+        file.parent.mkdir(parents=True)
+        envelopes = [Envelope.seal(message, "order") for message in messages]
+        others = [Envelope.seal(Message(good, {"event_id": "d"}, "m-4", moment), "inventory")]
+        file.write_bytes(gzip.compress(msgspec.json.Encoder().encode_lines([*envelopes, *others])))
+    monkeypatch.chdir(tmp_path)
+    query = archive_snippets()["duckdb"]
+    names = "event_id, dt::VARCHAR, hr, epoch(publish_time), producer, original_bytes, order_id"
+    rows = duckdb.sql(f"SELECT {names} FROM ({query}) ORDER BY event_id").fetchall()
+    time = moment.timestamp()
+    assert rows == [
+        ("a", "2026-11-23", "09", time, 'a "shop"', good, "o-1"),
+        ("b", "2026-11-23", "09", time, None, broken, None),
+        ("c", "2026-11-23", "09", time, None, b"{", None),
+    ]

@@ -21,6 +21,7 @@ from functions.message import Message
 from functions.row import Row
 from ops.backfill.chunks import Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader, Identity
+from ops.backfill.id_fields import IdField
 from ops.backfill.load_file import LoadFile
 from ops.backfill.run import Fate, Report, Settled
 from ops.backfill.sources import Line
@@ -44,9 +45,51 @@ def order(order_id: str = "o-1", days_ago: int = 0) -> bytes:
 
 def test_the_content_of_a_plain_event_is_its_identity() -> None:
     here, there = read(line(order(), 1, "here")), read(line(order(), 7, "there"))
-    assert here.identity == there.identity != read(line(order("o-2"))).identity
+    assert here.identity == there.identity != read(line(order("o-2"), 8, "there")).identity
     assert here.outcome.message.message_id == here.identity.event_id
     assert here.outcome.message.publish_time == NOW
+
+
+def test_equal_lines_of_a_file_are_events_and_those_of_another_file_are_the_same_ones() -> None:
+    """Key order and white space make no line another one; three equal lines in the first file, two in the second."""
+    spellings = [order(), json.dumps(dict(reversed(json.loads(order()).items())), indent=None).encode(), b" " + order()]
+    first = [read(line(text, number, "1")).identity for number, text in enumerate(spellings)]
+    second = [read(line(text, number, "2")).identity for number, text in enumerate(spellings[:2])]
+    assert len(set(first)) == 3
+    assert second == first[:2]
+
+
+def with_id(*paths: str) -> EventReader:
+    return EventReader.from_settings(settings(), NOW, 1, [IdField.parse(path) for path in paths])
+
+
+def test_the_value_of_a_field_is_the_id_of_a_plain_event_and_not_of_an_envelope() -> None:
+    event = with_id("$.order_id")(line(order("o-1")))
+    assert (event.identity.event_id, event.outcome.message.attributes) == (
+        "o-1",
+        {"schema_version": "1", "event_id": "o-1"},
+    )
+    sealed = msgspec.json.encode(Envelope.seal(Message(order("o-1"), {"event_id": "e"}, "m", NOW), "order"))
+    assert with_id("$.order_id")(line(sealed)).identity.event_id == "e"
+    bad = with_id("$.order_id")(line(b"bad"))
+    assert (bad.identity.event_id, bad.table) == (
+        read(line(b"bad", source="x")).identity.event_id,
+        "dev_events_dataset.dead_letters",
+    )
+
+
+def test_an_id_that_comes_with_another_content_is_no_repetition() -> None:
+    identify, seen = with_id("$.order_id"), Seen()
+    states = [json.dumps(json.loads(order()) | {"status": status}).encode() for status in ("pending", "shipped")]
+    new = [seen.new(identify(line(text))) for text in (*states, *states)]
+    assert [event and bool(event.identity.message_id) for event in new] == [False, True, None, None]
+
+
+@pytest.mark.parametrize("attributes", [{}, {"event_id": "another"}])
+def test_the_event_id_of_an_envelope_counts(attributes: dict[str, str]) -> None:
+    sealed = msgspec.to_builtins(Envelope.seal(Message(order(), attributes, "m", NOW), "order"))
+    event = read(line(json.dumps(sealed | {"event_id": "own"}).encode()))
+    assert (event.identity.event_id, event.outcome.message.message_id) == ("own", "m")
 
 
 def test_an_envelope_is_its_message() -> None:
@@ -140,8 +183,8 @@ def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(found: li
 def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], bool]], data: st.DataObject) -> None:
     seen, report = Seen(), Report()
     for batch, fails in batches:
-        new = [event for event in batch if seen.is_new(event)]
-        report.lines += len(batch)
+        new = [event for event in batch if seen.new(event)]
+        report.events += len(new)
         report.repeated += len(batch) - len(new)
         for load in loads(new):
             if not fails:
@@ -166,12 +209,14 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     for name, value in {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}.items():
         monkeypatch.setenv(name, value)
     file = tmp_path / "events"
-    file.write_bytes(order().replace(NOW.date().isoformat().encode(), b"2001-02-03") + b"\nbad\nbad\n")
-    ran = CliRunner().invoke(app, ["backfill", str(file), "--dry-run", "--json"])
+    file.write_bytes(order().replace(NOW.date().isoformat().encode(), b"2001-02-03") + b"\n{bad\n{bad\n")
+    again = tmp_path / "rotated"
+    again.write_bytes(b"{bad\n{bad\n{bad\n")
+    ran = CliRunner().invoke(app, ["backfill", str(file), str(again), "--dry-run", "--json"])
     assert ran.exit_code == 0, ran.output
     assert "BigQuery does not say what is there already" in ran.stderr
     report = json.loads(ran.stdout)
-    assert (report["lines"], report["repeated"], report["dead_letters"]) == (3, 1, {"decode": 1})
+    assert (report["lines"], report["repeated"], report["dead_letters"]) == (6, 2, {"decode": 3})
     assert report["rows"] == {"historical_dataset.orders": 1}
     wet = CliRunner().invoke(app, ["backfill", str(file)])
     assert (wet.exit_code, wet.stdout) == (1, "")

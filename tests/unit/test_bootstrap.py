@@ -1,6 +1,9 @@
 """The bootstrap where BigQuery is away, slow, or changed by somebody else at the same time."""
 
+import dataclasses
 import json
+import pathlib
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ from functions import bootstrap
 from functions.bootstrap import Bootstrap, Change, Step
 from functions.clients import bigquery_client
 from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
+from functions.definitions import FOLDER, Kind, definitions
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
 from tests.waiting import PATIENCE
@@ -68,6 +71,26 @@ def test_a_warehouse_that_is_as_defined_is_left_alone(made: Bootstrap, live: dic
     assert len(live) == len(NAMES)
     assert differing(made.plan()) == {}
     assert differing(made.run()) == {}
+
+
+def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+    live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
+    assert differing(made.run()) == {
+        "dev_events_dataset.orders": Step(
+            "dev_events_dataset.orders", Change.REFUSED, error="there is a VIEW of this name"
+        )
+    }
+
+
+def test_where_two_have_one_name_nothing_is_made(made: Bootstrap, cloud: Cloud, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "sql")
+    (tmp_path / "sql" / "views" / "orders_all.sql").write_text("CREATE VIEW ...")
+    clashing = dataclasses.replace(made, folder=tmp_path / "sql")
+    for steps in (clashing.plan(), clashing.run()):
+        [step] = steps
+        assert (step.name, step.change) == ("dev_events_dataset.orders_all", Change.REFUSED)
+        assert "sql/views/orders_all.sql and of the view of the table orders" in str(step.error)
+    assert cloud.calls == []
 
 
 def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap, cloud: Cloud) -> None:

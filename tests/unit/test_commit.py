@@ -33,6 +33,12 @@ def sent(index: int, event_type: str = "order", **changes: Any) -> Message:
     return message(event(event_type, **changes), event_id=f"e-{index}")
 
 
+def event_id(row: dict[str, Any]) -> str:
+    """Return the event of a row of an insert."""
+    found: str = (row["json"].get("ingest") or row["json"])["event_id"]
+    return found
+
+
 async def commit_all(commit: GroupCommit, messages: list[Message]) -> list[BaseException | None]:
     return await asyncio.gather(*(commit(one) for one in messages), return_exceptions=True)
 
@@ -484,7 +490,7 @@ async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbo
 
 async def test_rows_that_were_stopped_by_a_bad_neighbour_are_inserted(cloud: Cloud, group_commit: Make) -> None:
     def stop_all(table: str, body: dict[str, Any]) -> Answer:
-        ids = [row["insertId"] for row in body["rows"]]
+        ids = [event_id(row) for row in body["rows"]]
         if table == "orders" and "e-1" in ids:
             return insert_errors(*((i, "invalid" if one == "e-1" else "stopped") for i, one in enumerate(ids)))
         return 200, {}
@@ -519,7 +525,7 @@ async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halve
     cloud: Cloud, group_commit: Make, status: int
 ) -> None:
     def insert(table: str, body: dict[str, Any]) -> Answer:
-        ids = [row["insertId"] for row in body["rows"]]
+        ids = [event_id(row) for row in body["rows"]]
         if table == "orders" and len(ids) > 2:
             return error(status, "Request payload size exceeds the limit: 10485760 bytes")
         bad = [(index, "invalid") for index, one in enumerate(ids) if table == "orders" and one == "e-6"]
@@ -542,7 +548,7 @@ async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_u
     cloud: Cloud, group_commit: Make
 ) -> None:
     def insert(table: str, body: dict[str, Any]) -> Answer:
-        bad = [index for index, row in enumerate(body["rows"]) if row["insertId"] == "e-1" and table == "orders"]
+        bad = [index for index, row in enumerate(body["rows"]) if event_id(row) == "e-1" and table == "orders"]
         errors = [{"reason": "invalid", "location": "status", "message": "bad value"}]
         errors += [{"reason": "invalid", "location": "extras", "message": "no such field: extras."}]
         return 200, {"insertErrors": [{"index": index, "errors": errors} for index in bad]}
@@ -565,7 +571,9 @@ async def test_what_repeats_do_no_harm_says_so(cloud: Cloud, group_commit: Make)
     await group_commit()(sent(1))
     [body] = bodies
     assert body["skipInvalidRows"] is True
-    assert [row["insertId"] for row in body["rows"]] == ["e-1"]
+    assert [row["insertId"] for row in body["rows"]] == [
+        row["json"]["ingest"]["content_digest"] for row in body["rows"]
+    ]
     assert ["ifGenerationMatch=0" in path for path in cloud.upload_paths] == [True]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from functions.events import event_types
+from functions.events import EventType, event_types
 from functions.json_path import member
 from ops.contract.check import check
 from ops.contract.finding import Breaks, Finding
@@ -71,6 +71,47 @@ def test_the_project_has_no_findings() -> None:
 )  # fmt: skip
 def test_files_that_do_not_belong_together_are_findings(project: Project, file: str, problem: str) -> None:
     assert any(finding.file == file and problem in finding.problem for finding in found(project)), found(project)
+
+
+def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, dict[str, EventType]]:
+    """The project with another event type, which is like orders."""
+    contract = NOW.contracts[ORDER].replace('"const": "order"', f'"const": "{name}"')
+    ddl = ORDERS_DDL.replace("dataset}.orders", f"dataset}}.{table}")
+    more = {"contracts": {**project.contracts, f"{name}.v1.json": contract}}
+    more["tables"] = {**project.tables, f"{table}.sql": ddl}
+    types = event_types()
+    return dataclasses.replace(project, **more), {**types, name: dataclasses.replace(types["order"], table=table)}
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "problem"),
+    [
+        ("refund", "orders_all", "the view of the table orders by sql/views/each/all.sql"),
+        ("refund", "stock_levels", "the view of sql/views/stock_levels.sql"),
+        ("refund", "orders", "the table of the event type order and of the table of the event type refund"),
+        ("refund", "information_schema", "is a name of BigQuery's own"),
+        ("refund", "Refunds", "snake_case"),
+        ("smoke_test", "refunds", "is reserved"),
+        ("unknown", "refunds", "is reserved"),
+        ("Refund", "refunds", "snake_case"),
+        ("event_types", "refunds", "is a name of the package functions.events"),
+    ],
+)
+def test_a_name_that_is_taken_or_not_allowed_is_a_finding(name: str, table: str, problem: str) -> None:
+    project, types = with_type(name, table)
+    [finding] = check(project, None, types)
+    assert (finding.is_notice, problem in finding.problem) == (False, True), finding
+
+
+def test_a_view_that_is_named_as_a_table_is_a_finding() -> None:
+    twice = dataclasses.replace(NOW, views={**NOW.views, "orders.sql": "", "inventory_all.sql": ""})
+    assert {finding.path for finding in found(twice)} == {"orders", "inventory_all"}
+
+
+def test_a_column_that_bigquery_rejects_is_a_finding() -> None:
+    text = ORDERS_DDL.replace("  item_count INT64", "  _PARTITIONKEY STRING,\n  item_count INT64")
+    [finding] = found(with_table(ORDERS, text))
+    assert (finding.file, finding.path) == ("sql/schema/orders.sql", "_PARTITIONKEY")
 
 
 def test_every_version_of_a_contract_has_to_fill_the_columns_that_are_not_null() -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from ops.cli import app
 from ops.contract.new import Taken, Unfit, files, free, write
 from ops.contract.project import ROOT
 
@@ -55,29 +57,46 @@ def test_a_dry_run_writes_nothing(project: pathlib.Path) -> None:
     assert not (project / "sql" / "schema" / "parcels.sql").exists()
 
 
-@pytest.mark.parametrize("path", [*files("parcel", "parcels"), "sql/views/parcels.sql"])
+@pytest.mark.parametrize("path", files("parcel", "parcels"))
 def test_nothing_is_overwritten(tmp_path: pathlib.Path, path: str) -> None:
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text("mine")
     with pytest.raises(Taken, match=path):
-        free(files("parcel", "parcels"), "parcels", tmp_path)
-    if path in files("parcel", "parcels"):
-        with pytest.raises(FileExistsError):
-            write(files("parcel", "parcels"), tmp_path)
-        assert (tmp_path / path).read_text() == "mine"
+        free(files("parcel", "parcels"), "parcel", "parcels", tmp_path)
+    with pytest.raises(FileExistsError):
+        write(files("parcel", "parcels"), tmp_path)
+    assert (tmp_path / path).read_text() == "mine"
 
 
-@pytest.mark.parametrize("name", ["Parcel", "2parcels", "par-cel", "a__b", "_a", "a_", "", "../a", "é", "x" * 41])
-def test_a_name_that_is_no_snake_case_is_refused_for_a_type_and_for_a_table(name: str) -> None:
-    with pytest.raises(Unfit):
-        files(name, "parcels")
-    with pytest.raises(Unfit):
-        files("parcel", name)
+@pytest.mark.parametrize("path", ["sql/views/parcels.sql", "sql/views/parcels_all.sql", "sql/schema/parcels_all.sql"])
+def test_no_name_is_given_twice(tmp_path: pathlib.Path, path: str) -> None:
+    for file in ("sql/views/each/all.sql", path):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    with pytest.raises(Taken, match=path):
+        free(files("parcel", "parcels"), "parcel", "parcels", tmp_path)
+    free(files("parcel", "others"), "parcel", "others", tmp_path)
 
 
-def test_a_word_of_python_is_no_name_of_a_handler(project: pathlib.Path) -> None:
-    answer = run(project, "ops.cli", "contract", "new", "return")
-    assert (answer.returncode, "word of Python" in answer.stderr) == (2, True)
+def test_a_name_that_is_not_allowed_is_refused_for_a_type_and_for_a_table() -> None:
+    for name, table in (("Parcel", "parcels"), ("parcel", "Parcels"), ("unknown", "parcels"), ("parcel", "dataset")):
+        with pytest.raises(Unfit):
+            files(name, table)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["return"], 2, "keyword of Python"),
+        (["event_types"], 2, "functions.events"),
+        (["smoke_test"], 2, "reserved"),
+        (["refund", "--table", "orders_all"], 1, "of the view of the table orders by sql/views/each/all.sql"),
+        (["refund", "--table", "stock_levels"], 1, "of the view of sql/views/stock_levels.sql"),
+    ],
+)
+def test_the_command_names_the_clash_and_writes_nothing(arguments: list[str], code: int, said: str) -> None:
+    ran = CliRunner().invoke(app, ["contract", "new", *arguments, "--dry-run"], env={"COLUMNS": "400"})
+    assert (ran.exit_code, said in ran.stderr, ran.stdout) == (code, True, ""), ran.stderr
 
 
 def test_a_second_one_of_the_same_name_is_told(project: pathlib.Path) -> None:

@@ -110,6 +110,30 @@ def test_a_wrong_setting_is_named_and_nothing_is_begun(
     assert cloud.calls == []
 
 
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        (["reconcile", "--from", "2999-01-01"], "2999-01-01 is in the future"),
+        (["reconcile", "--from", "2026-11-23", "--to", "2026-11-22"], "is not before"),
+        (["reconcile", "--to", "2026-11-23", "--from", "2026-11-23"], "is not before"),
+        (["replay", "--from", "2999-01-01"], "2999-01-01 is in the future"),
+        (["replay", "--from", "2026-11-23", "--to", "2026-11-22"], "is not before"),
+        (["replay", "--from", "24h", "--type", "orders"], "there is no event type orders; there are inventory, order,"),
+        (["erase", "--user", "a", "--from", "2999-01-01"], "2999-01-01 is in the future"),
+        (["erase", "--user", "a", "--from", "1h", "--to", "2h"], "is not before"),
+        (["dead-letters", "list", "--since", "2999-01-01"], "2999-01-01 is in the future"),
+        (["dead-letters", "replay", "--since", "2999-01-01"], "2999-01-01 is in the future"),
+        (["backfill", __file__, "--schema-version", "99"], "no contract has version 99; there are 1"),
+        (["backfill", __file__, "--schema-version", "99", "--dry-run"], "no contract has version 99; there are 1"),
+    ],
+)
+def test_an_argument_out_of_range_is_no_empty_answer(cloud: Cloud, command: Sequence[str], why: str) -> None:
+    ended = run(command)
+    assert (ended.exit_code, ended.stdout) == (ExitCode.WRONG, "")
+    assert why in re.sub(r"[\s│]+", " ", ended.stderr)
+    assert cloud.calls == []
+
+
 @pytest.mark.parametrize("command", [one for one in COMMANDS if "low_stock" not in one], ids=of)
 def test_a_missing_setting_is_named_too(monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> None:
     monkeypatch.delenv("ARCHIVE_BUCKET")

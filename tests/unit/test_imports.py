@@ -66,7 +66,12 @@ def starts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Start]]:
     subprocess.run([*install, "--require-hashes", "-r", "requirements.txt"], cwd=place, check=True)
 
     def start(variables: dict[str, str]) -> Start:
-        environment = {"PATH": os.environ["PATH"], "ARCHIVE_BUCKET": "archive", **variables}
+        environment = {
+            "PATH": os.environ["PATH"],
+            "ARCHIVE_BUCKET": "archive",
+            "FUNCTION_TARGET": "ingest",
+            **variables,
+        }
         command = [str(python), "-c", IMPORT]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

@@ -1,16 +1,20 @@
 """Logs as Cloud Logging reads them."""
 
+import contextvars
+import io
 import json
 import logging
+import logging.config
 import re
 import sys
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 
 import pytest
 import requests
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, RetryError
 
-from functions.log import JsonFormatter, configure, reason, trace
+from functions.log import JsonFormatter, Logs, reason, trace
 from tests.unit.conftest import settings
 
 
@@ -39,23 +43,56 @@ def test_fields_are_the_entrys_own_and_a_trace_ties_it_to_its_request() -> None:
     assert trace({}, "p") is None
 
 
-def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
     root, own = logging.getLogger(), logging.getLogger("functions")
     before = root.handlers[:], root.level, own.level
-    try:
-        configure(settings(log_level="ERROR", environment="test", code_version="7"))
-        logging.getLogger("functions.commit").info("hidden")
-        logging.getLogger("functions.commit").error("shown")
-        logging.getLogger("urllib3").info("hidden")
-        logging.getLogger("urllib3").warning("shown too")
-    finally:
-        root.handlers[:], root.level = before[:2]
-        own.setLevel(before[2])
-    entries = [json.loads(entry) for entry in capsys.readouterr().out.splitlines()]
+    yield
+    root.handlers[:], root.level = before[:2]
+    own.setLevel(before[2])
+
+
+@pytest.fixture
+def stdout(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "__stdout__", stream)
+    return stream
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(stdout: io.StringIO) -> None:
+    Logs(settings(log_level="ERROR", environment="test", code_version="7"))
+    logging.getLogger("functions.commit").info("hidden")
+    logging.getLogger("functions.commit").error("shown")
+    logging.getLogger("urllib3").info("hidden")
+    logging.getLogger("urllib3").warning("shown too")
+    entries = [json.loads(entry) for entry in stdout.getvalue().splitlines()]
     assert [entry["message"] for entry in entries] == ["shown", "shown too"]
     assert entries[0]["logging.googleapis.com/labels"] == {"environment": "test", "code_version": "7"}
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_logs_that_another_configuration_replaced_are_restored(stdout: io.StringIO) -> None:
+    logger = logging.getLogger("functions.test")
+    logs = Logs(settings())
+    logging.config.dictConfig({"version": 1, "root": {"handlers": []}})
+    logger.warning("lost")
+    logs.restore()
+    logger.warning("shown")
+    assert [json.loads(entry)["message"] for entry in stdout.getvalue().splitlines()] == ["shown"]
+
+
+def test_an_entry_has_the_execution_id_of_its_request_as_a_label() -> None:
+    record = logging.makeLogRecord({"msg": "x"})
+    context = contextvars.ContextVar[types.SimpleNamespace | None]("context", default=None)
+    formatter = JsonFormatter({"a": "b"}, context.get)
+    for execution, labels in (
+        (types.SimpleNamespace(execution_id="abc", span_id=None), {"a": "b", "execution_id": "abc"}),
+        (None, {"a": "b"}),
+    ):
+        context.set(execution)
+        entry = json.loads(formatter.format(record))
+        assert entry["logging.googleapis.com/labels"] == labels
 
 
 bad_request: Callable[..., GoogleAPICallError] = BadRequest

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from starlette.datastructures import Headers
 
-from functions.message import Message, NotAMessage, receive
+from functions.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, receive
 
 PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
 
@@ -122,6 +122,40 @@ def test_anything_else_is_refused_and_says_where_it_is_wrong(body: bytes, said: 
 def test_metadata_headers_that_are_missing_or_wrong_are_named(headers: dict[str, str]) -> None:
     with pytest.raises(NotAMessage, match="x-goog-pubsub"):
         receive(headers, b"")
+
+
+RUN = f"smoke-{'0123456789abcdef' * 2}"
+
+
+@pytest.mark.parametrize(
+    ("own", "attributes", "is_reserved", "is_smoke"),
+    [
+        (f"{RUN}-order", {SMOKE_TEST_ATTRIBUTE: RUN}, False, True),
+        (f"{RUN}-order", {}, True, False),
+        (f"{RUN}-", {}, True, False),
+        (f"{RUN}-order", {SMOKE_TEST_ATTRIBUTE: ""}, True, False),
+        (f"{RUN}-order", {SMOKE_TEST_ATTRIBUTE: f"smoke-{'0' * 32}"}, True, False),
+        ("smoke-alarm-7", {}, False, False),
+        ("smoke-alarm-7", {SMOKE_TEST_ATTRIBUTE: RUN}, False, False),
+        (RUN, {}, False, False),
+        (f"{RUN.upper()}-order", {}, False, False),
+        (f"a {RUN}-order", {}, False, False),
+        (f"{RUN}-{'x' * 128}", {SMOKE_TEST_ATTRIBUTE: RUN}, False, False),
+    ],
+)
+def test_an_id_of_the_smoke_test_is_the_identity_of_its_own_events_only(
+    own: str, attributes: dict[str, str], is_reserved: bool, is_smoke: bool
+) -> None:
+    message = Message(b"", {"event_id": own, **attributes}, "42", PUBLISHED)
+    assert message.has_reserved_id == is_reserved
+    assert message.event_id == ("42" if is_reserved or len(own) > 128 else own)
+    assert is_smoke_test(message.event_id) == is_smoke
+
+
+def test_an_unwrapped_push_of_the_smoke_test_keeps_its_identity() -> None:
+    headers = {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "2026-11-23T12:00:00Z"}
+    message = receive(Headers(headers | {"event_id": f"{RUN}-order", SMOKE_TEST_ATTRIBUTE: RUN}), b"")
+    assert message.event_id == f"{RUN}-order"
 
 
 def test_the_producers_event_id_is_the_identity_and_the_message_id_where_there_is_none() -> None:

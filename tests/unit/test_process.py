@@ -1,6 +1,7 @@
 """What becomes of a message: exactly one of row or dead letter, and a dead letter says what is wrong and where."""
 
 import copy
+import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -71,8 +72,47 @@ def test_an_order_becomes_a_row_of_orders_with_its_units_and_worth() -> None:
             "schema_version": 1,
             "archive_uri": "gs://a/b",
             "code_version": "tests",
+            "content_digest": order.content_digest,
         },
     }
+
+
+def digest(payload: dict[str, Any] | bytes, by: Process = process, **attributes: str) -> str:
+    outcome = by(message(payload, **attributes), NOW)
+    assert isinstance(outcome, Row), outcome
+    assert outcome.insert_id == outcome.content_digest == outcome.record("gs://a/b")["ingest"]["content_digest"]
+    return outcome.insert_id
+
+
+def test_the_digest_does_not_depend_on_how_the_content_is_spelled() -> None:
+    order = event("order", gift=True)
+    for spelled in (
+        json.dumps(order, indent=2).encode(),
+        json.dumps(dict(reversed(order.items()))).encode(),
+        event("order", gift=True, order_date="2026-11-23T13:59:58.123000+02:00", total_amount=24.98000),
+    ):
+        assert digest(spelled) == digest(order)
+
+
+def test_the_digest_depends_on_the_event_id_and_each_producers_field() -> None:
+    order = event("order")
+    others = [event("order", status="shipped"), event("order", gift=True), event("order", order_id="o-2")]
+    other_id = digest(order, event_id="another")
+    assert len({digest(order), other_id, *map(digest, others)}) == 5
+
+
+def test_the_digest_does_not_reveal_an_address_that_the_policy_hides() -> None:
+    activities = [event("user_activity", ip_address=address) for address in ("203.0.113.77", "198.51.100.1")]
+    hashing = dataclasses.replace(process, privacy=Privacy("hash", "key"), code_version="other")
+    assert len({digest(activity, by) for activity in activities for by in (process, hashing)}) == 1
+
+
+def test_an_insert_id_has_128_characters_at_most_whatever_the_event_id() -> None:
+    event_id = "\N{ROBOT FACE}" * 128
+    assert len(digest(event("order"), event_id=event_id).encode()) <= 128
+    contents = [dead(payload, event_id=event_id).insert_id for payload in (b"{", b"[", b"[")]
+    assert contents[0] != contents[1] == contents[2]
+    assert len(contents[0].encode()) <= 128
 
 
 def test_an_inventory_change_becomes_a_row_of_inventory() -> None:
@@ -96,6 +136,14 @@ def test_a_crawler_is_a_bot_and_an_unknown_agent_is_nothing_in_particular() -> N
     assert row(event("user_activity", user_agent=crawler)).columns["is_bot"] is True
     columns = row(event("user_activity", user_agent="")).columns
     assert [columns[name] for name in ("browser", "os", "device", "is_bot")] == [None, None, None, False]
+
+
+def test_of_a_long_user_agent_the_first_512_characters_are_parsed_and_all_are_kept() -> None:
+    """Others would take milliseconds: the parser's time grows with the square of the length."""
+    people = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
+    long = f"{people:512}" + "bot " * 300
+    columns = row(event("user_activity", user_agent=long)).columns
+    assert (columns["user_agent"], columns["browser"], columns["is_bot"]) == (long, "Chrome", False)
 
 
 def test_the_date_of_an_event_is_the_utc_date_of_its_own_time() -> None:
@@ -342,6 +390,17 @@ def test_an_event_id_too_long_for_an_insert_id_is_a_dead_letter() -> None:
     assert outcome.record("gs://a/b")["event_id"] == "m-1"
 
 
+def test_a_producers_event_with_an_id_of_the_smoke_test_is_a_dead_letter() -> None:
+    run = f"smoke-{'0' * 32}"
+    letter = dead(event("order"), event_id=f"{run}-order")
+    assert first_error(letter) == ("decode", "attributes.event_id", "reserved")
+    assert "send any other id" in letter.errors[0].message
+    assert letter.record("gs://a/b")["event_id"] == "m-1", "so that the reconciliation misses it where it is lost"
+    own = process(message(event("order"), event_id=f"{run}-order", sluice_smoke_test=run), NOW)
+    assert isinstance(own, Row)
+    assert own.record("gs://a/b")["ingest"]["event_id"] == f"{run}-order"
+
+
 def test_all_violations_are_told_up_to_twenty() -> None:
     assert [error.path for error in dead(event("order", status="lost", order_id="")).errors] == [
         "$.order_id",
@@ -411,6 +470,39 @@ def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_i
     assert quantity(0, 0).fingerprint == quantity(1, -5).fingerprint
     assert quantity(0, 0).fingerprint != quantity(0, 10**9).fingerprint
     assert dead(event("order", status="a")).fingerprint != dead(event("inventory", reason="a")).fingerprint
+
+
+def test_a_fingerprint_and_its_place_have_no_text_of_the_producers() -> None:
+    people = [f"person-{number}@example.com" for number in range(300)]
+    unknown_types = [dead(event("order") | {"event_type": person}) for person in people]
+    duplicate_keys = [
+        dead(f'{{"event_type": "order", "customers": {{"{person}": {{"age": 1, "age": 2}}}}}}'.encode())
+        for person in people
+    ]
+    for letters, place in ((unknown_types, "$.event_type"), (duplicate_keys, "$[*][*][*]")):
+        assert len({letter.fingerprint for letter in letters}) == 1
+        assert {letter.record("gs://a/b")["place"] for letter in letters} == {place}
+    assert duplicate_keys[0].errors[0].path == "$.customers['person-0@example.com'].age"
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("$", "$"),
+        ("$.items[0].price", "$.items[*].price"),
+        ("$.items[0].colour['a.b'][12]", "$.items[*][*][*][*]"),
+        (r"$['it\'s]'].items", "$[*].items"),
+        ("$['items']", "$[*]"),
+        ("attributes.event_id", "attributes.event_id"),
+    ],
+)
+def test_a_generalized_path_keeps_known_names_only(path: str, place: str) -> None:
+    assert json_path.generalize(path, {"items", "price"}) == place
+
+
+@given(st.lists(st.text() | st.integers(0, 10**6)))
+def test_a_generalized_path_has_as_many_steps_as_the_path(steps: list[str | int]) -> None:
+    assert json_path.generalize(json_path.from_root(steps), ()) == "$" + "[*]" * len(steps)
 
 
 def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> None:

@@ -11,8 +11,10 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
+from ops.backfill.id_fields import WithoutId
+from ops.backfill.sources import Line
 from ops.cli import app
-from ops.publish import from_lines, shift_to
+from ops.publish import Publication, from_lines, shift_to
 from tests.unit.samples import event
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -30,29 +32,37 @@ def times(lines: Iterable[bytes]) -> list[str]:
     return [(told := json.loads(line)).get("order_date") or told["timestamp"] for line in lines]
 
 
+def numbered(lines: Iterable[bytes]) -> list[Line]:
+    return [Line("file", number, line) for number, line in enumerate(lines, start=1)]
+
+
+def shifted(lines: Iterable[bytes]) -> list[bytes]:
+    return [line.data for line in shift_to(NOON, numbered(lines))]
+
+
 def test_the_newest_event_is_moved_to_the_given_time_and_the_distances_stay() -> None:
     lines = [order("1996-07-04T00:00:00Z"), change("1996-07-05T06:00:00+06:00"), order("1996-07-04t12:00:00z")]
     expected = ["2026-11-22T12:00:00.000Z", "2026-11-23T12:00:00.000Z", "2026-11-23T00:00:00.000Z"]
-    assert times(shift_to(NOON, lines)) == expected
+    assert times(shifted(lines)) == expected
 
 
 def test_moving_an_event_changes_nothing_else_of_it() -> None:
     line = msgspec.json.encode(msgspec.json.decode(order("1996-07-04T00:00:00Z", n=1)))
     line = line.replace(b"24.98", b"440.10").replace(b'"n":1', b'"n":123456789012345678901')
     assert b"440.10" in line
-    assert list(shift_to(NOON, [line])) == [line.replace(b"1996-07-04T00:00:00Z", b"2026-11-23T12:00:00.000Z")]
+    assert shifted([line]) == [line.replace(b"1996-07-04T00:00:00Z", b"2026-11-23T12:00:00.000Z")]
 
 
 @pytest.mark.parametrize("sentinel", ["9999-12-31T23:59:59Z", "2100-01-01T00:00:00Z"])
 def test_a_date_that_means_never_stays_and_does_not_move_the_others(sentinel: str) -> None:
     lines = [order("1996-07-04T00:00:00Z"), order(sentinel)]
-    assert times(shift_to(NOON, lines)) == ["2026-11-23T12:00:00.000Z", sentinel]
-    assert times(shift_to(NOON, lines[1:])) == ["2026-11-23T12:00:00.000Z"], "alone, it is the newest"
+    assert times(shifted(lines)) == ["2026-11-23T12:00:00.000Z", sentinel]
+    assert times(shifted(lines[1:])) == ["2026-11-23T12:00:00.000Z"], "alone, it is the newest"
 
 
 @pytest.mark.parametrize("first", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+05:30"])
 def test_the_first_dates_there_are_move_or_stay(first: str) -> None:
-    moved = times(shift_to(NOON, [order(first), order("2026-11-23T13:00:00Z")]))
+    moved = times(shifted([order(first), order("2026-11-23T13:00:00Z")]))
     assert moved == [first, "2026-11-23T12:00:00.000Z"]
 
 
@@ -61,13 +71,35 @@ def test_what_is_no_valid_event_stays_as_it_is() -> None:
     odd += [order(time) for time in ("2025-01-01T10:00:00", "2025-01-01", "20250101T100000Z", "yesterday")]
     odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n"', b'"status": "lost", "n"')]
     odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n": 1', b'"n": 1e99999999999999999999')]
-    assert list(shift_to(NOON, [*odd, order("2026-11-23T11:00:00Z")]))[:-1] == odd
+    assert shifted([*odd, order("2026-11-23T11:00:00Z")])[:-1] == odd
 
 
 def test_each_line_is_a_message_with_an_identity_of_its_own() -> None:
-    messages = list(from_lines([b"{}", b"{}"]))
+    messages = list(from_lines(numbered([b"{}", b"{}"]), [], WithoutId()))
     assert [message.data for message in messages] == [b"{}", b"{}"]
     assert len({message.attributes["event_id"] for message in messages}) == 2
+
+
+def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has no id is named and not sent; what is no event has no field, and is sent to become a dead letter."""
+    file = tmp_path / "events"
+    file.write_bytes(b'{"meta": {"id": "a"}}\n\n{"meta": {}}\n{"meta": {"id": 7}}\n{"meta": {"id": 1.5}}\n{no JSON}\n')
+    sent: list[Publication] = []
+    monkeypatch.setattr("ops.cli.publish_all", lambda messages, *_, **__: sent.extend(messages))
+    result = CliRunner().invoke(app, ["publish", str(file), "--id-field", "$.meta.id"])
+    assert [message.attributes["event_id"] for message in sent[:2]] == ["a", "7"]
+    assert sent[2].data == b"{no JSON}"
+    assert (result.exit_code, len(sent)) == (1, 3)
+    assert f"Not published: {file} line 3: $.meta.id is missing\n" in result.output
+    assert f"{file} line 5: $.meta.id is no id; allowed are an integer, and a string that is not empty" in result.output
+
+
+@pytest.mark.parametrize("command", ["publish", "backfill"])
+@pytest.mark.parametrize("path", ["order_id", "$", "$.user-agent", "$..id", "$[*].id", "$.a[01]", "$['\\x']"])
+def test_a_wrong_path_of_an_id_is_named_before_anything_is_done(command: str, path: str) -> None:
+    code, output = run(command, __file__, "--id-field", path)
+    assert code == 2
+    assert "--id-field" in output
 
 
 def published(
@@ -127,10 +159,11 @@ def test_every_command_helps_and_a_wrong_option_is_named() -> None:
     assert "--bad-share" in output
 
 
-def test_shares_of_more_than_all_are_refused() -> None:
-    code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", "0.5")
+@pytest.mark.parametrize("duplicates", ["0.4", "0.5"])
+def test_shares_that_leave_no_good_events_are_refused(duplicates: str) -> None:
+    code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", duplicates)
     assert code == 2
-    assert "more than 1 together" in output
+    assert "below 1 together" in output
 
 
 def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:

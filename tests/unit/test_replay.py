@@ -147,8 +147,9 @@ class Given:
             yield Line("given", number, data, origin)
 
 
-def sealed(event_id: str, payload: bytes, event_type: str | None = None) -> bytes:
-    return msgspec.json.encode(Envelope.seal(Message(payload, {"event_id": event_id}, event_id, NOW), event_type))
+def sealed(event_id: str, payload: bytes, event_type: str | None = None, **attributes: str) -> bytes:
+    message = Message(payload, {"event_id": event_id, **attributes}, f"m-{event_id[:9]}", NOW)
+    return msgspec.json.encode(Envelope.seal(message, event_type))
 
 
 def test_lines_of_a_type_are_those_whose_envelopes_say_so() -> None:
@@ -184,6 +185,23 @@ def test_who_listens_is_told_of_each_line_once_and_of_repetitions_last() -> None
     ]
     assert heard[-1].fate is Fate.REPEATED
     assert run.report.unfinished == 0
+
+
+RUN = f"smoke-{'0' * 32}"
+SMOKE = sealed(f"{RUN}-order", order(), sluice_smoke_test=RUN)
+
+
+def test_an_event_of_the_smoke_test_is_in_no_load_and_told_last() -> None:
+    older = msgspec.json.decode(SMOKE) | {"attributes": {"event_id": f"{RUN}-order"}}
+    run, heard = told(Given(SMOKE, json.dumps(older).encode(), sealed("a", order())))
+    assert [one.fate.name for one in heard] == ["LOADED", "SMOKE_TEST", "SMOKE_TEST"]
+    report = run.report
+    assert (report.lines, report.smoke_tests, report.rows.total(), report.unfinished) == (3, 2, 1, 0)
+
+
+def test_a_producers_event_with_such_an_id_is_not_left_out() -> None:
+    run, _ = told(Given(sealed(f"{RUN}-order", order()), json.dumps({"event_id": f"{RUN}-order"}).encode()))
+    assert (run.report.smoke_tests, run.report.dead_letters) == (0, {"decode": 1, "contract": 1})
 
 
 def test_what_a_listener_could_not_take_is_a_failure_and_repetitions_are_not_told() -> None:
@@ -222,6 +240,7 @@ def record(event_id: str = "e", payload: bytes | None = None, **changes: Any) ->
         "payload_bytes": len(data),
         "attributes": json.dumps({"event_id": event_id}),
         "archive_uri": "gs://archive/raw/dt=2026-11-23/hr=12/x",
+        "own_fingerprint": "f",
         **Cause("f", "contract", "order", "$.status", "enum")._asdict(),
     }
     return columns | changes
@@ -276,6 +295,13 @@ def test_the_tally_says_what_passes_and_what_is_still_wrong(tmp_path: pathlib.Pa
         ("contract", "enum", 1),
         ("decode", "json", 1),
     ]
+
+
+def test_a_dead_letter_of_the_smoke_test_is_left_out_and_counted(tmp_path: pathlib.Path) -> None:
+    tally = Tally()
+    fails = transform(tmp_path, "def transform(payload, attributes):\n    raise ValueError\n")
+    assert line_of(record(f"{RUN}-smoke_test"), fails, tally) == []
+    assert (tally.count("events"), tally.count("smoke_tests")) == (1, 1)
 
 
 def test_a_choice_has_a_condition_for_each_thing_that_is_given() -> None:

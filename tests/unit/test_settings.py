@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from functions.privacy import Privacy
 from functions.settings import InvalidSettings, Settings
 from ops.stack.stack import ACK_DEADLINE_SECONDS
 
@@ -23,6 +24,7 @@ def test_only_the_bucket_has_no_default() -> None:
         ("IP_POLICY", "drop"),
         ("IP_HASH_KEY", "short"),
         ("DATASET", "a-b"),
+        ("HISTORICAL_DATASET", "Dev_Events_Dataset"),
         ("ENVIRONMENT", "Prod!"),
         ("BATCH_ROWS", "0"),
         ("FLUSH_TIMEOUT", "soon"),
@@ -35,8 +37,9 @@ def test_a_wrong_value_is_named(name: str, value: str) -> None:
 
 
 def test_hashed_addresses_need_a_key() -> None:
+    settings = Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "IP_POLICY": "hash"})
     with pytest.raises(InvalidSettings, match="IP_HASH_KEY"):
-        Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "IP_POLICY": "hash"})
+        Privacy.from_settings(settings)
 
 
 def test_an_empty_variable_is_the_same_as_none() -> None:

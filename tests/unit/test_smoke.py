@@ -1,6 +1,7 @@
 """What the smoke test sends, and what it says where BigQuery deletes nothing yet."""
 
 import json
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 
 from functions.clients import bigquery_client, storage_client
 from functions.contracts import FOLDER
-from functions.message import Message
+from functions.definitions import FOLDER as SQL
+from functions.message import SMOKE_TEST_IDS, Message
+from functions.names import SMOKE_TEST
 from functions.process import Process
 from functions.row import Row
 from ops import smoke
 from ops.contract.example import example
-from ops.smoke import BAD, NoExample, Smoke, oldest_day, probes
+from ops.smoke import NoExample, Smoke, oldest_day, probes
 from tests.unit.cloud import Answer, Cloud
 from tests.unit.conftest import settings
 
@@ -37,7 +40,7 @@ def test_the_good_events_are_rows_of_a_partition_that_expires_soon_but_not_withi
             assert now.date() < expires <= now.date() + timedelta(days=2)
     letter = Process.from_settings(chosen)(Message(bad.data, {}, "1", now), now)
     assert not isinstance(letter, Row)
-    assert (letter.event_type, letter.stage, bad.table) == (BAD, "contract", "dead_letters")
+    assert (letter.event_type, letter.stage, bad.table) == (SMOKE_TEST, "contract", "dead_letters")
 
 
 def test_each_type_has_an_event_and_the_ids_begin_with_the_run() -> None:
@@ -45,7 +48,7 @@ def test_each_type_has_an_event_and_the_ids_begin_with_the_run() -> None:
         "smoke-1-inventory",
         "smoke-1-order",
         "smoke-1-user_activity",
-        "smoke-1-bad",
+        "smoke-1-smoke_test",
     ]
     assert oldest_day(NOON, 90) == date(2026, 8, 26)
 
@@ -108,3 +111,13 @@ def test_what_bigquery_does_not_delete_is_told_with_its_end(cloud: Cloud) -> Non
     assert now + timedelta(days=89) < letters < now + timedelta(days=91)
     assert [one.expires for one in test.delete(all_runs=True)[-3:]] == [None] * 3
     assert all(statement.count(chosen.dataset) + statement.count("historical") == 1 for statement in statements)
+
+
+def test_all_sql_knows_the_ids_of_the_smoke_test_by_the_one_definition() -> None:
+    """Terraform schedules these very files, so that no name can be filled in for the expression."""
+    texts = {str(file.relative_to(SQL)): file.read_text() for file in SQL.rglob("*.sql")}
+    patterns = {name: set(re.findall(r"'([^']*smoke[^']*)'", text)) for name, text in texts.items() if "smoke-" in text}
+    assert patterns == {
+        f"{name}.sql": {SMOKE_TEST_IDS}
+        for name in ("maintenance/export_partition", "maintenance/keep_history", "monitoring/expiring_partitions")
+    }

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import pathlib
@@ -55,6 +56,15 @@ def test_progress_is_told_in_stored_bytes_and_ends_at_all_of_them(tmp_path: path
     assert sum(1 for _ in source.lines(told.append)) == 5_000
     assert len(told) > 2
     assert sum(told) == source.size == file.stat().st_size
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_pipe_is_read_to_its_end(*, compress: bool) -> None:
+    text = b'{"a": 1}\n' * 2_500
+    reading, writing = os.pipe()
+    os.write(writing, gzip.compress(text) if compress else text)
+    os.close(writing)
+    assert len(list(Source("-", 0, lambda: io.FileIO(reading)).lines())) == 2_500
 
 
 def test_an_empty_file_has_no_lines(tmp_path: pathlib.Path) -> None:

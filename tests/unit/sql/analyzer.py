@@ -18,6 +18,8 @@ from tests.unit.sql.information_schema import VIEWS
 IN_DEVELOPMENT = {
     "ALTER_COLUMN_SET_DATA_TYPE": "https://cloud.google.com/bigquery/docs/managing-table-schemas"
     "#change_a_columns_data_type",
+    "CREATE_EXTERNAL_TABLE_WITH_PARTITION_COLUMNS": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"
+    "data-definition-language#create_external_table_statement",
     "CREATE_TABLE_CLONE": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"
     "data-definition-language#create_table_clone_statement",
     "CREATE_VIEWS_WITH_COLUMN_OPTIONS": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"
@@ -105,8 +107,10 @@ class Analyzer:
 
     def add(self, created: Any) -> None:
         """Know the table or view that a `CREATE` statement makes."""
-        if isinstance(created, types.ResolvedCreateTableStmt):
+        if isinstance(created, types.ResolvedCreateTableStmt | types.ResolvedCreateExternalTableStmt):
             columns = [(column.name, column.type) for column in created.column_definition_list]
+            if partitions := getattr(created, "with_partition_columns", None):
+                columns += [(column.name, column.type) for column in partitions.column_definition_list]
         else:
             columns = [(column.name, column.column.type) for column in created.output_column_list]
         self._add(created.name_path, columns)

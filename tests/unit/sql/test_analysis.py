@@ -8,12 +8,14 @@ import pytest
 import sqlglot
 from google.cloud.bigquery import ScalarQueryParameter
 
+from functions.archive import Envelope
 from functions.ddl import Field, declared_table
 from functions.definitions import FOLDER, Definition, Kind, definitions
 from functions.events import event_types
 from functions.evolution import evolution
 from ops.queries import Query, queries
 from tests.terraform.terraform import Planned
+from tests.unit.samples import archive_snippets
 from tests.unit.sql.analyzer import Analyzer, WrongSql, fields
 from tests.unit.sql.conftest import PROJECT, SETTINGS
 from tests.unit.sql.information_schema import VIEWS
@@ -54,6 +56,16 @@ def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: An
     assert [statement.split()[5] for statement in statements] == ["order_id", "shipping_address", "total_amount"]
     for statement in statements:
         assert analyzer.analyze(statement)
+
+
+def test_the_external_table_of_the_archive_has_the_fields_of_its_lines() -> None:
+    analyzer = Analyzer(PROJECT, SETTINGS)
+    snippets = archive_snippets()
+    [table] = analyzer.analyze(snippets["bigquery-table"])
+    assert [field["name"] for field in fields(table.resolved)] == list(Envelope.__struct_fields__)
+    analyzer.add(table.resolved)
+    [query] = analyzer.analyze(snippets["bigquery-query"])
+    assert [column.name for column in query.resolved.output_column_list][:2] == ["event_id", "publish_time"]
 
 
 @pytest.mark.parametrize("query", QUERIES.values(), ids=lambda query: query.name)

@@ -1,0 +1,22 @@
+-- Which event ids have several contents?
+-- Rows of one event id that differ in what the producer sent are no redeliveries: the producer gives the id to several
+-- events, of which the deduplicated views show one a day. Rows of older code are left out, as they have no digest.
+-- @days INT64 = 2 (1 to 1825): how many days back, today included
+-- Cost: partitions
+SELECT *
+FROM (
+  -- Each table:
+  SELECT
+    '${table}' AS table_name,
+    ingest.event_id AS event_id,
+    COUNT(DISTINCT ingest.content_digest) AS contents,
+    COUNT(*) AS row_count,
+    MIN(processed_timestamp) AS first_processed_at,
+    MAX(processed_timestamp) AS last_processed_at
+  FROM `${project}.${dataset}.${table}`
+  WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
+  GROUP BY event_id
+  HAVING COUNT(DISTINCT ingest.content_digest) > 1
+  -- End.
+)
+ORDER BY contents DESC, table_name, event_id
