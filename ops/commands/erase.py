@@ -45,7 +45,7 @@ def erase(
         typer.Option(
             "--event",
             metavar="EVENT_ID",
-            help="An event that an earlier run has listed, and that is theirs: erase it, too. Once for each.",
+            help="An event that an earlier run has listed and that is theirs: erase all with its id. Once for each.",
             show_default=False,
         ),
     ] = None,
