@@ -1,4 +1,4 @@
-"""Erasing a person: from the dead letters, the archive, and the tables, live and historical.
+"""Erasing a person: from the undeliverable messages, the dead letters, the archive, and the tables.
 
 In this order, for the archive tells whose the dead letters are that are too long for their table, and what is in the
 archive alone a reconciliation would put back. Each step finds by itself what it has to erase, so that a run that was
@@ -7,16 +7,14 @@ interrupted is completed by the next.
 
 import collections
 import dataclasses
-import enum
 import functools
 import gzip
 import itertools
-import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
@@ -27,11 +25,14 @@ from google.cloud.storage import Client as StorageClient
 
 from functions import archive, dead_letter
 from functions.archive import Envelope
-from functions.dead_letter import Refused
-from functions.decode import decode
-from functions.events import EventType, event_types
+from functions.events import event_types
+from functions.message import Message
 from functions.reconciliation import UNREADABLE
 from functions.settings import Settings
+from ops.backfill.sources import Unreadable
+from ops.person import Claim, Person, Verdict
+from ops.replay import ledger
+from ops.replay.undeliverable import Lease, Undeliverable
 
 _WORKERS = 8
 """Below the ten connections that a client keeps."""
@@ -39,13 +40,10 @@ _WORKERS = 8
 _OBJECTS_AT_ONCE = 32
 _TRIES = 5
 
-_LETTERS_OF_A_STATEMENT = 5_000
+_EVENTS_OF_A_STATEMENT = 5_000
 """Ids of 128 characters, each escaped to six: still below the 10 MB of a request."""
 
-_MIN_UNQUOTED = 8
-"""Characters of an id that is looked for in what is no JSON even where it stands in no quotes."""
-
-_MAX_DOUBTS = 1_000
+_MAX_LISTED = 1_000
 
 _STREAMING_BUFFER = "streaming buffer"
 """In BigQuery's refusal of a statement that would affect a row of the last 90 minutes or less: "UPDATE or DELETE
@@ -55,106 +53,69 @@ statement over table ... would affect rows in the streaming buffer, which is not
 _SETTLED = timedelta(minutes=90)
 
 _DEAD_LETTERS = """
-SELECT event_id, message_id, archive_uri, payload
-FROM `{table}`
-WHERE SAFE_CONVERT_BYTES_TO_STRING(payload) IS NULL OR REGEXP_CONTAINS(SAFE_CONVERT_BYTES_TO_STRING(payload), @traces)
+SELECT event_id, message_id, publish_time, archive_uri, payload, payload_bytes, TO_JSON_STRING(attributes) AS attributes
+FROM (SELECT *, SAFE_CONVERT_BYTES_TO_STRING(payload) AS text FROM `{table}`)
+WHERE text IS NULL
+  OR BYTE_LENGTH(payload) != payload_bytes
+  OR event_type IS NULL
+  OR event_type NOT IN UNNEST(@types)
+  OR (event_type IN UNNEST(@types_of_persons) AND NOT REGEXP_CONTAINS(text, @fields))
+  OR event_id IN UNNEST(@events)
+  OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @traces)
 """
-_THESE_LETTERS = "event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
-_OF_THE_PERSON = "`{field}` = @id"
+"""All but events whose type and field say that they are somebody else's, and in which the id does not stand."""
+
+_NOTHING = r"[^\s\S]"
+"""A regular expression that matches no text."""
+
+_COLUMNS_OF_LETTERS = {"event_id", "message_id", "archive_uri", "payload", "payload_bytes", "attributes"}
+_THESE_EVENTS = "event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
 _COUNT = "SELECT COUNT(*) AS found FROM `{table}` WHERE {condition}"
 _DELETE = "DELETE FROM `{table}` WHERE {condition}"
 _OLD = " AND COALESCE({age} < @before, TRUE)"
+_MENTIONS_IN_ROWS = """
+SELECT DISTINCT ingest.event_id AS event_id
+FROM `{table}`
+WHERE NOT COALESCE({own}, FALSE)
+  AND (
+    {others}
+    OR REGEXP_CONTAINS(CONCAT(COALESCE(ingest.event_id, ''), ' ', COALESCE(TO_JSON_STRING(extras), '')), @mentions)
+  )
+ORDER BY event_id
+LIMIT {limit}
+"""
+_MENTIONS_IN_LEDGER = """
+SELECT DISTINCT event_id, message_id
+FROM `{table}`
+WHERE event_id IN UNNEST(@ids) OR REGEXP_CONTAINS(event_id, @mentions)
+ORDER BY event_id, message_id
+"""
 
-_ESCAPED = re.compile(r'["\\/\x00-\x1f]')
+
+class _EventRef(NamedTuple):
+    """What dead letters, envelopes and entries of the ledger are of."""
+
+    event_id: str
+    message_id: str
 
 
-class Claim(enum.Enum):
-    """Whether a payload is a person's."""
+@dataclasses.dataclass(slots=True)
+class Listed:
+    """Places of events that are left, for a person to look at.
 
-    NO = enum.auto()
-    YES = enum.auto()
-    UNPARSED = enum.auto()
-    """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
-    DOUBTFUL = enum.auto()
-    """It may be, and is left alone: it has a short id in no quotes, and `1` is in everybody's; or it is an event of a
-    type that names no person, and has the id all the same, as its row does."""
-
-
-class Person:
-    """Whom to erase.
-
-    Args:
-        ids: The person's id by the field that event types have it in: `user_id`, `customer_id`.
+    Attributes:
+        count: How many they are.
+        places: The first of them: `event EVENT_ID in TABLE`, or in an object of the archive.
     """
 
-    def __init__(self, ids: Mapping[str, str]) -> None:
-        self.ids = dict(ids)
-        self._types: Mapping[Any, EventType] = event_types()
-        # Any character of JSON may be written as an escape; some have to be.
-        plain = [max(_ESCAPED.split(one), key=len) for one in set(self.ids.values())]
-        self.traces = "|".join([*(re.escape(text) for text in plain), r"\\u"])
-        texts = [one.encode() for one in set(self.ids.values())]
-        quoted = [b'"' + re.escape(text) + b'"' for text in texts]
-        words = [rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])" for text in texts if len(text) >= _MIN_UNQUOTED]
-        fields = [
-            rb'"' + re.escape(field.encode()) + rb'"\s*:\s*"?' + re.escape(one.encode()) + rb"(?![\w.-])"
-            for field, one in self.ids.items()
-        ]
-        self._search = re.compile(b"|".join([*quoted, *words, *fields])).search
-        anywhere = [rb"(?<![\w-])" + re.escape(text) + rb"(?![\w-])" for text in texts]
-        self._doubt = re.compile(b"|".join(anywhere)).search
-        self._signs = [*(text.encode() for text in set(plain)), b"\\u", b'"payload_base64"']
+    count: int = 0
+    places: list[str] = dataclasses.field(default_factory=list)
 
-    def may_be_in(self, ndjson: bytes) -> bool:
-        """Whether it is worth while to parse a line of the archive, or to look at the lines of an object."""
-        return any(sign in ndjson for sign in self._signs)
-
-    def owns(self, payload: bytes) -> bool:
-        """Whether a payload is an event of the person, or has to be taken for one."""
-        return self.claim(payload) in {Claim.YES, Claim.UNPARSED}
-
-    def claim(self, payload: bytes) -> Claim:
-        """Whose a payload is.
-
-        An event of a type that names its person is judged by that field. One that should have it and has not, or of an
-        unknown type, is theirs with the id as any text, or as the number of its field, or as a long one. In what is no
-        JSON, the id has to stand in quotes or after its field, or to be long. Of a type that names no person, none is.
-        """
-        try:
-            event = decode(payload)
-        except Refused:
-            if self._search(payload):
-                return Claim.UNPARSED
-            return Claim.DOUBTFUL if self._doubt(payload) else Claim.NO
-        name = event.get("event_type")
-        event_type = self._types.get(name) if isinstance(name, str) else None
-        if event_type and event_type.person_field in event:
-            theirs = self.ids.get(event_type.person_field) == str(event[event_type.person_field])
-            return Claim.YES if theirs else Claim.NO
-        ids = set(self.ids.values())
-        found = [(field, value) for field, value in _values(event, "") if str(value) in ids]
-        named = any(self.ids.get(field) == str(value) for field, value in found)
-        long = any(len(str(value)) >= _MIN_UNQUOTED for _, value in found)
-        if event_type and event_type.person_field is None:
-            return Claim.DOUBTFUL if named or long else Claim.NO
-        if named or long or any(isinstance(value, str) for _, value in found):
-            return Claim.YES
-        return Claim.DOUBTFUL if found else Claim.NO
-
-
-def _values(value: Any, field: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - any value of JSON
-    """The texts and numbers of a value, with the innermost field that each is in."""
-    match value:
-        case dict():
-            for name, one in value.items():
-                yield from _values(one, name)
-        case list():
-            for one in value:
-                yield from _values(one, field)
-        case bool() | None:
-            pass
-        case _:
-            yield field, value
+    def add(self, place: str) -> None:
+        """Add a place."""
+        self.count += 1
+        if len(self.places) < _MAX_LISTED:
+            self.places.append(place)
 
 
 @dataclasses.dataclass(slots=True)
@@ -163,6 +124,7 @@ class Erased:
 
     Attributes:
         rows: By `DATASET.TABLE`; the dead letters among them.
+        messages: Undeliverable messages; None where none were searched.
         objects_read: Of the archive.
         bytes_read: As they are stored.
         objects_rewritten: Those that had events of the person and others.
@@ -170,12 +132,13 @@ class Erased:
         objects: How many events were taken out of each of these, by address.
         envelopes: Events that were in these objects.
         unparsed: Dead letters and events of the archive, among those erased, that are no JSON.
-        doubtful: Where there are others that may be the person's, and were left: `event EVENT_ID in ADDRESS`; the
-            first of them.
+        doubtful: Where there are others that may be the person's, and were left.
+        unreadable: Where there are others that could not be looked into, each with the reason.
         left: What was not erased that has to be, and why.
     """
 
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    messages: int | None = None
     objects_read: int = 0
     bytes_read: int = 0
     objects_rewritten: int = 0
@@ -183,8 +146,14 @@ class Erased:
     objects: dict[str, int] = dataclasses.field(default_factory=dict)
     envelopes: int = 0
     unparsed: int = 0
-    doubtful: list[str] = dataclasses.field(default_factory=list)
+    doubtful: Listed = dataclasses.field(default_factory=Listed)
+    unreadable: Listed = dataclasses.field(default_factory=Listed)
     left: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the person is left in what was searched."""
+        return not (self.left or self.doubtful.count or self.unreadable.count)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -234,39 +203,72 @@ class Erasure:
     _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
     _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
     _needed: set[str] = dataclasses.field(default_factory=set)
-    """Objects that alone have the bytes of dead letters that are still there."""
+    """Objects that alone have the bytes, or the ordering key, of dead letters that are still there."""
+    _events: set[_EventRef] = dataclasses.field(default_factory=set)
+    """Dead letters and events of the archive that were erased."""
+    _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
+    """Dead letters that are left, unless the archive shows that they are the person's."""
 
     def __call__(
         self,
         start: datetime | None = None,
         end: datetime | None = None,
         *,
+        undeliverable: Undeliverable | None = None,
         advance: Callable[[str], object] = lambda _: None,
     ) -> Erased:
-        """Erase the person; `erased.left` says whether all that can be is gone.
+        """Erase the person; `erased.is_complete` says whether all that can be is gone.
 
         Args:
             start: Read the archive from this time of arrival on; None: from the beginning.
             end: And to this one; None: to the end.
+            undeliverable: The messages of the dead-letter subscription; None: they are not searched.
             advance: Called with what is being done, after each some objects and before each wait.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
         """
+        if undeliverable is not None:
+            self._undeliverable(undeliverable)
         self._dead_letters()
         self._archive(start, end, advance)
         for event_type in event_types().values():
             for dataset in (self.settings.dataset, self.settings.historical_dataset):
-                self.rows(f"{dataset}.{event_type.table}", event_type.person_field)
+                table = f"{dataset}.{event_type.table}"
+                columns = _columns(self.client.get_table(table))
+                self.rows(table, event_type.person_field, columns)
+                self._mentions_in_rows(table, event_type.person_field, columns)
+        self._ledger()
+        self._copies()
         self.wait(advance)
+        self._list_all(self._uncertain, self._letters_table)
         return self.erased
 
-    def rows(self, table: str, field: str | None) -> None:
-        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now."""
-        if field is None or field not in self.person.ids:
-            return
-        parameters = [ScalarQueryParameter("id", "STRING", self.person.ids[field])]
-        self._delete(_Deletion(table, _OF_THE_PERSON.format(field=field), "processed_timestamp", parameters))
+    def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
+        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
+
+        Args:
+            table: As `DATASET.TABLE`, of an event type.
+            field: The type's person field.
+            columns: Type by name.
+        """
+        if condition := self._of_the_person(columns, {field}):
+            self._delete(_Deletion(table, condition, "processed_timestamp", self._parameters()))
+
+    def _of_the_person(self, columns: Mapping[str, str], fields: Collection[str | None]) -> str | None:
+        """Return the condition for the rows in which one of the fields has the person's id; None where none has one."""
+        conditions = [
+            f"`{field}` = @id_{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @id_{field}"
+            for field in self.person.ids
+            if field in fields and field in columns
+        ]
+        if self.person.event_ids and "ingest" in columns:
+            conditions.append("ingest.event_id IN UNNEST(@events)")
+        return f"({' OR '.join(conditions)})" if conditions else None
+
+    def _parameters(self) -> list[Any]:
+        ids = [ScalarQueryParameter(f"id_{field}", "STRING", value) for field, value in self.person.ids.items()]
+        return [*ids, ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids))]
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
         """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
@@ -287,55 +289,106 @@ class Erasure:
                     self._waiting.remove(one)
                     if later := self._count_of(one):
                         self.erased.left.append(f"{one.table}: {later} rows that came meanwhile; start it again")
-        letters = f"{self.settings.dataset}.{dead_letter.TABLE}"
-        still = any(one.table == letters for one in self._waiting)
+        still = any(one.table == self._letters_table for one in self._waiting)
         for uri in sorted(self._needed):
             if still:
-                self.erased.left.append(f"{uri}: has the bytes of a dead letter that is not deleted yet")
+                self.erased.left.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
             else:
-                self._count(self.rewrite(Blob.from_uri(uri, client=self.storage)))
+                self._count(self.rewrite(Blob.from_uri(uri, client=self.storage), letters_are_gone=True))
         self._needed.clear()
 
+    @property
+    def _letters_table(self) -> str:
+        return f"{self.settings.dataset}.{dead_letter.TABLE}"
+
+    def _undeliverable(self, messages: Undeliverable) -> None:
+        """Acknowledge the person's messages: that deletes them. All others are given back."""
+        self.erased.messages = 0
+        try:
+            for line in messages.lines():
+                envelope = _decode(line.data)
+                verdict = self.person.judge(envelope.message())
+                if not verdict.is_theirs:
+                    self._list(verdict, f"event {envelope.event_id} in {line.source}")
+                elif isinstance(line.origin, Lease):
+                    self.erased.messages += 1
+                    if not self.dry_run:
+                        messages.acknowledge([line.origin.ack_id])
+        except Unreadable as error:
+            self.erased.left.append(f"undeliverable messages: {error}")
+
     def _dead_letters(self) -> None:
-        table = f"{self.settings.dataset}.{dead_letter.TABLE}"
-        traces = [ScalarQueryParameter("traces", "STRING", self.person.traces)]
-        found = [row for row in self._ask(_DEAD_LETTERS.format(table=table), traces) if self._owns_letter(row, table)]
-        for some in itertools.batched(found, _LETTERS_OF_A_STATEMENT, strict=False):
-            parameters = [
-                ArrayQueryParameter("ids", "STRING", [row.event_id for row in some]),
-                ArrayQueryParameter("messages", "STRING", [row.message_id for row in some]),
-            ]
-            if not self._delete(_Deletion(table, _THESE_LETTERS, "failed_at", parameters)):
+        letters = self._letters(self._letters_table, self._uncertain)
+        for some in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
+            if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in some]):
                 self._needed.update(row.archive_uri for row in some if row.payload is None)
 
-    def _owns_letter(self, row: bigquery.Row, table: str) -> bool:
-        """Whose a dead letter is; the bytes of a long one are in the archive only."""
+    def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
+        """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
+        deletion = _Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
+        if is_done := self._delete(deletion):
+            self._events.update(letters)
+        return is_done
+
+    def _list_all(self, uncertain: Iterable[tuple[_EventRef, Verdict]], table: str) -> None:
+        for event, verdict in uncertain:
+            if event not in self._events:
+                self._list(verdict, f"event {event.event_id} in {table}")
+
+    def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
+        """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
+        types = event_types()
+        of_persons = {name: one.person_field for name, one in types.items() if one.person_field}
+        parameters = [
+            ScalarQueryParameter("traces", "STRING", self.person.traces),
+            ArrayQueryParameter("types", "STRING", sorted(types)),
+            ArrayQueryParameter("types_of_persons", "STRING", sorted(of_persons)),
+            ScalarQueryParameter("fields", "STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
+            ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
+        ]
+        found = []
+        for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
+            verdicts = [self.person.judge(message) for message in self._messages(row, table)]
+            if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
+                self.erased.unparsed += theirs.claim is Claim.UNPARSED
+                found.append(row)
+            else:
+                uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
+        return found
+
+    def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
+        """Return the message of a dead letter; the bytes of a long one are in the archive only."""
+        envelope = Envelope(
+            event_id=row.event_id,
+            message_id=row.message_id,
+            publish_time=row.publish_time,
+            attributes=msgspec.json.decode(row.attributes or "{}", type=dict[str, str] | None) or {},
+            payload_base64=row.payload,
+        )
+        message = envelope.message()
         if row.payload is not None:
-            return self._weigh(row.payload, row.event_id, table)
+            if len(row.payload) != row.payload_bytes:
+                self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
+            return [message]
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
-            envelopes = archive.read(ndjson)
+            return [one.message() for one in archive.read(ndjson) if one.message_id == row.message_id] or [message]
         except NotFound:
-            return False
+            return [message]
         except UNREADABLE as error:
-            self.erased.left.append(
-                f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}"
-            )
-            return False
-        return any(
-            envelope.message_id == row.message_id and self._weigh(envelope.message().data, row.event_id, table)
-            for envelope in envelopes
-        )
+            self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
+            return [message]
 
-    def _weigh(self, payload: bytes, event_id: str, place: str) -> bool:
-        claim = self.person.claim(payload)
-        self.erased.unparsed += claim is Claim.UNPARSED
-        if claim is Claim.DOUBTFUL:
-            self._doubt(f"event {event_id} in {place}")
-        return claim in {Claim.YES, Claim.UNPARSED}
+    def _leave(self, problem: str) -> None:
+        """Say once what is left."""
+        if problem not in self.erased.left:
+            self.erased.left.append(problem)
 
-    def _doubt(self, *found: str) -> None:
-        self.erased.doubtful.extend(found[: _MAX_DOUBTS - len(self.erased.doubtful)])
+    def _list(self, verdict: Verdict, place: str) -> None:
+        if verdict.claim is Claim.DOUBTFUL:
+            self.erased.doubtful.add(place)
+        if verdict.opaque is not None:
+            self.erased.unreadable.add(f"{place}: {verdict.opaque}")
 
     def _ask(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
         return self.client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
@@ -373,6 +426,66 @@ class Erasure:
         self.erased.rows[deletion.table] += job.num_dml_affected_rows or 0
         return True
 
+    def _mentions_in_rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
+        """List rows of others that name the person: in another person's field, an unknown field, or the event id."""
+        others = self._of_the_person(columns, self.person.ids.keys() - {field})
+        if others is None and self.person.mentions is None:
+            return
+        query = _MENTIONS_IN_ROWS.format(
+            table=table,
+            own=self._of_the_person(columns, {field}) or "FALSE",
+            others=others or "FALSE",
+            limit=_MAX_LISTED,
+        )
+        mentions = ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING)
+        for row in self._ask(query, [*self._parameters(), mentions]):
+            self.erased.doubtful.add(f"event {row.event_id} in {table}")
+
+    def _ledger(self) -> None:
+        """Delete what the ledger has of erased events where their ids name the person."""
+        table = f"{self.settings.dataset}.{ledger.TABLE}"
+        ids = [*self.person.ids.values(), *self.person.event_ids]
+        parameters = [
+            ArrayQueryParameter("ids", "STRING", ids),
+            ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING),
+        ]
+        entries = {_EventRef(*row) for row in self._ask(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
+        erased = {one for one in entries if one in self._events or one.event_id in self.person.event_ids}
+        for some in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
+            self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(some)))
+        for one in sorted(entries - erased):
+            self.erased.doubtful.add(f"event {one.event_id} in {table}")
+
+    def _copies(self) -> None:
+        """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
+        live, historical = self.settings.dataset, self.settings.historical_dataset
+        own = {f"{dataset}.{one.table}" for dataset in (live, historical) for one in event_types().values()}
+        own |= {self._letters_table, f"{live}.{ledger.TABLE}"}
+        for dataset in (live, historical):
+            for listed in self.client.list_tables(dataset):
+                name = f"{dataset}.{listed.table_id}"
+                if name not in own and listed.table_type in {"TABLE", "SNAPSHOT"}:
+                    try:
+                        self._copy(name)
+                    except NotFound:  # It has expired meanwhile.
+                        continue
+
+    def _copy(self, name: str) -> None:
+        table = self.client.get_table(name)
+        columns = _columns(table)
+        condition = self._of_the_person(columns, self.person.ids)
+        rows = self._count_of(_Deletion(name, condition, "", self._parameters())) if condition else 0
+        if columns.keys() >= _COLUMNS_OF_LETTERS:
+            uncertain: list[tuple[_EventRef, Verdict]] = []
+            rows += len(self._letters(name, uncertain))
+            self._list_all(uncertain, name)
+        if rows:
+            expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
+            self.erased.left.append(
+                f"{name}: has {rows} rows of the person; it is no table of an event type, and this command deletes"
+                f" nothing from it; drop it, or wait: it expires {expires}"
+            )
+
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
         bounds = {
             name: archive.earliest(bound) for name, bound in (("start_offset", start), ("end_offset", end)) if bound
@@ -381,8 +494,14 @@ class Erasure:
         with ThreadPoolExecutor(_WORKERS) as threads:
             for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
                 free = [blob for blob in some if _uri(blob) not in self._needed]
-                for change in threads.map(self.rewrite, free):
-                    self._count(change)
+                for blob, change in zip(free, threads.map(self.rewrite, free), strict=True):
+                    letters = [letter for letter in change.letters if letter not in self._events]
+                    if not change.letters:
+                        self._count(change)
+                    elif not letters or self._delete_letters(letters):
+                        self._count(self.rewrite(blob, letters_are_gone=True))
+                    else:
+                        self._needed.add(change.uri)
                 advance(
                     f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
                     f" up to {some[-1].name}"
@@ -392,47 +511,52 @@ class Erasure:
         erased = self.erased
         erased.objects_read += 1
         erased.bytes_read += change.size
-        erased.envelopes += change.removed
+        erased.envelopes += len(change.removed)
         erased.unparsed += change.unparsed
         erased.objects_rewritten += bool(change.removed and change.left)
         erased.objects_deleted += bool(change.removed and not change.left)
-        self._doubt(*(f"event {event_id} in {change.uri}" for event_id in change.doubtful))
+        for verdict, place in change.listed:
+            self._list(verdict, place)
         if change.removed:
-            erased.objects[change.uri] = change.removed
+            erased.objects[change.uri] = len(change.removed)
+            self._events.update(change.removed)
         if change.problem:
             erased.left.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, blob: Blob) -> "Change":
-        """Take the person's envelopes out of an object; of whoever changes it meanwhile, too."""
+    def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "Change":
+        """Take the person's envelopes out of an object; of whoever changes it meanwhile, too.
+
+        Args:
+            blob: The object.
+            letters_are_gone: Whether the dead letters are deleted that only this object shows to be the person's.
+                Without it, such an object stays as it is, and `Change.letters` names them.
+        """
         for _ in range(_TRIES):
             try:
                 if blob.generation is None:
                     blob.reload()
-                return self._rewrite_once(blob)
+                return self._rewrite_once(blob, letters_are_gone=letters_are_gone)
             except PreconditionFailed:
                 blob.reload()
             except NotFound:
                 return Change(_uri(blob))
         return Change(_uri(blob), blob.size or 0, problem="it keeps changing")
 
-    def _rewrite_once(self, blob: Blob) -> "Change":
+    def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "Change":
         stored = blob.download_as_bytes(if_generation_match=blob.generation)
         change = Change(_uri(blob), len(stored))
         try:
             ndjson = gzip.decompress(stored)
             if not self.person.may_be_in(ndjson):
                 return change
-            left: list[bytes] = []
-            for line in ndjson.splitlines(keepends=True):
-                if self._takes_out(line, change):
-                    change.removed += 1
-                else:
-                    left.append(line)
+            left = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
             types = [_decode(line).event_type for line in left] if change.removed else []
         except UNREADABLE as error:
             return Change(change.uri, len(stored), problem=str(error))
         change.left = len(left)
-        if change.removed and not self.dry_run:
+        if letters_are_gone:
+            change.letters.clear()
+        if change.removed and not change.letters and not self.dry_run:
             self._put(blob, b"".join(left), archive.counts(types, event_types()))
         return change
 
@@ -441,11 +565,19 @@ class Erasure:
         if not self.person.may_be_in(line):
             return False
         envelope = _decode(line)
-        claim = self.person.claim(envelope.message().data)
-        change.unparsed += claim is Claim.UNPARSED
-        if claim is Claim.DOUBTFUL:
-            change.doubtful.append(envelope.event_id)
-        return claim in {Claim.YES, Claim.UNPARSED}
+        message = envelope.message()
+        verdict = self.person.judge(message)
+        change.unparsed += verdict.claim is Claim.UNPARSED
+        if not verdict.is_theirs:
+            change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
+            return False
+        event = _EventRef(envelope.event_id, envelope.message_id)
+        change.removed.append(event)
+        if message.ordering_key:  # A dead letter has none: it has to be found without it, or by this envelope.
+            without_key = msgspec.structs.replace(message, ordering_key="")
+            if not self.person.judge(without_key).is_theirs:
+                change.letters.append(event)
+        return True
 
     def _put(self, blob: Blob, left: bytes, counts: dict[str, str]) -> None:
         if not left:
@@ -461,6 +593,18 @@ class Erasure:
         )
 
 
+def _columns(table: bigquery.Table) -> dict[str, str]:
+    """Return the types of a table's columns by name."""
+    return {column.name: column.field_type for column in table.schema}
+
+
+def _parameters_of_events(events: Sequence[_EventRef]) -> list[Any]:
+    return [
+        ArrayQueryParameter("ids", "STRING", [one.event_id for one in events]),
+        ArrayQueryParameter("messages", "STRING", [one.message_id for one in events]),
+    ]
+
+
 def _uri(blob: Blob) -> str:
     return f"gs://{blob.bucket.name}/{blob.name}"
 
@@ -473,18 +617,21 @@ class Change:
         uri: Its address.
         size: Its stored bytes.
         removed: Envelopes that were taken out.
-        left: Those that were not.
-        unparsed: Those of `removed` that are no JSON.
-        doubtful: Event ids of those that may be the person's and were not taken out.
+        left: How many were not.
+        unparsed: How many of `removed` are no JSON.
+        listed: Verdicts on some that were not taken out, each with its place.
+        letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the
+            object is as it was.
         problem: Why it cannot be read.
     """
 
     uri: str
     size: int = 0
-    removed: int = 0
+    removed: list[_EventRef] = dataclasses.field(default_factory=list)
     left: int = 0
     unparsed: int = 0
-    doubtful: list[str] = dataclasses.field(default_factory=list)
+    listed: list[tuple[Verdict, str]] = dataclasses.field(default_factory=list)
+    letters: list[_EventRef] = dataclasses.field(default_factory=list)
     problem: str | None = None
 
 

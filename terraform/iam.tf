@@ -73,7 +73,7 @@ resource "google_storage_bucket_iam_member" "archive_eraser" {
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  for_each = var.access.operators # and no readers: who pulls may acknowledge, and so delete
+  for_each = setunion(var.access.operators, var.access.erasers) # and no readers: who pulls may acknowledge, and so delete
 
   subscription = google_pubsub_subscription.dead_letters.id
   role         = "roles/pubsub.subscriber"

@@ -122,7 +122,7 @@ variable "access" {
     publishers publish events; readers query rows and views of events, protected columns masked; personal_data_readers see
     the personal ones too; raw_data_readers read what may hold anything: dead letters, snapshots, extras and the archive;
     operators backfill, replay, snapshot, restore, pull undeliverable messages, and run the bootstrap; erasers remove a
-    person's events from tables, dead letters and archive.
+    person's events from tables, dead letters, undeliverable messages and archive.
   TEXT
   type = object({
     publishers            = optional(set(string), [])

@@ -1,5 +1,7 @@
 """`sluice erase`: what a person sees of it."""
 
+import contextlib
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -14,16 +16,39 @@ from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode, tell
 from ops.commands.options import check_order, moment, past_moment
-from ops.erase import Erased, Erasure, Patience, Person
-from ops.rows import printable
+from ops.erase import Erased, Erasure, Listed, Patience
+from ops.person import Person, person_fields
+from ops.replay.undeliverable import Undeliverable
 from ops.snapshots import Snapshots
+from ops.stack.stack import undeliverable_name
 
 console = Console(stderr=True)
 
 
+_SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}
+
+
 def erase(
-    user: Annotated[str | None, typer.Option(help="Id of a user: `user_id` of user activities.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Id of a customer: `customer_id` of orders.")] = None,
+    user: Annotated[str | None, typer.Option(help="Id of a user: the same as --id user_id=ID.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Id of a customer: the same as --id customer_id=ID.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id",
+            metavar="FIELD=ID",
+            help="Id of the person in a field of the event types' persons; once for each field.",
+            show_default=False,
+        ),
+    ] = None,
+    events: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            metavar="EVENT_ID",
+            help="An event that an earlier run has listed and that is theirs: erase all with its id. Once for each.",
+            show_default=False,
+        ),
+    ] = None,
     start: Annotated[
         datetime | None,
         typer.Option(
@@ -40,31 +65,45 @@ def erase(
             "--to", parser=moment, metavar="TIME", help="Read the archive up to this time.", show_default=False
         ),
     ] = None,
+    undeliverable: Annotated[
+        bool, typer.Option("--undeliverable", help="Search the dead-letter subscription, too.")
+    ] = False,
+    subscription: Annotated[
+        str,
+        typer.Option(
+            help="Of --undeliverable, as projects/PROJECT/subscriptions/SUBSCRIPTION.", envvar="SLUICE_UNDELIVERABLE"
+        ),
+    ] = undeliverable_name(),
+    patience: Annotated[
+        float, typer.Option(min=0.5, help="Of --undeliverable: seconds without a message that are the end.")
+    ] = 10,
     wait: Annotated[int, typer.Option(min=0, help="Minutes to wait for rows that BigQuery does not delete yet.")] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Find all of it, and leave it.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
 ) -> None:
-    """Remove a person from tables, history, dead letters and archive; what it cannot reach it says.
+    """Remove a person from tables, history, dead letters and archive; list what it leaves or cannot look into.
 
-    Without --from and --to all objects of the archive are read. What was interrupted is completed by starting it again.
+    It looks into payloads, attributes, ordering keys and event ids; in dead letters also into UTF-16, UTF-32, 8-bit
+    texts, gzip, zlib, bzip2, xz and base64. Without --from and --to all objects of the archive are read. What was
+    interrupted is completed by starting it again.
 
-    Exit code 0: all that can be reached is gone; 1: something is left, which it names, or Google Cloud refused or did
-    not answer; 2: an option or a setting is wrong; 130: interrupted. What was erased until then is told.
+    Exit code 0: nothing of the person is left in the tables, their snapshots, the dead letters and the archive, nor
+    with --undeliverable in the subscription; 1: something is left (`Left:`), may be theirs (`May be theirs:`) or cannot
+    be looked into (`Cannot be read:`), each with its place, or Google Cloud refused or did not answer; 2: an option or
+    a setting is wrong; 130: interrupted. What was erased until then is told.
     """
-    ids = {field: one for field, one in (("user_id", user), ("customer_id", customer)) if one is not None}
-    if not ids or not all(one and one.isprintable() for one in ids.values()):
-        raise typer.BadParameter("an id that can be printed is needed", param_hint="--user or --customer")
+    person = Person(_ids(user, customer, given or ()), events or ())
     check_order(start, end)
     settings = Settings.from_environment()
     client = bigquery_client(settings)
-    person = Person(ids)
     snapshots = _snapshots(client, settings)
     erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
     complete = False
     try:
-        with console.status("dead letters") as status:
-            erasure(start, end, advance=status.update)
-        complete = not erasure.erased.left
+        with contextlib.ExitStack() as leases, console.status("looking") as status:
+            messages = leases.enter_context(Undeliverable(subscription, patience)) if undeliverable else None
+            erasure(start, end, undeliverable=messages, advance=status.update)
+        complete = erasure.erased.is_complete
     finally:  # What was erased is told, however it ends.
         if as_json:
             facts = {"dry_run": dry_run, "complete": complete}
@@ -72,10 +111,45 @@ def erase(
             print(msgspec.json.encode(answer).decode())  # noqa: T201
         else:
             _show(erasure.erased, snapshots, dry_run=dry_run)
+    _list("May be theirs:", erasure.erased.doubtful)
+    _list("Cannot be read:", erasure.erased.unreadable)
     for one in erasure.erased.left:
         tell("Left:", one)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[str, str]:
+    """Return the person's ids by field.
+
+    Raises:
+        typer.BadParameter: There is none, one cannot be printed, or a field is none of a person or is given twice.
+    """
+    pairs = [(field, one) for field, one in (("user_id", user), ("customer_id", customer)) if one is not None]
+    pairs += [(field, one) for field, _, one in (text.partition("=") for text in given)]
+    fields = person_fields()
+    ids: dict[str, str] = {}
+    for field, one in pairs:
+        hint = "--id" if field not in _SHORT_FORMS else f"--id or {_SHORT_FORMS[field]}"
+        if field not in fields:
+            raise typer.BadParameter(
+                f"{field!r} is no person's field of an event type; they are {', '.join(fields)}", param_hint=hint
+            )
+        if field in ids:
+            raise typer.BadParameter(f"{field} is given twice; a run erases one id of each field", param_hint=hint)
+        if not one or not one.isprintable():
+            raise typer.BadParameter(f"{field} needs an id that can be printed", param_hint=hint)
+        ids[field] = one
+    if not ids:
+        raise typer.BadParameter(f"an id is needed: FIELD=ID, of {', '.join(fields)}", param_hint="--id")
+    return ids
+
+
+def _list(what: str, listed: Listed) -> None:
+    for place in listed.places:
+        tell(what, place)
+    if more := listed.count - len(listed.places):
+        tell(what, f"and {more} more")
 
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:
@@ -92,6 +166,11 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
     table.add_row("  objects rewritten", f"{erased.objects_rewritten}")
     table.add_row("  objects deleted", f"{erased.objects_deleted}")
     table.add_row("  of rows and events: no JSON", f"{erased.unparsed}")
+    if erased.messages is not None:
+        table.add_row("undeliverable messages", f"{erased.messages}")
+    table.add_section()
+    table.add_row("left: may be theirs", f"{erased.doubtful.count}")
+    table.add_row("left: cannot be read", f"{erased.unreadable.count}")
     table.add_section()
     table.add_row("objects read", f"{erased.objects_read}")
     table.add_row("MB read", f"{erased.bytes_read / 1e6:.1f}")
@@ -99,14 +178,11 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
     out.print(table)
     for uri, count in sorted(erased.objects.items()):
         out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
-    if erased.doubtful:
-        console.print("Has the id, and may be theirs: it is left; see whose it is:")
-        for place in erased.doubtful:
-            console.print(Text(f"  {printable(place)}"), soft_wrap=True)
+    subscription = "" if erased.messages is not None else ", and the dead-letter subscription (--undeliverable)"
     console.print(
-        "Not reached: BigQuery's time travel (7 days) and fail-safe (7 more), deleted objects (as long as the bucket's"
-        " soft delete keeps them), copies in other regions until they are made again, exports, and what Pub/Sub still"
-        " has: events that come again bring the person back.",
+        "Not searched: BigQuery's time travel (7 days) and fail-safe (7 more), deleted objects (as long as the bucket's"
+        " soft delete keeps them), copies in other regions until they are made again, exports, and the topic"
+        f"{subscription}: events that come again bring the person back.",
         soft_wrap=True,
     )
     for one in snapshots:

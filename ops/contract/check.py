@@ -19,7 +19,8 @@ from functions.settings import Settings
 from ops.contract.agreement import agreement, column_names, standard_columns
 from ops.contract.compatibility import compatibility
 from ops.contract.finding import Breaks, Finding
-from ops.contract.project import CONTRACTS, TABLES, Project
+from ops.contract.person import person
+from ops.contract.project import CONTRACTS, POLICY_TAGS, TABLES, Project
 from ops.contract.schema import Schema
 
 type Versions = dict[str, dict[int, Schema]]
@@ -39,6 +40,7 @@ def check(project: Project, base: Project | None, event_types: Mapping[str, Even
     findings += unreadable
     for name in sorted(event_types.keys() | versions.keys()):
         findings += _type(name, event_types.get(name), versions.get(name, {}), tables)
+    findings += _persons(project, event_types, versions, tables)
     findings += _names(project, event_types)
     if base is not None:
         findings += _contract_changes(base, project)
@@ -70,6 +72,20 @@ def _type(
     yield from _in(f"{TABLES}/{event_type.table}.sql", column_names(columns))
     for version, schema in sorted(versions.items()):
         yield from _in(_contract_file(name, version), agreement(schema, columns, name, event_type))
+
+
+def _persons(
+    project: Project, event_types: Mapping[str, EventType], versions: Versions, tables: Mapping[str, "_Table"]
+) -> Iterator[Finding]:
+    """What keeps `sluice erase` from the events of a person."""
+    fields = {event_type.person_field for event_type in event_types.values() if event_type.person_field}
+    tagged = json.loads(project.policy_tags.get(POLICY_TAGS, "{}")).get("personal", [])
+    for name, event_type in sorted(event_types.items()):
+        if table := tables.get(event_type.table):
+            prefix = f"{event_type.table}."
+            personal = [column.removeprefix(prefix) for column in tagged if column.startswith(prefix)]
+            findings = person(event_type, versions.get(name, {}), table.declared.schema, fields, personal)
+            yield from _in(f"functions/events/{name}.py", findings)
 
 
 def _names(project: Project, event_types: Mapping[str, EventType]) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ class Breaks(enum.StrEnum):
     """What queries rely on holds no longer."""
     ROWS = "rows"
     """An event is valid, and cannot become a row of its table, or not with all that it says."""
+    PERSONS = "persons"
+    """`sluice erase` does not find all events of a person."""
     BOOTSTRAP = "bootstrap"
     """A table that is live does not follow its DDL any more."""
 

@@ -14,8 +14,9 @@ SQL = "sql"
 TABLES = f"{SQL}/schema"
 VIEWS = f"{SQL}/views"
 VIEWS_OF_TABLES = f"{VIEWS}/each"
+POLICY_TAGS = "policy_tags.json"
 
-_FILES = ((CONTRACTS, ".json"), (TABLES, ".sql"), (VIEWS, ".sql"), (VIEWS_OF_TABLES, ".sql"))
+_FILES = ((CONTRACTS, ".json"), (TABLES, ".sql"), (VIEWS, ".sql"), (VIEWS_OF_TABLES, ".sql"), (SQL, POLICY_TAGS))
 """Folder and suffix of the files of each attribute of a project."""
 
 
@@ -32,12 +33,14 @@ class Project:
         tables: The text of each `sql/schema/*.sql` by the file's name.
         views: The text of each `sql/views/*.sql` by the file's name.
         views_of_tables: The text of each `sql/views/each/*.sql` by the file's name.
+        policy_tags: The text of `sql/policy_tags.json` by the file's name.
     """
 
     contracts: Mapping[str, str]
     tables: Mapping[str, str]
     views: Mapping[str, str]
     views_of_tables: Mapping[str, str]
+    policy_tags: Mapping[str, str]
 
     @classmethod
     def on_disk(cls, root: pathlib.Path = ROOT) -> Self:

@@ -131,8 +131,15 @@ class Undeliverable:
         Raises:
             google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
         """
-        ids = [one.event.line.origin.ack_id for one in settled if isinstance(one.event.line.origin, Lease)]
-        for some in itertools.batched(ids, _AT_ONCE, strict=False):
+        self.acknowledge([one.event.line.origin.ack_id for one in settled if isinstance(one.event.line.origin, Lease)])
+
+    def acknowledge(self, ack_ids: Sequence[str]) -> None:
+        """Acknowledge messages: Pub/Sub deletes them.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
+        """
+        for some in itertools.batched(ack_ids, _AT_ONCE, strict=False):
             self._client.acknowledge(
                 subscription=self._subscription, ack_ids=list(some), retry=_RETRY, timeout=_CALL_SECONDS
             )

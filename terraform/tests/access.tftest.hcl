@@ -81,6 +81,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     condition = toset([for binding in concat([google_pubsub_subscription_iam_member.forwards], values(google_pubsub_subscription_iam_member.dead_letters)) : "${binding.subscription} ${binding.role} ${binding.member}"]) == toset([
       "ingest roles/pubsub.subscriber serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
       "undeliverable roles/pubsub.subscriber group:operators@example.com",
+      "undeliverable roles/pubsub.subscriber group:privacy@example.com",
     ])
     error_message = "subscribers"
   }

@@ -196,6 +196,22 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
     assert len(ledger(datasets)) == 4
 
 
+def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wiring: Wiring) -> None:
+    theirs = [sent("ada-1", order(customer_id="ada.lovelace")), sent("ada-2", order(customer_id="ada.lovelace")[:-1])]
+    others = [sent("bob", order(customer_id="bob")), sent("wish", b'{"text": "for ada.lovelace"}')]
+    asyncio.run(give_up(wiring, *theirs, *others))
+    command = ["erase", "--customer", "ada.lovelace", "--undeliverable", "--patience", "3"]
+    doubtful = f"May be theirs: event wish in {wiring.dead_letters}"
+    assert doubtful in run(datasets, *command, "--dry-run", code=1)
+    assert len(waiting(wiring)) == 4
+    assert doubtful in run(datasets, *command, code=1)
+    assert sorted(one.message.attributes["event_id"] for one in waiting(wiring)) == ["bob", "wish"]
+    assert json.loads(run(datasets, *command, "--event", "wish", "--json"))["messages"] == 1
+    assert [one.message.attributes["event_id"] for one in waiting(wiring)] == ["bob"]
+    told = run(datasets, *command, "--subscription", "projects/p/subscriptions/none", code=1)
+    assert "Left: undeliverable messages: projects/p/subscriptions/none" in told
+
+
 @pytest.mark.check
 @pytest.mark.parametrize("broker", ["stand-in"], indirect=True)
 @pytest.mark.parametrize("place", ["ledger.Ledger", "undeliverable.Undeliverable"])

@@ -79,7 +79,9 @@ def following(stack: Stack, title: str, known: Mapping[str, str]) -> Iterator[Ty
     def type_next(code: int = 0) -> str:
         given = [known.get(part, part) for part in left.pop(0)]
         # A subscription without messages ends the command sooner than in production.
-        ended = CliRunner().invoke(app, given, env=environment, default_map={"replay": {"patience": 2}})
+        ended = CliRunner().invoke(
+            app, given, env=environment, default_map={"replay": {"patience": 2}, "erase": {"patience": 2}}
+        )
         assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.output
         assert ended.exit_code == code, f"{given}: {ended.output}"
         return ended.output

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from functions.events import EventType, event_types
+from functions.json_path import member
 from ops.contract.check import check
 from ops.contract.finding import Breaks, Finding
 from ops.contract.project import ROOT, NoBase, Project
@@ -254,3 +255,37 @@ def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_
     (project / "functions" / "events" / "rocket.py").write_text('"""Nothing."""\n')
     answer = run(project)
     assert (answer.returncode, "cannot be loaded" in answer.stderr) == (2, True), answer.stderr
+
+
+def persons(contract: str, table: str = ORDERS_DDL, **changes: object) -> list[tuple[str, bool]]:
+    """What is said of an order's person: the field, and whether it is a notice."""
+    project = dataclasses.replace(with_contract(ORDER, contract), tables={**NOW.tables, ORDERS: table})
+    types = event_types() | {"order": dataclasses.replace(event_types()["order"], **changes)}  # type: ignore[arg-type]
+    findings = [one for one in check(project, None, types) if one.breaks is Breaks.PERSONS]
+    assert all(finding.file == "functions/events/order.py" for finding in findings)
+    return [(finding.path, finding.is_notice) for finding in findings]
+
+
+def test_a_type_whose_person_cannot_be_erased_is_a_finding() -> None:
+    as_it_is = NOW.contracts[ORDER]
+    renamed = as_it_is.replace("customer_id", "driver_id")
+    driver = ORDERS_DDL.replace("customer_id", "driver_id")
+    number = order(lambda properties: properties.update(customer_id={"type": "boolean"}))
+    assert persons(as_it_is) == persons(renamed, driver, person_field="driver_id") == []
+    assert persons(as_it_is, person_field="driver_id") == [("$.driver_id", False), ("driver_id", False)]
+    assert persons(number) == [("$.customer_id", False)]
+    street = ("shipping_address.street", False)
+    assert persons(as_it_is, person_field=None) == [("$.customer_id", True), street]
+    assert persons(as_it_is.replace("customer_id", "user_id"), person_field=None) == [("$.user_id", False), street]
+    assert persons(as_it_is.replace("customer_id", "wish_id"), person_field=None) == [street]
+    both = order(lambda properties: properties.update(user_id={"type": "string", "maxLength": 9}))
+    assert persons(both) == [("$.user_id", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("driverId", True), ("home_email", True), ("PATIENT_NO", True), ("product_id", False), ("user_agent", False)],
+)
+def test_a_name_that_looks_like_a_persons_is_a_notice(name: str, is_one: bool) -> None:
+    contract = NOW.contracts[ORDER].replace("customer_id", name)
+    assert ((member("$", name), True) in persons(contract, person_field=None)) is is_one

@@ -1,8 +1,12 @@
 """Whose a payload is."""
 
+import base64
 import dataclasses
-import inspect
+import gzip
 import json
+import random
+import zlib
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,19 +15,29 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
 from functions.message import Message
-from ops.commands.erase import erase
-from ops.erase import Claim, Erasure, Patience, Person
+from ops.cli import app
+from ops.erase import Erasure, Patience
+from ops.person import Claim, Person, Verdict, person_fields
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
 from tests.unit.samples import NOW
 
 ADA = Person({"user_id": "ada", "customer_id": "ada"})
+
+
+def claim(person: Person, payload: bytes) -> Claim:
+    return person.judge(Message(payload, {}, "m-1", NOW)).claim
+
+
+def owns(person: Person, payload: bytes) -> bool:
+    return claim(person, payload) >= Claim.UNPARSED
 
 
 def payload(name: str, **changes: object) -> bytes:
@@ -56,47 +70,47 @@ def payload(name: str, **changes: object) -> bytes:
 def test_an_event_belongs_to_whom_its_type_names_and_what_has_no_type_to_whose_id_it_has(
     event: bytes, is_theirs: bool
 ) -> None:
-    assert ADA.owns(event) is is_theirs
+    assert owns(ADA, event) is is_theirs
 
 
 def test_only_the_fields_that_are_asked_for_count() -> None:
     user = Person({"user_id": "ada"})
-    assert user.owns(payload("user_activity", user_id="ada"))
-    assert not user.owns(payload("order", customer_id="ada"))
+    assert owns(user, payload("user_activity", user_id="ada"))
+    assert not owns(user, payload("order", customer_id="ada"))
 
 
 def test_a_number_is_an_id_as_well() -> None:
-    assert Person({"customer_id": "42"}).owns(payload("order", customer_id=42))
-    assert Person({"customer_id": "42"}).owns(b'{"customer_id": 42, ')
-    assert not Person({"customer_id": "42"}).owns(b'{"customer_id": 421, ')
-    assert not Person({"customer_id": "42"}).owns(b'{"customer_id": 42.5, ')
-    assert not Person({"customer_id": "42"}).owns(b"broken 42 broken")
-    assert Person({"customer_id": "12345678"}).owns(b"broken 12345678 broken")
-    assert not Person({"customer_id": "12345678"}).owns(b"broken 123456789 broken")
+    assert owns(Person({"customer_id": "42"}), payload("order", customer_id=42))
+    assert owns(Person({"customer_id": "42"}), b'{"customer_id": 42, ')
+    assert not owns(Person({"customer_id": "42"}), b'{"customer_id": 421, ')
+    assert not owns(Person({"customer_id": "42"}), b'{"customer_id": 42.5, ')
+    assert not owns(Person({"customer_id": "42"}), b"broken 42 broken")
+    assert owns(Person({"customer_id": "12345678"}), b"broken 12345678 broken")
+    assert not owns(Person({"customer_id": "12345678"}), b"broken 123456789 broken")
 
 
 def test_what_is_no_json_is_told_from_what_is() -> None:
     short = Person({"customer_id": "42"})
-    claims = [short.claim(one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
+    claims = [claim(short, one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
     assert claims == [Claim.DOUBTFUL, Claim.UNPARSED, Claim.NO, Claim.NO, Claim.NO]
-    assert short.claim(payload("order", customer_id="42")) is Claim.YES
+    assert claim(short, payload("order", customer_id="42")) is Claim.YES
 
 
 def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
     short, long = Person({"customer_id": "7"}), Person({"customer_id": "12345678"})
     stray = {"event_type": "order", "items": [{"quantity": 7, "price": 12345678}]}
-    assert short.claim(json.dumps(stray).encode()) is Claim.DOUBTFUL
-    assert long.claim(json.dumps(stray).encode()) is Claim.YES
-    assert short.claim(json.dumps({**stray, "customer": {"customer_id": 7}}).encode()) is Claim.YES
-    assert short.claim(json.dumps({**stray, "customer": "7"}).encode()) is Claim.YES
+    assert claim(short, json.dumps(stray).encode()) is Claim.DOUBTFUL
+    assert claim(long, json.dumps(stray).encode()) is Claim.YES
+    assert claim(short, json.dumps({**stray, "customer": {"customer_id": 7}}).encode()) is Claim.YES
+    assert claim(short, json.dumps({**stray, "customer": "7"}).encode()) is Claim.YES
 
 
 def test_an_event_of_a_type_that_names_no_person_is_nobodys_but_told_where_it_has_the_id() -> None:
     short, long = Person({"user_id": "7"}), Person({"user_id": "ada.lovelace"})
-    assert short.claim(payload("inventory", product_id="7", quantity_change=7)) is Claim.NO
-    assert short.claim(payload("inventory", by={"user_id": 7})) is Claim.DOUBTFUL
-    assert long.claim(payload("inventory", note="ada.lovelace")) is Claim.DOUBTFUL
-    assert long.claim(payload("inventory")) is Claim.NO
+    assert claim(short, payload("inventory", product_id="7", quantity_change=7)) is Claim.NO
+    assert claim(short, payload("inventory", by={"user_id": 7})) is Claim.DOUBTFUL
+    assert claim(long, payload("inventory", note="ada.lovelace")) is Claim.DOUBTFUL
+    assert claim(long, payload("inventory")) is Claim.NO
 
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())
@@ -106,9 +120,152 @@ def test_what_is_theirs_is_never_overlooked_before_it_is_parsed(
     person = Person({"customer_id": identity})
     text = json.dumps({**samples.event("order"), "customer_id": identity}, ensure_ascii=escape)
     data = text.encode(errors="surrogatepass") + (b"}" if broken else b"") + (b"\xff" if as_base64 else b"")
-    if person.owns(data):
+    if owns(person, data):
         line = msgspec.json.encode(Envelope.seal(Message(data, {}, "m-1", NOW), "order"))
         assert person.may_be_in(line)
+
+
+def judge(person: Person, payload: bytes = b"", attributes: dict[str, str] | None = None, key: str = "") -> Verdict:
+    return person.judge(Message(payload, attributes or {}, "m-1", NOW, ordering_key=key))
+
+
+LONG = Person({"user_id": "zoë.lovelace", "customer_id": "zoë.lovelace"})
+UNKNOWN = json.dumps({"event_type": "wish", "whom": "zoë.lovelace"}, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("name", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "latin-1", "cp1252"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zlib.compress, base64.b64encode, base64.encodebytes])
+def test_an_event_in_any_encoding_is_whose_it_is(name: str, pack: Callable[[bytes], bytes]) -> None:
+    def encoded(event: dict[str, Any]) -> bytes:
+        return pack(json.dumps(event, ensure_ascii=False).encode(name))
+
+    order = samples.event("order")
+    assert owns(LONG, encoded(order | {"customer_id": "zoë.lovelace"}))
+    assert owns(LONG, encoded({"event_type": "wish", "whom": "zoë.lovelace"}))
+    assert owns(LONG, encoded(order | {"customer_id": "zoë.lovelace"})[:-9])
+    assert judge(LONG, encoded(order | {"customer_id": "bob"})) == (Claim.NO, None)
+    assert judge(LONG, encoded(order | {"customer_id": "bob", "note": "zoë.lovelace"})) == (Claim.DOUBTFUL, None)
+    assert judge(LONG, encoded({"event_type": "wish", "whom": "bob"})) == (Claim.NO, None)
+
+
+def test_what_is_inside_an_event_of_no_known_person_is_looked_into() -> None:
+    ada, bob = (base64.b64encode(payload("order", customer_id=name)).decode() for name in ("zoë.lovelace", "bob"))
+    pushes = [{"message": {"data": data}} for data in (bob, ada)]
+    assert owns(LONG, json.dumps({"event_type": "batch", "pushes": pushes}).encode())
+    assert not owns(LONG, json.dumps({"event_type": "batch", "pushes": pushes[:1]}).encode())
+    assert owns(LONG, json.dumps({"body": payload("order", customer_id="zoë.lovelace").decode()}).encode())
+    assert owns(LONG, json.dumps({"event_type": "order", "hidden": ada}).encode())
+    assert owns(LONG, json.dumps({"event_type": "order", "customer_id": None, "whom": "zoë.lovelace"}).encode())
+    assert owns(LONG, json.dumps({"event_type": "order", "customer_id": {"id": "zoë.lovelace"}}).encode())
+    assert owns(LONG, b"whom=zo%C3%AB.lovelace&n=1")
+    assert owns(LONG, b'{"event_type": "order", "customer_id": "zo\\u00eb.lovelace", ')
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event_type": "wish", "text": "call zoë.lovelace tomorrow"},
+        {"event_type": "wish", "text": "customer_zoë.lovelace"},
+        {"event_type": "wish", "of": {"zoë.lovelace": 1}},
+        {"event_type": "wish", "url": "https://example.org/?whom=zo%C3%AB.lovelace"},
+    ],
+)
+def test_an_id_inside_a_longer_text_is_doubtful(event: dict[str, Any]) -> None:
+    assert claim(LONG, json.dumps(event).encode()) is Claim.DOUBTFUL
+
+
+def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
+    assert claim(Person({"user_id": "Аня-2001"}), "клиент Аня-2001".encode("koi8-r")) is Claim.DOUBTFUL
+
+
+@pytest.mark.parametrize(
+    ("attributes", "key"),
+    [
+        ({"user_id": "zoë.lovelace"}, ""),
+        ({"whom": "zoë.lovelace"}, ""),
+        ({}, "zoë.lovelace"),
+        ({"event_id": "zoë.lovelace"}, ""),
+        ({"context": '{"user_id": "zoë.lovelace"}'}, ""),
+        ({"context": base64.b64encode(UNKNOWN.encode()).decode()}, ""),
+    ],
+)
+def test_attributes_ordering_key_and_event_id_tell_whose_a_message_is(attributes: dict[str, str], key: str) -> None:
+    for data in (b"{", b"", b'{"event_type": "wish"}', b'{"event_type": "order", "customer_id": ""}'):
+        assert judge(LONG, data, attributes, key).claim is Claim.YES
+    assert judge(LONG, payload("order", customer_id="bob"), attributes, key).claim in {Claim.DOUBTFUL, Claim.NO}
+
+
+def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
+    bobs = payload("order", customer_id="bob")
+    for places in (
+        ({"user_id": "ada"}, ""),
+        ({"whom": "zoë.lovelace"}, ""),
+        ({"zoë.lovelace": "1"}, ""),
+        ({"event_id": "order-zoë.lovelace-7"}, ""),
+        ({}, "customer-zoë.lovelace"),
+    ):
+        person = ADA if "ada" in str(places) else LONG
+        assert judge(person, bobs, *places).claim is Claim.DOUBTFUL
+        assert judge(person, b"{", *places).claim > Claim.NO
+    assert judge(ADA, bobs, {"whom": "ada"}, "ada").claim is Claim.NO
+    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).claim is Claim.DOUBTFUL
+
+
+def test_the_same_id_of_another_field_is_another_persons() -> None:
+    assert judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).claim is Claim.NO
+
+
+def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
+    ride = dataclasses.replace(event_types()["order"], table="rides", person_field="driver_id")
+    monkeypatch.setattr("ops.person.event_types", lambda: event_types() | {"ride": ride})
+    assert "driver_id" in person_fields()
+    driver = Person({"driver_id": "d-1"})
+    assert owns(driver, b'{"event_type": "ride", "driver_id": "d-1"}')
+    assert not owns(driver, b'{"event_type": "ride", "driver_id": "d-2"}')
+    assert claim(Person({"user_id": "u-1"}), b'{"event_type": "ride", "driver_id": "d-1", "user_id": "u-1"}') is (
+        Claim.DOUBTFUL
+    )
+
+
+def test_what_cannot_be_looked_into_says_so_unless_it_is_known_whose_it_is() -> None:
+    noise = random.Random(1).randbytes(200)
+    assert "no text" in str(judge(ADA, noise).opaque)
+    assert "no text" in str(judge(ADA, base64.b64encode(noise)).opaque)
+    assert "no text" in str(judge(ADA, json.dumps({"sealed": base64.b64encode(noise).decode()}).encode()).opaque)
+    assert "more than" in str(judge(ADA, gzip.compress(bytes(2**26))).opaque)
+    assert judge(ADA, noise, {"user_id": "ada"}) == (Claim.YES, None)
+    assert judge(ADA, payload("order", customer_id="bob", sealed=base64.b64encode(noise).decode())).opaque is None
+    assert Person({"user_id": "ada"}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Claim.YES, None)
+
+
+hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: data.decode().encode("utf-16-le")])
+
+
+@given(
+    event=st.sampled_from(
+        [
+            samples.event("order", customer_id="zoë.lovelace"),
+            samples.event("order", customer_id="bob", note="zoë.lovelace"),
+            samples.event("inventory", note="zoë.lovelace"),
+            {"event_type": "order", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            {"event_type": "order", "sealed": base64.b64encode(gzip.compress(UNKNOWN.encode())).decode()},
+            {"event_type": "wish", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            {"whom": "zoë.lovelace"},
+        ]
+    ),
+    hide=hidden,
+    ascii_only=st.booleans(),
+    attributes=st.sampled_from([{}, {"user_id": "zoë.lovelace"}, {"event_type": "order", "message_id": "1"}]),
+    key=st.sampled_from(["", "zoë.lovelace"]),
+)
+def test_nothing_of_a_person_is_skipped_unparsed(
+    event: dict[str, Any], hide: Callable[[bytes], bytes], ascii_only: bool, attributes: dict[str, str], key: str
+) -> None:
+    data = hide(json.dumps(event, ensure_ascii=ascii_only).encode())
+    message = Message(data, attributes, "m-1", NOW, ordering_key=key)
+    if judge(LONG, data, attributes, key) != (Claim.NO, None):
+        line = msgspec.json.encode(Envelope.seal(message, samples.process(message, NOW).event_type))
+        assert LONG.may_be_in(line)
 
 
 BUFFERED = "UPDATE or DELETE statement over table live.orders would affect rows in the streaming buffer"
@@ -148,7 +305,7 @@ class Buffered:
                 "totalRows": "1",
             }
         query = body["configuration"]["query"]
-        parameters = {one["name"]: one["parameterValue"]["value"] for one in query["queryParameters"]}
+        parameters = {one["name"]: one["parameterValue"].get("value") for one in query["queryParameters"]}
         before = datetime.fromisoformat(parameters["before"]) if "before" in parameters else None
         assert ("processed_timestamp < @before" in query["query"]) == bool(before)
         only_old = before is not None and before < self.began - timedelta(minutes=80)
@@ -174,7 +331,7 @@ def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, 
     told: list[str] = []
     chosen, person = settings(), Person({"customer_id": "ada"})
     made = Erasure(person, bigquery_client(chosen), storage_client(chosen), chosen, patience=patience)
-    made.rows(f"{chosen.dataset}.orders", "customer_id")
+    made.rows(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
     made.wait(told.append)
     return made, told
 
@@ -208,8 +365,18 @@ def test_any_other_refusal_ends_it(cloud: Cloud) -> None:
         run(Buffered(young=1, refusals=1, reason="no such column"), cloud, Patience(5))
 
 
-def test_each_person_that_a_type_names_can_be_erased() -> None:
-    options = inspect.signature(erase).parameters
-    for event_type in event_types().values():
-        if event_type.person_field:
-            assert event_type.person_field.removesuffix("_id") in options
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ([], "FIELD=ID, of customer_id, user_id"),
+        (["--user", ""], "user_id needs an id that can be printed"),
+        (["--id", "user_id=\x1b"], "user_id needs an id that can be printed"),
+        (["--id", "driver_id=ada"], "'driver_id' is no person's field of an event type; they are customer_id, user_id"),
+        (["--id", "ada"], "'ada' is no person's field"),
+        (["--id", "user_id=ada", "--user", "bob"], "user_id is given twice"),
+    ],
+)
+def test_an_id_that_is_none_of_a_person_is_refused(arguments: list[str], problem: str) -> None:
+    refused = CliRunner().invoke(app, ["erase", *arguments], env={"COLUMNS": "160"})
+    assert refused.exit_code == 2
+    assert problem in " ".join(refused.stderr.replace("│", " ").split())
