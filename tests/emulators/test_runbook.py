@@ -22,7 +22,7 @@ from ops.cli import app
 from ops.publish import Publication, publish
 from ops.stack.stack import Stack, topic_name
 from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import event, post
+from tests.emulators.test_ingest import event, post, wrapped
 from tests.emulators.test_queries import CANNOT_RUN
 from tests.emulators.test_watching import other_type
 from tests.terraform import watching
@@ -136,7 +136,7 @@ def many_dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     post(stack, event("order", order_date=(NOW - timedelta(days=100)).isoformat(), order_id="old"))
     told = types()
     assert (cell(told, "contract", "events"), cell(told, "contract", "before")) == ("3", "0")
-    known["FINGERPRINT"] = cell(told, "contract", "fingerprint")
+    known["FINGERPRINT"] = cell(told, "contract", "cause")
     assert int(cell(types(), "runbook", "dead_letters")) >= 4
 
 
@@ -169,6 +169,17 @@ def events_are_missing(stack: Stack, known: dict[str, str], types: Type) -> None
     assert "put back: 1 rows" in types()
     assert "Nothing is missing." in types()
     assert query(stack, "SELECT 1 FROM `{live}.orders_deduplicated` WHERE order_id = 'gone'")
+
+
+def an_event_id_has_several_contents(stack: Stack, known: dict[str, str], types: Type) -> None:
+    known["EVENT_ID"] = "one-id"
+    for status in ("pending", "shipped"):
+        body = wrapped(event("order", order_id="one-id", status=status), "one-id")
+        assert httpx.post(stack.ingest.url, json=body, timeout=PATIENCE).status_code == 204
+    assert cell(types(), "orders", "contents") == "2"
+    told = types()
+    assert "2 contents under this id" in told
+    assert ('"status": "pending"' in told, '"status": "shipped"' in told) == (True, True)
 
 
 def the_reconciliation_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
@@ -263,6 +274,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "Events arrive late": events_arrive_late,
     "No events at all": no_events_at_all,
     "Events are missing": events_are_missing,
+    "An event id has several contents": an_event_id_has_several_contents,
     "The reconciliation failed": the_reconciliation_failed,
     "Backups fail": backups_fail,
     "The bootstrap failed": the_bootstrap_failed,
