@@ -254,8 +254,23 @@ def _insert(state: _State, path: bytes, headers: dict[bytes, bytes], body: bytes
     return len(sizes), functools.partial(_write_rows, state.ledger, _decode_rows(text).rows)
 
 
+class _Lineage(msgspec.Struct):
+    event_id: str
+
+
+class _Columns(msgspec.Struct):
+    ingest: _Lineage | None = None
+    event_id: str | None = None
+
+
 class _Row(msgspec.Struct, rename="camel"):
     insert_id: str
+    json: _Columns
+
+    @property
+    def event_id(self) -> str:
+        """The event of a row or of a dead letter; the plain function has it as the insertId only."""
+        return self.json.ingest.event_id if self.json.ingest else self.json.event_id or self.insert_id
 
 
 class _Rows(msgspec.Struct):
@@ -267,7 +282,7 @@ _decode_rows = msgspec.json.Decoder(_Rows).decode
 
 def _write_rows(ledger: _Ledger, rows: list[_Row]) -> bytes:
     ledger.rows += len(rows)
-    ledger.row_ids.update(row.insert_id for row in rows)
+    ledger.row_ids.update(row.event_id for row in rows)
     return _INSERTED
 
 

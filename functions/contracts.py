@@ -10,7 +10,7 @@ from typing import Any, Self
 import jsonschema_rs
 
 from functions import json_path
-from functions.dead_letter import MAX_ERRORS, Refused, Stage, Violation
+from functions.dead_letter import MAX_ERRORS, KnownNames, Refused, Stage, Violation
 from functions.events import Columns, EventType, event_types
 from functions.row import Extras, Shape
 
@@ -116,10 +116,8 @@ class Contracts:
     """
 
     def __init__(self, contracts: Mapping[str, Mapping[int, Contract]]) -> None:
-        self.names = frozenset(contracts).union(
-            *(contract.field_names for versions in contracts.values() for contract in versions.values())
-        )
-        """All event types and fields."""
+        fields = (contract.field_names for versions in contracts.values() for contract in versions.values())
+        self.names = KnownNames(frozenset(contracts), frozenset().union(*fields))
         self._newest = {name: versions[max(versions)] for name, versions in contracts.items()}
         self._contracts = {
             name: {str(version): versions[version] for version in sorted(versions)}

@@ -46,6 +46,18 @@ class Violation(NamedTuple):
     message: str
 
 
+class KnownNames(NamedTuple):
+    """The names that contracts have; any other name is the producer's text.
+
+    Attributes:
+        event_types: All event types.
+        fields: All fields, nested ones too.
+    """
+
+    event_types: Collection[str]
+    fields: Collection[str]
+
+
 class Refused(Exception):
     """A step found an event bad."""
 
@@ -67,8 +79,7 @@ class DeadLetter:
         code_version: The code that refused it.
         event_type: What the payload says of its type, known or not; None if it does not say.
         schema_version: The version it was checked against, or what its attribute asked for.
-        known_names: The fields and event types of the contracts; any other name is the producer's text. None where
-            all names are those of a table.
+        known_names: The names of the contracts; None where all names are those of a table.
     """
 
     message: Message
@@ -78,15 +89,19 @@ class DeadLetter:
     code_version: str
     event_type: str | None = None
     schema_version: str | None = None
-    known_names: Collection[str] | None = None
+    known_names: KnownNames | None = None
 
     table = TABLE
 
     @property
     def insert_id(self) -> str:
-        """The id by which BigQuery recognizes the row when it comes again: of the event and its payload."""
-        identity = self.message.event_id.encode() + b"\0" + self.message.data
-        return hashlib.blake2b(identity, digest_size=12).hexdigest()
+        """The id by which BigQuery recognizes the row when it comes again."""
+        return self.content_digest
+
+    @property
+    def content_digest(self) -> str:
+        """Digest of the event id and the payload."""
+        return content_digest(self.message)
 
     @property
     def fingerprint(self) -> str:
@@ -95,17 +110,20 @@ class DeadLetter:
         No text of the producer's is part of it: all unknown types have one fingerprint.
         """
         event_type = self.event_type or ""
-        if self.known_names is not None and event_type not in self.known_names:
+        if self.known_names and event_type not in self.known_names.event_types:
             event_type = ""
-        causes = sorted({f"{generalize(path, self.known_names)} {rule}" for path, rule, _ in self.errors})
+        causes = sorted({f"{self._generalize(path)} {rule}" for path, rule, _ in self.errors})
         text = "\n".join((self.stage, event_type, *causes))
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
     @property
     def place(self) -> str:
         """The path of the first error, generalized as in the fingerprint; at most 500 characters."""
-        place = generalize(self.errors[0].path, self.known_names)
+        place = self._generalize(self.errors[0].path)
         return place if len(place) <= _MAX_TEXT else place[: _MAX_TEXT - 1] + "…"
+
+    def _generalize(self, path: str) -> str:
+        return generalize(path, self.known_names and self.known_names.fields)
 
     def encoded(self, archive_uri: str) -> msgspec.Raw:
         """The row of `sql/schema/dead_letters.sql`, as the JSON that `insertAll` takes.
@@ -129,6 +147,7 @@ class DeadLetter:
                     ],
                     "fingerprint": self.fingerprint,
                     "place": self.place,
+                    "content_digest": self.content_digest,
                     "payload": message.data if len(message.data) <= MAX_EVENT_BYTES else None,
                     "payload_bytes": len(message.data),
                     "attributes": _encode(message.attributes).decode(),
@@ -143,6 +162,12 @@ class DeadLetter:
         """The row as `encoded` has it."""
         record: dict[str, Any] = msgspec.json.decode(self.encoded(archive_uri))
         return record
+
+
+def content_digest(message: Message) -> str:
+    """Return 24 hex digits that two messages share only if they have the same event id and payload."""
+    identity = message.event_id.encode() + b"\0" + message.data
+    return hashlib.blake2b(identity, digest_size=12).hexdigest()
 
 
 def clip(text: str | None) -> str | None:

@@ -150,7 +150,7 @@ def _digest(event_id: str, produced: bytes, extras: str | None) -> str:
 
 
 def _extras(extras: Extras) -> str:
-    encoded = msgspec.json.encode(extras)
+    encoded = _encode_sorted(extras)
     if len(encoded) > MAX_EXTRAS_BYTES:
         text = f"the unknown fields and their paths are {len(encoded)} bytes, more than {MAX_EXTRAS_BYTES}"
         raise Refused(Stage.CONTRACT, [Violation("$", "maxBytes", text)])

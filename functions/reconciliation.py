@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import gzip
 import itertools
 import zlib
@@ -18,9 +19,13 @@ from google.cloud.storage import Client as StorageClient
 
 from functions import archive
 from functions.archive import Envelope
+from functions.contracts import Contracts
+from functions.dead_letter import DeadLetter, content_digest
 from functions.events import event_types
-from functions.message import is_smoke_test
+from functions.message import Message, is_smoke_test
 from functions.names import UNKNOWN
+from functions.privacy import Privacy
+from functions.process import Process
 from functions.records import Record, Records
 from functions.settings import Settings
 
@@ -38,6 +43,9 @@ _READERS = 8
 """Below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 16
+
+_NO_RETENTION_DAYS = 10_000
+"""No event is too old to be compared."""
 
 _IDS_OF_A_LOOKUP = 10_000
 """Of 128 characters, each escaped to six: still below the 10 MB of a request."""
@@ -196,6 +204,8 @@ class Reconciler:
         self._compare = compare
         self._read_lines = _identities if compare is None else archive.read
         self._types = frozenset(event_types())
+        # A content is compared with what the row shows of it, which no address policy changes.
+        self._process = Process(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
         self._found = Reconciliation()
 
     def __call__(
@@ -264,26 +274,28 @@ class Reconciler:
         if one.problem:
             self._found.unreadable.append(one.problem)
             return
-        records: dict[str, list[Record]] = {}
+        records: dict[tuple[str, str], list[Record]] = {}
         for record in named:
-            records.setdefault(record.event_id, []).append(record)
-        seen: set[str] = set()
+            records.setdefault((record.event_id, record.message_id), []).append(record)
+        seen: set[tuple[str, str]] = set()
         for envelope in one.envelopes:
             account = self._account(hour, envelope.event_type)
             account.archived += 1
-            own = records.get(envelope.event_id, ())
+            delivery = envelope.event_id, envelope.message_id
+            own = records.get(delivery, ())
             self._check(envelope, one.uri, account, own)
             if any(record.is_conflicting for record in own):
                 _name(self._found.conflicting, envelope, one.uri)
-            if envelope.event_id in seen:
+            if delivery in seen:
                 account.redelivered += 1
             elif own:
                 account.settled += 1
             else:
                 yield _Unsettled(envelope, one.uri, account)
-            seen.add(envelope.event_id)
+            seen.add(delivery)
+        event_ids = {event_id for event_id, _ in seen}
         for record in named:
-            self._account(hour, record.event_type).extra += record.event_id not in seen
+            self._account(hour, record.event_type).extra += record.event_id not in event_ids
 
     def _look_up(self, unsettled: Sequence[_Unsettled]) -> None:
         """Find the records of these events wherever they are; what has none is missing."""
@@ -293,8 +305,15 @@ class Reconciler:
         ):
             for record in self._records.of_events(ids):
                 records.setdefault(record.event_id, []).append(record)
+        read = functools.lru_cache(_OBJECTS_AT_ONCE)(self._messages)
         for archived, uri, account in unsettled:
-            if not (found := records.get(archived.event_id)):
+            found = records.get(archived.event_id, [])
+            # Its own message, or else one with the same content: several events may have one id.
+            same = [record for record in found if record.message_id == archived.message_id]
+            if found and not same:
+                message = read(uri).get((archived.event_id, archived.message_id))
+                same = self._with_content(message, found) if message else found
+            if not (found := same):
                 if is_smoke_test(archived.event_id):
                     account.archived -= 1
                     continue
@@ -303,11 +322,48 @@ class Reconciler:
                 _name(self._found.missing, archived, uri)
                 continue
             own = [record for record in found if record.archive_uri == uri]
+            if conflicts := sum(record.is_conflicting for record in own):
+                account.conflicts += conflicts
+                _name(self._found.conflicting, archived, uri)
             account.settled += bool(own)
             account.rows += sum(not record.is_dead_letter for record in own)
             account.dead_letters += sum(record.is_dead_letter for record in own)
             account.redelivered += not own
             self._check(archived, uri, account, own or found)
+
+    def _messages(self, uri: str) -> dict[tuple[str, str], Message]:
+        """Return the messages of an object by event id and message id; none of one that is gone."""
+        try:
+            ndjson = gzip.decompress(Blob.from_uri(uri, client=self._bucket.client).download_as_bytes())
+        except NotFound:
+            return {}
+        return {(envelope.event_id, envelope.message_id): envelope.message() for envelope in archive.read(ndjson)}
+
+    def _with_content(self, message: Message, records: Sequence[Record]) -> list[Record]:
+        """Return the records that make a record of a message needless: they have the same content.
+
+        So do rows that were published later: its own row was superseded, and may have been removed as a duplicate. Of
+        records of older code, and of rows of another version of the contract, the content cannot be compared.
+        """
+        letters = [
+            record
+            for record in records
+            if record.is_dead_letter and record.content_digest in {None, content_digest(message)}
+        ]
+        outcome = self._process(message, message.publish_time)
+        if isinstance(outcome, DeadLetter):
+            return letters
+        return letters + [
+            record
+            for record in records
+            if not record.is_dead_letter
+            and record.event_type == outcome.event_type
+            and (
+                record.content_digest in {None, outcome.content_digest}
+                or record.schema_version != outcome.schema_version
+                or record.publish_time > message.publish_time
+            )
+        ]
 
     def _check(self, archived: Archived | Envelope, uri: str, account: Account, records: Sequence[Record]) -> None:
         if self._compare is None or not isinstance(archived, Envelope):

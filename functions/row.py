@@ -13,6 +13,7 @@ from functions.json_path import from_root
 from functions.message import Message
 
 _encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 type Schema = Mapping[str, Any]
 type Extras = dict[str, Any]
@@ -235,6 +236,9 @@ def _instant(text: str) -> datetime:
 
 _quantize = Context(prec=38, rounding=ROUND_HALF_UP).quantize
 _NUMERIC_SCALE = Decimal("1e-9")
+_EXACT = 2**53
+"""A float holds each integer below it exactly."""
+
 _ZERO = Decimal(0)  # and not 0E-9
 
 
@@ -247,7 +251,7 @@ def _numeric(value: Decimal | int) -> Decimal:
 
 
 def _json(value: dict[str, Any]) -> str:
-    return msgspec.json.encode(_as_json(value)).decode()
+    return _encode_sorted(_as_json(value)).decode()
 
 
 _LEAVES: Mapping[str, _Leaf | None] = {
@@ -260,12 +264,17 @@ _LEAVES: Mapping[str, _Leaf | None] = {
 
 
 def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out
-    """A value for a JSON column, which holds 64-bit integers and floats: other numbers are kept as text."""
+    """Return a value for a JSON column, which holds 64-bit integers and floats: other numbers are kept as text.
+
+    Each number has one spelling: `1.0` and `1e0` are 1.
+    """
     match value:
         case dict():
             return {key: _as_json(inner) for key, inner in value.items()}
         case list():
             return [_as_json(inner) for inner in value]
+        case Decimal() if abs(value) < _EXACT and value == int(value):
+            return int(value)
         case Decimal():
             number = float(value)
             return number if Decimal(repr(number)) == value else str(value)

@@ -95,7 +95,8 @@ FROM (
   SELECT
     cause AS fingerprint, stage, MIN(IF(place = '$.event_type', NULL, event_type)) AS event_type,
     MIN(place) AS place, MIN(rule) AS rule,
-    COUNT(DISTINCT event_id) AS events, COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
+    COUNT(DISTINCT CONCAT(event_id, COALESCE(content_digest, ''))) AS events,
+    COUNT(DISTINCT IF(is_open, CONCAT(event_id, COALESCE(content_digest, '')), NULL)) AS open_events,
     MIN(failed_at) AS first_seen_at, MAX(failed_at) AS last_seen_at,
     ARRAY_AGG(event_id ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_event_id,
     ARRAY_AGG(fingerprint ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_fingerprint
@@ -149,7 +150,7 @@ SELECT letter.* EXCEPT (attributes, errors), TO_JSON_STRING(attributes) AS attri
   status.is_open
 FROM `{project}.{dataset}.dead_letters` AS letter
 JOIN (
-  SELECT DISTINCT event_id, fingerprint, failed_at, archive_uri, is_open
+  SELECT DISTINCT event_id, fingerprint, failed_at, archive_uri, content_digest, is_open
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE event_id = @event_id
 ) AS status
@@ -157,11 +158,13 @@ JOIN (
   AND status.fingerprint = letter.fingerprint
   AND status.failed_at = letter.failed_at
   AND status.archive_uri = letter.archive_uri
+  AND COALESCE(status.content_digest, '') = COALESCE(letter.content_digest, '')
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (
-  PARTITION BY letter.failed_at, letter.fingerprint, letter.archive_uri ORDER BY letter.message_id
+  PARTITION BY letter.failed_at, letter.fingerprint, letter.archive_uri, COALESCE(letter.content_digest, '')
+  ORDER BY letter.message_id
 ) = 1
-ORDER BY letter.failed_at DESC, letter.fingerprint
+ORDER BY letter.failed_at DESC, letter.fingerprint, letter.message_id
 """
 
 

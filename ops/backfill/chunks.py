@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from functions.row import Row
 from ops.backfill.events import Event
+from ops.backfill.identity import content_digest
 from ops.backfill.sources import Line
 
 MAX_LINES = 50_000
@@ -91,7 +92,7 @@ class Seen:
         message = event.outcome.message
         # An event without an id of its own is what its message is, which has one content.
         has_own_id = message.event_id != message.message_id
-        content = bytes.fromhex(event.outcome.insert_id) if has_own_id else b""
+        content = bytes.fromhex(content_digest(message.data)) if has_own_id else b""
         if self._add((event.table, *event.identity), content):
             return event
         if not has_own_id or self._content((event.table, *event.identity)) == content:

@@ -127,7 +127,9 @@ class EventReader:
             return envelope.message(), line.source if is_archived else None
         own, content_id = self.identify(line)
         attributes = self.attributes if own is None else {**self.attributes, "event_id": own}
-        return Message(line.data, attributes, content_id, self.now), None
+        # Of several contents under one id, the one of the later line counts.
+        published = self.now + timedelta(microseconds=line.number)
+        return Message(line.data, attributes, content_id, published), None
 
 
 @functools.lru_cache

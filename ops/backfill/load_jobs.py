@@ -39,31 +39,42 @@ _VALUE_BYTES = len('{"value": }, ')
 _ROWS = """
 SELECT
   ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id,
-  ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
+  ingest.publish_time AS publish_time, ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
 FROM `{table}`
 WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
 SELECT
-  event_id, fingerprint AS kind, message_id,
-  CAST(NULL AS STRING) AS content_digest, CAST(NULL AS INT64) AS schema_version
+  event_id, fingerprint AS kind, message_id, publish_time, content_digest, CAST(NULL AS INT64) AS schema_version
 FROM `{table}`
 WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
 
-def _has_content(row: bigquery.Row, event: Event) -> bool:
-    """Return whether a row has the content of an event with its id, which another message has brought.
+def _is_same(row: bigquery.Row, event: Event) -> bool:
+    """Return whether a row or dead letter is that of an event and its message.
 
-    Rows of older code have no digest, and the digests of two versions of a contract cannot be compared. In both cases
-    the row counts as the event, unless this run has met the id with another content before.
+    A message may have several dead letters, of its own payload and of repaired ones.
     """
-    if not isinstance(event.outcome, Row) or row.content_digest is None:
-        return not event.identity.message_id
-    if row.schema_version != event.outcome.schema_version:
-        return not event.identity.message_id
+    if isinstance(event.outcome, Row) or row.content_digest is None:
+        return bool(row.message_id == event.outcome.message.message_id)
     return bool(row.content_digest == event.outcome.content_digest)
+
+
+def _has_content(row: bigquery.Row, event: Event) -> bool:
+    """Return whether a row or dead letter makes an event with its id needless, which another message has brought.
+
+    It has the same content; or it is a row that was published later: the event's own row was superseded, and may have
+    been removed as a duplicate. Older code wrote no digest, and the digests of two versions of a contract cannot be
+    compared: then the row counts as the event, unless this run has met the id with another content before.
+    """
+    outcome = event.outcome
+    if row.content_digest is None or (isinstance(outcome, Row) and row.schema_version != outcome.schema_version):
+        return not event.identity.message_id
+    if isinstance(outcome, Row) and row.publish_time > outcome.message.publish_time:
+        return True
+    return bool(row.content_digest == outcome.content_digest)
 
 
 class Stopped(Exception):
@@ -162,7 +173,7 @@ class LoadJobs:
             found[Identity(row.event_id, row.kind)].append(row)
         for event in load.events:
             for row in found[event.identity._replace(message_id="")]:
-                if row.message_id == event.outcome.message.message_id:
+                if _is_same(row, event):
                     yield event.with_message
                     yield event.identity
                 elif _has_content(row, event):
@@ -251,7 +262,7 @@ class LoadJobs:
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
         for event in load.events:
-            digest.update("\0".join(("", *event.identity)).encode())
+            digest.update("\0".join(("", *event.identity, event.outcome.insert_id)).encode())
         return f"sluice_backfill_{table.table_id}_{digest.hexdigest()}"
 
     def _find(self, job_id: str) -> _Job | None:

@@ -26,24 +26,29 @@ EXAMPLES = 3
 _LETTERS = """
 SELECT
   letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
-  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
+  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule, letter.content_digest,
   letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
 FROM `{project}.{dataset}.dead_letters` AS letter
 JOIN (
-  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule
+  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule, content_digest
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE {where}
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY failed_at DESC, fingerprint, archive_uri) = 1
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id, COALESCE(content_digest, '') ORDER BY failed_at DESC, fingerprint, archive_uri
+  ) = 1
 ) AS chosen
   ON chosen.event_id = letter.event_id
   AND chosen.fingerprint = letter.fingerprint
   AND chosen.failed_at = letter.failed_at
   AND chosen.archive_uri = letter.archive_uri
+  AND COALESCE(chosen.content_digest, '') = COALESCE(letter.content_digest, '')
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (PARTITION BY letter.event_id ORDER BY letter.message_id) = 1
-ORDER BY letter.failed_at, letter.event_id
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY letter.event_id, COALESCE(letter.content_digest, '') ORDER BY letter.message_id
+) = 1
+ORDER BY letter.failed_at, letter.publish_time, letter.event_id
 """
-"""Of each event the dead letter that came last, once: an insert that was sent again may have brought it twice."""
+"""The last dead letter of each content of an event, once: an insert that was sent again may have brought it twice."""
 
 
 class Change(NamedTuple):
@@ -126,7 +131,9 @@ class Tally:
         match settled.event.outcome:
             case DeadLetter(errors=[(_, rule, message), *_]) as letter:
                 fingerprint = letter.fingerprint
-                cause = Cause(fingerprint, letter.stage, letter.event_type, letter.place, rule)
+                cause = Cause(
+                    fingerprint, letter.stage, _known_type(letter.event_type, letter.place), letter.place, rule
+                )
                 tally.still.setdefault(fingerprint, Still(cause, message)).events += 1
             case _:
                 tally.passing += 1
@@ -158,6 +165,7 @@ class Letter:
         """
         record = self.record
         cause = Cause(*(record[name] for name in Cause._fields))
+        cause = cause._replace(event_type=_known_type(cause.event_type, cause.place))
         tally = self.tally.read(cause)
         advance(1)
         if is_smoke_test(record["event_id"]):
@@ -178,7 +186,14 @@ class Letter:
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
                 message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
         data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
-        yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
+        yield Line(
+            source, self.number, data, Origin(cause, record["own_fingerprint"], record["content_digest"], transformed)
+        )
+
+
+def _known_type(event_type: str | None, place: str | None) -> str | None:
+    """Return the type of the dead letters of a cause, of which the unknown ones have many."""
+    return None if place == "$.event_type" else event_type
 
 
 class Letters:

@@ -1,7 +1,8 @@
 -- Which event ids have several contents?
 -- Rows of one event id that differ in what the producer sent are no redeliveries: the producer gives the id to several
--- events, of which the deduplicated views show one a day. Rows of older code are left out, as they have no digest.
--- @days INT64 = 2 (1 to 1825): how many days back, today included
+-- events, of which the deduplicated views show one a day. Rows of older code are left out, as they have no digest. The
+-- days are those of the events: what came late is found with more of them.
+-- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 SELECT *
 FROM (
@@ -15,7 +16,7 @@ FROM (
     MAX(processed_timestamp) AS last_processed_at
   FROM `${project}.${dataset}.${table}`
   WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
-  GROUP BY event_id
+  GROUP BY event_id, ingest.schema_version
   HAVING COUNT(DISTINCT ingest.content_digest) > 1
   -- End.
 )

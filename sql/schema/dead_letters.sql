@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.dead_letters` (
   place STRING OPTIONS (
     description = "Path of the first error with [*] for indexes and for names that no contract has; NULL of older code"
   ),
+  content_digest STRING OPTIONS (description = "Digest of event_id and the original bytes; NULL of older code"),
   payload BYTES OPTIONS (
     description = "The original bytes; NULL for more than 2 MiB, which only the archive object has"
   ),

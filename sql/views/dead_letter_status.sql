@@ -1,6 +1,7 @@
 CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
   failed_on OPTIONS (description = "UTC day"),
   event_id OPTIONS (description = "Identity of the event"),
+  content_digest OPTIONS (description = "Digest of event_id and the original bytes; NULL of older code"),
   message_id OPTIONS (description = "Pub/Sub's id of the message"),
   failed_at OPTIONS (description = "When Sluice refused the event"),
   event_type OPTIONS (description = "What the payload says of its type, known or not"),
@@ -23,6 +24,7 @@ AS
 SELECT
   DATE(letter.failed_at) AS failed_on,
   letter.event_id,
+  letter.content_digest,
   letter.message_id,
   letter.failed_at,
   letter.event_type,
@@ -41,9 +43,15 @@ SELECT
   last.outcome
 FROM (
   SELECT
-    * EXCEPT (place),
+    event_id,
+    content_digest,
+    message_id,
+    failed_at,
+    event_type,
+    stage,
     errors[SAFE_OFFSET(0)].rule AS rule,
     COALESCE(place, REGEXP_REPLACE(errors[SAFE_OFFSET(0)].path, r"\[([0-9]+|'.*')\]", "[*]")) AS place,
+    fingerprint,
     IF(
       place IS NULL,
       TO_HEX(MD5(TO_JSON_STRING(STRUCT(
@@ -53,17 +61,23 @@ FROM (
         errors[SAFE_OFFSET(0)].rule AS rule
       )))),
       fingerprint
-    ) AS cause
+    ) AS cause,
+    archive_uri,
+    code_version
   FROM `${project}.${dataset}.dead_letters`
 ) AS letter
 LEFT JOIN (
   SELECT
     event_id,
+    content_digest,
     outcome,
     new_fingerprint,
     replayed_at
   FROM `${project}.${dataset}.replays`
   WHERE TRUE
-  QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id ORDER BY replayed_at DESC, outcome DESC, new_fingerprint DESC) = 1
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id, COALESCE(content_digest, '')
+    ORDER BY replayed_at DESC, outcome DESC, new_fingerprint DESC
+  ) = 1
 ) AS last
-  ON last.event_id = letter.event_id
+  ON last.event_id = letter.event_id AND COALESCE(last.content_digest, '') = COALESCE(letter.content_digest, '')

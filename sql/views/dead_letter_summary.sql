@@ -23,8 +23,8 @@ SELECT
   MIN(IF(place = '$$.event_type', NULL, event_type)) AS event_type,
   MIN(place) AS place,
   MIN(rule) AS rule,
-  COUNT(DISTINCT event_id) AS events,
-  COUNT(DISTINCT IF(is_open, event_id, NULL)) AS open_events,
+  COUNT(DISTINCT CONCAT(event_id, COALESCE(content_digest, ''))) AS events,
+  COUNT(DISTINCT IF(is_open, CONCAT(event_id, COALESCE(content_digest, '')), NULL)) AS open_events,
   MIN(failed_at) AS first_failed_at,
   MAX(failed_at) AS last_failed_at,
   MIN(event_id) AS example_event_id

@@ -187,6 +187,27 @@ def test_a_content_that_no_row_of_its_id_has_is_loaded(datasets: Datasets, tmp_p
     assert sorted(row["status"] for row in datasets.rows("live.orders")) == ["pending", "shipped"]
 
 
+def test_dead_letters_with_one_id_and_cause_are_all_there_in_any_order(
+    datasets: Datasets, tmp_path: pathlib.Path
+) -> None:
+    bad = [order("a", total_amount=str(number)) for number in range(3)]
+    datasets.stream([Message(bad[0], {"event_id": "a"}, "m-1", NOW)], NOW)
+    for lines, there in (([bad[1]], 2), ([bad[2], bad[0], bad[1]], 3), ([bad[0], bad[1], bad[2]], 3)):
+        assert sluice(datasets, write(tmp_path / "log", lines), "--id-field", "$.order_id", "--json").returncode == 0
+        assert sorted(row["payload"] for row in datasets.rows("live.dead_letters")) == sorted(
+            [bad[0], bad[1], bad[2]][:there]
+        )
+    assert len(datasets.objects()) == 3
+
+
+def test_the_later_line_of_one_id_counts(running_emulators: Emulators, tmp_path: pathlib.Path) -> None:
+    with fresh_datasets(running_emulators, views=True) as datasets:
+        lines = [order(f"o-{number}", status=status) for number in range(8) for status in ("pending", "shipped")]
+        assert sluice(datasets, write(tmp_path / "log", lines), "--id-field", "$.order_id").returncode == 0
+        query = f"SELECT DISTINCT status FROM `{datasets.settings.dataset}.orders_deduplicated`"
+        assert [row.status for row in datasets.client.query_and_wait(query)] == ["shipped"]
+
+
 def test_of_several_contents_a_restored_archive_shows_the_one_that_was_published_last(
     running_emulators: Emulators,
 ) -> None:
@@ -274,7 +295,7 @@ def test_free_form_json_is_what_insert_all_makes_of_it(datasets: Datasets, tmp_p
     assert streamed["extras"]["deep"] == unknown["deep"]
     assert {**loaded, "ingest": None} == {**streamed, "ingest": None}
     letters = sorted(datasets.rows("live.dead_letters"), key=lambda row: str(row["message_id"]), reverse=True)
-    differing = dict.fromkeys(("event_id", "message_id", "archive_uri"))
+    differing = dict.fromkeys(("event_id", "message_id", "publish_time", "content_digest", "archive_uri"))
     assert letters[1] | differing == letters[0] | differing
     assert letters[0]["attributes"] == {"schema_version": "1"}
 

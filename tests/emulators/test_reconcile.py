@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
@@ -220,12 +221,47 @@ def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, chang
     assert not found.is_complete
 
 
-def test_an_id_that_two_different_events_share_is_told(datasets: Datasets) -> None:
-    datasets.stream([order("a", message_id="m-1"), order("b")], NOW)
-    datasets.stream([order("a", message_id="m-2", total_amount=7)], NOW)
-    delete(datasets, "orders", "ingest.message_id = 'm-2'")
-    found = reconcile(datasets, contents=True)
-    assert [(one.event_id, one.message_id) for one in found.different] == [("a", "m-2")]
+@pytest.mark.parametrize("together", [True, False])
+def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_back(
+    bootstrapped: Datasets, *, together: bool
+) -> None:
+    """Whatever else has the id: an event of its type, of another type, a dead letter, in one object or several."""
+    later = msgspec.structs.replace(
+        order("a", message_id="m-2", total_amount=7), publish_time=NOW + timedelta(seconds=1)
+    )
+    stock = Message(
+        json.dumps(samples.event("inventory", timestamp=NOW.isoformat())).encode(), {"event_id": "a"}, "m-3", NOW
+    )
+    bad = order("a", message_id="m-4", status="lost")
+    messages = [order("a", message_id="m-1"), later, stock, bad, order("b")]
+    for batch in [messages] if together else [[one] for one in messages]:
+        bootstrapped.stream(batch, NOW)
+    for table, condition in (
+        ("orders", "ingest.message_id = 'm-2'"),
+        ("inventory", "TRUE"),
+        ("dead_letters", "TRUE"),
+    ):
+        delete(bootstrapped, table, condition)
+    found = reconcile(bootstrapped)
+    assert sorted(one.message_id for one in found.missing) == ["m-2", "m-3", "m-4"]
+    repaired = sluice(bootstrapped, "--repair", "--json", "--to", (datetime.now(UTC)).isoformat())
+    assert repaired.returncode == 0, repaired.stderr
+    assert reconcile(bootstrapped).is_complete
+    assert len(bootstrapped.ids("live.orders")) == 3
+
+
+def test_a_superseded_content_that_was_removed_is_not_missing_and_does_not_come_back(bootstrapped: Datasets) -> None:
+    for number, amount in enumerate((7, 9)):
+        sent = msgspec.structs.replace(
+            order("a", message_id=f"m-{number}", total_amount=amount), publish_time=NOW + timedelta(seconds=number)
+        )
+        bootstrapped.stream([sent], NOW + timedelta(seconds=number))
+    settings = {**bootstrapped.environment, "COLUMNS": "200"}
+    arguments = ["sql", "deduplicate_partition", "--param", "table=orders", "--param", f"day={NOW:%Y-%m-%d}"]
+    assert CliRunner().invoke(app, arguments, env=settings).exit_code == 0
+    assert reconcile(bootstrapped).is_complete
+    bootstrapped.backfill(f"gs://{bootstrapped.settings.archive_bucket}/raw/", now=NOW + timedelta(minutes=1))
+    assert [row["total_amount"] for row in bootstrapped.rows("live.orders")] == [9]
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:

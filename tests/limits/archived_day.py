@@ -26,8 +26,10 @@ _LISTED = 1_000
 _SCHEMA = {
     "fields": [
         {"name": "_event_id", "type": "STRING"},
+        {"name": "_message_id", "type": "STRING"},
         {"name": "_archive_uri", "type": "STRING"},
         {"name": "_is_duplicate", "type": "BOOLEAN"},
+        {"name": "_is_conflicting", "type": "BOOLEAN"},
         {"name": "_event_type", "type": "STRING"},
     ]
 }
@@ -138,4 +140,5 @@ class ArchivedDay:
             number = times * len(MIX) + of_type[place]
             if number % self._one_lost_in:
                 uri = f"gs://archive/{self.name(hour, number)}"
-                yield {"f": [{"v": event_id(hour, number)}, {"v": uri}, {"v": "false"}, {"v": None}]}
+                values = (event_id(hour, number), str(number), uri, "false", "false", None)
+                yield {"f": [{"v": value} for value in values]}
