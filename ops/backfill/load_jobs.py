@@ -52,16 +52,6 @@ WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
 
-def _is_same(row: bigquery.Row, event: Event) -> bool:
-    """Return whether a row or dead letter is that of an event and its message.
-
-    A message may have several dead letters, of its own payload and of repaired ones.
-    """
-    if isinstance(event.outcome, Row) or row.content_digest is None:
-        return bool(row.message_id == event.outcome.message.message_id)
-    return bool(row.content_digest == event.outcome.content_digest)
-
-
 def _has_content(row: bigquery.Row, event: Event) -> bool:
     """Return whether a row or dead letter makes an event with its id needless, which another message has brought.
 
@@ -173,7 +163,7 @@ class LoadJobs:
             found[Identity(row.event_id, row.kind)].append(row)
         for event in load.events:
             for row in found[event.identity._replace(message_id="")]:
-                if _is_same(row, event):
+                if row.message_id == event.outcome.message.message_id:
                     yield event.with_message
                     yield event.identity
                 elif _has_content(row, event):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter
 
-from functions.dead_letter import DeadLetter, content_digest
+from functions.dead_letter import DeadLetter
 from functions.names import REPLAYS
 from functions.settings import Settings
 from ops.backfill.load_jobs import LoadJobs
@@ -52,13 +52,11 @@ class Origin(NamedTuple):
     Attributes:
         cause: Its cause.
         fingerprint: Its own fingerprint.
-        content_digest: Of its event id and payload; None of older code.
         transform: Name and digest of the file that changed its payload; None where nothing did.
     """
 
     cause: Cause
     fingerprint: str
-    content_digest: str | None
     transform: str | None
 
 
@@ -95,41 +93,38 @@ class Ledger:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused, or did not answer.
             Stopped: While it waited.
         """
-        if records := self._worth_it(settled):
+        records = [self._record(one) for one in self._worth_it(settled)]
+        if records:
             job_id = f"sluice_replay_{self.replay_id}_{next(self._numbers)}"
             self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
 
-    def _worth_it(self, settled: Sequence[Settled]) -> list[dict[str, Any]]:
-        """Return the entries: all but repetitions and smoke tests; of the archive only what changes something.
+    def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Return what changes something: what is new in a table, and what closes an open dead letter.
 
-        What was there before changes something where it is an open dead letter, too: that one is closed.
+        A dead letter is closed by its own message, whatever other messages have the event's id.
         """
         new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
-        if self.source is not From.ARCHIVE:
-            return [self._record(one, _own_digest(one)) for one in new]
-        rows = [one for one in new if not isinstance(one.event.outcome, DeadLetter)]
-        still_open = self._open([one.event.identity.event_id for one in rows]) if rows else {}
-        entries = []
-        for one in new:
-            digest = content_digest(one.event.outcome.message)
-            digests = still_open.get(one.event.identity.event_id, set())
-            # A dead letter of older code has no digest.
-            closed = None if None in digests and digest not in digests else digest
-            if one.fate is Fate.LOADED or closed in digests:
-                entries.append(self._record(one, closed))
-        return entries
+        if self.source is From.UNDELIVERABLE:
+            return new
+        repeated = [one for one in settled if one.fate is Fate.REPEATED]
+        if self.source is From.DEAD_LETTER:
+            return new + repeated
+        there = [one for one in [*new, *repeated] if one.fate is not Fate.LOADED]
+        rows = [one for one in there if not isinstance(one.event.outcome, DeadLetter)]
+        still_open = self._open([one.event.identity.event_id for one in rows]) if rows else set()
+        return [one for one in new if one.fate is Fate.LOADED] + [one for one in rows if _message(one) in still_open]
 
-    def _open(self, event_ids: Sequence[str]) -> dict[str, set[str | None]]:
-        """Return the digests of the open dead letters of these events."""
+    def _open(self, event_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Return event id and message id of the open dead letters of these events."""
         query = _OPEN.format(project=self.client.project, dataset=self.settings.dataset)
-        found: dict[str, set[str | None]] = {}
+        found: set[tuple[str, str]] = set()
         for some in itertools.batched(event_ids, _IDS, strict=False):
             config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", some)])
-            for row in self.client.query_and_wait(query, job_config=config):
-                found.setdefault(row.event_id, set()).add(row.content_digest)
+            rows = self.client.query_and_wait(query, job_config=config)
+            found |= {(row.event_id, row.message_id) for row in rows}
         return found
 
-    def _record(self, settled: Settled, digest: str | None) -> dict[str, Any]:
+    def _record(self, settled: Settled) -> dict[str, Any]:
         event = settled.event
         origin = event.line.origin if isinstance(event.line.origin, Origin) else None
         refused = event.outcome if isinstance(event.outcome, DeadLetter) else None
@@ -139,7 +134,6 @@ class Ledger:
             "message_id": event.outcome.message.message_id,
             "source": self.source,
             "fingerprint": origin and origin.fingerprint,
-            "content_digest": digest,
             "replayed_at": self.replayed_at.isoformat(),
             "replayed_by": self.replayed_by,
             "outcome": "dead_letter" if refused else "row",
@@ -155,15 +149,13 @@ _IDS = 40_000
 """Of at most 128 characters each: within the 10 MB of a query's parameters, and most are a quarter as long."""
 
 _OPEN = (
-    "SELECT DISTINCT event_id, content_digest FROM `{project}.{dataset}.dead_letter_status`"
+    "SELECT DISTINCT event_id, message_id FROM `{project}.{dataset}.dead_letter_status`"
     " WHERE is_open AND event_id IN UNNEST(@ids)"
 )
 
 
-def _own_digest(settled: Settled) -> str | None:
-    """Return the digest of the dead letter that was replayed; of what was none, that of its message."""
-    origin = settled.event.line.origin
-    return origin.content_digest if isinstance(origin, Origin) else content_digest(settled.event.outcome.message)
+def _message(settled: Settled) -> tuple[str, str]:
+    return settled.event.identity.event_id, settled.event.outcome.message.message_id
 
 
 def who(client: bigquery.Client) -> str:

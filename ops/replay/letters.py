@@ -26,29 +26,27 @@ EXAMPLES = 3
 _LETTERS = """
 SELECT
   letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
-  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule, letter.content_digest,
+  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
   letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
 FROM `{project}.{dataset}.dead_letters` AS letter
 JOIN (
-  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule, content_digest
+  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule, message_id
   FROM `{project}.{dataset}.dead_letter_status`
   WHERE {where}
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id, COALESCE(content_digest, '') ORDER BY failed_at DESC, fingerprint, archive_uri
+    PARTITION BY event_id, message_id ORDER BY failed_at DESC, fingerprint, archive_uri
   ) = 1
 ) AS chosen
   ON chosen.event_id = letter.event_id
   AND chosen.fingerprint = letter.fingerprint
   AND chosen.failed_at = letter.failed_at
   AND chosen.archive_uri = letter.archive_uri
-  AND COALESCE(chosen.content_digest, '') = COALESCE(letter.content_digest, '')
+  AND chosen.message_id = letter.message_id
 WHERE TRUE
-QUALIFY ROW_NUMBER() OVER (
-  PARTITION BY letter.event_id, COALESCE(letter.content_digest, '') ORDER BY letter.message_id
-) = 1
+QUALIFY ROW_NUMBER() OVER (PARTITION BY letter.event_id, letter.message_id ORDER BY letter.code_version) = 1
 ORDER BY letter.failed_at, letter.publish_time, letter.event_id
 """
-"""The last dead letter of each content of an event, once: an insert that was sent again may have brought it twice."""
+"""The last dead letter of each message, once: an insert that was sent again may have brought it twice."""
 
 
 class Change(NamedTuple):
@@ -186,9 +184,7 @@ class Letter:
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
                 message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
         data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
-        yield Line(
-            source, self.number, data, Origin(cause, record["own_fingerprint"], record["content_digest"], transformed)
-        )
+        yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
 
 
 def _known_type(event_type: str | None, place: str | None) -> str | None:

@@ -4,7 +4,6 @@ CREATE TABLE IF NOT EXISTS `${project}.${dataset}.replays` (
   message_id STRING NOT NULL OPTIONS (description = "Id of the message that was replayed"),
   source STRING NOT NULL OPTIONS (description = "dead_letter, archive or undeliverable"),
   fingerprint STRING OPTIONS (description = "Of the dead letter that was replayed"),
-  content_digest STRING OPTIONS (description = "Of the dead letter that was replayed; NULL of older code"),
   replayed_at TIMESTAMP NOT NULL OPTIONS (description = "When the run began; its day is the partition"),
   replayed_by STRING NOT NULL OPTIONS (description = "Who ran it, as BigQuery knows them"),
   outcome STRING NOT NULL OPTIONS (description = "row or dead_letter"),

@@ -69,15 +69,15 @@ FROM (
 LEFT JOIN (
   SELECT
     event_id,
-    content_digest,
+    message_id,
     outcome,
     new_fingerprint,
     replayed_at
   FROM `${project}.${dataset}.replays`
   WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (
-    PARTITION BY event_id, COALESCE(content_digest, '')
+    PARTITION BY event_id, message_id
     ORDER BY replayed_at DESC, outcome DESC, new_fingerprint DESC
   ) = 1
 ) AS last
-  ON last.event_id = letter.event_id AND COALESCE(last.content_digest, '') = COALESCE(letter.content_digest, '')
+  ON last.event_id = letter.event_id AND last.message_id = letter.message_id

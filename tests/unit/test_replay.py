@@ -241,7 +241,6 @@ def record(event_id: str = "e", payload: bytes | None = None, **changes: Any) ->
         "attributes": json.dumps({"event_id": event_id}),
         "archive_uri": "gs://archive/raw/dt=2026-11-23/hr=12/x",
         "own_fingerprint": "f",
-        "content_digest": None,
         **Cause("f", "contract", "order", "$.status", "enum")._asdict(),
     }
     return columns | changes
