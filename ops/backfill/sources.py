@@ -7,6 +7,7 @@ import functools
 import glob
 import gzip
 import io
+import json
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -138,15 +139,26 @@ def _other_format(head: bytes) -> str | None:
             return f"is {name}; convert it to NDJSON, which may be compressed with gzip"
     if _is_other_than_utf8(head):
         return "is not in UTF-8, which NDJSON has to be; is it UTF-16, or no text at all?"
-    first, *more = head.removeprefix(codecs.BOM_UTF8).lstrip(_WHITE_SPACE).split(b"\n", 1)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip(_WHITE_SPACE)
+    first, *more = text.split(b"\n", 1)
     if first.startswith(b"["):
         return "is a JSON array; write one event a line: jq -c '.[]'"
-    if first.rstrip(_WHITE_SPACE) == b"{" and more:
+    if (first.rstrip(_WHITE_SPACE) == b"{" and more) or _has_line_breaks(text):
         return "is indented JSON; write one event a line: jq -c ."
     if first and not first.startswith(b"{"):
         shown = first[:40].decode(errors="replace").rstrip()
         return f"is not NDJSON: its first line is no JSON object ({shown!r}); is it CSV?"
     return None
+
+
+def _has_line_breaks(text: bytes) -> bool:
+    """Return whether the first JSON value is written in several lines."""
+    decoded = text.decode(errors="ignore")
+    try:
+        _, end = json.JSONDecoder().raw_decode(decoded)
+    except (ValueError, RecursionError):
+        return False
+    return "\n" in decoded[:end]
 
 
 def _is_other_than_utf8(head: bytes) -> bool:

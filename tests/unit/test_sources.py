@@ -129,6 +129,7 @@ def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Pa
         (lzma.compress(b"{}\n"), "is xz"),
         (b'[\n  {"a": 1},\n  {"a": 2}\n]\n', "is a JSON array; write one event a line: jq -c"),
         (b'[{"a": 1}]', "is a JSON array"),
+        (b'{"a": 1,\n "b": 2}\n', "is indented JSON; write one event a line: jq -c"),
         (b'{\n  "a": 1\n}\n', "is indented JSON; write one event a line: jq -c"),
         (b"id,name\n1,a\n", r"its first line is no JSON object \('id,name.*is it CSV\?"),
     ],
