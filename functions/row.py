@@ -273,10 +273,10 @@ def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out
             return {key: _as_json(inner) for key, inner in value.items()}
         case list():
             return [_as_json(inner) for inner in value]
-        case Decimal() if abs(value) < _EXACT and value == int(value):
-            return int(value)
         case Decimal():
             number = float(value)
+            if -_EXACT < number < _EXACT and number.is_integer() and value == int(number):
+                return int(number)
             return number if Decimal(repr(number)) == value else str(value)
         case int() if not -(2**63) <= value < 2**64:
             return str(value)
