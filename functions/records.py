@@ -52,7 +52,7 @@ WHERE event_id IN UNNEST(@ids)
 _CONFLICTING = "COUNT(DISTINCT ingest.content_digest) OVER (PARTITION BY ingest.event_id, ingest.schema_version) > 1"
 """Whether rows of an event id differ in content; digests of two versions of a contract cannot be compared."""
 
-_ROWS_OF_A_PAGE = 10_000
+_ROWS_OF_A_PAGE = 5_000
 """A page of every table is in memory at once; BigQuery's own are as large as an answer may be."""
 
 
