@@ -57,16 +57,19 @@ PAYLOADS: dict[str, Callable[[str], bytes]] = {
 }
 
 REPAIR = """
-import base64, gzip
+import base64, codecs, gzip
 
 def transform(payload, attributes):
-    for undo in (gzip.decompress, base64.b64decode, lambda data: data.decode("utf-16").encode()):
+    if payload.startswith(codecs.BOM_UTF16):
+        return payload.decode("utf-16").encode()
+    for undo in (gzip.decompress, lambda data: base64.b64decode(data, validate=True)):
         try:
             return undo(payload)
         except (ValueError, OSError):
             pass
     return payload.replace(b'"lost"', b'"pending"')
 """
+"""It changes nothing that it does not know: what it makes of other bytes nobody could read, and erase would say so."""
 
 
 class Events(RuleBasedStateMachine):
