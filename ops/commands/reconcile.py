@@ -17,7 +17,7 @@ from functions.clients import bigquery_client, storage_client
 from functions.contracts import Contracts
 from functions.google_api import storage_api
 from functions.privacy import Privacy
-from functions.reconciliation import Account, Found, Reconciler, Reconciliation
+from functions.reconciliation import Found, Reconciler, Reconciliation
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
@@ -33,6 +33,8 @@ console = Console(stderr=True)
 
 _DAY = timedelta(days=1)
 _SHOWN = 10
+_ALWAYS_SHOWN = ("archived", "settled", "missing")
+"""Counts that the table shows where they are 0, too."""
 
 
 def reconcile(
@@ -147,11 +149,15 @@ def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Repo
 
 
 def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
-    names = [field.name for field in dataclasses.fields(Account)]
+    # A terminal of 80 columns has no room for the counts of what did not happen; --json has them all.
+    counted = dataclasses.asdict(found.total)
+    names = [name for name, count in counted.items() if count or name in _ALWAYS_SHOWN]
     title = f"Arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
     table = Table("hour", "type", *(name.replace("_", " ") for name in names), title=title, title_justify="left")
+    table.columns[0].no_wrap = True
     for column in table.columns[2:]:
         column.justify = "right"
+        column.overflow = "fold"
     for (hour, name), account in sorted(found.accounts.items()):
         bad = account.missing or account.different
         table.add_row(
