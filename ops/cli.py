@@ -37,6 +37,7 @@ from ops.commands.smoke import smoke
 from ops.commands.snapshot import restore, snapshot
 from ops.commands.sql import sql
 from ops.commands.trace import trace
+from ops.commands.verify import verify
 from ops.generate import EVENTS_PER_DAY, Generated, Story
 from ops.publish import FAILURES, Publication, from_lines, paced, shift_to
 from ops.publish import publish as publish_all
@@ -71,7 +72,7 @@ _DAY = 86_400
 _RATE = 50.0
 """Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
-for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, trace):
+for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace):
     app.command()(ending()(command))
 app.command()(package)
 

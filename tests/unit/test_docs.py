@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from ops import data_model, licences
 from ops.cli import app
+from ops.verify import CHECKS
 from tests.terraform import watching
 from tests.unit import cloud_sdk
 
@@ -149,6 +150,16 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
     file = ROOT / "docs" / "settings.md"
     head, _, _ = file.read_text().partition("| variable")
     expected = head + settings_table()
+    if "UPDATE_DOCS" in os.environ:
+        file.write_text(expected)
+    assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_the_table_of_checks_of_a_deployment_is_that_of_the_code() -> None:
+    file = ROOT / "docs" / "verify.md"
+    head, _, _ = file.read_text().partition("| check |")
+    table = ["| check | why only a real project shows it |", "|---|---|"]
+    expected = head + "\n".join([*table, *(f"| {check.title} | {check.why} |" for check in CHECKS)]) + "\n"
     if "UPDATE_DOCS" in os.environ:
         file.write_text(expected)
     assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"

@@ -1,0 +1,574 @@
+"""Checks of a deployment in a real project: what no emulator and no plan of Terraform can show.
+
+docs/verify.md explains each.
+"""
+
+import dataclasses
+import enum
+import functools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+import google.auth
+import requests
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from functions.settings import Settings
+
+FUNCTIONS = ("ingest", "bootstrap", "reconcile")
+"""Each deployed service's name ends with one of them, by Terraform and by gcloud."""
+
+_GOOGLE = "https://{api}.googleapis.com"
+_TIMEOUT = 30.0
+_LOOK_EVERY = 15.0
+_RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+
+_RECENT = timedelta(minutes=30)
+_RECONCILED = timedelta(hours=3)
+_BOOTSTRAPPED = timedelta(hours=26)
+_MOST_MEMORY = 0.8
+"""Share of an instance's memory above which one more large event may end it."""
+
+
+class Outcome(enum.StrEnum):
+    """What a check came to."""
+
+    PASS = "pass"  # noqa: S105 - no password
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+    """It could not be looked for: a permission is missing, or an API is not enabled or does not answer."""
+    SKIPPED = "skipped"
+    """The deployment does not have what the check looks at."""
+
+
+class Failed(Exception):
+    """The deployment is not as it should be; the message says what was seen, and what should be."""
+
+
+class NotThere(Exception):
+    """The deployment does without what a check looks at; the message says what it is."""
+
+
+class Unknown(Exception):
+    """An API refused or did not answer; the message says which, and why."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found.
+
+    Attributes:
+        check: The check's title.
+        outcome: Whether it passed.
+        seen: What was seen, as a sentence or less.
+    """
+
+    check: str
+    outcome: Outcome
+    seen: str
+
+
+class Project:
+    """A deployment as Google Cloud's own APIs describe it; each listing is read once.
+
+    Args:
+        session: Sends requests with credentials.
+        settings: Name the project, the location, the dataset and the archive of the deployment.
+        project: The project's id.
+        address: Where an API is, with `{api}` in it.
+    """
+
+    def __init__(self, session: requests.Session, settings: Settings, project: str, address: str = _GOOGLE) -> None:
+        session.mount("https://", HTTPAdapter(max_retries=_RETRIES))
+        self._session = session
+        self._address = address
+        self.settings = settings
+        self.path = f"projects/{project}"
+        self.place = f"{self.path}/locations/{settings.location}"
+
+    @classmethod
+    def with_default_credentials(cls, settings: Settings) -> "Project":
+        """Return the deployment that the settings name, seen with Application Default Credentials.
+
+        Raises:
+            google.auth.exceptions.DefaultCredentialsError: There are no credentials.
+            OSError: No project is set, and the credentials name none.
+        """
+        credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        project = settings.google_cloud_project or own
+        if project is None:
+            raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
+        return cls(AuthorizedSession(credentials), settings, project)  # type: ignore[no-untyped-call]
+
+    def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
+        """Return what an API answers to a GET.
+
+        Raises:
+            Unknown: It did not answer with 2xx.
+        """
+        return self._answer(api, "GET", path, parameters=parameters)
+
+    def post(self, api: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an API answers to a POST, which must not change anything.
+
+        Raises:
+            Unknown: It did not answer with 2xx.
+        """
+        return self._answer(api, "POST", path, body=body)
+
+    def all(self, api: str, path: str, key: str, **parameters: str) -> list[dict[str, Any]]:
+        """Return all entries of a listing, whatever pages it has.
+
+        Raises:
+            Unknown: The API did not answer with 2xx.
+        """
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(api, path, **parameters)
+            found += page.get(key, ())
+            if not (token := page.get("nextPageToken")):
+                return found
+            parameters["pageToken"] = token
+
+    def lines(self, log_filter: str, since: timedelta, most: int = 1) -> list[dict[str, Any]]:
+        """Return the newest log entries that a filter matches.
+
+        Raises:
+            Unknown: Cloud Logging did not answer with 2xx.
+        """
+        start = (datetime.now(UTC) - since).isoformat()
+        body = {
+            "resourceNames": [self.path],
+            "filter": f'timestamp>="{start}" AND {log_filter}',
+            "orderBy": "timestamp desc",
+            "pageSize": most,
+        }
+        return list(self.post("logging", "v2/entries:list", body).get("entries", ()))
+
+    def _answer(
+        self,
+        api: str,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        url = f"{self._address.format(api=api)}/{path}"
+        try:
+            response = self._session.request(method, url, params=parameters, json=body, timeout=_TIMEOUT)
+        except (requests.RequestException, GoogleAuthError) as error:
+            raise Unknown(f"{api}: {error}") from error
+        if not response.ok:
+            raise Unknown(f"{api} answers {response.status_code}: {_message(response)}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    @functools.cached_property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The Cloud Run services of the functions that write to this archive, by the function's name."""
+        found: dict[str, dict[str, Any]] = {}
+        for service in self.all("run", f"v2/{self.place}/services", "services"):
+            variables = {one["name"]: one.get("value") for one in service["template"]["containers"][0].get("env", ())}
+            name = _last(service["name"])
+            function = next((one for one in FUNCTIONS if name.endswith(one)), None)
+            if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
+                found[function] = service
+        return found
+
+    def service(self, function: str) -> dict[str, Any]:
+        """Return the Cloud Run service of a function.
+
+        Raises:
+            Failed: There is none.
+        """
+        if function not in self.services:
+            raise Failed(
+                f"{self.place} has no service whose name ends with {function} and whose ARCHIVE_BUCKET is"
+                f" {self.settings.archive_bucket}"
+            )
+        return self.services[function]
+
+    @functools.cached_property
+    def subscription(self) -> dict[str, Any]:
+        """The subscription that pushes to ingest.
+
+        Raises:
+            Failed: There is none.
+        """
+        addresses = _addresses(self.service("ingest"))
+        for one in self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions"):
+            if one.get("pushConfig", {}).get("pushEndpoint", "").rstrip("/") in addresses:
+                return one
+        raise Failed(f"no subscription pushes to {' or '.join(sorted(addresses))}")
+
+    def job(self, function: str) -> dict[str, Any]:
+        """Return the Cloud Scheduler job that calls a function.
+
+        Raises:
+            Failed: There is none.
+        """
+        addresses = _addresses(self.service(function))
+        for one in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):
+            if one.get("httpTarget", {}).get("uri", "").split("?")[0].rstrip("/") in addresses:
+                return one
+        raise Failed(f"no Cloud Scheduler job of {self.place} calls {function}")
+
+    @property
+    def name(self) -> str:
+        """Of all that belongs to the deployment: `sluice-prod` of `sluice-prod-ingest`; empty by gcloud's commands."""
+        return _last(self.service("ingest")["name"]).removesuffix("ingest").removesuffix("-")
+
+
+type Look = Callable[[Project], str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """A check.
+
+    Attributes:
+        title: What is so when it passes.
+        why: Why only a real project can show it, for docs/verify.md.
+        look: Looks, and returns what it saw; raises `Failed`, `NotThere` or `Unknown`.
+        patience: Seconds until it has to pass: some of Google's services show late what has happened.
+    """
+
+    title: str
+    why: str
+    look: Look
+    patience: float = 0
+
+    def run(self, project: Project, sleep: Callable[[float], object] = time.sleep) -> Finding:
+        """Look until the check passes, or its patience ends."""
+        ends = time.monotonic() + self.patience
+        while True:
+            try:
+                return Finding(self.title, Outcome.PASS, self.look(project))
+            except NotThere as missing:
+                return Finding(self.title, Outcome.SKIPPED, str(missing))
+            except Unknown as error:
+                return Finding(self.title, Outcome.UNKNOWN, str(error))
+            except Failed as failure:
+                if time.monotonic() >= ends:
+                    return Finding(self.title, Outcome.FAIL, str(failure))
+            sleep(_LOOK_EVERY)
+
+
+def _functions(project: Project) -> str:
+    for function in FUNCTIONS:
+        service = project.service(function)
+        condition = service.get("terminalCondition", {})
+        if condition.get("state") != "CONDITION_SUCCEEDED":
+            raise Failed(f"{function} is not ready: {condition.get('message', condition)}")
+    revision = _last(project.service("ingest")["latestReadyRevision"])
+    return f"all three are; ingest's newest revision is {revision}"
+
+
+def _traffic(project: Project) -> str:
+    split = project.service("ingest").get("trafficStatuses", ())
+    pinned = [one for one in split if one.get("type") != "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" and one.get("percent")]
+    if pinned:
+        shares = ", ".join(f"{one['percent']} % to {one.get('revision', 'the newest')}" for one in pinned)
+        raise Failed(f"{shares}: a canary or a roll back that has not ended, and new code would get nothing")
+    return "the newest revision gets all of it"
+
+
+def _push(project: Project) -> str:
+    subscription = project.subscription
+    push = subscription["pushConfig"]
+    if not (account := push.get("oidcToken", {}).get("serviceAccountEmail")):
+        raise Failed(f"{_last(subscription['name'])} pushes without a token")
+    if not subscription.get("deadLetterPolicy"):
+        raise Failed(f"{_last(subscription['name'])} has no dead-letter topic: what is given up on would be gone")
+    return f"{_last(subscription['name'])} pushes as {account}"
+
+
+def _forwarding(project: Project) -> str:
+    subscription = project.subscription
+    if not (topic := subscription.get("deadLetterPolicy", {}).get("deadLetterTopic")):
+        raise Failed(f"{_last(subscription['name'])} has no dead-letter topic")
+    for resource, role in ((topic, "roles/pubsub.publisher"), (subscription["name"], "roles/pubsub.subscriber")):
+        policy = project.get("pubsub", f"v1/{resource}:getIamPolicy")
+        members = [
+            one for binding in policy.get("bindings", ()) if binding["role"] == role for one in binding["members"]
+        ]
+        if not any(one.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for one in members):
+            raise Failed(f"Pub/Sub's own account has no {role} on {resource}: undeliverable events would stay")
+    return f"Pub/Sub may forward to {_last(topic)}"
+
+
+def _logs(project: Project) -> str:
+    name = _last(project.service("ingest")["name"])
+    entries = project.lines(
+        f'{_of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.commit"', _RECENT
+    )
+    if not entries:
+        raise Failed(f"{name} has logged no flush within half an hour; run `sluice smoke` first")
+    if not (execution := entries[0].get("labels", {}).get("execution_id")):
+        raise Failed("the newest flush line has no label execution_id")
+    return f"the newest flush line is of {entries[0]['timestamp']}, execution {execution}"
+
+
+def _request_logs(project: Project) -> str:
+    name = _last(project.service("ingest")["name"])
+    requests_log = f'{_of_service(name)} AND log_id("run.googleapis.com/requests")'
+    if found := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
+        raise Failed(f"the request of {found[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
+    return "no request with 2xx was logged within half an hour"
+
+
+def _metrics(project: Project) -> str:
+    name = project.name or _without_terraform("log-based metrics")
+    points = _points(project, f'metric.type="logging.googleapis.com/user/{name}/events"', _RECENT)
+    if not points:
+        raise Failed(f"{name}/events has no value within half an hour, although flushes are logged")
+    return f"{name}/events has {len(points)} values within half an hour"
+
+
+def _alerts(project: Project) -> str:
+    name = project.name or _without_terraform("alerts")
+    policies = [
+        one
+        for one in project.all("monitoring", f"v3/{project.path}/alertPolicies", "alertPolicies")
+        if one["displayName"].startswith(f"{name}: ")
+    ]
+    if not policies:
+        raise Failed(f"there is no alert whose name begins with {name}:")
+    silent = [one["displayName"] for one in policies if one.get("enabled") and not one.get("notificationChannels")]
+    if silent:
+        raise Failed(f"{len(silent)} alerts tell nobody, the first of them is {silent[0]}")
+    invalid = [one["displayName"] for one in policies if one.get("validity", {}).get("code")]
+    if invalid:
+        raise Failed(f"Cloud Monitoring calls {invalid[0]} invalid")
+    disabled = sum(not one.get("enabled") for one in policies)
+    return f"{len(policies)} alerts, {disabled} of them disabled"
+
+
+def _scheduled(function: str, within: timedelta, project: Project) -> str:
+    job = project.job(function)
+    name = _last(job["name"])
+    if job.get("state") != "ENABLED":
+        raise Failed(f"{name} is {job.get('state')}")
+    if not (last := job.get("lastAttemptTime")):
+        raise Failed(
+            f"{name} has never run; start it: gcloud scheduler jobs run {name} --location {project.settings.location}"
+        )
+    if code := job.get("status", {}).get("code"):
+        raise Failed(f"the run of {last} failed with status {code}")
+    if datetime.fromisoformat(last) < datetime.now(UTC) - within:
+        raise Failed(f"{name} ran last at {last}")
+    return f"{name} ran at {last}"
+
+
+def _reconciled(project: Project) -> str:
+    name = _last(project.service("reconcile")["name"])
+    entries = project.lines(f'{_of_service(name)} AND jsonPayload.message="reconciliation"', _RECONCILED)
+    if not entries:
+        raise Failed(f"{name} has logged no reconciliation within three hours")
+    counts = entries[0]["jsonPayload"]
+    wrong = {key: counts[key] for key in ("missing", "conflicts", "unreadable_objects") if counts.get(key)}
+    if wrong:
+        raise Failed(", ".join(f"{key}: {value:.0f}" for key, value in wrong.items()))
+    return f"{counts.get('archived', 0):.0f} events from {counts['start']} to {counts['end']}, none missing"
+
+
+def _transfers(project: Project) -> str:
+    name = project.name or _without_terraform("scheduled queries")
+    configs = [
+        one
+        for one in project.all("bigquerydatatransfer", f"v1/{project.place}/transferConfigs", "transferConfigs")
+        if one["displayName"].startswith(f"{name}: ")
+    ]
+    if not configs:
+        raise Failed("there is no scheduled query: nothing keeps history")
+    for one in configs:
+        if one.get("state") not in {"SUCCEEDED", "PENDING", "RUNNING"}:
+            raise Failed(f"{one['displayName']}: the last run is {one.get('state')}")
+    if waiting := [one for one in configs if one["state"] != "SUCCEEDED"]:
+        return f"{len(configs) - len(waiting)} of {len(configs)} succeeded, {len(waiting)} have not run yet or run now"
+    return f"the last run of each of {len(configs)} succeeded"
+
+
+def _masks(project: Project) -> str:
+    tags = {
+        name: tag
+        for name, tag in (
+            ("personal", project.settings.policy_tag_personal),
+            ("raw", project.settings.policy_tag_raw),
+        )
+        if tag
+    }
+    if not tags:
+        raise NotThere("no POLICY_TAG_PERSONAL is set: columns are not protected")
+    policies = project.all("bigquerydatapolicy", f"v1/{project.place}/dataPolicies", "dataPolicies")
+    masked = {one.get("policyTag") for one in policies if one.get("dataPolicyType") == "DATA_MASKING_POLICY"}
+    for name, tag in tags.items():
+        # The API may answer with the project's number where the setting has its id.
+        if not any(one and one.split("/locations/")[1] == tag.split("/locations/")[1] for one in masked):
+            raise Failed(f"the policy tag {name} has no mask: its columns are read as they are, or not at all")
+    used = _tags_of(project)
+    for name, tag in tags.items():
+        if tag.split("/locations/")[1] not in used:
+            raise Failed(f"no column of {project.settings.dataset} has the policy tag {name}: run the bootstrap")
+    return f"{' and '.join(tags)} columns have tags, and the tags have masks"
+
+
+def _tags_of(project: Project) -> set[str]:
+    """Return the policy tags of the live tables' columns, from their location on."""
+    dataset = f"bigquery/v2/{project.path}/datasets/{project.settings.dataset}/tables"
+    found: set[str] = set()
+    for table in project.all("bigquery", dataset, "tables"):
+        if table["type"] == "TABLE":
+            schema = project.get("bigquery", f"{dataset}/{table['tableReference']['tableId']}").get("schema", {})
+            for field in _fields(schema.get("fields", ())):
+                found |= {one.split("/locations/")[1] for one in field.get("policyTags", {}).get("names", ())}
+    return found
+
+
+def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for field in fields:
+        yield field
+        yield from _fields(field.get("fields", ()))
+
+
+def _memory(project: Project) -> str:
+    name = _last(project.service("ingest")["name"])
+    found = _points(
+        project,
+        f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
+        timedelta(days=1),
+        **{"aggregation.alignmentPeriod": "86400s", "aggregation.perSeriesAligner": "ALIGN_PERCENTILE_99"},
+    )
+    if not found:
+        raise Failed(f"{name} has shown no use of memory within a day")
+    most = max(point["value"]["doubleValue"] for point in found)
+    if most > _MOST_MEMORY:
+        raise Failed(f"{most:.0%} of an instance's memory at most; raise it, or lower concurrency")
+    return f"{most:.0%} of an instance's memory at most within a day"
+
+
+CHECKS: Sequence[Check] = (
+    Check(
+        "The functions are deployed and ready",
+        "Cloud Build's image starts with the platform's variables, accounts and memory.",
+        _functions,
+    ),
+    Check(
+        "All traffic goes to the newest revision",
+        "A canary or a roll back pins revisions, and then a deployment changes nothing.",
+        _traffic,
+    ),
+    Check(
+        "Pub/Sub pushes to ingest with a token",
+        "The address exists only after the deployment.",
+        _push,
+    ),
+    Check(
+        "Pub/Sub may forward what it gives up on",
+        "Its own account is made by Google; without the two roles undeliverable events go round for ever.",
+        _forwarding,
+    ),
+    Check(
+        "ingest logs its flushes",
+        "The platform configures logging. Metrics, alerts and objectives are made of these lines.",
+        _logs,
+        patience=120,
+    ),
+    Check(
+        "Requests with 2xx are not logged",
+        "Cloud Run writes a line for each request, which costs as much as BigQuery's inserts.",
+        _request_logs,
+    ),
+    Check(
+        "The log-based metrics count",
+        "Cloud Logging makes them of the lines; a wrong filter stays silent.",
+        _metrics,
+        patience=300,
+    ),
+    Check(
+        "Each alert tells somebody, and is valid",
+        "Cloud Monitoring checks a query when it is applied, and again later.",
+        _alerts,
+    ),
+    Check(
+        "The bootstrap runs by schedule",
+        "Cloud Scheduler's account, its token and the function's ingress have to fit.",
+        functools.partial(_scheduled, "bootstrap", _BOOTSTRAPPED),
+    ),
+    Check(
+        "The reconciliation runs by schedule",
+        "The same, each hour.",
+        functools.partial(_scheduled, "reconcile", _RECONCILED),
+    ),
+    Check(
+        "The last reconciliation found nothing missing",
+        "It compares the archive with what BigQuery has, not with what it was sent.",
+        _reconciled,
+    ),
+    Check(
+        "History, snapshots and copies run",
+        "Google's account for data transfers has to act as the backup account.",
+        _transfers,
+    ),
+    Check(
+        "Protected columns have tags, and the tags have masks",
+        "Who deletes a tag removes the mask from tables that are still readable.",
+        _masks,
+    ),
+    Check(
+        "ingest has memory to spare",
+        "Cloud Run counts what the whole container takes, the file system included.",
+        _memory,
+        patience=300,
+    ),
+)
+"""In the order in which they run: what a later one needs is checked before."""
+
+
+def findings(project: Project, sleep: Callable[[float], object] = time.sleep) -> Iterator[Finding]:
+    """Run all checks, and give each finding as soon as it is there."""
+    for check in CHECKS:
+        yield check.run(project, sleep)
+
+
+def _points(project: Project, series: str, since: timedelta, **aggregation: str) -> list[dict[str, Any]]:
+    """Return the values of all time series that a filter of Cloud Monitoring matches."""
+    now = datetime.now(UTC)
+    found = project.all(
+        "monitoring",
+        f"v3/{project.path}/timeSeries",
+        "timeSeries",
+        filter=series,
+        **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
+    )
+    return [point for one in found for point in one.get("points", ())]
+
+
+def _without_terraform(what: str) -> NoReturn:
+    raise NotThere(f"gcloud's commands of docs/deploy.md make no {what}")
+
+
+def _of_service(name: str) -> str:
+    return f'resource.type="cloud_run_revision" AND resource.labels.service_name="{name}"'
+
+
+def _addresses(service: Mapping[str, Any]) -> set[str]:
+    """Return a service's addresses: it has one by its project's number and one by a hash."""
+    return {one.rstrip("/") for one in (service["uri"], *service.get("urls", ()))}
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]

@@ -1,0 +1,273 @@
+"""`sluice verify`, on a deployment as Google's APIs describe it; they are served on this machine, over HTTP."""
+
+import contextlib
+import copy
+import http.server
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import requests
+
+from functions.settings import Settings
+from ops.verify import CHECKS, Finding, Outcome, Project, findings
+from tests.emulators import command
+
+type Answers = dict[str, Any]
+
+PROJECT = "shop-prod"
+PLACE = f"projects/{PROJECT}/locations/us-central1"
+TAG = f"{PLACE}/taxonomies/1/policyTags/2"
+SETTINGS = Settings(
+    archive_bucket="shop-archive", google_cloud_project=PROJECT, dataset="events", policy_tag_personal=TAG
+)
+AGENT = "serviceAccount:service-7@gcp-sa-pubsub.iam.gserviceaccount.com"
+TOPIC = f"projects/{PROJECT}/topics/sluice-prod-dead-letters"
+SUBSCRIPTION = f"projects/{PROJECT}/subscriptions/sluice-prod-ingest"
+
+SERVICES = f"run/v2/{PLACE}/services"
+SUBSCRIPTIONS = f"pubsub/v1/projects/{PROJECT}/subscriptions"
+JOBS = f"cloudscheduler/v1/{PLACE}/jobs"
+ALERTS = f"monitoring/v3/projects/{PROJECT}/alertPolicies"
+TRANSFERS = f"bigquerydatatransfer/v1/{PLACE}/transferConfigs"
+POLICIES = f"bigquerydatapolicy/v1/{PLACE}/dataPolicies"
+TABLE = f"bigquery/bigquery/v2/projects/{PROJECT}/datasets/events/tables"
+FLUSHES, REQUESTS, RECONCILIATIONS = "flush", "requests", "reconciliation"
+EVENTS, MEMORY = "events", "memory"
+
+
+def _ago(**time: float) -> str:
+    return (datetime.now(UTC) - timedelta(**time)).isoformat().replace("+00:00", "Z")
+
+
+def _service(function: str) -> Answers:
+    return {
+        "name": f"{PLACE}/services/sluice-prod-{function}",
+        "uri": f"https://{function}-hash.a.run.app",
+        "urls": [f"https://{function}-7.us-central1.run.app"],
+        "latestReadyRevision": f"{PLACE}/services/sluice-prod-{function}/revisions/{function}-00003-abc",
+        "terminalCondition": {"state": "CONDITION_SUCCEEDED"},
+        "trafficStatuses": [{"type": "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST", "percent": 100}],
+        "template": {"containers": [{"env": [{"name": "ARCHIVE_BUCKET", "value": "shop-archive"}]}]},
+    }
+
+
+def _job(function: str) -> Answers:
+    return {
+        "name": f"{PLACE}/jobs/sluice-prod-{function}",
+        "state": "ENABLED",
+        "lastAttemptTime": _ago(minutes=20),
+        "status": {},
+        "httpTarget": {"uri": f"https://{function}-hash.a.run.app/"},
+    }
+
+
+def _healthy() -> Answers:
+    """Return what the APIs answer of a deployment where all is well."""
+    other = copy.deepcopy(_service("ingest"))
+    other["template"]["containers"][0]["env"][0]["value"] = "shop-dev-archive"
+    return {
+        SERVICES: {"services": [other, *map(_service, ("ingest", "bootstrap", "reconcile"))]},
+        SUBSCRIPTIONS: {
+            "subscriptions": [
+                {"name": f"projects/{PROJECT}/subscriptions/other"},
+                {
+                    "name": SUBSCRIPTION,
+                    "pushConfig": {
+                        "pushEndpoint": "https://ingest-hash.a.run.app",
+                        "oidcToken": {"serviceAccountEmail": "push@shop"},
+                    },
+                    "deadLetterPolicy": {"deadLetterTopic": TOPIC},
+                },
+            ]
+        },
+        f"pubsub/v1/{TOPIC}:getIamPolicy": {"bindings": [{"role": "roles/pubsub.publisher", "members": [AGENT]}]},
+        f"pubsub/v1/{SUBSCRIPTION}:getIamPolicy": {
+            "bindings": [{"role": "roles/pubsub.subscriber", "members": [AGENT]}]
+        },
+        FLUSHES: {"entries": [{"timestamp": _ago(minutes=1), "labels": {"execution_id": "abc123"}}]},
+        REQUESTS: {},
+        RECONCILIATIONS: {"entries": [{"jsonPayload": {"archived": 9.0, "missing": 0.0, "start": "01", "end": "03"}}]},
+        EVENTS: {"timeSeries": [{"points": [{"value": {}}, {"value": {}}]}]},
+        MEMORY: {"timeSeries": [{"points": [{"value": {"doubleValue": 0.41}}]}]},
+        ALERTS: {
+            "alertPolicies": [
+                {"displayName": "sluice-prod: Events are missing", "enabled": True, "notificationChannels": ["one"]},
+                {"displayName": "sluice-prod: No events at all"},
+                {"displayName": "another: of somebody else", "enabled": True},
+            ]
+        },
+        JOBS: {"jobs": [_job("bootstrap"), _job("reconcile")]},
+        TRANSFERS: {
+            "transferConfigs": [
+                {"displayName": "sluice-prod: keep history of orders", "state": "SUCCEEDED"},
+                {"displayName": "sluice-prod: snapshot of orders", "state": "PENDING"},
+            ]
+        },
+        POLICIES: {"dataPolicies": [{"dataPolicyType": "DATA_MASKING_POLICY", "policyTag": TAG.replace(PROJECT, "7")}]},
+        TABLE: {"tables": [{"type": "TABLE", "tableReference": {"tableId": "orders"}}, {"type": "VIEW"}]},
+        f"{TABLE}/orders": {
+            "schema": {"fields": [{"name": "address", "fields": [{"name": "street", "policyTags": {"names": [TAG]}}]}]}
+        },
+    }
+
+
+@contextlib.contextmanager
+def _apis(answers: Answers) -> Iterator[str]:
+    """Serve the APIs; gives the address of each, with `{api}` in it. An exception stands for a 403."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, query = self.path.removeprefix("/").partition("?")
+            if path.endswith("/timeSeries"):
+                path = EVENTS if "sluice-prod%2Fevents" in query else MEMORY
+            self.answer(path)
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            keys = (FLUSHES, REQUESTS, RECONCILIATIONS)
+            self.answer(next(key for key in keys if key in body["filter"].replace("requests", REQUESTS)))
+
+        def answer(self, path: str) -> None:
+            found = answers.get(path, {})
+            denied = {"error": {"message": "Permission denied on resource"}}
+            data = json.dumps(denied if found is PermissionError else found).encode()
+            self.send_response(403 if found is PermissionError else 200)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/{{api}}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _found(answers: Answers, settings: Settings = SETTINGS) -> dict[str, Finding]:
+    """Return the findings by title; nothing is waited for."""
+    with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("time.monotonic", iter(range(0, 10**6, 1000)).__next__)
+        project = Project(session, settings, PROJECT, address)
+        return {one.check: one for one in findings(project, sleep=lambda _: None)}
+
+
+def test_a_deployment_where_all_is_well_passes_every_check() -> None:
+    found = _found(_healthy())
+    assert [one.check for one in found.values() if one.outcome != Outcome.PASS] == []
+    assert list(found) == [check.title for check in CHECKS]
+    assert "1 of 2 succeeded" in found["History, snapshots and copies run"].seen
+
+
+def _set(path: str, *keys: str | int, value: object) -> Callable[[Answers], None]:
+    def change(answers: Answers) -> None:
+        place = answers[path]
+        for key in keys[:-1]:
+            place = place[key]
+        place[keys[-1]] = value
+
+    return change
+
+
+BROKEN = [
+    (
+        0,
+        _set(SERVICES, "services", 1, "terminalCondition", value={"message": "no memory"}),
+        "ingest is not ready: no memory",
+    ),
+    (0, _set(SERVICES, "services", value=[]), "no service whose name ends with ingest"),
+    (1, _set(SERVICES, "services", 1, "trafficStatuses", value=[{"revision": "old", "percent": 100}]), "100 % to old"),
+    (2, _set(SUBSCRIPTIONS, "subscriptions", value=[]), "no subscription pushes to"),
+    (2, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", "oidcToken", value={}), "without a token"),
+    (2, _set(SUBSCRIPTIONS, "subscriptions", 1, "deadLetterPolicy", value={}), "no dead-letter topic"),
+    (3, _set(f"pubsub/v1/{TOPIC}:getIamPolicy", "bindings", value=[]), "no roles/pubsub.publisher on"),
+    (4, _set(FLUSHES, "entries", value=[]), "logged no flush"),
+    (4, _set(FLUSHES, "entries", 0, "labels", value={}), "no label execution_id"),
+    (5, _set(REQUESTS, "entries", value=[{"timestamp": "now"}]), "the request of now was logged"),
+    (6, _set(EVENTS, "timeSeries", value=[]), "sluice-prod/events has no value"),
+    (7, _set(ALERTS, "alertPolicies", value=[]), "no alert whose name begins with sluice-prod:"),
+    (7, _set(ALERTS, "alertPolicies", 0, "notificationChannels", value=[]), "1 alerts tell nobody"),
+    (
+        7,
+        _set(ALERTS, "alertPolicies", 0, "validity", value={"code": 3}),
+        "calls sluice-prod: Events are missing invalid",
+    ),
+    (8, _set(JOBS, "jobs", 0, "status", value={"code": 7}), "failed with status 7"),
+    (8, _set(JOBS, "jobs", 0, "lastAttemptTime", value=None), "has never run"),
+    (9, _set(JOBS, "jobs", 1, "lastAttemptTime", value=_ago(hours=4)), "ran last at"),
+    (9, _set(JOBS, "jobs", 1, "state", value="PAUSED"), "is PAUSED"),
+    (10, _set(RECONCILIATIONS, "entries", 0, "jsonPayload", "missing", value=3.0), "missing: 3"),
+    (10, _set(RECONCILIATIONS, "entries", value=[]), "no reconciliation within three hours"),
+    (11, _set(TRANSFERS, "transferConfigs", 0, "state", value="FAILED"), "the last run is FAILED"),
+    (11, _set(TRANSFERS, "transferConfigs", value=[]), "nothing keeps history"),
+    (12, _set(POLICIES, "dataPolicies", value=[]), "the policy tag personal has no mask"),
+    (12, _set(TABLE, "tables", value=[]), "no column of events has the policy tag personal"),
+    (13, _set(MEMORY, "timeSeries", 0, "points", 0, "value", "doubleValue", value=0.93), "93% of an instance's memory"),
+]
+
+
+@pytest.mark.parametrize(("number", "change", "seen"), BROKEN, ids=[seen for _, _, seen in BROKEN])
+def test_a_check_fails_and_says_what_it_saw(number: int, change: Callable[[Answers], None], seen: str) -> None:
+    answers = _healthy()
+    change(answers)
+    finding = _found(answers)[CHECKS[number].title]
+    assert (finding.outcome, seen in finding.seen) == (Outcome.FAIL, True), finding
+
+
+def test_every_check_can_fail() -> None:
+    assert {number for number, _, _ in BROKEN} == set(range(len(CHECKS)))
+
+
+def test_what_may_not_be_read_is_unknown_and_names_the_reason() -> None:
+    finding = _found(_healthy() | {JOBS: PermissionError})["The bootstrap runs by schedule"]
+    assert finding.outcome == Outcome.UNKNOWN
+    assert finding.seen == "cloudscheduler answers 403: Permission denied on resource"
+
+
+def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
+    answers = _healthy()
+    for service in answers[SERVICES]["services"]:
+        service["name"] = service["name"].replace("sluice-prod-", "")
+    found = _found(answers, Settings(archive_bucket="shop-archive", google_cloud_project=PROJECT, dataset="events"))
+    skipped = {
+        "The log-based metrics count",
+        "Each alert tells somebody, and is valid",
+        "History, snapshots and copies run",
+    }
+    skipped.add("Protected columns have tags, and the tags have masks")
+    assert {one.check for one in found.values() if one.outcome == Outcome.SKIPPED} == skipped
+
+
+def test_all_pages_of_a_listing_are_read() -> None:
+    answers = _healthy()
+    jobs = answers[JOBS]["jobs"]
+    pages = iter([{"jobs": jobs[:1], "nextPageToken": "more"}, {"jobs": jobs[1:]}])
+    project = Project(requests.Session(), SETTINGS, PROJECT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project, "get", lambda *_, **__: next(pages))
+        assert project.all("cloudscheduler", "v1/jobs", "jobs") == jobs
+
+
+@pytest.mark.parametrize(("broken", "code"), [(False, 0), (True, 1)])
+def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = _healthy()
+    if broken:
+        answers[RECONCILIATIONS]["entries"][0]["jsonPayload"]["missing"] = 3
+    with _apis(answers) as address:
+        project = Project(requests.Session(), SETTINGS, PROJECT, address)
+        monkeypatch.setattr(Project, "with_default_credentials", lambda _: project)
+        done = command.sluice(["verify", "--json"], {"ARCHIVE_BUCKET": "shop-archive"})
+        table = command.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
+    assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
+    assert table.stdout.count("pass") == len(CHECKS) - broken
+    assert max(map(len, table.stdout.splitlines())) <= 80
