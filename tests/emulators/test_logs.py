@@ -174,18 +174,40 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
     assert CANARY not in log + answer.text
 
 
+PLATFORM = [
+    {},
+    {"LOG_EXECUTION_ID": "false"},
+    {"LOG_EXECUTION_ID": ""},
+    {"FUNCTION_SIGNATURE_TYPE": "cloudevent"},
+]
+"""What differs from the platform's environment; `gcloud functions deploy --trigger-topic` sets the last one."""
+
+CLOUD_EVENT = {
+    "ce-id": "1",
+    "ce-specversion": "1.0",
+    "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+    "ce-source": "//pubsub.googleapis.com/projects/project/topics/events",
+}
+
+
 @pytest.mark.check
-@pytest.mark.parametrize("value", ["true", "false", ""])
+@pytest.mark.parametrize("variables", PLATFORM, ids=str)
 @pytest.mark.parametrize(
     ("target", "message"), [("ingest", "flush"), ("bootstrap", "bootstrap"), ("reconcile", "reconciliation")]
 )
-def test_each_function_logs_whatever_the_platform_sets(
-    quiet: Stack, tmp_path: pathlib.Path, target: str, message: str, value: str
+def test_each_function_answers_and_logs_whatever_the_platform_sets(
+    quiet: Stack, tmp_path: pathlib.Path, target: str, message: str, variables: dict[str, str]
 ) -> None:
-    """functions-framework configures logging anew where `LOG_EXECUTION_ID` is true, as Cloud Functions sets it."""
+    """functions-framework configures logging anew where `LOG_EXECUTION_ID` is true, as Cloud Functions sets it.
+
+    With a trigger, Eventarc sends the push as a CloudEvent in binary mode.
+    """
     body = wrapped(event("order"), str(uuid.uuid4())) if target == "ingest" else None
-    with serving(target, tmp_path, {**quiet.environment, "LOG_EXECUTION_ID": value}, target) as function:
-        answer = httpx.post(function.url, json=body, headers={"function-execution-id": "abc"}, timeout=PATIENCE)
+    headers = {"function-execution-id": "abc"}
+    if variables.get("FUNCTION_SIGNATURE_TYPE") == "cloudevent":
+        headers |= CLOUD_EVENT
+    with serving(target, tmp_path, {**quiet.environment, **variables}, target) as function:
+        answer = httpx.post(function.url, json=body, headers=headers, timeout=PATIENCE)
         assert answer.is_success, answer.text
 
         def entries() -> list[dict[str, Any]]:
