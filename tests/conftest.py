@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
+from ops import logs
 from ops.stack.functions import EMULATORS, LOCAL, platform_environment
 from ops.stack.process import MARK
 from tests.terraform import terraform as running
@@ -25,6 +26,7 @@ SLOW_FIXTURES = {"terraform", "analyzer"}
 
 FOREIGN = {name.upper() for name in Settings.__struct_fields__} | {
     "SLUICE_CONTRACT_BASE",
+    logs.EMULATOR,
     *EMULATORS,
     *LOCAL,
     *platform_environment("", 0),
