@@ -48,7 +48,7 @@ LOCAL = {"HOST": "127.0.0.1"}
 """Variables of the framework that differ on this machine: the platform's container listens on all interfaces."""
 
 
-def platform_environment(target: str, port: int, signature_type: str = "http") -> dict[str, str]:
+def platform_environment(target: str, port: int) -> dict[str, str]:
     """Return the variables that the platform sets for a function, beside those that a deployment sets.
 
     - `FUNCTION_TARGET`, `FUNCTION_SIGNATURE_TYPE`: the build writes them into the image,
@@ -61,11 +61,10 @@ def platform_environment(target: str, port: int, signature_type: str = "http") -
     Args:
         target: `ingest`, `bootstrap` or `reconcile`.
         port: Where it has to listen.
-        signature_type: `http`, or `cloudevent` with `gcloud functions deploy --trigger-topic`.
     """
     return {
         "FUNCTION_TARGET": target,
-        "FUNCTION_SIGNATURE_TYPE": signature_type,
+        "FUNCTION_SIGNATURE_TYPE": "http",  # `cloudevent` with `gcloud functions deploy --trigger-topic`
         "PORT": str(port),
         "K_SERVICE": f"sluice-local-{target}",
         "K_REVISION": f"sluice-local-{target}-00001-loc",
