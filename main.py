@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import logging
 import os
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import functions_framework.aio
@@ -20,18 +21,13 @@ from functions.settings import Settings
 
 if TYPE_CHECKING:
     from functions.app import IngestApp
+    from functions.bootstrap import Bootstrap
+    from functions.reconciliation import Reconciler
 
 heap.give_back()
 settings = Settings.from_environment()
 logs = Logs(settings, execution_context_var.get)
 logger = logging.getLogger("functions.main")
-
-
-@functions_framework.aio.http
-async def ingest(request: Request) -> Response:
-    """Take one Pub/Sub message: 204 once it is durable, anything else makes Pub/Sub deliver it again."""
-    logs.restore()
-    return await build_ingest()(request)
 
 
 @functools.cache
@@ -42,19 +38,40 @@ def build_ingest() -> "IngestApp":
     return IngestApp.build(settings)
 
 
+def build_bootstrap() -> "Bootstrap":
+    """Build what makes the warehouse."""
+    from functions.bootstrap import Bootstrap  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.clients import bigquery_client  # noqa: PLC0415
+
+    return Bootstrap(bigquery_client(settings), settings)
+
+
+def build_reconcile() -> "Reconciler":
+    """Build what compares the archive with the warehouse. Its state is that of one comparison."""
+    from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
+    from functions.reconciliation import Reconciler  # noqa: PLC0415
+
+    return Reconciler(bigquery_client(settings), storage_client(settings), settings)
+
+
+@functions_framework.aio.http
+async def ingest(request: Request) -> Response:
+    """Take one Pub/Sub message: 204 once it is durable, anything else makes Pub/Sub deliver it again."""
+    logs.restore()
+    return await build_ingest()(request)
+
+
 @functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
     """POST makes the warehouse what `sql/` defines; GET tells what that would change."""
-    from functions.bootstrap import Bootstrap, Change  # noqa: PLC0415 - no part of ingest's cold start
-    from functions.clients import bigquery_client  # noqa: PLC0415
+    from functions.bootstrap import Change  # noqa: PLC0415
 
     logs.restore()
-    warehouse = Bootstrap(bigquery_client(settings), settings)
     match request.method:
         case "POST":
-            steps = warehouse.run()
+            steps = build_bootstrap().run()
         case "GET":
-            steps = warehouse.plan()
+            steps = build_bootstrap().plan()
         case _:
             return JSONResponse({"error": "GET or POST"}, 405, {"Allow": "GET, POST"})
     changes = {step.change for step in steps}
@@ -68,20 +85,25 @@ def bootstrap(request: Request) -> Response:
 @functions_framework.aio.http
 def reconcile(request: Request) -> Response:
     """POST compares what arrived in the hours before the last one with what became of it."""
-    from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
     from functions.process import utc_now  # noqa: PLC0415
-    from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415
+    from functions.reconciliation import recent_hours  # noqa: PLC0415
 
     logs.restore()
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
     start, end = recent_hours(utc_now())
-    found = Reconciler(bigquery_client(settings), storage_client(settings), settings)(start, end)
+    found = build_reconcile()(start, end)
     summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
     logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
     return JSONResponse(summary)
 
 
-if os.environ.get("FUNCTION_TARGET") == "ingest":  # set by the framework
-    build_ingest()  # Here a wrong setting fails the deployment, and not the first event.
+BUILDERS: Mapping[str, Callable[[], object]] = {
+    "ingest": build_ingest,
+    "bootstrap": build_bootstrap,
+    "reconcile": build_reconcile,
+}
+
+if build := BUILDERS.get(os.environ.get("FUNCTION_TARGET", "")):  # set by the platform
+    build()  # Here a wrong setting fails the deployment, and not the first request.
 heap.settle()

@@ -15,8 +15,8 @@ from benchmarks.events import MIX, Bodies
 from benchmarks.machine import FUNCTION_CORE, Served, on_core
 from benchmarks.servers import Implementation, Name
 from benchmarks.stand_in import StandIn
-from ops.stack.functions import framework, served_environment
-from ops.stack.process import free_port, running
+from ops.stack.functions import starting
+from ops.stack.process import free_port
 
 _PATIENCE = 60.0
 
@@ -79,17 +79,16 @@ def starts(
 
 def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body: bytes) -> tuple[float, int]:
     port = free_port()
-    command = [framework(function.python)]
-    environment = served_environment("ingest", port, function.source, function.environment(cloud.url))
+    environment, name = function.environment(cloud.url), f"cold-{function.name}"
+    start = starting("ingest", folder, environment, name, port=port, code=function.code, python=function.python)
     with contextlib.ExitStack() as stack:
         with on_core(FUNCTION_CORE):
-            started = time.perf_counter()
-            child = stack.enter_context(running(f"cold-{function.name}", command, folder, environment))
+            child = stack.enter_context(start)
         while (status := _post(port, body)) is None:
-            if child.process.poll() is not None or time.perf_counter() - started > _PATIENCE:
+            if child.process.poll() is not None or time.perf_counter() - child.started > _PATIENCE:
                 raise RuntimeError(f"{function.name} did not start:\n{child.tail()}")
             time.sleep(0.001)
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - child.started
         if status != 204:
             raise RuntimeError(f"{function.name} answered {status} to its first event:\n{child.tail()}")
         memory = Served(child.process.pid).memory()
@@ -120,7 +119,8 @@ def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Im
     with on_core(FUNCTION_CORE):
         told = subprocess.run(  # noqa: S603 - the interpreter of the function
             [function.python, "-X", "importtime", "-c", "import functions_framework; import main"],
-            env={**function.environment(cloud.url), **function.beside, "FUNCTION_TARGET": "ingest"},
+            cwd=function.code,
+            env={**function.environment(cloud.url), "FUNCTION_TARGET": "ingest"},
             capture_output=True,
             text=True,
             check=True,

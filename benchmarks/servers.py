@@ -6,14 +6,13 @@ import dataclasses
 import pathlib
 import shutil
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from benchmarks.environments import DEPLOYED, PLAIN, Environment
 from benchmarks.machine import FUNCTION_CORE, Served, on_core
 from benchmarks.stand_in import StandIn
-from ops.package import ROOT, build
+from ops.package import ROOT, unpack
 from ops.stack.functions import serving
 
 type Name = Literal["plain", "sluice", "empty"]
@@ -45,20 +44,15 @@ class Implementation:
 
     Attributes:
         name: Which of the three.
-        source: Its `main.py`; what it imports and reads lies beside it.
+        code: The folder of its `main.py`, and of what that imports and reads.
         python: The interpreter that has its packages.
         variables: Of its environment, besides those of all.
     """
 
     name: Name
-    source: pathlib.Path
+    code: pathlib.Path
     python: str
     variables: Mapping[str, str]
-
-    @property
-    def beside(self) -> dict[str, str]:
-        """Variables that let it find what lies beside it, and nothing of the folder that it is started in."""
-        return {"PYTHONPATH": str(self.source.parent), "PYTHONSAFEPATH": "1"}
 
     def environment(self, cloud: str) -> dict[str, str]:
         """Its environment: the same settings and emulators for all."""
@@ -102,14 +96,13 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
             environments[name].make()
             python = str(environments[name].python)
         threads = {"THREADS": str(PLAIN_THREADS)} if name == "plain" else {}
-        found.append(Implementation(name, files / "main.py", python, {**variables, **threads}))
+        found.append(Implementation(name, files, python, {**variables, **threads}))
     return found
 
 
 def _unpack(name: Name, files: pathlib.Path) -> None:
     if name == "sluice":
-        with zipfile.ZipFile(build(files.with_suffix(".zip")).file) as package:
-            package.extractall(files)
+        unpack(files)
         return
     files.mkdir(parents=True)
     shutil.copyfile(_HERE / name / "main.py", files / "main.py")
@@ -127,7 +120,7 @@ def serving_all(
         for one in functions:
             with on_core(core):
                 function = stack.enter_context(
-                    serving("ingest", logs, one.environment(cloud.url), one.name, source=one.source, python=one.python)
+                    serving("ingest", logs, one.environment(cloud.url), one.name, code=one.code, python=one.python)
                 )
             servers.append(Server(one.name, function.url, Served(function.child.process.pid)))
         yield servers

@@ -82,3 +82,14 @@ def build(file: pathlib.Path, root: pathlib.Path = ROOT) -> Package:
     data = unfinished.read_bytes()
     unfinished.replace(file)
     return Package(file, tuple(names), len(data), hashlib.sha256(data).hexdigest())
+
+
+def unpack(folder: pathlib.Path, root: pathlib.Path = ROOT) -> None:
+    """Build the zip and unpack it, as the platform does before it builds the function.
+
+    Args:
+        folder: Where its files are put; the zip is beside it.
+        root: The project's folder.
+    """
+    with zipfile.ZipFile(build(folder.with_name(f"{folder.name}.zip"), root).file) as archive:
+        archive.extractall(folder)

@@ -24,6 +24,7 @@ from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
 from ops.contract.example import example
+from ops.logs import Logs, NotReadable
 from ops.publish import Publication, publish
 from ops.trace import read_object
 
@@ -33,6 +34,9 @@ STREAMING_BUFFER = timedelta(minutes=90)
 
 _LIVES_ON = timedelta(hours=1)
 _LOOK_EVERY = 1.0
+_LOOK_INTO_THE_LOG_EVERY = 5.0
+"""Seconds. A project may read 60 times a minute (https://cloud.google.com/logging/quotas#api-limits)."""
+_CLOCKS_DIFFER = timedelta(minutes=5)
 _CLEANED_DAYS = 30
 _RETRY = DEFAULT_RETRY.with_timeout(20)
 _JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(20)
@@ -98,6 +102,21 @@ class Arrival:
     archive_uri: str
     rows: int
     why: str | None = None
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LogLines:
+    """What Cloud Logging has of the flushes that archived the probes.
+
+    Attributes:
+        expected: The objects that they wrote: each flush logs one line, which names its object.
+        missing: Those of which there is no line.
+        problem: Why they were not looked for, if so.
+    """
+
+    expected: Sequence[str]
+    missing: Sequence[str] = ()
     problem: str | None = None
 
 
@@ -181,11 +200,17 @@ class Smoke:
         self.run = f"smoke-{uuid.uuid4().hex}"
         self.probes = probes(settings, self._started, self.run)
         self.arrivals: dict[str, Arrival] = {}
+        self.log_lines: LogLines | None = None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether every event is where it belongs, and in the archive."""
+        return len(self.arrivals) == len(self.probes) and not any(one.problem for one in self.arrivals.values())
 
     @property
     def passed(self) -> bool:
-        """Whether every event is where it belongs, and in the archive."""
-        return len(self.arrivals) == len(self.probes) and not any(one.problem for one in self.arrivals.values())
+        """Whether every event has arrived, and no log line is known to be missing."""
+        return self.arrived and not (self.log_lines and self.log_lines.missing)
 
     def send(self, topic: str, timeout: float, arrived: Callable[[], object]) -> None:
         """Publish, and look until all have arrived or the time is over.
@@ -209,6 +234,27 @@ class Smoke:
             if len(self.arrivals) == len(self.probes) or time.monotonic() - published > timeout:
                 return
             time.sleep(_LOOK_EVERY)
+
+    def look_into_the_log(self, timeout: float) -> LogLines:
+        """Look until the log has the lines of all flushes, or the time is over: a function may work, and log nothing.
+
+        Args:
+            timeout: Seconds to wait. Cloud Logging takes some to show a line.
+        """
+        expected = sorted({arrival.archive_uri for arrival in self.arrivals.values()})
+        started = time.monotonic()
+        try:
+            logs = Logs.connect(self._settings.google_cloud_project or self._client.project)
+            while True:
+                logged = logs.flushes(expected, self._started - _CLOCKS_DIFFER)
+                missing = [uri for uri in expected if uri not in logged]
+                if not missing or time.monotonic() - started > timeout:
+                    self.log_lines = LogLines(expected, missing)
+                    break
+                time.sleep(min(_LOOK_INTO_THE_LOG_EVERY, timeout))
+        except NotReadable as error:
+            self.log_lines = LogLines(expected, problem=str(error))
+        return self.log_lines
 
     def _look(self, published: float) -> None:
         wanted = {probe.event_id: probe for probe in self.probes if probe.event_id not in self.arrivals}

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
-from ops.stack.functions import platform_environment
+from ops import logs
+from ops.stack.functions import EMULATORS, LOCAL, platform_environment
+from ops.stack.process import MARK
 from tests.terraform import terraform as running
 from tests.terraform.terraform import RUNBOOK, Planned, Terraform
 from tests.waiting import LIMIT, wait_until
@@ -22,14 +24,13 @@ DURATIONS = pathlib.Path(__file__).with_name("durations.json")
 SLOW_FIXTURES = {"terraform", "analyzer"}
 """Whatever needs Terraform or zetasql's analyzer, which take half a minute to start, is left to `make check`."""
 
-SESSION = "SLUICE_TEST_SESSION"
-"""Environment variable that marks the processes which a session starts."""
-
-FOREIGN = (
-    {name.upper() for name in Settings.__struct_fields__}
-    | {f"{service}_EMULATOR_HOST" for service in ("BIGQUERY", "STORAGE", "PUBSUB")}
-    | {"SLUICE_CONTRACT_BASE", *platform_environment("", 0)}
-)
+FOREIGN = {name.upper() for name in Settings.__struct_fields__} | {
+    "SLUICE_CONTRACT_BASE",
+    logs.EMULATOR,
+    *EMULATORS,
+    *LOCAL,
+    *platform_environment("", 0),
+}
 """Variables that a shell may have for another deployment, or CI for another command: no test sees them."""
 
 _seconds: collections.defaultdict[str, float] = collections.defaultdict(float)
@@ -90,8 +91,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """Fail where a process outlives the session that started it. The first fixture to begin is the last one to end."""
-    mark = f"{SESSION}={os.getpid()}"
-    os.environ[SESSION] = str(os.getpid())
+    mark = f"{MARK}={os.getpid()}"
+    os.environ[MARK] = str(os.getpid())
     yield
     wait_until(lambda: not started_by(mark), "all processes of the tests have ended", lambda: started_by(mark))
 

@@ -15,7 +15,7 @@ from benchmarks.overload.records import FILE, Records, read
 from benchmarks.overload.run import DRAIN_SECONDS, Conditions, run
 from benchmarks.overload.scenarios import SCENARIOS
 from benchmarks.runs import revision
-from ops.stack.functions import SOURCE
+from ops.package import ROOT
 
 QUICK_PACE = 0.1
 
@@ -29,9 +29,9 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         list[str] | None,
         typer.Option(help=f"Run this scenario only; more than once for more: {', '.join(s.name for s in SCENARIOS)}."),
     ] = None,
-    source: Annotated[
-        pathlib.Path, typer.Option(exists=True, dir_okay=False, help="Serve this main.py; its modules lie beside it.")
-    ] = SOURCE,
+    project: Annotated[
+        pathlib.Path, typer.Option(exists=True, file_okay=False, help="Serve the function of this project.")
+    ] = ROOT,
     setting: Annotated[
         list[str] | None, typer.Option(help="Set a variable of the function's environment: NAME=VALUE.")
     ] = None,
@@ -68,7 +68,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         records = read(show)
     else:
         with tempfile.TemporaryDirectory(prefix="sluice-overload-") as folder:
-            records = _run(only or names, source, settings, logs or pathlib.Path(folder), quick=quick, drain=drain)
+            records = _run(only or names, project, settings, logs or pathlib.Path(folder), quick=quick, drain=drain)
     is_whole = [record.scenario for record in records.records if record.pace == 1] == names
     if docs and not is_whole:
         raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
@@ -89,7 +89,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
 
 def _run(  # noqa: PLR0913 - the command's options
     names: list[str],
-    source: pathlib.Path,
+    project: pathlib.Path,
     settings: dict[str, str],
     logs: pathlib.Path,
     *,
@@ -100,9 +100,9 @@ def _run(  # noqa: PLR0913 - the command's options
     logs.mkdir(parents=True, exist_ok=True)
     with on_core(OTHER_CORE), stand_in.running() as cloud:
         pace = QUICK_PACE if quick else 1.0
-        conditions = Conditions(cloud, source.resolve(), settings, logs.resolve(), pace, drain, console.print)
+        conditions = Conditions(cloud, project.resolve(), settings, logs.resolve(), pace, drain, console.print)
         records = [run(scenario, conditions) for scenario in SCENARIOS if scenario.name in names]
-    return Records(started=started, revision=revision(source.parent), machine=Machine.here(), records=records)
+    return Records(started=started, revision=revision(project), machine=Machine.here(), records=records)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from benchmarks.overload.subscription import Subscription
 from benchmarks.servers import environment
 from benchmarks.service_queue import Disturbance
 from benchmarks.stand_in import StandIn
-from ops.stack.functions import serving
+from ops.stack.functions import serving, unpacked
 
 SAMPLE_SECONDS = 1.0
 """Seconds between two samples, at a pace of 1."""
@@ -37,7 +37,7 @@ class Conditions:
 
     Attributes:
         cloud: The stand-in.
-        source: The `main.py` that is served.
+        project: Folder of the project whose function is served.
         settings: Environment variables of the function, which replace those of the scenarios.
         logs: Where the function's logs are written.
         pace: Factor on all times.
@@ -46,7 +46,7 @@ class Conditions:
     """
 
     cloud: StandIn
-    source: pathlib.Path
+    project: pathlib.Path
     settings: Mapping[str, str]
     logs: pathlib.Path
     pace: float
@@ -63,11 +63,9 @@ def run(scenario: Scenario, conditions: Conditions) -> Record:
     name = scenario.name.lower().replace(" ", "-").replace(",", "")
     with contextlib.ExitStack() as stack:
         with on_core(FUNCTION_CORE):
-            function = stack.enter_context(
-                serving(
-                    "ingest", conditions.logs, {**environment(cloud.url), **settings}, name, source=conditions.source
-                )
-            )
+            variables = {**environment(cloud.url), **settings}
+            code = unpacked(conditions.logs / f"{name}-code", conditions.project)
+            function = stack.enter_context(serving("ingest", conditions.logs, variables, name, code=code))
         with on_core(OTHER_CORE):
             return uvloop.run(_Run(scenario, conditions, settings).record(function.url))
 

@@ -11,7 +11,7 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from ops.commands.ending import ExitCode
-from ops.smoke import STREAMING_BUFFER, Remains, Smoke
+from ops.smoke import STREAMING_BUFFER, LogLines, Remains, Smoke
 from ops.stack.stack import topic_name
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -23,12 +23,17 @@ def smoke(
     ] = topic_name(),
     timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for the events.")] = 120,
     keep: Annotated[bool, typer.Option("--keep", help="Delete nothing in the end.")] = False,
+    logs: Annotated[
+        bool, typer.Option("--logs/--no-logs", help="Look for the function's log lines in Cloud Logging, too.")
+    ] = True,
     clean: Annotated[
         bool, typer.Option("--clean", help="Publish nothing; delete what the runs of the last 30 days have left.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
 ) -> None:
     """Publish an event of each type and a bad one, and wait until each is in its table and in the archive.
+
+    Then look for the log lines of their flushes, of which metrics and alerts are made, where the caller may read them.
 
     The events have the date of the partition that expires next. BigQuery does not delete what it streamed in just now:
     what remains is said, and `--clean` deletes it two hours later. Exit code 0: all arrived; 1: something is missing or
@@ -40,17 +45,23 @@ def smoke(
         _tell_remains(test.delete(all_runs=True))
         return
     _send(test, topic, timeout)
+    if logs and test.arrived:
+        with _console.status("looking for the log lines"):
+            test.look_into_the_log(timeout)
     if as_json:
         print(msgspec.json.encode(_as_json(test)).decode())  # noqa: T201
     else:
         Console().print(_table(test))
     if not keep:
         _tell_remains(test.delete())
-    if not test.passed:
+    if test.log_lines:
+        _tell_log_lines(test.log_lines)
+    if not test.arrived:
         _console.print(
             "[bold red]Something is missing or wrong.[/] If all is: does the subscription push to ingest, and may it"
             " (docs/deploy.md)? What does the log of ingest say?"
         )
+    if not test.passed:
         raise typer.Exit(ExitCode.FAILED)
     _console.print(f"All {len(test.probes)} events are where they belong.")
 
@@ -82,7 +93,22 @@ def _table(test: Smoke) -> Table:
 
 def _as_json(test: Smoke) -> dict[str, object]:
     events = {probe.event_id: test.arrivals.get(probe.event_id) for probe in test.probes}
-    return {"run": test.run, "passed": test.passed, "events": events}
+    return {"run": test.run, "passed": test.passed, "events": events, "log_lines": test.log_lines}
+
+
+def _tell_log_lines(lines: LogLines) -> None:
+    if lines.problem:
+        _console.print(f"The log lines of ingest were not looked for: {lines.problem}", markup=False)
+    elif lines.missing:
+        _console.print(
+            f"[bold red]The log of ingest is missing.[/] Cloud Logging has no line of {len(lines.missing)} of the"
+            f" {len(lines.expected)} flushes, so metrics and alerts that are made of the log see nothing. Is LOG_LEVEL"
+            " above INFO? Does the sink _Default exclude the lines, or route them to another project?"
+        )
+        for uri in lines.missing:
+            _console.print(f"  {uri}", markup=False)
+    else:
+        _console.print(f"Cloud Logging has the lines of {len(lines.expected)} flushes.")
 
 
 def _tell_remains(remains: list[Remains]) -> None:

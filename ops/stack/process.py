@@ -21,6 +21,13 @@ START_SECONDS = 300.0
 """Maximum seconds until a child is ready. On an idle machine each takes a few; one that ends is noticed at once."""
 
 
+MARK = "SLUICE_SESSION"
+"""Environment variable that all children inherit: by it a session finds what it has left behind."""
+
+_SYSTEM = ("PATH", "HOME", MARK)
+"""What a child inherits that runs in an environment of its own."""
+
+
 class NotStarted(RuntimeError):
     """A child ended or did not get ready in time; carries the end of its log."""
 
@@ -48,11 +55,13 @@ class Child:
         name: What it is.
         log: File with its standard output and error.
         process: The process.
+        started: When it was started, by `time.perf_counter`.
     """
 
     name: str
     log: pathlib.Path
     process: subprocess.Popen[bytes]
+    started: float
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Wait until it is ready.
@@ -95,8 +104,14 @@ class Child:
 
 
 @contextlib.contextmanager
-def running(
-    name: str, command: Sequence[str], folder: pathlib.Path, environment: Mapping[str, str] | None = None
+def running(  # noqa: PLR0913 - what a process is started with
+    name: str,
+    command: Sequence[str],
+    folder: pathlib.Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cwd: pathlib.Path | None = None,
+    inherits: bool = True,
 ) -> Iterator[Child]:
     """Run a child while the context lasts.
 
@@ -104,19 +119,24 @@ def running(
         name: What it is; its log is `NAME.log`.
         command: Program and arguments.
         folder: Where the log is written.
-        environment: Variables besides this process's own.
+        environment: Variables besides those that it inherits.
+        cwd: Its working directory; by default this process's own.
+        inherits: Whether it inherits all variables of this process, or only those that any program needs.
     """
     log = folder / f"{name}.log"
+    inherited = {name: value for name, value in os.environ.items() if inherits or name in _SYSTEM}
     with log.open("ab") as output:
+        started = time.perf_counter()
         process = subprocess.Popen(  # noqa: S603 - the stack's own commands
             command,
-            env={**os.environ, **(environment or {})},
+            cwd=cwd,
+            env={**inherited, **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    child = Child(name, log, process)
+    child = Child(name, log, process, started)
     try:
         yield child
     finally:

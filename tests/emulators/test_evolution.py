@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import shutil
 import threading
 import time
 import uuid
@@ -15,7 +14,7 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.ddl import declared_table
-from ops.stack.functions import Function, serving
+from ops.stack.functions import Function, serving, unpacked
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.test_ingest import event, wrapped
@@ -34,10 +33,7 @@ class Release:
     """A copy of the product with changed files, and its functions."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self.folder = folder
-        shutil.copy(ROOT / "main.py", folder)
-        for name in ("functions", "jsonschemas", "sql"):
-            shutil.copytree(ROOT / name, folder / name)
+        self.folder = unpacked(folder)
 
     def change(self, path: str, *changes: tuple[str, str]) -> None:
         file = self.folder / path
@@ -48,14 +44,12 @@ class Release:
         file.write_text(text)
 
     def serve(self, target: str, environment: dict[str, str]) -> contextlib.AbstractContextManager[Function]:
-        return serving(target, self.folder, environment, f"new-{target}", source=self.folder / "main.py")
+        return serving(target, self.folder.parent, environment, f"new-{target}", code=self.folder)
 
 
 @pytest.fixture
 def release(tmp_path: pathlib.Path) -> Release:
-    folder = tmp_path / "release"
-    folder.mkdir()
-    return Release(folder)
+    return Release(tmp_path / "release")
 
 
 def environment(stack: Stack, **settings: str) -> dict[str, str]:

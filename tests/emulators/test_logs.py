@@ -3,7 +3,6 @@
 import base64
 import json
 import pathlib
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.events import event_types
-from ops.stack.functions import SOURCE, serving
+from ops.stack.functions import serving, unpacked
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
@@ -157,16 +156,14 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
 
 
 def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Path) -> None:
-    shutil.copy(SOURCE, tmp_path)
-    for name in ("functions", "jsonschemas", "sql"):
-        shutil.copytree(SOURCE.parent / name, tmp_path / name)
-    app, right = tmp_path / "functions" / "app.py", "await self.commit(message)"
+    code = unpacked(tmp_path / "code")
+    app, right = code / "functions" / "app.py", "await self.commit(message)"
     text = app.read_text()
     assert text.count(right) == 1
     app.write_text(text.replace(right, "raise ValueError(message)"))
     environment = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project", "LOG_LEVEL": "DEBUG"}
     nowhere = dict.fromkeys(("BIGQUERY_EMULATOR_HOST", "STORAGE_EMULATOR_HOST"), "http://127.0.0.1:1")
-    with serving("ingest", tmp_path, environment | nowhere, "unforeseen", source=tmp_path / "main.py") as function:
+    with serving("ingest", tmp_path, environment | nowhere, "unforeseen", code=code) as function:
         attributes = {"event_id": CANARY}
         body = {"data": "e30=", "messageId": "m-1", "publishTime": NOW.isoformat(), "attributes": attributes}
         answer = httpx.post(function.url, json={"message": body}, timeout=PATIENCE)
@@ -177,18 +174,40 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
     assert CANARY not in log + answer.text
 
 
+PLATFORM = [
+    {},
+    {"LOG_EXECUTION_ID": "false"},
+    {"LOG_EXECUTION_ID": ""},
+    {"FUNCTION_SIGNATURE_TYPE": "cloudevent"},
+]
+"""What differs from the platform's environment; `gcloud functions deploy --trigger-topic` sets the last one."""
+
+CLOUD_EVENT = {
+    "ce-id": "1",
+    "ce-specversion": "1.0",
+    "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+    "ce-source": "//pubsub.googleapis.com/projects/project/topics/events",
+}
+
+
 @pytest.mark.check
-@pytest.mark.parametrize("value", ["true", "false", ""])
+@pytest.mark.parametrize("variables", PLATFORM, ids=str)
 @pytest.mark.parametrize(
     ("target", "message"), [("ingest", "flush"), ("bootstrap", "bootstrap"), ("reconcile", "reconciliation")]
 )
-def test_each_function_logs_whatever_the_platform_sets(
-    quiet: Stack, tmp_path: pathlib.Path, target: str, message: str, value: str
+def test_each_function_answers_and_logs_whatever_the_platform_sets(
+    quiet: Stack, tmp_path: pathlib.Path, target: str, message: str, variables: dict[str, str]
 ) -> None:
-    """functions-framework configures logging anew where `LOG_EXECUTION_ID` is true, as Cloud Functions sets it."""
+    """functions-framework configures logging anew where `LOG_EXECUTION_ID` is true, as Cloud Functions sets it.
+
+    With a trigger, Eventarc sends the push as a CloudEvent in binary mode.
+    """
     body = wrapped(event("order"), str(uuid.uuid4())) if target == "ingest" else None
-    with serving(target, tmp_path, {**quiet.environment, "LOG_EXECUTION_ID": value}, target) as function:
-        answer = httpx.post(function.url, json=body, headers={"function-execution-id": "abc"}, timeout=PATIENCE)
+    headers = {"function-execution-id": "abc"}
+    if variables.get("FUNCTION_SIGNATURE_TYPE") == "cloudevent":
+        headers |= CLOUD_EVENT
+    with serving(target, tmp_path, {**quiet.environment, **variables}, target) as function:
+        answer = httpx.post(function.url, json=body, headers=headers, timeout=PATIENCE)
         assert answer.is_success, answer.text
 
         def entries() -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ import pathlib
 import subprocess
 import sys
 import uuid
-import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -15,7 +14,7 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from ops.package import build
+from ops.package import unpack
 from ops.stack.functions import serving
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.made import dropped
@@ -50,8 +49,7 @@ def deployed_package(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
     """As the buildpack does it: unpack, install the requirements, nothing else."""
     place = tmp_path_factory.mktemp("package")
     folder, environment = place / "workspace", place / "venv"
-    with zipfile.ZipFile(build(place / "sluice.zip").file) as archive:
-        archive.extractall(folder)
+    unpack(folder)
     python = str(environment / "bin" / "python")
     subprocess.run([UV, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
     install = [UV, "pip", "install", "--quiet", "--python", python, "--require-hashes", "-r", "requirements.txt"]
@@ -91,11 +89,11 @@ def test_it_imports_nothing_but_itself_and_what_it_requires(
 def test_both_functions_serve_from_it(
     deployed_package: Deployed, settings: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
-    source, python = deployed_package.folder / "main.py", deployed_package.python
+    code, python = deployed_package
     client = bigquery_client(Settings.from_environment(settings))
     with (
-        serving("bootstrap", tmp_path, settings, "bootstrap", source=source, python=python) as bootstrap,
-        serving("ingest", tmp_path, settings, "ingest", source=source, python=python) as ingest,
+        serving("bootstrap", tmp_path, settings, "bootstrap", code=code, python=python) as bootstrap,
+        serving("ingest", tmp_path, settings, "ingest", code=code, python=python) as ingest,
     ):
         planned = httpx.get(bootstrap.url, timeout=PATIENCE)
         assert {step["change"] for step in planned.json()["objects"]} == {"create"}

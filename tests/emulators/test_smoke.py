@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from functions import archive
 from functions.archive import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.message import SMOKE_TEST_ATTRIBUTE
+from ops.logs import EMULATOR
 from ops.smoke import Smoke
 from ops.stack.stack import Stack
 from tests.emulators import command
 from tests.emulators.conftest import Deploy, Warehouse
+from tests.unit import logging_server
+from tests.unit.cloud import error
 
 TABLES = ("inventory", "orders", "user_activity")
 
@@ -68,8 +72,31 @@ def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None
         assert (arrival["rows"], arrival["problem"]) == (1, None)
         assert arrival["archive_uri"].startswith(f"gs://{smoked.settings.archive_bucket}/raw/")
         assert 0 <= arrival["lag"] < 60
+    assert "The log lines of ingest were not looked for: the emulators have no Cloud Logging" in done.stderr
     assert "All 4 events are where they belong" in done.stderr
     assert rows(smoked) == 0
+
+
+def test_a_function_that_works_and_logs_nothing_fails(smoked: Stack) -> None:
+    with logging_server.running() as logging:
+        logging.lines = lambda: smoked.ingest.child.log.read_text().splitlines()
+        done = smoke(smoked, **{EMULATOR: logging.url})
+        assert done.returncode == 0, done.stderr
+        assert re.search("Cloud Logging has the lines of [1-4] flushes", done.stderr)
+        logging.lines = list
+        blind = smoke(smoked, "--timeout", "5", "--json", **{EMULATOR: logging.url})
+        assert blind.returncode == 1
+        assert "The log of ingest is missing" in blind.stderr
+        assert "All 4 events" not in blind.stderr
+        result = json.loads(blind.stdout)
+        assert not result["passed"]
+        uris = sorted({one["archive_uri"] for one in result["events"].values()})
+        assert result["log_lines"] == {"expected": uris, "missing": uris, "problem": None}
+        assert smoke(smoked, "--no-logs", **{EMULATOR: logging.url}).returncode == 0
+        logging.error = error(403, "Permission denied")
+        unseen = smoke(smoked, **{EMULATOR: logging.url})
+    assert unseen.returncode == 0, unseen.stderr
+    assert "The log lines of ingest were not looked for: Permission denied (logging.logEntries.list" in unseen.stderr
 
 
 def test_no_reader_of_the_archive_or_of_dead_letters_brings_them_back(smoked: Stack) -> None:

@@ -8,7 +8,6 @@ import hashlib
 import itertools
 import os
 import pathlib
-import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from ops.accounts import ArchiveReader
 from ops.generate import Generated, Story
 from ops.publish import Publication, publish
 from ops.stack import pubsub
-from ops.stack.functions import SOURCE, Function, serving
+from ops.stack.functions import Function, serving, unpacked
 from ops.stack.process import Child, running
 from ops.stack.relay import Relay
 from ops.stack.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
@@ -194,8 +193,8 @@ class Deployment:
             settings: Where they differ from the deployment's.
         """
         name = f"ingest-{next(self._names)}"
-        source = _with_clock(clock, self._folder / name) if clock else SOURCE
-        with serving("ingest", self._folder, {**self._environment, **settings}, name, source=source) as function:
+        code = _with_clock(clock, self._folder / name) if clock else None
+        with serving("ingest", self._folder, {**self._environment, **settings}, name, code=code) as function:
             self._instances[name] = function
             self.route(*self.instances)
             try:
@@ -366,13 +365,9 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 
 def _with_clock(ahead: timedelta, folder: pathlib.Path) -> pathlib.Path:
-    """The `main.py` of a copy of the product whose clock is wrong."""
-    folder.mkdir()
-    shutil.copy(SOURCE, folder)
-    for name in ("functions", "jsonschemas", "sql"):
-        shutil.copytree(SOURCE.parent / name, folder / name)
-    file = folder / "functions" / "process.py"
+    """Unpack the product, and set its clock wrong."""
+    file = unpacked(folder) / "functions" / "process.py"
     right, text = "return datetime.now(UTC)\n", file.read_text()
     assert text.count(right) == 1
     file.write_text(text.replace(right, f"{right.strip()} + timedelta(seconds={ahead.total_seconds()})\n"))
-    return folder / "main.py"
+    return folder

@@ -12,6 +12,7 @@ import pytest
 
 from functions.message import MAX_EVENT_BYTES
 from functions.settings import Settings
+from ops.stack.functions import MEMORY
 from tests.limits.conftest import PAYLOADS, Served, payload, served
 from tests.limits.flood import flood, push
 from tests.limits.worker import Worker
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 MiB = 2**20
 VARIABLES = (pathlib.Path(__file__).parents[2] / "terraform" / "variables-functions.tf").read_text()
 AT_ONCE = int(re.search(r"concurrency += optional\(number, (\d+)\)", VARIABLES)[1])  # type: ignore[index]
-DEPLOYED = int(re.search(r'memory += optional\(string, "(\d+)Mi"\)', VARIABLES)[1]) * MiB  # type: ignore[index]
 
 IN_FLIGHT = 6
 """Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the
@@ -103,7 +103,7 @@ WARM: dict[Worker, int] = {}
 def test_the_deployed_memory_holds_the_default_limits() -> None:
     """130 MiB are the worker's own after its first events, and what gunicorn's master does not share with it."""
     settings = Settings(archive_bucket="archive")
-    assert bound(130 * MiB, settings.max_in_flight_bytes) <= DEPLOYED
+    assert bound(130 * MiB, settings.max_in_flight_bytes) <= MEMORY["ingest"]
 
 
 def test_a_body_without_a_length_is_bounded_too(flooded: tuple[Served, int]) -> None:

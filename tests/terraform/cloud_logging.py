@@ -1,4 +1,4 @@
-"""Cloud Logging, as far as the metrics of `terraform/watching/metrics.yaml` need it.
+"""Cloud Logging, as far as the metrics of `terraform/watching/metrics.yaml` and `sluice smoke` need it.
 
 Log entries from lines of standard output, and exactly the subset of the Logging query language that the filters use;
 what it does not know, it refuses.
@@ -8,6 +8,7 @@ import json
 import operator
 import re
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 type Entry = Mapping[str, Any]
@@ -18,6 +19,8 @@ _SPECIAL = {"severity", "time", "httpRequest"}
 
 _LOG = re.compile(r'log_id\("([^"]+)"\)')
 _TEXT = re.compile(r'([\w.]+)="([^"]*)"')
+_TEXTS = re.compile(r'([\w.]+)=\(("[^"]*"(?: OR "[^"]*")*)\)')
+_TIME = re.compile(r'timestamp>="([^"]*)"')
 _NUMBER = re.compile(r"([\w.]+)(>=|>|<=|<|=)(\d+)")
 _SEVERITY = re.compile(r"severity(>=|>|<=|<|=)([A-Z]+)")
 
@@ -56,6 +59,7 @@ def entry(line: str, service: str) -> Entry:
         "logName": "projects/project/logs/run.googleapis.com%2Fstdout",
         "resource": {"type": "cloud_run_revision", "labels": {"service_name": service, "project_id": "project"}},
         "severity": written.get("severity", "DEFAULT"),
+        "timestamp": written.get("time"),
         "labels": written.get("logging.googleapis.com/labels", {}),
         **body,
     }
@@ -95,6 +99,10 @@ def _holds(comparison: str, found: Entry) -> bool:
         # An equals sign compares whole strings without regard to case.
         actual = value(found, text[1])
         return isinstance(actual, str) and actual.casefold() == text[2].casefold()
+    if texts := _TEXTS.fullmatch(comparison):
+        return any(_holds(f"{texts[1]}={text}", found) for text in texts[2].split(" OR "))
+    if time := _TIME.fullmatch(comparison):
+        return datetime.fromisoformat(found["timestamp"]) >= datetime.fromisoformat(time[1])
     if number := _NUMBER.fullmatch(comparison):
         actual = value(found, number[1])
         return isinstance(actual, int | float) and _COMPARE[number[2]](actual, int(number[3]))

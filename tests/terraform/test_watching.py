@@ -178,7 +178,7 @@ def test_the_objectives_are_written_down_with_their_defaults() -> None:
     assert f"{given['lag_seconds']} s" in section
 
 
-LINE = '{"severity":"ERROR","message":"flush","logger":"functions.commit","rows":{"orders":3},"n":2}'
+LINE = '{"severity":"ERROR","time":"2026-11-23T12:00:00Z","message":"flush","rows":{"orders":3},"n":2}'
 
 
 @pytest.mark.parametrize(
@@ -196,6 +196,10 @@ LINE = '{"severity":"ERROR","message":"flush","logger":"functions.commit","rows"
         ("severity>=WARNING", True),
         ("severity>ERROR", False),
         ('severity>=ERROR AND jsonPayload.message="other"', False),
+        ('jsonPayload.message=("other" OR "flush")', True),
+        ('jsonPayload.message=("other" OR "others")', False),
+        ('timestamp>="2026-11-23T12:00:00+00:00"', True),
+        ('timestamp>="2026-11-23T13:00:00+00:00"', False),
     ],
 )
 def test_filters_mean_what_cloud_logging_says(text: str, expected: bool) -> None:

@@ -155,6 +155,20 @@ def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call
             assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
 
 
+def test_the_functions_get_what_terraform_gives_them_or_it_is_the_default(calls: list[Call], planned: Planned) -> None:
+    defaults = Settings(archive_bucket="any")
+    for call in of(calls, "functions", "deploy"):
+        for given in (one.partition("=")[2] for one in call.arguments if one.startswith("--set-env-vars=")):
+            name, variables = call.arguments[2], dict(pair.split("=", 1) for pair in given.split(","))
+            resource = "ingest" if name == "ingest" else f'called["{name}"]'
+            [service] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
+            by_terraform = service["environment_variables"]
+            assert variables.keys() <= by_terraform.keys()
+            left_out = {name: by_terraform[name] for name in by_terraform.keys() - variables.keys()}
+            left_out["ARCHIVE_BUCKET"] = "any"
+            assert Settings.from_environment(left_out) == defaults, call
+
+
 SIZES = {
     "concurrency": "max_instance_request_concurrency",
     "cpu": "available_cpu",

@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from ops.cli import app
-from tests.conftest import SESSION, started_by
+from ops.stack.process import MARK
+from tests.conftest import started_by
 from tests.waiting import wait_until
 
 
@@ -35,7 +36,7 @@ def test_the_tests_children_end_on_ctrl_c() -> None:
 
 
 def test_a_process_that_is_left_is_found_with_its_test() -> None:
-    mark = f"{SESSION}={os.environ[SESSION]}"
+    mark = f"{MARK}={os.environ[MARK]}"
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
         wait_until(lambda: "sleep" in str(started_by(mark)), "the process runs")
         [(command, test)] = [item for item in started_by(mark).items() if item[0].startswith(f"{process.pid} ")]

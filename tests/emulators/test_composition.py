@@ -1,0 +1,78 @@
+"""Which settings and secrets each function needs: what it reads while it starts and answers a request."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from ops.stack.functions import SECRETS, served_environment, unpacked
+from ops.stack.stack import Stack
+from tests.emulators.conftest import Deploy
+from tests.emulators.test_ingest import event, wrapped
+
+KEY = "a key of the tests, long enough"
+
+OF_ALL = {"google_cloud_project", "environment", "log_level", "code_version"}
+
+READS = {
+    "ingest": OF_ALL
+    | {"archive_bucket", "dataset", "retention_days", "ip_policy", "ip_hash_key"}
+    | {"batch_bytes", "batch_rows", "flush_timeout", "linger_ms", "max_in_flight", "max_in_flight_bytes"},
+    "bootstrap": OF_ALL
+    | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
+    "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location"},
+}
+
+RECORD = """
+import json, sys
+from functions.settings import Settings
+
+reads, from_environment = set(), Settings.from_environment
+
+class Recorded:
+    def __init__(self, settings):
+        self.settings = settings
+
+    def __getattr__(self, name):
+        reads.add(name)
+        return getattr(self.settings, name)
+
+Settings.from_environment = lambda: Recorded(from_environment())
+
+from functions_framework.aio import create_asgi_app
+from starlette.testclient import TestClient
+
+with TestClient(create_asgi_app()) as client:
+    answer = client.post("/", json=json.loads(sys.argv[1]))
+assert answer.is_success, answer.text
+print(json.dumps(sorted(reads)), file=sys.__stderr__)
+"""
+
+
+@pytest.fixture(scope="module")
+def hashed(deploy: Deploy) -> Iterator[Stack]:
+    """A deployment that hashes addresses; so its bootstrap has run, and does without the key."""
+    with deploy("composed", IP_POLICY="hash", IP_HASH_KEY=KEY) as stack:
+        yield stack
+
+
+@pytest.mark.parametrize("target", READS)
+def test_a_function_reads_these_settings_and_no_others(
+    hashed: Stack, target: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environment = served_environment(target, 0, hashed.environment)
+    body = wrapped(event("order"), "composed")
+    done = subprocess.run(
+        [sys.executable, "-c", RECORD, json.dumps(body)],
+        cwd=unpacked(tmp_path_factory.mktemp(target) / "code"),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stderr.splitlines()[-1])) == READS[target]
+    assert {name.lower() for name in SECRETS[target]} == READS[target] & {"ip_hash_key"}
+    assert ("IP_HASH_KEY" in environment) == (target == "ingest")

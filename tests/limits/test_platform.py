@@ -1,0 +1,102 @@
+"""A function is served as the platform serves it: its environment, its folder, its rights and its memory."""
+
+import contextlib
+import os
+import pathlib
+import sys
+from typing import Any
+
+import httpx
+import pytest
+
+from functions.settings import Settings
+from ops.stack import confinement
+from ops.stack.functions import LOCAL, deployed_settings, platform_environment, serving, unpacked
+from tests.waiting import PATIENCE
+
+PROBE = """
+import os, pathlib, resource, sys
+import functions_framework.aio
+from starlette.responses import JSONResponse
+
+import functions
+
+def refused(write):
+    try:
+        write()
+    except OSError as error:
+        return type(error).__name__
+
+@functions_framework.aio.http
+def bootstrap(request):
+    taken = b"x" * int(request.query_params.get("bytes", 0))
+    here = pathlib.Path(__file__).parent
+    return JSONResponse({
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "command": sys.argv,
+        "functions": os.path.dirname(functions.__file__),
+        "refused": {
+            "change": refused(lambda: open(here / "main.py", "a")),
+            "add": refused(lambda: (here / "functions" / "more.py").touch()),
+            "mode": refused(lambda: (here / "main.py").chmod(0o777)) if os.geteuid() == 0 else "PermissionError",
+        },
+    })
+"""
+"""Tells what it is given, and what it may do."""
+
+ENVIRONMENT = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
+
+
+@pytest.fixture
+def probe(tmp_path: pathlib.Path) -> pathlib.Path:
+    """An unpacked package whose function is the probe."""
+    code = unpacked(tmp_path / "code")
+    (code / "main.py").write_text(PROBE)
+    return code
+
+
+def test_a_function_has_the_platforms_environment_and_cannot_write_its_code(
+    probe: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("WORKERS", "2")
+    with serving("bootstrap", tmp_path, ENVIRONMENT, "probe", code=probe) as function:
+        found: dict[str, Any] = httpx.get(function.url, timeout=PATIENCE).json()
+    port = int(function.url.rpartition(":")[2])
+    expected = {
+        **platform_environment("bootstrap", port),
+        **deployed_settings("bootstrap", Settings.from_environment(ENVIRONMENT)),
+        **LOCAL,
+    }
+    of_the_machine = {"PATH", "HOME", "PWD", "LC_CTYPE", "SLUICE_SESSION", "SERVER_SOFTWARE"}
+    assert {name: value for name, value in found["environment"].items() if name not in of_the_machine} == expected
+    assert found["folder"] == str(probe)
+    assert found["functions"] == str(probe / "functions")
+    assert [pathlib.Path(one).name for one in found["command"]] == ["functions-framework"]
+    assert found["refused"] == dict.fromkeys(("change", "add", "mode"), "PermissionError")
+    with (probe / "main.py").open("a"):
+        pass  # Afterwards it is writable again.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing limits memory elsewhere")
+@pytest.mark.parametrize("limit", ["cgroup", "RLIMIT_DATA"])
+def test_a_function_that_takes_more_memory_than_it_is_deployed_with_fails(
+    probe: pathlib.Path, tmp_path: pathlib.Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if limit == "RLIMIT_DATA":
+        monkeypatch.setattr(confinement, "_parent", lambda: None)
+    elif confinement._parent() is None:
+        pytest.skip("this process may make no cgroup")
+    allowed = 512 * 2**20 + (0 if limit == "cgroup" else confinement._STACKS)
+
+    def answers(url: str, size: int) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(url, params={"bytes": size}, timeout=PATIENCE).is_success
+        return False
+
+    with serving("bootstrap", tmp_path, ENVIRONMENT, "probe", code=probe) as function:
+        assert answers(function.url, allowed // 2)
+        assert not answers(function.url, allowed)
+    parent = confinement._parent()
+    assert parent is None or list(parent.glob(f"sluice-{os.getpid()}-*")) == []
