@@ -15,6 +15,7 @@ import google.auth
 import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
+from google.oauth2.credentials import Credentials as UserCredentials
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
@@ -103,6 +104,9 @@ class Project:
         project = settings.google_cloud_project or own
         if project is None:
             raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
+        # Google's APIs refuse a user whose credentials name no project that pays for the request.
+        if isinstance(credentials, UserCredentials) and credentials.quota_project_id is None:
+            credentials = credentials.with_quota_project(project)
         return cls(AuthorizedSession(credentials), settings, project)  # type: ignore[no-untyped-call]
 
     def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
