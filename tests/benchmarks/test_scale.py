@@ -115,7 +115,8 @@ def test_more_events_are_larger_flushes_more_cpu_and_more_in_flight() -> None:
 def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell:
     return Cell(
         scenario=opened(rate), of="sluice", repetition=1, rate=rate, events_per_second=rate, share=1.0,
-        p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads, upload_bytes=1e6 + 600 * uploads, insert_bytes=0,
+        p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads,
+        upload_bytes=1e6 + 600 * uploads, insert_bytes=0,
         billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_busy=0.5,
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ from ops.cost.measured import Measured, Sizes
 from ops.cost.sluice import WAYS, Sluice, stored
 from ops.cost.ways import bills
 from ops.cost.workload import DAYS_OF_MONTH, Workload
+from ops.queries import queries
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -178,6 +179,11 @@ def test_every_price_has_a_source_and_a_date() -> None:
         assert price.source.startswith("https://cloud.google.com/"), price
         assert price.date.year == 2026, price
         assert price.usd > 0
+
+
+def test_the_queries_that_price_queries_have_the_same_price() -> None:
+    for name in ("cost_by_query", "cost_by_user"):
+        assert queries()[name].parameters["usd_per_tib"].default == f"{prices.QUERIED_BYTES.usd}"
 
 
 def test_the_deployment_is_that_of_terraform() -> None:
