@@ -181,6 +181,14 @@ def test_every_price_has_a_source_and_a_date() -> None:
         assert price.usd > 0
 
 
+def test_the_reconciliation_takes_the_cpu_that_the_page_says() -> None:
+    [table] = re.findall(
+        r"<!-- reconciliation -->(.*?)<!-- end -->", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL
+    )
+    events, cpu = (int(re.findall(rf"\| {label} \| (\d+) \|", table)[0]) for label in ("events", "CPU seconds"))
+    assert pytest.approx(events / cpu, rel=0.1) == deployment.RECONCILED_PER_CPU_SECOND
+
+
 def test_the_queries_that_price_queries_have_the_same_price() -> None:
     for name in ("cost_by_query", "cost_by_user"):
         assert queries()[name].parameters["usd_per_tib"].default == f"{prices.QUERIED_BYTES.usd}"
