@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from benchmarks import page
+from benchmarks import measured, page
 from benchmarks.cells import LostEvents
 from benchmarks.machine import can_pin
 from benchmarks.plan import FULL, QUICK, Part
@@ -37,7 +37,9 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     docs: Annotated[
         bool,
         typer.Option(
-            "--docs", help="Write the tables and plots of docs/performance.md, those of the README, and the results."
+            "--docs",
+            help="Write the tables and plots of docs/performance.md, those of the README, the results, and the inputs"
+            " of the model of costs.",
         ),
     ] = False,
     check: Annotated[
@@ -60,6 +62,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         from benchmarks import plots  # noqa: PLC0415 - it takes a second to import
 
         results.write(FILE)
+        measured.of(results).write()
         plots.draw(results, plots.FOLDER)
         page.FILE.write_text(page.filled(page.FILE.read_text(), found))
         page.README.write_text(page.filled(page.README.read_text(), [brief(results)]))

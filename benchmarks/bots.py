@@ -22,10 +22,11 @@ from ua_parser_rs import UserAgentExtractor
 
 from benchmarks import page
 from benchmarks.spread import Spread
-from benchmarks.tables import Table, number, text
+from benchmarks.tables import number, text
 from functions.bots import is_bot
 from functions.events.user_activity import EVENT_TYPE
 from functions.privacy import Privacy
+from ops.tables import Table
 
 FILE = pathlib.Path(__file__).parents[1] / "docs" / "bots.md"
 

@@ -5,9 +5,11 @@ Poisson, whatever became of those before; the latency counts from there, so that
 """
 
 import dataclasses
+import itertools
 from array import array
 from collections.abc import Iterator
-from random import Random
+
+from ops.cost import flow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,8 +68,4 @@ class Driven:
 
 def arrivals(load: Open) -> Iterator[float]:
     """Seconds from the start at which requests arrive."""
-    rng = Random(load.seed)  # noqa: S311 - the same arrivals for all
-    at = rng.expovariate(load.rate)
-    while at < load.seconds:
-        yield at
-        at += rng.expovariate(load.rate)
+    return itertools.takewhile(lambda at: at < load.seconds, flow.arrivals(load.rate, load.seed))

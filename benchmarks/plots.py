@@ -8,14 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks import prices
+from benchmarks import costs
 from benchmarks.cells import Cell
 from benchmarks.plan import IN_FLIGHT, RATES, closed, opened
 from benchmarks.results import Results
 from benchmarks.servers import NAMES, TITLES, Name
-from benchmarks.spread import NotMeasured, Spread
+from benchmarks.spread import NotMeasured
 from benchmarks.tables import number
-from benchmarks.targets import cost
 
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "performance"
 
@@ -26,6 +25,8 @@ MARKS = {"plain": "s", "sluice": "o", "empty": "^"}
 
 _ABOVE = {"p50": -13, "p99": -4, "p99.9": 5}
 """Points by which a label stands above its mark: all three may be the same."""
+
+_COSTS = (*costs.INGEST, costs.KEPT)
 
 _PARTS = ("#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#E69F00")
 
@@ -166,21 +167,15 @@ def _cost(results: Results, axes: Axes) -> None:
         for name in NAMES[:2]:
             if not results.of(opened(rate), name):
                 continue
+            labels.append(f"{rate}/s, {TITLES[name]}")
             try:
-                usages = [*cost(results, rate, name).values()]
+                bars.append(list(costs.parts(costs.bills(results, rate)[name]).values()))
             except NotMeasured:
-                labels.append(f"{rate}/s, {TITLES[name]}")
-                bars.append([0.0] * len(prices.ALL))
-                continue
-            many = f", {usages[0].instances} instances" if usages[0].instances > 1 else ""
-            labels.append(f"{rate}/s, {TITLES[name]}{many}")
-            bars.append([Spread.of(one.per_million()[price] for one in usages).median for price in prices.ALL])
-    for position, price in enumerate(prices.ALL):
+                bars.append([0.0] * len(_COSTS))
+    for position, shown in enumerate(_COSTS):
         widths = [bar[position] for bar in bars]
         starts = [sum(bar[:position]) for bar in bars]
-        axes.barh(
-            labels, widths, left=starts, color=_PARTS[position], label=price.what, edgecolor="white", linewidth=0.5
-        )
+        axes.barh(labels, widths, left=starts, color=_PARTS[position], label=shown, edgecolor="white", linewidth=0.5)
     for label, bar in zip(labels, bars, strict=True):
         shown = f"{sum(bar):.2f}" if any(bar) else "not measured"
         axes.annotate(shown, (sum(bar), label), (4, -3), textcoords="offset points")

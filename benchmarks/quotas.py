@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from benchmarks.prices import INSTANCE_VCPU, PUBSUB_MIN_BYTES
+from ops.cost.fleet import INSTANCE_VCPU
+from ops.cost.prices import PUBSUB_MIN_BYTES
 
 type Known = Literal["read", "second hand", "ours"]
 """Whether the page itself was read, or only what others say that it says."""

@@ -11,6 +11,7 @@ from benchmarks.core import Backfilled, Core
 from benchmarks.machine import Machine
 from benchmarks.servers import TITLES, Name
 from benchmarks.spread import Spread, ratio
+from ops.cost.measured import Sizes
 
 FILE = pathlib.Path(__file__).parent / "results" / "latest.json"
 
@@ -36,6 +37,8 @@ class Results(msgspec.Struct, kw_only=True):
         seconds: How long it took.
         machine: On what.
         message_bytes: Mean bytes of a message, of the mixed events.
+        large_bytes: Mean bytes of a message, of the large orders.
+        sizes: Sizes of the mixed events as rows.
         cells: All loads.
         ceiling: Of the load generator.
         core: The pure core.
@@ -49,6 +52,8 @@ class Results(msgspec.Struct, kw_only=True):
     seconds: float
     machine: Machine
     message_bytes: float = 0.0
+    large_bytes: float = 0.0
+    sizes: Sizes | None = None
     cells: list[Cell] = []
     ceiling: Ceiling | None = None
     core: list[Core] = []

@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from benchmarks import cells, cold_start, generator, stand_in
+from benchmarks import cells, cold_start, generator, sizes, stand_in
 from benchmarks.cells import Cell, Drive, Scenario
 from benchmarks.core import Apart
 from benchmarks.events import payloads
@@ -57,6 +57,8 @@ def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> 
             _cold_starts(plan, found, cloud, folder, tell)
         if Part.LOAD in parts:
             found.message_bytes = statistics.fmean(len(data) for data, _ in payloads("mixed"))
+            found.large_bytes = statistics.fmean(len(data) for data, _ in payloads("large_orders"))
+            found.sizes = sizes.measure()
             _loads(plan, found, cloud, folder, tell)
     found.seconds = round(time.monotonic() - started, 1)
     return found

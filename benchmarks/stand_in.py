@@ -20,10 +20,8 @@ import uvloop
 
 from benchmarks.machine import OTHER_CORE, on_core
 from benchmarks.service_queue import Capacity, Disturbance, ServiceQueue
+from ops.cost.prices import MIN_ROW_BYTES
 from ops.stack.process import free_port
-
-MIN_ROW_BYTES = 1024
-"""That BigQuery bills for a streamed row at least (https://cloud.google.com/bigquery/pricing#data_ingestion_pricing)."""
 
 
 class Counts(msgspec.Struct):

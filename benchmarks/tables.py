@@ -1,57 +1,20 @@
 """What a run measured, as tables: for the screen and for `docs/performance.md`."""
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
-import rich.table
-
-from benchmarks import prices
+from benchmarks import costs
 from benchmarks.cells import Cell
 from benchmarks.plan import IN_FLIGHT, LARGE_ORDERS, RATES, closed, opened, sustained
 from benchmarks.results import Results, by_start
 from benchmarks.servers import NAMES, TITLES, Name
 from benchmarks.spread import NotMeasured, Spread
-from benchmarks.targets import Target, cost, dollars, highest, targets
+from benchmarks.targets import Target, highest, targets
+from ops.tables import Table
 
 _BRIEF_RATE = 300
 
 _NOT_MEASURED = "not measured"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Table:
-    """A table.
-
-    Attributes:
-        name: Of its place in the page.
-        title: On the screen.
-        columns: Heads; those of numbers begin with `>`.
-        rows: Cells as text.
-        note: A paragraph below it.
-    """
-
-    name: str
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-
-    def markdown(self) -> str:
-        """For the page."""
-        heads = [column.removeprefix(">") for column in self.columns]
-        marks = ["--:" if column.startswith(">") else "---" for column in self.columns]
-        table = "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
-        return f"{table}\n{self.note}\n" if self.note else table
-
-    def rich(self) -> rich.table.Table:
-        """For the screen."""
-        table = rich.table.Table(title=self.title, title_justify="left", caption=self.note or None)
-        for column in self.columns:
-            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
 
 
 def number(value: float) -> str:
@@ -93,7 +56,7 @@ def _highest(results: Results, name: Name) -> str | None:
 def tables(results: Results) -> list[Table]:
     """All tables for which there is something."""
     found = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
-    found += [_prices(), _cold_start(results), _imports(results), _core(results), _machine(results)]
+    found += [_cold_start(results), _imports(results), _core(results), _machine(results)]
     return [table for table in found if table.rows]
 
 
@@ -108,10 +71,9 @@ def brief(results: Results) -> Table:
 
     def usd(name: Name) -> str:
         try:
-            usages = cost(results, _BRIEF_RATE, name).values()
+            return f"{costs.bills(results, _BRIEF_RATE)[name].per_million:.2f} USD"
         except NotMeasured:
             return _NOT_MEASURED
-        return f"{Spread.of(map(dollars, usages)).median:.2f} USD"
 
     def p99(name: Name) -> str:
         cells = results.of(opened(_BRIEF_RATE), name)
@@ -122,7 +84,7 @@ def brief(results: Results) -> Table:
 
     rows = [
         ("events that one vCPU sustains", *value(sustains)),
-        (f"a million events, at {_BRIEF_RATE}/s and list prices", *value(usd)),
+        (f"a million events, all that is paid for, at {_BRIEF_RATE}/s and list prices", *value(usd)),
         (f"99 % of the events are durable within, at {_BRIEF_RATE}/s", *value(p99)),
     ]
     return Table("brief", "In brief", ("", *(f">{TITLES[name]}" for name in NAMES[:2])), rows, _made_on(results))
@@ -231,32 +193,14 @@ def _cost(results: Results) -> Table:
             if not results.of(opened(rate), name):
                 continue
             try:
-                usages = [*cost(results, rate, name).values()]
+                bill = costs.bills(results, rate)[name]
             except NotMeasured as error:
-                empty = ["-"] * (1 + len(prices.ALL))
-                rows.append((opened(rate), TITLES[name], *empty, f"{_NOT_MEASURED}: {error}"))
+                rows.append((opened(rate), TITLES[name], *["-"] * (len(costs.INGEST) + 1), f"{_NOT_MEASURED}: {error}"))
                 continue
-            parts = [Spread.of(usage.per_million()[price] for usage in usages).median for price in prices.ALL]
-            total = Spread.of(map(dollars, usages))
-            row = (opened(rate), TITLES[name], str(usages[0].instances), *(f"{part:.2f}" for part in parts))
-            rows.append((*row, f"{total.median:.2f}"))
-    names = (f">{price.what}" for price in prices.ALL)
-    return Table("cost", "USD for a million events", ("", "", ">instances", *names, ">all"), rows)
-
-
-def _prices() -> Table:
-    rows = [
-        (price.what, f"{price.usd * scale:.7f}".rstrip("0").rstrip(".") + f" USD for {unit}", price.source)
-        for price, scale, unit in (
-            (prices.PUBSUB_BYTES, 2**40, "1 TiB, 1 000 bytes a message at least"),
-            (prices.INSERTED_BYTES, 200 * 2**20, "200 MiB, 1 KiB a row at least"),
-            (prices.CLASS_A, 1_000, "1 000 operations"),
-            (prices.REQUESTS, 10**6, "1 000 000 requests"),
-            (prices.VCPU_SECONDS, 1, "1 vCPU-second"),
-            (prices.GIB_SECONDS, 1, "1 GiB-second"),
-        )
-    ]
-    return Table("prices", f"List prices as of {prices.READ_ON:%d %B %Y}", ("", "price", "source"), rows)
+            shown = (f"{part:.2f}" for part in costs.parts(bill).values())
+            rows.append((opened(rate), TITLES[name], *shown, f"{bill.per_million:.2f}"))
+    names = (f">{name}" for name in (*costs.INGEST, costs.KEPT))
+    return Table("cost", "USD for a million events", ("", "", *names, ">all"), rows)
 
 
 def _cold_start(results: Results) -> Table:

@@ -25,6 +25,7 @@ from ops.backfill.id_fields import WithoutId
 from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
+from ops.commands.cost import cost
 from ops.commands.dead_letters import app as dead_letters
 from ops.commands.ending import ending
 from ops.commands.erase import erase
@@ -72,7 +73,7 @@ _DAY = 86_400
 _RATE = 50.0
 """Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
-for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace):
+for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace, cost):
     app.command()(ending()(command))
 app.command()(package)
 

@@ -34,9 +34,10 @@ locals {
     historical_dataset = google_bigquery_dataset.events["historical"].dataset_id
     retention_days     = var.retention_days
   }
-  keep_history = { for table in local.event_tables : table => replace(
+  keep_history = { for table in local.event_tables : table => replace(replace(
     templatefile("${path.module}/../sql/maintenance/keep_history.sql", merge(local.names, { table = table })),
-    "@days", tostring(var.backup.keep_history_days),
+    "@days", tostring(var.backup.keep_history_days)),
+    "@overdue", "7",
   ) }
   # A scheduled query has no parameters but its own, and a snapshot's name has its time in it, as `sluice snapshot` writes it.
   snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => join("", [

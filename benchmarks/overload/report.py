@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from benchmarks.overload.records import FILE, FILE_BEFORE, PhaseRecord, Record, Records, Sample, read
 from benchmarks.overload.scenarios import METASTABLE, SCENARIOS
 from benchmarks.plots import FOLDER
-from benchmarks.tables import Table, number
+from benchmarks.tables import number
+from ops.tables import Table
 
 PLOTS = {"BigQuery": "overload", METASTABLE.name: "overload_metastable"}
 """Names of the plots' files by scenario."""

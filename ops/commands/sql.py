@@ -18,10 +18,8 @@ from rich.text import Text
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from ops import rows as show
+from ops.cost.prices import QUERIED_BYTES
 from ops.queries import SUBJECTS, Query, WrongParameter, queries
-
-USD_PER_TIB = Decimal("6.25")
-"""On demand in us-central1, November 2026; the first TiB of a month is free (https://cloud.google.com/bigquery/pricing)."""
 
 _MIB, _TIB = 2**20, 2**40
 
@@ -39,7 +37,7 @@ class _Form(enum.Enum):
 
 def price(size: int) -> Decimal:
     """USD of so many bytes."""
-    return USD_PER_TIB * size / _TIB
+    return Decimal(str(QUERIED_BYTES.usd)) * size / _TIB
 
 
 def sql(

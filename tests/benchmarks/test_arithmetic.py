@@ -6,34 +6,10 @@ import statistics
 
 import pytest
 
-from benchmarks import prices
 from benchmarks.cells import percentile
-from benchmarks.cost import Usage
 from benchmarks.load import Open, arrivals
 from benchmarks.spread import NotMeasured, Spread, ratio
 from benchmarks.targets import Target
-
-
-def test_a_million_events_cost_what_the_price_lists_say() -> None:
-    usage = Usage(rate=300, highest=290, message_bytes=350, row_bytes=1024, uploads=1.0)
-    cost = usage.per_million()
-    assert usage.instances == 2
-    assert cost[prices.PUBSUB_BYTES] == pytest.approx(2 * 10**9 / 2**40 * 40)
-    assert cost[prices.INSERTED_BYTES] == pytest.approx(10**6 * 1024 / (200 * 2**20) * 0.01)
-    assert cost[prices.CLASS_A] == pytest.approx(5.0)
-    assert cost[prices.REQUESTS] == pytest.approx(0.4)
-    assert cost[prices.VCPU_SECONDS] == pytest.approx(2 * 10**6 / 300 * 0.000024)
-    assert cost[prices.GIB_SECONDS] == pytest.approx(2 * 10**6 / 300 * 0.5 * 0.0000025)
-    assert set(cost) == set(prices.ALL)
-
-
-def test_a_message_of_more_than_a_kilobyte_costs_what_it_has() -> None:
-    assert Usage(1, 1, 5_000, 0, 0).per_million()[prices.PUBSUB_BYTES] == pytest.approx(10**10 / 2**40 * 40)
-
-
-def test_at_a_rate_that_one_instance_sustains_there_is_one() -> None:
-    assert Usage(1500, 1500, 0, 0, 0).instances == 1
-    assert Usage(1501, 1500, 0, 0, 0).instances == 2
 
 
 def test_arrivals_are_the_same_for_the_same_seed_and_as_many_as_the_rate_says() -> None:

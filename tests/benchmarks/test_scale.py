@@ -16,28 +16,34 @@ import msgspec
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks import page, prices, virtual_time
+from benchmarks import measured, page, sizes, virtual_time
 from benchmarks.cells import Cell
 from benchmarks.core import Core
-from benchmarks.flow import Instance, flow, run
 from benchmarks.load import Open, arrivals
 from benchmarks.machine import Machine
-from benchmarks.plan import RATES, opened
+from benchmarks.plan import LARGE_ORDERS, RATES, closed, opened
 from benchmarks.quotas import QUOTAS, TERRAFORM_INSTANCES, Load
 from benchmarks.results import FILE, Results, read
-from benchmarks.scale import TARGET, WAYS, Fleet, Model, app, capacity, cheaper, tables
+from benchmarks.scale import app, cheaper, tables
 from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive import Archive
 from functions.commit import GroupCommit
 from functions.settings import Settings
 from functions.warehouse import Insertion, Warehouse
+from ops.cost import sluice
+from ops.cost.fleet import CONCURRENCY, TARGET, Fleet, capacity
+from ops.cost.flow import Instance, flow, run
+from ops.cost.measured import Measured
+from ops.cost.measured import read as read_measured
+from ops.cost.sluice import WAYS, Sluice
+from ops.cost.workload import Workload
 from tests.unit.samples import NOW, event, message, process
+from tests.unit.test_cost import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-INSTANCE = Instance(event_cpu=120e-6, flush_cpu=3e-3)
-MODEL = Model(INSTANCE, message_bytes=350, row_bytes=1040, core_cpu=20e-6)
+INSTANCE = Instance.of(MEASURED, MEASURED.message_bytes)
 
 
 class _Archive:
@@ -83,7 +89,7 @@ def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -
         return await asyncio.gather(*map(take, moments))
 
     took = virtual_time.run(take_all)
-    latencies, sizes = run(Instance(batch=batch), moments)
+    latencies, sizes = run(dataclasses.replace(INSTANCE, event_cpu=0.0, flush_cpu=0.0, batch=batch), moments)
     assert sizes == archive.sizes
     assert latencies == pytest.approx(took, abs=1e-6)
 
@@ -109,7 +115,8 @@ def test_more_events_are_larger_flushes_more_cpu_and_more_in_flight() -> None:
 def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell:
     return Cell(
         scenario=opened(rate), of="sluice", repetition=1, rate=rate, events_per_second=rate, share=1.0,
-        p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads, upload_bytes=0, insert_bytes=0,
+        p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads,
+        upload_bytes=1e6 + 600 * uploads, insert_bytes=0,
         billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_busy=0.5,
     )  # fmt: skip
 
@@ -117,97 +124,122 @@ def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell
 def _results(*cells: Cell) -> Results:
     machine = Machine(cpu="", cores=2, memory_gib=1, system="", python="", pinned=True)
     core = Core(events="mixed", microseconds=[20.0])
-    return Results(started="", revision="", seconds=0, machine=machine, message_bytes=350, cells=[*cells], core=[core])
+    others = [
+        msgspec.structs.replace(_cell(300, 10_000, cpu, 0.15, 0.15), scenario=scenario, of=of)
+        for scenario, of, cpu in (
+            (opened(300), "plain", 16.0), (LARGE_ORDERS, "sluice", 8.0), (closed(80), "sluice", 2.0),
+        )
+    ]  # fmt: skip
+    return Results(
+        started="", revision="", seconds=0, machine=machine, message_bytes=350, large_bytes=20_350,
+        sizes=MEASURED.sizes, cells=[*cells, *(others if cells else [])], core=[core],
+    )  # fmt: skip
 
 
-def _agrees(results: Results, **changes: float) -> None:
+def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
     """At each rate that was measured: objects within a fifth, latency and CPU within a quarter, or 15 ms."""
-    instance = dataclasses.replace(Instance.of(results), **cast("Any", changes))
+    results = read(FILE)
+    instance = Instance.of(measured.of(results), results.message_bytes)
     for rate in RATES:
         cells = [cell for cell in results.of(opened(rate), "sluice") if cell.is_sustained]
-        if not cells:
-            continue
+        assert cells
         one = flow(instance, rate)
         uploads = statistics.median(cell.uploads for cell in cells if cell.uploads)
         assert one.flushes * 10_000 == pytest.approx(uploads, rel=0.2)
         cpu = statistics.median(cell.cpu for cell in cells if cell.cpu)
         assert one.busy / rate * 10_000 == pytest.approx(cpu, rel=0.25)
-        for simulated, measured in (
+        for simulated, in_cells in (
             (one.p50, [cell.p50 for cell in cells if cell.p50]),
             (one.p99, [cell.p99 for cell in cells if cell.p99]),
         ):
-            assert simulated == pytest.approx(statistics.median(measured), rel=0.25, abs=0.015), (rate, one)
+            assert simulated == pytest.approx(statistics.median(in_cells), rel=0.25, abs=0.015), (rate, one)
 
 
-def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
-    _agrees(read(FILE))
+def test_the_inputs_of_the_model_are_those_of_the_run_that_is_kept() -> None:
+    assert measured.of(read(FILE)) == read_measured(), "run .venv/bin/python -m benchmarks --docs --show FILE"
+
+
+def test_the_bytes_in_the_archive_are_those_that_were_measured() -> None:
+    results, known = read(FILE), read_measured()
+    for scenario in (closed(1), *map(opened, RATES)):
+        [cell, *_] = results.of(scenario, "sluice")
+        assert cell.uploads
+        assert cell.upload_bytes
+        modelled = cell.uploads * known.object_bytes + 10_000 * known.archived_bytes
+        assert modelled == pytest.approx(cell.upload_bytes, rel=0.25), scenario
+
+
+@pytest.mark.check
+def test_rows_have_the_sizes_that_are_kept() -> None:
+    kept, now = (msgspec.structs.asdict(one) for one in (read_measured().sizes, sizes.measure()))
+    assert now == pytest.approx(kept, rel=0.05)
 
 
 def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
     a, b = 1.2, 3e-3 * 10_000
     uploads = [1_400, 470, 95]
     cells = [_cell(rate, n, a + b * n / 10_000, 0.18, 0.22) for rate, n in zip(RATES, uploads, strict=True)]
-    instance = Instance.of(_results(*cells))
-    assert (instance.event_cpu, instance.flush_cpu) == pytest.approx((120e-6, 3e-3))
-    assert instance.batch == 500
+    known = measured.of(_results(*cells))
+    assert (known.event_cpu, known.flush_cpu) == pytest.approx((120e-6, 3e-3))
+    assert known.byte_cpu == pytest.approx(6e-4 / 20_000)
+    assert known.plain_cpu == pytest.approx(1.6e-3)
+    assert Instance.of(known, 350).batch == 500
+    assert Instance.of(known, 20_350).event_cpu == pytest.approx(120e-6 + 6e-4)
     with pytest.raises(NotMeasured, match="less than two rates"):
-        Instance.of(_results(*cells[:1]))
+        measured.of(_results(*cells[:1]))
 
 
 def test_cpu_that_cannot_be_told_apart_is_not_measured() -> None:
     """More objects with less CPU: the line would say that a flush takes less than no CPU."""
     cells = [_cell(100, 1_400, 1.0, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     with pytest.raises(NotMeasured, match="cannot be told apart"):
-        Instance.of(_results(*cells))
+        measured.of(_results(*cells))
 
 
 def test_an_instance_is_never_given_more_than_was_simulated() -> None:
     """Flushes that take no time and no CPU: nothing ever asks for a second instance."""
-    free = dataclasses.replace(MODEL, instance=Instance(upload=0.0, insert=0.0))
+    free = Instance(event_cpu=0.0, flush_cpu=0.0, upload=0.0, insert=0.0)
     assert capacity(free) == 100_000
     assert Fleet(free, 100).instances == 1
 
 
-def test_a_model_takes_the_rows_of_rates_that_were_sustained() -> None:
+def test_the_model_takes_the_rows_of_rates_that_were_sustained() -> None:
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(300, 470, 2.6, 0.18, 0.22)]
     behind = msgspec.structs.replace(_cell(1_500, 95, 1.5, 0.18, 0.22), share=0.5, billed_row_bytes=1e12)
-    known, more = (Model.of(_results(*some)) for some in (cells, [*cells, behind, behind, behind]))
-    assert known.row_bytes == more.row_bytes
+    known, more = (measured.of(_results(*some)) for some in (cells, [*cells, behind, behind, behind]))
+    assert known.billed_row_bytes == more.billed_row_bytes
 
 
 def test_there_are_as_many_instances_as_the_autoscaler_wants() -> None:
-    most = capacity(MODEL)
+    most = capacity(INSTANCE)
     one = flow(INSTANCE, most)
-    assert max(one.busy, one.in_flight / MODEL.concurrency) == pytest.approx(TARGET, rel=0.05)
+    assert max(one.busy, one.in_flight / CONCURRENCY) == pytest.approx(TARGET, rel=0.05)
     for rate in (most * 0.9, most * 1.5, most * 20):
-        assert Fleet(MODEL, rate).instances == math.ceil(rate / most)
-    wide = dataclasses.replace(MODEL, concurrency=1_000_000)
-    assert flow(INSTANCE, capacity(wide)).busy == pytest.approx(TARGET, rel=0.05)
+        assert Fleet(INSTANCE, rate).instances == math.ceil(rate / most)
+    assert flow(INSTANCE, capacity(INSTANCE, 1_000_000)).busy == pytest.approx(TARGET, rel=0.05)
 
 
-def test_costs_are_those_of_the_price_lists() -> None:
-    fleet = Fleet(MODEL, 10_000)
-    published = 2 * 1_000 * 40 / 2**40
-    seconds = fleet.instances / 10_000
-    push = published + 1040 * 0.01 / (200 * 2**20) + fleet.each.flushes * 5e-6 + 0.40e-6
-    push += seconds * (0.000024 + 0.5 * 0.0000025)
-    assert fleet.per_million("push") == pytest.approx(push * 1e6, rel=1e-6)
-    assert fleet.per_month("push") == pytest.approx(push * 10_000 * 730 * 3600, rel=1e-6)
-    billed_by_instance = push - 0.40e-6 - seconds * (0.000006 + 0.5 * 0.0000005)
-    assert fleet.per_million("push, billed by instance") == pytest.approx(billed_by_instance * 1e6, rel=1e-6)
+def at_rate(rate: float, known: Measured = MEASURED) -> Sluice:
+    return Sluice(known, Workload.at_rate(rate, known.message_bytes))
+
+
+def test_dataflow_costs_its_workers_and_what_they_write() -> None:
+    of = at_rate(10_000)
+    bill = of.bill("Dataflow")
     worker = 2 * 0.069 + 8 * 0.003557 + 30 * 0.000054
-    assert fleet.workers == math.ceil(10_000 * (12 / 54_878 + 20e-6) / 0.7 / 2) == 2
-    written = 350 * 0.025 / 2**30 + 0.1 * 2 / 10_000 * 5e-6
-    assert fleet.per_million("Dataflow") == pytest.approx((published + written + 2 * worker / 3.6e7) * 1e6, rel=1e-6)
+    assert of.workers(10_000) == math.ceil(10_000 * (12 / 54_878 + 20e-6) / 0.7 / 2) == 2
+    assert bill.part(sluice.WORKERS) == pytest.approx(2 * worker / 3.6e7 * 1e6)
+    assert bill.part(sluice.INSERTS) == pytest.approx(500e6 * 0.025 / 2**30)
+    assert bill.part(sluice.OBJECTS) == pytest.approx(0.1 * 2 / 10_000 * 5)
 
 
 def test_the_rate_from_which_on_it_is_cheaper_lies_between_dearer_and_cheaper() -> None:
-    rate = cheaper(MODEL, "Dataflow", "push")
+    rate = cheaper(MEASURED, "Dataflow", "push")
     assert rate is not None
-    below, above = (Fleet(MODEL, rate * factor) for factor in (0.9, 1.1))
-    assert below.per_million("Dataflow") > below.per_million("push")
-    assert above.per_million("Dataflow") < above.per_million("push")
-    assert cheaper(MODEL, "push", "Dataflow") is None
+    below, above = (at_rate(rate * factor) for factor in (0.9, 1.1))
+    assert below.bill("Dataflow").usd > below.bill("push").usd
+    assert above.bill("Dataflow").usd < above.bill("push").usd
+    assert cheaper(MEASURED, "push", "Dataflow") is None
 
 
 def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
@@ -224,13 +256,13 @@ def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
 def test_the_instances_are_those_of_terraform() -> None:
     text = (ROOT / "terraform" / "variables-functions.tf").read_text()
     assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
-    assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(MODEL.concurrency)]
+    assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
 
 
 @pytest.mark.check
 def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
     text = page.FILE.read_text()
-    assert page.filled(text, tables(Model.of(read(FILE)))) == text, "run .venv/bin/python -m benchmarks.scale --docs"
+    assert page.filled(text, tables(measured.of(read(FILE)))) == text, "run .venv/bin/python -m benchmarks.scale --docs"
 
 
 @pytest.mark.check
@@ -238,14 +270,13 @@ def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_pat
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     results = _results(*cells)
     results.write(tmp_path / "results.json")
-    written = page.filled(page.FILE.read_text(), tables(Model.of(results)))
+    written = page.filled(page.FILE.read_text(), tables(measured.of(results)))
     ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json"), "--json"])
     assert ran.exit_code == 0, ran.output
     found = json.loads(ran.stdout)
-    assert [table["name"] for table in found] == ["scale", "scale-quotas", "scale-ways", "scale-turns", "scale-prices"]
+    assert [table["name"] for table in found] == ["scale", "scale-quotas", "scale-ways", "scale-turns"]
     assert [row[0] for row in found[2]["rows"]] == ["100/s", "1 000/s", "10 000/s", "100 000/s"]
     assert len(found[2]["columns"]) == len(WAYS) + 2
-    assert {row[0] for row in found[4]["rows"]} == {price.what for price in prices.OF_OTHER_WAYS}
     assert all(" | ".join(row) in written for table in found for row in table["rows"])
 
 

@@ -15,11 +15,12 @@ from google.cloud.storage import Client as StorageClient
 
 from benchmarks import stand_in
 from benchmarks.service_queue import Capacity, Disturbance
-from benchmarks.stand_in import MIN_ROW_BYTES, EventIds, StandIn
+from benchmarks.stand_in import EventIds, StandIn
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage
 from functions.google_api import storage_api
 from functions.message import Message
+from ops.cost.prices import MIN_ROW_BYTES
 from tests.waiting import PATIENCE, wait_until
 
 

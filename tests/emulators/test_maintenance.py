@@ -176,6 +176,21 @@ def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> 
     assert {row["not_in_history"] for row in expiring} == {0}
 
 
+def test_a_day_that_should_be_gone_is_kept_when_it_is_asked_for(fresh: Shop) -> None:
+    """A table may keep its days longer than RETENTION_DAYS: the bootstrap refuses to shorten that."""
+    table, [row, *_] = next(iter(fresh.live.items()))
+    day = datetime.now(UTC).date() - timedelta(days=fresh.settings.retention_days + 20)
+    lineage = {**row["ingest"], "event_id": "long gone"}
+    load(fresh.client, f"{fresh.settings.dataset}.{table}", [{**row, "event_date": f"{day}", "ingest": lineage}])
+    asked = (
+        f"SELECT COUNT(*) AS rows_of_it FROM `{PROJECT}.{fresh.settings.historical_dataset}.{table}`"
+        " WHERE ingest.event_id = 'long gone'"
+    )
+    for overdue, expected in (("7", 0), ("30", 1), ("30", 1)):
+        fresh.ask("keep_history", overdue=overdue)
+        assert fresh.query(asked) == [{"rows_of_it": expected}]
+
+
 def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None:
     historical = f"`{PROJECT}.{fresh.settings.historical_dataset}.orders`"
     for color_first in ("orders", historical):

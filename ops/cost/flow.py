@@ -7,23 +7,30 @@ itself, another one with what was measured.
 import dataclasses
 import functools
 import heapq
+import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from random import Random
 from typing import NamedTuple
 
-from benchmarks.cells import percentile
-from benchmarks.load import Open, arrivals
-from benchmarks.plan import INSERT_MS, RATES, UPLOAD_MS, opened, sustained
-from benchmarks.results import Results
-from benchmarks.spread import NotMeasured
 from functions.flush_scheduler import FlushScheduler, Queue
 from functions.settings import Settings
+from ops.cost.measured import Measured
 
 _SETTINGS = Settings(archive_bucket="archive")
 
 _EVENTS = 20_000
+
+
+def arrivals(rate: float, seed: int = 1) -> Iterator[float]:
+    """Yield the seconds from the start at which events arrive by Poisson, without end."""
+    rng = Random(seed)  # noqa: S311 - the same arrivals each time
+    at = 0.0
+    while True:
+        at += rng.expovariate(rate)
+        yield at
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,42 +40,27 @@ class Instance:
     Attributes:
         event_cpu: Seconds of CPU for an event.
         flush_cpu: Seconds of CPU for a flush, besides.
-        batch: Events in a flush, at most.
         upload: Seconds until Cloud Storage answers.
         insert: Seconds until BigQuery answers.
+        batch: Maximum events in a flush.
     """
 
-    event_cpu: float = 0.0
-    flush_cpu: float = 0.0
+    event_cpu: float
+    flush_cpu: float
+    upload: float
+    insert: float
     batch: int = _SETTINGS.batch_rows
-    upload: float = UPLOAD_MS / 1000
-    insert: float = INSERT_MS / 1000
 
     @classmethod
-    def of(cls, results: Results) -> "Instance":
-        """As measured: the line through CPU over flushes, at all rates that one instance sustained.
-
-        Raises:
-            NotMeasured: There are less than two such rates, or the line says that events or flushes take no CPU.
-        """
-        scenarios = [results.of(name, "sluice") for name in (*map(opened, RATES), sustained("sluice"))]
-        points = [
-            (_median(cell.uploads for cell in cells), _median(cell.cpu for cell in cells))
-            for cells in scenarios
-            if cells and all(cell.is_sustained for cell in cells)
-        ]
-        if len(points) < 2:
-            raise NotMeasured("less than two rates were measured that an instance sustains")
-        line = statistics.linear_regression(*zip(*points, strict=True))
-        if line.intercept <= 0 or line.slope < 0:
-            raise NotMeasured("the CPU of events and of flushes cannot be told apart by the rates")
-        batch = min(_SETTINGS.batch_rows, int(_SETTINGS.batch_bytes / results.message_bytes))
-        return cls(line.intercept / 10_000, line.slope, batch)
-
-
-def _median(values: Iterable[float | None]) -> float:
-    """Return the median of the values; a cell that sustained its rate has them."""
-    return statistics.median(value for value in values if value is not None)
+    def of(cls, measured: Measured, message_bytes: float) -> "Instance":
+        """Return an instance as measured, for messages of a size."""
+        return cls(
+            measured.event_cpu + measured.byte_cpu * max(0.0, message_bytes - measured.message_bytes),
+            measured.flush_cpu,
+            measured.upload,
+            measured.insert,
+            max(1, min(_SETTINGS.batch_rows, int(_SETTINGS.batch_bytes / message_bytes))),
+        )
 
 
 class Flow(NamedTuple):
@@ -153,9 +145,9 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
 
 @functools.cache
 def flow(instance: Instance, rate: float) -> Flow:
-    """What comes of a rate: the same each time."""
-    latencies, sizes = run(instance, arrivals(Open(rate, _EVENTS / rate)))
+    """Return what comes of a rate: the same each time."""
+    latencies, sizes = run(instance, itertools.islice(arrivals(rate), _EVENTS))
     flushes = len(sizes) / len(latencies)
     mean = statistics.fmean(latencies)
-    p50, p99 = (percentile(sorted(latencies), share) or math.inf for share in (0.5, 0.99))
+    p50, p99 = (statistics.quantiles(latencies, n=100)[percent - 1] for percent in (50, 99))
     return Flow(rate, flushes, mean, p50, p99, rate * (instance.event_cpu + flushes * instance.flush_cpu))

@@ -1,0 +1,71 @@
+"""What a deployment of Sluice decides that has a price: Terraform's defaults, and what the code does by itself."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Deployment:
+    """A deployment; the defaults are those of `terraform/` and of the code.
+
+    Attributes:
+        request_logs: Whether Cloud Run's log of the requests that succeeded is kept.
+        nearline_days: Age at which the archive's objects move to NEARLINE; 0: never.
+        coldline_days: Age at which they move to COLDLINE; 0: never.
+        archive_days: Age at which they are deleted, the days of soft delete included.
+        retention_days: Days that a row lives in the live tables.
+        history_days: Days that a row is kept in all. Nothing deletes history: the model counts the first two years.
+        keep_history_days: Days before its expiry at which a row is copied into history. A run reads as many.
+        snapshot_days: Days that the daily snapshots keep what has expired.
+        topic_days: Days that the topic keeps all messages.
+        reconciled_days: Days of rows that the reconciliation reads to compare an hour. Of the three partitions that
+            the query names, the last is of tomorrow, and that of today is half full on average.
+        reconciled_times: Number of runs that compare an hour.
+        history_days_read: Days of history whose ids `keep_history` reads.
+    """
+
+    request_logs: bool = False
+    nearline_days: int = 0
+    coldline_days: int = 0
+    archive_days: int = 730 + 7
+    retention_days: int = 90
+    history_days: int = 730
+    keep_history_days: int = 7
+    snapshot_days: int = 30
+    topic_days: int = 7
+    reconciled_days: float = 1.5
+    reconciled_times: int = 2
+    history_days_read: int = 7 + 7
+
+
+DEFAULT = Deployment()
+
+LIVE_TABLES = 3
+"""Event tables; as many are in the historical dataset."""
+TABLES_OF_A_QUERY = 2 * LIVE_TABLES + 1
+"""Tables that the reconciliation asks about an hour: live, historical, and the dead letters."""
+SCHEDULER_JOBS = 2
+"""`bootstrap` and `reconcile`."""
+
+FLUSH_LINE_BYTES = 1_300
+"""Bytes of the log entry of a flush: the line, of about 600 bytes, and what Cloud Logging adds (resource, labels with
+the instance's id, names, times)."""
+REQUEST_LINE_BYTES = 1_000
+"""Bytes of an entry in Cloud Run's request log, of 0.7 to 1.2 kB."""
+FLUSH_METRICS = 10
+"""Log-based metrics that have a point in each minute with a flush: events, rows of three tables, wait, archive, insert,
+lag; and with bad events dead letters of a stage, and unknown fields. The others are rare."""
+MESSAGE_OVERHEAD_BYTES = 81
+"""Bytes that Pub/Sub bills for a message beside its payload: the attribute `event_id` with a UUID, 20 for the time, and
+the message's id."""
+
+RECONCILED_PER_CPU_SECOND = 9_999_984 / 635
+"""Events that the reconciliation compares with a second of CPU, in objects of 25: docs/reliability.md."""
+OBJECT_READ_SECONDS = 0.03
+"""Seconds to read an object of the archive; assumed."""
+OBJECT_READERS = 8
+"""Objects that the reconciliation reads at once."""
+RECONCILE_GIB = 1.0
+BOOTSTRAP_SECONDS = 60.0
+"""Seconds of the daily bootstrap; assumed."""
+LISTED_OBJECTS = 1_000
+"""Objects of a page of a list, which is an operation of class A."""

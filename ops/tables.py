@@ -1,0 +1,57 @@
+"""Tables of generated pages: as Markdown between their marks, and on the screen."""
+
+import dataclasses
+import re
+from collections.abc import Iterable, Sequence
+
+import rich.table
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: Name of its place in the page.
+        title: Title on the screen.
+        columns: Heads; those of numbers begin with `>`.
+        rows: Cells as text.
+        note: A paragraph below it.
+    """
+
+    name: str
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+
+    def markdown(self) -> str:
+        """Return the table for a page."""
+        heads = [column.removeprefix(">") for column in self.columns]
+        marks = ["--:" if column.startswith(">") else "---" for column in self.columns]
+        table = "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
+        return f"{table}\n{self.note}\n" if self.note else table
+
+    def rich(self) -> rich.table.Table:
+        """Return the table for the screen."""
+        table = rich.table.Table(title=self.title, title_justify="left", caption=self.note or None)
+        for column in self.columns:
+            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+
+def filled(page: str, tables: Iterable[Table]) -> str:
+    """Return the page with these tables in their places.
+
+    Raises:
+        ValueError: The page has no place for one.
+    """
+    for table in tables:
+        pattern = rf"(<!-- {table.name} -->\n)(.*?)(<!-- end -->)"
+        if not re.search(pattern, page, re.DOTALL):
+            raise ValueError(f"the page has no place for {table.name}")
+        written = table.markdown()
+        page = re.sub(pattern, lambda found, written=written: f"{found[1]}{written}{found[3]}", page, flags=re.DOTALL)  # type: ignore[misc]
+    return page

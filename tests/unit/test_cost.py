@@ -1,0 +1,279 @@
+"""What Sluice costs: the model by hand, and the pages and the command that show it."""
+
+import dataclasses
+import json
+import logging
+import os
+import pathlib
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from functions.commit import _Report
+from functions.log import JsonFormatter
+from functions.settings import Settings
+from ops.cli import app
+from ops.cost import deployment, measured, page, prices, sluice
+from ops.cost.alternatives import Alternatives
+from ops.cost.bill import Bill, Line
+from ops.cost.deployment import DEFAULT
+from ops.cost.measured import Measured, Sizes
+from ops.cost.sluice import WAYS, Sluice, stored
+from ops.cost.ways import bills
+from ops.cost.workload import DAYS_OF_MONTH, Workload
+from ops.queries import queries
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+MEASURED = Measured(
+    run="", revision="", message_bytes=350, event_cpu=120e-6, flush_cpu=3e-3, byte_cpu=30e-9, core_cpu=20e-6,
+    plain_cpu=1.6e-3, upload=0.06, insert=0.08, billed_row_bytes=1040, object_bytes=600, archived_bytes=100,
+    plain_object_bytes=620, sizes=Sizes(row=500, lineage=250, reconciled=200, merged=180, json=900),
+)  # fmt: skip
+
+A_MILLION = Workload(1_000_000, 350)
+
+
+def usd(bill: Bill, item: str) -> float:
+    """USD for a million events."""
+    return bill.part(item)
+
+
+def test_pubsub_and_inserts_cost_what_the_price_lists_say() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    assert usd(bill, sluice.PUBLISH) == pytest.approx(1e9 * 40 / 2**40)
+    assert usd(bill, sluice.DELIVER) == pytest.approx(1e9 * 40 / 2**40)
+    assert usd(bill, sluice.TOPIC) == pytest.approx(431e6 / 2**30 * 7 / DAYS_OF_MONTH * 0.27)
+    assert usd(bill, sluice.REQUESTS) == pytest.approx(0.40)
+    assert usd(bill, sluice.INSERTS) == pytest.approx(1040e6 / (200 * 2**20) * 0.01)
+
+
+def test_an_instance_is_paid_for_while_it_has_a_request() -> None:
+    """At 11.6 events/s one instance is enough, and is busy 1 - e^-in_flight of the time."""
+    of = Sluice(MEASURED, A_MILLION)
+    by_request, by_instance = of.bill(), of.bill("push, billed by instance")
+    assert 0.5 < usd(by_request, sluice.CPU) / (86_400 * 0.000024) < 1
+    assert usd(by_instance, sluice.CPU) == pytest.approx(86_400 * 0.000018)
+    assert usd(by_instance, sluice.MEMORY) == pytest.approx(86_400 * 0.5 * 0.000002)
+    assert usd(by_instance, sluice.REQUESTS) == 0
+
+
+def test_the_archive_is_paid_for_by_object_and_as_long_as_it_is_kept() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
+    assert 700_000 < objects < 1_000_000
+    archived = objects * 600 + 1e6 * 100
+    assert usd(bill, sluice.ARCHIVE) == pytest.approx(archived / 2**30 * 737 / DAYS_OF_MONTH * 0.020)
+    colder = Sluice(MEASURED, A_MILLION, dataclasses.replace(DEFAULT, nearline_days=30, coldline_days=90)).bill()
+    assert usd(colder, sluice.TRANSITIONS) == pytest.approx(objects * (0.01 + 0.02) / 1000)
+    months = (30 * 0.020 + 60 * 0.010 + 647 * 0.004) / DAYS_OF_MONTH
+    assert usd(colder, sluice.ARCHIVE) == pytest.approx(archived / 2**30 * months)
+
+
+def test_rows_are_paid_for_while_they_live_and_in_history() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    gib, active, long_term = 500e6 / 2**30, 0.000031507 * 24, 0.000021918 * 24
+    assert usd(bill, sluice.LIVE) == pytest.approx(gib * 90 * active)
+    assert usd(bill, sluice.HISTORY) == pytest.approx(gib * (90 * active + (730 - 173) * long_term))
+    assert usd(bill, sluice.SNAPSHOTS) == pytest.approx(gib * 30 * long_term)
+
+
+def test_logs_and_metrics_are_paid_for_by_the_flush_and_by_the_minute() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    flushes = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
+    assert usd(bill, sluice.FLUSH_LINES) == pytest.approx(flushes * 1_300 / 2**30 * 0.50)
+    assert usd(bill, sluice.METRICS) == pytest.approx(10 * 1_440 * 80 / 2**20 * 0.2580)
+    assert usd(bill, sluice.REQUEST_LINES) == 0
+    logged = Sluice(MEASURED, A_MILLION, dataclasses.replace(DEFAULT, request_logs=True)).bill()
+    assert usd(logged, sluice.REQUEST_LINES) == pytest.approx(1_000e6 / 2**30 * 0.50)
+    assert logged.per_million - bill.per_million == pytest.approx(usd(logged, sluice.REQUEST_LINES))
+
+
+def test_reconciliation_and_history_are_paid_for_by_what_they_read() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    assert usd(bill, sluice.RECONCILE_QUERIES) == pytest.approx(
+        24 * DEFAULT.reconciled_times * DEFAULT.reconciled_days * 200e6 * 6.25 / 2**40
+    )
+    objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
+    reads = DEFAULT.reconciled_times * (objects * 0.0004 + objects / 1000 * 0.005) / 1000
+    assert usd(bill, sluice.RECONCILE_OBJECTS) == pytest.approx(reads)
+    assert usd(bill, sluice.KEEP_HISTORY) == pytest.approx((7 * 500e6 + 14 * 180e6) * 6.25 / 2**40)
+    few = Sluice(MEASURED, Workload(1_000, 350)).bill()
+    least = 10 * 2**20 * 6.25 / 2**40
+    assert few.items[sluice.KEEP_HISTORY] == pytest.approx(DAYS_OF_MONTH * 6 * least)
+    assert few.items[sluice.RECONCILE_QUERIES] == pytest.approx(
+        24 * DAYS_OF_MONTH * DEFAULT.reconciled_times * 7 * least
+    )
+
+
+def test_two_jobs_of_the_scheduler_cost_twenty_cents_a_month() -> None:
+    lines = [line for line in Sluice(MEASURED, A_MILLION).bill().lines if line.price is prices.SCHEDULER_JOBS]
+    assert sum(line.usd for line in lines) == pytest.approx(0.20)
+    schedule = (ROOT / "terraform" / "functions.tf").read_text()
+    assert len(re.findall(r"^ +schedule += ", schedule, re.MULTILINE)) == deployment.SCHEDULER_JOBS
+
+
+def test_subscriptions_cost_what_the_price_lists_say() -> None:
+    """The bytes of messages of 1 000 bytes in all, in TiB: 40 + 50, and 40 + 50 + 40 + 50 USD."""
+    of = Alternatives(MEASURED, Workload(1_000_000, 1_000 - deployment.MESSAGE_OVERHEAD_BYTES))
+    bare, both = of.bare_subscription(), of.subscriptions()
+    pubsub = [line for line in bare.lines if line.price.what.startswith("Pub/Sub")]
+    assert sum(line.usd for line in pubsub) == pytest.approx(bare.events * 1_000 / 2**40 * 90)
+    pubsub = [line for line in both.lines if line.price.what.startswith("Pub/Sub")]
+    assert sum(line.usd for line in pubsub) == pytest.approx(both.events * 1_000 / 2**40 * 180)
+
+
+def test_a_template_has_a_worker_and_a_plain_function_an_object_of_each_event() -> None:
+    of = Alternatives(MEASURED, A_MILLION)
+    worker = 730 * (2 * 0.069 + 8 * 0.003557 + 30 * 0.000054)
+    assert of.dataflow_template().items[sluice.WORKERS] == pytest.approx(worker)
+    assert usd(of.plain_function(), sluice.OBJECTS) == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_item_is_a_part_of_the_sum(way: sluice.Way) -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill(way)
+    assert sum(bill.items.values()) == pytest.approx(bill.usd)
+    assert sum(map(bill.part, bill.items)) == pytest.approx(bill.per_million)
+    assert all(usd > 0 for item, usd in bill.items.items() if item not in {sluice.REQUESTS, sluice.REQUEST_LINES})
+
+
+def test_a_shops_day_has_as_many_events_and_other_rates() -> None:
+    day = Workload(1_000_000, 350, "day")
+    assert sum(day.hours.values()) == 24
+    assert sum(rate * 3600 * hours for rate, hours in day.hours.items()) == pytest.approx(1_000_000)
+    assert max(day.hours) > 6 * min(day.hours)
+    flat, busy = (Sluice(MEASURED, one).bill() for one in (A_MILLION, day))
+    assert usd(busy, sluice.REQUESTS) == pytest.approx(usd(flat, sluice.REQUESTS))
+    assert usd(busy, sluice.OBJECTS) < usd(flat, sluice.OBJECTS)
+
+
+def test_larger_events_cost_more_of_everything_but_requests() -> None:
+    small, large = (Sluice(MEASURED, Workload(10_000_000, size)).bill() for size in (350, 20_000))
+    fixed = {sluice.REQUESTS, sluice.REQUEST_LINES, sluice.METRICS, sluice.SCHEDULE}
+    for item in small.items.keys() - fixed - {sluice.OBJECTS, sluice.RECONCILE_OBJECTS, sluice.FLUSH_LINES}:
+        assert large.items[item] >= small.items[item], item
+    assert large.usd > 5 * small.usd
+
+
+def test_storage_is_half_full_in_the_first_month_and_full_after_its_time() -> None:
+    month = prices.GIB * DAYS_OF_MONTH
+    line = stored("", prices.STANDARD, month, 0, 730)
+    assert (line.units, line.first) == (730, DAYS_OF_MONTH / 2)
+    week = stored("", prices.STANDARD, month, 0, 7)
+    assert week.first == pytest.approx(7 * (1 - 3.5 / DAYS_OF_MONTH))
+    assert stored("", prices.STANDARD, month, 90, 120).first == 0
+
+
+def test_the_free_tier_is_used_up_once() -> None:
+    lines = [Line("a", prices.SCHEDULER_JOBS, 2), Line("b", prices.SCHEDULER_JOBS, 4)]
+    free = Bill(lines, 1).less_free_tier()
+    assert [line.units for line in free.lines] == [0, 3]
+
+
+def test_every_price_has_a_source_and_a_date() -> None:
+    assert len(prices.ALL) > 25
+    assert len({price.what for price in prices.ALL}) == len(prices.ALL)
+    for price in prices.ALL:
+        assert price.source.startswith("https://cloud.google.com/"), price
+        assert price.date.year == 2026, price
+        assert price.usd > 0
+
+
+def test_the_reconciliation_takes_the_cpu_that_the_page_says() -> None:
+    [table] = re.findall(
+        r"<!-- reconciliation -->(.*?)<!-- end -->", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL
+    )
+    events, cpu = (int(re.findall(rf"\| {label} \| (\d+) \|", table)[0]) for label in ("events", "CPU seconds"))
+    assert pytest.approx(events / cpu, rel=0.1) == deployment.RECONCILED_PER_CPU_SECOND
+
+
+def test_the_queries_that_price_queries_have_the_same_price() -> None:
+    for name in ("cost_by_query", "cost_by_user"):
+        assert queries()[name].parameters["usd_per_tib"].default == f"{prices.QUERIED_BYTES.usd}"
+
+
+def test_the_deployment_is_that_of_terraform() -> None:
+    terraform = "".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
+    for name, value in {
+        "nearline_days": DEFAULT.nearline_days,
+        "coldline_days": DEFAULT.coldline_days,
+        "keep_history_days": DEFAULT.keep_history_days,
+        "snapshot_days": DEFAULT.snapshot_days,
+    }.items():
+        assert re.findall(rf"{name}\s+= optional\(number, (\d+)\)", terraform) == [str(value)], name
+    kept = ("delete_days", "soft_delete_days")
+    days = [int(re.findall(rf"{name}\s+= optional\(number, (\d+)\)", terraform)[0]) for name in kept]
+    assert sum(days) == DEFAULT.archive_days
+    assert f'message_retention_duration = "${{{DEFAULT.topic_days} * 86400}}s"' in terraform
+    assert DEFAULT.retention_days == Settings(archive_bucket="archive").retention_days
+
+
+def test_a_line_of_a_flush_is_about_as_long_as_the_model_says() -> None:
+    uri = "gs://archive-of-a-project/raw/dt=2026-11-28/hr=12/20261128T120000.000000Z-0123456789ab-00000001.ndjson.gz"
+    report = _Report(uri, events=20, message_bytes=6_800, wait_ms=60)
+    report.rows.update(orders=6, inventory=4, user_activity=10)
+    record = logging.makeLogRecord({"name": "functions.commit", "msg": "flush", "levelname": "INFO"})
+    record.fields = {name: getattr(report, name) for name in report.__struct_fields__}
+    labels = {"environment": "prod", "code_version": "sluice-prod-ingest-00042-abc"}
+    line = JsonFormatter(labels, lambda: None).format(record)
+    assert 400 < len(line) < 800
+    # Cloud Logging's own fields: resource, instance id, log name, insert id, receive time.
+    assert len(line) + 600 == pytest.approx(deployment.FLUSH_LINE_BYTES, rel=0.2)
+
+
+def test_the_decision_on_the_storage_write_api_has_the_models_numbers() -> None:
+    of = Sluice(measured.read(), page.workload(1_000_000))
+    inserted = of.billed_row_bytes * prices.INSERTED_BYTES.usd_per_unit * 1e6
+    written = of.row_bytes * prices.WRITTEN_BYTES.usd_per_unit * 1e6
+    text = (ROOT / "docs" / "decisions.md").read_text()
+    assert f"| {inserted:.3f}: 1 KiB a row at least | {written:.3f}: {of.row_bytes:.0f} bytes a row |" in text
+    shares = [
+        (inserted - written) / Sluice(measured.read(), page.workload(events)).bill().per_million
+        for events in page.EVENTS_PER_DAY
+    ]
+    assert shares == pytest.approx([0.005, 0.02, 0.035], abs=0.003)
+
+
+def test_the_page_and_the_readme_are_those_of_the_model() -> None:
+    for file, expected in ((page.FILE, page.update()), (page.README, page.update_readme())):
+        if "UPDATE_DOCS" in os.environ:
+            file.write_text(expected)
+        assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["cost", *arguments], env={"COLUMNS": "80"})
+    return result.exit_code, result.stdout
+
+
+def test_the_command_prints_items_and_ways_in_80_columns() -> None:
+    code, shown = run("--events-per-day", "1000000")
+    assert code == 0
+    assert max(map(len, shown.splitlines())) <= 80
+    bill = bills(measured.read(), page.workload(1_000_000))
+    for item in Sluice(measured.read(), page.workload(1_000_000)).bill().items:
+        assert item in shown
+    for way, of_way in bill.items():
+        assert re.search(rf"{re.escape(way.title)} +│ +{of_way.per_million:.2f} ", shown), way.title
+
+
+def test_the_commands_json_has_each_line_with_its_units() -> None:
+    code, printed = run("--events-per-day", "1000000", "--bytes", "2000", "--rate-profile", "day", "--json")
+    assert code == 0
+    answer = json.loads(printed)
+    assert (answer["message_bytes"], answer["rate_profile"]) == (2000, "day")
+    ours = answer["ways"]["sluice"]
+    assert sum(line["usd_per_month"] for line in ours["lines"]) == pytest.approx(ours["usd_per_month"])
+    assert ours["usd_per_month"] == pytest.approx(ours["usd_per_million"] * DAYS_OF_MONTH)
+    free = json.loads(run("--events-per-day", "1000000", "--free-tier", "--json")[1])
+    assert free["ways"]["sluice"]["usd_per_month"] < ours["usd_per_month"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--events-per-day", "0"], ["--events-per-day", "many"], ["--events-per-day", "1", "--rate-profile", "night"], []],
+)
+def test_wrong_options_are_exit_code_2(wrong: list[str]) -> None:
+    assert run(*wrong)[0] == 2
