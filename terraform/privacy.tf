@@ -156,7 +156,7 @@ locals {
     { for table in distinct([for policy in var.row_access_policies : policy.table]) : "all_rows ${table}" => {
       table    = table
       filter   = "TRUE"
-      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member])
+      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member], google_service_account.ci[*].member)
     } },
   )
 }
