@@ -322,6 +322,10 @@ run "a_workflow_of_one_repository_and_environment_may_deploy" {
     error_message = "It publishes the events of the smoke test."
   }
   assert {
+    condition     = toset([for binding in google_bigquery_datapolicy_data_policy_iam_member.masked : binding.data_policy_id if binding.member == "serviceAccount:ci@a"]) == toset(["sluice_dev_personal", "sluice_dev_raw"]) && !contains([for binding in google_data_catalog_policy_tag_iam_member.reader : binding.member], "serviceAccount:ci@a")
+    error_message = "It reads masked columns, and no plain one."
+  }
+  assert {
     condition     = { for name, dataset in google_bigquery_dataset.events : name => [for access in dataset.access : access.role if access.user_by_email == "ci@a"] } == { live = ["record_reader"], historical = [] }
     error_message = "It reads the rows of the smoke test."
   }
