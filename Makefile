@@ -47,8 +47,8 @@ terraform: checkov ## Check terraform/ with Terraform and checkov; what is missi
 	@CI=true .venv/bin/pytest tests/terraform
 
 workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's rules.
-	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.dependabot .github/dependabot.yml
+	@.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
 package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.

@@ -113,7 +113,7 @@ locals {
     raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member })
   } : {}
   masked_readers = merge(
-    { bootstrap = google_service_account.this["bootstrap"].member }, # who makes a view must be able to query it
+    { bootstrap = google_service_account.this["bootstrap"].member },       # who makes a view must be able to query it
     { for account in google_service_account.ci : "ci" => account.member }, # the smoke test reads why an event is a dead letter
     { for member in setunion(local.readers, var.access.raw_data_readers) : member => member },
   )
