@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults fuzz lint types contracts checkov terraform package audit format lock check
+.PHONY: help demo bench test faults fuzz lint types contracts checkov terraform workflows package sbom audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -46,8 +46,16 @@ checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's p
 terraform: checkov ## Check terraform/ with Terraform and checkov; what is missing is a failure.
 	@CI=true .venv/bin/pytest tests/terraform
 
+workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's rules.
+	@.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	@.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
+
 package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
+
+sbom: .venv/ready ## Build dist/sluice.zip, and list what is in it: dist/sluice.cdx.json, CycloneDX.
+	@.venv/bin/python -m ops.sbom
 
 fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 	@SLUICE_FUZZ_SECONDS=$(or $(SECONDS),600) .venv/bin/pytest tests/fuzz --log-cli-level=INFO
@@ -55,7 +63,7 @@ fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
 
-check: lint types contracts checkov test ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows test ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 

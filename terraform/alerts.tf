@@ -15,9 +15,7 @@ locals {
   alerts  = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
 
   # An alert has its runbook in it; the link to the whole story is of who deploys this, or there is none.
-  runbook_url = var.runbook_url != null ? var.runbook_url : try(
-    "https://github.com/${var.github.repository}/blob/${regex("^refs/[a-z]+/(.+)$", var.github.ref)[0]}/docs/operate.md", null,
-  )
+  runbook_url = var.runbook_url != null ? var.runbook_url : try("${local.github_page}/docs/operate.md", null)
   runbook_links = local.runbook_url == null ? {} : {
     for name, alert in local.alerts : name => "${local.runbook_url}#${replace(lower(alert.title), " ", "-")}"
   }

@@ -1,15 +1,18 @@
 # After each deploy, and before ingest gets the new code.
 resource "terraform_data" "bootstrap" {
   triggers_replace = [
-    google_storage_bucket_object.package.name,
+    local.package_object,
     sha256(jsonencode(local.settings)),
   ]
 
   provisioner "local-exec" {
     command = "sh ${path.module}/run_bootstrap.sh"
     environment = {
-      URI     = google_cloudfunctions2_function.called["bootstrap"].service_config[0].uri
-      ACCOUNT = google_service_account.this["caller"].email
+      PROJECT  = var.project_id
+      REGION   = var.region
+      FUNCTION = google_cloudfunctions2_function.called["bootstrap"].name
+      ACCOUNT  = google_service_account.this["caller"].email
+      JOB      = google_cloud_scheduler_job.called["bootstrap"].name
     }
   }
 

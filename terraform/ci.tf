@@ -1,15 +1,45 @@
 variable "github" {
-  description = "Repository whose workflows may deploy the functions without a key, such as { repository = \"acme/sluice\", ref = \"refs/heads/main\" }; null: none."
+  description = <<-TEXT
+    Repository whose workflows may deploy the functions without a key (docs/release.md); null: none. repository: as in
+    the subject of its tokens, OWNER@ID/NAME@ID, or OWNER/NAME where it was made before July 2026. Either environment, the
+    GitHub environment of the job that deploys, as of .github/workflows/deploy.yml; or ref, the branch or tag of a
+    workflow whose job has no environment, refs/heads/main if neither is given.
+  TEXT
   type = object({
-    repository = string
-    ref        = optional(string, "refs/heads/main")
+    repository  = string
+    environment = optional(string)
+    ref         = optional(string)
   })
   default = null
 
   validation {
-    condition     = var.github == null || (can(regex("^[\\w.-]+/[\\w.-]+$", var.github.repository)) && can(regex("^refs/(heads|tags)/[\\w./-]+$", var.github.ref)))
-    error_message = "repository: OWNER/NAME; ref: refs/heads/NAME or refs/tags/NAME."
+    condition     = var.github == null || can(regex("^([\\w.-]+/[\\w.-]+|[\\w.-]+@\\d+/[\\w.-]+@\\d+)$", var.github.repository))
+    error_message = "github.repository: OWNER@ID/NAME@ID with the numbers of both, or OWNER/NAME."
   }
+  validation {
+    condition     = var.github == null || try(var.github.environment, null) == null || can(regex("^[\\w.-]+$", var.github.environment))
+    error_message = "github.environment: letters, digits, _, . and -."
+  }
+  validation {
+    condition     = var.github == null || try(var.github.ref, null) == null || can(regex("^refs/(heads|tags)/[\\w./-]+$", var.github.ref))
+    error_message = "github.ref: refs/heads/NAME or refs/tags/NAME."
+  }
+  validation {
+    condition     = var.github == null || try(var.github.environment, null) == null || try(var.github.ref, null) == null
+    error_message = "github: either environment or ref. A job with an environment has that as its subject, whatever the ref."
+  }
+}
+
+locals {
+  # https://docs.github.com/en/actions/reference/security/oidc: the subject of a job that has an environment names no ref.
+  github_subject = var.github == null ? "" : join(":", [
+    "repo", var.github.repository,
+    var.github.environment == null ? "ref:${coalesce(var.github.ref, "refs/heads/main")}" : "environment:${var.github.environment}",
+  ])
+  github_page = var.github == null ? null : join("/", [
+    "https://github.com", replace(var.github.repository, "/@\\d+/", ""), "blob",
+    var.github.environment != null ? "HEAD" : regex("^refs/[a-z]+/(.+)$", coalesce(var.github.ref, "refs/heads/main"))[0],
+  ])
 }
 
 resource "google_iam_workload_identity_pool" "github" {
@@ -27,11 +57,18 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub Actions"
-  attribute_condition                = "assertion.sub == 'repo:${var.github.repository}:ref:${var.github.ref}'"
+  attribute_condition                = "assertion.sub == '${local.github_subject}'"
   attribute_mapping                  = { "google.subject" = "assertion.sub" }
 
   oidc {
     issuer_uri = "https://token.actions.githubusercontent.com"
+  }
+
+  lifecycle {
+    precondition { # https://cloud.google.com/iam/docs/workload-identity-federation#mapping
+      condition     = length(local.github_subject) <= 127
+      error_message = "github: the subject ${local.github_subject} is longer than the 127 characters that Google takes."
+    }
   }
 }
 
@@ -39,7 +76,7 @@ resource "google_service_account" "ci" {
   count = var.github == null ? 0 : 1
 
   account_id   = "${local.name}-ci"
-  display_name = "Workflows of ${var.github.repository} deploy the functions as it"
+  display_name = "Workflows on GitHub deploy the functions as it"
   depends_on   = [google_project_service.needed]
 }
 
@@ -48,22 +85,75 @@ resource "google_service_account_iam_member" "github" {
 
   service_account_id = google_service_account.ci[0].id
   role               = "roles/iam.workloadIdentityUser"
-  member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/subject/repo:${var.github.repository}:ref:${var.github.ref}"
+  member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/subject/${local.github_subject}"
 }
 
-# New code for the functions, which run as their own accounts; the rest of what is here stays with people.
+# What .ci/deploy and the smoke test ask for: docs/release.md has the list, tests/terraform/test_ci.py compares the two.
+
+resource "google_project_iam_custom_role" "ci" {
+  for_each = var.github == null ? {} : {
+    deployer = {
+      title = "runs the bootstrap by Cloud Scheduler, and reads how it ended"
+      permissions = [
+        "cloudscheduler.jobs.run", # Cloud Scheduler has no bindings on a job, and Cloud Logging none on a log.
+        "logging.logEntries.list",
+        "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
+      ]
+    }
+    releaser = {
+      title       = "adds packages, and neither replaces nor deletes any"
+      permissions = ["storage.objects.create", "storage.objects.get", "storage.objects.list"]
+    }
+  }
+
+  role_id     = replace("${local.name}-${each.key}", "-", "_")
+  title       = "Sluice ${var.environment}: ${each.value.title}"
+  permissions = each.value.permissions
+  depends_on  = [google_project_service.needed]
+}
+
+# New code for the functions, which run as their own accounts; a query for the smoke test.
 resource "google_project_iam_member" "ci" {
-  count = var.github == null ? 0 : 1
+  for_each = var.github == null ? {} : {
+    deploys = "roles/cloudfunctions.developer"
+    runs    = google_project_iam_custom_role.ci["deployer"].id
+    queries = "roles/bigquery.jobUser"
+  }
 
   project = var.project_id
-  role    = "roles/cloudfunctions.developer"
+  role    = each.value
   member  = google_service_account.ci[0].member
 }
 
+moved {
+  from = google_project_iam_member.ci[0]
+  to   = google_project_iam_member.ci["deploys"]
+}
+
+# As caller it runs the bootstrap: google_service_account_iam_member.deployer in iam.tf.
 resource "google_service_account_iam_member" "ci" {
   for_each = toset(var.github == null ? [] : ["ingest", "bootstrap", "reconcile", "build"])
 
   service_account_id = google_service_account.this[each.key].id
   role               = "roles/iam.serviceAccountUser"
   member             = google_service_account.ci[0].member
+}
+
+resource "google_storage_bucket_iam_member" "ci" {
+  for_each = var.github == null ? {} : {
+    packages = { bucket = google_storage_bucket.packages.name, role = google_project_iam_custom_role.ci["releaser"].id }
+    archive  = { bucket = google_storage_bucket.archive.name, role = "roles/storage.objectViewer" }
+  }
+
+  bucket = each.value.bucket
+  role   = each.value.role
+  member = google_service_account.ci[0].member
+}
+
+resource "google_pubsub_topic_iam_member" "ci" {
+  count = var.github == null ? 0 : 1
+
+  topic  = google_pubsub_topic.events.id
+  role   = "roles/pubsub.publisher"
+  member = google_service_account.ci[0].member
 }

@@ -19,10 +19,16 @@ locals {
     RETENTION_DAYS       = var.retention_days
   }, { for name, tag in google_data_catalog_policy_tag.protected : "POLICY_TAG_${upper(name)}" => tag.id })
 
+  package_digest = var.release == null ? filesha256(var.package) : var.release
+  package_object = one(concat(google_storage_bucket_object.package[*].name, data.google_storage_bucket_object.release[*].name))
+
   # The build compiles the functions, and then sets all times to 1980; with this, bytecode is valid by its source's hash
   # instead of its time, and no start compiles again. The number is any time:
   # https://docs.python.org/3/library/py_compile.html
-  build_variables = { SOURCE_DATE_EPOCH = "315532801" }
+  #
+  # SLUICE_PACKAGE does nothing in the build. It shows which code runs: the provider returns the configured source of a
+  # function instead of the deployed one, but the deployed variables (docs/decisions.md, "How it is released").
+  build_variables = { SOURCE_DATE_EPOCH = "315532801", SLUICE_PACKAGE = local.package_digest }
 
   # What is called by schedule, deploys and operators.
   called = {
@@ -51,6 +57,7 @@ resource "google_storage_bucket" "packages" {
   labels                      = local.labels
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
+  force_destroy               = true # `make package` builds each of them again from its commit.
 
   dynamic "encryption" {
     for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
@@ -62,10 +69,21 @@ resource "google_storage_bucket" "packages" {
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 }
 
+# Terraform and the workflow name a package alike, .ci/deploy too. Packages stay, to be deployed again.
 resource "google_storage_bucket_object" "package" {
+  count = var.release == null ? 1 : 0
+
+  bucket          = google_storage_bucket.packages.name
+  name            = "sluice-${local.package_digest}.zip"
+  source          = var.package
+  deletion_policy = "ABANDON"
+}
+
+data "google_storage_bucket_object" "release" {
+  count = var.release == null ? 0 : 1
+
   bucket = google_storage_bucket.packages.name
-  name   = "sluice-${filesha256(var.package)}.zip"
-  source = var.package
+  name   = "sluice-${local.package_digest}.zip"
 }
 
 resource "google_artifact_registry_repository" "images" {
@@ -114,8 +132,8 @@ resource "google_cloudfunctions2_function" "called" {
 
     source {
       storage_source {
-        bucket = google_storage_bucket_object.package.bucket
-        object = google_storage_bucket_object.package.name
+        bucket = google_storage_bucket.packages.name
+        object = local.package_object
       }
     }
   }
@@ -158,8 +176,8 @@ resource "google_cloudfunctions2_function" "ingest" {
 
     source {
       storage_source {
-        bucket = google_storage_bucket_object.package.bucket
-        object = google_storage_bucket_object.package.name
+        bucket = google_storage_bucket.packages.name
+        object = local.package_object
       }
     }
   }

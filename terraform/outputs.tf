@@ -42,3 +42,20 @@ output "ci_account" {
   description = "The account that the workflow deploys as; null without var.github."
   value       = one(google_service_account.ci[*].email)
 }
+
+output "github_variables" {
+  description = "Variables of the GitHub environment that deploys here: `terraform output -raw github_variables | gh variable set --env NAME --env-file -`. Null without var.github."
+  value = var.github == null ? null : join("\n", [for name, value in {
+    ARCHIVE_BUCKET             = google_storage_bucket.archive.name
+    CI_ACCOUNT                 = google_service_account.ci[0].email
+    DATASET                    = google_bigquery_dataset.events["live"].dataset_id
+    GOOGLE_CLOUD_PROJECT       = var.project_id
+    HISTORICAL_DATASET         = google_bigquery_dataset.events["historical"].dataset_id
+    LOCATION                   = var.region
+    PACKAGES_BUCKET            = google_storage_bucket.packages.name
+    RETENTION_DAYS             = var.retention_days
+    SLUICE_NAME                = local.name
+    SLUICE_TOPIC               = google_pubsub_topic.events.id
+    WORKLOAD_IDENTITY_PROVIDER = google_iam_workload_identity_pool_provider.github[0].name
+  } : "${name}=${value}"])
+}

@@ -113,7 +113,8 @@ locals {
     raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member })
   } : {}
   masked_readers = merge(
-    { bootstrap = google_service_account.this["bootstrap"].member }, # who makes a view must be able to query it
+    { bootstrap = google_service_account.this["bootstrap"].member },       # who makes a view must be able to query it
+    { for account in google_service_account.ci : "ci" => account.member }, # the smoke test reads why an event is a dead letter
     { for member in setunion(local.readers, var.access.raw_data_readers) : member => member },
   )
 }
@@ -156,7 +157,7 @@ locals {
     { for table in distinct([for policy in var.row_access_policies : policy.table]) : "all_rows ${table}" => {
       table    = table
       filter   = "TRUE"
-      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member])
+      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member], google_service_account.ci[*].member)
     } },
   )
 }

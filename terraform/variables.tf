@@ -21,14 +21,25 @@ variable "deployers" {
 }
 
 variable "package" {
-  description = "The functions' zip, as `make package` builds it."
+  description = "The functions' zip, as `make package` builds it. It is not read where release is set."
   type        = string
   default     = "../dist/sluice.zip"
   nullable    = false
 
   validation {
-    condition     = fileexists(var.package)
-    error_message = "There is no such file: run `make package` first."
+    condition     = var.release != null || fileexists(var.package)
+    error_message = "There is no such file: run `make package` first, or set release."
+  }
+}
+
+variable "release" {
+  description = "SHA-256 of a package that is in the packages bucket already, because a workflow has deployed it. null: package is uploaded and deployed."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.release == null || can(regex("^[0-9a-f]{64}$", var.release))
+    error_message = "release: the 64 lower case hex digits of a SHA-256, such as `sha256sum sluice.zip` prints."
   }
 }
 

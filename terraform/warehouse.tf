@@ -32,6 +32,7 @@ locals {
   # roles and gives them back, so they are used here.
   dataset_access = { for key, dataset in local.datasets : key => concat(
     [for account, role in dataset.accounts : { member = google_service_account.this[account].member, role = google_project_iam_custom_role.this[role].id, condition = null }],
+    [for account in google_service_account.ci : { member = account.member, role = google_project_iam_custom_role.this["record_reader"].id, condition = null } if key == "live"], # the smoke test
     [for member in var.access.operators : { member = member, role = "WRITER", condition = null }],
     [for member in var.access.operators : { member = member, role = google_project_iam_custom_role.this["snapshotter"].id, condition = null }],
     [for member in var.access.erasers : { member = member, role = google_project_iam_custom_role.this["eraser"].id, condition = null }],

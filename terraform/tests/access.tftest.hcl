@@ -25,7 +25,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # project wide are jobs metadata and the build s log and sources
   assert {
-    condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.operator), values(google_project_iam_member.build), google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat(values(google_project_iam_member.jobs), values(google_project_iam_member.operator), values(google_project_iam_member.build), values(google_project_iam_member.ci)) : "${binding.role} ${binding.member}"]) == toset([
       "roles/bigquery.jobUser serviceAccount:backup@a",
       "roles/bigquery.jobUser serviceAccount:bootstrap@a",
       "roles/bigquery.jobUser serviceAccount:reconcile@a",
@@ -71,7 +71,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # topics and subscriptions have their publishers and readers
   assert {
-    condition = toset([for binding in concat([google_pubsub_topic_iam_member.forwards], values(google_pubsub_topic_iam_member.publisher)) : "${binding.topic} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_pubsub_topic_iam_member.forwards], google_pubsub_topic_iam_member.ci, values(google_pubsub_topic_iam_member.publisher)) : "${binding.topic} ${binding.role} ${binding.member}"]) == toset([
       "events roles/pubsub.publisher serviceAccount:shop@example.com",
       "dead letters roles/pubsub.publisher serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
     ])
@@ -88,7 +88,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
@@ -272,19 +272,81 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
     error_message = google_iam_workload_identity_pool_provider.github[0].attribute_condition
   }
   assert {
-    condition     = google_project_iam_member.ci[0].role == "roles/cloudfunctions.developer"
-    error_message = "what a workflow may"
+    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme/sluice:ref:refs/heads/main"
+    error_message = "who may be the account"
+  }
+}
+
+run "a_workflow_of_one_repository_and_environment_may_deploy" {
+  command = plan
+  variables {
+    github = { repository = "acme@123456/sluice@456789", environment = "prod" }
+    row_access_policies = {
+      de = { table = "orders", filter = "shipping_address.country = 'DE'", grantees = ["group:de@example.com"] }
+    }
+  }
+
+  assert {
+    condition     = google_iam_workload_identity_pool_provider.github[0].attribute_condition == "assertion.sub == 'repo:acme@123456/sluice@456789:environment:prod'"
+    error_message = google_iam_workload_identity_pool_provider.github[0].attribute_condition
+  }
+  assert {
+    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme@123456/sluice@456789:environment:prod"
+    error_message = "who may be the account"
+  }
+  assert {
+    condition     = toset([for binding in values(google_project_iam_member.ci) : "${binding.role} ${binding.member}"]) == toset([for role in ["roles/cloudfunctions.developer", "roles/bigquery.jobUser", "ci deployer"] : "${role} serviceAccount:ci@a"])
+    error_message = "project-wide bindings"
+  }
+  assert {
+    condition     = google_project_iam_custom_role.ci["deployer"].permissions == toset(["cloudscheduler.jobs.run", "logging.logEntries.list", "serviceusage.services.use"]) && google_project_iam_custom_role.ci["releaser"].permissions == toset(["storage.objects.create", "storage.objects.get", "storage.objects.list"])
+    error_message = "It adds packages, and replaces none."
   }
   assert {
     condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "reconcile", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
     error_message = "it deploys what runs as these"
   }
   assert {
-    condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme/sluice:ref:refs/heads/main"
-    error_message = "who may be the account"
+    condition     = toset(keys(google_service_account_iam_member.deployer)) == toset(["user:ada@example.com", "ci"])
+    error_message = "It runs the bootstrap, too."
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.deployer)) == toset(["user:ada@example.com", "ci"])
-    error_message = "a workflow runs the bootstrap, too"
+    condition = toset([for binding in values(google_storage_bucket_iam_member.ci) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+      "a-project-sluice-dev-packages ci releaser serviceAccount:ci@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:ci@a",
+    ])
+    error_message = "buckets"
+  }
+  assert {
+    condition     = google_pubsub_topic_iam_member.ci[0].role == "roles/pubsub.publisher" && google_pubsub_topic_iam_member.ci[0].topic == "events"
+    error_message = "It publishes the events of the smoke test."
+  }
+  assert {
+    condition     = toset([for binding in google_bigquery_datapolicy_data_policy_iam_member.masked : binding.data_policy_id if binding.member == "serviceAccount:ci@a"]) == toset(["sluice_dev_personal", "sluice_dev_raw"]) && !contains([for binding in google_data_catalog_policy_tag_iam_member.reader : binding.member], "serviceAccount:ci@a")
+    error_message = "It reads masked columns, and no plain one."
+  }
+  assert {
+    condition     = { for name, dataset in google_bigquery_dataset.events : name => [for access in dataset.access : access.role if access.user_by_email == "ci@a"] } == { live = ["record_reader"], historical = [] }
+    error_message = "It reads the rows of the smoke test."
+  }
+  assert {
+    condition     = alltrue([for policy in google_bigquery_row_access_policy.this : contains(policy.grantees, "serviceAccount:ci@a") if policy.policy_id == "all_rows"])
+    error_message = "A row policy does not hide the smoke test's rows."
+  }
+  assert {
+    condition = output.github_variables == join("\n", [
+      "ARCHIVE_BUCKET=a-project-sluice-dev-archive",
+      "CI_ACCOUNT=ci@a",
+      "DATASET=dev_events_dataset",
+      "GOOGLE_CLOUD_PROJECT=a-project",
+      "HISTORICAL_DATASET=historical_dataset",
+      "LOCATION=us-central1",
+      "PACKAGES_BUCKET=a-project-sluice-dev-packages",
+      "RETENTION_DAYS=90",
+      "SLUICE_NAME=sluice-dev",
+      "SLUICE_TOPIC=events",
+      "WORKLOAD_IDENTITY_PROVIDER=provider",
+    ])
+    error_message = output.github_variables
   }
 }

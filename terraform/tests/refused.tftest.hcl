@@ -17,7 +17,6 @@ run "wrong_values_1" {
   variables {
     project_id          = "A"
     deployers           = []
-    package             = "nowhere.zip"
     environment         = "Production"
     region              = "US"
     labels              = { Team = "data" }
@@ -32,21 +31,24 @@ run "wrong_values_1" {
     ip_hash_key_version = 0
     row_access_policies = { de = { table = "nothing", filter = "TRUE", grantees = ["group:de@example.com"] } }
     github              = { repository = "sluice" }
+    release             = "v1.0.0"
     budget              = { billing_account = "1234", amount = 10 }
   }
-  expect_failures = [var.project_id, var.deployers, var.package, var.environment, var.region, var.labels, var.dataset, var.retention_days, var.time_travel_hours, var.access, var.flush, var.log_level, var.bootstrap_schedule, var.ip_policy, var.ip_hash_key_version, var.row_access_policies, var.github, var.budget]
+  expect_failures = [var.project_id, var.deployers, var.release, var.environment, var.region, var.labels, var.dataset, var.retention_days, var.time_travel_hours, var.access, var.flush, var.log_level, var.bootstrap_schedule, var.ip_policy, var.ip_hash_key_version, var.row_access_policies, var.github, var.budget]
 }
 
 run "wrong_values_2" {
   command = plan
   variables {
     deployers      = ["ada@example.com"]
+    package        = "nowhere.zip"
     environment    = "too-long-a-name"
     retention_days = 1826
     access         = { publishers = ["allAuthenticatedUsers"] }
     flush          = { linger_ms = -1 }
+    github         = { repository = "acme@1/sluice" }
   }
-  expect_failures = [var.deployers, var.environment, var.retention_days, var.access, var.flush]
+  expect_failures = [var.deployers, var.package, var.environment, var.retention_days, var.access, var.flush, var.github]
 }
 
 run "wrong_values_3" {
@@ -54,8 +56,9 @@ run "wrong_values_3" {
   variables {
     retention_days = 1.5
     flush          = { batch_bytes = 0 }
+    github         = { repository = "acme/sluice", ref = "refs/heads/*" }
   }
-  expect_failures = [var.retention_days, var.flush]
+  expect_failures = [var.retention_days, var.flush, var.github]
 }
 
 run "wrong_values_4" {
@@ -65,8 +68,9 @@ run "wrong_values_4" {
     flush              = { flush_timeout = 0 }
     archive            = { nearline_days = 100, coldline_days = 90 }
     backup             = { keep_history_days = 90 }
+    github             = { repository = "acme/sluice", environment = "prod' || true || '" }
   }
-  expect_failures = [var.historical_dataset, var.flush, var.archive, var.backup]
+  expect_failures = [var.historical_dataset, var.flush, var.archive, var.backup, var.github]
 }
 
 run "wrong_values_5" {
@@ -75,8 +79,9 @@ run "wrong_values_5" {
     delivery = { ack_deadline_seconds = 55 }
     archive  = { coldline_days = 40, delete_days = 60 }
     backup   = { snapshot_days = -1 }
+    github   = { repository = "acme/sluice", environment = "prod", ref = "refs/heads/main" }
   }
-  expect_failures = [var.delivery, var.archive, var.backup]
+  expect_failures = [var.delivery, var.archive, var.backup, var.github]
 }
 
 run "wrong_values_6" {
@@ -161,4 +166,12 @@ run "wrong_values_13" {
     flush  = { max_in_flight = 500 }
   }
   expect_failures = [var.ingest]
+}
+
+run "a_subject_that_google_would_not_take_is_refused" {
+  command = plan
+  variables {
+    github = { repository = "acme@123456789/${join("", [for _ in range(100) : "a"])}@1234567890", environment = "prod" }
+  }
+  expect_failures = [google_iam_workload_identity_pool_provider.github[0]]
 }

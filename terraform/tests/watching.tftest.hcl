@@ -159,6 +159,19 @@ run "a_repository_whose_workflows_deploy_has_the_runbook" {
   }
 }
 
+run "a_repository_is_linked_without_the_numbers_of_its_subject" {
+  command = plan
+
+  variables {
+    github = { repository = "acme@123456/sluice@456789", environment = "prod" }
+  }
+
+  assert {
+    condition     = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/HEAD/docs/operate.md#events-arrive-late"
+    error_message = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url
+  }
+}
+
 run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
   command = plan
 

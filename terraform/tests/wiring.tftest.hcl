@@ -77,17 +77,18 @@ run "as_it_comes" {
 
   # the functions run the same package as their own accounts
   assert {
-    condition     = google_storage_bucket_object.package.name == "sluice-${filesha256("versions.tf")}.zip"
+    condition     = google_storage_bucket_object.package[0].name == "sluice-${filesha256("versions.tf")}.zip"
     error_message = "The object's name has to change with the package's content, and only then."
   }
   assert {
     condition = alltrue([for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) :
       function.build_config[0].runtime == "python313"
       && function.build_config[0].entry_point == name
-      && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package.name
+      && function.build_config[0].source[0].storage_source[0].object == google_storage_bucket_object.package[0].name
+      && function.build_config[0].environment_variables["SLUICE_PACKAGE"] == filesha256("versions.tf")
       && function.build_config[0].service_account == google_service_account.this["build"].id
     && function.service_config[0].all_traffic_on_latest_revision])
-    error_message = "runtime, entry point, source, build account or traffic"
+    error_message = "runtime, entry point, source, the digest that shows other code, build account or traffic"
   }
   assert {
     condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && alltrue([for name, function in google_cloudfunctions2_function.called : function.service_config[0].service_account_email == "${name}@a"])
@@ -118,7 +119,7 @@ run "as_it_comes" {
 
   # the bootstrap runs after each deploy and daily and the reconciliation hourly
   assert {
-    condition     = terraform_data.bootstrap.triggers_replace[0] == google_storage_bucket_object.package.name
+    condition     = terraform_data.bootstrap.triggers_replace[0] == google_storage_bucket_object.package[0].name
     error_message = "A new package runs the bootstrap."
   }
   assert {
@@ -324,5 +325,29 @@ run "a_budget_only_when_asked_for" {
   assert {
     condition     = google_billing_budget.monthly[0].all_updates_rule[0].monitoring_notification_channels == tolist(["projects/a-project/notificationChannels/1"])
     error_message = "It tells whom the alerts tell."
+  }
+}
+
+run "a_released_package_is_taken_as_it_is" {
+  command = plan
+  variables {
+    package = "nowhere.zip"
+    release = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  }
+
+  assert {
+    condition     = length(google_storage_bucket_object.package) == 0 && data.google_storage_bucket_object.release[0].bucket == google_storage_bucket.packages.name
+    error_message = "It is looked up, so that a plan fails where it is not, and nothing is uploaded."
+  }
+  assert {
+    condition = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) :
+      function.build_config[0].source[0].storage_source[0].object == "sluice-${var.release}.zip"
+      && function.build_config[0].environment_variables["SLUICE_PACKAGE"] == var.release
+    ])
+    error_message = "All functions run it."
+  }
+  assert {
+    condition     = terraform_data.bootstrap.triggers_replace[0] == "sluice-${var.release}.zip"
+    error_message = "It runs the bootstrap."
   }
 }

@@ -13,10 +13,21 @@ import pytest
 SCRIPT = pathlib.Path(__file__).parents[2] / "terraform" / "run_bootstrap.sh"
 
 GCLOUD = """#!/bin/sh
-echo "$*" >> "$(dirname "$0")/asked"
-[ -z "$GCLOUD_FAILS" ] || { echo "ERROR: you may not" >&2; exit 1; }
-echo a-token
+here=$(dirname "$0")
+echo "$*" >> "$here/asked"
+[ "$1 $2" != "$GCLOUD_FAILS" ] || { echo "ERROR: you may not" >&2; exit 1; }
+case "$1 $2" in
+  "functions describe") printf '%s\t%s\tsluice-dev-bootstrap-00002-abc\n' "$URI" "$INGRESS" ;;
+  "auth print-identity-token") echo a-token ;;
+  "scheduler jobs") echo 1 >> "$here/runs" ;;
+  "logging read")
+    case "$*" in
+      *jsonPayload*) printf 'refused\tevents.orders\tthe column a would be lost\n' ;;
+      *) tail -n 1 "$here/requests" ; [ ! -f "$here/runs" ] || cat "$here/next" >> "$here/requests" ;;
+    esac ;;
+esac
 """
+"""Hands out a token; after the job has run, the log of requests has another line at the second look."""
 
 
 @contextlib.contextmanager
@@ -53,7 +64,15 @@ def tools(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def run(uri: str, path: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    variables = {"PATH": path, "URI": uri, "ACCOUNT": "caller@a", "TRIES": "3", "PAUSE": "0", **environment}
+    function = {
+        "PROJECT": "p",
+        "REGION": "us-central1",
+        "FUNCTION": "sluice-dev-bootstrap",
+        "JOB": "sluice-dev-bootstrap",
+    }
+    limits = {"TRIES": "3", "PAUSE": "0", "WAITS": "3"}
+    stand_in = {"URI": uri, "INGRESS": "ALLOW_ALL"}
+    variables = {"PATH": path, "ACCOUNT": "caller@a", **function, **limits, **stand_in, **environment}
     return subprocess.run(["/bin/sh", str(SCRIPT)], env=variables, capture_output=True, text=True, check=False)
 
 
@@ -83,14 +102,47 @@ def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.
     assert '"status": 409' in done.stderr
 
 
-@pytest.mark.parametrize("environment", [{}, {"GCLOUD_FAILS": "1"}])
-def test_what_keeps_failing_ends_the_apply_with_the_last_answer(
-    tools: pathlib.Path, environment: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("fails", ["", "auth print-identity-token", "functions describe"])
+def test_what_keeps_failing_ends_the_apply_with_the_last_answer(tools: pathlib.Path, fails: str) -> None:
     with answering(500) as (uri, asked):
-        done = run(uri, f"{tools}:{os.environ['PATH']}", **environment)
-    assert (done.returncode, len(asked)) == (1, 0 if environment else 3)
-    assert f"see the log of the function at {uri}" in done.stderr
+        done = run(uri, f"{tools}:{os.environ['PATH']}", GCLOUD_FAILS=fails)
+    assert (done.returncode, len(asked)) == (1, 0 if fails else 3)
+    assert "see the log of the function sluice-dev-bootstrap" in done.stderr
+
+
+@pytest.mark.parametrize("ingress", ["ALLOW_INTERNAL_ONLY", "ALLOW_INTERNAL_AND_GCLB"])
+def test_what_is_out_of_reach_is_called_by_the_scheduler(tools: pathlib.Path, ingress: str) -> None:
+    (tools / "requests").write_text("of-last-night\t500\n")
+    (tools / "next").write_text("of-now\t200\n")
+    with answering(200) as (uri, asked):
+        done = run(uri, f"{tools}:{os.environ['PATH']}", INGRESS=ingress)
+    assert (done.returncode, asked) == (0, []), done.stderr
+    commands = (tools / "asked").read_text()
+    assert commands.count("scheduler jobs run sluice-dev-bootstrap --project=p --location=us-central1") == 1
+    assert 'resource.labels.revision_name="sluice-dev-bootstrap-00002-abc"' in commands, (
+        "no run of the older code counts"
+    )
+    assert "print-identity-token" not in commands
+
+
+def test_a_refusal_that_the_scheduler_got_ends_it_with_what_the_function_logged(tools: pathlib.Path) -> None:
+    (tools / "requests").write_text("")
+    (tools / "next").write_text("of-now\t409\n")
+    done = run("https://unused", f"{tools}:{os.environ['PATH']}", INGRESS="ALLOW_INTERNAL_ONLY")
+    assert done.returncode == 1
+    assert "nothing was touched" in done.stderr
+    assert "the column a would be lost" in done.stderr
+    assert (tools / "runs").read_text() == "1\n", "it is not run again"
+
+
+@pytest.mark.parametrize("fails", ["", "scheduler jobs", "logging read"])
+def test_a_run_that_nobody_sees_is_no_success(tools: pathlib.Path, fails: str) -> None:
+    (tools / "requests").write_text("of-last-night\t200\n")
+    (tools / "next").write_text("")
+    environment = {"INGRESS": "ALLOW_INTERNAL_ONLY", "GCLOUD_FAILS": fails}
+    done = run("https://unused", f"{tools}:{os.environ['PATH']}", **environment)
+    assert done.returncode == 1
+    assert "answered 000 (try 3 of 3)" in done.stderr
 
 
 def test_without_gcloud_it_says_so(tmp_path: pathlib.Path) -> None:

@@ -21,14 +21,14 @@ from tests.unit.test_docs import ROOT, blocks
 
 pytestmark = pytest.mark.check
 
-PROGRAMS = ("bq", "curl", "gcloud", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
+PROGRAMS = ("bq", "curl", "gcloud", "gh", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
 
 STAND_IN = f"""#!{sys.executable} -IS
 import json, os, sys
 with open(os.environ["CALLS"], "a") as calls:
     calls.write(json.dumps([os.environ["PROGRAM"], *sys.argv[1:]]) + "\\n")
 command = " ".join(sys.argv[1:])
-if "--data-file=-" in sys.argv:
+if "--data-file=-" in sys.argv or "--env-file" in sys.argv:
     sys.stdin.read()
 if "functions describe" in command:
     print(f"https://{{sys.argv[3]}}-abc-uc.a.run.app")
@@ -66,10 +66,8 @@ class Call(NamedTuple):
         return shlex.join([self.program, *self.arguments])
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    """All commands in the order of the page, after the shell has done its part."""
-    place = tmp_path_factory.mktemp("deploy")
+def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[Call]:
+    """All commands of a page in its order, after the shell has done its part, run in an empty folder."""
     (place / "stand_in.py").write_text(STAND_IN)
     (place / "stand_in.py").chmod(0o755)
     for program in PROGRAMS:
@@ -77,20 +75,28 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'#!/bin/sh\nPROGRAM={program} exec "{place}/stand_in.py" "$@"\n')
         file.chmod(0o755)
-    script = "\n".join(text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if language == "sh")
+    script = "\n".join(text for language, _, text in blocks(page) if language == "sh")
     environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "CALLS": str(place / "calls"), "HOME": str(place)}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=place,
-        env=environment,
+        env=environment | variables,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((place / "lifecycle.json").read_text())["rule"]
     lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
     return [Call(program, arguments) for program, *arguments in lines]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """Those of docs/deploy.md."""
+    place = tmp_path_factory.mktemp("deploy")
+    calls = recorded(ROOT / "docs" / "deploy.md", place)
+    assert json.loads((place / "lifecycle.json").read_text())["rule"]
+    return calls
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:

@@ -8,10 +8,10 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import requires
-from typing import Any
 
 import pytest
-import yaml
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,13 +19,14 @@ from packaging.version import Version
 from ops import audit, licences
 from ops.audit import REQUIRED, Advisories, read_advisories
 from ops.licences import Package
+from ops.package import build
+from ops.sbom import sbom
 
 pytestmark = pytest.mark.check
 
 ROOT = pathlib.Path(__file__).parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
-WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
 
@@ -111,6 +112,23 @@ def test_every_deployed_package_has_a_known_licence_that_asks_nothing_of_our_cod
     assert [package for package in packages if not package.allowed] == []
 
 
+def test_the_bill_of_materials_lists_what_is_deployed(tmp_path: pathlib.Path) -> None:
+    package = build(tmp_path / "sluice.zip")
+    text = sbom(package)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    bom = json.loads(text)
+    components = {one["name"]: one for one in bom["components"]}
+    assert {one["purl"] for one in components.values()} == {
+        f"pkg:pypi/{name}@{version(requirement)}" for name, requirement in DEPLOYED.items()
+    }
+    assert all(one["licenses"] for one in components.values())
+    application = bom["metadata"]["component"]
+    assert (application["name"], application["hashes"]) == ("sluice", [{"alg": "SHA-256", "content": package.digest}])
+    needed = {one["ref"]: one.get("dependsOn", []) for one in bom["dependencies"]}
+    asked = {canonicalize_name(Requirement(one).name) for one in PROJECT["dependencies"]}
+    assert {re.split("[/@]", ref)[1] for ref in needed[application["bom-ref"]]} == asked
+
+
 @pytest.mark.parametrize("licence", ["GPL-3.0-only", "AGPL-3.0-or-later", "LGPL-2.1-only", "SSPL-1.0", "unknown"])
 def test_a_licence_that_reaches_further_is_refused(licence: str) -> None:
     assert not Package("package", [licence]).allowed
@@ -173,45 +191,3 @@ def test_ci_runs_make_check_and_that_runs_every_test() -> None:
     makefile = (ROOT / "Makefile").read_text()
     assert re.search(r'^test: .*\n\t@\$\(PYTEST\) -m "not check"\n', makefile, re.MULTILINE)
     assert re.search(r"^check: .*\btest ##.*\n\t@\$\(PYTEST\) -m check\n", makefile, re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def workflow() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
-    return loaded
-
-
-def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
-    return [step for job in workflow["jobs"].values() for step in job["steps"]]
-
-
-def test_the_workflow_runs_the_projects_own_commands(workflow: dict[str, Any]) -> None:
-    commands = [step["run"] for step in steps(workflow) if "run" in step]
-    assert {".ci/run", "make audit"} <= set(commands)
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for command in commands:
-        program, *arguments = command.split()
-        if program == "make":
-            assert arguments
-            assert set(arguments) <= targets, command
-        else:
-            assert os.access(ROOT / program, os.X_OK), command
-
-
-def test_the_workflow_may_read_and_nothing_else_and_comes_to_an_end(workflow: dict[str, Any]) -> None:
-    assert workflow["permissions"] == {"contents": "read"}
-    assert workflow["concurrency"]["group"]
-    assert all(0 < job["timeout-minutes"] <= 60 for job in workflow["jobs"].values())
-    assert all("permissions" not in job for job in workflow["jobs"].values())
-    assert "secrets." not in WORKFLOW.read_text()
-
-
-def test_its_actions_are_pinned_and_its_python_is_ours(workflow: dict[str, Any]) -> None:
-    used = [step for step in steps(workflow) if "uses" in step]
-    for step in used:
-        assert re.fullmatch(r"[\w-]+/[\w-]+@(v\d+|[0-9a-f]{40})", step["uses"]), step
-    pythons = {step["with"]["python-version"] for step in used if "setup-python" in step["uses"]}
-    assert pythons == {(ROOT / ".python-version").read_text().strip()}
-    [check, *_] = [step for step in used if "checkout" in step["uses"]]
-    assert check["with"]["fetch-depth"] == 0
-    assert workflow["jobs"]["audit"]["steps"][-1]["env"] == {REQUIRED: "1"}

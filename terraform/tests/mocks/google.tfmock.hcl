@@ -167,3 +167,23 @@ override_resource {
   target = google_iam_workload_identity_pool.github[0]
   values = { name = "pool" }
 }
+
+override_resource {
+  target = google_iam_workload_identity_pool_provider.github[0]
+  values = { name = "provider" }
+}
+
+override_resource {
+  target = google_service_account.ci[0]
+  values = { id = "projects/a-project/serviceAccounts/ci@a", email = "ci@a", member = "serviceAccount:ci@a" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.ci["deployer"]
+  values = { id = "ci deployer" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.ci["releaser"]
+  values = { id = "ci releaser" }
+}
