@@ -117,7 +117,7 @@ variable "log_level" {
 }
 
 variable "bootstrap_schedule" {
-  description = "When the bootstrap runs beside after each deploy, as unix-cron in UTC."
+  description = "When the bootstrap runs beside after each deploy, as unix-cron in UTC. Less than daily, and the alert no_bootstrap has to be in alerts_disabled."
   type        = string
   default     = "17 3 * * *"
   nullable    = false
