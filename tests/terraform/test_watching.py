@@ -161,7 +161,9 @@ def asked_by(alert: Mapping[str, Any]) -> Iterator[VectorSelector]:
     if "condition" in alert:
         yield from selectors(alert["condition"])
     else:
-        query = {"availability": "${server_errors} / ${requests}", "freshness": "${lag_p99}"}[alert["burn"]["objective"]]
+        query = {"availability": "${server_errors} / ${requests}", "freshness": "${lag_p99}"}[
+            alert["burn"]["objective"]
+        ]
         yield from selectors(string.Template(query).substitute(watching.watched()))
 
 

@@ -99,7 +99,7 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
                 [sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
             )
             assert helped.returncode == 0, helped.stderr
-        case "gcloud":
+        case "bq" | "gcloud":
             assert file == "operate.md", "its commands are checked below"
         case _:
             pytest.fail(f"{file}: no test knows {program}")
@@ -112,6 +112,13 @@ def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: p
     found = {command for command in typed if command.startswith("gcloud ")}
     assert len(found) > 10
     assert cloud_sdk.refused(sorted(found), tmp_path) == []
+
+
+@pytest.mark.check
+def test_bq_has_every_flag_of_the_runbook(tmp_path: pathlib.Path) -> None:
+    typed = [shlex.split(command)[1:] for file, command in commands() if command.startswith("bq ")]
+    assert typed
+    assert cloud_sdk.unknown_flags(typed, tmp_path) == []
 
 
 def anchors(file: pathlib.Path) -> set[str]:
