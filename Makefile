@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults fuzz lint types contracts checkov terraform package audit format lock check
+.PHONY: help demo bench test faults drill fuzz lint types contracts checkov terraform package audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -29,6 +29,9 @@ bench: .venv/ready ## Measure Sluice against the plain way, and write docs/perfo
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
 	@SLUICE_FAULTS=long SLUICE_PATIENCE=5 .venv/bin/pytest tests/faults/test_matrix.py
 	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.soak
+
+drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
+	@.venv/bin/python -m ops.drill
 
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check

@@ -12,9 +12,9 @@ what it costs:
 Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
 harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
 
-What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its name,
-`${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by UNION ALL, or one after the other where it ends
-with a semicolon. So a new event type is in every such query.
+What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its
+name, `${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by
+UNION ALL, or one after the other where it ends with a semicolon. So a new event type is in every such query.
 """
 
 import dataclasses

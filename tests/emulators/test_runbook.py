@@ -308,13 +308,8 @@ def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> N
 def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert known["FINGERPRINT"] in types()
     assert known["FINGERPRINT"] in types()
-    [known["EVENT_ID"]] = [
-        row.event_id
-        for row in query(
-            stack,
-            f"SELECT event_id FROM `{{live}}.dead_letters` WHERE fingerprint = '{known['FINGERPRINT']}' ORDER BY 1 LIMIT 1",
-        )
-    ]
+    of_cause = f"SELECT event_id FROM `{{live}}.dead_letters` WHERE fingerprint = '{known['FINGERPRINT']}'"
+    known["EVENT_ID"] = query(stack, of_cause)[0].event_id
     assert '"status": "lost"' in types()
     assert "would pass with today's contracts" in types()
     assert "0 of 3 would pass" in types()

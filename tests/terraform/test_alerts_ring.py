@@ -100,7 +100,7 @@ STOP = 3 * DAY
 CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
     "all is well, from the first day on": (
         [RECONCILES, BOOTSTRAPS, *BACKUPS, COPY],
-        dict.fromkeys(range(HOUR, END, 2 * HOUR), set()),
+        {at: set() for at in range(HOUR, END, 2 * HOUR)},
     ),
     "no reconciliation for three hours": (
         [answers("reconcile", "2xx", hourly(end=STOP)), BOOTSTRAPS, *BACKUPS, COPY],
