@@ -85,6 +85,7 @@ resource "google_secret_manager_secret" "ip_hash_key" {
 
   lifecycle {
     prevent_destroy = true
+    ignore_changes  = [replication] # it never changes; another place would be another secret
   }
 }
 

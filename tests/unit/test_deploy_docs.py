@@ -32,6 +32,8 @@ if "--data-file=-" in sys.argv:
     sys.stdin.read()
 if "functions describe" in command:
     print(f"https://{{sys.argv[3]}}-abc-uc.a.run.app")
+elif "run services describe" in command:
+    print("ingest-00007-abc" if "status.traffic" in command else "ingest-00008-def")
 elif "projects describe" in command:
     print("123456789")
 elif "auth print-identity-token" in command or os.environ["PROGRAM"] == "openssl":
@@ -66,10 +68,8 @@ class Call(NamedTuple):
         return shlex.join([self.program, *self.arguments])
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    """All commands in the order of the page, after the shell has done its part."""
-    place = tmp_path_factory.mktemp("deploy")
+def typed(page: str, place: pathlib.Path) -> list[Call]:
+    """Run all commands of a page in their order, and return what its programs got after the shell has done its part."""
     (place / "stand_in.py").write_text(STAND_IN)
     (place / "stand_in.py").chmod(0o755)
     for program in PROGRAMS:
@@ -77,7 +77,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'#!/bin/sh\nPROGRAM={program} exec "{place}/stand_in.py" "$@"\n')
         file.chmod(0o755)
-    script = "\n".join(text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if language == "sh")
+    script = "\n".join(text for language, _, text in blocks(ROOT / "docs" / page) if language == "sh")
     environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "CALLS": str(place / "calls"), "HOME": str(place)}
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -88,9 +88,17 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((place / "lifecycle.json").read_text())["rule"]
     lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
     return [Call(program, arguments) for program, *arguments in lines]
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """All commands of docs/deploy.md."""
+    place = tmp_path_factory.mktemp("deploy")
+    found = typed("deploy.md", place)
+    assert json.loads((place / "lifecycle.json").read_text())["rule"]
+    return found
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:
