@@ -194,6 +194,8 @@ def test_the_workflow_runs_the_projects_own_commands(workflow: dict[str, Any]) -
         if program == "make":
             assert arguments
             assert set(arguments) <= targets, command
+        elif program == "sudo":  # what a test needs and the runner lacks
+            assert arguments[0] == "apt-get"
         else:
             assert os.access(ROOT / program, os.X_OK), command
 
