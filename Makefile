@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults fuzz lint types contracts checkov terraform workflows package sbom audit format lock check
+.PHONY: help demo bench test faults drill fuzz promtool lint types contracts checkov terraform workflows package sbom audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -11,6 +11,14 @@ help: ## Show what there is.
 	@echo "installing checkov into .venv/checkov" >&2
 	@.venv/bin/python -m venv --clear .venv/checkov
 	@.venv/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.txt
+	@touch $@
+
+.venv/promtool/promtool: ops/promtool.sh | .venv/ready
+	@sh ops/promtool.sh
+
+# Without it the tests of the alerts are skipped, with the reason.
+.venv/promtool/tried: | .venv/ready
+	@sh ops/promtool.sh || mkdir -p .venv/promtool
 	@touch $@
 
 demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
@@ -30,6 +38,11 @@ faults: .venv/ready ## Break all that may break, for an hour, and prove that no 
 	@SLUICE_FAULTS=long SLUICE_PATIENCE=5 .venv/bin/pytest tests/faults/test_matrix.py
 	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.soak
 
+drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
+	@.venv/bin/python -m ops.drill
+
+promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
+
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -43,7 +56,7 @@ contracts: .venv/ready ## Check that contracts agree with their tables and are c
 checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's policies.
 	@.venv/bin/python -m ops.checkov
 
-terraform: checkov ## Check terraform/ with Terraform and checkov; what is missing is a failure.
+terraform: checkov promtool ## Check terraform/ with Terraform and checkov; what is missing is a failure.
 	@CI=true .venv/bin/pytest tests/terraform
 
 workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's rules.
@@ -63,7 +76,7 @@ fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
 
-check: lint types contracts checkov workflows test ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows test .venv/promtool/tried ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 

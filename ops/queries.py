@@ -12,9 +12,9 @@ what it costs:
 Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
 harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
 
-What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its name
-and `${time_field}` for the column of the events' own time: joined by UNION ALL, or one after the other where it ends
-with a semicolon. So a new event type is in every such query.
+What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its
+name, `${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by
+UNION ALL, or one after the other where it ends with a semicolon. So a new event type is in every such query.
 """
 
 import dataclasses
@@ -246,8 +246,10 @@ _EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | r
 
 def _for_each_table(block: re.Match[str]) -> str:
     one = string.Template(block[1])
-    all_types = sorted(event_types().values(), key=lambda event_type: event_type.table)
-    texts = [one.safe_substitute(table=each.table, time_field=each.time_field) for each in all_types]
+    all_types = sorted(event_types().items(), key=lambda item: item[1].table)
+    texts = [
+        one.safe_substitute(event_type=name, table=each.table, time_field=each.time_field) for name, each in all_types
+    ]
     return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
 
 

@@ -10,9 +10,12 @@ locals {
     ])
   }
 
-  # Everything that alerts and dashboard may name.
-  watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives)
-  alerts  = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
+  # Everything that alerts and dashboard may name. failing_share: from which share of failing requests on availability's
+  # budget burns as fast as rings.
+  watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
+    failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # without what lies below
+  })
+  alerts = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
 
   # An alert has its runbook in it; the link to the whole story is of who deploys this, or there is none.
   runbook_url = var.runbook_url != null ? var.runbook_url : try("${local.github_page}/docs/operate.md", null)
@@ -22,6 +25,12 @@ locals {
 }
 
 locals {
+  # Only known after they were made, so they cannot be in what the keys of the alerts are read from. The label config_id is
+  # the last part of the name.
+  backup_ids = join("|", sort(distinct([
+    for config in concat(values(google_bigquery_data_transfer_config.scheduled), values(google_bigquery_data_transfer_config.copy)) : basename(config.name)
+  ])))
+
   channels = concat(
     sort(tolist(var.notification_channels)),
     [for email in sort(tolist(var.alert_emails)) : google_monitoring_notification_channel.email[email].name],
@@ -55,20 +64,61 @@ resource "google_monitoring_alert_policy" "watching" {
   display_name = "${local.name}: ${each.value.title}"
   severity     = each.value.severity
   enabled      = !contains(var.alerts_disabled, each.key)
-  combiner     = "OR"
+  combiner     = can(each.value.burn) ? "AND" : "OR"
   user_labels  = local.labels
 
   notification_channels = local.channels
 
-  conditions {
-    display_name = each.value.title
+  dynamic "conditions" {
+    for_each = try([each.value.condition], [])
+    content {
+      display_name = each.value.title
 
-    condition_prometheus_query_language {
-      query               = each.value.condition
-      duration            = each.value.for
-      evaluation_interval = "60s"
-      # A log-based metric has no series, and BigQuery's none for a project, before the first value.
-      disable_metric_validation = true
+      condition_prometheus_query_language {
+        query               = replace(conditions.value, local.watching.backup_ids, local.backup_ids)
+        duration            = each.value.for
+        evaluation_interval = "60s"
+        # A log-based metric has no series, and BigQuery's none for a project, before the first value.
+        disable_metric_validation = true
+      }
+    }
+  }
+
+  # By the objective itself, as the console shows it:
+  # https://cloud.google.com/stackdriver/docs/solutions/slo-monitoring/api/create-policy-api
+  dynamic "conditions" {
+    for_each = try(each.value.burn.seconds, [])
+    content {
+      display_name = "${each.value.burn.rate} times too fast for ${conditions.value / 60} minutes"
+
+      condition_threshold {
+        filter          = "select_slo_burn_rate(\"${local.objective_names[each.value.burn.objective]}\", \"${conditions.value}s\")"
+        comparison      = "COMPARISON_GT"
+        threshold_value = each.value.burn.rate
+        duration        = "0s"
+      }
+    }
+  }
+
+  # A share of few requests says nothing. 25 hours are the longest alignment_period of an alert:
+  # https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alertPolicies#Aggregation
+  dynamic "conditions" {
+    for_each = try([each.value.enough], [])
+    content {
+      display_name = "${conditions.value.responses} responses ${conditions.value.class} in ${conditions.value.seconds / 60} minutes"
+
+      condition_threshold {
+        filter          = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"${conditions.value.class}\""
+        comparison      = "COMPARISON_GT"
+        threshold_value = conditions.value.responses - 1
+        duration        = "0s"
+
+        aggregations {
+          alignment_period     = "${conditions.value.seconds}s"
+          per_series_aligner   = "ALIGN_DELTA"
+          cross_series_reducer = "REDUCE_SUM"
+        }
+      }
     }
   }
 
@@ -90,6 +140,13 @@ resource "google_monitoring_alert_policy" "watching" {
         display_name = "Runbook"
         url          = links.value
       }
+    }
+  }
+
+  lifecycle {
+    precondition { # where everything fails, the budget burns 1 / (1 - goal) times as fast as it may
+      condition     = try(each.value.burn.rate * (1 - var.objectives[each.value.burn.objective]) < 1, true)
+      error_message = "This alert could never ring: its burn rate times the error budget of its objective is less than 1. Raise the objective, or lower the rate in alert_thresholds."
     }
   }
 

@@ -3,7 +3,8 @@ variable "archive" {
     How long raw events stay, and where. nearline_days, coldline_days: age at which objects move to a colder class (0:
     never, for a transition is paid for each object, and objects of less than about 1 MB never earn it); delete_days: age at which they are deleted (0: never); soft_delete_days: how long what was deleted can be brought
     back; dual_region: a pair of regions in a multi-region instead of var.region, such as
-    { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }.
+    { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }. What one of the regions has and the other not yet is lost
+    with it: by default nearly all objects arrive there within an hour, with turbo = true within 15 minutes.
   TEXT
   type = object({
     nearline_days    = optional(number, 0)
@@ -13,6 +14,7 @@ variable "archive" {
     dual_region = optional(object({
       location = string
       regions  = set(string)
+      turbo    = optional(bool, false)
     }))
   })
   default  = {}
@@ -61,6 +63,9 @@ resource "google_storage_bucket" "archive" {
       data_locations = [for region in custom_placement_config.value.regions : upper(region)]
     }
   }
+
+  # https://cloud.google.com/storage/docs/availability-durability#turbo-replication
+  rpo = var.archive.dual_region == null ? null : var.archive.dual_region.turbo ? "ASYNC_TURBO" : "DEFAULT"
 
   soft_delete_policy {
     retention_duration_seconds = var.archive.soft_delete_days * 86400

@@ -190,7 +190,7 @@ resource "google_cloudfunctions2_function" "ingest" {
     max_instance_request_concurrency = var.ingest.concurrency
     timeout_seconds                  = var.ingest.timeout_seconds
     ingress_settings                 = "ALLOW_INTERNAL_ONLY"
-    all_traffic_on_latest_revision   = true
+    all_traffic_on_latest_revision   = !var.ingest.canary
     service_account_email            = google_service_account.this["ingest"].email
     environment_variables            = local.settings
 

@@ -24,9 +24,13 @@ locals {
     subscription             = google_pubsub_subscription.ingest.name
     dead_letter_subscription = google_pubsub_subscription.dead_letters.name
     dataset                  = var.dataset
+    region                   = var.region
+    backup_count             = length(local.scheduled_queries) + (var.backup.copy_region == null ? 0 : length(local.datasets))
     # https://cloud.google.com/monitoring/promql/promql-mapping
     metrics = "logging_googleapis_com:user_${replace(local.name, "-", "_")}"
     each    = "$${each}"
+    # terraform/alerts.tf
+    backup_ids = "$${backup_ids}"
   }
 
   measured = yamldecode(templatefile("${path.module}/watching/metrics.yaml", local.watching))

@@ -3,6 +3,12 @@
 locals {
   requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.watching.ingest}\""
 
+  # Written out, so that a plan shows what an alert asks for.
+  objective_names = {
+    for key, slo in google_monitoring_slo.watching :
+    key => "projects/${var.project_id}/services/${slo.service}/serviceLevelObjectives/${slo.slo_id}"
+  }
+
   objectives = {
     availability = {
       title = "${var.objectives.availability * 100} % of the requests are answered without a failure"

@@ -64,13 +64,17 @@ resource "google_secret_manager_secret" "ip_hash_key" {
 
   replication {
     user_managed {
-      replicas {
-        location = var.region
+      # Also where the copies are: with another key, the hashes of an environment that takes this one's place would differ.
+      dynamic "replicas" {
+        for_each = compact([var.region, var.backup.copy_region])
+        content {
+          location = replicas.value
 
-        dynamic "customer_managed_encryption" {
-          for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
-          content {
-            kms_key_name = customer_managed_encryption.value
+          dynamic "customer_managed_encryption" {
+            for_each = var.customer_managed_keys ? [local.keys[replicas.value]] : []
+            content {
+              kms_key_name = customer_managed_encryption.value
+            }
           }
         }
       }
@@ -81,6 +85,7 @@ resource "google_secret_manager_secret" "ip_hash_key" {
 
   lifecycle {
     prevent_destroy = true
+    ignore_changes  = [replication] # it never changes; another place would be another secret
   }
 }
 

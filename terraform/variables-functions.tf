@@ -2,7 +2,8 @@ variable "ingest" {
   description = <<-TEXT
     Size of the ingest function. concurrency: requests at once in an instance, which share their flushes; cpu: vCPUs, one
     is what its one process uses; memory: such as 512Mi; instances: least and most; timeout_seconds: after it a request
-    is cut off. docs/decisions.md says where the defaults come from.
+    is cut off; canary: whether an apply leaves the traffic where it is, for docs/deploy.md#canary, or sends all of it to what
+    it deploys. docs/decisions.md says where the defaults come from.
   TEXT
   type = object({
     concurrency     = optional(number, 250)
@@ -11,6 +12,7 @@ variable "ingest" {
     min_instances   = optional(number, 0)
     max_instances   = optional(number, 20)
     timeout_seconds = optional(number, 90)
+    canary          = optional(bool, false)
   })
   default  = {}
   nullable = false
@@ -117,7 +119,7 @@ variable "log_level" {
 }
 
 variable "bootstrap_schedule" {
-  description = "When the bootstrap runs beside after each deploy, as unix-cron in UTC."
+  description = "When the bootstrap runs beside after each deploy, as unix-cron in UTC. Less than daily, and the alert no_bootstrap has to be in alerts_disabled."
   type        = string
   default     = "17 3 * * *"
   nullable    = false

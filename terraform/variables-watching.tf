@@ -51,17 +51,21 @@ variable "alert_thresholds" {
     Above what the alerts tell. Shares are between 0 and 1.
     oldest_message_seconds: age of the oldest event that is not acknowledged; five times the ack deadline is five attempts.
     dead_letter_share, dead_letter_minimum: dead letters of an hour, in relation to its events and as a number.
-    server_error_share, server_error_minimum: answers 5xx of ten minutes, in relation to all and as a number.
+    fast_burn_rate: how many times too fast the error budget of an objective burns in an hour and in five minutes; 14.4
+    spend 2 % of a month's budget in an hour. slow_burn_rate: the same in a day and in two hours; 3 spend a tenth in a day.
+    server_error_minimum: answers 5xx in the hour, or the two, below which availability's alerts are silent.
+    freshness_minimum: answers 2xx in the hour, or the two, below which those of freshness are silent.
     no_events_minutes: time without any event.
     billed_gib_in_day: what BigQuery bills for queries in 24 hours; 200 GiB are 1.22 USD at 6.25 USD a TiB.
-    That of the lag is in objectives.
   EOT
   type = object({
     oldest_message_seconds = optional(number, 300)
     dead_letter_share      = optional(number, 0.05)
     dead_letter_minimum    = optional(number, 20)
-    server_error_share     = optional(number, 0.05)
+    fast_burn_rate         = optional(number, 14.4)
+    slow_burn_rate         = optional(number, 3)
     server_error_minimum   = optional(number, 10)
+    freshness_minimum      = optional(number, 100)
     no_events_minutes      = optional(number, 60)
     billed_gib_in_day      = optional(number, 200)
   })
@@ -74,15 +78,18 @@ variable "alert_thresholds" {
   }
 
   validation {
-    condition = alltrue([
-      for share in [var.alert_thresholds.dead_letter_share, var.alert_thresholds.server_error_share] : share > 0 && share < 1
-    ])
-    error_message = "dead_letter_share and server_error_share are between 0 and 1."
+    condition     = var.alert_thresholds.dead_letter_share > 0 && var.alert_thresholds.dead_letter_share < 1
+    error_message = "dead_letter_share is between 0 and 1."
   }
 
   validation {
-    condition     = var.alert_thresholds.dead_letter_minimum >= 1 && var.alert_thresholds.server_error_minimum >= 1
-    error_message = "dead_letter_minimum and server_error_minimum are 1 at least."
+    condition     = var.alert_thresholds.slow_burn_rate >= 1 && var.alert_thresholds.slow_burn_rate < var.alert_thresholds.fast_burn_rate
+    error_message = "slow_burn_rate is 1 at least, which is as fast as the budget may burn, and less than fast_burn_rate."
+  }
+
+  validation {
+    condition     = min(var.alert_thresholds.dead_letter_minimum, var.alert_thresholds.server_error_minimum, var.alert_thresholds.freshness_minimum) >= 1
+    error_message = "dead_letter_minimum, server_error_minimum and freshness_minimum are 1 at least."
   }
 
   validation {
@@ -105,7 +112,7 @@ variable "objectives" {
     Service-level objectives.
     availability: share of requests that are answered with 2xx, of those with 2xx or 5xx.
     freshness: share of flushes whose oldest event is durable within lag_seconds of its publishing.
-    lag_seconds: also what the alert on the lag holds the 99th percentile against; a bound of the metric's buckets.
+    lag_seconds: a bound of the metric's buckets.
     rolling_days: days that the shares are of.
   EOT
   type = object({

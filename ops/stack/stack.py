@@ -157,11 +157,7 @@ def deployed(
         answer = httpx.post(bootstrap.url, timeout=START_SECONDS)
         if answer.is_error:
             raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
-        relay_command = [sys.executable, "-m", "ops.stack.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
-        relay_command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
-        relay_command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
-        with running(f"{name}-relay", relay_command, folder) as relay:
-            relay.wait_until(lambda: bool(relay.tail()))
+        with delivering(on, subscription, ingest, folder, f"{name}-relay") as relay:
             yield Stack(
                 environment,
                 Settings.from_environment(environment),
@@ -171,6 +167,28 @@ def deployed(
                 bootstrap,
                 [*on.children, ingest.child, bootstrap.child, relay],
             )
+
+
+@contextlib.contextmanager
+def delivering(on: Emulators, subscription: str, ingest: Function, folder: pathlib.Path, name: str) -> Iterator[Child]:
+    """Deliver the messages of a subscription to a function while the context lasts.
+
+    Args:
+        on: The emulators.
+        subscription: Its name in the project.
+        ingest: The function.
+        folder: Where the log is written.
+        name: Of the log.
+
+    Raises:
+        NotStarted: The process did not start.
+    """
+    command = [sys.executable, "-m", "ops.stack.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
+    command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
+    command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
+    with running(name, command, folder) as relay:
+        relay.wait_until(lambda: bool(relay.tail()))
+        yield relay
 
 
 @contextlib.contextmanager

@@ -56,7 +56,7 @@ run "with_them_every_store_has_the_key_of_its_region" {
     error_message = "buckets"
   }
   assert {
-    condition     = google_secret_manager_secret.ip_hash_key[0].replication[0].user_managed[0].replicas[0].customer_managed_encryption[0].kms_key_name == "the-key"
+    condition     = [for replica in google_secret_manager_secret.ip_hash_key[0].replication[0].user_managed[0].replicas : one(replica.customer_managed_encryption).kms_key_name] == ["the-key", "the-key"]
     error_message = "secret"
   }
   assert {

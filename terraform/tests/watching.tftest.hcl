@@ -5,6 +5,10 @@ mock_provider "google" {
     defaults = { service_config = { uri = "https://f.a.run.app" } }
   }
 
+  mock_resource "google_bigquery_data_transfer_config" {
+    defaults = { name = "projects/p/locations/l/transferConfigs/made" }
+  }
+
   mock_resource "google_monitoring_notification_channel" {
     defaults = { name = "projects/p/notificationChannels/made" }
   }
@@ -82,7 +86,9 @@ run "each_alert_is_complete" {
 
   assert {
     condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
-      "oldest_message", "undeliverable", "dead_letter_rate", "server_errors", "lag", "no_events", "bootstrap_failed", "missing", "conflicting_event_ids", "reconcile_failed", "failed_backups", "cost"
+      "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
+      "server_errors", "server_errors_slow", "lag", "lag_slow",
+      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
     ])
     error_message = "All alerts are there."
   }
@@ -118,8 +124,11 @@ run "each_alert_is_complete" {
   assert {
     condition = alltrue([
       for alert in google_monitoring_alert_policy.watching :
-      alert.conditions[0].condition_prometheus_query_language[0].disable_metric_validation
-      && !strcontains(alert.conditions[0].condition_prometheus_query_language[0].query, "$")
+      alltrue(flatten([
+        for condition in alert.conditions : [
+          for promql in condition.condition_prometheus_query_language : promql.disable_metric_validation && !strcontains(promql.query, "$")
+        ]
+      ]))
       && contains(["CRITICAL", "ERROR", "WARNING"], alert.severity)
       && alert.alert_strategy[0].auto_close == "3600s"
       && alert.user_labels == tomap(local.labels)
@@ -180,8 +189,10 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
       oldest_message_seconds = 421
       dead_letter_share      = 0.422
       dead_letter_minimum    = 423
-      server_error_share     = 0.424
+      fast_burn_rate         = 20
+      slow_burn_rate         = 4
       server_error_minimum   = 425
+      freshness_minimum      = 424
       no_events_minutes      = 426
       billed_gib_in_day      = 427
     }
@@ -198,8 +209,6 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
       for key, end in {
         oldest_message   = "> 421"
         dead_letter_rate = ">= 423"
-        server_errors    = ">= 425"
-        lag              = "> 1000 * 20"
         no_events        = "[426m])) or vector(0)) < 1"
         cost             = "> 427"
       } : endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
@@ -208,11 +217,20 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
   }
 
   assert {
-    condition = (
-      strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
-      && strcontains(google_monitoring_alert_policy.watching["server_errors"].conditions[0].condition_prometheus_query_language[0].query, " > 0.424 and ")
-    )
-    error_message = "Shares of the queries are those of the variables."
+    condition     = strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
+    error_message = "The share of the query is that of the variable."
+  }
+
+  assert {
+    condition = alltrue([
+      for key, expected in {
+        server_errors      = [20, 20, 424]
+        server_errors_slow = [4, 4, 424]
+        lag                = [20, 20, 423]
+        lag_slow           = [4, 4, 423]
+      } : [for condition in google_monitoring_alert_policy.watching[key].conditions : condition.condition_threshold[0].threshold_value] == expected
+    ])
+    error_message = "Burn rates and the responses that are enough are those of the variables."
   }
 
   assert {
@@ -224,7 +242,7 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
     condition = [
       for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles :
       tile.widget.scorecard.thresholds[0].value if can(tile.widget.scorecard)
-    ] == [421, 0.5, 20, 0.424]
+    ] == [421, 0.5, 20, 0.4]
     error_message = "The top row is red where the alerts are."
   }
 
@@ -256,6 +274,52 @@ run "the_objectives_are_of_this_function" {
       == "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"cloud_run_revision\""
     )
     error_message = "Freshness is of the lag."
+  }
+}
+
+run "a_burn_rate_alert_asks_for_both_windows_of_its_objective_and_for_enough_responses" {
+  command = plan
+
+  assert {
+    condition = alltrue([
+      for key, expected in {
+        server_errors      = ["availability", 3600, 300, "5xx", 3600]
+        server_errors_slow = ["availability", 86400, 7200, "5xx", 7200]
+        lag                = ["freshness", 3600, 300, "2xx", 3600]
+        lag_slow           = ["freshness", 86400, 7200, "2xx", 7200]
+        } : google_monitoring_alert_policy.watching[key].combiner == "AND" && [
+        for condition in google_monitoring_alert_policy.watching[key].conditions : condition.condition_threshold[0].filter
+        ] == [
+        "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/${expected[0]}\", \"${expected[1]}s\")",
+        "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/${expected[0]}\", \"${expected[2]}s\")",
+        "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"sluice-test-ingest\" metric.label.\"response_code_class\"=\"${expected[3]}\"",
+      ] && one(google_monitoring_alert_policy.watching[key].conditions[2].condition_threshold[0].aggregations).alignment_period == "${expected[4]}s"
+    ])
+    error_message = "Two burn rates of the objective, and a number of responses of ingest."
+  }
+}
+
+run "each_backup_has_to_run" {
+  command = plan
+
+  variables {
+    backup = { copy_region = "us-east1" }
+  }
+
+  assert {
+    condition = endswith(
+      split(" unless ", google_monitoring_alert_policy.watching["no_backups"].conditions[0].condition_prometheus_query_language[0].query)[0],
+      "< ${length(google_bigquery_data_transfer_config.scheduled) + length(google_bigquery_data_transfer_config.copy)}",
+    )
+    error_message = "So many have to run as there are."
+  }
+
+  assert {
+    condition = strcontains(
+      google_monitoring_alert_policy.watching["no_backups"].conditions[0].condition_prometheus_query_language[0].query,
+      "config_id=~\"made\"",
+    )
+    error_message = "It is about this environment's own."
   }
 }
 
@@ -349,6 +413,26 @@ run "one_redelivery_is_no_alarm_and_an_objective_is_never_all" {
   }
 
   expect_failures = [var.alert_thresholds, var.objectives]
+}
+
+run "an_alert_that_could_never_ring_is_refused" {
+  command = plan
+
+  variables {
+    objectives = { freshness = 0.9 }
+  }
+
+  expect_failures = [google_monitoring_alert_policy.watching["lag"]]
+}
+
+run "a_slow_burn_is_slower_than_a_fast_one" {
+  command = plan
+
+  variables {
+    alert_thresholds = { slow_burn_rate = 15 }
+  }
+
+  expect_failures = [var.alert_thresholds]
 }
 
 run "half_a_minute_is_no_window" {

@@ -221,7 +221,7 @@ run "the_log_of_requests_that_succeeded_is_kept_only_when_asked_for" {
 run "the_archive_lies_in_two_regions_when_asked_for" {
   command = plan
   variables {
-    archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"] }, delete_days = 0, nearline_days = 30 }
+    archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"], turbo = true }, delete_days = 0, nearline_days = 30 }
   }
 
   assert {
@@ -229,8 +229,24 @@ run "the_archive_lies_in_two_regions_when_asked_for" {
     error_message = "placement"
   }
   assert {
+    condition     = google_storage_bucket.archive.rpo == "ASYNC_TURBO"
+    error_message = "turbo"
+  }
+  assert {
     condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { NEARLINE = 30 }
     error_message = "delete_days = 0 deletes nothing, coldline_days = 0 moves nothing"
+  }
+}
+
+run "an_apply_leaves_the_traffic_where_it_is_when_asked_to" {
+  command = plan
+  variables {
+    ingest = { canary = true }
+  }
+
+  assert {
+    condition     = !google_cloudfunctions2_function.ingest.service_config[0].all_traffic_on_latest_revision
+    error_message = "traffic"
   }
 }
 

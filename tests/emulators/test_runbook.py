@@ -8,8 +8,11 @@ import json
 import pathlib
 import re
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -17,9 +20,11 @@ from google.cloud import bigquery
 from typer.testing import CliRunner
 
 from functions.clients import bigquery_client, storage_client
+from functions.contracts import Contracts
 from ops.accounts import ArchiveReader
 from ops.cli import app
 from ops.publish import Publication, publish
+from ops.stack.functions import SOURCE, serving
 from ops.stack.stack import Stack, topic_name
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, post, wrapped
@@ -140,14 +145,78 @@ def many_dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert int(cell(types(), "runbook", "dead_letters")) >= 4
 
 
+@contextlib.contextmanager
+def contracts_with(folder: pathlib.Path, **changes: Any) -> Iterator[pathlib.Path]:
+    """Use contracts of a second version of the order, which differs from the first, while the context lasts."""
+    shutil.copytree(SOURCE.parent / "jsonschemas", folder)
+    order = json.loads((folder / "order.v1.json").read_text())
+    (folder / "order.v2.json").write_text(json.dumps(order | changes))
+    with pytest.MonkeyPatch.context() as patch:
+        load = Contracts.load
+        patch.setattr(Contracts, "load", lambda: load(folder))
+        yield folder
+
+
+@contextlib.contextmanager
+def strict_revision(stack: Stack, folder: pathlib.Path) -> Iterator[str]:
+    """Serve the code with a second version of the order that asks for a coupon; its address."""
+    for name in ("functions", "jsonschemas"):
+        shutil.copytree(SOURCE.parent / name, folder / name)
+    shutil.copy(SOURCE, folder)
+    order = json.loads((folder / "jsonschemas" / "order.v1.json").read_text())
+    order["required"].append("coupon")
+    order["properties"]["coupon"] = {"type": "string"}
+    (folder / "jsonschemas" / "order.v2.json").write_text(json.dumps(order))
+    environment = {**stack.environment, "CODE_VERSION": "strict"}
+    with serving("ingest", folder, environment, "strict", source=folder / SOURCE.name) as ingest:
+        yield ingest.url
+
+
+def a_new_contract_rejects_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:
+    def send(url: str, event_id: str, **attributes: str) -> None:
+        body = wrapped(event("order", order_id=event_id), event_id, **attributes)
+        assert httpx.post(url, json=body, timeout=PATIENCE).status_code == 204
+
+    with tempfile.TemporaryDirectory() as folder, strict_revision(stack, pathlib.Path(folder)) as url:
+        send(url, "strict-newest")
+        send(url, "strict-2", schema_version="2")
+        send(url, "strict-1", schema_version="1")
+    told = types()
+    assert re.search(r"order +│ +1 +│ strict +│ +1 │ +0 │", told), told
+    assert re.search(r"order +│ +2 +│ strict +│ +2 │ +2 │", told), told
+    assert "$.coupon" in types()
+    send(stack.ingest.url, "rolled-back")
+    assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id = 'rolled-back'")
+    [letter, _] = query(stack, "SELECT fingerprint FROM `{live}.dead_letters` WHERE code_version = 'strict'")
+    other, known["FINGERPRINT"] = known["FINGERPRINT"], letter.fingerprint
+    with tempfile.TemporaryDirectory() as folder, contracts_with(pathlib.Path(folder) / "mended"):
+        assert "2 of 2 would pass" in types()
+        assert "2 of 2 passed, and are rows now." in types()
+        assert "Nothing is missing." in types()
+    known["FINGERPRINT"] = other
+    rows = query(stack, "SELECT order_id FROM `{live}.orders_deduplicated` WHERE order_id LIKE 'strict-%' ORDER BY 1")
+    assert [row.order_id for row in rows] == ["strict-1", "strict-2", "strict-newest"]
+
+
 def the_function_fails(stack: Stack, known: dict[str, str], types: Type) -> None:
     del stack, known
     assert re.search(CANNOT_RUN["streaming_errors"].match, types(code=1))
 
 
+def the_function_fails_now_and_then(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert int(cell(types(), "runbook", "events")) > 0
+
+
 def events_arrive_late(stack: Stack, known: dict[str, str], types: Type) -> None:
     del stack, known
     assert float(cell(types(), "orders", "max_lag_seconds")) > 0.5, "of the one that waited"
+    assert "row_count" in types()
+
+
+def events_arrive_late_now_and_then(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert float(cell(types(), "runbook", "p95_lag_seconds")) > 0
     assert "row_count" in types()
 
 
@@ -187,6 +256,11 @@ def the_reconciliation_failed(stack: Stack, known: dict[str, str], types: Type) 
     assert "Nothing is missing." in types()
 
 
+def the_reconciliation_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert "Nothing is missing." in types()
+
+
 def backups_fail(stack: Stack, known: dict[str, str], types: Type) -> None:
     del known
     post(stack, event("order", order_date=(NOW - timedelta(days=86)).isoformat(), order_id="expires"))
@@ -195,6 +269,15 @@ def backups_fail(stack: Stack, known: dict[str, str], types: Type) -> None:
     types()
     assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires'")
     assert "orders_20" in types()
+
+
+def backups_do_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del known
+    post(stack, event("order", order_date=(NOW - timedelta(days=85)).isoformat(), order_id="expires-too"))
+    assert re.search(r"orders .* 1 │ +1 │ +1 │", told := types()), told
+    types()
+    assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires-too'")
+    assert "inventory_20" in types()
 
 
 def the_bootstrap_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
@@ -208,6 +291,14 @@ def the_bootstrap_failed(stack: Stack, known: dict[str, str], types: Type) -> No
     assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 200
 
 
+def the_bootstrap_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
+    client = bigquery_client(stack.settings)
+    del known
+    client.query_and_wait(f"ALTER TABLE `{stack.settings.historical_dataset}.inventory` ADD COLUMN weight INT64")
+    assert "weight" in types()
+    client.query_and_wait(f"ALTER TABLE `{stack.settings.historical_dataset}.inventory` DROP COLUMN weight")
+
+
 def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:
     del stack, known
     for name in ("cost_by_query", "cost_by_user"):
@@ -217,12 +308,8 @@ def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> N
 def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert known["FINGERPRINT"] in types()
     assert known["FINGERPRINT"] in types()
-    [known["EVENT_ID"]] = [
-        row.event_id
-        for row in query(
-            stack, "SELECT event_id FROM `{live}.dead_letters` WHERE stage = 'contract' ORDER BY 1 LIMIT 1"
-        )
-    ]
+    of_cause = f"SELECT event_id FROM `{{live}}.dead_letters` WHERE fingerprint = '{known['FINGERPRINT']}'"
+    known["EVENT_ID"] = query(stack, of_cause)[0].event_id
     assert '"status": "lost"' in types()
     assert "would pass with today's contracts" in types()
     assert "0 of 3 would pass" in types()
@@ -270,14 +357,20 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "Events wait too long": events_wait_too_long,
     "Undeliverable events": undeliverable_events,
     "Many dead letters": many_dead_letters,
+    "A new contract rejects too much": a_new_contract_rejects_too_much,
     "The function fails": the_function_fails,
+    "The function fails now and then": the_function_fails_now_and_then,
     "Events arrive late": events_arrive_late,
+    "Events arrive late now and then": events_arrive_late_now_and_then,
     "No events at all": no_events_at_all,
     "Events are missing": events_are_missing,
     "An event id has several contents": an_event_id_has_several_contents,
     "The reconciliation failed": the_reconciliation_failed,
+    "The reconciliation does not run": the_reconciliation_does_not_run,
     "Backups fail": backups_fail,
+    "Backups do not run": backups_do_not_run,
     "The bootstrap failed": the_bootstrap_failed,
+    "The bootstrap does not run": the_bootstrap_does_not_run,
     "Queries cost too much": queries_cost_too_much,
     "Dead letters": dead_letters,
     "What Pub/Sub gave up on": what_pubsub_gave_up_on,

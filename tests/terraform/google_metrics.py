@@ -69,6 +69,6 @@ GOOGLE_METRICS = [
         "bigquerydatatransfer.googleapis.com/transfer_config/completed_runs",
         "bigquery_dts_config",
         "https://cloud.google.com/bigquery/docs/dts-monitor",
-        frozenset({"completion_state"}),
+        frozenset({"completion_state", "config_id"}),
     ),
 ]

@@ -2,7 +2,9 @@
 
 import re
 import shlex
-from collections.abc import Iterator
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import promql_parser
 import pytest
@@ -26,7 +28,7 @@ RESOURCES = {
     "pubsub_topic": {"topic_id"},
     "pubsub_subscription": {"subscription_id"},
     "bigquery_dataset": {"dataset_id"},
-    "bigquery_dts_config": set[str](),
+    "bigquery_dts_config": {"config_id"},
     "global": set[str](),
 }
 """The labels that tell ours from others (https://cloud.google.com/monitoring/api/resources)."""
@@ -132,7 +134,7 @@ def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, 
     program, *arguments = shlex.split(alert["type"])
     if program == "gcloud":
         assert arguments[arguments.index("--project") + 1] == "project"
-        assert arguments[:2] in [["logging", "read"], ["pubsub", "subscriptions"]]
+        assert arguments[:2] in [["logging", "read"], ["pubsub", "subscriptions"], ["scheduler", "jobs"]]
     else:
         assert program == ".venv/bin/sluice"
         parsed = CliRunner().invoke(app, [*arguments, "--help"])
@@ -148,16 +150,36 @@ def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) ->
 
 def test_the_dashboard_begins_with_what_wakes_people() -> None:
     first = [tile["query"] for tile in watching.tiles() if "bad" in tile]
-    conditions = " ".join(alert["condition"] for alert in watching.alerts().values())
+    waking = {selector.name for alert in watching.alerts().values() for selector in asked_by(alert)}
     assert len(first) == 4
     for query in first:
-        asked = {selector.name for selector in selectors(query)}
-        assert asked <= {selector.name for selector in selectors_of_all_alerts()}, conditions
+        assert {selector.name for selector in selectors(query)} <= waking
 
 
-def selectors_of_all_alerts() -> Iterator[VectorSelector]:
-    for alert in watching.alerts().values():
+def asked_by(alert: Mapping[str, Any]) -> Iterator[VectorSelector]:
+    """Return what an alert asks for; one on a burn rate asks for what its objective is of."""
+    if "condition" in alert:
         yield from selectors(alert["condition"])
+    else:
+        query = {"availability": "${server_errors} / ${requests}", "freshness": "${lag_p99}"}[
+            alert["burn"]["objective"]
+        ]
+        yield from selectors(string.Template(query).substitute(watching.watched()))
+
+
+def test_each_objective_has_a_fast_and_a_slow_burn_rate_alert() -> None:
+    given = watching.thresholds()
+    burning = {
+        (alert["burn"]["objective"], f"{alert['burn']['rate']}"): (alert["burn"]["seconds"], alert["severity"])
+        for alert in watching.alerts().values()
+        if "burn" in alert
+    }
+    objectives = [name for name in given if name in {"availability", "freshness"}]
+    assert burning.keys() == {(name, given[f"{speed}_burn_rate"]) for name in objectives for speed in ("fast", "slow")}
+    for (_, rate), (seconds, severity) in burning.items():
+        long, short = seconds
+        assert long == 12 * short
+        assert (severity == "WARNING") == (rate == given["slow_burn_rate"])
 
 
 def test_objectives_name_metrics_that_exist() -> None:

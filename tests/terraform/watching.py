@@ -34,6 +34,9 @@ NAMES = {
     "subscription": "sluice-test-ingest",
     "dead_letter_subscription": "sluice-test-dead-letters",
     "dataset": "events",
+    "region": "us-central1",
+    "backup_ids": "config-1|config-2|config-3",
+    "backup_count": "3",
     "metrics": "logging_googleapis_com:user_sluice_test",
     "runbook": "docs/operate.md",
     "each": EACH,
@@ -104,7 +107,9 @@ def watched() -> dict[str, str]:
         name: " + ".join(asked["query"].replace(EACH, key) for key in keys(asked))
         for name, asked in read("queries.yaml", selectors).items()
     }
-    return {**selectors, **queries, **thresholds()}
+    given = thresholds()
+    failing_share = float(given["fast_burn_rate"]) * (1 - float(given["availability"]))
+    return {**selectors, **queries, **given, "failing_share": f"{failing_share:.6f}"}
 
 
 def alerts() -> dict[str, dict[str, Any]]:
@@ -120,7 +125,7 @@ def tiles() -> list[dict[str, Any]]:
 
 def queries() -> dict[str, str]:
     """Every PromQL query by whose it is."""
-    found = {f"alert {key}": alert["condition"] for key, alert in alerts().items()}
+    found = {f"alert {key}": alert["condition"] for key, alert in alerts().items() if "condition" in alert}
     for tile in tiles():
         if "query" in tile:
             found[f"tile {tile['title']}"] = tile["query"]

@@ -3,9 +3,10 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tests.missing import missing
 from tests.waiting import PATIENCE
@@ -40,3 +41,27 @@ def refused(commands: Collection[str], home: pathlib.Path) -> list[str]:
     checked = json.loads(run("gcloud", "meta", "lint-gcloud-commands", f"--commands-file={file}", home=home))
     assert len(checked) == len(commands)
     return [f"{one['command_string']}: {one['error_message']}" for one in checked if not one["success"]]
+
+
+BQ_COMMANDS = {"cp", "ls", "mk", "query", "rm"}
+
+
+def unknown_flags(commands: Collection[Sequence[str]], home: pathlib.Path) -> list[str]:
+    """Return the flags of bq that the command they are given to does not have.
+
+    Args:
+        commands: The arguments of each call.
+        home: As for `run`.
+    """
+    used: dict[str, set[str]] = {}
+    for arguments in commands:
+        [command] = [argument for argument in arguments if argument in BQ_COMMANDS][:1]
+        used.setdefault(command, set()).update(one.partition("=")[0] for one in arguments if one[0] == "-")
+    unknown = []
+    for command, flags in used.items():
+        text = run("bq", "help", command, home=home)
+        known = {f"--{name}" for name in re.findall(r"--(?:\[no\])?([a-z_]+)", text)}
+        known |= {f"--no{name}" for name in re.findall(r"--\[no\]([a-z_]+)", text)}
+        known |= set(re.findall(r"(?:^|\s)(-[a-z]),--", text)) | {"--location", "--nouse_legacy_sql", "--format"}
+        unknown += [f"bq {command} {flag}" for flag in sorted(flags - known)]
+    return unknown

@@ -66,8 +66,8 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        if file.name
-        not in {"deploy.md", "release.md"}  # whose commands are run: test_deploy_docs.py, test_release_docs.py
+        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py.
+        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md"}
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
@@ -101,7 +101,7 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
                 [sys.executable, *arguments, "--help"], cwd=ROOT, capture_output=True, text=True, check=False
             )
             assert helped.returncode == 0, helped.stderr
-        case "gcloud":
+        case "bq" | "gcloud":
             assert file == "operate.md", "its commands are checked below"
         case _:
             pytest.fail(f"{file}: no test knows {program}")
@@ -114,6 +114,13 @@ def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: p
     found = {command for command in typed if command.startswith("gcloud ")}
     assert len(found) > 10
     assert cloud_sdk.refused(sorted(found), tmp_path) == []
+
+
+@pytest.mark.check
+def test_bq_has_every_flag_of_the_runbook(tmp_path: pathlib.Path) -> None:
+    typed = [shlex.split(command)[1:] for file, command in commands() if command.startswith("bq ")]
+    assert typed
+    assert cloud_sdk.unknown_flags(typed, tmp_path) == []
 
 
 def anchors(file: pathlib.Path) -> set[str]:

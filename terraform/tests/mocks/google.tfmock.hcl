@@ -14,6 +14,10 @@ mock_data "google_storage_project_service_account" {
   defaults = { email_address = "storage-agent@a" }
 }
 
+mock_resource "google_bigquery_data_transfer_config" {
+  defaults = { name = "projects/a-project/locations/us-central1/transferConfigs/made" }
+}
+
 mock_resource "google_cloudfunctions2_function" {
   defaults = {
     service_config = {

@@ -1,0 +1,20 @@
+"""The drill of docs/disaster-recovery.md, with few events."""
+
+import pathlib
+
+import pytest
+from rich.console import Console
+
+from ops import drill
+from ops.stack.stack import Emulators
+
+pytestmark = pytest.mark.check
+
+
+def test_a_region_that_is_lost_comes_back_with_every_event(
+    running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    found = drill.run(Console(), running_emulators, tmp_path, events=300, rate=100)
+    assert found.missing == frozenset()
+    assert 0 < found.backfilled < found.accepted
+    assert found.durable < found.accepted

@@ -1,0 +1,182 @@
+"""The alerts on what runs by a schedule, evaluated by Prometheus itself: when each rings, and when it does not.
+
+Cloud Monitoring's counts per interval are counters here, which PromQL's increase() treats alike.
+"""
+
+import itertools
+import json
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+import pytest
+
+from tests.terraform import watching
+
+pytestmark = pytest.mark.check
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+HOW_TO_GET = "promtool is not there: run `make promtool`, or get it from https://prometheus.io/download/"
+
+SCHEDULED = (
+    "reconcile_failed",
+    "no_reconciliation",
+    "bootstrap_failed",
+    "no_bootstrap",
+    "failed_backups",
+    "no_backups",
+)
+
+HOUR = 60
+DAY = 24 * HOUR
+STEP = 5
+"""Minutes between two samples."""
+END = 6 * DAY
+
+
+class Series(NamedTuple):
+    """A counter.
+
+    Attributes:
+        name: Its metric, with its labels.
+        at: Minutes at which it rises by one.
+    """
+
+    name: str
+    at: Collection[int]
+
+    def values(self) -> str:
+        """Return a sample each `STEP` minutes, in promtool's notation."""
+        counts = itertools.accumulate(
+            sum(minute <= at < minute + STEP for at in self.at) for minute in range(-STEP, END, STEP)
+        )
+        return " ".join(map(str, counts))
+
+
+def answers(function: str, code: str, at: Iterable[int]) -> Series:
+    """Return the answers of a function with a class of codes."""
+    labels = {
+        "monitored_resource": "cloud_run_revision",
+        "project_id": "project",
+        "service_name": watching.NAMES[function],
+        "response_code_class": code,
+    }
+    return Series(f"run_googleapis_com:request_count{selector(labels)}", list(at))
+
+
+def backup(config: int, state: str, at: Iterable[int]) -> Series:
+    """Return the runs of a scheduled query or a copy that ended so."""
+    labels = {
+        "monitored_resource": "bigquery_dts_config",
+        "project_id": "project",
+        "config_id": f"config-{config}",
+        "completion_state": state,
+    }
+    name = "bigquerydatatransfer_googleapis_com:transfer_config_completed_runs"
+    return Series(f"{name}{selector(labels)}", list(at))
+
+
+def selector(labels: Mapping[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+
+
+def hourly(first: int = 25, end: int = END) -> range:
+    return range(first, end, HOUR)
+
+
+def daily(first: int, end: int = END) -> range:
+    return range(first, end, DAY)
+
+
+RECONCILES = answers("reconcile", "2xx", hourly())
+BOOTSTRAPS = answers("bootstrap", "2xx", [5, *daily(4 * HOUR)])
+BACKUPS = [backup(1, "SUCCEEDED", daily(3 * HOUR)), backup(2, "SUCCEEDED", daily(5 * HOUR))]
+COPY = backup(3, "SUCCEEDED", daily(20))
+
+STOP = 3 * DAY
+
+CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
+    "all is well, from the first day on": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, COPY],
+        {at: set() for at in range(HOUR, END, 2 * HOUR)},
+    ),
+    "no reconciliation for three hours": (
+        [answers("reconcile", "2xx", hourly(end=STOP)), BOOTSTRAPS, *BACKUPS, COPY],
+        {STOP + HOUR: set(), STOP + 2 * HOUR: set(), STOP + 3 * HOUR: {"no_reconciliation"}},
+    ),
+    "the reconciliation fails, and its scheduler tries four times": (
+        [
+            answers("reconcile", "2xx", hourly(end=STOP)),
+            answers("reconcile", "5xx", sorted(at + more for at in hourly(STOP) for more in (0, 5, 10, 15))),
+            BOOTSTRAPS,
+            *BACKUPS,
+            COPY,
+        ],
+        {at: {"reconcile_failed"} for at in range(STOP + 2 * HOUR, STOP + DAY, HOUR)},
+    ),
+    "no bootstrap for two days": (
+        [RECONCILES, answers("bootstrap", "2xx", daily(4 * HOUR, STOP)), *BACKUPS, COPY],
+        {STOP + DAY: set(), STOP + DAY + 4 * HOUR: {"no_bootstrap"}, END - HOUR: {"no_bootstrap"}},
+    ),
+    "one of the backups does not run for two days": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, backup(3, "SUCCEEDED", daily(20, STOP))],
+        {STOP + 23 * HOUR: set(), STOP + DAY: {"no_backups"}, END - HOUR: {"no_backups"}},
+    ),
+    "one of the backups fails": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, backup(3, "SUCCEEDED", daily(20, STOP)), backup(3, "FAILED", daily(STOP))],
+        {at: {"failed_backups"} for at in range(STOP + HOUR, END, 2 * HOUR)},
+    ),
+    "a copy that is new runs for the first time within a day": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, backup(3, "SUCCEEDED", daily(STOP))],
+        {at: set() for at in range(STOP + HOUR, END, 2 * HOUR)},
+    ),
+    "nothing ever runs": (
+        [],
+        {HOUR: set(), 3 * HOUR: {"no_reconciliation"}, DAY: {"no_reconciliation", "no_bootstrap", "no_backups"}},
+    ),
+}
+
+
+def promtool() -> str:
+    """Return the program; the test is skipped where it is missing. `make promtool` of the workflow `ci` has to get it."""
+    own = ROOT / ".venv" / "promtool" / "promtool"
+    if own.exists():
+        return str(own)
+    return shutil.which("promtool") or pytest.skip(HOW_TO_GET)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> None:
+    series, expected = CASES[case]
+    rules = [
+        {"alert": key, "expr": alert["condition"], "for": alert["for"]}
+        for key, alert in watching.alerts().items()
+        if key in SCHEDULED
+    ]
+    assert len(rules) == len(SCHEDULED)
+    ringing = [
+        {
+            "expr": 'ALERTS{alertstate="firing"}',
+            "eval_time": f"{minute}m",
+            "exp_samples": [
+                {"labels": f'ALERTS{{alertname="{key}",alertstate="firing"}}', "value": 1} for key in sorted(keys)
+            ],
+        }
+        for minute, keys in expected.items()
+    ]
+    test = {
+        "interval": f"{STEP}m",
+        "input_series": [{"series": one.name, "values": one.values()} for one in series],
+        "promql_expr_test": ringing,
+    }
+    # JSON is YAML.
+    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "alerts", "rules": rules}]}))
+    suite = {"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}m", "tests": [test]}
+    (tmp_path / "suite.yaml").write_text(json.dumps(suite))
+    done = subprocess.run(
+        [promtool(), "test", "rules", "suite.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

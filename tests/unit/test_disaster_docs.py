@@ -1,0 +1,72 @@
+"""The commands of docs/disaster-recovery.md: run in order against stand-ins, and checked by the Cloud SDK itself."""
+
+import pathlib
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from functions.definitions import FOLDER
+from functions.events import event_types
+from ops.cli import app
+from tests.terraform.plans import FOLDER as PLANS
+from tests.unit import cloud_sdk
+from tests.unit.test_deploy_docs import Call, recorded
+from tests.unit.test_docs import ROOT
+
+pytestmark = pytest.mark.check
+
+PAGE = (ROOT / "docs" / "disaster-recovery.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    return recorded(ROOT / "docs" / "disaster-recovery.md", tmp_path_factory.mktemp("disaster"))
+
+
+def test_gcloud_bq_and_sluice_take_every_command(calls: list[Call], tmp_path: pathlib.Path) -> None:
+    gcloud = sorted({str(call) for call in calls if call.program == "gcloud"})
+    assert len(gcloud) > 5
+    assert cloud_sdk.refused(gcloud, tmp_path / "home") == []
+    bq = [call.arguments for call in calls if call.program == "bq"]
+    assert cloud_sdk.unknown_flags(bq, tmp_path) == []
+    for call in calls:
+        if call.program == ".venv/bin/sluice":
+            parsed = CliRunner().invoke(app, [*call.arguments, "--help"])
+            assert parsed.exit_code == 0, parsed.output
+
+
+def test_terraform_has_every_variable_that_is_given_to_it(calls: list[Call]) -> None:
+    declared = {
+        name
+        for file in (ROOT / "terraform").glob("*.tf")
+        for name in re.findall(r'^variable "(\w+)"', file.read_text(), re.MULTILINE)
+    }
+    given = {
+        name
+        for call in calls
+        if call.program == "terraform"
+        for argument in call.arguments
+        for name in re.findall(r"^-var=(\w+)=", argument)
+    }
+    assert {"environment", "region", "dataset", "historical_dataset", "deployers"} <= given <= declared
+
+
+def test_each_name_is_that_of_prod_in_terraforms_plan() -> None:
+    """Those of the environment `dr` differ by it alone."""
+    planned = (PLANS / "prod.json").read_text()
+    names = set(re.findall(r"sluice-(?:prod|dr)-[a-z-]+[a-z]", PAGE))
+    assert len(names) > 5
+    for name in names:
+        assert name.replace("-dr-", "-prod-") in planned, name
+    for dataset in set(re.findall(r"events_(?:live|historical)_copy", PAGE)):
+        assert f'"dataset_id": "{dataset}"' in planned
+
+
+def test_all_tables_are_copied_back(calls: list[Call]) -> None:
+    copied = [call.arguments[-1].partition(":")[2] for call in calls if call.program == "bq" and "cp" in call.arguments]
+    live = {file.stem for file in (FOLDER / "schema").glob("*.sql")} - {"dataset", "historical_dataset"}
+    historical = {event_type.table for event_type in event_types().values()}
+    assert set(copied) == {f"events_dr.{name}" for name in live} | {
+        f"events_historical_dr.{name}" for name in historical
+    }
