@@ -23,8 +23,9 @@ from functions.clients import bigquery_client, storage_client
 from functions.contracts import Contracts
 from ops.accounts import ArchiveReader
 from ops.cli import app
+from ops.package import ROOT
 from ops.publish import Publication, publish
-from ops.stack.functions import SOURCE, serving
+from ops.stack.functions import serving, unpacked
 from ops.stack.stack import Stack, topic_name
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, post, wrapped
@@ -148,7 +149,7 @@ def many_dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
 @contextlib.contextmanager
 def contracts_with(folder: pathlib.Path, **changes: Any) -> Iterator[pathlib.Path]:
     """Use contracts of a second version of the order, which differs from the first, while the context lasts."""
-    shutil.copytree(SOURCE.parent / "jsonschemas", folder)
+    shutil.copytree(ROOT / "jsonschemas", folder)
     order = json.loads((folder / "order.v1.json").read_text())
     (folder / "order.v2.json").write_text(json.dumps(order | changes))
     with pytest.MonkeyPatch.context() as patch:
@@ -160,15 +161,13 @@ def contracts_with(folder: pathlib.Path, **changes: Any) -> Iterator[pathlib.Pat
 @contextlib.contextmanager
 def strict_revision(stack: Stack, folder: pathlib.Path) -> Iterator[str]:
     """Serve the code with a second version of the order that asks for a coupon; its address."""
-    for name in ("functions", "jsonschemas"):
-        shutil.copytree(SOURCE.parent / name, folder / name)
-    shutil.copy(SOURCE, folder)
-    order = json.loads((folder / "jsonschemas" / "order.v1.json").read_text())
+    code = unpacked(folder / "code")
+    order = json.loads((code / "jsonschemas" / "order.v1.json").read_text())
     order["required"].append("coupon")
     order["properties"]["coupon"] = {"type": "string"}
-    (folder / "jsonschemas" / "order.v2.json").write_text(json.dumps(order))
+    (code / "jsonschemas" / "order.v2.json").write_text(json.dumps(order))
     environment = {**stack.environment, "CODE_VERSION": "strict"}
-    with serving("ingest", folder, environment, "strict", source=folder / SOURCE.name) as ingest:
+    with serving("ingest", folder, environment, "strict", code=code) as ingest:
         yield ingest.url
 
 

@@ -141,7 +141,7 @@ CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
 
 
 def promtool() -> str:
-    """Return the program; the test is skipped where it is missing. `make promtool` of the workflow `ci` has to get it."""
+    """Return the program; without it, the test is skipped. The workflow `ci` has to get it: `make promtool`."""
     own = ROOT / ".venv" / "promtool" / "promtool"
     if own.exists():
         return str(own)
