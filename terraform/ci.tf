@@ -15,6 +15,7 @@ variable "github" {
 resource "google_iam_workload_identity_pool" "github" {
   count = var.github == null ? 0 : 1
 
+  project                   = var.project_id
   workload_identity_pool_id = "${local.name}-github"
   display_name              = "GitHub, for ${local.name}"
   depends_on                = [google_project_service.needed]
@@ -24,6 +25,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   #checkov:skip=CKV_GCP_125:The condition is one exact subject; the check does not read variables
   count = var.github == null ? 0 : 1
 
+  project                            = var.project_id
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub Actions"
@@ -38,6 +40,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
 resource "google_service_account" "ci" {
   count = var.github == null ? 0 : 1
 
+  project      = var.project_id
   account_id   = "${local.name}-ci"
   display_name = "Workflows of ${var.github.repository} deploy the functions as it"
   depends_on   = [google_project_service.needed]

@@ -46,6 +46,7 @@ locals {
 resource "google_storage_bucket" "packages" {
   #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
   #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
+  project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-packages"
   location                    = var.region
   labels                      = local.labels
@@ -69,6 +70,7 @@ resource "google_storage_bucket_object" "package" {
 }
 
 resource "google_artifact_registry_repository" "images" {
+  project       = var.project_id
   repository_id = local.name
   description   = "Images that Cloud Build makes of the functions"
   location      = var.region
@@ -98,6 +100,7 @@ resource "google_cloudfunctions2_function" "called" {
   #checkov:skip=CKV_GCP_124:Deployers and operators call them from outside; IAM says who they are, nobody else gets in
   for_each = local.called
 
+  project      = var.project_id
   name         = "${local.name}-${each.key}"
   description  = each.value.description
   location     = var.region
@@ -126,10 +129,22 @@ resource "google_cloudfunctions2_function" "called" {
     max_instance_count               = 1
     max_instance_request_concurrency = each.value.concurrency
     timeout_seconds                  = each.value.timeout_seconds
-    ingress_settings                 = "ALLOW_ALL"
+    ingress_settings                 = local.ingress_settings.called
+    vpc_connector                    = local.vpc_connector
+    vpc_connector_egress_settings    = local.vpc_connector == null ? null : local.vpc_egress
+    direct_vpc_egress                = length(local.vpc_direct) == 0 ? null : "VPC_EGRESS_${local.vpc_egress}"
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.this[each.key].email
     environment_variables            = local.settings
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = local.vpc_direct
+      content {
+        network    = direct_vpc_network_interface.value.network
+        subnetwork = direct_vpc_network_interface.value.subnetwork
+        tags       = direct_vpc_network_interface.value.tags
+      }
+    }
   }
 
   depends_on = [
@@ -142,6 +157,7 @@ resource "google_cloudfunctions2_function" "called" {
 
 # Ingest is deployed once the tables have what its rows need: a refused change of the schema ends the deploy here.
 resource "google_cloudfunctions2_function" "ingest" {
+  project      = var.project_id
   name         = "${local.name}-ingest"
   description  = "Events from Pub/Sub into BigQuery and Cloud Storage"
   location     = var.region
@@ -171,10 +187,22 @@ resource "google_cloudfunctions2_function" "ingest" {
     max_instance_count               = var.ingest.max_instances
     max_instance_request_concurrency = var.ingest.concurrency
     timeout_seconds                  = var.ingest.timeout_seconds
-    ingress_settings                 = "ALLOW_INTERNAL_ONLY"
+    ingress_settings                 = local.ingress_settings.ingest
+    vpc_connector                    = local.vpc_connector
+    vpc_connector_egress_settings    = local.vpc_connector == null ? null : local.vpc_egress
+    direct_vpc_egress                = length(local.vpc_direct) == 0 ? null : "VPC_EGRESS_${local.vpc_egress}"
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.this["ingest"].email
     environment_variables            = local.settings
+
+    dynamic "direct_vpc_network_interface" {
+      for_each = local.vpc_direct
+      content {
+        network    = direct_vpc_network_interface.value.network
+        subnetwork = direct_vpc_network_interface.value.subnetwork
+        tags       = direct_vpc_network_interface.value.tags
+      }
+    }
 
     dynamic "secret_environment_variables" {
       for_each = local.ip_hash_key

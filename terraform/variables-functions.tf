@@ -2,7 +2,9 @@ variable "ingest" {
   description = <<-TEXT
     Size of the ingest function. concurrency: requests at once in an instance, which share their flushes; cpu: vCPUs, one
     is what its one process uses; memory: such as 512Mi; instances: least and most; timeout_seconds: after it a request
-    is cut off. docs/decisions.md says where the defaults come from.
+    is cut off. billing: request, for requests and the time that an instance has any, or instance, for all the time that it
+    is there, at lower prices and nothing for a request. docs/decisions.md says where the defaults come from, and from
+    which rate on instance costs less.
   TEXT
   type = object({
     concurrency     = optional(number, 250)
@@ -11,6 +13,7 @@ variable "ingest" {
     min_instances   = optional(number, 0)
     max_instances   = optional(number, 20)
     timeout_seconds = optional(number, 90)
+    billing         = optional(string, "request")
   })
   default  = {}
   nullable = false
@@ -38,6 +41,10 @@ variable "ingest" {
   validation {
     condition     = var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds && var.ingest.timeout_seconds <= 3600
     error_message = "timeout_seconds is longer than delivery.ack_deadline_seconds, so that an answer is never cut off before Pub/Sub stops waiting for it."
+  }
+  validation {
+    condition     = contains(["request", "instance"], var.ingest.billing)
+    error_message = "billing: request or instance."
   }
   validation {
     condition     = var.ingest.concurrency <= var.flush.max_in_flight
