@@ -16,7 +16,7 @@ run "prod_without_anything_fails" {
   variables {
     environment = "prod"
   }
-  expect_failures = [data.google_project.this]
+  expect_failures = [terraform_data.required]
 }
 
 run "without_a_recipient_it_fails" {
@@ -25,7 +25,7 @@ run "without_a_recipient_it_fails" {
     required = ["recipient"]
     budget   = { billing_account = "012345-678901-ABCDEF", amount = 200 }
   }
-  expect_failures = [data.google_project.this]
+  expect_failures = [terraform_data.required]
 }
 
 run "without_a_budget_it_fails" {
@@ -34,7 +34,7 @@ run "without_a_budget_it_fails" {
     required     = ["budget"]
     alert_emails = ["on-call@example.com"]
   }
-  expect_failures = [data.google_project.this]
+  expect_failures = [terraform_data.required]
 }
 
 run "with_local_state_it_fails" {
@@ -44,7 +44,7 @@ run "with_local_state_it_fails" {
     alert_emails = ["on-call@example.com"]
     budget       = { billing_account = "012345-678901-ABCDEF", amount = 200 }
   }
-  expect_failures = [data.google_project.this]
+  expect_failures = [terraform_data.required]
 }
 
 run "what_is_kept_elsewhere_can_be_left_out" {
