@@ -1,7 +1,7 @@
 """The generated part of `docs/terraform.md`: variables and outputs of the module, from `terraform/*.tf`.
 
-The files are read as `terraform fmt` writes them: blocks begin and end at the start of a line, their arguments have two spaces
-before them.
+The files are read as `terraform fmt` writes them: a block begins and ends at the start of a line, its arguments are
+indented by two spaces.
 """
 
 import dataclasses
