@@ -37,13 +37,6 @@ locals {
   )
 }
 
-check "somebody_is_told" {
-  assert {
-    condition     = var.environment != "prod" || length(var.notification_channels) + length(var.alert_emails) > 0
-    error_message = "Alerts ring, and nobody hears them: set alert_emails or notification_channels."
-  }
-}
-
 resource "google_monitoring_notification_channel" "email" {
   for_each = var.alert_emails
 

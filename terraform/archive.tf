@@ -49,6 +49,7 @@ locals {
 resource "google_storage_bucket" "archive" {
   #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
   #checkov:skip=CKV_GCP_78:Each object has a name of its own and is written once; what is deleted comes back by soft delete
+  project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-archive"
   location                    = upper(local.archive_location)
   labels                      = local.labels

@@ -57,6 +57,7 @@ locals {
 resource "google_bigquery_data_transfer_config" "scheduled" {
   for_each = local.scheduled_queries
 
+  project              = var.project_id
   display_name         = "${local.name}: ${each.key}"
   data_source_id       = "scheduled_query"
   location             = var.region
@@ -71,12 +72,13 @@ resource "google_bigquery_data_transfer_config" "scheduled" {
     }
   }
 
-  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs]
+  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs, google_service_account_iam_member.transfer_agent]
 }
 
 resource "google_bigquery_dataset" "copy" {
   for_each = toset(var.backup.copy_region == null ? [] : keys(local.datasets))
 
+  project                    = var.project_id
   dataset_id                 = "${var.dataset}_${each.key}_copy"
   description                = "Daily copy of the ${each.key} dataset, in another region"
   location                   = var.backup.copy_region
@@ -112,6 +114,7 @@ resource "google_bigquery_dataset" "copy" {
 resource "google_bigquery_data_transfer_config" "copy" {
   for_each = google_bigquery_dataset.copy
 
+  project                = var.project_id
   display_name           = "${local.name}: copy of the ${each.key} dataset"
   data_source_id         = "cross_region_copy"
   destination_dataset_id = each.value.dataset_id
@@ -124,5 +127,5 @@ resource "google_bigquery_data_transfer_config" "copy" {
     overwrite_destination_table = "true"
   }
 
-  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs]
+  depends_on = [terraform_data.bootstrap, google_project_iam_member.jobs, google_service_account_iam_member.transfer_agent]
 }

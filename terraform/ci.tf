@@ -45,6 +45,7 @@ locals {
 resource "google_iam_workload_identity_pool" "github" {
   count = var.github == null ? 0 : 1
 
+  project                   = var.project_id
   workload_identity_pool_id = "${local.name}-github"
   display_name              = "GitHub, for ${local.name}"
   depends_on                = [google_project_service.needed]
@@ -54,6 +55,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   #checkov:skip=CKV_GCP_125:The condition is one exact subject; the check does not read variables
   count = var.github == null ? 0 : 1
 
+  project                            = var.project_id
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
   workload_identity_pool_provider_id = "github"
   display_name                       = "GitHub Actions"
@@ -75,6 +77,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
 resource "google_service_account" "ci" {
   count = var.github == null ? 0 : 1
 
+  project      = var.project_id
   account_id   = "${local.name}-ci"
   display_name = "Workflows on GitHub deploy the functions as it"
   depends_on   = [google_project_service.needed]

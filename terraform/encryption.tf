@@ -26,15 +26,20 @@ locals {
 
 data "google_bigquery_default_service_account" "this" {
   count = var.customer_managed_keys ? 1 : 0
+
+  project = var.project_id
 }
 
 data "google_storage_project_service_account" "this" {
   count = var.customer_managed_keys ? 1 : 0
+
+  project = var.project_id
 }
 
 resource "google_kms_key_ring" "store" {
   for_each = local.key_locations
 
+  project    = var.project_id
   name       = local.name
   location   = each.value
   depends_on = [google_project_service.needed]

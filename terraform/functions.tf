@@ -52,6 +52,7 @@ locals {
 resource "google_storage_bucket" "packages" {
   #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
   #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
+  project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-packages"
   location                    = var.region
   labels                      = local.labels
@@ -87,6 +88,7 @@ data "google_storage_bucket_object" "release" {
 }
 
 resource "google_artifact_registry_repository" "images" {
+  project       = var.project_id
   repository_id = local.name
   description   = "Images that Cloud Build makes of the functions"
   location      = var.region
@@ -116,6 +118,7 @@ resource "google_cloudfunctions2_function" "called" {
   #checkov:skip=CKV_GCP_124:Deployers and operators call them from outside; IAM says who they are, nobody else gets in
   for_each = local.called
 
+  project      = var.project_id
   name         = "${local.name}-${each.key}"
   description  = each.value.description
   location     = var.region
@@ -144,7 +147,9 @@ resource "google_cloudfunctions2_function" "called" {
     max_instance_count               = 1
     max_instance_request_concurrency = each.value.concurrency
     timeout_seconds                  = each.value.timeout_seconds
-    ingress_settings                 = "ALLOW_ALL"
+    ingress_settings                 = local.ingress_settings.called
+    vpc_connector                    = local.vpc_connector
+    vpc_connector_egress_settings    = local.vpc_connector == null ? null : local.vpc_egress
     all_traffic_on_latest_revision   = true
     service_account_email            = google_service_account.this[each.key].email
     environment_variables            = local.settings
@@ -160,6 +165,7 @@ resource "google_cloudfunctions2_function" "called" {
 
 # Ingest is deployed once the tables have what its rows need: a refused change of the schema ends the deploy here.
 resource "google_cloudfunctions2_function" "ingest" {
+  project      = var.project_id
   name         = "${local.name}-ingest"
   description  = "Events from Pub/Sub into BigQuery and Cloud Storage"
   location     = var.region
@@ -189,7 +195,9 @@ resource "google_cloudfunctions2_function" "ingest" {
     max_instance_count               = var.ingest.max_instances
     max_instance_request_concurrency = var.ingest.concurrency
     timeout_seconds                  = var.ingest.timeout_seconds
-    ingress_settings                 = "ALLOW_INTERNAL_ONLY"
+    ingress_settings                 = local.ingress_settings.ingest
+    vpc_connector                    = local.vpc_connector
+    vpc_connector_egress_settings    = local.vpc_connector == null ? null : local.vpc_egress
     all_traffic_on_latest_revision   = !var.ingest.canary
     service_account_email            = google_service_account.this["ingest"].email
     environment_variables            = local.settings

@@ -8,6 +8,7 @@ locals {
 # Delivery
 
 resource "google_cloud_run_v2_service_iam_member" "push" {
+  project  = var.project_id
   name     = google_cloudfunctions2_function.ingest.name
   location = var.region
   role     = "roles/run.invoker"
@@ -88,6 +89,7 @@ resource "google_cloud_run_v2_service_iam_member" "called" {
     { for member in var.access.operators : "${name} ${member}" => { function = function.name, member = member } },
   )]...)
 
+  project  = var.project_id
   name     = each.value.function
   location = var.region
   role     = "roles/run.invoker"
@@ -161,6 +163,7 @@ resource "google_project_iam_member" "build" {
 }
 
 resource "google_artifact_registry_repository_iam_member" "build" {
+  project    = var.project_id
   repository = google_artifact_registry_repository.images.name
   location   = var.region
   role       = "roles/artifactregistry.writer"
@@ -211,6 +214,7 @@ resource "google_bigquery_datapolicy_data_policy_iam_member" "masked" {
     for tag in keys(google_data_catalog_policy_tag.protected) : [for name, member in local.masked_readers : { tag = tag, name = name, member = member }]
   ]) : "${reader.tag} ${reader.name}" => reader }
 
+  project        = var.project_id
   data_policy_id = google_bigquery_datapolicy_data_policy.masked[each.value.tag].data_policy_id
   location       = var.region
   role           = "roles/bigquerydatapolicy.maskedReader"

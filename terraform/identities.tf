@@ -11,6 +11,7 @@ resource "google_service_account" "this" {
     backup    = "Keeps history, and takes snapshots and copies"
   }
 
+  project      = var.project_id
   account_id   = "${local.name}-${each.key}"
   display_name = each.value
   depends_on   = [google_project_service.needed]
@@ -93,6 +94,7 @@ resource "google_project_iam_custom_role" "this" {
     }
   }
 
+  project     = var.project_id
   role_id     = replace("${local.name}-${each.key}", "-", "_")
   title       = "Sluice ${var.environment}: ${each.value.title}"
   permissions = each.value.permissions

@@ -58,6 +58,7 @@ locals {
 resource "google_secret_manager_secret" "ip_hash_key" {
   count = var.ip_policy == "hash" ? 1 : 0
 
+  project             = var.project_id
   secret_id           = "${local.name}-ip-hash-key"
   labels              = local.labels
   deletion_protection = true
@@ -127,6 +128,7 @@ locals {
 resource "google_data_catalog_taxonomy" "protected" {
   count = var.column_security ? 1 : 0
 
+  project                = var.project_id
   display_name           = local.name
   description            = "Columns of Sluice that not every reader sees"
   region                 = var.region
@@ -145,6 +147,7 @@ resource "google_data_catalog_policy_tag" "protected" {
 resource "google_bigquery_datapolicy_data_policy" "masked" {
   for_each = local.protections
 
+  project          = var.project_id
   data_policy_id   = replace("${local.name}-${each.key}", "-", "_")
   location         = var.region
   policy_tag       = google_data_catalog_policy_tag.protected[each.key].name
@@ -173,6 +176,7 @@ resource "google_bigquery_row_access_policy" "this" {
     if key == "live" || contains(local.event_tables, policy.table)
   }]...)
 
+  project          = var.project_id
   dataset_id       = google_bigquery_dataset.events[each.value.dataset].dataset_id
   table_id         = each.value.table
   policy_id        = each.value.name

@@ -1,8 +1,31 @@
+variable "message_regions" {
+  description = <<-TEXT
+    Regions that messages may be stored in, such as ["us-central1", "us-east1"]. Empty: Google stores them near the
+    publisher, within what the organisation's policy allows. With one region nobody can publish while that one is down.
+  TEXT
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region in var.message_regions : can(regex("^[a-z]+-[a-z]+[0-9]+$", region))])
+    error_message = "message_regions: regions, such as us-central1."
+  }
+}
+
 resource "google_pubsub_topic" "events" {
+  project                    = var.project_id
   name                       = "${local.name}-events"
   labels                     = local.labels
   message_retention_duration = "${7 * 86400}s"
   kms_key_name               = lookup(local.keys, var.region, null)
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.message_regions) > 0 ? [var.message_regions] : []
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
 
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 
@@ -12,9 +35,17 @@ resource "google_pubsub_topic" "events" {
 }
 
 resource "google_pubsub_topic" "dead_letters" {
+  project      = var.project_id
   name         = "${local.name}-dead-letters"
   labels       = local.labels
   kms_key_name = lookup(local.keys, var.region, null)
+
+  dynamic "message_storage_policy" {
+    for_each = length(var.message_regions) > 0 ? [var.message_regions] : []
+    content {
+      allowed_persistence_regions = message_storage_policy.value
+    }
+  }
 
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 
@@ -25,6 +56,7 @@ resource "google_pubsub_topic" "dead_letters" {
 
 # Without it, what is forwarded to the topic would be gone.
 resource "google_pubsub_subscription" "dead_letters" {
+  project                    = var.project_id
   name                       = "${local.name}-dead-letters"
   topic                      = google_pubsub_topic.dead_letters.id
   labels                     = local.labels
@@ -42,6 +74,7 @@ resource "google_pubsub_subscription" "dead_letters" {
 
 # Direct, not an Eventarc trigger: that one's hidden subscription keeps 24 hours and takes no dead-letter policy.
 resource "google_pubsub_subscription" "ingest" {
+  project                    = var.project_id
   name                       = "${local.name}-ingest"
   topic                      = google_pubsub_topic.events.id
   labels                     = local.labels

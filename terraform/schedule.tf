@@ -4,6 +4,7 @@
 resource "google_cloud_scheduler_job" "called" {
   for_each = local.called
 
+  project          = var.project_id
   name             = "${local.name}-${each.key}"
   description      = "Runs ${each.key}"
   region           = var.region

@@ -23,6 +23,7 @@ resource "google_project_service" "needed" {
     var.github == null ? [] : ["sts.googleapis.com"],
   ))
 
+  project            = var.project_id
   service            = each.value
   disable_on_destroy = false
 }

@@ -3,7 +3,9 @@ variable "ingest" {
     Size of the ingest function. concurrency: requests at once in an instance, which share their flushes; cpu: vCPUs, one
     is what its one process uses; memory: such as 512Mi; instances: least and most; timeout_seconds: after it a request
     is cut off; canary: whether an apply leaves the traffic where it is, for docs/deploy.md#canary, or sends all of it to what
-    it deploys. docs/decisions.md says where the defaults come from.
+    it deploys; billing: request, for requests and the time that an instance has any, or instance, for all the time that it
+    is there, at lower prices and nothing for a request. docs/decisions.md says where the defaults come from, and from
+    which rate on instance costs less.
   TEXT
   type = object({
     concurrency     = optional(number, 250)
@@ -13,6 +15,7 @@ variable "ingest" {
     max_instances   = optional(number, 20)
     timeout_seconds = optional(number, 90)
     canary          = optional(bool, false)
+    billing         = optional(string, "request")
   })
   default  = {}
   nullable = false
@@ -40,6 +43,10 @@ variable "ingest" {
   validation {
     condition     = var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds && var.ingest.timeout_seconds <= 3600
     error_message = "timeout_seconds is longer than delivery.ack_deadline_seconds, so that an answer is never cut off before Pub/Sub stops waiting for it."
+  }
+  validation {
+    condition     = contains(["request", "instance"], var.ingest.billing)
+    error_message = "billing: request or instance."
   }
   validation {
     condition     = var.ingest.concurrency <= var.flush.max_in_flight

@@ -150,4 +150,8 @@ variable "access" {
     condition     = alltrue([for member in setunion(values(var.access)...) : can(regex("^(user|group|serviceAccount):[^@ ]+@[^@ ]+$", member))])
     error_message = "Each is user:EMAIL, group:EMAIL or serviceAccount:EMAIL. Nobody's data is for allUsers."
   }
+  validation { # or each plan would change them again
+    condition     = !anytrue([for member in setunion(values(var.access)...) : can(regex(":.*[A-Z]", member))])
+    error_message = "Addresses are in lower case, as BigQuery gives them back."
+  }
 }

@@ -1,19 +1,14 @@
+# A module: the root that calls it configures the provider and the backend. examples/ has roots for dev and prod.
+
 terraform {
   required_version = ">= 1.11"
 
   required_providers {
     google = {
       source  = "hashicorp/google"
-      version = ">= 6.50, < 8"
+      version = "~> 6.50"
     }
   }
-}
-
-provider "google" {
-  project               = var.project_id
-  region                = var.region
-  billing_project       = var.project_id
-  user_project_override = true
 }
 
 data "google_project" "this" {

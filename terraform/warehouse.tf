@@ -45,6 +45,7 @@ locals {
 resource "google_bigquery_dataset" "events" {
   for_each = local.datasets
 
+  project                         = var.project_id
   dataset_id                      = each.value.id
   description                     = each.value.description
   location                        = var.region

@@ -90,7 +90,7 @@ async def test_the_defaults_add_up() -> None:
 
 @pytest.mark.parametrize("environment", ["dev", "prod"])
 async def test_each_environment_adds_up(environment: str) -> None:
-    text = (ROOT / "terraform" / "environments" / f"{environment}.tfvars").read_text()
+    text = (ROOT / "terraform" / "examples" / environment / "main.tf").read_text()
 
     def chosen(name: str) -> float:
         own = re.search(rf"\b{name} += ([\d.]+)", text)

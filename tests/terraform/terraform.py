@@ -1,6 +1,7 @@
 """Terraform, run on the configuration as it is."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -26,28 +27,43 @@ type Planned = Mapping[str, Mapping[str, Any]]
 """What a plan would make: the attributes of each resource by its address."""
 
 
-def terraform(copy: pathlib.Path) -> Terraform:
+def terraform(copy: pathlib.Path, root: str = ".", backend: str = "local") -> Terraform:
     """Runs Terraform with the offline providers, or else with those of the registry.
 
     Args:
         copy: An empty folder; nothing is written into the project's own.
+        root: Folder of the root module, from `terraform/`: the module itself, or an example.
+        backend: Type of the backend that `terraform init` is to have configured. It is not asked anything.
     """
+    configured = json.dumps({"version": 3, "backend": {"type": backend}})
+    pretended = ("sh", "-c", 'printf %s "$0" > .terraform/terraform.tfstate && exec terraform "$@"', configured)
+    program = ("terraform",) if backend == "local" else pretended
     if shutil.which("terraform") is None:
         missing(HOW_TO_GET)
     if OFFLINE.exists():
-        return lambda *command: _run("bash", str(OFFLINE), str(FOLDER), "terraform", *command)
+        return lambda *command: _run("bash", str(OFFLINE), str(FOLDER / root), *program, *command)
     for name in ("terraform", "sql"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
-    inside = ("terraform", f"-chdir={copy / 'terraform'}")
-    if (init := _run(*inside, "init", "-backend=false")).returncode:
+    folder = copy / "terraform" / root
+    if (init := _run("terraform", "init", folder=folder)).returncode:
         missing(f"the providers cannot be had here: {init.stderr}")
-    return lambda *command: _run(*inside, *command)
+    return lambda *command: _run(*program, *command, folder=folder)
+
+
+def arguments(example: str) -> dict[str, str]:
+    """Return what an example passes to the module as literals, by the variable's name."""
+    text = (FOLDER / "examples" / example / "main.tf").read_text()
+    [body] = re.findall(r'^module "sluice" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    passed = dict(re.findall(r"^  (\w+) += (.+)$", body, re.MULTILINE))
+    del passed["source"]
+    return {name: value for name, value in passed.items() if not re.search(r"\bvar\.|\$\{", value)}
 
 
 def environment(name: str, *options: str) -> list[str]:
-    """The command that runs the tests of an environment with its own variable file."""
-    files = [f"-filter=environments/{name}.tftest.hcl", f"-var-file=environments/{name}.tfvars"]
-    return ["test", "-no-color", "-test-directory=environments", *files, *options]
+    """Return the command that runs the module's tests with the arguments of an example."""
+    variables = [f"-var={variable}={value.strip('"')}" for variable, value in arguments(name).items()]
+    directory = ["-test-directory=tests/examples", f"-filter=tests/examples/{name}.tftest.hcl"]
+    return ["test", "-no-color", *directory, *variables, *options]
 
 
 def planned(terraform: Terraform, name: str, *options: str) -> Planned:
@@ -68,5 +84,6 @@ def passed(done: subprocess.CompletedProcess[str]) -> bool:
     return bool(re.search(r"Success! [1-9]\d* passed, 0 failed", succeeded(done)))
 
 
-def _run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def _run(*command: str, folder: pathlib.Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "TF_CLI_ARGS_init": "-backend=false"}  # The state of no test lies anywhere.
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)

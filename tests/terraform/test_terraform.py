@@ -134,6 +134,17 @@ def test_who_reads_rows_reads_all_of_events_and_none_of_dead_letters(planned: Pl
     }
 
 
+def test_everything_is_made_in_the_project_of_the_variable(planned: Planned) -> None:
+    """Not in that of the caller's provider. A binding to what is named in full is in the project of the name."""
+    named_in_full = r"google_(pubsub_\w+|secret_manager_secret|data_catalog_taxonomy)_iam_member"
+    elsewhere = [
+        address
+        for address, attributes in planned.items()
+        if attributes.get("project", "a-project") != "a-project" and not re.match(named_in_full, address)
+    ]
+    assert elsewhere == []
+
+
 def test_tables_are_the_bootstrap_s() -> None:
     assert "google_bigquery_table" not in text()
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.settings import Settings
-from ops import data_model, licences
+from ops import data_model, licences, terraform_reference
 from ops.cli import app
 from ops.verify import CHECKS
 from tests.terraform import watching
@@ -185,6 +185,17 @@ def test_the_page_of_the_licences_is_that_of_the_packages() -> None:
     if "UPDATE_DOCS" in os.environ:
         licences.FILE.write_text(expected)
     assert licences.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> None:
+    expected = terraform_reference.update()
+    if "UPDATE_DOCS" in os.environ:
+        terraform_reference.FILE.write_text(expected)
+    assert terraform_reference.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
+    variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
+    assert variables["package"].description == "The functions' zip, as `make package` builds it."
+    assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
+    assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
 
 
 def test_the_page_of_the_data_model_says_who_uses_each_table_and_view() -> None:

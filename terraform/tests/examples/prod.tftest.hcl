@@ -1,4 +1,4 @@
-# terraform test -test-directory=environments -filter=environments/prod.tftest.hcl -var-file=environments/prod.tfvars
+# The arguments of examples/prod come from tests/terraform/terraform.py, since a root's test cannot see into the module.
 
 mock_provider "google" {
   source          = "./tests/mocks"
@@ -9,8 +9,10 @@ variables {
   project_id = "a-project"
   deployers  = ["user:ada@example.com"]
   package    = "versions.tf"
-  # prod.tfvars leaves it to you who is told, and a plan without anybody warns.
+  # The root asks for these; its backend is not the module's.
   alert_emails = ["on-call@example.com"]
+  budget       = { billing_account = "012345-678901-ABCDEF", amount = 500 }
+  required     = ["budget", "recipient"]
 }
 
 run "prod_hides_addresses_stays_warm_and_has_a_copy_elsewhere" {

@@ -1,4 +1,4 @@
-# terraform test -test-directory=environments -filter=environments/dev.tftest.hcl -var-file=environments/dev.tfvars
+# The arguments of examples/dev come from tests/terraform/terraform.py, since a root's test cannot see into the module.
 
 mock_provider "google" {
   source          = "./tests/mocks"

@@ -1,0 +1,36 @@
+# The data model's own names and labels, and no more than it takes to try.
+
+terraform {
+  required_version = ">= 1.11"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 6.50"
+    }
+  }
+}
+
+provider "google" {
+  project               = var.project_id
+  billing_project       = var.project_id
+  user_project_override = true
+}
+
+module "sluice" {
+  source = "../.."
+
+  project_id = var.project_id
+  deployers  = var.deployers
+  package    = var.package
+  release    = var.release
+  github     = var.github
+
+  environment     = "dev"
+  dataset         = "dev_events_dataset"
+  labels          = { managed_by = "cloud_function", assessment = "data_engineering" }
+  ip_policy       = "keep"
+  column_security = false
+  backup          = { snapshot_days = 7 }
+  alerts_disabled = ["no_events"]
+}

@@ -1,0 +1,19 @@
+output "settings" {
+  description = "Environment of the `sluice` command."
+  value       = module.sluice.settings
+}
+
+output "topic" {
+  description = "Publish events to it."
+  value       = module.sluice.topic
+}
+
+output "functions" {
+  description = "The functions' addresses."
+  value       = module.sluice.functions
+}
+
+output "github_variables" {
+  description = "Variables of the GitHub environment that deploys here; null without github."
+  value       = module.sluice.github_variables
+}

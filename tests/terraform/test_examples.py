@@ -1,0 +1,52 @@
+"""The examples are roots of their own that call the module, as a user's own root does."""
+
+import pathlib
+import re
+
+import pytest
+
+from tests.terraform.terraform import FOLDER, passed, terraform
+
+EXAMPLES = ("dev", "prod")
+
+
+@pytest.mark.check
+@pytest.mark.parametrize(("example", "backend"), [("dev", "local"), ("prod", "gcs")])
+def test_an_example_is_valid_and_can_be_planned(tmp_path: pathlib.Path, example: str, backend: str) -> None:
+    run = terraform(tmp_path, f"examples/{example}", backend)
+    assert "The configuration is valid" in run("validate", "-no-color").stdout
+    assert passed(run("test", "-no-color"))
+
+
+@pytest.mark.check
+def test_prod_with_its_state_on_this_machine_fails(tmp_path: pathlib.Path) -> None:
+    tested = terraform(tmp_path, "examples/prod")("test", "-no-color")
+    assert tested.returncode == 1
+    assert "The state would lie on this machine" in tested.stdout + tested.stderr
+
+
+def test_the_provider_is_configured_by_the_roots_alone() -> None:
+    """A module with a provider block can be called neither with count nor by a root with another configuration."""
+    configured = re.compile(r'^provider "|^ +backend "', re.MULTILINE)
+    assert [file.name for file in FOLDER.glob("*.tf") if configured.search(file.read_text())] == []
+    for example in EXAMPLES:
+        main = (FOLDER / "examples" / example / "main.tf").read_text()
+        assert "user_project_override = true" in main, "budgets are asked for in the name of a project"
+
+
+def test_the_examples_ask_for_what_the_module_asks_for() -> None:
+    def versions(file: pathlib.Path) -> list[str]:
+        return re.findall(r'version += "(.+)"', file.read_text())
+
+    for example in EXAMPLES:
+        assert versions(FOLDER / "examples" / example / "main.tf") == versions(FOLDER / "versions.tf")
+
+
+def test_the_provider_is_of_one_major_version() -> None:
+    [constraint] = re.findall(r'^ +version += "(.+)"', (FOLDER / "versions.tf").read_text(), re.MULTILINE)
+    assert re.fullmatch(r"~> \d+\.\d+", constraint)
+
+
+def test_git_keeps_the_versions_that_were_applied() -> None:
+    ignored = (FOLDER.parent / ".gitignore").read_text().splitlines()
+    assert [line for line in ignored if "lock" in line or line.startswith("terraform/")] == []
