@@ -51,12 +51,29 @@ def terraform(copy: pathlib.Path, root: str = ".", backend: str = "local") -> Te
 
 
 def arguments(example: str) -> dict[str, str]:
-    """Return what an example passes to the module as literals, by the variable's name."""
-    text = (FOLDER / "examples" / example / "main.tf").read_text()
-    [body] = re.findall(r'^module "sluice" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    """Return what an example passes to the module when only its own required variables are given.
+
+    Args:
+        example: Folder below `terraform/examples`.
+
+    Returns:
+        The expressions, with defaults in the places of the example's variables, by the name of the module's variable.
+    """
+    folder = FOLDER / "examples" / example
+    declared = re.findall(
+        r'^variable "(\w+)" \{\n(.*?)^\}', (folder / "variables.tf").read_text(), re.MULTILINE | re.DOTALL
+    )
+    defaults = {
+        name: one for name, body in declared for one in re.findall(r'^  default += (".+")$', body, re.MULTILINE)
+    }
+    [body] = re.findall(r'^module "sluice" \{\n(.*?)^\}', (folder / "main.tf").read_text(), re.MULTILINE | re.DOTALL)
     passed = dict(re.findall(r"^  (\w+) += (.+)$", body, re.MULTILINE))
-    del passed["source"]
-    return {name: value for name, value in passed.items() if not re.search(r"\bvar\.|\$\{", value)}
+    del passed["source"], passed["package"]
+    found = {
+        name: re.sub(r"\bvar\.(\w+)", lambda used: defaults.get(used[1], used[0]), value)
+        for name, value in passed.items()
+    }
+    return {name: value for name, value in found.items() if "var." not in value}
 
 
 def environment(name: str, *options: str) -> list[str]:
