@@ -158,8 +158,8 @@ class Snapshots:
         Raises:
             WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
                 table was created.
-            Refused: There is no such table, or it is a view; the new one exists, or has the name of a table or view that
-                the bootstrap makes; or the table had other columns then, and is to be replaced.
+            Refused: There is no such table, or it is a view; the new one exists, or has the name of a table or view
+                that the bootstrap makes; or the table had other columns then, and is to be replaced.
             GoogleAPIError: BigQuery refuses.
         """
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"

@@ -291,7 +291,7 @@ def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept
 
 
 def test_a_replaced_table_keeps_what_protects_its_columns_and_rows(store: Shop) -> None:
-    """It is the same table: one that is made anew has no policy tags and no row access policies, and its readers stay."""
+    """It is the same table: one that is made anew has no policy tags and no row access policies, but its readers."""
     snapshot = taken("orders")
     name = f"{store.settings.dataset}.orders"
     tag = bigquery.PolicyTagList(["projects/p/locations/us-central1/taxonomies/1/policyTags/2"])

@@ -57,7 +57,7 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
     for alert in watching.alerts().values():
         yield Documented("alerts", alert["title"], _words(shlex.split(alert["type"])), ["operators"])
     for name, query in queries().items():
-        if query.file.parent.name in {"maintenance", "monitoring"}:
+        if query.subject in {"maintenance", "monitoring"} and query.part_of is None:
             yield Documented("monitoring", "sluice sql", ["sluice", "sql", name], ["operators"])
 
 
@@ -72,6 +72,6 @@ def _sections(page: str) -> Iterator[tuple[str, list[str], str]]:
     for level, heading, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
         del around[len(level) - 1 :]
         said = _ROLE.search(text)
-        roles = re.findall(r"`(\w+)`", said[1]) if said else around[-1] if around else []
+        roles = re.findall(r"(?<!\[)`(\w+)`", said[1]) if said else around[-1] if around else []
         around += [roles] * (len(level) - len(around))
         yield heading, roles, text

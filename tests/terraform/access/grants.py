@@ -28,7 +28,7 @@ _BINDINGS: Mapping[str, tuple[str, str]] = {
     "google_project_iam_member": ("project", ""),
     "google_pubsub_subscription_iam_member": ("subscription", "subscription"),
     "google_pubsub_topic_iam_member": ("topic", "topic"),
-    "google_secret_manager_secret_iam_member": ("secret", "secret_id"),
+    "google_secret_manager_secret_iam_member": ("secret", ""),
     "google_service_account_iam_member": ("account", "service_account_id"),
     "google_storage_bucket_iam_member": ("bucket", "bucket"),
 }
@@ -115,4 +115,4 @@ def custom_roles_of(plan: Planned) -> dict[str, list[str]]:
 def _short(name: str) -> str:
     """Return a resource's name without project and environment; the ids of the mocks have neither."""
     name = re.sub(r"^the | tag$|@a$", "", name.rpartition("/")[2])
-    return re.sub(r"^(a-project-)?sluice-dev-", "", name)
+    return re.sub(r"^(a-project-)?sluice-prod-", "", name)
