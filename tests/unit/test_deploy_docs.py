@@ -71,17 +71,8 @@ class Call(NamedTuple):
         return shlex.join([self.program, *self.arguments])
 
 
-@pytest.fixture(scope="module")
-def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    return run_page(tmp_path_factory.mktemp("deploy"))
-
-
-def run_page(place: pathlib.Path) -> list[Call]:
-    """Return all commands in the order of the page, after the shell has done its part.
-
-    Args:
-        place: An empty folder to run them in.
-    """
+def typed(page: str, place: pathlib.Path) -> list[Call]:
+    """Run all commands of a page in their order, and return what its programs got after the shell has done its part."""
     (place / "stand_in.py").write_text(STAND_IN)
     (place / "stand_in.py").chmod(0o755)
     for program in PROGRAMS:
@@ -90,7 +81,7 @@ def run_page(place: pathlib.Path) -> list[Call]:
         file.write_text(f'#!/bin/sh\nPROGRAM={program} exec "{place}/stand_in.py" "$@"\n')
         file.chmod(0o755)
     section, script = "", ""
-    for heading, language, text in HEADING_OR_BLOCK.findall((ROOT / "docs" / "deploy.md").read_text()):
+    for heading, language, text in HEADING_OR_BLOCK.findall((ROOT / "docs" / page).read_text()):
         section = heading or section
         script += f"export SECTION={shlex.quote(section)}\n{text}" if language == "sh" else ""
     environment = {
@@ -108,7 +99,6 @@ def run_page(place: pathlib.Path) -> list[Call]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads((place / "lifecycle.json").read_text())["rule"]
     lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
     return [Call(program, arguments, section) for section, program, *arguments in lines]
 
@@ -118,6 +108,15 @@ def resources() -> dict[str, str]:
     text = "\n".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
     found = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
     return {f"{kind}.{name}": body for kind, name, body in found}
+
+
+@pytest.fixture(scope="module")
+def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
+    """All commands of docs/deploy.md."""
+    place = tmp_path_factory.mktemp("deploy")
+    found = typed("deploy.md", place)
+    assert json.loads((place / "lifecycle.json").read_text())["rule"]
+    return found
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:

@@ -8,10 +8,13 @@ from typing import NamedTuple
 
 from ops.queries import queries
 from tests.terraform import watching
-from tests.unit.test_deploy_docs import run_page
+from tests.unit.test_deploy_docs import typed
 from tests.unit.test_docs import BLOCK, ROOT
 
 PAGES = ("analytics", "backfill", "deploy", "monitoring", "operate")
+
+SCRIPTS = ("deploy",)
+"""Those of them whose commands need a shell."""
 
 _ROLE = re.compile(r"^Role: (.+)$", re.MULTILINE)
 _INLINE = re.compile(r"(?<!`)`((?:bq|gcloud|sluice) [^`]+)`")
@@ -37,7 +40,7 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
     """Yield all commands.
 
     Args:
-        place: An empty folder, in which the commands of docs/deploy.md are run against stand-ins.
+        place: An empty folder, in which the scripts are run against stand-ins.
     """
     for page in PAGES:
         roles = {section: names for section, names, _ in _sections(page)}
@@ -45,14 +48,15 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
             lines = [
                 line
                 for language, _, block in BLOCK.findall(text)
-                if language == "sh" and page != "deploy"  # whose commands need a shell
+                if language == "sh" and page not in SCRIPTS
                 for line in block.splitlines()
             ]
             lines += _INLINE.findall(BLOCK.sub("", text))
             for line in lines:
                 yield Documented(page, section, _words(shlex.split(line, comments=True)), names)
-        if page == "deploy":
-            for call in run_page(place):
+        if page in SCRIPTS:
+            (place / page).mkdir()
+            for call in typed(f"{page}.md", place / page):
                 yield Documented(page, call.section, _words([call.program, *call.arguments]), roles[call.section])
     for alert in watching.alerts().values():
         yield Documented("alerts", alert["title"], _words(shlex.split(alert["type"])), ["operators"])
