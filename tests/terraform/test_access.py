@@ -22,17 +22,20 @@ ROLES_OF_DEPLOYERS = re.findall(
 """Role, and when it is needed, of the list in docs/deploy.md."""
 
 
+NOT_OF_ACCESS = {"ci", "deployers"}
+"""Roles that have variables of their own."""
+
+
 @pytest.fixture(scope="module")
 def plan(terraform: Terraform) -> Planned:
     """Terraform's plan of prod, where columns are masked and addresses hashed, with a member of each role."""
-    access = ", ".join(f'{role}=["{member}"]' for role, member in MEMBERS.items() if role != "deployers")
-    return running.planned(terraform, "prod", f"-var=access={{{access}}}")
+    access = ", ".join(f'{role}=["{member}"]' for role, member in MEMBERS.items() if role not in NOT_OF_ACCESS)
+    return running.planned(terraform, "prod", f"-var=access={{{access}}}", '-var=github={repository="acme/sluice"}')
 
 
 @pytest.fixture(scope="module")
 def grants(plan: Planned) -> Grants:
-    deployer = MEMBERS["deployers"]
-    listed = [Binding(deployer, role, "project") for role, _ in ROLES_OF_DEPLOYERS]
+    listed = [Binding(MEMBERS["deployers"], role, "project") for role, _ in ROLES_OF_DEPLOYERS]
     return Grants([*bindings_of(plan), *listed], predefined_roles() | custom_roles_of(plan))
 
 

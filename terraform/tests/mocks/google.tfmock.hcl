@@ -187,3 +187,8 @@ override_resource {
   target = google_iam_workload_identity_pool.github[0]
   values = { name = "pool" }
 }
+
+override_resource {
+  target = google_service_account.ci[0]
+  values = { id = "projects/a-project/serviceAccounts/ci@a", email = "ci@a", member = "serviceAccount:ci@a" }
+}

@@ -15,8 +15,9 @@ MEMBERS = {
     "operators": "group:operators@example.com",
     "erasers": "group:privacy@example.com",
     "deployers": "user:ada@example.com",
+    "ci": "serviceAccount:ci@a",
 }
-"""Who has each role in the plan."""
+"""Who has each role in the plan; `ci` is the account of the workflows, which the plan makes."""
 
 _BINDINGS: Mapping[str, tuple[str, str]] = {
     "google_artifact_registry_repository_iam_member": ("repository", "repository"),
@@ -106,7 +107,7 @@ def _of_dataset(key: str, address: str, entries: Iterable[Mapping[str, Any]]) ->
 def custom_roles_of(plan: Planned) -> dict[str, list[str]]:
     """Return the permissions of the roles that a plan makes."""
     return {
-        re.findall(r'"(\w+)"', address)[0]: attributes["permissions"]
+        attributes["id"]: attributes["permissions"]
         for address, attributes in plan.items()
         if address.startswith("google_project_iam_custom_role.")
     }
