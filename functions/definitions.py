@@ -57,13 +57,14 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
     `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
     `${table}` the table, and `${definition}` the digest. `policy_tags.json` has the columns that are protected by the
-    policy tags of the settings.
+    policy tags of the settings: `TABLE.COLUMN`, or `*.COLUMN` for the table of each event type.
     """
     parameters = parameters_of(project, settings)
     event_tables = sorted({event_type.table for event_type in event_types().values()})
+    tags = _policy_tags(folder, settings, event_tables)
     return [
         *_datasets(folder / "schema", parameters),
-        *(tables := list(_tables(folder / "schema", parameters, event_tables, _policy_tags(folder, settings)))),
+        *(tables := list(_tables(folder / "schema", parameters, event_tables, tags))),
         *_views(folder / "views", parameters, event_tables, tables),
     ]
 
@@ -87,16 +88,17 @@ def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[D
         yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
 
 
-def _policy_tags(folder: pathlib.Path, settings: Settings) -> dict[str, dict[str, str]]:
-    """The tags by table and column."""
+def _policy_tags(folder: pathlib.Path, settings: Settings, event_tables: list[str]) -> dict[str, dict[str, str]]:
+    """Return the tags by table and column; the table `*` stands for that of each event type."""
     tags = {"personal": settings.policy_tag_personal, "raw": settings.policy_tag_raw}
-    found: dict[str, dict[str, str]] = {}
+    tagged: dict[str, dict[str, str]] = {}
     protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])
     for kind, places in protected.items():
-        for table, _, column in (place.partition(".") for place in places):
-            if tag := tags[kind]:
-                found.setdefault(table, {})[column] = tag
-    return found
+        for name, _, column in (place.partition(".") for place in places):
+            for table in event_tables if name == "*" else [name]:
+                if tag := tags[kind]:
+                    tagged.setdefault(table, {})[column] = tag
+    return tagged
 
 
 def _tables(

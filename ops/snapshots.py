@@ -11,7 +11,7 @@ from google.cloud import bigquery
 
 from functions import dead_letter
 from functions.ddl import Field
-from functions.definitions import Kind, definitions
+from functions.definitions import definitions
 from functions.events import event_types
 from functions.settings import Settings
 from ops.queries import Bound, WrongParameter, queries
@@ -126,8 +126,8 @@ class Snapshots:
 
         Raises:
             WrongParameter: A name is none.
-            Refused: There is no such snapshot; the new table exists; or its columns, partitions or clustering are
-                others than those of the table that it would replace.
+            Refused: There is no such snapshot; the new table exists, or has the name of a table or view that the
+                bootstrap makes; there is no table to replace, or its columns, partitions or clustering are others.
             GoogleAPIError: BigQuery refuses.
         """
         new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
@@ -137,6 +137,8 @@ class Snapshots:
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
             raise Refused(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
         table = str(definition.base_table_reference.table_id)
+        if replace:
+            self._check_is_table(table)
         self._make(new, statement)
         return self._finish(new, table, definition.snapshot_time, now, replace=replace)
 
@@ -156,8 +158,8 @@ class Snapshots:
         Raises:
             WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
                 table was created.
-            Refused: There is no such table, or it is a view; the new one exists; or the table had other columns then,
-                and is to be replaced.
+            Refused: There is no such table, or it is a view; the new one exists, or has the name of a table or view
+                that the bootstrap makes; or the table had other columns then, and is to be replaced.
             GoogleAPIError: BigQuery refuses.
         """
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
@@ -180,22 +182,11 @@ class Snapshots:
         try:
             if not self.dry_run and (why := self._differs(new, table)):
                 raise Refused(why)
-            before = self.take(table, now, days=30).snapshot if self._exists(self._live(table)) else None
+            before = self.take(table, now, days=30).snapshot
             self._run(self._bound("replace_table", restored=new, table=table))
-            for ddl in self._views_of(table):
-                self._run(Bound(ddl, []))
+            return Restored(table, self._rows(new), as_of, before)
         finally:
             self._drop(new)
-        return Restored(table, self._rows(table), as_of, before)
-
-    def _views_of(self, table: str) -> Iterator[str]:
-        """What makes its views again: a materialized one is broken when its table has been replaced.
-
-        https://cloud.google.com/bigquery/docs/materialized-views-intro#limitations
-        """
-        for definition in definitions(self.client.project, self.settings):
-            if definition.kind is Kind.VIEW and f"`{self.client.project}.{self._live(table)}`" in definition.ddl:
-                yield definition.ddl
 
     def _bound(self, query: str, **given: str) -> Bound:
         return queries()[query].bind(self.client.project, self.settings, given)
@@ -207,6 +198,9 @@ class Snapshots:
             self.client.query_and_wait(bound.sql, job_config=config)
 
     def _make(self, table: str, statement: Bound) -> None:
+        # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.
+        if self._live(table) in {definition.name for definition in definitions(self.client.project, self.settings)}:
+            raise Refused(f"{table} is made by the bootstrap; run it, then restore with --replace")
         if self._exists(self._live(table)):
             raise Refused(f"{table} exists already; choose another name with --to")
         self._run(statement)
@@ -216,11 +210,10 @@ class Snapshots:
             self.client.delete_table(self._live(table))
 
     def _differs(self, new: str, table: str) -> str | None:
-        if self._exists(self._live(table)):
-            restored, live = (self._table(self._live(name)) for name in (new, table))
-            for what, of in _SHAPE.items():
-                if of(restored) != of(live):
-                    return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
+        restored, live = (self._table(self._live(name)) for name in (new, table))
+        for what, of in _SHAPE.items():
+            if of(restored) != of(live):
+                return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
         return None
 
     def _check_is_table(self, table: str) -> None:

@@ -27,8 +27,9 @@ resource "google_pubsub_subscription_iam_member" "forwards" {
   member       = local.pubsub_agent
 }
 
+# The smoke test publishes.
 resource "google_pubsub_topic_iam_member" "publisher" {
-  for_each = var.access.publishers
+  for_each = setunion(var.access.publishers, var.access.operators)
 
   topic  = google_pubsub_topic.events.id
   role   = "roles/pubsub.publisher"
@@ -61,7 +62,7 @@ resource "google_storage_bucket_iam_member" "archive_operator" {
   for_each = var.access.operators
 
   bucket = google_storage_bucket.archive.name
-  role   = google_project_iam_custom_role.this["archiver"].id
+  role   = google_project_iam_custom_role.this["restorer"].id
   member = each.value
 }
 
@@ -96,6 +97,34 @@ resource "google_cloud_run_v2_service_iam_member" "called" {
   member   = each.value.member
 }
 
+# What the runbook switches: the push of events, and the revision that takes them. Who sets an account has to be allowed to act
+# as it: https://cloud.google.com/iam/docs/service-accounts-actas
+
+resource "google_pubsub_subscription_iam_member" "push_manager" {
+  for_each = var.access.operators
+
+  subscription = google_pubsub_subscription.ingest.id
+  role         = google_project_iam_custom_role.this["push_manager"].id
+  member       = each.value
+}
+
+resource "google_cloud_run_v2_service_iam_member" "traffic_manager" {
+  for_each = var.access.operators
+
+  name     = google_cloudfunctions2_function.ingest.name
+  location = var.region
+  role     = google_project_iam_custom_role.this["traffic_manager"].id
+  member   = each.value
+}
+
+resource "google_service_account_iam_member" "operator" {
+  for_each = { for pair in setproduct(["ingest", "push"], var.access.operators) : join(" ", pair) => { account = pair[0], member = pair[1] } }
+
+  service_account_id = google_service_account.this[each.value.account].id
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value.member
+}
+
 resource "google_service_account_iam_member" "deployer" {
   for_each = merge(
     { for member in var.deployers : member => member },
@@ -125,15 +154,15 @@ resource "google_project_iam_member" "jobs" {
   member  = each.value
 }
 
-# Who is woken: what the runbook asks them to look at. Sizes and costs are metadata of the whole project.
+# Who is woken: what the runbook asks them to look at, and to run. Sizes and costs are metadata of the whole project.
 resource "google_project_iam_member" "operator" {
   for_each = { for pair in setproduct(
-    ["roles/bigquery.metadataViewer", "roles/bigquery.resourceViewer", "roles/logging.viewer", "roles/monitoring.viewer", "roles/pubsub.viewer"],
+    ["roles/bigquery.metadataViewer", "roles/bigquery.resourceViewer", "roles/logging.viewer", "roles/monitoring.viewer", "roles/pubsub.viewer", "operator"],
     var.access.operators,
   ) : join(" ", pair) => { role = pair[0], member = pair[1] } }
 
   project = var.project_id
-  role    = each.value.role
+  role    = each.value.role == "operator" ? google_project_iam_custom_role.this["operator"].id : each.value.role
   member  = each.value.member
 }
 

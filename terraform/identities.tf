@@ -29,6 +29,35 @@ resource "google_project_iam_custom_role" "this" {
       title       = "writes new objects, and neither reads nor replaces any"
       permissions = ["storage.objects.create"]
     }
+    operator = {
+      title = "looks at functions, revisions and transfers, and runs scheduled jobs"
+      permissions = [
+        "bigquery.transfers.get",
+        "cloudfunctions.functions.get",
+        "cloudscheduler.jobs.enable",
+        "cloudscheduler.jobs.get",
+        "cloudscheduler.jobs.run", # Cloud Scheduler has no bindings on a job.
+        "run.operations.get",
+        "run.revisions.list",
+        "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
+      ]
+    }
+    traffic_manager = {
+      title       = "moves traffic between revisions"
+      permissions = ["run.services.get", "run.services.update"]
+    }
+    push_manager = {
+      title       = "stops and starts the push of a subscription"
+      permissions = ["pubsub.subscriptions.update"]
+    }
+    restorer = {
+      title = "writes objects, and restores deleted ones, also over others"
+      permissions = [
+        "storage.objects.create",
+        "storage.objects.delete", # Cloud Storage asks for it where a restored object replaces another.
+        "storage.objects.restore",
+      ]
+    }
     definer = {
       title = "makes and alters tables and views"
       permissions = [

@@ -23,7 +23,7 @@ variable "ip_hash_key_version" {
 }
 
 variable "column_security" {
-  description = "Protect the columns of sql/policy_tags.json by policy tags: readers see them masked."
+  description = "Protect the columns of sql/policy_tags.json by policy tags: readers see them masked. Not back to false while the tables have rows: such a plan fails."
   type        = bool
   default     = true
   nullable    = false
@@ -33,7 +33,8 @@ variable "row_access_policies" {
   description = <<-TEXT
     Who sees which rows, by the policy's name. table: of the live dataset, and of the historical one where that has it; filter: a
     condition on its columns; grantees: IAM members. A table with a policy shows no row to whom no policy names, but all of
-    them to operators, and to the accounts that keep, check and define the tables.
+    them to operators, and to the accounts that keep, check and define the tables. A table without one shows all rows to all
+    readers, so a plan that takes away the last one of a table fails.
   TEXT
   type = map(object({
     table    = string
@@ -134,6 +135,12 @@ resource "google_data_catalog_taxonomy" "protected" {
   region                 = var.region
   activated_policy_types = ["FINE_GRAINED_ACCESS_CONTROL"]
   depends_on             = [google_project_service.needed]
+
+  # Google takes a tag that is deleted off the columns, which all readers of the tables see then as they are:
+  # https://cloud.google.com/data-catalog/docs/reference/rest/v1/projects.locations.taxonomies.policyTags/delete
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_data_catalog_policy_tag" "protected" {
@@ -142,6 +149,10 @@ resource "google_data_catalog_policy_tag" "protected" {
   taxonomy     = google_data_catalog_taxonomy.protected[0].id
   display_name = each.key
   description  = each.value.description
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_bigquery_datapolicy_data_policy" "masked" {
@@ -156,23 +167,35 @@ resource "google_bigquery_datapolicy_data_policy" "masked" {
   data_masking_policy {
     predefined_expression = each.value.mask
   }
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
-locals {
-  # Without all rows, history would keep some and let the others expire, and no error would tell.
-  row_policies = merge(
-    { for name, policy in var.row_access_policies : name => policy },
-    { for table in distinct([for policy in var.row_access_policies : policy.table]) : "all_rows ${table}" => {
-      table    = table
-      filter   = "TRUE"
-      grantees = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member], google_service_account.ci[*].member)
-    } },
-  )
+# Without all rows, history would keep some and let the others expire, and no error would tell. It is also the last policy of a
+# table: while it is there, nobody sees rows that no policy shows them.
+resource "google_bigquery_row_access_policy" "all_rows" {
+  for_each = { for pair in setproduct(keys(local.datasets), distinct([for policy in var.row_access_policies : policy.table])) :
+    join(" ", pair) => { dataset = pair[0], table = pair[1] } if pair[0] == "live" || contains(local.event_tables, pair[1])
+  }
+
+  dataset_id       = google_bigquery_dataset.events[each.value.dataset].dataset_id
+  table_id         = each.value.table
+  policy_id        = "all_rows"
+  filter_predicate = "TRUE"
+  grantees         = setunion(var.access.operators, var.access.erasers, [for name in ["backup", "bootstrap", "reconcile"] : google_service_account.this[name].member], google_service_account.ci[*].member)
+
+  depends_on = [terraform_data.bootstrap]
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "google_bigquery_row_access_policy" "this" {
   for_each = merge([for key in keys(local.datasets) : {
-    for name, policy in local.row_policies : "${key} ${name}" => merge(policy, { dataset = key, name = split(" ", name)[0] })
+    for name, policy in var.row_access_policies : "${key} ${name}" => merge(policy, { dataset = key, name = name })
     if key == "live" || contains(local.event_tables, policy.table)
   }]...)
 
@@ -183,5 +206,5 @@ resource "google_bigquery_row_access_policy" "this" {
   filter_predicate = each.value.filter
   grantees         = each.value.grantees
 
-  depends_on = [terraform_data.bootstrap]
+  depends_on = [google_bigquery_row_access_policy.all_rows]
 }

@@ -71,8 +71,8 @@ def restore(
         bool,
         typer.Option(
             "--replace",
-            help="Put it in the place of the live table, of which a snapshot is taken before. Stop the"
-            " ingestion meanwhile: what is streamed into a table that is being replaced may be lost to it.",
+            help="Put its rows in the place of the live table's, of which a snapshot is taken before. Stop the"
+            " ingestion 90 minutes before: BigQuery deletes no row that it streamed in since.",
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -112,7 +112,7 @@ def _announce(restored: Restored, bucket: str) -> None:
         return
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
     print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
-    print("Next: run the bootstrap, for the labels; and load what came since, for each day from that one on:")  # noqa: T201
+    print("Next: load what came since, for each day from that one on:")  # noqa: T201
     print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
 
 

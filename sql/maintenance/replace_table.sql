@@ -1,11 +1,16 @@
--- Put a restored table in the place of a live one, whose rows are gone then.
--- The command takes a snapshot of the live one before, compares the two, and makes the views again; this does not.
--- Stop the ingestion while it runs: what is streamed into a table that is being replaced may be lost to it
--- (https://cloud.google.com/bigquery/docs/streaming-data-into-bigquery).
+-- Put the rows of a restored table in the place of a live table's, whose own are gone then.
+-- The table itself stays, and with it its policy tags, row access policies, labels and views: a table that is made anew has
+-- none of them, and its readers would see what is masked. BigQuery refuses to delete rows that it streamed in within the last 90
+-- minutes, and changes nothing then (https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations): stop the
+-- ingestion before. The command takes a snapshot of the live table before, and compares the two; this does not.
 -- ${restored} NAME: the restored table
 -- ${table} NAME: the live table
--- Cost: metadata
+-- Cost: table
 -- Part of: sluice restore --replace
-CREATE OR REPLACE TABLE `${project}.${dataset}.${table}`
-CLONE `${project}.${dataset}.${restored}`
-OPTIONS (partition_expiration_days = ${retention_days})
+MERGE `${project}.${dataset}.${table}` AS live
+USING `${project}.${dataset}.${restored}` AS restored
+ON FALSE
+WHEN NOT MATCHED BY SOURCE THEN
+  DELETE
+WHEN NOT MATCHED THEN
+  INSERT ROW

@@ -39,6 +39,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "roles/logging.viewer group:operators@example.com",
       "roles/monitoring.viewer group:operators@example.com",
       "roles/pubsub.viewer group:operators@example.com",
+      "operator group:operators@example.com",
       "roles/logging.logWriter serviceAccount:build@a",
       "roles/storage.objectViewer serviceAccount:build@a",
     ])
@@ -49,22 +50,25 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "The build reads the sources of functions, and no other bucket."
   }
 
-  # functions are called by pubsub the scheduler and operators
+  # functions are called by pubsub the scheduler and operators who also move the traffic of ingest
   assert {
-    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.called)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_cloud_run_v2_service_iam_member.push], values(google_cloud_run_v2_service_iam_member.called), values(google_cloud_run_v2_service_iam_member.traffic_manager)) : "${binding.name} ${binding.role} ${binding.member}"]) == toset([
       "sluice-dev-ingest roles/run.invoker serviceAccount:push@a",
       "sluice-dev-bootstrap roles/run.invoker serviceAccount:caller@a",
       "sluice-dev-bootstrap roles/run.invoker group:operators@example.com",
       "sluice-dev-reconcile roles/run.invoker serviceAccount:caller@a",
       "sluice-dev-reconcile roles/run.invoker group:operators@example.com",
+      "sluice-dev-ingest traffic_manager group:operators@example.com",
     ])
-    error_message = "invokers"
+    error_message = "functions"
   }
 
-  # accounts are used by deployers
+  # accounts are used by deployers and by operators who set them on the push and the traffic
   assert {
-    condition = toset([for binding in concat(values(google_service_account_iam_member.deployer), google_service_account_iam_member.github, values(google_service_account_iam_member.ci)) : "${binding.service_account_id} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat(values(google_service_account_iam_member.deployer), values(google_service_account_iam_member.operator), google_service_account_iam_member.github, values(google_service_account_iam_member.ci)) : "${binding.service_account_id} ${binding.role} ${binding.member}"]) == toset([
       "projects/a-project/serviceAccounts/caller@a roles/iam.serviceAccountTokenCreator user:ada@example.com",
+      "projects/a-project/serviceAccounts/ingest@a roles/iam.serviceAccountUser group:operators@example.com",
+      "projects/a-project/serviceAccounts/push@a roles/iam.serviceAccountUser group:operators@example.com",
     ])
     error_message = "who may act as whom"
   }
@@ -73,13 +77,15 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
   assert {
     condition = toset([for binding in concat([google_pubsub_topic_iam_member.forwards], google_pubsub_topic_iam_member.ci, values(google_pubsub_topic_iam_member.publisher)) : "${binding.topic} ${binding.role} ${binding.member}"]) == toset([
       "events roles/pubsub.publisher serviceAccount:shop@example.com",
+      "events roles/pubsub.publisher group:operators@example.com",
       "dead letters roles/pubsub.publisher serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
     ])
     error_message = "publishers"
   }
   assert {
-    condition = toset([for binding in concat([google_pubsub_subscription_iam_member.forwards], values(google_pubsub_subscription_iam_member.dead_letters)) : "${binding.subscription} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_pubsub_subscription_iam_member.forwards], values(google_pubsub_subscription_iam_member.dead_letters), values(google_pubsub_subscription_iam_member.push_manager)) : "${binding.subscription} ${binding.role} ${binding.member}"]) == toset([
       "ingest roles/pubsub.subscriber serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com",
+      "ingest push_manager group:operators@example.com",
       "undeliverable roles/pubsub.subscriber group:operators@example.com",
       "undeliverable roles/pubsub.subscriber group:privacy@example.com",
     ])
@@ -93,7 +99,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
-      "a-project-sluice-dev-archive archiver group:operators@example.com",
+      "a-project-sluice-dev-archive restorer group:operators@example.com",
       "a-project-sluice-dev-archive eraser group:privacy@example.com",
       "a-project-sluice-dev-packages roles/storage.objectViewer serviceAccount:build@a",
     ])
@@ -253,7 +259,7 @@ run "rows_are_shown_by_policy_when_asked_for" {
   }
 
   assert {
-    condition = toset([for policy in google_bigquery_row_access_policy.this : "${policy.dataset_id}.${policy.table_id} ${policy.policy_id}: ${policy.filter_predicate} for ${join(" ", sort(policy.grantees))}"]) == toset(flatten([for dataset in ["dev_events_dataset", "historical_dataset"] : [
+    condition = toset([for policy in concat(values(google_bigquery_row_access_policy.all_rows), values(google_bigquery_row_access_policy.this)) : "${policy.dataset_id}.${policy.table_id} ${policy.policy_id}: ${policy.filter_predicate} for ${join(" ", sort(policy.grantees))}"]) == toset(flatten([for dataset in ["dev_events_dataset", "historical_dataset"] : [
       "${dataset}.orders de: shipping_address.country = 'DE' for group:de@example.com",
       "${dataset}.orders all_rows: TRUE for group:operators@example.com group:privacy@example.com serviceAccount:backup@a serviceAccount:bootstrap@a serviceAccount:reconcile@a",
     ]]))

@@ -14,6 +14,7 @@ from google.cloud import bigquery
 from typer.testing import CliRunner, Result
 
 from functions.clients import bigquery_client
+from functions.definitions import definitions
 from functions.settings import Settings
 from ops.cli import app
 from ops.queries import WrongParameter
@@ -297,10 +298,37 @@ def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept
     answer = json.loads(replaced.stdout)
     assert (answer["table"], answer["rows"]) == ("inventory", len(there))
     assert in_table(store, "inventory") == there
-    assert shape(store.client.get_table(f"{store.settings.dataset}.inventory")) == shape(before)
+    *columns, _ = shape(store.client.get_table(f"{store.settings.dataset}.inventory"))
+    assert columns == list(shape(before)[:-1]), "but for the count, which the emulator gets wrong after a MERGE"
     assert store.query(levels) == stock
     assert in_table(store, f"{store.settings.historical_dataset}.{answer['before']}") == left
     assert not [name for name in names(store) if "_restoring_" in name]
+
+
+def test_a_replaced_table_keeps_what_protects_its_columns_and_rows(store: Shop) -> None:
+    """It is the same table: one that is made anew has no policy tags and no row access policies, but its readers."""
+    snapshot = taken("orders")
+    name = f"{store.settings.dataset}.orders"
+    tag = bigquery.PolicyTagList(["projects/p/locations/us-central1/taxonomies/1/policyTags/2"])
+    table = store.client.get_table(name)
+    table.schema = [
+        bigquery.SchemaField("extras", "JSON", policy_tags=tag) if field.name == "extras" else field
+        for field in table.schema
+    ]
+    before = store.client.update_table(table, ["schema"])
+    assert sluice("restore", snapshot, "--replace").exit_code == 0
+    after = store.client.get_table(name)
+    assert (after.created, after.schema, after.labels) == (before.created, before.schema, before.labels)
+    assert [field.policy_tags for field in after.schema if field.name == "extras"] == [tag]
+
+
+def test_a_table_with_readers_is_not_made_by_a_restore(store: Shop) -> None:
+    """Its readers have access to the name, and it would have no policy tags."""
+    snapshot = taken("orders")
+    for name in ("orders", "user_activity", "orders_all"):
+        refused = sluice("restore", snapshot, "--to", name)
+        assert refused.exit_code == 1
+        assert f"{name} is made by the bootstrap; run it, then restore with --replace" in refused.stderr
 
 
 def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store: Shop) -> None:
@@ -385,8 +413,12 @@ def test_a_table_is_not_read_as_it_was_before_it_was_there(store: Shop) -> None:
 def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> None:
     snapshot = taken("dead_letters")
     store.client.delete_table(f"{store.settings.dataset}.dead_letters")
-    assert sluice("restore", snapshot, "--to", "dead_letters").exit_code == 0
-    assert store.client.get_table(f"{store.settings.dataset}.dead_letters").num_rows == len(store.dead_letters)
+    refused = sluice("restore", snapshot, "--replace")
+    assert (refused.exit_code, "there is no" in refused.stderr) == (1, True)
+    [made] = [one for one in definitions(PROJECT, store.settings) if one.name.endswith(".dead_letters")]
+    store.query(made.ddl)
+    assert sluice("restore", snapshot, "--replace").exit_code == 0
+    assert store.query("SELECT COUNT(*) AS found FROM dead_letters") == [{"found": len(store.dead_letters)}]
 
 
 def test_a_dry_run_prints_the_statements_and_changes_nothing(store: Shop) -> None:
@@ -396,7 +428,7 @@ def test_a_dry_run_prints_the_statements_and_changes_nothing(store: Shop) -> Non
         printed = sluice(*command, "--dry-run")
         assert printed.exit_code == 0, printed.output
         assert "CLONE" in printed.stdout
-    assert "CREATE OR REPLACE TABLE" in printed.stdout
+    assert "MERGE" in printed.stdout
     assert names(store) == there
 
 

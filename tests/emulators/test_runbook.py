@@ -9,6 +9,7 @@ import pathlib
 import re
 import shlex
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -304,6 +305,21 @@ def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> N
         assert re.search(CANNOT_RUN[name].match, types(code=1))
 
 
+def stop_and_start_the_push(stack: Stack, known: dict[str, str], types: Type) -> None:
+    """The relay of the local stack is its push."""
+    del known
+    [relay] = [child for child in stack.children if child.name.endswith("-relay")]
+    waiting = "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'behind-the-push'"
+    relay.signal(signal.SIGSTOP)
+    try:
+        publish([Publication(json.dumps(event("order")).encode(), {"event_id": "behind-the-push"})], stack.topic)
+        assert not query(stack, waiting)
+    finally:
+        relay.signal(signal.SIGCONT)
+    assert "All 4 events are where they belong" in types()
+    wait_until(lambda: query(stack, waiting), "what waited has its row")
+
+
 def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert known["FINGERPRINT"] in types()
     assert known["FINGERPRINT"] in types()
@@ -371,6 +387,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "The bootstrap failed": the_bootstrap_failed,
     "The bootstrap does not run": the_bootstrap_does_not_run,
     "Queries cost too much": queries_cost_too_much,
+    "Stop and start the push": stop_and_start_the_push,
     "Dead letters": dead_letters,
     "What Pub/Sub gave up on": what_pubsub_gave_up_on,
     "What the archive has and the tables do not": what_the_archive_has,

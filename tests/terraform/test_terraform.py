@@ -145,6 +145,27 @@ def test_everything_is_made_in_the_project_of_the_variable(planned: Planned) -> 
     assert elsewhere == []
 
 
+PROTECTS_DATA = (
+    "google_bigquery_datapolicy_data_policy.masked",
+    "google_bigquery_row_access_policy.all_rows",
+    "google_data_catalog_policy_tag.protected",
+    "google_data_catalog_taxonomy.protected",
+)
+"""What readers, whose access stays, would see more without."""
+
+
+def test_nothing_that_masks_kept_data_is_destroyed_by_an_apply() -> None:
+    resources = dict(blocks("resource"))
+    assert [name for name in PROTECTS_DATA if "prevent_destroy = true" not in resources[name]] == []
+    protecting = ("google_bigquery_datapolicy", "google_bigquery_row_access_policy", "google_data_catalog")
+    others = {name for name in resources if name.startswith(protecting) and "_iam_member." not in name}
+    assert others - set(PROTECTS_DATA) == {"google_bigquery_row_access_policy.this"}
+    assert (
+        "depends_on = [google_bigquery_row_access_policy.all_rows]"
+        in resources["google_bigquery_row_access_policy.this"]
+    )
+
+
 def test_tables_are_the_bootstrap_s() -> None:
     assert "google_bigquery_table" not in text()
 

@@ -26,7 +26,7 @@ PROGRAMS = ("bq", "curl", "gcloud", "gh", "git", "make", "openssl", "terraform",
 STAND_IN = f"""#!{sys.executable} -IS
 import json, os, sys
 with open(os.environ["CALLS"], "a") as calls:
-    calls.write(json.dumps([os.environ["PROGRAM"], *sys.argv[1:]]) + "\\n")
+    calls.write(json.dumps([os.environ["SECTION"], os.environ["PROGRAM"], *sys.argv[1:]]) + "\\n")
 command = " ".join(sys.argv[1:])
 if "--data-file=-" in sys.argv or "--env-file" in sys.argv:
     sys.stdin.read()
@@ -40,7 +40,11 @@ elif "auth print-identity-token" in command or os.environ["PROGRAM"] == "openssl
     print("a1b2c3")
 elif "config get account" in command:
     print("someone@example.com")
+elif "state list" in command:
+    print(os.environ["RESOURCES"])
 """
+
+HEADING_OR_BLOCK = re.compile(r"^#+ ([^\n]+)$|^```(\w+)(?: title=\S+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 PROJECT_ROLES = {
     "roles/bigquery.jobUser",
@@ -56,6 +60,7 @@ class Call(NamedTuple):
 
     program: str
     arguments: list[str]
+    section: str = ""
 
     def option(self, name: str) -> str:
         [value] = [one.partition("=")[2] for one in self.arguments if one.startswith(f"--{name}=")]
@@ -69,7 +74,7 @@ class Call(NamedTuple):
 
 
 def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[Call]:
-    """All commands of a page in its order, after the shell has done its part, run in an empty folder."""
+    """Run all commands of a page in their order, and return what its programs got after the shell has done its part."""
     (place / "stand_in.py").write_text(STAND_IN)
     (place / "stand_in.py").chmod(0o755)
     for program in PROGRAMS:
@@ -77,8 +82,16 @@ def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f'#!/bin/sh\nPROGRAM={program} exec "{place}/stand_in.py" "$@"\n')
         file.chmod(0o755)
-    script = "\n".join(text for language, _, text in blocks(page) if language == "sh")
-    environment = {"PATH": f"{place / 'bin'}:{os.environ['PATH']}", "CALLS": str(place / "calls"), "HOME": str(place)}
+    section, script = "", ""
+    for heading, language, text in HEADING_OR_BLOCK.findall(page.read_text()):
+        section = heading or section
+        script += f"export SECTION={shlex.quote(section)}\n{text}" if language == "sh" else ""
+    environment = {
+        "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
+        "CALLS": str(place / "calls"),
+        "HOME": str(place),
+        "RESOURCES": "\n".join(resources()),
+    }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=place,
@@ -89,16 +102,23 @@ def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[
     )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
-    return [Call(program, arguments) for program, *arguments in lines]
+    return [Call(program, arguments, section) for section, program, *arguments in lines]
+
+
+def resources() -> dict[str, str]:
+    """Return the text of each resource of Terraform by its address."""
+    text = "\n".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
+    found = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    return {f"{kind}.{name}": body for kind, name, body in found}
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    """Those of docs/deploy.md."""
+    """All commands of docs/deploy.md."""
     place = tmp_path_factory.mktemp("deploy")
-    calls = recorded(ROOT / "docs" / "deploy.md", place)
+    found = recorded(ROOT / "docs" / "deploy.md", place)
     assert json.loads((place / "lifecycle.json").read_text())["rule"]
-    return calls
+    return found
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:
@@ -310,6 +330,21 @@ def test_each_account_is_made_used_and_taken_away(calls: list[Call]) -> None:
     gone = {call.arguments[3].partition("@")[0] for call in of(calls, "iam", "service-accounts", "delete")}
     used = set(re.findall(r"(sluice-[a-z]+)@my-project", "\n".join(map(str, calls))))
     assert made == gone == used
+
+
+def test_a_tear_down_by_terraform_keeps_data_and_what_protects_it(calls: list[Call]) -> None:
+    kept = {
+        call.arguments[3] for call in calls if call.program == "terraform" and call.arguments[1:3] == ["state", "rm"]
+    }
+    held = {address for address, body in resources().items() if "prevent_destroy = true" in body}
+    assert kept == held | {"google_bigquery_row_access_policy.this", "google_kms_crypto_key_iam_member.agent"}
+    plans = [
+        call
+        for call in calls
+        if call.section == "Tear down with Terraform" and call.arguments[1] in {"apply", "destroy"}
+    ]
+    assert [call.arguments[1] for call in plans] == ["apply", "destroy"], "access is withdrawn first"
+    assert all("-var=access={}" in call.arguments for call in plans)
 
 
 def test_the_tear_down_leaves_nothing_that_was_made(calls: list[Call]) -> None:

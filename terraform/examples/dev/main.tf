@@ -25,6 +25,7 @@ module "sluice" {
   package    = var.package
   release    = var.release
   github     = var.github
+  access     = var.access
 
   environment     = "dev"
   dataset         = "dev_events_dataset"

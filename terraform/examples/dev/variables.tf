@@ -14,6 +14,19 @@ variable "package" {
   default     = "../../../dist/sluice.zip"
 }
 
+variable "access" {
+  description = "Who may do what, as the module's own variable."
+  type = object({
+    publishers            = optional(set(string), [])
+    readers               = optional(set(string), [])
+    personal_data_readers = optional(set(string), [])
+    raw_data_readers      = optional(set(string), [])
+    operators             = optional(set(string), [])
+    erasers               = optional(set(string), [])
+  })
+  default = {}
+}
+
 variable "release" {
   description = "SHA-256 of a package that a workflow has deployed; null: package is deployed."
   type        = string

@@ -28,6 +28,7 @@ module "sluice" {
   package      = var.package
   release      = var.release
   github       = var.github
+  access       = var.access
   alert_emails = var.alert_emails
   budget       = var.budget
 

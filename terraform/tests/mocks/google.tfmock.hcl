@@ -113,6 +113,26 @@ override_resource {
 }
 
 override_resource {
+  target = google_project_iam_custom_role.this["operator"]
+  values = { id = "operator" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["traffic_manager"]
+  values = { id = "traffic_manager" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["push_manager"]
+  values = { id = "push_manager" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["restorer"]
+  values = { id = "restorer" }
+}
+
+override_resource {
   target = google_project_iam_custom_role.this["definer"]
   values = { id = "definer" }
 }

@@ -1,0 +1,123 @@
+"""Every documented command can be run by whom it is for: the permissions that it needs are granted to them."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.terraform import terraform as running
+from tests.terraform.access.documented import Documented, documented
+from tests.terraform.access.grants import MEMBERS, Binding, Grants, bindings_of, custom_roles_of
+from tests.terraform.access.needs import Need, predefined_roles, table
+from tests.terraform.terraform import FOLDER, Planned, Terraform
+from tests.unit.test_docs import ROOT
+
+pytestmark = pytest.mark.check
+
+TABLE = table()
+
+ROLES_OF_DEPLOYERS = re.findall(
+    r"^\| `(roles/[\w.]+)` \| .* \| (.*) \|$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE
+)
+"""Role, and when it is needed, of the list in docs/deploy.md."""
+
+
+NOT_OF_ACCESS = {"ci", "deployers"}
+"""Roles that have variables of their own."""
+
+
+@pytest.fixture(scope="module")
+def plan(terraform: Terraform) -> Planned:
+    """Terraform's plan of prod, where columns are masked and addresses hashed, with a member of each role."""
+    access = ", ".join(f'{role}=["{member}"]' for role, member in MEMBERS.items() if role not in NOT_OF_ACCESS)
+    return running.planned(terraform, "prod", f"-var=access={{{access}}}", '-var=github={repository="acme/sluice"}')
+
+
+@pytest.fixture(scope="module")
+def grants(plan: Planned) -> Grants:
+    listed = [Binding(MEMBERS["deployers"], role, "project") for role, _ in ROLES_OF_DEPLOYERS]
+    return Grants([*bindings_of(plan), *listed], predefined_roles() | custom_roles_of(plan))
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> list[Documented]:
+    return list(documented(tmp_path_factory.mktemp("commands")))
+
+
+def test_each_documented_command_is_in_the_table_and_says_for_whom(commands: list[Documented]) -> None:
+    assert len(commands) > 150
+    unknown = [f"{one.page}: {shlex.join(one.command)}" for one in commands if TABLE.entry(one.command) is None]
+    assert unknown == [], "add it to access/commands.yaml"
+    nobody = {f"{one.page}: {one.section}" for one in commands if not one.roles}
+    assert nobody == set(), "add a line `Role: ...`"
+    assert {role for one in commands for role in one.roles} <= MEMBERS.keys()
+
+
+def test_each_entry_of_the_table_is_of_a_documented_command(commands: list[Documented]) -> None:
+    assert TABLE.commands.keys() - {TABLE.entry(one.command) for one in commands} == set()
+    used = {ability for abilities in TABLE.commands.values() for ability in abilities}
+    assert used == TABLE.abilities.keys()
+
+
+def test_whoever_a_command_is_for_may_run_it(commands: list[Documented], grants: Grants) -> None:
+    lacking: dict[str, set[str]] = {}
+    for one in commands:
+        entry = TABLE.entry(one.command)
+        if entry is None:
+            continue
+        for role in one.roles:
+            for need in TABLE.needs(entry):
+                tagged = not (role == "deployers" and need.resource.startswith("tag "))  # without Terraform, none is
+                if tagged and entry not in TABLE.refused.get(role, ()) and not grants.has(MEMBERS[role], need):
+                    lacking.setdefault(f"{role}: {need.permission} on {need.resource}", set()).add(entry)
+    assert lacking == {}
+
+
+def test_readers_are_refused_what_the_page_says_they_are(grants: Grants) -> None:
+    for role, entries in TABLE.refused.items():
+        for entry in entries:
+            assert not all(grants.has(MEMBERS[role], need) for need in TABLE.needs(entry)), entry
+
+
+def test_operators_may_not_change_what_only_a_deployment_changes(grants: Grants) -> None:
+    forbidden = [
+        Need("bigquery.datasets.update", "dataset live"),
+        Need("bigquery.rowAccessPolicies.delete", "dataset live"),
+        Need("bigquery.tables.setCategory", "dataset live"),
+        Need("cloudscheduler.jobs.update", "project"),
+        Need("datacatalog.taxonomies.update", "project"),
+        Need("iam.serviceAccounts.actAs", "account bootstrap"),
+        Need("iam.serviceAccounts.actAs", "project"),
+        Need("pubsub.subscriptions.delete", "subscription ingest"),
+        Need("run.services.setIamPolicy", "service ingest"),
+        Need("run.services.update", "service bootstrap"),
+        Need("storage.buckets.update", "bucket archive"),
+    ]
+    assert [need for need in forbidden if grants.has(MEMBERS["operators"], need)] == []
+
+
+def test_without_terraform_a_deployer_needs_the_roles_that_are_always_needed(commands: list[Documented]) -> None:
+    always = [Binding("deployer", role, "project") for role, when in ROLES_OF_DEPLOYERS if when == "always"]
+    grants = Grants(always, predefined_roles())
+    lacking = {
+        f"{need.permission}: {one.section}"
+        for one in commands
+        if one.page == "deploy" and one.roles[0] == "deployers" and one.command[0] not in {"curl", "terraform"}
+        if (entry := TABLE.entry(one.command))
+        for need in TABLE.needs(entry)
+        if not need.resource.startswith("tag ") and not grants.has("deployer", need)
+    }
+    assert lacking == set()
+
+
+def test_a_deployer_may_make_each_kind_of_resource(grants: Grants) -> None:
+    text = "\n".join(file.read_text() for file in FOLDER.glob("*.tf"))
+    kinds = set(re.findall(r'^resource "(google_\w+)"', text, re.MULTILINE))
+    assert kinds == TABLE.resources.keys()
+    lacking = [
+        (kind, permission)
+        for kind, permissions in TABLE.resources.items()
+        for permission in permissions
+        if not grants.has(MEMBERS["deployers"], Need(permission, "project"))
+    ]
+    assert lacking == []
