@@ -29,6 +29,8 @@ _TIMEOUT = 30.0
 _LOOK_EVERY = 15.0
 _RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
 
+_EXECUTION_ID = "LOG_EXECUTION_ID"
+
 _RECENT = timedelta(minutes=30)
 _RECONCILED = timedelta(hours=3)
 _BOOTSTRAPPED = timedelta(hours=26)
@@ -283,6 +285,17 @@ def _traffic(project: Project) -> str:
     return "the newest revision gets all of it"
 
 
+def _variables(project: Project) -> str:
+    [container] = project.service("ingest")["template"]["containers"]
+    names = {one["name"] for one in container.get("env", ())}
+    known = {name.upper() for name in Settings.__struct_fields__} | {_EXECUTION_ID}
+    if unknown := sorted(names - known):
+        raise Failed(f"{', '.join(unknown)}: neither a setting nor a variable that this machine's functions get")
+    if _EXECUTION_ID not in names:
+        raise Failed(f"{_EXECUTION_ID} is not set, as Cloud Functions sets it; execution ids are in no log line then")
+    return f"{len(names)} variables, {_EXECUTION_ID} among them"
+
+
 def _push(project: Project) -> str:
     subscription = project.subscription
     push = subscription["pushConfig"]
@@ -327,12 +340,28 @@ def _request_logs(project: Project) -> str:
     return "no request with 2xx was logged within half an hour"
 
 
+def _audit_logs(project: Project) -> str:
+    inserts = 'log_id("cloudaudit.googleapis.com/data_access") AND protoPayload.methodName:"InsertAll"'
+    if found := project.lines(inserts, _RECENT):
+        raise Failed(f"an insert of {found[0]['timestamp']} was logged; `sluice cost` does not count these lines")
+    return "no insert was logged within half an hour"
+
+
 def _metrics(project: Project) -> str:
     name = project.name or _without_terraform("log-based metrics")
     points = _points(project, f'metric.type="logging.googleapis.com/user/{name}/events"', _RECENT)
     if not points:
         raise Failed(f"{name}/events has no value within half an hour, although flushes are logged")
     return f"{name}/events has {len(points)} values within half an hour"
+
+
+def _objectives(project: Project) -> str:
+    name = project.name or _without_terraform("objectives")
+    for objective in ("availability", "freshness"):
+        goal = f"{project.path}/services/{name}/serviceLevelObjectives/{objective}"
+        if not _points(project, f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
+            raise Failed(f"the burn rate of {objective} has no value within two hours: its alerts cannot ring")
+    return "both burn rates have values within two hours"
 
 
 def _alerts(project: Project) -> str:
@@ -464,6 +493,11 @@ CHECKS: Sequence[Check] = (
         _functions,
     ),
     Check(
+        "ingest has the variables that the tests give it",
+        "The platform sets some by itself, and may set others one day.",
+        _variables,
+    ),
+    Check(
         "All traffic goes to the newest revision",
         "A canary or a roll back pins revisions, and then a deployment changes nothing.",
         _traffic,
@@ -490,9 +524,20 @@ CHECKS: Sequence[Check] = (
         _request_logs,
     ),
     Check(
+        "Inserts are not logged",
+        "Whether BigQuery's audit log has a line for each insert is documented nowhere.",
+        _audit_logs,
+    ),
+    Check(
         "The log-based metrics count",
         "Cloud Logging makes them of the lines; a wrong filter stays silent.",
         _metrics,
+        patience=300,
+    ),
+    Check(
+        "The objectives count",
+        "Their burn rates are computed by Cloud Monitoring alone.",
+        _objectives,
         patience=300,
     ),
     Check(
