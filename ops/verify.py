@@ -6,6 +6,7 @@ docs/verify.md explains each.
 import dataclasses
 import enum
 import functools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ from google.oauth2.credentials import Credentials as UserCredentials
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from functions.settings import Settings
+from functions.settings import InvalidSettings, Settings
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 """Each deployed service's name ends with one of them, by Terraform and by gcloud."""
@@ -99,9 +100,15 @@ class Project:
         """Return the deployment that the settings name, seen with Application Default Credentials.
 
         Raises:
+            InvalidSettings: The environment is that of the local stack, which has none of these APIs.
             google.auth.exceptions.DefaultCredentialsError: There are no credentials.
             OSError: No project is set, and the credentials name none.
         """
+        if "BIGQUERY_EMULATOR_HOST" in os.environ:
+            raise InvalidSettings(
+                "environment: BIGQUERY_EMULATOR_HOST is set, and the local stack has nothing to verify:"
+                " try `sluice smoke`"
+            )
         credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         project = settings.google_cloud_project or own
         if project is None:

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import http.server
 import json
+import pathlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ import pytest
 import requests
 
 from functions.settings import Settings
+from ops.commands.ending import ExitCode
 from ops.verify import CHECKS, Finding, Outcome, Project, findings
 from tests.emulators import command
 
@@ -298,3 +300,17 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
     assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
     assert table.stdout.count("pass") == len(CHECKS) - broken
     assert max(map(len, table.stdout.splitlines())) <= 80
+
+
+def test_on_the_local_stack_there_is_nothing_to_verify() -> None:
+    done = command.sluice(["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"})
+    assert done.returncode == ExitCode.WRONG
+    assert "the local stack has nothing to verify: try `sluice smoke`" in done.stderr
+
+
+def test_without_credentials_it_says_so(tmp_path: pathlib.Path) -> None:
+    nowhere = {"ARCHIVE_BUCKET": "archive", "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")}
+    done = command.sluice(["verify"], nowhere)
+    assert done.returncode == ExitCode.FAILED
+    assert done.stderr.startswith("Failed: ")
+    assert "none.json" in done.stderr
