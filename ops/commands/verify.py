@@ -14,7 +14,7 @@ from ops.verify import CHECKS, Finding, Outcome, Project, findings
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
-_COLOURS = {Outcome.PASS: "green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "yellow", Outcome.SKIPPED: "dim"}
+_COLOURS = {Outcome.OK: "green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "yellow", Outcome.SKIPPED: "dim"}
 
 
 def verify(
