@@ -67,19 +67,27 @@ def bootstrap(request: Request) -> Response:
 
 @functions_framework.aio.http
 def reconcile(request: Request) -> Response:
-    """POST compares what arrived in the hours before the last one with what became of it."""
+    """POST compares what has arrived since the last run, up to an hour ago, with what became of it."""
     from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
     from functions.process import utc_now  # noqa: PLC0415
-    from functions.reconciliation import Reconciler, recent_hours  # noqa: PLC0415
+    from functions.reconciliation import Reconciler  # noqa: PLC0415
+    from functions.scheduled_reconciliation import Checkpoints, ScheduledReconciliation  # noqa: PLC0415
 
     logs.restore()
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
-    start, end = recent_hours(utc_now())
-    found = Reconciler(bigquery_client(settings), storage_client(settings), settings)(start, end)
-    summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
-    logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
-    return JSONResponse(summary)
+    storage = storage_client(settings)
+    reconciler = Reconciler(bigquery_client(settings), storage, settings)
+    run = ScheduledReconciliation(reconciler, Checkpoints(storage, settings.archive_bucket), utc_now())
+    parts = []
+    for part in run:
+        severity = logging.INFO if part.is_complete else logging.ERROR
+        logger.log(severity, "reconciliation", extra={"fields": part.summary()})
+        parts.append(part.summary())
+    if run.is_behind:
+        behind = {"until": run.until.isoformat(), "behind_seconds": round(run.behind.total_seconds())}
+        logger.error("reconciliation is behind", extra={"fields": behind})
+    return JSONResponse({"until": run.until.isoformat(), "parts": parts})
 
 
 if os.environ.get("FUNCTION_TARGET") == "ingest":  # set by the framework

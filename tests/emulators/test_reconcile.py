@@ -19,7 +19,8 @@ from functions.contracts import Contracts
 from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.privacy import Privacy
 from functions.process import Process
-from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
+from functions.reconciliation import Account, Reconciler, Reconciliation
+from functions.scheduled_reconciliation import recent_hours
 from ops.cli import app
 from ops.contents import Contents
 from ops.generate import Story
@@ -326,12 +327,17 @@ def test_the_function_logs_what_an_alert_can_use(
     environment = {**running_emulators.environment, **datasets.environment}
     with serving("reconcile", tmp_path, environment, "reconcile") as function:
         answer = httpx.post(function.url, timeout=PATIENCE)
+        again = httpx.post(function.url, timeout=PATIENCE)
         assert httpx.get(function.url).status_code == 405
         logged = [
             json.loads(line) for line in function.child.log.read_text().splitlines() if '"reconciliation"' in line
         ]
-    assert answer.status_code == 200
-    assert (answer.json()["archived"], answer.json()["missing"], answer.json()["missing_events"]) == (1, 1, ["a"])
+    assert (answer.status_code, again.status_code) == (200, 200)
+    [part] = answer.json()["parts"]
+    assert (part["archived"], part["missing"], part["missing_events"]) == (1, 1, ["a"])
     [line] = logged
     assert line["severity"] == "ERROR"
-    assert {name: line[name] for name in answer.json()} == answer.json()
+    assert {name: line[name] for name in part} == part
+    assert again.json() == {"until": part["end"], "parts": []}, "it begins where the last run ended"
+    [checkpoint] = bucket.list_blobs(prefix="reconciled/")
+    assert json.loads(checkpoint.download_as_bytes())["total"]["missing"] == 1

@@ -25,7 +25,7 @@ from functions.clients import bigquery_client, storage_client
 from functions.dead_letter import Stage
 from functions.events import event_types
 from functions.message import Message
-from functions.reconciliation import recent_hours
+from functions.scheduled_reconciliation import recent_hours
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators, Stack
 from tests.emulators.conftest import Deploy
@@ -149,7 +149,7 @@ def watched(
             uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
             insert = bigquery_client(stack.settings).insert_rows_json
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
-            found = httpx.post(reconcile.url, timeout=PATIENCE).json()
+            [found] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
             assert (found["missing_events"], found["conflicts"]) == (["lost"], 2)
         logs = [
             (stack.ingest.child.log, INGEST),

@@ -73,7 +73,11 @@ def measure(per_hour: int, hours: int, per_object: int = PER_OBJECT, one_lost_in
 def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int) -> Measured:
     os.environ.update(BIGQUERY_EMULATOR_HOST=url, STORAGE_EMULATOR_HOST=url)
     settings = Settings(
-        google_cloud_project="project", dataset="live", historical_dataset="history", archive_bucket="archive"
+        google_cloud_project="project",
+        dataset="live",
+        historical_dataset="history",
+        archive_bucket="archive",
+        retention_days=1_825,  # The day has not expired.
     )
     reconciler = Reconciler(bigquery_client(settings), storage_client(settings), settings)
     idle, cpu, started = _peak(), time.process_time(), time.monotonic()
