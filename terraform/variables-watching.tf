@@ -53,7 +53,9 @@ variable "alert_thresholds" {
     dead_letter_share, dead_letter_minimum: dead letters of an hour, in relation to its events and as a number.
     server_error_share, server_error_minimum: answers 5xx of ten minutes, in relation to all and as a number.
     no_events_minutes: time without any event.
-    billed_gib_in_day: what BigQuery bills for queries in 24 hours; 200 GiB are 1.22 USD at 6.25 USD a TiB.
+    billed_gib_in_day: what BigQuery bills for queries in 24 hours, besides Sluice's own; 200 GiB are 1.22 USD at 6.25 USD
+    a TiB.
+    own_query_bytes: what Sluice's own queries may read for each event of a day, at most.
     That of the lag is in objectives.
   EOT
   type = object({
@@ -64,6 +66,7 @@ variable "alert_thresholds" {
     server_error_minimum   = optional(number, 10)
     no_events_minutes      = optional(number, 60)
     billed_gib_in_day      = optional(number, 200)
+    own_query_bytes        = optional(number, 25000)
   })
   default  = {}
   nullable = false
@@ -95,8 +98,8 @@ variable "alert_thresholds" {
   }
 
   validation {
-    condition     = var.alert_thresholds.billed_gib_in_day > 0
-    error_message = "billed_gib_in_day is above 0."
+    condition     = var.alert_thresholds.billed_gib_in_day > 0 && var.alert_thresholds.own_query_bytes >= 0
+    error_message = "billed_gib_in_day is above 0, and own_query_bytes is 0 at least."
   }
 }
 

@@ -1,7 +1,7 @@
 -- Copy the events that expire soon into the historical dataset, each once.
 -- A row that is there already is not added again, so it may run as often as one likes: daily, as a scheduled query. An
 -- event that was processed again since gets a second row, and the views show the last one. Rows of the smoke test, which
--- have the days that expire next, are no history.
+-- have the days that expire next, are no history. It reads these days, live and historical, and no others.
 -- expiring_partitions tells what is missing.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
 -- Cost: partitions
@@ -16,7 +16,8 @@ USING (
   UNION ALL BY NAME
   SELECT *
   FROM `${project}.${dataset}.${table}_deduplicated`
-  WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+  WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} DAY)
+    AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
     AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
 ) AS source
 ON target.event_date = source.event_date
@@ -24,7 +25,8 @@ ON target.event_date = source.event_date
   AND target.processed_timestamp IS NOT DISTINCT FROM source.processed_timestamp
   AND target.ingest.message_id IS NOT DISTINCT FROM source.ingest.message_id
   AND target.ingest.archive_uri IS NOT DISTINCT FROM source.ingest.archive_uri
-  AND target.event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+  AND target.event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} DAY)
+    AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
 WHEN NOT MATCHED BY TARGET THEN
   INSERT ROW;
 -- End.

@@ -171,6 +171,7 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
       server_error_minimum   = 425
       no_events_minutes      = 426
       billed_gib_in_day      = 427
+      own_query_bytes        = 428
     }
     objectives = {
       availability = 0.98
@@ -188,7 +189,7 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
         server_errors    = ">= 425"
         lag              = "> 1000 * 20"
         no_events        = "[426m])) or vector(0)) < 1"
-        cost             = "> 427"
+        cost             = "/ 1073741824 > 427"
       } : endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
     ])
     error_message = "Thresholds of the queries are those of the variables."
@@ -197,6 +198,7 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
   assert {
     condition = (
       strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
+      && strcontains(google_monitoring_alert_policy.watching["cost"].conditions[0].condition_prometheus_query_language[0].query, " - 428 * ")
       && strcontains(google_monitoring_alert_policy.watching["server_errors"].conditions[0].condition_prometheus_query_language[0].query, " > 0.424 and ")
     )
     error_message = "Shares of the queries are those of the variables."

@@ -45,6 +45,7 @@ NOT_MADE_HERE = {
     "dead-letters/enrich": "no event is known that an enrichment refuses",
     "bootstrap-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
+    "reconcile-behind": "no run here has an hour's work left after 25 minutes",
 }
 
 
@@ -243,6 +244,14 @@ def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_o
     assert metric.value is not None
     assert (matches(metric.filter, enriched), value(enriched, metric.value)) == (True, 2)
     assert not matches(metric.filter, line)
+
+
+def test_a_run_that_ends_behind_counts_and_is_no_finding(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    found = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
+    behind = {**found, "jsonPayload": {**found["jsonPayload"], "message": "reconciliation is behind"}}
+    assert matches(METRICS["reconcile-behind"].filter, behind)
+    assert not matches(METRICS["reconcile-behind"].filter, found)
+    assert not matches(METRICS["missing"].filter, behind)
 
 
 def attempt(severity: str, job: str) -> Entry:

@@ -43,10 +43,12 @@ def event_id(hour: datetime, number: int) -> str:
 
 
 class _Asked(NamedTuple):
-    """A query for the rows of a table: for the sums of those that name the objects of some hours, or for some events."""
+    """A query for rows of a table: for the sums of those that name the objects of some hours, or for some events."""
 
     table: str
     hours: Sequence[datetime] = ()
+    first: str = ""
+    last: str = ""
     event_ids: Sequence[str] = ()
 
 
@@ -137,19 +139,21 @@ class ArchivedDay:
             if one["name"] == "ids"
             for value in one["parameterValue"]["arrayValues"]
         ]
+        first, last = given.get("first", ""), given.get("last", "")
         hours: list[datetime] = []
-        if "first" in given:
-            hour, end = (archive.arrived(given[name].removeprefix("gs://archive/")) for name in ("first", "last"))
+        if first:
+            start, end = (archive.arrived(uri.removeprefix("gs://archive/")) for uri in (first, last))
+            hour = start.replace(minute=0, second=0, microsecond=0)
             while hour < end:
                 hours.append(hour)
                 hour += _HOUR
         name = job["jobReference"]["jobId"]
-        self._jobs[name] = _Asked(table[1], hours, event_ids)
+        self._jobs[name] = _Asked(table[1], hours, first, last, event_ids)
         return web.json_response({**job, "status": {"state": "DONE"}, "statistics": {"query": {}}})
 
     async def results(self, request: web.Request) -> web.Response:
         """A page of a query's results."""
-        table, hours, event_ids = self._jobs[request.match_info["job"]]
+        table, hours, _, _, event_ids = asked = self._jobs[request.match_info["job"]]
         all_rows = (len(hours) * self._objects or len(event_ids)) if table in LIVE else 0
         first = int(request.query.get("pageToken", 0))
         after = min(first + int(request.query.get("maxResults", 100_000)), all_rows)
@@ -162,7 +166,7 @@ class ArchivedDay:
         }
         if first < after:
             some = range(first, after)
-            rows = self._sums(LIVE[table], hours, some) if hours else self._records(LIVE[table], event_ids, some)
+            rows = self._sums(asked, some) if hours else self._records(LIVE[table], event_ids, some)
             answer["rows"] = [{"f": [{"v": value} for value in values]} for values in rows]
             if after < all_rows:
                 answer["pageToken"] = str(after)
@@ -171,14 +175,14 @@ class ArchivedDay:
     def _has_row(self, number: int, event_type: str) -> bool:
         return MIX[number % len(MIX)] == event_type and number % self._one_lost_in != 0
 
-    def _sums(self, event_type: str, hours: Sequence[datetime], some: range) -> Iterator[tuple[str | None, ...]]:
+    def _sums(self, asked: _Asked, some: range) -> Iterator[tuple[str | None, ...]]:
         """What the rows of a type add up to, for each object that has any."""
         for one in some:
-            hour, sequence = hours[one // self._objects], one % self._objects
-            numbers = [number for number in self._numbers(sequence) if self._has_row(number, event_type)]
-            if numbers:
+            hour, sequence = asked.hours[one // self._objects], one % self._objects
+            uri = f"gs://archive/{self.name(hour, sequence)}"
+            numbers = [number for number in self._numbers(sequence) if self._has_row(number, LIVE[asked.table])]
+            if numbers and asked.first <= uri <= asked.last:
                 digest = sum(delivery.digest(event_id(hour, number), str(number)) for number in numbers)
-                uri = f"gs://archive/{self.name(hour, sequence)}"
                 yield uri, str(len(numbers)), str(digest), "0", "0", None, None
 
     def _records(self, event_type: str, event_ids: Sequence[str], some: range) -> Iterator[tuple[str | None, ...]]:
