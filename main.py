@@ -84,6 +84,8 @@ def reconcile(request: Request) -> Response:
         severity = logging.INFO if part.is_complete else logging.ERROR
         logger.log(severity, "reconciliation", extra={"fields": part.summary()})
         parts.append(part.summary())
+    if not parts:
+        logger.info("reconciliation has nothing to compare", extra={"fields": {"until": run.until.isoformat()}})
     if run.is_behind:
         behind = {"until": run.until.isoformat(), "behind_seconds": round(run.behind.total_seconds())}
         logger.error("reconciliation is behind", extra={"fields": behind})

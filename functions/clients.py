@@ -11,7 +11,6 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.settings import Settings
 
-
 LABEL = "sluice"
 """Label of Sluice's query jobs: the function that ran them, or `command`. It is in INFORMATION_SCHEMA.JOBS and on the
 bill."""

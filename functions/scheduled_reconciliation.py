@@ -9,7 +9,8 @@ import msgspec
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage import Client as StorageClient
 
-from functions.reconciliation import SPAN, Reconciliation
+from functions.findings import Reconciliation
+from functions.reconciliation import SPAN
 
 MAX_SECONDS = 1_500
 """Seconds after which a run stops, and leaves the rest to the next one. The function has 1 800: the last look-up may

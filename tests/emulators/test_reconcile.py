@@ -18,10 +18,11 @@ from typer.testing import CliRunner
 from functions import archive
 from functions.archive import Envelope
 from functions.contracts import Contracts
+from functions.findings import Account, Reconciliation
 from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.privacy import Privacy
 from functions.process import Process
-from functions.reconciliation import Account, Reconciler, Reconciliation
+from functions.reconciliation import Reconciler
 from functions.scheduled_reconciliation import recent_hours
 from ops.cli import app
 from ops.contents import Contents

@@ -21,7 +21,8 @@ from multiprocessing.synchronize import Event
 from aiohttp import web
 
 from functions.clients import bigquery_client, storage_client
-from functions.reconciliation import Account, Reconciler
+from functions.findings import Account
+from functions.reconciliation import Reconciler
 from functions.settings import Settings
 from ops.stack.process import free_port
 from tests.faults import report

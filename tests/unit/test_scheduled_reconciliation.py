@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.reconciliation import Reconciliation
+from functions.findings import Reconciliation
 from functions.scheduled_reconciliation import (
     MAX_BEHIND,
     MAX_SECONDS,
