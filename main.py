@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from functions.app import IngestApp
     from functions.bootstrap import Bootstrap
     from functions.reconciliation import Reconciler
+    from functions.scheduled_reconciliation import Checkpoints
 
 heap.give_back()
 settings = Settings.from_environment()
@@ -46,12 +47,15 @@ def build_bootstrap() -> "Bootstrap":
     return Bootstrap(bigquery_client(settings), settings)
 
 
-def build_reconcile() -> "Reconciler":
-    """Build what compares the archive with the warehouse. Its state is that of one comparison."""
+def build_reconcile() -> "tuple[Reconciler, Checkpoints]":
+    """Build what compares the archive with the warehouse, and what knows where the last run ended."""
     from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
     from functions.reconciliation import Reconciler  # noqa: PLC0415
+    from functions.scheduled_reconciliation import Checkpoints  # noqa: PLC0415
 
-    return Reconciler(bigquery_client(settings), storage_client(settings), settings)
+    storage = storage_client(settings)
+    reconciler = Reconciler(bigquery_client(settings), storage, settings)
+    return reconciler, Checkpoints(storage, settings.archive_bucket)
 
 
 @functions_framework.aio.http
@@ -84,18 +88,25 @@ def bootstrap(request: Request) -> Response:
 
 @functions_framework.aio.http
 def reconcile(request: Request) -> Response:
-    """POST compares what arrived in the hours before the last one with what became of it."""
+    """POST compares what has arrived since the last run, up to an hour ago, with what became of it."""
     from functions.process import utc_now  # noqa: PLC0415
-    from functions.reconciliation import recent_hours  # noqa: PLC0415
+    from functions.scheduled_reconciliation import ScheduledReconciliation  # noqa: PLC0415
 
     logs.restore()
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
-    start, end = recent_hours(utc_now())
-    found = build_reconcile()(start, end)
-    summary = {"start": start.isoformat(), "end": end.isoformat(), **found.summary()}
-    logger.log(logging.INFO if found.is_complete else logging.ERROR, "reconciliation", extra={"fields": summary})
-    return JSONResponse(summary)
+    run = ScheduledReconciliation(*build_reconcile(), utc_now())
+    parts = []
+    for part in run:
+        severity = logging.INFO if part.is_complete else logging.ERROR
+        logger.log(severity, "reconciliation", extra={"fields": part.summary()})
+        parts.append(part.summary())
+    if not parts:
+        logger.info("reconciliation has nothing to compare", extra={"fields": {"until": run.until.isoformat()}})
+    if run.is_behind:
+        behind = {"until": run.until.isoformat(), "behind_seconds": round(run.behind.total_seconds())}
+        logger.error("reconciliation is behind", extra={"fields": behind})
+    return JSONResponse({"until": run.until.isoformat(), "parts": parts})
 
 
 BUILDERS: Mapping[str, Callable[[], object]] = {

@@ -6,14 +6,17 @@ import functools
 import gzip
 import http
 import itertools
+import re
 import urllib.parse
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import google_crc32c
 import msgspec
 
+from functions import delivery
 from functions.dead_letter import DeadLetter
 from functions.google_api import Api, ApiError
 from functions.message import Message
@@ -105,15 +108,68 @@ def earliest(time: datetime) -> str:
     return f"{folder(time)}{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
-def counts(events: Iterable[str | None], event_types: Collection[str]) -> dict[str, str]:
-    """Events per type, for an object's metadata. Only known names: it has room for 8 KiB.
+_NAME = re.compile(r"raw/dt=(\d{4}-\d\d-\d\d)/hr=(\d\d)/(?:(\d{8}T\d{6}\.\d{6}Z))?")
 
-    Args:
-        events: What the payload of each says of its type.
-        event_types: The types that are counted by name; what is of none of them counts as `unknown`.
+
+def arrived(name: str) -> datetime:
+    """Return when the events of an object arrived, by its name; of a name without a time, the begin of its hour.
+
+    Raises:
+        ValueError: No object of the archive has such a name.
     """
-    found = collections.Counter(name if name in event_types else UNKNOWN for name in events)
-    return {str(name): str(count) for name, count in found.items()}
+    if found := _NAME.match(name):
+        day, hour, time = found.groups()
+        text, form = (time, "%Y%m%dT%H%M%S.%fZ") if time else (f"{day} {hour}", "%Y-%m-%d %H")
+        return datetime.strptime(text, form).replace(tzinfo=UTC)
+    raise ValueError(f"{name} is no name of an object of the archive, which begins with raw/dt=YYYY-MM-DD/hr=HH/")
+
+
+DIGEST = "deliveries-digest"
+"""Key of an object's metadata; no event type has a hyphen in its name."""
+
+
+class Summary(NamedTuple):
+    """What an object's metadata says of its events.
+
+    Attributes:
+        counts: Events per type; what is of no known type counts as `unknown`.
+        digest: Sum of the digests of their deliveries.
+    """
+
+    counts: Mapping[str, int]
+    digest: int
+
+    @classmethod
+    def of(cls, envelopes: Iterable[Envelope], event_types: Collection[str]) -> "Summary":
+        """Sum up the envelopes of an object.
+
+        Args:
+            envelopes: All of them.
+            event_types: The types that are counted by name.
+        """
+        counts: collections.Counter[str] = collections.Counter()
+        digest = 0
+        for envelope in envelopes:
+            name = envelope.event_type
+            counts[name if name is not None and name in event_types else UNKNOWN] += 1
+            digest += delivery.digest(envelope.event_id, envelope.message_id)
+        return cls(counts, digest)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str] | None) -> "Summary | None":
+        """Read an object's metadata; None where older code or another program has written it."""
+        if not metadata or DIGEST not in metadata:
+            return None
+        try:
+            numbers = {name: int(text) for name, text in metadata.items()}
+        except ValueError:
+            return None
+        digest = numbers.pop(DIGEST)
+        return cls(numbers, digest)
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as an object's metadata, which has room for 8 KiB."""
+        return {name: str(count) for name, count in self.counts.items()} | {DIGEST: str(self.digest)}
 
 
 class _Object(msgspec.Struct, rename="camel"):
@@ -139,7 +195,7 @@ class Archive:
     """The bucket of the raw events.
 
     One object for each flush: `raw/dt=YYYY-MM-DD/hr=HH/<time>-<instance>-<seq>.ndjson.gz`, by UTC time of arrival,
-    with the number of its events per type in the object's metadata.
+    with the `Summary` of its events in the object's metadata.
 
     Args:
         api: Cloud Storage.
@@ -182,11 +238,11 @@ class Archive:
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
             msgspec.DecodeError: Whoever answered, it was not Cloud Storage: this is no object.
         """
-        ndjson = _encode_lines([Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes])
-        data = gzip.compress(ndjson, compresslevel=1)
+        envelopes = [Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes]
+        data = gzip.compress(_encode_lines(envelopes), compresslevel=1)
         checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
-        found = counts((outcome.event_type for outcome in outcomes), self._event_types)
-        content_type, body = _related(_encode_object(_Object(name, found, checksum)), data)
+        metadata = Summary.of(envelopes, self._event_types).metadata()
+        content_type, body = _related(_encode_object(_Object(name, metadata, checksum)), data)
         try:
             _decode_written(self._api.post(self._path, content_type, body, timeout))
         except ApiError as error:

@@ -11,14 +11,20 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.settings import Settings
 
+LABEL = "sluice"
+"""Label of Sluice's query jobs: the function that ran them, or `command`. It is in INFORMATION_SCHEMA.JOBS and on the
+bill."""
+
 
 def bigquery_client(settings: Settings) -> bigquery.Client:
     """A client of BigQuery; of the emulator at BIGQUERY_EMULATOR_HOST, which unlike Storage's takes no ADC."""
     emulated = "BIGQUERY_EMULATOR_HOST" in os.environ
+    labels = {LABEL: os.environ.get("FUNCTION_TARGET", "command")}
     return bigquery.Client(
         project=settings.google_cloud_project,
         location=settings.location,
         credentials=AnonymousCredentials() if emulated else None,  # type: ignore[no-untyped-call]
+        default_query_job_config=bigquery.QueryJobConfig(labels=labels),
     )
 
 

@@ -5,11 +5,12 @@ import dataclasses
 import functools
 import gzip
 import itertools
+import operator
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
 
 import msgspec
 from google.api_core.exceptions import NotFound
@@ -17,27 +18,31 @@ from google.cloud import bigquery
 from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
-from functions import archive
-from functions.archive import Envelope
+from functions import archive, delivery
+from functions.archive import Envelope, Summary
 from functions.contracts import Contracts
 from functions.dead_letter import DeadLetter, content_digest
 from functions.events import event_types
+from functions.findings import MAX_EXAMPLES, Account, Found, Reconciliation
 from functions.message import Message, is_smoke_test
 from functions.names import UNKNOWN
 from functions.privacy import Privacy
 from functions.process import Process
-from functions.records import Record, Records
+from functions.records import EventsOfDays, ObjectRecords, Record, Records
 from functions.settings import Settings
 
 UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
 """What is raised for an object that is not as the archive wrote it."""
 
-MAX_EXAMPLES = 1_000
-"""Events that are named; all are counted."""
-
-_MAX_LOGGED = 20
-
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+
+SPAN = 6 * _HOUR
+"""Time of arrival that one query sums up. Each query reads its days again; its answer is sorted, so it must not become
+too large."""
+
+_SPAN_WITH_CONTENTS = _HOUR
+"""The same where the answer has whole rows."""
 
 _READERS = 8
 """Below the ten connections that a client keeps."""
@@ -47,153 +52,109 @@ _OBJECTS_AT_ONCE = 16
 _NO_RETENTION_DAYS = 10_000
 """No event is too old to be compared."""
 
-_IDS_OF_A_LOOKUP = 10_000
-"""Of 128 characters, each escaped to six: still below the 10 MB of a request."""
+_BYTES_OF_A_LOOKUP = 2 * 2**20
+"""Bytes of the ids in a look-up: each reads its days again. A request has 10 MB at most."""
 
-
-def recent_hours(now: datetime) -> tuple[datetime, datetime]:
-    """What a run every hour compares: two hours, of which it sees one again, and which ended at least an hour ago.
-
-    By then an outage of minutes is over: Pub/Sub has delivered again what had to wait for its end.
-    """
-    end = now.replace(minute=0, second=0, microsecond=0) - _HOUR
-    return end - 2 * _HOUR, end
+_BYTES_BESIDES_AN_ID = 16
+"""Bytes of JSON around an id in a request."""
 
 
 class Archived(msgspec.Struct):
-    """Of an envelope, what tells which event it is; to read no more is what makes this fast."""
+    """The fields of an envelope that say which event it is."""
 
     event_id: str
     message_id: str
     event_type: str | None = None
 
 
-_identities = msgspec.json.Decoder(Archived).decode_lines
-
 type Compare = Callable[[Envelope, Record], bool]
 """Whether a record, with its columns, holds what its envelope does."""
 
-
-class Found(NamedTuple):
-    """An event of the archive with which something is wrong."""
-
-    event_id: str
-    event_type: str
-    message_id: str
-    archive_uri: str
-
-
-@dataclasses.dataclass(slots=True)
-class Account:
-    """The events of a type that arrived in an hour.
-
-    Attributes:
-        archived: Envelopes in the archive: the sum of the next three. Without those of the smoke test whose rows are
-            gone.
-        settled: Those of them whose event has a row or a dead letter that names this very object.
-        redelivered: Those whose event has its row or dead letter by another delivery.
-        missing: Those whose event is nowhere.
-        rows: Rows that name an object of this hour.
-        dead_letters: Dead letters that do.
-        duplicates: Those of the rows that do not count, because another row of their event was processed later.
-        conflicts: Those of the rows whose event id also has rows with another content: two events of a producer that
-            gives both one id, of which the views show one.
-        extra: Rows and dead letters whose event is not in the object that they name.
-        different: Rows and dead letters that do not hold what the envelope does; counted where contents are compared.
-    """
-
-    archived: int = 0
-    settled: int = 0
-    redelivered: int = 0
-    missing: int = 0
-    rows: int = 0
-    dead_letters: int = 0
-    duplicates: int = 0
-    conflicts: int = 0
-    extra: int = 0
-    different: int = 0
-
-    def add(self, other: "Account") -> None:
-        """Add the counts of another account."""
-        for field in dataclasses.fields(self):
-            setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
-
-
-@dataclasses.dataclass(slots=True)
-class Reconciliation:
-    """What was found.
-
-    Attributes:
-        accounts: By hour of arrival, in UTC, and type.
-        missing: The first `MAX_EXAMPLES` of the missing events.
-        different: The first `MAX_EXAMPLES` of the events with a record that differs.
-        conflicting: The first `MAX_EXAMPLES` of the events whose id also has another content.
-        incomplete: Addresses of all objects with missing events.
-        unreadable: Objects that cannot be read, and why.
-    """
-
-    accounts: collections.defaultdict[tuple[datetime, str], Account] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(Account)
-    )
-    missing: list[Found] = dataclasses.field(default_factory=list)
-    different: list[Found] = dataclasses.field(default_factory=list)
-    conflicting: list[Found] = dataclasses.field(default_factory=list)
-    incomplete: set[str] = dataclasses.field(default_factory=set)
-    unreadable: list[str] = dataclasses.field(default_factory=list)
-
-    @property
-    def total(self) -> Account:
-        """The sum of all accounts."""
-        total = Account()
-        for account in self.accounts.values():
-            total.add(account)
-        return total
-
-    def summary(self) -> dict[str, Any]:
-        """What a log line says: the counts, and the first of what is wrong."""
-        return {
-            **dataclasses.asdict(self.total),
-            "incomplete_objects": len(self.incomplete),
-            "unreadable_objects": len(self.unreadable),
-            "missing_events": [one.event_id for one in self.missing[:_MAX_LOGGED]],
-            "conflicting_events": [one.event_id for one in self.conflicting[:_MAX_LOGGED]],
-            "errors": self.unreadable[:_MAX_LOGGED],
-        }
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether all that came in is there, and as it came in."""
-        return not (self.incomplete or self.different or self.unreadable)
+type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
 
 
 class _Object(NamedTuple):
-    """An object of the archive: its address and its envelopes, or why it cannot be read."""
+    """An object of the archive.
+
+    Attributes:
+        uri: Its address.
+        arrived: When its events arrived.
+        blob: The object; None where records name one that is gone.
+        summary: What its metadata says of its events.
+    """
 
     uri: str
-    envelopes: Sequence[Archived | Envelope] = ()
+    arrived: datetime
+    blob: Blob | None = None
+    summary: Summary | None = None
+
+    @property
+    def hour(self) -> datetime:
+        """The hour in which its events arrived."""
+        return _hour_of(self.arrived)
+
+
+class _Content(NamedTuple):
+    """What is in an object: its envelopes, or why it cannot be read."""
+
+    envelopes: Sequence[Envelope] = ()
     problem: str | None = None
 
 
 class _Unsettled(NamedTuple):
-    """An envelope whose event no record of its own object tells of."""
+    """An envelope whose event has no record that names its object, as far as is known.
+
+    Attributes:
+        archived: The envelope; all of it where contents are compared.
+        archive_uri: Its object.
+        account: Where it counts.
+        event_type: Its type, or `unknown`.
+        day: The day of its row by today's contracts; None where they reject it.
+    """
 
     archived: Archived | Envelope
     archive_uri: str
     account: Account
+    event_type: str
+    day: date | None
+
+
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """What is looked up together.
+
+    Attributes:
+        days: The days whose records have been counted by their objects.
+        unsettled: The envelopes.
+        surplus: By object and type, where those records count of which the object is not known to have the event, and
+            how many they are.
+        bytes: Size of the ids in a request.
+    """
+
+    days: frozenset[date]
+    unsettled: list[_Unsettled] = dataclasses.field(default_factory=list)
+    surplus: dict[tuple[str, str], tuple[Account, int]] = dataclasses.field(default_factory=dict)
+    bytes: int = 0
+
+    def add(self, unsettled: _Unsettled) -> None:
+        """Add an envelope."""
+        self.unsettled.append(unsettled)
+        self.bytes += len(msgspec.json.encode(unsettled.archived.event_id)) + _BYTES_BESIDES_AN_ID
 
 
 class Reconciler:
     """Compares the archive with the tables.
 
-    Both are read in the order of the archive's objects, a few objects at a time: memory does not grow with the time
-    that is compared. What no record of its own object tells of is looked up by its id in all tables: a row dated more
-    than a day from its arrival, and the row that another delivery of the event brought.
+    The archive's objects and the records that name them are listed in the same order: memory does not grow with the
+    time that is compared. Where the records of an object are of the very deliveries that its metadata sums up, it is
+    not read. Otherwise it is, and what no record of the object accounts for is looked up by its id: a row dated on
+    another day than its arrival, and the row that another delivery of the event brought.
 
     Args:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        compare: Compares the contents, too.
+        compare: Compares the contents, too; all objects are read.
     """
 
     def __init__(
@@ -202,14 +163,17 @@ class Reconciler:
         self._bucket = storage.bucket(settings.archive_bucket)
         self._records = Records(client, settings, with_columns=compare is not None)
         self._compare = compare
-        self._read_lines = _identities if compare is None else archive.read
         self._types = frozenset(event_types())
         # A content is compared with what the row shows of it, which no address policy changes.
         self._process = Process(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
-        self._found = Reconciliation()
+        self._found = Reconciliation(datetime.max.replace(tzinfo=UTC))
 
     def __call__(
-        self, start: datetime, end: datetime, advance: Callable[[datetime], object] = lambda _: None
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object] = lambda _: None,
+        is_over: Callable[[], bool] = lambda: False,
     ) -> Reconciliation:
         """Compare all that arrived in a time.
 
@@ -217,119 +181,261 @@ class Reconciler:
             start: Its begin, with a time zone.
             end: Its end, exclusive. What is on its way into its table just then counts as missing.
             advance: Called with the time up to which all is compared.
+            is_over: Whether to stop before the end; asked again and again, first when something is compared.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
         """
-        self._found = Reconciliation()
-        hour = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-        while hour < end:
-            self._hour(hour, max(hour, start), min(hour + _HOUR, end))
-            hour += _HOUR
-            advance(min(hour, end))
-        return self._found
+        self._found = found = Reconciliation(start.astimezone(UTC))
+        span = SPAN if self._compare is None else _SPAN_WITH_CONTENTS
+        is_stopped = False
+        while found.until < end and not is_stopped:
+            span_end = min(_hour_of(found.until) + span, end)
+            found.until = self._compare_span(found.until, span_end, advance, is_over)
+            is_stopped = found.until < span_end
+            advance(found.until)
+        return found
 
-    def _hour(self, hour: datetime, start: datetime, end: datetime) -> None:
-        first, last = archive.earliest(start), archive.earliest(end)
+    def _compare_span(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object],
+        is_over: Callable[[], bool],
+    ) -> datetime:
+        """Compare what arrived in a time that one query sums up; return the time up to which it did."""
+        days = _days(start, end)
+        first, last = self._uri(archive.earliest(start)), self._uri(archive.earliest(end))
         # The records first: what arrives meanwhile is an object without any, and is found by its ids.
-        records = self._records.of_objects(hour, self._uri(first), self._uri(last))
-        unsettled: list[_Unsettled] = []
-        for one, named in _merge(self._objects(hour, first, last), records):
-            unsettled += self._settle(hour, one, named)
-            if len(unsettled) >= _IDS_OF_A_LOOKUP:
-                self._look_up(unsettled)
-                unsettled = []
-        self._look_up(unsettled)
+        records = self._records.of_objects(days, first, last)
+        batch, hour, until = _Batch(days), _hour_of(start), end
+        merged = itertools.batched(self._merge(start, end, records), _OBJECTS_AT_ONCE, strict=False)
+        with ThreadPoolExecutor(_READERS) as threads:
+            for number, some in enumerate(merged):
+                first_object, _ = some[0]
+                if number and is_over():
+                    until = first_object.arrived
+                    break
+                if first_object.hour > hour:
+                    hour = first_object.hour
+                    advance(hour)
+                to_read = [one for one, named in some if not self._agrees(one, named)]
+                contents = dict(zip((one.uri for one in to_read), threads.map(self._read, to_read), strict=True))
+                for one, named in some:
+                    self._count(one, named)
+                    if one.uri in contents:
+                        self._settle(one, named, contents[one.uri], batch)
+                if batch.bytes >= _BYTES_OF_A_LOOKUP:
+                    self._look_up(batch)
+                    batch = _Batch(days)
+        self._look_up(batch)
+        return until
 
     def _uri(self, name: str) -> str:
         return f"gs://{self._bucket.name}/{name}"
 
-    def _objects(self, hour: datetime, first: str, last: str) -> Iterator[_Object]:
-        """The objects in the order of their names, some of them read ahead."""
-        blobs = self._bucket.list_blobs(prefix=archive.folder(hour), start_offset=first, end_offset=last)
-        with ThreadPoolExecutor(_READERS) as threads:
-            for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
-                yield from threads.map(self._read, some)
+    def _objects(self, start: datetime, end: datetime) -> Iterator[_Object]:
+        """Yield the objects of a time in the order of their names."""
+        hour = _hour_of(start)
+        bounds = {"start_offset": archive.earliest(start), "end_offset": archive.earliest(end)}
+        while hour < end:
+            blobs = self._bucket.list_blobs(
+                prefix=archive.folder(hour), fields="items(name,metadata),nextPageToken", **bounds
+            )
+            for blob in blobs:
+                summary = Summary.from_metadata(blob.metadata)
+                yield _Object(self._uri(blob.name), _arrived(blob.name, hour), blob, summary)
+            hour += _HOUR
 
-    def _read(self, blob: Blob) -> _Object:
-        uri = self._uri(blob.name)
-        try:
-            return _Object(uri, self._read_lines(gzip.decompress(blob.download_as_bytes())))
-        except NotFound:
-            return _Object(uri)  # Deleted since it was listed.
-        except UNREADABLE as error:
-            return _Object(uri, problem=f"{uri}: {error}")
-
-    def _account(self, hour: datetime, event_type: str | None) -> Account:
-        return self._found.accounts[hour, event_type if event_type in self._types else UNKNOWN]
-
-    def _settle(self, hour: datetime, one: _Object, named: Sequence[Record]) -> Iterator[_Unsettled]:
-        """Count an object's envelopes and the records that name it; gives the envelopes that these do not settle."""
-        for record in named:
-            account = self._account(hour, record.event_type)
-            account.rows += not record.is_dead_letter
-            account.dead_letters += record.is_dead_letter
-            account.duplicates += record.is_duplicate
-            account.conflicts += record.is_conflicting
-        if one.problem:
-            self._found.unreadable.append(one.problem)
-            return
-        records: dict[tuple[str, str], list[Record]] = {}
-        for record in named:
-            records.setdefault((record.event_id, record.message_id), []).append(record)
-        seen: set[tuple[str, str]] = set()
-        for envelope in one.envelopes:
-            account = self._account(hour, envelope.event_type)
-            account.archived += 1
-            delivery = envelope.event_id, envelope.message_id
-            own = records.get(delivery, ())
-            self._check(envelope, one.uri, account, own)
-            if any(record.is_conflicting for record in own):
-                _name(self._found.conflicting, envelope, one.uri)
-            if delivery in seen:
-                account.redelivered += 1
-            elif own:
-                account.settled += 1
+    def _merge(
+        self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
+    ) -> Iterator[tuple[_Object, list[ObjectRecords]]]:
+        """Yield each object of a time with the records that name it; objects that are gone, but have records, too."""
+        grouped = itertools.groupby(records, key=operator.attrgetter("archive_uri"))
+        nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
+        uri, named = next(grouped, nothing)
+        arrived = start
+        for one in self._objects(start, end):
+            while uri is not None and uri < one.uri:
+                yield self._gone(uri, arrived), list(named)
+                uri, named = next(grouped, nothing)
+            arrived = one.arrived
+            if uri == one.uri:
+                yield one, list(named)
+                uri, named = next(grouped, nothing)
             else:
-                yield _Unsettled(envelope, one.uri, account)
-            seen.add(delivery)
-        event_ids = {event_id for event_id, _ in seen}
-        for record in named:
-            self._account(hour, record.event_type).extra += record.event_id not in event_ids
+                yield one, []
+        while uri is not None:
+            yield self._gone(uri, arrived), list(named)
+            uri, named = next(grouped, nothing)
 
-    def _look_up(self, unsettled: Sequence[_Unsettled]) -> None:
-        """Find the records of these events wherever they are; what has none is missing."""
-        records: dict[str, list[Record]] = {}
-        for ids in itertools.batched(
-            sorted({one.archived.event_id for one in unsettled}), _IDS_OF_A_LOOKUP, strict=False
-        ):
-            for record in self._records.of_events(ids):
-                records.setdefault(record.event_id, []).append(record)
+    def _gone(self, uri: str, arrived: datetime) -> _Object:
+        return _Object(uri, _arrived(uri.removeprefix(self._uri("")), arrived))
+
+    def _agrees(self, one: _Object, named: Sequence[ObjectRecords]) -> bool:
+        """Return whether the records that name an object are of the deliveries that its metadata sums up."""
+        if self._compare is not None or one.summary is None:
+            return False
+        return one.summary.digest == sum(some.digest for some in named)
+
+    def _read(self, one: _Object) -> _Content:
+        if one.blob is None:
+            return _Content()
+        try:
+            return _Content(archive.read(gzip.decompress(one.blob.download_as_bytes())))
+        except NotFound:
+            return _Content()  # Deleted since it was listed.
+        except UNREADABLE as error:
+            return _Content(problem=f"{one.uri}: {error}")
+
+    def _type(self, event_type: str | None) -> str:
+        return event_type if event_type is not None and event_type in self._types else UNKNOWN
+
+    def _account(self, one: _Object, event_type: str | None) -> Account:
+        return self._found.accounts[one.hour, self._type(event_type)]
+
+    def _count(self, one: _Object, named: Sequence[ObjectRecords]) -> None:
+        """Count the records that name an object, and the object's events where the records are of exactly these."""
+        for some in named:
+            account = self._account(one, some.event_type)
+            if some.are_dead_letters:
+                account.dead_letters += some.records
+            else:
+                account.rows += some.records
+            account.duplicates += some.duplicates
+            account.conflicts += some.conflicts
+            for event_id, message_id in some.conflicting:
+                _name(self._found.conflicting, Archived(event_id, message_id, some.event_type), one.uri)
+        if one.summary is not None and self._agrees(one, named):
+            for event_type, count in one.summary.counts.items():
+                account = self._account(one, event_type)
+                account.archived += count
+                account.settled += count
+
+    def _settle(self, one: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
+        """Count the envelopes of an object; those that its records may not be of go into the batch."""
+        if content.problem:
+            self._found.unreadable.append(content.problem)
+            return
+        envelopes: dict[str, dict[tuple[str, str], Envelope]] = collections.defaultdict(dict)
+        for envelope in content.envelopes:
+            of_type, delivered = envelopes[self._type(envelope.event_type)], (envelope.event_id, envelope.message_id)
+            account = self._account(one, envelope.event_type)
+            account.archived += 1
+            account.redelivered += delivered in of_type
+            of_type.setdefault(delivered, envelope)
+        records: dict[str, list[ObjectRecords]] = collections.defaultdict(list)
+        for some in named:
+            records[self._type(some.event_type)].append(some)
+        for event_type in envelopes.keys() | records.keys():
+            self._settle_type(one, event_type, envelopes[event_type].values(), records[event_type], batch)
+
+    def _settle_type(
+        self,
+        one: _Object,
+        event_type: str,
+        envelopes: Collection[Envelope],
+        named: Sequence[ObjectRecords],
+        batch: _Batch,
+    ) -> None:
+        """Settle the envelopes of one type, each of another delivery, as far as the digests of the records allow."""
+        account = self._account(one, event_type)
+        digest = sum(some.digest for some in named)
+        settled, unsettled = list(envelopes), list[tuple[Envelope, date | None]]()
+        if _digest(settled) != digest:
+            dated = [(envelope, self._day(envelope)) for envelope in envelopes]
+            settled = [envelope for envelope, day in dated if day is None or day in batch.days]
+            unsettled = [(envelope, day) for envelope, day in dated if day is not None and day not in batch.days]
+            if _digest(settled) != digest:
+                settled, unsettled = [], dated
+                batch.surplus[one.uri, event_type] = account, sum(some.records for some in named)
+        account.settled += len(settled)
+        for envelope, day in unsettled:
+            archived = Archived(envelope.event_id, envelope.message_id, envelope.event_type)
+            batch.add(_Unsettled(envelope if self._compare else archived, one.uri, account, event_type, day))
+        if self._compare is not None:
+            own = collections.defaultdict(list)
+            for record in itertools.chain.from_iterable(some.each for some in named):
+                own[record.event_id, record.message_id].append(record)
+            for envelope in settled:
+                self._check(envelope, one.uri, account, own[envelope.event_id, envelope.message_id])
+
+    def _day(self, envelope: Envelope) -> date | None:
+        """Return the day of an event's row by today's contracts; None if they reject it."""
+        message = envelope.message()
+        outcome = self._process(message, message.publish_time)
+        return None if isinstance(outcome, DeadLetter) else date.fromisoformat(outcome.columns["event_date"])
+
+    def _look_up(self, batch: _Batch) -> None:
+        """Find the records of the batch's events wherever they are; an event that has none is missing."""
         read = functools.lru_cache(_OBJECTS_AT_ONCE)(self._messages)
-        for archived, uri, account in unsettled:
-            found = records.get(archived.event_id, [])
-            # Its own message, or else one with the same content: several events may have one id.
-            same = [record for record in found if record.message_id == archived.message_id]
-            if found and not same:
-                message = read(uri).get((archived.event_id, archived.message_id))
-                same = self._with_content(message, found) if message else found
-            if not (found := same):
-                if is_smoke_test(archived.event_id):
-                    account.archived -= 1
-                    continue
-                account.missing += 1
-                self._found.incomplete.add(uri)
-                _name(self._found.missing, archived, uri)
-                continue
-            own = [record for record in found if record.archive_uri == uri]
-            if conflicts := sum(record.is_conflicting for record in own):
-                account.conflicts += conflicts
-                _name(self._found.conflicting, archived, uri)
-            account.settled += bool(own)
-            account.rows += sum(not record.is_dead_letter for record in own)
-            account.dead_letters += sum(record.is_dead_letter for record in own)
-            account.redelivered += not own
-            self._check(archived, uri, account, own or found)
+        found = self._find(batch, read)
+        for one in batch.unsettled:
+            self._conclude(one, self._records_of(one, found, read), batch.days)
+        of_objects = collections.Counter(
+            (record.archive_uri, self._type(record.event_type))
+            for record in itertools.chain.from_iterable(found.values())
+            if record.day in batch.days
+        )
+        for key, (account, count) in batch.surplus.items():
+            account.extra += max(0, count - of_objects[key])
+
+    def _find(self, batch: _Batch, read: _ReadMessages) -> dict[str, list[Record]]:
+        """Return the records by event id."""
+        found: dict[str, list[Record]] = collections.defaultdict(list)
+        wanted: dict[str, tuple[set[str], set[date]]] = collections.defaultdict(lambda: (set(), set()))
+        for one in batch.unsettled:
+            if one.event_type in self._types:
+                ids, days = wanted[one.event_type]
+                ids.add(one.archived.event_id)
+                days.update(batch.days if one.day is None else {one.day})
+        events = {event_type: EventsOfDays(*some) for event_type, some in wanted.items()}
+        event_ids = {one.archived.event_id for one in batch.unsettled}
+        for record in self._records.of_events(events, event_ids, min(batch.days) - _DAY):
+            found[record.event_id].append(record)
+        # What today's contracts reject may have become a row by those of its time: its day is unknown.
+        undated = collections.defaultdict(set)
+        for one in batch.unsettled:
+            is_open = one.day is None and one.event_type in self._types and not is_smoke_test(one.archived.event_id)
+            if is_open and not self._records_of(one, found, read):
+                undated[one.event_type].add(one.archived.event_id)
+        events = {event_type: EventsOfDays(ids, None) for event_type, ids in undated.items()}
+        for record in self._records.of_events(events):
+            found[record.event_id].append(record)
+        return found
+
+    def _records_of(
+        self, one: _Unsettled, found: Mapping[str, Sequence[Record]], read: _ReadMessages
+    ) -> Sequence[Record]:
+        """Return the records of an event: of its message, or else of one with the same content; several share an id."""
+        records = found.get(one.archived.event_id, ())
+        same = [record for record in records if record.message_id == one.archived.message_id]
+        if same or not records:
+            return same
+        message = read(one.archive_uri).get((one.archived.event_id, one.archived.message_id))
+        return self._with_content(message, records) if message else records
+
+    def _conclude(self, one: _Unsettled, records: Sequence[Record], counted_days: Collection[date]) -> None:
+        """Count an event by the records that were looked up."""
+        account = one.account
+        if not records:
+            if is_smoke_test(one.archived.event_id):  # It deletes its rows itself.
+                account.archived -= 1
+                return
+            account.missing += 1
+            self._found.incomplete.add(one.archive_uri)
+            _name(self._found.missing, one.archived, one.archive_uri)
+            return
+        own = [record for record in records if record.archive_uri == one.archive_uri]
+        account.settled += bool(own)
+        account.redelivered += not own
+        uncounted = [record for record in own if record.day not in counted_days]
+        account.rows += sum(not record.is_dead_letter for record in uncounted)
+        account.dead_letters += sum(record.is_dead_letter for record in uncounted)
+        if conflicts := sum(record.is_conflicting for record in uncounted):
+            account.conflicts += conflicts
+            _name(self._found.conflicting, one.archived, one.archive_uri)
+        self._check(one.archived, one.archive_uri, account, own or records)
 
     def _messages(self, uri: str) -> dict[tuple[str, str], Message]:
         """Return the messages of an object by event id and message id; none of one that is gone."""
@@ -378,19 +484,23 @@ def _name(examples: list[Found], archived: Archived | Envelope, uri: str) -> Non
         examples.append(Found(archived.event_id, archived.event_type or UNKNOWN, archived.message_id, uri))
 
 
-def _merge(objects: Iterator[_Object], records: Iterator[Record]) -> Iterator[tuple[_Object, list[Record]]]:
-    """Each object with the records that name it; records that name none that there is come with an empty one."""
-    grouped = itertools.groupby(records, key=lambda record: record.archive_uri)
-    uri, named = next(grouped, (None, iter(())))
-    for one in objects:
-        while uri is not None and uri < one.uri:
-            yield _Object(uri), list(named)
-            uri, named = next(grouped, (None, iter(())))
-        if uri == one.uri:
-            yield one, list(named)
-            uri, named = next(grouped, (None, iter(())))
-        else:
-            yield one, []
-    while uri is not None:
-        yield _Object(uri), list(named)
-        uri, named = next(grouped, (None, iter(())))
+def _digest(envelopes: Iterable[Envelope]) -> int:
+    return sum(delivery.digest(envelope.event_id, envelope.message_id) for envelope in envelopes)
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _arrived(name: str, otherwise: datetime) -> datetime:
+    """Return when an object's events arrived, by its name if it says so."""
+    try:
+        return archive.arrived(name)
+    except ValueError:
+        return otherwise
+
+
+def _days(start: datetime, end: datetime) -> frozenset[date]:
+    """Return the UTC dates of a time that ends before `end`."""
+    first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - datetime.resolution).date()
+    return frozenset(first + timedelta(days=number) for number in range((last - first).days + 1))

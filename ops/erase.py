@@ -550,14 +550,14 @@ class Erasure:
             if not self.person.may_be_in(ndjson):
                 return change
             left = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
-            types = [_decode(line).event_type for line in left] if change.removed else []
+            summary = archive.Summary.of((_decode(line) for line in left) if change.removed else (), event_types())
         except UNREADABLE as error:
             return Change(change.uri, len(stored), problem=str(error))
         change.left = len(left)
         if letters_are_gone:
             change.letters.clear()
         if change.removed and not change.letters and not self.dry_run:
-            self._put(blob, b"".join(left), archive.counts(types, event_types()))
+            self._put(blob, b"".join(left), summary.metadata())
         return change
 
     def _takes_out(self, line: bytes, change: "Change") -> bool:
@@ -579,12 +579,12 @@ class Erasure:
                 change.letters.append(event)
         return True
 
-    def _put(self, blob: Blob, left: bytes, counts: dict[str, str]) -> None:
+    def _put(self, blob: Blob, left: bytes, metadata: dict[str, str]) -> None:
         if not left:
             blob.delete(if_generation_match=blob.generation)
             return
         rewritten = blob.bucket.blob(blob.name)
-        rewritten.metadata = counts
+        rewritten.metadata = metadata
         rewritten.storage_class = blob.storage_class
         rewritten.upload_from_string(
             gzip.compress(left, compresslevel=1),

@@ -43,8 +43,8 @@ locals {
       description     = "Compares the archive with rows and dead letters"
       memory          = "1Gi"
       concurrency     = 1
-      timeout_seconds = 1800
-      schedule        = "11 * * * *" # functions/reconciliation.py looks at two hours each time
+      timeout_seconds = 1800 # functions/scheduled_reconciliation.py stops before, and leaves the rest to the next run
+      schedule        = var.reconcile_schedule
     }
   }
 }

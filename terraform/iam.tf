@@ -58,6 +58,18 @@ resource "google_storage_bucket_iam_member" "reconcile" {
   member = google_service_account.this["reconcile"].member
 }
 
+# It remembers how far it has compared in objects of its own, each of which it writes once.
+resource "google_storage_bucket_iam_member" "checkpoints" {
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["archiver"].id
+  member = google_service_account.this["reconcile"].member
+
+  condition {
+    title      = "checkpoints of the reconciliation"
+    expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/reconciled/\")"
+  }
+}
+
 resource "google_storage_bucket_iam_member" "archive_operator" {
   for_each = var.access.operators
 

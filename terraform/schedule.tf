@@ -1,5 +1,6 @@
 # What runs by the clock. The bootstrap daily: what somebody has changed by hand shows itself, and is mended or reported.
-# The reconciliation hourly: what came in and is nowhere shows itself within two hours.
+# The reconciliation twice an hour: the first run compares the hour that has ended an hour ago, so that what came in and is
+# nowhere shows itself within two hours; the second has something to do only where the first could not finish.
 
 resource "google_cloud_scheduler_job" "called" {
   for_each = local.called

@@ -136,3 +136,18 @@ variable "bootstrap_schedule" {
     error_message = "Five fields of unix-cron: minute, hour, day of the month, month, day of the week."
   }
 }
+
+variable "reconcile_schedule" {
+  description = <<-TEXT
+    When the reconciliation runs, as unix-cron in UTC. A run compares the full hours since the last one, up to an hour ago,
+    and is billed for what its tables have of that day: every six hours costs a sixth of every hour.
+  TEXT
+  type        = string
+  default     = "11,41 * * * *"
+  nullable    = false
+
+  validation {
+    condition     = length(split(" ", var.reconcile_schedule)) == 5
+    error_message = "Five fields of unix-cron: minute, hour, day of the month, month, day of the week."
+  }
+}

@@ -56,7 +56,9 @@ variable "alert_thresholds" {
     server_error_minimum: answers 5xx in the hour, or the two, below which availability's alerts are silent.
     freshness_minimum: answers 2xx in the hour, or the two, below which those of freshness are silent.
     no_events_minutes: time without any event.
-    billed_gib_in_day: what BigQuery bills for queries in 24 hours; 200 GiB are 1.22 USD at 6.25 USD a TiB.
+    billed_gib_in_day: what BigQuery bills for queries in 24 hours, besides Sluice's own; 200 GiB are 1.22 USD at 6.25 USD
+    a TiB.
+    own_query_bytes: what Sluice's own queries may read for each event of a day, at most.
   EOT
   type = object({
     oldest_message_seconds = optional(number, 300)
@@ -68,6 +70,7 @@ variable "alert_thresholds" {
     freshness_minimum      = optional(number, 100)
     no_events_minutes      = optional(number, 60)
     billed_gib_in_day      = optional(number, 200)
+    own_query_bytes        = optional(number, 25000)
   })
   default  = {}
   nullable = false
@@ -102,8 +105,8 @@ variable "alert_thresholds" {
   }
 
   validation {
-    condition     = var.alert_thresholds.billed_gib_in_day > 0
-    error_message = "billed_gib_in_day is above 0."
+    condition     = var.alert_thresholds.billed_gib_in_day > 0 && var.alert_thresholds.own_query_bytes >= 0
+    error_message = "billed_gib_in_day is above 0, and own_query_bytes is 0 at least."
   }
 }
 

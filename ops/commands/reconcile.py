@@ -15,9 +15,10 @@ from rich.text import Text
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.contracts import Contracts
+from functions.findings import Found, Reconciliation
 from functions.google_api import storage_api
 from functions.privacy import Privacy
-from functions.reconciliation import Found, Reconciler, Reconciliation
+from functions.reconciliation import Reconciler
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs

@@ -1,6 +1,7 @@
 -- Which queries cost most?
 -- Queries that differ in their literals only are one. On demand, in this project and region; a script's statements are
--- counted, the script is not. The first TiB of a month is free, which this leaves out.
+-- counted, the script is not. The `source` of the dearest one is as in cost_by_user. The first TiB of a month is free,
+-- which this leaves out.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
 -- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
 -- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed
@@ -15,7 +16,15 @@ SELECT
   ROUND(AVG(TIMESTAMP_DIFF(end_time, start_time, MILLISECOND)) / 1000, 2) AS avg_seconds,
   COUNT(DISTINCT user_email) AS users,
   MAX(creation_time) AS last_run_at,
-  ARRAY_AGG(STRUCT(job_id, user_email, query) ORDER BY total_bytes_billed DESC LIMIT 1)[OFFSET(0)] AS dearest
+  ARRAY_AGG(
+    STRUCT(
+      job_id,
+      user_email,
+      (SELECT MIN(value) FROM UNNEST(labels) WHERE key IN ('sluice', 'data_source_id')) AS source,
+      query
+    )
+    ORDER BY total_bytes_billed DESC LIMIT 1
+  )[OFFSET(0)] AS dearest
 FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @days DAY)
   AND job_type = 'QUERY'

@@ -1,11 +1,14 @@
 -- Who spends how much on queries?
 -- By user or service account, on demand, in this project and region; see cost_by_query.
+-- `source` is the part of Sluice that ran it (`reconcile`, `bootstrap`, `command` for the sluice command), by the job's
+-- label; `scheduled_query` is BigQuery's own label of those. NULL is anybody else.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
 -- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
 -- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed
 -- Cost: metadata
 SELECT
   user_email,
+  (SELECT MIN(value) FROM UNNEST(labels) WHERE key IN ('sluice', 'data_source_id')) AS source,
   SUM(total_bytes_billed) AS bytes_billed,
   ROUND(SUM(total_bytes_billed) / POW(2, 40) * @usd_per_tib, 2) AS usd,
   COUNT(*) AS queries,
@@ -17,5 +20,5 @@ FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @days DAY)
   AND job_type = 'QUERY'
   AND (statement_type IS NULL OR statement_type != 'SCRIPT')
-GROUP BY user_email
+GROUP BY user_email, source
 ORDER BY bytes_billed DESC, user_email

@@ -94,9 +94,10 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.checkpoints, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
+      "a-project-sluice-dev-archive archiver serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
       "a-project-sluice-dev-archive restorer group:operators@example.com",
@@ -104,6 +105,10 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
       "a-project-sluice-dev-packages roles/storage.objectViewer serviceAccount:build@a",
     ])
     error_message = "buckets"
+  }
+  assert {
+    condition     = google_storage_bucket_iam_member.checkpoints.condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/a-project-sluice-dev-archive/objects/reconciled/\")"
+    error_message = "The reconciliation writes its checkpoints and no raw events."
   }
   assert {
     condition     = google_artifact_registry_repository_iam_member.build.role == "roles/artifactregistry.writer" && google_artifact_registry_repository_iam_member.build.member == "serviceAccount:build@a"

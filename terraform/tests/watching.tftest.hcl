@@ -195,6 +195,7 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
       freshness_minimum      = 424
       no_events_minutes      = 426
       billed_gib_in_day      = 427
+      own_query_bytes        = 428
     }
     objectives = {
       availability = 0.98
@@ -210,15 +211,18 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
         oldest_message   = "> 421"
         dead_letter_rate = ">= 423"
         no_events        = "[426m])) or vector(0)) < 1"
-        cost             = "> 427"
+        cost             = "/ 1073741824 > 427"
       } : endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
     ])
     error_message = "Thresholds of the queries are those of the variables."
   }
 
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
-    error_message = "The share of the query is that of the variable."
+    condition = (
+      strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
+      && strcontains(google_monitoring_alert_policy.watching["cost"].conditions[0].condition_prometheus_query_language[0].query, " - 428 * ")
+    )
+    error_message = "Shares of the queries are those of the variables."
   }
 
   assert {

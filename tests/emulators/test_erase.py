@@ -13,7 +13,9 @@ import pytest
 from aiohttp import web
 from google.cloud import bigquery
 
+from functions.archive import Summary
 from functions.clients import bigquery_client
+from functions.events import event_types
 from functions.message import Message
 from functions.reconciliation import Reconciler
 from ops.erase import Erasure, Listed, Patience
@@ -108,9 +110,8 @@ def test_what_is_left_is_as_it_was_and_reconciles(datasets: Datasets) -> None:
     for uri, some in datasets.objects().items():
         assert all(before[one.event_id] == one for one in some)
         blob = bucket.get_blob(uri.split("/", 3)[3])
-        counted = {name: int(count) for name, count in blob.metadata.items()}
-        types = [one.event_type or "unknown" for one in some]
-        assert (counted, blob.content_type) == ({name: types.count(name) for name in types}, "application/gzip")
+        assert Summary.from_metadata(blob.metadata) == Summary.of(some, event_types())
+        assert blob.content_type == "application/gzip"
     found = Reconciler(datasets.client, datasets.storage, datasets.settings)(
         NOW - timedelta(hours=1), NOW + timedelta(hours=1)
     )

@@ -12,14 +12,18 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+from google.cloud.storage import Blob
 from typer.testing import CliRunner
 
 from functions import archive
+from functions.archive import Envelope
 from functions.contracts import Contracts
+from functions.findings import Account, Reconciliation
 from functions.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.privacy import Privacy
 from functions.process import Process
-from functions.reconciliation import Account, Reconciler, Reconciliation, recent_hours
+from functions.reconciliation import Reconciler
+from functions.scheduled_reconciliation import recent_hours
 from ops.cli import app
 from ops.contents import Contents
 from ops.generate import Story
@@ -190,6 +194,52 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
     assert not found.is_complete
 
 
+def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever an event id may be; dated on another day, or with a record that is gone, it is read."""
+    odd_ids = ["é\n\t\\", "\U0001f600" * 128, "a", "a'\"`", " "]
+    datasets.stream([*(order(event_id) for event_id in odd_ids), order("bad", status="lost")], NOW)
+    read: list[str] = []
+    download = Blob.download_as_bytes
+
+    def remember(blob: Blob, *args: Any, **options: Any) -> bytes:
+        read.append(blob.name)
+        data: bytes = download(blob, *args, **options)
+        return data
+
+    monkeypatch.setattr(Blob, "download_as_bytes", remember)
+    assert reconcile(datasets).total == Account(archived=6, settled=6, rows=5, dead_letters=1)
+    assert read == []
+    datasets.stream([order("late", timedelta(days=5)), order("b")], NOW + timedelta(seconds=1))
+    assert reconcile(datasets).total == Account(archived=8, settled=8, rows=7, dead_letters=1)
+    assert len(read) == 1
+    delete(datasets, "dead_letters", "TRUE")
+    assert reconcile(datasets).total == Account(archived=8, settled=7, rows=7, missing=1)
+    assert len(read) == 3
+
+
+def test_a_repaired_dead_letter_does_not_hide_a_row_that_is_gone(datasets: Datasets) -> None:
+    """Its row names the same object: there are as many records as events."""
+    datasets.stream([order("a"), order("b"), order("bad", status="lost")], NOW)
+    table = f"{datasets.settings.dataset}.orders"
+    for column, value in (("message_id", "m-bad"), ("event_id", "bad")):
+        datasets.client.query_and_wait(f"UPDATE `{table}` SET ingest.{column} = '{value}' WHERE ingest.event_id = 'b'")
+    found = reconcile(datasets)
+    assert [one.event_id for one in found.missing] == ["b"]
+    assert found.total == Account(archived=3, settled=2, missing=1, rows=2, dead_letters=1)
+
+
+def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datasets) -> None:
+    """By the contracts of its time; of any day."""
+    datasets.stream([order("old", timedelta(days=40))], NOW)
+    [uri] = datasets.objects()
+    blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
+    envelope = Envelope.seal(order("old", timedelta(days=40), status="of old"), "order")
+    blob.upload_from_string(gzip.compress(msgspec.json.encode(envelope)))
+    assert reconcile(datasets).total == Account(archived=1, settled=1, rows=1)
+
+
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
     story = past(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
     messages = [Message(one.data, dict(one.attributes), f"m-{number}", NOW) for number, one in enumerate(story)]
@@ -326,12 +376,17 @@ def test_the_function_logs_what_an_alert_can_use(
     environment = {**running_emulators.environment, **datasets.environment}
     with serving("reconcile", tmp_path, environment, "reconcile") as function:
         answer = httpx.post(function.url, timeout=PATIENCE)
+        again = httpx.post(function.url, timeout=PATIENCE)
         assert httpx.get(function.url).status_code == 405
         logged = [
             json.loads(line) for line in function.child.log.read_text().splitlines() if '"reconciliation"' in line
         ]
-    assert answer.status_code == 200
-    assert (answer.json()["archived"], answer.json()["missing"], answer.json()["missing_events"]) == (1, 1, ["a"])
+    assert (answer.status_code, again.status_code) == (200, 200)
+    [part] = answer.json()["parts"]
+    assert (part["archived"], part["missing"], part["missing_events"]) == (1, 1, ["a"])
     [line] = logged
     assert line["severity"] == "ERROR"
-    assert {name: line[name] for name in answer.json()} == answer.json()
+    assert {name: line[name] for name in part} == part
+    assert again.json() == {"until": part["end"], "parts": []}, "it begins where the last run ended"
+    [checkpoint] = bucket.list_blobs(prefix="reconciled/")
+    assert json.loads(checkpoint.download_as_bytes())["total"]["missing"] == 1

@@ -25,7 +25,7 @@ from functions.clients import bigquery_client, storage_client
 from functions.dead_letter import Stage
 from functions.events import event_types
 from functions.message import Message
-from functions.reconciliation import recent_hours
+from functions.scheduled_reconciliation import recent_hours
 from ops.stack.functions import serving
 from ops.stack.stack import Emulators, Stack
 from tests.emulators.conftest import Deploy
@@ -45,6 +45,7 @@ NOT_MADE_HERE = {
     "dead-letters/enrich": "no event is known that an enrichment refuses",
     "bootstrap-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
+    "reconcile-behind": "no run here has an hour's work left after 25 minutes",
 }
 
 
@@ -149,7 +150,7 @@ def watched(
             uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
             insert = bigquery_client(stack.settings).insert_rows_json
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
-            found = httpx.post(reconcile.url, timeout=PATIENCE).json()
+            [found] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
             assert (found["missing_events"], found["conflicts"]) == (["lost"], 2)
         logs = [
             (stack.ingest.child.log, INGEST),
@@ -243,6 +244,14 @@ def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_o
     assert metric.value is not None
     assert (matches(metric.filter, enriched), value(enriched, metric.value)) == (True, 2)
     assert not matches(metric.filter, line)
+
+
+def test_a_run_that_ends_behind_counts_and_is_no_finding(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    found = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
+    behind = {**found, "jsonPayload": {**found["jsonPayload"], "message": "reconciliation is behind"}}
+    assert matches(METRICS["reconcile-behind"].filter, behind)
+    assert not matches(METRICS["reconcile-behind"].filter, found)
+    assert not matches(METRICS["missing"].filter, behind)
 
 
 def attempt(severity: str, job: str) -> Entry:

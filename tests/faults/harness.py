@@ -20,7 +20,8 @@ from functions import dead_letter
 from functions.bootstrap import Bootstrap, Change
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
-from functions.reconciliation import Reconciler, Reconciliation
+from functions.findings import Reconciliation
+from functions.reconciliation import Reconciler
 from functions.settings import Settings
 from ops.accounts import ArchiveReader
 from ops.generate import Generated, Story

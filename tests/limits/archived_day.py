@@ -4,35 +4,35 @@ It works everything out when it is asked, so that no emulator has to be filled f
 type that `MIX` says, and one in so many has no row.
 """
 
+import collections
 import gzip
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import msgspec
 from aiohttp import web
 
-from functions import archive
-from functions.archive import Envelope
+from functions import archive, delivery
+from functions.archive import Envelope, Summary
 
 MIX = ("order",) * 3 + ("inventory",) * 2 + ("user_activity",) * 5
 LIVE = {"live.orders": "order", "live.inventory": "inventory", "live.user_activity": "user_activity"}
 PAYLOAD = json.dumps({"event_type": "any", "filler": "x" * 500})
 
 _LISTED = 1_000
-_SCHEMA = {
-    "fields": [
-        {"name": "_event_id", "type": "STRING"},
-        {"name": "_message_id", "type": "STRING"},
-        {"name": "_archive_uri", "type": "STRING"},
-        {"name": "_is_duplicate", "type": "BOOLEAN"},
-        {"name": "_is_conflicting", "type": "BOOLEAN"},
-        {"name": "_event_type", "type": "STRING"},
-    ]
+_SUMS = ("_archive_uri", "_count", "_digest", "_duplicates", "_conflicts", "_conflicting", "_event_type")
+_RECORD = ("_event_id", "_message_id", "_archive_uri", "_day", "_is_duplicate", "_is_conflicting", "_event_type")
+_TYPES = dict.fromkeys(("_count", "_digest", "_duplicates", "_conflicts"), "INTEGER") | {
+    "_day": "DATE",
+    "_is_duplicate": "BOOLEAN",
+    "_is_conflicting": "BOOLEAN",
 }
+
+_HOUR = timedelta(hours=1)
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -40,6 +40,16 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 def event_id(hour: datetime, number: int) -> str:
     """The id of an hour's event: of the length that most ids have."""
     return f"{hour:%Y%m%d-%H}-{number:024d}"
+
+
+class _Asked(NamedTuple):
+    """A query for rows of a table: for the sums of those that name the objects of some hours, or for some events."""
+
+    table: str
+    hours: Sequence[datetime] = ()
+    first: str = ""
+    last: str = ""
+    event_ids: Sequence[str] = ()
 
 
 class ArchivedDay:
@@ -55,7 +65,7 @@ class ArchivedDay:
         self._per_hour = per_hour
         self._per_object = per_object
         self._one_lost_in = one_lost_in
-        self._jobs: dict[str, tuple[str, datetime | None]] = {}
+        self._jobs: dict[str, _Asked] = {}
         self.app = web.Application(client_max_size=2**26)
         self.app.add_routes(
             [
@@ -66,20 +76,36 @@ class ArchivedDay:
             ]
         )
 
-    def name(self, hour: datetime, number: int) -> str:
-        """The name of the object that has an event."""
-        sequence = number // self._per_object
-        arrived = hour + timedelta(hours=1) * (sequence * self._per_object / self._per_hour)
+    @property
+    def _objects(self) -> int:
+        """How many objects an hour has."""
+        return -(-self._per_hour // self._per_object)
+
+    def _numbers(self, sequence: int) -> range:
+        """The events of an object."""
+        first = sequence * self._per_object
+        return range(first, min(first + self._per_object, self._per_hour))
+
+    def name(self, hour: datetime, sequence: int) -> str:
+        """The name of an object."""
+        arrived = hour + _HOUR * (sequence * self._per_object / self._per_hour)
         return f"{archive.earliest(arrived)}-instance-{sequence:08d}.ndjson.gz"
+
+    def _resource(self, hour: datetime, sequence: int) -> dict[str, Any]:
+        numbers = self._numbers(sequence)
+        counts = collections.Counter(MIX[number % len(MIX)] for number in numbers)
+        summary = Summary(counts, sum(delivery.digest(event_id(hour, number), str(number)) for number in numbers))
+        return {"name": self.name(hour, sequence), "bucket": "archive", "metadata": summary.metadata()}
 
     async def list_objects(self, request: web.Request) -> web.Response:
         """A page of the objects of an hour."""
         hour = datetime.strptime(request.query["prefix"], "raw/dt=%Y-%m-%d/hr=%H/").replace(tzinfo=UTC)
         first = int(request.query.get("pageToken", 0))
-        after = first + _LISTED * self._per_object
-        names = (self.name(hour, number) for number in range(first, min(after, self._per_hour), self._per_object))
-        more = {"nextPageToken": str(after)} if after < self._per_hour else {}
-        return web.json_response({"items": [{"name": name, "bucket": "archive"} for name in names], **more})
+        after = min(first + _LISTED, self._objects)
+        start, end = (request.query[name] for name in ("startOffset", "endOffset"))
+        sequences = [sequence for sequence in range(first, after) if start <= self.name(hour, sequence) < end]
+        more = {"nextPageToken": str(after)} if after < self._objects else {}
+        return web.json_response({"items": [self._resource(hour, sequence) for sequence in sequences], **more})
 
     async def download(self, request: web.Request) -> web.Response:
         """An object."""
@@ -87,7 +113,6 @@ class ArchivedDay:
         if found is None:
             raise web.HTTPNotFound
         hour = datetime.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
-        first = int(found[3]) * self._per_object
         lines = [
             Envelope(
                 event_id=event_id(hour, number),
@@ -97,48 +122,74 @@ class ArchivedDay:
                 attributes={},
                 payload=PAYLOAD,
             )
-            for number in range(first, min(first + self._per_object, self._per_hour))
+            for number in self._numbers(int(found[3]))
         ]
         return web.Response(body=gzip.compress(_encode_lines(lines), compresslevel=1))
 
     async def query(self, request: web.Request) -> web.Response:
-        """A query for the rows of an hour's objects, or for those of some events, of which there are none."""
+        """Take a query."""
         job = await request.json()
         query = job["configuration"]["query"]
         table = re.search(r"FROM `(.+?)`", query["query"])
-        arrival = next(
-            (one["parameterValue"]["value"] for one in query["queryParameters"] if one["name"] == "arrival"), None
-        )
         assert table
+        given = {one["name"]: one["parameterValue"].get("value") for one in query["queryParameters"]}
+        event_ids = [
+            value["value"]
+            for one in query["queryParameters"]
+            if one["name"] == "ids"
+            for value in one["parameterValue"]["arrayValues"]
+        ]
+        first, last = given.get("first", ""), given.get("last", "")
+        hours: list[datetime] = []
+        if first:
+            start, end = (archive.arrived(uri.removeprefix("gs://archive/")) for uri in (first, last))
+            hour = start.replace(minute=0, second=0, microsecond=0)
+            while hour < end:
+                hours.append(hour)
+                hour += _HOUR
         name = job["jobReference"]["jobId"]
-        self._jobs[name] = table[1], datetime.fromisoformat(arrival) if arrival else None
+        self._jobs[name] = _Asked(table[1], hours, first, last, event_ids)
         return web.json_response({**job, "status": {"state": "DONE"}, "statistics": {"query": {}}})
 
     async def results(self, request: web.Request) -> web.Response:
         """A page of a query's results."""
-        table, arrival = self._jobs[request.match_info["job"]]
-        of_type = [place for place, event_type in enumerate(MIX) if event_type == LIVE.get(table)] if arrival else []
-        rounds, rest = divmod(self._per_hour, len(MIX))
-        numbers = rounds * len(of_type) + sum(place < rest for place in of_type)
+        table, hours, _, _, event_ids = asked = self._jobs[request.match_info["job"]]
+        all_rows = (len(hours) * self._objects or len(event_ids)) if table in LIVE else 0
         first = int(request.query.get("pageToken", 0))
-        after = min(first + int(request.query.get("maxResults", 100_000)), numbers)
+        after = min(first + int(request.query.get("maxResults", 100_000)), all_rows)
+        fields = _SUMS if hours else _RECORD
         answer: dict[str, Any] = {
             "jobComplete": True,
-            "totalRows": str(numbers),
-            "schema": _SCHEMA,
+            "totalRows": str(all_rows),
+            "schema": {"fields": [{"name": name, "type": _TYPES.get(name, "STRING")} for name in fields]},
             "jobReference": {"projectId": "project", "jobId": request.match_info["job"], "location": "EU"},
         }
-        if arrival and first < after:
-            answer["rows"] = list(self._rows(arrival, of_type, range(first, after)))
-            if after < numbers:
+        if first < after:
+            some = range(first, after)
+            rows = self._sums(asked, some) if hours else self._records(LIVE[table], event_ids, some)
+            answer["rows"] = [{"f": [{"v": value} for value in values]} for values in rows]
+            if after < all_rows:
                 answer["pageToken"] = str(after)
         return web.json_response(answer)
 
-    def _rows(self, hour: datetime, of_type: list[int], some: range) -> Iterator[dict[str, Any]]:
+    def _has_row(self, number: int, event_type: str) -> bool:
+        return MIX[number % len(MIX)] == event_type and number % self._one_lost_in != 0
+
+    def _sums(self, asked: _Asked, some: range) -> Iterator[tuple[str | None, ...]]:
+        """What the rows of a type add up to, for each object that has any."""
         for one in some:
-            times, place = divmod(one, len(of_type))
-            number = times * len(MIX) + of_type[place]
-            if number % self._one_lost_in:
-                uri = f"gs://archive/{self.name(hour, number)}"
-                values = (event_id(hour, number), str(number), uri, "false", "false", None)
-                yield {"f": [{"v": value} for value in values]}
+            hour, sequence = asked.hours[one // self._objects], one % self._objects
+            uri = f"gs://archive/{self.name(hour, sequence)}"
+            numbers = [number for number in self._numbers(sequence) if self._has_row(number, LIVE[asked.table])]
+            if numbers and asked.first <= uri <= asked.last:
+                digest = sum(delivery.digest(event_id(hour, number), str(number)) for number in numbers)
+                yield uri, str(len(numbers)), str(digest), "0", "0", None, None
+
+    def _records(self, event_type: str, event_ids: Sequence[str], some: range) -> Iterator[tuple[str | None, ...]]:
+        """The rows of some events."""
+        for one in some:
+            number = int(event_ids[one].rpartition("-")[2])
+            if self._has_row(number, event_type):
+                hour = datetime.strptime(event_ids[one][:11], "%Y%m%d-%H").replace(tzinfo=UTC)
+                uri = f"gs://archive/{self.name(hour, number // self._per_object)}"
+                yield event_ids[one], str(number), uri, f"{hour:%Y-%m-%d}", "false", "false", None

@@ -21,7 +21,8 @@ from multiprocessing.synchronize import Event
 from aiohttp import web
 
 from functions.clients import bigquery_client, storage_client
-from functions.reconciliation import Account, Reconciler
+from functions.findings import Account
+from functions.reconciliation import Reconciler
 from functions.settings import Settings
 from ops.stack.process import free_port
 from tests.faults import report
@@ -49,6 +50,7 @@ class Measured:
         cpu_seconds: Of its process.
         idle_bytes: The most memory of its process before it began.
         peak_bytes: The most memory of its process, all of it.
+        parts: In how many parts it was done.
     """
 
     events: int
@@ -58,22 +60,34 @@ class Measured:
     cpu_seconds: float
     idle_bytes: int
     peak_bytes: int
+    parts: int
 
 
-def measure(per_hour: int, hours: int, per_object: int = PER_OBJECT, one_lost_in: int = ONE_LOST_IN) -> Measured:
-    """Reconcile some hours, in a process of its own."""
+def measure(
+    per_hour: int,
+    hours: int,
+    per_object: int = PER_OBJECT,
+    one_lost_in: int = ONE_LOST_IN,
+    *,
+    in_parts: bool = False,
+) -> Measured:
+    """Reconcile some hours, in a process of its own; in parts, as where the time is over again and again."""
     spawn = multiprocessing.get_context("spawn")
     with (
         _served(per_hour, per_object, one_lost_in) as url,
         concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as process,
     ):
-        return process.submit(_reconcile, url, per_hour, hours, one_lost_in).result()
+        return process.submit(_reconcile, url, per_hour, hours, one_lost_in, in_parts).result()
 
 
-def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int) -> Measured:
+def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int, in_parts: bool) -> Measured:
     os.environ.update(BIGQUERY_EMULATOR_HOST=url, STORAGE_EMULATOR_HOST=url)
     settings = Settings(
-        google_cloud_project="project", dataset="live", historical_dataset="history", archive_bucket="archive"
+        google_cloud_project="project",
+        dataset="live",
+        historical_dataset="history",
+        archive_bucket="archive",
+        retention_days=1_825,  # The day has not expired.
     )
     reconciler = Reconciler(bigquery_client(settings), storage_client(settings), settings)
     idle, cpu, started = _peak(), time.process_time(), time.monotonic()
@@ -82,15 +96,20 @@ def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int) -> Measure
         done = (until - START) // timedelta(hours=1)
         sys.stderr.write(f"  {done} of {hours} hours, {time.monotonic() - started:.0f} s, {_peak() / 1e6:.0f} MB\n")
 
-    found = reconciler(START, START + timedelta(hours=hours), advance)
+    total, until, parts = Account(), START, 0
+    while until < START + timedelta(hours=hours):
+        found = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
+        total.add(found.total)
+        until, parts = found.until, parts + 1
     return Measured(
         events=per_hour * hours,
         lost=-(-per_hour // one_lost_in) * hours,
-        total=found.total,
+        total=total,
         seconds=time.monotonic() - started,
         cpu_seconds=time.process_time() - cpu,
         idle_bytes=idle,
         peak_bytes=_peak(),
+        parts=parts,
     )
 
 

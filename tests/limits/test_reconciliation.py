@@ -30,10 +30,17 @@ def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour
     assert an_hour.total.extra == an_hour.total.duplicates == 0
 
 
-def test_an_hour_of_which_nothing_is_there_takes_no_more_memory(an_hour: Measured) -> None:
-    lost = measure(PER_HOUR, 1, PER_OBJECT, one_lost_in=1)
-    assert lost.total.missing == lost.total.archived == PER_HOUR
-    assert lost.peak_bytes < an_hour.peak_bytes + 40 * MB
+def test_hours_of_which_nothing_is_there_take_a_part_of_the_memory_of_the_function() -> None:
+    lost = measure(PER_HOUR, 2, PER_OBJECT, one_lost_in=1)
+    assert lost.total.missing == lost.total.archived == 2 * PER_HOUR
+    assert lost.peak_bytes < 400 * MB
+
+
+def test_runs_that_stop_in_between_add_up_to_the_whole() -> None:
+    whole, parts = measure(5_000, 2, 25, one_lost_in=7), measure(5_000, 2, 25, one_lost_in=7, in_parts=True)
+    assert parts.total == whole.total
+    assert parts.total.missing == parts.lost
+    assert parts.parts > 10
 
 
 def test_another_hour_takes_no_more_memory(an_hour: Measured) -> None:

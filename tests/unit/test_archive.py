@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions import archive
-from functions.archive import Archive, Envelope
+from functions.archive import Archive, Envelope, Summary
 from functions.google_api import storage_api
 from functions.message import Message
 from tests.unit.cloud import Cloud
@@ -40,6 +40,27 @@ def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: C
     assert all(re.fullmatch(pattern, name) for name in names)
     assert len(set(names)) == 3
     assert one.uri(names[0]) == f"gs://archive/{names[0]}"
+
+
+def test_the_time_of_arrival_is_in_the_name() -> None:
+    time = datetime(2026, 11, 24, 1, 30, 0, 7, tzinfo=UTC)
+    assert archive.arrived(f"{archive.earliest(time)}-instance-00000001.ndjson.gz") == time
+    assert archive.arrived("raw/dt=2026-11-24/hr=01/copied.gz") == datetime(2026, 11, 24, 1, tzinfo=UTC)
+    with pytest.raises(ValueError, match=r"exports/a is no name of an object of the archive, which begins with raw/"):
+        archive.arrived("exports/a")
+
+
+def test_an_object_is_summed_up_in_its_metadata() -> None:
+    envelopes = [
+        Envelope.seal(Message(b"{}", {"event_id": event_id}, message_id, datetime.now(UTC)), event_type)
+        for event_id, message_id, event_type in (("a", "1", "order"), ("a", "2", "order"), ("é", "3", None))
+    ]
+    summary = Summary.of(envelopes, {"order"})
+    assert summary.counts == {"order": 2, "unknown": 1}
+    assert summary == Summary.of(reversed(envelopes), {"order"}) == Summary.from_metadata(summary.metadata())
+    assert summary.digest not in {Summary.of([*envelopes, one], {"order"}).digest for one in envelopes}
+    others: list[dict[str, str] | None] = [None, {}, {"order": "2"}, {"deliveries-digest": "x"}]
+    assert [Summary.from_metadata(metadata) for metadata in others] == [None] * 4, "of older code, or another program"
 
 
 def test_duckdb_reads_an_archive_by_the_query_of_its_page(

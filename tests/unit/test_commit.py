@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from functions import delivery
 from functions.admission import PROBE, Overloaded
 from functions.commit import MAX_THREADS, GroupCommit, NextChunk, NotDurable
 from functions.flush_scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
@@ -365,7 +366,8 @@ async def test_every_message_good_or_bad_is_archived_in_its_envelope_and_counted
     messages += [message(b"\xff", event_id="e-4"), message({"event_type": "x" * 9999})]
     await commit_all(group_commit(), messages)
     [lines], [metadata] = cloud.objects.values(), cloud.metadata.values()
-    assert metadata == {"order": "2", "inventory": "1", "unknown": "2"}
+    digest = sum(delivery.digest(line["event_id"], line["message_id"]) for line in lines)
+    assert metadata == {"order": "2", "inventory": "1", "unknown": "2", "deliveries-digest": str(digest)}
     assert [line["event_id"] for line in lines] == ["e-1", "e-2", "e-3", "e-4", "e-1"]
     assert lines[0]["payload"].encode() == messages[0].data
     assert lines[3]["payload_base64"] == "/w=="

@@ -60,6 +60,7 @@ VIEWS = {
             "error_result": "STRUCT<reason STRING, location STRING, debug_info STRING, message STRING>",
             "job_id": "STRING",
             "job_type": "STRING",
+            "labels": "ARRAY<STRUCT<key STRING, value STRING>>",
             "parent_job_id": "STRING",
             "priority": "STRING",
             "project_id": "STRING",

@@ -1,0 +1,149 @@
+"""The scheduled reconciliation: each run begins where the last one ended, and stops before its time is over."""
+
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage import Client as StorageClient
+
+from functions.findings import Reconciliation
+from functions.reconciliation import SPAN
+
+MAX_SECONDS = 1_500
+"""Seconds after which a run stops, and leaves the rest to the next one. The function has 1 800: the last look-up may
+take some of them."""
+
+_HOUR = timedelta(hours=1)
+
+MAX_BEHIND = timedelta(days=7)
+"""The farthest that a run goes back; what is older is for `sluice reconcile`."""
+
+_FOLDER = "reconciled/"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+
+
+def recent_hours(now: datetime) -> tuple[datetime, datetime]:
+    """Return what the first run compares: two hours, of which the last one ended at least an hour ago.
+
+    By then an outage of minutes is over: Pub/Sub has redelivered what had to wait for its end.
+    """
+    end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - _HOUR
+    return end - 2 * _HOUR, end
+
+
+class Part(NamedTuple):
+    """What a run has compared for one checkpoint.
+
+    Attributes:
+        start: The first time of arrival.
+        found: What was found.
+    """
+
+    start: datetime
+    found: Reconciliation
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that came in is there."""
+        return self.found.is_complete
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a log line says."""
+        return {"start": self.start.isoformat(), "end": self.found.until.isoformat(), **self.found.summary()}
+
+
+class Compares(Protocol):
+    """A `Reconciler`."""
+
+    def __call__(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object] = ...,
+        is_over: Callable[[], bool] = ...,
+    ) -> Reconciliation:
+        """Compare all that arrived in a time."""
+
+
+class Checkpoints:
+    """The times up to which all is compared: objects `reconciled/TIME.json` of the archive's bucket.
+
+    Each is written once, so that the function needs no permission to overwrite or delete anything.
+
+    Args:
+        storage: Client of the archive's project.
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, storage: StorageClient, bucket: str) -> None:
+        self._bucket = storage.bucket(bucket)
+
+    def last(self, now: datetime) -> datetime | None:
+        """Return the last checkpoint; None without one of the last `MAX_BEHIND`."""
+        blobs = self._bucket.list_blobs(
+            prefix=_FOLDER, start_offset=_name(now - MAX_BEHIND), fields="items(name),nextPageToken"
+        )
+        names = [blob.name for blob in blobs]
+        return datetime.strptime(max(names), f"{_FOLDER}{_TIME}.json").replace(tzinfo=UTC) if names else None
+
+    def add(self, part: Part) -> None:
+        """Write the checkpoint of a part, with its counts."""
+        counts = {"start": part.start, "end": part.found.until, "total": part.found.total}
+        try:
+            self._bucket.blob(_name(part.found.until)).upload_from_string(
+                msgspec.json.encode(counts), content_type="application/json", if_generation_match=0
+            )
+        except PreconditionFailed:  # An attempt before has arrived after all.
+            return
+
+
+def _name(until: datetime) -> str:
+    return f"{_FOLDER}{until.astimezone(UTC):{_TIME}}.json"
+
+
+class ScheduledReconciliation:
+    """A run: compares what has arrived since the last one, up to an hour ago.
+
+    Args:
+        compare: Compares the archive with the tables.
+        checkpoints: Where the last run ended.
+        now: The time, in UTC.
+        clock: Seconds since any time.
+
+    Attributes:
+        until: The time of arrival up to which all is compared.
+    """
+
+    def __init__(
+        self, compare: Compares, checkpoints: Checkpoints, now: datetime, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        first, self._end = recent_hours(now)
+        self._compare = compare
+        self._checkpoints = checkpoints
+        self._clock = clock
+        self.until = checkpoints.last(now) or first
+
+    def __iter__(self) -> Iterator[Part]:
+        """Compare one part after the other; a part's checkpoint is written when the next one is asked for."""
+        deadline = self._clock() + MAX_SECONDS
+        while self.until < self._end and self._clock() < deadline:
+            found = self._compare(
+                self.until, min(self.until + SPAN, self._end), is_over=lambda: self._clock() >= deadline
+            )
+            part = Part(self.until, found)
+            yield part
+            self._checkpoints.add(part)
+            self.until = found.until
+
+    @property
+    def behind(self) -> timedelta:
+        """How much is left to compare."""
+        return max(self._end - self.until, timedelta())
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the next run has more to do than an hour's events."""
+        return self.behind >= _HOUR

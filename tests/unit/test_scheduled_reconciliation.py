@@ -1,0 +1,127 @@
+"""Each run of the scheduled reconciliation goes on where the last one ended."""
+
+import types
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from functions.findings import Reconciliation
+from functions.scheduled_reconciliation import (
+    MAX_BEHIND,
+    MAX_SECONDS,
+    Checkpoints,
+    ScheduledReconciliation,
+)
+
+NOW = datetime(2026, 11, 23, 12, 11, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LAST_HOUR = NOW.replace(minute=0) - HOUR
+"""The end of the hours that a run at this time compares."""
+
+
+class Bucket:
+    """Objects without content."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def bucket(self, _: str) -> "Bucket":
+        return self
+
+    def list_blobs(self, prefix: str, start_offset: str, fields: str) -> list[Any]:
+        del fields
+        return [
+            types.SimpleNamespace(name=name) for name in self.names if name.startswith(prefix) and name >= start_offset
+        ]
+
+    def blob(self, name: str) -> Any:
+        return types.SimpleNamespace(upload_from_string=lambda *_, **__: self.names.append(name))
+
+
+class Archive:
+    """What is compared, of which an hour takes some seconds."""
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.compared: list[tuple[datetime, datetime]] = []
+        self.now = 0.0
+        self._seconds = seconds
+
+    def __call__(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object] = print,
+        is_over: Callable[[], bool] = bool,
+    ) -> Reconciliation:
+        del advance
+        until = start
+        while until < end and not (until > start and is_over()):
+            self.now += self._seconds / 60
+            until += timedelta(minutes=1)
+        self.compared.append((start, until))
+        return Reconciliation(until)
+
+
+@pytest.fixture
+def checkpoints() -> Checkpoints:
+    bucket: Any = Bucket()
+    return Checkpoints(bucket, "archive")
+
+
+def run(archive: Archive, checkpoints: Checkpoints, now: datetime) -> ScheduledReconciliation:
+    archive.now = 0
+    reconciliation = ScheduledReconciliation(archive, checkpoints, now, lambda: archive.now)
+    for _ in reconciliation:
+        pass
+    return reconciliation
+
+
+def test_the_first_run_compares_two_hours_and_each_next_one_those_since(checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    for now in (NOW, NOW + HOUR / 2, NOW + HOUR, NOW + 4 * HOUR):
+        assert run(archive, checkpoints, now).behind == timedelta()
+    assert archive.compared == [
+        (LAST_HOUR - 2 * HOUR, LAST_HOUR),
+        (LAST_HOUR, LAST_HOUR + HOUR),
+        (LAST_HOUR + HOUR, LAST_HOUR + 4 * HOUR),
+    ]
+
+
+def test_a_run_stops_when_its_time_is_over_and_the_next_one_goes_on(checkpoints: Checkpoints) -> None:
+    archive = Archive(seconds=MAX_SECONDS * 0.8)
+    first = run(archive, checkpoints, NOW)
+    assert timedelta() < first.behind < HOUR
+    assert not first.is_behind
+    assert run(archive, checkpoints, NOW + HOUR / 2).behind == timedelta()
+    assert archive.compared == [(LAST_HOUR - 2 * HOUR, first.until), (first.until, LAST_HOUR)]
+
+
+def test_hours_that_take_longer_than_they_are_leave_the_runs_behind(checkpoints: Checkpoints) -> None:
+    archive = Archive(seconds=3 * MAX_SECONDS)
+    runs = [run(archive, checkpoints, NOW + number * HOUR / 2) for number in range(8)]
+    assert [one.is_behind for one in runs[-3:]] == [True] * 3
+    assert all(before[1] == after[0] for before, after in zip(archive.compared, archive.compared[1:], strict=False))
+
+
+def test_what_failed_is_compared_by_the_next_run(checkpoints: Checkpoints) -> None:
+    def fail(*_: Any, **__: Any) -> Reconciliation:
+        raise RuntimeError
+
+    archive = Archive()
+    run(archive, checkpoints, NOW)
+    with pytest.raises(RuntimeError):
+        list(ScheduledReconciliation(fail, checkpoints, NOW + HOUR))
+    run(archive, checkpoints, NOW + 2 * HOUR)
+    assert archive.compared[-1] == (LAST_HOUR, LAST_HOUR + 2 * HOUR)
+
+
+def test_a_run_goes_back_a_week_at_most(checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    run(archive, checkpoints, NOW)
+    run(archive, checkpoints, NOW + MAX_BEHIND - 2 * HOUR)
+    run(archive, checkpoints, NOW + 3 * MAX_BEHIND)
+    starts = [start for start, _ in archive.compared]
+    assert LAST_HOUR in starts
+    assert starts[-1] == LAST_HOUR + 3 * MAX_BEHIND - 2 * HOUR
