@@ -30,7 +30,9 @@ class Lack:
 
 CANNOT_RUN: Mapping[str, Lack] = {
     "cost_by_query": Lack("its JOBS has no hash of a query, and no bytes billed: it bills nothing", "query_info"),
-    "cost_by_user": Lack("its JOBS has no bytes billed: it bills nothing", "Unrecognized name: total_bytes_billed"),
+    "cost_by_user": Lack(
+        "its JOBS has no bytes billed and no labels", "Unrecognized name: (total_bytes_billed|labels)"
+    ),
     "failed_jobs": Lack("its JOBS has the reason of an error only, and not as error_result", "error_result"),
     "partition_sizes": Lack(
         "its PARTITIONS has no bytes and no time of the last change", "Unrecognized name: total_logical_bytes"
