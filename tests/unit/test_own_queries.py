@@ -221,6 +221,6 @@ def test_events_are_looked_up_in_the_days_that_their_rows_can_have() -> None:
 def test_history_is_kept_by_the_days_that_expire_of_both_datasets() -> None:
     """Without a first day, each run would read all of the history."""
     query = queries()["keep_history"].bind("project", SETTINGS, {})
-    first = "event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL 90 DAY)"
+    first = "event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL 90 + @overdue DAY)"
     for statement in query.sql.split("MERGE ")[1:]:
         assert statement.count(f"WHERE {first}") == statement.count(f"AND target.{first}") == 1
