@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import inspect
 import itertools
 import os
 import pathlib
@@ -260,6 +261,15 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
             if "PUBSUB_EMULATOR_HOST" not in os.environ:
                 console.print("For the local stack, run the export lines that `sluice up` prints.")
             raise typer.Exit(1) from error
+
+
+def _paragraphs(text: str) -> str:
+    """Return a help text without the line breaks inside its paragraphs: the terminal's width decides where they are."""
+    return "\n\n".join(paragraph.replace("\n", " ") for paragraph in inspect.cleandoc(text).split("\n\n"))
+
+
+for registered in (*app.registered_commands, *contract.registered_commands, *dead_letters.registered_commands):
+    registered.help = _paragraphs(registered.callback.__doc__ or "") if registered.callback else None
 
 
 if __name__ == "__main__":

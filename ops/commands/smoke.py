@@ -36,8 +36,8 @@ def smoke(
     Then look for the log lines of their flushes, of which metrics and alerts are made, where the caller may read them.
 
     The events have the date of the partition that expires next. BigQuery does not delete what it streamed in just now:
-    what remains is said, and `--clean` deletes it two hours later. Exit code 0: all arrived; 1: something is missing or
-    wrong, or could not be looked for.
+    what remains is said, and `--clean` deletes it two hours later. Exit code 0: all arrived; 1: an event or a log line
+    is missing, or something is wrong or could not be looked for. A log that may not be read is said, and is no failure.
     """
     settings = Settings.from_environment()
     test = Smoke(bigquery_client(settings), storage_client(settings), settings)

@@ -23,7 +23,7 @@ def verify(
     """Check a deployment in Google Cloud: what neither the local stack nor a plan of Terraform can show.
 
     Run `sluice smoke` before, so that there is something to see. It reads Google Cloud's APIs, changes nothing, and
-    takes up to ten minutes. Exit code 0: all checks passed; 1: one failed, or could not be made.
+    takes less than ten minutes. Exit code 0: all checks passed or do not apply; 1: one failed, or could not be made.
 
     Example: sluice smoke && sluice verify
     """

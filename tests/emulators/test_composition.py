@@ -1,12 +1,19 @@
 """Which settings and secrets each function needs: what it reads while it starts and answers a request."""
 
+import gzip
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
+from functions import archive
+from functions.archive import Envelope
+from functions.clients import storage_client
+from functions.message import Message
 from ops.stack.functions import SECRETS, served_environment, unpacked
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy
@@ -58,7 +65,17 @@ print(json.dumps(sorted(reads)), file=sys.__stderr__)
 def hashed(deploy: Deploy) -> Iterator[Stack]:
     """A deployment that hashes addresses; so its bootstrap has run, and does without the key."""
     with deploy("composed", IP_POLICY="hash", IP_HASH_KEY=KEY) as stack:
+        _lose_an_event(stack)
         yield stack
+
+
+def _lose_an_event(stack: Stack) -> None:
+    """Archive an event without a row: what is missing is looked for in the historical dataset, too."""
+    arrived = datetime.now(UTC) - timedelta(hours=2)
+    message = Message(json.dumps(event("order")).encode(), {"event_id": "lost"}, "lost", arrived)
+    data = gzip.compress(msgspec.json.encode(Envelope.seal(message, "order")))
+    bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
+    bucket.blob(f"{archive.earliest(arrived)}-instance-00000001.ndjson.gz").upload_from_string(data)
 
 
 @pytest.mark.parametrize("target", READS)

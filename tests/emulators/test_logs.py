@@ -5,18 +5,21 @@ import json
 import pathlib
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 
-from functions.clients import bigquery_client
+from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
+from ops import verify
 from ops.stack.functions import serving, unpacked
 from ops.stack.stack import Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
 from tests.emulators.test_watching import away, other_type
+from tests.terraform import cloud_logging
 from tests.unit import cloud, samples
 from tests.unit.cloud import Answer
 from tests.waiting import PATIENCE, wait_until
@@ -219,3 +222,38 @@ def test_each_function_answers_and_logs_whatever_the_platform_sets(
     expected = None if message == "flush" else "abc"
     assert {entry["logging.googleapis.com/labels"].get("execution_id") for entry in entries()} == {expected}
     assert {entry["severity"] for entry in entries()} <= {"INFO", "ERROR"}
+
+
+class Logged(verify.Project):
+    """A deployment of which there is nothing but the lines of its functions."""
+
+    def __init__(self, logs: dict[str, pathlib.Path]) -> None:
+        self.logs = logs
+
+    def service(self, function: str) -> dict[str, Any]:
+        return {"name": function}
+
+    def lines(self, log_filter: str, since: timedelta, most: int = 1) -> list[dict[str, Any]]:
+        lines = [(line, name) for name, log in self.logs.items() for line in log.read_text().splitlines()]
+        entries = [dict(cloud_logging.entry(line, name)) for line, name in lines if line.startswith("{")]
+        newest = sorted(entries, key=lambda entry: str(entry["timestamp"]), reverse=True)
+        return [entry for entry in newest if cloud_logging.matches(log_filter, entry)][:most]
+
+
+def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tmp_path: pathlib.Path) -> None:
+    checks = {check.title: check for check in verify.CHECKS}
+    with (
+        serving("ingest", tmp_path, quiet.environment, "ingest") as ingest,
+        serving("reconcile", tmp_path, quiet.environment, "reconcile") as reconcile,
+    ):
+        body = wrapped(event("order"), str(uuid.uuid4()))
+        assert httpx.post(ingest.url, json=body, timeout=PATIENCE).is_success
+        for checkpoint in storage_client(quiet.settings).list_blobs(
+            quiet.settings.archive_bucket, prefix="reconciled/"
+        ):
+            checkpoint.delete()  # so that there is something to compare
+        assert httpx.post(reconcile.url, timeout=PATIENCE).is_success
+        project = Logged({"ingest": ingest.child.log, "reconcile": reconcile.child.log})
+        for title in ("ingest logs its flushes", "The last reconciliation found nothing missing"):
+            found = checks[title].run(project, 0, sleep=lambda _: None)
+            assert found.outcome == verify.Outcome.OK, found

@@ -159,6 +159,13 @@ def test_every_command_helps_and_a_wrong_option_is_named() -> None:
     assert "--bad-share" in output
 
 
+def test_no_help_breaks_its_lines_but_at_the_terminals_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 400)
+    for command in (["smoke"], ["dead-letters", "replay"], ["contract", "new"]):
+        text = run(*command, "--help")[1].partition("Usage")[2].partition("╭")[0]
+        assert [line for line in text.splitlines()[1:] if line.strip() and not line.rstrip().endswith((".", "?"))] == []
+
+
 @pytest.mark.parametrize("duplicates", ["0.4", "0.5"])
 def test_shares_that_leave_no_good_events_are_refused(duplicates: str) -> None:
     code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", duplicates)

@@ -38,7 +38,9 @@ TRANSFERS = f"bigquerydatatransfer/v1/{PLACE}/transferConfigs"
 POLICIES = f"bigquerydatapolicy/v1/{PLACE}/dataPolicies"
 TABLE = f"bigquery/bigquery/v2/projects/{PROJECT}/datasets/events/tables"
 FLUSHES, REQUESTS, RECONCILIATIONS = "flush", "requests", "reconciliation"
-AUDIT = "data_access"
+AUDIT, QUERIES = "InsertAll", "data_access"
+DATASETS = f"bigquery/bigquery/v2/projects/{PROJECT}/datasets"
+COPIES = f"bigquerydatatransfer/v1/projects/{PROJECT}/locations/us-east1/transferConfigs"
 EVENTS, MEMORY, BURN_RATES = "events", "memory", "burn"
 
 
@@ -78,6 +80,12 @@ def _job(function: str) -> Answers:
     }
 
 
+def _part(execution: str, start: str, end: str, missing: float = 0) -> Answers:
+    """Return the log line of a part of a reconciliation."""
+    counts = {"archived": 9.0, "missing": missing, "start": start, "end": end}
+    return {"labels": {"execution_id": execution}, "jsonPayload": counts}
+
+
 def _healthy() -> Answers:
     """Return what the APIs answer of a deployment where all is well."""
     other = copy.deepcopy(_service("ingest"))
@@ -101,10 +109,11 @@ def _healthy() -> Answers:
         f"pubsub/v1/{SUBSCRIPTION}:getIamPolicy": {
             "bindings": [{"role": "roles/pubsub.subscriber", "members": [AGENT]}]
         },
-        FLUSHES: {"entries": [{"timestamp": _ago(minutes=1), "labels": {"execution_id": "abc123"}}]},
+        FLUSHES: {"entries": [{"timestamp": _ago(minutes=1), "labels": {"code_version": "ingest-00003-abc"}}]},
         REQUESTS: {},
         AUDIT: {},
-        RECONCILIATIONS: {"entries": [{"jsonPayload": {"archived": 9.0, "missing": 0.0, "start": "01", "end": "03"}}]},
+        QUERIES: {"entries": [{"timestamp": _ago(minutes=1)}]},
+        RECONCILIATIONS: {"entries": [_part("new", "02", "03"), _part("new", "01", "02"), _part("old", "00", "01", 7)]},
         EVENTS: {"timeSeries": [{"points": [{"value": {}}, {"value": {}}]}]},
         BURN_RATES: {"timeSeries": [{"points": [{"value": {"doubleValue": 0.1}}]}]},
         MEMORY: {"timeSeries": [{"points": [{"value": {"doubleValue": 0.41}}]}]},
@@ -122,6 +131,13 @@ def _healthy() -> Answers:
                 {"displayName": "sluice-prod: snapshot of orders", "state": "PENDING"},
             ]
         },
+        DATASETS: {
+            "datasets": [
+                {"datasetReference": {"datasetId": "events"}, "location": "us-central1"},
+                {"datasetReference": {"datasetId": "events_live_copy"}, "location": "us-east1"},
+            ]
+        },
+        COPIES: {"transferConfigs": [{"displayName": "sluice-prod: copy of the live dataset", "state": "SUCCEEDED"}]},
         POLICIES: {"dataPolicies": [{"dataPolicyType": "DATA_MASKING_POLICY", "policyTag": TAG.replace(PROJECT, "7")}]},
         TABLE: {"tables": [{"type": "TABLE", "tableReference": {"tableId": "orders"}}, {"type": "VIEW"}]},
         f"{TABLE}/orders": {
@@ -144,7 +160,7 @@ def _apis(answers: Answers) -> Iterator[str]:
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            keys = (FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT)
+            keys = (FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
             self.answer(next(key for key in keys if key in body["filter"]))
 
         def answer(self, path: str) -> None:
@@ -182,7 +198,8 @@ def test_a_deployment_where_all_is_well_passes_every_check() -> None:
     found = _found(_healthy())
     assert [one.check for one in found.values() if one.outcome != Outcome.OK] == []
     assert list(found) == [check.title for check in CHECKS]
-    assert "1 of 2 succeeded" in found["History, snapshots and copies run"].seen
+    assert "2 of 3 succeeded" in found["History, snapshots and copies run"].seen
+    assert found["The last reconciliation found nothing missing"].seen == "18 events from 01 to 03, none missing"
 
 
 def _set(path: str, *keys: str | int, value: object) -> Callable[[Answers], None]:
@@ -203,12 +220,13 @@ BROKEN = [
     ),
     (0, _set(SERVICES, "services", value=[]), "no service whose name ends with ingest"),
     (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[{"revision": "old", "percent": 100}]), "100 % to old"),
+    (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[]), "no revision of ingest gets traffic"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", value=[]), "no subscription pushes to"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", "oidcToken", value={}), "without a token"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "deadLetterPolicy", value={}), "no dead-letter topic"),
     (4, _set(f"pubsub/v1/{TOPIC}:getIamPolicy", "bindings", value=[]), "no roles/pubsub.publisher on"),
     (5, _set(FLUSHES, "entries", value=[]), "logged no flush"),
-    (5, _set(FLUSHES, "entries", 0, "labels", value={}), "no label execution_id"),
+    (5, _set(FLUSHES, "entries", 0, "labels", value={}), "no label code_version"),
     (6, _set(REQUESTS, "entries", value=[{"timestamp": "now"}]), "the request of now was logged"),
     (8, _set(EVENTS, "timeSeries", value=[]), "sluice-prod/events has no value"),
     (10, _set(ALERTS, "alertPolicies", value=[]), "no alert whose name begins with sluice-prod:"),
@@ -220,12 +238,15 @@ BROKEN = [
     ),
     (11, _set(JOBS, "jobs", 0, "status", value={"code": 7}), "failed with status 7"),
     (11, _set(JOBS, "jobs", 0, "lastAttemptTime", value=None), "has never run"),
-    (12, _set(JOBS, "jobs", 1, "lastAttemptTime", value=_ago(hours=4)), "ran last at"),
+    (12, _set(JOBS, "jobs", 1, "lastAttemptTime", value=_ago(hours=27)), "ran last at"),
     (12, _set(JOBS, "jobs", 1, "state", value="PAUSED"), "is PAUSED"),
     (13, _set(RECONCILIATIONS, "entries", 0, "jsonPayload", "missing", value=3.0), "missing: 3"),
-    (13, _set(RECONCILIATIONS, "entries", value=[]), "no reconciliation within three hours"),
+    (13, _set(RECONCILIATIONS, "entries", 1, "jsonPayload", "unreadable_objects", value=2.0), "unreadable_objects: 2"),
+    (13, _set(RECONCILIATIONS, "entries", 0, "labels", value={}), "no label execution_id"),
+    (13, _set(RECONCILIATIONS, "entries", value=[]), "no reconciliation within 26 hours"),
     (14, _set(TRANSFERS, "transferConfigs", 0, "state", value="FAILED"), "the last run is FAILED"),
-    (14, _set(TRANSFERS, "transferConfigs", value=[]), "nothing keeps history"),
+    (14, _set(COPIES, "transferConfigs", 0, "state", value="FAILED"), "copy of the live dataset: the last run is"),
+    (14, _set(TRANSFERS, "transferConfigs", value=[]), "no scheduled query that keeps history"),
     (15, _set(POLICIES, "dataPolicies", value=[]), "the policy tag personal has no mask"),
     (15, _set(TABLE, "tables", value=[]), "no column of events has the policy tag personal"),
     (16, _set(MEMORY, "timeSeries", 0, "points", 0, "value", "doubleValue", value=0.93), "93% of an instance's memory"),
@@ -237,7 +258,12 @@ BROKEN = [
     (
         1,
         _set(SERVICES, "services", 1, "template", "containers", 0, "env", 1, "name", value="DATASET"),
-        "LOG_EXECUTION_ID is",
+        "LOG_EXECUTION_ID is None",
+    ),
+    (
+        1,
+        _set(SERVICES, "services", 1, "template", "containers", 0, "env", 1, "value", value="false"),
+        "LOG_EXECUTION_ID is false",
     ),
     (7, _set(AUDIT, "entries", value=[{"timestamp": "now"}]), "an insert of now was logged"),
     (9, _set(BURN_RATES, "timeSeries", value=[]), "the burn rate of availability has no value"),
@@ -260,6 +286,54 @@ def test_what_may_not_be_read_is_unknown_and_names_the_reason() -> None:
     finding = _found(_healthy() | {JOBS: PermissionError})["The bootstrap runs by schedule"]
     assert finding.outcome == Outcome.UNKNOWN
     assert finding.seen == "cloudscheduler answers 403: Permission denied on resource"
+
+
+def test_audit_logs_that_may_not_be_read_are_unknown() -> None:
+    """Cloud Logging answers with no entries then, not with an error."""
+    finding = _found(_healthy() | {QUERIES: {}})["Inserts are not logged"]
+    assert finding.outcome == Outcome.UNKNOWN
+    assert "roles/logging.privateLogViewer is missing" in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("change", "seen"),
+    [
+        (_set(JOBS, "jobs", 0, "lastAttemptTime", value="today"), "ValueError: Invalid isoformat string: 'today'"),
+        (_set(JOBS, "jobs", 0, value=None), "AttributeError: "),
+        (_set(JOBS, "jobs", 0, value={"httpTarget": {"uri": "https://bootstrap-hash.a.run.app"}}), "KeyError: 'name'"),
+    ],
+)
+def test_an_unexpected_answer_is_unknown_and_ends_no_other_check(change: Callable[[Answers], None], seen: str) -> None:
+    answers = _healthy()
+    change(answers)
+    found = _found(answers)
+    finding = found["The bootstrap runs by schedule"]
+    assert finding.outcome == Outcome.UNKNOWN
+    assert finding.seen.startswith(f"an API's answer is not as expected: {seen}")
+    assert len(found) == len(CHECKS)
+
+
+def test_a_subscription_of_eventarc_is_found() -> None:
+    answers = _healthy()
+    push = answers[SUBSCRIPTIONS]["subscriptions"][1]["pushConfig"]
+    push["pushEndpoint"] += "?__GCP_CloudEventsMode=CUSTOM_PUBSUB_projects%2Fshop-prod%2Ftopics%2Fevents"
+    assert _found(answers)["Pub/Sub pushes to ingest with a token"].outcome == Outcome.OK
+
+
+def test_all_checks_together_wait_no_longer_than_the_most_patient() -> None:
+    """Nothing is logged or measured, so that each check that has patience uses it up."""
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    answers = _healthy() | {FLUSHES: {}, EVENTS: {}, BURN_RATES: {}, MEMORY: {}}
+    with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.verify.time.monotonic", lambda: now)
+        found = list(findings(Project(session, SETTINGS, PROJECT, address), sleep))
+    assert sum(one.outcome == Outcome.FAIL for one in found) == 4
+    assert now == max(check.patience for check in CHECKS)
 
 
 def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
