@@ -62,7 +62,6 @@ class ExecutionContext(Protocol):
     """What functions-framework knows of a request: `functions_framework.execution_id.ExecutionContext`."""
 
     execution_id: str | None
-    span_id: str | None
 
 
 class JsonFormatter(logging.Formatter):

@@ -120,4 +120,7 @@ class Logs:
             raise NotReadable(f"{error.quoting or error} ({PERMISSION} is in roles/logging.viewer)") from error
         except (urllib3.exceptions.HTTPError, GoogleAuthError) as error:
             raise NotReadable(f"{type(error).__name__}: {error}") from error
-        return _decode_page(body)
+        try:
+            return _decode_page(body)
+        except msgspec.DecodeError as error:  # whoever answered, it was not Cloud Logging
+            raise NotReadable(f"the answer is none of Cloud Logging: {error}") from error

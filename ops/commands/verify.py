@@ -29,14 +29,16 @@ def verify(
     """
     project = Project.with_default_credentials(Settings.from_environment())
     found: list[Finding] = []
-    with _console.status("checking") as status:
-        for finding in findings(project):
-            found.append(finding)
-            status.update(f"{len(found)} of {len(CHECKS)} checks are done")
-    if as_json:
-        print(msgspec.json.encode(found).decode())  # noqa: T201
-    else:
-        Console().print(_table(found))
+    try:
+        with _console.status("checking") as status:
+            for finding in findings(project):
+                found.append(finding)
+                status.update(f"{len(found)} of {len(CHECKS)} checks are done")
+    finally:  # Ctrl-C, too, leaves what was found until then.
+        if as_json:
+            print(msgspec.json.encode(found).decode())  # noqa: T201
+        else:
+            Console().print(_table(found))
     wrong = sum(one.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for one in found)
     if wrong:
         _console.print(f"[bold red]{wrong} of {len(found)} checks did not pass.[/] docs/verify.md explains each.")

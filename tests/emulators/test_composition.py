@@ -32,9 +32,6 @@ READS = {
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},
 }
 
-READS_OF_OLD_EVENTS = {"reconcile": {"historical_dataset"}}
-"""Settings that a function reads only where events are as old as the retention, as those of this test are not."""
-
 RECORD = """
 import json, sys
 from functions.settings import Settings
@@ -93,6 +90,6 @@ def test_a_function_reads_these_settings_and_no_others(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stderr.splitlines()[-1])) == READS[target] - READS_OF_OLD_EVENTS.get(target, set())
+    assert set(json.loads(done.stderr.splitlines()[-1])) == READS[target]
     assert {name.lower() for name in SECRETS[target]} == READS[target] & {"ip_hash_key"}
     assert ("IP_HASH_KEY" in environment) == (target == "ingest")

@@ -87,7 +87,7 @@ def test_an_entry_has_the_execution_id_of_its_request_as_a_label() -> None:
     context = contextvars.ContextVar[types.SimpleNamespace | None]("context", default=None)
     formatter = JsonFormatter({"a": "b"}, context.get)
     for execution, labels in (
-        (types.SimpleNamespace(execution_id="abc", span_id=None), {"a": "b", "execution_id": "abc"}),
+        (types.SimpleNamespace(execution_id="abc"), {"a": "b", "execution_id": "abc"}),
         (None, {"a": "b"}),
     ):
         context.set(execution)
