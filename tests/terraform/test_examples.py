@@ -34,6 +34,22 @@ def test_the_provider_is_configured_by_the_roots_alone() -> None:
         assert "user_project_override = true" in main, "budgets are asked for in the name of a project"
 
 
+def test_everything_is_made_in_the_project_of_the_variable() -> None:
+    """A resource without a project would be made in that of the provider, which a root may have for something else."""
+    named_with_its_project = re.compile(
+        r"google_(kms|data_catalog|service_account_iam|storage_bucket_|pubsub_\w+_iam|secret_manager_secret_iam|billing_budget)"
+    )
+    elsewhere = {
+        f"{kind}.{name}"
+        for file in FOLDER.glob("*.tf")
+        for kind, name, body in re.findall(
+            r'^resource "(google_\w+)" "(\w+)" \{\n(.*?)^\}', file.read_text(), re.MULTILINE | re.DOTALL
+        )
+        if "\n  project " not in f"\n{body}" and not named_with_its_project.match(kind)
+    }
+    assert elsewhere == set()
+
+
 def test_the_examples_ask_for_what_the_module_asks_for() -> None:
     def versions(file: pathlib.Path) -> list[str]:
         return re.findall(r'version += "(.+)"', file.read_text())
