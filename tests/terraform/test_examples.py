@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import pytest
+import yaml
 
 from tests.terraform.terraform import FOLDER, passed, terraform
 
@@ -56,6 +57,22 @@ def test_the_examples_ask_for_what_the_module_asks_for() -> None:
 
     for example in EXAMPLES:
         assert versions(FOLDER / "examples" / example / "main.tf") == versions(FOLDER / "versions.tf")
+
+
+def test_dependabot_proposes_one_provider_for_the_module_and_its_roots() -> None:
+    """An update of the module alone could not be planned by any root."""
+    [update] = [
+        one
+        for one in yaml.safe_load((FOLDER.parent / ".github" / "dependabot.yml").read_text())["updates"]
+        if one["package-ecosystem"] == "terraform"
+    ]
+    roots = {
+        f"/{file.parent.relative_to(FOLDER.parent)}"
+        for file in FOLDER.rglob("*.tf")
+        if "required_providers" in file.read_text()
+    }
+    assert set(update["directories"]) == roots
+    assert update["groups"]
 
 
 def test_the_provider_is_of_one_major_version() -> None:
