@@ -25,6 +25,12 @@ locals {
 }
 
 locals {
+  # As often as an alert on absence expects a run: its window and its `for` in watching/alerts.yaml follow from it.
+  expected_runs = {
+    no_reconciliation = { schedule = var.reconcile_schedule, pattern = "^\\S+ \\*(/[12])? \\* \\* \\*$", often = "every two hours" }
+    no_bootstrap      = { schedule = var.bootstrap_schedule, pattern = "^\\S+ \\S+ \\* \\* \\*$", often = "daily" }
+  }
+
   # Only known after they were made, so they cannot be in what the keys of the alerts are read from. The label config_id is
   # the last part of the name.
   backup_ids = join("|", sort(distinct([
@@ -140,6 +146,10 @@ resource "google_monitoring_alert_policy" "watching" {
     precondition { # where everything fails, the budget burns 1 / (1 - goal) times as fast as it may
       condition     = try(each.value.burn.rate * (1 - var.objectives[each.value.burn.objective]) < 1, true)
       error_message = "This alert could never ring: its burn rate times the error budget of its objective is less than 1. Raise the objective, or lower the rate in alert_thresholds."
+    }
+    precondition {
+      condition     = contains(var.alerts_disabled, each.key) || !contains(keys(local.expected_runs), each.key) || can(regex(local.expected_runs[each.key].pattern, local.expected_runs[each.key].schedule))
+      error_message = "The alert ${each.key} would ring between the runs of ${try(local.expected_runs[each.key].schedule, "")}, which are not at least ${try(local.expected_runs[each.key].often, "")}: add it to alerts_disabled."
     }
   }
 

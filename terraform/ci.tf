@@ -109,6 +109,7 @@ resource "google_project_iam_custom_role" "ci" {
     }
   }
 
+  project     = var.project_id
   role_id     = replace("${local.name}-${each.key}", "-", "_")
   title       = "Sluice ${var.environment}: ${each.value.title}"
   permissions = each.value.permissions

@@ -123,6 +123,7 @@ resource "google_pubsub_subscription_iam_member" "push_manager" {
 resource "google_cloud_run_v2_service_iam_member" "traffic_manager" {
   for_each = var.access.operators
 
+  project  = var.project_id
   name     = google_cloudfunctions2_function.ingest.name
   location = var.region
   role     = google_project_iam_custom_role.this["traffic_manager"].id

@@ -180,6 +180,7 @@ resource "google_bigquery_row_access_policy" "all_rows" {
     join(" ", pair) => { dataset = pair[0], table = pair[1] } if pair[0] == "live" || contains(local.event_tables, pair[1])
   }
 
+  project          = var.project_id
   dataset_id       = google_bigquery_dataset.events[each.value.dataset].dataset_id
   table_id         = each.value.table
   policy_id        = "all_rows"

@@ -168,6 +168,39 @@ run "wrong_values_13" {
   expect_failures = [var.ingest]
 }
 
+run "schedules_that_make_an_alert_on_absence_ring_are_refused" {
+  command = plan
+  variables {
+    reconcile_schedule = "11 */6 * * *"
+    bootstrap_schedule = "17 3 * * 1"
+  }
+  expect_failures = [google_monitoring_alert_policy.watching["no_reconciliation"], google_monitoring_alert_policy.watching["no_bootstrap"]]
+}
+
+run "they_are_not_where_the_alert_is_disabled" {
+  command = plan
+  variables {
+    reconcile_schedule = "11 */6 * * *"
+    bootstrap_schedule = "17 3 * * 1"
+    alerts_disabled    = ["no_reconciliation", "no_bootstrap"]
+  }
+  assert {
+    condition     = !google_monitoring_alert_policy.watching["no_reconciliation"].enabled && google_monitoring_alert_policy.watching["no_backups"].enabled
+    error_message = "Those that are disabled tell nobody, and no others."
+  }
+}
+
+run "every_other_hour_is_often_enough" {
+  command = plan
+  variables {
+    reconcile_schedule = "11 */2 * * *"
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.called["reconcile"].schedule == "11 */2 * * *"
+    error_message = "It is the schedule of the job."
+  }
+}
+
 run "a_subject_that_google_would_not_take_is_refused" {
   command = plan
   variables {

@@ -107,6 +107,15 @@ CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
         [answers("reconcile", "2xx", hourly(end=STOP)), BOOTSTRAPS, *BACKUPS, COPY],
         {STOP + HOUR: set(), STOP + 2 * HOUR: set(), STOP + 3 * HOUR: {"no_reconciliation"}},
     ),
+    # The rarest schedule that terraform/alerts.tf takes, and one that it refuses.
+    "it reconciles every two hours": (
+        [answers("reconcile", "2xx", range(25, END, 2 * HOUR)), BOOTSTRAPS, *BACKUPS, COPY],
+        {at: set() for at in range(HOUR, END, HOUR)},
+    ),
+    "it reconciles every six hours": (
+        [answers("reconcile", "2xx", range(25, END, 6 * HOUR)), BOOTSTRAPS, *BACKUPS, COPY],
+        {STOP + 5 * HOUR: {"no_reconciliation"}, STOP + 6 * HOUR + 30: set()},
+    ),
     "the reconciliation fails, and its scheduler tries four times": (
         [
             answers("reconcile", "2xx", hourly(end=STOP)),

@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import pytest
+import yaml
 
 from tests.terraform.terraform import FOLDER, passed, terraform
 
@@ -34,12 +35,44 @@ def test_the_provider_is_configured_by_the_roots_alone() -> None:
         assert "user_project_override = true" in main, "budgets are asked for in the name of a project"
 
 
+def test_everything_is_made_in_the_project_of_the_variable() -> None:
+    """A resource without a project would be made in that of the provider, which a root may have for something else."""
+    named_with_its_project = re.compile(
+        r"google_(kms|data_catalog|service_account_iam|storage_bucket_|pubsub_\w+_iam|secret_manager_secret_iam|billing_budget)"
+    )
+    elsewhere = {
+        f"{kind}.{name}"
+        for file in FOLDER.glob("*.tf")
+        for kind, name, body in re.findall(
+            r'^resource "(google_\w+)" "(\w+)" \{\n(.*?)^\}', file.read_text(), re.MULTILINE | re.DOTALL
+        )
+        if "\n  project " not in f"\n{body}" and not named_with_its_project.match(kind)
+    }
+    assert elsewhere == set()
+
+
 def test_the_examples_ask_for_what_the_module_asks_for() -> None:
     def versions(file: pathlib.Path) -> list[str]:
         return re.findall(r'version += "(.+)"', file.read_text())
 
     for example in EXAMPLES:
         assert versions(FOLDER / "examples" / example / "main.tf") == versions(FOLDER / "versions.tf")
+
+
+def test_dependabot_proposes_one_provider_for_the_module_and_its_roots() -> None:
+    """An update of the module alone could not be planned by any root."""
+    [update] = [
+        one
+        for one in yaml.safe_load((FOLDER.parent / ".github" / "dependabot.yml").read_text())["updates"]
+        if one["package-ecosystem"] == "terraform"
+    ]
+    roots = {
+        f"/{file.parent.relative_to(FOLDER.parent)}"
+        for file in FOLDER.rglob("*.tf")
+        if "required_providers" in file.read_text()
+    }
+    assert set(update["directories"]) == roots
+    assert update["groups"]
 
 
 def test_the_provider_is_of_one_major_version() -> None:

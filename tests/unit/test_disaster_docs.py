@@ -52,6 +52,23 @@ def test_terraform_has_every_variable_that_is_given_to_it(calls: list[Call]) -> 
     assert {"environment", "region", "dataset", "historical_dataset", "deployers"} <= given <= declared
 
 
+def test_nothing_is_built_in_the_lost_region(calls: list[Call]) -> None:
+    """Whatever `REGION` was in the shell before; who reads only this section of the page has set nothing."""
+    [lost] = re.findall(r"LOST=(\S+)", PAGE)
+    applied = [call.arguments for call in calls if call.program == "terraform" and "apply" in call.arguments]
+    assert [("-var=environment=dr" in arguments) for arguments in applied] == [True, True, False]
+    section = PAGE.partition("## The region is lost")[2]
+    [region] = re.findall(r"REGION=(\S+)", section)
+    assert region != lost
+    assert [f"-var=region={region}" in arguments for arguments in applied] == [True, True, False]
+
+
+def test_sluice_asks_the_new_environment(calls: list[Call]) -> None:
+    """`settings` of a state are asked for before the first command that needs them."""
+    programs = [call.program for call in calls if call.program == ".venv/bin/sluice" or "output" in call.arguments]
+    assert programs[0] == "terraform"
+
+
 def test_each_name_is_that_of_prod_in_terraforms_plan() -> None:
     """Those of the environment `dr` differ by it alone."""
     planned = (PLANS / "prod.json").read_text()

@@ -39,6 +39,13 @@ def test_terraform_has_every_variable_and_output_of_the_page(calls: list[Call]) 
     assert all((ROOT / name).exists() for call in commands for name in re.findall(r"-chdir=(\S+)", str(call)))
 
 
+def test_no_command_takes_the_access_of_the_workflow_away(calls: list[Call]) -> None:
+    changing = [call for call in calls if call.program == "terraform" and {"apply", "plan"} & set(call.arguments)]
+    assert len(changing) == 2
+    given = [[one for one in call.arguments if one.startswith("-var=github=")] for call in changing]
+    assert given[0] == given[1] != []
+
+
 def test_a_release_is_verified_as_the_workflow_verifies_it(calls: list[Call]) -> None:
     verified = [call for call in calls if call.program == "gh" and call.arguments[:2] == ["attestation", "verify"]]
     workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()

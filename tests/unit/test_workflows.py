@@ -182,6 +182,8 @@ with (here / "calls").open("a") as calls:
 command = " ".join(sys.argv[1:])
 if command.startswith("storage cat"):
     sys.stdout.buffer.write((here / "object").read_bytes())
+elif "allTrafficOnLatestRevision" in command:
+    print(os.environ["LATEST"])
 elif command.startswith("functions describe"):
     print("https://bootstrap-abc.a.run.app", "ALLOW_ALL", "sluice-dev-bootstrap-00002-abc", sep="\\t")
 elif command.startswith("auth print-identity-token"):
@@ -195,7 +197,9 @@ printf %s "$STATUS"
 """
 
 
-def deploy(place: pathlib.Path, status: int = 200, stored: bytes = b"a package") -> tuple[int, list[list[str]]]:
+def deploy(
+    place: pathlib.Path, status: int = 200, stored: bytes = b"a package", latest: str = "True"
+) -> tuple[int, list[list[str]]]:
     """Exit code and commands of `.ci/deploy`, with stand-ins for gcloud and the bootstrap."""
     for name, text in {"gcloud": GCLOUD, "curl": CURL}.items():
         (place / name).write_text(text)
@@ -204,12 +208,14 @@ def deploy(place: pathlib.Path, status: int = 200, stored: bytes = b"a package")
     (place / "object").write_bytes(stored)
     variables = {"GOOGLE_CLOUD_PROJECT": "a-project", "LOCATION": "us-central1", "SLUICE_NAME": "sluice-dev"}
     environment = {"PATH": f"{place}:{os.environ['PATH']}", "STATUS": str(status), "PACKAGES_BUCKET": "packages"}
+    environment["LATEST"] = latest
     done = subprocess.run(
         [ROOT / ".ci" / "deploy", place / "sluice.zip"],
         env={**variables, **environment},
         capture_output=True,
         check=False,
     )
+    (place / "said").write_bytes(done.stderr)
     return done.returncode, [json.loads(line) for line in (place / "calls").read_text().splitlines()]
 
 
@@ -254,6 +260,14 @@ def test_another_package_under_its_name_is_not_deployed(tmp_path: pathlib.Path) 
     code, calls = deploy(tmp_path, stored=b"another package")
     assert code == 1
     assert not [call for call in calls if call[0] == "functions"]
+
+
+@pytest.mark.parametrize(("latest", "warns"), [("True", False), ("False", True), ("", True)])
+def test_a_deployment_that_no_event_reaches_is_said(tmp_path: pathlib.Path, latest: str, warns: bool) -> None:
+    """After a roll back the traffic is pinned: the older code would pass the smoke test of each later release."""
+    code, _ = deploy(tmp_path, latest=latest)
+    assert code == 0
+    assert (b"::warning::" in (tmp_path / "said").read_bytes()) is warns
 
 
 def test_gcloud_takes_every_command_of_a_deployment(tmp_path: pathlib.Path) -> None:
