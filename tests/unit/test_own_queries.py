@@ -142,7 +142,7 @@ class Bucket:
 
     def list_blobs(self, prefix: str, **_: Any) -> list[Any]:
         """List what was written."""
-        return [types.SimpleNamespace(name=name) for name in self.names if name.startswith(prefix)]
+        return [types.SimpleNamespace(name=name, time_created=TODAY) for name in self.names if name.startswith(prefix)]
 
     def blob(self, name: str) -> Any:
         """Return an object that can be written."""
