@@ -140,7 +140,8 @@ variable "bootstrap_schedule" {
 variable "reconcile_schedule" {
   description = <<-TEXT
     When the reconciliation runs, as unix-cron in UTC. A run compares the full hours since the last one, up to an hour ago,
-    and is billed for what its tables have of that day: every six hours costs a sixth of every hour.
+    and is billed for what its tables have of that day: every six hours costs a sixth of every hour. Where runs are more than
+    an hour apart, raise no_reconciliation_minutes of alert_thresholds.
   TEXT
   type        = string
   default     = "11,41 * * * *"
