@@ -96,6 +96,9 @@ def reconcile(request: Request) -> Response:
     if request.method != "POST":
         return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
     run = ScheduledReconciliation(*build_reconcile(), utc_now())
+    if run.skipped:
+        start, end = (time.isoformat() for time in run.skipped)
+        logger.error("reconciliation skips what arrived too long ago", extra={"fields": {"start": start, "end": end}})
     parts = []
     for part in run:
         severity = logging.INFO if part.is_complete else logging.ERROR

@@ -30,7 +30,7 @@ RECONCILED = (
     "event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri",
     "ingest.publish_time", "ingest.schema_version", "ingest.content_digest",
 )  # fmt: skip
-"""Columns that `functions/records.py` reads of the rows of an hour."""
+"""Columns that `functions/records.py` reads of the rows of the day whose hour is compared."""
 
 MERGED = ("event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri")
 """Columns of the historical tables that `sql/maintenance/keep_history.sql` reads."""

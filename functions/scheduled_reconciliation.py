@@ -1,5 +1,6 @@
 """The scheduled reconciliation: each run begins where the last one ended, and stops before its time is over."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,10 +20,11 @@ take some of them."""
 _HOUR = timedelta(hours=1)
 
 MAX_BEHIND = timedelta(days=7)
-"""The farthest that a run goes back; what is older is for `sluice reconcile`."""
+"""The farthest that a run goes back; it reports what is older, which is for `sluice reconcile`."""
 
 _FOLDER = "reconciled/"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
+_CHECKPOINT = re.compile(rf"{_FOLDER}(\d{{8}}T\d{{6}}\.\d{{6}}Z)\.json")
 
 
 def recent_hours(now: datetime) -> tuple[datetime, datetime]:
@@ -30,8 +32,12 @@ def recent_hours(now: datetime) -> tuple[datetime, datetime]:
 
     By then an outage of minutes is over: Pub/Sub has redelivered what had to wait for its end.
     """
-    end = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0) - _HOUR
+    end = _hour_of(now) - _HOUR
     return end - 2 * _HOUR, end
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 class Part(NamedTuple):
@@ -82,12 +88,23 @@ class Checkpoints:
         self._bucket = storage.bucket(bucket)
 
     def last(self, now: datetime) -> datetime | None:
-        """Return the last checkpoint; None without one of the last `MAX_BEHIND`."""
+        """Return the last checkpoint, however old; None without any.
+
+        One that was written before its time is none: the clock of its run was ahead, and what arrived until then was
+        not compared. Other objects of the folder are none either.
+        """
+        # Those of two years are many, and are listed only where the last days have none.
+        return max(self._since(_name(now - MAX_BEHIND)), default=None) or max(self._since(_FOLDER), default=None)
+
+    def _since(self, first: str) -> Iterator[datetime]:
         blobs = self._bucket.list_blobs(
-            prefix=_FOLDER, start_offset=_name(now - MAX_BEHIND), fields="items(name),nextPageToken"
+            prefix=_FOLDER, start_offset=first, fields="items(name,timeCreated),nextPageToken"
         )
-        names = [blob.name for blob in blobs]
-        return datetime.strptime(max(names), f"{_FOLDER}{_TIME}.json").replace(tzinfo=UTC) if names else None
+        for blob in blobs:
+            if name := _CHECKPOINT.fullmatch(blob.name):
+                until = datetime.strptime(name[1], _TIME).replace(tzinfo=UTC)
+                if until <= blob.time_created:  # by the clock of Cloud Storage
+                    yield until
 
     def add(self, part: Part) -> None:
         """Write the checkpoint of a part, with its counts."""
@@ -114,7 +131,8 @@ class ScheduledReconciliation:
         clock: Seconds since any time.
 
     Attributes:
-        until: The time of arrival up to which all is compared.
+        until: The time of arrival up to which all is compared, but for `skipped`.
+        skipped: Begin and end of what arrived too long ago, and is not compared; None without such a time.
     """
 
     def __init__(
@@ -124,15 +142,19 @@ class ScheduledReconciliation:
         self._compare = compare
         self._checkpoints = checkpoints
         self._clock = clock
-        self.until = checkpoints.last(now) or first
+        last, oldest = checkpoints.last(now), self._end - MAX_BEHIND
+        self.skipped = (last, oldest) if last is not None and last < oldest else None
+        self._is_first = last is None
+        self.until = first if last is None else max(last, oldest)
 
     def __iter__(self) -> Iterator[Part]:
         """Compare one part after the other; a part's checkpoint is written when the next one is asked for."""
         deadline = self._clock() + MAX_SECONDS
+        if self._is_first:  # Where it fails, the next one begins here, too.
+            self._checkpoints.add(Part(self.until, Reconciliation(self.until)))
         while self.until < self._end and self._clock() < deadline:
-            found = self._compare(
-                self.until, min(self.until + SPAN, self._end), is_over=lambda: self._clock() >= deadline
-            )
+            end = min(_hour_of(self.until) + SPAN, self._end)  # A part is one query of each table.
+            found = self._compare(self.until, end, is_over=lambda: self._clock() >= deadline)
             part = Part(self.until, found)
             yield part
             self._checkpoints.add(part)

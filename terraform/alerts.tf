@@ -27,8 +27,13 @@ locals {
 locals {
   # As often as an alert on absence expects a run: its window and its `for` in watching/alerts.yaml follow from it.
   expected_runs = {
-    no_reconciliation = { schedule = var.reconcile_schedule, pattern = "^\\S+ \\*(/[12])? \\* \\* \\*$", often = "every two hours" }
-    no_bootstrap      = { schedule = var.bootstrap_schedule, pattern = "^\\S+ \\S+ \\* \\* \\*$", often = "daily" }
+    no_reconciliation = {
+      schedule = var.reconcile_schedule
+      # Whoever raises the minutes has chosen them for the schedule.
+      pattern = var.alert_thresholds.no_reconciliation_minutes > 90 ? "" : "^\\S+ \\*(/[12])? \\* \\* \\*$"
+      often   = "every two hours (or raise alert_thresholds.no_reconciliation_minutes)"
+    }
+    no_bootstrap = { schedule = var.bootstrap_schedule, pattern = "^\\S+ \\S+ \\* \\* \\*$", often = "daily" }
   }
 
   # Only known after they were made, so they cannot be in what the keys of the alerts are read from. The label config_id is

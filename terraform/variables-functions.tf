@@ -140,8 +140,8 @@ variable "bootstrap_schedule" {
 variable "reconcile_schedule" {
   description = <<-TEXT
     When the reconciliation runs, as unix-cron in UTC. A run compares the full hours since the last one, up to an hour ago,
-    and is billed for what its tables have of that day: every six hours costs a sixth of every hour.
-    Less than every two hours, and the alert no_reconciliation has to be in alerts_disabled.
+    and is billed for what its tables have of that day: every six hours costs a sixth of every hour. Where runs are more than
+    two hours apart, raise no_reconciliation_minutes of alert_thresholds to more than their distance.
   TEXT
   type        = string
   default     = "11,41 * * * *"

@@ -56,21 +56,24 @@ variable "alert_thresholds" {
     server_error_minimum: answers 5xx in the hour, or the two, below which availability's alerts are silent.
     freshness_minimum: answers 2xx in the hour, or the two, below which those of freshness are silent.
     no_events_minutes: time without any event.
+    no_reconciliation_minutes: time without any reconciliation, of which an hour and a half pass before the alert rings;
+    more than the distance of two runs of reconcile_schedule.
     billed_gib_in_day: what BigQuery bills for queries in 24 hours, besides Sluice's own; 200 GiB are 1.22 USD at 6.25 USD
     a TiB.
     own_query_bytes: what Sluice's own queries may read for each event of a day, at most.
   EOT
   type = object({
-    oldest_message_seconds = optional(number, 300)
-    dead_letter_share      = optional(number, 0.05)
-    dead_letter_minimum    = optional(number, 20)
-    fast_burn_rate         = optional(number, 14.4)
-    slow_burn_rate         = optional(number, 3)
-    server_error_minimum   = optional(number, 10)
-    freshness_minimum      = optional(number, 100)
-    no_events_minutes      = optional(number, 60)
-    billed_gib_in_day      = optional(number, 200)
-    own_query_bytes        = optional(number, 25000)
+    oldest_message_seconds    = optional(number, 300)
+    dead_letter_share         = optional(number, 0.05)
+    dead_letter_minimum       = optional(number, 20)
+    fast_burn_rate            = optional(number, 14.4)
+    slow_burn_rate            = optional(number, 3)
+    server_error_minimum      = optional(number, 10)
+    freshness_minimum         = optional(number, 100)
+    no_events_minutes         = optional(number, 60)
+    no_reconciliation_minutes = optional(number, 90)
+    billed_gib_in_day         = optional(number, 200)
+    own_query_bytes           = optional(number, 25000)
   })
   default  = {}
   nullable = false
@@ -102,6 +105,15 @@ variable "alert_thresholds" {
       && floor(var.alert_thresholds.no_events_minutes) == var.alert_thresholds.no_events_minutes
     )
     error_message = "no_events_minutes is a whole number from 5 to 1440."
+  }
+
+  validation {
+    condition = (
+      var.alert_thresholds.no_reconciliation_minutes >= 45
+      && var.alert_thresholds.no_reconciliation_minutes <= 1500
+      && floor(var.alert_thresholds.no_reconciliation_minutes) == var.alert_thresholds.no_reconciliation_minutes
+    )
+    error_message = "no_reconciliation_minutes is a whole number from 45 to 1500."
   }
 
   validation {

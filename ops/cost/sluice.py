@@ -191,19 +191,24 @@ class Sluice:
         yield Line(METRICS, prices.METRIC_BYTES, points * prices.METRIC_POINT_BYTES)
 
     def _reconciled(self, hours: list[Hour]) -> Iterator[Line]:
-        chosen, times = self.deployment, self.deployment.reconciled_times
-        runs = 24 * DAYS_OF_MONTH
+        chosen, compared = self.deployment, 24 * DAYS_OF_MONTH
+        runs = compared * deployed.RUNS_OF_AN_HOUR
         read = self.workload.events_per_day * chosen.reconciled_days * self.measured.sizes.reconciled
-        minimum = deployed.TABLES_OF_A_QUERY * prices.MIN_TABLE_BYTES
-        yield Line(RECONCILE_QUERIES, prices.QUERIED_BYTES, runs * times * max(read, minimum))
-        events = self.workload.events_per_month
+        minimum = deployed.TABLES_OF_A_RUN * prices.MIN_TABLE_BYTES
+        yield Line(RECONCILE_QUERIES, prices.QUERIED_BYTES, compared * max(read, minimum))
         objects = sum(hour.events * hour.objects for hour in hours)
-        pages = max(objects / deployed.LISTED_OBJECTS, runs)
-        yield Line(RECONCILE_OBJECTS, prices.CLASS_A, times * pages)
-        yield Line(RECONCILE_OBJECTS, prices.CLASS_B, times * objects)
-        seconds = times * max(
-            events / deployed.RECONCILED_PER_CPU_SECOND,
-            objects * deployed.OBJECT_READ_SECONDS / deployed.OBJECT_READERS,
+        opened = objects * chosen.reconciled_objects
+        pages = max(objects / deployed.LISTED_OBJECTS, compared)
+        # Each run lists the checkpoints, and one of an hour's writes the next one.
+        yield Line(RECONCILE_OBJECTS, prices.CLASS_A, pages + runs + compared)
+        yield Line(RECONCILE_OBJECTS, prices.CLASS_B, opened)
+        sums = objects * min(deployed.LIVE_TABLES, self.workload.events_per_month / objects)
+        seconds = (
+            runs * deployed.RUN_SECONDS
+            + objects * deployed.OBJECT_CPU_SECONDS
+            + pages * deployed.LIST_SECONDS
+            + sums * deployed.SUM_SECONDS
+            + opened * deployed.OBJECT_READ_SECONDS / deployed.OBJECT_READERS
         )
         yield Line(RECONCILE_CPU, prices.VCPU_SECONDS, seconds)
         yield Line(RECONCILE_CPU, prices.GIB_SECONDS, seconds * deployed.RECONCILE_GIB)

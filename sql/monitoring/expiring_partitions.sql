@@ -1,7 +1,10 @@
 -- Which days are about to expire, and does the historical dataset have their events?
 -- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events, as
 -- they were processed last, before they are gone. It leaves out those of the smoke test, and so does this.
+-- Of history it reads the days that keep_history copies. Where a table keeps its days longer than RETENTION_DAYS, run both
+-- with a longer @overdue: a day that should have expired before is shown as not_in_history.
 -- @days INT64 = 7 (0 to 1825): expire within how many days
+-- @overdue INT64 = 7 (0 to 1825): look in history for days that should have expired at most so many days ago
 -- Cost: partitions
 WITH days AS (
   -- Each table:
@@ -28,7 +31,7 @@ WITH days AS (
       ingest.event_id AS event_id,
       MAX(processed_timestamp) AS processed_timestamp
     FROM `${project}.${historical_dataset}.${table}`
-    WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} DAY)
+    WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} + @overdue DAY)
       AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
     GROUP BY event_date, event_id
   ) AS kept

@@ -190,6 +190,18 @@ run "they_are_not_where_the_alert_is_disabled" {
   }
 }
 
+run "they_are_not_where_the_alert_waits_for_longer" {
+  command = plan
+  variables {
+    reconcile_schedule = "11 */6 * * *"
+    alert_thresholds   = { no_reconciliation_minutes = 450 }
+  }
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.watching["no_reconciliation"].conditions[0].condition_prometheus_query_language[0].query, "[450m]")
+    error_message = "The alert looks back as long as it is told."
+  }
+}
+
 run "every_other_hour_is_often_enough" {
   command = plan
   variables {

@@ -190,6 +190,8 @@ def test_a_day_that_should_be_gone_is_kept_when_it_is_asked_for(fresh: Shop) -> 
     for overdue, expected in (("7", 0), ("30", 1), ("30", 1)):
         fresh.ask("keep_history", overdue=overdue)
         assert fresh.query(asked) == [{"rows_of_it": expected}]
+        shown = fresh.ask("expiring_partitions", overdue="30")
+        assert [one["not_in_history"] for one in shown if one["event_date"] == day] == [1 - expected]
 
 
 def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None:

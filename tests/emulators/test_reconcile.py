@@ -388,5 +388,25 @@ def test_the_function_logs_what_an_alert_can_use(
     assert line["severity"] == "ERROR"
     assert {name: line[name] for name in part} == part
     assert again.json() == {"until": part["end"], "parts": []}, "it begins where the last run ended"
-    [checkpoint] = bucket.list_blobs(prefix="reconciled/")
-    assert json.loads(checkpoint.download_as_bytes())["total"]["missing"] == 1
+    checkpoints = [json.loads(one.download_as_bytes()) for one in bucket.list_blobs(prefix="reconciled/")]
+    assert [one["total"]["missing"] for one in checkpoints] == [0, 1]
+    assert checkpoints[0]["end"] == checkpoints[1]["start"], "where the first run begins, should it fail"
+
+
+def test_the_function_says_what_it_skips_after_a_long_pause(
+    datasets: Datasets, running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+    last = NOW.replace(minute=0, second=0, microsecond=0) - timedelta(days=10)
+    bucket.blob(f"reconciled/{last:%Y%m%dT%H%M%S.%fZ}.json").upload_from_string("{}")
+    environment = {**running_emulators.environment, **datasets.environment}
+    with serving("reconcile", tmp_path, environment, "reconcile") as function:
+        answer = httpx.post(function.url, timeout=PATIENCE)
+        again = httpx.post(function.url, timeout=PATIENCE)
+        logged = [json.loads(line) for line in function.child.log.read_text().splitlines() if "skips what" in line]
+    parts = answer.json()["parts"]
+    [line] = logged
+    assert (line["severity"], line["start"], line["end"]) == ("ERROR", last.isoformat(), parts[0]["start"])
+    _, end = recent_hours(NOW)
+    assert (parts[0]["start"], parts[-1]["end"]) == ((end - timedelta(days=7)).isoformat(), end.isoformat())
+    assert again.json()["parts"] == []

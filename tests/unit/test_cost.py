@@ -92,19 +92,16 @@ def test_logs_and_metrics_are_paid_for_by_the_flush_and_by_the_minute() -> None:
 
 def test_reconciliation_and_history_are_paid_for_by_what_they_read() -> None:
     bill = Sluice(MEASURED, A_MILLION).bill()
-    assert usd(bill, sluice.RECONCILE_QUERIES) == pytest.approx(
-        24 * DEFAULT.reconciled_times * DEFAULT.reconciled_days * 200e6 * 6.25 / 2**40
-    )
+    assert usd(bill, sluice.RECONCILE_QUERIES) == pytest.approx(24 * DEFAULT.reconciled_days * 200e6 * 6.25 / 2**40)
     objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
-    reads = DEFAULT.reconciled_times * (objects * 0.0004 + objects / 1000 * 0.005) / 1000
+    operations_of_runs = 24 * (2 + 1)
+    reads = (objects / 400 * 0.0004 + (objects / 1000 + operations_of_runs) * 0.005) / 1000
     assert usd(bill, sluice.RECONCILE_OBJECTS) == pytest.approx(reads)
-    assert usd(bill, sluice.KEEP_HISTORY) == pytest.approx((7 * 500e6 + 14 * 180e6) * 6.25 / 2**40)
+    assert usd(bill, sluice.KEEP_HISTORY) == pytest.approx((7 * 500e6 + 15 * 180e6) * 6.25 / 2**40)
     few = Sluice(MEASURED, Workload(1_000, 350)).bill()
     least = 10 * 2**20 * 6.25 / 2**40
     assert few.items[sluice.KEEP_HISTORY] == pytest.approx(DAYS_OF_MONTH * 6 * least)
-    assert few.items[sluice.RECONCILE_QUERIES] == pytest.approx(
-        24 * DAYS_OF_MONTH * DEFAULT.reconciled_times * 7 * least
-    )
+    assert few.items[sluice.RECONCILE_QUERIES] == pytest.approx(24 * DAYS_OF_MONTH * 4 * least)
 
 
 def test_two_jobs_of_the_scheduler_cost_twenty_cents_a_month() -> None:
@@ -186,7 +183,7 @@ def test_the_reconciliation_takes_the_cpu_that_the_page_says() -> None:
         r"<!-- reconciliation -->(.*?)<!-- end -->", (ROOT / "docs" / "reliability.md").read_text(), re.DOTALL
     )
     events, cpu = (int(re.findall(rf"\| {label} \| (\d+) \|", table)[0]) for label in ("events", "CPU seconds"))
-    assert pytest.approx(events / cpu, rel=0.1) == deployment.RECONCILED_PER_CPU_SECOND
+    assert pytest.approx(cpu / (events / 25), rel=0.1) == deployment.OBJECT_CPU_SECONDS
 
 
 def test_the_queries_that_price_queries_have_the_same_price() -> None:
@@ -233,7 +230,22 @@ def test_the_decision_on_the_storage_write_api_has_the_models_numbers() -> None:
         (inserted - written) / Sluice(measured.read(), page.workload(events)).bill().per_million
         for events in page.EVENTS_PER_DAY
     ]
-    assert shares == pytest.approx([0.005, 0.02, 0.035], abs=0.003)
+    said = " / ".join(f"{share * 100:.1f} %" for share in shares)
+    assert f"at 1M / 10M / 100M events a day | | {said} |" in text
+
+
+def test_the_page_says_between_which_rates_another_way_is_cheaper() -> None:
+    def is_cheaper(way: str, events_per_day: float) -> bool:
+        usd = {of.key: bill.usd for of, bill in bills(measured.read(), page.workload(events_per_day)).items()}
+        return usd[way] < usd["sluice"]
+
+    text = " ".join(page.FILE.read_text(encoding="utf-8").split())
+    assert "The plain function** of the tutorials costs less than Sluice below some 800 000 events a day" in text
+    assert is_cheaper("plain_function", 700_000)
+    assert not is_cheaper("plain_function", 900_000)
+    assert "it is dearer than Sluice below some 400 000 events a day, and cheaper above" in text
+    assert not is_cheaper("dataflow_template", 380_000)
+    assert is_cheaper("dataflow_template", 450_000)
 
 
 def test_the_page_and_the_readme_are_those_of_the_model() -> None:

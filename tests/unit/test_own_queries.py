@@ -5,6 +5,8 @@ BigQuery bills the logical bytes of these columns
 """
 
 import collections
+import pathlib
+import re
 import types
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +17,7 @@ import sqlglot
 from google.cloud import bigquery
 from sqlglot import exp
 
+from benchmarks.sizes import MERGED, RECONCILED
 from functions import archive
 from functions.ddl import declared_table
 from functions.definitions import Kind, definitions
@@ -24,6 +27,9 @@ from functions.reconciliation import Reconciler
 from functions.records import EventsOfDays, Records
 from functions.row import Row
 from functions.scheduled_reconciliation import Checkpoints, ScheduledReconciliation
+from ops.cost import deployment
+from ops.cost.deployment import DEFAULT
+from ops.cost.workload import DAYS_OF_MONTH
 from ops.generate import Story
 from ops.queries import queries
 from ops.story import past
@@ -37,6 +43,7 @@ SCHEMAS = {
     for one in definitions("project", SETTINGS)
     if one.kind is Kind.TABLE
 }
+OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 DAY = timedelta(days=1)
 URI = f"gs://a-project-sluice-prod-archive/{archive.earliest(TODAY)}-0a1b2c3d4e5f-00000001.ndjson.gz"
@@ -135,7 +142,7 @@ class Bucket:
 
     def list_blobs(self, prefix: str, **_: Any) -> list[Any]:
         """List what was written."""
-        return [types.SimpleNamespace(name=name) for name in self.names if name.startswith(prefix)]
+        return [types.SimpleNamespace(name=name, time_created=TODAY) for name in self.names if name.startswith(prefix)]
 
     def blob(self, name: str) -> Any:
         """Return an object that can be written."""
@@ -189,17 +196,28 @@ def reconciled_bytes(a_day: list[tuple[datetime, list[Query]]]) -> float:
 
 def kept_bytes() -> float:
     """Bytes of `keep_history` for each event of a day: its columns of the days that expire, live and historical."""
-    days = 7 + 1
-    matched = ("event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri")
-    return days * (ROW_BYTES + sum(SIZES[column] for column in matched))
+    matched = sum(SIZES[column] for column in MERGED)
+    return DEFAULT.keep_history_days * ROW_BYTES + DEFAULT.history_days_read * matched
 
 
 def test_the_alert_on_cost_leaves_out_all_that_sluice_reads_itself(a_day: list[tuple[datetime, list[Query]]]) -> None:
     """With a look-up each hour of late events of the day before, and of redelivered ones of the same day."""
     late = 24 * max(query.bytes_per_event for _, asked in a_day for query in asked)
     once = reconciled_bytes(a_day)
-    assert 2_500 < once < 3_500
     assert 2 * once + late + kept_bytes() < float(watching.thresholds()["own_query_bytes"])
+    table = re.findall(r"^\| (.+) \| (\d+ \d+) \| (\d+) \|$", OPERATE.read_text(encoding="utf-8"), re.MULTILINE)
+    said = [(int(read.replace(" ", "")), int(usd)) for _, read, usd in table]
+    assert [read for read, _ in said] == pytest.approx([once, late, once, kept_bytes()], rel=0.03)
+    assert [usd for _, usd in said] == [round(read * 1e7 * DAYS_OF_MONTH * 6.25 / 2**40) for read, _ in said]
+
+
+def test_the_model_of_costs_counts_what_the_reconciliation_asks(a_day: list[tuple[datetime, list[Query]]]) -> None:
+    asked = [query for _, queries_of_run in a_day for query in queries_of_run]
+    assert {query.columns for query in asked if query.table == "live.orders"} == {frozenset(RECONCILED)}
+    assert len(asked) == 24 * deployment.TABLES_OF_A_RUN
+    assert len(a_day) == 24 * deployment.RUNS_OF_AN_HOUR
+    an_hour = reconciled_bytes(a_day) / 24 / sum(SIZES[column] for column in RECONCILED)
+    assert an_hour == pytest.approx(DEFAULT.reconciled_days, rel=0.01)
 
 
 def test_events_are_looked_up_in_the_days_that_their_rows_can_have() -> None:
@@ -222,5 +240,9 @@ def test_history_is_kept_by_the_days_that_expire_of_both_datasets() -> None:
     """Without a first day, each run would read all of the history."""
     query = queries()["keep_history"].bind("project", SETTINGS, {})
     first = "event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL 90 + @overdue DAY)"
+    last = "AND DATE_SUB(CURRENT_DATE(), INTERVAL 90 - @days DAY)"
     for statement in query.sql.split("MERGE ")[1:]:
         assert statement.count(f"WHERE {first}") == statement.count(f"AND target.{first}") == 1
+        assert statement.count(last) == 2
+    days, overdue = (int(queries()["keep_history"].parameters[name].default or "") for name in ("days", "overdue"))
+    assert (days, days + overdue + 1) == (DEFAULT.keep_history_days, DEFAULT.history_days_read)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import PreconditionFailed
 
 from functions.findings import Reconciliation
 from functions.scheduled_reconciliation import (
@@ -22,22 +23,31 @@ LAST_HOUR = NOW.replace(minute=0) - HOUR
 
 
 class Bucket:
-    """Objects without content."""
+    """Objects without content, with a clock of its own."""
 
     def __init__(self) -> None:
-        self.names: list[str] = []
+        self.created: dict[str, datetime] = {}
+        self.now = NOW + 1_000 * HOUR
 
     def bucket(self, _: str) -> "Bucket":
         return self
 
     def list_blobs(self, prefix: str, start_offset: str, fields: str) -> list[Any]:
-        del fields
+        assert fields == "items(name,timeCreated),nextPageToken"
         return [
-            types.SimpleNamespace(name=name) for name in self.names if name.startswith(prefix) and name >= start_offset
+            types.SimpleNamespace(name=name, time_created=created)
+            for name, created in self.created.items()
+            if name.startswith(prefix) and name >= start_offset
         ]
 
     def blob(self, name: str) -> Any:
-        return types.SimpleNamespace(upload_from_string=lambda *_, **__: self.names.append(name))
+        def upload_from_string(*_: Any, if_generation_match: int, **__: Any) -> None:
+            assert if_generation_match == 0
+            if name in self.created:
+                raise PreconditionFailed(name)  # type: ignore[no-untyped-call]
+            self.created[name] = self.now
+
+        return types.SimpleNamespace(upload_from_string=upload_from_string)
 
 
 class Archive:
@@ -65,8 +75,12 @@ class Archive:
 
 
 @pytest.fixture
-def checkpoints() -> Checkpoints:
-    bucket: Any = Bucket()
+def bucket() -> Bucket:
+    return Bucket()
+
+
+@pytest.fixture
+def checkpoints(bucket: Any) -> Checkpoints:
     return Checkpoints(bucket, "archive")
 
 
@@ -98,6 +112,14 @@ def test_a_run_stops_when_its_time_is_over_and_the_next_one_goes_on(checkpoints:
     assert archive.compared == [(LAST_HOUR - 2 * HOUR, first.until), (first.until, LAST_HOUR)]
 
 
+def test_parts_end_at_full_hours_again_after_a_run_that_stopped(checkpoints: Checkpoints) -> None:
+    run(Archive(seconds=MAX_SECONDS * 0.8), checkpoints, NOW)
+    archive = Archive()
+    run(archive, checkpoints, NOW + 12 * HOUR)
+    assert len(archive.compared) == 3
+    assert all(end.minute == 0 for _, end in archive.compared)
+
+
 def test_hours_that_take_longer_than_they_are_leave_the_runs_behind(checkpoints: Checkpoints) -> None:
     archive = Archive(seconds=3 * MAX_SECONDS)
     runs = [run(archive, checkpoints, NOW + number * HOUR / 2) for number in range(8)]
@@ -121,7 +143,52 @@ def test_a_run_goes_back_a_week_at_most(checkpoints: Checkpoints) -> None:
     archive = Archive()
     run(archive, checkpoints, NOW)
     run(archive, checkpoints, NOW + MAX_BEHIND - 2 * HOUR)
-    run(archive, checkpoints, NOW + 3 * MAX_BEHIND)
-    starts = [start for start, _ in archive.compared]
-    assert LAST_HOUR in starts
-    assert starts[-1] == LAST_HOUR + 3 * MAX_BEHIND - 2 * HOUR
+    compared = len(archive.compared)
+    assert archive.compared[-1][1] == LAST_HOUR + MAX_BEHIND - 2 * HOUR
+    late = run(archive, checkpoints, NOW + 3 * MAX_BEHIND)
+    assert late.skipped == (LAST_HOUR + MAX_BEHIND - 2 * HOUR, LAST_HOUR + 2 * MAX_BEHIND)
+    assert archive.compared[compared][0] == LAST_HOUR + 2 * MAX_BEHIND
+    assert late.until == LAST_HOUR + 3 * MAX_BEHIND
+    assert run(archive, checkpoints, NOW + 3 * MAX_BEHIND).skipped is None
+
+
+def test_a_checkpoint_of_a_clock_that_was_ahead_hides_nothing(bucket: Bucket, checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    run(archive, checkpoints, NOW)
+    bucket.now = NOW
+    run(archive, checkpoints, NOW + 3 * HOUR)
+    archive.compared.clear()
+    for hours in range(1, 6):
+        bucket.now = NOW + hours * HOUR
+        run(archive, checkpoints, bucket.now)
+    compared = {start + number * HOUR for start, end in archive.compared for number in range((end - start) // HOUR)}
+    assert compared == {LAST_HOUR + number * HOUR for number in range(5)}
+    assert archive.compared[-1] == (LAST_HOUR + 4 * HOUR, LAST_HOUR + 5 * HOUR)
+
+
+def test_a_clock_that_is_behind_compares_nothing_twice(checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    run(archive, checkpoints, NOW)
+    assert run(archive, checkpoints, NOW - 5 * HOUR).behind == timedelta()
+    run(archive, checkpoints, NOW + HOUR)
+    assert archive.compared == [(LAST_HOUR - 2 * HOUR, LAST_HOUR), (LAST_HOUR, LAST_HOUR + HOUR)]
+
+
+@pytest.mark.parametrize("name", ["reconciled/", "reconciled/README.txt", "reconciled/20261399T000000Z.json"])
+def test_other_objects_of_the_folder_are_no_checkpoints(bucket: Bucket, checkpoints: Checkpoints, name: str) -> None:
+    bucket.created[name] = NOW
+    assert run(Archive(), checkpoints, NOW).until == LAST_HOUR
+
+
+def test_of_two_runs_at_once_both_end(checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    both = [ScheduledReconciliation(archive, checkpoints, NOW) for _ in range(2)]
+    for one in both:
+        assert [part.found.until for part in one] == [LAST_HOUR]
+
+
+def test_a_run_that_ends_before_its_checkpoint_is_done_again(checkpoints: Checkpoints) -> None:
+    archive = Archive()
+    next(iter(ScheduledReconciliation(archive, checkpoints, NOW)))
+    run(archive, checkpoints, NOW + HOUR)
+    assert archive.compared == [(LAST_HOUR - 2 * HOUR, LAST_HOUR), (LAST_HOUR - 2 * HOUR, LAST_HOUR + HOUR)]
