@@ -10,7 +10,9 @@ from rich.text import Text
 
 from functions.settings import Settings
 from ops.commands.ending import ExitCode
-from ops.verify import CHECKS, Finding, Outcome, Project, findings
+from ops.verify.check import Finding, Outcome
+from ops.verify.checks import CHECKS, findings
+from ops.verify.project import Project
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 

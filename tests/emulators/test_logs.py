@@ -13,9 +13,11 @@ import pytest
 
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
-from ops import verify
 from ops.stack.functions import serving, unpacked
 from ops.stack.stack import Stack
+from ops.verify.check import Outcome
+from ops.verify.checks import CHECKS
+from ops.verify.project import Project
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
 from tests.emulators.test_watching import away, other_type
@@ -224,7 +226,7 @@ def test_each_function_answers_and_logs_whatever_the_platform_sets(
     assert {entry["severity"] for entry in entries()} <= {"INFO", "ERROR"}
 
 
-class Logged(verify.Project):
+class Logged(Project):
     """A deployment of which there is nothing but the lines of its functions."""
 
     def __init__(self, logs: dict[str, pathlib.Path]) -> None:
@@ -241,7 +243,7 @@ class Logged(verify.Project):
 
 
 def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tmp_path: pathlib.Path) -> None:
-    checks = {check.title: check for check in verify.CHECKS}
+    checks = {check.title: check for check in CHECKS}
     with (
         serving("ingest", tmp_path, quiet.environment, "ingest") as ingest,
         serving("reconcile", tmp_path, quiet.environment, "reconcile") as reconcile,
@@ -256,4 +258,4 @@ def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tm
         project = Logged({"ingest": ingest.child.log, "reconcile": reconcile.child.log})
         for title in ("ingest logs its flushes", "The last reconciliation found nothing missing"):
             found = checks[title].run(project, 0, sleep=lambda _: None)
-            assert found.outcome == verify.Outcome.OK, found
+            assert found.outcome == Outcome.OK, found

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from ops import data_model, licences, terraform_reference
 from ops.cli import app
-from ops.verify import CHECKS
+from ops.verify.checks import CHECKS
 from tests.terraform import watching
 from tests.unit import cloud_sdk
 

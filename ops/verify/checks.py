@@ -1,34 +1,14 @@
-"""Checks of a deployment in a real project: what no emulator and no plan of Terraform can show.
+"""The checks of a deployment. docs/verify.md explains each."""
 
-docs/verify.md explains each.
-"""
-
-import dataclasses
-import enum
 import functools
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
-import google.auth
-import requests
-from google.auth.exceptions import GoogleAuthError
-from google.auth.transport.requests import AuthorizedSession
-from google.oauth2.credentials import Credentials as UserCredentials
-from requests.adapters import HTTPAdapter
-from urllib3 import Retry
-
-from functions.settings import InvalidSettings, Settings
-
-FUNCTIONS = ("ingest", "bootstrap", "reconcile")
-"""Each deployed service's name ends with one of them, by Terraform and by gcloud."""
-
-_GOOGLE = "https://{api}.googleapis.com"
-_TIMEOUT = 30.0
-_LOOK_EVERY = 15.0
-_RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+from functions.settings import Settings
+from ops.verify.check import Check, Finding
+from ops.verify.project import FUNCTIONS, Failed, NotThere, Project, Unknown, of_service, short_name
 
 _EXECUTION_ID = "LOG_EXECUTION_ID"
 
@@ -43,258 +23,13 @@ _MOST_MEMORY = 0.8
 """Share of an instance's memory above which one more large event may end it."""
 
 
-class Outcome(enum.StrEnum):
-    """What a check came to."""
-
-    OK = "ok"
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-    """It could not be looked for: a permission is missing, or an API is not enabled or does not answer as expected."""
-    SKIPPED = "skipped"
-    """The deployment does not have what the check looks at."""
-
-
-class Failed(Exception):
-    """The deployment is not as it should be; the message says what was seen, and what should be."""
-
-
-class NotThere(Exception):
-    """The deployment does without what a check looks at; the message says what it is."""
-
-
-class Unknown(Exception):
-    """An API refused or did not answer; the message says which, and why."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        check: The check's title.
-        outcome: Whether it passed.
-        seen: What was seen, as a sentence or less.
-    """
-
-    check: str
-    outcome: Outcome
-    seen: str
-
-
-class Project:
-    """A deployment as Google Cloud's own APIs describe it; each listing is read once.
-
-    Args:
-        session: Sends requests with credentials.
-        settings: Name the project, the location, the dataset and the archive of the deployment.
-        project: The project's id.
-        address: Where an API is, with `{api}` in it.
-    """
-
-    def __init__(self, session: requests.Session, settings: Settings, project: str, address: str = _GOOGLE) -> None:
-        session.mount("https://", HTTPAdapter(max_retries=_RETRIES))
-        self._session = session
-        self._address = address
-        self.settings = settings
-        self.path = f"projects/{project}"
-        self.place = f"{self.path}/locations/{settings.location}"
-
-    @classmethod
-    def with_default_credentials(cls, settings: Settings) -> "Project":
-        """Return the deployment that the settings name, seen with Application Default Credentials.
-
-        Raises:
-            InvalidSettings: The environment is that of the local stack, which has none of these APIs.
-            google.auth.exceptions.DefaultCredentialsError: There are no credentials.
-            OSError: No project is set, and the credentials name none.
-        """
-        if "BIGQUERY_EMULATOR_HOST" in os.environ:
-            raise InvalidSettings(
-                "environment: BIGQUERY_EMULATOR_HOST is set, and the local stack has nothing to verify:"
-                " try `sluice smoke`"
-            )
-        credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        project = settings.google_cloud_project or own
-        if project is None:
-            raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
-        # Google's APIs refuse a user whose credentials name no project that pays for the request.
-        if isinstance(credentials, UserCredentials) and credentials.quota_project_id is None:
-            credentials = credentials.with_quota_project(project)
-        return cls(AuthorizedSession(credentials), settings, project)  # type: ignore[no-untyped-call]
-
-    def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
-        """Return what an API answers to a GET.
-
-        Raises:
-            Unknown: It did not answer with 2xx.
-        """
-        return self._answer(api, "GET", path, parameters=parameters)
-
-    def post(self, api: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an API answers to a POST, which must not change anything.
-
-        Raises:
-            Unknown: It did not answer with 2xx.
-        """
-        return self._answer(api, "POST", path, body=body)
-
-    def all(self, api: str, path: str, key: str, **parameters: str) -> list[dict[str, Any]]:
-        """Return all entries of a listing, whatever pages it has.
-
-        Raises:
-            Unknown: The API did not answer with 2xx.
-        """
-        found: list[dict[str, Any]] = []
-        while True:
-            page = self.get(api, path, **parameters)
-            found += page.get(key, ())
-            if not (token := page.get("nextPageToken")):
-                return found
-            parameters["pageToken"] = token
-
-    def lines(self, log_filter: str, since: timedelta, most: int = 1) -> list[dict[str, Any]]:
-        """Return the newest log entries that a filter matches.
-
-        Raises:
-            Unknown: Cloud Logging did not answer with 2xx.
-        """
-        start = (datetime.now(UTC) - since).isoformat()
-        body = {
-            "resourceNames": [self.path],
-            "filter": f'timestamp>="{start}" AND {log_filter}',
-            "orderBy": "timestamp desc",
-            "pageSize": most,
-        }
-        return list(self.post("logging", "v2/entries:list", body).get("entries", ()))
-
-    def _answer(
-        self,
-        api: str,
-        method: str,
-        path: str,
-        *,
-        parameters: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        url = f"{self._address.format(api=api)}/{path}"
-        try:
-            response = self._session.request(method, url, params=parameters, json=body, timeout=_TIMEOUT)
-        except (requests.RequestException, GoogleAuthError) as error:
-            raise Unknown(f"{api}: {error}") from error
-        if not response.ok:
-            raise Unknown(f"{api} answers {response.status_code}: {_message(response)}")
-        answer: dict[str, Any] = response.json()
-        return answer
-
-    @functools.cached_property
-    def services(self) -> dict[str, dict[str, Any]]:
-        """The Cloud Run services of the functions that write to this archive, by the function's name."""
-        found: dict[str, dict[str, Any]] = {}
-        for service in self.all("run", f"v2/{self.place}/services", "services"):
-            variables = {one["name"]: one.get("value") for one in service["template"]["containers"][0].get("env", ())}
-            name = _last(service["name"])
-            function = next((one for one in FUNCTIONS if name.endswith(one)), None)
-            if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
-                found[function] = service
-        return found
-
-    def service(self, function: str) -> dict[str, Any]:
-        """Return the Cloud Run service of a function.
-
-        Raises:
-            Failed: There is none.
-        """
-        if function not in self.services:
-            raise Failed(
-                f"{self.place} has no service whose name ends with {function} and whose ARCHIVE_BUCKET is"
-                f" {self.settings.archive_bucket}"
-            )
-        return self.services[function]
-
-    @functools.cached_property
-    def subscription(self) -> dict[str, Any]:
-        """The subscription that pushes to ingest.
-
-        Raises:
-            Failed: There is none.
-        """
-        addresses = _addresses(self.service("ingest"))
-        for one in self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions"):
-            if _address(one.get("pushConfig", {}).get("pushEndpoint", "")) in addresses:
-                return one
-        raise Failed(f"no subscription pushes to {' or '.join(sorted(addresses))}")
-
-    def job(self, function: str) -> dict[str, Any]:
-        """Return the Cloud Scheduler job that calls a function.
-
-        Raises:
-            Failed: There is none.
-        """
-        addresses = _addresses(self.service(function))
-        for one in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):
-            if _address(one.get("httpTarget", {}).get("uri", "")) in addresses:
-                return one
-        raise Failed(f"no Cloud Scheduler job of {self.place} calls {function}")
-
-    @property
-    def name(self) -> str:
-        """Of all that belongs to the deployment: `sluice-prod` of `sluice-prod-ingest`; empty by gcloud's commands."""
-        return _last(self.service("ingest")["name"]).removesuffix("ingest").removesuffix("-")
-
-
-type Look = Callable[[Project], str]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Check:
-    """A check.
-
-    Attributes:
-        title: What is so when it passes.
-        why: Why only a real project can show it, for docs/verify.md.
-        look: Looks, and returns what it saw; raises `Failed`, `NotThere` or `Unknown`.
-        patience: Seconds after the start of all checks by which it has to pass: some of Google's services show late
-            what has happened.
-    """
-
-    title: str
-    why: str
-    look: Look
-    patience: float = 0
-
-    def run(self, project: Project, started: float, sleep: Callable[[float], object] = time.sleep) -> Finding:
-        """Look until the check passes, or its patience ends.
-
-        Args:
-            project: The deployment.
-            started: When the first of all checks was started, by `time.monotonic`.
-            sleep: Waits for some seconds.
-        """
-        ends = started + self.patience
-        while True:
-            try:
-                return Finding(self.title, Outcome.OK, self.look(project))
-            except NotThere as missing:
-                return Finding(self.title, Outcome.SKIPPED, str(missing))
-            except Unknown as error:
-                return Finding(self.title, Outcome.UNKNOWN, str(error))
-            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                # Nobody has seen all answers of these APIs: one that is not as expected must not end the other checks.
-                reason = f"an API's answer is not as expected: {type(error).__name__}: {error}"
-                return Finding(self.title, Outcome.UNKNOWN, reason)
-            except Failed as failure:
-                if time.monotonic() >= ends:
-                    return Finding(self.title, Outcome.FAIL, str(failure))
-            sleep(_LOOK_EVERY)
-
-
 def _functions(project: Project) -> str:
     for function in FUNCTIONS:
         service = project.service(function)
         condition = service.get("terminalCondition", {})
         if condition.get("state") != "CONDITION_SUCCEEDED":
             raise Failed(f"{function} is not ready: {condition.get('message', condition)}")
-    revision = _last(project.service("ingest")["latestReadyRevision"])
+    revision = short_name(project.service("ingest")["latestReadyRevision"])
     return f"all three are; ingest's newest revision is {revision}"
 
 
@@ -326,16 +61,16 @@ def _push(project: Project) -> str:
     subscription = project.subscription
     push = subscription["pushConfig"]
     if not (account := push.get("oidcToken", {}).get("serviceAccountEmail")):
-        raise Failed(f"{_last(subscription['name'])} pushes without a token")
+        raise Failed(f"{short_name(subscription['name'])} pushes without a token")
     if not subscription.get("deadLetterPolicy"):
-        raise Failed(f"{_last(subscription['name'])} has no dead-letter topic: what is given up on would be gone")
-    return f"{_last(subscription['name'])} pushes as {account}"
+        raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic: what is given up on would be gone")
+    return f"{short_name(subscription['name'])} pushes as {account}"
 
 
 def _forwarding(project: Project) -> str:
     subscription = project.subscription
     if not (topic := subscription.get("deadLetterPolicy", {}).get("deadLetterTopic")):
-        raise Failed(f"{_last(subscription['name'])} has no dead-letter topic")
+        raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic")
     for resource, role in ((topic, "roles/pubsub.publisher"), (subscription["name"], "roles/pubsub.subscriber")):
         policy = project.get("pubsub", f"v1/{resource}:getIamPolicy")
         members = [
@@ -343,13 +78,13 @@ def _forwarding(project: Project) -> str:
         ]
         if not any(one.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for one in members):
             raise Failed(f"Pub/Sub's own account has no {role} on {resource}: undeliverable events would stay")
-    return f"Pub/Sub may forward to {_last(topic)}"
+    return f"Pub/Sub may forward to {short_name(topic)}"
 
 
 def _logs(project: Project) -> str:
-    name = _last(project.service("ingest")["name"])
+    name = short_name(project.service("ingest")["name"])
     entries = project.lines(
-        f'{_of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.commit"', _RECENT
+        f'{of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.commit"', _RECENT
     )
     if not entries:
         raise Failed(f"{name} has logged no flush within half an hour; run `sluice smoke` first")
@@ -359,8 +94,8 @@ def _logs(project: Project) -> str:
 
 
 def _request_logs(project: Project) -> str:
-    name = _last(project.service("ingest")["name"])
-    requests_log = f'{_of_service(name)} AND log_id("run.googleapis.com/requests")'
+    name = short_name(project.service("ingest")["name"])
+    requests_log = f'{of_service(name)} AND log_id("run.googleapis.com/requests")'
     if found := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
         raise Failed(f"the request of {found[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
     return "no request with 2xx was logged within half an hour"
@@ -418,7 +153,7 @@ def _alerts(project: Project) -> str:
 
 def _scheduled(function: str, project: Project) -> str:
     job = project.job(function)
-    name = _last(job["name"])
+    name = short_name(job["name"])
     if job.get("state") != "ENABLED":
         raise Failed(f"{name} is {job.get('state')}")
     if not (last := job.get("lastAttemptTime")):
@@ -433,8 +168,8 @@ def _scheduled(function: str, project: Project) -> str:
 
 
 def _reconciled(project: Project) -> str:
-    name = _last(project.service("reconcile")["name"])
-    entries = project.lines(f'{_of_service(name)} AND jsonPayload.message="reconciliation"', _SCHEDULED, most=1000)
+    name = short_name(project.service("reconcile")["name"])
+    entries = project.lines(f'{of_service(name)} AND jsonPayload.message="reconciliation"', _SCHEDULED, most=1000)
     if not entries:
         raise Failed(f"{name} has logged no reconciliation within 26 hours")
     if not (execution := entries[0].get("labels", {}).get("execution_id")):
@@ -517,7 +252,7 @@ def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _memory(project: Project) -> str:
-    name = _last(project.service("ingest")["name"])
+    name = short_name(project.service("ingest")["name"])
     found = _points(
         project,
         f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
@@ -648,28 +383,3 @@ def _points(project: Project, series: str, since: timedelta, **aggregation: str)
 
 def _without_terraform(what: str) -> NoReturn:
     raise NotThere(f"gcloud's commands of docs/deploy.md make no {what}")
-
-
-def _of_service(name: str) -> str:
-    return f'resource.type="cloud_run_revision" AND resource.labels.service_name="{name}"'
-
-
-def _addresses(service: Mapping[str, Any]) -> set[str]:
-    """Return a service's addresses: it has one by its project's number and one by a hash."""
-    return {_address(one) for one in (service["uri"], *service.get("urls", ()))}
-
-
-def _address(url: str) -> str:
-    """Return a URL as it is compared: Eventarc's subscriptions add a query to it."""
-    return url.partition("?")[0].rstrip("/")
-
-
-def _last(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _message(response: requests.Response) -> str:
-    try:
-        return str(response.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return response.text[:200]
