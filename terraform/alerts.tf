@@ -71,7 +71,7 @@ resource "google_monitoring_alert_policy" "watching" {
   combiner     = can(each.value.burn) ? "AND" : "OR"
   user_labels  = local.labels
 
-  notification_channels = local.channels
+  notification_channels = each.value.severity == "WARNING" && length(var.warning_channels) > 0 ? sort(tolist(var.warning_channels)) : local.channels
 
   dynamic "conditions" {
     for_each = try([each.value.condition], [])

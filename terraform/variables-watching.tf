@@ -10,6 +10,21 @@ variable "notification_channels" {
   }
 }
 
+variable "warning_channels" {
+  description = <<-TEXT
+    Existing notification channels that alerts of severity WARNING tell in the place of the others, so that an outage pages
+    once, by what is CRITICAL; empty: all alerts tell the same.
+  TEXT
+  type        = set(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for channel in var.warning_channels : can(regex("^projects/[^/]+/notificationChannels/[^/]+$", channel))])
+    error_message = "A notification channel is projects/PROJECT/notificationChannels/ID."
+  }
+}
+
 variable "alert_emails" {
   description = "Addresses that every alert tells by e-mail; a notification channel is made for each."
   type        = set(string)

@@ -365,6 +365,23 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
   }
 }
 
+run "what_is_no_emergency_pages_nobody_where_it_has_channels_of_its_own" {
+  command = plan
+
+  variables {
+    notification_channels = ["projects/project/notificationChannels/1"]
+    warning_channels      = ["projects/project/notificationChannels/2"]
+  }
+
+  assert {
+    condition = alltrue([
+      for alert in google_monitoring_alert_policy.watching :
+      toset(alert.notification_channels) == toset(["projects/project/notificationChannels/${alert.severity == "CRITICAL" ? 1 : 2}"])
+    ])
+    error_message = "CRITICAL tells the first, WARNING the second."
+  }
+}
+
 # Each run gives one wrong value to each of several variables, for a plan takes seconds.
 
 run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_refused" {
@@ -372,6 +389,7 @@ run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_r
 
   variables {
     notification_channels    = ["night@example.com"]
+    warning_channels         = ["morning@example.com"]
     alert_emails             = ["night"]
     alerts_disabled          = ["noise"]
     alert_auto_close_minutes = 29
@@ -379,7 +397,7 @@ run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_r
   }
 
   expect_failures = [
-    var.notification_channels, var.alert_emails, var.alerts_disabled, var.alert_auto_close_minutes, var.runbook_url,
+    var.notification_channels, var.warning_channels, var.alert_emails, var.alerts_disabled, var.alert_auto_close_minutes, var.runbook_url,
   ]
 }
 
