@@ -13,7 +13,7 @@ variable "notification_channels" {
 variable "warning_channels" {
   description = <<-TEXT
     Existing notification channels that alerts of severity WARNING tell in the place of the others, so that an outage pages
-    once, by what is CRITICAL; empty: all alerts tell the same.
+    once; empty: all alerts tell the same.
   TEXT
   type        = set(string)
   default     = []

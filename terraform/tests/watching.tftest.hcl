@@ -376,9 +376,9 @@ run "what_is_no_emergency_pages_nobody_where_it_has_channels_of_its_own" {
   assert {
     condition = alltrue([
       for alert in google_monitoring_alert_policy.watching :
-      toset(alert.notification_channels) == toset(["projects/project/notificationChannels/${alert.severity == "CRITICAL" ? 1 : 2}"])
+      toset(alert.notification_channels) == toset(["projects/project/notificationChannels/${alert.severity == "WARNING" ? 2 : 1}"])
     ])
-    error_message = "CRITICAL tells the first, WARNING the second."
+    error_message = "WARNING tells the second, all others the first."
   }
 }
 
