@@ -301,7 +301,7 @@ CHECKS: Sequence[Check] = (
     ),
     Check(
         "Requests with 2xx are not logged",
-        "Cloud Run writes a line for each request, which costs as much as BigQuery's inserts.",
+        "Cloud Run writes a line for each request, which costs ten times as much as BigQuery's inserts.",
         _request_logs,
     ),
     Check(
