@@ -58,7 +58,7 @@ class Account:
 
 @dataclasses.dataclass(slots=True)
 class Reconciliation:
-    """What was found.
+    """The result of a comparison.
 
     Attributes:
         accounts: By hour of arrival, in UTC, and type.
@@ -89,7 +89,7 @@ class Reconciliation:
         return total
 
     def summary(self) -> dict[str, Any]:
-        """What a log line says: the counts, and the first of what is wrong."""
+        """Return the fields of the log line: the counts, and the first events with which something is wrong."""
         return {
             **dataclasses.asdict(self.total),
             "incomplete_objects": len(self.incomplete),
@@ -101,5 +101,5 @@ class Reconciliation:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that came in is there, and as it came in."""
+        """Return whether every event that came in is there, with the content that came in."""
         return not (self.incomplete or self.different or self.unreadable)

@@ -41,7 +41,7 @@ def _hour_of(time: datetime) -> datetime:
 
 
 class Part(NamedTuple):
-    """What a run has compared for one checkpoint.
+    """The part of a run that ends with one checkpoint.
 
     Attributes:
         start: The first time of arrival.
@@ -53,7 +53,7 @@ class Part(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Whether all that came in is there."""
+        """Return whether every event that came in is there."""
         return self.found.is_complete
 
     def summary(self) -> dict[str, Any]:
@@ -162,10 +162,10 @@ class ScheduledReconciliation:
 
     @property
     def behind(self) -> timedelta:
-        """How much is left to compare."""
+        """Return the time of arrival that is left to compare."""
         return max(self._end - self.until, timedelta())
 
     @property
     def is_behind(self) -> bool:
-        """Whether the next run has more to do than an hour's events."""
+        """Return whether the next run has more than an hour's events to compare."""
         return self.behind >= _HOUR

@@ -11,9 +11,9 @@ import msgspec
 import urllib3
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.urllib3 import AuthorizedHttp
-from google.oauth2.credentials import Credentials as UserCredentials
 
 from functions.google_api import Api, ApiError
+from ops.credentials import charging
 
 EMULATOR = "LOGGING_EMULATOR_HOST"
 """Environment variable with the URL of a stand-in. Google has no emulator of Cloud Logging."""
@@ -82,10 +82,7 @@ class Logs:
             credentials, _ = google.auth.default(_SCOPES)
         except GoogleAuthError as error:
             raise NotReadable(str(error)) from error
-        # Cloud Logging refuses a user whose credentials name no project that pays for the request.
-        if isinstance(credentials, UserCredentials) and credentials.quota_project_id is None:
-            credentials = credentials.with_quota_project(project)
-        return cls(Api(_ROOT, AuthorizedHttp(credentials, pool).urlopen), project)  # type: ignore[no-untyped-call]
+        return cls(Api(_ROOT, AuthorizedHttp(charging(credentials, project), pool).urlopen), project)  # type: ignore[no-untyped-call]
 
     def flushes(self, archive_uris: Collection[str], since: datetime) -> set[str]:
         """Return the archive objects whose flush is in the log.

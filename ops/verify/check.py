@@ -14,19 +14,19 @@ type Look = Callable[[Project], str]
 
 
 class Outcome(enum.StrEnum):
-    """What a check came to."""
+    """The result of a check."""
 
     OK = "ok"
     FAIL = "fail"
     UNKNOWN = "unknown"
-    """It could not be looked for: a permission is missing, or an API is not enabled or does not answer as expected."""
+    """The check could not be made: a permission is missing, or an API is not enabled or does not answer as expected."""
     SKIPPED = "skipped"
     """The deployment does not have what the check looks at."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found.
+    """The result of a check and what it saw.
 
     Attributes:
         check: The check's title.

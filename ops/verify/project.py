@@ -10,11 +10,11 @@ import google.auth
 import requests
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
-from google.oauth2.credentials import Credentials as UserCredentials
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from functions.settings import InvalidSettings, Settings
+from ops.credentials import charging
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 """Each deployed service's name ends with one of them, by Terraform and by gcloud."""
@@ -72,10 +72,7 @@ class Project:
         project = settings.google_cloud_project or own
         if project is None:
             raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
-        # Google's APIs refuse a user whose credentials name no project that pays for the request.
-        if isinstance(credentials, UserCredentials) and credentials.quota_project_id is None:
-            credentials = credentials.with_quota_project(project)
-        return cls(AuthorizedSession(credentials), settings, project)  # type: ignore[no-untyped-call]
+        return cls(AuthorizedSession(charging(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
 
     def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
         """Return what an API answers to a GET.
@@ -114,13 +111,19 @@ class Project:
             Unknown: Cloud Logging did not answer with 2xx.
         """
         start = (datetime.now(UTC) - since).isoformat()
-        body = {
+        body: dict[str, Any] = {
             "resourceNames": [self.path],
             "filter": f'timestamp>="{start}" AND {log_filter}',
             "orderBy": "timestamp desc",
             "pageSize": most,
         }
-        return list(self.post("logging", "v2/entries:list", body).get("entries", ()))
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.post("logging", "v2/entries:list", body)
+            found += page.get("entries", ())
+            if len(found) >= most or not (token := page.get("nextPageToken")):
+                return found[:most]
+            body["pageToken"] = token  # A page may be empty, and not the last one.
 
     def _answer(
         self,
@@ -193,7 +196,7 @@ class Project:
 
     @property
     def name(self) -> str:
-        """Of all that belongs to the deployment: `sluice-prod` of `sluice-prod-ingest`; empty by gcloud's commands."""
+        """The prefix of the deployment's names: `sluice-prod` for `sluice-prod-ingest`, empty without Terraform."""
         return short_name(self.service("ingest")["name"]).removesuffix("ingest").removesuffix("-")
 
 

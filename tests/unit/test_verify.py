@@ -390,3 +390,10 @@ def test_without_credentials_it_says_so(tmp_path: pathlib.Path) -> None:
     assert done.returncode == ExitCode.FAILED
     assert done.stderr.startswith("Failed: ")
     assert "none.json" in done.stderr
+
+
+def test_an_empty_page_of_log_entries_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = iter([{"nextPageToken": "more"}, {"entries": [{"insertId": "1"}, {"insertId": "2"}], "nextPageToken": "x"}])
+    project = Project(requests.Session(), SETTINGS, PROJECT)
+    monkeypatch.setattr(project, "post", lambda *_: next(pages))
+    assert project.lines("severity=ERROR", timedelta(hours=1)) == [{"insertId": "1"}]
