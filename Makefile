@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz promtool lint types contracts checkov terraform workflows package sbom audit format lock check
+.PHONY: help demo bench test faults drill fuzz beam promtool lint types contracts checkov terraform workflows package sbom audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -11,6 +11,12 @@ help: ## Show what there is.
 	@echo "installing checkov into .venv/checkov" >&2
 	@.venv/bin/python -m venv --clear .venv/checkov
 	@.venv/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.txt
+	@touch $@
+
+.venv/beam/ready: requirements-beam.txt | .venv/ready
+	@echo "installing Apache Beam into .venv/beam: 130 packages, 850 MB" >&2
+	@.venv/bin/python -m venv --clear .venv/beam
+	@.venv/beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-beam.txt
 	@touch $@
 
 .venv/promtool/promtool: ops/promtool.sh | .venv/ready
@@ -40,6 +46,8 @@ faults: .venv/ready ## Break all that may break, for an hour, and prove that no 
 
 drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
 	@.venv/bin/python -m ops.drill
+
+beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
 
 promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
 
@@ -76,7 +84,7 @@ fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m ops.audit
 
-check: lint types contracts checkov workflows test .venv/promtool/tried ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
@@ -91,5 +99,7 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
 	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-checkov.txt
+	.venv/bin/uv pip compile pyproject.toml --group beam --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements-beam.txt
 	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file benchmarks/plain/requirements.txt

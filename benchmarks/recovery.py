@@ -20,7 +20,9 @@ from benchmarks import virtual_time
 from benchmarks.virtual_time import VirtualClock
 from functions.admission import Overloaded
 from functions.archive import Archive
-from functions.commit import GroupCommit, NotDurable, Outcome
+from functions.batch import NotDurable
+from functions.commit import GroupCommit
+from functions.flush_report import Outcome
 from functions.message import Message
 from functions.retry import Call, Service
 from functions.settings import Settings

@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 from functions import google_api, log
 from functions.admission import Overloaded
 from functions.archive import Archive
-from functions.commit import GroupCommit, NotDurable
+from functions.batch import NotDurable
+from functions.commit import GroupCommit
 from functions.message import NotAMessage, receive
 from functions.process import Process
 from functions.settings import Settings

@@ -19,12 +19,13 @@ import msgspec
 from functions import log
 from functions.admission import Admission, FlushResult, Overloaded
 from functions.archive import Archive
-from functions.dead_letter import DeadLetter, Stage
+from functions.batch import NotDurable, by_table, rejected
+from functions.dead_letter import DeadLetter
+from functions.flush_report import FlushReport, Outcome
 from functions.flush_scheduler import BACKLOG, MAX_FLUSHES, FlushScheduler, Queue
 from functions.google_api import CONNECTIONS, is_overload
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.process import utc_now
-from functions.row import Row
 from functions.settings import Settings
 from functions.warehouse import Insertion, Record, Warehouse
 
@@ -36,17 +37,11 @@ RECEIVE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
-type Outcome = Row | DeadLetter
-
 type Process = Callable[[Message, datetime], Outcome]
 """`functions.process.Process`, or whoever else decides what becomes of a message at a time."""
 
 type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
 """Gives the next bytes of a request's body, and whether there are more."""
-
-
-class NotDurable(Exception):
-    """The event is not known to be durable and must be delivered again."""
 
 
 class _Failure(NamedTuple):
@@ -87,50 +82,6 @@ def _settle(fate: _Fate, failure: _Failure | None = None) -> None:
         fate.set_result(failure)
 
 
-class _Report(msgspec.Struct):
-    """What the log line of a flush says: counts and times, in milliseconds, and nothing of any payload.
-
-    Attributes:
-        turned_away: Number of events that found too much in flight since the last line.
-        overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
-        in_flight_limit: Maximum number of events in flight after this flush.
-    """
-
-    archive_uri: str
-    events: int
-    message_bytes: int
-    wait_ms: int
-    lag_ms: int = 0
-    archive_ms: int = 0
-    archive_bytes: int = 0
-    insert_ms: int = 0
-    rows: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
-    dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
-    unknown_fields: int = 0
-    not_durable: int = 0
-    turned_away: int = 0
-    overloaded: bool = False
-    in_flight_limit: int = 0
-    errors: list[str] = []
-
-    @property
-    def durable(self) -> int:
-        """Number of events that are durable."""
-        return self.rows.total() + self.dead_letters.total()
-
-    def count(self, durable: Outcome) -> None:
-        match durable:
-            case Row():
-                self.rows[durable.table] += 1
-                self.unknown_fields += durable.unknown_fields
-            case DeadLetter():
-                self.dead_letters[durable.stage] += 1
-
-    def log(self) -> None:
-        severity = logging.ERROR if self.errors else logging.WARNING if self.dead_letters else logging.INFO
-        logger.log(severity, "flush", extra={"fields": msgspec.structs.asdict(self)})
-
-
 class _Running(msgspec.Struct, eq=False):
     """A running flush.
 
@@ -149,7 +100,7 @@ class _Running(msgspec.Struct, eq=False):
     in_flight: int
     events: int
     size: int
-    report: _Report
+    report: FlushReport
     processed: float
     has_place: bool = True
     patience: asyncio.TimerHandle | None = None
@@ -323,7 +274,7 @@ class GroupCommit:
         now, started = utc_now(), self._clock()
         deadline = started + self._settings.flush_timeout
         name = self._archive.name(now)
-        report = _Report(
+        report = FlushReport(
             archive_uri=self._archive.uri(name),
             events=len(batch),
             message_bytes=sum(entry.size for entry in batch),
@@ -347,7 +298,7 @@ class GroupCommit:
             self._adapt(flush, started - batch[0].arrived)
             oldest = min(entry.message.publish_time for entry in batch)
             report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
-            report.log()
+            logger.log(report.severity, "flush", extra={"fields": report.fields})
 
     def _release(self, flush: _Running, events: int, size: int) -> None:
         """Count events of a flush as no longer in flight."""
@@ -412,11 +363,9 @@ class GroupCommit:
 
     async def _insert_all(self, events: Sequence[_Flushed], flush: _Running, deadline: float) -> None:
         """Insert into all tables at once; then the dead letters of the rows that BigQuery rejected."""
-        tables: dict[str, list[_Flushed]] = {}
-        for event in events:
-            tables.setdefault(event.outcome.table, []).append(event)
-        rejected = await asyncio.gather(*(self._insert(table, rows, flush, deadline) for table, rows in tables.items()))
-        dead_letters = [event for rows in rejected for event in rows]
+        tables = by_table(events, lambda event: event.outcome)
+        rejects = await asyncio.gather(*(self._insert(table, rows, flush, deadline) for table, rows in tables.items()))
+        dead_letters = [event for events in rejects for event in events]
         if dead_letters:
             await self._insert(DeadLetter.table, dead_letters, flush, deadline)
 
@@ -443,7 +392,7 @@ class GroupCommit:
         return dead_letters
 
     def _settle_all(
-        self, table: str, events: Sequence[_Flushed], insertion: Insertion, report: _Report
+        self, table: str, events: Sequence[_Flushed], insertion: Insertion, report: FlushReport
     ) -> list[_Flushed]:
         """Settle the fates of rows. Return what BigQuery rejects as dead letters."""
         report.overloaded |= insertion.is_overloaded
@@ -452,28 +401,28 @@ class GroupCommit:
             if reason := insertion.unfinished.get(index):
                 self._not_durable([event.fate], reason, report)
             elif errors := insertion.refused.get(index):
-                if isinstance(event.outcome, Row):
-                    dead_letter = event.outcome.dead_letter(Stage.WAREHOUSE, errors, utc_now())
-                    dead_letters.append(_Flushed(dead_letter, event.size, event.fate))
+                try:
+                    dead_letter = rejected(event.outcome, errors, utc_now())
+                except NotDurable as error:
+                    self._not_durable([event.fate], str(error), report)
                 else:
-                    places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
-                    self._not_durable([event.fate], f"{table} refused a row: {places}", report)
+                    dead_letters.append(_Flushed(dead_letter, event.size, event.fate))
             else:
                 report.count(event.outcome)
                 _settle(event.fate)
         return dead_letters
 
-    def _fail(self, fates: Iterable[_Fate], error: Exception, report: _Report, prefix: str = "") -> None:
+    def _fail(self, fates: Iterable[_Fate], error: Exception, report: FlushReport, prefix: str = "") -> None:
         report.overloaded |= is_overload(error)
         self._not_durable(fates, prefix + log.reason(error), report)
 
-    def _not_durable(self, fates: Iterable[_Fate], reason: str, report: _Report) -> None:
-        if reason not in report.errors:
-            report.errors.append(reason)
+    def _not_durable(self, fates: Iterable[_Fate], reason: str, report: FlushReport) -> None:
+        failed = 0
         for fate in fates:
             if not fate.done():
-                report.not_durable += 1
+                failed += 1
                 fate.set_result(_Failure(NotDurable, reason))
+        report.failed(failed, reason)
 
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         """Call it as soon as a thread is free: a call that nobody waits for any more keeps its own until it ends."""

@@ -16,7 +16,8 @@ import pytest
 
 from functions import delivery
 from functions.admission import PROBE, Overloaded
-from functions.commit import MAX_THREADS, GroupCommit, NextChunk, NotDurable
+from functions.batch import NotDurable
+from functions.commit import MAX_THREADS, GroupCommit, NextChunk
 from functions.flush_scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from tests.unit.cloud import Answer, Cloud, error, insert_errors

@@ -10,7 +10,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from functions.commit import _Report
+from functions.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
 from ops.cli import app
@@ -209,7 +209,7 @@ def test_the_deployment_is_that_of_terraform() -> None:
 
 def test_a_line_of_a_flush_is_about_as_long_as_the_model_says() -> None:
     uri = "gs://archive-of-a-project/raw/dt=2026-11-28/hr=12/20261128T120000.000000Z-0123456789ab-00000001.ndjson.gz"
-    report = _Report(uri, events=20, message_bytes=6_800, wait_ms=60)
+    report = FlushReport(archive_uri=uri, events=20, message_bytes=6_800, wait_ms=60)
     report.rows.update(orders=6, inventory=4, user_activity=10)
     record = logging.makeLogRecord({"name": "functions.commit", "msg": "flush", "levelname": "INFO"})
     record.fields = {name: getattr(report, name) for name in report.__struct_fields__}

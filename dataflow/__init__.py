@@ -1,0 +1,1 @@
+"""The pipeline of `functions/` on Apache Beam, for streams that outgrow functions."""

@@ -1,0 +1,107 @@
+"""Messages: where they come from, and how Beam passes them on."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
+from google.cloud.pubsub_v1.types import PubsubMessage as Proto
+
+from functions import archive
+from functions.message import Message
+
+_parse = Proto.pb(Proto()).FromString
+
+
+class MessageCoder(beam.coders.Coder):
+    """Encodes a message as MessagePack, which takes a tenth of the time of Beam's own pickle."""
+
+    _encode = msgspec.msgpack.Encoder().encode
+    _decode = msgspec.msgpack.Decoder(Message).decode
+
+    def encode(self, value: Message) -> bytes:
+        """Return a message as bytes."""
+        return type(self)._encode(value)
+
+    def decode(self, encoded: bytes) -> Message:
+        """Return the message again."""
+        return type(self)._decode(encoded)
+
+    def is_deterministic(self) -> bool:
+        """Return that equal messages have equal bytes: attributes keep their order."""
+        return True
+
+    def to_type_hint(self) -> type[Message]:
+        """Return the type that it encodes."""
+        return Message
+
+
+beam.coders.registry.register_coder(Message, MessageCoder)
+
+
+def from_bytes(data: bytes) -> Message:
+    """Return the message of a serialized `google.pubsub.v1.PubsubMessage`.
+
+    Beam's own `PubsubMessage` takes five times as long to make.
+    """
+    proto = _parse(data)
+    published = proto.publish_time
+    return Message(
+        proto.data,
+        dict(proto.attributes),
+        proto.message_id,
+        datetime.fromtimestamp(published.seconds, UTC).replace(microsecond=published.nanos // 1000),
+        None,
+        proto.ordering_key,
+    )
+
+
+def from_pubsub(message: PubsubMessage) -> Message:
+    """Return the message of what the direct runners read, which have no bytes of it."""
+    when = message.publish_time
+    published = datetime.fromtimestamp(when.timestamp(), UTC)
+    attributes = dict(message.attributes or {})
+    return Message(message.data or b"", attributes, message.message_id, published, None, message.ordering_key or "")
+
+
+def _to_message(element: bytes | PubsubMessage) -> Message:
+    return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
+
+
+class ReadMessages(ReadFromPubSub):
+    """Reads the messages of a subscription.
+
+    Dataflow reads them itself, and passes on bytes; `expand_continued` keeps its native read.
+    """
+
+    def __init__(self, subscription: str, id_label: str | None) -> None:
+        super().__init__(subscription=subscription, id_label=id_label, with_attributes=True)
+
+    def expand_continued(self, pcoll: Any) -> Any:
+        """Return the messages of what was read."""
+        return pcoll | "Message" >> beam.Map(_to_message).with_output_types(Message)
+
+
+def paths(patterns: str) -> list[str]:
+    """Return the files that comma-separated patterns match; `**` matches folders, too.
+
+    Raises:
+        FileNotFoundError: A pattern matches none.
+    """
+    found: list[str] = []
+    for pattern in patterns.split(","):
+        [match] = FileSystems.match([pattern])
+        if not match.metadata_list:
+            raise FileNotFoundError(f"{pattern}: no file has such a name")
+        found += sorted(one.path for one in match.metadata_list)
+    return found
+
+
+def read_file(path: str) -> Iterator[Message]:
+    """Return the messages of an archive object, or of NDJSON in its form (docs/archive.md)."""
+    with FileSystems.open(path) as file:  # It decompresses what ends with .gz.
+        for envelope in archive.read(file.read()):
+            yield envelope.message()

@@ -1,0 +1,87 @@
+"""Batches to archive and tables, by the functions' own pipeline and writers."""
+
+import functools
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import apache_beam as beam
+import msgspec
+from apache_beam.metrics import Metrics
+
+from dataflow import secrets
+from functions import google_api
+from functions.archive import Archive
+from functions.batch import BatchWriter
+from functions.flush_report import FlushReport
+from functions.message import Message
+from functions.process import Process, utc_now
+from functions.settings import Settings
+from functions.warehouse import Warehouse
+
+NAMESPACE = "sluice"
+
+logger = logging.getLogger(__name__)
+
+
+@functools.cache
+def writer(settings: Settings) -> BatchWriter:
+    """Return what writes batches. It is made once in a worker's process, and its threads share it."""
+    process = Process.from_settings(settings)
+    return BatchWriter(
+        process,
+        Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
+        Warehouse(google_api.bigquery_api(), google_api.project(settings), settings.dataset),
+        settings.flush_timeout,
+        _tell,
+    )
+
+
+class WriteBatches(beam.DoFn):
+    """Writes batches. What cannot be written fails the bundle, which the runner tries again.
+
+    Args:
+        variables: The settings, as `Settings.from_environment` reads them, without any secret.
+        ip_hash_key_secret: The secret that has the key of `IP_POLICY=hash`; None: it is in the worker's environment.
+    """
+
+    def __init__(self, variables: Mapping[str, str], ip_hash_key_secret: str | None = None) -> None:
+        self._variables = dict(variables)
+        self._ip_hash_key_secret = ip_hash_key_secret
+
+    def setup(self) -> None:
+        """Connect to the services."""
+        secret = self._ip_hash_key_secret
+        key = secrets.fetch(secret) if secret else os.environ.get("IP_HASH_KEY", "")
+        self._writer = writer(Settings.from_environment({**self._variables, "IP_HASH_KEY": key}))
+
+    def process(self, element: Sequence[Message]) -> Iterator[FlushReport]:
+        """Write a batch, and yield a report when all of it is durable.
+
+        Raises:
+            NotDurable: BigQuery did not take all rows, for a reason that passes.
+            ApiError: Cloud Storage or BigQuery refused.
+            urllib3.exceptions.HTTPError: One of them did not answer in time, or the connection failed.
+        """
+        yield self._writer.write(list(element), utc_now())
+
+
+def _tell(report: FlushReport) -> None:
+    """Log and count a batch as a flush of the function: the log-based metrics have the same names.
+
+    A worker of Dataflow sends its log lines as text, so the fields are JSON in it.
+    """
+    logger.log(report.severity, "flush %s", msgspec.json.encode(report.fields).decode())
+    _distribution("events").update(report.events)
+    for table, rows in report.rows.items():
+        _counter(f"rows/{table}").inc(rows)
+    for stage, dead_letters in report.dead_letters.items():
+        _counter(f"dead-letters/{stage}").inc(dead_letters)
+    _counter("unknown-fields").inc(report.unknown_fields)
+    _distribution("archive").update(report.archive_ms)
+    _distribution("insert").update(report.insert_ms)
+    _distribution("lag").update(report.lag_ms)
+
+
+_counter = functools.partial(Metrics.counter, NAMESPACE)
+_distribution = functools.partial(Metrics.distribution, NAMESPACE)
