@@ -20,10 +20,10 @@ from functions.archive import Envelope
 from functions.ddl import declared_table
 from functions.definitions import Kind as DefinitionKind
 from functions.definitions import definitions
+from functions.files import sources
 from functions.message import receive
 from functions.process import Process, utc_now
 from functions.settings import Settings
-from ops.backfill import sources
 from ops.backfill.chunks import Seen, chunks, loads
 from ops.backfill.events import EventReader
 from ops.backfill.load_file import LoadFile

@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from functions.files.id_fields import WithoutId
+from functions.files.sources import Source, Unreadable
 from functions.settings import Settings
 from ops import demo as demonstration
-from ops.backfill.id_fields import WithoutId
-from ops.backfill.sources import Source, Unreadable
 from ops.commands.backfill import backfill
 from ops.commands.contract import app as contract
 from ops.commands.cost import cost

@@ -11,9 +11,9 @@ from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
+from functions.files.sources import Unreadable
 from functions.message import Message
 from functions.settings import Settings
-from ops.backfill.sources import Unreadable
 from ops.trace import read_object, replays_of
 
 

@@ -26,10 +26,10 @@ from google.cloud.storage import Client as StorageClient
 from functions import archive, dead_letter
 from functions.archive import Envelope
 from functions.events import event_types
+from functions.files.sources import Unreadable
 from functions.message import Message
 from functions.reconciliation import UNREADABLE
 from functions.settings import Settings
-from ops.backfill.sources import Unreadable
 from ops.person import Claim, Person, Verdict
 from ops.replay import ledger
 from ops.replay.undeliverable import Lease, Undeliverable

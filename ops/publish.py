@@ -25,10 +25,10 @@ from google.cloud.pubsub_v1.types import BatchSettings, LimitExceededBehavior, P
 from functions.contracts import Contracts
 from functions.dead_letter import Refused
 from functions.decode import decode
+from functions.files.id_fields import IdField, NoEventId, WithoutId
+from functions.files.identity import Identify
+from functions.files.sources import Line
 from functions.process import MAX_AHEAD
-from ops.backfill.id_fields import IdField, NoEventId, WithoutId
-from ops.backfill.identity import Identify
-from ops.backfill.sources import Line
 
 _UNCONFIRMED = 1_000
 _PATIENCE_SECONDS = 20.0

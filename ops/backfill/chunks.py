@@ -6,10 +6,10 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from functions.files.identity import content_digest
+from functions.files.sources import Line
 from functions.row import Row
 from ops.backfill.events import Event
-from ops.backfill.identity import content_digest
-from ops.backfill.sources import Line
 
 MAX_LINES = 50_000
 MAX_BYTES = 32 * 2**20

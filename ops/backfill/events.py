@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-import msgspec
-
-from functions.archive import Envelope
 from functions.dead_letter import DeadLetter
+from functions.files.id_fields import IdField
+from functions.files.messages import PlainEvents, read_envelope
+from functions.files.sources import Line
 from functions.message import Message, is_smoke_test
 from functions.process import Process
 from functions.row import Row
 from functions.settings import Settings
-from ops.backfill.id_fields import IdField
-from ops.backfill.identity import Identify
-from ops.backfill.sources import Line
 
 MAX_DAYS = 10_000
 """Nothing is too old for the historical dataset but what a table has no partitions for
@@ -69,15 +66,13 @@ class EventReader:
         process: What decides what becomes of an event; of no age is it too old.
         settings: Datasets, retention and archive.
         now: The time of the whole run, in UTC.
-        attributes: Of the messages of plain events.
-        identify: Gives plain events their ids.
+        plain: Makes messages of plain events.
     """
 
     process: Process
     settings: Settings
     now: datetime
-    attributes: dict[str, str]
-    identify: Identify
+    plain: PlainEvents
 
     @classmethod
     def from_settings(
@@ -92,8 +87,7 @@ class EventReader:
             id_fields: The fields with the ids of plain events; none where what a line says is its identity.
         """
         process = dataclasses.replace(Process.from_settings(settings), retention_days=MAX_DAYS)
-        attributes = {} if schema_version is None else {"schema_version": str(schema_version)}
-        return cls(process, settings, now, attributes, Identify(id_fields))
+        return cls(process, settings, now, PlainEvents.of_version(now, schema_version, id_fields))
 
     def __call__(self, line: Line) -> Event:
         """What becomes of a line.
@@ -112,7 +106,7 @@ class EventReader:
     @staticmethod
     def is_smoke_test(line: Line) -> bool:
         """Return whether a line is an event of the smoke test, as its envelope says: no data of anybody's."""
-        envelope = _envelope(line.data) if b'"smoke-' in line.data else None
+        envelope = read_envelope(line.data) if b'"smoke-' in line.data else None
         return envelope is not None and is_smoke_test(envelope.event_id)
 
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
@@ -122,14 +116,10 @@ class EventReader:
 
     def _message(self, line: Line) -> tuple[Message, str | None]:
         """The message of a line, and the object of the archive if the line is in there."""
-        if envelope := _envelope(line.data):
+        if envelope := read_envelope(line.data):
             is_archived = line.source.startswith(f"gs://{self.settings.archive_bucket}/raw/")
             return envelope.message(), line.source if is_archived else None
-        own, content_id = self.identify(line)
-        attributes = self.attributes if own is None else {**self.attributes, "event_id": own}
-        # Of several contents under one id, the one of the later line counts.
-        published = self.now + timedelta(microseconds=line.number)
-        return Message(line.data, attributes, content_id, published), None
+        return self.plain(line), None
 
 
 @functools.lru_cache
@@ -137,18 +127,3 @@ def _dataset(event_date: str, today: date, settings: Settings) -> str:
     """The historical dataset has what the live one would let expire at once; the rule is that of `process`."""
     is_live = today - date.fromisoformat(event_date) < timedelta(days=settings.retention_days)
     return settings.dataset if is_live else settings.historical_dataset
-
-
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
-
-
-def _envelope(data: bytes) -> Envelope | None:
-    """A line of an archive object; None for what is none."""
-    if b'"publish_time"' not in data:  # To parse plain events twice would cost as much again.
-        return None
-    try:
-        envelope = _decode_envelope(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    has_payload = envelope.payload is not None or envelope.payload_base64 is not None
-    return envelope if has_payload and envelope.publish_time.tzinfo else None

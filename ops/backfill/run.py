@@ -19,13 +19,13 @@ from google.auth.exceptions import GoogleAuthError
 
 from functions.archive import Archive
 from functions.dead_letter import DeadLetter, Stage, Violation
+from functions.files.id_fields import NoEventId, WithoutId
+from functions.files.sources import Line, Lines, Unreadable
 from functions.google_api import ApiError
 from functions.row import Row
 from ops.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader
-from ops.backfill.id_fields import NoEventId, WithoutId
 from ops.backfill.load_jobs import LoadJobs, Stopped
-from ops.backfill.sources import Line, Lines, Unreadable
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError, urllib3.exceptions.HTTPError)
 """What the clients raise where Google Cloud refuses or does not answer."""

@@ -10,12 +10,12 @@ import typer
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.contracts import FILE_NAME, FOLDER
+from functions.files.sources import find
 from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import FAILURES, Backfill
-from ops.backfill.sources import find
 from ops.commands import loading
 from ops.commands.ending import tell
 from ops.commands.options import IdFieldPaths, id_fields

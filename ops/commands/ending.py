@@ -10,10 +10,10 @@ from google.auth.exceptions import GoogleAuthError
 from rich.console import Console
 from rich.text import Text
 
+from functions.files.sources import Unreadable
 from functions.google_api import ApiError
 from functions.settings import InvalidSettings
 from ops.backfill.run import FAILURES
-from ops.backfill.sources import Unreadable
 from ops.queries import WrongParameter
 from ops.rows import printable
 from ops.smoke import NoExample

@@ -21,9 +21,9 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ops.backfill.id_fields import WithoutId
+from functions.files.id_fields import WithoutId
+from functions.files.sources import Lines
 from ops.backfill.run import Backfill, Report
-from ops.backfill.sources import Lines
 from ops.commands.ending import ExitCode, tell
 
 console = Console(stderr=True)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.backfill.id_fields import IdField
+from functions.files.id_fields import IdField
 from ops.times import read_time
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.contracts import Contracts
+from functions.files.sources import find
 from functions.findings import Found, Reconciliation
 from functions.google_api import storage_api
 from functions.privacy import Privacy
@@ -23,7 +24,6 @@ from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
-from ops.backfill.sources import find
 from ops.commands.ending import ExitCode, tell
 from ops.commands.options import check_order, moment, past_moment
 from ops.contents import Contents

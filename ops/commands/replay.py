@@ -11,12 +11,12 @@ import typer
 from functions.archive import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
+from functions.files.sources import Lines
 from functions.google_api import storage_api
 from functions.settings import Settings
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Listener, Settled
-from ops.backfill.sources import Lines
 from ops.commands import loading
 from ops.commands.options import DryRun, Json, Rate, check_order, moment, past_moment
 from ops.replay.archived import OfType, arrived

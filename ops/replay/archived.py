@@ -8,7 +8,7 @@ import msgspec
 from google.cloud.storage import Client as StorageClient
 
 from functions import archive
-from ops.backfill.sources import Line, Source, find_objects
+from functions.files.sources import Line, Source, find_objects
 
 
 def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:

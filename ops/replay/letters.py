@@ -11,10 +11,10 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.archive import Envelope
 from functions.dead_letter import DeadLetter
+from functions.files.sources import Line
 from functions.message import is_smoke_test
 from functions.settings import Settings
 from ops.backfill.run import Settled
-from ops.backfill.sources import Line
 from ops.dead_letters import Choice, message_of
 from ops.replay.ledger import Cause, Origin
 from ops.replay.transform import ATTRIBUTE, Transform

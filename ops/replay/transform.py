@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from ops.backfill.sources import Unreadable
+from functions.files.sources import Unreadable
 
 ATTRIBUTE = "sluice_transform"
 """Of a replayed message: the name and the digest of what changed its payload."""

@@ -24,9 +24,9 @@ from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.types import PubsubMessage
 
 from functions.archive import Envelope
+from functions.files.sources import Line, Unreadable
 from functions.message import Message
 from ops.backfill.run import Settled
-from ops.backfill.sources import Line, Unreadable
 
 PUBLISHED = "CloudPubSubDeadLetterSourceTopicPublishTime"
 """What Pub/Sub adds: when it first accepted the message

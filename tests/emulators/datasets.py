@@ -19,6 +19,7 @@ from functions.archive import Archive, Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.commit import GroupCommit
 from functions.contracts import Contracts
+from functions.files.sources import find
 from functions.google_api import bigquery_api, storage_api
 from functions.message import Message
 from functions.process import Process
@@ -27,7 +28,6 @@ from functions.warehouse import Warehouse
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import Backfill, Report
-from ops.backfill.sources import find
 from ops.stack.stack import PROJECT, Emulators
 from tests.emulators.made import made
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from functions.files.sources import Line
 from functions.message import Message
 from ops.backfill.events import EventReader
 from ops.backfill.load_jobs import LoadJobs
 from ops.backfill.run import MAX_REFUSED, Backfill
-from ops.backfill.sources import Line
 from ops.generate import Story
 from ops.stack.stack import Emulators
 from ops.story import past

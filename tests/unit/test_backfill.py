@@ -17,14 +17,14 @@ from typer.testing import CliRunner
 from functions.archive import Envelope
 from functions.ddl import declared_table
 from functions.definitions import Kind, definitions
+from functions.files.id_fields import IdField
+from functions.files.sources import Line
 from functions.message import Message
 from functions.row import Row
 from ops.backfill.chunks import Load, Seen, chunks, loads
 from ops.backfill.events import Event, EventReader, Identity
-from ops.backfill.id_fields import IdField
 from ops.backfill.load_file import LoadFile
 from ops.backfill.run import Fate, Report, Settled
-from ops.backfill.sources import Line
 from ops.cli import app
 from tests.unit import samples
 from tests.unit.cloud import Cloud

@@ -11,12 +11,12 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client
 from functions.dead_letter import DeadLetter
+from functions.files.sources import Line
 from functions.row import Row
 from ops.backfill import load_jobs
 from ops.backfill.chunks import Load
 from ops.backfill.events import Event, EventReader, Identity
 from ops.backfill.load_jobs import LoadJobs
-from ops.backfill.sources import Line
 from tests.unit import samples
 from tests.unit.cloud import Cloud
 from tests.unit.conftest import settings

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops.backfill.id_fields import WithoutId
-from ops.backfill.sources import Line
+from functions.files.id_fields import WithoutId
+from functions.files.sources import Line
 from ops.cli import app
 from ops.publish import Publication, from_lines, shift_to
 from tests.unit.samples import event

@@ -13,10 +13,10 @@ from google.api_core.exceptions import Forbidden
 from google.pubsub_v1.types import PubsubMessage
 
 from functions.archive import Envelope
+from functions.files.sources import Line, Unreadable
 from functions.message import Message
 from ops.backfill.events import EventReader
 from ops.backfill.run import Backfill, Fate, Settled
-from ops.backfill.sources import Line, Unreadable
 from ops.commands.options import moment
 from ops.commands.replay import in_turn
 from ops.dead_letters import Choice, message_of

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 import pytest
 
-from ops.backfill import sources
-from ops.backfill.sources import Line, Source, Unreadable, find
+from functions.files import sources
+from functions.files.sources import Line, Source, Unreadable, find
 
 
 def no_storage() -> NoReturn:

@@ -11,8 +11,8 @@ import msgspec
 
 from functions.dead_letter import Refused
 from functions.decode import decode
-from ops.backfill.id_fields import IdField, event_id
-from ops.backfill.sources import Line
+from functions.files.id_fields import IdField, event_id
+from functions.files.sources import Line
 
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 _MAX_DIGITS = 40

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Self
 
+from functions.files.sources import Line
 from functions.message import MAX_EVENT_ID
-from ops.backfill.sources import Line
 
 _MAX_NAMED = 10
 """Maximum number of lines without an id that are named."""

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import pathlib
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol, cast
@@ -101,8 +102,8 @@ class Source:
         Raises:
             Unreadable: It is not NDJSON, cannot be read to its end, or a line is longer than `MAX_LINE_BYTES`.
         """
-        told = 0
-        with _reading(self.name), self.open() as opened:
+        told = number = 0
+        with _reading(self.name, lambda: f"after line {number}: " if number else ""), self.open() as opened:
             stored = io.BufferedReader(cast("io.RawIOBase", opened), _BUFFER_BYTES)
             text: io.BufferedReader[io.RawIOBase] | gzip.GzipFile = stored
             if stored.peek(len(_GZIP)).startswith(_GZIP):
@@ -183,13 +184,12 @@ def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Sou
     """
     found: set[Source] = set()
     for name in names:
-        is_remote = name.startswith(_CLOUD_STORAGE)
         with _reading(name):
-            matching = sorted(_objects(name, storage()) if is_remote else _files(name))
+            matching = sorted(_objects(name, storage()) if is_remote(name) else _files(name))
         if not matching:
             raise Unreadable(f"{name}: there is nothing of this name")
         # Who may read one object of a bucket may read the others; each look would cost a request.
-        for source in matching[:1] if is_remote else matching:
+        for source in matching[:1] if is_remote(name) else matching:
             source.check()
         found.update(matching)
     return sorted(found)
@@ -213,24 +213,119 @@ def _fail(error: OSError) -> NoReturn:
 
 
 def _objects(name: str, storage: StorageClient) -> Iterator[Source]:
+    bucket, chosen, _ = _parse(name)
+    return find_objects(bucket, storage, **chosen)
+
+
+def _parse(name: str) -> tuple[str, dict[str, str], str]:
+    """Return what a remote name says: the bucket, by what to list, and what all its objects' names begin with."""
     bucket, _, prefix = name.removeprefix(_CLOUD_STORAGE).partition("/")
-    return find_objects(bucket, storage, **({"match_glob": prefix} if "*" in prefix else {"prefix": prefix}))
+    if "*" in prefix:
+        return bucket, {"match_glob": prefix}, re.split(r"[*?\[{\\]", prefix, maxsplit=1)[0]
+    return bucket, {"prefix": prefix}, prefix
 
 
 def find_objects(bucket: str, storage: StorageClient, **chosen: str) -> Iterator[Source]:
-    """The objects of a bucket that Cloud Storage finds by `prefix` or `match_glob`, as sources."""
+    """The objects of a bucket that Cloud Storage finds by `prefix`, `match_glob` and `delimiter`, as sources."""
     for blob in storage.list_blobs(bucket, **chosen):
         if not blob.name.endswith("/"):  # the console's "folders" are empty objects
-            yield Source(f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(_open, blob))
+            yield Source(f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(_open, blob, blob.size))
 
 
-def _open(blob: Blob) -> BinaryIO:
+def _open(blob: Blob, size: int) -> BinaryIO:
+    if size <= _DOWNLOAD_BYTES:  # A reader in chunks would send a second request, to see that there is no more.
+        return io.BytesIO(blob.download_as_bytes(raw_download=True))
     return cast("BinaryIO", blob.open("rb", chunk_size=_DOWNLOAD_BYTES, raw_download=True))
 
 
+class Part(NamedTuple):
+    """A part of what a name stands for, which is listed at once.
+
+    Attributes:
+        name: The name, as `find` takes it.
+        folder: What the names of the part's objects begin with; empty for files.
+        delimiter: `/` for the objects of the folder itself; empty for those of all folders below it, too.
+    """
+
+    name: str
+    folder: str = ""
+    delimiter: str = ""
+
+    def sources(self, storage: Callable[[], StorageClient]) -> Iterator[Source]:
+        """All sources of the part.
+
+        Raises:
+            Unreadable: They cannot be listed.
+        """
+        with _reading(self.name):
+            if not is_remote(self.name):
+                yield from _files(self.name)
+                return
+            bucket, chosen, _ = _parse(self.name)
+            chosen["prefix"] = self.folder
+            if self.delimiter:
+                chosen["delimiter"] = self.delimiter
+            yield from find_objects(bucket, storage(), **chosen)
+
+
+def split(name: str, storage: Callable[[], StorageClient]) -> Iterator[Part]:
+    """Divide what a name stands for by folders, two levels deep, so that others list them at the same time.
+
+    The archive has a folder for each day, and in it one for each hour.
+
+    Raises:
+        Unreadable: The folders cannot be listed.
+    """
+    if not is_remote(name):
+        yield Part(name)
+        return
+    bucket, _, begin = _parse(name)
+    with _reading(name):
+        yield from _split(name, bucket, begin, storage(), levels=2)
+
+
+def _split(name: str, bucket: str, folder: str, storage: StorageClient, levels: int) -> Iterator[Part]:
+    if levels == 0:
+        yield Part(name, folder)
+        return
+    listing = storage.list_blobs(bucket, prefix=folder, delimiter="/", fields="prefixes,nextPageToken")
+    for _ in listing.pages:
+        pass
+    yield Part(name, folder, "/")
+    for below in sorted(listing.prefixes):
+        yield from _split(name, bucket, below, storage, levels - 1)
+
+
+def is_remote(name: str) -> bool:
+    """Return whether a name stands for objects of Cloud Storage."""
+    return name.startswith(_CLOUD_STORAGE)
+
+
+def check(name: str, storage: Callable[[], StorageClient]) -> None:
+    """Check that a name stands for something that can be read, by its first source.
+
+    Raises:
+        Unreadable: It does not.
+    """
+    with _reading(name):
+        first = next(_objects(name, storage()) if is_remote(name) else _files(name), None)
+    if first is None:
+        raise Unreadable(f"{name}: there is nothing of this name")
+    first.check()
+
+
+def source(name: str, size: int, storage: Callable[[], StorageClient]) -> Source:
+    """Return the source that was found under a name with a size."""
+    if not is_remote(name):
+        return Source(name, size, functools.partial(io.FileIO, name))
+    bucket, _, path = name.removeprefix(_CLOUD_STORAGE).partition("/")
+    blob = storage().bucket(bucket).blob(path)
+    return Source(name, size, functools.partial(_open, blob, size))
+
+
 @contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _reading(name: str, place: Callable[[], str] = str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error, GoogleAPIError, GoogleAuthError) as error:
-        raise Unreadable(f"{name}: {error}") from error
+        raise Unreadable(f"{name}: {place()}{error}") from error
