@@ -1,20 +1,60 @@
 """`python -m dataflow.main`: run the pipeline, on Dataflow or on any other runner of Beam."""
 
 import logging
+import os
+import re
 import sys
+from typing import NoReturn
 
+from dataflow.options import help_text
 from dataflow.pipeline import build
+from functions.files.sources import Unreadable
+from functions.google_api import ApiError
 from functions.settings import InvalidSettings
+
+FAILED, WRONG, INTERRUPTED = 1, 2, 130
+"""Exit codes, as those of `sluice` (docs/operate.md)."""
+
+logger = logging.getLogger(__name__)
 
 
 def main() -> None:
     """Run the pipeline until it ends; a stream does not."""
+    arguments = sys.argv[1:]
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(help_text())
+        return
     logging.basicConfig(level=logging.INFO)
     try:
-        pipeline = build(sys.argv[1:])
-    except (InvalidSettings, FileNotFoundError) as error:
-        sys.exit(f"Nothing was done: {error}")
-    pipeline.run().wait_until_finish()
+        pipeline = build(arguments)
+    except InvalidSettings as error:
+        _end(WRONG, f"Nothing was done: {error}")
+    except Unreadable as error:
+        _end(FAILED, f"Failed: {error}")
+    try:
+        pipeline.run().wait_until_finish()
+    except KeyboardInterrupt:
+        logging.shutdown()
+        os._exit(INTERRUPTED)  # Threads of a runner on this machine would go on until their bundle ends.
+    except Exception as error:
+        logger.debug("The pipeline failed.", exc_info=error)
+        _end(FAILED, f"Failed: {reason(error)}")
+
+
+def reason(error: Exception) -> str:
+    """Return why a pipeline failed: what an API says, or else the end of Beam's words, which may be a traceback."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, ApiError) and cause.quoting:
+            return f"{cause}: {cause.quoting}"
+        cause = cause.__cause__ or cause.__context__
+    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
+    return re.sub(r"^[\w.]+\.(?=\w+: )", "", re.sub(r" \[while running '[^']*'\]", "", last))
+
+
+def _end(code: int, text: str) -> NoReturn:
+    sys.stderr.write(f"{text}\n")
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """Messages: where they come from, and how Beam passes them on."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import apache_beam as beam
 import msgspec
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from google.cloud.pubsub_v1.types import PubsubMessage as Proto
 
-from functions import archive
 from functions.message import Message
 
 _parse = Proto.pb(Proto()).FromString
@@ -83,25 +80,3 @@ class ReadMessages(ReadFromPubSub):
     def expand_continued(self, pcoll: Any) -> Any:
         """Return the messages of what was read."""
         return pcoll | "Message" >> beam.Map(_to_message).with_output_types(Message)
-
-
-def paths(patterns: str) -> list[str]:
-    """Return the files that comma-separated patterns match; `**` matches folders, too.
-
-    Raises:
-        FileNotFoundError: A pattern matches none.
-    """
-    found: list[str] = []
-    for pattern in patterns.split(","):
-        [match] = FileSystems.match([pattern])
-        if not match.metadata_list:
-            raise FileNotFoundError(f"{pattern}: no file has such a name")
-        found += sorted(one.path for one in match.metadata_list)
-    return found
-
-
-def read_file(path: str) -> Iterator[Message]:
-    """Return the messages of an archive object, or of NDJSON in its form (docs/archive.md)."""
-    with FileSystems.open(path) as file:  # It decompresses what ends with .gz.
-        for envelope in archive.read(file.read()):
-            yield envelope.message()

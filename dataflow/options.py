@@ -1,17 +1,48 @@
 """The pipeline's options: its sources, its batches, and the settings of the functions."""
 
 import argparse
+import csv
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NoReturn
 
 import msgspec
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions, TestOptions
+from msgspec import Meta
 
+from functions.files.id_fields import IdField
+from functions.files.sources import is_remote
 from functions.settings import InvalidSettings, Settings
 
 OF_A_REQUEST = frozenset({"linger_ms", "max_in_flight", "max_in_flight_bytes", "ip_hash_key", "google_cloud_project"})
 """Settings that are no options: Dataflow admits what it can process, a secret is fetched and not shown, and the project
 is Beam's own option."""
+
+DEFAULT_LINGER = 1.0
+"""Seconds, of a stream: its bundles may have a few messages only."""
+
+DEFAULT_SHARDS = 4
+
+_Linger = Annotated[float, Meta(ge=0, le=60)]
+_Shards = Annotated[int, Meta(ge=1, le=1_000)]
+_Version = Annotated[int, Meta(ge=1)]
+_SUBSCRIPTION = "projects/PROJECT/subscriptions/NAME"
+_SECRET = "projects/PROJECT/secrets/NAME/versions/VERSION"  # noqa: S105 - a form of names
+
+_HELP = """\
+The pipeline of Sluice's functions on Apache Beam: from a Pub/Sub subscription, or from files, to archive and tables.
+
+  python -m dataflow.main --runner=FnApiRunner --input_files='events.ndjson,gs://BUCKET/PREFIX' --archive_bucket=BUCKET
+  python -m dataflow.main --runner=DataflowRunner --project=PROJECT --region=REGION --temp_location=gs://BUCKET/tmp \\
+    --input_subscription=projects/PROJECT/subscriptions/NAME --archive_bucket=BUCKET
+"""
+
+_OF_BEAM = """\
+Beam's own options are taken, too. --runner is needed: DataflowRunner for a subscription, FnApiRunner for files on this
+machine. With --dry_run=true nothing is written: everything is processed on this machine, or no job is made on Dataflow.
+Others: https://cloud.google.com/dataflow/docs/reference/pipeline-options#python
+"""
 
 
 class SluiceOptions(PipelineOptions):
@@ -20,19 +51,146 @@ class SluiceOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: argparse.ArgumentParser) -> None:
         source = parser.add_argument_group("source, one of")
-        source.add_argument("--input_subscription", help="projects/PROJECT/subscriptions/NAME")
         source.add_argument(
-            "--input_files", help="archive objects, or NDJSON in their form: paths or patterns, separated by commas"
+            "--input_subscription",
+            type=_name(_SUBSCRIPTION),
+            metavar="NAME",
+            help=_SUBSCRIPTION,
         )
-        parser.add_argument("--id_label", default="event_id", help="attribute by which Dataflow drops duplicates")
-        parser.add_argument("--linger", type=float, help="seconds that an event may wait for others, across bundles")
-        parser.add_argument("--shards", type=int, default=4, help="batches that fill at once, with --linger")
-        parser.add_argument(
-            "--ip_hash_key_secret", help="projects/PROJECT/secrets/NAME/versions/VERSION, for --ip_policy=hash"
+        source.add_argument(
+            "--input_files",
+            metavar="FILES",
+            help="files, folders, globs and gs://BUCKET/PREFIX, separated by commas; one with a comma in double quotes."
+            " They are NDJSON of events or of the archive, compressed with gzip or not",
         )
+        files = parser.add_argument_group("events of files that are in no envelope of the archive")
+        files.add_argument(
+            "--schema_version", type=_value(_Version), metavar="N", help="their contract; default: the newest"
+        )
+        files.add_argument(
+            "--id_fields",
+            metavar="PATHS",
+            help="fields with their ids, separated by commas: $.order_id; default: what an event says is its identity",
+        )
+        batches = parser.add_argument_group("events of a subscription")
+        batches.add_argument(
+            "--id_label",
+            default="event_id",
+            metavar="ATTRIBUTE",
+            help="attribute by which Dataflow drops duplicates, default event_id; empty: none",
+        )
+        batches.add_argument(
+            "--linger",
+            type=_value(_Linger),
+            metavar="SECONDS",
+            help=f"how long an event may wait for others, across bundles: 0 to 60, default {DEFAULT_LINGER:g}",
+        )
+        batches.add_argument(
+            "--shards", type=_value(_Shards), metavar="N", help=f"batches that fill at once, default {DEFAULT_SHARDS}"
+        )
+        settings = parser.add_argument_group("settings, also as variables of the environment in upper case")
+        settings.add_argument(
+            "--ip_hash_key_secret",
+            type=_name(_SECRET),
+            metavar="NAME",
+            help=f"{_SECRET}, with the key of --ip_policy=hash",
+        )
+        schema = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
         for field in msgspec.structs.fields(Settings):
             if field.name not in OF_A_REQUEST:
-                parser.add_argument(f"--{field.name}", help=f"setting {field.encode_name} (docs/settings.md)")
+                settings.add_argument(
+                    f"--{field.name}",
+                    type=_value(field.type),
+                    metavar="VALUE",
+                    help=_explained(schema[field.encode_name]),
+                )
+
+
+def _value(annotation: Any) -> Callable[[str], Any]:
+    """Return what reads an option's value, with the rule in its error; an empty one is that of no option."""
+    allowed = _allowed(msgspec.json.schema(annotation))
+
+    def read(text: str) -> Any:
+        if not text:
+            return None
+        try:
+            value = msgspec.convert(text, annotation, strict=False)
+        except msgspec.ValidationError as error:
+            rule = f"it must be {allowed}" if allowed else str(error)
+            raise argparse.ArgumentTypeError(f"{text!r} is wrong: {rule}") from error
+        return value
+
+    return read
+
+
+def _name(form: str) -> Callable[[str], str | None]:
+    """Return what reads a resource's name, whose parts are in capitals in a form."""
+    pattern = re.compile(re.sub(r"[A-Z]+", "[^/]+", form))
+
+    def read(text: str) -> str | None:
+        if text and not pattern.fullmatch(text):
+            raise argparse.ArgumentTypeError(f"{text!r} is not of the form {form}")
+        return text or None
+
+    return read
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """Return the values that a JSON schema allows; empty where it does not list or bound them."""
+    words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
+    options = schema.get("anyOf", [schema])
+    choices = [" or ".join(option["enum"]) for option in options if "enum" in option]
+    bounds = [f"{word} {option[name]:g}" for option in options for name, word in words.items() if name in option]
+    return " and ".join([*choices, *bounds])
+
+
+def _explained(schema: Mapping[str, Any]) -> str:
+    """Return the help of a setting, from its JSON schema."""
+    text = " ".join(option["description"] for option in schema.get("anyOf", [schema]) if "description" in option)
+    allowed = f" Allowed: {given}." if (given := _allowed(schema)) else ""
+    default = "" if schema.get("default") is None else f" Default: {schema['default']}."
+    return (text + allowed + default).replace("`", "").replace("%", "%%")
+
+
+def help_text() -> str:
+    """Return what `--help` writes."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dataflow.main",
+        usage="%(prog)s --runner=RUNNER (--input_subscription=... | --input_files=...) --archive_bucket=... [options]",
+        description=_HELP,
+        epilog=_OF_BEAM,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    SluiceOptions._add_argparse_args(parser)
+    return parser.format_help()
+
+
+def parse(arguments: Sequence[str]) -> PipelineOptions:
+    """Return the options of Beam and of Sluice.
+
+    Beam ignores an option that it does not know, and with it a typing error.
+
+    Raises:
+        InvalidSettings: An option is unknown, or its value is not allowed; names the option.
+    """
+
+    def check(parser: argparse.ArgumentParser) -> None:
+        """Check the arguments by the parser of all options."""
+        parser.error = _fail  # type: ignore[method-assign]
+        _, unknown = parser.parse_known_args(list(arguments))
+        if unknown:
+            names = [name for action in parser._actions for name in action.option_strings]
+            name = unknown[0].partition("=")[0]
+            near = difflib.get_close_matches(name, names, n=1)
+            _fail(f"{name} is unknown{f'; do you mean {near[0]}?' if near else ', see --help'}")
+
+    options = PipelineOptions(list(arguments))
+    options.get_all_options(add_extra_args_fn=check)
+    return options
+
+
+def _fail(message: str) -> NoReturn:
+    raise InvalidSettings(f"options: {message.removeprefix('argument ')}")
 
 
 def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,6 +208,8 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     if project:
         found["GOOGLE_CLOUD_PROJECT"] = project
     found.setdefault("CODE_VERSION", "dataflow")
+    if not found.get("ARCHIVE_BUCKET"):
+        raise InvalidSettings("options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET")
     settings = Settings.from_environment(found)
     if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or settings.ip_hash_key):
         raise InvalidSettings("options: --ip_policy=hash needs --ip_hash_key_secret")
@@ -57,17 +217,56 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     return found
 
 
-_SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
-
-
-def check_source(options: SluiceOptions) -> None:
-    """Check that there is one source, and that its name is one.
+def check_source(options: PipelineOptions) -> None:
+    """Check that there is one source, and that the runner can read it.
 
     Raises:
-        InvalidSettings: There is none or are two, or the subscription's name is none.
+        InvalidSettings: There is none or are two, or the runner cannot read it.
     """
-    if bool(options.input_subscription) == bool(options.input_files):
+    own, runner = options.view_as(SluiceOptions), options.view_as(StandardOptions).runner
+    if bool(own.input_subscription) == bool(own.input_files):
         raise InvalidSettings("options: give one of --input_subscription and --input_files")
-    if options.input_subscription and not _SUBSCRIPTION.fullmatch(options.input_subscription):
-        name = options.input_subscription
-        raise InvalidSettings(f"options: --input_subscription is {name!r}, not projects/PROJECT/subscriptions/NAME")
+    if not runner:  # Beam's own default downloads another runner.
+        raise InvalidSettings(
+            "options: --runner is missing; DataflowRunner runs the pipeline on Dataflow, FnApiRunner on this machine"
+        )
+    if own.input_subscription and runner.rpartition(".")[2] == "FnApiRunner":
+        raise InvalidSettings(
+            "options: FnApiRunner reads no --input_subscription: it would end without an event; take DataflowRunner"
+        )
+    local = [name for name in input_files(own) if not is_remote(name)]
+    if local and runner.rpartition(".")[2] == "DataflowRunner":
+        raise InvalidSettings(
+            f"options: --input_files: {local[0]} is on this machine, where no worker of Dataflow can read it;"
+            " copy it to gs://BUCKET/..."
+        )
+
+
+def input_files(options: SluiceOptions) -> list[str]:
+    """Return the names in `--input_files`."""
+    return split_list(options.input_files)
+
+
+def id_fields(options: SluiceOptions) -> list[str]:
+    """Return the paths in `--id_fields`.
+
+    Raises:
+        InvalidSettings: One of them is no path to a field.
+    """
+    paths = split_list(options.id_fields)
+    try:
+        for path in paths:
+            IdField.parse(path)
+    except ValueError as error:
+        raise InvalidSettings(f"options: --id_fields: {error}") from error
+    return paths
+
+
+def split_list(text: str | None) -> list[str]:
+    """Return the values of a list, separated by commas; one with a comma is in double quotes, as in CSV."""
+    return [value for line in csv.reader([text or ""]) for value in line if value]
+
+
+def is_dry_run(options: PipelineOptions) -> bool:
+    """Return whether nothing is to be written, by Beam's own `--dry_run`."""
+    return str(options.view_as(TestOptions).dry_run).lower() not in {"false", "0", "no", ""}

@@ -1,20 +1,29 @@
 """The pipeline: from a subscription or files to archive and tables."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import SetupOptions, StandardOptions
 
 from dataflow.batches import Batch
-from dataflow.messages import ReadMessages, paths, read_file
-from dataflow.options import SluiceOptions, check_source, variables
+from dataflow.files import ReadFiles, storage
+from dataflow.messages import ReadMessages
+from dataflow.options import (
+    DEFAULT_LINGER,
+    DEFAULT_SHARDS,
+    SluiceOptions,
+    check_source,
+    id_fields,
+    input_files,
+    is_dry_run,
+    parse,
+    variables,
+)
 from dataflow.write import WriteBatches
-from functions.message import Message
-from functions.settings import Settings
-
-DEFAULT_LINGER = 1.0
-"""Seconds, of a stream: its bundles may have a few messages only."""
+from functions.files import sources
+from functions.process import utc_now
+from functions.settings import InvalidSettings, Settings
 
 
 def build(arguments: Sequence[str]) -> beam.Pipeline:
@@ -25,32 +34,38 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
 
     Raises:
         InvalidSettings: An option or a setting is missing or wrong.
-        FileNotFoundError: A pattern of `--input_files` matches no file.
+        Unreadable: A name of `--input_files` stands for nothing.
     """
-    options = PipelineOptions(list(arguments))
+    options = parse(arguments)
     # Workers import this package; to send them the main module, too, would pickle what cannot be pickled.
     options.view_as(SetupOptions).save_main_session = False
     own = options.view_as(SluiceOptions)
-    check_source(own)
+    check_source(options)
     given = variables(options, os.environ)
     settings = Settings.from_environment(given)
     linger = own.linger
     if own.input_subscription:
         options.view_as(StandardOptions).streaming = True
         linger = DEFAULT_LINGER if linger is None else linger
-    pipeline = beam.Pipeline(options=options)
-    if own.input_subscription:
-        messages = pipeline | "Read" >> ReadMessages(own.input_subscription, own.id_label or None)
-    else:
-        messages = (
-            pipeline
-            | "Files" >> beam.Create(paths(own.input_files))
-            | "Distribute" >> beam.Reshuffle()  # files, of which there are few
-            | "Read" >> beam.FlatMap(read_file).with_output_types(Message)
-        )
+    try:
+        source, pipeline = _source(own, given, settings), beam.Pipeline(options=options)
+    except InvalidSettings:
+        raise
+    except ValueError as error:  # There is no such runner, it lacks an option, or a name is none of Pub/Sub.
+        raise InvalidSettings(f"options: {error}") from error
     _ = (
-        messages
-        | "Batches" >> Batch(settings.batch_rows, settings.batch_bytes, linger, own.shards)
-        | "Write" >> beam.ParDo(WriteBatches(given, own.ip_hash_key_secret))
+        pipeline
+        | "Read" >> source
+        | "Batches" >> Batch(settings.batch_rows, settings.batch_bytes, linger, own.shards or DEFAULT_SHARDS)
+        | "Write" >> beam.ParDo(WriteBatches(given, own.ip_hash_key_secret, dry_run=is_dry_run(options)))
     )
     return pipeline
+
+
+def _source(options: SluiceOptions, given: Mapping[str, str], settings: Settings) -> beam.PTransform:
+    if options.input_subscription:
+        return ReadMessages(options.input_subscription, options.id_label or None)
+    names, paths = input_files(options), id_fields(options)
+    for name in names:
+        sources.check(name, lambda: storage(settings))
+    return ReadFiles(names, given, utc_now(), options.schema_version, paths)

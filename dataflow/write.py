@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import msgspec
+import urllib3
 from apache_beam.metrics import Metrics
 
 from dataflow import secrets
@@ -24,14 +25,27 @@ NAMESPACE = "sluice"
 logger = logging.getLogger(__name__)
 
 
+class Nowhere(google_api.Api):
+    """Takes what is written, and sends nothing: neither Cloud Storage nor BigQuery has anything against it."""
+
+    def __init__(self) -> None:
+        super().__init__("", urllib3.PoolManager().urlopen)
+
+    def post(self, path: str, content_type: str, body: bytes, seconds: float) -> bytes:
+        """Return the answer of an object, or of rows that are all taken."""
+        del path, content_type, body, seconds
+        return b'{"name": ""}'
+
+
 @functools.cache
-def writer(settings: Settings) -> BatchWriter:
+def writer(settings: Settings, *, dry_run: bool = False) -> BatchWriter:
     """Return what writes batches. It is made once in a worker's process, and its threads share it."""
     process = Process.from_settings(settings)
+    storage, bigquery = (Nowhere(), Nowhere()) if dry_run else (google_api.storage_api(), google_api.bigquery_api())
     return BatchWriter(
         process,
-        Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
-        Warehouse(google_api.bigquery_api(), google_api.project(settings), settings.dataset),
+        Archive(storage, settings.archive_bucket, process.contracts.event_types),
+        Warehouse(bigquery, "" if dry_run else google_api.project(settings), settings.dataset),
         settings.flush_timeout,
         _tell,
     )
@@ -43,17 +57,23 @@ class WriteBatches(beam.DoFn):
     Args:
         variables: The settings, as `Settings.from_environment` reads them, without any secret.
         ip_hash_key_secret: The secret that has the key of `IP_POLICY=hash`; None: it is in the worker's environment.
+        dry_run: Whether all is done but to write.
     """
 
-    def __init__(self, variables: Mapping[str, str], ip_hash_key_secret: str | None = None) -> None:
+    def __init__(
+        self, variables: Mapping[str, str], ip_hash_key_secret: str | None = None, *, dry_run: bool = False
+    ) -> None:
         self._variables = dict(variables)
         self._ip_hash_key_secret = ip_hash_key_secret
+        self._dry_run = dry_run
 
     def setup(self) -> None:
         """Connect to the services."""
         secret = self._ip_hash_key_secret
         key = secrets.fetch(secret) if secret else os.environ.get("IP_HASH_KEY", "")
-        self._writer = writer(Settings.from_environment({**self._variables, "IP_HASH_KEY": key}))
+        settings = Settings.from_environment({**self._variables, "IP_HASH_KEY": key})
+        set_log_level(settings)
+        self._writer = writer(settings, dry_run=self._dry_run)
 
     def process(self, element: Sequence[Message]) -> Iterator[FlushReport]:
         """Write a batch, and yield a report when all of it is durable.
@@ -64,6 +84,11 @@ class WriteBatches(beam.DoFn):
             urllib3.exceptions.HTTPError: One of them did not answer in time, or the connection failed.
         """
         yield self._writer.write(list(element), utc_now())
+
+
+def set_log_level(settings: Settings) -> None:
+    """Log what is as severe as LOG_LEVEL says; of the other loggers, the runner decides."""
+    logging.getLogger("dataflow").setLevel(settings.log_level)
 
 
 def _tell(report: FlushReport) -> None:

@@ -1,17 +1,17 @@
-"""Messages of lines: a line is an envelope of the archive, or a plain event."""
+"""Messages of files, whose lines are envelopes of the archive or plain events."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
 
 from functions.archive import Envelope
-from functions.files.id_fields import IdField
+from functions.files.id_fields import IdField, NoEventId, WithoutId
 from functions.files.identity import Identify
-from functions.files.sources import Line
-from functions.message import Message
+from functions.files.sources import Line, Source
+from functions.message import Message, is_smoke_test
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 
@@ -65,3 +65,62 @@ class PlainEvents:
         # Of several contents under one id, the one of the later line counts.
         published = self.now + timedelta(microseconds=line.number)
         return Message(line.data, attributes, content_id, published)
+
+
+class ReadReport(msgspec.Struct, kw_only=True):
+    """What was read of a file since the last report.
+
+    Attributes:
+        files: 1 at the end of the file.
+        bytes: Bytes as they are stored.
+        events: Lines that have become messages.
+        smoke_tests: Lines that are events of `sluice smoke`, and are left out.
+        without_id: Lines that lack the id that was asked for, and are left out.
+        first_without_id: At the end of the file, the first of them.
+    """
+
+    files: int = 0
+    bytes: int = 0
+    events: int = 0
+    smoke_tests: int = 0
+    without_id: int = 0
+    first_without_id: list[str] = []
+
+
+def read_messages(source: Source, plain: PlainEvents, report: Callable[[ReadReport], object]) -> Iterator[Message]:
+    """Yield the messages of a file, line by line.
+
+    Args:
+        source: The file.
+        plain: Makes messages of its plain events.
+        report: Is called now and then, and at the end.
+
+    Raises:
+        Unreadable: It is not NDJSON, or cannot be read to its end; names the file and the line.
+    """
+    since, without_id = ReadReport(), WithoutId()
+
+    def advance(size: int) -> None:
+        nonlocal since
+        since.bytes = size
+        report(since)
+        since = ReadReport()
+
+    for line in source.lines(advance):
+        if envelope := read_envelope(line.data):
+            if is_smoke_test(envelope.event_id):
+                since.smoke_tests += 1
+                continue
+            message = envelope.message()
+        else:
+            try:
+                message = plain(line)
+            except NoEventId as error:
+                since.without_id += 1
+                without_id.add(line, error)
+                continue
+        since.events += 1
+        yield message
+    since.files = 1
+    since.first_without_id = without_id.first
+    report(since)
