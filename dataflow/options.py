@@ -212,7 +212,9 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
         raise InvalidSettings("options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET")
     settings = Settings.from_environment(found)
     if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or settings.ip_hash_key):
-        raise InvalidSettings("options: --ip_policy=hash needs --ip_hash_key_secret")
+        raise InvalidSettings(
+            "options: --ip_policy=hash needs --ip_hash_key_secret, or on this machine the variable IP_HASH_KEY"
+        )
     found.pop("IP_HASH_KEY", None)
     return found
 

@@ -25,6 +25,7 @@ from functions.files.sources import Source, Unreadable
 from functions.settings import Settings
 from ops import demo as demonstration
 from ops.commands.backfill import backfill
+from ops.commands.beam import beam
 from ops.commands.contract import app as contract
 from ops.commands.cost import cost
 from ops.commands.dead_letters import app as dead_letters
@@ -74,7 +75,7 @@ _DAY = 86_400
 _RATE = 50.0
 """Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
-for command in (backfill, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace, cost):
+for command in (backfill, beam, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace, cost):
     app.command()(ending()(command))
 app.command()(package)
 

@@ -184,14 +184,11 @@ def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Sou
     """
     found: set[Source] = set()
     for name in names:
-        with _reading(name):
-            matching = sorted(_objects(name, storage()) if is_remote(name) else _files(name))
-        if not matching:
-            raise Unreadable(f"{name}: there is nothing of this name")
+        all_of_them = sorted(matching(name, storage))
         # Who may read one object of a bucket may read the others; each look would cost a request.
-        for source in matching[:1] if is_remote(name) else matching:
-            source.check()
-        found.update(matching)
+        for one in all_of_them[:1] if is_remote(name) else all_of_them:
+            one.check()
+        found.update(all_of_them)
     return sorted(found)
 
 
@@ -307,11 +304,22 @@ def check(name: str, storage: Callable[[], StorageClient]) -> None:
     Raises:
         Unreadable: It does not.
     """
+    next(matching(name, storage)).check()
+
+
+def matching(name: str, storage: Callable[[], StorageClient]) -> Iterator[Source]:
+    """Yield what a name stands for, at least one source, in no order.
+
+    Raises:
+        Unreadable: The name stands for nothing, or it cannot be listed.
+    """
+    is_any = False
     with _reading(name):
-        first = next(_objects(name, storage()) if is_remote(name) else _files(name), None)
-    if first is None:
+        for found in _objects(name, storage()) if is_remote(name) else _files(name):
+            is_any = True
+            yield found
+    if not is_any:
         raise Unreadable(f"{name}: there is nothing of this name")
-    first.check()
 
 
 def source(name: str, size: int, storage: Callable[[], StorageClient]) -> Source:

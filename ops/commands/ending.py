@@ -14,6 +14,7 @@ from functions.files.sources import Unreadable
 from functions.google_api import ApiError
 from functions.settings import InvalidSettings
 from ops.backfill.run import FAILURES
+from ops.beam import NoBeam
 from ops.queries import WrongParameter
 from ops.rows import printable
 from ops.smoke import NoExample
@@ -49,7 +50,7 @@ def ending() -> Iterator[None]:
         raise typer.Exit(ExitCode.WRONG) from error
     except BrokenPipeError:  # Who reads the answer has had enough of it.
         raise
-    except (Refused, Unreadable, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
+    except (Refused, Unreadable, NoBeam, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
         tell("Failed:", error)
         if isinstance(error, GoogleAuthError | OSError):
             console.print("For the local stack, run the export lines that `sluice up` prints.", soft_wrap=True)

@@ -33,6 +33,7 @@ ENVIRONMENT = {
 
 COMMANDS: Sequence[Sequence[str]] = [
     ["backfill", __file__],
+    ["beam", "gs://archive/raw/"],
     ["sql", "low_stock"],
     ["sql", "low_stock", "--dry-run"],
     ["sql", "export_partition", "--param", "partition=20261123"],
