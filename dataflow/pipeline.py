@@ -52,7 +52,7 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
     except InvalidSettings:
         raise
     except ValueError as error:  # There is no such runner, it lacks an option, or a name is none of Pub/Sub.
-        raise InvalidSettings(f"options: {error}") from error
+        raise InvalidSettings(f"options: {' '.join(str(error).split())}") from error
     _ = (
         pipeline
         | "Read" >> source

@@ -1,0 +1,155 @@
+"""Options of `python -m dataflow.main`: what is wrong is named, with what is allowed, and nothing is begun."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.missing import missing
+
+pytestmark = pytest.mark.check
+
+TRY = """
+import json, sys
+from dataflow.pipeline import build
+from functions.settings import InvalidSettings
+for arguments in json.load(sys.stdin):
+    try:
+        build(arguments)
+        print()
+    except InvalidSettings as error:
+        print(error)
+"""
+
+FILES = ["--runner=FnApiRunner", f"--input_files={ROOT}/pyproject.toml", "--archive_bucket=archive"]
+STREAM = [
+    "--runner=DataflowRunner",
+    "--input_subscription=projects/my-project/subscriptions/s",
+    "--archive_bucket=archive",
+]
+
+OF_A_LAUNCHER = [
+    "--project=my-project",
+    "--region=us-central1",
+    "--job_name=ingest-1",
+    "--temp_location=gs://bucket/tmp",
+    "--staging_location=gs://bucket/staging",
+    "--template_location=gs://bucket/staging/template_launches/1/job_object",
+    '--labels={"goog-dataflow-provided-template-version":"1"}',
+    "--service_account_email=worker@my-project.iam.gserviceaccount.com",
+    "--num_workers=1",
+    "--max_num_workers=4",
+    "--worker_machine_type=n2-standard-2",
+    "--machine_type=n2-standard-2",
+    "--autoscaling_algorithm=THROUGHPUT_BASED",
+    "--enable_streaming_engine",
+    "--network=n",
+    "--subnetwork=regions/us-central1/subnetworks/s",
+    "--no_use_public_ips",
+    "--dataflow_kms_key=k",
+    "--sdk_container_image=image",
+    "--experiments=use_runner_v2",
+    "--dataflow_service_options=streaming_mode_at_least_once",
+    "--update",
+    '--transform_name_mapping={"a":"b"}',
+    "--worker_disk_type=pd-ssd",
+    "--disk_size_gb=30",
+    "--no_save_main_session",
+]
+"""Options that Dataflow's launcher of Flex Templates, or a person, gives to a pipeline in Python."""
+
+CASES = {
+    "all is right": (FILES, ""),
+    "an empty option is none": ([*FILES, "--linger=", "--shards=", "--batch_rows=", "--schema_version="], ""),
+    "a typing error": (
+        [*FILES, "--archive_buckett=x"],
+        "options: --archive_buckett is unknown; do you mean --archive_bucket?",
+    ),
+    "an abbreviation": ([*FILES, "--batch_row=5"], "options: --batch_row is unknown; do you mean --batch_rows?"),
+    "an argument": ([*FILES, "events"], "options: events is unknown"),
+    "a range": (
+        [*FILES, "--batch_rows=0"],
+        "options: --batch_rows: '0' is wrong: it must be at least 1 and at most 50000",
+    ),
+    "no number": ([*FILES, "--linger=nan"], "options: --linger: 'nan' is wrong: it must be at least 0 and at most 60"),
+    "shards": ([*FILES, "--shards=0"], "options: --shards: '0' is wrong: it must be at least 1 and at most 1000"),
+    "a choice": (
+        [*FILES, "--ip_policy=drop"],
+        "options: --ip_policy: 'drop' is wrong: it must be hash or keep or truncate",
+    ),
+    "an option of Beam": ([*FILES, "--num_workers=many"], "options: --num_workers: invalid int value: 'many'"),
+    "a field": ([*FILES, "--id_fields=order_id"], "options: --id_fields: 'order_id' is no path to a field"),
+    "a missing setting": (FILES[:2], "options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET"),
+    "a missing runner": (FILES[1:], "options: --runner is missing; DataflowRunner runs the pipeline on Dataflow"),
+    "no such runner": (["--runner=Foo", *FILES[1:]], "options: Unexpected pipeline runner: Foo. Valid values are "),
+    "no source": (FILES[::2], "options: give one of --input_subscription and --input_files"),
+    "two sources": ([*FILES, STREAM[1]], "options: give one of --input_subscription and --input_files"),
+    "no subscription": (
+        ["--input_subscription=orders"],
+        "options: --input_subscription: 'orders' is not of the form projects/PROJECT/subscriptions/NAME",
+    ),
+    "a stream that the runner does not read": (
+        [FILES[0], *STREAM[1:]],
+        "options: FnApiRunner reads no --input_subscription",
+    ),
+    "a file of this machine on Dataflow": (
+        [STREAM[0], *FILES[1:]],
+        f"options: --input_files: {ROOT}/pyproject.toml is on this machine",
+    ),
+    "a key that is missing": ([*FILES, "--ip_policy=hash"], "options: --ip_policy=hash needs --ip_hash_key_secret"),
+    "what Dataflow needs": (STREAM, "options: Pipeline has validations errors"),
+    "what a launcher gives": ([*FILES, *OF_A_LAUNCHER], ""),
+}
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What each case is told, all of them by one process, which takes a second to import Beam."""
+    if not (ENVIRONMENT / "ready").exists():
+        missing(HOW_TO_GET)
+    ended = subprocess.run(
+        [ENVIRONMENT / "bin" / "python", "-c", TRY],
+        input=json.dumps([arguments for arguments, _ in CASES.values()]),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(tmp_path_factory.mktemp("home"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return dict(zip(CASES, ended.stdout.splitlines(), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_option_is_taken_or_named(told: dict[str, str], case: str) -> None:
+    _, expected = CASES[case]
+    assert told[case].startswith(expected)
+    assert bool(told[case]) == bool(expected)
+
+
+def main(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if not (ENVIRONMENT / "ready").exists():
+        missing(HOW_TO_GET)
+    return subprocess.run(
+        [ENVIRONMENT / "bin" / "python", "-m", "dataflow.main", *arguments],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_help_has_the_settings_and_leads_to_those_of_beam() -> None:
+    ended = main("--help")
+    assert ended.returncode == 0
+    for text in ("--input_files FILES", "--batch_rows", "at most 50000", "Beam's own options", "--runner=FnApiRunner"):
+        assert text in ended.stdout
+
+
+def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path: pathlib.Path) -> None:
+    ended = main(*FILES, "--batch_rows=0")
+    assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
+    ended = main(FILES[0], f"--input_files={tmp_path}/none", FILES[2])
+    assert (ended.returncode, ended.stderr) == (1, f"Failed: {tmp_path}/none: there is nothing of this name\n")
