@@ -15,7 +15,7 @@ from functions.settings import InvalidSettings
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes, as those of `sluice` (docs/operate.md)."""
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("dataflow.main")
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
         logging.shutdown()
         os._exit(INTERRUPTED)  # Threads of a runner on this machine would go on until their bundle ends.
     except Exception as error:
-        logger.debug("The pipeline failed.", exc_info=error)
+        logger.exception("The pipeline failed.")
         _end(FAILED, f"Failed: {reason(error)}")
 
 
