@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -33,9 +34,11 @@ pytestmark = pytest.mark.check
 
 
 @pytest.fixture(autouse=True)
-def _beam() -> None:
+def _beam(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Beam, and a place for the logs that are kept of runs that fail."""
     if not (ENVIRONMENT / "ready").exists():
         missing(HOW_TO_GET)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("logs")))
 
 
 @pytest.fixture

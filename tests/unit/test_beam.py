@@ -19,7 +19,7 @@ SETTINGS = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
 
 def test_who_has_no_beam_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam, "_PLACES", ())
-    ended = sluice(["beam", __file__], SETTINGS)
+    ended = sluice(["beam", __file__, "--dry-run"], SETTINGS)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "Failed: Apache Beam is not installed; run `make beam` in the folder of the project\n"
 
