@@ -13,6 +13,9 @@ OF_A_REQUEST = frozenset({"linger_ms", "max_in_flight", "max_in_flight_bytes", "
 """Settings that are no options: Dataflow admits what it can process, a secret is fetched and not shown, and the project
 is Beam's own option."""
 
+WRITERS = ("insert_all", "storage_write")
+"""Values of `--writer`, the default first."""
+
 
 class SluiceOptions(PipelineOptions):
     """Options beside Beam's own."""
@@ -27,6 +30,13 @@ class SluiceOptions(PipelineOptions):
         parser.add_argument("--id_label", default="event_id", help="attribute by which Dataflow drops duplicates")
         parser.add_argument("--linger", type=float, help="seconds that an event may wait for others, across bundles")
         parser.add_argument("--shards", type=int, default=4, help="batches that fill at once, with --linger")
+        parser.add_argument(
+            "--writer",
+            choices=WRITERS,
+            default=WRITERS[0],
+            help="API by which rows are written: insertAll, which drops a row that comes twice within a minute, or the"
+            " Storage Write API, which costs a fifth",
+        )
         parser.add_argument(
             "--ip_hash_key_secret", help="projects/PROJECT/secrets/NAME/versions/VERSION, for --ip_policy=hash"
         )

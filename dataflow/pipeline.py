@@ -51,6 +51,6 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
     _ = (
         messages
         | "Batches" >> Batch(settings.batch_rows, settings.batch_bytes, linger, own.shards)
-        | "Write" >> beam.ParDo(WriteBatches(given, own.ip_hash_key_secret))
+        | "Write" >> beam.ParDo(WriteBatches(given, own.ip_hash_key_secret, own.writer))
     )
     return pipeline

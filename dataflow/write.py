@@ -10,9 +10,11 @@ import msgspec
 from apache_beam.metrics import Metrics
 
 from dataflow import secrets
+from dataflow.options import WRITERS
+from dataflow.storage_write import StorageWriter, write_client
 from functions import google_api
 from functions.archive import Archive
-from functions.batch import BatchWriter
+from functions.batch import BatchWriter, Inserts
 from functions.flush_report import FlushReport
 from functions.message import Message
 from functions.process import Process, utc_now
@@ -25,16 +27,28 @@ logger = logging.getLogger(__name__)
 
 
 @functools.cache
-def writer(settings: Settings) -> BatchWriter:
-    """Return what writes batches. It is made once in a worker's process, and its threads share it."""
+def writer(settings: Settings, inserts_by: str) -> BatchWriter:
+    """Return what writes batches. It is made once in a worker's process, and its threads share it.
+
+    Args:
+        settings: The settings.
+        inserts_by: One of `dataflow.options.WRITERS`.
+    """
     process = Process.from_settings(settings)
     return BatchWriter(
         process,
         Archive(google_api.storage_api(), settings.archive_bucket, process.contracts.event_types),
-        Warehouse(google_api.bigquery_api(), google_api.project(settings), settings.dataset),
+        _inserts(settings, inserts_by),
         settings.flush_timeout,
         _tell,
     )
+
+
+def _inserts(settings: Settings, inserts_by: str) -> Inserts:
+    project = google_api.project(settings)
+    if inserts_by == "storage_write":
+        return StorageWriter(write_client(), project, settings.dataset)
+    return Warehouse(google_api.bigquery_api(), project, settings.dataset)
 
 
 class WriteBatches(beam.DoFn):
@@ -43,17 +57,25 @@ class WriteBatches(beam.DoFn):
     Args:
         variables: The settings, as `Settings.from_environment` reads them, without any secret.
         ip_hash_key_secret: The secret that has the key of `IP_POLICY=hash`; None: it is in the worker's environment.
+        inserts_by: One of `dataflow.options.WRITERS`.
     """
 
-    def __init__(self, variables: Mapping[str, str], ip_hash_key_secret: str | None = None) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        ip_hash_key_secret: str | None = None,
+        inserts_by: str = WRITERS[0],
+    ) -> None:
         self._variables = dict(variables)
         self._ip_hash_key_secret = ip_hash_key_secret
+        self._inserts_by = inserts_by
 
     def setup(self) -> None:
         """Connect to the services."""
         secret = self._ip_hash_key_secret
         key = secrets.fetch(secret) if secret else os.environ.get("IP_HASH_KEY", "")
-        self._writer = writer(Settings.from_environment({**self._variables, "IP_HASH_KEY": key}))
+        settings = Settings.from_environment({**self._variables, "IP_HASH_KEY": key})
+        self._writer = writer(settings, self._inserts_by)
 
     def process(self, element: Sequence[Message]) -> Iterator[FlushReport]:
         """Write a batch, and yield a report when all of it is durable.
