@@ -1,7 +1,7 @@
 """Writes rows by the Storage Write API, over gRPC: to the default stream of each table, as protocol buffers.
 
-It costs a fifth of `insertAll` and more CPU, and knows no insertId: rows that are sent twice are two rows
-(docs/decisions.md).
+It costs a fifth of `insertAll`, and three times its CPU. BigQuery knows no insertId here: a row that two workers append
+is there twice (docs/decisions.md).
 """
 
 import functools
@@ -27,6 +27,7 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 
 from dataflow.append_connection import AppendConnection, Failed
+from dataflow.recent_ids import RecentIds
 from dataflow.row_encoder import InvalidRow, RowEncoder, UnknownColumn
 from functions.dead_letter import Violation
 from functions.google_api import ApiError
@@ -39,6 +40,9 @@ MAX_REQUEST_BYTES = 9_500_000
 
 _ROW_OVERHEAD = 5
 """Maximum bytes beside each row: a tag and its length."""
+
+RECENT_IDS = 50_000
+"""Maximum number of insertIds that are remembered for a table: they take 9 MB."""
 
 _CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
 """gRPC would wait for two minutes before it connects again after an outage."""
@@ -89,10 +93,10 @@ class _Stream:
         self._lock = threading.Lock()
         self._connection: AppendConnection | None = None
 
-    def encode(self, records: Sequence[Record]) -> _Encoded:
+    def encode(self, records: Mapping[int, Record]) -> _Encoded:
         """Encode rows."""
         encoded = _Encoded({}, {}, {})
-        for position, record in enumerate(records):
+        for position, record in records.items():
             try:
                 row = self._encoder.encode(record.columns)
             except UnknownColumn as error:
@@ -154,12 +158,13 @@ class StorageWriter:
         self._service = Service()
         self._lock = threading.Lock()
         self._streams: dict[str, _Stream] = {}
+        self._appended: dict[str, RecentIds] = {}
 
     def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
         """Append rows to a table; blocks. One bad row does not fail its neighbours.
 
-        While the table lacks a column of a row, none is appended: the batch will come again, and the others would be
-        there twice.
+        A row that this worker has appended lately is durable and left out, by its insertId: a bundle that failed comes
+        again, and it may do so for as long as one of its tables takes none.
 
         Args:
             table: Name of the table.
@@ -170,29 +175,53 @@ class StorageWriter:
             ApiError: BigQuery rejected the request.
         """
         call = Call(self._service, timeout, time.monotonic())
-        waiting = set(range(len(records)))
+        ids = [record.insert_id for record in records]
+        appended = self._recent_ids(table).known(ids)
+        first: dict[str, int] = {}
+        for position, insert_id in enumerate(ids):
+            first.setdefault(insert_id, position)
+        waiting = {place: records[place] for insert_id, place in first.items() if insert_id not in appended}
+        try:
+            insertion = self._insert(table, waiting, call)
+        except Failed as error:
+            self._forget(table)
+            raise _api_error(error) from None
+        places = [(position, first[insert_id]) for position, insert_id in enumerate(ids)]
+        refused = {position: insertion.refused[place] for position, place in places if place in insertion.refused}
+        unfinished = {
+            position: insertion.unfinished[place] for position, place in places if place in insertion.unfinished
+        }
+        return Insertion(refused, unfinished, insertion.is_overloaded)
+
+    def _insert(self, table: str, records: Mapping[int, Record], call: Call) -> Insertion:
+        """Append rows by position.
+
+        Raises:
+            Failed: BigQuery rejected the request, for a reason that does not pass.
+        """
         refused: dict[int, Sequence[Violation]] = {}
+        unfinished = dict.fromkeys(records, "")
         try:
             stream = self._stream(table, call)
             encoded = stream.encode(records)
             if encoded.lacking:
                 stream = self._read_again(table, call)
                 encoded = stream.encode(records)
-            if encoded.lacking:
-                reason = f"{table} lacks a column: {next(iter(encoded.lacking.values()))}"
-                return Insertion({}, dict.fromkeys(waiting, reason))
             refused |= encoded.refused
-            waiting -= refused.keys()
             for rows in _requests(encoded.rows):
-                refused |= self._append(table, stream, rows, call)
-                waiting -= rows.keys()
+                rejected = self._append(table, stream, rows, call)
+                refused |= rejected
+                taken = rows.keys() - rejected.keys()
+                self._recent_ids(table).add(records[position].insert_id for position in taken)
+                for position in rows:
+                    del unfinished[position]
         except Failed as error:
-            if error.code in _RETRYABLE:
-                waiting -= refused.keys()
-                return Insertion(refused, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
-            self._forget(table)
-            raise _api_error(error) from None
-        return Insertion(refused, {})
+            if error.code not in _RETRYABLE:
+                raise
+            waiting = unfinished.keys() - refused.keys()
+            return Insertion(refused, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
+        reasons = {position: f"{table} lacks a column: {column}" for position, column in encoded.lacking.items()}
+        return Insertion(refused, reasons)
 
     def close(self) -> None:
         """Close all connections."""
@@ -223,6 +252,10 @@ class StorageWriter:
                 refused[positions[error.index]] = [Violation("$", "invalid", error.message)]
         return refused
 
+    def _recent_ids(self, table: str) -> RecentIds:
+        with self._lock:
+            return self._appended.setdefault(table, RecentIds(RECENT_IDS))
+
     def _stream(self, table: str, call: Call) -> _Stream:
         return self._streams.get(table) or self._read_again(table, call)
 
@@ -249,8 +282,9 @@ class StorageWriter:
             return stream
 
     def _forget(self, table: str) -> None:
-        """Read the schema of a table again before the next row: the table may be another one by then."""
+        """Forget the schema and the rows of a table: it may be another one before the next row."""
         with self._lock:
+            self._appended.pop(table, None)
             if stream := self._streams.pop(table, None):
                 stream.close()
 
