@@ -12,6 +12,7 @@ from dataflow.messages import ReadMessages
 from dataflow.options import (
     DEFAULT_LINGER,
     DEFAULT_SHARDS,
+    WRITERS,
     SluiceOptions,
     check_source,
     id_fields,
@@ -53,11 +54,12 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
         raise
     except ValueError as error:  # There is no such runner, it lacks an option, or a name is none of Pub/Sub.
         raise InvalidSettings(f"options: {' '.join(str(error).split())}") from error
+    write = WriteBatches(given, own.ip_hash_key_secret, own.writer or WRITERS[0], dry_run=is_dry_run(options))
     _ = (
         pipeline
         | "Read" >> source
         | "Batches" >> Batch(settings.batch_rows, settings.batch_bytes, linger, own.shards or DEFAULT_SHARDS)
-        | "Write" >> beam.ParDo(WriteBatches(given, own.ip_hash_key_secret, dry_run=is_dry_run(options)))
+        | "Write" >> beam.ParDo(write)
     )
     return pipeline
 

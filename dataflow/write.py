@@ -11,9 +11,11 @@ import urllib3
 from apache_beam.metrics import Metrics
 
 from dataflow import secrets
+from dataflow.options import WRITERS
+from dataflow.storage_write import StorageWriter, write_client
 from functions import google_api
 from functions.archive import Archive
-from functions.batch import BatchWriter
+from functions.batch import BatchWriter, Inserts
 from functions.flush_report import FlushReport
 from functions.message import Message
 from functions.process import Process, utc_now
@@ -38,17 +40,30 @@ class Nowhere(google_api.Api):
 
 
 @functools.cache
-def writer(settings: Settings, *, dry_run: bool = False) -> BatchWriter:
-    """Return what writes batches. It is made once in a worker's process, and its threads share it."""
+def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> BatchWriter:
+    """Return what writes batches. It is made once in a worker's process, and its threads share it.
+
+    Args:
+        settings: The settings.
+        inserts_by: One of `dataflow.options.WRITERS`; a dry run has no use for it.
+        dry_run: Whether all is done but to write.
+    """
     process = Process.from_settings(settings)
-    storage, bigquery = (Nowhere(), Nowhere()) if dry_run else (google_api.storage_api(), google_api.bigquery_api())
+    storage = Nowhere() if dry_run else google_api.storage_api()
     return BatchWriter(
         process,
         Archive(storage, settings.archive_bucket, process.contracts.event_types),
-        Warehouse(bigquery, "" if dry_run else google_api.project(settings), settings.dataset),
+        _inserts(settings, inserts_by) if not dry_run else Warehouse(Nowhere(), "", settings.dataset),
         settings.flush_timeout,
         _tell,
     )
+
+
+def _inserts(settings: Settings, inserts_by: str) -> Inserts:
+    project = google_api.project(settings)
+    if inserts_by == "storage_write":
+        return StorageWriter(write_client(), project, settings.dataset)
+    return Warehouse(google_api.bigquery_api(), project, settings.dataset)
 
 
 class WriteBatches(beam.DoFn):
@@ -57,14 +72,21 @@ class WriteBatches(beam.DoFn):
     Args:
         variables: The settings, as `Settings.from_environment` reads them, without any secret.
         ip_hash_key_secret: The secret that has the key of `IP_POLICY=hash`; None: it is in the worker's environment.
+        inserts_by: One of `dataflow.options.WRITERS`.
         dry_run: Whether all is done but to write.
     """
 
     def __init__(
-        self, variables: Mapping[str, str], ip_hash_key_secret: str | None = None, *, dry_run: bool = False
+        self,
+        variables: Mapping[str, str],
+        ip_hash_key_secret: str | None = None,
+        inserts_by: str = WRITERS[0],
+        *,
+        dry_run: bool = False,
     ) -> None:
         self._variables = dict(variables)
         self._ip_hash_key_secret = ip_hash_key_secret
+        self._inserts_by = inserts_by
         self._dry_run = dry_run
 
     def setup(self) -> None:
@@ -73,7 +95,7 @@ class WriteBatches(beam.DoFn):
         key = secrets.fetch(secret) if secret else os.environ.get("IP_HASH_KEY", "")
         settings = Settings.from_environment({**self._variables, "IP_HASH_KEY": key})
         set_log_level(settings)
-        self._writer = writer(settings, dry_run=self._dry_run)
+        self._writer = writer(settings, self._inserts_by, dry_run=self._dry_run)
 
     def process(self, element: Sequence[Message]) -> Iterator[FlushReport]:
         """Write a batch, and yield a report when all of it is durable.

@@ -33,7 +33,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from functions.ddl import declared_table
-from ops.stack import bigquery_catalog, bigquery_inserts, bigquery_records
+from ops.stack import bigquery_catalog, bigquery_inserts, bigquery_records, bigquery_storage
 
 _DAY_MS = 86_400_000
 _EXTENSIONS = ("ducklake", "icu", "spatial")
@@ -309,6 +309,7 @@ def install() -> None:
     bigquery_catalog.install()
     bigquery_records.install()
     bigquery_inserts.install()
+    bigquery_storage.install()
     sys.modules.setdefault("pandas", None)  # type: ignore[arg-type] # DuckDB looks for it at each parameter of a query
     tables_api.tabledata.insert_all = insert_all
     runner.submit = submit

@@ -30,12 +30,14 @@ class Emulators:
 
     Attributes:
         bigquery: URL.
+        bigquery_storage: HOST:PORT of the Storage Write API, which speaks gRPC.
         storage: URL.
         pubsub: HOST:PORT.
         children: Their processes.
     """
 
     bigquery: str
+    bigquery_storage: str
     storage: str
     pubsub: str
     children: Sequence[Child]
@@ -46,6 +48,7 @@ class Emulators:
         return {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "BIGQUERY_EMULATOR_HOST": self.bigquery,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self.bigquery_storage,
             "STORAGE_EMULATOR_HOST": self.storage,
             "PUBSUB_EMULATOR_HOST": self.pubsub,
         }
@@ -109,8 +112,13 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emula
         running("storage", storage_command, folder) as objects,
         running("pubsub", pubsub_command, folder) as broker,
     ):
-        urls = f"http://127.0.0.1:{bigquery_port}", f"http://127.0.0.1:{storage_port}"
-        found = Emulators(*urls, f"127.0.0.1:{pubsub_port}", [tables, objects, broker])
+        found = Emulators(
+            bigquery=f"http://127.0.0.1:{bigquery_port}",
+            bigquery_storage=f"127.0.0.1:{grpc_port}",
+            storage=f"http://127.0.0.1:{storage_port}",
+            pubsub=f"127.0.0.1:{pubsub_port}",
+            children=[tables, objects, broker],
+        )
         tables.wait_until(lambda: httpx.get(f"{found.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
         objects.wait_until(lambda: httpx.get(f"{found.storage}/storage/v1/b?project={PROJECT}").is_success)
         asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=START_SECONDS))

@@ -61,11 +61,12 @@ def _identity(row: dict[str, Any]) -> tuple[str, str]:
     return lineage["event_id"], lineage["message_id"]
 
 
-def test_files_become_what_the_function_has_made_of_them(by_function: Datasets, by_beam: Datasets) -> None:
+@pytest.mark.parametrize("writer", ["insert_all", "storage_write"])
+def test_files_become_what_the_function_has_made_of_them(by_function: Datasets, by_beam: Datasets, writer: str) -> None:
     sent = messages(200)
     by_function.stream(sent, NOW)
     source = f"gs://{by_function.settings.archive_bucket}/raw/**"
-    options = ("--runner=FnApiRunner", f"--input_files={source}")
+    options = ("--runner=FnApiRunner", f"--input_files={source}", f"--writer={writer}")
     beam("dataflow.main", options, {**by_beam.environment, "CODE_VERSION": "tests"})
     assert stored(by_beam) == stored(by_function)
     archived = itertools.chain.from_iterable(by_beam.objects().values())
