@@ -71,18 +71,29 @@ def _to_message(element: bytes | PubsubMessage) -> Message:
     return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
 
 
-class ReadMessages(ReadFromPubSub):
+class _ReadPubSub(ReadFromPubSub):
+    """Reads what Dataflow's native read passes on, bytes, without Beam's own parsing; direct runners replace it all."""
+
+    def expand_continued(self, pcoll: Any) -> Any:
+        """Return the bytes."""
+        return pcoll
+
+
+class ReadMessages(beam.PTransform):
     """Reads the messages of a subscription.
 
-    Dataflow reads them itself, and passes on bytes; `expand_continued` keeps its native read.
+    Args:
+        subscription: `projects/PROJECT/subscriptions/NAME`.
+        id_label: Attribute by which Dataflow drops duplicates; None: none.
     """
 
     def __init__(self, subscription: str, id_label: str | None) -> None:
-        super().__init__(subscription=subscription, id_label=id_label, with_attributes=True)
+        super().__init__()
+        self._read = _ReadPubSub(subscription=subscription, id_label=id_label, with_attributes=True)
 
-    def expand_continued(self, pcoll: Any) -> Any:
-        """Return the messages of what was read."""
-        return pcoll | "Message" >> beam.Map(_to_message).with_output_types(Message)
+    def expand(self, begin: Any) -> Any:
+        """Return the messages, whatever the runner has read them as."""
+        return begin | "Pub/Sub" >> self._read | "Message" >> beam.Map(_to_message).with_output_types(Message)
 
 
 def paths(patterns: str) -> list[str]:
