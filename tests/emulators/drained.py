@@ -1,8 +1,8 @@
 """`python -m tests.emulators.drained OPTIONS`: run the pipeline on a subscription until SIGTERM, then drain it.
 
 Dataflow drains a job: it reads no more, and finishes what it has read. BundleBasedDirectRunner cannot, and acknowledges
-messages before it processes them, so that to end it would lose those. Here its reads are counted, SIGTERM ends them, and
-the process ends when as many events are durable.
+messages before it processes them, so that to end it would lose those. Here its reads are counted, SIGTERM ends them,
+and the process ends when as many events are durable.
 """
 
 import logging
@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import msgspec
-from google.cloud.pubsub import SubscriberClient
+from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1.types import PullResponse
 
 from dataflow.pipeline import build
@@ -39,7 +39,7 @@ class Source:
         """Read messages; none once it is drained."""
         with self._reading:
             if not self._is_drained:
-                response = self._pull(client, **request)
+                response: PullResponse = self._pull(client, **request)
                 self.pulled += len(response.received_messages)
                 return response
         time.sleep(_PAUSE)
@@ -73,7 +73,11 @@ class Durable(logging.Handler):
 def main() -> None:
     """Run until SIGTERM, drain, and end."""
     source, durable, stopped = Source(), Durable(), threading.Event()
-    SubscriberClient.pull = lambda client, **request: source.pull(client, **request)  # type: ignore[method-assign]
+
+    def pull(client: SubscriberClient, **request: Any) -> PullResponse:
+        return source.pull(client, **request)
+
+    SubscriberClient.pull = pull
     logging.basicConfig(level=logging.INFO)
     logging.getLogger("dataflow.write").addHandler(durable)
     signal.signal(signal.SIGTERM, lambda *_: stopped.set())
