@@ -14,7 +14,7 @@ from functions.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
 from ops.cli import app
-from ops.cost import deployment, measured, page, prices, sluice
+from ops.cost import dataflow, deployment, measured, page, prices, sluice
 from ops.cost.alternatives import Alternatives
 from ops.cost.bill import Bill, Line
 from ops.cost.deployment import DEFAULT
@@ -124,7 +124,7 @@ def test_subscriptions_cost_what_the_price_lists_say() -> None:
 def test_a_template_has_a_worker_and_a_plain_function_an_object_of_each_event() -> None:
     of = Alternatives(MEASURED, A_MILLION)
     worker = 730 * (2 * 0.069 + 8 * 0.003557 + 30 * 0.000054)
-    assert of.dataflow_template().items[sluice.WORKERS] == pytest.approx(worker)
+    assert of.dataflow_template().items[dataflow.WORKERS] == pytest.approx(worker)
     assert usd(of.plain_function(), sluice.OBJECTS) == pytest.approx(5.0)
 
 
@@ -248,8 +248,9 @@ def test_the_page_says_between_which_rates_another_way_is_cheaper() -> None:
     assert is_cheaper("dataflow_template", 450_000)
 
 
-def test_the_page_and_the_readme_are_those_of_the_model() -> None:
-    for file, expected in ((page.FILE, page.update()), (page.README, page.update_readme())):
+def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
+    pages = ((page.FILE, page.update()), (page.SCALE, page.update_scale()), (page.README, page.update_readme()))
+    for file, expected in pages:
         if "UPDATE_DOCS" in os.environ:
             file.write_text(expected)
         assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
