@@ -117,7 +117,8 @@ def _engines() -> Table:
     for rate in RATES:
         workload = Workload.at_rate(rate, known.message_bytes)
         usual, written = (Sluice(known, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
-        found = [*map(usual.bill, ("push", "push, billed by instance", "Dataflow")), written.bill("Dataflow")]
+        push, by_instance = usual.bill("push"), usual.bill("push, billed by instance")
+        found = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
         job, published = usual.job(rate), dataflow.workers(rate, dataflow.PUBLISHED_EVENTS_OF_VCPU)
         cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in found)
         rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(published), str(job.shards)))
