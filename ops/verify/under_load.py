@@ -10,7 +10,7 @@ from ops.verify.load import Load
 from ops.verify.project import Failed, NotThere, Project
 
 _PATIENCE = 1800.0
-"""Seconds: a job that was drained is started again, or the push is; and workers are removed some minutes after the load."""
+"""Seconds: a job that was drained is started again, or the push is. Workers are removed some minutes after a load."""
 
 COMMANDS = (
     "gcloud compute instances list --project PROJECT --filter labels.dataflow_job_id=JOB_ID",

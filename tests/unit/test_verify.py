@@ -8,7 +8,7 @@ import pathlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -17,7 +17,9 @@ from functions.settings import Settings
 from ops.commands.ending import ExitCode
 from ops.verify.check import Finding, Outcome
 from ops.verify.checks import CHECKS, findings
+from ops.verify.load import Load
 from ops.verify.project import Project
+from ops.verify.under_load import Observer
 from tests.emulators import command
 
 type Answers = dict[str, Any]
@@ -46,6 +48,8 @@ COPIES = f"bigquerydatatransfer/v1/projects/{PROJECT}/locations/us-east1/transfe
 EVENTS, MEMORY, BURN_RATES = "events", "memory", "burn"
 DATAFLOW_JOBS = f"dataflow/v1b3/{PLACE}/jobs"
 JOB_METRICS = f"{DATAFLOW_JOBS}/job-2/metrics"
+JOB_MESSAGES = f"{DATAFLOW_JOBS}/job-2/messages"
+WORKERS = f"compute/compute/v1/projects/{PROJECT}/aggregated/instances"
 WORKER_LINES, SYSTEM_LAG, FRESHNESS = "dataflow_step", "system_lag", "watermark_age"
 OF_FUNCTIONS = {
     "Pub/Sub pushes to ingest with a token",
@@ -182,6 +186,7 @@ def _on_dataflow() -> Answers:
         },
         JOB_METRICS: {"metrics": [counter, {"name": {"name": "ElementCount", "context": {}}}]},
         WORKER_LINES: {"entries": [{"timestamp": _ago(minutes=1), "jsonPayload": flush}]},
+        WORKERS: {"items": {"zones/a": {"instances": [{"id": "1", "name": "worker-a"}]}, "zones/b": {}}},
         SYSTEM_LAG: copy.deepcopy(points),
         FRESHNESS: copy.deepcopy(points),
     }
@@ -472,3 +477,104 @@ def test_an_empty_page_of_log_entries_is_not_the_last_one(monkeypatch: pytest.Mo
     project = Project(requests.Session(), SETTINGS, PROJECT)
     monkeypatch.setattr(project, "post", lambda *_: next(pages))
     assert project.lines("severity=ERROR", timedelta(hours=1)) == [{"insertId": "1"}]
+
+
+class _Load:
+    """A load that was published, and what the tables have of it."""
+
+    published = frozenset({"smoke-0", "smoke-1", "smoke-2"})
+    changed = frozenset({"smoke-0"})
+
+    def __init__(self, **rows: int) -> None:
+        changes = {name.replace("_", "-"): n for name, n in rows.items()}
+        self._rows = {"smoke-0": 1, "smoke-1": 2, "smoke-2": 1} | changes
+
+    def rows(self) -> dict[str, int]:
+        return {name: n for name, n in self._rows.items() if n}
+
+
+def _after(
+    change: Callable[[Answers], None], load: _Load | None = None, healthy: Answers | None = None
+) -> list[Finding]:
+    """Return the findings after something has happened to a deployment under load."""
+    answers = healthy or _on_dataflow()
+    with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
+        project = Project(session, SETTINGS, PROJECT, address)
+        observer = Observer(project)
+        change(answers)
+        patch.setattr("time.monotonic", iter(range(0, 10**6, 10_000)).__next__)
+        checks = observer.checks(cast("Load", load or _Load()))
+        return list(findings(project, lambda _: None, checks))
+
+
+def _ended(state: str, *, again: bool = True, pushes: bool = False) -> Callable[[Answers], None]:
+    def change(answers: Answers) -> None:
+        jobs = answers[DATAFLOW_JOBS]["jobs"]
+        if again:
+            jobs.append({**jobs[1], "id": "job-3", "createTime": _ago()})
+        jobs[1]["currentState"] = state
+        endpoint = {"pushEndpoint": "https://ingest-hash.a.run.app"} if pushes else {}
+        answers[f"pubsub/v1/{SUBSCRIPTION}"] = {"pushConfig": endpoint}
+
+    return change
+
+
+def _scaled(*counts: int) -> Callable[[Answers], None]:
+    events = [{"time": f"2026-11-28T12:0{at}:00Z", "currentNumWorkers": str(n)} for at, n in enumerate(counts)]
+    return lambda answers: answers.update({JOB_MESSAGES: {"autoscalingEvents": events}})
+
+
+def _lost(answers: Answers) -> None:
+    answers[WORKERS]["items"]["zones/a"]["instances"] = [{"id": "2", "name": "worker-b"}]
+
+
+def _nothing(_: Answers) -> None:
+    pass
+
+
+def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> None:
+    missing, dropped, *others = _after(_nothing)
+    assert (missing.outcome, missing.seen) == (
+        Outcome.OK,
+        "all 3 events have a row; 1 have several, which the views show once",
+    )
+    assert (dropped.outcome, dropped.seen) == (
+        Outcome.OK,
+        "1 were published again with another content, and have one row",
+    )
+    assert {one.outcome for one in others} == {Outcome.SKIPPED}
+    assert [one.seen.partition("; ")[2] for one in others] == [
+        "delete one in the meantime to see it",
+        "publish more, --rate, to see it",
+        "drain or update one in the meantime to see it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "load", "outcome", "seen"),
+    [
+        (0, _nothing, _Load(smoke_2=0), Outcome.FAIL, "1 of 3 events have no row, the first is smoke-2"),
+        (1, _nothing, _Load(smoke_0=2), Outcome.FAIL, "1 of 1 have a second row"),
+        (2, _lost, None, Outcome.OK, "worker-a went"),
+        (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job ended, and its workers with it"),
+        (3, _scaled(1, 3, 1), None, Outcome.OK, "their number was 1, 3, 1"),
+        (3, _scaled(1, 3), None, Outcome.FAIL, "from 1 to 3, and not down again"),
+        (4, _ended("JOB_STATE_UPDATED"), None, Outcome.OK, "job-2 is JOB_STATE_UPDATED; job-3 runs"),
+        (4, _ended("JOB_STATE_DRAINED"), None, Outcome.OK, "job-2 is JOB_STATE_DRAINED; job-3 runs"),
+        (4, _ended("JOB_STATE_DRAINED", again=False, pushes=True), None, Outcome.OK, "ingest gets the events"),
+        (4, _ended("JOB_STATE_DRAINED", again=False), None, Outcome.FAIL, "0 jobs run, and the subscription does not"),
+        (4, _ended("JOB_STATE_DRAINED", pushes=True), None, Outcome.FAIL, "1 jobs run, and the subscription pushes"),
+        (4, _ended("JOB_STATE_CANCELLED"), None, Outcome.FAIL, "job-2 lost what it had read: docs/scale.md"),
+    ],
+)
+def test_under_load_a_check_says_what_happened(
+    number: int, change: Callable[[Answers], None], load: _Load | None, outcome: Outcome, seen: str
+) -> None:
+    finding = _after(change, load)[number]
+    assert (finding.outcome, seen in finding.seen) == (outcome, True), finding
+
+
+def test_under_load_functions_lose_nothing_and_the_rest_is_dataflows() -> None:
+    missing, *others = _after(_nothing, healthy=_healthy())
+    assert missing.outcome == Outcome.OK
+    assert {one.outcome for one in others} == {Outcome.SKIPPED}
