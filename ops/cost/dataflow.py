@@ -25,7 +25,7 @@ VCPU, GIB, DISK_GIB = 2, 8, 30
 PUBLISHED_EVENTS_OF_VCPU = 54_878 / 12
 """Messages of 500 bytes per second and vCPU that Beam in Python brought from Pub/Sub to the Storage Write API on
 Dataflow, at least once, by its own source and sink: round 3 of
-https://github.com/johanesalxd/dataflow-pubsub-perf-test."""
+https://github.com/johanesalxd/dataflow-pubsub-perf-test. It is a whole job, with what Dataflow's processes take."""
 
 UNIT_HOURS_OF_MESSAGE = 58 / 3600 / (2**30 / 1_000)
 """Streaming Engine Compute Units, in hours, for a message: Google's benchmark in exactly-once mode takes 58 of them for
@@ -87,10 +87,19 @@ class Job:
         return 1 / min(self.instance.batch, 1 + self.rate / self.shards * LINGER)
 
     @property
-    def workers(self) -> int:
-        """Number of workers; one is always there."""
+    def own_workers(self) -> int:
+        """Number of workers that Sluice's own work needs, as if Dataflow's processes took nothing."""
         cpu = self.beam.event_cpu + self.larger_cpu + self.batches * self.instance.flush_cpu
         return workers(self.rate, 1 / cpu)
+
+    @property
+    def workers(self) -> int:
+        """Number of workers that are paid for: as many as a whole job was published to need, or Sluice's own work.
+
+        One is always there.
+        """
+        cpu = 1 / PUBLISHED_EVENTS_OF_VCPU + self.larger_cpu
+        return max(self.own_workers, workers(self.rate, 1 / cpu))
 
     def lines(self, hours: float) -> Iterator[Line]:
         """Yield what is paid to Dataflow.

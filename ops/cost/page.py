@@ -119,10 +119,18 @@ def _engines() -> Table:
         usual, written = (Sluice(known, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
         push, by_instance = usual.bill("push"), usual.bill("push, billed by instance")
         found = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
-        job, published = usual.job(rate), dataflow.workers(rate, dataflow.PUBLISHED_EVENTS_OF_VCPU)
+        job = usual.job(rate)
         cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in found)
-        rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(published), str(job.shards)))
-    heads = ("push", "billed by instance", "Dataflow", "with `storage_write`", "workers", "or", "shards")
+        rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(job.own_workers), str(job.shards)))
+    heads = (
+        "push",
+        "billed by instance",
+        "Dataflow",
+        "with `storage_write`",
+        "workers",
+        "own work alone",
+        "shards",
+    )
     title = "USD for a million events; for a month"
     return Table("engines", title, ("", *(f">{head}" for head in heads)), rows)
 

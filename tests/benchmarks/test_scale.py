@@ -227,13 +227,13 @@ def at_rate(rate: float, known: Measured = MEASURED) -> Sluice:
 
 def test_dataflow_costs_its_workers_and_what_they_write() -> None:
     """A worker is 2 vCPU that are used to 70 %; 10 000/s fill batches of 500 on ten shards within half a second."""
-    beam = Beam(source="", event_cpu=100e-6)
-    of = dataclasses.replace(at_rate(10_000), beam=beam)
-    assert of.job(10_000).workers == math.ceil(10_000 * (100e-6 + 3e-3 / 500) / 0.7 / 2) == 1
-    assert of.job(20_000).workers == 2
+    slow, of = (dataclasses.replace(at_rate(10_000), beam=Beam(source="", event_cpu=cpu)) for cpu in (5e-4, 5e-5))
+    assert slow.job(10_000).workers == math.ceil(10_000 * (5e-4 + 3e-3 / 500) / 0.7 / 2) == 4
+    assert of.job(10_000).workers == math.ceil(10_000 * 12 / 54_878 / 0.7 / 2) == 2
+    assert (of.job(10_000).own_workers, of.job(1).workers) == (1, 1)
     bill = of.bill("Dataflow")
     worker = 2 * 0.069 + 8 * 0.003557 + 30 * 0.000054
-    assert bill.part(dataflow.WORKERS) == pytest.approx(worker / 3.6e7 * 1e6)
+    assert bill.part(dataflow.WORKERS) == pytest.approx(2 * worker / 3.6e7 * 1e6)
     units = 58 / (2**30 / 1_000) * 10_000
     assert bill.part(dataflow.STREAMING_ENGINE) == pytest.approx(units * 0.089 / 3.6e7 * 1e6)
     assert bill.items[dataflow.IMAGE] == pytest.approx(0.10)
@@ -277,6 +277,18 @@ def test_the_instances_are_those_of_terraform() -> None:
     text = (ROOT / "terraform" / "variables-functions.tf").read_text()
     assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
     assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
+
+
+def test_the_page_of_the_engines_has_the_limits_of_the_page_of_performance() -> None:
+    limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.FILE.read_text(), re.MULTILINE))
+    scale = page.FILE.with_name("scale.md").read_text()
+    for ours, theirs in (
+        ("instances of `ingest`", "this project's own instances"),
+        ("Pub/Sub's push window", "Pub/Sub's push window"),
+        ("bytes that Pub/Sub pushes in a region", "Pub/Sub, pushed"),
+    ):
+        assert f"| {ours} | {limits[theirs]} |" in scale
+    assert f"{limits['BigQuery, rows with an insertId']} rows a second with an insertId" in scale
 
 
 @pytest.mark.check
