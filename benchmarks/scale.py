@@ -16,9 +16,9 @@ from benchmarks import measured, page
 from benchmarks.quotas import QUOTAS, Load
 from benchmarks.results import FILE, read
 from benchmarks.spread import NotMeasured
-from ops.cost.fleet import MAX_CONCURRENCY, MAX_RATE, Fleet, turn
+from ops.cost.fleet import MAX_CONCURRENCY, Fleet
 from ops.cost.measured import Measured
-from ops.cost.sluice import WAYS, Sluice, Way
+from ops.cost.sluice import WAYS, Sluice
 from ops.cost.workload import Workload
 from ops.tables import Table
 
@@ -36,16 +36,6 @@ def _load(fleet: Fleet, sluice: Sluice) -> Load:
         sluice.workload.message_bytes,
         sluice.billed_row_bytes,
     )
-
-
-def cheaper(known: Measured, one: Way, other: Way) -> float | None:
-    """Return the events per second from which on one way costs less than the other; None if it never does."""
-
-    def is_so(rate: float) -> bool:
-        sluice = Sluice(known, Workload.at_rate(rate, known.message_bytes))
-        return sluice.bill(one).usd < sluice.bill(other).usd
-
-    return turn(is_so, 1.0, MAX_RATE)
 
 
 def tables(known: Measured) -> Iterator[Table]:
@@ -78,13 +68,13 @@ def tables(known: Measured) -> Iterator[Table]:
             (
                 f"{_whole(rate)}/s",
                 *(f"{bill.per_million:.2f}; {_whole(bill.usd)}" for bill in map(sluice.bill, WAYS)),
-                str(sluice.workers(rate)),
+                str(sluice.job(rate).workers),
             )
             for sluice, rate in zip(ours, RATES, strict=True)
         ],
     )
     pairs = [(one, other) for other in WAYS for one in WAYS if one != other]
-    found = [(one, other, cheaper(known, one, other)) for one, other in pairs]
+    found = [(one, other, ours[0].cheaper_from(one, other)) for one, other in pairs]
     yield Table(
         "scale-turns",
         "Which costs less, from where on",

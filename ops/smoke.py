@@ -81,6 +81,14 @@ class Probe:
     data: bytes
     table: str
 
+    def publication(self, run: str) -> Publication:
+        """Return what is published of it.
+
+        Args:
+            run: The run, with which its id begins.
+        """
+        return Publication(self.data, _attributes(self, run))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
@@ -190,15 +198,22 @@ class Smoke:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Of the deployment.
+
+    Attributes:
+        started: When it was made.
+        run: Its name, with which the ids of its events begin.
+        probes: Its events.
+        arrivals: What has become of them, by id.
+        log_lines: What Cloud Logging has of their flushes; None: it was not asked.
     """
 
     def __init__(self, client: bigquery.Client, storage: StorageClient, settings: Settings) -> None:
         self._client = client
         self._storage = storage
         self._settings = settings
-        self._started = datetime.now(UTC)
+        self.started = datetime.now(UTC)
         self.run = f"smoke-{uuid.uuid4().hex}"
-        self.probes = probes(settings, self._started, self.run)
+        self.probes = probes(settings, self.started, self.run)
         self.arrivals: dict[str, Arrival] = {}
         self.log_lines: LogLines | None = None
 
@@ -224,7 +239,7 @@ class Smoke:
             One of `ops.publish.FAILURES`: Pub/Sub did not take the events.
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
         """
-        publish((Publication(probe.data, _attributes(probe, self.run)) for probe in self.probes), topic)
+        publish((probe.publication(self.run) for probe in self.probes), topic)
         published = time.monotonic()
         while True:
             before = len(self.arrivals)
@@ -246,7 +261,7 @@ class Smoke:
         try:
             logs = Logs.connect(self._settings.google_cloud_project or self._client.project)
             while True:
-                logged = logs.flushes(expected, self._started - _CLOCKS_DIFFER)
+                logged = logs.flushes(expected, self.started - _CLOCKS_DIFFER)
                 missing = [uri for uri in expected if uri not in logged]
                 if not missing or time.monotonic() - started > timeout:
                     self.log_lines = LogLines(expected, missing)
@@ -279,8 +294,8 @@ class Smoke:
         selects.append(_DEAD_LETTERS.format(table=dead_letter.TABLE, **names))
         yield from self._query(
             "UNION ALL".join(selects),
-            ScalarQueryParameter("day", "DATE", oldest_day(self._started, self._settings.retention_days)),
-            ScalarQueryParameter("today", "DATE", self._started.date()),
+            ScalarQueryParameter("day", "DATE", oldest_day(self.started, self._settings.retention_days)),
+            ScalarQueryParameter("today", "DATE", self.started.date()),
             ArrayQueryParameter("ids", "STRING", ids),
         )
 
@@ -311,9 +326,9 @@ class Smoke:
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
         live, historical = self._settings.dataset, self._settings.historical_dataset
-        event_day = oldest_day(self._started, self._settings.retention_days)
+        event_day = oldest_day(self.started, self._settings.retention_days)
         found = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
-        found.append(self._delete(f"{live}.{dead_letter.TABLE}", self._started.date(), all_runs=all_runs))
+        found.append(self._delete(f"{live}.{dead_letter.TABLE}", self.started.date(), all_runs=all_runs))
         if all_runs:  # Nothing brings them there today; a backfill from the archive by an older version did.
             found += [self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()]
         return [remains for remains in found if remains]

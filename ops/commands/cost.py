@@ -1,5 +1,6 @@
 """`sluice cost`: what Sluice costs a month, by item, and what the ways beside it cost."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -9,8 +10,10 @@ from rich.table import Column, Table
 
 from ops.cost import measured
 from ops.cost.bill import MILLION, Bill
-from ops.cost.ways import SLUICE, Way, bills
-from ops.cost.workload import RateProfile, Workload
+from ops.cost.deployment import Deployment, Writer
+from ops.cost.sluice import Sluice
+from ops.cost.ways import SLUICE, WAYS, Way, bills
+from ops.cost.workload import SECONDS_OF_DAY, RateProfile, Workload
 
 
 def cost(
@@ -32,12 +35,19 @@ def cost(
     free_tier: Annotated[
         bool, typer.Option("--free-tier", help="Leave out what is free each month, as if nothing else used it.")
     ] = False,
+    writer: Annotated[
+        Writer | None,
+        typer.Option(
+            help="API by which Sluice writes rows; default: that of each engine (docs/scale.md).", show_default=False
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compute what Sluice costs, by item, and what the ways beside it cost.
 
     List prices of us-central1; docs/alternatives.md says where they come from, and what is in each item. A month is one
     in which as much expires as comes in: after two years, the archive's age. Nothing is asked of Google Cloud.
+    The last table says from which steady rate on Dataflow costs less than the function (docs/scale.md).
 
     Example: sluice cost --events-per-day 1000000 --rate-profile day
 
@@ -46,17 +56,25 @@ def cost(
     known = measured.read()
     size = known.message_bytes if bytes_ is None else bytes_
     workload = Workload(events_per_day, size, rate_profile)
-    found = bills(known, workload)
+    deployment = Deployment(writer=writer)
+    found = bills(known, workload, deployment)
     if free_tier:
         found = {way: bill.less_free_tier() for way, bill in found.items()}
+    sluice = Sluice(known, workload, deployment)
+    rates = {
+        "sluice": sluice.cheaper_from("Dataflow", "push"),
+        "sluice_by_instance": sluice.cheaper_from("Dataflow", "push, billed by instance"),
+    }
     if json:
-        print(msgspec.json.format(msgspec.json.encode(_as_json(workload, found)), indent=2).decode())  # noqa: T201
+        answer = _as_json(workload, found) | {"dataflow_costs_less_from_events_per_second": rates}
+        print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())  # noqa: T201
         return
     console = Console()
     console.print(_items(found[SLUICE]))
     console.print(_ways(found))
     first = found[SLUICE].first_usd
     console.print(f"In the first month, Sluice costs {_usd(first)} USD: the storage is still empty.", soft_wrap=True)
+    console.print(_from_rates(rates))
 
 
 def _items(bill: Bill) -> Table:
@@ -80,6 +98,28 @@ _HEADS = ("USD per million events", "USD per month")
 
 def _usd(usd: float) -> str:
     return f"{usd:,.2f}".replace(",", " ") if usd >= 0.005 or not usd else "< 0.01"
+
+
+def _from_rates(rates: Mapping[str, float | None]) -> Table:
+    """Return from which steady rate on Dataflow costs less than the function."""
+    table = Table(
+        Column("Dataflow costs less than"),
+        Column("from events/s", justify="right"),
+        Column("events a day", justify="right"),
+    )
+    for key, rate in rates.items():
+        [title] = [way.title for way in WAYS if way.key == key]
+        if rate is None:
+            table.add_row(title, "never", "")
+        else:
+            table.add_row(
+                title, f"{_two_digits(rate):g}", f"{_two_digits(rate * SECONDS_OF_DAY):,.0f}".replace(",", " ")
+            )
+    return table
+
+
+def _two_digits(value: float) -> float:
+    return float(f"{value:.2g}")
 
 
 def _as_json(workload: Workload, found: dict[Way, Bill]) -> dict[str, Any]:

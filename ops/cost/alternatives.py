@@ -4,13 +4,13 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
+from ops.cost import dataflow, prices, sluice
 from ops.cost import deployment as deployed
-from ops.cost import prices, sluice
 from ops.cost.bill import Bill, Line
 from ops.cost.deployment import DEFAULT, Deployment
 from ops.cost.fleet import CONCURRENCY, INSTANCE_GIB, INSTANCE_VCPU, TARGET
 from ops.cost.measured import Measured
-from ops.cost.sluice import WORKER_TARGET, WORKER_VCPU, stored, worker_lines
+from ops.cost.sluice import stored
 from ops.cost.workload import DAYS_OF_MONTH, Workload
 
 BIGQUERY_SUBSCRIPTION = "BigQuery subscription: deliver"
@@ -56,12 +56,12 @@ class Alternatives:
     def dataflow_template(self) -> Bill:
         """Return the bill of Google's template into BigQuery, at least once, and a subscription into Cloud Storage."""
         workers = sum(
-            hours * DAYS_OF_MONTH * math.ceil(rate / JAVA_EVENTS_OF_VCPU / WORKER_TARGET / WORKER_VCPU)
+            hours * DAYS_OF_MONTH * dataflow.workers(rate, JAVA_EVENTS_OF_VCPU)
             for rate, hours in self.workload.hours.items()
         )
         lines = [
             Line(sluice.DELIVER, prices.PUBSUB_BYTES, self._events * self._size),
-            *worker_lines(workers),
+            *dataflow.worker_lines(workers),
             Line(sluice.INSERTS, prices.WRITTEN_BYTES, self._events * self._row_bytes),
         ]
         return self._bill([*self._published(), *lines, *self._files(), *self._rows()])

@@ -1,6 +1,12 @@
 """What a deployment of Sluice decides that has a price: Terraform's defaults, and what the code does by itself."""
 
 import dataclasses
+from typing import Literal, get_args
+
+type Writer = Literal["insert_all", "storage_write"]
+"""BigQuery's API that writes rows (`--writer`)."""
+
+WRITERS: tuple[Writer, ...] = get_args(Writer.__value__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +28,7 @@ class Deployment:
         reconciled_objects: Share of the archive's objects that the reconciliation reads: those with an event that is
             missing, redelivered or dated on another day. Assumed, as docs/reliability.md measures it.
         history_days_read: Days of history whose ids `keep_history` reads.
+        writer: What writes rows; None: what each engine takes by default.
     """
 
     request_logs: bool = False
@@ -36,6 +43,7 @@ class Deployment:
     reconciled_days: float = 0.57
     reconciled_objects: float = 1 / 400
     history_days_read: int = 7 + 7 + 1
+    writer: Writer | None = None
 
 
 DEFAULT = Deployment()

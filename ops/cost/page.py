@@ -1,10 +1,10 @@
-"""The tables of docs/alternatives.md, and the cost that the README quotes."""
+"""The tables of docs/alternatives.md and docs/scale.md, and the cost that the README quotes."""
 
 import dataclasses
 import pathlib
 from collections.abc import Sequence
 
-from ops.cost import measured, prices
+from ops.cost import dataflow, measured, prices, sluice
 from ops.cost.bill import MILLION
 from ops.cost.deployment import DEFAULT
 from ops.cost.sluice import Sluice
@@ -13,6 +13,7 @@ from ops.cost.workload import Workload
 from ops.tables import Table, filled
 
 FILE = pathlib.Path(__file__).parents[2] / "docs" / "alternatives.md"
+SCALE = FILE.with_name("scale.md")
 README = FILE.parents[1] / "README.md"
 
 EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
@@ -21,6 +22,11 @@ EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
 def update() -> str:
     """Return the page with its tables as they should be."""
     return filled(FILE.read_text(encoding="utf-8"), [*_tables()])
+
+
+def update_scale() -> str:
+    """Return the page of the engines with its tables as they should be."""
+    return filled(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
 
 
 def update_readme() -> str:
@@ -76,6 +82,7 @@ def _settings() -> Table:
         ),
         "no daily snapshots": dataclasses.replace(DEFAULT, snapshot_days=0),
         "the archive is deleted after 90 days": dataclasses.replace(DEFAULT, archive_days=97),
+        "rows are written by the Storage Write API (`--writer storage_write`)": _BY_STORAGE_WRITE,
     }
     rows = []
     for choice, deployment in choices.items():
@@ -96,6 +103,48 @@ def _settings() -> Table:
     rows.append(("the free tier is all yours (`--free-tier`)", *(f"{less:+.2f}" for less in free)))
     heads = (f">{_short(events)} a day" for events in EVENTS_PER_DAY)
     return Table("settings", "USD for a million events", ("", *heads), rows)
+
+
+RATES = (10, 100, 1_000, 5_000, 20_000, 100_000)
+"""Events per second of docs/scale.md."""
+
+_BY_STORAGE_WRITE = dataclasses.replace(DEFAULT, writer="storage_write")
+
+
+def _engines() -> Table:
+    known = measured.read()
+    rows = []
+    for rate in RATES:
+        workload = Workload.at_rate(rate, known.message_bytes)
+        usual, written = (Sluice(known, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
+        push, by_instance = usual.bill("push"), usual.bill("push, billed by instance")
+        found = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
+        job = usual.job(rate)
+        cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in found)
+        rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(job.own_workers), str(job.shards)))
+    heads = (
+        "push",
+        "billed by instance",
+        "Dataflow",
+        "with `storage_write`",
+        "workers",
+        "own work alone",
+        "shards",
+    )
+    title = "USD for a million events; for a month"
+    return Table("engines", title, ("", *(f">{head}" for head in heads)), rows)
+
+
+def _dataflow() -> Table:
+    """Return what Dataflow costs, in USD for a month, where push has other items."""
+    known = measured.read()
+    of_rate = [Sluice(known, Workload.at_rate(rate, known.message_bytes)).bill("Dataflow") for rate in RATES]
+    own = (dataflow.WORKERS, dataflow.STREAMING_ENGINE, dataflow.IMAGE)
+    items = (*own, sluice.DELIVER, sluice.INSERTS, sluice.OBJECTS, sluice.FLUSH_LINES)
+    rows = [(item, *(whole(bill.items[item]) for bill in of_rate)) for item in items]
+    rest = (bill.usd - sum(bill.items[item] for item in items) for bill in of_rate)
+    rows.append(("the same for all engines", *map(whole, rest)))
+    return Table("dataflow-items", "USD for a month", ("", *(f">{whole(rate)}/s" for rate in RATES)), rows)
 
 
 def _prices() -> Table:

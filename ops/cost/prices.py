@@ -176,6 +176,18 @@ SCHEDULER_JOBS = Price(
 DATAFLOW_VCPU_HOURS = Price("Dataflow, streaming CPU", 0.069, 1, "vCPU-hour", _DATAFLOW, *_second_hand("2026-09-08"))
 DATAFLOW_GIB_HOURS = Price("Dataflow, memory", 0.003557, 1, "GiB-hour", _DATAFLOW, *_second_hand("2026-09-08"))
 DATAFLOW_DISK_HOURS = Price("Dataflow, standard disk", 0.000054, 1, "GiB-hour", _DATAFLOW, *_second_hand("2026-09-08"))
+DATAFLOW_UNIT_HOURS = Price(
+    "Dataflow, Streaming Engine Compute Units", 0.089, 1, "unit-hour", _DATAFLOW, *_second_hand("2026-09-08")
+)
+IMAGES = Price(
+    "Artifact Registry, storage",
+    0.10,
+    1,
+    "GiB-month",
+    "https://cloud.google.com/artifact-registry/pricing",
+    *_second_hand("2026-11-28"),
+    0.5,
+)
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Price))
 

@@ -1,23 +1,33 @@
 """The bill of Sluice: what brings the events in, and what is paid for them afterwards."""
 
 import dataclasses
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
+from ops.cost import dataflow, prices
 from ops.cost import deployment as deployed
-from ops.cost import prices
 from ops.cost.bill import Bill, Line
-from ops.cost.deployment import DEFAULT, Deployment
-from ops.cost.fleet import INSTANCE_GIB, INSTANCE_VCPU, Fleet
+from ops.cost.dataflow import Beam, Job
+from ops.cost.deployment import DEFAULT, Deployment, Writer
+from ops.cost.fleet import INSTANCE_GIB, INSTANCE_VCPU, MAX_RATE, Fleet, turn
 from ops.cost.flow import Instance
 from ops.cost.measured import Measured
 from ops.cost.workload import DAYS_OF_MONTH, Workload
 
 type Way = Literal["push", "push, billed by instance", "pull", "Dataflow"]
-"""Who takes the events from Pub/Sub; `push` is deployed, `pull` and `Dataflow` are not built."""
+"""Who takes the events from Pub/Sub. `pull` is not built."""
 
 WAYS: tuple[Way, ...] = get_args(Way.__value__)
+
+WRITERS: Mapping[Way, Writer] = {
+    "push": "insert_all",
+    "push, billed by instance": "insert_all",
+    "pull": "storage_write",
+    "Dataflow": "insert_all",
+}
+"""What writes rows where the deployment does not choose it."""
 
 PUBLISH = "Pub/Sub: publish"
 DELIVER = "Pub/Sub: deliver"
@@ -25,7 +35,6 @@ TOPIC = "Pub/Sub: the topic keeps messages"
 REQUESTS = "ingest: requests"
 CPU = "ingest: CPU"
 MEMORY = "ingest: memory"
-WORKERS = "ingest: workers"
 INSERTS = "BigQuery: inserts"
 OBJECTS = "archive: objects written"
 ARCHIVE = "archive: storage"
@@ -43,15 +52,6 @@ KEEP_HISTORY = "keep_history: queries"
 SCHEDULE = "bootstrap and schedule"
 
 _MINUTES_OF_HOUR = 60
-
-BEAM_CPU = 12 / 54_878
-"""Seconds of vCPU for a message of 500 bytes that Beam in Python only passes on from Pub/Sub to the Storage Write API,
-at least once: round 3 of https://github.com/johanesalxd/dataflow-pubsub-perf-test, with 12 vCPU, all of them busy."""
-WORKER_TARGET = 0.7
-"""Share of a worker's CPU that is used (https://cloud.google.com/dataflow/docs/guides/kafka-bigquery-performance)."""
-WORKER_VCPU, WORKER_GIB, WORKER_DISK_GIB = 2, 8, 30
-WORKER_UPLOADS = 0.1
-"""Archive objects per second of each worker."""
 
 
 class Hour(NamedTuple):
@@ -83,11 +83,13 @@ class Sluice:
         measured: What an event takes.
         workload: What comes in.
         deployment: What was chosen.
+        beam: What an event takes on a worker of Dataflow.
     """
 
     measured: Measured
     workload: Workload
     deployment: Deployment = DEFAULT
+    beam: Beam = dataclasses.field(default_factory=functools.cache(dataflow.read))
 
     @property
     def instance(self) -> Instance:
@@ -119,9 +121,22 @@ class Sluice:
         lines = [*self._pubsub(way), *_summed(hours), *self._kept(hours), *self._watched(way, hours)]
         return Bill([*lines, *self._reconciled(hours), *self._history()], self.workload.events_per_month)
 
-    def workers(self, rate: float) -> int:
-        """Return the workers that Dataflow needs."""
-        return math.ceil(rate * (BEAM_CPU + self.measured.core_cpu) / WORKER_TARGET / WORKER_VCPU)
+    def job(self, rate: float) -> Job:
+        """Return the job of Dataflow that takes a rate."""
+        return Job(self.beam, self.instance, self.instance.event_cpu - self.measured.event_cpu, rate)
+
+    def cheaper_from(self, one: Way, other: Way) -> float | None:
+        """Return the events per second, as many in each second, from which on one way costs less than another.
+
+        Returns:
+            The rate within 1 %; None if it never costs less.
+        """
+
+        def is_so(rate: float) -> bool:
+            steady = dataclasses.replace(self, workload=Workload.at_rate(rate, self.workload.message_bytes))
+            return steady.bill(one).usd < steady.bill(other).usd
+
+        return turn(is_so, 1.0, MAX_RATE)
 
     def _pubsub(self, way: Way) -> Iterator[Line]:
         events, size = self.workload.events_per_month, self.workload.message_bytes + deployed.MESSAGE_OVERHEAD_BYTES
@@ -132,26 +147,29 @@ class Sluice:
 
     def _hour(self, way: Way, rate: float, hours: float) -> Hour:
         seconds, events = hours * 3600, hours * 3600 * rate
+        written = self._written(way, events)
         if way == "Dataflow":
-            workers = self.workers(rate)
-            lines = [*worker_lines(workers * hours), Line(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)]
-            return Hour(hours, rate, min(1.0, WORKER_UPLOADS * workers / rate), lines)
+            job = self.job(rate)
+            return Hour(hours, rate, job.batches, [*job.lines(hours), written])
         fleet = Fleet(self.instance, rate)
         if way == "push":
             cpu, memory, instances = prices.VCPU_SECONDS, prices.GIB_SECONDS, fleet.busy_instances
         else:
             cpu, memory = prices.INSTANCE_VCPU_SECONDS, prices.INSTANCE_GIB_SECONDS
             instances = fleet.working_instances if way == "pull" else fleet.instances
-        written = (
-            (prices.WRITTEN_BYTES, self.row_bytes) if way == "pull" else (prices.INSERTED_BYTES, self.billed_row_bytes)
-        )
         lines = [
             Line(REQUESTS, prices.REQUESTS, events if way == "push" else 0.0),
             Line(CPU, cpu, instances * INSTANCE_VCPU * seconds),
             Line(MEMORY, memory, instances * INSTANCE_GIB * seconds),
-            Line(INSERTS, written[0], events * written[1]),
+            written,
         ]
         return Hour(hours, rate, fleet.each.flushes, lines)
+
+    def _written(self, way: Way, events: float) -> Line:
+        """Return what is paid for writing rows."""
+        if (self.deployment.writer or WRITERS[way]) == "storage_write":
+            return Line(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)
+        return Line(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
 
     def _kept(self, hours: list[Hour]) -> Iterator[Line]:
         """What is stored: the archive, live rows, history and snapshots."""
@@ -239,17 +257,6 @@ def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, 
     month = DAYS_OF_MONTH
     first = month / 2 if end >= month else end - end**2 / (2 * month)
     return Line(item, price, gib * days, gib * first if not start else 0.0)
-
-
-def worker_lines(hours: float) -> Iterator[Line]:
-    """Yield the lines of Dataflow's workers.
-
-    Args:
-        hours: Hours of all workers.
-    """
-    yield Line(WORKERS, prices.DATAFLOW_VCPU_HOURS, hours * WORKER_VCPU)
-    yield Line(WORKERS, prices.DATAFLOW_GIB_HOURS, hours * WORKER_GIB)
-    yield Line(WORKERS, prices.DATAFLOW_DISK_HOURS, hours * WORKER_DISK_GIB)
 
 
 def _summed(hours: list[Hour]) -> Iterator[Line]:

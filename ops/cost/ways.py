@@ -27,10 +27,12 @@ class Way:
 
 
 SLUICE = Way("sluice", "Sluice, as deployed", lambda *of: Sluice(*of).bill())
+DATAFLOW = Way("sluice_on_dataflow", "Sluice on Dataflow", lambda *of: Sluice(*of).bill("Dataflow"))
 
 WAYS = (
     SLUICE,
     Way("sluice_by_instance", "Sluice, billed by instance", lambda *of: Sluice(*of).bill("push, billed by instance")),
+    DATAFLOW,
     Way("bigquery_subscription", "BigQuery subscription", lambda *of: Alternatives(*of).bare_subscription()),
     Way("subscriptions", "subscriptions, transform, archive", lambda *of: Alternatives(*of).subscriptions()),
     Way("dataflow_template", "Dataflow template, archive", lambda *of: Alternatives(*of).dataflow_template()),

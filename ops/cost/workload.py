@@ -14,7 +14,7 @@ type RateProfile = Literal["flat", "day"]
 RATE_PROFILES: tuple[RateProfile, ...] = get_args(RateProfile.__value__)
 
 DAYS_OF_MONTH = HOURS_OF_MONTH / 24
-_SECONDS_OF_DAY = 86_400
+SECONDS_OF_DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Workload:
     @classmethod
     def at_rate(cls, rate: float, message_bytes: float) -> "Workload":
         """Return the workload of so many events in each second."""
-        return cls(rate * _SECONDS_OF_DAY, message_bytes)
+        return cls(rate * SECONDS_OF_DAY, message_bytes)
 
     @property
     def events_per_month(self) -> float:
@@ -44,7 +44,7 @@ class Workload:
     @property
     def hours(self) -> Mapping[float, float]:
         """Hours of a day by their rate, in events per second."""
-        mean = self.events_per_day / _SECONDS_OF_DAY
+        mean = self.events_per_day / SECONDS_OF_DAY
         if self.profile == "flat":
             return {mean: 24.0}
         total = sum(VISITS_BY_HOUR)

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+import msgspec
+
 from functions.settings import Settings
 from ops.verify.check import Check, Finding
-from ops.verify.project import FUNCTIONS, Failed, NotThere, Project, Unknown, of_service, short_name
+from ops.verify.project import FUNCTIONS, Engine, Failed, NotThere, Project, Unknown, of_job, of_service, short_name
 
 _EXECUTION_ID = "LOG_EXECUTION_ID"
 
@@ -19,6 +21,10 @@ _SCHEDULED = timedelta(hours=26)
 """Within which each job has run: both schedules may be set, to once a day."""
 _WRONG = ("missing", "conflicts", "unreadable_objects")
 """Counts of a reconciliation that should be 0."""
+NAMESPACE = "sluice"
+"""Of the counters in dataflow/write.py, which needs Beam."""
+_MOST_LAG = 60.0
+"""Seconds; an event lingers for one, and its batch takes another."""
 _MOST_MEMORY = 0.8
 """Share of an instance's memory above which one more large event may end it."""
 
@@ -58,8 +64,11 @@ def _variables(project: Project) -> str:
 
 
 def _push(project: Project) -> str:
+    _needs("functions", project)
     subscription = project.subscription
-    push = subscription["pushConfig"]
+    push = subscription.get("pushConfig", {})
+    if not push.get("pushEndpoint"):
+        raise Failed(f"{short_name(subscription['name'])} does not push; docs/operate.md, Stop and start the push")
     if not (account := push.get("oidcToken", {}).get("serviceAccountEmail")):
         raise Failed(f"{short_name(subscription['name'])} pushes without a token")
     if not subscription.get("deadLetterPolicy"):
@@ -68,6 +77,7 @@ def _push(project: Project) -> str:
 
 
 def _forwarding(project: Project) -> str:
+    _needs("functions", project)
     subscription = project.subscription
     if not (topic := subscription.get("deadLetterPolicy", {}).get("deadLetterTopic")):
         raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic")
@@ -82,6 +92,7 @@ def _forwarding(project: Project) -> str:
 
 
 def _logs(project: Project) -> str:
+    _needs("functions", project)
     name = short_name(project.service("ingest")["name"])
     entries = project.lines(
         f'{of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.commit"', _RECENT
@@ -91,6 +102,56 @@ def _logs(project: Project) -> str:
     if not (version := entries[0].get("labels", {}).get("code_version")):
         raise Failed("the newest flush line has no label code_version: Cloud Logging did not read it as it is meant")
     return f"the newest flush line is of {entries[0]['timestamp']}, by {version}"
+
+
+def _job(project: Project) -> str:
+    _needs("dataflow", project)
+    job = project.dataflow_job
+    if (state := job["currentState"]) != "JOB_STATE_RUNNING":
+        raise Failed(f"{job['name']} is {state}")
+    if (kind := job.get("type")) != "JOB_TYPE_STREAMING":
+        raise Failed(f"{job['name']} is of {kind}: it was started with files, and would end")
+    return f"{job['name']} runs since {job.get('startTime', job['createTime'])} as {job['id']}"
+
+
+def _job_logs(project: Project) -> str:
+    _needs("dataflow", project)
+    entries = project.lines(f'{of_job(project.dataflow_job)} AND jsonPayload.message=~"^flush [{{]"', _RECENT)
+    if not entries:
+        raise Failed("no worker has logged a flush within half an hour; run `sluice smoke` first")
+    text = entries[0]["jsonPayload"]["message"]
+    try:
+        flush = msgspec.json.decode(text.partition(" ")[2], type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Failed(f"the newest flush line is not JSON as the metrics read it ({error}): {text[:200]}") from error
+    return f"the newest flush line is of {entries[0]['timestamp']}, with {flush['events']} events"
+
+
+def _job_counts(project: Project) -> str:
+    _needs("dataflow", project)
+    path = f"v1b3/{project.place}/jobs/{project.dataflow_job['id']}/metrics"
+    names = {
+        metric["name"]["name"]
+        for metric in project.get("dataflow", path).get("metrics", ())
+        if metric["name"].get("context", {}).get("namespace") == NAMESPACE
+    }
+    if not any(name.startswith("events") for name in names):
+        raise Failed(f"of {NAMESPACE} the job counts {', '.join(sorted(names)) or 'nothing'}, and no events")
+    return f"the job counts {', '.join(sorted(names))}"
+
+
+def _job_keeps_up(project: Project) -> str:
+    _needs("dataflow", project)
+    ages: dict[str, float] = {}
+    for metric in ("system_lag", "data_watermark_age"):
+        series = f'metric.type="dataflow.googleapis.com/job/{metric}" AND resource.labels.job_name="{project.ingest}"'
+        points = _points(project, series, timedelta(minutes=10))
+        if not points:
+            raise Failed(f"{metric} has no value within ten minutes: the alerts on it cannot ring")
+        ages[metric] = float(next(iter(points[0]["value"].values())))
+    if slow := [f"{metric} is {age:.0f} s" for metric, age in ages.items() if age > _MOST_LAG]:
+        raise Failed(f"{' and '.join(slow)}; of a job that keeps up they are seconds")
+    return ", ".join(f"{metric} is {age:.0f} s" for metric, age in ages.items())
 
 
 def _request_logs(project: Project) -> str:
@@ -125,11 +186,12 @@ def _metrics(project: Project) -> str:
 
 def _objectives(project: Project) -> str:
     name = project.name or _without_terraform("objectives")
-    for objective in ("availability", "freshness"):
+    objectives = ("availability", "freshness") if project.engine == "functions" else ("freshness",)
+    for objective in objectives:
         goal = f"{project.path}/services/{name}/serviceLevelObjectives/{objective}"
         if not _points(project, f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
             raise Failed(f"the burn rate of {objective} has no value within two hours: its alerts cannot ring")
-    return "both burn rates have values within two hours"
+    return f"the burn rates of {' and '.join(objectives)} have values within two hours"
 
 
 def _alerts(project: Project) -> str:
@@ -252,6 +314,7 @@ def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _memory(project: Project) -> str:
+    _needs("functions", project)
     name = short_name(project.service("ingest")["name"])
     found = _points(
         project,
@@ -357,14 +420,40 @@ CHECKS: Sequence[Check] = (
         _memory,
         patience=300,
     ),
+    Check(
+        "The Dataflow job runs, and no other beside it",
+        "Image, account, network and staging have to fit; two jobs would share the events.",
+        _job,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job logs its flushes",
+        "Workers send text to Cloud Logging; metrics, alerts and objectives are made of the JSON in it.",
+        _job_logs,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job counts",
+        "Dataflow gathers Beam's counters of all workers.",
+        _job_counts,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job keeps up",
+        "System lag and the age of the watermark are computed by Dataflow alone.",
+        _job_keeps_up,
+        patience=300,
+    ),
 )
 """In the order in which they run: what a later one needs is checked before."""
 
 
-def findings(project: Project, sleep: Callable[[float], object] = time.sleep) -> Iterator[Finding]:
-    """Run all checks, and give each finding as soon as it is there."""
+def findings(
+    project: Project, sleep: Callable[[float], object] = time.sleep, checks: Sequence[Check] = CHECKS
+) -> Iterator[Finding]:
+    """Run checks, and give each finding as soon as it is there."""
     started = time.monotonic()
-    for check in CHECKS:
+    for check in checks:
         yield check.run(project, started, sleep)
 
 
@@ -379,6 +468,16 @@ def _points(project: Project, series: str, since: timedelta, **aggregation: str)
         **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
     )
     return [point for one in found for point in one.get("points", ())]
+
+
+def _needs(engine: Engine, project: Project) -> None:
+    """Check that an engine takes the events.
+
+    Raises:
+        NotThere: Another one does.
+    """
+    if project.engine != engine:
+        raise NotThere(f"the events are taken by {project.engine}")
 
 
 def _without_terraform(what: str) -> NoReturn:

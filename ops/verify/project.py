@@ -4,7 +4,7 @@ import functools
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import google.auth
 import requests
@@ -19,8 +19,13 @@ from ops.credentials import charging
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 """Each deployed service's name ends with one of them, by Terraform and by gcloud."""
 
+type Engine = Literal["functions", "dataflow"]
+"""What takes the events from Pub/Sub."""
+
 _GOOGLE = "https://{api}.googleapis.com"
 _TIMEOUT = 30.0
+_ACTIVE = frozenset({"JOB_STATE_RUNNING", "JOB_STATE_PENDING", "JOB_STATE_QUEUED", "JOB_STATE_DRAINING"})
+"""States of jobs that take events, or are about to, or still write some."""
 _RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
 
 
@@ -171,16 +176,64 @@ class Project:
 
     @functools.cached_property
     def subscription(self) -> dict[str, Any]:
-        """The subscription that pushes to ingest.
+        """The subscription of the events: one that pushes to ingest, or that of its name, from which Dataflow pulls.
 
         Raises:
             Failed: There is none.
         """
         found = addresses(self.service("ingest"))
-        for one in self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions"):
+        subscriptions = self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions")
+        for one in subscriptions:
             if _address(one.get("pushConfig", {}).get("pushEndpoint", "")) in found:
                 return one
-        raise Failed(f"no subscription pushes to {' or '.join(sorted(found))}")
+        for one in subscriptions:
+            if short_name(one["name"]) == self.ingest and not one.get("pushConfig", {}).get("pushEndpoint"):
+                return one
+        raise Failed(f"no subscription pushes to {' or '.join(sorted(found))}, and none without push is {self.ingest}")
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """What takes the events: Dataflow, if the subscription pushes to nobody, and there is or was a job.
+
+        Raises:
+            Failed: There is no subscription.
+        """
+        pushes = self.subscription.get("pushConfig", {}).get("pushEndpoint")
+        return "dataflow" if not pushes and self.dataflow_jobs() else "functions"
+
+    def pushes(self) -> bool:
+        """Return whether the subscription pushes now.
+
+        Raises:
+            Failed: There is no subscription.
+        """
+        subscription = self.get("pubsub", f"v1/{self.subscription['name']}")
+        return bool(subscription.get("pushConfig", {}).get("pushEndpoint"))
+
+    def dataflow_jobs(self) -> list[dict[str, Any]]:
+        """Return Dataflow's jobs of the deployment, the newest first; they have the name of the function ingest."""
+        jobs = self.all(
+            "dataflow", f"v1b3/{self.place}/jobs", "jobs", filter="ALL", name=self.ingest, view="JOB_VIEW_SUMMARY"
+        )
+        own = (job for job in jobs if job["name"] == self.ingest)
+        return sorted(own, key=lambda job: str(job["createTime"]), reverse=True)
+
+    @functools.cached_property
+    def dataflow_job(self) -> dict[str, Any]:
+        """The Dataflow job that runs.
+
+        Raises:
+            Failed: None or several do.
+        """
+        jobs = self.dataflow_jobs()
+        running = [job for job in jobs if job["currentState"] in _ACTIVE]
+        if not running:
+            newest = f"the newest is {jobs[0]['currentState']}" if jobs else "there is none"
+            raise Failed(f"no Dataflow job {self.ingest} runs; {newest}")
+        if len(running) > 1:
+            ids = ", ".join(job["id"] for job in running)
+            raise Failed(f"{len(running)} Dataflow jobs share the events: {ids}; drain all but one")
+        return running[0]
 
     def job(self, function: str) -> dict[str, Any]:
         """Return the Cloud Scheduler job that calls a function.
@@ -195,9 +248,19 @@ class Project:
         raise Failed(f"no Cloud Scheduler job of {self.place} calls {function}")
 
     @property
+    def ingest(self) -> str:
+        """Name of the function, and by Terraform of the subscription and of Dataflow's job, too."""
+        return short_name(self.service("ingest")["name"])
+
+    @property
     def name(self) -> str:
         """The prefix of the deployment's names: `sluice-prod` for `sluice-prod-ingest`, empty without Terraform."""
-        return short_name(self.service("ingest")["name"]).removesuffix("ingest").removesuffix("-")
+        return self.ingest.removesuffix("ingest").removesuffix("-")
+
+
+def of_job(job: Mapping[str, Any]) -> str:
+    """Return the filter of the log entries of a Dataflow job's workers."""
+    return f'resource.type="dataflow_step" AND resource.labels.job_id="{job["id"]}"'
 
 
 def of_service(name: str) -> str:

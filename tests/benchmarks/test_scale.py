@@ -24,14 +24,16 @@ from benchmarks.machine import Machine
 from benchmarks.plan import LARGE_ORDERS, RATES, closed, opened
 from benchmarks.quotas import QUOTAS, TERRAFORM_INSTANCES, Load
 from benchmarks.results import FILE, Results, read
-from benchmarks.scale import app, cheaper, tables
+from benchmarks.scale import app, tables
 from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive import Archive
 from functions.commit import GroupCommit
 from functions.settings import Settings
 from functions.warehouse import Insertion, Warehouse
-from ops.cost import sluice
+from ops.cost import dataflow, sluice
+from ops.cost.dataflow import Beam
+from ops.cost.deployment import Deployment
 from ops.cost.fleet import CONCURRENCY, TARGET, Fleet, capacity
 from ops.cost.flow import Instance, flow, run
 from ops.cost.measured import Measured
@@ -224,22 +226,40 @@ def at_rate(rate: float, known: Measured = MEASURED) -> Sluice:
 
 
 def test_dataflow_costs_its_workers_and_what_they_write() -> None:
-    of = at_rate(10_000)
+    """A worker is 2 vCPU that are used to 70 %; 10 000/s fill batches of 500 on ten shards within half a second."""
+    slow, of = (dataclasses.replace(at_rate(10_000), beam=Beam(source="", event_cpu=cpu)) for cpu in (5e-4, 5e-5))
+    assert slow.job(10_000).workers == math.ceil(10_000 * (5e-4 + 3e-3 / 500) / 0.7 / 2) == 4
+    assert of.job(10_000).workers == math.ceil(10_000 * 12 / 54_878 / 0.7 / 2) == 2
+    assert (of.job(10_000).own_workers, of.job(1).workers) == (1, 1)
     bill = of.bill("Dataflow")
     worker = 2 * 0.069 + 8 * 0.003557 + 30 * 0.000054
-    assert of.workers(10_000) == math.ceil(10_000 * (12 / 54_878 + 20e-6) / 0.7 / 2) == 2
-    assert bill.part(sluice.WORKERS) == pytest.approx(2 * worker / 3.6e7 * 1e6)
-    assert bill.part(sluice.INSERTS) == pytest.approx(500e6 * 0.025 / 2**30)
-    assert bill.part(sluice.OBJECTS) == pytest.approx(0.1 * 2 / 10_000 * 5)
+    assert bill.part(dataflow.WORKERS) == pytest.approx(2 * worker / 3.6e7 * 1e6)
+    units = 58 / (2**30 / 1_000) * 10_000
+    assert bill.part(dataflow.STREAMING_ENGINE) == pytest.approx(units * 0.089 / 3.6e7 * 1e6)
+    assert bill.items[dataflow.IMAGE] == pytest.approx(0.10)
+    assert bill.part(sluice.INSERTS) == pytest.approx(1040e6 / (200 * 2**20) * 0.01)
+    assert bill.part(sluice.OBJECTS) == pytest.approx(5 / 500)
+    written = dataclasses.replace(of, deployment=Deployment(writer="storage_write")).bill("Dataflow")
+    assert written.part(sluice.INSERTS) == pytest.approx(500e6 * 0.025 / 2**30)
+
+
+def test_a_batch_of_dataflow_is_complete_when_it_is_full_or_after_a_second() -> None:
+    """Of 8 events/s on eight shards one more comes within a second of the first."""
+    assert at_rate(8).job(8).batches == pytest.approx(1 / 2)
+    assert at_rate(800).job(800).batches == pytest.approx(1 / 101)
+    assert at_rate(8_000).job(8_000).batches == 1 / 500
+    large = Sluice(MEASURED, Workload.at_rate(8_000, 2**20))
+    assert large.job(8_000).batches == 1 / 2
+    assert large.job(8_000).workers > 8 * at_rate(8_000).job(8_000).workers
 
 
 def test_the_rate_from_which_on_it_is_cheaper_lies_between_dearer_and_cheaper() -> None:
-    rate = cheaper(MEASURED, "Dataflow", "push")
+    rate = at_rate(1).cheaper_from("Dataflow", "push")
     assert rate is not None
     below, above = (at_rate(rate * factor) for factor in (0.9, 1.1))
     assert below.bill("Dataflow").usd > below.bill("push").usd
     assert above.bill("Dataflow").usd < above.bill("push").usd
-    assert cheaper(MEASURED, "push", "Dataflow") is None
+    assert at_rate(1).cheaper_from("push", "Dataflow") is None
 
 
 def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
@@ -257,6 +277,18 @@ def test_the_instances_are_those_of_terraform() -> None:
     text = (ROOT / "terraform" / "variables-functions.tf").read_text()
     assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
     assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
+
+
+def test_the_page_of_the_engines_has_the_limits_of_the_page_of_performance() -> None:
+    limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.FILE.read_text(), re.MULTILINE))
+    scale = page.FILE.with_name("scale.md").read_text()
+    for ours, theirs in (
+        ("instances of `ingest`", "this project's own instances"),
+        ("Pub/Sub's push window", "Pub/Sub's push window"),
+        ("bytes that Pub/Sub pushes in a region", "Pub/Sub, pushed"),
+    ):
+        assert f"| {ours} | {limits[theirs]} |" in scale
+    assert f"{limits['BigQuery, rows with an insertId']} rows a second with an insertId" in scale
 
 
 @pytest.mark.check

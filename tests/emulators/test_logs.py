@@ -232,6 +232,8 @@ class Logged(Project):
     def __init__(self, logs: dict[str, pathlib.Path]) -> None:
         self.logs = logs
 
+    engine = "functions"
+
     def service(self, function: str) -> dict[str, Any]:
         return {"name": function}
 

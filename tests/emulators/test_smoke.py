@@ -2,6 +2,7 @@
 
 import dataclasses
 import gzip
+import itertools
 import json
 import re
 import signal
@@ -20,10 +21,12 @@ from functions.message import SMOKE_TEST_ATTRIBUTE
 from ops.logs import EMULATOR
 from ops.smoke import Smoke
 from ops.stack.stack import Stack
+from ops.verify.load import CHANGED, Load
 from tests.emulators import command
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.unit import logging_server
 from tests.unit.cloud import error
+from tests.waiting import wait_until
 
 TABLES = ("inventory", "orders", "user_activity")
 
@@ -55,6 +58,22 @@ def envelopes(stack: Stack) -> list[Envelope]:
     """All of the archive."""
     blobs = storage_client(stack.settings).list_blobs(stack.settings.archive_bucket, prefix="raw/")
     return [one for blob in blobs for one in archive.read(gzip.decompress(blob.download_as_bytes()))]
+
+
+def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_content(smoked: Stack) -> None:
+    """Only Dataflow drops by the attribute event_id; in functions both contents arrive."""
+    seconds = itertools.count()
+    load = Load(
+        bigquery_client(smoked.settings), storage_client(smoked.settings), smoked.settings, lambda: next(seconds)
+    )
+    load.publish(smoked.topic, rate=1_000, seconds=200)
+    wait_until(lambda: sum(load.rows().values()) == len(load.published) + CHANGED, "all have a row", load.rows)
+    rows = load.rows()
+    assert rows.keys() == load.published
+    assert {one for one, n in rows.items() if n == 2} == load.changed
+    assert len(load.changed) == CHANGED
+    load.delete()
+    assert not load.rows()
 
 
 def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None:

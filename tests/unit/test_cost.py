@@ -14,7 +14,7 @@ from functions.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
 from ops.cli import app
-from ops.cost import deployment, measured, page, prices, sluice
+from ops.cost import dataflow, deployment, measured, page, prices, sluice
 from ops.cost.alternatives import Alternatives
 from ops.cost.bill import Bill, Line
 from ops.cost.deployment import DEFAULT
@@ -124,7 +124,7 @@ def test_subscriptions_cost_what_the_price_lists_say() -> None:
 def test_a_template_has_a_worker_and_a_plain_function_an_object_of_each_event() -> None:
     of = Alternatives(MEASURED, A_MILLION)
     worker = 730 * (2 * 0.069 + 8 * 0.003557 + 30 * 0.000054)
-    assert of.dataflow_template().items[sluice.WORKERS] == pytest.approx(worker)
+    assert of.dataflow_template().items[dataflow.WORKERS] == pytest.approx(worker)
     assert usd(of.plain_function(), sluice.OBJECTS) == pytest.approx(5.0)
 
 
@@ -243,16 +243,44 @@ def test_the_page_says_between_which_rates_another_way_is_cheaper() -> None:
     assert "The plain function** of the tutorials costs less than Sluice below some 800 000 events a day" in text
     assert is_cheaper("plain_function", 700_000)
     assert not is_cheaper("plain_function", 900_000)
-    assert "it is dearer than Sluice below some 400 000 events a day, and cheaper above" in text
+    assert "the template is dearer than Sluice below some 400 000 events a day, and cheaper above" in text
     assert not is_cheaper("dataflow_template", 380_000)
     assert is_cheaper("dataflow_template", 450_000)
 
 
-def test_the_page_and_the_readme_are_those_of_the_model() -> None:
-    for file, expected in ((page.FILE, page.update()), (page.README, page.update_readme())):
+def test_the_page_of_the_engines_says_where_dataflow_begins_to_cost_less() -> None:
+    of = Sluice(measured.read(), page.workload(1_000_000))
+    text = " ".join((page.SCALE.read_text() + page.FILE.read_text()).split())
+    assert of.cheaper_from("Dataflow", "push") == pytest.approx(10, rel=0.1)
+    assert of.cheaper_from("Dataflow", "push, billed by instance") == pytest.approx(12, rel=0.1)
+    assert "costs less than the function from some 10 events a second on" in text
+    assert "less than one that is billed by instance from some 12" in text
+    assert "less than as deployed from some 850 000 events a day on" in text
+    worker = sum(line.usd for line in dataflow.worker_lines(prices.HOURS_OF_MONTH))
+    assert f"The first worker costs {worker:.0f} USD a month" in text
+    assert f"[{page.whole(dataflow.PUBLISHED_EVENTS_OF_VCPU)} events/s a vCPU]" in text
+
+
+def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
+    pages = ((page.FILE, page.update()), (page.SCALE, page.update_scale()), (page.README, page.update_readme()))
+    for file, expected in pages:
         if "UPDATE_DOCS" in os.environ:
             file.write_text(expected)
         assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_the_writer_changes_what_inserts_cost() -> None:
+    usd = {
+        writer: next(
+            line["usd_per_million"]
+            for line in json.loads(run("--events-per-day", "1000000", "--writer", writer, "--json")[1])["ways"][
+                "sluice_on_dataflow"
+            ]["lines"]
+            if line["item"] == sluice.INSERTS
+        )
+        for writer in deployment.WRITERS
+    }
+    assert usd["storage_write"] < usd["insert_all"] / 4
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -267,6 +295,7 @@ def test_the_command_prints_items_and_ways_in_80_columns() -> None:
     bill = bills(measured.read(), page.workload(1_000_000))
     for item in Sluice(measured.read(), page.workload(1_000_000)).bill().items:
         assert item in shown
+    assert re.search(r"Sluice, as deployed +│ +9.8 │ +850 000 │", shown)
     for way, of_way in bill.items():
         assert re.search(rf"{re.escape(way.title)} +│ +{of_way.per_million:.2f} ", shown), way.title
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 import pytest
@@ -17,11 +18,18 @@ from functions.settings import Settings
 from ops import data_model, licences, terraform_reference
 from ops.cli import app
 from ops.verify.checks import CHECKS
+from ops.verify.load import Load
+from ops.verify.project import Project
+from ops.verify.under_load import Observer
+from tests.emulators.beam import beam
 from tests.terraform import watching
 from tests.unit import cloud_sdk
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+
+WITH_GCLOUD = {"operate.md", "scale.md"}
+"""Pages whose commands of gcloud the Cloud SDK checks."""
 
 BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -102,14 +110,14 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
             )
             assert helped.returncode == 0, helped.stderr
         case "bq" | "gcloud":
-            assert file == "operate.md", "its commands are checked below"
+            assert file in WITH_GCLOUD, "its commands are checked below"
         case _:
             pytest.fail(f"{file}: no test knows {program}")
 
 
 @pytest.mark.check
 def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: pathlib.Path) -> None:
-    page = [command for file, command in commands() if file == "operate.md"]
+    page = [command for file, command in commands() if file in WITH_GCLOUD]
     typed = [*page, *(alert["type"] for alert in watching.alerts().values())]
     found = {command for command in typed if command.startswith("gcloud ")}
     assert len(found) > 10
@@ -171,6 +179,40 @@ def test_the_table_of_checks_of_a_deployment_is_that_of_the_code() -> None:
     if "UPDATE_DOCS" in os.environ:
         file.write_text(expected)
     assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def _with_rows(page: str, head: str, rows: list[str]) -> str:
+    """Return a page with these rows below the head of a table."""
+    before, _, after = page.partition(head)
+    rest = re.sub(r"\A(\|.*\n)*", "", after)
+    return before + head + "".join(f"{row}\n" for row in rows) + rest
+
+
+class _NoJob:
+    """A deployment without Dataflow, at which the checks under load have nothing to look."""
+
+    engine = "functions"
+
+
+def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
+    file = ROOT / "docs" / "scale.md"
+    checks = Observer(cast("Project", _NoJob())).checks(cast("Load", None))
+    head = "| check | why only a real project shows it |\n|---|---|\n"
+    expected = _with_rows(file.read_text(), head, [f"| {check.title} | {check.why} |" for check in checks])
+    if "UPDATE_DOCS" in os.environ:
+        file.write_text(expected)
+    assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+@pytest.mark.check
+def test_the_table_of_the_pipelines_options_is_that_of_the_code() -> None:
+    file = ROOT / "docs" / "scale.md"
+    rows = beam("tests.emulators.beam_options", [], {}).splitlines()
+    assert any("--input_subscription" in row for row in rows)
+    expected = _with_rows(file.read_text(), "| option | |\n|---|---|\n", rows)
+    if "UPDATE_DOCS" in os.environ:
+        file.write_text(expected)
+    assert file.read_text() == expected, "run UPDATE_DOCS=1 make check"
 
 
 def test_the_page_of_the_data_model_is_that_of_the_sql() -> None:

@@ -8,7 +8,7 @@ import pathlib
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import requests
@@ -17,7 +17,9 @@ from functions.settings import Settings
 from ops.commands.ending import ExitCode
 from ops.verify.check import Finding, Outcome
 from ops.verify.checks import CHECKS, findings
+from ops.verify.load import Load
 from ops.verify.project import Project
+from ops.verify.under_load import Observer
 from tests.emulators import command
 
 type Answers = dict[str, Any]
@@ -44,6 +46,18 @@ AUDIT, QUERIES = "InsertAll", "data_access"
 DATASETS = f"bigquery/bigquery/v2/projects/{PROJECT}/datasets"
 COPIES = f"bigquerydatatransfer/v1/projects/{PROJECT}/locations/us-east1/transferConfigs"
 EVENTS, MEMORY, BURN_RATES = "events", "memory", "burn"
+DATAFLOW_JOBS = f"dataflow/v1b3/{PLACE}/jobs"
+JOB_METRICS = f"{DATAFLOW_JOBS}/job-2/metrics"
+JOB_MESSAGES = f"{DATAFLOW_JOBS}/job-2/messages"
+WORKERS = f"compute/compute/v1/projects/{PROJECT}/aggregated/instances"
+WORKER_LINES, SYSTEM_LAG, FRESHNESS = "dataflow_step", "system_lag", "watermark_age"
+OF_FUNCTIONS = {
+    "Pub/Sub pushes to ingest with a token",
+    "Pub/Sub may forward what it gives up on",
+    "ingest logs its flushes",
+    "ingest has memory to spare",
+}
+OF_DATAFLOW = {check.title for check in CHECKS if check.title.startswith("The Dataflow job")}
 
 
 def _ago(**time: float) -> str:
@@ -148,6 +162,36 @@ def _healthy() -> Answers:
     }
 
 
+def _on_dataflow() -> Answers:
+    """Return what the APIs answer where Dataflow takes the events: the subscription pushes to nobody."""
+    answers = _healthy() | {FLUSHES: {}, MEMORY: {}}
+    answers[SUBSCRIPTIONS]["subscriptions"][1] = {"name": SUBSCRIPTION}
+    job = {"name": "sluice-prod-ingest", "type": "JOB_TYPE_STREAMING", "createTime": _ago(days=1)}
+    flush = {"message": 'flush {"events":7,"rows":{"orders":7}}'}
+    counter = {"name": {"name": "events_MAX", "context": {"namespace": "sluice"}}, "scalar": 3}
+    points = {"timeSeries": [{"points": [{"value": {"int64Value": "2"}}]}]}
+    return answers | {
+        DATAFLOW_JOBS: {
+            "jobs": [
+                {**job, "id": "job-1", "createTime": _ago(days=2), "currentState": "JOB_STATE_UPDATED"},
+                {**job, "id": "job-2", "createTime": _ago(days=1), "currentState": "JOB_STATE_RUNNING"},
+                {
+                    **job,
+                    "id": "other",
+                    "createTime": _ago(days=1),
+                    "currentState": "JOB_STATE_RUNNING",
+                    "name": "other",
+                },
+            ]
+        },
+        JOB_METRICS: {"metrics": [counter, {"name": {"name": "ElementCount", "context": {}}}]},
+        WORKER_LINES: {"entries": [{"timestamp": _ago(minutes=1), "jsonPayload": flush}]},
+        WORKERS: {"items": {"zones/a": {"instances": [{"id": "1", "name": "worker-a"}]}, "zones/b": {}}},
+        SYSTEM_LAG: copy.deepcopy(points),
+        FRESHNESS: copy.deepcopy(points),
+    }
+
+
 @contextlib.contextmanager
 def _apis(answers: Answers) -> Iterator[str]:
     """Serve the APIs; gives the address of each, with `{api}` in it. An exception stands for a 403."""
@@ -157,12 +201,13 @@ def _apis(answers: Answers) -> Iterator[str]:
             path, _, query = self.path.removeprefix("/").partition("?")
             if path.endswith("/timeSeries"):
                 keys = {"sluice-prod%2Fevents": EVENTS, "select_slo_burn_rate": BURN_RATES, "utilizations": MEMORY}
+                keys |= {SYSTEM_LAG: SYSTEM_LAG, FRESHNESS: FRESHNESS}
                 path = next(key for text, key in keys.items() if text in query)
             self.answer(path)
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            keys = (FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
+            keys = (WORKER_LINES, FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
             self.answer(next(key for key in keys if key in body["filter"]))
 
         def answer(self, path: str) -> None:
@@ -196,9 +241,23 @@ def _found(answers: Answers, settings: Settings = SETTINGS) -> dict[str, Finding
         return {one.check: one for one in findings(project, sleep=lambda _: None)}
 
 
+def _others(found: dict[str, Finding]) -> dict[str, Outcome]:
+    """Return the outcomes that are not ok."""
+    return {title: one.outcome for title, one in found.items() if one.outcome != Outcome.OK}
+
+
+def test_on_dataflow_the_checks_are_those_of_its_job() -> None:
+    found = _found(_on_dataflow())
+    assert _others(found) == dict.fromkeys(OF_FUNCTIONS, Outcome.SKIPPED)
+    assert found["The Dataflow job logs its flushes"].seen.endswith("with 7 events")
+    assert found["The Dataflow job counts"].seen == "the job counts events_MAX"
+    assert found["The Dataflow job keeps up"].seen == "system_lag is 2 s, data_watermark_age is 2 s"
+    assert found["The objectives count"].seen == "the burn rates of freshness have values within two hours"
+
+
 def test_a_deployment_where_all_is_well_passes_every_check() -> None:
     found = _found(_healthy())
-    assert [one.check for one in found.values() if one.outcome != Outcome.OK] == []
+    assert _others(found) == dict.fromkeys(OF_DATAFLOW, Outcome.SKIPPED)
     assert list(found) == [check.title for check in CHECKS]
     assert "2 of 3 succeeded" in found["History, snapshots and copies run"].seen
     assert found["The last reconciliation found nothing missing"].seen == "18 events from 01 to 03, none missing"
@@ -225,6 +284,7 @@ BROKEN = [
     (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[]), "no revision of ingest gets traffic"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", value=[]), "no subscription pushes to"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", "oidcToken", value={}), "without a token"),
+    (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", value={}), "sluice-prod-ingest does not push"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "deadLetterPolicy", value={}), "no dead-letter topic"),
     (4, _set(f"pubsub/v1/{TOPIC}:getIamPolicy", "bindings", value=[]), "no roles/pubsub.publisher on"),
     (5, _set(FLUSHES, "entries", value=[]), "logged no flush"),
@@ -272,16 +332,36 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("number", "change", "seen"), BROKEN, ids=[seen for _, _, seen in BROKEN])
-def test_a_check_fails_and_says_what_it_saw(number: int, change: Callable[[Answers], None], seen: str) -> None:
-    answers = _healthy()
+BROKEN_ON_DATAFLOW = [
+    (17, _set(DATAFLOW_JOBS, "jobs", 1, "currentState", value="JOB_STATE_FAILED"), "the newest is JOB_STATE_FAILED"),
+    (17, _set(DATAFLOW_JOBS, "jobs", 0, "currentState", value="JOB_STATE_DRAINING"), "share the events: job-2, job-1"),
+    (17, _set(DATAFLOW_JOBS, "jobs", 1, "currentState", value="JOB_STATE_PENDING"), "is JOB_STATE_PENDING"),
+    (17, _set(DATAFLOW_JOBS, "jobs", 1, "type", value="JOB_TYPE_BATCH"), "it was started with files"),
+    (18, _set(WORKER_LINES, "entries", value=[]), "no worker has logged a flush"),
+    (18, _set(WORKER_LINES, "entries", 0, "jsonPayload", "message", value="flush {'events': 7}"), "is not JSON"),
+    (19, _set(JOB_METRICS, "metrics", value=[]), "of sluice the job counts nothing, and no events"),
+    (20, _set(SYSTEM_LAG, "timeSeries", value=[]), "system_lag has no value"),
+    (20, _set(FRESHNESS, "timeSeries", 0, "points", 0, "value", value={"doubleValue": 900}), "watermark_age is 900 s"),
+]
+
+ALL_BROKEN = [
+    *((_healthy, *one) for one in BROKEN),
+    *((_on_dataflow, *one) for one in BROKEN_ON_DATAFLOW),
+]
+
+
+@pytest.mark.parametrize(("healthy", "number", "change", "seen"), ALL_BROKEN, ids=[seen for *_, seen in ALL_BROKEN])
+def test_a_check_fails_and_says_what_it_saw(
+    healthy: Callable[[], Answers], number: int, change: Callable[[Answers], None], seen: str
+) -> None:
+    answers = healthy()
     change(answers)
     finding = _found(answers)[CHECKS[number].title]
     assert (finding.outcome, seen in finding.seen) == (Outcome.FAIL, True), finding
 
 
 def test_every_check_can_fail() -> None:
-    assert {number for number, _, _ in BROKEN} == set(range(len(CHECKS)))
+    assert {number for _, number, _, _ in ALL_BROKEN} == set(range(len(CHECKS)))
 
 
 def test_what_may_not_be_read_is_unknown_and_names_the_reason() -> None:
@@ -350,7 +430,7 @@ def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
     }
     skipped.add("The objectives count")
     skipped.add("Protected columns have tags, and the tags have masks")
-    assert {one.check for one in found.values() if one.outcome == Outcome.SKIPPED} == skipped
+    assert {one.check for one in found.values() if one.outcome == Outcome.SKIPPED} == skipped | OF_DATAFLOW
 
 
 def test_all_pages_of_a_listing_are_read() -> None:
@@ -374,7 +454,7 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
         done = command.sluice(["verify", "--json"], {"ARCHIVE_BUCKET": "shop-archive"})
         table = command.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
     assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
-    assert table.stdout.count("│ ok ") == len(CHECKS) - broken
+    assert table.stdout.count("│ ok ") == len(CHECKS) - len(OF_DATAFLOW) - broken
     assert max(map(len, table.stdout.splitlines())) <= 80
 
 
@@ -397,3 +477,104 @@ def test_an_empty_page_of_log_entries_is_not_the_last_one(monkeypatch: pytest.Mo
     project = Project(requests.Session(), SETTINGS, PROJECT)
     monkeypatch.setattr(project, "post", lambda *_: next(pages))
     assert project.lines("severity=ERROR", timedelta(hours=1)) == [{"insertId": "1"}]
+
+
+class _Load:
+    """A load that was published, and what the tables have of it."""
+
+    published = frozenset({"smoke-0", "smoke-1", "smoke-2"})
+    changed = frozenset({"smoke-0"})
+
+    def __init__(self, **rows: int) -> None:
+        changes = {name.replace("_", "-"): n for name, n in rows.items()}
+        self._rows = {"smoke-0": 1, "smoke-1": 2, "smoke-2": 1} | changes
+
+    def rows(self) -> dict[str, int]:
+        return {name: n for name, n in self._rows.items() if n}
+
+
+def _after(
+    change: Callable[[Answers], None], load: _Load | None = None, healthy: Answers | None = None
+) -> list[Finding]:
+    """Return the findings after something has happened to a deployment under load."""
+    answers = healthy or _on_dataflow()
+    with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
+        project = Project(session, SETTINGS, PROJECT, address)
+        observer = Observer(project)
+        change(answers)
+        patch.setattr("time.monotonic", iter(range(0, 10**6, 10_000)).__next__)
+        checks = observer.checks(cast("Load", load or _Load()))
+        return list(findings(project, lambda _: None, checks))
+
+
+def _ended(state: str, *, again: bool = True, pushes: bool = False) -> Callable[[Answers], None]:
+    def change(answers: Answers) -> None:
+        jobs = answers[DATAFLOW_JOBS]["jobs"]
+        if again:
+            jobs.append({**jobs[1], "id": "job-3", "createTime": _ago()})
+        jobs[1]["currentState"] = state
+        endpoint = {"pushEndpoint": "https://ingest-hash.a.run.app"} if pushes else {}
+        answers[f"pubsub/v1/{SUBSCRIPTION}"] = {"pushConfig": endpoint}
+
+    return change
+
+
+def _scaled(*counts: int) -> Callable[[Answers], None]:
+    events = [{"time": f"2026-11-28T12:0{at}:00Z", "currentNumWorkers": str(n)} for at, n in enumerate(counts)]
+    return lambda answers: answers.update({JOB_MESSAGES: {"autoscalingEvents": events}})
+
+
+def _lost(answers: Answers) -> None:
+    answers[WORKERS]["items"]["zones/a"]["instances"] = [{"id": "2", "name": "worker-b"}]
+
+
+def _nothing(_: Answers) -> None:
+    pass
+
+
+def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> None:
+    missing, dropped, *others = _after(_nothing)
+    assert (missing.outcome, missing.seen) == (
+        Outcome.OK,
+        "all 3 events have a row; 1 have several, which the views show once",
+    )
+    assert (dropped.outcome, dropped.seen) == (
+        Outcome.OK,
+        "1 were published again with another content, and have one row",
+    )
+    assert {one.outcome for one in others} == {Outcome.SKIPPED}
+    assert [one.seen.partition("; ")[2] for one in others] == [
+        "delete one in the meantime to see it",
+        "publish more, --rate, to see it",
+        "drain or update one in the meantime to see it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "change", "load", "outcome", "seen"),
+    [
+        (0, _nothing, _Load(smoke_2=0), Outcome.FAIL, "1 of 3 events have no row, the first is smoke-2"),
+        (1, _nothing, _Load(smoke_0=2), Outcome.FAIL, "1 of 1 have a second row"),
+        (2, _lost, None, Outcome.OK, "worker-a went"),
+        (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job ended, and its workers with it"),
+        (3, _scaled(1, 3, 1), None, Outcome.OK, "their number was 1, 3, 1"),
+        (3, _scaled(1, 3), None, Outcome.FAIL, "from 1 to 3, and not down again"),
+        (4, _ended("JOB_STATE_UPDATED"), None, Outcome.OK, "job-2 is JOB_STATE_UPDATED; job-3 runs"),
+        (4, _ended("JOB_STATE_DRAINED"), None, Outcome.OK, "job-2 is JOB_STATE_DRAINED; job-3 runs"),
+        (4, _ended("JOB_STATE_DRAINED", again=False, pushes=True), None, Outcome.OK, "ingest gets the events"),
+        (4, _ended("JOB_STATE_DRAINED", again=False), None, Outcome.FAIL, "0 jobs run, and the subscription does not"),
+        (4, _ended("JOB_STATE_DRAINED", pushes=True), None, Outcome.FAIL, "1 jobs run, and the subscription pushes"),
+        (4, _ended("JOB_STATE_CANCELLED"), None, Outcome.FAIL, "job-2 lost what it had read: docs/scale.md"),
+    ],
+)
+def test_under_load_a_check_says_what_happened(
+    number: int, change: Callable[[Answers], None], load: _Load | None, outcome: Outcome, seen: str
+) -> None:
+    finding = _after(change, load)[number]
+    assert (finding.outcome, seen in finding.seen) == (outcome, True), finding
+
+
+def test_under_load_functions_lose_nothing_and_the_rest_is_dataflows() -> None:
+    missing, *others = _after(_nothing, healthy=_healthy())
+    assert missing.outcome == Outcome.OK
+    assert {one.outcome for one in others} == {Outcome.SKIPPED}

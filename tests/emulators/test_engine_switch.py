@@ -1,0 +1,146 @@
+"""From functions to Dataflow and back, under load: nothing is missing, and the views show each event once.
+
+As in docs/scale.md, one subscription changes hands. The relay is its push, and BundleBasedDirectRunner is Dataflow.
+"""
+
+import itertools
+import pathlib
+import signal
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.cloud import bigquery
+
+from functions.clients import storage_client
+from functions.reconciliation import Reconciler
+from ops.generate import Generated, generate
+from ops.publish import Publication, publish
+from ops.stack.process import Child, running
+from ops.stack.stack import PROJECT, Emulators, Stack, delivering
+from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.emulators.conftest import Deploy, Warehouse
+from tests.missing import missing
+from tests.waiting import PATIENCE, wait_until
+
+pytestmark = pytest.mark.check
+
+TABLES = ("orders", "inventory", "user_activity")
+RATE = 40
+ENOUGH = 60
+"""Rows of an engine after which the subscription changes hands."""
+AGAIN = 20
+"""Messages that the producer publishes again, so that both engines get them."""
+
+
+class Producer:
+    """Publishes a shop's events until it is stopped."""
+
+    def __init__(self, topic: str) -> None:
+        self.sent: list[Generated] = []
+        self._topic = topic
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=publish, args=(self._publications(), topic), kwargs={"rate": RATE})
+        self._thread.start()
+
+    def _publications(self) -> Iterator[Publication]:
+        for event in generate(seed=17, start=datetime.now(UTC), bad_share=0.05, duplicate_share=0.05):
+            if self._stopped.is_set():
+                return
+            self.sent.append(event)
+            yield Publication(event.data, event.attributes)
+
+    def publish_again(self) -> None:
+        """Publish the first messages again, as a producer does that has seen no answer."""
+        publish((Publication(one.data, one.attributes) for one in self.sent[:AGAIN]), self._topic)
+
+    def stop(self) -> None:
+        """Publish no more; returns when Pub/Sub has accepted everything."""
+        self._stopped.set()
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def ids(self, *kinds: str) -> set[str]:
+        """Ids of the events of some kinds."""
+        return {one.attributes["event_id"] for one in self.sent if one.kind in kinds}
+
+
+def rows_by(warehouse: Warehouse, code_version: str) -> int:
+    """How many rows some code has written."""
+    selects = [f"SELECT COUNTIF(ingest.code_version = '{code_version}') AS n FROM `{{dataset}}.{t}`" for t in TABLES]
+    counts = warehouse.query(" UNION ALL ".join(selects))
+    return sum(count.n for count in counts)
+
+
+def archived(warehouse: Warehouse) -> int:
+    """How many messages are in the archive, each delivery counted."""
+    return sum(map(len, warehouse.archived().values()))
+
+
+def end(child: Child) -> None:
+    """Let a process finish what it has begun."""
+    child.signal(signal.SIGTERM)
+    assert child.process.wait(PATIENCE) == 0, child.tail()
+
+
+def switched(stack: Stack, on: Emulators, folder: pathlib.Path, producer: Producer, warehouse: Warehouse) -> None:
+    """Give the subscription from push to Beam and back, as soon as each of them has written enough rows."""
+    subscription = "switched-ingest"
+    by_function, by_beam = "function", "beam"
+    wait_until(lambda: rows_by(warehouse, by_function) > ENOUGH, "the function writes rows", pause=0.5)
+    end(stack.children[-1])  # the relay: no more push
+    options = [
+        "--runner=BundleBasedDirectRunner",
+        f"--input_subscription=projects/{PROJECT}/subscriptions/{subscription}",
+        "--id_label=",  # only Dataflow has it
+    ]
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "tests.emulators.drained", *options]
+    environment = {**stack.environment, "CODE_VERSION": by_beam, "PYTHONPATH": str(ROOT)}
+    with running("beam", command, folder, environment, cwd=ROOT) as beam:
+        producer.publish_again()
+        wait_until(lambda: rows_by(warehouse, by_beam) > ENOUGH, "Beam writes rows", beam.tail, pause=0.5)
+        end(beam)
+    before = rows_by(warehouse, by_function)
+    with delivering(on, subscription, stack.ingest, folder, "push-again"):
+        producer.publish_again()
+        wait_until(lambda: rows_by(warehouse, by_function) > before + ENOUGH, "the function writes again", pause=0.5)
+        producer.stop()
+        expected = len(producer.sent) + 2 * AGAIN
+        wait_until(lambda: archived(warehouse) >= expected, "all that was published is archived", pause=0.5)
+        warehouse.wait_for(len(producer.ids("good", "bad")))
+
+
+def shown(client: bigquery.Client, dataset: str, view: str) -> list[str]:
+    """Event ids of a view, sorted."""
+    rows = client.query_and_wait(f"SELECT ingest.event_id AS id FROM `{dataset}.{view}` ORDER BY id")
+    return [row.id for row in rows]
+
+
+def test_a_switch_under_load_loses_no_event_and_the_views_show_each_once(
+    deploy: Deploy, running_emulators: Emulators, tmp_path: pathlib.Path
+) -> None:
+    if not (ENVIRONMENT / "ready").exists():
+        missing(HOW_TO_GET)
+    with deploy("switched", CODE_VERSION="function") as stack:
+        warehouse, producer = Warehouse(stack), Producer(stack.topic)
+        try:
+            switched(stack, running_emulators, tmp_path, producer, warehouse)
+        finally:
+            producer.stop()
+        good, bad = producer.ids("good"), producer.ids("bad")
+        accounts = warehouse.accounts()
+        assert (accounts.accepted, accounts.dead) == (good, bad)
+        payloads = warehouse.archived()
+        assert {one.attributes["event_id"] for one in producer.sent} == payloads.keys()
+        for again in producer.sent[:AGAIN]:
+            assert len(payloads[again.attributes["event_id"]]) >= 3
+        for kind in ("deduplicated", "all"):
+            ids = itertools.chain(
+                *(shown(warehouse.client, stack.settings.dataset, f"{table}_{kind}") for table in TABLES)
+            )
+            assert sorted(ids) == sorted(good), kind
+        storage, now, hour = storage_client(stack.settings), datetime.now(UTC), timedelta(hours=1)
+        found = Reconciler(warehouse.client, storage, stack.settings, None)(now - hour, now + hour)
+        assert found.is_complete
+        assert found.total.archived == archived(warehouse)
