@@ -1,7 +1,7 @@
 """Messages: where they come from, and how Beam passes them on."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apache_beam as beam
@@ -48,23 +48,20 @@ def from_bytes(data: bytes) -> Message:
     Beam's own `PubsubMessage` takes five times as long to make.
     """
     proto = _parse(data)
-    published = proto.publish_time
-    return Message(
-        proto.data,
-        dict(proto.attributes),
-        proto.message_id,
-        datetime.fromtimestamp(published.seconds, UTC).replace(microsecond=published.nanos // 1000),
-        None,
-        proto.ordering_key,
-    )
+    published = _time(proto.publish_time)
+    return Message(proto.data, dict(proto.attributes), proto.message_id, published, None, proto.ordering_key)
 
 
 def from_pubsub(message: PubsubMessage) -> Message:
     """Return the message of what the direct runners read, which have no bytes of it."""
-    when = message.publish_time
-    published = datetime.fromtimestamp(when.timestamp(), UTC)
+    published = _time(message.publish_time.timestamp_pb())
     attributes = dict(message.attributes or {})
     return Message(message.data or b"", attributes, message.message_id, published, None, message.ordering_key or "")
+
+
+def _time(timestamp: Any) -> datetime:
+    """Return a protobuf Timestamp rounded to microseconds, as `functions.message.receive` rounds that of a push."""
+    return datetime.fromtimestamp(timestamp.seconds, UTC) + timedelta(microseconds=(timestamp.nanos + 500) // 1000)
 
 
 def _to_message(element: bytes | PubsubMessage) -> Message:
