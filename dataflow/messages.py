@@ -68,18 +68,30 @@ def _to_message(element: bytes | PubsubMessage) -> Message:
     return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
 
 
-class ReadMessages(ReadFromPubSub):
+class _ReadUnparsed(ReadFromPubSub):
+    """Reads messages as Dataflow passes them on, in bytes. A direct runner puts a read of its own in its place."""
+
+    def expand_continued(self, pcoll: Any) -> Any:
+        """Leave out the step that parses messages."""
+        return pcoll
+
+
+class ReadMessages(beam.PTransform):
     """Reads the messages of a subscription.
 
-    Dataflow reads them itself, and passes on bytes; `expand_continued` keeps its native read.
+    Args:
+        subscription: `projects/PROJECT/subscriptions/NAME`.
+        id_label: The attribute by which Dataflow drops duplicates; None: by the id of the message.
     """
 
     def __init__(self, subscription: str, id_label: str | None) -> None:
-        super().__init__(subscription=subscription, id_label=id_label, with_attributes=True)
+        super().__init__()
+        self._subscription, self._id_label = subscription, id_label
 
-    def expand_continued(self, pcoll: Any) -> Any:
-        """Return the messages of what was read."""
-        return pcoll | "Message" >> beam.Map(_to_message).with_output_types(Message)
+    def expand(self, pipeline: Any) -> Any:
+        """Return the messages."""
+        read = _ReadUnparsed(subscription=self._subscription, id_label=self._id_label, with_attributes=True)
+        return pipeline | "Pub/Sub" >> read | "Message" >> beam.Map(_to_message).with_output_types(Message)
 
 
 def paths(patterns: str) -> list[str]:
