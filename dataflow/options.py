@@ -72,7 +72,7 @@ def check(options: SluiceOptions) -> None:
     _check_names(options)
     _check_source(options)
     if options.linger is not None and not 0 <= options.linger <= MAX_LINGER:
-        raise InvalidSettings(f"options: --linger is {options.linger:g}, not 0 to {MAX_LINGER} seconds")
+        raise InvalidSettings(f"options: --linger is {options.linger:g}, not 0 to {MAX_LINGER:g} seconds")
     if options.shards < 1:
         raise InvalidSettings(f"options: --shards is {options.shards}, not 1 or more")
 
