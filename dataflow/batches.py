@@ -57,7 +57,7 @@ class BatchAcrossBundles(beam.DoFn):
 
     Args:
         rows: Maximum number of messages in a batch.
-        size: Bytes from which a batch is full.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
         linger: Seconds after its first message at which a batch is complete.
         clock: Returns the time in seconds since 1970.
     """
@@ -82,15 +82,19 @@ class BatchAcrossBundles(beam.DoFn):
         lingered: Any = beam.DoFn.TimerParam(LINGERED),
         ended: Any = beam.DoFn.TimerParam(ENDED),
     ) -> Iterator[list[Message]]:
-        """Add a message; yield the batch when it is full."""
+        """Add a message; yield the batch before it if both do not fit into one, and a batch that is full."""
         _, message = element
-        messages.add(message)
         rows, size = filled.read() or (0, 0)
+        if rows and size + message.size > self._size:
+            yield from self._complete(messages, filled)
+            rows, size = 0, 0
         if rows == 0:
             lingered.set(self._clock() + self._linger)
             ended.set(window.end)
-        filled.write((rows + 1, size + message.size))
-        if rows + 1 >= self._rows or size + message.size >= self._size:
+        messages.add(message)
+        rows, size = rows + 1, size + message.size
+        filled.write((rows, size))
+        if rows >= self._rows or size >= self._size:
             lingered.clear()
             yield from self._complete(messages, filled)
 
@@ -125,7 +129,7 @@ class Batch(beam.PTransform):
 
     Args:
         rows: Maximum number of messages in a batch.
-        size: Bytes of messages in a batch.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
         linger: Seconds that a message may wait for others; None: until the end of its bundle.
         shards: Keys among which the messages are distributed across bundles: as many batches fill at once.
         clock: Returns the time in seconds since 1970.
