@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,11 +13,15 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from dataflow.messages import MessageCoder
+from dataflow.messages import pack, unpack
 from functions.message import Message
+
+Packed = tuple[int, int, bytes]
+"""A batch on its way between workers: number of its messages, bytes of their payloads and attributes, and `pack`."""
 
 
 class BatchBundle(beam.DoFn):
@@ -37,32 +41,39 @@ class BatchBundle(beam.DoFn):
         self._batch: list[Message] = []
         self._bytes = 0
 
-    def process(self, element: Message) -> Iterator[list[Message]]:
+    def process(self, element: Message) -> Iterator[WindowedValue]:
         """Add a message; yield the batch before it if both do not fit into one."""
-        if self._batch and (len(self._batch) == self._rows or self._bytes + element.size > self._size):
-            yield self._batch
-            self._batch, self._bytes = [], 0
+        size = element.size
+        if self._batch and (len(self._batch) == self._rows or self._bytes + size > self._size):
+            yield self._complete()
+            self.start_bundle()
         self._batch.append(element)
-        self._bytes += element.size
+        self._bytes += size
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Yield the rest."""
         if self._batch:
-            window = GlobalWindow()
-            yield WindowedValue(self._batch, window.max_timestamp(), [window])
+            yield self._complete()
+
+    def _complete(self) -> WindowedValue:
+        """Return the batch with the time of its oldest message, which holds the watermark until it is written."""
+        oldest = min(message.publish_time for message in self._batch)
+        return GlobalWindows.windowed_value(self._batch, Timestamp(oldest.timestamp()))
 
 
 class BatchAcrossBundles(beam.DoFn):
-    """Batches the messages of a key across bundles; a message waits for `linger` seconds at most.
+    """Joins the batches of a key across bundles; each waits for `linger` seconds at most.
+
+    Its elements are batches, so that runners shuffle and keep a few large elements instead of each message.
 
     Args:
         rows: Maximum number of messages in a batch.
-        size: Bytes from which a batch is full.
-        linger: Seconds after its first message at which a batch is complete.
+        size: Maximum number of their bytes; a batch that is larger stays alone.
+        linger: Seconds after its first part at which a batch is complete.
         clock: Returns the time in seconds since 1970.
     """
 
-    MESSAGES = BagStateSpec("messages", MessageCoder())
+    PARTS = BagStateSpec("parts", beam.coders.BytesCoder())
     FILLED = ReadModifyWriteStateSpec("filled", beam.coders.TupleCoder([beam.coders.VarIntCoder()] * 2))
     LINGERED = TimerSpec("lingered", TimeDomain.REAL_TIME)
     ENDED = TimerSpec("ended", TimeDomain.WATERMARK)
@@ -75,46 +86,50 @@ class BatchAcrossBundles(beam.DoFn):
 
     def process(
         self,
-        element: tuple[int, Message],
+        element: tuple[int, Packed],
         window: Any = beam.DoFn.WindowParam,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
         lingered: Any = beam.DoFn.TimerParam(LINGERED),
         ended: Any = beam.DoFn.TimerParam(ENDED),
     ) -> Iterator[list[Message]]:
-        """Add a message; yield the batch when it is full."""
-        _, message = element
-        messages.add(message)
-        rows, size = filled.read() or (0, 0)
-        if rows == 0:
+        """Add a part; yield the batch before it if both do not fit into one, and a batch that is full."""
+        _, (rows, size, part) = element
+        filled_rows, filled_size = filled.read() or (0, 0)
+        if filled_rows + rows > self._rows or filled_size + size > self._size:
+            yield from self._complete(parts, filled)
+            filled_rows, filled_size = 0, 0
+        parts.add(part)
+        if filled_rows + rows >= self._rows or filled_size + size >= self._size:
+            lingered.clear()
+            yield from self._complete(parts, filled)
+            return
+        filled.write((filled_rows + rows, filled_size + size))
+        if filled_rows == 0:
             lingered.set(self._clock() + self._linger)
             ended.set(window.end)
-        filled.write((rows + 1, size + message.size))
-        if rows + 1 >= self._rows or size + message.size >= self._size:
-            lingered.clear()
-            yield from self._complete(messages, filled)
 
     @on_timer(LINGERED)
     def on_lingered(
         self,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
     ) -> Iterator[list[Message]]:
         """Yield what has waited long enough."""
-        yield from self._complete(messages, filled)
+        yield from self._complete(parts, filled)
 
     @on_timer(ENDED)
     def on_ended(
         self,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
     ) -> Iterator[list[Message]]:
         """Yield the rest when the input ends, as when a job drains."""
-        yield from self._complete(messages, filled)
+        yield from self._complete(parts, filled)
 
-    def _complete(self, messages: Any, filled: Any) -> Iterator[list[Message]]:
-        batch = list(messages.read())
-        messages.clear()
+    def _complete(self, parts: Any, filled: Any) -> Iterator[list[Message]]:
+        batch = unpack(parts.read())
+        parts.clear()
         filled.clear()
         if batch:
             yield batch
@@ -125,9 +140,9 @@ class Batch(beam.PTransform):
 
     Args:
         rows: Maximum number of messages in a batch.
-        size: Bytes of messages in a batch.
-        linger: Seconds that a message may wait for others; None: until the end of its bundle.
-        shards: Keys among which the messages are distributed across bundles: as many batches fill at once.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
+        linger: Seconds that a message may wait for those of other bundles; None or 0: it does not wait.
+        shards: As many batches fill at once, and as many are written at once.
         clock: Returns the time in seconds since 1970.
     """
 
@@ -135,24 +150,23 @@ class Batch(beam.PTransform):
         self, rows: int, size: int, linger: float | None, shards: int, clock: Callable[[], float] = time.time
     ) -> None:
         super().__init__()
-        self._rows, self._size, self._linger, self._shards, self._clock = rows, size, linger, shards, clock
+        self._of_bundle = BatchBundle(rows, size)
+        self._across_bundles = BatchAcrossBundles(rows, size, linger, clock) if linger else None
+        self._shards = shards
 
     def expand(self, messages: Any) -> Any:
         """Return the batches."""
-        if self._linger is None:
-            return messages | "Batch" >> beam.ParDo(BatchBundle(self._rows, self._size)).with_output_types(
-                list[Message]
-            )
-        shards = self._shards
-
-        def key(message: Message) -> tuple[int, Message]:
-            return zlib.crc32(message.message_id.encode()) % shards, message  # `hash` differs between processes
-
+        batches = messages | "Bundle" >> beam.ParDo(self._of_bundle).with_output_types(list[Message])
+        if not self._across_bundles:
+            return batches
         return (
-            messages
-            | "Key" >> beam.Map(key).with_output_types(tuple[int, Message])
-            | "Batch"
-            >> beam.ParDo(BatchAcrossBundles(self._rows, self._size, self._linger, self._clock)).with_output_types(
-                list[Message]
-            )
+            batches
+            | "Key" >> beam.Map(_keyed, self._shards).with_output_types(tuple[int, Packed])
+            | "Batch" >> beam.ParDo(self._across_bundles).with_output_types(list[Message])
         )
+
+
+def _keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
+    """Return a batch with one of the keys, which a retry of its bundle does not change."""
+    shard = zlib.crc32(batch[0].message_id.encode()) % shards  # `hash` differs between processes
+    return shard, (len(batch), sum(message.size for message in batch), pack(batch))

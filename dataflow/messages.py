@@ -1,6 +1,6 @@
 """Messages: where they come from, and how Beam passes them on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,6 +41,18 @@ class MessageCoder(beam.coders.Coder):
 
 beam.coders.registry.register_coder(Message, MessageCoder)
 
+_decode_messages = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+def pack(messages: Sequence[Message]) -> bytes:
+    """Return messages as MessagePack."""
+    return msgspec.msgpack.encode(messages)
+
+
+def unpack(parts: Iterable[bytes]) -> list[Message]:
+    """Return the messages of all parts, which `pack` has made."""
+    return [message for part in parts for message in _decode_messages(part)]
+
 
 def from_bytes(data: bytes) -> Message:
     """Return the message of a serialized `google.pubsub.v1.PubsubMessage`.
@@ -48,10 +60,10 @@ def from_bytes(data: bytes) -> Message:
     Beam's own `PubsubMessage` takes five times as long to make.
     """
     proto = _parse(data)
-    published = proto.publish_time
+    published, attributes = proto.publish_time, proto.attributes
     return Message(
         proto.data,
-        dict(proto.attributes),
+        {name: attributes[name] for name in attributes},  # `dict(attributes)` takes twice the time
         proto.message_id,
         datetime.fromtimestamp(published.seconds, UTC).replace(microsecond=published.nanos // 1000),
         None,

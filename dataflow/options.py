@@ -25,8 +25,17 @@ class SluiceOptions(PipelineOptions):
             "--input_files", help="archive objects, or NDJSON in their form: paths or patterns, separated by commas"
         )
         parser.add_argument("--id_label", default="event_id", help="attribute by which Dataflow drops duplicates")
-        parser.add_argument("--linger", type=float, help="seconds that an event may wait for others, across bundles")
-        parser.add_argument("--shards", type=int, default=4, help="batches that fill at once, with --linger")
+        parser.add_argument(
+            "--linger",
+            type=float,
+            help="seconds that an event may wait for those of other bundles; default: 1 for a stream, 0 for files",
+        )
+        parser.add_argument(
+            "--shards",
+            type=int,
+            default=8,
+            help="batches that fill and are written at once, with --linger: one for each 1 000 events/s",
+        )
         parser.add_argument(
             "--ip_hash_key_secret", help="projects/PROJECT/secrets/NAME/versions/VERSION, for --ip_policy=hash"
         )
