@@ -161,12 +161,12 @@ class Batch(beam.PTransform):
             return batches
         return (
             batches
-            | "Key" >> beam.Map(_keyed, self._shards).with_output_types(tuple[int, Packed])
+            | "Key" >> beam.Map(keyed, self._shards).with_output_types(tuple[int, Packed])
             | "Batch" >> beam.ParDo(self._across_bundles).with_output_types(list[Message])
         )
 
 
-def _keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
+def keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
     """Return a batch with one of the keys, which a retry of its bundle does not change."""
     shard = zlib.crc32(batch[0].message_id.encode()) % shards  # `hash` differs between processes
     return shard, (len(batch), sum(message.size for message in batch), pack(batch))
