@@ -20,7 +20,7 @@ from google.cloud.pubsub_v1.types import PubsubMessage as Proto
 
 from benchmarks.events import Kind, event_id, payloads
 from dataflow.batches import Batch, BatchAcrossBundles, BatchBundle, Packed, keyed
-from dataflow.messages import ReadMessages, from_bytes, from_pubsub
+from dataflow.messages import from_bytes, from_pubsub, to_message
 from dataflow.write import WriteBatches
 from functions.archive import Archive
 from functions.google_api import Api
@@ -124,7 +124,7 @@ def by_beam(way: Way, count: int) -> int:
     data = source("Read", count)
     if way.handed_over:  # The runner flattens by itself, between two stages.
         data = (data, source("Nothing", 0)) | beam.Flatten()
-    messages = ReadMessages("projects/project/subscriptions/name", None).expand_continued(data)
+    messages = data | beam.Map(to_message).with_output_types(Message)
     rows, size = SETTINGS.batch_rows, SETTINGS.batch_bytes
     if way.bundle is None:
         batches = messages | Batch(rows, size, None, SHARDS)

@@ -24,6 +24,39 @@ Packed = tuple[int, int, bytes]
 """A batch on its way between workers: number of its messages, bytes of their payloads and attributes, and `pack`."""
 
 
+class Filling:
+    """Takes messages one by one into batches.
+
+    Args:
+        rows: Maximum number of messages in a batch.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
+
+    Attributes:
+        batch: The messages that wait for others.
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.batch: list[Message] = []
+        self._rows = rows
+        self._max_size = size
+        self._size = 0
+
+    def add(self, message: Message) -> list[Message] | None:
+        """Add a message. Return the batch before it if both do not fit into one."""
+        size = message.size
+        complete = None
+        if self.batch and (len(self.batch) == self._rows or self._size + size > self._max_size):
+            complete, self.batch, self._size = self.batch, [], 0
+        self.batch.append(message)
+        self._size += size
+        return complete
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other message fits into the batch."""
+        return len(self.batch) >= self._rows or self._size >= self._max_size
+
+
 class BatchBundle(beam.DoFn):
     """Batches the messages of each bundle. Bundles of files are large; those of a stream may have ten messages.
 
@@ -38,27 +71,23 @@ class BatchBundle(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Begin with an empty batch."""
-        self._batch: list[Message] = []
-        self._bytes = 0
+        self._filling = Filling(self._rows, self._size)
 
     def process(self, element: Message) -> Iterator[WindowedValue]:
         """Add a message; yield the batch before it if both do not fit into one."""
-        size = element.size
-        if self._batch and (len(self._batch) == self._rows or self._bytes + size > self._size):
-            yield self._complete()
-            self.start_bundle()
-        self._batch.append(element)
-        self._bytes += size
+        if batch := self._filling.add(element):
+            yield _of_oldest(batch)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Yield the rest."""
-        if self._batch:
-            yield self._complete()
+        if batch := self._filling.batch:
+            yield _of_oldest(batch)
 
-    def _complete(self) -> WindowedValue:
-        """Return the batch with the time of its oldest message, which holds the watermark until it is written."""
-        oldest = min(message.publish_time for message in self._batch)
-        return GlobalWindows.windowed_value(self._batch, Timestamp(oldest.timestamp()))
+
+def _of_oldest(batch: list[Message]) -> WindowedValue:
+    """Return a batch with the time of its oldest message, which holds the watermark until it is written."""
+    oldest = min(message.publish_time for message in batch)
+    return GlobalWindows.windowed_value(batch, Timestamp(oldest.timestamp()))
 
 
 class BatchAcrossBundles(beam.DoFn):
@@ -68,8 +97,8 @@ class BatchAcrossBundles(beam.DoFn):
 
     Args:
         rows: Maximum number of messages in a batch.
-        size: Maximum number of their bytes; a batch that is larger stays alone.
-        linger: Seconds after its first part at which a batch is complete.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
+        linger: Seconds after its first message at which a batch is complete.
         clock: Returns the time in seconds since 1970.
     """
 
@@ -93,19 +122,26 @@ class BatchAcrossBundles(beam.DoFn):
         lingered: Any = beam.DoFn.TimerParam(LINGERED),
         ended: Any = beam.DoFn.TimerParam(ENDED),
     ) -> Iterator[list[Message]]:
-        """Add a part; yield the batch before it if both do not fit into one, and a batch that is full."""
-        _, (rows, size, part) = element
-        filled_rows, filled_size = filled.read() or (0, 0)
-        if filled_rows + rows > self._rows or filled_size + size > self._size:
-            yield from self._complete(parts, filled)
-            filled_rows, filled_size = 0, 0
+        """Add a part of a batch; yield the batches that are complete with it."""
+        _, (more_rows, more_size, part) = element
+        rows, size = filled.read() or (0, 0)
+        is_new = rows == 0
+        rows, size = rows + more_rows, size + more_size
         parts.add(part)
-        if filled_rows + rows >= self._rows or filled_size + size >= self._size:
-            lingered.clear()
-            yield from self._complete(parts, filled)
-            return
-        filled.write((filled_rows + rows, filled_size + size))
-        if filled_rows == 0:
+        if rows >= self._rows or size >= self._size:
+            filling = Filling(self._rows, self._size)
+            yield from filter(None, map(filling.add, unpack(parts.read())))
+            parts.clear()
+            if filling.is_full:
+                filled.clear()
+                lingered.clear()
+                yield filling.batch
+                return
+            rows, size, rest = packed(filling.batch)
+            parts.add(rest)
+            is_new = True
+        filled.write((rows, size))
+        if is_new:
             lingered.set(self._clock() + self._linger)
             ended.set(window.end)
 
@@ -168,5 +204,9 @@ class Batch(beam.PTransform):
 
 def keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
     """Return a batch with one of the keys, which a retry of its bundle does not change."""
-    shard = zlib.crc32(batch[0].message_id.encode()) % shards  # `hash` differs between processes
-    return shard, (len(batch), sum(message.size for message in batch), pack(batch))
+    return zlib.crc32(batch[0].message_id.encode()) % shards, packed(batch)  # `hash` differs between processes
+
+
+def packed(batch: Sequence[Message]) -> Packed:
+    """Return a batch as it goes from worker to worker."""
+    return len(batch), sum(message.size for message in batch), pack(batch)

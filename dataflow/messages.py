@@ -1,7 +1,7 @@
 """Messages: where they come from, and how Beam passes them on."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import apache_beam as beam
@@ -60,12 +60,12 @@ def from_bytes(data: bytes) -> Message:
     Beam's own `PubsubMessage` takes five times as long to make.
     """
     proto = _parse(data)
-    published, attributes = proto.publish_time, proto.attributes
+    published, attributes = _time(proto.publish_time), proto.attributes
     return Message(
         proto.data,
-        {name: attributes[name] for name in attributes},  # `dict(attributes)` takes twice the time
+        {name: attributes[name] for name in attributes},  # `dict(attributes)` takes twice the time.
         proto.message_id,
-        datetime.fromtimestamp(published.seconds, UTC).replace(microsecond=published.nanos // 1000),
+        published,
         None,
         proto.ordering_key,
     )
@@ -73,28 +73,45 @@ def from_bytes(data: bytes) -> Message:
 
 def from_pubsub(message: PubsubMessage) -> Message:
     """Return the message of what the direct runners read, which have no bytes of it."""
-    when = message.publish_time
-    published = datetime.fromtimestamp(when.timestamp(), UTC)
+    published = _time(message.publish_time.timestamp_pb())
     attributes = dict(message.attributes or {})
     return Message(message.data or b"", attributes, message.message_id, published, None, message.ordering_key or "")
 
 
-def _to_message(element: bytes | PubsubMessage) -> Message:
+def _time(timestamp: Any) -> datetime:
+    """Return a protobuf Timestamp rounded to microseconds, as `functions.message.receive` rounds that of a push."""
+    return datetime.fromtimestamp(timestamp.seconds, UTC) + timedelta(microseconds=(timestamp.nanos + 500) // 1000)
+
+
+def to_message(element: bytes | PubsubMessage) -> Message:
+    """Return the message of what was read: bytes, or what the direct runners read."""
     return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
 
 
-class ReadMessages(ReadFromPubSub):
+class _ReadUnparsed(ReadFromPubSub):
+    """Reads messages as Dataflow passes them on, in bytes. A direct runner puts a read of its own in its place."""
+
+    def expand_continued(self, pcoll: Any) -> Any:
+        """Leave out the step that parses messages."""
+        return pcoll
+
+
+class ReadMessages(beam.PTransform):
     """Reads the messages of a subscription.
 
-    Dataflow reads them itself, and passes on bytes; `expand_continued` keeps its native read.
+    Args:
+        subscription: `projects/PROJECT/subscriptions/NAME`.
+        id_label: The attribute by which Dataflow drops duplicates; None: by the id of the message.
     """
 
     def __init__(self, subscription: str, id_label: str | None) -> None:
-        super().__init__(subscription=subscription, id_label=id_label, with_attributes=True)
+        super().__init__()
+        self._subscription, self._id_label = subscription, id_label
 
-    def expand_continued(self, pcoll: Any) -> Any:
-        """Return the messages of what was read."""
-        return pcoll | "Message" >> beam.Map(_to_message).with_output_types(Message)
+    def expand(self, pipeline: Any) -> Any:
+        """Return the messages."""
+        read = _ReadUnparsed(subscription=self._subscription, id_label=self._id_label, with_attributes=True)
+        return pipeline | "Pub/Sub" >> read | "Message" >> beam.Map(to_message).with_output_types(Message)
 
 
 def paths(patterns: str) -> list[str]:

@@ -5,13 +5,16 @@ import re
 from collections.abc import Mapping
 
 import msgspec
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, StandardOptions
 
 from functions.settings import InvalidSettings, Settings
 
 OF_A_REQUEST = frozenset({"linger_ms", "max_in_flight", "max_in_flight_bytes", "ip_hash_key", "google_cloud_project"})
 """Settings that are no options: Dataflow admits what it can process, a secret is fetched and not shown, and the project
 is Beam's own option."""
+
+MAX_LINGER = 60.0
+"""Maximum of `--linger`, in seconds. Events that wait longer than their batches take to fill wait for nothing."""
 
 
 class SluiceOptions(PipelineOptions):
@@ -69,14 +72,38 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
 _SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 
 
-def check_source(options: SluiceOptions) -> None:
-    """Check that there is one source, and that its name is one.
+def check(options: SluiceOptions) -> None:
+    """Check the options that are no settings.
 
     Raises:
-        InvalidSettings: There is none or are two, or the subscription's name is none.
+        InvalidSettings: One of them is missing or wrong, or there is none of its name; names the option.
     """
+    _check_names(options)
+    _check_source(options)
+    if options.linger is not None and not 0 <= options.linger <= MAX_LINGER:
+        raise InvalidSettings(f"options: --linger is {options.linger:g}, not 0 to {MAX_LINGER:g} seconds")
+    if options.shards < 1:
+        raise InvalidSettings(f"options: --shards is {options.shards}, not 1 or more")
+
+
+def _check_names(options: SluiceOptions) -> None:
+    """Reject unknown options, which Beam ignores: a misspelled one would be no setting.
+
+    The launcher of a Flex Template has compared its parameters with the template's, and may add options of its own.
+    """
+    if options.view_as(GoogleCloudOptions).template_location:
+        return
+    known = PipelineOptions([]).get_all_options()
+    unknown = options.get_all_options(retain_unknown_options=True).keys() - known.keys()
+    if unknown:
+        raise InvalidSettings(f"options: there is no --{min(unknown)}")
+
+
+def _check_source(options: SluiceOptions) -> None:
     if bool(options.input_subscription) == bool(options.input_files):
         raise InvalidSettings("options: give one of --input_subscription and --input_files")
     if options.input_subscription and not _SUBSCRIPTION.fullmatch(options.input_subscription):
         name = options.input_subscription
         raise InvalidSettings(f"options: --input_subscription is {name!r}, not projects/PROJECT/subscriptions/NAME")
+    if options.input_subscription and options.view_as(StandardOptions).runner == "FnApiRunner":
+        raise InvalidSettings("options: --runner=FnApiRunner cannot read --input_subscription; it would read nothing")

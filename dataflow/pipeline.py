@@ -8,7 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 
 from dataflow.batches import Batch
 from dataflow.messages import ReadMessages, paths, read_file
-from dataflow.options import SluiceOptions, check_source, variables
+from dataflow.options import SluiceOptions, check, variables
 from dataflow.write import WriteBatches
 from functions.message import Message
 from functions.settings import Settings
@@ -31,7 +31,7 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
     # Workers import this package; to send them the main module, too, would pickle what cannot be pickled.
     options.view_as(SetupOptions).save_main_session = False
     own = options.view_as(SluiceOptions)
-    check_source(own)
+    check(own)
     given = variables(options, os.environ)
     settings = Settings.from_environment(given)
     linger = own.linger

@@ -103,9 +103,14 @@ class BatchWriter:
         report.insert_ms = round((time.monotonic() - archived) * 1000)
 
     def _outcome(self, message: Message, now: datetime) -> Outcome:
-        """Process a message. An error that nobody foresaw would fail its batch again and again: it is a dead letter."""
+        """Process a message. An error that nobody foresaw would fail its batch again and again: it is a dead letter.
+
+        A lack of memory is no fault of the event.
+        """
         try:
             return self._process(message, now)
+        except MemoryError:
+            raise
         except Exception as error:
             violation = Violation("$", type(error).__name__, f"the event could not be processed: {log.reason(error)}")
             return DeadLetter(message, Stage.ENRICH, [violation], now, self._process.code_version)
@@ -114,17 +119,14 @@ class BatchWriter:
         """Insert into a table. Return what BigQuery rejects as dead letters."""
         records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
         insertion = self._warehouse.insert(table, records, self._timeout)
-        dead_letters: list[Outcome] = []
         for position, outcome in enumerate(outcomes):
-            if errors := insertion.refused.get(position):
-                dead_letters.append(rejected(outcome, errors, now))
-            elif position not in insertion.unfinished:
+            if position not in insertion.refused and position not in insertion.unfinished:
                 report.count(outcome)
         if insertion.unfinished:
             report.overloaded |= insertion.is_overloaded
             reasons = sorted(set(insertion.unfinished.values()))
             raise NotDurable(f"{len(insertion.unfinished)} of {len(outcomes)} rows: {'; '.join(reasons)}")
-        return dead_letters
+        return [rejected(outcomes[position], errors, now) for position, errors in insertion.refused.items()]
 
 
 def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:

@@ -94,6 +94,8 @@ class Process:
             produced = _encode_sorted(columns)
             digest = _digest(event_id, produced, computed["extras"])
             return b"".join((produced[:-1], b",", _encode(computed | enriched)[1:])), digest
+        except MemoryError:  # no fault of the event
+            raise
         except Exception as error:
             reason = str(error).encode(errors="backslashreplace").decode()
             violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {reason}")

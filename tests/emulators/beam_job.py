@@ -49,7 +49,8 @@ def submit(arguments: list[str]) -> tuple[Any, list[str]]:
 
 def contents(pickled: bytes) -> str:
     """Return what a compressed pickle has, as text in which names and values can be found."""
-    return cloudpickle.dumps(pickler.loads(pickled)).decode("latin-1")
+    text: str = cloudpickle.dumps(pickler.loads(pickled)).decode("latin-1")
+    return text
 
 
 class Described:

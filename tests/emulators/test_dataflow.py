@@ -1,74 +1,309 @@
-"""The pipeline on Apache Beam, against the emulators: the same rows, dead letters and archive as the function's."""
+"""The pipeline on Apache Beam: the same rows, dead letters and archive as the function's; its workers and its options.
 
+Runs on FnApiRunner.
+"""
+
+import base64
 import itertools
+import json
 import operator
-from collections.abc import Iterator
-from datetime import UTC, datetime
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from functions.archive import Envelope, Summary
+from functions.clients import bigquery_client, storage_client
 from functions.message import Message
-from ops.generate import generate
+from functions.process import Process
+from functions.settings import Settings
+from ops.generate import Story
+from ops.publish import Publication, publish
 from ops.stack.stack import Emulators
-from tests.emulators.beam import beam
+from ops.story import past
+from tests.emulators.beam import ROOT, Scenarios, beam, python, scenarios
+from tests.emulators.command import sluice
+from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.unit import cloud as stand_in
+from tests.unit.cloud import Answer, Cloud, error
+from tests.waiting import wait_until
+
+type Rows = dict[str, list[tuple[str, dict[str, Any]]]]
+"""Insert ids and rows by table."""
 
 TABLES = ("orders", "inventory", "user_activity", "dead_letters")
 NOW = datetime.now(UTC)
+KEY = "the key that only Secret Manager has"
+OTHER_KEY = "the key that this environment has"
+SECRET = "projects/p/secrets/ip-hash-key/versions/1"
+CHOSEN = Settings(archive_bucket="archive", google_cloud_project="project", code_version="tests")
 
 pytestmark = pytest.mark.check
 
 
 @pytest.fixture
-def by_function(running_emulators: Emulators) -> Iterator[Datasets]:
-    with fresh_datasets(running_emulators) as fresh:
-        yield fresh
+def cloud() -> Iterator[Cloud]:
+    """Takes everything at once, which the emulators do not."""
+    with stand_in.running() as running:
+        yield running
 
 
-@pytest.fixture
-def by_beam(running_emulators: Emulators) -> Iterator[Datasets]:
-    with fresh_datasets(running_emulators) as fresh:
-        yield fresh
+def variables(cloud: Cloud) -> dict[str, str]:
+    """Return what the pipeline needs to write to the cloud."""
+    return {
+        "GOOGLE_CLOUD_PROJECT": "project",
+        "ARCHIVE_BUCKET": "archive",
+        "CODE_VERSION": "tests",
+        "BIGQUERY_EMULATOR_HOST": cloud.url,
+        "STORAGE_EMULATOR_HOST": cloud.url,
+        "SECRET_MANAGER_EMULATOR_HOST": cloud.url,
+    }
 
 
 def messages(number: int) -> list[Message]:
-    generated = generate(seed=17, start=NOW, bad_share=0.05, duplicate_share=0.03)
-    return [
-        Message(one.data, one.attributes, str(position), NOW)
-        for position, one in enumerate(itertools.islice(generated, number))
-    ]
+    """Return good, bad, duplicate, late and corrected events; some have no id, no attribute, or an ordering key."""
+    return list(itertools.islice(_messages(number), number))
 
 
-def stored(datasets: Datasets) -> dict[str, list[dict[str, Any]]]:
-    """All rows, but for what tells of the way: times, and addresses in the archive."""
-    return {table: sorted(map(_same, datasets.rows(f"live.{table}")), key=_identity) for table in TABLES}
+def _messages(number: int) -> Iterator[Message]:
+    ids = map(str, itertools.count(10**15))
+    for position, generated in enumerate(past(Story(17, 0.05, 0.03), number, NOW)):
+        data, attributes = generated.data, generated.attributes
+        published = NOW - timedelta(microseconds=number - position)
+        yield Message(data, attributes, next(ids), published, None, "key" * (position % 3))
+        if generated.kind == "good" and position % 10 == 0:
+            yield Message(data[:-1] + b',"note":"corrected"}', attributes, next(ids), published)
+        elif generated.kind == "good" and position % 10 == 5:
+            yield Message(_late(data), {}, next(ids), published)
+
+
+def _late(data: bytes) -> bytes:
+    event = json.loads(data)
+    field = "order_date" if "order_date" in event else "timestamp"
+    return json.dumps({**event, field: (NOW - timedelta(days=40)).isoformat()}).encode()
+
+
+def processed(sent: Sequence[Message], settings: Settings = CHOSEN) -> Rows:
+    """Return what the pure pipeline makes of messages."""
+    process = Process.from_settings(settings)
+    made: Rows = {table: [] for table in TABLES}
+    for outcome in (process(message, NOW) for message in sent):
+        made[outcome.table].append((outcome.insert_id, _same(outcome.record(""))))
+    return {table: sorted(rows, key=_identity) for table, rows in made.items()}
+
+
+def written(cloud: Cloud) -> Rows:
+    """Return what was inserted, after a look at each row's message: it is in the object that the row names."""
+    archived = {
+        f"gs://archive/{name}": {(line["event_id"], line["message_id"]) for line in lines}
+        for name, lines in cloud.objects.items()
+    }
+    made: Rows = {table: [] for table in TABLES}
+    for table, rows in cloud.inserts:
+        for row in rows:
+            lineage = row["json"].get("ingest", row["json"])
+            assert (lineage["event_id"], lineage["message_id"]) in archived[lineage["archive_uri"]]
+            made[table].append((row["insertId"], _same(row["json"])))
+    return {table: sorted(rows, key=_identity) for table, rows in made.items()}
 
 
 def _same(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row without what the way has left in it: times, addresses, and the number of deliveries."""
     row = dict(row)
     if "ingest" in row:
         row["ingest"] = {**row["ingest"], "archive_uri": ""}
-    for name in ("processed_timestamp", "archive_uri", "failed_at"):
+    for name in ("processed_timestamp", "archive_uri", "failed_at", "delivery_attempt"):
         row.pop(name, None)
     if row.get("stage") == "time_bounds":  # its message has the time
         row["errors"] = [{**error, "message": ""} for error in row["errors"]]
     return row
 
 
-def _identity(row: dict[str, Any]) -> tuple[str, str]:
-    lineage = row.get("ingest", row)
-    return lineage["event_id"], lineage["message_id"]
+def _identity(inserted: tuple[str, dict[str, Any]]) -> tuple[str, str]:
+    insert_id, row = inserted
+    return insert_id, row.get("ingest", row)["message_id"]
 
 
-def test_files_become_what_the_function_has_made_of_them(by_function: Datasets, by_beam: Datasets) -> None:
-    sent = messages(200)
-    by_function.stream(sent, NOW)
-    source = f"gs://{by_function.settings.archive_bucket}/raw/**"
-    options = ("--runner=FnApiRunner", f"--input_files={source}")
-    beam("dataflow.main", options, {**by_beam.environment, "CODE_VERSION": "tests"})
-    assert stored(by_beam) == stored(by_function)
-    archived = itertools.chain.from_iterable(by_beam.objects().values())
-    assert sorted((one.message() for one in archived), key=operator.attrgetter("message_id")) == sorted(
-        sent, key=operator.attrgetter("message_id")
+def files(sent: Sequence[Message], folder: pathlib.Path) -> str:
+    """Write messages as four files of envelopes, and return the pattern of their names."""
+    for number in range(4):
+        envelopes = [Envelope.seal(message, None) for message in sent[number::4]]
+        (folder / f"{number}.ndjson").write_bytes(msgspec.json.Encoder().encode_lines(envelopes))
+    return f"{folder}/*.ndjson"
+
+
+def by_id(sent: Iterable[Message]) -> list[Message]:
+    return sorted(sent, key=operator.attrgetter("message_id"))
+
+
+def test_20_000_events_become_what_the_pure_pipeline_makes_of_them(cloud: Cloud, tmp_path: pathlib.Path) -> None:
+    sent = messages(20_000)
+    beam("dataflow.main", ("--runner=FnApiRunner", f"--input_files={files(sent, tmp_path)}"), variables(cloud))
+    expected = processed(sent)
+    assert min(map(len, expected.values())) > 500, "too few events of a kind"
+    assert written(cloud) == expected
+    archived = {name: [msgspec.convert(line, Envelope) for line in lines] for name, lines in cloud.objects.items()}
+    assert by_id(line.message() for lines in archived.values() for line in lines) == by_id(sent)
+    assert max(map(len, archived.values())) == CHOSEN.batch_rows
+    for name, lines in archived.items():
+        summary = Summary.of(lines, {"order", "inventory", "user_activity"})
+        assert Summary.from_metadata(cloud.metadata[name]) == summary
+
+
+def events(datasets: Datasets) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """Return all rows by table, event id and digest, without their messages: those of duplicates are BigQuery's choice.
+
+    Each row's message is in the archive.
+    """
+    archived = {(line.event_id, line.message_id) for lines in datasets.objects().values() for line in lines}
+    contents = {}
+    for table in TABLES:
+        for row in map(_same, datasets.rows(f"live.{table}")):
+            lineage = row.get("ingest", row)
+            assert (lineage["event_id"], lineage.pop("message_id")) in archived
+            lineage.pop("publish_time")
+            contents[table, lineage["event_id"], lineage["content_digest"]] = row
+    return contents
+
+
+def archived(datasets: Datasets) -> dict[str, Message]:
+    """Return the messages of the archive by id; a redelivery is there twice."""
+    lines = itertools.chain.from_iterable(datasets.objects().values())
+    return {line.message_id: line.message() for line in lines}
+
+
+def test_2_000_events_of_the_function_s_archive_become_the_same_again(
+    deploy: Deploy, running_emulators: Emulators
+) -> None:
+    """Through Pub/Sub and the function, and from its archive through Beam; both archives replay to the same."""
+    sent = messages(2_000)
+    contents = sum(len({insert_id for insert_id, _ in rows}) for rows in processed(sent).values())
+    with deploy("dataflow", CODE_VERSION="tests") as stack:
+        publish((Publication(message.data, message.attributes) for message in sent), stack.topic)
+        stored = Warehouse(stack).stored
+        by_function = Datasets(stack.settings, bigquery_client(stack.settings), storage_client(stack.settings))
+        wait_until(lambda: stored() >= contents and len(events(by_function)) == contents, "all are stored", stored, 1)
+        with fresh_datasets(running_emulators) as by_beam, fresh_datasets(running_emulators) as empty:
+            source = f"--input_files=gs://{stack.settings.archive_bucket}/raw/**"
+            beam("dataflow.main", ("--runner=FnApiRunner", source), {**by_beam.environment, "CODE_VERSION": "tests"})
+            assert events(by_beam) == events(by_function)
+            assert archived(by_beam) == archived(by_function)
+            assert len(archived(by_beam)) == len(sent)
+            assert replayed(by_beam, empty) == replayed(by_function, empty)
+
+
+def replayed(datasets: Datasets, target: Datasets) -> dict[str, Any]:
+    """Return what a replay of an archive into other datasets would load."""
+    environment = {**target.environment, "ARCHIVE_BUCKET": datasets.settings.archive_bucket}
+    ended = sluice(["replay", "--from", "1h", "--dry-run", "--json"], environment)
+    assert ended.returncode == 0, ended.stderr
+    report = json.loads(ended.stdout)
+    assert sum(report["rows"].values()) > 1_000
+    return {name: report[name] for name in ("rows", "dead_letters")}
+
+
+@pytest.fixture
+def shipped(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder with what is shipped to Dataflow's workers, and nothing else."""
+    for folder in ("dataflow", "functions", "jsonschemas"):
+        shutil.copytree(ROOT / folder, tmp_path / "shipped" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "shipped"
+
+
+def test_worker_processes_need_what_is_shipped_and_nothing_else(
+    cloud: Cloud, shipped: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """Two processes of Beam's harness, over gRPC: pickling, imports and setup are as on Dataflow.
+
+    They fetch the key of the hashed addresses themselves; that of the environment is another one.
+    """
+    sent, empty = messages(2_000), tmp_path / "empty"
+    empty.mkdir()
+    look = "import dataflow, functions, importlib.util as u; print(dataflow.__path__, functions.__path__,"
+    look += " *(name for name in ('ops', 'main', 'pytest') if u.find_spec(name)))"
+    where = subprocess.run(
+        [python(), "-c", look], env={"PYTHONPATH": str(shipped)}, cwd=empty, check=True, capture_output=True, text=True
     )
+    assert where.stdout.strip() == f"['{shipped}/dataflow'] ['{shipped}/functions']"
+    cloud.on_get = secret_manager
+    options = ("--runner=FnApiRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2")
+    hashed = ("--ip_policy=hash", f"--ip_hash_key_secret={SECRET}", f"--input_files={files(sent, tmp_path)}")
+    environment = {**variables(cloud), "IP_HASH_KEY": OTHER_KEY}
+    beam("dataflow.main", (*options, *hashed), environment, path=shipped, folder=empty)
+    expected = processed(sent, msgspec.structs.replace(CHOSEN, ip_policy="hash", ip_hash_key=KEY))
+    assert written(cloud) == expected != processed(sent)
+
+
+def secret_manager(path: str) -> Answer:
+    """Answer https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets.versions/access."""
+    assert path.startswith(f"/v1/{SECRET}:access")
+    return 200, {"name": SECRET, "payload": {"data": base64.b64encode(KEY.encode()).decode()}}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
+    with scenarios(tmp_path_factory.mktemp("beam"), {}) as running:
+        yield running
+
+
+def test_the_graph_of_a_job_has_dataflow_s_own_read_and_no_secret(run: Scenarios, cloud: Cloud) -> None:
+    arguments = ["--runner=BundleBasedDirectRunner", "--input_subscription=projects/project/subscriptions/events"]
+    arguments += ["--ip_policy=hash", f"--ip_hash_key_secret={SECRET}"]
+    graph = run("graph", bytes, arguments=arguments, environment={**variables(cloud), "IP_HASH_KEY": OTHER_KEY})
+    assert b"beam:transform:pubsub_read:v1" in graph
+    assert SECRET.encode() in graph, "the settings of the workers were not found"
+    assert OTHER_KEY.encode() not in graph
+    assert cloud.connections == 0, "the key was fetched"
+
+
+FILE = str(ROOT / "README.md")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changed", "sentence"),
+    [
+        ([], {}, "give one of --input_subscription and --input_files"),
+        ([f"--input_files={FILE}", "--input_subscription=projects/p/subscriptions/s"], {}, "give one of"),
+        (
+            ["--input_subscription=events"],
+            {},
+            "--input_subscription is 'events', not projects/PROJECT/subscriptions/NAME",
+        ),
+        (["--input_subscription=projects/p-1/subscriptions/s"], {}, "--runner=FnApiRunner cannot read --input_sub"),
+        (["--input_files=/no/such/file"], {}, "/no/such/file: no file has such a name"),
+        (["--input_files=no://such/file"], {}, "no://such/file"),
+        ([f"--input_files={FILE}", "--input_flies=b"], {}, "there is no --input_flies"),
+        ([f"--input_files={FILE}", "--ip_hash_key=in-the-clear"], {}, "there is no --ip_hash_key"),
+        ([f"--input_files={FILE}", "--linger=-1"], {}, "--linger is -1, not 0 to 60 seconds"),
+        ([f"--input_files={FILE}", "--linger=soon"], {}, "argument --linger: invalid float value: 'soon'"),
+        ([f"--input_files={FILE}", "--shards=0"], {}, "--shards is 0, not 1 or more"),
+        ([f"--input_files={FILE}", "--batch_rows=0"], {}, "BATCH_ROWS"),
+        ([f"--input_files={FILE}"], {"ARCHIVE_BUCKET": ""}, "ARCHIVE_BUCKET"),
+        ([f"--input_files={FILE}", "--ip_policy=hash"], {}, "--ip_policy=hash needs --ip_hash_key_secret"),
+        ([f"--input_files={FILE}", "--runner=NoRunner"], {}, "NoRunner"),
+        ([f"--input_files={FILE}", "--runner=DataflowRunner"], {}, "region"),
+    ],
+)
+def test_a_wrong_option_is_named_and_nothing_is_done(
+    run: Scenarios, cloud: Cloud, arguments: list[str], changed: dict[str, str], sentence: str
+) -> None:
+    environment = {**variables(cloud), **changed}
+    code, errors = run("run_main", tuple, arguments=["--runner=FnApiRunner", *arguments], environment=environment)
+    assert (code, cloud.connections) == (2, 0)
+    assert "Traceback" not in errors
+    assert "in-the-clear" not in errors
+    assert sentence in errors.splitlines()[-1]
+
+
+def test_a_pipeline_that_fails_ends_with_a_sentence(run: Scenarios, cloud: Cloud, tmp_path: pathlib.Path) -> None:
+    cloud.on_insert = lambda *_: error(403, "accessDenied")
+    arguments = ["--runner=FnApiRunner", f"--input_files={files(messages(4), tmp_path)}"]
+    code, errors = run("run_main", tuple, arguments=arguments, environment=variables(cloud))
+    assert code == 1
+    assert errors.splitlines()[-1].startswith("Failed: functions.google_api.ApiError: Forbidden: 403 accessDenied")

@@ -461,14 +461,24 @@ def quotes_half_a_character(*_: Any) -> dict[str, Any]:
     ],
 )
 def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) -> None:
-    contract = process.contracts.choose({"event_type": "order"}, {})
-    changed = copy.copy(contract)
-    object.__setattr__(changed, "event_type", EventType("orders", "order_date", broken))
-    failing = Process(Contracts({"order": {1: changed}}), Privacy(), 90, "tests")
-    outcome = failing(message(event("order")), NOW)
+    outcome = enriched_by(broken)(message(event("order")), NOW)
     assert isinstance(outcome, DeadLetter)
     assert (outcome.stage, outcome.event_type, outcome.schema_version) == ("enrich", "order", "1")
     assert outcome.record("gs://a/b")["stage"] == "enrich"
+
+
+def enriched_by(enrich: Any) -> Process:
+    changed = copy.copy(process.contracts.choose({"event_type": "order"}, {}))
+    object.__setattr__(changed, "event_type", EventType("orders", "order_date", enrich))
+    return Process(Contracts({"order": {1: changed}}), Privacy(), 90, "tests")
+
+
+def test_a_lack_of_memory_makes_no_dead_letter() -> None:
+    def enrich(*_: object) -> Any:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        enriched_by(enrich)(message(event("order")), NOW)
 
 
 def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_indexes() -> None:

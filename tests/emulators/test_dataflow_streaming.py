@@ -1,0 +1,286 @@
+"""The pipeline on Apache Beam as a stream: batches, and what becomes of events when a service or a worker fails.
+
+Runs on BundleBasedDirectRunner, which has streams of tests and retries a bundle three times.
+"""
+
+import asyncio
+import base64
+import itertools
+import pathlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from functions.message import Message, receive
+from ops.publish import Publication, publish
+from ops.stack import pubsub
+from ops.stack.process import running
+from ops.stack.stack import PROJECT, Emulators, topic_name
+from tests.emulators.beam import ROOT, Scenarios, python, scenarios
+from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.faults.background import event_loop
+from tests.faults.harness import Books, Published, story
+from tests.faults.proxy import (
+    BIGQUERY,
+    STORAGE,
+    Proxy,
+    Rule,
+    half_written,
+    insert,
+    reset,
+    row_errors,
+    silence,
+    status,
+    upload,
+)
+from tests.waiting import FACTOR, PATIENCE
+
+type Step = dict[str, Any]
+
+NOW = datetime.now(UTC)
+BUNDLE = 10
+"""Messages that BundleBasedDirectRunner pulls at once."""
+
+pytestmark = pytest.mark.check
+
+
+@pytest.fixture(scope="module")
+def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
+    with fresh_datasets(running_emulators, views=True) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="module")
+def proxy(running_emulators: Emulators) -> Iterator[Proxy]:
+    """The proxy between the pipeline and the emulators. insertIds are unique behind it: BigQuery drops no duplicate."""
+    made = Proxy({BIGQUERY: [running_emulators.bigquery], STORAGE: [running_emulators.storage]})
+    with event_loop() as run:
+        run(made.__aenter__())
+        try:
+            yield made
+        finally:
+            run(made.__aexit__())
+
+
+@pytest.fixture(scope="module")
+def run(proxy: Proxy, datasets: Datasets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
+    hosts = {"BIGQUERY_EMULATOR_HOST": proxy.url(BIGQUERY), "STORAGE_EMULATOR_HOST": proxy.url(STORAGE)}
+    timeout = {"FLUSH_TIMEOUT": str(9 * FACTOR)}
+    with scenarios(tmp_path_factory.mktemp("beam"), {**datasets.environment, **hosts, **timeout}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def books(datasets: Datasets) -> Books:
+    return Books(datasets.settings)
+
+
+def sized(message_id: int, size: int = 1) -> Message:
+    return Message(b"x" * size, {}, str(message_id), NOW)
+
+
+def batches(run: Scenarios, *steps: Step, rows: int = 100, size: int = 100, linger: float | None = 1.0) -> list[str]:
+    """Return each batch as the ids of its messages."""
+    arguments = {"steps": steps, "rows": rows, "size": size, "linger": linger}
+    return [" ".join(batch) for batch in run("batches", list[list[str]], **arguments)]
+
+
+def test_a_batch_has_a_maximum_of_rows_across_bundles(run: Scenarios) -> None:
+    steps: list[Step] = [{"bundle": [sized(1), sized(2)]}, {"bundle": [sized(3), sized(4)]}, {"bundle": [sized(5)]}]
+    assert batches(run, *steps, rows=3) == ["1 2 3", "4 5"]
+    assert batches(run, *steps, rows=3, linger=None) == ["1 2", "3 4", "5"]
+    assert batches(run, *steps, rows=1) == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("linger", [None, 1.0])
+def test_a_batch_has_a_maximum_of_bytes(run: Scenarios, linger: float | None) -> None:
+    """A larger message has a batch of its own."""
+    bundle = [sized(1, 60), sized(2, 60), sized(3, 40), sized(4, 1), sized(5, 400), sized(6), sized(7)]
+    assert batches(run, {"bundle": bundle}, linger=linger) == ["1", "2 3", "4", "5", "6 7"]
+
+
+def test_a_batch_waits_for_a_limited_time(run: Scenarios) -> None:
+    """Its first message begins the time; the next batch has a time of its own."""
+    steps: list[Step] = [
+        {"bundle": [sized(1)], "seconds": 0.9},
+        {"bundle": [sized(2)], "seconds": 0.2},
+        {"bundle": [sized(3)], "seconds": 0.9},
+        {"bundle": [sized(4)], "seconds": 0.2},
+        {"bundle": [sized(5)]},
+    ]
+    assert batches(run, *steps) == ["1 2", "3 4", "5"]
+
+
+def test_late_messages_are_batched_as_all_others(run: Scenarios) -> None:
+    steps: list[Step] = [
+        {"bundle": [sized(1)], "event_time": 1_000, "watermark": 2_000, "seconds": 2},
+        {"bundle": [sized(2)], "event_time": 10},
+        {"bundle": [sized(3)], "event_time": 2_500},
+    ]
+    assert batches(run, *steps) == ["1", "2 3"]
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+YEARS = datetime(2, 1, 1), datetime(9999, 1, 1)  # noqa: DTZ001 - the zones are drawn
+TIMES = st.datetimes(*YEARS, timezones=st.just(UTC) | ZONES)
+
+
+@given(
+    message=st.builds(
+        Message, st.binary(), st.dictionaries(TEXT, TEXT), TEXT, TIMES, st.none() | st.integers(1, 10**9), TEXT
+    )
+)
+@settings(deadline=None, max_examples=300)
+def test_the_coder_gives_back_each_message(run: Scenarios, message: Message) -> None:
+    assert run("coded", Message, message=message) == message
+
+
+@given(
+    data=st.binary(),
+    attributes=st.dictionaries(TEXT, TEXT, max_size=5),
+    seconds=st.integers(0, 4 * 10**9),
+    nanos=st.integers(0, 10**9 - 1),
+    ordering_key=TEXT,
+)
+@settings(deadline=None, max_examples=300)
+def test_a_message_is_read_as_the_function_reads_its_push(
+    run: Scenarios, data: bytes, attributes: dict[str, str], seconds: int, nanos: int, ordering_key: str
+) -> None:
+    """With no data, no attributes, data that is no text, and nanoseconds."""
+    fields = {"data": data, "attributes": attributes, "seconds": seconds, "nanos": nanos, "ordering_key": ordering_key}
+    second = datetime.fromtimestamp(seconds, UTC)
+    message = {
+        "messageId": "1",
+        "publishTime": f"{second:%Y-%m-%dT%H:%M:%S}.{nanos:09d}Z",
+        "data": base64.b64encode(data).decode(),
+        "attributes": attributes,
+        "orderingKey": ordering_key,
+    }
+    pushed = receive({}, msgspec.json.encode({"message": message}))
+    assert run("read", list[Message], **fields) == [pushed, pushed]
+
+
+def stream(published: Published, number: int = 60) -> list[Step]:
+    """Return a stream of the shop's events in bundles, and note them as published."""
+    seed = next(SEEDS)
+    messages: list[Message] = []
+    for position, generated in enumerate(story(number, seed, duplicate=0.05)):
+        published.add(generated)
+        messages.append(Message(generated.data, generated.attributes, f"{seed}-{position}", datetime.now(UTC)))
+    return [{"bundle": bundle} for bundle in itertools.batched(messages, BUNDLE, strict=False)]
+
+
+SEEDS = itertools.count(20261128)
+
+
+type Ended = tuple[str, int]
+"""Why a pipeline failed, empty where it did not, and how often batches were written."""
+
+
+def write(run: Scenarios, steps: list[Step], **arguments: Any) -> Ended:
+    """Run the pipeline on a stream, in batches of 25 messages at most."""
+    ended: Ended = run("write", tuple, steps=steps, arguments=["--batch_rows=25", "--shards=2"], **arguments)
+    return ended
+
+
+def wrong(books: Books, published: Published) -> dict[str, Any]:
+    """Return what is not as it should be: of the tables, the views, the archive, and the product's reconciliation."""
+    reconciliation = books.reconciled()
+    missing = {} if reconciliation.is_complete else {"reconciliation": reconciliation.summary()}
+    return {**books.accounts_balance(published).wrong(), **missing}
+
+
+FAULTS: list[Rule] = [
+    insert(status(403, "accessDenied"), times=2),
+    insert(status(503, "backendError", after=True), times=2),
+    insert(reset(), times=2),
+    insert(reset(after=True), times=2),
+    insert(silence(after=True), times=1),
+    insert(row_errors("stopped", 0.5), times=2),
+    insert(status(404, "notFound"), table="dead_letters", times=2),
+    upload(status(403, "forbidden"), times=2),
+    upload(status(403, "forbidden", after=True), times=2),
+    upload(half_written(), times=2),
+    upload(reset(after=True), times=2),
+]
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=f"{rule.service}: {rule.fault.name}") for rule in FAULTS])
+def test_a_service_that_fails_loses_nothing(run: Scenarios, proxy: Proxy, books: Books, rule: Rule) -> None:
+    published = Published()
+    with proxy.breaking(rule):
+        error, _ = write(run, stream(published))
+    assert (error, rule.hits) == ("", rule.times)
+    assert wrong(books, published) == {}
+
+
+def test_a_worker_that_fails_after_the_write_loses_nothing(run: Scenarios, books: Books) -> None:
+    published = Published()
+    error, attempts = write(run, stream(published), failures=3)
+    assert error == ""
+    assert attempts > 3
+    assert wrong(books, published) == {}
+    balance = books.accounts_balance(published)
+    assert balance.duplicates > 0
+    assert balance.rearchived > 0
+
+
+def test_rows_that_bigquery_rejects_are_dead_letters(run: Scenarios, proxy: Proxy, books: Books) -> None:
+    published = Published()
+    with proxy.breaking(insert(row_errors("invalid", 0.2), table="orders", times=1)):
+        error, _ = write(run, stream(published))
+    assert error == ""
+    found = wrong(books, published)
+    assert found.pop("rejected") >= 1
+    assert found == {}
+
+
+def test_a_stream_that_was_given_up_can_be_run_again(run: Scenarios, proxy: Proxy, books: Books) -> None:
+    """The runner gives up after four attempts, as Dataflow does not."""
+    published = Published()
+    steps = stream(published)
+    with proxy.breaking(insert(status(403, "accessDenied"))):
+        error, _ = write(run, steps)
+    assert "403 accessDenied" in error
+    assert wrong(books, published).keys() >= {"missing", "reconciliation"}
+    error, _ = write(run, steps)
+    assert error == ""
+    assert wrong(books, published) == {}
+
+
+def test_what_is_published_becomes_rows(
+    datasets: Datasets, running_emulators: Emulators, books: Books, tmp_path: pathlib.Path
+) -> None:
+    """This runner acknowledges before it processes, which Dataflow does not: here nothing may fail."""
+    name, published = "beam", Published()
+    asyncio.run(
+        pubsub.create_wiring(
+            running_emulators.pubsub,
+            PROJECT,
+            topic=name,
+            subscription=name,
+            dead_letter_topic=f"{name}-undeliverable",
+            dead_letter_subscription=f"{name}-undeliverable",
+            minimum_backoff=1,
+            maximum_backoff=600,
+        )
+    )
+    command = [str(python()), "-m", "dataflow.main", "--runner=BundleBasedDirectRunner", "--id_label=", "--linger=0.2"]
+    command += [f"--input_subscription=projects/{PROJECT}/subscriptions/{name}"]
+    messages = list(story(50, next(SEEDS)))
+    with running("beam", command, tmp_path, {**datasets.environment, "PYTHONPATH": str(ROOT)}) as pipeline:
+        for message in messages:
+            published.add(message)
+        publish((Publication(message.data, message.attributes) for message in messages), topic_name(name))
+
+        def is_there() -> bool:
+            return not books.accounts_balance(published).missing
+
+        pipeline.wait_until(is_there, PATIENCE)
+    assert wrong(books, published) == {}
