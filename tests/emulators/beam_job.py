@@ -12,9 +12,7 @@ from apache_beam.internal import pickler
 from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.portability.api import beam_runner_api_pb2 as api
-from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
-from google.cloud.dataflow_v1beta3 import Job
-from google.protobuf.json_format import MessageToDict
+from apache_beam.runners.dataflow.internal import apiclient
 
 from dataflow.pipeline import build
 
@@ -36,12 +34,13 @@ def submit(arguments: list[str]) -> tuple[Any, list[str]]:
 
     def take(_: Any, job: Any) -> Any:
         submitted.append(job)
-        return Job(id="job")
+        return apiclient.dataflow.Job(id="job")
 
+    client = apiclient.DataflowApplicationClient
     GoogleCloudOptions.validate = lambda *_: []  # It asks Cloud Storage for the buckets.
-    DataflowApplicationClient.stage_file = DataflowApplicationClient.stage_file_with_retry = stage
-    DataflowApplicationClient._gcs_file_copy = copy
-    DataflowApplicationClient.submit_job_description = take
+    client.stage_file = client.stage_file_with_retry = stage
+    client._gcs_file_copy = copy
+    client.submit_job_description = take
     build(arguments).run()
     [job] = submitted
     return job, staged
@@ -95,13 +94,13 @@ class Described:
         ]
         return "".join(map(contents, payloads))
 
-    def source(self) -> dict[str, Any]:
-        """Return the subscription that Dataflow itself reads, if it reads one."""
+    def source(self) -> dict[str, Any] | None:
+        """Return what Dataflow itself reads, if it reads a subscription."""
         for one in self.components.transforms.values():
             if one.spec.urn == "beam:transform:pubsub_read:v1":
-                read: dict[str, Any] = MessageToDict(api.PubSubReadPayload.FromString(one.spec.payload))
-                return read
-        return {}
+                read = api.PubSubReadPayload.FromString(one.spec.payload)
+                return {name.name: value for name, value in read.ListFields()}
+        return None
 
 
 def main() -> None:
@@ -111,10 +110,12 @@ def main() -> None:
     pipeline = api.Pipeline.FromString(serialized)
     described = Described(pipeline)
     beam.Pipeline.from_runner_api(pipeline, None, None)  # as a worker: all coders and functions are found
-    environment = Job.to_dict(job.proto)["environment"]
+    described_job = apiclient.dataflow.Job.to_dict(job.proto)
+    environment = described_job["environment"]
     json.dump(
         {
-            "job": Job.to_dict(job.proto),
+            "is_stream": job.proto.type_ == apiclient.dataflow.JobType.JOB_TYPE_STREAMING,
+            "environment": environment,
             "size": len(serialized),
             "staged": staged,
             "images": sorted(
