@@ -39,6 +39,7 @@ test: .venv/ready ## Run the tests but for those that take long, in less than fi
 bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
 	@.venv/bin/python -m benchmarks --docs
 	@.venv/bin/python -m benchmarks.scale --docs
+	@.venv/bin/python -m benchmarks.beam --docs
 
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
 	@SLUICE_FAULTS=long SLUICE_PATIENCE=5 .venv/bin/pytest tests/faults/test_matrix.py

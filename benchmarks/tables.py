@@ -102,16 +102,20 @@ def _made_on(results: Results) -> str:
 
 
 def _targets(results: Results) -> Table:
-    rows = [
+    return Table("targets", "Targets", ("", ">target", ">measured", ""), target_rows(targets(results)))
+
+
+def target_rows(shown: Sequence[Target]) -> list[tuple[str, str, str, str]]:
+    """Return targets, their bounds, what was measured, and whether they are met."""
+    return [
         (
             target.what,
             _bound(target),
             text(target.measured, _share if _is_share(target) else number),
             {True: "met", False: "**not met**", None: f"{_NOT_MEASURED}: {target.why_not}"}[target.is_met],
         )
-        for target in targets(results)
+        for target in shown
     ]
-    return Table("targets", "Targets", ("", ">target", ">measured", ""), rows)
 
 
 def _is_share(target: Target) -> bool:
@@ -125,7 +129,7 @@ def _share(value: float) -> str:
 
 def _bound(target: Target) -> str:
     if target.least is not None:
-        return f">= {target.least:g} {target.unit}"
+        return f">= {number(target.least) if target.least >= 1_000 else f'{target.least:g}'} {target.unit}".rstrip()
     most = target.most or 0.0
     return f"<= 1/{1 / most:.0f}" if _is_share(target) else f"<= {most:g} {target.unit}"
 

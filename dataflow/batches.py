@@ -2,7 +2,7 @@
 
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -13,11 +13,48 @@ from apache_beam.transforms.userstate import (
     TimerSpec,
     on_timer,
 )
-from apache_beam.transforms.window import GlobalWindow
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from dataflow.messages import MessageCoder
+from dataflow.messages import pack, unpack
 from functions.message import Message
+
+Packed = tuple[int, int, bytes]
+"""A batch on its way between workers: number of its messages, bytes of their payloads and attributes, and `pack`."""
+
+
+class Filling:
+    """Takes messages one by one into batches.
+
+    Args:
+        rows: Maximum number of messages in a batch.
+        size: Maximum number of their bytes; a larger message has a batch of its own.
+
+    Attributes:
+        batch: The messages that wait for others.
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self.batch: list[Message] = []
+        self._rows = rows
+        self._max_size = size
+        self._size = 0
+
+    def add(self, message: Message) -> list[Message] | None:
+        """Add a message. Return the batch before it if both do not fit into one."""
+        size = message.size
+        complete = None
+        if self.batch and (len(self.batch) == self._rows or self._size + size > self._max_size):
+            complete, self.batch, self._size = self.batch, [], 0
+        self.batch.append(message)
+        self._size += size
+        return complete
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no other message fits into the batch."""
+        return len(self.batch) >= self._rows or self._size >= self._max_size
 
 
 class BatchBundle(beam.DoFn):
@@ -34,26 +71,29 @@ class BatchBundle(beam.DoFn):
 
     def start_bundle(self) -> None:
         """Begin with an empty batch."""
-        self._batch: list[Message] = []
-        self._bytes = 0
+        self._filling = Filling(self._rows, self._size)
 
-    def process(self, element: Message) -> Iterator[list[Message]]:
+    def process(self, element: Message) -> Iterator[WindowedValue]:
         """Add a message; yield the batch before it if both do not fit into one."""
-        if self._batch and (len(self._batch) == self._rows or self._bytes + element.size > self._size):
-            yield self._batch
-            self._batch, self._bytes = [], 0
-        self._batch.append(element)
-        self._bytes += element.size
+        if batch := self._filling.add(element):
+            yield _of_oldest(batch)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         """Yield the rest."""
-        if self._batch:
-            window = GlobalWindow()
-            yield WindowedValue(self._batch, window.max_timestamp(), [window])
+        if batch := self._filling.batch:
+            yield _of_oldest(batch)
+
+
+def _of_oldest(batch: list[Message]) -> WindowedValue:
+    """Return a batch with the time of its oldest message, which holds the watermark until it is written."""
+    oldest = min(message.publish_time for message in batch)
+    return GlobalWindows.windowed_value(batch, Timestamp(oldest.timestamp()))
 
 
 class BatchAcrossBundles(beam.DoFn):
-    """Batches the messages of a key across bundles; a message waits for `linger` seconds at most.
+    """Joins the batches of a key across bundles; each waits for `linger` seconds at most.
+
+    Its elements are batches, so that runners shuffle and keep a few large elements instead of each message.
 
     Args:
         rows: Maximum number of messages in a batch.
@@ -62,7 +102,7 @@ class BatchAcrossBundles(beam.DoFn):
         clock: Returns the time in seconds since 1970.
     """
 
-    MESSAGES = BagStateSpec("messages", MessageCoder())
+    PARTS = BagStateSpec("parts", beam.coders.BytesCoder())
     FILLED = ReadModifyWriteStateSpec("filled", beam.coders.TupleCoder([beam.coders.VarIntCoder()] * 2))
     LINGERED = TimerSpec("lingered", TimeDomain.REAL_TIME)
     ENDED = TimerSpec("ended", TimeDomain.WATERMARK)
@@ -75,50 +115,57 @@ class BatchAcrossBundles(beam.DoFn):
 
     def process(
         self,
-        element: tuple[int, Message],
+        element: tuple[int, Packed],
         window: Any = beam.DoFn.WindowParam,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
         lingered: Any = beam.DoFn.TimerParam(LINGERED),
         ended: Any = beam.DoFn.TimerParam(ENDED),
     ) -> Iterator[list[Message]]:
-        """Add a message; yield the batch before it if both do not fit into one, and a batch that is full."""
-        _, message = element
+        """Add a part of a batch; yield the batches that are complete with it."""
+        _, (more_rows, more_size, part) = element
         rows, size = filled.read() or (0, 0)
-        if rows and size + message.size > self._size:
-            yield from self._complete(messages, filled)
-            rows, size = 0, 0
-        if rows == 0:
+        is_new = rows == 0
+        rows, size = rows + more_rows, size + more_size
+        parts.add(part)
+        if rows >= self._rows or size >= self._size:
+            filling = Filling(self._rows, self._size)
+            yield from filter(None, map(filling.add, unpack(parts.read())))
+            parts.clear()
+            if filling.is_full:
+                filled.clear()
+                lingered.clear()
+                yield filling.batch
+                return
+            rows, size, rest = packed(filling.batch)
+            parts.add(rest)
+            is_new = True
+        filled.write((rows, size))
+        if is_new:
             lingered.set(self._clock() + self._linger)
             ended.set(window.end)
-        messages.add(message)
-        rows, size = rows + 1, size + message.size
-        filled.write((rows, size))
-        if rows >= self._rows or size >= self._size:
-            lingered.clear()
-            yield from self._complete(messages, filled)
 
     @on_timer(LINGERED)
     def on_lingered(
         self,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
     ) -> Iterator[list[Message]]:
         """Yield what has waited long enough."""
-        yield from self._complete(messages, filled)
+        yield from self._complete(parts, filled)
 
     @on_timer(ENDED)
     def on_ended(
         self,
-        messages: Any = beam.DoFn.StateParam(MESSAGES),
+        parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
     ) -> Iterator[list[Message]]:
         """Yield the rest when the input ends, as when a job drains."""
-        yield from self._complete(messages, filled)
+        yield from self._complete(parts, filled)
 
-    def _complete(self, messages: Any, filled: Any) -> Iterator[list[Message]]:
-        batch = list(messages.read())
-        messages.clear()
+    def _complete(self, parts: Any, filled: Any) -> Iterator[list[Message]]:
+        batch = unpack(parts.read())
+        parts.clear()
         filled.clear()
         if batch:
             yield batch
@@ -130,8 +177,8 @@ class Batch(beam.PTransform):
     Args:
         rows: Maximum number of messages in a batch.
         size: Maximum number of their bytes; a larger message has a batch of its own.
-        linger: Seconds that a message may wait for others; None: until the end of its bundle.
-        shards: Keys among which the messages are distributed across bundles: as many batches fill at once.
+        linger: Seconds that a message may wait for those of other bundles; None or 0: it does not wait.
+        shards: As many batches fill at once, and as many are written at once.
         clock: Returns the time in seconds since 1970.
     """
 
@@ -139,24 +186,27 @@ class Batch(beam.PTransform):
         self, rows: int, size: int, linger: float | None, shards: int, clock: Callable[[], float] = time.time
     ) -> None:
         super().__init__()
-        self._rows, self._size, self._linger, self._shards, self._clock = rows, size, linger, shards, clock
+        self._of_bundle = BatchBundle(rows, size)
+        self._across_bundles = BatchAcrossBundles(rows, size, linger, clock) if linger else None
+        self._shards = shards
 
     def expand(self, messages: Any) -> Any:
         """Return the batches."""
-        if self._linger is None:
-            return messages | "Batch" >> beam.ParDo(BatchBundle(self._rows, self._size)).with_output_types(
-                list[Message]
-            )
-        shards = self._shards
-
-        def key(message: Message) -> tuple[int, Message]:
-            return zlib.crc32(message.message_id.encode()) % shards, message  # `hash` differs between processes
-
+        batches = messages | "Bundle" >> beam.ParDo(self._of_bundle).with_output_types(list[Message])
+        if not self._across_bundles:
+            return batches
         return (
-            messages
-            | "Key" >> beam.Map(key).with_output_types(tuple[int, Message])
-            | "Batch"
-            >> beam.ParDo(BatchAcrossBundles(self._rows, self._size, self._linger, self._clock)).with_output_types(
-                list[Message]
-            )
+            batches
+            | "Key" >> beam.Map(keyed, self._shards).with_output_types(tuple[int, Packed])
+            | "Batch" >> beam.ParDo(self._across_bundles).with_output_types(list[Message])
         )
+
+
+def keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
+    """Return a batch with one of the keys, which a retry of its bundle does not change."""
+    return zlib.crc32(batch[0].message_id.encode()) % shards, packed(batch)  # `hash` differs between processes
+
+
+def packed(batch: Sequence[Message]) -> Packed:
+    """Return a batch as it goes from worker to worker."""
+    return len(batch), sum(message.size for message in batch), pack(batch)

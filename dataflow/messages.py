@@ -1,5 +1,6 @@
 """Messages: where they come from, and how Beam passes them on."""
 
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,6 +39,18 @@ class MessageCoder(beam.coders.Coder):
 
 beam.coders.registry.register_coder(Message, MessageCoder)
 
+_decode_messages = msgspec.msgpack.Decoder(list[Message]).decode
+
+
+def pack(messages: Sequence[Message]) -> bytes:
+    """Return messages as MessagePack."""
+    return msgspec.msgpack.encode(messages)
+
+
+def unpack(parts: Iterable[bytes]) -> list[Message]:
+    """Return the messages of all parts, which `pack` has made."""
+    return [message for part in parts for message in _decode_messages(part)]
+
 
 def from_bytes(data: bytes) -> Message:
     """Return the message of a serialized `google.pubsub.v1.PubsubMessage`.
@@ -45,8 +58,15 @@ def from_bytes(data: bytes) -> Message:
     Beam's own `PubsubMessage` takes five times as long to make.
     """
     proto = _parse(data)
-    published = _time(proto.publish_time)
-    return Message(proto.data, dict(proto.attributes), proto.message_id, published, None, proto.ordering_key)
+    published, attributes = _time(proto.publish_time), proto.attributes
+    return Message(
+        proto.data,
+        {name: attributes[name] for name in attributes},  # `dict(attributes)` takes twice the time.
+        proto.message_id,
+        published,
+        None,
+        proto.ordering_key,
+    )
 
 
 def from_pubsub(message: PubsubMessage) -> Message:
@@ -61,7 +81,8 @@ def _time(timestamp: Any) -> datetime:
     return datetime.fromtimestamp(timestamp.seconds, UTC) + timedelta(microseconds=(timestamp.nanos + 500) // 1000)
 
 
-def _to_message(element: bytes | PubsubMessage) -> Message:
+def to_message(element: bytes | PubsubMessage) -> Message:
+    """Return the message of what was read: bytes, or what the direct runners read."""
     return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
 
 
@@ -88,4 +109,4 @@ class ReadMessages(beam.PTransform):
     def expand(self, pipeline: Any) -> Any:
         """Return the messages."""
         read = _ReadUnparsed(subscription=self._subscription, id_label=self._id_label, with_attributes=True)
-        return pipeline | "Subscription" >> read | "Message" >> beam.Map(_to_message).with_output_types(Message)
+        return pipeline | "Subscription" >> read | "Message" >> beam.Map(to_message).with_output_types(Message)

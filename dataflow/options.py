@@ -25,7 +25,7 @@ WRITERS: Sequence[str] = ("insert_all", "storage_write")
 DEFAULT_LINGER = 1.0
 """Seconds, of a stream: its bundles may have a few messages only."""
 
-DEFAULT_SHARDS = 4
+DEFAULT_SHARDS = 8
 
 _Linger = Annotated[float, Meta(ge=0, le=60)]
 _Shards = Annotated[int, Meta(ge=1, le=1_000)]
@@ -79,9 +79,8 @@ class SluiceOptions(PipelineOptions):
         batches = parser.add_argument_group("events of a subscription")
         batches.add_argument(
             "--id_label",
-            default="event_id",
             metavar="ATTRIBUTE",
-            help="attribute by which Dataflow drops duplicates, default event_id; empty: none",
+            help="attribute by which Dataflow drops duplicates, whatever their content; default: by message only",
         )
         batches.add_argument(
             "--linger",
@@ -90,7 +89,10 @@ class SluiceOptions(PipelineOptions):
             help=f"how long an event may wait for others, across bundles: 0 to 60, default {DEFAULT_LINGER:g}",
         )
         batches.add_argument(
-            "--shards", type=_value(_Shards), metavar="N", help=f"batches that fill at once, default {DEFAULT_SHARDS}"
+            "--shards",
+            type=_value(_Shards),
+            metavar="N",
+            help=f"batches that fill and are written at once: one for each 1 000 events/s, default {DEFAULT_SHARDS}",
         )
         rows = parser.add_argument_group("rows")
         rows.add_argument(

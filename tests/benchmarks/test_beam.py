@@ -1,0 +1,49 @@
+"""What the pipeline takes on Apache Beam: measured in a few seconds, and as the page shows it."""
+
+import pathlib
+
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import beam, page
+from benchmarks.beam import FILE, TITLES, BeamResults, tables, targets
+from tests.missing import missing
+
+
+@pytest.fixture
+def results() -> BeamResults:
+    return msgspec.json.decode(FILE.read_bytes(), type=BeamResults)
+
+
+@pytest.mark.check
+def test_a_quick_run_measures_all_ways_and_writes_all_events(tmp_path: pathlib.Path) -> None:
+    if not (beam.ENVIRONMENT / "ready").exists():
+        missing(beam.HOW_TO_GET)
+    file = tmp_path / "results.json"
+    run = CliRunner().invoke(beam.app, ["--quick", "--json", str(file)])
+    assert run.exit_code == 0, run.output
+    results = msgspec.json.decode(file.read_bytes(), type=BeamResults)
+    assert results.rows.keys() == results.all.keys() == TITLES.keys()
+    assert results.environment.packages > 100
+    assert all(one < many for one, many in results.memory.values())
+
+
+def test_without_beam_nothing_is_measured(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam, "ENVIRONMENT", tmp_path)
+    assert "run `make beam`" in CliRunner().invoke(beam.app, []).output
+    assert CliRunner().invoke(beam.app, ["--check"]).exit_code == 1
+
+
+def test_the_page_shows_the_results_that_are_kept(results: BeamResults) -> None:
+    text = page.FILE.read_text()
+    assert page.filled(text, tables(results)) == text, "run .venv/bin/python -m benchmarks.beam --docs"
+
+
+def test_the_kept_results_meet_all_targets(results: BeamResults) -> None:
+    assert [target.is_met for target in targets(results)] == [True] * 4
+
+
+def test_a_stage_that_is_too_slow_misses_its_targets(results: BeamResults) -> None:
+    slow = msgspec.structs.replace(results, rows={way: [60.0] for way in TITLES} | {"plain": [40.0]})
+    assert [target.is_met for target in targets(slow)] == [False] * 4
