@@ -43,7 +43,7 @@ STREAM = (
 )
 
 NAMES = {
-    "Read/Pub/Sub/Read": "pubsub_read",
+    "Read/Subscription/Read": "pubsub_read",
     "Read/Message": "pardo",
     "Batches/Bundle": "pardo",
     "Batches/Key": "pardo",
@@ -82,7 +82,7 @@ def stream(launcher: pathlib.Path) -> dict[str, Any]:
 
 
 def test_dataflow_itself_reads_the_subscription(stream: dict[str, Any]) -> None:
-    assert stream["source"] == {"subscription": SUBSCRIPTION, "id_attribute": "event_id", "with_attributes": True}
+    assert stream["source"] == {"subscription": SUBSCRIPTION, "with_attributes": True}
 
 
 def test_a_stream_needs_no_option_to_be_one(stream: dict[str, Any]) -> None:
@@ -131,7 +131,8 @@ def test_without_linger_nothing_is_shuffled(launcher: pathlib.Path) -> None:
 
 def test_a_job_may_deliver_at_least_once(launcher: pathlib.Path) -> None:
     """Dataflow drops no duplicates then; the attribute of the ids is the same, so one can be updated to the other."""
-    chosen = job(launcher, *STREAM, "--dataflow_service_options=streaming_mode_at_least_once", environment={})
+    options = ("--id_label=event_id", "--dataflow_service_options=streaming_mode_at_least_once")
+    chosen = job(launcher, *STREAM, *options, environment={})
     assert chosen["environment"]["service_options"] == ["streaming_mode_at_least_once"]
     assert chosen["source"]["id_attribute"] == "event_id"
     assert chosen["transforms"].keys() == NAMES.keys()
@@ -141,7 +142,7 @@ def test_a_job_with_files_shuffles_their_names_only(launcher: pathlib.Path, runn
     now = datetime.now(UTC)
     with fresh_datasets(running_emulators) as datasets:
         datasets.stream([Message(b"{}", {}, "1", now)], now)
-        files = f"--input_files=gs://{datasets.settings.archive_bucket}/raw/**"
+        files = f"--input_files=gs://{datasets.settings.archive_bucket}/raw/"
         batch = job(launcher, *OPTIONS, files, environment=datasets.environment)
     assert (batch["is_stream"], batch["source"]) == (False, None)
     assert {"Batches/Bundle", "Write"} <= batch["transforms"].keys()
