@@ -30,12 +30,12 @@ def metadata() -> dict[str, Any]:
         KeyError: A text option has no regex.
     """
     parser = argparse.ArgumentParser(add_help=False)
-    SluiceOptions._add_argparse_args(parser)  # noqa: SLF001 - Beam's way to add options
+    SluiceOptions._add_argparse_args(parser)
     return {
         "name": "Sluice",
         "description": "Events from Pub/Sub, or from files, into BigQuery and Cloud Storage",
         "streaming": True,
-        "parameters": [_parameter(action) for action in parser._actions],  # noqa: SLF001 - argparse has no other list
+        "parameters": [_parameter(action) for action in parser._actions],
     }
 
 

@@ -82,7 +82,7 @@ resource "google_bigquery_dataset" "events" {
     }
   }
 
-  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent, terraform_data.pull]
 
   lifecycle {
     prevent_destroy = true
