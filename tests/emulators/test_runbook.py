@@ -398,7 +398,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
 
 def test_every_section_with_something_to_type_is_followed() -> None:
     assert list(TO_TYPE) == list(SITUATIONS)
-    assert {alert["title"] for alert in watching.alerts().values()} <= TO_TYPE.keys()
+    assert {alert["title"] for alert in watching.alerts_of_engines()} <= TO_TYPE.keys()
 
 
 @pytest.fixture(scope="module")

@@ -69,10 +69,10 @@ def edited(copy: pathlib.Path, test: pathlib.Path, edit: tuple[str, str], **vari
     shutil.copy(test, folder / "tests")
     if OFFLINE.exists():
         subprocess.run(["git", "init", "--quiet", copy], check=True)  # The script looks for the project's folder so.
-        return lambda *command: _run("bash", str(OFFLINE), str(folder), "terraform", *command, **variables)
+        return lambda *command: _run("bash", str(OFFLINE), str(folder), "terraform", *command, variables=variables)
     if (init := _run("terraform", "init", folder=folder)).returncode:
         missing(f"the providers cannot be had here: {init.stderr}")
-    return lambda *command: _run("terraform", *command, folder=folder, **variables)
+    return lambda *command: _run("terraform", *command, folder=folder, variables=variables)
 
 
 def arguments(example: str) -> dict[str, str]:
@@ -132,7 +132,9 @@ def _copied(copy: pathlib.Path) -> None:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
 
 
-def _run(*command: str, folder: pathlib.Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    *command: str, folder: pathlib.Path = ROOT, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     # The state of no test lies anywhere.
-    environment = {**os.environ, "TF_CLI_ARGS_init": "-backend=false", **variables}
+    environment = {**os.environ, "TF_CLI_ARGS_init": "-backend=false", **(variables or {})}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
