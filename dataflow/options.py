@@ -57,8 +57,7 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     return found
 
 
-SUBSCRIPTION = r"projects/[^/]+/subscriptions/[^/]+"
-"""A subscription's name, in full."""
+_SUBSCRIPTION = re.compile(r"projects/[^/]+/subscriptions/[^/]+")
 
 
 def check_source(options: SluiceOptions) -> None:
@@ -69,6 +68,6 @@ def check_source(options: SluiceOptions) -> None:
     """
     if bool(options.input_subscription) == bool(options.input_files):
         raise InvalidSettings("options: give one of --input_subscription and --input_files")
-    if options.input_subscription and not re.fullmatch(SUBSCRIPTION, options.input_subscription):
+    if options.input_subscription and not _SUBSCRIPTION.fullmatch(options.input_subscription):
         name = options.input_subscription
         raise InvalidSettings(f"options: --input_subscription is {name!r}, not projects/PROJECT/subscriptions/NAME")

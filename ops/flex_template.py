@@ -9,25 +9,30 @@ from typing import Any
 
 import msgspec
 
-from dataflow.options import SUBSCRIPTION, SluiceOptions
+from dataflow.options import SluiceOptions
 from functions.settings import Settings
 
-REGEXES = {
-    "id_label": r"\S*",
-    "input_files": r"\S+",
-    "input_subscription": SUBSCRIPTION,
-    "ip_hash_key_secret": r"projects/[^/]+/secrets/[^/]+/versions/[^/]+",
-}
-"""What the text options that are no settings may be."""
+_WHOLE = r"[0-9]+"
+_NUMBER = r"[0-9]+(\.[0-9]+)?"
 
-_OF_NUMBERS = {int: r"[0-9]+", float: r"[0-9]+(\.[0-9]+)?"}
+REGEXES = {
+    "id_fields": r"\S+",
+    "id_label": r"\S*",
+    "input_files": r".+",
+    "input_subscription": r"projects/[^/]+/subscriptions/[^/]+",
+    "ip_hash_key_secret": r"projects/[^/]+/secrets/[^/]+/versions/[^/]+",
+    "linger": _NUMBER,
+    "schema_version": _WHOLE,
+    "shards": _WHOLE,
+}
+"""What the options that are no settings may be, but for those with choices."""
 
 
 def metadata() -> dict[str, Any]:
     """Return the metadata, with a parameter for each option of the pipeline.
 
     Raises:
-        KeyError: A text option has no regex.
+        KeyError: An option that is no setting is missing in `REGEXES`.
     """
     parser = argparse.ArgumentParser(add_help=False)
     SluiceOptions._add_argparse_args(parser)
@@ -68,12 +73,12 @@ def _regex(action: argparse.Action, setting: dict[str, Any] | None) -> str:
     if choices := (setting or {}).get("enum") or action.choices:
         return f"({'|'.join(choices)})"
     if setting is None:
-        return _OF_NUMBERS[action.type] if action.type in _OF_NUMBERS else REGEXES[action.dest]
+        return REGEXES[action.dest]
     match setting["type"]:
         case "integer":
-            return _OF_NUMBERS[int]
+            return _WHOLE
         case "number":
-            return _OF_NUMBERS[float]
+            return _NUMBER
         case _:
             pattern: str = setting.get("pattern", r"\S+")
             return pattern.removeprefix("^").removesuffix("$")

@@ -18,7 +18,7 @@ locals {
     ip_policy          = var.ip_policy
     linger             = var.dataflow.linger
     retention_days     = var.retention_days
-    shards             = coalesce(var.dataflow.shards, 2 * var.dataflow.max_workers)
+    shards             = var.dataflow.shards
     writer             = var.dataflow.writer
   } : name => tostring(value) if value != null }
 

@@ -22,7 +22,7 @@ variable "dataflow" {
     The job of engine = "dataflow". image: what dataflow/Dockerfile makes, with a tag that is never reused or a digest;
     another image updates the job in its place. max_workers: how far it may scale; machine_type: of each worker; linger:
     seconds that an event may wait for others, a batch being an object and a few requests; shards: batches that fill at
-    once, null for two for each worker; writer: insert_all or storage_write, null for the pipeline's own default.
+    once, one for each 1 000 events a second; writer: insert_all or storage_write, null for the pipeline's own default.
     subnetwork: regions/REGION/subnetworks/NAME or its URL, null for the network default; public_ips: whether workers
     have public addresses, without which the subnetwork needs Private Google Access.
   TEXT
@@ -31,7 +31,7 @@ variable "dataflow" {
     max_workers  = optional(number, 10)
     machine_type = optional(string, "e2-standard-2")
     linger       = optional(number, 1)
-    shards       = optional(number)
+    shards       = optional(number, 8)
     writer       = optional(string)
     subnetwork   = optional(string)
     public_ips   = optional(bool, false)
@@ -56,12 +56,12 @@ variable "dataflow" {
     error_message = "dataflow.machine_type: such as e2-standard-2."
   }
   validation {
-    condition     = var.dataflow.linger >= 0.1 && var.dataflow.linger <= 60
-    error_message = "dataflow.linger: 0.1 to 60 seconds."
+    condition     = var.dataflow.linger >= 0 && var.dataflow.linger <= 60
+    error_message = "dataflow.linger: 0 to 60 seconds."
   }
   validation {
-    condition     = var.dataflow.shards == null || try(var.dataflow.shards >= 1 && floor(var.dataflow.shards) == var.dataflow.shards, false)
-    error_message = "dataflow.shards: a whole number from 1."
+    condition     = var.dataflow.shards >= 1 && var.dataflow.shards <= 1000 && floor(var.dataflow.shards) == var.dataflow.shards
+    error_message = "dataflow.shards: 1 to 1000."
   }
   validation {
     condition     = var.dataflow.writer == null || contains(["insert_all", "storage_write"], coalesce(var.dataflow.writer, "none"))

@@ -90,7 +90,7 @@ run "a_job_reads_the_same_subscription" {
       ip_policy          = "keep"
       linger             = "1"
       retention_days     = "90"
-      shards             = "20"
+      shards             = "8"
     })
     error_message = jsonencode(google_dataflow_flex_template_job.ingest[0].parameters)
   }
@@ -280,10 +280,10 @@ run "no_machine" {
   expect_failures = [var.dataflow]
 }
 
-run "no_linger" {
+run "too_long_a_linger" {
   command = plan
   variables {
-    dataflow = { image = "a.pkg.dev/p/r/i:1", linger = 0 }
+    dataflow = { image = "a.pkg.dev/p/r/i:1", linger = 61 }
   }
   expect_failures = [var.dataflow]
 }
