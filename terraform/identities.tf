@@ -30,7 +30,7 @@ resource "google_project_iam_custom_role" "this" {
       permissions = ["storage.objects.create"]
     }
     operator = {
-      title = "looks at what runs, and runs scheduled jobs"
+      title = "looks at functions, revisions and transfers, and runs scheduled jobs"
       permissions = concat([
         "bigquery.transfers.get",
         "cloudfunctions.functions.get",
