@@ -67,13 +67,14 @@ def entry(line: str, service: str) -> Entry:
     }
 
 
-def worker_entry(message: str, severity: str, job: str) -> Entry:
+def worker_entry(message: str, severity: str, job: str, time: str = "2026-11-23T12:00:00Z") -> Entry:
     """What Dataflow makes of a line that a worker logs: its text, beside where it comes from.
 
     Args:
         message: The text.
         severity: Its severity, in the names of Cloud Logging.
         job: Name of the job.
+        time: When it was logged.
     """
     labels = {
         "job_name": job,
@@ -86,6 +87,7 @@ def worker_entry(message: str, severity: str, job: str) -> Entry:
         "logName": "projects/project/logs/dataflow.googleapis.com%2Fworker",
         "resource": {"type": "dataflow_step", "labels": labels},
         "severity": severity,
+        "timestamp": time,
         "jsonPayload": {"message": message, "worker": "worker-1"},
     }
 
