@@ -1,4 +1,4 @@
-"""The functions' log lines, as Cloud Logging has them."""
+"""The log lines of functions and of a Dataflow job's workers, as Cloud Logging has them."""
 
 import os
 from collections.abc import Collection
@@ -33,13 +33,29 @@ _FLUSHES = (
 """Filter of the lines that `functions.commit` logs for some objects, by
 https://cloud.google.com/logging/docs/view/logging-query-language."""
 
+_FLUSHES_OF_WORKERS = (
+    'resource.type="dataflow_step" AND log_id("dataflow.googleapis.com/worker") AND timestamp>="{since}"'
+    ' AND jsonPayload.message=~"^flush [{{].*({uris})"'
+)
+"""Filter of the lines of `dataflow.write`, whose fields are JSON in a text."""
+
 
 class NotReadable(Exception):
     """The log cannot be read; says why."""
 
 
-class _Payload(msgspec.Struct):
+class _Flush(msgspec.Struct):
     archive_uri: str
+
+
+class _Payload(msgspec.Struct):
+    message: str
+    archive_uri: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """The object that a flush has written."""
+        return self.archive_uri or _decode_flush(self.message.removeprefix("flush ")).archive_uri
 
 
 class _Entry(msgspec.Struct, rename="camel"):
@@ -51,6 +67,7 @@ class _Page(msgspec.Struct, rename="camel"):
     next_page_token: str | None = None
 
 
+_decode_flush = msgspec.json.Decoder(_Flush).decode
 _decode_page = msgspec.json.Decoder(_Page).decode
 
 
@@ -94,17 +111,24 @@ class Logs:
         Raises:
             NotReadable: Cloud Logging refuses or does not answer.
         """
-        uris = " OR ".join(f'"{uri}"' for uri in sorted(archive_uris))
-        request = {
+        uris = sorted(archive_uris)
+        found = self._uris(_FLUSHES.format(since=since.isoformat(), uris=" OR ".join(f'"{uri}"' for uri in uris)))
+        if missing := [uri for uri in uris if uri not in found]:
+            found |= self._uris(_FLUSHES_OF_WORKERS.format(since=since.isoformat(), uris="|".join(missing)))
+        return found.intersection(uris)
+
+    def _uris(self, text: str) -> set[str]:
+        """Return the objects of the flushes that meet a filter."""
+        request: dict[str, object] = {
             "resourceNames": [f"projects/{self._project}"],
-            "filter": _FLUSHES.format(since=since.isoformat(), uris=uris),
+            "filter": text,
             "orderBy": "timestamp desc",
             "pageSize": _PAGE,
         }
         found: set[str] = set()
         while True:
             page = self._list(request)
-            found |= {entry.json_payload.archive_uri for entry in page.entries}
+            found |= {entry.json_payload.uri for entry in page.entries}
             if not page.next_page_token:  # A page may be empty, and not the last one.
                 return found
             request["pageToken"] = page.next_page_token

@@ -1,7 +1,8 @@
 # Who is woken, when, and what they read then. watching/alerts.yaml has the alerts, watching/queries.yaml what they ask.
 
 locals {
-  selectors = yamldecode(templatefile("${path.module}/watching/selectors.yaml", local.watching))
+  each_selector = yamldecode(templatefile("${path.module}/watching/selectors.yaml", local.watching))
+  selectors     = merge(local.each_selector, { of_flushes = local.dataflow ? local.each_selector.of_job : local.each_selector.of_ingest })
 
   queries = {
     for name, asked in yamldecode(templatefile("${path.module}/watching/queries.yaml", merge(local.watching, local.selectors))) :
@@ -15,7 +16,10 @@ locals {
   watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
     failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # without what lies below
   })
-  alerts = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
+  alerts_of_engines = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
+  alerts = {
+    for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[var.engine], {})) if try(alert.engine, var.engine) == var.engine
+  }
 
   # An alert has its runbook in it; the link to the whole story is of who deploys this, or there is none.
   runbook_url = var.runbook_url != null ? var.runbook_url : try("${local.github_page}/docs/operate.md", null)
@@ -109,10 +113,10 @@ resource "google_monitoring_alert_policy" "watching" {
   dynamic "conditions" {
     for_each = try([each.value.enough], [])
     content {
-      display_name = "${conditions.value.responses} responses ${conditions.value.class} in ${conditions.value.seconds / 60} minutes"
+      display_name = "${conditions.value.responses} ${local.dataflow ? "events acknowledged" : "responses ${conditions.value.class}"} in ${conditions.value.seconds / 60} minutes"
 
       condition_threshold {
-        filter          = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"${conditions.value.class}\""
+        filter          = local.dataflow ? local.acknowledged : "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"${conditions.value.class}\""
         comparison      = "COMPARISON_GT"
         threshold_value = conditions.value.responses - 1
         duration        = "0s"

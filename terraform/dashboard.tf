@@ -5,9 +5,16 @@
 # (https://github.com/hashicorp/terraform-provider-google/issues/16173).
 
 locals {
-  rows = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
+  rows_of_engines = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
     runbook = local.runbook_url == null ? "docs/operate.md" : "[the runbook](${local.runbook_url})"
   })))
+
+  rows = [
+    for row in local.rows_of_engines : {
+      height = row.height
+      tiles  = [for tile in row.tiles : tile if try(tile.engine, var.engine) == var.engine]
+    } if try(row.engine, var.engine) == var.engine
+  ]
 
   tiles = flatten([
     for y, row in local.rows : [
@@ -36,7 +43,7 @@ locals {
           {
             chartOptions = { mode = "COLOR" }
             dataSets = flatten([
-              for line in tile.lines : [
+              for line in [for line in tile.lines : line if try(line.engine, var.engine) == var.engine] : [
                 for key in try(local.repeated[line.each], [""]) : {
                   legendTemplate = replace(line.name, local.watching.each, key)
                   plotType       = "LINE"

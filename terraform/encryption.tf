@@ -11,7 +11,7 @@ locals {
   keys          = { for location, key in google_kms_crypto_key.store : location => key.id }
 
   # Google's agents that read and write the stores: they use the keys, we do not.
-  key_users = var.customer_managed_keys ? {
+  key_users = var.customer_managed_keys ? merge({
     artifactregistry = "service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
     bigquery         = data.google_bigquery_default_service_account.this[0].email
     functions        = "service-${data.google_project.this.number}@gcf-admin-robot.iam.gserviceaccount.com"
@@ -19,7 +19,10 @@ locals {
     run              = "service-${data.google_project.this.number}@serverless-robot-prod.iam.gserviceaccount.com"
     secretmanager    = "service-${data.google_project.this.number}@gcp-sa-secretmanager.iam.gserviceaccount.com"
     storage          = data.google_storage_project_service_account.this[0].email_address
-  } : {}
+    }, local.dataflow ? {
+    compute  = "service-${data.google_project.this.number}@compute-system.iam.gserviceaccount.com"
+    dataflow = "service-${data.google_project.this.number}@dataflow-service-producer-prod.iam.gserviceaccount.com"
+  } : {}) : {}
 }
 
 # To ask for these two makes them; the others are made by gcloud, as docs/deploy.md says.

@@ -94,6 +94,61 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
   member       = each.value
 }
 
+# Dataflow
+
+# To run as a worker, and to be seen by name. The role may also read and create objects in the whole project, and Google has none
+# without: https://cloud.google.com/dataflow/docs/concepts/access-control
+resource "google_project_iam_member" "dataflow" {
+  for_each = local.dataflow ? toset(["roles/dataflow.worker"]) : toset([])
+
+  project = var.project_id
+  role    = each.value
+  member  = google_service_account.this["dataflow"].member
+}
+
+resource "google_pubsub_subscription_iam_member" "dataflow" {
+  for_each = local.dataflow ? toset(["roles/pubsub.subscriber", "roles/pubsub.viewer"]) : toset([])
+
+  subscription = google_pubsub_subscription.ingest.id
+  role         = each.value
+  member       = google_service_account.this["dataflow"].member
+}
+
+resource "google_storage_bucket_iam_member" "archive_dataflow" {
+  count = local.dataflow ? 1 : 0
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["archiver"].id
+  member = google_service_account.this["dataflow"].member
+}
+
+resource "google_storage_bucket_iam_member" "dataflow" {
+  count = local.dataflow ? 1 : 0
+
+  bucket = google_storage_bucket.dataflow[0].name
+  role   = google_project_iam_custom_role.this["stager"].id
+  member = google_service_account.this["dataflow"].member
+}
+
+resource "google_artifact_registry_repository_iam_member" "dataflow" {
+  count = local.dataflow ? 1 : 0
+
+  project    = var.project_id
+  repository = google_artifact_registry_repository.images.name
+  location   = var.region
+  role       = "roles/artifactregistry.reader"
+  member     = google_service_account.this["dataflow"].member
+}
+
+# Who starts a job has to be allowed to act as its account.
+resource "google_service_account_iam_member" "dataflow" {
+  for_each = local.dataflow ? var.deployers : toset([])
+
+  service_account_id = google_service_account.this["dataflow"].id
+  role               = "roles/iam.serviceAccountUser"
+  member             = each.value
+}
+
 # What is called
 
 resource "google_cloud_run_v2_service_iam_member" "called" {
@@ -222,7 +277,7 @@ resource "google_storage_bucket_iam_member" "build" {
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
   for_each = var.ip_policy == "hash" ? merge(
-    { ingest = google_service_account.this["ingest"].member },
+    { for account in local.dataflow ? ["dataflow", "ingest"] : ["ingest"] : account => google_service_account.this[account].member },
     { for member in var.access.operators : member => member },
   ) : {}
 

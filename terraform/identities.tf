@@ -1,7 +1,7 @@
 # One account for each thing that acts, so that each may do its own and no more.
 
 resource "google_service_account" "this" {
-  for_each = {
+  for_each = merge({
     ingest    = "Runs the ingest function"
     bootstrap = "Runs the bootstrap function"
     reconcile = "Runs the reconcile function"
@@ -9,7 +9,7 @@ resource "google_service_account" "this" {
     caller    = "Cloud Scheduler and deploys call functions as it"
     build     = "Builds the functions' images"
     backup    = "Keeps history, and takes snapshots and copies"
-  }
+  }, local.dataflow ? { dataflow = "Runs the Dataflow job, its launcher and its workers" } : {})
 
   project      = var.project_id
   account_id   = "${local.name}-${each.key}"
@@ -20,7 +20,7 @@ resource "google_service_account" "this" {
 # What the predefined roles would allow beyond: dataEditor deletes tables, objectCreator lists projects,
 # dataOwner gives access away.
 resource "google_project_iam_custom_role" "this" {
-  for_each = {
+  for_each = merge({
     row_writer = {
       title       = "writes rows"
       permissions = ["bigquery.tables.get", "bigquery.tables.updateData"]
@@ -31,7 +31,7 @@ resource "google_project_iam_custom_role" "this" {
     }
     operator = {
       title = "looks at functions, revisions and transfers, and runs scheduled jobs"
-      permissions = [
+      permissions = concat([
         "bigquery.transfers.get",
         "cloudfunctions.functions.get",
         "cloudscheduler.jobs.enable",
@@ -40,7 +40,13 @@ resource "google_project_iam_custom_role" "this" {
         "run.operations.get",
         "run.revisions.list",
         "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
-      ]
+        ], local.dataflow ? [
+        "dataflow.jobs.get", # Dataflow has no bindings on a job: https://cloud.google.com/dataflow/docs/concepts/access-control
+        "dataflow.jobs.list",
+        "dataflow.jobs.updateContents", # to drain it
+        "dataflow.messages.list",
+        "dataflow.metrics.get",
+      ] : [])
     }
     traffic_manager = {
       title       = "moves traffic between revisions"
@@ -121,7 +127,19 @@ resource "google_project_iam_custom_role" "this" {
         "bigquery.tables.updateData",
       ]
     }
-  }
+    }, local.dataflow ? {
+    stager = {
+      title = "reads and writes files of Dataflow"
+      permissions = [
+        "storage.buckets.get",
+        "storage.objects.create",
+        "storage.objects.delete",
+        "storage.objects.get",
+        "storage.objects.list",
+        "storage.objects.update",
+      ]
+    }
+  } : {})
 
   project     = var.project_id
   role_id     = replace("${local.name}-${each.key}", "-", "_")

@@ -1,4 +1,4 @@
-# What is measured from the functions' own log lines. watching/metrics.yaml says what, in a form that the tests read too.
+# What is measured from the own log lines of functions and workers. watching/metrics.yaml says what, in a form that the tests read too.
 
 locals {
   # What a metric, a query or a line of the dashboard is repeated for.
@@ -15,6 +15,7 @@ locals {
   # What the files of watching/ call by name. ${each} stays what it is until its turn comes.
   watching = {
     project_id               = var.project_id
+    job                      = "${local.name}-ingest"
     ingest                   = google_cloudfunctions2_function.ingest.name
     bootstrap                = google_cloudfunctions2_function.called["bootstrap"].name
     bootstrap_job            = google_cloud_scheduler_job.called["bootstrap"].name
@@ -39,13 +40,34 @@ locals {
     for name, metric in local.measured.metrics : {
       for key in try(local.repeated[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
         about   = replace(metric.about, local.watching.each, key)
-        filter  = join(" AND ", compact([local.measured.sources[metric.source], replace(try(metric.where, ""), local.watching.each, key)]))
+        source  = metric.source
+        where   = replace(try(metric.where, ""), local.watching.each, key)
         value   = try(replace(metric.value, local.watching.each, key), null)
         buckets = try(local.measured.buckets[metric.buckets], null)
         unit    = try(metric.unit, "1")
       }
-    }
+    } if try(metric.engine, var.engine) == var.engine
   ]...)
+
+  # Where a line's fields are JSON in a text: before the number that jsonPayload.rows.orders is, the text has
+  # "rows":{..."orders": and any character that is in no name stands for a quotation mark.
+  paths = toset(flatten([for metric in local.metrics : [for text in [metric.where, metric.value] : regexall("jsonPayload\\.[\\w.]+", text) if text != null]]))
+  before = { for path in local.paths :
+    path => "[^0-9A-Za-z_]${join("[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]", split(".", trimprefix(path, "jsonPayload.")))}[^0-9A-Za-z_]:"
+  }
+
+  extracted = {
+    for name, metric in local.metrics : name => local.dataflow && metric.source == "flush" ? {
+      filter = join(" AND ", compact([
+        local.measured.sources.flush_of_dataflow,
+        metric.where == "" ? "" : "jsonPayload.message=~\"${local.before[trimsuffix(metric.where, ">0")]}[1-9]\"",
+      ]))
+      value = metric.value == null ? null : "REGEXP_EXTRACT(jsonPayload.message, \"${local.before[metric.value]}([0-9]+)\")"
+      } : {
+      filter = join(" AND ", compact([local.measured.sources[metric.source], metric.where]))
+      value  = metric.value == null ? null : "EXTRACT(${metric.value})"
+    }
+  }
 }
 
 resource "google_logging_metric" "watching" {
@@ -54,9 +76,9 @@ resource "google_logging_metric" "watching" {
   project     = var.project_id
   name        = "${local.name}/${each.key}"
   description = each.value.about
-  filter      = each.value.filter
+  filter      = local.extracted[each.key].filter
 
-  value_extractor = each.value.value == null ? null : "EXTRACT(${each.value.value})"
+  value_extractor = local.extracted[each.key].value
 
   metric_descriptor {
     metric_kind = "DELTA"

@@ -3,13 +3,16 @@
 locals {
   requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.watching.ingest}\""
 
+  # What stands for them where no requests are made.
+  acknowledged = "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"${local.watching.subscription}\""
+
   # Written out, so that a plan shows what an alert asks for.
   objective_names = {
     for key, slo in google_monitoring_slo.watching :
     key => "projects/${var.project_id}/services/${slo.service}/serviceLevelObjectives/${slo.slo_id}"
   }
 
-  objectives = {
+  objectives = { for key, objective in {
     availability = {
       title = "${var.objectives.availability * 100} % of the requests are answered without a failure"
       goal  = var.objectives.availability
@@ -20,9 +23,9 @@ locals {
     freshness = {
       title = "${var.objectives.freshness * 100} % of the flushes end within ${var.objectives.lag_seconds} s of their oldest event"
       goal  = var.objectives.freshness
-      lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"cloud_run_revision\""
+      lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"${local.dataflow ? "dataflow_job" : "cloud_run_revision"}\""
     }
-  }
+  } : key => objective if key != "availability" || !local.dataflow } # A job is asked for nothing.
 }
 
 resource "google_monitoring_custom_service" "sluice" {

@@ -22,6 +22,11 @@ output "functions" {
   }
 }
 
+output "images" {
+  description = "Repository of images: that of dataflow/Dockerfile is pushed to it, as dataflow."
+  value       = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
+}
+
 output "settings" {
   description = "Environment of the `sluice` command: `eval \"$(terraform output -raw settings)\"`. A key is fetched, not shown."
   value = join("\n", concat(

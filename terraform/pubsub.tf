@@ -81,23 +81,36 @@ resource "google_pubsub_subscription" "ingest" {
   ack_deadline_seconds       = var.delivery.ack_deadline_seconds
   message_retention_duration = "${7 * 86400}s"
 
-  push_config {
-    push_endpoint = google_cloudfunctions2_function.ingest.service_config[0].uri
+  # With Dataflow it has no push, is updated in its place, and keeps its messages. Two subscriptions would deliver each event
+  # to both engines.
+  dynamic "push_config" {
+    for_each = local.dataflow ? [] : [google_cloudfunctions2_function.ingest.service_config[0].uri]
+    content {
+      push_endpoint = push_config.value
 
-    oidc_token {
-      service_account_email = google_service_account.this["push"].email
-      audience              = google_cloudfunctions2_function.ingest.service_config[0].uri
+      oidc_token {
+        service_account_email = google_service_account.this["push"].email
+        audience              = push_config.value
+      }
     }
   }
 
-  retry_policy {
-    minimum_backoff = "${var.delivery.minimum_backoff_seconds}s"
-    maximum_backoff = "${var.delivery.maximum_backoff_seconds}s"
+  # Dataflow supports neither of these two (https://cloud.google.com/pubsub/docs/handling-failures): a job that is slow or scales
+  # down lets deadlines pass, so that good events would be given up on.
+  dynamic "retry_policy" {
+    for_each = local.dataflow ? [] : [var.delivery]
+    content {
+      minimum_backoff = "${retry_policy.value.minimum_backoff_seconds}s"
+      maximum_backoff = "${retry_policy.value.maximum_backoff_seconds}s"
+    }
   }
 
-  dead_letter_policy {
-    dead_letter_topic     = google_pubsub_topic.dead_letters.id
-    max_delivery_attempts = var.delivery.max_attempts
+  dynamic "dead_letter_policy" {
+    for_each = local.dataflow ? [] : [var.delivery]
+    content {
+      dead_letter_topic     = google_pubsub_topic.dead_letters.id
+      max_delivery_attempts = dead_letter_policy.value.max_attempts
+    }
   }
 
   expiration_policy {
@@ -108,6 +121,7 @@ resource "google_pubsub_subscription" "ingest" {
     google_cloud_run_v2_service_iam_member.push,
     google_pubsub_topic_iam_member.forwards,
     google_pubsub_subscription.dead_letters,
+    terraform_data.pull,
   ]
 
   lifecycle {

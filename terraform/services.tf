@@ -17,6 +17,7 @@ resource "google_project_service" "needed" {
       "storage.googleapis.com",
     ],
     var.column_security ? ["bigquerydatapolicy.googleapis.com", "datacatalog.googleapis.com"] : [],
+    local.dataflow ? ["compute.googleapis.com", "dataflow.googleapis.com"] : [],
     var.customer_managed_keys ? ["cloudkms.googleapis.com"] : [],
     var.ip_policy == "hash" ? ["secretmanager.googleapis.com"] : [],
     var.budget == null ? [] : ["billingbudgets.googleapis.com"],

@@ -44,8 +44,8 @@ variable "alerts_disabled" {
   nullable    = false
 
   validation {
-    condition     = length(setsubtract(var.alerts_disabled, keys(local.alerts))) == 0
-    error_message = "There is no such alert: ${join(", ", setsubtract(var.alerts_disabled, keys(local.alerts)))}."
+    condition     = length(setsubtract(var.alerts_disabled, keys(local.alerts_of_engines))) == 0
+    error_message = "There is no such alert: ${join(", ", setsubtract(var.alerts_disabled, keys(local.alerts_of_engines)))}."
   }
 }
 
@@ -70,6 +70,8 @@ variable "alert_thresholds" {
     spend 2 % of a month's budget in an hour. slow_burn_rate: the same in a day and in two hours; 3 spend a tenth in a day.
     server_error_minimum: answers 5xx in the hour, or the two, below which availability's alerts are silent.
     freshness_minimum: answers 2xx in the hour, or the two, below which those of freshness are silent.
+    system_lag_seconds: how long an event may be in the Dataflow job; data_freshness_seconds: age of the oldest event that
+    is in Pub/Sub or in the job.
     no_events_minutes: time without any event.
     no_reconciliation_minutes: time without any reconciliation, of which an hour and a half pass before the alert rings;
     more than the distance of two runs of reconcile_schedule.
@@ -85,6 +87,8 @@ variable "alert_thresholds" {
     slow_burn_rate            = optional(number, 3)
     server_error_minimum      = optional(number, 10)
     freshness_minimum         = optional(number, 100)
+    system_lag_seconds        = optional(number, 120)
+    data_freshness_seconds    = optional(number, 300)
     no_events_minutes         = optional(number, 60)
     no_reconciliation_minutes = optional(number, 90)
     billed_gib_in_day         = optional(number, 200)
@@ -96,6 +100,11 @@ variable "alert_thresholds" {
   validation {
     condition     = var.alert_thresholds.oldest_message_seconds >= 120
     error_message = "oldest_message_seconds is 120 at least: an event that is delivered a second time is no alarm."
+  }
+
+  validation {
+    condition     = min(var.alert_thresholds.system_lag_seconds, var.alert_thresholds.data_freshness_seconds) >= 60
+    error_message = "system_lag_seconds and data_freshness_seconds are 60 at least: Dataflow measures once a minute."
   }
 
   validation {

@@ -133,7 +133,7 @@ variable "access" {
     publishers publish events; readers query rows and views of events, protected columns masked; personal_data_readers see
     the personal ones too; raw_data_readers read what may hold anything: dead letters, snapshots, extras and the archive;
     operators do what docs/operate.md says: backfill, replay, snapshot, restore, pull undeliverable messages, send the events
-    of the smoke test, run the bootstrap, stop and start the push, roll ingest back; erasers remove a person's events from
+    of the smoke test, run the bootstrap, stop and start the push, drain the Dataflow job, roll ingest back; erasers remove a person's events from
     tables, dead letters, undeliverable messages and archive.
   TEXT
   type = object({

@@ -8,6 +8,11 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 6.50"
     }
+    # It alone has google_dataflow_flex_template_job.
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = "~> 6.50"
+    }
   }
 }
 

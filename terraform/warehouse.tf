@@ -6,7 +6,7 @@ locals {
       id                      = var.dataset
       description             = "Real-time events: orders, inventory, user activity"
       partition_expiration_ms = var.retention_days * 86400000
-      accounts                = { ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }
+      accounts                = merge({ ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }, local.dataflow ? { dataflow = "row_writer" } : {})
       readable                = setunion(local.event_tables, local.views)
     }
     historical = {
@@ -82,7 +82,7 @@ resource "google_bigquery_dataset" "events" {
     }
   }
 
-  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
+  depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent, terraform_data.pull]
 
   lifecycle {
     prevent_destroy = true

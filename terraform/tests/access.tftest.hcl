@@ -1,5 +1,9 @@
 # Every binding there is. A test in tests/terraform reads the resources' names here: a new one has to be listed.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -1,5 +1,9 @@
 # Whom Google's own accounts may act as; what is logged of the access to data.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -1,5 +1,9 @@
 # How the functions are reached, how their traffic leaves, where messages lie, and how an instance is billed.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

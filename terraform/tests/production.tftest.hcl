@@ -1,5 +1,9 @@
 # A plan of prod without anybody to tell, a budget or a backend fails; elsewhere it does not.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -1,6 +1,10 @@
 # Each wrong value is refused, by a rule of its own variable; a run has one for each of several variables
 # that do not depend on each other.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -1,3 +1,7 @@
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   override_during = plan
 
@@ -475,4 +479,121 @@ run "nothing_billed_is_no_budget" {
   }
 
   expect_failures = [var.alert_thresholds]
+}
+
+run "dataflow_has_the_same_metrics_of_its_own_lines" {
+  command = plan
+
+  variables {
+    engine   = "dataflow"
+    dataflow = { image = "us-central1-docker.pkg.dev/project/sluice-test/dataflow:7" }
+  }
+
+  assert {
+    condition = google_logging_metric.watching["rows/orders"].filter == join(" AND ", [
+      "resource.type=\"dataflow_step\"",
+      "resource.labels.job_name=\"sluice-test-ingest\"",
+      "log_id(\"dataflow.googleapis.com/worker\")",
+      "jsonPayload.message=~\"^flush [{]\"",
+      "jsonPayload.message=~\"[^0-9A-Za-z_]rows[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]orders[^0-9A-Za-z_]:[1-9]\"",
+    ])
+    error_message = google_logging_metric.watching["rows/orders"].filter
+  }
+
+  assert {
+    condition     = google_logging_metric.watching["lag"].value_extractor == "REGEXP_EXTRACT(jsonPayload.message, \"[^0-9A-Za-z_]lag_ms[^0-9A-Za-z_]:([0-9]+)\")"
+    error_message = google_logging_metric.watching["lag"].value_extractor
+  }
+
+  assert {
+    condition     = google_logging_metric.watching["missing"].value_extractor == "EXTRACT(jsonPayload.missing)"
+    error_message = "The reconciliation is a function."
+  }
+
+  assert {
+    condition     = length(setintersection(["wait", "turned-away"], keys(google_logging_metric.watching))) == 0
+    error_message = "A job rejects nothing."
+  }
+
+  assert {
+    condition     = google_dataflow_flex_template_job.ingest[0].name == "sluice-test-ingest"
+    error_message = "The metrics are of another job."
+  }
+}
+
+run "dataflow_has_alerts_and_objectives_of_its_own" {
+  command = plan
+
+  variables {
+    engine          = "dataflow"
+    dataflow        = { image = "us-central1-docker.pkg.dev/project/sluice-test/dataflow:7" }
+    alerts_disabled = ["server_errors", "no_events"]
+    alert_thresholds = {
+      system_lag_seconds     = 431
+      data_freshness_seconds = 432
+    }
+  }
+
+  assert {
+    condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
+      "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
+      "system_lag", "data_freshness", "no_job", "lag", "lag_slow",
+      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
+    ])
+    error_message = "All alerts are there, and none of requests."
+  }
+
+  assert {
+    condition = alltrue([
+      for key, end in { system_lag = "> 431", data_freshness = "> 432" } :
+      endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
+      && strcontains(google_monitoring_alert_policy.watching[key].documentation[0].content, " ${trimprefix(end, "> ")} seconds")
+    ])
+    error_message = "Thresholds are those of the variables."
+  }
+
+  assert {
+    condition     = strcontains(google_monitoring_alert_policy.watching["oldest_message"].documentation[0].content, "dataflow_step") && strcontains(google_monitoring_alert_policy.watching["no_events"].documentation[0].content, "the job does not read")
+    error_message = "What to look at is the job."
+  }
+
+  assert {
+    condition     = keys(google_monitoring_slo.watching) == ["freshness"] && strcontains(google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter, "resource.type=\"dataflow_job\"")
+    error_message = "Nobody asks a job for anything; freshness is of its lines."
+  }
+
+  assert {
+    condition = [for condition in google_monitoring_alert_policy.watching["lag"].conditions : condition.condition_threshold[0].filter] == [
+      "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/freshness\", \"3600s\")",
+      "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/freshness\", \"300s\")",
+      "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"sluice-test-ingest\"",
+    ]
+    error_message = "Two burn rates, and a number of acknowledged events."
+  }
+}
+
+run "the_dashboard_of_dataflow_fits" {
+  command = plan
+
+  variables {
+    engine   = "dataflow"
+    dataflow = { image = "us-central1-docker.pkg.dev/project/sluice-test/dataflow:7" }
+  }
+
+  assert {
+    condition = sum([
+      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
+    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
+    error_message = "The rows are full; no tile lies on another."
+  }
+
+  assert {
+    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    error_message = "No zero, null or empty value: the plan after an apply is empty."
+  }
+
+  assert {
+    condition     = length(regexall("service_name=.{1,2}sluice-test-ingest|push_request_count", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    error_message = "Nothing of the function is there."
+  }
 }

@@ -1,3 +1,7 @@
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -226,6 +226,23 @@ def no_events_at_all(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert "All 4 events are where they belong" in types()
 
 
+def the_job_is_slow(stack: Stack, known: dict[str, str], types: Type) -> None:
+    """What the workers log is what the function logs: tests/emulators/test_watching_dataflow.py."""
+    del stack, known
+    assert cell(types(), "inventory", "row_count") != "0"
+
+
+def the_job_is_behind(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert cell(types(), "inventory", "row_count") != "0"
+    assert "row_count" in types()
+
+
+def the_job_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert "All 4 events are where they belong" in types()
+
+
 def events_are_missing(stack: Stack, known: dict[str, str], types: Type) -> None:
     known["EVENT_ID"], _ = post(stack, event("order", order_id="gone"))
     known["DAY"] = f"{datetime.now(UTC):%Y-%m-%d}"
@@ -320,6 +337,11 @@ def stop_and_start_the_push(stack: Stack, known: dict[str, str], types: Type) ->
     wait_until(lambda: query(stack, waiting), "what waited has its row")
 
 
+def stop_and_start_the_job(stack: Stack, known: dict[str, str], types: Type) -> None:
+    del stack, known
+    assert "All 4 events are where they belong" in types()
+
+
 def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
     assert known["FINGERPRINT"] in types()
     assert known["FINGERPRINT"] in types()
@@ -378,6 +400,9 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "Events arrive late": events_arrive_late,
     "Events arrive late now and then": events_arrive_late_now_and_then,
     "No events at all": no_events_at_all,
+    "The Dataflow job is slow": the_job_is_slow,
+    "The Dataflow job is behind": the_job_is_behind,
+    "The Dataflow job does not run": the_job_does_not_run,
     "Events are missing": events_are_missing,
     "An event id has several contents": an_event_id_has_several_contents,
     "The reconciliation failed": the_reconciliation_failed,
@@ -388,6 +413,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "The bootstrap does not run": the_bootstrap_does_not_run,
     "Queries cost too much": queries_cost_too_much,
     "Stop and start the push": stop_and_start_the_push,
+    "Stop and start the Dataflow job": stop_and_start_the_job,
     "Dead letters": dead_letters,
     "What Pub/Sub gave up on": what_pubsub_gave_up_on,
     "What the archive has and the tables do not": what_the_archive_has,
@@ -398,7 +424,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
 
 def test_every_section_with_something_to_type_is_followed() -> None:
     assert list(TO_TYPE) == list(SITUATIONS)
-    assert {alert["title"] for alert in watching.alerts().values()} <= TO_TYPE.keys()
+    assert {alert["title"] for alert in watching.alerts_of_engines()} <= TO_TYPE.keys()
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,11 @@ SEVERITIES = ["DEFAULT", "DEBUG", "INFO", "NOTICE", "WARNING", "ERROR", "CRITICA
 _SPECIAL = {"severity", "time", "httpRequest"}
 
 _LOG = re.compile(r'log_id\("([^"]+)"\)')
-_TEXT = re.compile(r'([\w.]+)="([^"]*)"')
+_TEXT = re.compile(r'([\w.]+)(=|=~)"([^"\\]*)"')
 _TEXTS = re.compile(r'([\w.]+)=\(("[^"]*"(?: OR "[^"]*")*)\)')
 _TIME = re.compile(r'timestamp>="([^"]*)"')
+_EXTRACT = re.compile(r"EXTRACT\(([\w.]+)\)")
+_REGEXP_EXTRACT = re.compile(r'REGEXP_EXTRACT\(([\w.]+), "([^"\\]*)"\)')
 _NUMBER = re.compile(r"([\w.]+)(>=|>|<=|<|=)(\d+)")
 _SEVERITY = re.compile(r"severity(>=|>|<=|<|=)([A-Z]+)")
 
@@ -65,6 +67,48 @@ def entry(line: str, service: str) -> Entry:
     }
 
 
+def worker_entry(message: str, severity: str, job: str, time: str = "2026-11-23T12:00:00Z") -> Entry:
+    """What Dataflow makes of a line that a worker logs: its text, beside where it comes from.
+
+    Args:
+        message: The text.
+        severity: Its severity, in the names of Cloud Logging.
+        job: Name of the job.
+        time: When it was logged.
+    """
+    labels = {
+        "job_name": job,
+        "job_id": "2026-11-28_1",
+        "project_id": "project",
+        "region": "us-central1",
+        "step_id": "",
+    }
+    return {
+        "logName": "projects/project/logs/dataflow.googleapis.com%2Fworker",
+        "resource": {"type": "dataflow_step", "labels": labels},
+        "severity": severity,
+        "timestamp": time,
+        "jsonPayload": {"message": message, "worker": "worker-1"},
+    }
+
+
+def extracted(found: Entry, extractor: str) -> float | None:
+    """The number that a value extractor gets; None where there is none, and nothing is recorded.
+
+    Regular expressions have RE2's syntax, of which the filters use what Python's has, too.
+
+    Raises:
+        Unknown: The extractor is written in another way.
+    """
+    if field := _EXTRACT.fullmatch(extractor):
+        actual = value(found, field[1])
+        return actual if isinstance(actual, int | float) else None
+    if parts := _REGEXP_EXTRACT.fullmatch(extractor):
+        match = re.search(parts[2], str(value(found, parts[1])))
+        return float(match[1]) if match else None
+    raise Unknown(extractor)
+
+
 def value(found: Entry, path: str) -> Any:
     """A field of an entry; None where there is none.
 
@@ -96,9 +140,12 @@ def _holds(comparison: str, found: Entry) -> bool:
         compare = _COMPARE[severity[1]]
         return compare(SEVERITIES.index(found["severity"]), SEVERITIES.index(severity[2]))
     if text := _TEXT.fullmatch(comparison):
-        # An equals sign compares whole strings without regard to case.
+        # An equals sign compares whole strings without regard to case; a regular expression may match anywhere.
         actual = value(found, text[1])
-        return isinstance(actual, str) and actual.casefold() == text[2].casefold()
+        equal = text[2] == "="
+        return isinstance(actual, str) and (
+            actual.casefold() == text[3].casefold() if equal else re.search(text[3], actual) is not None
+        )
     if texts := _TEXTS.fullmatch(comparison):
         return any(_holds(f"{texts[1]}={text}", found) for text in texts[2].split(" OR "))
     if time := _TIME.fullmatch(comparison):

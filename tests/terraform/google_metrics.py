@@ -7,6 +7,7 @@ import dataclasses
 import re
 
 _A_TO_B = "https://cloud.google.com/monitoring/api/metrics_gcp_a_b"
+_D_TO_H = "https://cloud.google.com/monitoring/api/metrics_gcp_d_h"
 _P_TO_Z = "https://cloud.google.com/monitoring/api/metrics_gcp_p_z"
 
 
@@ -40,6 +41,10 @@ def _pubsub(path: str, resource: str) -> GoogleMetric:
     return GoogleMetric(f"pubsub.googleapis.com/{path}", resource, f"{_P_TO_Z}#gcp-pubsub")
 
 
+def _dataflow(path: str) -> GoogleMetric:
+    return GoogleMetric(f"dataflow.googleapis.com/{path}", "dataflow_job", f"{_D_TO_H}#gcp-dataflow")
+
+
 def _run(path: str, *labels: str, distribution: bool = False) -> GoogleMetric:
     source = f"{_P_TO_Z}#gcp-run"
     return GoogleMetric(
@@ -52,6 +57,11 @@ def _bigquery(path: str, resource: str, *labels: str) -> GoogleMetric:
 
 
 GOOGLE_METRICS = [
+    _dataflow("job/aggregated_worker_utilization"),
+    _dataflow("job/current_num_vcpus"),
+    _dataflow("job/data_watermark_age"),
+    _dataflow("job/system_lag"),
+    _pubsub("subscription/ack_message_count", "pubsub_subscription"),
     _pubsub("subscription/num_undelivered_messages", "pubsub_subscription"),
     _pubsub("subscription/oldest_unacked_message_age", "pubsub_subscription"),
     _pubsub("subscription/push_request_count", "pubsub_subscription"),

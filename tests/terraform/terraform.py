@@ -42,12 +42,37 @@ def terraform(copy: pathlib.Path, root: str = ".", backend: str = "local") -> Te
         missing(HOW_TO_GET)
     if OFFLINE.exists():
         return lambda *command: _run("bash", str(OFFLINE), str(FOLDER / root), *program, *command)
-    for name in ("terraform", "sql"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
+    _copied(copy)
     folder = copy / "terraform" / root
     if (init := _run("terraform", "init", folder=folder)).returncode:
         missing(f"the providers cannot be had here: {init.stderr}")
     return lambda *command: _run(*program, *command, folder=folder)
+
+
+def edited(copy: pathlib.Path, test: pathlib.Path, edit: tuple[str, str], **variables: str) -> Terraform:
+    """Run Terraform on an edited copy of the module, with one test in the place of its own.
+
+    Args:
+        copy: A folder that is made.
+        test: The test.
+        edit: A text of the module, and what stands in its place.
+        variables: Environment variables.
+    """
+    if shutil.which("terraform") is None:
+        missing(HOW_TO_GET)
+    _copied(copy)
+    folder = copy / "terraform"
+    for file in folder.glob("*.tf"):
+        file.write_text(file.read_text().replace(*edit))
+    shutil.rmtree(folder / "tests")
+    (folder / "tests").mkdir()
+    shutil.copy(test, folder / "tests")
+    if OFFLINE.exists():
+        subprocess.run(["git", "init", "--quiet", copy], check=True)  # The script looks for the project's folder so.
+        return lambda *command: _run("bash", str(OFFLINE), str(folder), "terraform", *command, variables=variables)
+    if (init := _run("terraform", "init", folder=folder)).returncode:
+        missing(f"the providers cannot be had here: {init.stderr}")
+    return lambda *command: _run("terraform", *command, folder=folder, variables=variables)
 
 
 def arguments(example: str) -> dict[str, str]:
@@ -101,6 +126,15 @@ def passed(done: subprocess.CompletedProcess[str]) -> bool:
     return bool(re.search(r"Success! [1-9]\d* passed, 0 failed", succeeded(done)))
 
 
-def _run(*command: str, folder: pathlib.Path = ROOT) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TF_CLI_ARGS_init": "-backend=false"}  # The state of no test lies anywhere.
+def _copied(copy: pathlib.Path) -> None:
+    """Copy the module with what it reads."""
+    for name in ("terraform", "sql", "dataflow"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns(".terraform*", "backend.tf"))
+
+
+def _run(
+    *command: str, folder: pathlib.Path = ROOT, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    # The state of no test lies anywhere.
+    environment = {**os.environ, "TF_CLI_ARGS_init": "-backend=false", **(variables or {})}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)

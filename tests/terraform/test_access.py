@@ -28,9 +28,14 @@ NOT_OF_ACCESS = {"ci", "deployers"}
 
 @pytest.fixture(scope="module")
 def plan(terraform: Terraform) -> Planned:
-    """Terraform's plan of prod, where columns are masked and addresses hashed, with a member of each role."""
+    """Terraform's plan of prod, where columns are masked and addresses hashed, with a member of each role.
+
+    With Dataflow, which has all that functions have, and the job.
+    """
     access = ", ".join(f'{role}=["{member}"]' for role, member in MEMBERS.items() if role not in NOT_OF_ACCESS)
-    return running.planned(terraform, "prod", f"-var=access={{{access}}}", '-var=github={repository="acme/sluice"}')
+    github = '-var=github={repository="acme/sluice"}'
+    dataflow = '-var=dataflow={image="us-docker.pkg.dev/a-project/sluice/dataflow:1"}'
+    return running.planned(terraform, "prod", f"-var=access={{{access}}}", github, "-var=engine=dataflow", dataflow)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +102,9 @@ def test_operators_may_not_change_what_only_a_deployment_changes(grants: Grants)
 
 
 def test_without_terraform_a_deployer_needs_the_roles_that_are_always_needed(commands: list[Documented]) -> None:
-    always = [Binding("deployer", role, "project") for role, when in ROLES_OF_DEPLOYERS if when == "always"]
+    always = [
+        Binding("deployer", role, "project") for role, when in ROLES_OF_DEPLOYERS if when in {"always", "for Dataflow"}
+    ]
     grants = Grants(always, predefined_roles())
     lacking = {
         f"{need.permission}: {one.section}"

@@ -157,15 +157,14 @@ def promtool() -> str:
     return shutil.which("promtool") or pytest.skip(HOW_TO_GET)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> None:
-    series, expected = CASES[case]
-    rules = [
-        {"alert": key, "expr": alert["condition"], "for": alert["for"]}
-        for key, alert in watching.alerts().items()
-        if key in SCHEDULED
-    ]
-    assert len(rules) == len(SCHEDULED)
+def evaluated(
+    place: pathlib.Path,
+    alerts: Mapping[str, Mapping[str, str]],
+    series: Mapping[str, str],
+    expected: Mapping[int, set[str]],
+) -> None:
+    """Let Prometheus evaluate alerts, and compare which of them ring in which minute."""
+    rules = [{"alert": key, "expr": alert["condition"], "for": alert["for"]} for key, alert in alerts.items()]
     ringing = [
         {
             "expr": 'ALERTS{alertstate="firing"}',
@@ -178,14 +177,56 @@ def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> No
     ]
     test = {
         "interval": f"{STEP}m",
-        "input_series": [{"series": one.name, "values": one.values()} for one in series],
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": ringing,
     }
     # JSON is YAML.
-    (tmp_path / "rules.yaml").write_text(json.dumps({"groups": [{"name": "alerts", "rules": rules}]}))
+    (place / "rules.yaml").write_text(json.dumps({"groups": [{"name": "alerts", "rules": rules}]}))
     suite = {"rule_files": ["rules.yaml"], "evaluation_interval": f"{STEP}m", "tests": [test]}
-    (tmp_path / "suite.yaml").write_text(json.dumps(suite))
+    (place / "suite.yaml").write_text(json.dumps(suite))
     done = subprocess.run(
-        [promtool(), "test", "rules", "suite.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [promtool(), "test", "rules", "suite.yaml"], cwd=place, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> None:
+    series, expected = CASES[case]
+    alerts = {key: alert for key, alert in watching.alerts().items() if key in SCHEDULED}
+    assert len(alerts) == len(SCHEDULED)
+    evaluated(tmp_path, alerts, {one.name: one.values() for one in series}, expected)
+
+
+OF_JOB = selector(
+    {"monitored_resource": "dataflow_job", "project_id": "project", "job_name": watching.NAMES["job"]},
+)
+
+JOBS: Mapping[str, tuple[dict[str, str], Mapping[int, set[str]]]] = {
+    "a job that keeps up": (
+        {"current_num_vcpus": "2x60", "system_lag": "3x60", "data_watermark_age": "4x60"},
+        {at: set() for at in range(STEP, 4 * HOUR, STEP)},
+    ),
+    "a job that ends after an hour, in the samples of which its last ones stay for five minutes": (
+        {"current_num_vcpus": "2x12 _x48", "system_lag": "3x12 _x48", "data_watermark_age": "4x12 _x48"},
+        {HOUR: set(), HOUR + 15: set(), HOUR + 25: {"no_job"}, 3 * HOUR: {"no_job"}},
+    ),
+    "a job that never starts": ({}, {STEP: set(), 2 * STEP: set(), 3 * STEP: {"no_job"}}),
+    "a batch that cannot be written for half an hour": (
+        {
+            "current_num_vcpus": "2x60",
+            "system_lag": "3x12 300 600 900 1200 1500 1800 3x41",
+            "data_watermark_age": "4x12 300 600 900 1200 1500 1800 4x41",
+        },
+        {HOUR: set(), HOUR + 25: {"system_lag", "data_freshness"}, HOUR + 45: set()},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", JOBS)
+def test_a_job_that_does_not_follow_is_told(tmp_path: pathlib.Path, case: str) -> None:
+    series, expected = JOBS[case]
+    alerts = {key: alert for key, alert in watching.alerts("dataflow").items() if alert.get("engine") == "dataflow"}
+    assert alerts.keys() == {"system_lag", "data_freshness", "no_job"}
+    named = {f"dataflow_googleapis_com:job_{name}{OF_JOB}": values for name, values in series.items()}
+    evaluated(tmp_path, alerts, named, expected)

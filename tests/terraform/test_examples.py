@@ -32,7 +32,10 @@ def test_the_provider_is_configured_by_the_roots_alone() -> None:
     assert [file.name for file in FOLDER.glob("*.tf") if configured.search(file.read_text())] == []
     for example in EXAMPLES:
         main = (FOLDER / "examples" / example / "main.tf").read_text()
-        assert "user_project_override = true" in main, "budgets are asked for in the name of a project"
+        configured_here = re.findall(r'^provider "([\w-]+)" \{\n(.*?)^\}', main, re.MULTILINE | re.DOTALL)
+        assert [name for name, _ in configured_here] == ["google", "google-beta"]
+        for _, body in configured_here:
+            assert "user_project_override = true" in body, "budgets are asked for in the name of a project"
 
 
 def test_everything_is_made_in_the_project_of_the_variable() -> None:
@@ -75,8 +78,8 @@ def test_dependabot_proposes_one_provider_for_the_module_and_its_roots() -> None
     assert update["groups"]
 
 
-def test_the_provider_is_of_one_major_version() -> None:
-    [constraint] = re.findall(r'^ +version += "(.+)"', (FOLDER / "versions.tf").read_text(), re.MULTILINE)
+def test_the_providers_are_of_one_major_version() -> None:
+    [constraint] = set(re.findall(r'^ +version += "(.+)"', (FOLDER / "versions.tf").read_text(), re.MULTILINE))
     assert re.fullmatch(r"~> \d+\.\d+", constraint)
 
 

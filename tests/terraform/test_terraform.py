@@ -68,6 +68,7 @@ def test_every_binding_is_listed_by_a_test_of_terraform() -> None:
 
 def test_no_role_is_wider_than_what_it_is_for() -> None:
     assert set(re.findall(r'"(roles/[\w.]+)"', text())) == {
+        "roles/artifactregistry.reader",
         "roles/artifactregistry.writer",
         "roles/bigquery.jobUser",
         "roles/bigquery.metadataViewer",
@@ -75,6 +76,7 @@ def test_no_role_is_wider_than_what_it_is_for() -> None:
         "roles/bigquerydatapolicy.maskedReader",
         "roles/cloudfunctions.developer",
         "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        "roles/dataflow.worker",
         "roles/datacatalog.categoryFineGrainedReader",
         "roles/datacatalog.viewer",
         "roles/iam.serviceAccountTokenCreator",

@@ -1,5 +1,6 @@
 """What alerts, dashboard and objectives ask for exists; what they say can be done."""
 
+import operator
 import re
 import shlex
 import string
@@ -14,17 +15,26 @@ from typer.testing import CliRunner
 from functions.definitions import FOLDER
 from ops.cli import app
 from tests.terraform import cloud_logging, watching
+from tests.terraform import terraform as running
 from tests.terraform.cloud_logging import Unknown, entry, matches
 from tests.terraform.google_metrics import GOOGLE_METRICS
-from tests.terraform.terraform import RUNBOOK, Planned
+from tests.terraform.terraform import RUNBOOK, Planned, Terraform
+from tests.terraform.watching import ENGINES, Engine
 from tests.unit.test_docs import anchors
 
 ROOT = watching.TERRAFORM.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
 
+OPTIONS: Mapping[Engine, list[str]] = {
+    "functions": [],
+    "dataflow": ["-var=engine=dataflow", '-var=dataflow={image="us-docker.pkg.dev/a-project/sluice/dataflow:1"}'],
+}
+"""Options of Terraform."""
+
 RESOURCES = {
     "cloud_run_revision": {"service_name"},
     "cloud_scheduler_job": {"job_id"},
+    "dataflow_job": {"job_name"},
     "pubsub_topic": {"topic_id"},
     "pubsub_subscription": {"subscription_id"},
     "bigquery_dataset": {"dataset_id"},
@@ -46,18 +56,25 @@ def selectors(query: str) -> list[VectorSelector]:
     return found
 
 
-def known() -> dict[str, tuple[str, set[str]]]:
+METERED = {"dataflow_step": "dataflow_job"}
+"""The resource of a metric that is made of log entries, where it is another than that of the entries."""
+
+
+def known(engine: Engine) -> dict[str, tuple[str, set[str]]]:
     """Each metric's names in PromQL, with its resource and its own labels."""
     metrics = {name: (metric.resource, set(metric.labels)) for metric in GOOGLE_METRICS for name in metric.promql}
-    for metric in watching.metrics().values():
+    for metric in watching.metrics(engine).values():
         [resource] = re.findall(r'resource.type="(\w+)"', metric.filter)
-        metrics |= {name: (resource, set()) for name in metric.promql}
+        metrics |= {name: (METERED.get(resource, resource), set()) for name in metric.promql}
     return metrics
 
 
-@pytest.mark.parametrize(("whose", "query"), watching.queries().items())
-def test_every_query_names_metrics_that_exist_and_whose_they_are(whose: str, query: str) -> None:
-    metrics = known()
+@pytest.mark.parametrize(
+    ("engine", "whose", "query"),
+    [(engine, whose, query) for engine in ENGINES for whose, query in watching.queries(engine).items()],
+)
+def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine, whose: str, query: str) -> None:
+    metrics = known(engine)
     found = selectors(query)
     assert found, whose
     for selector in found:
@@ -73,15 +90,49 @@ def test_every_query_names_metrics_that_exist_and_whose_they_are(whose: str, que
 
 def test_every_metric_is_looked_at() -> None:
     """A metric that nobody asks for costs and tells nothing."""
-    named = {selector.name for query in watching.queries().values() for selector in selectors(query)}
-    unused = [metric.name for metric in watching.metrics().values() if not metric.promql & named]
-    assert unused == []
-    assert [metric.type for metric in GOOGLE_METRICS if not metric.promql & named] == []
+    asked: set[str] = set()
+    for engine in ENGINES:
+        named = {str(one.name) for query in watching.queries(engine).values() for one in selectors(query)}
+        assert [metric.name for metric in watching.metrics(engine).values() if not metric.promql & named] == []
+        asked |= named
+    assert [metric.type for metric in GOOGLE_METRICS if not metric.promql & asked] == []
 
 
 def test_names_of_metrics_do_not_meet_in_promql() -> None:
     names = [name for metric in watching.metrics().values() for name in metric.promql]
     assert len(names) == len(set(names))
+
+
+def test_both_engines_have_the_same_metrics_but_for_what_requests_have() -> None:
+    assert watching.metrics("functions").keys() - watching.metrics("dataflow").keys() == {"turned-away", "wait"}
+    assert watching.metrics("dataflow").keys() <= watching.metrics("functions").keys()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_these_tests_evaluate_is_what_terraform_plans(terraform: Terraform, engine: Engine) -> None:
+    plan = running.planned(terraform, "dev", *OPTIONS[engine])
+    made = {
+        name[1]: (metric["filter"], metric["value_extractor"])
+        for address, metric in plan.items()
+        if (name := re.fullmatch(r'google_logging_metric\.watching\["(.+)"\]', address))
+    }
+    assert {
+        name: (text.replace("sluice-dev", "sluice-test"), extractor) for name, (text, extractor) in made.items()
+    } == {name: (metric.filter, metric.extractor) for name, metric in watching.metrics(engine).items()}
+    queries = {
+        f"alert {key}": condition["condition_prometheus_query_language"][0]["query"]
+        for key in watching.alerts(engine)
+        for condition in plan[f'google_monitoring_alert_policy.watching["{key}"]']["conditions"]
+        if condition["condition_prometheus_query_language"]
+    }
+    assert queries.keys() == {whose for whose in watching.queries(engine) if whose.startswith("alert ")}
+    for whose, query in queries.items():
+        assert shape(query) == shape(watching.queries(engine)[whose]), whose
+
+
+def shape(query: str) -> list[str]:
+    """The names of the metrics that a query asks for."""
+    return [str(selector.name).replace("sluice_dev", "sluice_test") for selector in selectors(query)]
 
 
 def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
@@ -106,7 +157,7 @@ def test_buckets_rise_and_are_few_enough() -> None:
             assert len(metric.bounds) <= 200
 
 
-@pytest.mark.parametrize("alert", watching.alerts().values(), ids=watching.alerts().keys())
+@pytest.mark.parametrize("alert", watching.alerts_of_engines(), ids=operator.itemgetter("title"))
 def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> None:
     headings = re.findall(r"^##+ (.+)$", OPERATE, re.MULTILINE)
     assert headings.count(alert["title"]) == 1
@@ -129,12 +180,13 @@ def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planne
     assert link["url"] in documentation["content"]
 
 
-@pytest.mark.parametrize("alert", watching.alerts().values(), ids=watching.alerts().keys())
+@pytest.mark.parametrize("alert", watching.alerts_of_engines(), ids=operator.itemgetter("title"))
 def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, str]) -> None:
     program, *arguments = shlex.split(alert["type"])
     if program == "gcloud":
         assert arguments[arguments.index("--project") + 1] == "project"
-        assert arguments[:2] in [["logging", "read"], ["pubsub", "subscriptions"], ["scheduler", "jobs"]]
+        known = [["dataflow", "jobs"], ["logging", "read"], ["pubsub", "subscriptions"], ["scheduler", "jobs"]]
+        assert arguments[:2] in known
     else:
         assert program == ".venv/bin/sluice"
         parsed = CliRunner().invoke(app, [*arguments, "--help"])
@@ -148,9 +200,10 @@ def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) ->
     assert list(FOLDER.glob(f"*/{name}.sql")), name
 
 
-def test_the_dashboard_begins_with_what_wakes_people() -> None:
-    first = [tile["query"] for tile in watching.tiles() if "bad" in tile]
-    waking = {selector.name for alert in watching.alerts().values() for selector in asked_by(alert)}
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_dashboard_begins_with_what_wakes_people(engine: Engine) -> None:
+    first = [tile["query"] for tile in watching.tiles(engine) if "bad" in tile]
+    waking = {selector.name for alert in watching.alerts(engine).values() for selector in asked_by(alert)}
     assert len(first) == 4
     for query in first:
         assert {selector.name for selector in selectors(query)} <= waking
@@ -211,6 +264,8 @@ LINE = '{"severity":"ERROR","time":"2026-11-23T12:00:00Z","message":"flush","row
         ('log_id("run.googleapis.com/stdout")', True),
         ('log_id("run.googleapis.com/stderr")', False),
         ('jsonPayload.message="FLUSH"', True),
+        ('jsonPayload.message=~"^fl[u]sh$"', True),
+        ('jsonPayload.message=~"FLUSH"', False),
         ("jsonPayload.rows.orders>2", True),
         ("jsonPayload.rows.orders>3", False),
         ("jsonPayload.rows.inventory>0", False),
@@ -232,7 +287,7 @@ def test_filters_mean_what_cloud_logging_says(text: str, expected: bool) -> None
     "text",
     [
         'jsonPayload.message:"flush"',
-        'jsonPayload.message=~"fl.*"',
+        'jsonPayload.message=~"fl\\w*"',
         'NOT jsonPayload.message="flush"',
         'jsonPayload.message="flush" OR severity>=ERROR',
         "jsonPayload.rows.orders",

@@ -7,7 +7,7 @@ import pathlib
 import re
 import string
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -15,6 +15,11 @@ from functions.dead_letter import Stage
 from functions.events import event_types
 
 TERRAFORM = pathlib.Path(__file__).parents[2] / "terraform"
+
+type Engine = Literal["functions", "dataflow"]
+
+ENGINES: Sequence[Engine] = ("functions", "dataflow")
+"""Values of the variable `engine`."""
 
 EACH = "${each}"
 
@@ -25,6 +30,7 @@ KEYS: Mapping[str, Sequence[str]] = {
 
 NAMES = {
     "project_id": "project",
+    "job": "sluice-test-ingest",
     "ingest": "sluice-test-ingest",
     "bootstrap": "sluice-test-bootstrap",
     "bootstrap_job": "sluice-test-bootstrap",
@@ -50,12 +56,14 @@ class Metric(msgspec.Struct, frozen=True):
         name: After the environment's prefix: `rows/orders`.
         filter: Which log entries, in the Logging query language.
         value: The field whose numbers are distributed; None counts entries.
+        extractor: How the number is got from an entry.
         bounds: Of the buckets.
     """
 
     name: str
     filter: str
     value: str | None
+    extractor: str | None
     bounds: Sequence[float] | None
 
     @property
@@ -82,27 +90,47 @@ def keys(item: Mapping[str, Any]) -> Sequence[str]:
     return KEYS[item["each"]] if "each" in item else [""]
 
 
-def metrics() -> dict[str, Metric]:
-    """All log-based metrics by name."""
+def is_of(item: Mapping[str, Any], engine: Engine) -> bool:
+    """Whether an item is there for an engine."""
+    return bool(item.get("engine", engine) == engine)
+
+
+def metrics(engine: Engine = "functions") -> dict[str, Metric]:
+    """All log-based metrics of an engine, by name."""
     measured = read("metrics.yaml", NAMES)
     found = [
-        Metric(
-            f"{name}/{key}".rstrip("/"),
-            " AND ".join(
-                filter(None, [measured["sources"][metric["source"]], metric.get("where", "").replace(EACH, key)])
-            ),
-            metric["value"].replace(EACH, key) if "value" in metric else None,
-            measured["buckets"][metric["buckets"]] if "buckets" in metric else None,
+        _metric(
+            f"{name}/{key}".rstrip("/"), {part: str(text).replace(EACH, key) for part, text in metric.items()}, engine
         )
         for name, metric in measured["metrics"].items()
+        if is_of(metric, engine)
         for key in keys(metric)
     ]
     return {metric.name: metric for metric in found}
 
 
-def watched() -> dict[str, str]:
+def _metric(name: str, metric: Mapping[str, str], engine: Engine) -> Metric:
+    measured = read("metrics.yaml", NAMES)
+    source, where, value = metric["source"], metric.get("where"), metric.get("value")
+    extractor = f"EXTRACT({value})" if value else None
+    if engine == "dataflow" and source == "flush":
+        source = "flush_of_dataflow"
+        where = f'jsonPayload.message=~"{_before(where.removesuffix(">0"))}[1-9]"' if where else None
+        extractor = f'REGEXP_EXTRACT(jsonPayload.message, "{_before(value)}([0-9]+)")' if value else None
+    bounds = measured["buckets"][metric["buckets"]] if "buckets" in metric else None
+    return Metric(name, " AND ".join(filter(None, [measured["sources"][source], where])), value, extractor, bounds)
+
+
+def _before(path: str) -> str:
+    """Return the regular expression of what is before the number of a path in JSON."""
+    names = path.removeprefix("jsonPayload.").split(".")
+    return f"[^0-9A-Za-z_]{'[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]'.join(names)}[^0-9A-Za-z_]:"
+
+
+def watched(engine: Engine = "functions") -> dict[str, str]:
     """Everything that alerts and dashboard may name."""
     selectors = {**NAMES, **read("selectors.yaml", NAMES)}
+    selectors["of_flushes"] = selectors["of_job" if engine == "dataflow" else "of_ingest"]
     queries = {
         name: " + ".join(asked["query"].replace(EACH, key) for key in keys(asked))
         for name, asked in read("queries.yaml", selectors).items()
@@ -112,24 +140,31 @@ def watched() -> dict[str, str]:
     return {**selectors, **queries, **given, "failing_share": f"{failing_share:.6f}"}
 
 
-def alerts() -> dict[str, dict[str, Any]]:
-    """All alerts by key."""
-    found: dict[str, dict[str, Any]] = read("alerts.yaml", watched())
-    return found
+def alerts(engine: Engine = "functions") -> dict[str, dict[str, Any]]:
+    """All alerts of an engine, by key."""
+    written: dict[str, dict[str, Any]] = read("alerts.yaml", watched(engine))
+    return {key: {**alert, **alert.get(engine, {})} for key, alert in written.items() if is_of(alert, engine)}
 
 
-def tiles() -> list[dict[str, Any]]:
-    """All tiles of the dashboard."""
-    return [tile for row in read("dashboard.yaml", watched()) for tile in row["tiles"]]
+def alerts_of_engines() -> list[dict[str, Any]]:
+    """The alerts of all engines; what differs in nothing comes once."""
+    found = [alert for engine in ENGINES for alert in alerts(engine).values()]
+    return [alert for position, alert in enumerate(found) if alert not in found[:position]]
 
 
-def queries() -> dict[str, str]:
-    """Every PromQL query by whose it is."""
-    found = {f"alert {key}": alert["condition"] for key, alert in alerts().items() if "condition" in alert}
-    for tile in tiles():
+def tiles(engine: Engine = "functions") -> list[dict[str, Any]]:
+    """All tiles of the dashboard of an engine."""
+    rows = [row for row in read("dashboard.yaml", watched(engine)) if is_of(row, engine)]
+    return [tile for row in rows for tile in row["tiles"] if is_of(tile, engine)]
+
+
+def queries(engine: Engine = "functions") -> dict[str, str]:
+    """Every PromQL query of an engine by whose it is."""
+    found = {f"alert {key}": alert["condition"] for key, alert in alerts(engine).items() if "condition" in alert}
+    for tile in tiles(engine):
         if "query" in tile:
             found[f"tile {tile['title']}"] = tile["query"]
         for line in tile.get("lines", ()):
-            for key in keys(line):
+            for key in keys(line) if is_of(line, engine) else ():
                 found[f"tile {tile['title']}: {line['name'].replace(EACH, key)}"] = line["query"].replace(EACH, key)
     return found

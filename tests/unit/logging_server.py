@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.terraform.cloud_logging import entry, matches
+from tests.terraform.cloud_logging import entry, matches, worker_entry
 from tests.unit.cloud import Answer
 
 
@@ -19,12 +19,14 @@ class LoggingServer:
     Attributes:
         url: Where it answers.
         lines: Returns the lines of a function's standard output.
+        worker_lines: Returns the lines of a Dataflow job's workers.
         error: Answers each request with an error, if set.
         requests: Bodies of the requests.
     """
 
     url: str = ""
     lines: Callable[[], list[str]] = list
+    worker_lines: Callable[[], list[str]] = list
     error: Answer | None = None
     requests: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
@@ -34,6 +36,7 @@ class LoggingServer:
         if self.error:
             return self.error
         entries = [entry(line, "ingest") for line in self.lines() if line.startswith("{")]
+        entries += [worker_entry(line, "INFO", "ingest") for line in self.worker_lines()]
         found = [one for one in entries if matches(request["filter"], one)]
         at = int(request.get("pageToken", 0))
         page = found[at - 1 : at] if at else []

@@ -21,7 +21,7 @@ from tests.unit.test_docs import ROOT, blocks
 
 pytestmark = pytest.mark.check
 
-PROGRAMS = ("bq", "curl", "gcloud", "gh", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
+PROGRAMS = ("bq", "curl", "docker", "gcloud", "gh", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
 
 STAND_IN = f"""#!{sys.executable} -IS
 import json, os, sys
@@ -34,6 +34,8 @@ if "functions describe" in command:
     print(f"https://{{sys.argv[3]}}-abc-uc.a.run.app")
 elif "run services describe" in command:
     print("ingest-00007-abc" if "status.traffic" in command else "ingest-00008-def")
+elif "dataflow jobs list" in command:
+    print("2026-11-28_00_00_00-1")
 elif "projects describe" in command:
     print("123456789")
 elif "auth print-identity-token" in command or os.environ["PROGRAM"] == "openssl":
@@ -48,6 +50,7 @@ HEADING_OR_BLOCK = re.compile(r"^#+ ([^\n]+)$|^```(\w+)(?: title=\S+)?\n(.*?)^``
 
 PROJECT_ROLES = {
     "roles/bigquery.jobUser",
+    "roles/dataflow.worker",
     "roles/eventarc.eventReceiver",
     "roles/logging.logWriter",
     "roles/storage.objectViewer",
@@ -296,9 +299,41 @@ def test_the_subscription_pushes_to_the_function_and_gives_up_into_the_dead_lett
     assert topic.option("message-retention-duration") == push.option("message-retention-duration") == "7d"
     agent = "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com"
     [publisher] = of(calls, "pubsub", "topics", "add-iam-policy-binding", "events-undeliverable")
-    [subscriber] = of(calls, "pubsub", "subscriptions", "add-iam-policy-binding", "events-ingest")
+    bound = of(calls, "pubsub", "subscriptions", "add-iam-policy-binding", "events-ingest")
+    [subscriber] = [call for call in bound if call.option("member") == agent]
     assert (publisher.option("member"), publisher.option("role")) == (agent, "roles/pubsub.publisher")
     assert (subscriber.option("member"), subscriber.option("role")) == (agent, "roles/pubsub.subscriber")
+
+
+def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(calls: list[Call]) -> None:
+    [job] = of(calls, "dataflow", "flex-template", "run")
+    made = (ROOT / "terraform" / "dataflow.tf").read_text()
+    text = made.partition("dataflow_parameters = {")[2].partition("\n  } :")[0]
+    known = set(re.findall(r"^    (\w+) +=", text, re.MULTILINE))
+    parameters = dict(pair.split("=", 1) for pair in job.option("parameters").split(","))
+    assert parameters.keys() - {"sdk_container_image"} <= known
+    assert parameters["input_subscription"] == "projects/my-project/subscriptions/events-ingest"
+    defaults = (ROOT / "terraform" / "variables-dataflow.tf").read_text()
+    for option, name in {"max-workers": "max_workers", "worker-machine-type": "machine_type"}.items():
+        assert re.search(rf"{name} += optional\(\w+, \"?{job.option(option)}\"?\)", defaults)
+    for name in ("linger", "shards"):
+        assert re.search(rf"{name} += optional\(number, {parameters[name]}\)", defaults)
+    [template] = of(calls, "dataflow", "flex-template", "build")
+    assert template.arguments[3] == job.option("template-file-gcs-location")
+    assert template.option("image") == parameters["sdk_container_image"]
+    before = calls[: calls.index(job)]
+    pushes = [call.option("push-endpoint") for call in of(before, "pubsub", "subscriptions", "modify-push-config")]
+    assert pushes == [""]
+    assert any("--clear-dead-letter-policy" in call.arguments for call in before)
+    [drain] = of(calls, "dataflow", "jobs", "drain")
+    after = calls[calls.index(drain) :]
+    [push] = of(after, "pubsub", "subscriptions", "modify-push-config")
+    [created] = [call for call in of(calls, "pubsub", "subscriptions", "create") if "events-ingest" in call.arguments]
+    [restored] = of(after, "pubsub", "subscriptions", "update")
+    for name in ("push-endpoint", "push-auth-service-account", "push-auth-token-audience"):
+        assert push.option(name) == created.option(name)
+    for name in ("min-retry-delay", "max-retry-delay", "dead-letter-topic", "max-delivery-attempts"):
+        assert restored.option(name) == created.option(name)
 
 
 def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls: list[Call]) -> None:
@@ -309,10 +344,11 @@ def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls:
         assert call.option("condition").startswith("expression=" if conditional else "None")
     given = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
     grants = [grant for grant in given if " ON SCHEMA " in grant]
-    assert len(grants) == 5
+    assert len(grants) == 6
     for grant in grants:
         assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
-    assert [grant for grant in grants if "sluice-ingest@" in grant and "sluiceStreamer" not in grant] == []
+    writing = [grant for grant in grants if "sluice-ingest@" in grant or "sluice-dataflow@" in grant]
+    assert [grant for grant in writing if "sluiceStreamer" not in grant] == []
     assert [grant for grant in grants if "sluice-reconcile@" in grant and "dataViewer" not in grant] == []
 
 

@@ -41,6 +41,16 @@ def test_the_flushes_of_some_objects_are_found_on_all_pages(logging: LoggingServ
     assert Logs.connect("project").flushes(URIS, NOW) == set()
 
 
+def test_the_flushes_of_a_dataflow_job_are_found_beside_those_of_functions(logging: LoggingServer) -> None:
+    logging.lines = lambda: [line(URIS[0])]
+    logging.worker_lines = lambda: [
+        f'flush {{"archive_uri":"{URIS[1]}","events":3}}',
+        f'flush {{"archive_uri":"gs://archive/raw/another","errors":["{URIS[2]}"]}}',
+        f"read {URIS[2]}",
+    ]
+    assert Logs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
+
+
 def test_who_may_not_read_the_log_is_told_what_it_takes(logging: LoggingServer) -> None:
     logging.error = error(403, "forbidden")
     with pytest.raises(NotReadable, match=r"^forbidden \(logging\.logEntries\.list is in roles/logging\.viewer\)$"):

@@ -17,3 +17,8 @@ output "github_variables" {
   description = "Variables of the GitHub environment that deploys here; null without github."
   value       = module.sluice.github_variables
 }
+
+output "images" {
+  description = "Repository of images."
+  value       = module.sluice.images
+}

@@ -1,5 +1,9 @@
 # The arguments of examples/dev come from tests/terraform/terraform.py, since a root's test cannot see into the module.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   source          = "./tests/mocks"
   override_during = plan

@@ -211,3 +211,15 @@ override_resource {
   target = google_project_iam_custom_role.ci["releaser"]
   values = { id = "ci releaser" }
 }
+
+# Of engine = "dataflow".
+
+override_resource {
+  target = google_service_account.this["dataflow"]
+  values = { id = "projects/a-project/serviceAccounts/dataflow@a", email = "dataflow@a", member = "serviceAccount:dataflow@a" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["stager"]
+  values = { id = "stager" }
+}

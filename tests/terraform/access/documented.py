@@ -58,7 +58,7 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
             (place / page).mkdir()
             for call in recorded(ROOT / "docs" / f"{page}.md", place / page):
                 yield Documented(page, call.section, _words([call.program, *call.arguments]), roles[call.section])
-    for alert in watching.alerts().values():
+    for alert in watching.alerts_of_engines():
         yield Documented("alerts", alert["title"], _words(shlex.split(alert["type"])), ["operators"])
     for name, query in queries().items():
         if query.subject in {"maintenance", "monitoring"} and query.part_of is None:

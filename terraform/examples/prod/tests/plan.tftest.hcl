@@ -1,5 +1,9 @@
 # terraform init -backend=false && terraform test: the root and the module fit each other.
 
+mock_provider "google-beta" {
+  override_during = plan
+}
+
 mock_provider "google" {
   override_during = plan
 

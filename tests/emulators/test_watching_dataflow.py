@@ -1,0 +1,152 @@
+"""The metrics of engine = "dataflow", on the lines that Beam's own workers send in real runs."""
+
+import collections
+import json
+import pathlib
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from functions.archive import Envelope
+from functions.message import Message
+from ops.stack.stack import Emulators
+from tests.emulators.beam import beam
+from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.emulators.test_ingest import NOW, event
+from tests.emulators.test_watching import away, good_events, other_type
+from tests.terraform import watching
+from tests.terraform.cloud_logging import Entry, extracted, matches, worker_entry
+
+pytestmark = pytest.mark.check
+
+METRICS = {
+    name: metric
+    for name, metric in watching.metrics("dataflow").items()
+    if metric.filter.startswith('resource.type="dataflow_step"')
+}
+
+NOT_MADE_HERE = "dead-letters/enrich"
+"""No event is known that an enrichment refuses."""
+
+SEVERITIES = {"WARN": "WARNING"}
+"""What Cloud Logging calls otherwise."""
+
+
+def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict[str, Any]]) -> list[dict[str, str]]:
+    """What the workers of a run over a file log, and whether it failed."""
+    file = place / f"{uuid.uuid4()}.ndjson"
+    messages = [
+        Message(one if isinstance(one, bytes) else json.dumps(one).encode(), {}, str(uuid.uuid4()), NOW)
+        for one in events
+    ]
+    file.write_bytes(b"\n".join(msgspec.json.encode(Envelope.seal(message, None)) for message in messages))
+    options = (
+        "--runner=FnApiRunner",
+        "--direct_running_mode=multi_processing",
+        "--direct_num_workers=1",
+        f"--input_files={file}",
+    )
+    environment = {**datasets.environment, "CODE_VERSION": "tests"}
+    printed = beam("tests.emulators.worker_lines", options, environment)
+    return [json.loads(line) for line in printed.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def watched(
+    running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, int], list[Entry]]:
+    """What must be counted, and the log entries of runs."""
+    place = tmp_path_factory.mktemp("watching")
+    with fresh_datasets(running_emulators) as datasets:
+        events: list[bytes | dict[str, Any]] = [
+            *(payload for _, payload in good_events()),
+            event("order", gift=True),
+            b"no JSON",
+            event("order", status="lost"),
+            event("order", order_date=(NOW - timedelta(days=91)).isoformat()),
+        ]
+        logged = lines(datasets, place, events)
+        with other_type(datasets.client, f"{datasets.settings.dataset}.inventory"):
+            logged += lines(datasets, place, [event("inventory", unknown=1)])
+        with away(datasets.client, f"{datasets.settings.dataset}.user_activity"):
+            failed = lines(datasets, place, [event("user_activity")])
+    assert not any("failed" in line for line in logged)
+    assert any("failed" in line for line in failed), "a bundle that the runner has to try again"
+    expected = collections.Counter(f"rows/{table}" for table, _ in good_events())
+    expected.update(
+        {
+            "events": len(events) + 2,
+            "rows/orders": 1,
+            "dead-letters/decode": 1,
+            "dead-letters/contract": 1,
+            "dead-letters/time_bounds": 1,
+            "dead-letters/warehouse": 1,
+            "unknown-fields": 1,
+            "not-durable": 1,
+        }
+    )
+    return (
+        expected,
+        [
+            worker_entry(line["message"], SEVERITIES.get(line["severity"], line["severity"]), watching.NAMES["job"])
+            for line in [*logged, *failed]
+            if "message" in line
+        ],
+    )
+
+
+def test_every_metric_of_flushes_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert METRICS.keys() - found == {NOT_MADE_HERE}
+
+
+@pytest.mark.parametrize("name", sorted(METRICS.keys() - {NOT_MADE_HERE}))
+def test_a_metric_counts_what_has_happened_and_nothing_else(
+    watched: tuple[dict[str, int], list[Entry]], name: str
+) -> None:
+    metric = METRICS[name]
+    expected, entries = watched
+    met = [line for line in entries if matches(metric.filter, line)]
+    assert metric.extractor is not None
+    assert metric.bounds is not None
+    numbers = [number for line in met if (number := extracted(line, metric.extractor)) is not None]
+    assert len(numbers) == len(met)
+    if name in expected:
+        assert sum(numbers) == expected[name]
+    else:
+        assert 0 <= min(numbers) <= max(numbers) < metric.bounds[-1]
+
+
+def test_a_stage_that_does_not_happen_here_counts_as_any_other(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    metric = METRICS[NOT_MADE_HERE]
+    line = next(line for line in watched[1] if matches(METRICS["dead-letters/decode"].filter, line))
+    text = line["jsonPayload"]["message"].replace('"decode":', '"enrich":')
+    enriched = worker_entry(text, "WARNING", watching.NAMES["job"])
+    assert metric.extractor is not None
+    assert (matches(metric.filter, enriched), extracted(enriched, metric.extractor)) == (True, 1)
+    assert not matches(metric.filter, line)
+
+
+def test_what_an_error_quotes_is_no_number(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    """Errors have the last place in a line, and are JSON in it: their quotation marks are escaped."""
+    line = next(line for line in watched[1] if matches(METRICS["not-durable"].filter, line))
+    errors = json.dumps(['"rows":{"orders":7},"dead_letters":{"decode":7}'])
+    quoting = worker_entry(
+        line["jsonPayload"]["message"].replace('"errors":[', f'"errors":[{errors[1:-1]},'),
+        "ERROR",
+        watching.NAMES["job"],
+    )
+    assert quoting != line
+    counted = {name for name, metric in METRICS.items() if matches(metric.filter, quoting)}
+    assert counted == {name for name, metric in METRICS.items() if matches(metric.filter, line)}
+
+
+def test_lines_of_another_job_and_of_functions_count_nothing(watched: tuple[dict[str, int], list[Entry]]) -> None:
+    others = [worker_entry(line["jsonPayload"]["message"], "INFO", "sluice-prod-ingest") for line in watched[1]]
+    assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in others)
+    functions = watching.metrics("functions").values()
+    assert not any(matches(metric.filter, line) for metric in functions for line in watched[1])
