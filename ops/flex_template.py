@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dataflow.options import SluiceOptions
+from dataflow.options import WRITERS, SluiceOptions
 from functions.settings import Settings
 
 _WHOLE = r"[0-9]+"
@@ -24,8 +24,9 @@ REGEXES = {
     "linger": _NUMBER,
     "schema_version": _WHOLE,
     "shards": _WHOLE,
+    "writer": f"({'|'.join(WRITERS)})",
 }
-"""What the options that are no settings may be, but for those with choices."""
+"""What the options that are no settings may be."""
 
 
 def metadata() -> dict[str, Any]:
@@ -70,10 +71,10 @@ def _settings() -> dict[str, dict[str, Any]]:
 
 
 def _regex(action: argparse.Action, setting: dict[str, Any] | None) -> str:
-    if choices := (setting or {}).get("enum") or action.choices:
-        return f"({'|'.join(choices)})"
     if setting is None:
         return REGEXES[action.dest]
+    if choices := setting.get("enum"):
+        return f"({'|'.join(choices)})"
     match setting["type"]:
         case "integer":
             return _WHOLE

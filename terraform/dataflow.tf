@@ -128,8 +128,13 @@ resource "google_dataflow_flex_template_job" "ingest" {
   max_workers             = var.dataflow.max_workers
   enable_streaming_engine = true
   autoscaling_algorithm   = "THROUGHPUT_BASED"
-  subnetwork              = var.dataflow.subnetwork
-  ip_configuration        = var.dataflow.public_ips ? "WORKER_IP_PUBLIC" : "WORKER_IP_PRIVATE"
+
+  # Streaming Engine is billed by what it does, in compute units, and not by the bytes that go through it
+  # (https://cloud.google.com/dataflow/docs/streaming-engine#resource-based).
+  additional_pipeline_options = ["dataflow_service_options=enable_streaming_engine_resource_based_billing"]
+
+  subnetwork       = var.dataflow.subnetwork
+  ip_configuration = var.dataflow.public_ips ? "WORKER_IP_PUBLIC" : "WORKER_IP_PRIVATE"
 
   # Ends when what it has read is written, and Terraform waits for that.
   on_delete                    = "drain"

@@ -168,9 +168,8 @@ def test_dataflow_rejects_what_the_pipeline_would(name: str, value: str, taken: 
 
 
 def test_terraform_gives_parameters_that_there_are() -> None:
-    """`writer` is left to the pipeline unless it is set."""
     text = (FOLDER / "dataflow.tf").read_text().partition("dataflow_parameters = {")[2].partition("\n  } :")[0]
-    assert set(re.findall(r"^    (\w+) +=", text, re.MULTILINE)) - {"writer"} <= PARAMETERS.keys()
+    assert set(re.findall(r"^    (\w+) +=", text, re.MULTILINE)) <= PARAMETERS.keys()
 
 
 @pytest.mark.check
