@@ -111,7 +111,7 @@ class ReadMessages(beam.PTransform):
     def expand(self, pipeline: Any) -> Any:
         """Return the messages."""
         read = _ReadUnparsed(subscription=self._subscription, id_label=self._id_label, with_attributes=True)
-        return pipeline | "Pub/Sub" >> read | "Message" >> beam.Map(to_message).with_output_types(Message)
+        return pipeline | "Subscription" >> read | "Message" >> beam.Map(to_message).with_output_types(Message)
 
 
 def paths(patterns: str) -> list[str]:

@@ -43,7 +43,7 @@ STREAM = (
 )
 
 NAMES = {
-    "Read/Pub/Sub/Read": "pubsub_read",
+    "Read/Subscription/Read": "pubsub_read",
     "Read/Message": "pardo",
     "Batches/Bundle": "pardo",
     "Batches/Key": "pardo",
