@@ -129,21 +129,28 @@ class BatchAcrossBundles(beam.DoFn):
         rows, size = rows + more_rows, size + more_size
         parts.add(part)
         if rows >= self._rows or size >= self._size:
-            filling = Filling(self._rows, self._size)
-            yield from filter(None, map(filling.add, unpack(parts.read())))
+            batches, messages = self._split(unpack(parts.read()), size)
+            yield from batches
             parts.clear()
-            if filling.is_full:
+            if not messages:
                 filled.clear()
                 lingered.clear()
-                yield filling.batch
                 return
-            rows, size, rest = packed(filling.batch)
+            rows, size, rest = packed(messages)
             parts.add(rest)
             is_new = True
         filled.write((rows, size))
         if is_new:
             lingered.set(self._clock() + self._linger)
             ended.set(window.end)
+
+    def _split(self, messages: list[Message], size: int) -> tuple[list[list[Message]], list[Message]]:
+        """Return the batches that are complete, and the messages that wait for others."""
+        if size <= self._size:
+            return [messages[: self._rows]], messages[self._rows :]
+        filling = Filling(self._rows, self._size)
+        batches = [batch for batch in map(filling.add, messages) if batch]
+        return ([*batches, filling.batch], []) if filling.is_full else (batches, filling.batch)
 
     @on_timer(LINGERED)
     def on_lingered(

