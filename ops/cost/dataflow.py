@@ -54,6 +54,10 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True):
     source: str
     event_cpu: float
 
+    def write(self, file: pathlib.Path = FILE) -> None:
+        """Keep the input of the model."""
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+
 
 def read(file: pathlib.Path = FILE) -> Beam:
     """Read what was measured."""
