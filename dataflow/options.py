@@ -225,7 +225,8 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     if not found.get("ARCHIVE_BUCKET"):
         raise InvalidSettings("options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET")
     settings = Settings.from_environment(found)
-    if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or settings.ip_hash_key):
+    is_here = not is_on_dataflow(options)
+    if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or (settings.ip_hash_key and is_here)):
         raise InvalidSettings(
             "options: --ip_policy=hash needs --ip_hash_key_secret, or on this machine the variable IP_HASH_KEY"
         )
@@ -251,11 +252,16 @@ def check_source(options: PipelineOptions) -> None:
             "options: FnApiRunner reads no --input_subscription: it would end without an event; take DataflowRunner"
         )
     local = [name for name in input_files(own) if not is_remote(name)]
-    if local and runner.rpartition(".")[2] == "DataflowRunner":
+    if local and is_on_dataflow(options):
         raise InvalidSettings(
             f"options: --input_files: {local[0]} is on this machine, where no worker of Dataflow can read it;"
             " copy it to gs://BUCKET/..."
         )
+
+
+def is_on_dataflow(options: PipelineOptions) -> bool:
+    """Return whether the workers are Dataflow's, which see neither files nor variables of this machine."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2] == "DataflowRunner"
 
 
 def input_files(options: SluiceOptions) -> list[str]:
