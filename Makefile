@@ -14,7 +14,7 @@ help: ## Show what there is.
 	@touch $@
 
 .venv/beam/ready: requirements-beam.txt | .venv/ready
-	@echo "installing Apache Beam into .venv/beam: 130 packages, 850 MB" >&2
+	@echo "installing Apache Beam into .venv/beam: 138 packages, 830 MB" >&2
 	@.venv/bin/python -m venv --clear .venv/beam
 	@.venv/beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-beam.txt
 	@touch $@

@@ -31,8 +31,8 @@ _Linger = Annotated[float, Meta(ge=0, le=60)]
 _Shards = Annotated[int, Meta(ge=1, le=1_000)]
 _Version = Annotated[int, Meta(ge=1)]
 _Writer = Literal["insert_all", "storage_write"]
-_SUBSCRIPTION = "projects/PROJECT/subscriptions/NAME"
-_SECRET = "projects/PROJECT/secrets/NAME/versions/VERSION"  # noqa: S105 - a form of names
+SUBSCRIPTION = "projects/PROJECT/subscriptions/NAME"
+KEY_VERSION = "projects/PROJECT/secrets/NAME/versions/VERSION"
 
 _HELP = """\
 The pipeline of Sluice's functions on Apache Beam: from a Pub/Sub subscription, or from files, to archive and tables.
@@ -57,9 +57,9 @@ class SluiceOptions(PipelineOptions):
         source = parser.add_argument_group("source, one of")
         source.add_argument(
             "--input_subscription",
-            type=_name(_SUBSCRIPTION),
+            type=_name(SUBSCRIPTION),
             metavar="NAME",
-            help=_SUBSCRIPTION,
+            help=SUBSCRIPTION,
         )
         source.add_argument(
             "--input_files",
@@ -105,9 +105,9 @@ class SluiceOptions(PipelineOptions):
         settings = parser.add_argument_group("settings, also as variables of the environment in upper case")
         settings.add_argument(
             "--ip_hash_key_secret",
-            type=_name(_SECRET),
+            type=_name(KEY_VERSION),
             metavar="NAME",
-            help=f"{_SECRET}, with the key of --ip_policy=hash",
+            help=f"{KEY_VERSION}, with the key of --ip_policy=hash",
         )
         schema = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
         for field in msgspec.structs.fields(Settings):
@@ -137,9 +137,14 @@ def _value(annotation: Any) -> Callable[[str], Any]:
     return read
 
 
+def regex(form: str) -> str:
+    """Return the regular expression of a form, in which what differs is in capitals."""
+    return re.sub(r"[A-Z]+", "[^/]+", form)
+
+
 def _name(form: str) -> Callable[[str], str | None]:
     """Return what reads a resource's name, whose parts are in capitals in a form."""
-    pattern = re.compile(re.sub(r"[A-Z]+", "[^/]+", form))
+    pattern = re.compile(regex(form))
 
     def read(text: str) -> str | None:
         if text and not pattern.fullmatch(text):
@@ -225,7 +230,8 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     if not found.get("ARCHIVE_BUCKET"):
         raise InvalidSettings("options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET")
     settings = Settings.from_environment(found)
-    if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or settings.ip_hash_key):
+    is_here = not is_on_dataflow(options)
+    if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or (settings.ip_hash_key and is_here)):
         raise InvalidSettings(
             "options: --ip_policy=hash needs --ip_hash_key_secret, or on this machine the variable IP_HASH_KEY"
         )
@@ -251,11 +257,16 @@ def check_source(options: PipelineOptions) -> None:
             "options: FnApiRunner reads no --input_subscription: it would end without an event; take DataflowRunner"
         )
     local = [name for name in input_files(own) if not is_remote(name)]
-    if local and runner.rpartition(".")[2] == "DataflowRunner":
+    if local and is_on_dataflow(options):
         raise InvalidSettings(
             f"options: --input_files: {local[0]} is on this machine, where no worker of Dataflow can read it;"
             " copy it to gs://BUCKET/..."
         )
+
+
+def is_on_dataflow(options: PipelineOptions) -> bool:
+    """Return whether the workers are Dataflow's, which see neither files nor variables of this machine."""
+    return str(options.view_as(StandardOptions).runner).rpartition(".")[2] == "DataflowRunner"
 
 
 def input_files(options: SluiceOptions) -> list[str]:

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 REQUIRED = "SLUICE_AUDIT_REQUIRED"
 
 _PIP_AUDIT = ("pip_audit", "--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off")
-_BANDIT = ("bandit", "--quiet", "--configfile=pyproject.toml", "--recursive", "main.py", "functions", "ops")
+_BANDIT = ("bandit", "--quiet", "--configfile=pyproject.toml", "--recursive", "main.py", "dataflow", "functions", "ops")
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 

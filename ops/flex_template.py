@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from dataflow.options import WRITERS, SluiceOptions
+from dataflow.options import KEY_VERSION, SUBSCRIPTION, WRITERS, SluiceOptions, regex
 from functions.settings import Settings
 
 _WHOLE = r"[0-9]+"
@@ -19,8 +19,8 @@ REGEXES = {
     "id_fields": r"\S+",
     "id_label": r"\S*",
     "input_files": r".+",
-    "input_subscription": r"projects/[^/]+/subscriptions/[^/]+",
-    "ip_hash_key_secret": r"projects/[^/]+/secrets/[^/]+/versions/[^/]+",
+    "input_subscription": regex(SUBSCRIPTION),
+    "ip_hash_key_secret": regex(KEY_VERSION),
     "linger": _NUMBER,
     "schema_version": _WHOLE,
     "shards": _WHOLE,

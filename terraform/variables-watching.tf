@@ -69,7 +69,8 @@ variable "alert_thresholds" {
     fast_burn_rate: how many times too fast the error budget of an objective burns in an hour and in five minutes; 14.4
     spend 2 % of a month's budget in an hour. slow_burn_rate: the same in a day and in two hours; 3 spend a tenth in a day.
     server_error_minimum: answers 5xx in the hour, or the two, below which availability's alerts are silent.
-    freshness_minimum: answers 2xx in the hour, or the two, below which those of freshness are silent.
+    freshness_minimum: answers 2xx, or with Dataflow events acknowledged, in the hour, or the two, below which those of
+    freshness are silent.
     system_lag_seconds: how long an event may be in the Dataflow job; data_freshness_seconds: age of the oldest event that
     is in Pub/Sub or in the job.
     no_events_minutes: time without any event.

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from ops.commands.ending import ExitCode
+from ops.commands.ending import ExitCode, tell
 from ops.stack.stack import topic_name
 from ops.verify.check import Check, Finding, Outcome
 from ops.verify.checks import CHECKS, findings
 from ops.verify.load import Load
-from ops.verify.project import Project
+from ops.verify.project import Failed, Project, Unknown
 from ops.verify.under_load import COMMANDS, Observer
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -51,9 +51,9 @@ def verify(
     settings = Settings.from_environment()
     project = Project.with_default_credentials(settings)
     test = None if load is None else Load(bigquery_client(settings), storage_client(settings), settings)
-    checks = CHECKS if test is None or load is None else _under_load(project, test, topic, rate, load)
     found: list[Finding] = []
     try:
+        checks = CHECKS if test is None or load is None else _under_load(project, test, topic, rate, load)
         with _console.status("checking") as status:
             for finding in findings(project, checks=checks):
                 found.append(finding)
@@ -63,7 +63,7 @@ def verify(
             print(msgspec.json.encode(found).decode())  # noqa: T201
         else:
             Console().print(_table(found))
-        if test is not None and test.delete():
+        if test is not None and test.published and test.delete():
             _console.print("BigQuery keeps the rows for now. In two hours: sluice smoke --clean")
     wrong = sum(one.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for one in found)
     if wrong:
@@ -73,8 +73,16 @@ def verify(
 
 
 def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: float) -> Sequence[Check]:
-    """Publish events while something happens to the deployment; return the checks of what did."""
-    observer = Observer(project)
+    """Publish events while something happens to the deployment; return the checks of what did.
+
+    Raises:
+        typer.Exit: With `ExitCode.FAILED`: the deployment cannot be looked at, so nothing was published.
+    """
+    try:
+        observer = Observer(project)
+    except (Failed, Unknown) as error:
+        tell("Failed:", error)
+        raise typer.Exit(ExitCode.FAILED) from error
     _console.print(f"Publishing for {seconds:.0f} s, as {test.run}. Try meanwhile one of these:")
     for command in COMMANDS:
         _console.print(f"  {command}", markup=False)

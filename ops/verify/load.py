@@ -1,10 +1,10 @@
 """Events that are published for a while, and what the tables have of them: nothing may be missing, whatever happens."""
 
-import collections
 import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
 
 from google.cloud import bigquery
 from google.cloud.bigquery import ScalarQueryParameter
@@ -21,9 +21,22 @@ _CHANGED_AFTER = 60.0
 """Seconds after their first time. BigQuery itself drops none of them: the content is a part of the insertId."""
 
 _ROWS = """
-SELECT ingest.event_id AS event_id, COUNT(*) AS n FROM `{project}.{dataset}.{table}`
+SELECT ingest.event_id AS event_id, COUNT(*) AS n, COUNT(DISTINCT ingest.content_digest) AS contents
+FROM `{project}.{dataset}.{table}`
 WHERE event_date = @day AND STARTS_WITH(ingest.event_id, @run) GROUP BY event_id
 """
+
+
+class Arrived(NamedTuple):
+    """What the tables have of an event.
+
+    Attributes:
+        rows: Number of its rows.
+        contents: Number of different contents in them.
+    """
+
+    rows: int
+    contents: int
 
 
 class Load:
@@ -91,8 +104,8 @@ class Load:
             self.changed.add(probe.event_id)
             yield dataclasses.replace(probe, data=probe.data[:-1] + b', "again": true}').publication(self.run)
 
-    def rows(self) -> Mapping[str, int]:
-        """Return the number of rows of each event that has any.
+    def arrived(self) -> Mapping[str, Arrived]:
+        """Return what the tables have of each event that has any row.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
@@ -101,10 +114,8 @@ class Load:
         query = "UNION ALL".join(_ROWS.format(table=table, **names) for table in _event_tables())
         parameters = [ScalarQueryParameter("day", "DATE", self._day), ScalarQueryParameter("run", "STRING", self.run)]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
-        found = collections.Counter[str]()
-        for row in self._client.query_and_wait(query, job_config=config):
-            found[row.event_id] += row.n
-        return found
+        rows = self._client.query_and_wait(query, job_config=config)
+        return {row.event_id: Arrived(row.n, row.contents) for row in rows}
 
     def delete(self) -> list[Remains]:
         """Delete the rows, and return which are left: BigQuery deletes none that it streamed in just now."""

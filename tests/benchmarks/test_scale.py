@@ -279,7 +279,7 @@ def test_the_instances_are_those_of_terraform() -> None:
     assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
 
 
-def test_the_page_of_the_engines_has_the_limits_of_the_page_of_performance() -> None:
+def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performance() -> None:
     limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.FILE.read_text(), re.MULTILINE))
     scale = page.FILE.with_name("scale.md").read_text()
     for ours, theirs in (
@@ -289,6 +289,12 @@ def test_the_page_of_the_engines_has_the_limits_of_the_page_of_performance() -> 
     ):
         assert f"| {ours} | {limits[theirs]} |" in scale
     assert f"{limits['BigQuery, rows with an insertId']} rows a second with an insertId" in scale
+    [worker] = re.findall(r"^\| Dataflow: workers \| (\d+) \|", scale, re.MULTILINE)
+    [turn] = re.findall(r"^\| Dataflow \| push \| (\d+)/s \|", page.FILE.read_text(), re.MULTILINE)
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"above some {limits["this project's own instances"]} events a second" in readme
+    assert f"first worker costs {worker} USD a month" in readme
+    assert f"from some {turn} events a second on" in readme
 
 
 @pytest.mark.check

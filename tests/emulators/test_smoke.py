@@ -67,13 +67,17 @@ def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_c
         bigquery_client(smoked.settings), storage_client(smoked.settings), smoked.settings, lambda: next(seconds)
     )
     load.publish(smoked.topic, rate=1_000, seconds=200)
-    wait_until(lambda: sum(load.rows().values()) == len(load.published) + CHANGED, "all have a row", load.rows)
-    rows = load.rows()
-    assert rows.keys() == load.published
-    assert {one for one, n in rows.items() if n == 2} == load.changed
+
+    def rows() -> int:
+        return sum(event.rows for event in load.arrived().values())
+
+    wait_until(lambda: rows() == len(load.published) + CHANGED, "all have a row", load.arrived)
+    arrived = load.arrived()
+    assert arrived.keys() == load.published
+    assert {event_id for event_id, event in arrived.items() if event == (2, 2)} == load.changed
     assert len(load.changed) == CHANGED
     load.delete()
-    assert not load.rows()
+    assert not load.arrived()
 
 
 def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None:

@@ -30,5 +30,5 @@ if __name__ == "__main__":
     BeamFnLoggingServicer.Logging = print_lines
     try:
         main()
-    except RuntimeError as error:  # a bundle failed, which this runner does not try again
-        sys.stdout.write(json.dumps({"failed": str(error)}) + "\n")
+    except SystemExit as ended:  # A bundle failed, which this runner does not retry.
+        sys.stdout.write(json.dumps({"failed": ended.code}) + "\n")

@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import re
+import shlex
 import subprocess
 
 import pytest
@@ -129,12 +131,12 @@ def test_an_option_is_taken_or_named(told: dict[str, str], case: str) -> None:
     assert bool(told[case]) == bool(expected)
 
 
-def main(*arguments: str) -> subprocess.CompletedProcess[str]:
+def main(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     if not (ENVIRONMENT / "ready").exists():
         missing(HOW_TO_GET)
     return subprocess.run(
         [ENVIRONMENT / "bin" / "python", "-m", "dataflow.main", *arguments],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | variables,
         capture_output=True,
         text=True,
         check=False,
@@ -153,3 +155,28 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path: pathlib.Path) -> N
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
     ended = main(FILES[0], f"--input_files={tmp_path}/none", FILES[2])
     assert (ended.returncode, ended.stderr) == (1, f"Failed: {tmp_path}/none: there is nothing of this name\n")
+
+
+def test_workers_of_dataflow_do_not_see_the_key_of_this_machine() -> None:
+    """`terraform output settings` exports it, and each worker would fail without it."""
+    ended = main(*STREAM, "--ip_policy=hash", IP_HASH_KEY="0123456789abcdef0123456789abcdef")
+    assert ended.returncode == 2
+    assert "--ip_policy=hash needs --ip_hash_key_secret" in ended.stderr
+
+
+def test_the_options_of_the_page_are_right() -> None:
+    """Only that of its names there is nothing: they are in capitals, in the place of real ones."""
+    page = (ROOT / "docs" / "scale.md").read_text().replace("\\\n", "")
+    [command] = re.findall(r"^\.venv/beam/bin/python -m dataflow\.main (.*)$", page, re.MULTILINE)
+    code = (
+        "import os, sys; from dataflow.options import *\n"
+        "options = parse(sys.argv[1:]); check_source(options); print(variables(options, os.environ)['ARCHIVE_BUCKET'])"
+    )
+    ended = subprocess.run(
+        [ENVIRONMENT / "bin" / "python", "-c", code, *shlex.split(command)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ARCHIVE_BUCKET": "archive"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stdout == "archive\n", ended.stderr

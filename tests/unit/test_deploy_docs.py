@@ -316,6 +316,7 @@ def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(
     defaults = (ROOT / "terraform" / "variables-dataflow.tf").read_text()
     for option, name in {"max-workers": "max_workers", "worker-machine-type": "machine_type"}.items():
         assert re.search(rf"{name} += optional\(\w+, \"?{job.option(option)}\"?\)", defaults)
+    assert f'additional_pipeline_options = ["{job.option("additional-pipeline-options")}"]' in made
     for name in ("linger", "shards"):
         assert re.search(rf"{name} += optional\(number, {parameters[name]}\)", defaults)
     [template] = of(calls, "dataflow", "flex-template", "build")

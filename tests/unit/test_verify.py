@@ -17,7 +17,7 @@ from functions.settings import Settings
 from ops.commands.ending import ExitCode
 from ops.verify.check import Finding, Outcome
 from ops.verify.checks import CHECKS, findings
-from ops.verify.load import Load
+from ops.verify.load import Arrived, Load
 from ops.verify.project import Project
 from ops.verify.under_load import Observer
 from tests.emulators import command
@@ -458,6 +458,22 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
     assert max(map(len, table.stdout.splitlines())) <= 80
 
 
+def test_a_load_without_a_job_that_takes_it_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = _on_dataflow()
+    for job in answers[DATAFLOW_JOBS]["jobs"]:
+        job["currentState"] = "JOB_STATE_FAILED"
+    nobody = "http://127.0.0.1:1"
+    environment = {"ARCHIVE_BUCKET": "shop-archive", "GOOGLE_CLOUD_PROJECT": PROJECT}
+    with _apis(answers) as address:
+        project = Project(requests.Session(), SETTINGS, PROJECT, address)
+        monkeypatch.setattr(Project, "with_default_credentials", lambda _: project)
+        emulators = {"BIGQUERY_EMULATOR_HOST": nobody, "STORAGE_EMULATOR_HOST": nobody}
+        done = command.sluice(["verify", "--load", "60"], environment | emulators)
+    assert done.returncode == ExitCode.FAILED
+    assert "Failed: no Dataflow job sluice-prod-ingest runs; the newest is JOB_STATE_FAILED" in done.stderr
+    assert "Publishing" not in done.stderr
+
+
 def test_on_the_local_stack_there_is_nothing_to_verify() -> None:
     done = command.sluice(["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"})
     assert done.returncode == ExitCode.WRONG
@@ -485,12 +501,13 @@ class _Load:
     published = frozenset({"smoke-0", "smoke-1", "smoke-2"})
     changed = frozenset({"smoke-0"})
 
-    def __init__(self, **rows: int) -> None:
+    def __init__(self, contents: int = 2, **rows: int) -> None:
         changes = {name.replace("_", "-"): n for name, n in rows.items()}
         self._rows = {"smoke-0": 2, "smoke-1": 2, "smoke-2": 1} | changes
+        self._contents = {"smoke-0": contents}
 
-    def rows(self) -> dict[str, int]:
-        return {name: n for name, n in self._rows.items() if n}
+    def arrived(self) -> dict[str, Arrived]:
+        return {name: Arrived(n, self._contents.get(name, 1)) for name, n in self._rows.items() if n}
 
 
 def _after(
@@ -557,9 +574,9 @@ def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> N
         (
             1,
             _nothing,
-            _Load(smoke_0=1),
+            _Load(contents=1),  # The correction is dropped, and the event itself has two rows.
             Outcome.FAIL,
-            "1 of 1 have one row, the first is smoke-0: has the job an --id_label?",
+            "1 of 1 have one content, the first is smoke-0: has the job an --id_label?",
         ),
         (2, _lost, None, Outcome.OK, "worker-a went"),
         (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job ended, and its workers with it"),
