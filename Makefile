@@ -4,8 +4,8 @@
 help: ## Show what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/ready: ops/environment.sh pyproject.toml requirements-dev.txt
-	@sh ops/environment.sh
+.venv/ready: tools/environment.sh pyproject.toml requirements-dev.txt
+	@sh tools/environment.sh
 
 .venv/checkov/ready: requirements-checkov.txt | .venv/ready
 	@echo "installing checkov into .venv/checkov" >&2
@@ -19,12 +19,12 @@ help: ## Show what there is.
 	@.venv/beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-beam.txt
 	@touch $@
 
-.venv/promtool/promtool: ops/promtool.sh | .venv/ready
-	@sh ops/promtool.sh
+.venv/promtool/promtool: tools/promtool.sh | .venv/ready
+	@sh tools/promtool.sh
 
 # Without it the tests of the alerts are skipped, with the reason.
 .venv/promtool/tried: | .venv/ready
-	@sh ops/promtool.sh || mkdir -p .venv/promtool
+	@sh tools/promtool.sh || mkdir -p .venv/promtool
 	@touch $@
 
 demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
@@ -46,7 +46,7 @@ faults: .venv/ready ## Break all that may break, for an hour, and prove that no 
 	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.soak
 
 drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
-	@.venv/bin/python -m ops.drill
+	@.venv/bin/python -m tools.drill
 
 beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
 
@@ -63,7 +63,7 @@ contracts: .venv/ready ## Check that contracts agree with their tables and are c
 	@.venv/bin/sluice contract check
 
 checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's policies.
-	@.venv/bin/python -m ops.checkov
+	@.venv/bin/python -m tools.checkov
 
 terraform: checkov promtool ## Check terraform/ with Terraform and checkov; what is missing is a failure.
 	@CI=true .venv/bin/pytest tests/terraform
@@ -77,13 +77,13 @@ package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
 
 sbom: .venv/ready ## Build dist/sluice.zip, and list what is in it: dist/sluice.cdx.json, CycloneDX.
-	@.venv/bin/python -m ops.sbom
+	@.venv/bin/python -m tools.sbom
 
 fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 	@SLUICE_FUZZ_SECONDS=$(or $(SECONDS),600) .venv/bin/pytest tests/fuzz --log-cli-level=INFO
 
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
-	@.venv/bin/python -m ops.audit
+	@.venv/bin/python -m tools.audit
 
 check: lint types contracts checkov workflows test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check

@@ -15,15 +15,15 @@ from functions_framework.execution_id import execution_context_var
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from functions import heap
+from functions.ingest import heap
 from functions.log import Logs
 from functions.settings import Settings
 
 if TYPE_CHECKING:
-    from functions.app import IngestApp
-    from functions.bootstrap import Bootstrap
-    from functions.reconciliation import Reconciler
-    from functions.scheduled_reconciliation import Checkpoints
+    from functions.ingest.app import IngestApp
+    from functions.reconcile.reconciler import Reconciler
+    from functions.reconcile.scheduled import Checkpoints
+    from functions.schema.bootstrap import Bootstrap
 
 heap.give_back()
 settings = Settings.from_environment()
@@ -34,15 +34,15 @@ logger = logging.getLogger("functions.main")
 @functools.cache
 def build_ingest() -> "IngestApp":
     """Build the application of `ingest`, which lives as long as the instance."""
-    from functions.app import IngestApp  # noqa: PLC0415 - the other functions do without its settings and imports
+    from functions.ingest.app import IngestApp  # noqa: PLC0415 - the other functions do without its settings and imports
 
     return IngestApp.build(settings)
 
 
 def build_bootstrap() -> "Bootstrap":
     """Build what makes the warehouse."""
-    from functions.bootstrap import Bootstrap  # noqa: PLC0415 - no part of ingest's cold start
     from functions.clients import bigquery_client  # noqa: PLC0415
+    from functions.schema.bootstrap import Bootstrap  # noqa: PLC0415 - no part of ingest's cold start
 
     return Bootstrap(bigquery_client(settings), settings)
 
@@ -50,8 +50,8 @@ def build_bootstrap() -> "Bootstrap":
 def build_reconcile() -> "tuple[Reconciler, Checkpoints]":
     """Build what compares the archive with the warehouse, and what knows where the last run ended."""
     from functions.clients import bigquery_client, storage_client  # noqa: PLC0415 - no part of ingest's cold start
-    from functions.reconciliation import Reconciler  # noqa: PLC0415
-    from functions.scheduled_reconciliation import Checkpoints  # noqa: PLC0415
+    from functions.reconcile.reconciler import Reconciler  # noqa: PLC0415
+    from functions.reconcile.scheduled import Checkpoints  # noqa: PLC0415
 
     storage = storage_client(settings)
     reconciler = Reconciler(bigquery_client(settings), storage, settings)
@@ -68,7 +68,7 @@ async def ingest(request: Request) -> Response:
 @functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
     """POST makes the warehouse what `sql/` defines; GET tells what that would change."""
-    from functions.bootstrap import Change  # noqa: PLC0415
+    from functions.schema.bootstrap import Change  # noqa: PLC0415
 
     logs.restore()
     match request.method:
@@ -89,8 +89,8 @@ def bootstrap(request: Request) -> Response:
 @functions_framework.aio.http
 def reconcile(request: Request) -> Response:
     """POST compares what has arrived since the last run, up to an hour ago, with what became of it."""
-    from functions.process import utc_now  # noqa: PLC0415
-    from functions.scheduled_reconciliation import ScheduledReconciliation  # noqa: PLC0415
+    from functions.core.pipeline import utc_now  # noqa: PLC0415
+    from functions.reconcile.scheduled import ScheduledReconciliation  # noqa: PLC0415
 
     logs.restore()
     if request.method != "POST":

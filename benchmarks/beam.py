@@ -20,9 +20,9 @@ from benchmarks.runs import revision
 from benchmarks.spread import Spread, ratio
 from benchmarks.tables import number, target_rows, text
 from benchmarks.targets import Target
-from ops.cost.dataflow import Beam
-from ops.package import ROOT
-from ops.tables import Table
+from sluice.cost.dataflow import Beam
+from sluice.package import ROOT
+from sluice.tables import Table
 
 FILE = pathlib.Path(__file__).parent / "results" / "beam.json"
 ENVIRONMENT = ROOT / ".venv" / "beam"

@@ -22,9 +22,9 @@ from benchmarks.events import Kind, event_id, payloads
 from dataflow.batches import Batch, BatchAcrossBundles, BatchBundle, Packed, keyed
 from dataflow.messages import from_bytes, from_pubsub, to_message
 from dataflow.write import WriteBatches
-from functions.archive import Archive
-from functions.google_api import Api
-from functions.message import Message
+from functions.archive.writer import Archive
+from functions.core.message import Message
+from functions.ingest.http_client import Api
 from functions.settings import Settings
 
 VARIABLES = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project", "CODE_VERSION": "benchmark"}

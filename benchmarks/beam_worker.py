@@ -20,7 +20,7 @@ from benchmarks.beam_stage import SETTINGS, send_nothing, serialized, writes  # 
 from benchmarks.events import Kind  # noqa: E402
 from dataflow.batches import BatchBundle  # noqa: E402
 from dataflow.messages import from_bytes  # noqa: E402
-from functions.google_api import Api  # noqa: E402
+from functions.ingest.http_client import Api  # noqa: E402
 
 SECONDS = 1.0
 """Seconds that a request takes, so that all threads are in one at the same time."""

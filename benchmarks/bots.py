@@ -23,10 +23,10 @@ from ua_parser_rs import UserAgentExtractor
 from benchmarks import page
 from benchmarks.spread import Spread
 from benchmarks.tables import number, text
-from functions.bots import is_bot
+from functions.core.bots import is_bot
+from functions.core.privacy import Privacy
 from functions.events.user_activity import EVENT_TYPE
-from functions.privacy import Privacy
-from ops.tables import Table
+from sluice.tables import Table
 
 FILE = pathlib.Path(__file__).parents[1] / "docs" / "bots.md"
 
@@ -51,7 +51,7 @@ SAMPLE = 5_000
 _FIRST = """
 import json, pathlib, time
 import ua_parser
-from functions.bots import is_bot
+from functions.core.bots import is_bot
 
 def used():
     return time.process_time(), int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096

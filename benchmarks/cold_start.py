@@ -15,8 +15,8 @@ from benchmarks.events import MIX, Bodies
 from benchmarks.machine import FUNCTION_CORE, Served, on_core
 from benchmarks.servers import Implementation, Name
 from benchmarks.stand_in import StandIn
-from ops.stack.functions import starting
-from ops.stack.process import free_port
+from sluice.local.functions import starting
+from sluice.local.process import free_port
 
 _PATIENCE = 60.0
 

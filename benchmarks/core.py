@@ -16,17 +16,17 @@ import msgspec
 
 from benchmarks.events import MIX, Bodies, Kind
 from benchmarks.machine import FUNCTION_CORE, on_core
-from functions.archive import Envelope
-from functions.ddl import declared_table
-from functions.definitions import Kind as DefinitionKind
-from functions.definitions import definitions
+from functions.archive.envelope import Envelope
+from functions.core.message import receive
+from functions.core.pipeline import Process, utc_now
 from functions.files import sources
-from functions.message import receive
-from functions.process import Process, utc_now
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind as DefinitionKind
+from functions.schema.definitions import definitions
 from functions.settings import Settings
-from ops.backfill.chunks import Seen, chunks, loads
-from ops.backfill.events import EventReader
-from ops.backfill.load_file import LoadFile
+from sluice.backfill.chunks import Seen, chunks, loads
+from sluice.backfill.events import EventReader
+from sluice.backfill.load_file import LoadFile
 
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
 

@@ -1,15 +1,15 @@
-"""What the benchmark's rates cost: the model of `ops/cost`, from what a run measured."""
+"""What the benchmark's rates cost: the model of `sluice/cost`, from what a run measured."""
 
 from collections.abc import Mapping
 
 from benchmarks import measured
 from benchmarks.results import Results
 from benchmarks.servers import Name
-from ops.cost import sluice
-from ops.cost.alternatives import Alternatives
-from ops.cost.bill import Bill
-from ops.cost.sluice import Sluice
-from ops.cost.workload import Workload
+from sluice.cost import sluice
+from sluice.cost.alternatives import Alternatives
+from sluice.cost.bill import Bill
+from sluice.cost.sluice import Sluice
+from sluice.cost.workload import Workload
 
 INGEST = {
     "Pub/Sub": (sluice.PUBLISH, sluice.DELIVER),

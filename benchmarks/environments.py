@@ -9,7 +9,7 @@ import pathlib
 import subprocess
 import sys
 
-from ops.package import ROOT
+from sluice.package import ROOT
 
 UV = pathlib.Path(sys.executable).with_name("uv")
 

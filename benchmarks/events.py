@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
-from ops.catalogue import PRODUCTS
-from ops.generate import Generated, generate
+from sluice.catalogue import PRODUCTS
+from sluice.generate import Generated, generate
 
 type Kind = Literal["mixed", "large_orders", "order", "inventory", "user_activity"]
 

@@ -9,7 +9,7 @@ import itertools
 from array import array
 from collections.abc import Iterator
 
-from ops.cost import flow
+from sluice.cost import flow
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The inputs of the model of costs, `ops/cost/measured.json`, from the results of a run."""
+"""The inputs of the model of costs, `sluice/cost/measured.json`, from the results of a run."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ from benchmarks.plan import INSERT_MS, LARGE_ORDERS, RATES, UPLOAD_MS, closed, o
 from benchmarks.results import Results
 from benchmarks.servers import TITLES, Name
 from benchmarks.spread import NotMeasured
-from ops.cost.measured import Measured
+from sluice.cost.measured import Measured
 
 _STEADY = 300
 """Events per second at which the plain function is measured: it does not sustain more of the rates."""

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ops.tables import filled
+from sluice.tables import filled
 
 __all__ = ["FILE", "README", "filled"]
 

@@ -4,8 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from ops.cost.fleet import INSTANCE_VCPU
-from ops.cost.prices import PUBSUB_MIN_BYTES
+from sluice.cost.fleet import INSTANCE_VCPU
+from sluice.cost.prices import PUBSUB_MIN_BYTES
 
 type Known = Literal["read", "second hand", "ours"]
 """Whether the page itself was read, or only what others say that it says."""

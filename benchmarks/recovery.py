@@ -18,15 +18,15 @@ import urllib3
 
 from benchmarks import virtual_time
 from benchmarks.virtual_time import VirtualClock
-from functions.admission import Overloaded
-from functions.archive import Archive
-from functions.batch import NotDurable
-from functions.commit import GroupCommit
-from functions.flush_report import Outcome
-from functions.message import Message
-from functions.retry import Call, Service
+from functions.archive.writer import Archive
+from functions.core.message import Message
+from functions.ingest.admission import Overloaded
+from functions.ingest.batch_writer import NotDurable
+from functions.ingest.flush_report import Outcome
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.retry import Call, Service
+from functions.ingest.warehouse import Insertion, Warehouse
 from functions.settings import Settings
-from functions.warehouse import Insertion, Warehouse
 
 
 class Phase(NamedTuple):
@@ -154,7 +154,7 @@ class _Queue:
         self._service = Service()
 
     async def send(self, rows: int, seconds: float) -> None:
-        """Send a request and retry it as `functions.google_api.Api.post` does."""
+        """Send a request and retry it as `functions.ingest.http_client.Api.post` does."""
         call = Call(self._service, seconds, self._clock())
         while True:
             started = self._clock()

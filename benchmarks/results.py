@@ -11,7 +11,7 @@ from benchmarks.core import Backfilled, Core
 from benchmarks.machine import Machine
 from benchmarks.servers import TITLES, Name
 from benchmarks.spread import Spread, ratio
-from ops.cost.measured import Sizes
+from sluice.cost.measured import Sizes
 
 FILE = pathlib.Path(__file__).parent / "results" / "latest.json"
 

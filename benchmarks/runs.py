@@ -20,7 +20,7 @@ from benchmarks.plan import INSERT_MS, UPLOAD_MS, Part, Plan, closed, sustained
 from benchmarks.results import Ceiling, Results
 from benchmarks.servers import Name, Server, implementations, serving_all
 from benchmarks.stand_in import StandIn
-from ops.package import ROOT
+from sluice.package import ROOT
 
 _PROBE_SECONDS = 3.0
 _STEP_DOWN, _STEPS_DOWN = 0.95, 4

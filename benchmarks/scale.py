@@ -16,11 +16,11 @@ from benchmarks import measured, page
 from benchmarks.quotas import QUOTAS, Load
 from benchmarks.results import FILE, read
 from benchmarks.spread import NotMeasured
-from ops.cost.fleet import MAX_CONCURRENCY, Fleet
-from ops.cost.measured import Measured
-from ops.cost.sluice import WAYS, Sluice
-from ops.cost.workload import Workload
-from ops.tables import Table
+from sluice.cost.fleet import MAX_CONCURRENCY, Fleet
+from sluice.cost.measured import Measured
+from sluice.cost.sluice import WAYS, Sluice
+from sluice.cost.workload import Workload
+from sluice.tables import Table
 
 RATES = (100, 1_000, 10_000, 100_000)
 

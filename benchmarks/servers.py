@@ -12,8 +12,8 @@ from typing import Literal
 from benchmarks.environments import DEPLOYED, PLAIN, Environment
 from benchmarks.machine import FUNCTION_CORE, Served, on_core
 from benchmarks.stand_in import StandIn
-from ops.package import ROOT, unpack
-from ops.stack.functions import serving
+from sluice.local.functions import serving
+from sluice.package import ROOT, unpack
 
 type Name = Literal["plain", "sluice", "empty"]
 

@@ -8,13 +8,13 @@ import msgspec
 from google.cloud.bigquery import SchemaField
 
 from benchmarks.events import payloads
-from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
-from functions.message import Message
-from functions.process import Process, utc_now
-from functions.row import Row
+from functions.core.message import Message
+from functions.core.pipeline import Process, utc_now
+from functions.core.rows import Row
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
-from ops.cost.measured import Sizes
+from sluice.cost.measured import Sizes
 
 _SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")
 
@@ -30,7 +30,7 @@ RECONCILED = (
     "event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri",
     "ingest.publish_time", "ingest.schema_version", "ingest.content_digest",
 )  # fmt: skip
-"""Columns that `functions/records.py` reads of the rows of the day whose hour is compared."""
+"""Columns that `functions/reconcile/records.py` reads of the rows of the day whose hour is compared."""
 
 MERGED = ("event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri")
 """Columns of the historical tables that `sql/maintenance/keep_history.sql` reads."""

@@ -20,8 +20,8 @@ import uvloop
 
 from benchmarks.machine import OTHER_CORE, on_core
 from benchmarks.service_queue import Capacity, Disturbance, ServiceQueue
-from ops.cost.prices import MIN_ROW_BYTES
-from ops.stack.process import free_port
+from sluice.cost.prices import MIN_ROW_BYTES
+from sluice.local.process import free_port
 
 
 class Counts(msgspec.Struct):

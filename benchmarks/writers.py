@@ -28,16 +28,16 @@ from benchmarks.machine import FUNCTION_CORE, OTHER_CORE, on_core
 from benchmarks.spread import Spread
 from benchmarks.tables import number, text
 from dataflow.storage_write import StorageWriter, write_client
-from functions.batch import Inserts, by_table
-from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
-from functions.google_api import bigquery_api
-from functions.message import Message
-from functions.process import Process, utc_now
+from functions.core.message import Message
+from functions.core.pipeline import Process, utc_now
+from functions.ingest.batch_writer import Inserts, by_table
+from functions.ingest.http_client import bigquery_api
+from functions.ingest.warehouse import Record, Warehouse
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
-from functions.warehouse import Record, Warehouse
-from ops.cost import prices
-from ops.tables import Table
+from sluice.cost import prices
+from sluice.tables import Table
 
 SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")
 

@@ -18,7 +18,7 @@ from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
 from dataflow.messages import pack, unpack
-from functions.message import Message
+from functions.core.message import Message
 
 Packed = tuple[int, int, bytes]
 """A batch on its way between workers: number of its messages, bytes of their payloads and attributes, and `pack`."""

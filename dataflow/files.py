@@ -13,11 +13,11 @@ from google.cloud.storage import Client as StorageClient
 
 from dataflow.write import NAMESPACE, set_log_level
 from functions.clients import storage_client
+from functions.core.message import Message
 from functions.files import sources
 from functions.files.id_fields import IdField
 from functions.files.messages import PlainEvents, ReadReport, read_messages
 from functions.files.sources import Part
-from functions.message import Message
 from functions.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from typing import NoReturn
 from dataflow.options import help_text
 from dataflow.pipeline import build
 from functions.files.sources import Unreadable
-from functions.google_api import ApiError
+from functions.ingest.http_client import ApiError
 from functions.settings import InvalidSettings
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130

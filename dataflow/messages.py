@@ -9,7 +9,7 @@ import msgspec
 from apache_beam.io.gcp.pubsub import PubsubMessage, ReadFromPubSub
 from google.cloud.pubsub_v1.types import PubsubMessage as Proto
 
-from functions.message import Message
+from functions.core.message import Message
 
 _parse = Proto.pb(Proto()).FromString
 
@@ -77,7 +77,7 @@ def from_pubsub(message: PubsubMessage) -> Message:
 
 
 def _time(timestamp: Any) -> datetime:
-    """Return a protobuf Timestamp rounded to microseconds, as `functions.message.receive` rounds that of a push."""
+    """Return a protobuf Timestamp, rounded to microseconds as `core.message.receive` rounds that of a push."""
     return datetime.fromtimestamp(timestamp.seconds, UTC) + timedelta(microseconds=(timestamp.nanos + 500) // 1000)
 
 

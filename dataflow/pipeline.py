@@ -22,8 +22,8 @@ from dataflow.options import (
     variables,
 )
 from dataflow.write import WriteBatches
+from functions.core.pipeline import utc_now
 from functions.files import sources
-from functions.process import utc_now
 from functions.settings import InvalidSettings, Settings
 
 

@@ -29,10 +29,10 @@ from google.cloud.bigquery_storage_v1.types import (
 from dataflow.append_connection import AppendConnection, Failed
 from dataflow.recent_ids import RecentIds
 from dataflow.row_encoder import InvalidRow, RowEncoder, UnknownColumn
-from functions.dead_letter import Violation
-from functions.google_api import ApiError
-from functions.retry import Call, Service
-from functions.warehouse import Insertion, Record
+from functions.core.dead_letters import Violation
+from functions.ingest.http_client import ApiError
+from functions.ingest.retry import Call, Service
+from functions.ingest.warehouse import Insertion, Record
 
 MAX_REQUEST_BYTES = 9_500_000
 """Maximum bytes of the rows of a request. BigQuery takes less than 10 MB, the descriptor included
@@ -144,7 +144,9 @@ class _Stream:
 
 
 class StorageWriter:
-    """Writes rows into the tables of a dataset, as `functions.warehouse.Warehouse` does. Several threads may share it.
+    """Writes rows into the tables of a dataset, as `functions.ingest.warehouse.Warehouse` does.
+
+    Several threads may share it.
 
     Args:
         client: The Storage Write API.

@@ -13,21 +13,21 @@ from apache_beam.metrics import Metrics
 from dataflow import secrets
 from dataflow.options import WRITERS
 from dataflow.storage_write import StorageWriter, write_client
-from functions import google_api
-from functions.archive import Archive
-from functions.batch import BatchWriter, Inserts
-from functions.flush_report import FlushReport
-from functions.message import Message
-from functions.process import Process, utc_now
+from functions.archive.writer import Archive
+from functions.core.message import Message
+from functions.core.pipeline import Process, utc_now
+from functions.ingest import http_client
+from functions.ingest.batch_writer import BatchWriter, Inserts
+from functions.ingest.flush_report import FlushReport
+from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
-from functions.warehouse import Warehouse
 
 NAMESPACE = "sluice"
 
 logger = logging.getLogger(__name__)
 
 
-class Nowhere(google_api.Api):
+class Nowhere(http_client.Api):
     """Takes what is written, and sends nothing: neither Cloud Storage nor BigQuery has anything against it."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> Bat
         dry_run: Whether all is done but to write.
     """
     process = Process.from_settings(settings)
-    storage = Nowhere() if dry_run else google_api.storage_api()
+    storage = Nowhere() if dry_run else http_client.storage_api()
     return BatchWriter(
         process,
         Archive(storage, settings.archive_bucket, process.contracts.event_types),
@@ -60,10 +60,10 @@ def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> Bat
 
 
 def _inserts(settings: Settings, inserts_by: str) -> Inserts:
-    project = google_api.project(settings)
+    project = http_client.project(settings)
     if inserts_by == "storage_write":
         return StorageWriter(write_client(), project, settings.dataset)
-    return Warehouse(google_api.bigquery_api(), project, settings.dataset)
+    return Warehouse(http_client.bigquery_api(), project, settings.dataset)
 
 
 class WriteBatches(beam.DoFn):

@@ -13,7 +13,7 @@ import msgspec
 import urllib3
 from google.auth.exceptions import GoogleAuthError
 
-from functions.google_api import ApiError
+from functions.ingest.http_client import ApiError
 from functions.settings import Settings
 
 _TRACE_HEADER = "x-cloud-trace-context"

@@ -8,7 +8,8 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple, Self
 
-from functions import dead_letter, events
+from functions import events
+from functions.core import dead_letters
 
 UNKNOWN = "unknown"
 """Stands for the type of an event that names none, or none that exists, wherever events are counted by type."""
@@ -24,7 +25,7 @@ RESERVED_TYPES = {
 
 REPLAYS = "replays"
 
-OWN_TABLES = (dead_letter.TABLE, REPLAYS)
+OWN_TABLES = (dead_letters.TABLE, REPLAYS)
 """Tables of no event type."""
 
 DATASETS = ("dataset", "historical_dataset")

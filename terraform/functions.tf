@@ -43,7 +43,7 @@ locals {
       description     = "Compares the archive with rows and dead letters"
       memory          = "1Gi"
       concurrency     = 1
-      timeout_seconds = 1800 # functions/scheduled_reconciliation.py stops before, and leaves the rest to the next run
+      timeout_seconds = 1800 # functions/reconcile/scheduled.py stops before, and leaves the rest to the next run
       schedule        = var.reconcile_schedule
     }
   }

@@ -8,7 +8,7 @@ locals {
       for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql")
       if strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")
     ])
-    # Stage of functions/dead_letter.py.
+    # Stage of functions/core/dead_letters.py.
     stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
   }
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
-from ops import logs
-from ops.stack.functions import EMULATORS, LOCAL, platform_environment
-from ops.stack.process import MARK
+from sluice import logs
+from sluice.local.functions import EMULATORS, LOCAL, platform_environment
+from sluice.local.process import MARK
 from tests.terraform import terraform as running
 from tests.terraform.terraform import RUNBOOK, Planned, Terraform
 from tests.waiting import LIMIT, wait_until

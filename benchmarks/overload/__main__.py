@@ -15,7 +15,7 @@ from benchmarks.overload.records import FILE, Records, read
 from benchmarks.overload.run import DRAIN_SECONDS, Conditions, run
 from benchmarks.overload.scenarios import SCENARIOS
 from benchmarks.runs import revision
-from ops.package import ROOT
+from sluice.package import ROOT
 
 QUICK_PACE = 0.1
 

@@ -20,7 +20,7 @@ from benchmarks.overload.subscription import Subscription
 from benchmarks.servers import environment
 from benchmarks.service_queue import Disturbance
 from benchmarks.stand_in import StandIn
-from ops.stack.functions import serving, unpacked
+from sluice.local.functions import serving, unpacked
 
 SAMPLE_SECONDS = 1.0
 """Seconds between two samples, at a pace of 1."""

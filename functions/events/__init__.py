@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any
 
-from functions.privacy import Privacy
+from functions.core.privacy import Privacy
 
 type Columns = dict[str, Any]
 """Values by column name, as Python has them: Decimal, datetime, a dict for a STRUCT, a list for an ARRAY."""

@@ -1,7 +1,7 @@
 """Inventory: one event for each change of a product's stock in a warehouse."""
 
+from functions.core.privacy import Privacy
 from functions.events import Columns, EventType
-from functions.privacy import Privacy
 
 
 def enrich(_change: Columns, _privacy: Privacy) -> Columns:

@@ -1,7 +1,7 @@
 """Orders: one event for each step of an order's life."""
 
+from functions.core.privacy import Privacy
 from functions.events import Columns, EventType
-from functions.privacy import Privacy
 
 
 def enrich(order: Columns, _: Privacy) -> Columns:

@@ -4,9 +4,9 @@ import functools
 
 import ua_parser
 
-from functions.bots import is_bot
+from functions.core.bots import is_bot
+from functions.core.privacy import Privacy
 from functions.events import Columns, EventType
-from functions.privacy import Privacy
 
 _MAX_PARSED = 512
 """Maximum number of characters of a user agent that are parsed: of some, 2 048 take 2 ms, a hundred times as long as an

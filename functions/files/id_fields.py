@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Self
 
+from functions.core.message import MAX_EVENT_ID
 from functions.files.sources import Line
-from functions.message import MAX_EVENT_ID
 
 _MAX_NAMED = 10
 """Maximum number of lines without an id that are named."""
@@ -42,7 +42,7 @@ class IdField:
 
     @classmethod
     def parse(cls, path: str) -> Self:
-        """Parse a JSON path of names and indexes, as `functions.json_path` writes them and RFC 9535 allows them.
+        """Parse a JSON path of names and indexes, as `functions.core.json_path` writes them and RFC 9535 allows them.
 
         Raises:
             ValueError: It is none.

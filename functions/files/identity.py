@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from functions.dead_letter import Refused
-from functions.decode import decode
+from functions.core.dead_letters import Refused
+from functions.core.decode import decode
 from functions.files.id_fields import IdField, event_id
 from functions.files.sources import Line
 

@@ -7,11 +7,11 @@ from typing import Self
 
 import msgspec
 
-from functions.archive import Envelope
+from functions.archive.envelope import Envelope
+from functions.core.message import Message, is_smoke_test
 from functions.files.id_fields import IdField, NoEventId, WithoutId
 from functions.files.identity import Identify
 from functions.files.sources import Line, Source
-from functions.message import Message, is_smoke_test
 
 _decode_envelope = msgspec.json.Decoder(Envelope).decode
 

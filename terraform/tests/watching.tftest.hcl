@@ -38,7 +38,7 @@ run "each_table_and_each_stage_is_measured" {
 
   assert {
     condition     = length([for name, metric in google_logging_metric.watching : name if startswith(name, "dead-letters/")]) == 5
-    error_message = "One metric for each stage of functions/dead_letter.py."
+    error_message = "One metric for each stage of functions/core/dead_letters.py."
   }
 
   assert {
@@ -51,7 +51,7 @@ run "each_table_and_each_stage_is_measured" {
       "resource.type=\"cloud_run_revision\"",
       "resource.labels.service_name=\"sluice-test-ingest\"",
       "log_id(\"run.googleapis.com/stdout\")",
-      "jsonPayload.logger=\"functions.commit\"",
+      "jsonPayload.logger=\"functions.ingest.group_commit\"",
       "jsonPayload.message=\"flush\"",
       "jsonPayload.rows.orders>0",
     ])

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from benchmarks import beam, page
 from benchmarks.beam import FILE, TITLES, BeamResults, tables, targets
-from ops.cost import dataflow
+from sluice.cost import dataflow
 from tests.missing import missing
 
 

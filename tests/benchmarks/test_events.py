@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pytest
 
 from benchmarks.events import LARGE_ORDER_ITEMS, Bodies, payloads
-from functions.contracts import Contracts
-from functions.dead_letter import DeadLetter
-from functions.message import receive
-from functions.privacy import Privacy
-from functions.process import Process
+from functions.core.contracts import Contracts
+from functions.core.dead_letters import DeadLetter
+from functions.core.message import receive
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
 
 process = Process(Contracts.load(), Privacy(), 90, "tests")
 

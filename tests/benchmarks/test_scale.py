@@ -27,19 +27,19 @@ from benchmarks.results import FILE, Results, read
 from benchmarks.scale import app, tables
 from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
-from functions.archive import Archive
-from functions.commit import GroupCommit
+from functions.archive.writer import Archive
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.warehouse import Insertion, Warehouse
 from functions.settings import Settings
-from functions.warehouse import Insertion, Warehouse
-from ops.cost import dataflow, sluice
-from ops.cost.dataflow import Beam
-from ops.cost.deployment import Deployment
-from ops.cost.fleet import CONCURRENCY, TARGET, Fleet, capacity
-from ops.cost.flow import Instance, flow, run
-from ops.cost.measured import Measured
-from ops.cost.measured import read as read_measured
-from ops.cost.sluice import WAYS, Sluice
-from ops.cost.workload import Workload
+from sluice.cost import dataflow, sluice
+from sluice.cost.dataflow import Beam
+from sluice.cost.deployment import Deployment
+from sluice.cost.fleet import CONCURRENCY, TARGET, Fleet, capacity
+from sluice.cost.flow import Instance, flow, run
+from sluice.cost.measured import Measured
+from sluice.cost.measured import read as read_measured
+from sluice.cost.sluice import WAYS, Sluice
+from sluice.cost.workload import Workload
 from tests.unit.samples import NOW, event, message, process
 from tests.unit.test_cost import MEASURED
 

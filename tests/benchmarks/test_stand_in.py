@@ -16,11 +16,11 @@ from google.cloud.storage import Client as StorageClient
 from benchmarks import stand_in
 from benchmarks.service_queue import Capacity, Disturbance
 from benchmarks.stand_in import EventIds, StandIn
-from functions.archive import Archive
-from functions.dead_letter import DeadLetter, Stage
-from functions.google_api import storage_api
-from functions.message import Message
-from ops.cost.prices import MIN_ROW_BYTES
+from functions.archive.writer import Archive
+from functions.core.dead_letters import DeadLetter, Stage
+from functions.core.message import Message
+from functions.ingest.http_client import storage_api
+from sluice.cost.prices import MIN_ROW_BYTES
 from tests.waiting import PATIENCE, wait_until
 
 

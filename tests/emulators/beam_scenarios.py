@@ -28,8 +28,8 @@ from dataflow import main, pipeline
 from dataflow.batches import Batch
 from dataflow.messages import MessageCoder, from_bytes, from_pubsub
 from dataflow.write import WriteBatches
-from functions.flush_report import FlushReport
-from functions.message import Message
+from functions.core.message import Message
+from functions.ingest.flush_report import FlushReport
 
 _RUNNER = "--runner=BundleBasedDirectRunner"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from typer.testing import CliRunner
 
-from ops.cli import app
+from sluice.cli import app
 
 
 def sluice(arguments: Sequence[object], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

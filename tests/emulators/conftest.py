@@ -10,8 +10,8 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from ops.accounts import Accounts, ArchiveReader, read_accounts
-from ops.stack.stack import PROJECT, Emulators, Stack, deployed, emulators
+from sluice.demo_check import Accounts, ArchiveReader, read_accounts
+from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
 from tests.emulators.made import dropped
 from tests.emulators.shop import Shop, open_shop
 from tests.waiting import wait_until

@@ -14,21 +14,21 @@ import httpx
 from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
-from functions import archive
-from functions.archive import Archive, Envelope
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
-from functions.commit import GroupCommit
-from functions.contracts import Contracts
+from functions.core.contracts import Contracts
+from functions.core.message import Message
+from functions.core.pipeline import Process
 from functions.files.sources import find
-from functions.google_api import bigquery_api, storage_api
-from functions.message import Message
-from functions.process import Process
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.http_client import bigquery_api, storage_api
+from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
-from functions.warehouse import Warehouse
-from ops.backfill.events import EventReader
-from ops.backfill.load_jobs import LoadJobs
-from ops.backfill.run import Backfill, Report
-from ops.stack.stack import PROJECT, Emulators
+from sluice.backfill.events import EventReader
+from sluice.backfill.load_jobs import LoadJobs
+from sluice.backfill.run import Backfill, Report
+from sluice.local.stack import PROJECT, Emulators
 from tests.emulators.made import made
 
 
@@ -66,7 +66,9 @@ class Datasets:
         """The archive: envelopes by address."""
         blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/")
         return {
-            f"gs://{self.settings.archive_bucket}/{blob.name}": archive.read(gzip.decompress(blob.download_as_bytes()))
+            f"gs://{self.settings.archive_bucket}/{blob.name}": read_envelopes(
+                gzip.decompress(blob.download_as_bytes())
+            )
             for blob in blobs
         }
 

@@ -8,7 +8,7 @@ import pytest
 from local_bigquery.engine import database
 from local_bigquery.settings import settings
 
-from ops.stack.bigquery_server import install_extensions
+from sluice.local.bigquery_server import install_extensions
 
 
 @contextlib.contextmanager

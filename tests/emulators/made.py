@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from google.cloud import bigquery
 
-from functions.definitions import Kind, definitions
+from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 from google.cloud import bigquery
 
-from functions.dead_letter import DeadLetter
-from functions.message import Message
-from functions.process import Process
-from functions.row import Row
+from functions.core.dead_letters import DeadLetter
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.core.rows import Row
 from functions.settings import Settings
-from ops.generate import Generated, Story
-from ops.queries import queries
-from ops.story import past
+from sluice.generate import Generated, Story
+from sluice.queries import queries
+from sluice.story import past
 from tests.emulators.edges import edges
 from tests.emulators.made import made
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
-from ops.queries import Query, queries
+from sluice.queries import Query, queries
 from tests.emulators.answers import ANSWERS, Answer, Facts
 from tests.emulators.made import made
 from tests.emulators.shop import Shop

@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from functions.archive import Envelope
-from functions.message import Message
-from ops.stack.stack import Emulators
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
+from sluice.local.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 

@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
+from functions.core.message import Message
 from functions.files.sources import Line
-from functions.message import Message
-from ops.backfill.events import EventReader
-from ops.backfill.load_jobs import LoadJobs
-from ops.backfill.run import MAX_REFUSED, Backfill
-from ops.generate import Story
-from ops.stack.stack import Emulators
-from ops.story import past
+from sluice.backfill.events import EventReader
+from sluice.backfill.load_jobs import LoadJobs
+from sluice.backfill.run import MAX_REFUSED, Backfill
+from sluice.generate import Story
+from sluice.local.stack import Emulators
+from sluice.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -137,7 +137,7 @@ def test_equal_lines_are_events_however_they_are_spelled_and_a_rotated_copy_has_
     spelled = json.dumps(dict(reversed(event.items())), separators=(",", ":")).replace("1.5", "15e-1").encode()
     log = write(tmp_path / "1.log", [order("a", item_count=1.50), order("b"), spelled, order("a", item_count=1.50)])
     assert datasets.backfill(log, now=NOW).rows.total() == 4
-    monkeypatch.setattr("ops.backfill.run.MAX_LINES", 1)
+    monkeypatch.setattr("sluice.backfill.run.MAX_LINES", 1)
     copy = write(tmp_path / "2.log", [spelled] * 4)
     report = datasets.backfill(log, copy, now=NOW)
     assert (report.rows.total(), report.rows_present.total(), report.repeated) == (1, 4, 3)
@@ -521,7 +521,7 @@ class Stopping:
 def test_the_counts_of_an_interrupted_run_are_those_of_the_tables(
     datasets: Datasets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ops.backfill.run.MAX_LINES", 1)
+    monkeypatch.setattr("sluice.backfill.run.MAX_LINES", 1)
     lines = [order(name) for name in "abcdef"]
     seen = 0
     for number in range(1, len(lines) + 1):

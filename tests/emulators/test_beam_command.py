@@ -18,10 +18,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.archive import Envelope
-from functions.message import Message
-from ops.generate import generate
-from ops.stack.stack import Emulators
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
+from sluice.generate import generate
+from sluice.local.stack import Emulators
 from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET
 from tests.emulators.command import sluice
 from tests.emulators.datasets import Datasets, fresh_datasets
@@ -178,7 +178,7 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         server.settimeout(PATIENCE)
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         command = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "beam", str(file)],
+            [sys.executable, "-m", "sluice.cli", "beam", str(file)],
             env={**os.environ, **datasets.environment, "BIGQUERY_EMULATOR_HOST": url},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -13,7 +13,7 @@ from local_bigquery.models import JobConfigurationQuery
 from local_bigquery.sql.rules import partitions
 from sqlglot import exp
 
-from ops.stack import bigquery_catalog
+from sluice.local import bigquery_catalog
 from tests.emulators.engine import engine
 
 PROJECT = "a-project"

@@ -20,8 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ops.stack import bigquery_inserts
-from ops.stack.bigquery_server import IdentifyCaller
+from sluice.local import bigquery_inserts
+from sluice.local.bigquery_server import IdentifyCaller
 from tests.emulators.engine import engine
 
 PROJECT = "a-project"

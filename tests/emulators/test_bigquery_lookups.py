@@ -10,7 +10,7 @@ from google.cloud.bigquery import ArrayQueryParameter, QueryJobConfig, ScalarQue
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from ops.stack.stack import PROJECT, Emulators
+from sluice.local.stack import PROJECT, Emulators
 
 EMOJI = "\N{GRINNING FACE}" * 128
 NUL = "nul\0 and more"

@@ -10,7 +10,7 @@ from local_bigquery.jobs import query, store
 from local_bigquery.models import Dataset, Job, JobConfigurationQuery, Policy, RowAccessPolicy, Table
 from local_bigquery.sql.rules import information_schema
 
-from ops.stack import bigquery_records
+from sluice.local import bigquery_records
 from tests.emulators.engine import engine
 
 PROJECT = "a-project"

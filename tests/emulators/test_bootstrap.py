@@ -9,10 +9,10 @@ import pytest
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client
-from functions.definitions import definitions
+from functions.schema.definitions import definitions
 from functions.settings import Settings
-from ops.stack.functions import Function, serving
-from ops.stack.stack import PROJECT, Emulators
+from sluice.local.functions import Function, serving
+from sluice.local.stack import PROJECT, Emulators
 from tests.emulators.made import dropped
 from tests.waiting import PATIENCE
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.waiting import PATIENCE
 
-SLUICE = [sys.executable, "-m", "ops.cli"]
+SLUICE = [sys.executable, "-m", "sluice.cli"]
 ROOT = pathlib.Path(__file__).parents[2]
 
 

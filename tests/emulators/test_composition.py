@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from functions import archive
-from functions.archive import Envelope
+from functions.archive import layout
+from functions.archive.envelope import Envelope
 from functions.clients import storage_client
-from functions.message import Message
-from ops.stack.functions import SECRETS, served_environment, unpacked
-from ops.stack.stack import Stack
+from functions.core.message import Message
+from sluice.local.functions import SECRETS, served_environment, unpacked
+from sluice.local.stack import Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, wrapped
 
@@ -72,7 +72,7 @@ def _lose_an_event(stack: Stack) -> None:
     message = Message(json.dumps(event("order")).encode(), {"event_id": "lost"}, "lost", arrived)
     data = gzip.compress(msgspec.json.encode(Envelope.seal(message, "order")))
     bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
-    bucket.blob(f"{archive.earliest(arrived)}-instance-00000001.ndjson.gz").upload_from_string(data)
+    bucket.blob(f"{layout.first_name_at(arrived)}-instance-00000001.ndjson.gz").upload_from_string(data)
 
 
 @pytest.mark.parametrize("target", READS)

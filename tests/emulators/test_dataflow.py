@@ -17,15 +17,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.archive import Envelope, Summary
+from functions.archive.envelope import Envelope
+from functions.archive.summary import Summary
 from functions.clients import bigquery_client, storage_client
-from functions.message import Message
-from functions.process import Process
+from functions.core.message import Message
+from functions.core.pipeline import Process
 from functions.settings import Settings
-from ops.generate import Story
-from ops.publish import Publication, publish
-from ops.stack.stack import Emulators
-from ops.story import past
+from sluice.generate import Story
+from sluice.local.stack import Emulators
+from sluice.publish import Publication, publish
+from sluice.story import past
 from tests.emulators.beam import ROOT, Scenarios, beam, python, scenarios
 from tests.emulators.command import sluice
 from tests.emulators.conftest import Deploy, Warehouse

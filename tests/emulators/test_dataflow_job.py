@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from functions.message import Message
-from ops.stack.stack import Emulators
+from functions.core.message import Message
+from sluice.local.stack import Emulators
 from tests.emulators.beam import ROOT, beam
 from tests.emulators.datasets import fresh_datasets
 

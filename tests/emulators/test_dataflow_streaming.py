@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.message import Message, receive
-from ops.publish import Publication, publish
-from ops.stack import pubsub
-from ops.stack.process import running
-from ops.stack.stack import PROJECT, Emulators, topic_name
+from functions.core.message import Message, receive
+from sluice.local import pubsub
+from sluice.local.process import running
+from sluice.local.stack import PROJECT, Emulators, topic_name
+from sluice.publish import Publication, publish
 from tests.emulators.beam import ROOT, Scenarios, python, scenarios
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.faults.background import event_loop

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from functions.message import Message
-from ops.cli import app
-from ops.stack.stack import Emulators
+from functions.core.message import Message
+from sluice.cli import app
+from sluice.local.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
 from tests.waiting import PATIENCE
@@ -313,13 +313,13 @@ def transform(payload, attributes):
 
 KILLED = """
 import os, signal
-from ops.replay import ledger, undeliverable
+from sluice.replay import ledger, undeliverable
 undeliverable.LEASE_SECONDS = 10
 def kill(_, settled):
     if any(one.fate.name == "LOADED" for one in settled):
         os.kill(os.getpid(), signal.SIGKILL)
 {}.__call__ = kill
-from ops.cli import app
+from sluice.cli import app
 app()
 """
 

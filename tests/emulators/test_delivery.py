@@ -8,12 +8,12 @@ from decimal import Decimal
 import pytest
 from typer.testing import CliRunner
 
-from ops.cli import app
-from ops.generate import Generated, Story
-from ops.publish import Publication, publish
-from ops.stack.functions import serving
-from ops.stack.stack import Emulators, Stack
-from ops.story import past
+from sluice.cli import app
+from sluice.generate import Generated, Story
+from sluice.local.functions import serving
+from sluice.local.stack import Emulators, Stack
+from sluice.publish import Publication, publish
+from sluice.story import past
 from tests.emulators.conftest import Deploy, Warehouse
 
 NORTHWIND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "northwind-events.ndjson"

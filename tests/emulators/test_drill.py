@@ -5,8 +5,8 @@ import pathlib
 import pytest
 from rich.console import Console
 
-from ops import drill
-from ops.stack.stack import Emulators
+from sluice.local.stack import Emulators
+from tools import drill
 
 pytestmark = pytest.mark.check
 

@@ -14,11 +14,11 @@ import pytest
 from google.cloud import bigquery
 
 from functions.clients import storage_client
-from functions.reconciliation import Reconciler
-from ops.generate import Generated, generate
-from ops.publish import Publication, publish
-from ops.stack.process import Child, running
-from ops.stack.stack import PROJECT, Emulators, Stack, delivering
+from functions.reconcile.reconciler import Reconciler
+from sluice.generate import Generated, generate
+from sluice.local.process import Child, running
+from sluice.local.stack import PROJECT, Emulators, Stack, delivering
+from sluice.publish import Publication, publish
 from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.missing import missing

@@ -13,15 +13,15 @@ import pytest
 from aiohttp import web
 from google.cloud import bigquery
 
-from functions.archive import Summary
+from functions.archive.summary import Summary
 from functions.clients import bigquery_client
+from functions.core.message import Message
 from functions.events import event_types
-from functions.message import Message
-from functions.reconciliation import Reconciler
-from ops.erase import Erasure, Listed, Patience
-from ops.person import Person
-from ops.snapshots import Snapshots
-from ops.stack.stack import Emulators
+from functions.reconcile.reconciler import Reconciler
+from sluice.erase import Erasure, Listed, Patience
+from sluice.local.stack import Emulators
+from sluice.person import Person
+from sluice.snapshots import Snapshots
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.faults.background import event_loop

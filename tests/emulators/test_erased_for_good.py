@@ -20,8 +20,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from functions.message import Message
-from ops.stack.stack import Emulators
+from functions.core.message import Message
+from sluice.local.stack import Emulators
 from tests.emulators.command import sluice
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from functions.clients import bigquery_client
-from functions.ddl import declared_table
-from ops.stack.functions import Function, serving, unpacked
-from ops.stack.stack import Stack
+from functions.schema.ddl import declared_table
+from sluice.local.functions import Function, serving, unpacked
+from sluice.local.stack import Stack
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.test_ingest import event, wrapped
 from tests.waiting import PATIENCE, wait_until

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from functions.files.sources import Part, Unreadable, check, find, source, split
-from ops.stack.stack import Emulators
+from sluice.local.stack import Emulators
 from tests.emulators.datasets import Datasets, fresh_datasets
 
 NAMES = (

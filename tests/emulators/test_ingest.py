@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.stack.functions import serving
-from ops.stack.stack import Emulators, Stack
+from sluice.local.functions import serving
+from sluice.local.stack import Emulators, Stack
 from tests.emulators.conftest import Warehouse
 from tests.unit import samples
 from tests.waiting import PATIENCE, wait_until

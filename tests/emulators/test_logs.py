@@ -13,11 +13,11 @@ import pytest
 
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
-from ops.stack.functions import serving, unpacked
-from ops.stack.stack import Stack
-from ops.verify.check import Outcome
-from ops.verify.checks import CHECKS
-from ops.verify.project import Project
+from sluice.local.functions import serving, unpacked
+from sluice.local.stack import Stack
+from sluice.verify.check import Outcome
+from sluice.verify.checks import CHECKS
+from sluice.verify.project import Project
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
 from tests.emulators.test_watching import away, other_type

@@ -14,12 +14,12 @@ from google.cloud import bigquery
 from typer.testing import CliRunner, Result
 
 from functions.clients import bigquery_client
-from functions.definitions import definitions
+from functions.schema.definitions import definitions
 from functions.settings import Settings
-from ops.cli import app
-from ops.queries import WrongParameter
-from ops.snapshots import Snapshots
-from ops.stack.stack import PROJECT, Emulators
+from sluice.cli import app
+from sluice.local.stack import PROJECT, Emulators
+from sluice.queries import WrongParameter
+from sluice.snapshots import Snapshots
 from tests.emulators.shop import Shop, age, load, once, open_shop
 from tests.waiting import wait_until
 

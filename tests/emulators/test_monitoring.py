@@ -12,7 +12,7 @@ import pytest
 from functions.clients import bigquery_client
 from functions.events import event_types
 from functions.settings import Settings
-from ops.stack.stack import PROJECT, Emulators
+from sluice.local.stack import PROJECT, Emulators
 from tests.emulators.made import made
 from tests.emulators.shop import Record, Shop, instant, load, once
 

@@ -14,9 +14,9 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from ops.package import unpack
-from ops.stack.functions import serving
-from ops.stack.stack import PROJECT, Emulators
+from sluice.local.functions import serving
+from sluice.local.stack import PROJECT, Emulators
+from sluice.package import unpack
 from tests.emulators.made import dropped
 from tests.emulators.test_ingest import event, wrapped
 from tests.waiting import PATIENCE
@@ -28,11 +28,11 @@ UV = str(pathlib.Path(sys.executable).with_name("uv"))
 WHERE = """
 import importlib.util, json, pathlib, sys
 import main
-import functions.bootstrap
+import functions.schema.bootstrap
 ours = ("main", "functions")
 print(json.dumps({
     "ours": sorted({str(pathlib.Path(m.__file__).parent) for n, m in sys.modules.items() if n.split(".")[0] in ours}),
-    "dev": [n for n in ("ops", "tests", "pytest", "typer", "rich", "duckdb") if importlib.util.find_spec(n)],
+    "dev": [n for n in ("sluice", "tests", "pytest", "typer", "rich", "duckdb") if importlib.util.find_spec(n)],
 }))
 """
 

@@ -10,8 +10,8 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from ops.queries import Query, queries
-from ops.stack.stack import PROJECT, Emulators
+from sluice.local.stack import PROJECT, Emulators
+from sluice.queries import Query, queries
 from tests.emulators.made import made
 
 

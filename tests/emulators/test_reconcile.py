@@ -15,21 +15,21 @@ import pytest
 from google.cloud.storage import Blob
 from typer.testing import CliRunner
 
-from functions import archive
-from functions.archive import Envelope
-from functions.contracts import Contracts
-from functions.findings import Account, Reconciliation
-from functions.message import SMOKE_TEST_ATTRIBUTE, Message
-from functions.privacy import Privacy
-from functions.process import Process
-from functions.reconciliation import Reconciler
-from functions.scheduled_reconciliation import recent_hours
-from ops.cli import app
-from ops.contents import Contents
-from ops.generate import Story
-from ops.stack.functions import serving
-from ops.stack.stack import Emulators
-from ops.story import past
+from functions.archive import layout
+from functions.archive.envelope import Envelope
+from functions.core.contracts import Contracts
+from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
+from functions.reconcile.findings import Account, Reconciliation
+from functions.reconcile.reconciler import Reconciler
+from functions.reconcile.scheduled import recent_hours
+from sluice.cli import app
+from sluice.compare import Contents
+from sluice.generate import Story
+from sluice.local.functions import serving
+from sluice.local.stack import Emulators
+from sluice.story import past
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples
@@ -370,7 +370,7 @@ def test_the_function_logs_what_an_alert_can_use(
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
     start, end = recent_hours(NOW)
     assert (end - start, NOW - end >= HOUR) == (2 * HOUR, True)
-    earlier = archive.earliest(start + HOUR) + "-instance-00000001.ndjson.gz"
+    earlier = layout.first_name_at(start + HOUR) + "-instance-00000001.ndjson.gz"
     bucket.copy_blob(bucket.blob(uri.split("/", 3)[3]), bucket, earlier)
     delete(datasets, "orders", "TRUE")
     environment = {**running_emulators.environment, **datasets.environment}

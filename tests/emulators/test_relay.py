@@ -23,9 +23,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ops.stack import pubsub
-from ops.stack.process import free_port
-from ops.stack.relay import Relay
+from sluice.local import pubsub
+from sluice.local.process import free_port
+from sluice.local.relay import Relay
 from tests.missing import missing
 from tests.waiting import PATIENCE, until
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from google.pubsub_v1 import types
 
-from functions.message import SMOKE_TEST_ATTRIBUTE
-from functions.process import Process
-from ops.replay.archived import arrived
-from ops.stack import pubsub
-from ops.stack.process import free_port
-from ops.stack.stack import Emulators
+from functions.core.message import SMOKE_TEST_ATTRIBUTE
+from functions.core.pipeline import Process
+from sluice.local import pubsub
+from sluice.local.process import free_port
+from sluice.local.stack import Emulators
+from sluice.replay.archived import arrived
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.emulators.test_dead_letters import KILLED, ledger, letters, message, order, run
 from tests.emulators.test_relay import HOW_TO_GET, Wiring, emulator_process

@@ -21,13 +21,13 @@ from google.cloud import bigquery
 from typer.testing import CliRunner
 
 from functions.clients import bigquery_client, storage_client
-from functions.contracts import Contracts
-from ops.accounts import ArchiveReader
-from ops.cli import app
-from ops.package import ROOT
-from ops.publish import Publication, publish
-from ops.stack.functions import serving, unpacked
-from ops.stack.stack import Stack, topic_name
+from functions.core.contracts import Contracts
+from sluice.cli import app
+from sluice.demo_check import ArchiveReader
+from sluice.local.functions import serving, unpacked
+from sluice.local.stack import Stack, topic_name
+from sluice.package import ROOT
+from sluice.publish import Publication, publish
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, post, wrapped
 from tests.emulators.test_queries import CANNOT_RUN

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions import archive
-from functions.archive import Envelope
+from functions.archive import layout
+from functions.archive.envelope import Envelope, read_envelopes
 from functions.clients import bigquery_client, storage_client
-from functions.message import SMOKE_TEST_ATTRIBUTE
-from ops.logs import EMULATOR
-from ops.smoke import Smoke
-from ops.stack.stack import Stack
-from ops.verify.load import CHANGED, Load
+from functions.core.message import SMOKE_TEST_ATTRIBUTE
+from sluice.local.stack import Stack
+from sluice.logs import EMULATOR
+from sluice.smoke import Smoke
+from sluice.verify.load import CHANGED, Load
 from tests.emulators import command
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.unit import logging_server
@@ -57,7 +57,7 @@ def rows(stack: Stack) -> int:
 def envelopes(stack: Stack) -> list[Envelope]:
     """All of the archive."""
     blobs = storage_client(stack.settings).list_blobs(stack.settings.archive_bucket, prefix="raw/")
-    return [one for blob in blobs for one in archive.read(gzip.decompress(blob.download_as_bytes()))]
+    return [one for blob in blobs for one in read_envelopes(gzip.decompress(blob.download_as_bytes()))]
 
 
 def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_content(smoked: Stack) -> None:
@@ -131,7 +131,7 @@ def test_no_reader_of_the_archive_or_of_dead_letters_brings_them_back(smoked: St
         del envelope.attributes[SMOKE_TEST_ATTRIBUTE]
     bucket = storage_client(smoked.settings).bucket(smoked.settings.archive_bucket)
     ndjson = gzip.compress(b"".join(msgspec.json.encode(envelope) + b"\n" for envelope in older))
-    bucket.blob(f"{archive.earliest(datetime.now(UTC))}-older.ndjson.gz").upload_from_string(ndjson)
+    bucket.blob(f"{layout.first_name_at(datetime.now(UTC))}-older.ndjson.gz").upload_from_string(ndjson)
 
     def report(*arguments: str) -> dict[str, Any]:
         names = {"DATASET": smoked.settings.dataset, "HISTORICAL_DATASET": smoked.settings.historical_dataset}

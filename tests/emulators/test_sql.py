@@ -13,9 +13,9 @@ from decimal import Decimal
 import pytest
 from typer.testing import CliRunner, Result
 
-from ops.cli import app
-from ops.commands.sql import price
-from ops.queries import queries
+from sluice.cli import app
+from sluice.commands.sql import price
+from sluice.queries import queries
 from tests.emulators.shop import Shop
 from tests.waiting import PATIENCE
 
@@ -161,7 +161,7 @@ BUCKET = "-- Which bucket?\n-- Cost: metadata\nSELECT '${archive_bucket}' AS buc
 @pytest.fixture
 def maintain(shop: Shop, tmp_path: pathlib.Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `sluice sql` with two more queries, in a dataset of its own."""
-    for folder in ("functions", "jsonschemas", "ops", "sql"):
+    for folder in ("functions", "jsonschemas", "sluice", "sql"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     (tmp_path / "sql" / "maintenance").mkdir(exist_ok=True)
     (tmp_path / "sql" / "maintenance" / "copy.sql").write_text(SCRIPT)
@@ -170,7 +170,7 @@ def maintain(shop: Shop, tmp_path: pathlib.Path) -> Callable[..., subprocess.Com
 
     def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "ops.cli", "sql", *arguments],
+            [sys.executable, "-m", "sluice.cli", "sql", *arguments],
             cwd=tmp_path,
             env={**os.environ, "DATASET": "maintained", "ARCHIVE_BUCKET": "", **settings},
             capture_output=True,
@@ -207,7 +207,7 @@ def test_the_price_is_that_of_bytes_on_demand() -> None:
 def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(tmp_path: pathlib.Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.endswith("EMULATOR_HOST")}
     process = subprocess.run(
-        [sys.executable, "-m", "ops.cli", "sql", "low_stock"],
+        [sys.executable, "-m", "sluice.cli", "sql", "low_stock"],
         cwd=ROOT,
         env={**kept, "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")},
         capture_output=True,

@@ -10,15 +10,15 @@ import pytest
 from google.cloud import bigquery
 
 from dataflow.storage_write import StorageWriter, write_client
-from functions.batch import Inserts, by_table
 from functions.clients import bigquery_client
-from functions.google_api import ApiError, bigquery_api
-from functions.message import Message
-from functions.process import Process
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.ingest.batch_writer import Inserts, by_table
+from functions.ingest.http_client import ApiError, bigquery_api
+from functions.ingest.warehouse import Record, Warehouse
 from functions.settings import Settings
-from functions.warehouse import Record, Warehouse
-from ops.generate import generate
-from ops.stack.stack import PROJECT, Emulators
+from sluice.generate import generate
+from sluice.local.stack import PROJECT, Emulators
 from tests.emulators.datasets import fresh_datasets
 
 TIMEOUT = 30.0

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from functions.message import SMOKE_TEST_ATTRIBUTE, Message
-from functions.process import Process
-from ops.stack.stack import Emulators
-from ops.trace import Trace, trace
+from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
+from functions.core.pipeline import Process
+from sluice.local.stack import Emulators
+from sluice.trace import Trace, trace
 from tests.emulators import command
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.unit import samples

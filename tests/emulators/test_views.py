@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from functions.clients import bigquery_client, storage_client
-from functions.records import Records
+from functions.reconcile.records import Records
 from functions.settings import Settings
-from ops.queries import queries
-from ops.trace import trace
+from sluice.queries import queries
+from sluice.trace import trace
 from tests.emulators.made import made
 from tests.emulators.shop import Record, Shop, instant, load, once
 

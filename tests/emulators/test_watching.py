@@ -19,15 +19,15 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from functions import archive
-from functions.archive import Envelope
+from functions.archive import layout
+from functions.archive.envelope import Envelope
 from functions.clients import bigquery_client, storage_client
-from functions.dead_letter import Stage
+from functions.core.dead_letters import Stage
+from functions.core.message import Message
 from functions.events import event_types
-from functions.message import Message
-from functions.scheduled_reconciliation import recent_hours
-from ops.stack.functions import serving
-from ops.stack.stack import Emulators, Stack
+from functions.reconcile.scheduled import recent_hours
+from sluice.local.functions import serving
+from sluice.local.stack import Emulators, Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, post, wrapped
 from tests.terraform import watching
@@ -138,7 +138,7 @@ def watched(
         with serving("reconcile", folder, stack.environment, "reconcile") as reconcile:
             expected["missing"], expected["unreadable"] = 1, 1
             bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
-            recently = archive.earliest(recent_hours(datetime.now(UTC))[0])
+            recently = layout.first_name_at(recent_hours(datetime.now(UTC))[0])
             lost = Envelope.seal(Message(b"{}", {}, "lost", NOW), None)
             bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
             bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")

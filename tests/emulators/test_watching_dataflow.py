@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.archive import Envelope
-from functions.message import Message
-from ops.stack.stack import Emulators
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
+from sluice.local.stack import Emulators
 from tests.emulators.beam import beam
 from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.emulators.test_ingest import NOW, event

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from ops.generate import SPOILS, Generated, generate
+from sluice.generate import SPOILS, Generated, generate
 from tests.faults import proxy as faults
 from tests.faults.harness import Deployment, Published, story
 from tests.faults.proxy import PUSH, Counts, Fault, Rule, insert, push, upload

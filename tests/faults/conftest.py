@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.stack.stack import emulators
+from sluice.local.stack import emulators
 from tests.faults.background import event_loop
 from tests.faults.cases import LONG, SHORT, Form
 from tests.faults.harness import Deployment, deployment

@@ -16,22 +16,22 @@ from typing import cast
 import httpx
 from google.cloud import bigquery
 
-from functions import dead_letter
-from functions.bootstrap import Bootstrap, Change
 from functions.clients import bigquery_client, storage_client
+from functions.core import dead_letters
 from functions.events import event_types
-from functions.findings import Reconciliation
-from functions.reconciliation import Reconciler
+from functions.reconcile.findings import Reconciliation
+from functions.reconcile.reconciler import Reconciler
+from functions.schema.bootstrap import Bootstrap, Change
 from functions.settings import Settings
-from ops.accounts import ArchiveReader
-from ops.generate import Generated, Story
-from ops.publish import Publication, publish
-from ops.stack import pubsub
-from ops.stack.functions import Function, serving, unpacked
-from ops.stack.process import Child, running
-from ops.stack.relay import Relay
-from ops.stack.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
-from ops.story import past
+from sluice.demo_check import ArchiveReader
+from sluice.generate import Generated, Story
+from sluice.local import pubsub
+from sluice.local.functions import Function, serving, unpacked
+from sluice.local.process import Child, running
+from sluice.local.relay import Relay
+from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
+from sluice.publish import Publication, publish
+from sluice.story import past
 from tests.faults.background import Run
 from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Proxy
 from tests.waiting import PATIENCE, wait_until
@@ -140,7 +140,7 @@ class Books:
     def _stored(self) -> tuple[collections.Counter[str], ...]:
         """By event id: rows in the tables, rows in the deduplicated views, dead letters."""
         tables = sorted({event_type.table for event_type in event_types().values()})
-        kinds = {"row": tables, "shown": [f"{table}_deduplicated" for table in tables], "dead": [dead_letter.TABLE]}
+        kinds = {"row": tables, "shown": [f"{table}_deduplicated" for table in tables], "dead": [dead_letters.TABLE]}
         parts = [
             f"SELECT '{kind}' AS kind, {'' if kind == 'dead' else 'ingest.'}event_id AS id, COUNT(*) AS n"
             f" FROM `{{dataset}}.{name}` GROUP BY id"

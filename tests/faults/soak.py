@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ops.generate import Generated
-from ops.stack.stack import emulators
+from sluice.generate import Generated
+from sluice.local.stack import emulators
 from tests.faults import proxy as faults
 from tests.faults import report
 from tests.faults.background import event_loop

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from functions.archive import Archive
-from functions.google_api import bigquery_api, storage_api
-from functions.process import Process
-from functions.row import Row
+from functions.archive.writer import Archive
+from functions.core.pipeline import Process
+from functions.core.rows import Row
+from functions.ingest.http_client import bigquery_api, storage_api
+from functions.ingest.warehouse import Insertion, Record, Warehouse
 from functions.settings import Settings
-from functions.warehouse import Insertion, Record, Warehouse
 from tests.faults import proxy as faults
 from tests.faults.background import event_loop
 from tests.faults.proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload

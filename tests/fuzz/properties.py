@@ -7,16 +7,15 @@ from typing import Any
 
 import msgspec
 
-from functions import archive
-from functions.archive import Envelope
-from functions.contracts import Contracts
-from functions.dead_letter import MAX_ERRORS, DeadLetter, Refused, Stage
-from functions.decode import decode
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.core.contracts import Contracts
+from functions.core.dead_letters import MAX_ERRORS, DeadLetter, Refused, Stage
+from functions.core.decode import decode
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
+from functions.core.rows import Row
 from functions.events import event_types
-from functions.message import Message
-from functions.privacy import Privacy
-from functions.process import Process
-from functions.row import Row
 from tests.unit.fit import declared_columns, misfits
 from tests.unit.samples import NOW
 
@@ -113,7 +112,7 @@ def check_envelope(message: Message, event_type: str | None) -> None:
     """The archive gives back exactly what went in, as one line, and seals it the same again."""
     line = msgspec.json.Encoder().encode_lines([Envelope.seal(message, event_type)])
     assert line.count(b"\n") == 1
-    [envelope] = archive.read(line)
+    [envelope] = read_envelopes(line)
     again = envelope.message()
     assert (again.data, again.attributes, again.message_id) == (message.data, message.attributes, message.message_id)
     assert (again.publish_time, again.ordering_key) == (message.publish_time, message.ordering_key)

@@ -20,9 +20,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from starlette.datastructures import Headers
 
-from functions import json_path
-from functions.message import Message, NotAMessage, receive
-from functions.process import Process
+from functions.core import json_path
+from functions.core.message import Message, NotAMessage, receive
+from functions.core.pipeline import Process
 from tests.fuzz import hostile
 from tests.fuzz.properties import PROCESSES, check, check_envelope, steps_of
 from tests.limits.worker import Worker

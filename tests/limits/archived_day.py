@@ -16,8 +16,9 @@ from urllib.parse import unquote
 import msgspec
 from aiohttp import web
 
-from functions import archive, delivery
-from functions.archive import Envelope, Summary
+from functions.archive import delivery, layout
+from functions.archive.envelope import Envelope
+from functions.archive.summary import Summary
 
 MIX = ("order",) * 3 + ("inventory",) * 2 + ("user_activity",) * 5
 LIVE = {"live.orders": "order", "live.inventory": "inventory", "live.user_activity": "user_activity"}
@@ -89,7 +90,7 @@ class ArchivedDay:
     def name(self, hour: datetime, sequence: int) -> str:
         """The name of an object."""
         arrived = hour + _HOUR * (sequence * self._per_object / self._per_hour)
-        return f"{archive.earliest(arrived)}-instance-{sequence:08d}.ndjson.gz"
+        return f"{layout.first_name_at(arrived)}-instance-{sequence:08d}.ndjson.gz"
 
     def _resource(self, hour: datetime, sequence: int) -> dict[str, Any]:
         numbers = self._numbers(sequence)
@@ -142,7 +143,7 @@ class ArchivedDay:
         first, last = given.get("first", ""), given.get("last", "")
         hours: list[datetime] = []
         if first:
-            start, end = (archive.arrived(uri.removeprefix("gs://archive/")) for uri in (first, last))
+            start, end = (layout.arrival_time(uri.removeprefix("gs://archive/")) for uri in (first, last))
             hour = start.replace(minute=0, second=0, microsecond=0)
             while hour < end:
                 hours.append(hour)

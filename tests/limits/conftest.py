@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from ops.stack.functions import Function, serving
+from sluice.local.functions import Function, serving
 from tests.limits.worker import Worker
 from tests.unit import cloud as stand_in
 from tests.unit import samples

@@ -21,10 +21,10 @@ from multiprocessing.synchronize import Event
 from aiohttp import web
 
 from functions.clients import bigquery_client, storage_client
-from functions.findings import Account
-from functions.reconciliation import Reconciler
+from functions.reconcile.findings import Account
+from functions.reconcile.reconciler import Reconciler
 from functions.settings import Settings
-from ops.stack.process import free_port
+from sluice.local.process import free_port
 from tests.faults import report
 from tests.limits.archived_day import ArchivedDay
 from tests.limits.worker import Worker

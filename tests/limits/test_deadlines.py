@@ -12,14 +12,14 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from functions.archive import Archive
-from functions.commit import RECEIVE_SECONDS, GroupCommit
-from functions.dead_letter import DeadLetter
-from functions.retry import within
-from functions.row import Row
+from functions.archive.writer import Archive
+from functions.core.dead_letters import DeadLetter
+from functions.core.rows import Row
+from functions.ingest.group_commit import RECEIVE_SECONDS, GroupCommit
+from functions.ingest.retry import within
+from functions.ingest.warehouse import _PAUSES, Insertion, Record, Warehouse
 from functions.settings import Settings
-from functions.warehouse import _PAUSES, Insertion, Record, Warehouse
-from ops.stack.stack import ACK_DEADLINE_SECONDS
+from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
 from tests.limits.flood import post, push
 from tests.unit.cloud import Answer, Cloud, error

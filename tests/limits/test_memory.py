@@ -10,9 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from functions.message import MAX_EVENT_BYTES
+from functions.core.message import MAX_EVENT_BYTES
 from functions.settings import Settings
-from ops.stack.functions import MEMORY
+from sluice.local.functions import MEMORY
 from tests.limits.conftest import PAYLOADS, Served, payload, served
 from tests.limits.flood import flood, push
 from tests.limits.worker import Worker

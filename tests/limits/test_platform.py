@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from functions.settings import Settings
-from ops.stack import confinement
-from ops.stack.functions import LOCAL, deployed_settings, platform_environment, serving, unpacked
+from sluice.local import confinement
+from sluice.local.functions import LOCAL, deployed_settings, platform_environment, serving, unpacked
 from tests.waiting import PATIENCE
 
 PROBE = """

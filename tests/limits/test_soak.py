@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from functions.commit import MAX_THREADS
+from functions.ingest.group_commit import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.limits.flood import flood, push
 from tests.unit.cloud import Answer, Cloud, error

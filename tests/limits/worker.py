@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 
-from ops.stack.functions import Function
+from sluice.local.functions import Function
 
 PROC = pathlib.Path("/proc")
 

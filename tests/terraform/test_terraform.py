@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
-from functions.definitions import Kind, definitions
+from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from tests.terraform.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
 

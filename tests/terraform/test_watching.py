@@ -12,8 +12,8 @@ import pytest
 from promql_parser import Expr, VectorSelector
 from typer.testing import CliRunner
 
-from functions.definitions import FOLDER
-from ops.cli import app
+from functions.schema.definitions import FOLDER
+from sluice.cli import app
 from tests.terraform import cloud_logging, watching
 from tests.terraform import terraform as running
 from tests.terraform.cloud_logging import Unknown, entry, matches

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from functions.dead_letter import Stage
+from functions.core.dead_letters import Stage
 from functions.events import event_types
 
 TERRAFORM = pathlib.Path(__file__).parents[2] / "terraform"

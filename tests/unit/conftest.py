@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from functions.archive import Archive
-from functions.commit import GroupCommit
-from functions.google_api import bigquery_api, storage_api
+from functions.archive.writer import Archive
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.http_client import bigquery_api, storage_api
+from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
-from functions.warehouse import Warehouse
 from tests.unit import cloud as stand_in
 from tests.unit.cloud import Cloud
 from tests.unit.samples import NOW, process

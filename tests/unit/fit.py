@@ -10,8 +10,8 @@ from typing import Any
 
 from google.cloud.bigquery import SchemaField
 
-from functions.ddl import declared_table
-from functions.definitions import FOLDER, parameters_of
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import FOLDER, parameters_of
 from tests.unit.conftest import settings
 
 

@@ -7,10 +7,10 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from functions.contracts import Contracts
-from functions.message import Message
-from functions.privacy import Privacy
-from functions.process import Process
+from functions.core.contracts import Contracts
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

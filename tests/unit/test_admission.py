@@ -2,7 +2,7 @@
 
 import pytest
 
-from functions.admission import PROBE, Admission, FlushResult, Overloaded
+from functions.ingest.admission import PROBE, Admission, FlushResult, Overloaded
 from tests.unit.conftest import settings
 
 

@@ -11,14 +11,14 @@ from google.cloud.bigquery import SchemaField
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from functions.contracts import FOLDER, Contract, Contracts
-from functions.ddl import declared_table
+from functions.core.contracts import FOLDER, Contract, Contracts
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
+from functions.core.rows import Row, Shape
 from functions.events import EventType, event_types
-from functions.privacy import Privacy
-from functions.process import Process
-from functions.row import Row, Shape
-from ops.contract.agreement import STANDARD_COLUMNS, agreement, standard_columns
-from ops.contract.finding import Finding
+from functions.schema.ddl import declared_table
+from sluice.contract.finding import Finding
+from sluice.contract.table_fit import STANDARD_COLUMNS, agreement, standard_columns
 from tests.unit import drawn
 from tests.unit.fit import declared_columns, misfits
 from tests.unit.samples import NOW, message

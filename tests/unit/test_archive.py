@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions import archive
-from functions.archive import Archive, Envelope, Summary
-from functions.google_api import storage_api
-from functions.message import Message
+from functions.archive import layout
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.summary import Summary
+from functions.archive.writer import Archive
+from functions.core.message import Message
+from functions.ingest.http_client import storage_api
 from tests.unit.cloud import Cloud
 from tests.unit.samples import archive_snippets
 
@@ -27,7 +29,7 @@ def test_a_message_comes_out_of_its_envelope_as_it_went_in(
     data: bytes, attributes: dict[str, str], message_id: str, published: datetime, ordering_key: str
 ) -> None:
     message = Message(data, attributes, message_id, published, None, ordering_key)
-    [opened] = archive.read(msgspec.json.Encoder().encode_lines([Envelope.seal(message, None)]))
+    [opened] = read_envelopes(msgspec.json.Encoder().encode_lines([Envelope.seal(message, None)]))
     assert opened.message() == message
 
 
@@ -44,10 +46,10 @@ def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: C
 
 def test_the_time_of_arrival_is_in_the_name() -> None:
     time = datetime(2026, 11, 24, 1, 30, 0, 7, tzinfo=UTC)
-    assert archive.arrived(f"{archive.earliest(time)}-instance-00000001.ndjson.gz") == time
-    assert archive.arrived("raw/dt=2026-11-24/hr=01/copied.gz") == datetime(2026, 11, 24, 1, tzinfo=UTC)
+    assert layout.arrival_time(f"{layout.first_name_at(time)}-instance-00000001.ndjson.gz") == time
+    assert layout.arrival_time("raw/dt=2026-11-24/hr=01/copied.gz") == datetime(2026, 11, 24, 1, tzinfo=UTC)
     with pytest.raises(ValueError, match=r"exports/a is no name of an object of the archive, which begins with raw/"):
-        archive.arrived("exports/a")
+        layout.arrival_time("exports/a")
 
 
 def test_an_object_is_summed_up_in_its_metadata() -> None:
@@ -76,7 +78,7 @@ def test_duckdb_reads_an_archive_by_the_query_of_its_page(
         Message(b"{", {"event_id": "c"}, "m-3", moment),
     ]
     for number, arrived in enumerate((moment, moment + timedelta(days=1))):
-        file = tmp_path / "archive" / f"{archive.earliest(arrived)}-instance-{number:08}.ndjson.gz"
+        file = tmp_path / "archive" / f"{layout.first_name_at(arrived)}-instance-{number:08}.ndjson.gz"
         file.parent.mkdir(parents=True)
         envelopes = [Envelope.seal(message, "order") for message in messages]
         others = [Envelope.seal(Message(good, {"event_id": "d"}, "m-4", moment), "inventory")]

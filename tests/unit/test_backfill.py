@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from functions.archive import Envelope
-from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
+from functions.core.rows import Row
 from functions.files.id_fields import IdField
 from functions.files.sources import Line
-from functions.message import Message
-from functions.row import Row
-from ops.backfill.chunks import Load, Seen, chunks, loads
-from ops.backfill.events import Event, EventReader, Identity
-from ops.backfill.load_file import LoadFile
-from ops.backfill.run import Fate, Report, Settled
-from ops.cli import app
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind, definitions
+from sluice.backfill.chunks import Load, Seen, chunks, loads
+from sluice.backfill.events import Event, EventReader, Identity
+from sluice.backfill.load_file import LoadFile
+from sluice.backfill.run import Fate, Report, Settled
+from sluice.cli import app
 from tests.unit import samples
 from tests.unit.cloud import Cloud
 from tests.unit.conftest import settings

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from functions.archive import Archive
-from functions.batch import BatchWriter, NotDurable
-from functions.decode import decode
-from functions.flush_report import FlushReport
-from functions.google_api import ApiError, bigquery_api, storage_api
-from functions.message import Message
-from functions.retry import RetryBudget
-from functions.warehouse import Warehouse
+from functions.archive.writer import Archive
+from functions.core.decode import decode
+from functions.core.message import Message
+from functions.ingest.batch_writer import BatchWriter, NotDurable
+from functions.ingest.flush_report import FlushReport
+from functions.ingest.http_client import ApiError, bigquery_api, storage_api
+from functions.ingest.retry import RetryBudget
+from functions.ingest.warehouse import Warehouse
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import NOW, event, message, process
 from tests.waiting import PATIENCE
@@ -84,7 +84,7 @@ def fail_to_decode(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
             raise error
         return decode(data)
 
-    monkeypatch.setattr("functions.process.decode", broken)
+    monkeypatch.setattr("functions.core.pipeline.decode", broken)
 
 
 def test_an_unforeseen_error_of_an_event_is_a_dead_letter(

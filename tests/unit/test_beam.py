@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from functions.files.messages import ReadReport
-from functions.flush_report import FlushReport
-from ops import beam
-from ops.beam import BeamRun, Counts, whole_lines
+from functions.ingest.flush_report import FlushReport
+from sluice import beam
+from sluice.beam import BeamRun, Counts, whole_lines
 from tests.emulators.command import sluice
 
 SETTINGS = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
-from functions import bootstrap
-from functions.bootstrap import Bootstrap, Change, Step
 from functions.clients import bigquery_client
-from functions.ddl import declared_table
-from functions.definitions import FOLDER, Kind, definitions
+from functions.schema import bootstrap
+from functions.schema.bootstrap import Bootstrap, Change, Step
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import FOLDER, Kind, definitions
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
 from tests.waiting import PATIENCE

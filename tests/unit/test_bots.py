@@ -6,7 +6,7 @@ import crawleruseragents
 import pytest
 
 from benchmarks import bots, page
-from functions.bots import PATTERNS_OF_PEOPLE
+from functions.core.bots import PATTERNS_OF_PEOPLE
 from tests.unit.samples import event
 from tests.unit.test_process import row
 

@@ -6,8 +6,8 @@ import sys
 import msgspec
 import pytest
 
-from ops import checkov
-from ops.checkov import TERRAFORM, Check, Report, Results, findings, written_skips
+from tools import checkov
+from tools.checkov import TERRAFORM, Check, Report, Results, findings, written_skips
 
 GOOD = Check("CKV_1", "It is good", "google_storage_bucket.a", "/a.tf", (1, 5))
 BAD = Check("CKV_2", "It is locked", "google_storage_bucket.b", "/a.tf", (7, 12))

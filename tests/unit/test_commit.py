@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from functions import delivery
-from functions.admission import PROBE, Overloaded
-from functions.batch import NotDurable
-from functions.commit import MAX_THREADS, GroupCommit, NextChunk
-from functions.flush_scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
-from functions.message import MAX_REQUEST_BYTES, Message, NotAMessage
+from functions.archive import delivery
+from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
+from functions.ingest.admission import PROBE, Overloaded
+from functions.ingest.batch_writer import NotDurable
+from functions.ingest.group_commit import MAX_THREADS, GroupCommit, NextChunk
+from functions.ingest.scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import event, message
 from tests.waiting import FACTOR, PATIENCE, until
@@ -321,7 +321,7 @@ async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group
 async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its_room(
     cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.commit.RECEIVE_SECONDS", 0.05)
+    monkeypatch.setattr("functions.ingest.group_commit.RECEIVE_SECONDS", 0.05)
     commit = group_commit(max_in_flight=1)
     with pytest.raises(NotDurable, match="did not arrive"):
         await commit.receive(arriving(b"x", gate=asyncio.Event()), 2)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ops.contract.compatibility import compatibility
-from ops.contract.finding import Breaks
+from sluice.contract.compatibility import compatibility
+from sluice.contract.finding import Breaks
 from tests.unit import drawn
 
 TEXT = {"type": "string", "maxLength": 5}

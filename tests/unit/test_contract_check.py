@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from functions.core.json_path import member
 from functions.events import EventType, event_types
-from functions.json_path import member
-from ops.contract.check import check
-from ops.contract.finding import Breaks, Finding
-from ops.contract.project import ROOT, NoBase, Project
+from sluice.contract.check import check
+from sluice.contract.finding import Breaks, Finding
+from sluice.contract.project import ROOT, NoBase, Project
 
 NOW = Project.on_disk()
 ORDER, ORDERS = "order.v1.json", "orders.sql"
@@ -182,7 +182,7 @@ def git(folder: pathlib.Path, *arguments: str) -> None:
 
 def copy(folder: pathlib.Path) -> pathlib.Path:
     """The parts of the project that the command needs, in a folder of their own."""
-    for part in ("functions", "jsonschemas", "ops", "sql"):
+    for part in ("functions", "jsonschemas", "sluice", "sql"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
@@ -199,7 +199,7 @@ def checkout(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def run(folder: pathlib.Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ops.cli", "contract", "check", *arguments]
+    command = [sys.executable, "-m", "sluice.cli", "contract", "check", *arguments]
     wide = os.environ | {"COLUMNS": "200"} | environment
     return subprocess.run(command, cwd=folder, env=wide, capture_output=True, text=True, check=False)
 

@@ -8,11 +8,11 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from ops.cli import app
-from ops.contract.new import Taken, Unfit, files, free, write
-from ops.contract.project import ROOT
+from sluice.cli import app
+from sluice.contract.new import Taken, Unfit, files, free, write
+from sluice.contract.project import ROOT
 
-PARTS = ("docs", "functions", "jsonschemas", "ops", "sql", "tests")
+PARTS = ("docs", "functions", "jsonschemas", "sluice", "sql", "tests", "tools")
 PAGE = ("is_that_of_the_sql", "says_who_uses_each_table_and_view")
 LONGEST = "an_event_type_with_a_name_of_forty_chars"
 
@@ -35,11 +35,11 @@ def run(project: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[s
 def test_its_tests_pass_it_agrees_with_its_table_and_no_list_has_to_change(project: pathlib.Path) -> None:
     assert len(LONGEST) == 40
     for arguments in (["parcel"], [LONGEST, "--table", LONGEST]):
-        made = run(project, "ops.cli", "contract", "new", *arguments)
+        made = run(project, "sluice.cli", "contract", "new", *arguments)
         assert made.returncode == 0, made.stderr
         assert f"wrote jsonschemas/{arguments[0]}.v1.json" in made.stdout
         assert "sluice contract check" in made.stdout
-    checked = run(project, "ops.cli", "contract", "check")
+    checked = run(project, "sluice.cli", "contract", "check")
     assert (checked.returncode, "no findings" in checked.stderr) == (0, True), checked.stdout + checked.stderr
     general = [f"tests/unit/test_{name}.py" for name in ("contracts", "definitions", "partition_pruning", "process")]
     page = [f"tests/unit/test_docs.py::test_the_page_of_the_data_model_{name}" for name in PAGE]
@@ -52,7 +52,7 @@ def test_its_tests_pass_it_agrees_with_its_table_and_no_list_has_to_change(proje
 
 
 def test_a_dry_run_writes_nothing(project: pathlib.Path) -> None:
-    answer = run(project, "ops.cli", "contract", "new", "parcel", "--dry-run")
+    answer = run(project, "sluice.cli", "contract", "new", "parcel", "--dry-run")
     assert (answer.returncode, "would write sql/schema/parcels.sql" in answer.stdout) == (0, True), answer.stderr
     assert not (project / "sql" / "schema" / "parcels.sql").exists()
 
@@ -100,5 +100,5 @@ def test_the_command_names_the_clash_and_writes_nothing(arguments: list[str], co
 
 
 def test_a_second_one_of_the_same_name_is_told(project: pathlib.Path) -> None:
-    answer = run(project, "ops.cli", "contract", "new", "order", "--table", "others")
+    answer = run(project, "sluice.cli", "contract", "new", "order", "--table", "others")
     assert (answer.returncode, "jsonschemas/order.v1.json is there already" in answer.stderr) == (1, True)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from functions.contracts import FOLDER, Contracts
-from functions.dead_letter import Refused
+from functions.core.contracts import FOLDER, Contracts
+from functions.core.dead_letters import Refused
+from functions.core.rows import Shape
 from functions.events import event_types
-from functions.row import Shape
 
 FILES = sorted(FOLDER.glob("*.json"))
 

@@ -10,19 +10,19 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from functions.flush_report import FlushReport
+from functions.ingest.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
-from ops.cli import app
-from ops.cost import dataflow, deployment, measured, page, prices, sluice
-from ops.cost.alternatives import Alternatives
-from ops.cost.bill import Bill, Line
-from ops.cost.deployment import DEFAULT
-from ops.cost.measured import Measured, Sizes
-from ops.cost.sluice import WAYS, Sluice, stored
-from ops.cost.ways import bills
-from ops.cost.workload import DAYS_OF_MONTH, Workload
-from ops.queries import queries
+from sluice.cli import app
+from sluice.cost import dataflow, deployment, measured, page, prices, sluice
+from sluice.cost.alternatives import Alternatives
+from sluice.cost.bill import Bill, Line
+from sluice.cost.deployment import DEFAULT
+from sluice.cost.measured import Measured, Sizes
+from sluice.cost.sluice import WAYS, Sluice, stored
+from sluice.cost.ways import bills
+from sluice.cost.workload import DAYS_OF_MONTH, Workload
+from sluice.queries import queries
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -211,7 +211,7 @@ def test_a_line_of_a_flush_is_about_as_long_as_the_model_says() -> None:
     uri = "gs://archive-of-a-project/raw/dt=2026-11-28/hr=12/20261128T120000.000000Z-0123456789ab-00000001.ndjson.gz"
     report = FlushReport(archive_uri=uri, events=20, message_bytes=6_800, wait_ms=60)
     report.rows.update(orders=6, inventory=4, user_activity=10)
-    record = logging.makeLogRecord({"name": "functions.commit", "msg": "flush", "levelname": "INFO"})
+    record = logging.makeLogRecord({"name": "functions.ingest.group_commit", "msg": "flush", "levelname": "INFO"})
     record.fields = {name: getattr(report, name) for name in report.__struct_fields__}
     labels = {"environment": "prod", "code_version": "sluice-prod-ingest-00042-abc"}
     line = JsonFormatter(labels, lambda: None).format(record)

@@ -97,7 +97,7 @@ def test_what_is_copied_suffices_to_launch_the_pipeline(image: tuple[pathlib.Pat
 import sys
 from dataflow import write
 from dataflow.pipeline import build
-from functions.contracts import Contracts
+from functions.core.contracts import Contracts
 
 options = {[*options, "--input_subscription=projects/my-project/subscriptions/events"]}
 pipeline = build(options)
@@ -124,7 +124,7 @@ def test_a_file_of_the_package_stands_for_no_module_of_python(image: tuple[pathl
 @pytest.mark.check
 def test_the_metadata_has_the_options_of_the_pipeline() -> None:
     """Written again by UPDATE_DOCS=1."""
-    made = beam("-m", "ops.flex_template", folder=ROOT)
+    made = beam("-m", "tools.flex_template", folder=ROOT)
     assert made.returncode == 0, made.stderr
     if "UPDATE_DOCS" in os.environ:
         METADATA.write_text(made.stdout)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from functions.ddl import UnknownDdl, declared_table
+from functions.schema.ddl import UnknownDdl, declared_table
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -125,5 +125,5 @@ def test_of_other_partitions_it_is_told_which_are_known(columns: str, by: str) -
 
 def test_the_dialect_is_loaded_with_the_module_for_its_first_statements_may_be_read_by_several_threads() -> None:
     """sqlglot loads a dialect at its first use by name, and another thread may then see half of it."""
-    check = "import sys, functions.ddl; sys.exit('sqlglot.dialects.bigquery' not in sys.modules)"
+    check = "import sys, functions.schema.ddl; sys.exit('sqlglot.dialects.bigquery' not in sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from google.cloud import bigquery
 
-from functions.ddl import declared_table
-from functions.definitions import FOLDER, Definition, Kind, definitions
 from functions.events import event_types
-from functions.evolution import evolution
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import FOLDER, Definition, Kind, definitions
+from functions.schema.table_diff import evolution
 from tests.unit.conftest import settings
 
 TABLES = {event_type.table for event_type in event_types().values()}

@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.settings import Settings
-from ops.cli import app
-from ops.stack.stack import ACK_DEADLINE_SECONDS
+from sluice.cli import app
+from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.terraform.terraform import Planned
 from tests.unit import cloud_sdk
 from tests.unit.test_docs import ROOT, blocks

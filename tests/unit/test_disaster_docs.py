@@ -6,9 +6,9 @@ import re
 import pytest
 from typer.testing import CliRunner
 
-from functions.definitions import FOLDER
 from functions.events import event_types
-from ops.cli import app
+from functions.schema.definitions import FOLDER
+from sluice.cli import app
 from tests.terraform.plans import FOLDER as PLANS
 from tests.unit import cloud_sdk
 from tests.unit.test_deploy_docs import Call, recorded

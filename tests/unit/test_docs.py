@@ -15,15 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 from functions.settings import Settings
-from ops import data_model, licences, terraform_reference
-from ops.cli import app
-from ops.verify.checks import CHECKS
-from ops.verify.load import Load
-from ops.verify.project import Project
-from ops.verify.under_load import Observer
+from sluice import data_model
+from sluice.cli import app
+from sluice.verify.checks import CHECKS
+from sluice.verify.load import Load
+from sluice.verify.project import Project
+from sluice.verify.under_load import Observer
 from tests.emulators.beam import beam
 from tests.terraform import watching
 from tests.unit import cloud_sdk
+from tools import licences, terraform_reference
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,10 +36,10 @@ BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.DOTALL | re.MUL
 
 SEND = """
 from datetime import UTC, datetime
-from functions.contracts import Contracts
-from functions.message import Message
-from functions.privacy import Privacy
-from functions.process import Process
+from functions.core.contracts import Contracts
+from functions.core.message import Message
+from functions.core.privacy import Privacy
+from functions.core.pipeline import Process
 import sys
 process = Process(Contracts.load(), Privacy(), 90, "docs")
 now = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -53,7 +54,7 @@ def blocks(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
 
 
 def test_the_three_files_of_the_guide_are_an_event_type_that_agrees_with_its_table(tmp_path: pathlib.Path) -> None:
-    for folder in ("functions", "jsonschemas", "ops", "sql"):
+    for folder in ("functions", "jsonschemas", "sluice", "sql"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     titled = {title: text for _, title, text in blocks(ROOT / "docs" / "add-an-event-type.md")}
     files = {title: text for title, text in titled.items() if "/" in title}
@@ -64,7 +65,7 @@ def test_the_three_files_of_the_guide_are_an_event_type_that_agrees_with_its_tab
         [sys.executable, "-c", SEND], cwd=tmp_path, input=titled["review"].encode(), capture_output=True, check=False
     )
     assert sent.stdout.decode() == "reviews 5 True\n", sent.stderr.decode()
-    check = [sys.executable, "-m", "ops.cli", "contract", "check"]
+    check = [sys.executable, "-m", "sluice.cli", "contract", "check"]
     checked = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

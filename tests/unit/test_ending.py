@@ -16,9 +16,9 @@ import typer
 from google.api_core.exceptions import NotFound
 from typer.testing import CliRunner, Result
 
-from ops.cli import app
-from ops.commands.dead_letters import app as dead_letters
-from ops.commands.ending import ExitCode, ending, tell
+from sluice.cli import app
+from sluice.commands.dead_letters import app as dead_letters
+from sluice.commands.exit_codes import ExitCode, ending, tell
 from tests.unit.cloud import Cloud, error
 from tests.waiting import PATIENCE
 
@@ -82,7 +82,7 @@ def test_every_command_on_google_cloud_is_here() -> None:
     on_google_cloud: set[tuple[str, ...]] = {
         (one.name or one.callback.__name__,)
         for one in app.registered_commands
-        if one.callback and one.callback.__module__.startswith("ops.commands.")
+        if one.callback and one.callback.__module__.startswith("sluice.commands.")
     }
     on_google_cloud |= {("dead-letters", str(one.name)) for one in dead_letters.registered_commands}
     without_emulators = {("cost",), ("package",), ("verify",)}
@@ -176,7 +176,7 @@ def silent() -> Iterator[list[tuple[socket.socket, subprocess.Popen[str]]]]:
             server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
             url = f"http://127.0.0.1:{server.getsockname()[1]}"
             process = subprocess.Popen(
-                [sys.executable, "-m", "ops.cli", *command],
+                [sys.executable, "-m", "sluice.cli", *command],
                 env={**os.environ, **ENVIRONMENT, "BIGQUERY_EMULATOR_HOST": url, "STORAGE_EMULATOR_HOST": url},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SCRIPT = pathlib.Path(__file__).parents[2] / "ops" / "environment.sh"
+SCRIPT = pathlib.Path(__file__).parents[2] / "tools" / "environment.sh"
 
 RECORD = '#!/bin/sh\necho "$0 $*" >> "{log}"\n'
 MAKE_VENV = """mkdir -p .venv/bin
@@ -23,9 +23,9 @@ OLD = '#!/bin/sh\ncase "$1" in -c) exit 1 ;; esac\nexit 9\n'
 @pytest.fixture
 def project(tmp_path: pathlib.Path) -> pathlib.Path:
     """A project with the script, and an empty PATH folder `bin` but for the shell's own tools."""
-    (tmp_path / "ops").mkdir()
+    (tmp_path / "tools").mkdir()
     (tmp_path / "bin").mkdir()
-    shutil.copy(SCRIPT, tmp_path / "ops")
+    shutil.copy(SCRIPT, tmp_path / "tools")
     for tool in ("sh", "mkdir", "cat", "chmod", "touch", "dirname"):
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
     return tmp_path
@@ -39,7 +39,7 @@ def install(project: pathlib.Path, name: str, script: str) -> None:
 
 
 def run(project: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    script = ["sh", str(project / "ops" / "environment.sh")]
+    script = ["sh", str(project / "tools" / "environment.sh")]
     path = {"PATH": str(project / "bin")}
     return subprocess.run(script, env=path, capture_output=True, text=True, check=False)
 

@@ -17,13 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from functions.archive import Envelope
+from functions.archive.envelope import Envelope
 from functions.clients import bigquery_client, storage_client
+from functions.core.message import Message
 from functions.events import event_types
-from functions.message import Message
-from ops.cli import app
-from ops.erase import Erasure, Patience
-from ops.person import Claim, Person, Verdict, person_fields
+from sluice.cli import app
+from sluice.erase import Erasure, Patience
+from sluice.person import Claim, Person, Verdict, person_fields
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
@@ -217,7 +217,7 @@ def test_the_same_id_of_another_field_is_another_persons() -> None:
 
 def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     ride = dataclasses.replace(event_types()["order"], table="rides", person_field="driver_id")
-    monkeypatch.setattr("ops.person.event_types", lambda: event_types() | {"ride": ride})
+    monkeypatch.setattr("sluice.person.event_types", lambda: event_types() | {"ride": ride})
     assert "driver_id" in person_fields()
     driver = Person({"driver_id": "d-1"})
     assert owns(driver, b'{"event_type": "ride", "driver_id": "d-1"}')

@@ -7,8 +7,8 @@ from google.cloud import bigquery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.ddl import declared_table
-from functions.evolution import Evolution, evolution
+from functions.schema.ddl import declared_table
+from functions.schema.table_diff import Evolution, evolution
 
 BASE = """
 CREATE TABLE `p.d.t` (

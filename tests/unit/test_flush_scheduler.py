@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.flush_scheduler import (
+from functions.ingest.scheduler import (
     BACKLOG,
     BACKLOG_INTERVAL,
     INTERVAL,

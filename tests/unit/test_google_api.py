@@ -17,7 +17,7 @@ import pytest
 import urllib3
 from google.auth.transport.urllib3 import Request
 
-from functions.google_api import Api, ApiError, _Connections, bigquery_api, project
+from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.unit import metadata_server
 from tests.unit.cloud import Cloud, error
@@ -79,14 +79,14 @@ def in_google_cloud(script: str, *arguments: str) -> subprocess.CompletedProcess
 
 POST_TWICE = """
 import sys
-from functions import google_api
-api = google_api.Api(sys.argv[1], google_api._authorized())
+from functions.ingest import http_client
+api = http_client.Api(sys.argv[1], http_client._authorized())
 for _ in range(2):
     try:
         print(api.post("/x", "application/json", b"{}", 10.0))
-    except google_api.ApiError as error:
+    except http_client.ApiError as error:
         print(error)
-print(google_api.bigquery_api()._root, google_api.storage_api()._root)
+print(http_client.bigquery_api()._root, http_client.storage_api()._root)
 """
 
 
@@ -117,7 +117,7 @@ def test_google_auth_can_copy_what_it_asks_with_for_its_requests_beside_ours() -
 
 
 PROJECT = """
-from functions.google_api import project
+from functions.ingest.http_client import project
 from functions.settings import Settings
 print(project(Settings(archive_bucket="archive")))
 """

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.core.json_path import from_root
 from functions.files.id_fields import IdField, NoEventId, event_id
 from functions.files.identity import Occurrences, content_digest
-from functions.json_path import from_root
 from tests.unit import samples
 
 SAME = [

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ops.package import ROOT, deployed_files
+from sluice.package import ROOT, deployed_files
 from tests.unit import metadata_server
 
 UV = str(pathlib.Path(sys.executable).with_name("uv"))

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
-from ops.commands.ending import ExitCode
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind, definitions
+from sluice.commands.exit_codes import ExitCode
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
@@ -106,7 +106,7 @@ def backfill(warehouse: Warehouse, cloud: Cloud, file: pathlib.Path) -> tuple[in
         "STORAGE_EMULATOR_HOST": cloud.url,
     }
     warehouse.process = subprocess.Popen(
-        [sys.executable, "-m", "ops.cli", "backfill", str(file), "--json"],
+        [sys.executable, "-m", "sluice.cli", "backfill", str(file), "--json"],
         env={**os.environ, **variables},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

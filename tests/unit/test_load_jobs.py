@@ -10,13 +10,13 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client
-from functions.dead_letter import DeadLetter
+from functions.core.dead_letters import DeadLetter
+from functions.core.rows import Row
 from functions.files.sources import Line
-from functions.row import Row
-from ops.backfill import load_jobs
-from ops.backfill.chunks import Load
-from ops.backfill.events import Event, EventReader, Identity
-from ops.backfill.load_jobs import LoadJobs
+from sluice.backfill import load_jobs
+from sluice.backfill.chunks import Load
+from sluice.backfill.events import Event, EventReader, Identity
+from sluice.backfill.load_jobs import LoadJobs
 from tests.unit import samples
 from tests.unit.cloud import Cloud
 from tests.unit.conftest import settings

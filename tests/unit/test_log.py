@@ -62,8 +62,8 @@ def stdout(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 @pytest.mark.usefixtures("logging_as_before")
 def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(stdout: io.StringIO) -> None:
     Logs(settings(log_level="ERROR", environment="test", code_version="7"))
-    logging.getLogger("functions.commit").info("hidden")
-    logging.getLogger("functions.commit").error("shown")
+    logging.getLogger("functions.ingest.group_commit").info("hidden")
+    logging.getLogger("functions.ingest.group_commit").error("shown")
     logging.getLogger("urllib3").info("hidden")
     logging.getLogger("urllib3").warning("shown too")
     entries = [json.loads(entry) for entry in stdout.getvalue().splitlines()]

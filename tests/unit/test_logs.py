@@ -10,8 +10,8 @@ import urllib3
 from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 
-from ops import logs
-from ops.logs import EMULATOR, Logs, NotReadable
+from sluice import logs
+from sluice.logs import EMULATOR, Logs, NotReadable
 from tests.unit import logging_server
 from tests.unit.cloud import error
 from tests.unit.logging_server import LoggingServer

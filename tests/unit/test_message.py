@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from starlette.datastructures import Headers
 
-from functions.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, receive
+from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, receive
 
 PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
 

@@ -18,21 +18,21 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from benchmarks.sizes import MERGED, RECONCILED
-from functions import archive
-from functions.ddl import declared_table
-from functions.definitions import Kind, definitions
+from functions.archive import layout
+from functions.core.message import Message
+from functions.core.rows import Row
 from functions.events import event_types
-from functions.message import Message
-from functions.reconciliation import Reconciler
-from functions.records import EventsOfDays, Records
-from functions.row import Row
-from functions.scheduled_reconciliation import Checkpoints, ScheduledReconciliation
-from ops.cost import deployment
-from ops.cost.deployment import DEFAULT
-from ops.cost.workload import DAYS_OF_MONTH
-from ops.generate import Story
-from ops.queries import queries
-from ops.story import past
+from functions.reconcile.reconciler import Reconciler
+from functions.reconcile.records import EventsOfDays, Records
+from functions.reconcile.scheduled import Checkpoints, ScheduledReconciliation
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import Kind, definitions
+from sluice.cost import deployment
+from sluice.cost.deployment import DEFAULT
+from sluice.cost.workload import DAYS_OF_MONTH
+from sluice.generate import Story
+from sluice.queries import queries
+from sluice.story import past
 from tests.terraform import watching
 from tests.unit.conftest import settings
 from tests.unit.samples import process
@@ -46,7 +46,7 @@ SCHEMAS = {
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 DAY = timedelta(days=1)
-URI = f"gs://a-project-sluice-prod-archive/{archive.earliest(TODAY)}-0a1b2c3d4e5f-00000001.ndjson.gz"
+URI = f"gs://a-project-sluice-prod-archive/{layout.first_name_at(TODAY)}-0a1b2c3d4e5f-00000001.ndjson.gz"
 FIXED = {"INTEGER": 8, "TIMESTAMP": 8, "DATE": 8, "BOOLEAN": 1, "NUMERIC": 16}
 
 

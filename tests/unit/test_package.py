@@ -12,7 +12,7 @@ import zipfile
 
 import pytest
 
-from ops.package import ROOT, build, deployed_files
+from sluice.package import ROOT, build, deployed_files
 from tests.unit import cloud_sdk
 
 
@@ -20,7 +20,7 @@ from tests.unit import cloud_sdk
 def project(tmp_path: pathlib.Path) -> pathlib.Path:
     """A copy of the project, with the things that lie about in one."""
     copy = tmp_path / "project"
-    for folder in ("docs", "functions", "jsonschemas", "ops", "sql", "tests"):
+    for folder in ("docs", "functions", "jsonschemas", "sluice", "sql", "tests"):
         shutil.copytree(ROOT / folder, copy / folder)
     for file in (".gcloudignore", "README.md", "main.py", "pyproject.toml", "requirements.txt"):
         shutil.copy(ROOT / file, copy)
@@ -84,7 +84,7 @@ def test_gcloud_uploads_the_same_files(project: pathlib.Path, tmp_path: pathlib.
 
 
 def sluice(*arguments: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ops.cli", "package", *arguments]
+    command = [sys.executable, "-m", "sluice.cli", "package", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(cwd)}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
@@ -121,7 +121,7 @@ def test_bytecode_of_the_build_is_valid_in_an_image_whose_times_are_all_set_to_1
     subprocess.run(compileall, cwd=workspace, env=environment, check=True)
     for file in workspace.rglob("*"):
         os.utime(file, (315532801, 315532801))
-    verbose = [sys.executable, "-v", "-c", "import functions.retry"]
+    verbose = [sys.executable, "-v", "-c", "import functions.ingest.retry"]
     told = subprocess.run(verbose, cwd=workspace, env={}, capture_output=True, text=True, check=True).stderr
-    assert (f"matches {workspace}/functions/retry.py" in told) == is_valid
-    assert ("bytecode is stale for 'functions.retry'" in told) != is_valid
+    assert (f"matches {workspace}/functions/ingest/retry.py" in told) == is_valid
+    assert ("bytecode is stale for 'functions.ingest.retry'" in told) != is_valid

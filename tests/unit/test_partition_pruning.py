@@ -13,8 +13,8 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from functions.definitions import Definition, Kind, definitions
 from functions.events import event_types
+from functions.schema.definitions import Definition, Kind, definitions
 from tests.unit.conftest import settings
 
 DEFINITIONS = definitions("project", settings())

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.dead_letter import DeadLetter
-from ops import payload
-from ops.payload import Marked, diff, marked, pretty
+from functions.core.dead_letters import DeadLetter
+from sluice import payload_view
+from sluice.payload_view import Marked, diff, marked, pretty
 from tests.unit import samples
 
 
@@ -76,7 +76,7 @@ def test_what_is_no_json_is_marked_where_it_ceases_to_be(data: bytes, line: str,
 def test_of_a_long_payload_its_beginning_and_the_marks_are_shown() -> None:
     data = json.dumps(list(range(10_000))).encode()
     lines = marked(data, [error("$[5000]")])
-    assert len(lines) < payload.MAX_LINES
+    assert len(lines) < payload_view.MAX_LINES
     assert [line.text for line in lines if line.is_gap] == ["… 4957 lines", "… 4996 lines"]
     assert [line.text.strip() for line in lines if line.notes] == ["5000,"]
     [_, long, _] = marked(json.dumps(["x" * 10_000]).encode(), [])

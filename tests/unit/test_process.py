@@ -12,14 +12,14 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from functions import json_path
-from functions.contracts import FOLDER, Contracts
-from functions.dead_letter import DeadLetter, Stage, Violation
+from functions.core import json_path
+from functions.core.contracts import FOLDER, Contracts
+from functions.core.dead_letters import DeadLetter, Stage, Violation
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
+from functions.core.rows import Row
 from functions.events import EventType, event_types
-from functions.message import Message
-from functions.privacy import Privacy
-from functions.process import Process
-from functions.row import Row
 from tests.unit.samples import EVENTS, NOW, event, message, process
 
 TYPES = sorted(EVENTS)

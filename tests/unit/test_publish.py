@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from functions.files.id_fields import WithoutId
 from functions.files.sources import Line
-from ops.cli import app
-from ops.publish import Publication, from_lines, shift_to
+from sluice.cli import app
+from sluice.publish import Publication, from_lines, shift_to
 from tests.unit.samples import event
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -85,7 +85,7 @@ def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, mon
     file = tmp_path / "events"
     file.write_bytes(b'{"meta": {"id": "a"}}\n\n{"meta": {}}\n{"meta": {"id": 7}}\n{"meta": {"id": 1.5}}\n{no JSON}\n')
     sent: list[Publication] = []
-    monkeypatch.setattr("ops.cli.publish_all", lambda messages, *_, **__: sent.extend(messages))
+    monkeypatch.setattr("sluice.cli.publish_all", lambda messages, *_, **__: sent.extend(messages))
     result = CliRunner().invoke(app, ["publish", str(file), "--id-field", "$.meta.id"])
     assert [message.attributes["event_id"] for message in sent[:2]] == ["a", "7"]
     assert sent[2].data == b"{no JSON}"
@@ -107,7 +107,7 @@ def published(
 ) -> tuple[Result, list[bytes]]:
     """Return the result of `sluice publish`, and the payloads that it would have published."""
     sent: list[bytes] = []
-    monkeypatch.setattr("ops.cli.publish_all", lambda messages, *_, **__: sent.extend(one.data for one in messages))
+    monkeypatch.setattr("sluice.cli.publish_all", lambda messages, *_, **__: sent.extend(one.data for one in messages))
     return CliRunner().invoke(app, ["publish", *arguments], input=stdin), sent
 
 

@@ -1,4 +1,4 @@
-"""What `ops.queries` makes of the files of `sql/`, and what these files have to be."""
+"""What `sluice.queries` makes of the files of `sql/`, and what these files have to be."""
 
 import pathlib
 import re
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
-from ops.queries import Cost, Query, WrongParameter, queries
+from sluice.queries import Cost, Query, WrongParameter, queries
 
 SETTINGS = Settings(archive_bucket="raw", dataset="live", historical_dataset="old")
 

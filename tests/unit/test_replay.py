@@ -12,19 +12,19 @@ import typer
 from google.api_core.exceptions import Forbidden
 from google.pubsub_v1.types import PubsubMessage
 
-from functions.archive import Envelope
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
 from functions.files.sources import Line, Unreadable
-from functions.message import Message
-from ops.backfill.events import EventReader
-from ops.backfill.run import Backfill, Fate, Settled
-from ops.commands.options import moment
-from ops.commands.replay import in_turn
-from ops.dead_letters import Choice, message_of
-from ops.replay.archived import OfType
-from ops.replay.ledger import Cause, Origin
-from ops.replay.letters import Letter, Tally
-from ops.replay.transform import NoTransform, Transform
-from ops.replay.undeliverable import PUBLISHED, original
+from sluice.backfill.events import EventReader
+from sluice.backfill.run import Backfill, Fate, Settled
+from sluice.commands.options import moment
+from sluice.commands.replay import in_turn
+from sluice.dead_letters import Choice, message_of
+from sluice.replay.archived import OfType
+from sluice.replay.ledger import Cause, Origin
+from sluice.replay.letters import Letter, Tally
+from sluice.replay.transform import NoTransform, Transform
+from sluice.replay.undeliverable import PUBLISHED, original
 from tests.unit import samples
 from tests.unit.conftest import settings
 from tests.waiting import PATIENCE

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from functions.dead_letter import DeadLetter
-from functions.message import NotAMessage, receive
-from functions.row import Row
+from functions.core.dead_letters import DeadLetter
+from functions.core.message import NotAMessage, receive
+from functions.core.rows import Row
 from tests.unit.samples import EVENTS, NOW, event, message, process
 
 ORDER = json.dumps(EVENTS["order"])

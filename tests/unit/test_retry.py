@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.retry import AnswerTime, Call, RetryBudget, Service, within
+from functions.ingest.retry import AnswerTime, Call, RetryBudget, Service, within
 
 
 @given(st.floats(0.1, 100), st.floats(0, 1000))

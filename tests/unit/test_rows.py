@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ops.rows import csv_lines, json_lines, table
+from sluice.formatting import csv_lines, json_lines, table
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
 

@@ -8,13 +8,8 @@ from typing import Any
 import pytest
 from google.api_core.exceptions import PreconditionFailed
 
-from functions.findings import Reconciliation
-from functions.scheduled_reconciliation import (
-    MAX_BEHIND,
-    MAX_SECONDS,
-    Checkpoints,
-    ScheduledReconciliation,
-)
+from functions.reconcile.findings import Reconciliation
+from functions.reconcile.scheduled import MAX_BEHIND, MAX_SECONDS, Checkpoints, ScheduledReconciliation
 
 NOW = datetime(2026, 11, 23, 12, 11, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ops.stack.functions import EMULATORS, LOCAL, MEMORY, SECRETS, platform_environment, served_environment
+from sluice.local.functions import EMULATORS, LOCAL, MEMORY, SECRETS, platform_environment, served_environment
 from tests.terraform.plans import ENVIRONMENTS, FOLDER
 
 KEY = "a key of the tests, long enough"

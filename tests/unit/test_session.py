@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from ops.cli import app
-from ops.stack.process import MARK
+from sluice.cli import app
+from sluice.local.process import MARK
 from tests.conftest import started_by
 from tests.waiting import wait_until
 

@@ -3,9 +3,9 @@
 import msgspec
 import pytest
 
-from functions.privacy import Privacy
+from functions.core.privacy import Privacy
 from functions.settings import InvalidSettings, Settings
-from ops.stack.stack import ACK_DEADLINE_SECONDS
+from sluice.local.stack import ACK_DEADLINE_SECONDS
 
 
 def test_only_the_bucket_has_no_default() -> None:

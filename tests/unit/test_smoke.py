@@ -9,15 +9,15 @@ import jsonschema_rs
 import pytest
 
 from functions.clients import bigquery_client, storage_client
-from functions.contracts import FOLDER
-from functions.definitions import FOLDER as SQL
-from functions.message import SMOKE_TEST_IDS, Message
+from functions.core.contracts import FOLDER
+from functions.core.message import SMOKE_TEST_IDS, Message
+from functions.core.pipeline import Process
+from functions.core.rows import Row
 from functions.names import SMOKE_TEST
-from functions.process import Process
-from functions.row import Row
-from ops import smoke
-from ops.contract.example import example
-from ops.smoke import NoExample, Smoke, oldest_day, probes
+from functions.schema.definitions import FOLDER as SQL
+from sluice import smoke
+from sluice.contract.example import example
+from sluice.smoke import NoExample, Smoke, oldest_day, probes
 from tests.unit.cloud import Answer, Cloud
 from tests.unit.conftest import settings
 

@@ -16,8 +16,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from dataflow.storage_write import StorageWriter, write_client
 from functions import log
-from functions.google_api import ApiError
-from functions.warehouse import Insertion, Record
+from functions.ingest.http_client import ApiError
+from functions.ingest.warehouse import Insertion, Record
 from tests.waiting import PATIENCE, wait_until
 
 SECRET = "alice@example.com"

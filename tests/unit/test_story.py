@@ -1,4 +1,4 @@
-"""The stories of `ops.story` happen when they say: none of their events is ahead of the clock, or too old for a row."""
+"""The stories of `sluice.story` happen when they say: no event is ahead of the clock, or too old for a row."""
 
 import itertools
 import json
@@ -12,15 +12,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from functions.message import Message
-from functions.process import Process
-from functions.row import Row
+from functions.core.message import Message
+from functions.core.pipeline import Process
+from functions.core.rows import Row
 from functions.settings import Settings
-from ops.cli import app
-from ops.generate import Generated, Story
-from ops.publish import Publication
-from ops.smoke import oldest_midnight
-from ops.story import live, past
+from sluice.cli import app
+from sluice.generate import Generated, Story
+from sluice.publish import Publication
+from sluice.smoke import oldest_midnight
+from sluice.story import live, past
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -150,7 +150,7 @@ class Sent(list[Publication]):
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     sent = Sent()
-    monkeypatch.setattr("ops.cli.publish_all", sent)
+    monkeypatch.setattr("sluice.cli.publish_all", sent)
     return sent
 
 
@@ -192,7 +192,7 @@ def test_without_a_limit_events_are_written_as_they_happen(monkeypatch: pytest.M
         paces.append(rate)
         return itertools.islice(items, 30)
 
-    monkeypatch.setattr("ops.cli.paced", some)
+    monkeypatch.setattr("sluice.cli.paced", some)
     lines = sluice("generate", "--stdout", "--rate", "7").splitlines()
     assert (len(lines), paces) == (30, [7.0])
     assert all(datetime.now(UTC) - time_of(json.loads(line)) < timedelta(minutes=10) for line in lines)

@@ -16,11 +16,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ops import audit, licences
-from ops.audit import REQUIRED, Advisories, read_advisories
-from ops.licences import Package
-from ops.package import build
-from ops.sbom import sbom
+from sluice.package import build
+from tools import audit, licences
+from tools.audit import REQUIRED, Advisories, read_advisories
+from tools.licences import Package
+from tools.sbom import sbom
 
 pytestmark = pytest.mark.check
 
@@ -163,7 +163,7 @@ def test_without_the_advisory_service_nothing_is_proven_and_our_own_code_is_look
 ) -> None:
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": "", "https_proxy": "http://127.0.0.1:1"}
     done = subprocess.run(
-        [sys.executable, "-m", "ops.audit"],
+        [sys.executable, "-m", "tools.audit"],
         cwd=ROOT,
         env={**os.environ, **nowhere, REQUIRED: required},
         capture_output=True,

@@ -14,12 +14,12 @@ import pytest
 import requests
 
 from functions.settings import Settings
-from ops.commands.ending import ExitCode
-from ops.verify.check import Finding, Outcome
-from ops.verify.checks import CHECKS, findings
-from ops.verify.load import Arrived, Load
-from ops.verify.project import Project
-from ops.verify.under_load import Observer
+from sluice.commands.exit_codes import ExitCode
+from sluice.verify.check import Finding, Outcome
+from sluice.verify.checks import CHECKS, findings
+from sluice.verify.load import Arrived, Load
+from sluice.verify.project import Project
+from sluice.verify.under_load import Observer
 from tests.emulators import command
 
 type Answers = dict[str, Any]
@@ -412,7 +412,7 @@ def test_all_checks_together_wait_no_longer_than_the_most_patient() -> None:
 
     answers = _healthy() | {FLUSHES: {}, EVENTS: {}, BURN_RATES: {}, MEMORY: {}}
     with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.verify.check.time.monotonic", lambda: now)
+        patch.setattr("sluice.verify.check.time.monotonic", lambda: now)
         found = list(findings(Project(session, SETTINGS, PROJECT, address), sleep))
     assert sum(one.outcome == Outcome.FAIL for one in found) == 4
     assert now == max(check.patience for check in CHECKS)

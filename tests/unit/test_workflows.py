@@ -15,9 +15,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from ops.audit import REQUIRED
-from ops.cli import app
+from sluice.cli import app
 from tests.unit import cloud_sdk
+from tools.audit import REQUIRED
 
 pytestmark = pytest.mark.check
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ops.queries import queries
+from sluice.queries import queries
 from tests.terraform import watching
 from tests.unit.test_deploy_docs import recorded
 from tests.unit.test_docs import BLOCK, ROOT

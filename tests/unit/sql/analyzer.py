@@ -10,8 +10,8 @@ from zetasql import types
 from zetasql.core.exceptions import ServerError
 from zetasql.core.local_service import ZetaSqlLocalService
 
-from functions.ddl import Field
-from functions.definitions import Kind, definitions
+from functions.schema.ddl import Field
+from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from tests.unit.sql.information_schema import VIEWS
 
@@ -163,7 +163,7 @@ class Analyzer:
 
 
 def fields(created: Any) -> list[Field]:
-    """The columns of an analyzed `CREATE TABLE` as `functions.ddl` has them: name, type and mode, nested too."""
+    """The columns of an analyzed `CREATE TABLE` as `functions.schema.ddl` has them: name, type and mode, nested too."""
     return [_field(column.name, column.type, column.annotations) for column in created.column_definition_list]
 
 

@@ -8,12 +8,12 @@ import pytest
 import sqlglot
 from google.cloud.bigquery import ScalarQueryParameter
 
-from functions.archive import Envelope
-from functions.ddl import Field, declared_table
-from functions.definitions import FOLDER, Definition, Kind, definitions
+from functions.archive.envelope import Envelope
 from functions.events import event_types
-from functions.evolution import evolution
-from ops.queries import Query, queries
+from functions.schema.ddl import Field, declared_table
+from functions.schema.definitions import FOLDER, Definition, Kind, definitions
+from functions.schema.table_diff import evolution
+from sluice.queries import Query, queries
 from tests.terraform.terraform import Planned
 from tests.unit.samples import archive_snippets
 from tests.unit.sql.analyzer import Analyzer, WrongSql, fields

@@ -3,7 +3,7 @@
 import re
 
 from functions.events import event_types
-from ops.queries import queries
+from sluice.queries import queries
 from tests.unit.sql.conftest import PROJECT, SETTINGS
 from tests.unit.sql.test_analysis import given
 

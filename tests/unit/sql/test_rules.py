@@ -2,8 +2,8 @@
 
 import pytest
 
-from functions.definitions import Kind, definitions
-from ops.queries import queries
+from functions.schema.definitions import Kind, definitions
+from sluice.queries import queries
 from tests.unit.sql.conftest import PROJECT, SETTINGS
 from tests.unit.sql.rules import RULES, violations
 from tests.unit.sql.test_analysis import given

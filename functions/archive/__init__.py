@@ -1,0 +1,1 @@
+"""The archive of the raw events: names of objects, envelopes, writing."""

@@ -1,0 +1,56 @@
+"""What an archive object's metadata says of its events."""
+
+import collections
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from functions.archive import delivery
+from functions.archive.envelope import Envelope
+from functions.names import UNKNOWN
+
+DIGEST = "deliveries-digest"
+"""Key of an object's metadata; no event type has a hyphen in its name."""
+
+
+class Summary(NamedTuple):
+    """What an object's metadata says of its events.
+
+    Attributes:
+        counts: Events per type; what is of no known type counts as `unknown`.
+        digest: Sum of the digests of their deliveries.
+    """
+
+    counts: Mapping[str, int]
+    digest: int
+
+    @classmethod
+    def of(cls, envelopes: Iterable[Envelope], event_types: Collection[str]) -> "Summary":
+        """Sum up the envelopes of an object.
+
+        Args:
+            envelopes: All of them.
+            event_types: The types that are counted by name.
+        """
+        counts: collections.Counter[str] = collections.Counter()
+        digest = 0
+        for envelope in envelopes:
+            name = envelope.event_type
+            counts[name if name is not None and name in event_types else UNKNOWN] += 1
+            digest += delivery.digest(envelope.event_id, envelope.message_id)
+        return cls(counts, digest)
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str] | None) -> "Summary | None":
+        """Read an object's metadata; None where older code or another program has written it."""
+        if not metadata or DIGEST not in metadata:
+            return None
+        try:
+            numbers = {name: int(text) for name, text in metadata.items()}
+        except ValueError:
+            return None
+        digest = numbers.pop(DIGEST)
+        return cls(numbers, digest)
+
+    def metadata(self) -> dict[str, str]:
+        """Return it as an object's metadata, which has room for 8 KiB."""
+        return {name: str(count) for name, count in self.counts.items()} | {DIGEST: str(self.digest)}

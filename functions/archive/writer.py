@@ -1,0 +1,117 @@
+"""Writes the archive: the raw bytes of every message, good or bad, before its row."""
+
+import base64
+import functools
+import gzip
+import http
+import itertools
+import urllib.parse
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+import google_crc32c
+import msgspec
+
+from functions.archive import layout
+from functions.archive.envelope import Envelope, encode_lines
+from functions.archive.summary import Summary
+from functions.core.dead_letters import DeadLetter
+from functions.core.rows import Row
+from functions.ingest.http_client import Api, ApiError
+
+
+class _Object(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/storage/docs/json_api/v1/objects#resource."""
+
+    name: str
+    metadata: dict[str, str]
+    crc32c: str
+    content_type: str = "application/gzip"
+
+
+class _Written(msgspec.Struct):
+    """What Cloud Storage answers: the object."""
+
+    name: str
+
+
+_encode_object = msgspec.json.Encoder().encode
+
+
+_decode_written = msgspec.json.Decoder(_Written).decode
+
+
+class Archive:
+    """The bucket of the raw events.
+
+    One object for each flush: `raw/dt=YYYY-MM-DD/hr=HH/<time>-<instance>-<seq>.ndjson.gz`, by UTC time of arrival,
+    with the `Summary` of its events in the object's metadata.
+
+    Args:
+        api: Cloud Storage.
+        bucket: Name of the bucket.
+        event_types: The types that are counted by name; what is of none of them counts as `unknown`.
+    """
+
+    def __init__(self, api: Api, bucket: str, event_types: Collection[str]) -> None:
+        self._api = api
+        self._bucket = bucket
+        self._event_types = event_types
+        self._sequence = itertools.count(1)
+
+    @functools.cached_property
+    def _instance(self) -> str:
+        """Drawn at the first use: the server forks its workers, and each is an instance of its own."""
+        return uuid.uuid4().hex[:12]
+
+    def name(self, now: datetime) -> str:
+        """A new object's name; no other instance and no other call gets the same."""
+        return f"{layout.first_name_at(now)}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
+
+    def uri(self, name: str) -> str:
+        """The `gs://` address of an object."""
+        return f"gs://{self._bucket}/{name}"
+
+    def write(self, name: str, outcomes: Sequence[Row | DeadLetter], timeout: float) -> int:
+        """Write the messages of a flush as one object; blocks. Repeats are harmless.
+
+        Args:
+            name: From `name`.
+            outcomes: What became of the messages.
+            timeout: Seconds that it may take at most, retries included.
+
+        Returns:
+            The object's size in bytes.
+
+        Raises:
+            ApiError: Cloud Storage refused.
+            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+            msgspec.DecodeError: Whoever answered, it was not Cloud Storage: this is no object.
+        """
+        envelopes = [Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes]
+        data = gzip.compress(encode_lines(envelopes), compresslevel=1)
+        checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
+        metadata = Summary.of(envelopes, self._event_types).metadata()
+        content_type, body = _related(_encode_object(_Object(name, metadata, checksum)), data)
+        try:
+            _decode_written(self._api.post(self._path, content_type, body, timeout))
+        except ApiError as error:
+            # The name is ours alone: where it is taken, an earlier try did arrive, and its answer did not.
+            if error.status != http.HTTPStatus.PRECONDITION_FAILED:
+                raise
+        return len(data)
+
+    @property
+    def _path(self) -> str:
+        bucket = urllib.parse.quote(self._bucket, safe="")
+        return f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0&prettyPrint=false"
+
+
+def _related(resource: bytes, data: bytes) -> tuple[str, bytes]:
+    """The content type and the body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
+    boundary = uuid.uuid4().hex
+    head = f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n".encode()
+    middle = f"\r\n--{boundary}\r\ncontent-type: application/gzip\r\n\r\n".encode()
+    body = b"".join((head, resource, middle, data, f"\r\n--{boundary}--\r\n".encode()))
+    return f'multipart/related; boundary="{boundary}"', body

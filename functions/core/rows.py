@@ -1,0 +1,283 @@
+"""Rows: a valid event as the columns of its table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+
+import msgspec
+
+from functions.core.dead_letters import DeadLetter, Refused, Stage, Violation
+from functions.core.json_path import from_root
+from functions.core.message import Message
+from functions.events import Columns
+
+_encode = msgspec.json.Encoder().encode
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+type Schema = Mapping[str, Any]
+type Extras = dict[str, Any]
+"""Values of unknown fields by their JSON path below the event: `shipping_address.zip`, `items[0].color`, `['a.b']`."""
+
+
+class _Lineage(msgspec.Struct, gc=False):
+    """The column `ingest`."""
+
+    event_id: str
+    message_id: str
+    publish_time: msgspec.Raw
+    schema_version: int
+    archive_uri: str
+    code_version: str
+    content_digest: str
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """An event on its way into its table.
+
+    Attributes:
+        message: The message that brought the event.
+        event_type: Its type.
+        schema_version: The version of the contract that it passed.
+        table: The table of its type.
+        content: All columns but `ingest`, as the JSON that `insertAll` takes.
+        content_digest: Digest of the event id and the producer's fields: the row's `insertId`.
+        unknown_fields: How many fields the contract does not know; they are in the column `extras`.
+        code_version: The code that made the row.
+    """
+
+    message: Message
+    event_type: str
+    schema_version: int
+    table: str
+    content: bytes
+    content_digest: str
+    unknown_fields: int
+    code_version: str
+
+    @property
+    def insert_id(self) -> str:
+        """The id by which BigQuery recognizes the row when it comes again."""
+        return self.content_digest
+
+    @property
+    def columns(self) -> Columns:
+        """All columns but `ingest`, as `insertAll` takes them; decoded at each use."""
+        columns: Columns = msgspec.json.decode(self.content)
+        return columns
+
+    def encoded(self, archive_uri: str) -> msgspec.Raw:
+        """The row of its table with its lineage, as the JSON that `insertAll` takes."""
+        message = self.message
+        lineage = _Lineage(
+            message.event_id,
+            message.message_id,
+            msgspec.Raw(_encode(message.publish_time).replace(b'Z"', b'+00:00"')),
+            self.schema_version,
+            archive_uri,
+            self.code_version,
+            self.content_digest,
+        )
+        return msgspec.Raw(b"".join((self.content[:-1], b',"ingest":', _encode(lineage), b"}")))
+
+    def record(self, archive_uri: str) -> dict[str, Any]:
+        """The row as `encoded` has it."""
+        record: dict[str, Any] = msgspec.json.decode(self.encoded(archive_uri))
+        return record
+
+    def dead_letter(self, stage: Stage, errors: Sequence[Violation], now: datetime) -> DeadLetter:
+        """What becomes of the row where a later stage refuses it."""
+        return DeadLetter(
+            self.message,
+            stage,
+            errors,
+            now,
+            self.code_version,
+            self.event_type,
+            str(self.schema_version),
+        )
+
+
+class Shape:
+    """Turns valid events into columns; made once from a JSON Schema.
+
+    `string` stays text, or becomes an instant where its format is `date-time`; `integer` and `boolean` stay;
+    `number` becomes a NUMERIC; objects and arrays are followed, but an object without properties becomes JSON text.
+    null is the same as missing.
+
+    Raises:
+        ValueError: A property has no column: no type, several, or an array in an array.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self._convert = _struct(schema)
+
+    def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
+        """Shape a valid event: its columns, and the fields that the schema does not know.
+
+        Args:
+            event: Becomes the columns: most of its values stay as they are.
+
+        Raises:
+            Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
+        """
+        extras: Extras = {}
+        self._convert(event, (), extras)
+        return event, extras
+
+
+type _Steps = tuple[str | int, ...]
+type _Leaf = Callable[[Any], Any]
+type _Branch = Callable[[Any, _Steps, Extras], None]
+"""Converts an object or an array in its place, to which these keys and indexes lead."""
+
+
+def _struct(schema: Schema) -> _Branch:
+    leaves: list[tuple[str, _Leaf]] = []
+    branches: list[tuple[str, _Branch]] = []
+    nullable: list[str] = []
+    for name, property_schema in schema["properties"].items():
+        if "null" in property_schema.get("type", ()):
+            nullable.append(name)
+        match _type(name, property_schema):
+            case "object" if "properties" in property_schema:
+                branches.append((name, _struct(property_schema)))
+            case "array":
+                if branch := _array(name, property_schema["items"]):
+                    branches.append((name, branch))
+            case _:
+                if leaf := _leaf(name, property_schema):
+                    leaves.append((name, leaf))
+    known = frozenset(schema["properties"])
+
+    def convert(struct: dict[str, Any], steps: _Steps, extras: Extras) -> None:
+        if not known.issuperset(struct):
+            for name in [name for name in struct if name not in known]:
+                extras[_path((*steps, name))] = _as_json(struct.pop(name))
+        for name in nullable:
+            if name in struct and struct[name] is None:
+                del struct[name]
+        for name, leaf in leaves:
+            if name in struct:
+                try:
+                    struct[name] = leaf(struct[name])
+                except _NoInstantError as error:
+                    raise _refused((*steps, name), error) from error
+        for name, branch in branches:
+            if name in struct:
+                branch(struct[name], (*steps, name), extras)
+
+    return convert
+
+
+def _array(name: str, schema: Schema) -> _Branch | None:
+    """None for an array whose items stay as they are."""
+    if _type(name, schema) == "object" and "properties" in schema:
+        struct = _struct(schema)
+
+        def convert_structs(structs: list[dict[str, Any]], steps: _Steps, extras: Extras) -> None:
+            for index, value in enumerate(structs):
+                struct(value, (*steps, index), extras)
+
+        return convert_structs
+    leaf = _leaf(name, schema)
+    if leaf is None:
+        return None
+
+    def convert(values: list[Any], steps: _Steps, _: Extras) -> None:
+        for index, value in enumerate(values):
+            try:
+                values[index] = leaf(value)
+            except _NoInstantError as error:
+                raise _refused((*steps, index), error) from error
+
+    return convert
+
+
+def _path(steps: _Steps) -> str:
+    return from_root(steps).removeprefix("$").removeprefix(".")
+
+
+def _refused(steps: _Steps, error: Exception) -> Refused:
+    return Refused(Stage.CONTRACT, [Violation(from_root(steps), "format", str(error))])
+
+
+def _leaf(name: str, schema: Schema) -> _Leaf | None:
+    """None for a value that stays as it is."""
+    if schema.get("format") == "date-time":
+        return _instant
+    try:
+        return _LEAVES[_type(name, schema)]
+    except KeyError as error:
+        raise ValueError(f"{name}: there is no column for an {error} here") from None
+
+
+def _type(name: str, schema: Schema) -> str:
+    """The one type of a property's values, but for null."""
+    types = schema.get("type", [])
+    match [one for one in ([types] if isinstance(types, str) else types) if one != "null"]:
+        case [str(one)]:
+            return one
+    raise ValueError(f"{name}: a column needs one type, this is {types or 'none'}")
+
+
+class _NoInstantError(ValueError):
+    """A date-time that no TIMESTAMP can hold."""
+
+
+def _instant(text: str) -> datetime:
+    """RFC 3339 to UTC; what is finer than a microsecond is cut off, as TIMESTAMP holds no more."""
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise _NoInstantError(f'"{text}" is no instant that a TIMESTAMP can hold: {error}') from error
+
+
+_quantize = Context(prec=38, rounding=ROUND_HALF_UP).quantize
+_NUMERIC_SCALE = Decimal("1e-9")
+_EXACT = 2**53
+"""A float holds each integer below it exactly."""
+
+_ZERO = Decimal(0)  # and not 0E-9
+
+
+def _numeric(value: Decimal | int) -> Decimal:
+    """A NUMERIC: 9 decimals, half away from zero, as BigQuery rounds them itself.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
+    """
+    return _quantize(value, _NUMERIC_SCALE) or _ZERO
+
+
+def _json(value: dict[str, Any]) -> str:
+    return _encode_sorted(_as_json(value)).decode()
+
+
+_LEAVES: Mapping[str, _Leaf | None] = {
+    "string": None,
+    "integer": int,
+    "number": _numeric,
+    "boolean": None,
+    "object": _json,
+}
+
+
+def _as_json(value: Any) -> Any:  # noqa: ANN401 - any JSON value in, any out
+    """Return a value for a JSON column, which holds 64-bit integers and floats: other numbers are kept as text.
+
+    Each number has one spelling: `1.0` and `1e0` are 1.
+    """
+    match value:
+        case dict():
+            return {key: _as_json(inner) for key, inner in value.items()}
+        case list():
+            return [_as_json(inner) for inner in value]
+        case Decimal():
+            number = float(value)
+            if -_EXACT < number < _EXACT and number.is_integer() and value == int(number):
+                return int(number)
+            return number if Decimal(repr(number)) == value else str(value)
+        case int() if not -(2**63) <= value < 2**64:
+            return str(value)
+    return value

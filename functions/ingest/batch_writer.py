@@ -1,0 +1,149 @@
+"""Writes a batch of messages in the caller's thread: archive first, then rows, then dead letters of rejected rows.
+
+`functions/ingest/group_commit.py` does the same for requests that wait for their answers. This module is for callers
+that already have batches, such as a worker of Dataflow.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from functions import log
+from functions.archive.writer import Archive
+from functions.core.dead_letters import DeadLetter, Stage, Violation
+from functions.core.message import Message
+from functions.core.pipeline import Process, utc_now
+from functions.core.rows import Row
+from functions.ingest.flush_report import FlushReport, Outcome
+from functions.ingest.http_client import is_overload
+from functions.ingest.warehouse import Insertion, Record
+
+
+class NotDurable(Exception):
+    """Events are not known to be durable and must be delivered again."""
+
+
+class Inserts(Protocol):
+    """Inserts rows into tables, as `functions.ingest.warehouse.Warehouse` does."""
+
+    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
+        """Insert rows into a table, with a fate for each row."""
+
+
+class BatchWriter:
+    """Makes batches durable, one at a time. Several threads may share it.
+
+    Args:
+        process: Decides what becomes of each message.
+        archive: Takes all messages.
+        warehouse: Takes rows and dead letters.
+        timeout: Seconds that each call of a service may take, retries included.
+        report: Is called with what has become of a batch, durable or not.
+    """
+
+    def __init__(
+        self,
+        process: Process,
+        archive: Archive,
+        warehouse: Inserts,
+        timeout: float,
+        report: Callable[[FlushReport], None],
+    ) -> None:
+        self._process = process
+        self._archive = archive
+        self._warehouse = warehouse
+        self._timeout = timeout
+        self._report = report
+
+    def write(self, messages: Sequence[Message], now: datetime) -> FlushReport:
+        """Write a batch; blocks.
+
+        A batch that is written again has another archive object, and the same insert ids.
+
+        Args:
+            messages: The batch, at least one message.
+            now: The time, in UTC.
+
+        Returns:
+            What has become of it, all of which is durable.
+
+        Raises:
+            NotDurable: BigQuery did not take all rows, for a reason that passes.
+            ApiError: Cloud Storage or BigQuery refused.
+            urllib3.exceptions.HTTPError: One of them did not answer in time, or the connection failed.
+        """
+        name = self._archive.name(now)
+        size = sum(message.size for message in messages)
+        report = FlushReport(archive_uri=self._archive.uri(name), events=len(messages), message_bytes=size)
+        try:
+            self._write(name, messages, now, report)
+        except Exception as error:
+            report.overloaded |= is_overload(error)
+            reason = str(error) if isinstance(error, NotDurable) else log.reason(error)
+            report.failed(len(messages) - report.durable, reason)
+            raise
+        finally:
+            oldest = min(message.publish_time for message in messages)
+            report.lag_ms = round((utc_now() - oldest).total_seconds() * 1000)
+            self._report(report)
+        return report
+
+    def _write(self, name: str, messages: Sequence[Message], now: datetime, report: FlushReport) -> None:
+        outcomes = [self._outcome(message, now) for message in messages]
+        started = time.monotonic()
+        report.archive_bytes = self._archive.write(name, outcomes, self._timeout)
+        archived = time.monotonic()
+        report.archive_ms = round((archived - started) * 1000)
+        dead_letters: list[Outcome] = []
+        for table, some in by_table(outcomes, lambda outcome: outcome).items():
+            dead_letters += self._insert(table, some, now, report)
+        if dead_letters:
+            self._insert(DeadLetter.table, dead_letters, now, report)
+        report.insert_ms = round((time.monotonic() - archived) * 1000)
+
+    def _outcome(self, message: Message, now: datetime) -> Outcome:
+        """Process a message. An error that nobody foresaw would fail its batch again and again: it is a dead letter.
+
+        A lack of memory is no fault of the event.
+        """
+        try:
+            return self._process(message, now)
+        except MemoryError:
+            raise
+        except Exception as error:
+            violation = Violation("$", type(error).__name__, f"the event could not be processed: {log.reason(error)}")
+            return DeadLetter(message, Stage.ENRICH, [violation], now, self._process.code_version)
+
+    def _insert(self, table: str, outcomes: Sequence[Outcome], now: datetime, report: FlushReport) -> list[Outcome]:
+        """Insert into a table. Return what BigQuery rejects as dead letters."""
+        records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+        insertion = self._warehouse.insert(table, records, self._timeout)
+        for position, outcome in enumerate(outcomes):
+            if position not in insertion.refused and position not in insertion.unfinished:
+                report.count(outcome)
+        if insertion.unfinished:
+            report.overloaded |= insertion.is_overloaded
+            reasons = sorted(set(insertion.unfinished.values()))
+            raise NotDurable(f"{len(insertion.unfinished)} of {len(outcomes)} rows: {'; '.join(reasons)}")
+        return [rejected(outcomes[position], errors, now) for position, errors in insertion.refused.items()]
+
+
+def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:
+    """Return events by the table of their outcome, in their order."""
+    tables: dict[str, list[Event]] = {}
+    for event in events:
+        tables.setdefault(outcome(event).table, []).append(event)
+    return tables
+
+
+def rejected(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> DeadLetter:
+    """Return the dead letter of a row that BigQuery has rejected.
+
+    Raises:
+        NotDurable: It was a dead letter already: the table does not fit to the code.
+    """
+    if isinstance(outcome, Row):
+        return outcome.dead_letter(Stage.WAREHOUSE, errors, now)
+    places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
+    raise NotDurable(f"{outcome.table} refused a row: {places}")

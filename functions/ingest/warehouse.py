@@ -1,0 +1,158 @@
+"""The warehouse: streaming rows into BigQuery, with a fate for each row."""
+
+import http
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from functions.core.dead_letters import Violation
+from functions.ingest.http_client import Api, ApiError
+
+_PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+
+
+class Record(NamedTuple):
+    """A row as `insertAll` takes it.
+
+    Attributes:
+        insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can; at most 128
+            characters (https://cloud.google.com/bigquery/quotas#streaming_inserts).
+        columns: JSON values by column name, or that JSON itself.
+    """
+
+    insert_id: str
+    columns: Mapping[str, Any] | msgspec.Raw
+
+
+class Insertion(NamedTuple):
+    """What has become of rows; those that neither attribute names are durable.
+
+    Attributes:
+        refused: By position, the rows that BigQuery says are invalid, and why.
+        unfinished: By position, the rows that were not inserted for a reason that passes, and the reason.
+        is_overloaded: Whether rows remain for another reason than that BigQuery stopped them for a bad neighbour.
+    """
+
+    refused: dict[int, Sequence[Violation]]
+    unfinished: dict[int, str]
+    is_overloaded: bool = False
+
+
+class _Row(msgspec.Struct, rename="camel"):
+    insert_id: str
+    json: Mapping[str, Any] | msgspec.Raw
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll#request-body."""
+
+    rows: list[_Row]
+    skip_invalid_rows: bool = True
+
+
+class _Problem(msgspec.Struct):
+    reason: str = "unknown"
+    location: str = ""
+    message: str = ""
+
+
+class _RowProblems(msgspec.Struct):
+    index: int
+    errors: list[_Problem]
+
+
+class _Answer(msgspec.Struct, rename="camel"):
+    """https://cloud.google.com/bigquery/docs/reference/rest/v2/tabledata/insertAll#response-body."""
+
+    insert_errors: list[_RowProblems] = []
+
+
+_encode_request = msgspec.json.Encoder().encode
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class Warehouse:
+    """The tables of a dataset.
+
+    Args:
+        api: BigQuery.
+        project: The dataset's project.
+        dataset: Name of the dataset.
+    """
+
+    def __init__(self, api: Api, project: str, dataset: str) -> None:
+        self._api = api
+        self._tables = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables"
+
+    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
+        """Stream rows into a table; blocks. One bad row does not fail its neighbours.
+
+        Args:
+            table: Name of the table.
+            records: The rows, at least one.
+            timeout: Seconds that it may take at most, retries included.
+
+        Raises:
+            ApiError: BigQuery refused the request.
+            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+        """
+        deadline = time.monotonic() + timeout
+        insertion = Insertion({}, {})
+        waiting = list(range(len(records)))
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            answers = self._insert_all(table, [records[index] for index in waiting], deadline)
+            again: dict[int, str] = {}
+            for position, problems in answers.items():
+                index = waiting[position]
+                if missing := [problem.location for problem in problems if _is_missing_column(problem)]:
+                    insertion.unfinished[index] = f"{table} lacks a column: {missing[0]}"
+                elif any(problem.reason == "invalid" for problem in problems):
+                    insertion.refused[index] = [_violation(problem) for problem in problems]
+                else:
+                    again[index] = f"{table}: {problems[0].reason}"
+            if not again:
+                break
+            now = time.monotonic()
+            if now + pause > deadline or not self._api.service.retries.take(now):
+                is_overloaded = any(not reason.endswith(": stopped") for reason in again.values())
+                return Insertion(insertion.refused, insertion.unfinished | again, is_overloaded)
+            if len(again) == len(waiting):
+                time.sleep(pause)
+            waiting = list(again)
+        return insertion
+
+    def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[_Problem]]:
+        """One `insertAll`, or several where one is too large. The problems of each row that was not inserted."""
+        request = _Request([_Row(record.insert_id, record.columns) for record in records])
+        seconds = max(deadline - time.monotonic(), 0.1)
+        path = f"{self._tables}/{table}/insertAll?prettyPrint=false"
+        try:
+            answer = self._api.post(path, "application/json", _encode_request(request), seconds)
+        except ApiError as error:
+            if not _is_too_large(error):
+                raise
+            if len(records) == 1:
+                return {0: [_Problem("invalid", message="the row is too large for BigQuery")]}
+            half = len(records) // 2
+            second = self._insert_all(table, records[half:], deadline)
+            return self._insert_all(table, records[:half], deadline) | {
+                half + position: problems for position, problems in second.items()
+            }
+        return {row.index: row.errors for row in _decode_answer(answer).insert_errors}
+
+
+def _is_too_large(error: ApiError) -> bool:
+    """413 comes from Google's front end, 400 from BigQuery itself for more than 10 MB."""
+    return error.status == http.HTTPStatus.CONTENT_TOO_LARGE or "payload size exceeds" in error.quoting
+
+
+def _is_missing_column(problem: _Problem) -> bool:
+    """The columns of a row are ours, so a table that lacks one is behind the code: no fault of the event."""
+    return problem.message.startswith("no such field")
+
+
+def _violation(problem: _Problem) -> Violation:
+    return Violation(f"$.{problem.location}" if problem.location else "$", problem.reason, problem.message)

@@ -1,0 +1,1 @@
+"""The reconciliation: the archive against the tables."""

@@ -1,0 +1,507 @@
+"""Reconciliation: what came in, which is the archive, against what came out: the rows and the dead letters."""
+
+import collections
+import dataclasses
+import functools
+import gzip
+import itertools
+import operator
+import zlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+from google.cloud.storage import Blob
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive import delivery, layout
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.summary import Summary
+from functions.core.contracts import Contracts
+from functions.core.dead_letters import DeadLetter, content_digest
+from functions.core.message import Message, is_smoke_test
+from functions.core.pipeline import Process
+from functions.core.privacy import Privacy
+from functions.events import event_types
+from functions.names import UNKNOWN
+from functions.reconcile.findings import MAX_EXAMPLES, Account, Found, Reconciliation
+from functions.reconcile.records import EventsOfDays, ObjectRecords, Record, Records
+from functions.settings import Settings
+
+UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
+"""What is raised for an object that is not as the archive wrote it."""
+
+_HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
+
+SPAN = 6 * _HOUR
+"""Time of arrival that one query sums up. Each query reads its days again; its answer is sorted, so it must not become
+too large."""
+
+_SPAN_WITH_CONTENTS = _HOUR
+"""The same where the answer has whole rows."""
+
+_READERS = 8
+"""Below the ten connections that a client keeps."""
+
+_OBJECTS_AT_ONCE = 16
+
+_NO_RETENTION_DAYS = 10_000
+"""No event is too old to be compared."""
+
+_BYTES_OF_A_LOOKUP = 2 * 2**20
+"""Bytes of the ids in a look-up: each reads its days again. A request has 10 MB at most."""
+
+_BYTES_BESIDES_AN_ID = 16
+"""Bytes of JSON around an id in a request."""
+
+
+class Archived(msgspec.Struct):
+    """The fields of an envelope that say which event it is."""
+
+    event_id: str
+    message_id: str
+    event_type: str | None = None
+
+
+type Compare = Callable[[Envelope, Record], bool]
+"""Whether a record, with its columns, holds what its envelope does."""
+
+type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
+
+
+class _Object(NamedTuple):
+    """An object of the archive.
+
+    Attributes:
+        uri: Its address.
+        arrived: When its events arrived.
+        blob: The object; None where records name one that is gone.
+        summary: What its metadata says of its events.
+    """
+
+    uri: str
+    arrived: datetime
+    blob: Blob | None = None
+    summary: Summary | None = None
+
+    @property
+    def hour(self) -> datetime:
+        """The hour in which its events arrived."""
+        return _hour_of(self.arrived)
+
+
+class _Content(NamedTuple):
+    """What is in an object: its envelopes, or why it cannot be read."""
+
+    envelopes: Sequence[Envelope] = ()
+    problem: str | None = None
+
+
+class _Unsettled(NamedTuple):
+    """An envelope whose event has no record that names its object, as far as is known.
+
+    Attributes:
+        archived: The envelope; all of it where contents are compared.
+        archive_uri: Its object.
+        account: Where it counts.
+        event_type: Its type, or `unknown`.
+        day: The day of its row by today's contracts; None where they reject it.
+    """
+
+    archived: Archived | Envelope
+    archive_uri: str
+    account: Account
+    event_type: str
+    day: date | None
+
+
+@dataclasses.dataclass(slots=True)
+class _Batch:
+    """What is looked up together.
+
+    Attributes:
+        days: The days whose records have been counted by their objects.
+        unsettled: The envelopes.
+        surplus: By object and type, where those records count of which the object is not known to have the event, and
+            how many they are.
+        bytes: Size of the ids in a request.
+    """
+
+    days: frozenset[date]
+    unsettled: list[_Unsettled] = dataclasses.field(default_factory=list)
+    surplus: dict[tuple[str, str], tuple[Account, int]] = dataclasses.field(default_factory=dict)
+    bytes: int = 0
+
+    def add(self, unsettled: _Unsettled) -> None:
+        """Add an envelope."""
+        self.unsettled.append(unsettled)
+        self.bytes += len(msgspec.json.encode(unsettled.archived.event_id)) + _BYTES_BESIDES_AN_ID
+
+
+class Reconciler:
+    """Compares the archive with the tables.
+
+    The archive's objects and the records that name them are listed in the same order: memory does not grow with the
+    time that is compared. Where the records of an object are of the very deliveries that its metadata sums up, it is
+    not read. Otherwise it is, and what no record of the object accounts for is looked up by its id: a row dated on
+    another day than its arrival, and the row that another delivery of the event brought.
+
+    Args:
+        client: Client of the datasets' project.
+        storage: Client of the archive's project.
+        settings: Datasets and archive.
+        compare: Compares the contents, too; all objects are read.
+    """
+
+    def __init__(
+        self, client: bigquery.Client, storage: StorageClient, settings: Settings, compare: Compare | None = None
+    ) -> None:
+        self._bucket = storage.bucket(settings.archive_bucket)
+        self._records = Records(client, settings, with_columns=compare is not None)
+        self._compare = compare
+        self._types = frozenset(event_types())
+        # A content is compared with what the row shows of it, which no address policy changes.
+        self._process = Process(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
+        self._found = Reconciliation(datetime.max.replace(tzinfo=UTC))
+
+    def __call__(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object] = lambda _: None,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> Reconciliation:
+        """Compare all that arrived in a time.
+
+        Args:
+            start: Its begin, with a time zone.
+            end: Its end, exclusive. What is on its way into its table just then counts as missing.
+            advance: Called with the time up to which all is compared.
+            is_over: Whether to stop before the end; asked again and again, first when something is compared.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+        """
+        self._found = found = Reconciliation(start.astimezone(UTC))
+        span = SPAN if self._compare is None else _SPAN_WITH_CONTENTS
+        is_stopped = False
+        while found.until < end and not is_stopped:
+            span_end = min(_hour_of(found.until) + span, end)
+            found.until = self._compare_span(found.until, span_end, advance, is_over)
+            is_stopped = found.until < span_end
+            advance(found.until)
+        return found
+
+    def _compare_span(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object],
+        is_over: Callable[[], bool],
+    ) -> datetime:
+        """Compare what arrived in a time that one query sums up; return the time up to which it did."""
+        days = _days(start, end)
+        first, last = self._uri(layout.first_name_at(start)), self._uri(layout.first_name_at(end))
+        # The records first: what arrives meanwhile is an object without any, and is found by its ids.
+        records = self._records.of_objects(days, first, last)
+        batch, hour, until = _Batch(days), _hour_of(start), end
+        merged = itertools.batched(self._merge(start, end, records), _OBJECTS_AT_ONCE, strict=False)
+        with ThreadPoolExecutor(_READERS) as threads:
+            for number, some in enumerate(merged):
+                first_object, _ = some[0]
+                if number and is_over():
+                    until = first_object.arrived
+                    break
+                if first_object.hour > hour:
+                    hour = first_object.hour
+                    advance(hour)
+                to_read = [one for one, named in some if not self._agrees(one, named)]
+                contents = dict(zip((one.uri for one in to_read), threads.map(self._read, to_read), strict=True))
+                for one, named in some:
+                    self._count(one, named)
+                    if one.uri in contents:
+                        self._settle(one, named, contents[one.uri], batch)
+                if batch.bytes >= _BYTES_OF_A_LOOKUP:
+                    self._look_up(batch)
+                    batch = _Batch(days)
+        self._look_up(batch)
+        return until
+
+    def _uri(self, name: str) -> str:
+        return f"gs://{self._bucket.name}/{name}"
+
+    def _objects(self, start: datetime, end: datetime) -> Iterator[_Object]:
+        """Yield the objects of a time in the order of their names."""
+        hour = _hour_of(start)
+        bounds = {"start_offset": layout.first_name_at(start), "end_offset": layout.first_name_at(end)}
+        while hour < end:
+            blobs = self._bucket.list_blobs(
+                prefix=layout.hour_prefix(hour), fields="items(name,metadata),nextPageToken", **bounds
+            )
+            for blob in blobs:
+                summary = Summary.from_metadata(blob.metadata)
+                yield _Object(self._uri(blob.name), _arrived(blob.name, hour), blob, summary)
+            hour += _HOUR
+
+    def _merge(
+        self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
+    ) -> Iterator[tuple[_Object, list[ObjectRecords]]]:
+        """Yield each object of a time with the records that name it; objects that are gone, but have records, too."""
+        grouped = itertools.groupby(records, key=operator.attrgetter("archive_uri"))
+        nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
+        uri, named = next(grouped, nothing)
+        arrived = start
+        for one in self._objects(start, end):
+            while uri is not None and uri < one.uri:
+                yield self._gone(uri, arrived), list(named)
+                uri, named = next(grouped, nothing)
+            arrived = one.arrived
+            if uri == one.uri:
+                yield one, list(named)
+                uri, named = next(grouped, nothing)
+            else:
+                yield one, []
+        while uri is not None:
+            yield self._gone(uri, arrived), list(named)
+            uri, named = next(grouped, nothing)
+
+    def _gone(self, uri: str, arrived: datetime) -> _Object:
+        return _Object(uri, _arrived(uri.removeprefix(self._uri("")), arrived))
+
+    def _agrees(self, one: _Object, named: Sequence[ObjectRecords]) -> bool:
+        """Return whether the records that name an object are of the deliveries that its metadata sums up."""
+        if self._compare is not None or one.summary is None:
+            return False
+        return one.summary.digest == sum(some.digest for some in named)
+
+    def _read(self, one: _Object) -> _Content:
+        if one.blob is None:
+            return _Content()
+        try:
+            return _Content(read_envelopes(gzip.decompress(one.blob.download_as_bytes())))
+        except NotFound:
+            return _Content()  # Deleted since it was listed.
+        except UNREADABLE as error:
+            return _Content(problem=f"{one.uri}: {error}")
+
+    def _type(self, event_type: str | None) -> str:
+        return event_type if event_type is not None and event_type in self._types else UNKNOWN
+
+    def _account(self, one: _Object, event_type: str | None) -> Account:
+        return self._found.accounts[one.hour, self._type(event_type)]
+
+    def _count(self, one: _Object, named: Sequence[ObjectRecords]) -> None:
+        """Count the records that name an object, and the object's events where the records are of exactly these."""
+        for some in named:
+            account = self._account(one, some.event_type)
+            if some.are_dead_letters:
+                account.dead_letters += some.records
+            else:
+                account.rows += some.records
+            account.duplicates += some.duplicates
+            account.conflicts += some.conflicts
+            for event_id, message_id in some.conflicting:
+                _name(self._found.conflicting, Archived(event_id, message_id, some.event_type), one.uri)
+        if one.summary is not None and self._agrees(one, named):
+            for event_type, count in one.summary.counts.items():
+                account = self._account(one, event_type)
+                account.archived += count
+                account.settled += count
+
+    def _settle(self, one: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
+        """Count the envelopes of an object; those that its records may not be of go into the batch."""
+        if content.problem:
+            self._found.unreadable.append(content.problem)
+            return
+        envelopes: dict[str, dict[tuple[str, str], Envelope]] = collections.defaultdict(dict)
+        for envelope in content.envelopes:
+            of_type, delivered = envelopes[self._type(envelope.event_type)], (envelope.event_id, envelope.message_id)
+            account = self._account(one, envelope.event_type)
+            account.archived += 1
+            account.redelivered += delivered in of_type
+            of_type.setdefault(delivered, envelope)
+        records: dict[str, list[ObjectRecords]] = collections.defaultdict(list)
+        for some in named:
+            records[self._type(some.event_type)].append(some)
+        for event_type in envelopes.keys() | records.keys():
+            self._settle_type(one, event_type, envelopes[event_type].values(), records[event_type], batch)
+
+    def _settle_type(
+        self,
+        one: _Object,
+        event_type: str,
+        envelopes: Collection[Envelope],
+        named: Sequence[ObjectRecords],
+        batch: _Batch,
+    ) -> None:
+        """Settle the envelopes of one type, each of another delivery, as far as the digests of the records allow."""
+        account = self._account(one, event_type)
+        digest = sum(some.digest for some in named)
+        settled, unsettled = list(envelopes), list[tuple[Envelope, date | None]]()
+        if _digest(settled) != digest:
+            dated = [(envelope, self._day(envelope)) for envelope in envelopes]
+            settled = [envelope for envelope, day in dated if day is None or day in batch.days]
+            unsettled = [(envelope, day) for envelope, day in dated if day is not None and day not in batch.days]
+            if _digest(settled) != digest:
+                settled, unsettled = [], dated
+                batch.surplus[one.uri, event_type] = account, sum(some.records for some in named)
+        account.settled += len(settled)
+        for envelope, day in unsettled:
+            archived = Archived(envelope.event_id, envelope.message_id, envelope.event_type)
+            batch.add(_Unsettled(envelope if self._compare else archived, one.uri, account, event_type, day))
+        if self._compare is not None:
+            own = collections.defaultdict(list)
+            for record in itertools.chain.from_iterable(some.each for some in named):
+                own[record.event_id, record.message_id].append(record)
+            for envelope in settled:
+                self._check(envelope, one.uri, account, own[envelope.event_id, envelope.message_id])
+
+    def _day(self, envelope: Envelope) -> date | None:
+        """Return the day of an event's row by today's contracts; None if they reject it."""
+        message = envelope.message()
+        outcome = self._process(message, message.publish_time)
+        return None if isinstance(outcome, DeadLetter) else date.fromisoformat(outcome.columns["event_date"])
+
+    def _look_up(self, batch: _Batch) -> None:
+        """Find the records of the batch's events wherever they are; an event that has none is missing."""
+        read = functools.lru_cache(_OBJECTS_AT_ONCE)(self._messages)
+        found = self._find(batch, read)
+        for one in batch.unsettled:
+            self._conclude(one, self._records_of(one, found, read), batch.days)
+        of_objects = collections.Counter(
+            (record.archive_uri, self._type(record.event_type))
+            for record in itertools.chain.from_iterable(found.values())
+            if record.day in batch.days
+        )
+        for key, (account, count) in batch.surplus.items():
+            account.extra += max(0, count - of_objects[key])
+
+    def _find(self, batch: _Batch, read: _ReadMessages) -> dict[str, list[Record]]:
+        """Return the records by event id."""
+        found: dict[str, list[Record]] = collections.defaultdict(list)
+        wanted: dict[str, tuple[set[str], set[date]]] = collections.defaultdict(lambda: (set(), set()))
+        for one in batch.unsettled:
+            if one.event_type in self._types:
+                ids, days = wanted[one.event_type]
+                ids.add(one.archived.event_id)
+                days.update(batch.days if one.day is None else {one.day})
+        events = {event_type: EventsOfDays(*some) for event_type, some in wanted.items()}
+        event_ids = {one.archived.event_id for one in batch.unsettled}
+        for record in self._records.of_events(events, event_ids, min(batch.days) - _DAY):
+            found[record.event_id].append(record)
+        # What today's contracts reject may have become a row by those of its time: its day is unknown.
+        undated = collections.defaultdict(set)
+        for one in batch.unsettled:
+            is_open = one.day is None and one.event_type in self._types and not is_smoke_test(one.archived.event_id)
+            if is_open and not self._records_of(one, found, read):
+                undated[one.event_type].add(one.archived.event_id)
+        events = {event_type: EventsOfDays(ids, None) for event_type, ids in undated.items()}
+        for record in self._records.of_events(events):
+            found[record.event_id].append(record)
+        return found
+
+    def _records_of(
+        self, one: _Unsettled, found: Mapping[str, Sequence[Record]], read: _ReadMessages
+    ) -> Sequence[Record]:
+        """Return the records of an event: of its message, or else of one with the same content; several share an id."""
+        records = found.get(one.archived.event_id, ())
+        same = [record for record in records if record.message_id == one.archived.message_id]
+        if same or not records:
+            return same
+        message = read(one.archive_uri).get((one.archived.event_id, one.archived.message_id))
+        return self._with_content(message, records) if message else records
+
+    def _conclude(self, one: _Unsettled, records: Sequence[Record], counted_days: Collection[date]) -> None:
+        """Count an event by the records that were looked up."""
+        account = one.account
+        if not records:
+            if is_smoke_test(one.archived.event_id):  # It deletes its rows itself.
+                account.archived -= 1
+                return
+            account.missing += 1
+            self._found.incomplete.add(one.archive_uri)
+            _name(self._found.missing, one.archived, one.archive_uri)
+            return
+        own = [record for record in records if record.archive_uri == one.archive_uri]
+        account.settled += bool(own)
+        account.redelivered += not own
+        uncounted = [record for record in own if record.day not in counted_days]
+        account.rows += sum(not record.is_dead_letter for record in uncounted)
+        account.dead_letters += sum(record.is_dead_letter for record in uncounted)
+        if conflicts := sum(record.is_conflicting for record in uncounted):
+            account.conflicts += conflicts
+            _name(self._found.conflicting, one.archived, one.archive_uri)
+        self._check(one.archived, one.archive_uri, account, own or records)
+
+    def _messages(self, uri: str) -> dict[tuple[str, str], Message]:
+        """Return the messages of an object by event id and message id; none of one that is gone."""
+        try:
+            ndjson = gzip.decompress(Blob.from_uri(uri, client=self._bucket.client).download_as_bytes())
+        except NotFound:
+            return {}
+        return {(envelope.event_id, envelope.message_id): envelope.message() for envelope in read_envelopes(ndjson)}
+
+    def _with_content(self, message: Message, records: Sequence[Record]) -> list[Record]:
+        """Return the records that make a record of a message needless: they have the same content.
+
+        So do rows that were published later: its own row was superseded, and may have been removed as a duplicate. Of
+        records of older code, and of rows of another version of the contract, the content cannot be compared.
+        """
+        letters = [
+            record
+            for record in records
+            if record.is_dead_letter and record.content_digest in {None, content_digest(message)}
+        ]
+        outcome = self._process(message, message.publish_time)
+        if isinstance(outcome, DeadLetter):
+            return letters
+        return letters + [
+            record
+            for record in records
+            if not record.is_dead_letter
+            and record.event_type == outcome.event_type
+            and (
+                record.content_digest in {None, outcome.content_digest}
+                or record.schema_version != outcome.schema_version
+                or record.publish_time > message.publish_time
+            )
+        ]
+
+    def _check(self, archived: Archived | Envelope, uri: str, account: Account, records: Sequence[Record]) -> None:
+        if self._compare is None or not isinstance(archived, Envelope):
+            return
+        if different := sum(not self._compare(archived, record) for record in records):
+            account.different += different
+            _name(self._found.different, archived, uri)
+
+
+def _name(examples: list[Found], archived: Archived | Envelope, uri: str) -> None:
+    if len(examples) < MAX_EXAMPLES:
+        examples.append(Found(archived.event_id, archived.event_type or UNKNOWN, archived.message_id, uri))
+
+
+def _digest(envelopes: Iterable[Envelope]) -> int:
+    return sum(delivery.digest(envelope.event_id, envelope.message_id) for envelope in envelopes)
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _arrived(name: str, otherwise: datetime) -> datetime:
+    """Return when an object's events arrived, by its name if it says so."""
+    try:
+        return layout.arrival_time(name)
+    except ValueError:
+        return otherwise
+
+
+def _days(start: datetime, end: datetime) -> frozenset[date]:
+    """Return the UTC dates of a time that ends before `end`."""
+    first, last = start.astimezone(UTC).date(), (end.astimezone(UTC) - datetime.resolution).date()
+    return frozenset(first + timedelta(days=number) for number in range((last - first).days + 1))

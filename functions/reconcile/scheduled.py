@@ -1,0 +1,171 @@
+"""The scheduled reconciliation: each run begins where the last one ended, and stops before its time is over."""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from google.api_core.exceptions import PreconditionFailed
+from google.cloud.storage import Client as StorageClient
+
+from functions.reconcile.findings import Reconciliation
+from functions.reconcile.reconciler import SPAN
+
+MAX_SECONDS = 1_500
+"""Seconds after which a run stops, and leaves the rest to the next one. The function has 1 800: the last look-up may
+take some of them."""
+
+_HOUR = timedelta(hours=1)
+
+MAX_BEHIND = timedelta(days=7)
+"""The farthest that a run goes back; it reports what is older, which is for `sluice reconcile`."""
+
+_FOLDER = "reconciled/"
+_TIME = "%Y%m%dT%H%M%S.%fZ"
+_CHECKPOINT = re.compile(rf"{_FOLDER}(\d{{8}}T\d{{6}}\.\d{{6}}Z)\.json")
+
+
+def recent_hours(now: datetime) -> tuple[datetime, datetime]:
+    """Return what the first run compares: two hours, of which the last one ended at least an hour ago.
+
+    By then an outage of minutes is over: Pub/Sub has redelivered what had to wait for its end.
+    """
+    end = _hour_of(now) - _HOUR
+    return end - 2 * _HOUR, end
+
+
+def _hour_of(time: datetime) -> datetime:
+    return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+class Part(NamedTuple):
+    """The part of a run that ends with one checkpoint.
+
+    Attributes:
+        start: The first time of arrival.
+        found: What was found.
+    """
+
+    start: datetime
+    found: Reconciliation
+
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every event that came in is there."""
+        return self.found.is_complete
+
+    def summary(self) -> dict[str, Any]:
+        """Return what a log line says."""
+        return {"start": self.start.isoformat(), "end": self.found.until.isoformat(), **self.found.summary()}
+
+
+class Compares(Protocol):
+    """A `Reconciler`."""
+
+    def __call__(
+        self,
+        start: datetime,
+        end: datetime,
+        advance: Callable[[datetime], object] = ...,
+        is_over: Callable[[], bool] = ...,
+    ) -> Reconciliation:
+        """Compare all that arrived in a time."""
+
+
+class Checkpoints:
+    """The times up to which all is compared: objects `reconciled/TIME.json` of the archive's bucket.
+
+    Each is written once, so that the function needs no permission to overwrite or delete anything.
+
+    Args:
+        storage: Client of the archive's project.
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, storage: StorageClient, bucket: str) -> None:
+        self._bucket = storage.bucket(bucket)
+
+    def last(self, now: datetime) -> datetime | None:
+        """Return the last checkpoint, however old; None without any.
+
+        One that was written before its time is none: the clock of its run was ahead, and what arrived until then was
+        not compared. Other objects of the folder are none either.
+        """
+        # Those of two years are many, and are listed only where the last days have none.
+        return max(self._since(_name(now - MAX_BEHIND)), default=None) or max(self._since(_FOLDER), default=None)
+
+    def _since(self, first: str) -> Iterator[datetime]:
+        blobs = self._bucket.list_blobs(
+            prefix=_FOLDER, start_offset=first, fields="items(name,timeCreated),nextPageToken"
+        )
+        for blob in blobs:
+            if name := _CHECKPOINT.fullmatch(blob.name):
+                until = datetime.strptime(name[1], _TIME).replace(tzinfo=UTC)
+                if until <= blob.time_created:  # by the clock of Cloud Storage
+                    yield until
+
+    def add(self, part: Part) -> None:
+        """Write the checkpoint of a part, with its counts."""
+        counts = {"start": part.start, "end": part.found.until, "total": part.found.total}
+        try:
+            self._bucket.blob(_name(part.found.until)).upload_from_string(
+                msgspec.json.encode(counts), content_type="application/json", if_generation_match=0
+            )
+        except PreconditionFailed:  # An attempt before has arrived after all.
+            return
+
+
+def _name(until: datetime) -> str:
+    return f"{_FOLDER}{until.astimezone(UTC):{_TIME}}.json"
+
+
+class ScheduledReconciliation:
+    """A run: compares what has arrived since the last one, up to an hour ago.
+
+    Args:
+        compare: Compares the archive with the tables.
+        checkpoints: Where the last run ended.
+        now: The time, in UTC.
+        clock: Seconds since any time.
+
+    Attributes:
+        until: The time of arrival up to which all is compared, but for `skipped`.
+        skipped: Begin and end of what arrived too long ago, and is not compared; None without such a time.
+    """
+
+    def __init__(
+        self, compare: Compares, checkpoints: Checkpoints, now: datetime, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        first, self._end = recent_hours(now)
+        self._compare = compare
+        self._checkpoints = checkpoints
+        self._clock = clock
+        last, oldest = checkpoints.last(now), self._end - MAX_BEHIND
+        self.skipped = (last, oldest) if last is not None and last < oldest else None
+        self._is_first = last is None
+        self.until = first if last is None else max(last, oldest)
+
+    def __iter__(self) -> Iterator[Part]:
+        """Compare one part after the other; a part's checkpoint is written when the next one is asked for."""
+        deadline = self._clock() + MAX_SECONDS
+        if self._is_first:  # Where it fails, the next one begins here, too.
+            self._checkpoints.add(Part(self.until, Reconciliation(self.until)))
+        while self.until < self._end and self._clock() < deadline:
+            end = min(_hour_of(self.until) + SPAN, self._end)  # A part is one query of each table.
+            found = self._compare(self.until, end, is_over=lambda: self._clock() >= deadline)
+            part = Part(self.until, found)
+            yield part
+            self._checkpoints.add(part)
+            self.until = found.until
+
+    @property
+    def behind(self) -> timedelta:
+        """Return the time of arrival that is left to compare."""
+        return max(self._end - self.until, timedelta())
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether the next run has more than an hour's events to compare."""
+        return self.behind >= _HOUR

@@ -1,0 +1,1 @@
+"""The schema of the warehouse: definitions, bootstrap, and the changes of tables."""

@@ -1,0 +1,215 @@
+"""The bootstrap: makes the warehouse what `sql/` defines, and keeps it so, as often as one likes."""
+
+import dataclasses
+import enum
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import requests
+from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.retry import Retry
+from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY
+
+from functions.events import event_types
+from functions.ingest.retry import FIRST_PAUSE, LONGEST_PAUSE, within
+from functions.names import Names
+from functions.schema.ddl import UnknownDdl
+from functions.schema.definitions import FOLDER, Definition, Kind, definitions
+from functions.schema.table_diff import Evolution, evolution
+from functions.settings import Settings
+
+_AT_ONCE = 8
+_TIMES_CHANGED_BY_OTHERS = 3
+
+_LABEL = "definition"
+
+
+class Change(enum.StrEnum):
+    """What happened to an object of the warehouse, or would."""
+
+    CREATE = "create"
+    CREATED = "created"
+    ALTER = "alter"
+    ALTERED = "altered"
+    REPLACE = "replace"
+    REPLACED = "replaced"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
+    ERROR = "error"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """One object of the warehouse.
+
+    Attributes:
+        name: `DATASET`, or `DATASET.TABLE`.
+        change: What happened, or would.
+        diff: How a live table differs from its DDL, a line each: `+ items.color STRING`.
+        error: Why it was refused, or what went wrong.
+    """
+
+    name: str
+    change: Change
+    diff: Sequence[str] = ()
+    error: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """Brings datasets, tables and views in line with their definitions.
+
+    Attributes:
+        client: Client of the datasets' project.
+        settings: Names, location and retention.
+        folder: Where `schema/` and `views/` are.
+    """
+
+    client: bigquery.Client
+    settings: Settings
+    folder: pathlib.Path = FOLDER
+
+    def plan(self) -> list[Step]:
+        """Say what `run` would do, and do nothing."""
+        if refused := list(self._clashes()):
+            return refused
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return list(pool.map(lambda definition: _attempt(definition, self._look), self._definitions()))
+
+    def run(self) -> list[Step]:
+        """Make what is missing, and change what differs; where a difference is refused, touch nothing at all.
+
+        Several runs at once do no harm: one of them makes a change, the others find it made.
+        """
+        plan = self.plan()
+        if any(step.change in {Change.REFUSED, Change.ERROR} for step in plan):
+            return plan
+        return list(self._make_all(plan))
+
+    def _clashes(self) -> Iterator[Step]:
+        """Reject names that several tables and views have: the last of them would take the others' place."""
+        event_tables = {name: event_type.table for name, event_type in event_types().items()}
+        for clash in Names.read(self.folder, event_tables).clashes():
+            yield Step(f"{self.settings.dataset}.{clash.name}", Change.REFUSED, error=f"{clash}; rename all but one")
+
+    def _definitions(self) -> list[Definition]:
+        return definitions(self.client.project, self.settings, self.folder)
+
+    def _make_all(self, plan: Sequence[Step]) -> Iterator[Step]:
+        makers: dict[Change, Callable[[Definition], Step]] = {
+            Change.CREATE: self._create,
+            Change.REPLACE: self._execute,
+            Change.ALTER: self._alter,
+        }
+        for definition, step in zip(self._definitions(), plan, strict=True):
+            make = makers.get(step.change)
+            yield dataclasses.replace(_attempt(definition, make), diff=step.diff) if make else step
+
+    def _look(self, definition: Definition) -> Step:
+        try:
+            match definition.kind:
+                case Kind.DATASET:
+                    return self._look_at_dataset(definition)
+                case Kind.TABLE:
+                    return self._compare_table(definition)
+                case Kind.VIEW:
+                    return _compare_view(definition, self._live(definition))
+        except NotFound:
+            return Step(definition.name, Change.CREATE)
+
+    def _look_at_dataset(self, definition: Definition) -> Step:
+        reference = bigquery.DatasetReference(self.client.project, definition.name)
+        live = self.client.get_dataset(reference, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+        if live.location.casefold() != self.settings.location.casefold():
+            why = f"it is in {live.location}, and LOCATION is {self.settings.location}: a dataset cannot move"
+            return Step(definition.name, Change.REFUSED, error=why)
+        return Step(definition.name, Change.UNCHANGED)
+
+    def _compare_table(self, definition: Definition) -> Step:
+        live = self._live(definition)
+        if live.table_type != "TABLE":
+            return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
+        return _step(definition, evolution(live, definition.ddl, definition.policy_tags))
+
+    def _live(self, definition: Definition) -> bigquery.Table:
+        name = f"{self.client.project}.{definition.name}"
+        return self.client.get_table(name, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+
+    def _evolution(self, definition: Definition) -> Evolution:
+        return evolution(self._live(definition), definition.ddl, definition.policy_tags)
+
+    def _create(self, definition: Definition) -> Step:
+        """What DDL cannot say comes right after it, before there are rows."""
+        step = self._execute(definition)
+        if definition.policy_tags:
+            altered = self._alter(definition)
+            if altered.error:
+                return altered
+        return step
+
+    def _execute(self, definition: Definition) -> Step:
+        try:
+            job = self.client.query(definition.ddl, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
+            job.result(retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
+        except Conflict:
+            return Step(definition.name, Change.UNCHANGED)
+        done = {"CREATE": Change.CREATED, "REPLACE": Change.REPLACED}
+        return Step(definition.name, done.get(job.ddl_operation_performed or "", Change.UNCHANGED))
+
+    def _alter(self, definition: Definition) -> Step:
+        """One request with all changes, on the condition that nobody has changed the table since it was compared."""
+        for _ in range(_TIMES_CHANGED_BY_OTHERS):
+            wanted = self._evolution(definition)
+            step = _step(definition, wanted)
+            if step.change is not Change.ALTER:
+                return step
+            try:
+                self.client.update_table(wanted.table, wanted.fields, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
+            except PreconditionFailed:
+                continue
+            return dataclasses.replace(step, change=Change.ALTERED)
+        return Step(definition.name, Change.ERROR, error="somebody else keeps changing the table")
+
+
+class _Attempts(NamedTuple):
+    """Arguments of a client's call."""
+
+    retry: Retry
+    timeout: float
+
+
+def _attempts(seconds: float) -> _Attempts:
+    starts, timeout = within(seconds)
+    retry = DEFAULT_RETRY.with_delay(initial=FIRST_PAUSE, maximum=LONGEST_PAUSE, multiplier=2.0)
+    return _Attempts(retry.with_timeout(starts), timeout)
+
+
+_ATTEMPTS = _attempts(30)
+
+
+def _step(definition: Definition, wanted: Evolution) -> Step:
+    diff = [str(difference) for difference in wanted.differences]
+    if wanted.refused:
+        by_hand = [f"by hand: {statement}" for statement in wanted.by_hand]
+        why = "; ".join([*map(str, wanted.refused), *by_hand])
+        return Step(definition.name, Change.REFUSED, diff, why)
+    return Step(definition.name, Change.ALTER if diff else Change.UNCHANGED, diff)
+
+
+def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
+    if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
+        return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
+    before = live.labels.get(_LABEL)
+    if before == definition.digest:
+        return Step(definition.name, Change.UNCHANGED)
+    return Step(definition.name, Change.REPLACE, [f"~ {_LABEL} {before} -> {definition.digest}"])
+
+
+def _attempt(definition: Definition, look_or_make: Callable[[Definition], Step]) -> Step:
+    try:
+        return look_or_make(definition)
+    except (GoogleAPIError, requests.RequestException, TimeoutError, UnknownDdl) as error:
+        return Step(definition.name, Change.ERROR, error=f"{type(error).__name__}: {error}")

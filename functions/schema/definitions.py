@@ -1,0 +1,149 @@
+"""Definitions: what the warehouse should be, from the DDL in `sql/`."""
+
+import dataclasses
+import enum
+import graphlib
+import hashlib
+import pathlib
+import string
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from functions.events import event_types
+from functions.names import DATASETS, view_of
+from functions.settings import Settings
+
+FOLDER = pathlib.Path(__file__).parents[2] / "sql"
+
+LATEST_FIRST = "processed_timestamp DESC, ingest.publish_time DESC, ingest.message_id DESC, ingest.archive_uri DESC"
+"""The order of several rows of an event: the first one counts, which was processed last; of those that one run of a
+backfill or replay brought, the one that was published last. SQL has it as `${latest_first}`."""
+
+
+class Kind(enum.StrEnum):
+    """What a definition defines; materialized views are views."""
+
+    DATASET = "dataset"
+    TABLE = "table"
+    VIEW = "view"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Definition:
+    """One object of the warehouse.
+
+    Attributes:
+        name: `DATASET`, or `DATASET.TABLE`.
+        kind: What it is.
+        ddl: The statement that makes it, ready to run.
+        policy_tags: Of a table: the resource names of the policy tags by column (`errors.message` for a nested one).
+            DDL cannot say them.
+        digest: 16 hex digits of the statement and of all that it reads. A view carries it as its label `definition`,
+            so that it is made again when one of its tables changes: BigQuery keeps a view's columns as they were.
+    """
+
+    name: str
+    kind: Kind
+    ddl: str
+    digest: str
+    policy_tags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER) -> list[Definition]:
+    """All objects, each after those that it needs.
+
+    `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
+    of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
+    `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
+    `${table}` the table, and `${definition}` the digest. `policy_tags.json` has the columns that are protected by the
+    policy tags of the settings: `TABLE.COLUMN`, or `*.COLUMN` for the table of each event type.
+    """
+    parameters = parameters_of(project, settings)
+    event_tables = sorted({event_type.table for event_type in event_types().values()})
+    tags = _policy_tags(folder, settings, event_tables)
+    return [
+        *_datasets(folder / "schema", parameters),
+        *(tables := list(_tables(folder / "schema", parameters, event_tables, tags))),
+        *_views(folder / "views", parameters, event_tables, tables),
+    ]
+
+
+def parameters_of(project: str, settings: Settings) -> dict[str, str]:
+    """What the `${...}` of `schema/` stand for, by name."""
+    return {
+        "project": project,
+        "dataset": settings.dataset,
+        "historical_dataset": settings.historical_dataset,
+        "location": settings.location,
+        "environment": settings.environment,
+        "retention_days": str(settings.retention_days),
+        "latest_first": LATEST_FIRST,
+    }
+
+
+def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
+    for stem in DATASETS:
+        ddl = _template(folder / f"{stem}.sql").substitute(parameters)
+        yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
+
+
+def _policy_tags(folder: pathlib.Path, settings: Settings, event_tables: list[str]) -> dict[str, dict[str, str]]:
+    """Return the tags by table and column; the table `*` stands for that of each event type."""
+    tags = {"personal": settings.policy_tag_personal, "raw": settings.policy_tag_raw}
+    tagged: dict[str, dict[str, str]] = {}
+    protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])
+    for kind, places in protected.items():
+        for name, _, column in (place.partition(".") for place in places):
+            for table in event_tables if name == "*" else [name]:
+                if tag := tags[kind]:
+                    tagged.setdefault(table, {})[column] = tag
+    return tagged
+
+
+def _tables(
+    folder: pathlib.Path,
+    parameters: Mapping[str, str],
+    event_tables: list[str],
+    policy_tags: Mapping[str, Mapping[str, str]],
+) -> Iterator[Definition]:
+    historical = {**parameters, "dataset": parameters["historical_dataset"], "retention_days": "NULL"}
+    for file in sorted(folder.glob("*.sql")):
+        if file.stem in DATASETS:
+            continue
+        for each in (parameters, historical) if file.stem in event_tables else (parameters,):
+            ddl = _template(file).substitute(each)
+            name = f"{each['dataset']}.{file.stem}"
+            yield Definition(name, Kind.TABLE, ddl, _digest(ddl), policy_tags.get(file.stem, {}))
+
+
+def _views(
+    folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str], tables: list[Definition]
+) -> Iterator[Definition]:
+    templates = {file.stem: (_template(file), parameters) for file in folder.glob("*.sql")}
+    for file in (folder / "each").glob("*.sql"):
+        for table in event_tables:
+            templates[view_of(table, file.stem)] = _template(file), {**parameters, "table": table}
+    names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
+    texts = {names[stem]: template.substitute(values, definition="") for stem, (template, values) in templates.items()}
+    known = [*(table.name for table in tables), *texts]
+    reads = {
+        name: [other for other in known if other != name and f"`{parameters['project']}.{other}`" in text]
+        for name, text in texts.items()
+    }
+    digests = {table.name: table.digest for table in tables}
+    stems = {name: stem for stem, name in names.items()}
+    for name in graphlib.TopologicalSorter(reads).static_order():
+        if name in stems:
+            digests[name] = _digest(texts[name], *(digests[other] for other in reads[name]))
+            template, values = templates[stems[name]]
+            ddl = template.substitute(values, definition=digests[name])
+            yield Definition(name, Kind.VIEW, ddl, digests[name])
+
+
+def _template(file: pathlib.Path) -> string.Template:
+    return string.Template(file.read_text(encoding="utf-8"))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.blake2b("\0".join(texts).encode(), digest_size=8).hexdigest()

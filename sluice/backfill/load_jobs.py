@@ -1,0 +1,283 @@
+"""Load jobs with deterministic ids: the same load never runs twice, whoever asks for it and however often."""
+
+import collections
+import hashlib
+import io
+import itertools
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Self, cast
+
+from google.api_core.exceptions import Conflict, NotFound
+from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobConfig, ScalarQueryParameter
+
+from functions.core import dead_letters
+from functions.core.dead_letters import Violation
+from functions.core.rows import Row
+from functions.schema.definitions import Kind, definitions
+from functions.settings import Settings
+from sluice.backfill.chunks import Load
+from sluice.backfill.events import Event, Identity
+from sluice.backfill.load_file import LoadFile, Record
+
+type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
+"""What the client says that `get_job` may give."""
+
+_POLL_SECONDS = 0.5
+
+_RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=5.0).with_timeout(60.0)
+"""As the client's own, but not for ten minutes: who waits before the screen may start again at any time."""
+
+MAX_PARAMETER_BYTES = 8 * 10**6
+"""Of a query; the whole request has 10 MB at most, its parameters included
+(https://cloud.google.com/bigquery/quotas#query_jobs)."""
+
+_VALUE_BYTES = len('{"value": }, ')
+
+_ROWS = """
+SELECT
+  ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id,
+  ingest.publish_time AS publish_time, ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
+FROM `{table}`
+WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
+"""
+
+_DEAD_LETTERS = """
+SELECT
+  event_id, fingerprint AS kind, message_id, publish_time, content_digest, CAST(NULL AS INT64) AS schema_version
+FROM `{table}`
+WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
+"""
+
+
+def _has_content(row: bigquery.Row, event: Event) -> bool:
+    """Return whether a row or dead letter makes an event with its id needless, which another message has brought.
+
+    It has the same content; or it is a row that was published later: the event's own row was superseded, and may have
+    been removed as a duplicate. Older code wrote no digest, and the digests of two versions of a contract cannot be
+    compared: then the row counts as the event, unless this run has met the id with another content before.
+    """
+    outcome = event.outcome
+    if row.content_digest is None or (isinstance(outcome, Row) and row.schema_version != outcome.schema_version):
+        return not event.identity.message_id
+    if isinstance(outcome, Row) and row.publish_time > outcome.message.publish_time:
+        return True
+    return bool(row.content_digest == outcome.content_digest)
+
+
+class Stopped(Exception):
+    """Raised where the run was told to stop; what BigQuery has begun goes on there.
+
+    Attributes:
+        job_id: The job that still ran; None where none was begun.
+    """
+
+    def __init__(self, job_id: str | None = None) -> None:
+        super().__init__(job_id)
+        self.job_id = job_id
+
+
+class LoadJobs:
+    """The load jobs of a project into its tables.
+
+    The tables themselves say what they hold, whatever became of it since a job brought it. The ids of jobs keep runs at
+    the same time, and requests whose answers were lost, from loading the same twice: BigQuery knows them for six months
+    (https://cloud.google.com/bigquery/docs/managing-jobs).
+
+    Args:
+        client: Client of the project.
+        tables: By `DATASET.TABLE`, as BigQuery has them.
+    """
+
+    def __init__(self, client: bigquery.Client, tables: Mapping[str, bigquery.Table]) -> None:
+        self._client = client
+        self._tables = tables
+        self._files = {name: LoadFile(table.schema) for name, table in tables.items()}
+        self._stopping = threading.Event()
+
+    @classmethod
+    def open(cls, client: bigquery.Client, settings: Settings) -> Self:
+        """Look up all tables.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: One of them is missing, or cannot be seen.
+            google.auth.exceptions.GoogleAuthError: There are no credentials.
+        """
+        names = [one.name for one in definitions(client.project, settings) if one.kind is Kind.TABLE]
+        return cls(client, {name: client.get_table(f"{client.project}.{name}", retry=_RETRY) for name in names})
+
+    def stop(self) -> None:
+        """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
+        self._stopping.set()
+
+    def go_on(self) -> None:
+        """Return where there is no reason to stop.
+
+        Raises:
+            Stopped: There is.
+        """
+        if self._stopping.is_set():
+            raise Stopped
+
+    def free_id(self, load: Load) -> str:
+        """An id for the job of a load, which no job has had; waits for one that is running.
+
+        A job keeps its id, so the next one has a number.
+
+        Raises:
+            Stopped: Before, or while it waited.
+        """
+        self.go_on()
+        first = self._id(load)
+        ids = itertools.chain([first], (f"{first}_{number}" for number in itertools.count(2)))
+        job_id = next(ids)
+        while job := self._find(job_id):
+            self._wait_for(job)
+            job_id = next(ids)
+        return job_id
+
+    def present(self, load: Load) -> set[Identity]:
+        """Return what the table holds already of a load's events: each identity, and each with its message's id.
+
+        A row with another content of the event's id does not count; where that cannot be known, it does.
+        """
+        return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
+
+    def _present(self, load: Load) -> Iterator[Identity]:
+        kinds = sorted({event.identity.kind for event in load.events})
+        ids = ArrayQueryParameter("ids", "STRING", [event.identity.event_id for event in load.events])
+        if load.table.endswith(f".{dead_letters.TABLE}"):
+            query = _DEAD_LETTERS.format(table=load.table)
+            parameters: list[ArrayQueryParameter | ScalarQueryParameter]
+            parameters = [ids, ArrayQueryParameter("fingerprints", "STRING", kinds)]
+        else:
+            query = _ROWS.format(table=load.table)
+            days = (("first", kinds[0]), ("last", kinds[-1]))
+            parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
+        config = bigquery.QueryJobConfig(query_parameters=parameters)
+        rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
+        found: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
+        for row in rows:
+            found[Identity(row.event_id, row.kind)].append(row)
+        for event in load.events:
+            for row in found[event.identity._replace(message_id="")]:
+                if row.message_id == event.outcome.message.message_id:
+                    yield event.with_message
+                    yield event.identity
+                elif _has_content(row, event):
+                    yield event.identity
+
+    def run(self, job_id: str, table: str, events: Sequence[tuple[Event, str]]) -> bool:
+        """Load events, but for the rows that BigQuery refuses, and wait until they are in the table.
+
+        Args:
+            job_id: From `free_id`.
+            table: `DATASET.TABLE`.
+            events: At least one, each with the address of its archive object.
+
+        Returns:
+            Whether it surely took all of them; if not, `present` tells which.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no event is loaded.
+            Stopped: While it waited.
+        """
+        records = [event.outcome.record(archive_uri) for event, archive_uri in events]
+        job, is_ours = self._run(job_id, table, records, refused=len(records))
+        job.result(retry=_RETRY)
+        return is_ours and job.output_rows == len(records)
+
+    def refusal(self, event: Event, archive_uri: str) -> list[Violation]:
+        """Load an event alone: why BigQuery refuses its row; nothing where the row is in its table.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused for a reason that is not the row's.
+            Stopped: While it waited.
+        """
+        load = Load(event.table, [event])
+        job_id = self.free_id(load)
+        if event.with_message in self.present(load):
+            return []
+        job, _ = self._run(job_id, event.table, [event.outcome.record(archive_uri)])
+        errors = job.errors or []
+        # Rows consist of our own columns, so a table that lacks one is behind the code: no fault of the event.
+        lacks_column = any("no such field" in error.get("message", "").lower() for error in errors)
+        if job.error_result and job.error_result.get("reason") == "invalid" and not lacks_column:
+            # A path in the payload is none of the places that they name; what says most comes last.
+            return [Violation("$", error.get("reason", "invalid"), error.get("message", "")) for error in errors[::-1]]
+        job.result(retry=_RETRY)
+        return []
+
+    def load(self, job_id: str, table: str, records: Sequence[Record]) -> None:
+        """Load records, as `insertAll` takes them, and wait until they are in the table.
+
+        Args:
+            job_id: One that no job has had, but for one with the same records.
+            table: `DATASET.TABLE`.
+            records: At least one.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no record is loaded.
+            Stopped: While it waited.
+        """
+        job, _ = self._run(job_id, table, records)
+        job.result(retry=_RETRY)
+
+    def _run(
+        self, job_id: str, table: str, records: Sequence[Record], refused: int = 0
+    ) -> tuple[bigquery.LoadJob, bool]:
+        """Run a job to its end, however it ends, that may leave out so many rows; and whether it surely is this one."""
+        data = self._files[table](records)
+        config = LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            max_bad_records=refused,
+        )
+        is_ours = True
+        try:
+            job: _Job = self._client.load_table_from_file(
+                io.BytesIO(data), self._tables[table].reference, size=len(data), job_id=job_id, job_config=config
+            )
+        except Conflict:  # Another run is here at the same time, or the answer to an earlier try was lost.
+            job = self._client.get_job(job_id, retry=_RETRY)
+            is_ours = False
+        self._wait_for(job)
+        return cast("bigquery.LoadJob", job), is_ours
+
+    def _id(self, load: Load) -> str:
+        """Begins with the table's creation: a table that was made anew is filled anew."""
+        table = self._tables[load.table]
+        digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
+        for event in load.events:
+            digest.update("\0".join(("", *event.identity, event.outcome.insert_id)).encode())
+        return f"sluice_backfill_{table.table_id}_{digest.hexdigest()}"
+
+    def _find(self, job_id: str) -> _Job | None:
+        try:
+            return self._client.get_job(job_id, retry=_RETRY)
+        except NotFound:
+            return None
+
+    def _wait_for(self, job: _Job) -> None:
+        while not job.done(retry=_RETRY):
+            # What is done by now is done, whoever has told the run to stop.
+            if self._stopping.wait(_POLL_SECONDS) and not job.done(retry=_RETRY):
+                raise Stopped(job.job_id)
+
+
+def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
+    """As many events together as the parameters of a query may have; by days, since each day that is read is billed."""
+    group: list[Event] = []
+    size = 0
+    for event in sorted(events, key=lambda event: event.identity.kind):
+        more = sum(len(json.dumps(text)) + _VALUE_BYTES for text in (event.identity.event_id, event.identity.kind))
+        if group and size + more > MAX_PARAMETER_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(event)
+        size += more
+    if group:
+        yield group

@@ -1,0 +1,471 @@
+"""The backfill: events of files into the live and the historical tables, by load jobs, which are free."""
+
+import collections
+import dataclasses
+import enum
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+import requests
+import urllib3
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+
+from functions.archive.writer import Archive
+from functions.core.dead_letters import DeadLetter, Stage, Violation
+from functions.core.rows import Row
+from functions.files.id_fields import NoEventId, WithoutId
+from functions.files.sources import Line, Lines, Unreadable
+from functions.ingest.http_client import ApiError
+from sluice.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
+from sluice.backfill.events import Event, EventReader
+from sluice.backfill.load_jobs import LoadJobs, Stopped
+
+FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError, urllib3.exceptions.HTTPError)
+"""What the clients raise where Google Cloud refuses or does not answer."""
+
+MAX_REFUSED = 100
+"""Rows of a load that are refused for what they are; of more, the table or the code is the cause.
+
+To ask why takes a job for each, and a table takes a limited number of them a day
+(https://cloud.google.com/bigquery/quotas#load_jobs).
+"""
+
+_LOADS_AT_ONCE = 4
+_MAX_FAILURES = 10
+_ARCHIVE_SECONDS = 300.0
+
+_PACED_SECONDS = 10.0
+"""Of lines in a load, where they come at a rate; at full speed there are as many as fit."""
+
+
+class Fate(enum.Enum):
+    """What has become of an event that is durable."""
+
+    LOADED = enum.auto()
+    """It is in its table now; in a dry run: it would be."""
+    PRESENT = enum.auto()
+    """It was there before."""
+    REPEATED = enum.auto()
+    """An earlier line of the run has the same event, and that one is in the table."""
+    SMOKE_TEST = enum.auto()
+    """It is an event of the smoke test, which no table gets again."""
+
+
+class Settled(NamedTuple):
+    """An event that is durable, or in a dry run: that would be; or that has not to be, as `fate` says.
+
+    Attributes:
+        event: The event.
+        fate: How it came to that.
+        archive_uri: The object of the archive that its line is in; None where no object is known to be.
+    """
+
+    event: Event
+    fate: Fate
+    archive_uri: str | None
+
+
+class Refused(NamedTuple):
+    """An event whose row BigQuery refuses.
+
+    Attributes:
+        event: The event.
+        archive_uri: The object of the archive that its line is in.
+    """
+
+    event: Event
+    archive_uri: str
+
+    def __str__(self) -> str:
+        line = self.event.line
+        return f"{line.source} line {line.number}, event {self.event.identity.event_id}"
+
+
+class RowsRefused(Exception):
+    """BigQuery refuses rows, and they cannot be dead letters; says which and why."""
+
+
+type Listener = Callable[[Sequence[Settled]], object]
+"""Is told of events as soon as they are durable; called in several threads at once. What it raises of `FAILURES` is
+the failure of their load: they are durable all the same, and the next run tells of them again."""
+
+
+class RunningJob(NamedTuple):
+    """A load job that BigQuery still runs when the run ends.
+
+    Attributes:
+        job_id: Its id.
+        load: Its table, and the lines that it is of.
+        lines: How many they are.
+    """
+
+    job_id: str
+    load: str
+    lines: int
+
+
+@dataclasses.dataclass(slots=True)
+class Report:
+    """What has become of the lines; every line that was read is in exactly one of the counts, or in a running job.
+
+    Attributes:
+        events: Lines whose event no earlier line has.
+        repeated: Lines whose event stands in an earlier line.
+        smoke_tests: Lines with events of the smoke test, which are left out.
+        without_id: Lines without the id that was asked for.
+        same_id: Of `events`, those whose id an earlier line has with another content.
+        rows: Rows that were loaded, by `DATASET.TABLE`.
+        dead_letters: Dead letters that were loaded, by stage.
+        rows_present: Rows that were there before, by `DATASET.TABLE`.
+        dead_letters_present: Dead letters that were there before, by stage.
+        running: The load jobs that BigQuery still runs, after an interruption.
+        failures: Which loads failed, wholly or for some rows, or which source could not be read, and why.
+        interrupted: Whether the run was told to stop before all was done.
+        complete_to: The line up to which all events are in their tables, after an interruption.
+    """
+
+    events: int = 0
+    repeated: int = 0
+    smoke_tests: int = 0
+    without_id: WithoutId = dataclasses.field(default_factory=WithoutId)
+    same_id: int = 0
+    rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    dead_letters: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    rows_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    dead_letters_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    running: list[RunningJob] = dataclasses.field(default_factory=list)
+    failures: list[str] = dataclasses.field(default_factory=list)
+    interrupted: bool = False
+    complete_to: str | None = None
+
+    @property
+    def lines(self) -> int:
+        """Lines read."""
+        return self.events + self.repeated + self.smoke_tests + self.without_id.count
+
+    @property
+    def unfinished(self) -> int:
+        """Lines that a load that failed has not brought, or that the run did not come to."""
+        counts = (self.rows, self.dead_letters, self.rows_present, self.dead_letters_present)
+        done = sum(counter.total() for counter in counts)
+        return self.events - done - sum(job.lines for job in self.running)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all lines of all sources are in their tables."""
+        return not (self.unfinished or self.running or self.failures or self.interrupted or self.without_id.count)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the counts for a program to read."""
+        return {
+            "lines": self.lines,
+            **msgspec.to_builtins(self),
+            "running": [job._asdict() for job in self.running],
+            "unfinished": self.unfinished,
+        }
+
+    def count(self, settled: Iterable[Settled]) -> None:
+        """Count events, none of which is `REPEATED` or `SMOKE_TEST`."""
+        for event, fate, _ in settled:
+            match event.outcome:
+                case DeadLetter(stage=stage):
+                    counter = self.dead_letters_present if fate is Fate.PRESENT else self.dead_letters
+                    counter[stage.value] += 1
+                case Row():
+                    counter = self.rows_present if fate is Fate.PRESENT else self.rows
+                    counter[event.table] += 1
+
+
+class _Interrupted(Exception):
+    """Raised where the run was told to stop: what is there, and the job that may bring the rest, if one was begun."""
+
+    def __init__(self, settled: Sequence[Settled], running: RunningJob | None) -> None:
+        super().__init__(settled, running)
+        self.settled = settled
+        self.running = running
+
+
+@dataclasses.dataclass(slots=True)
+class _Chunk:
+    """Lines that were processed together.
+
+    Attributes:
+        last: The last of them.
+        loads: How many of its loads are not in their tables.
+    """
+
+    last: str
+    loads: int
+
+
+class Backfill:
+    """One run.
+
+    Args:
+        read: Reads the lines.
+        jobs: Loads what is not there; None to take nothing for being there, in a dry run without BigQuery.
+        archive: Where raw events are kept; None for a dry run, which writes nothing.
+        listener: Is told of events that are durable.
+        rate: Lines per second at most; None for as fast as they can be read.
+    """
+
+    def __init__(
+        self,
+        read: EventReader,
+        jobs: LoadJobs | None,
+        archive: Archive | None,
+        listener: Listener | None = None,
+        rate: float | None = None,
+    ) -> None:
+        self._read = read
+        self._jobs = jobs
+        self._archive = archive
+        self._listener = listener
+        self._rate = rate
+        self._seen = Seen()
+        self._not_loaded: list[Settled] = []
+        self._chunks: list[_Chunk] = []
+        self._counting = threading.Lock()
+        self._is_stopped = False
+        self.report = Report()
+
+    def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> Report:
+        """Load all lines of all sources, a few loads at once while the next chunk is processed.
+
+        Args:
+            sources: In the order in which they are read.
+            advance: Called now and then with how much was read since the last call; of a `Source`, stored bytes.
+
+        Returns:
+            What was done, also where it was interrupted.
+        """
+        max_lines = max(1, min(MAX_LINES, round(self._rate * _PACED_SECONDS))) if self._rate else MAX_LINES
+        is_read = is_told = False
+        with futures.ThreadPoolExecutor(_LOADS_AT_ONCE, thread_name_prefix="load") as threads:
+            running: set[futures.Future[None]] = set()
+            try:
+                for lines in chunks(self._paced(self._lines(sources, advance)), max_lines):
+                    planned = self._plan(lines)
+                    chunk = _Chunk(f"{lines[-1].source} line {lines[-1].number}", len(planned))
+                    self._chunks.append(chunk)
+                    for load in planned:
+                        if len(running) == _LOADS_AT_ONCE:
+                            running = _wait(running, futures.FIRST_COMPLETED)
+                        running.add(threads.submit(self._load, load, chunk))
+                    if len(self.report.failures) >= _MAX_FAILURES:
+                        break
+                is_read = True
+                _wait(running, futures.ALL_COMPLETED)
+                self._tell_not_loaded()
+                is_told = True
+            except KeyboardInterrupt:
+                if self._jobs:
+                    self._jobs.stop()
+                _wait(running, futures.ALL_COMPLETED)
+        # Where all was done by then, nothing was interrupted.
+        self.report.interrupted = self._is_stopped or not is_read or not (is_told or not self._not_loaded)
+        if self.report.interrupted:
+            for chunk in itertools.takewhile(lambda chunk: not chunk.loads, self._chunks):
+                self.report.complete_to = chunk.last
+        return self.report
+
+    def _lines(self, sources: Iterable[Lines], advance: Callable[[int], object]) -> Iterator[Line]:
+        """The lines of all sources; of a damaged one those before the damage."""
+        for source in sources:
+            if len(self.report.failures) >= _MAX_FAILURES:
+                return
+            try:
+                yield from source.lines(advance)
+            except Unreadable as error:
+                self.report.failures.append(str(error))
+
+    def _paced(self, lines: Iterable[Line]) -> Iterator[Line]:
+        started = time.monotonic()
+        for count, line in enumerate(lines):
+            if self._rate:
+                time.sleep(max(0.0, started + count / self._rate - time.monotonic()))
+            yield line
+
+    def _plan(self, lines: Sequence[Line]) -> list[Load]:
+        """Process the lines of a chunk, and sort them by their tables."""
+        new: list[Event] = []
+        smoke_tests = repeated = 0
+        for line in lines:
+            try:
+                event = self._read(line)
+            except NoEventId as reason:
+                self.report.without_id.add(line, reason)
+                continue
+            if self._read.is_smoke_test(line):
+                smoke_tests += 1
+                fate = Fate.SMOKE_TEST
+            elif met := self._seen.new(event):
+                new.append(met)
+                continue
+            else:
+                repeated += 1
+                fate = Fate.REPEATED
+            if self._listener:
+                self._not_loaded.append(Settled(event, fate, event.archive_uri))
+        self.report.same_id += sum(1 for event in new if event.identity.message_id)
+        # Each count stands by itself, wherever a signal interrupts.
+        self.report.events += len(new)
+        self.report.repeated += repeated
+        self.report.smoke_tests += smoke_tests
+        return loads(new)
+
+    def _load(self, load: Load, chunk: _Chunk) -> None:
+        """Bring a load into its table, and count what has become of it. Runs in a thread: no signal interrupts it."""
+        settled: list[Settled] = []
+        failure: object = None
+        try:
+            self._bring_all(load, settled)
+        except _Interrupted as stopped:
+            settled += stopped.settled
+            with self._counting:
+                self._is_stopped = True
+                self.report.running += [stopped.running] if stopped.running else []
+        except (*FAILURES, RowsRefused) as error:
+            failure = error
+        with self._counting:
+            self.report.count(settled)
+            if failure:
+                self.report.failures.append(f"{load}: {failure}")
+            chunk.loads -= len(settled) == len(load.events)
+
+    def _bring_all(self, load: Load, settled: list[Settled]) -> None:
+        """Bring a load into its table, and what BigQuery refuses of it to the dead letters.
+
+        Args:
+            load: The load.
+            settled: Gets what is there, and was told.
+
+        Raises:
+            _Interrupted: Before all is there.
+            RowsRefused: Some rows are not there.
+        """
+        brought, refused = self._bring(load)
+        self._tell(brought, settled)
+        if self._jobs and refused:
+            others: list[Settled] = []
+            try:
+                self._bring_refused(self._jobs, refused, others)
+            except _Interrupted:
+                settled += others
+                raise
+            self._tell(others, settled)
+
+    def _bring(self, load: Load) -> tuple[list[Settled], list[Refused]]:
+        """Bring a load into its table: what is there, and what BigQuery refuses.
+
+        Raises:
+            _Interrupted: Before all is there.
+        """
+        if not self._jobs:
+            return [Settled(event, Fate.LOADED, event.archive_uri) for event in load.events], []
+        settled: list[Settled] = []
+        missing: Sequence[Event] = load.events
+        try:
+            # The id first: what a job brings that takes it meanwhile is in the table by then, or in the way of ours.
+            job_id = self._jobs.free_id(load)
+            present = self._jobs.present(load)
+            settled += [
+                Settled(event, Fate.PRESENT, event.archive_uri) for event in load.events if event.identity in present
+            ]
+            missing = [event for event in load.events if event.identity not in present]
+            if not (missing and self._archive):
+                return [*settled, *(Settled(event, Fate.LOADED, event.archive_uri) for event in missing)], []
+            self._jobs.go_on()
+            with_objects = _archived(self._archive, missing, self._read.now)
+            refused: list[Refused] = []
+            if not self._jobs.run(job_id, load.table, with_objects):
+                taken = self._jobs.present(Load(load.table, missing))
+                refused = [Refused(event, uri) for event, uri in with_objects if event.with_message not in taken]
+        except Stopped as stopped:
+            raise _Interrupted(settled, _running(stopped, load, len(missing))) from stopped
+        left_out = {one.event.identity for one in refused}
+        loaded = (Settled(event, Fate.LOADED, uri) for event, uri in with_objects if event.identity not in left_out)
+        return [*settled, *loaded], refused
+
+    def _bring_refused(self, jobs: LoadJobs, refused: Sequence[Refused], settled: list[Settled]) -> None:
+        """Bring events that BigQuery refused among others to the dead letters, or after all into their table.
+
+        Args:
+            jobs: The load jobs.
+            refused: The events.
+            settled: Gets what is there.
+
+        Raises:
+            _Interrupted: Before all is there.
+            RowsRefused: They cannot be dead letters.
+        """
+        letters: list[Event] = []
+        too_many = len(refused) > MAX_REFUSED
+        for one in refused[:1] if too_many else refused:
+            try:
+                errors = jobs.refusal(*one)
+            except Stopped as stopped:
+                raise _Interrupted([], _running(stopped, Load(one.event.table, [one.event]), 1)) from stopped
+            if errors and isinstance(one.event.outcome, Row) and not too_many:
+                letters.append(self._dead_letter(one, one.event.outcome, errors))
+            elif errors:
+                raise RowsRefused(f"BigQuery refuses {len(refused)} rows, the first is {one}: {errors[0].message}")
+            else:
+                settled.append(Settled(one.event, Fate.LOADED, one.archive_uri))
+        if too_many:
+            raise RowsRefused(f"{len(refused)} rows were refused, and the first is not any more: {refused[0]}")
+        if letters:
+            there, again = self._bring(Load(letters[0].table, letters))
+            settled += there
+            if again:
+                raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
+
+    def _dead_letter(self, refused: Refused, row: Row, errors: Sequence[Violation]) -> Event:
+        event = refused.event
+        letter = row.dead_letter(Stage.WAREHOUSE, errors, self._read.now)
+        dead = self._read.dead_letter(event.line, letter, refused.archive_uri)
+        return dead._replace(identity=dead.identity._replace(message_id=event.identity.message_id))
+
+    def _tell(self, brought: Sequence[Settled], settled: list[Settled]) -> None:
+        """Tell of events that are there, which are settled by that."""
+        if self._listener and brought:
+            try:
+                self._listener(brought)
+            except Stopped as stopped:
+                raise _Interrupted(brought, None) from stopped
+        settled += brought
+
+    def _tell_not_loaded(self) -> None:
+        """Tell of the lines that no load has, once all events are durable that earlier lines had."""
+        if self._listener and self._not_loaded and not self.report.failures:
+            try:
+                self._listener(self._not_loaded)
+            except FAILURES as error:
+                self.report.failures.append(f"{len(self._not_loaded)} lines that no load has: {error}")
+
+
+def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[None]]:
+    """Wait for loads; gives those that are still running."""
+    done, still = futures.wait(running, return_when=until)
+    for one in done:
+        one.result()
+    return still
+
+
+def _running(stopped: Stopped, load: Load, lines: int) -> RunningJob | None:
+    return RunningJob(stopped.job_id, str(load), lines) if stopped.job_id else None
+
+
+def _archived(archive: Archive, events: Sequence[Event], now: datetime) -> list[tuple[Event, str]]:
+    """Archive the events that no object of the archive has yet; gives the object of each."""
+    name = archive.name(now)
+    if outcomes := [event.outcome for event in events if event.archive_uri is None]:
+        archive.write(name, outcomes, _ARCHIVE_SECONDS)
+    return [(event, event.archive_uri or archive.uri(name)) for event in events]

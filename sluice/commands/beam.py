@@ -1,0 +1,231 @@
+"""`sluice beam`: what a person sees of the pipeline on Apache Beam, run on this machine."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import pathlib
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from functions.clients import storage_client
+from functions.files import sources
+from functions.ingest.http_client import bigquery_api, project
+from functions.settings import Settings
+from sluice.beam import BeamRun, Counts, find_python, whole_lines
+from sluice.commands.exit_codes import ExitCode, tell
+from sluice.commands.options import DryRun, IdFieldPaths, Json, id_fields
+from sluice.commands.progress import tell_without_id
+from sluice.formatting import printable
+from sluice.local.process import Child, running
+
+console = Console(stderr=True)
+
+_PAUSE = 0.2
+"""Seconds between two looks at the log."""
+
+_MAX_LISTED = 20_000
+"""Files that are listed before the run begins, for the sake of its progress."""
+
+
+def beam(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Files, folders, globs, gs://BUCKET/PREFIX: NDJSON of events or of the archive, compressed or not.",
+            show_default=False,
+        ),
+    ],
+    schema_version: Annotated[
+        int | None, typer.Option(min=1, help="Contract of the events that are in no envelope; default: the newest.")
+    ] = None,
+    id_field: IdFieldPaths = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show all that Beam logs.")] = False,
+    python: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            help="Python of Beam's environment; default: that of `make beam`.",
+            envvar="SLUICE_BEAM_PYTHON",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Run the pipeline of Dataflow on this machine, from files into the live tables.
+
+    Each event is written again, with its old id: at least once, and the views show one of each. What is older than
+    RETENTION_DAYS becomes a dead letter: `sluice backfill` takes it, and loads nothing that is there.
+
+    Example: sluice beam gs://BUCKET/raw/dt=2026-11-23/ --dry-run
+
+    Exit code 0: all is written; 1: not all of it, and why; 2: an option or a setting is wrong; 130: interrupted.
+    """
+    started = time.monotonic()
+    paths = [field.path for field in id_fields(id_field)]
+    settings = Settings.from_environment()
+    if not dry_run:  # Without project or credentials nothing is begun.
+        project(settings)
+        bigquery_api()
+    size = _size(files, settings)
+    run = BeamRun(find_python(python), files, schema_version, paths, dry_run)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-beam-"))
+    counts, code = _run(run, folder, size, verbose=verbose)
+    if code == ExitCode.WRONG:
+        shutil.rmtree(folder)
+        tell("Nothing was done:", counts.why)
+        raise typer.Exit(code)
+    done = Done(counts, time.monotonic() - started, dry_run)
+    if as_json:
+        print(msgspec.json.encode(done.as_json()).decode())  # noqa: T201
+    else:
+        done.show()
+    if code == ExitCode.FAILED:
+        tell("Failed:", counts.why)
+        console.print(f"The log is kept: {folder / 'beam.log'}", soft_wrap=True)
+    else:
+        shutil.rmtree(folder)
+    done.end(code)
+
+
+def _size(files: Sequence[str], settings: Settings) -> int | None:
+    """Return how many bytes files have; None: they are so many that only Beam lists them all.
+
+    Raises:
+        Unreadable: A name stands for nothing, or for what cannot be read.
+    """
+    storage = functools.cache(lambda: storage_client(settings))
+    names = dict.fromkeys(files)
+    for name in names:
+        sources.check(name, storage)
+    found = itertools.chain.from_iterable(sources.matching(name, storage) for name in names)
+    sizes = {source.name: source.size for source in itertools.islice(found, _MAX_LISTED)}
+    return None if len(sizes) == _MAX_LISTED else sum(sizes.values())
+
+
+def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool) -> tuple[Counts, ExitCode]:
+    """Run the pipeline, with its progress; Ctrl-C ends it."""
+    counts, code = Counts(), ExitCode.INTERRUPTED
+    read = TextColumn("{task.fields[events]} events read, {task.fields[durable]} done")
+    columns = (read, BarColumn(), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    log = folder / "beam.log"
+    log.touch()
+    with log.open(errors="replace") as text, Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=size, events=0, durable=0)
+
+        def look() -> None:
+            for line in whole_lines(text):
+                counts.add(line)
+                if verbose:
+                    progress.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+            progress.update(task, completed=counts.bytes, events=counts.events, durable=counts.durable)
+
+        with contextlib.suppress(KeyboardInterrupt), running("beam", run.command, folder, run.environment) as child:
+            while child.process.poll() is None:
+                look()
+                time.sleep(_PAUSE)
+            code = _ended(child, counts)
+        look()
+    if code == ExitCode.DONE and counts.events != counts.durable:
+        counts.why, code = f"{counts.events} events were read, and {counts.durable} are done", ExitCode.FAILED
+    if code == ExitCode.FAILED:
+        counts.why = counts.why or "Beam says no reason"
+    return counts, code
+
+
+def _ended(child: Child, counts: Counts) -> ExitCode:
+    """Return the exit code of a run that has ended."""
+    match child.process.returncode:
+        case ExitCode.DONE | ExitCode.WRONG as code:
+            return ExitCode(code)
+        case code if code < 0:
+            counts.why = f"Beam was ended by signal {-code}"
+    return ExitCode.FAILED
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Done:
+    """A run that is over.
+
+    Attributes:
+        counts: What it did.
+        seconds: How long it took.
+        dry_run: Whether it was one.
+    """
+
+    counts: Counts
+    seconds: float
+    dry_run: bool
+
+    def as_json(self) -> dict[str, object]:
+        """Return the counts."""
+        counts = self.counts
+        return {
+            "dry_run": self.dry_run,
+            "files": counts.files,
+            "events": counts.events,
+            "rows": counts.rows,
+            "dead_letters": counts.dead_letters,
+            "smoke_tests": counts.smoke_tests,
+            "without_id": counts.without_id.count,
+            "unfinished": counts.unfinished,
+            "objects": counts.objects,
+            "object_bytes": counts.object_bytes,
+            "seconds": round(self.seconds, 3),
+        }
+
+    def show(self) -> None:
+        """Write the counts as a table to standard output."""
+        counts = self.counts
+        written = "would be written" if self.dry_run else "written"
+        table = Table(
+            "", "events", title="Dry run: nothing was written" if self.dry_run else None, title_justify="left"
+        )
+        table.columns[1].justify = "right"
+        for name, count in sorted(counts.rows.items()):
+            table.add_row(f"{name}: rows {written}", f"{count}")
+        for name, count in sorted(counts.dead_letters.items()):
+            table.add_row(f"dead letters {written}: {name}", f"{count}")
+        if counts.smoke_tests:
+            table.add_row("of the smoke test, left out", f"{counts.smoke_tests}")
+        if counts.without_id.count:
+            table.add_row("without the id that was asked for", f"{counts.without_id.count}", style="bold red")
+        if counts.unfinished:
+            table.add_row("not known to be durable", f"{counts.unfinished}", style="bold red")
+        table.add_section()
+        table.add_row(f"read (files: {counts.files})", f"{counts.lines}")
+        Console().print(table)
+        rate = f"{counts.events / self.seconds:.0f} events/s"
+        objects = f"{counts.objects} objects of the archive {written}, {decimal(counts.object_bytes)}"
+        console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)
+
+    def end(self, code: ExitCode) -> None:
+        """Say what is left, and end.
+
+        Raises:
+            typer.Exit: The run failed, was interrupted, or has left lines out.
+        """
+        tell_without_id("Left out:", self.counts.without_id)
+        if code == ExitCode.INTERRUPTED:
+            console.print("[bold]Interrupted.[/]")
+        if code != ExitCode.DONE and not self.dry_run:
+            console.print(
+                "What was written stays. Start it again with the same files: it begins anew, which does no harm, as the"
+                " views show each event once.",
+                soft_wrap=True,
+            )
+        if code == ExitCode.DONE and self.counts.without_id.count:
+            code = ExitCode.FAILED
+        if code != ExitCode.DONE:
+            raise typer.Exit(code)

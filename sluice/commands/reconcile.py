@@ -1,0 +1,192 @@
+"""`sluice reconcile`: what a person sees of it."""
+
+import dataclasses
+import functools
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from functions.archive.writer import Archive
+from functions.clients import bigquery_client, storage_client
+from functions.core.contracts import Contracts
+from functions.core.privacy import Privacy
+from functions.files.sources import find
+from functions.ingest.http_client import storage_api
+from functions.reconcile.findings import Found, Reconciliation
+from functions.reconcile.reconciler import Reconciler
+from functions.settings import Settings
+from sluice.backfill.events import EventReader
+from sluice.backfill.load_jobs import LoadJobs
+from sluice.backfill.run import Backfill, Report
+from sluice.commands.exit_codes import ExitCode, tell
+from sluice.commands.options import check_order, moment, past_moment
+from sluice.compare import Contents
+from sluice.formatting import printable
+from sluice.replay.ledger import From, Ledger, who
+
+console = Console(stderr=True)
+
+_DAY = timedelta(days=1)
+_SHOWN = 10
+_ALWAYS_SHOWN = ("archived", "settled", "missing")
+"""Counts that the table shows where they are 0, too."""
+
+
+def reconcile(
+    start: Annotated[
+        datetime | None,
+        typer.Option(
+            "--from",
+            parser=past_moment,
+            metavar="TIME",
+            help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
+            show_default=False,
+        ),
+    ] = None,
+    end: Annotated[
+        datetime | None,
+        typer.Option(
+            "--to",
+            parser=moment,
+            metavar="TIME",
+            help="End of the times of arrival, now at the latest; default: so long ago that a flush must have ended.",
+            show_default=False,
+        ),
+    ] = None,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Compare payloads with what is stored, too; reads all columns.")
+    ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Put back what is missing, from the archive, as `sluice backfill` does.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: say what would be put back.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write all of it as JSON to standard output.")] = False,
+) -> None:
+    """Compare the archive, which is what came in, with rows and dead letters, by event id, type and hour of arrival.
+
+    Exit code 0: nothing is missing and nothing differs, or all was put back; 1: something is missing, differs or cannot
+    be read; 2: a setting or an option is wrong; 130: interrupted.
+    """
+    settings = Settings.from_environment()
+    now = datetime.now(UTC)
+    end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
+    start = start or end - _DAY
+    check_order(start, end)
+    if dry_run and not repair:
+        raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
+    compare = Contents(Contracts.load(), Privacy.from_settings(settings)) if contents else None
+    found = _run(Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end)
+    report = _repair(found, settings, now, dry_run=dry_run) if repair and found.incomplete else None
+    if as_json:
+        print(msgspec.json.encode(_as_json(found, start, end, report)).decode())  # noqa: T201
+    else:
+        _show(found, start, end)
+        if report:
+            _show_repair(report, dry_run=dry_run)
+        elif found.incomplete:
+            console.print(
+                "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what"
+                " is missing.",
+                soft_wrap=True,
+            )
+    for failure in report.failures if report else ():
+        tell("Failed:", failure)
+    if report and report.interrupted:
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    if not _is_well(found, report, dry_run=dry_run):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliation:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(f"{start:%Y-%m-%d %H:%M}", total=(end - start).total_seconds())
+
+        def advance(time: datetime) -> None:
+            progress.update(task, completed=(time - start).total_seconds(), description=f"{time:%Y-%m-%d %H:%M}")
+
+        return reconciler(start, end, advance)
+
+
+def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> Report:
+    storage = storage_client(settings)
+    read = EventReader.from_settings(settings, now)
+    client = bigquery_client(settings)
+    jobs = LoadJobs.open(client, settings)
+    ledger = None if dry_run else Ledger(client, jobs, settings, From.ARCHIVE, now, who(client))
+    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
+    return Backfill(read, jobs, archive, ledger)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
+
+
+def _is_well(found: Reconciliation, report: Report | None, *, dry_run: bool) -> bool:
+    if found.is_complete:
+        return True
+    is_repaired = report is not None and not dry_run and report.is_complete
+    return is_repaired and not found.different and not found.unreadable
+
+
+def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Report | None) -> dict[str, object]:
+    return {
+        "from": start,
+        "to": end,
+        "complete": found.is_complete,
+        "total": found.total,
+        "hours": [
+            {"hour": hour, "event_type": name, **dataclasses.asdict(account)}
+            for (hour, name), account in sorted(found.accounts.items())
+        ],
+        "missing": [one._asdict() for one in found.missing],
+        "different": [one._asdict() for one in found.different],
+        "conflicting": [one._asdict() for one in found.conflicting],
+        "unreadable": found.unreadable,
+        "repair": report and report.as_json(),
+    }
+
+
+def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
+    # A terminal of 80 columns has no room for the counts of what did not happen; --json has them all.
+    counted = dataclasses.asdict(found.total)
+    names = [name for name, count in counted.items() if count or name in _ALWAYS_SHOWN]
+    title = f"Arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
+    table = Table("hour", "type", *(name.replace("_", " ") for name in names), title=title, title_justify="left")
+    table.columns[0].no_wrap = True
+    for column in table.columns[2:]:
+        column.justify = "right"
+        column.overflow = "fold"
+    for (hour, name), account in sorted(found.accounts.items()):
+        bad = account.missing or account.different
+        table.add_row(
+            f"{hour:%m-%d %H}h", name, *(f"{getattr(account, one)}" for one in names), style="bold red" if bad else None
+        )
+    table.add_section()
+    table.add_row("all", "", *(f"{getattr(found.total, one)}" for one in names))
+    Console().print(table)
+    _name("Missing:", found.missing, found.total.missing)
+    _name("Different:", found.different, found.total.different)
+    _name("Several contents under one id:", found.conflicting, found.total.conflicts)
+    for problem in found.unreadable:
+        tell("Cannot be read:", problem)
+    if found.is_complete:
+        console.print("[bold green]Nothing is missing.[/]")
+
+
+def _name(what: str, some: list[Found], total: int) -> None:
+    for one in some[:_SHOWN]:
+        told = f" {printable(one.event_id)} ({printable(one.event_type)}), {one.archive_uri}"
+        console.print(Text.assemble((what, "bold red"), told), soft_wrap=True)
+    if total > _SHOWN:
+        console.print(f"... and {total - _SHOWN} more; --json names {len(some)}.")
+
+
+def _show_repair(report: Report, *, dry_run: bool) -> None:
+    put = "would be put back" if dry_run else "put back"
+    console.print(
+        f"Missing events {put}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
+        f" there already: {report.rows_present.total() + report.dead_letters_present.total()}."
+    )

@@ -1,0 +1,98 @@
+"""`sluice verify`: what a person sees of it."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from functions.clients import bigquery_client, storage_client
+from functions.settings import Settings
+from sluice.commands.exit_codes import ExitCode, tell
+from sluice.local.stack import topic_name
+from sluice.verify.check import Check, Finding, Outcome
+from sluice.verify.checks import CHECKS, findings
+from sluice.verify.load import Load
+from sluice.verify.project import Failed, Project, Unknown
+from sluice.verify.under_load import COMMANDS, Observer
+
+_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+_COLOURS = {Outcome.OK: "green", Outcome.FAIL: "bold red", Outcome.UNKNOWN: "yellow", Outcome.SKIPPED: "dim"}
+
+
+def verify(
+    load: Annotated[
+        float | None,
+        typer.Option(
+            min=60,
+            help="Publish events of the smoke test for so many seconds, and check what happens meanwhile instead.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[float, typer.Option(min=1, help="Events per second, with --load.")] = 20,
+    topic: Annotated[
+        str, typer.Option(help="Topic, with --load, as projects/PROJECT/topics/TOPIC.", envvar="SLUICE_TOPIC")
+    ] = topic_name(),
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+) -> None:
+    """Check a deployment in Google Cloud: what neither the local stack nor a plan of Terraform can show.
+
+    Run `sluice smoke` before, so that there is something to see. It reads Google Cloud's APIs, changes nothing, and
+    takes less than ten minutes. With --load it publishes events, during which you lose a worker, drain or update the
+    job, or switch the engine (docs/scale.md); then no event may be missing. Exit code 0: all checks passed or do not
+    apply; 1: one failed, or could not be made.
+
+    Example: sluice smoke && sluice verify
+    """
+    settings = Settings.from_environment()
+    project = Project.with_default_credentials(settings)
+    test = None if load is None else Load(bigquery_client(settings), storage_client(settings), settings)
+    found: list[Finding] = []
+    try:
+        checks = CHECKS if test is None or load is None else _under_load(project, test, topic, rate, load)
+        with _console.status("checking") as status:
+            for finding in findings(project, checks=checks):
+                found.append(finding)
+                status.update(f"{len(found)} of {len(checks)} checks are done")
+    finally:  # Ctrl-C, too, leaves what was found until then.
+        if as_json:
+            print(msgspec.json.encode(found).decode())  # noqa: T201
+        else:
+            Console().print(_table(found))
+        if test is not None and test.published and test.delete():
+            _console.print("BigQuery keeps the rows for now. In two hours: sluice smoke --clean")
+    wrong = sum(one.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for one in found)
+    if wrong:
+        _console.print(f"[bold red]{wrong} of {len(found)} checks did not pass.[/] docs/verify.md explains each.")
+        raise typer.Exit(ExitCode.FAILED)
+    _console.print(f"All {len(found)} checks passed or do not apply.")
+
+
+def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: float) -> Sequence[Check]:
+    """Publish events while something happens to the deployment; return the checks of what did.
+
+    Raises:
+        typer.Exit: With `ExitCode.FAILED`: the deployment cannot be looked at, so nothing was published.
+    """
+    try:
+        observer = Observer(project)
+    except (Failed, Unknown) as error:
+        tell("Failed:", error)
+        raise typer.Exit(ExitCode.FAILED) from error
+    _console.print(f"Publishing for {seconds:.0f} s, as {test.run}. Try meanwhile one of these:")
+    for command in COMMANDS:
+        _console.print(f"  {command}", markup=False)
+    with _console.status("publishing"):
+        test.publish(topic, rate, seconds)
+    return observer.checks(test)
+
+
+def _table(found: list[Finding]) -> Table:
+    table = Table("check", "", "what was seen")
+    for one in found:
+        table.add_row(one.check, Text(one.outcome, _COLOURS[one.outcome]), Text(one.seen))
+    return table

@@ -1,0 +1,57 @@
+"""Contents: whether a row or a dead letter holds what its envelope in the archive does."""
+
+from typing import Any
+
+import msgspec
+
+from functions.archive.envelope import Envelope
+from functions.core.contracts import Contracts
+from functions.core.dead_letters import Refused
+from functions.core.decode import decode
+from functions.core.privacy import Privacy
+from functions.reconcile.records import Record
+
+
+class Contents:
+    """Compares what the contract itself makes of a payload; enrichment may change from one version to the next.
+
+    Args:
+        contracts: All of them: each row is compared by the version that it has passed.
+        privacy: As rows are enriched; tells which columns are.
+    """
+
+    def __init__(self, contracts: Contracts, privacy: Privacy) -> None:
+        self._contracts = contracts
+        self._privacy = privacy
+
+    def __call__(self, envelope: Envelope, record: Record) -> bool:
+        """Whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
+        message, stored = envelope.message(), record.columns
+        if record.is_dead_letter:
+            same = stored["payload"] in {None, message.data}
+            return same and stored["payload_bytes"] == len(message.data)
+        version = {"schema_version": str(stored["ingest"]["schema_version"])}
+        try:
+            event = decode(message.data)
+            contract = self._contracts.choose(event, {**message.attributes, **version})
+            columns, extras = contract.columns(event, len(message.data))
+        except Refused:
+            return False
+        enriched = contract.event_type.enrich(columns, self._privacy)
+        own = {name: value for name, value in columns.items() if name not in enriched}
+        return _is_same(own, {name: stored[name] for name in own}) and _is_same(
+            msgspec.json.decode(msgspec.json.encode(extras)), stored["extras"] or {}
+        )
+
+
+def _is_same(expected: Any, stored: Any) -> bool:  # noqa: ANN401 - values of all types
+    match expected, stored:
+        case dict(), dict():
+            names = expected.keys() | stored.keys()
+            return all(_is_same(expected.get(name), stored.get(name)) for name in names)
+        case list(), list():
+            return len(expected) == len(stored) and all(map(_is_same, expected, stored))
+        case str(), dict() | list():  # a JSON column
+            return bool(msgspec.json.decode(expected) == stored)
+        case _:
+            return bool(expected == stored or (expected is None and stored == []))

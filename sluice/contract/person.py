@@ -1,0 +1,72 @@
+"""The person of an event type: whether `sluice erase` finds the events that are about them."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from google.cloud import bigquery
+
+from functions.core.json_path import member
+from functions.events import EventType
+from sluice.contract.finding import Breaks, Finding
+from sluice.contract.schema import Schema, types
+
+_PERSON = re.compile(
+    r"(.*_)?(buyer|courier|customer|driver|employee|guest|member|passenger|patient|person|recipient|rider|student"
+    r"|subscriber|user|visitor)_?(id|no|number|key)|(.*_)?e_?mail(_address)?",
+    re.IGNORECASE,
+)
+"""Names of fields that usually identify a person, as `customer_id`, `customerId`, `home_email`."""
+
+
+def person(
+    event_type: EventType,
+    versions: Mapping[int, Schema],
+    columns: Sequence[bigquery.SchemaField],
+    fields: Collection[str],
+    personal: Collection[str],
+) -> Iterator[Finding]:
+    """Say why `sluice erase` would not find events of a type that are about a person.
+
+    Args:
+        event_type: The type's handler.
+        versions: Its contracts by version.
+        columns: Of its table.
+        fields: The person fields of all types.
+        personal: Columns of its table that policy tags protect as personal: `shipping_address.street`.
+    """
+    field = event_type.person_field
+    properties = {name: schema for one in versions.values() for name, schema in one.get("properties", {}).items()}
+    if field is not None:
+        yield from _named(field, versions, columns)
+        for name in sorted((properties.keys() & set(fields)) - {field}):
+            problem = f"is the person of another type: `sluice erase` lists such events, and erases by `{field}`"
+            yield _finding(member("$", name), problem, is_notice=True)
+        return
+    for name in sorted(properties):
+        if name in fields or _PERSON.fullmatch(name):
+            problem = (
+                "looks like the id of a person, and the type has no `person_field`: `sluice erase` leaves its events"
+            )
+            yield _finding(member("$", name), problem, is_notice=name not in fields)
+    for column in sorted(personal):
+        problem = "is personal by its policy tag, and the type has no `person_field`: `sluice erase` leaves its rows"
+        yield _finding(column, problem)
+
+
+def _named(field: str, versions: Mapping[int, Schema], columns: Sequence[bigquery.SchemaField]) -> Iterator[Finding]:
+    """Say what is wrong with the field that a type names."""
+    path = member("$", field)
+    for version, schema in sorted(versions.items()):
+        found = schema.get("properties", {}).get(field)
+        if not isinstance(found, dict):
+            yield _finding(
+                path, f"is the type's `person_field`, and version {version} of the contract has no such field"
+            )
+        elif not types(found) - {"null"} <= {"string", "integer"} or not types(found):
+            yield _finding(path, f"is the type's `person_field`, and so a string or an integer in version {version}")
+    if field not in {column.name for column in columns}:
+        yield _finding(field, "is the type's `person_field`, and the table has no such column")
+
+
+def _finding(path: str, problem: str, *, is_notice: bool = False) -> Finding:
+    return Finding(path, problem, Breaks.PERSONS, is_notice=is_notice)

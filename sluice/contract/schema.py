@@ -1,0 +1,50 @@
+"""What a JSON Schema says of a value, in the words of draft 2020-12.
+
+https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+type Schema = Mapping[str, Any]
+
+ANNOTATIONS = frozenset(
+    {
+        "$comment",
+        "$id",
+        "$schema",
+        "default",
+        "deprecated",
+        "description",
+        "examples",
+        "readOnly",
+        "title",
+        "writeOnly",
+    }
+)
+"""Keywords that no event is checked against."""
+
+
+def types(schema: Schema) -> set[str]:
+    """The types that a value may have; empty where the schema does not say."""
+    given = schema.get("type", ())
+    return {given} if isinstance(given, str) else set(given)
+
+
+def one_type(schema: Schema) -> str | None:
+    """The type of all values that are not null, if there is one; `functions.core.rows` makes a column of no other."""
+    others = types(schema) - {"null"}
+    return others.pop() if len(others) == 1 else None
+
+
+def listed(schema: Schema) -> list[Any] | None:
+    """The values that `const` and `enum` leave; None where there is neither."""
+    if "const" in schema:
+        return [schema["const"]]
+    return list(schema["enum"]) if "enum" in schema else None
+
+
+def may_be_null(schema: Schema) -> bool:
+    """Whether null is a value: by its type, and by `const` and `enum`."""
+    values = listed(schema)
+    return ("null" in types(schema) or not types(schema)) and (values is None or None in values)

@@ -1,0 +1,90 @@
+"""Bills: what is paid for in a month, line by line."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from sluice.cost.prices import Price
+
+MILLION = 1_000_000
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a bill.
+
+    Attributes:
+        item: What the units are used for; several lines may have one item.
+        price: What a unit costs.
+        units: Units in a month, once as much expires as comes in.
+        first: Units in the first month, where storage only begins to fill; None where it is the same.
+    """
+
+    item: str
+    price: Price
+    units: float
+    first: float | None = None
+
+    @property
+    def usd(self) -> float:
+        """USD in a month."""
+        return self.units * self.price.usd_per_unit
+
+    @property
+    def first_usd(self) -> float:
+        """USD in the first month."""
+        return (self.units if self.first is None else self.first) * self.price.usd_per_unit
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bill:
+    """What a way costs in a month.
+
+    Attributes:
+        lines: All of it.
+        events: Events in a month.
+    """
+
+    lines: Sequence[Line]
+    events: float
+
+    @property
+    def usd(self) -> float:
+        """USD in a month."""
+        return sum(line.usd for line in self.lines)
+
+    @property
+    def first_usd(self) -> float:
+        """USD in the first month."""
+        return sum(line.first_usd for line in self.lines)
+
+    @property
+    def per_million(self) -> float:
+        """USD for a million events."""
+        return self.usd * MILLION / self.events
+
+    @property
+    def items(self) -> Mapping[str, float]:
+        """USD in a month by item, in the order of the lines."""
+        items: dict[str, float] = {}
+        for line in self.lines:
+            items[line.item] = items.get(line.item, 0.0) + line.usd
+        return items
+
+    def part(self, *items: str) -> float:
+        """Return the USD of some items for a million events."""
+        return sum(self.items.get(item, 0.0) for item in items) * MILLION / self.events
+
+    def less_free_tier(self) -> "Bill":
+        """Return the bill less what is free of charge each month, if nothing else in the account uses it up."""
+        return Bill(list(_less_free(self.lines)), self.events)
+
+
+def _less_free(lines: Sequence[Line]) -> Iterator[Line]:
+    left = {line.price: line.price.free for line in lines}
+    left_first = dict(left)
+    for line in lines:
+        first = line.units if line.first is None else line.first
+        free, free_first = min(line.units, left[line.price]), min(first, left_first[line.price])
+        left[line.price] -= free
+        left_first[line.price] -= free_first
+        yield Line(line.item, line.price, line.units - free, first - free_first)

@@ -1,0 +1,79 @@
+"""Fleets: as many instances as a rate needs, by the autoscaler's rules."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+from sluice.cost.flow import Flow, Instance, flow
+
+CONCURRENCY = 250
+"""Requests in flight in an instance, as Terraform deploys it."""
+MAX_CONCURRENCY = 1_000
+"""https://cloud.google.com/run/docs/about-concurrency."""
+TARGET = 0.6
+"""Share of an instance's vCPU, and of its concurrency, that the autoscaler aims at
+(https://cloud.google.com/run/docs/about-instance-autoscaling)."""
+MAX_RATE = 100_000.0
+"""Maximum events per second that are simulated."""
+
+INSTANCE_VCPU = 1.0
+INSTANCE_GIB = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fleet:
+    """Instances that share a rate.
+
+    Attributes:
+        instance: What one instance takes.
+        rate: Events per second, of all instances.
+        concurrency: Maximum requests that Cloud Run lets into an instance at once.
+    """
+
+    instance: Instance
+    rate: float
+    concurrency: int = CONCURRENCY
+
+    @property
+    def instances(self) -> int:
+        """Number of instances that the autoscaler keeps."""
+        return math.ceil(self.rate / capacity(self.instance, self.concurrency))
+
+    @property
+    def each(self) -> Flow:
+        """What comes of the share of an instance."""
+        return flow(self.instance, self.rate / self.instances)
+
+    @property
+    def busy_instances(self) -> float:
+        """Mean number of instances with a request in flight: at a steady rate, one has none for e^-in_flight."""
+        return self.instances * (1 - math.exp(-self.each.in_flight))
+
+    @property
+    def working_instances(self) -> int:
+        """Number of instances that the CPU alone needs, where nobody limits the requests in flight."""
+        return math.ceil(self.instances * self.each.busy / TARGET)
+
+
+@functools.cache
+def capacity(instance: Instance, concurrency: int = CONCURRENCY) -> float:
+    """Return the events per second from which on the autoscaler adds an instance."""
+
+    def is_full(rate: float) -> bool:
+        one = flow(instance, rate)
+        return one.busy > TARGET or one.in_flight > TARGET * concurrency
+
+    return turn(is_full, 1.0, MAX_RATE) or MAX_RATE
+
+
+def turn(is_so: Callable[[float], bool], low: float, high: float) -> float | None:
+    """Return the least rate from which on it is so, within 1 %; None if it is not so at the highest."""
+    if not is_so(high):
+        return None
+    if is_so(low):
+        return low
+    while high > low * 1.01:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if is_so(middle) else (middle, high)
+    return high

@@ -1,0 +1,165 @@
+"""The tables of docs/alternatives.md and docs/scale.md, and the cost that the README quotes."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from sluice.cost import dataflow, measured, prices, sluice
+from sluice.cost.bill import MILLION
+from sluice.cost.deployment import DEFAULT
+from sluice.cost.sluice import Sluice
+from sluice.cost.ways import WAYS, bills
+from sluice.cost.workload import Workload
+from sluice.tables import Table, filled
+
+FILE = pathlib.Path(__file__).parents[2] / "docs" / "alternatives.md"
+SCALE = FILE.with_name("scale.md")
+README = FILE.parents[1] / "README.md"
+
+EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
+
+
+def update() -> str:
+    """Return the page with its tables as they should be."""
+    return filled(FILE.read_text(encoding="utf-8"), [*_tables()])
+
+
+def update_scale() -> str:
+    """Return the page of the engines with its tables as they should be."""
+    return filled(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
+
+
+def update_readme() -> str:
+    """Return the README with the cost as it should be."""
+    return filled(README.read_text(encoding="utf-8"), [readme()])
+
+
+def workload(events_per_day: float) -> Workload:
+    """Return the workload of the page: events of the benchmark's mix, as many in each second."""
+    return Workload(events_per_day, measured.read().message_bytes)
+
+
+def readme() -> Table:
+    """Return what a million events cost, for the README."""
+    by_rate = [bills(measured.read(), workload(events)) for events in EVENTS_PER_DAY]
+    rows = [(way.title, *(f"{of_ways[way].per_million:.2f}" for of_ways in by_rate)) for way in WAYS]
+    heads = (f">{_short(events)} events a day" for events in EVENTS_PER_DAY)
+    return Table("cost-per-million", "USD for a million events", ("", *heads), rows)
+
+
+def _tables() -> Sequence[Table]:
+    return [_ways(), _items(), _settings(), _prices()]
+
+
+def _ways() -> Table:
+    by_rate = [bills(measured.read(), workload(events)) for events in EVENTS_PER_DAY]
+    rows = [
+        (way.title, *(f"{of_ways[way].per_million:.2f}; {whole(of_ways[way].usd)}" for of_ways in by_rate))
+        for way in WAYS
+    ]
+    heads = (f">{_short(events)} a day" for events in EVENTS_PER_DAY)
+    return Table("ways", "USD for a million events; for a month", ("", *heads), rows)
+
+
+def _items() -> Table:
+    known = measured.read()
+    of_rate = [Sluice(known, workload(events)).bill() for events in EVENTS_PER_DAY]
+    rows = [(item, *(_usd(bill.part(item)) for bill in of_rate)) for item in of_rate[0].items]
+    rows.append(("**all**", *(f"**{bill.per_million:.2f}**" for bill in of_rate)))
+    rows.append(("USD a month", *(whole(bill.usd) for bill in of_rate)))
+    rows.append(("USD in the first month", *(whole(bill.first_usd) for bill in of_rate)))
+    heads = (f">{_short(events)} a day" for events in EVENTS_PER_DAY)
+    return Table("items", "USD for a million events", ("", *heads), rows)
+
+
+def _settings() -> Table:
+    """Return what single choices change, in USD for a million events."""
+    known = measured.read()
+    choices = {
+        "requests that succeeded are logged": dataclasses.replace(DEFAULT, request_logs=True),
+        "objects move to NEARLINE after 30 and COLDLINE after 90 days": dataclasses.replace(
+            DEFAULT, nearline_days=30, coldline_days=90
+        ),
+        "no daily snapshots": dataclasses.replace(DEFAULT, snapshot_days=0),
+        "the archive is deleted after 90 days": dataclasses.replace(DEFAULT, archive_days=97),
+        "rows are written by the Storage Write API (`--writer storage_write`)": _BY_STORAGE_WRITE,
+    }
+    rows = []
+    for choice, deployment in choices.items():
+        cells = []
+        for events in EVENTS_PER_DAY:
+            usual, other = (Sluice(known, workload(events), chosen).bill() for chosen in (DEFAULT, deployment))
+            cells.append(f"{other.per_million - usual.per_million:+.2f}")
+        rows.append((choice, *cells))
+    day = [Sluice(known, dataclasses.replace(workload(events), profile="day")).bill() for events in EVENTS_PER_DAY]
+    flat = [Sluice(known, workload(events)).bill() for events in EVENTS_PER_DAY]
+    rows.append(
+        (
+            "events come over the day of a shop (`--rate-profile day`)",
+            *(f"{one.per_million - other.per_million:+.2f}" for one, other in zip(day, flat, strict=True)),
+        )
+    )
+    free = [bill.less_free_tier().per_million - bill.per_million for bill in flat]
+    rows.append(("the free tier is all yours (`--free-tier`)", *(f"{less:+.2f}" for less in free)))
+    heads = (f">{_short(events)} a day" for events in EVENTS_PER_DAY)
+    return Table("settings", "USD for a million events", ("", *heads), rows)
+
+
+RATES = (10, 100, 1_000, 5_000, 20_000, 100_000)
+"""Events per second of docs/scale.md."""
+
+_BY_STORAGE_WRITE = dataclasses.replace(DEFAULT, writer="storage_write")
+
+
+def _engines() -> Table:
+    known = measured.read()
+    rows = []
+    for rate in RATES:
+        workload = Workload.at_rate(rate, known.message_bytes)
+        usual, written = (Sluice(known, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
+        push, by_instance = usual.bill("push"), usual.bill("push, billed by instance")
+        found = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
+        job = usual.job(rate)
+        cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in found)
+        rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(job.own_workers), str(job.shards)))
+    heads = (
+        "push",
+        "billed by instance",
+        "Dataflow",
+        "with `storage_write`",
+        "workers",
+        "own work alone",
+        "shards",
+    )
+    title = "USD for a million events; for a month"
+    return Table("engines", title, ("", *(f">{head}" for head in heads)), rows)
+
+
+def _dataflow() -> Table:
+    """Return what Dataflow costs, in USD for a month, where push has other items."""
+    known = measured.read()
+    of_rate = [Sluice(known, Workload.at_rate(rate, known.message_bytes)).bill("Dataflow") for rate in RATES]
+    own = (dataflow.WORKERS, dataflow.STREAMING_ENGINE, dataflow.IMAGE)
+    items = (*own, sluice.DELIVER, sluice.INSERTS, sluice.OBJECTS, sluice.FLUSH_LINES)
+    rows = [(item, *(whole(bill.items[item]) for bill in of_rate)) for item in items]
+    rest = (bill.usd - sum(bill.items[item] for item in items) for bill in of_rate)
+    rows.append(("the same for all engines", *map(whole, rest)))
+    return Table("dataflow-items", "USD for a month", ("", *(f">{whole(rate)}/s" for rate in RATES)), rows)
+
+
+def _prices() -> Table:
+    rows = [(price.what, price.text, f"{price.date:%Y-%m-%d}", price.known, price.source) for price in prices.ALL]
+    return Table("prices", "List prices", ("", "price", "as of", "known", "source"), rows)
+
+
+def whole(value: float) -> str:
+    """Return a number without decimals, thousands apart."""
+    return f"{value:,.0f}".replace(",", " ")
+
+
+def _usd(usd: float) -> str:
+    return f"{usd:.3f}" if usd else "0"
+
+
+def _short(events: int) -> str:
+    return f"{events // MILLION}M"

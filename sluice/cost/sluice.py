@@ -1,0 +1,269 @@
+"""The bill of Sluice: what brings the events in, and what is paid for them afterwards."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from typing import Literal, NamedTuple, get_args
+
+from sluice.cost import dataflow, prices
+from sluice.cost import deployment as deployed
+from sluice.cost.bill import Bill, Line
+from sluice.cost.dataflow import Beam, Job
+from sluice.cost.deployment import DEFAULT, Deployment, Writer
+from sluice.cost.fleet import INSTANCE_GIB, INSTANCE_VCPU, MAX_RATE, Fleet, turn
+from sluice.cost.flow import Instance
+from sluice.cost.measured import Measured
+from sluice.cost.workload import DAYS_OF_MONTH, Workload
+
+type Way = Literal["push", "push, billed by instance", "pull", "Dataflow"]
+"""Who takes the events from Pub/Sub. `pull` is not built."""
+
+WAYS: tuple[Way, ...] = get_args(Way.__value__)
+
+WRITERS: Mapping[Way, Writer] = {
+    "push": "insert_all",
+    "push, billed by instance": "insert_all",
+    "pull": "storage_write",
+    "Dataflow": "insert_all",
+}
+"""What writes rows where the deployment does not choose it."""
+
+PUBLISH = "Pub/Sub: publish"
+DELIVER = "Pub/Sub: deliver"
+TOPIC = "Pub/Sub: the topic keeps messages"
+REQUESTS = "ingest: requests"
+CPU = "ingest: CPU"
+MEMORY = "ingest: memory"
+INSERTS = "BigQuery: inserts"
+OBJECTS = "archive: objects written"
+ARCHIVE = "archive: storage"
+TRANSITIONS = "archive: moves to colder classes"
+LIVE = "BigQuery: storage of live rows"
+HISTORY = "BigQuery: storage of history"
+SNAPSHOTS = "BigQuery: snapshots"
+FLUSH_LINES = "logs: lines of flushes"
+REQUEST_LINES = "logs: lines of requests"
+METRICS = "metrics from logs"
+RECONCILE_QUERIES = "reconcile: queries"
+RECONCILE_OBJECTS = "reconcile: objects listed and read"
+RECONCILE_CPU = "reconcile: CPU and memory"
+KEEP_HISTORY = "keep_history: queries"
+SCHEDULE = "bootstrap and schedule"
+
+_MINUTES_OF_HOUR = 60
+
+
+class Hour(NamedTuple):
+    """An hour of a day, with a rate.
+
+    Attributes:
+        hours: Hours of a month that have the rate.
+        rate: Events per second.
+        objects: Objects of the archive for an event; each is a flush with a log line.
+        lines: Who brings the events in.
+    """
+
+    hours: float
+    rate: float
+    objects: float
+    lines: list[Line]
+
+    @property
+    def events(self) -> float:
+        """Events in a month."""
+        return self.hours * 3600 * self.rate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sluice:
+    """Sluice under a workload.
+
+    Attributes:
+        measured: What an event takes.
+        workload: What comes in.
+        deployment: What was chosen.
+        beam: What an event takes on a worker of Dataflow.
+    """
+
+    measured: Measured
+    workload: Workload
+    deployment: Deployment = DEFAULT
+    beam: Beam = dataclasses.field(default_factory=functools.cache(dataflow.read))
+
+    @property
+    def instance(self) -> Instance:
+        """What an instance takes."""
+        return Instance.of(self.measured, self.workload.message_bytes)
+
+    @property
+    def row_bytes(self) -> float:
+        """Logical bytes of a row."""
+        return max(self.measured.sizes.lineage, self.measured.sizes.row + self._larger)
+
+    @property
+    def billed_row_bytes(self) -> float:
+        """Bytes that insertAll bills for a row."""
+        return max(self.measured.billed_row_bytes, self.measured.sizes.json + self._larger)
+
+    @property
+    def _larger(self) -> float:
+        return self.workload.message_bytes - self.measured.message_bytes
+
+    @property
+    def _object_bytes(self) -> float:
+        """Compressed bytes of an event in an object: they grow with the message."""
+        return self.measured.archived_bytes * self.workload.message_bytes / self.measured.message_bytes
+
+    def bill(self, way: Way = "push") -> Bill:
+        """Return what a month costs."""
+        hours = [self._hour(way, rate, hours * DAYS_OF_MONTH) for rate, hours in self.workload.hours.items()]
+        lines = [*self._pubsub(way), *_summed(hours), *self._kept(hours), *self._watched(way, hours)]
+        return Bill([*lines, *self._reconciled(hours), *self._history()], self.workload.events_per_month)
+
+    def job(self, rate: float) -> Job:
+        """Return the job of Dataflow that takes a rate."""
+        return Job(self.beam, self.instance, self.instance.event_cpu - self.measured.event_cpu, rate)
+
+    def cheaper_from(self, one: Way, other: Way) -> float | None:
+        """Return the events per second, as many in each second, from which on one way costs less than another.
+
+        Returns:
+            The rate within 1 %; None if it never costs less.
+        """
+
+        def is_so(rate: float) -> bool:
+            steady = dataclasses.replace(self, workload=Workload.at_rate(rate, self.workload.message_bytes))
+            return steady.bill(one).usd < steady.bill(other).usd
+
+        return turn(is_so, 1.0, MAX_RATE)
+
+    def _pubsub(self, way: Way) -> Iterator[Line]:
+        events, size = self.workload.events_per_month, self.workload.message_bytes + deployed.MESSAGE_OVERHEAD_BYTES
+        delivered = max(size, prices.PUBSUB_MIN_BYTES) if way.startswith("push") else size
+        yield Line(PUBLISH, prices.PUBSUB_BYTES, events * max(size, prices.PUBSUB_MIN_BYTES))
+        yield Line(DELIVER, prices.PUBSUB_BYTES, events * delivered)
+        yield stored(TOPIC, prices.PUBSUB_KEPT, events * size, 0, self.deployment.topic_days)
+
+    def _hour(self, way: Way, rate: float, hours: float) -> Hour:
+        seconds, events = hours * 3600, hours * 3600 * rate
+        written = self._written(way, events)
+        if way == "Dataflow":
+            job = self.job(rate)
+            return Hour(hours, rate, job.batches, [*job.lines(hours), written])
+        fleet = Fleet(self.instance, rate)
+        if way == "push":
+            cpu, memory, instances = prices.VCPU_SECONDS, prices.GIB_SECONDS, fleet.busy_instances
+        else:
+            cpu, memory = prices.INSTANCE_VCPU_SECONDS, prices.INSTANCE_GIB_SECONDS
+            instances = fleet.working_instances if way == "pull" else fleet.instances
+        lines = [
+            Line(REQUESTS, prices.REQUESTS, events if way == "push" else 0.0),
+            Line(CPU, cpu, instances * INSTANCE_VCPU * seconds),
+            Line(MEMORY, memory, instances * INSTANCE_GIB * seconds),
+            written,
+        ]
+        return Hour(hours, rate, fleet.each.flushes, lines)
+
+    def _written(self, way: Way, events: float) -> Line:
+        """Return what is paid for writing rows."""
+        if (self.deployment.writer or WRITERS[way]) == "storage_write":
+            return Line(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)
+        return Line(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
+
+    def _kept(self, hours: list[Hour]) -> Iterator[Line]:
+        """What is stored: the archive, live rows, history and snapshots."""
+        chosen, events = self.deployment, self.workload.events_per_month
+        objects = sum(hour.events * hour.objects for hour in hours)
+        archived = objects * self.measured.object_bytes + events * self._object_bytes
+        yield Line(OBJECTS, prices.CLASS_A, objects)
+        classes = [
+            (0, prices.STANDARD, None),
+            (chosen.nearline_days, prices.NEARLINE, prices.NEARLINE_CLASS_A),
+            (chosen.coldline_days, prices.COLDLINE, prices.COLDLINE_CLASS_A),
+        ]
+        used = [one for number, one in enumerate(classes) if not number or one[0]]
+        ends = [*(start for start, _, _ in used[1:]), chosen.archive_days]
+        for (start, price, transition), end in zip(used, ends, strict=True):
+            yield stored(ARCHIVE, price, archived, start, end)
+            if transition:
+                yield Line(TRANSITIONS, transition, objects, first=0.0)
+        rows, expiry = events * self.row_bytes, chosen.retention_days
+        yield stored(LIVE, prices.ACTIVE_STORAGE, rows, 0, expiry)
+        copied = expiry - chosen.keep_history_days
+        yield stored(HISTORY, prices.ACTIVE_STORAGE, rows, copied, copied + 90)
+        yield stored(HISTORY, prices.LONG_TERM_STORAGE, rows, copied + 90, chosen.history_days)
+        yield stored(SNAPSHOTS, prices.LONG_TERM_STORAGE, rows, expiry, expiry + chosen.snapshot_days)
+
+    def _watched(self, way: Way, hours: list[Hour]) -> Iterator[Line]:
+        """Logs, and the metrics that are made of them."""
+        lines = minutes = 0.0
+        for hour in hours:
+            lines += hour.events * hour.objects
+            flushes_of_minute = 60 * hour.rate * hour.objects
+            minutes += hour.hours * _MINUTES_OF_HOUR * (1 - math.exp(-flushes_of_minute))
+        requests = self.workload.events_per_month if way.startswith("push") and self.deployment.request_logs else 0.0
+        yield Line(FLUSH_LINES, prices.LOGGED_BYTES, lines * deployed.FLUSH_LINE_BYTES)
+        yield Line(REQUEST_LINES, prices.LOGGED_BYTES, requests * deployed.REQUEST_LINE_BYTES)
+        points = minutes * deployed.FLUSH_METRICS
+        yield Line(METRICS, prices.METRIC_BYTES, points * prices.METRIC_POINT_BYTES)
+
+    def _reconciled(self, hours: list[Hour]) -> Iterator[Line]:
+        chosen, compared = self.deployment, 24 * DAYS_OF_MONTH
+        runs = compared * deployed.RUNS_OF_AN_HOUR
+        read = self.workload.events_per_day * chosen.reconciled_days * self.measured.sizes.reconciled
+        minimum = deployed.TABLES_OF_A_RUN * prices.MIN_TABLE_BYTES
+        yield Line(RECONCILE_QUERIES, prices.QUERIED_BYTES, compared * max(read, minimum))
+        objects = sum(hour.events * hour.objects for hour in hours)
+        opened = objects * chosen.reconciled_objects
+        pages = max(objects / deployed.LISTED_OBJECTS, compared)
+        # Each run lists the checkpoints, and one of an hour's writes the next one.
+        yield Line(RECONCILE_OBJECTS, prices.CLASS_A, pages + runs + compared)
+        yield Line(RECONCILE_OBJECTS, prices.CLASS_B, opened)
+        sums = objects * min(deployed.LIVE_TABLES, self.workload.events_per_month / objects)
+        seconds = (
+            runs * deployed.RUN_SECONDS
+            + objects * deployed.OBJECT_CPU_SECONDS
+            + pages * deployed.LIST_SECONDS
+            + sums * deployed.SUM_SECONDS
+            + opened * deployed.OBJECT_READ_SECONDS / deployed.OBJECT_READERS
+        )
+        yield Line(RECONCILE_CPU, prices.VCPU_SECONDS, seconds)
+        yield Line(RECONCILE_CPU, prices.GIB_SECONDS, seconds * deployed.RECONCILE_GIB)
+        yield Line(SCHEDULE, prices.SCHEDULER_JOBS, deployed.SCHEDULER_JOBS)
+        bootstrap = DAYS_OF_MONTH * deployed.BOOTSTRAP_SECONDS
+        yield Line(SCHEDULE, prices.VCPU_SECONDS, bootstrap)
+        yield Line(SCHEDULE, prices.GIB_SECONDS, bootstrap * INSTANCE_GIB)
+
+    def _history(self) -> Iterator[Line]:
+        """The daily `keep_history`: live rows that expire soon, whole, and the ids of those that are there."""
+        chosen, a_day = self.deployment, self.workload.events_per_day
+        ids = a_day * chosen.history_days_read * self.measured.sizes.merged
+        read = a_day * chosen.keep_history_days * self.row_bytes + ids
+        minimum = 2 * deployed.LIVE_TABLES * prices.MIN_TABLE_BYTES
+        yield Line(
+            KEEP_HISTORY, prices.QUERIED_BYTES, DAYS_OF_MONTH * max(read, minimum), first=DAYS_OF_MONTH * minimum
+        )
+
+
+def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, end: float) -> Line:
+    """Return the line of what is stored from an age on until another, in days.
+
+    Once as much leaves as comes in, `(end - start)` days of it are there. In the first month it is half a month's, or
+    what there is until it leaves.
+    """
+    days = max(0.0, end - start)
+    gib = bytes_of_month / prices.GIB / DAYS_OF_MONTH
+    month = DAYS_OF_MONTH
+    first = month / 2 if end >= month else end - end**2 / (2 * month)
+    return Line(item, price, gib * days, gib * first if not start else 0.0)
+
+
+def _summed(hours: list[Hour]) -> Iterator[Line]:
+    """Yield the lines of all hours, those of an item and a price as one."""
+    units: dict[tuple[str, prices.Price], float] = {}
+    for hour in hours:
+        for line in hour.lines:
+            units[line.item, line.price] = units.get((line.item, line.price), 0.0) + line.units
+    for (item, price), total in units.items():
+        yield Line(item, price, total)

@@ -1,0 +1,45 @@
+"""The ways into BigQuery that are compared, each with its bill."""
+
+import dataclasses
+from collections.abc import Callable
+
+from sluice.cost.alternatives import Alternatives
+from sluice.cost.bill import Bill
+from sluice.cost.deployment import DEFAULT, Deployment
+from sluice.cost.measured import Measured
+from sluice.cost.sluice import Sluice
+from sluice.cost.workload import Workload
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Way:
+    """A way into BigQuery.
+
+    Attributes:
+        key: Its name for programs.
+        title: Its name for people.
+        bill: Returns what a month of a workload costs.
+    """
+
+    key: str
+    title: str
+    bill: Callable[[Measured, Workload, Deployment], Bill]
+
+
+SLUICE = Way("sluice", "Sluice, as deployed", lambda *of: Sluice(*of).bill())
+DATAFLOW = Way("sluice_on_dataflow", "Sluice on Dataflow", lambda *of: Sluice(*of).bill("Dataflow"))
+
+WAYS = (
+    SLUICE,
+    Way("sluice_by_instance", "Sluice, billed by instance", lambda *of: Sluice(*of).bill("push, billed by instance")),
+    DATAFLOW,
+    Way("bigquery_subscription", "BigQuery subscription", lambda *of: Alternatives(*of).bare_subscription()),
+    Way("subscriptions", "subscriptions, transform, archive", lambda *of: Alternatives(*of).subscriptions()),
+    Way("dataflow_template", "Dataflow template, archive", lambda *of: Alternatives(*of).dataflow_template()),
+    Way("plain_function", "plain function", lambda *of: Alternatives(*of).plain_function()),
+)
+
+
+def bills(measured: Measured, workload: Workload, deployment: Deployment = DEFAULT) -> dict[Way, Bill]:
+    """Return what a month costs on each way."""
+    return {way: way.bill(measured, workload, deployment) for way in WAYS}

@@ -1,0 +1,148 @@
+"""The generated part of `docs/data-model.md`: every table and view, from the SQL that makes it."""
+
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+
+from google.cloud import bigquery
+from sqlglot import Expr, exp, parse_one
+
+from functions.names import Names
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import FOLDER, Definition, Kind, definitions
+from functions.settings import Settings
+from sluice.queries import queries
+
+FILE = pathlib.Path(__file__).parent.parent / "docs" / "data-model.md"
+
+MARK = "<!-- From here on generated from sql/, by UPDATE_DOCS=1 make test -->\n"
+
+_PROJECT = "project"
+_SETTINGS = Settings(archive_bucket="archive")
+
+
+def update() -> str:
+    """The page with its generated part as it should be."""
+    head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
+    return head + render()
+
+
+def introduce(table: str) -> None:
+    """Put the table of a new event type, and its views, on the page; who reads them is for a person to say."""
+    head, mark, rest = FILE.read_text(encoding="utf-8").partition("\n\n## Tables and views")
+    names = ", ".join(f"`{name}`" for name in Names.read(FOLDER, {}).of_table(table))
+    FILE.write_text(f"{head}\n| (say who) | (say what) | {names} |{mark}{rest}", encoding="utf-8")
+    FILE.write_text(update(), encoding="utf-8")
+
+
+def render() -> str:
+    """The diagram and a section for each table and view, as Markdown; settings have their defaults."""
+    objects = [one for one in definitions(_PROJECT, _SETTINGS) if one.kind is not Kind.DATASET]
+    live = [one for one in objects if one.name.startswith(f"{_SETTINGS.dataset}.")]
+    parts = [MARK, _diagram(objects)]
+    parts += [_table(one, objects) for one in live if one.kind is Kind.TABLE]
+    parts += [_view(one, objects) for one in live if one.kind is Kind.VIEW]
+    return "\n".join(parts)
+
+
+def _readers(read: Definition, objects: Sequence[Definition]) -> list[Definition]:
+    return [one for one in objects if one is not read and f"`{_PROJECT}.{read.name}`" in one.ddl]
+
+
+def _short(name: str) -> str:
+    """Without the live dataset's name; `historical.orders` for the other one."""
+    dataset, _, table = name.partition(".")
+    return table if dataset == _SETTINGS.dataset else f"historical.{table}"
+
+
+def _diagram(objects: Sequence[Definition]) -> str:
+    lines = ["```mermaid", "flowchart LR"]
+    for one in objects:
+        shape = '[("{}")]' if one.kind is Kind.TABLE else '["{}"]'
+        lines.append(f"    {_node(one)}{shape.format(_short(one.name))}")
+    for one in objects:
+        lines += [f"    {_node(one)} --> {_node(reader)}" for reader in _readers(one, objects)]
+    return "\n".join([*lines, "```", ""])
+
+
+def _node(definition: Definition) -> str:
+    return _short(definition.name).replace(".", "_")
+
+
+def _table(definition: Definition, objects: Sequence[Definition]) -> str:
+    table = declared_table(definition.ddl)
+    partitioning = table.time_partitioning
+    assert partitioning is not None  # noqa: S101 - every table is partitioned: a test of the bootstrap
+    day = partitioning.field if partitioning.field == "event_date" else f"DATE({partitioning.field})"
+    twin = next((one for one in objects if _short(one.name) == f"historical.{table.table_id}"), None)
+    facts = [
+        f"Partitioned by day of `{day}`, clustered by {_list(table.clustering_fields or [])}.",
+        "Partitions live for `RETENTION_DAYS`; the same table without expiration is in the historical dataset."
+        if twin
+        else "Partitions live for `RETENTION_DAYS`.",
+    ]
+    columns = ["| column | type | |", "|---|---|---|", *_columns(table.schema, "")]
+    return _section(definition, table.description or "", facts, columns, objects)
+
+
+def _columns(fields: Sequence[bigquery.SchemaField], path: str) -> Iterator[str]:
+    for field in fields:
+        kind = {"RECORD": "STRUCT", "INTEGER": "INT64", "BOOLEAN": "BOOL", "FLOAT": "FLOAT64"}.get(
+            field.field_type, field.field_type
+        )
+        kind = {"REPEATED": f"ARRAY of {kind}", "REQUIRED": f"{kind} NOT NULL"}.get(field.mode, kind)
+        yield f"| `{path}{field.name}` | {kind} | {field.description or ''} |"
+        yield from _columns(field.fields, f"{path}{field.name}.")
+
+
+def _view(definition: Definition, objects: Sequence[Definition]) -> str:
+    create = parse_one(definition.ddl, dialect="bigquery")
+    materialized = create.find(exp.MaterializedProperty) is not None
+    facts = []
+    if materialized:
+        partition = create.find(exp.PartitionedByProperty)
+        cluster = create.find(exp.ClusterProperty)
+        if partition and cluster:
+            names = [column.name for column in cluster.expressions]
+            facts.append(f"Materialized; partitioned by `{partition.this.name}`, clustered by {_list(names)}.")
+    sources = [_short(one.name) for one in objects if definition in _readers(one, objects)]
+    facts.append(f"Reads {_list(sources)}.")
+    return _section(definition, _description(create), facts, _view_columns(create), objects)
+
+
+def _view_columns(create: Expr) -> list[str]:
+    if isinstance(create.this, exp.Schema):
+        rows = [(column.name, _description(column)) for column in create.this.expressions]
+        return ["| column | |", "|---|---|", *(f"| `{name}` | {description} |" for name, description in rows)]
+    names = create.expression.named_selects
+    return ["Columns: those of the table."] if names == ["*"] else [f"Columns: {_list(names)}."]
+
+
+def _description(node: Expr) -> str:
+    """Of the object or the column itself: the first one in its statement that is not a column's."""
+    properties = node.args.get("properties") or next(iter(node.find_all(exp.Properties)), None)
+    for option in properties.find_all(exp.Property) if properties else ():
+        if option.name == "description":
+            return str(option.args["value"].this)
+    return ""
+
+
+def _section(
+    definition: Definition,
+    description: str,
+    facts: Sequence[str],
+    columns: Sequence[str],
+    objects: Sequence[Definition],
+) -> str:
+    readers = sorted({_short(one.name) for one in _readers(definition, objects)})
+    askers = [
+        query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in query.written_out()
+    ]
+    read = [f"Read by {_list(readers)}."] if readers else []
+    asked = [f"Asked by {_list(askers)}."] if askers else []
+    text = " ".join([f"{description}.", *facts, *read, *asked])
+    return "\n".join([f"### {_short(definition.name)}", "", text, "", *columns, ""])
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(f"`{re.sub(r'\s+', ' ', name)}`" for name in names)

@@ -1,0 +1,220 @@
+"""Dead letters: which there are, by cause, and everything about those of one event."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from google.cloud import bigquery
+from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+from google.cloud.storage import Blob
+from google.cloud.storage import Client as StorageClient
+
+from functions.core.message import Message
+from functions.files.sources import Unreadable
+from functions.settings import Settings
+from sluice.trace import read_object, replays_of
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Choice:
+    """Which dead letters; all that a condition is not given for.
+
+    Attributes:
+        fingerprints: Of these causes.
+        event_type: Whose payload says this type.
+        stage: That this stage refused.
+        since: That were refused then or later.
+        only_open: Whose events are nothing else yet.
+    """
+
+    fingerprints: Sequence[str] = ()
+    event_type: str | None = None
+    stage: str | None = None
+    since: datetime | None = None
+    only_open: bool = True
+
+    def where(self) -> str:
+        """The conditions on `dead_letter_status`."""
+        conditions = ["TRUE"]
+        conditions += ["is_open"] if self.only_open else []
+        if self.fingerprints:
+            conditions.append("(fingerprint IN UNNEST(@fingerprints) OR cause IN UNNEST(@fingerprints))")
+        conditions += ["event_type = @event_type"] if self.event_type else []
+        conditions += ["stage = @stage"] if self.stage else []
+        conditions += ["failed_at >= @since"] if self.since else []
+        return " AND ".join(conditions)
+
+    def parameters(self) -> list[ArrayQueryParameter | ScalarQueryParameter]:
+        """Those of the conditions."""
+        return [
+            ArrayQueryParameter("fingerprints", "STRING", list(self.fingerprints)),
+            ScalarQueryParameter("event_type", "STRING", self.event_type),
+            ScalarQueryParameter("stage", "STRING", self.stage),
+            ScalarQueryParameter("since", "TIMESTAMP", self.since),
+        ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Group:
+    """The dead letters of one cause and type.
+
+    Attributes:
+        fingerprint: The cause; made from stage, type, rule and path for dead letters of older code.
+        stage: What refused them.
+        event_type: Their type; None for what is none.
+        place: Generalized path of the first error.
+        rule: The rule that it broke.
+        message: What the example's first error says.
+        events: How many events, of those asked for.
+        open_events: How many of these are nothing else yet.
+        first_seen_at: When the first was refused.
+        last_seen_at: When the last was.
+        example_event_id: The last event.
+    """
+
+    fingerprint: str
+    stage: str
+    event_type: str | None
+    place: str | None
+    rule: str | None
+    message: str | None
+    events: int
+    open_events: int
+    first_seen_at: datetime
+    last_seen_at: datetime
+    example_event_id: str
+
+
+_LAST_FIRST = "is_open DESC, failed_at DESC, event_id, fingerprint"
+
+_GROUPS = """
+SELECT found.* EXCEPT (example_fingerprint), letter.message
+FROM (
+  SELECT
+    cause AS fingerprint, stage, MIN(IF(place = '$.event_type', NULL, event_type)) AS event_type,
+    MIN(place) AS place, MIN(rule) AS rule,
+    COUNT(DISTINCT CONCAT(event_id, COALESCE(content_digest, ''))) AS events,
+    COUNT(DISTINCT IF(is_open, CONCAT(event_id, COALESCE(content_digest, '')), NULL)) AS open_events,
+    MIN(failed_at) AS first_seen_at, MAX(failed_at) AS last_seen_at,
+    ARRAY_AGG(event_id ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_event_id,
+    ARRAY_AGG(fingerprint ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_fingerprint
+  FROM `{project}.{dataset}.dead_letter_status`
+  WHERE {where}
+  GROUP BY cause, stage
+) AS found
+LEFT JOIN (
+  SELECT event_id, fingerprint, MIN(errors[SAFE_OFFSET(0)].message) AS message
+  FROM `{project}.{dataset}.dead_letters`
+  GROUP BY event_id, fingerprint
+) AS letter
+  ON letter.event_id = found.example_event_id AND letter.fingerprint = found.example_fingerprint
+ORDER BY open_events DESC, events DESC, found.fingerprint
+"""
+
+
+def groups(client: bigquery.Client, settings: Settings, choice: Choice) -> list[Group]:
+    """The dead letters by cause, most open ones first.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+    """
+    names = {"project": client.project, "dataset": settings.dataset}
+    query = _GROUPS.format(**names, where=choice.where(), last_first=_LAST_FIRST)
+    config = bigquery.QueryJobConfig(query_parameters=choice.parameters())
+    return [Group(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known of a dead letter.
+
+    Attributes:
+        record: Its columns; of `errors`, path, rule and message of each.
+        is_open: Whether its event is nothing else yet.
+        replays: What the ledger has of its event, oldest first.
+        message: The message; None where its bytes cannot be read.
+        problem: Why they cannot.
+    """
+
+    record: Mapping[str, Any]
+    is_open: bool
+    replays: Sequence[Mapping[str, Any]]
+    message: Message | None
+    problem: str | None
+
+
+_OF_EVENT = """
+SELECT letter.* EXCEPT (attributes, errors), TO_JSON_STRING(attributes) AS attributes, TO_JSON_STRING(errors) AS errors,
+  status.is_open
+FROM `{project}.{dataset}.dead_letters` AS letter
+JOIN (
+  SELECT DISTINCT event_id, fingerprint, failed_at, archive_uri, content_digest, is_open
+  FROM `{project}.{dataset}.dead_letter_status`
+  WHERE event_id = @event_id
+) AS status
+  ON status.event_id = letter.event_id
+  AND status.fingerprint = letter.fingerprint
+  AND status.failed_at = letter.failed_at
+  AND status.archive_uri = letter.archive_uri
+  AND COALESCE(status.content_digest, '') = COALESCE(letter.content_digest, '')
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (
+  PARTITION BY letter.failed_at, letter.fingerprint, letter.archive_uri, COALESCE(letter.content_digest, '')
+  ORDER BY letter.message_id
+) = 1
+ORDER BY letter.failed_at DESC, letter.fingerprint, letter.message_id
+"""
+
+
+def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings) -> list[Known]:
+    """The dead letters of an event, the last one first.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+    """
+    names = {"project": client.project, "dataset": settings.dataset}
+    parameters = [ScalarQueryParameter("event_id", "STRING", event_id)]
+    config = bigquery.QueryJobConfig(query_parameters=parameters)
+    replays = replays_of(event_id, client, settings)
+    return [
+        _known(dict(row), replays, storage)
+        for row in client.query_and_wait(_OF_EVENT.format(**names), job_config=config)
+    ]
+
+
+def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> Known:
+    is_open = record.pop("is_open")
+    errors = msgspec.json.decode(record["errors"] or "[]")
+    try:
+        message, problem = message_of(record, storage), None
+    except Unreadable as error:
+        message, problem = None, str(error)
+    return Known({**record, "errors": errors}, is_open, replays, message, problem)
+
+
+def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
+    """The message of a dead letter; from the archive where its payload is too large for the table.
+
+    Raises:
+        Unreadable: The object of the archive is gone, or the payload is hidden from who asks.
+    """
+    payload = record["payload"]
+    if payload is None:
+        return _archived(record, storage)
+    if len(payload) != record["payload_bytes"]:
+        raise Unreadable(
+            f"dead letter {record['event_id']}: its payload is hidden from you; the policy tag of the raw columns"
+            " (docs/deploy.md) says who may read it"
+        )
+    attributes = msgspec.json.decode(record["attributes"] or "{}", type=dict[str, str])
+    return Message(payload, attributes, record["message_id"], record["publish_time"])
+
+
+def _archived(record: Mapping[str, Any], storage: StorageClient) -> Message:
+    found = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
+    for envelope in found.envelopes:
+        if envelope.message_id == record["message_id"]:
+            return envelope.message()
+    raise Unreadable(f"{found.uri}, event {record['event_id']}: {found.problem or 'the event is not in it'}")

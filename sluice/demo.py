@@ -1,0 +1,247 @@
+"""`sluice demo`: the whole of it on one's own machine, and proof that nothing got lost."""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+
+from google.cloud import bigquery
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from functions.clients import bigquery_client, storage_client
+from functions.settings import Settings
+from sluice.demo_check import Accounts, ArchiveReader, read_accounts
+from sluice.formatting import table
+from sluice.generate import Generated, Story
+from sluice.local.stack import Stack
+from sluice.publish import Publication, publish
+from sluice.queries import queries
+from sluice.smoke import oldest_midnight
+from sluice.story import past
+
+BAD_SHARE = 0.03
+DUPLICATE_SHARE = 0.02
+
+_QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
+
+_PATIENCE = 60.0
+"""Seconds without any progress after which the rest is given up for lost."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo published, and what has become of it.
+
+    Attributes:
+        published: All messages, in order.
+        archived: Payloads by event id, one for each time that the archive holds the event.
+        objects: Number of archive objects.
+        accounts: What the warehouse holds.
+        seconds: From the first message published to the last accounted for.
+    """
+
+    published: Sequence[Generated]
+    archived: dict[str, list[bytes]]
+    objects: int
+    accounts: Accounts
+    seconds: float
+
+    def discrepancies(self) -> list[str]:
+        """Everything that does not add up, in words; empty when each event is where it belongs."""
+        good = {message.attributes["event_id"] for message in self.published if message.kind != "bad"}
+        bad = {message.attributes["event_id"] for message in self.published if message.kind == "bad"}
+        sent = {message.attributes["event_id"]: message.data for message in self.published}
+        altered = [event_id for event_id, data in sent.items() if set(self.archived.get(event_id, [data])) != {data}]
+        checks = {
+            "published but not archived": sent.keys() - self.archived.keys(),
+            "archived but never published": self.archived.keys() - sent.keys(),
+            "archived with other bytes": altered,
+            "good but in no table": good - self.accounts.accepted,
+            "in a table but not good": self.accounts.accepted - good,
+            "bad but no dead letter": bad - self.accounts.dead,
+            "dead letter but not bad": self.accounts.dead - bad,
+        }
+        return [f"{len(ids)} events {what}" for what, ids in checks.items() if ids]
+
+
+def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) -> bool:
+    """Publish, wait until all is accounted for, and show what has become of it.
+
+    Args:
+        console: Where to show it.
+        stack: A fresh stack.
+        events: How many messages to publish.
+        rate: Messages per second.
+        seed: Of the generator.
+
+    Returns:
+        Whether everything adds up.
+    """
+    client = bigquery_client(stack.settings)
+    now = datetime.now(UTC)
+    story = Story(seed, BAD_SHARE, DUPLICATE_SHARE)
+    messages = list(past(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
+    demo = _send(console, stack, client, messages, rate)
+    _show_accounts(console, demo)
+    _show_rows(console, client, stack.settings.dataset)
+    _show_dead_letter(console, client, stack.settings.dataset)
+    _show_analytics(console, client, stack.settings)
+    _show_next(console)
+    return not demo.discrepancies()
+
+
+def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Sequence[Generated], rate: float) -> Demo:
+    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    archived: dict[str, list[bytes]] = collections.defaultdict(list)
+    wanted = {message.attributes["event_id"] for message in messages}
+    accounts = read_accounts(client, stack.settings.dataset)
+    started = time.monotonic()
+    with _progress(console) as progress, _in_background() as (background, stopping):
+        publishing = progress.add_task("published", total=len(messages))
+        settling = progress.add_task("in BigQuery and Cloud Storage", total=len(wanted))
+        publications = (
+            Publication(message.data, message.attributes)
+            for message in itertools.takewhile(lambda _: not stopping.is_set(), messages)
+        )
+        all_published = background.submit(
+            publish, publications, stack.topic, rate=rate, published=lambda: progress.advance(publishing)
+        )
+        for settled in _until_settled(len(wanted)):
+            if all_published.done():
+                all_published.result()
+            for envelope in reader.new_envelopes():
+                archived[envelope.event_id].append(envelope.message().data)
+            accounts = read_accounts(client, stack.settings.dataset)
+            settled.count = len((accounts.accepted | accounts.dead) & archived.keys() & wanted)
+            progress.update(settling, completed=settled.count)
+    return Demo(messages, dict(archived), reader.objects, accounts, time.monotonic() - started)
+
+
+@contextlib.contextmanager
+def _in_background() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """A thread, and an event that is set when it should come to its end."""
+    stopping = threading.Event()
+    with ThreadPoolExecutor(1) as background:
+        try:
+            yield background, stopping
+        finally:
+            stopping.set()
+
+
+@dataclasses.dataclass(slots=True)
+class _Settled:
+    count: int = 0
+
+
+def _until_settled(total: int) -> Iterator[_Settled]:
+    """Look again until all events are settled, or none has been for a while."""
+    settled = _Settled()
+    progress_at = time.monotonic()
+    while settled.count < total and time.monotonic() - progress_at < _PATIENCE:
+        before = settled.count
+        yield settled
+        if settled.count > before:
+            progress_at = time.monotonic()
+        time.sleep(0.5)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description:<30}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+    )
+
+
+def _show_accounts(console: Console, demo: Demo) -> None:
+    kinds = collections.Counter(message.kind for message in demo.published)
+    accounts = demo.accounts
+    table = Table("", "events", title="What has become of the events", title_justify="left")
+    table.columns[1].justify = "right"
+    table.add_row("published", f"{len(demo.published)}")
+    table.add_row("  of these duplicates", f"{kinds['duplicate']}")
+    table.add_section()
+    for name, ids in accounts.rows.items():
+        table.add_row(f"accepted into {name}", f"{len(ids)}")
+    for (stage, rule), letters in sorted(accounts.dead_letters.items()):
+        table.add_row(f"dead letter: {stage}, {rule}", f"{len(letters)}")
+    table.add_section()
+    for name, ids in accounts.rows.items():
+        table.add_row(f"rows in {name}", f"{sum(ids.values())}")
+    table.add_row("rows in dead_letters", f"{sum(ids.total() for ids in accounts.dead_letters.values())}")
+    table.add_row("archived events", f"{sum(map(len, demo.archived.values()))}")
+    table.add_row("archive objects", f"{demo.objects}")
+    console.print(table)
+    discrepancies = demo.discrepancies()
+    if discrepancies:
+        console.print(Text(f"Does not add up: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
+    else:
+        distinct = len({message.attributes["event_id"] for message in demo.published})
+        line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."
+        console.print(Text(line, "bold green"), soft_wrap=True)
+    rate = len(demo.published) / demo.seconds
+    console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.")
+
+
+def _show(console: Console, title: str, rows: Iterable[bigquery.Row], limit: int) -> None:
+    """Show the first rows of a query as a table."""
+    first = [dict(row) for row in itertools.islice(rows, limit)]
+    names = list(first[0]) if first else ["none"]
+    console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
+    console.print(table(names, first))
+
+
+_SAMPLES = {
+    "orders": "order_id, customer_id, status, total_amount, item_count, event_date",
+    "inventory": "product_id, warehouse_id, quantity_change, reason, event_date",
+    "user_activity": "user_id, activity_type, browser, os, is_bot, metadata.platform",
+}
+
+
+def _show_rows(console: Console, client: bigquery.Client, dataset: str) -> None:
+    for name, columns in _SAMPLES.items():
+        query = f"SELECT {columns} FROM `{dataset}.{name}` ORDER BY processed_timestamp, 1 LIMIT 3"  # noqa: S608
+        _show(console, name, client.query_and_wait(query), 3)
+
+
+def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -> None:
+    query = f"SELECT * FROM `{dataset}.dead_letters` ORDER BY stage = 'contract' DESC, event_id LIMIT 1"  # noqa: S608
+    for letter in client.query_and_wait(query):
+        errors = "\n".join(f"{error['path']}  {error['rule']}: {error['message']}" for error in letter.errors)
+        text = f"event {letter.event_id}, stage {letter.stage}, fingerprint {letter.fingerprint}\n{errors}\n"
+        payload = letter.payload.decode(errors="replace")
+        console.print(Panel(Text(f"{text}{payload}"), title="a dead letter", title_align="left"))
+
+
+def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
+    known = queries()
+    for name in _QUESTIONS:
+        bound = known[name].bind(client.project, settings, {})
+        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
+        rows = client.query_and_wait(bound.sql, job_config=config)
+        _show(console, f"{known[name].question}  (sluice sql {name})", rows, 5)
+
+
+def _show_next(console: Console) -> None:
+    console.print(
+        "\nNext:\n"
+        "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
+        "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice sql                    more questions to its tables\n"
+        "  .venv/bin/sluice publish events.ndjson  your own events\n"
+        "  docs/add-an-event-type.md               an event type of your own",
+        highlight=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,90 @@
+"""What came in and what came out: the archive against the tables and the dead letters, by event id."""
+
+import collections
+import dataclasses
+import gzip
+from collections.abc import Iterator
+
+from google.cloud import bigquery
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.core import dead_letters
+from functions.events import event_types
+
+
+class ArchiveReader:
+    """Reads the objects of an archive, each once.
+
+    Args:
+        client: Client of the bucket's project.
+        bucket: Name of the bucket.
+    """
+
+    def __init__(self, client: StorageClient, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._read: set[str] = set()
+
+    @property
+    def objects(self) -> int:
+        """How many objects have been read."""
+        return len(self._read)
+
+    def new_envelopes(self) -> Iterator[Envelope]:
+        """The envelopes of the objects that came since the last call."""
+        for blob in self._client.list_blobs(self._bucket, prefix="raw/"):
+            if blob.name not in self._read:
+                data = blob.download_as_bytes()
+                yield from read_envelopes(gzip.decompress(data))
+                self._read.add(blob.name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Accounts:
+    """What the warehouse holds.
+
+    Attributes:
+        rows: Number of rows by event id, by table.
+        dead_letters: Event ids by cause: stage and the rule of the first error.
+    """
+
+    rows: dict[str, dict[str, int]]
+    dead_letters: dict[tuple[str, str], collections.Counter[str]]
+
+    @property
+    def accepted(self) -> set[str]:
+        """Ids of the events that became rows."""
+        return {event_id for ids in self.rows.values() for event_id in ids}
+
+    @property
+    def dead(self) -> set[str]:
+        """Ids of the events that became dead letters."""
+        return {event_id for ids in self.dead_letters.values() for event_id in ids}
+
+
+_ROWS = """
+SELECT '{table}' AS name, ingest.event_id AS event_id, COUNT(*) AS n, CAST(NULL AS STRING) AS stage,
+  CAST(NULL AS STRING) AS rule
+FROM `{dataset}.{table}` GROUP BY event_id
+"""
+_DEAD_LETTERS = """
+SELECT '{table}' AS name, event_id, COUNT(*) AS n, stage, errors[OFFSET(0)].rule AS rule
+FROM `{dataset}.{table}` GROUP BY event_id, stage, rule
+"""
+
+
+def read_accounts(client: bigquery.Client, dataset: str) -> Accounts:
+    """Read the event ids of all tables of a dataset, in one query: it shows all of them at the same moment."""
+    rows: dict[str, dict[str, int]] = {
+        table: {} for table in sorted({event_type.table for event_type in event_types().values()})
+    }
+    causes: dict[tuple[str, str], collections.Counter[str]] = {}
+    parts = [_ROWS.format(dataset=dataset, table=table) for table in rows]
+    parts.append(_DEAD_LETTERS.format(dataset=dataset, table=dead_letters.TABLE))
+    for row in client.query_and_wait("UNION ALL".join(parts)):
+        if row.name == dead_letters.TABLE:
+            causes.setdefault((row.stage, row.rule), collections.Counter())[row.event_id] += row.n
+        else:
+            rows[row.name][row.event_id] = row.n
+    return Accounts(rows, causes)

@@ -1,0 +1,640 @@
+"""Erasing a person: from the undeliverable messages, the dead letters, the archive, and the tables.
+
+In this order, for the archive tells whose the dead letters are that are too long for their table, and what is in the
+archive alone a reconciliation would put back. Each step finds by itself what it has to erase, so that a run that was
+interrupted is completed by the next.
+"""
+
+import collections
+import dataclasses
+import functools
+import gzip
+import itertools
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
+from google.cloud import bigquery
+from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+from google.cloud.storage import Blob
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive import layout
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.summary import Summary
+from functions.core import dead_letters
+from functions.core.message import Message
+from functions.events import event_types
+from functions.files.sources import Unreadable
+from functions.reconcile.reconciler import UNREADABLE
+from functions.settings import Settings
+from sluice.person import Claim, Person, Verdict
+from sluice.replay import ledger
+from sluice.replay.undeliverable import Lease, Undeliverable
+
+_WORKERS = 8
+"""Below the ten connections that a client keeps."""
+
+_OBJECTS_AT_ONCE = 32
+_TRIES = 5
+
+_EVENTS_OF_A_STATEMENT = 5_000
+"""Ids of 128 characters, each escaped to six: still below the 10 MB of a request."""
+
+_MAX_LISTED = 1_000
+
+_STREAMING_BUFFER = "streaming buffer"
+"""In BigQuery's refusal of a statement that would affect a row of the last 90 minutes or less: "UPDATE or DELETE
+statement over table ... would affect rows in the streaming buffer, which is not supported". All others can be deleted
+(https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations), so those are asked for alone."""
+
+_SETTLED = timedelta(minutes=90)
+
+_DEAD_LETTERS = """
+SELECT event_id, message_id, publish_time, archive_uri, payload, payload_bytes, TO_JSON_STRING(attributes) AS attributes
+FROM (SELECT *, SAFE_CONVERT_BYTES_TO_STRING(payload) AS text FROM `{table}`)
+WHERE text IS NULL
+  OR BYTE_LENGTH(payload) != payload_bytes
+  OR event_type IS NULL
+  OR event_type NOT IN UNNEST(@types)
+  OR (event_type IN UNNEST(@types_of_persons) AND NOT REGEXP_CONTAINS(text, @fields))
+  OR event_id IN UNNEST(@events)
+  OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @traces)
+"""
+"""All but events whose type and field say that they are somebody else's, and in which the id does not stand."""
+
+_NOTHING = r"[^\s\S]"
+"""A regular expression that matches no text."""
+
+_COLUMNS_OF_LETTERS = {"event_id", "message_id", "archive_uri", "payload", "payload_bytes", "attributes"}
+_THESE_EVENTS = "event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
+_COUNT = "SELECT COUNT(*) AS found FROM `{table}` WHERE {condition}"
+_DELETE = "DELETE FROM `{table}` WHERE {condition}"
+_OLD = " AND COALESCE({age} < @before, TRUE)"
+_MENTIONS_IN_ROWS = """
+SELECT DISTINCT ingest.event_id AS event_id
+FROM `{table}`
+WHERE NOT COALESCE({own}, FALSE)
+  AND (
+    {others}
+    OR REGEXP_CONTAINS(CONCAT(COALESCE(ingest.event_id, ''), ' ', COALESCE(TO_JSON_STRING(extras), '')), @mentions)
+  )
+ORDER BY event_id
+LIMIT {limit}
+"""
+_MENTIONS_IN_LEDGER = """
+SELECT DISTINCT event_id, message_id
+FROM `{table}`
+WHERE event_id IN UNNEST(@ids) OR REGEXP_CONTAINS(event_id, @mentions)
+ORDER BY event_id, message_id
+"""
+
+
+class _EventRef(NamedTuple):
+    """What dead letters, envelopes and entries of the ledger are of."""
+
+    event_id: str
+    message_id: str
+
+
+@dataclasses.dataclass(slots=True)
+class Listed:
+    """Places of events that are left, for a person to look at.
+
+    Attributes:
+        count: How many they are.
+        places: The first of them: `event EVENT_ID in TABLE`, or in an object of the archive.
+    """
+
+    count: int = 0
+    places: list[str] = dataclasses.field(default_factory=list)
+
+    def add(self, place: str) -> None:
+        """Add a place."""
+        self.count += 1
+        if len(self.places) < _MAX_LISTED:
+            self.places.append(place)
+
+
+@dataclasses.dataclass(slots=True)
+class Erased:
+    """What was erased, or would be.
+
+    Attributes:
+        rows: By `DATASET.TABLE`; the dead letters among them.
+        messages: Undeliverable messages; None where none were searched.
+        objects_read: Of the archive.
+        bytes_read: As they are stored.
+        objects_rewritten: Those that had events of the person and others.
+        objects_deleted: Those that had no other events.
+        objects: How many events were taken out of each of these, by address.
+        envelopes: Events that were in these objects.
+        unparsed: Dead letters and events of the archive, among those erased, that are no JSON.
+        doubtful: Where there are others that may be the person's, and were left.
+        unreadable: Where there are others that could not be looked into, each with the reason.
+        left: What was not erased that has to be, and why.
+    """
+
+    rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    messages: int | None = None
+    objects_read: int = 0
+    bytes_read: int = 0
+    objects_rewritten: int = 0
+    objects_deleted: int = 0
+    objects: dict[str, int] = dataclasses.field(default_factory=dict)
+    envelopes: int = 0
+    unparsed: int = 0
+    doubtful: Listed = dataclasses.field(default_factory=Listed)
+    unreadable: Listed = dataclasses.field(default_factory=Listed)
+    left: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing of the person is left in what was searched."""
+        return not (self.left or self.doubtful.count or self.unreadable.count)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to wait for rows that BigQuery does not delete yet.
+
+    Attributes:
+        seconds: In all.
+        pause: Seconds between two attempts.
+    """
+
+    seconds: float = 100 * 60
+    pause: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Deletion:
+    """Rows to delete: those of a table that meet a condition. `age` is the column with the time at which they came."""
+
+    table: str
+    condition: str
+    age: str
+    parameters: Sequence[Any]
+
+
+@dataclasses.dataclass(slots=True)
+class Erasure:
+    """One run.
+
+    Attributes:
+        person: Whom to erase.
+        client: Client of the datasets' project.
+        storage: Client of the archive's project.
+        settings: Datasets and archive.
+        dry_run: Find all of it, and leave it.
+        patience: With the rows of the last 90 minutes.
+        erased: What was erased so far.
+    """
+
+    person: Person
+    client: bigquery.Client
+    storage: StorageClient
+    settings: Settings
+    dry_run: bool = False
+    patience: Patience = Patience()
+    erased: Erased = dataclasses.field(default_factory=Erased)
+    _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
+    _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
+    _needed: set[str] = dataclasses.field(default_factory=set)
+    """Objects that alone have the bytes, or the ordering key, of dead letters that are still there."""
+    _events: set[_EventRef] = dataclasses.field(default_factory=set)
+    """Dead letters and events of the archive that were erased."""
+    _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
+    """Dead letters that are left, unless the archive shows that they are the person's."""
+
+    def __call__(
+        self,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        *,
+        undeliverable: Undeliverable | None = None,
+        advance: Callable[[str], object] = lambda _: None,
+    ) -> Erased:
+        """Erase the person; `erased.is_complete` says whether all that can be is gone.
+
+        Args:
+            start: Read the archive from this time of arrival on; None: from the beginning.
+            end: And to this one; None: to the end.
+            undeliverable: The messages of the dead-letter subscription; None: they are not searched.
+            advance: Called with what is being done, after each some objects and before each wait.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+        """
+        if undeliverable is not None:
+            self._undeliverable(undeliverable)
+        self._dead_letters()
+        self._archive(start, end, advance)
+        for event_type in event_types().values():
+            for dataset in (self.settings.dataset, self.settings.historical_dataset):
+                table = f"{dataset}.{event_type.table}"
+                columns = _columns(self.client.get_table(table))
+                self.rows(table, event_type.person_field, columns)
+                self._mentions_in_rows(table, event_type.person_field, columns)
+        self._ledger()
+        self._copies()
+        self.wait(advance)
+        self._list_all(self._uncertain, self._letters_table)
+        return self.erased
+
+    def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
+        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
+
+        Args:
+            table: As `DATASET.TABLE`, of an event type.
+            field: The type's person field.
+            columns: Type by name.
+        """
+        if condition := self._of_the_person(columns, {field}):
+            self._delete(_Deletion(table, condition, "processed_timestamp", self._parameters()))
+
+    def _of_the_person(self, columns: Mapping[str, str], fields: Collection[str | None]) -> str | None:
+        """Return the condition for the rows in which one of the fields has the person's id; None where none has one."""
+        conditions = [
+            f"`{field}` = @id_{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @id_{field}"
+            for field in self.person.ids
+            if field in fields and field in columns
+        ]
+        if self.person.event_ids and "ingest" in columns:
+            conditions.append("ingest.event_id IN UNNEST(@events)")
+        return f"({' OR '.join(conditions)})" if conditions else None
+
+    def _parameters(self) -> list[Any]:
+        ids = [ScalarQueryParameter(f"id_{field}", "STRING", value) for field, value in self.person.ids.items()]
+        return [*ids, ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids))]
+
+    def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
+        """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
+        deadline = time.monotonic() + self.patience.seconds
+        while self._waiting:
+            tables = ", ".join(sorted({one.table for one in self._waiting}))
+            remaining = deadline - time.monotonic()
+            if remaining < self.patience.pause:
+                self.erased.left.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
+                break
+            advance(
+                f"{tables}: rows came a short while ago; BigQuery deletes them after 90 minutes at most"
+                f" ({remaining / 60:.0f} minutes of patience)"
+            )
+            time.sleep(self.patience.pause)
+            for one in self._waiting[:]:
+                if self._deleted(one, self._began):
+                    self._waiting.remove(one)
+                    if later := self._count_of(one):
+                        self.erased.left.append(f"{one.table}: {later} rows that came meanwhile; start it again")
+        still = any(one.table == self._letters_table for one in self._waiting)
+        for uri in sorted(self._needed):
+            if still:
+                self.erased.left.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
+            else:
+                self._count(self.rewrite(Blob.from_uri(uri, client=self.storage), letters_are_gone=True))
+        self._needed.clear()
+
+    @property
+    def _letters_table(self) -> str:
+        return f"{self.settings.dataset}.{dead_letters.TABLE}"
+
+    def _undeliverable(self, messages: Undeliverable) -> None:
+        """Acknowledge the person's messages: that deletes them. All others are given back."""
+        self.erased.messages = 0
+        try:
+            for line in messages.lines():
+                envelope = _decode(line.data)
+                verdict = self.person.judge(envelope.message())
+                if not verdict.is_theirs:
+                    self._list(verdict, f"event {envelope.event_id} in {line.source}")
+                elif isinstance(line.origin, Lease):
+                    self.erased.messages += 1
+                    if not self.dry_run:
+                        messages.acknowledge([line.origin.ack_id])
+        except Unreadable as error:
+            self.erased.left.append(f"undeliverable messages: {error}")
+
+    def _dead_letters(self) -> None:
+        letters = self._letters(self._letters_table, self._uncertain)
+        for some in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
+            if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in some]):
+                self._needed.update(row.archive_uri for row in some if row.payload is None)
+
+    def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
+        """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
+        deletion = _Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
+        if is_done := self._delete(deletion):
+            self._events.update(letters)
+        return is_done
+
+    def _list_all(self, uncertain: Iterable[tuple[_EventRef, Verdict]], table: str) -> None:
+        for event, verdict in uncertain:
+            if event not in self._events:
+                self._list(verdict, f"event {event.event_id} in {table}")
+
+    def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
+        """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
+        types = event_types()
+        of_persons = {name: one.person_field for name, one in types.items() if one.person_field}
+        parameters = [
+            ScalarQueryParameter("traces", "STRING", self.person.traces),
+            ArrayQueryParameter("types", "STRING", sorted(types)),
+            ArrayQueryParameter("types_of_persons", "STRING", sorted(of_persons)),
+            ScalarQueryParameter("fields", "STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
+            ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
+        ]
+        found = []
+        for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
+            verdicts = [self.person.judge(message) for message in self._messages(row, table)]
+            if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
+                self.erased.unparsed += theirs.claim is Claim.UNPARSED
+                found.append(row)
+            else:
+                uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
+        return found
+
+    def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
+        """Return the message of a dead letter; the bytes of a long one are in the archive only."""
+        envelope = Envelope(
+            event_id=row.event_id,
+            message_id=row.message_id,
+            publish_time=row.publish_time,
+            attributes=msgspec.json.decode(row.attributes or "{}", type=dict[str, str] | None) or {},
+            payload_base64=row.payload,
+        )
+        message = envelope.message()
+        if row.payload is not None:
+            if len(row.payload) != row.payload_bytes:
+                self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
+            return [message]
+        try:
+            ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
+            return [one.message() for one in read_envelopes(ndjson) if one.message_id == row.message_id] or [message]
+        except NotFound:
+            return [message]
+        except UNREADABLE as error:
+            self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
+            return [message]
+
+    def _leave(self, problem: str) -> None:
+        """Say once what is left."""
+        if problem not in self.erased.left:
+            self.erased.left.append(problem)
+
+    def _list(self, verdict: Verdict, place: str) -> None:
+        if verdict.claim is Claim.DOUBTFUL:
+            self.erased.doubtful.add(place)
+        if verdict.opaque is not None:
+            self.erased.unreadable.add(f"{place}: {verdict.opaque}")
+
+    def _ask(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
+        return self.client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+
+    def _count_of(self, deletion: _Deletion) -> int:
+        query = _COUNT.format(table=deletion.table, condition=deletion.condition)
+        [row] = self._ask(query, deletion.parameters)
+        return int(row.found)
+
+    def _delete(self, deletion: _Deletion) -> bool:
+        """Delete all rows; where BigQuery does not yet, those that it does, and say so."""
+        if self.dry_run:
+            self.erased.rows[deletion.table] += self._count_of(deletion)
+            return True
+        if self._deleted(deletion):
+            return True
+        self._deleted(deletion, datetime.now(UTC) - _SETTLED)
+        self._waiting.append(deletion)
+        return False
+
+    def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
+        """Whether BigQuery deletes the rows, all of them or those that came before a time."""
+        query = _DELETE.format(table=deletion.table, condition=deletion.condition)
+        parameters = list(deletion.parameters)
+        if before:
+            query += _OLD.format(age=deletion.age)
+            parameters.append(ScalarQueryParameter("before", "TIMESTAMP", before))
+        try:
+            job = self.client.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+            job.result()
+        except BadRequest as error:
+            if _STREAMING_BUFFER not in str(error):
+                raise
+            return False
+        self.erased.rows[deletion.table] += job.num_dml_affected_rows or 0
+        return True
+
+    def _mentions_in_rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
+        """List rows of others that name the person: in another person's field, an unknown field, or the event id."""
+        others = self._of_the_person(columns, self.person.ids.keys() - {field})
+        if others is None and self.person.mentions is None:
+            return
+        query = _MENTIONS_IN_ROWS.format(
+            table=table,
+            own=self._of_the_person(columns, {field}) or "FALSE",
+            others=others or "FALSE",
+            limit=_MAX_LISTED,
+        )
+        mentions = ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING)
+        for row in self._ask(query, [*self._parameters(), mentions]):
+            self.erased.doubtful.add(f"event {row.event_id} in {table}")
+
+    def _ledger(self) -> None:
+        """Delete what the ledger has of erased events where their ids name the person."""
+        table = f"{self.settings.dataset}.{ledger.TABLE}"
+        ids = [*self.person.ids.values(), *self.person.event_ids]
+        parameters = [
+            ArrayQueryParameter("ids", "STRING", ids),
+            ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING),
+        ]
+        entries = {_EventRef(*row) for row in self._ask(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
+        erased = {one for one in entries if one in self._events or one.event_id in self.person.event_ids}
+        for some in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
+            self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(some)))
+        for one in sorted(entries - erased):
+            self.erased.doubtful.add(f"event {one.event_id} in {table}")
+
+    def _copies(self) -> None:
+        """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
+        live, historical = self.settings.dataset, self.settings.historical_dataset
+        own = {f"{dataset}.{one.table}" for dataset in (live, historical) for one in event_types().values()}
+        own |= {self._letters_table, f"{live}.{ledger.TABLE}"}
+        for dataset in (live, historical):
+            for listed in self.client.list_tables(dataset):
+                name = f"{dataset}.{listed.table_id}"
+                if name not in own and listed.table_type in {"TABLE", "SNAPSHOT"}:
+                    try:
+                        self._copy(name)
+                    except NotFound:  # It has expired meanwhile.
+                        continue
+
+    def _copy(self, name: str) -> None:
+        table = self.client.get_table(name)
+        columns = _columns(table)
+        condition = self._of_the_person(columns, self.person.ids)
+        rows = self._count_of(_Deletion(name, condition, "", self._parameters())) if condition else 0
+        if columns.keys() >= _COLUMNS_OF_LETTERS:
+            uncertain: list[tuple[_EventRef, Verdict]] = []
+            rows += len(self._letters(name, uncertain))
+            self._list_all(uncertain, name)
+        if rows:
+            expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
+            self.erased.left.append(
+                f"{name}: has {rows} rows of the person; it is no table of an event type, and this command deletes"
+                f" nothing from it; drop it, or wait: it expires {expires}"
+            )
+
+    def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
+        bounds = {
+            name: layout.first_name_at(bound) for name, bound in (("start_offset", start), ("end_offset", end)) if bound
+        }
+        blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/", **bounds)
+        with ThreadPoolExecutor(_WORKERS) as threads:
+            for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
+                free = [blob for blob in some if _uri(blob) not in self._needed]
+                for blob, change in zip(free, threads.map(self.rewrite, free), strict=True):
+                    letters = [letter for letter in change.letters if letter not in self._events]
+                    if not change.letters:
+                        self._count(change)
+                    elif not letters or self._delete_letters(letters):
+                        self._count(self.rewrite(blob, letters_are_gone=True))
+                    else:
+                        self._needed.add(change.uri)
+                advance(
+                    f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
+                    f" up to {some[-1].name}"
+                )
+
+    def _count(self, change: "Change") -> None:
+        erased = self.erased
+        erased.objects_read += 1
+        erased.bytes_read += change.size
+        erased.envelopes += len(change.removed)
+        erased.unparsed += change.unparsed
+        erased.objects_rewritten += bool(change.removed and change.left)
+        erased.objects_deleted += bool(change.removed and not change.left)
+        for verdict, place in change.listed:
+            self._list(verdict, place)
+        if change.removed:
+            erased.objects[change.uri] = len(change.removed)
+            self._events.update(change.removed)
+        if change.problem:
+            erased.left.append(f"{change.uri}: {change.problem}")
+
+    def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "Change":
+        """Take the person's envelopes out of an object; of whoever changes it meanwhile, too.
+
+        Args:
+            blob: The object.
+            letters_are_gone: Whether the dead letters are deleted that only this object shows to be the person's.
+                Without it, such an object stays as it is, and `Change.letters` names them.
+        """
+        for _ in range(_TRIES):
+            try:
+                if blob.generation is None:
+                    blob.reload()
+                return self._rewrite_once(blob, letters_are_gone=letters_are_gone)
+            except PreconditionFailed:
+                blob.reload()
+            except NotFound:
+                return Change(_uri(blob))
+        return Change(_uri(blob), blob.size or 0, problem="it keeps changing")
+
+    def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "Change":
+        stored = blob.download_as_bytes(if_generation_match=blob.generation)
+        change = Change(_uri(blob), len(stored))
+        try:
+            ndjson = gzip.decompress(stored)
+            if not self.person.may_be_in(ndjson):
+                return change
+            left = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
+            summary = Summary.of((_decode(line) for line in left) if change.removed else (), event_types())
+        except UNREADABLE as error:
+            return Change(change.uri, len(stored), problem=str(error))
+        change.left = len(left)
+        if letters_are_gone:
+            change.letters.clear()
+        if change.removed and not change.letters and not self.dry_run:
+            self._put(blob, b"".join(left), summary.metadata())
+        return change
+
+    def _takes_out(self, line: bytes, change: "Change") -> bool:
+        """Whether a line of an object is the person's."""
+        if not self.person.may_be_in(line):
+            return False
+        envelope = _decode(line)
+        message = envelope.message()
+        verdict = self.person.judge(message)
+        change.unparsed += verdict.claim is Claim.UNPARSED
+        if not verdict.is_theirs:
+            change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
+            return False
+        event = _EventRef(envelope.event_id, envelope.message_id)
+        change.removed.append(event)
+        if message.ordering_key:  # A dead letter has none: it has to be found without it, or by this envelope.
+            without_key = msgspec.structs.replace(message, ordering_key="")
+            if not self.person.judge(without_key).is_theirs:
+                change.letters.append(event)
+        return True
+
+    def _put(self, blob: Blob, left: bytes, metadata: dict[str, str]) -> None:
+        if not left:
+            blob.delete(if_generation_match=blob.generation)
+            return
+        rewritten = blob.bucket.blob(blob.name)
+        rewritten.metadata = metadata
+        rewritten.storage_class = blob.storage_class
+        rewritten.upload_from_string(
+            gzip.compress(left, compresslevel=1),
+            content_type=blob.content_type,
+            if_generation_match=blob.generation,
+        )
+
+
+def _columns(table: bigquery.Table) -> dict[str, str]:
+    """Return the types of a table's columns by name."""
+    return {column.name: column.field_type for column in table.schema}
+
+
+def _parameters_of_events(events: Sequence[_EventRef]) -> list[Any]:
+    return [
+        ArrayQueryParameter("ids", "STRING", [one.event_id for one in events]),
+        ArrayQueryParameter("messages", "STRING", [one.message_id for one in events]),
+    ]
+
+
+def _uri(blob: Blob) -> str:
+    return f"gs://{blob.bucket.name}/{blob.name}"
+
+
+@dataclasses.dataclass(slots=True)
+class Change:
+    """What became of an object.
+
+    Attributes:
+        uri: Its address.
+        size: Its stored bytes.
+        removed: Envelopes that were taken out.
+        left: How many were not.
+        unparsed: How many of `removed` are no JSON.
+        listed: Verdicts on some that were not taken out, each with its place.
+        letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the
+            object is as it was.
+        problem: Why it cannot be read.
+    """
+
+    uri: str
+    size: int = 0
+    removed: list[_EventRef] = dataclasses.field(default_factory=list)
+    left: int = 0
+    unparsed: int = 0
+    listed: list[tuple[Verdict, str]] = dataclasses.field(default_factory=list)
+    letters: list[_EventRef] = dataclasses.field(default_factory=list)
+    problem: str | None = None
+
+
+_decode = functools.partial(msgspec.json.decode, type=Envelope)

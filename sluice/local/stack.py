@@ -1,0 +1,206 @@
+"""The local stack: the functions, the emulators, and the delivery between them."""
+
+import asyncio
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import httpx
+
+from functions.settings import Settings
+from sluice.local import pubsub
+from sluice.local.functions import Function, serving
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
+
+PROJECT = "sluice-local"
+
+ACK_DEADLINE_SECONDS = 60
+"""Above the twice `flush_timeout` within which the function answers."""
+
+CONCURRENCY = 80
+"""Requests that Cloud Run sends to an instance at once, unless told otherwise
+(https://cloud.google.com/run/docs/about-concurrency)."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Emulators:
+    """The running emulators.
+
+    Attributes:
+        bigquery: URL.
+        bigquery_storage: HOST:PORT of the Storage Write API, which speaks gRPC.
+        storage: URL.
+        pubsub: HOST:PORT.
+        children: Their processes.
+    """
+
+    bigquery: str
+    bigquery_storage: str
+    storage: str
+    pubsub: str
+    children: Sequence[Child]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the Google Cloud clients need to find the emulators."""
+        return {
+            "GOOGLE_CLOUD_PROJECT": PROJECT,
+            "BIGQUERY_EMULATOR_HOST": self.bigquery,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self.bigquery_storage,
+            "STORAGE_EMULATOR_HOST": self.storage,
+            "PUBSUB_EMULATOR_HOST": self.pubsub,
+        }
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stack:
+    """The functions between a topic and a dataset of their own.
+
+    Attributes:
+        environment: What the Google Cloud clients need to find the emulators, and commands to find the archive.
+        settings: The functions' settings.
+        topic: Full name of the topic that is delivered to `ingest`.
+        undeliverable: Full name of the subscription that keeps what could not be delivered.
+        ingest: The ingest function.
+        bootstrap: The bootstrap function.
+        children: All processes.
+    """
+
+    environment: Mapping[str, str]
+    settings: Settings
+    topic: str
+    undeliverable: str
+    ingest: Function
+    bootstrap: Function
+    children: Sequence[Child]
+
+
+def topic_name(name: str = "events") -> str:
+    """Full name of a stack's topic."""
+    return f"projects/{PROJECT}/topics/{name}"
+
+
+def undeliverable_name(name: str = "events") -> str:
+    """Full name of the subscription that keeps what a stack could not deliver."""
+    return f"projects/{PROJECT}/subscriptions/{name}-undeliverable"
+
+
+@contextlib.contextmanager
+def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emulators]:
+    """Run the three emulators while the context lasts.
+
+    Args:
+        folder: Logs and data.
+        stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
+
+    Raises:
+        NotStarted: A process did not start; tells which, with the end of its log.
+    """
+    bigquery_port, grpc_port, storage_port, pubsub_port = (free_port() for _ in range(4))
+    storage_data = folder / "storage"
+    bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
+    bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
+    bigquery_command += ["--data-dir", str(folder / "bigquery")]
+    storage_command = [sys.executable, "-m", "gcp_storage_emulator", "--data-dir", str(storage_data), "start"]
+    storage_command += ["--host", "127.0.0.1", "--port", str(storage_port), "--quiet"]
+    pubsub_command = pubsub.command(pubsub_port, stand_in=stand_in)
+    local_root = {"GCS_LOCAL_ROOT": str(storage_data / ".cloudstorage")}
+    with (
+        running("bigquery", bigquery_command, folder, local_root) as tables,
+        running("storage", storage_command, folder) as objects,
+        running("pubsub", pubsub_command, folder) as broker,
+    ):
+        found = Emulators(
+            bigquery=f"http://127.0.0.1:{bigquery_port}",
+            bigquery_storage=f"127.0.0.1:{grpc_port}",
+            storage=f"http://127.0.0.1:{storage_port}",
+            pubsub=f"127.0.0.1:{pubsub_port}",
+            children=[tables, objects, broker],
+        )
+        tables.wait_until(lambda: httpx.get(f"{found.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
+        objects.wait_until(lambda: httpx.get(f"{found.storage}/storage/v1/b?project={PROJECT}").is_success)
+        asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=START_SECONDS))
+        yield found
+
+
+@contextlib.contextmanager
+def deployed(
+    on: Emulators, folder: pathlib.Path, settings: Mapping[str, str] | None = None, name: str = "events"
+) -> Iterator[Stack]:
+    """Run the functions on the emulators, bootstrapped and with messages delivered, while the context lasts.
+
+    Args:
+        on: The emulators.
+        folder: Logs.
+        settings: Settings of the functions, as environment variables, where they differ from the defaults.
+        name: Of topic and logs; with another name and another DATASET, stacks share emulators.
+
+    Raises:
+        NotStarted: A process did not start, or the bootstrap failed.
+    """
+    bucket = f"sluice-archive-{name}"
+    environment = {**on.environment, "ARCHIVE_BUCKET": bucket, **(settings or {})}
+    httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket}).raise_for_status()
+    subscription, undeliverable = f"{name}-ingest", f"{name}-undeliverable"
+    asyncio.run(
+        pubsub.create_wiring(
+            on.pubsub,
+            PROJECT,
+            topic=name,
+            subscription=subscription,
+            dead_letter_topic=undeliverable,
+            dead_letter_subscription=undeliverable,
+            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            max_delivery_attempts=100,
+            minimum_backoff=1,
+            maximum_backoff=600,
+        )
+    )
+    with (
+        serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
+        serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
+    ):
+        answer = httpx.post(bootstrap.url, timeout=START_SECONDS)
+        if answer.is_error:
+            raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
+        with delivering(on, subscription, ingest, folder, f"{name}-relay") as relay:
+            yield Stack(
+                environment,
+                Settings.from_environment(environment),
+                topic_name(name),
+                undeliverable_name(name),
+                ingest,
+                bootstrap,
+                [*on.children, ingest.child, bootstrap.child, relay],
+            )
+
+
+@contextlib.contextmanager
+def delivering(on: Emulators, subscription: str, ingest: Function, folder: pathlib.Path, name: str) -> Iterator[Child]:
+    """Deliver the messages of a subscription to a function while the context lasts.
+
+    Args:
+        on: The emulators.
+        subscription: Its name in the project.
+        ingest: The function.
+        folder: Where the log is written.
+        name: Of the log.
+
+    Raises:
+        NotStarted: The process did not start.
+    """
+    command = [sys.executable, "-m", "sluice.local.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
+    command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
+    command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
+    with running(name, command, folder) as relay:
+        relay.wait_until(lambda: bool(relay.tail()))
+        yield relay
+
+
+@contextlib.contextmanager
+def local_stack(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Stack]:
+    """Run everything, as `emulators` and `deployed` do."""
+    with emulators(folder, stand_in=stand_in) as running_emulators, deployed(running_emulators, folder) as stack:
+        yield stack

@@ -1,0 +1,194 @@
+"""Payloads as people read them: pretty-printed, with the offending places marked, and with nothing a terminal obeys."""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from functions.core.json_path import item, member
+from sluice.formatting import printable
+
+MAX_LINES = 200
+"""Of a payload that is shown whole; of a longer one its beginning and what is around the marks."""
+
+_HEAD = 40
+_AROUND = 4
+_WIDTH = 400
+_INDENT = "  "
+
+
+class Marked(NamedTuple):
+    """A line of a payload.
+
+    Attributes:
+        text: The line.
+        notes: What is wrong there.
+        is_gap: Whether it stands for lines that are left out.
+    """
+
+    text: str
+    notes: Sequence[str] = ()
+    is_gap: bool = False
+
+
+def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
+    """The lines of a payload, with the errors where they are.
+
+    A value that is missing is marked at the innermost object that is there. What is no JSON is shown as the text that
+    it is, marked where it ceases to be JSON, or UTF-8.
+
+    Args:
+        data: The payload.
+        errors: With `path`, `rule` and `message`; those of attributes are not shown here.
+    """
+    notes = [(one["path"], f"{one['path']}  {one['rule']}: {one['message']}") for one in errors]
+    notes = [(path, printable(text)) for path, text in notes if path.startswith("$")]
+    lines = _as_json(data)
+    if lines is None:
+        found = _as_text(data, [text for _, text in notes])
+    else:
+        known = {path for path, _ in lines if path}
+        at: dict[str, list[str]] = {}
+        for path, text in notes:
+            at.setdefault(_innermost(path, known), []).append(text)
+        found = [Marked(_clipped(text), at.get(path, ()) if path else ()) for path, text in lines]
+    return _without_the_middle(found)
+
+
+def pretty(data: bytes) -> list[str]:
+    """The lines of a payload, without marks."""
+    lines = _as_json(data)
+    texts = [text for _, text in lines] if lines else _text(data).split("\n")
+    return [_clipped(text) for text in texts]
+
+
+def diff(before: bytes, after: bytes) -> list[str]:
+    """What has changed, as `diff -u` tells it, line by line of what people read."""
+    return list(difflib.unified_diff(pretty(before), pretty(after), "before", "after", lineterm="", n=2))
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """The pairs of an object, which may have a key twice."""
+
+
+def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
+    """Lines with the paths of the values that begin there; None for what is no JSON."""
+    try:
+        value = _parse(data.decode())
+        return list(_lines(value, "$", "", "", ""))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
+    return json.loads(
+        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
+
+
+def _lines(value: object, path: str, key: str, indent: str, end: str) -> Iterator[tuple[str | None, str]]:
+    """The lines of a value; `key` stands before it, and `end` behind."""
+    inner: list[tuple[str, str, object]]
+    match value:
+        case _Pairs():
+            brackets = "{}"
+            inner = [(member(path, name), f"{_quoted(name)}: ", one) for name, one in value]
+        case list():
+            brackets = "[]"
+            inner = [(item(path, index), "", one) for index, one in enumerate(value)]
+        case _:
+            yield path, f"{indent}{key}{_scalar(value)}{end}"
+            return
+    if not inner:
+        yield path, f"{indent}{key}{brackets}{end}"
+        return
+    yield path, f"{indent}{key}{brackets[0]}"
+    for number, (place, name, one) in enumerate(inner, start=1):
+        yield from _lines(one, place, name, indent + _INDENT, "," if number < len(inner) else "")
+    yield None, f"{indent}{brackets[1]}{end}"
+
+
+def _scalar(value: object) -> str:
+    match value:
+        case _Number():
+            return value
+        case str():
+            return _quoted(value)
+    return json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    return printable(json.dumps(text, ensure_ascii=False))
+
+
+def _innermost(path: str, known: set[str]) -> str:
+    """The value of a path, or the innermost one around it that is there."""
+    around = (one for one in known if path.startswith(one) and path[len(one) : len(one) + 1] in {"", ".", "["})
+    return max(around, key=len, default="$")
+
+
+def _as_text(data: bytes, notes: list[str]) -> list[Marked]:
+    """The lines of what is no JSON, with all notes where it ceases to be."""
+    before = _text(data[: _place(data)]).split("\n")
+    number, column = len(before) - 1, len(before[-1])
+    found = [Marked(_clipped(line)) for line in _text(data).split("\n")]
+    start = max(0, column - _WIDTH // 2)
+    line = _text(data).split("\n")[number]
+    window = line[start : start + _WIDTH]
+    text = f"{'…' if start else ''}{window}{'…' if len(line) > start + _WIDTH else ''}"
+    pointer = " " * (column - start + (1 if start else 0)) + "^"
+    found[number] = Marked(text, [pointer, *notes] if notes else [])
+    return found
+
+
+def _text(data: bytes) -> str:
+    return printable(data.decode(errors="backslashreplace"))
+
+
+def _place(data: bytes) -> int:
+    """How many bytes are before the place where data ceases to be UTF-8, or JSON."""
+    try:
+        text = data.decode()
+        _parse(text)
+    except UnicodeDecodeError as error:
+        return error.start
+    except json.JSONDecodeError as error:
+        return len(text[: error.pos].encode())
+    except (ValueError, RecursionError):
+        pass
+    return 0
+
+
+def _clipped(line: str) -> str:
+    return line if len(line) <= _WIDTH else f"{line[:_WIDTH]}… ({len(line)} characters)"
+
+
+def _without_the_middle(lines: Sequence[Marked]) -> list[Marked]:
+    if len(lines) <= MAX_LINES:
+        return list(lines)
+    shown = set(range(_HEAD))
+    for number, line in enumerate(lines):
+        if line.notes:
+            shown |= set(range(number - _AROUND, number + _AROUND + 1))
+    return list(_gaps(lines, sorted(number for number in shown if 0 <= number < len(lines))))
+
+
+def _gaps(lines: Sequence[Marked], shown: Iterable[int]) -> Iterator[Marked]:
+    expected = 0
+    for number in shown:
+        if number > expected:
+            yield Marked(f"… {number - expected} lines", is_gap=True)
+        yield lines[number]
+        expected = number + 1
+    if expected < len(lines):
+        yield Marked(f"… {len(lines) - expected} lines", is_gap=True)

@@ -1,0 +1,306 @@
+"""Whose a message is: looks for the ids of a person in its payload, attributes, ordering key and event id."""
+
+import enum
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from functions.core.dead_letters import Refused
+from functions.core.decode import decode
+from functions.core.message import Message
+from functions.events import EventType, event_types
+from sluice.readings import Contents, Reader, embedded, encoded_forms, spellings
+
+MIN_LONG = 8
+"""Characters of an id that is unmistakable: it counts in a longer text, and as a number of any field."""
+
+_MIN_FORM_BYTES = 3
+_ESCAPED = re.compile(r'["\\/\x00-\x1f]')
+_TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"(\w+)","message_id":')
+"""The beginning of an envelope, as the archive's writer orders its fields."""
+
+
+class Claim(enum.IntEnum):
+    """Whether a message is a person's."""
+
+    NO = enum.auto()
+    DOUBTFUL = enum.auto()
+    """It may be, and is left alone: somebody else's event names the person, or it has the id only inside a longer
+    text, or a short id where anything may stand."""
+    UNPARSED = enum.auto()
+    """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
+    YES = enum.auto()
+
+
+class Verdict(NamedTuple):
+    """What a message is to a person.
+
+    Attributes:
+        claim: Whether it is theirs.
+        opaque: Why something in it cannot be looked into, where nothing else makes it theirs.
+    """
+
+    claim: Claim
+    opaque: str | None = None
+
+    @property
+    def is_theirs(self) -> bool:
+        """Whether it is erased."""
+        return self.claim >= Claim.UNPARSED
+
+    def __or__(self, other: "Verdict") -> "Verdict":
+        """What two parts of a message are together."""
+        return Verdict(max(self.claim, other.claim), self.opaque or other.opaque)
+
+
+_NO = Verdict(Claim.NO)
+
+
+class _Mention(enum.Flag):
+    """How an id stands in a value."""
+
+    NONE = 0
+    WEAK = enum.auto()
+    """In some way that may be a coincidence."""
+    STRONG = enum.auto()
+    """In its field, or unmistakably long."""
+    SURE = enum.auto()
+    """As a whole value: in its field, as a text, or as a long number."""
+
+
+_NAMED = _Mention.WEAK | _Mention.STRONG | _Mention.SURE
+
+
+def person_fields() -> list[str]:
+    """Return the fields with which event types name their person."""
+    return sorted({one.person_field for one in event_types().values() if one.person_field})
+
+
+class Person:
+    """Whom to erase.
+
+    Args:
+        ids: The person's id by the field that event types have it in, as `person_fields` has them.
+        event_ids: Events that are the person's whatever they contain.
+
+    Attributes:
+        traces: Regular expression, as BigQuery has them, of what a payload that is JSON has in it where it has an id.
+        mentions: One of what a text has in it that names the person; None where their ids are short.
+    """
+
+    def __init__(self, ids: Mapping[str, str], event_ids: Collection[str] = ()) -> None:
+        self.ids = dict(ids)
+        self.event_ids = frozenset(event_ids)
+        self._types: Mapping[str, EventType] = event_types()
+        self._values = set(self.ids.values())
+        # Any character of JSON may be written as an escape; some have to be.
+        plain = [max(_ESCAPED.split(value), key=len) for value in self._values]
+        self.traces = "|".join([*(re.escape(text) for text in plain), r"\\u"])
+        mentions = [rf"(?:^|[^\pL\pN]){re.escape(value)}(?:$|[^\pL\pN])" for value in self._long()]
+        self.mentions = "|".join(mentions) or None
+        self._pieces = [text.encode() for text in plain]
+        self._signs = [*self._pieces, b"\\u", b'"payload_base64"']
+        self._encoded_event_ids = frozenset(msgspec.json.encode(event_id) for event_id in self.event_ids)
+        self._person_signs = {name.encode(): _quoted_sign(one.person_field) for name, one in self._types.items()}
+        self._search = re.compile("|".join(self._erasing_patterns())).search
+        self._search_long = re.compile("|".join(_apart(value, r"[^\W_]") for value in self._long()) or "(?!)").search
+        self._search_short = re.compile("|".join(_apart(value, r"[\w-]") for value in self._values)).search
+        self._forms = [form for v in self._values for form in encoded_forms(v) if len(form) >= _MIN_FORM_BYTES]
+
+    def _long(self) -> list[str]:
+        return [value for value in self._values if len(value) >= MIN_LONG]
+
+    def _erasing_patterns(self) -> Iterator[str]:
+        """What in a text that is no JSON makes it the person's."""
+        for value in self._values:
+            yield f'"{re.escape(value)}"'
+        for value in self._long():
+            yield _apart(value, r"[\w-]")
+        for field, value in self.ids.items():
+            yield rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])'
+
+    def may_be_in(self, ndjson: bytes) -> bool:
+        """Whether it is worth while to parse the envelopes of an object, or of a line of it."""
+        return self._has_signs(ndjson) or not all(map(self._is_of_a_type, ndjson.splitlines()))
+
+    def _has_signs(self, ndjson: bytes) -> bool:
+        return any(sign in ndjson for sign in self._signs)
+
+    def _is_of_a_type(self, line: bytes) -> bool:
+        """Whether a line is an event of a type that is judged by its person's field, or that has no person.
+
+        An envelope says a type only where its payload is JSON.
+        """
+        found = _TYPE_OF_LINE.match(line)
+        if found is None or found[2] not in self._person_signs or found[1] in self._encoded_event_ids:
+            return False
+        sign = self._person_signs[found[2]]
+        return sign is None or sign in line
+
+    def judge(self, message: Message) -> Verdict:
+        """Return whose a message is.
+
+        An event of a type that names its person is judged by that field; of a type that names none, it is nobody's.
+        Where such an event, its attributes, its ordering key or its event id name the person all the same, it is
+        doubtful.
+
+        One that should have the field and has not, or of an unknown type, is theirs with the id as any text, or as the
+        number of its field, or as a long one; also in what is encoded in it, and in the attributes and keys. In what is
+        no JSON, the id has to stand in quotes or after its field, or to be long.
+        """
+        if message.event_id in self.event_ids:
+            return Verdict(Claim.YES)
+        verdict, is_owned = self._event(message.data) or self._payload(message.data, Reader())
+        if verdict.is_theirs:
+            return Verdict(verdict.claim)
+        places = [message.attributes, message.ordering_key, message.event_id]
+        if is_owned:
+            return verdict | self._of_others(places)
+        verdict |= self._value(places, Reader(), are_texts=True)
+        return Verdict(verdict.claim) if verdict.is_theirs else verdict
+
+    def _event(self, data: bytes) -> tuple[Verdict, bool] | None:
+        """Return whose a payload is that needs no decoding, as most do not."""
+        try:
+            verdict = self._of_its_type(decode(data))
+        except Refused:
+            return None
+        return verdict and (verdict, True)
+
+    def _payload(self, data: bytes, reader: Reader, nesting: int = 0) -> tuple[Verdict, bool]:
+        """Return whose bytes are, and whether they are one event whose type says it."""
+        return self._contents(reader.read(data, nesting), data, reader, nesting)
+
+    def _contents(self, contents: Contents, data: bytes, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+        verdict = Verdict(Claim.NO, contents.opaque)
+        for text in contents.texts:
+            found, is_owned = self._text(text, reader, nesting)
+            if is_owned:
+                return found, True
+            verdict |= found
+        if verdict.claim is Claim.NO and any(form in data for form in self._forms):
+            verdict |= Verdict(Claim.DOUBTFUL)
+        return verdict, False
+
+    def _text(self, text: str, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+        try:
+            event = decode(text.encode(errors="surrogatepass"))
+        except Refused:
+            return self._no_json(text, reader, nesting), False
+        if (verdict := self._of_its_type(event)) is not None:
+            return verdict, True
+        return self._value(event, reader, nesting), False
+
+    def _of_its_type(self, event: dict[str, Any]) -> Verdict | None:
+        """Return whose an event is by its type; None where that does not say it."""
+        name = event.get("event_type")
+        event_type = self._types.get(name) if isinstance(name, str) else None
+        if event_type is None:
+            return None
+        if event_type.person_field is None:
+            return self._of_others(event)
+        owner = event.get(event_type.person_field)
+        if not owner or isinstance(owner, bool | dict | list):
+            return None
+        if self.ids.get(event_type.person_field) == str(owner):
+            return Verdict(Claim.YES)
+        if str(owner) in self._values:  # The same id of another field is another person's.
+            event = {name: value for name, value in event.items() if name != event_type.person_field}
+        return self._of_others(event)
+
+    def _no_json(self, text: str, reader: Reader, nesting: int) -> Verdict:
+        verdict = _NO
+        for spelling in spellings(text):
+            if self._search(spelling):
+                verdict |= Verdict(Claim.UNPARSED)
+            elif self._is_mentioned(spelling):
+                verdict |= Verdict(Claim.DOUBTFUL)
+            verdict |= self._embedded(spelling, reader, nesting)
+        return verdict
+
+    def _embedded(self, text: str, reader: Reader, nesting: int) -> Verdict:
+        """Return whose the bytes are that are written as text inside a text."""
+        verdict = _NO
+        for part in embedded(text):
+            contents = reader.read(part.data, nesting + 1)
+            if contents.opaque is None or contents.is_packed or part.is_hidden:
+                verdict |= self._contents(contents, part.data, reader, nesting + 1)[0]
+        return verdict
+
+    def _value(self, value: object, reader: Reader, nesting: int = 0, *, are_texts: bool = False) -> Verdict:
+        """Return whose a value is that says nothing of its person.
+
+        Args:
+            value: Of JSON.
+            reader: Reads what is encoded in it.
+            nesting: Number of encodings that it was in.
+            are_texts: Whether all values are texts, so that a short text of digits is no more than a short number.
+        """
+        verdict = _NO
+        for field, inner in _values(value):
+            mention = self._mention(field, inner, are_texts=are_texts)
+            if _Mention.SURE in mention:
+                verdict |= Verdict(Claim.YES)
+            elif mention:
+                verdict |= Verdict(Claim.DOUBTFUL)
+            if field is not None and isinstance(inner, str) and len(inner) >= MIN_LONG:
+                if inner.lstrip()[:1] in {"{", "["}:
+                    verdict |= self._text(inner, reader, nesting + 1)[0]
+                else:
+                    for spelling in spellings(inner):
+                        verdict |= self._embedded(spelling, reader, nesting)
+        return verdict
+
+    def _of_others(self, value: object) -> Verdict:
+        """Return whether somebody else's value, or nobody's, names the person."""
+        encoded = msgspec.json.encode(value)
+        if not any(piece in encoded for piece in self._pieces):
+            return _NO
+        mentions = (self._mention(field, inner) for field, inner in _values(value))
+        return Verdict(Claim.DOUBTFUL if any(_Mention.STRONG in one for one in mentions) else Claim.NO)
+
+    def _mention(self, field: str | None, value: object, *, are_texts: bool = False) -> _Mention:
+        text = str(value)
+        is_long = len(text) >= MIN_LONG
+        if text in self._values:
+            if field is None:  # A field's name may be the id by coincidence: `status`.
+                return _Mention.WEAK | (_Mention.STRONG if is_long else _Mention.NONE)
+            if self.ids.get(field) == text or is_long:
+                return _NAMED
+            is_text = isinstance(value, str) and not (are_texts and text.isdecimal())
+            return _Mention.WEAK | (_Mention.SURE if is_text else _Mention.NONE)
+        if not isinstance(value, str):
+            return _Mention.NONE
+        if any(map(self._search_long, spellings(value))):
+            return _Mention.WEAK | _Mention.STRONG
+        return _Mention.WEAK if any(map(self._search_short, spellings(value))) else _Mention.NONE
+
+    def _is_mentioned(self, text: str) -> bool:
+        return bool(self._search_long(text) or self._search_short(text))
+
+
+def _quoted_sign(field: str | None) -> bytes | None:
+    """Return what the name of a field is in the payload of an envelope: a text in JSON."""
+    return None if field is None else rf"\"{field}\"".encode()
+
+
+def _apart(text: str, neighbours: str) -> str:
+    return f"(?<!{neighbours}){re.escape(text)}(?!{neighbours})"
+
+
+def _values(value: Any, field: str = "") -> Iterator[tuple[str | None, Any]]:  # noqa: ANN401 - any value of JSON
+    """Return the texts and numbers of a value, each with the innermost field around it; fields' names with None."""
+    match value:
+        case dict():
+            for name, inner in value.items():
+                yield None, name
+                yield from _values(inner, name)
+        case list():
+            for inner in value:
+                yield from _values(inner, field)
+        case bool() | None:
+            pass
+        case _:
+            yield field, value

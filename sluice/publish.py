@@ -1,0 +1,186 @@
+"""Publishing events to a topic."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import msgspec
+from google.api_core.exceptions import (
+    Aborted,
+    DeadlineExceeded,
+    GoogleAPIError,
+    InternalServerError,
+    ServiceUnavailable,
+    Unknown,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.pubsub_v1 import PublisherClient
+from google.cloud.pubsub_v1.publisher.exceptions import FlowControlLimitError, MessageTooLargeError
+from google.cloud.pubsub_v1.types import BatchSettings, LimitExceededBehavior, PublisherOptions, PublishFlowControl
+
+from functions.core.contracts import Contracts
+from functions.core.dead_letters import Refused
+from functions.core.decode import decode
+from functions.core.pipeline import MAX_AHEAD
+from functions.files.id_fields import IdField, NoEventId, WithoutId
+from functions.files.identity import Identify
+from functions.files.sources import Line
+
+_UNCONFIRMED = 1_000
+_PATIENCE_SECONDS = 20.0
+
+_OPTIONS = PublisherOptions(
+    flow_control=PublishFlowControl(message_limit=_UNCONFIRMED, limit_exceeded_behavior=LimitExceededBehavior.BLOCK),
+    retry=Retry(
+        predicate=if_exception_type(Aborted, DeadlineExceeded, InternalServerError, ServiceUnavailable, Unknown),
+        initial=0.1,
+        maximum=5.0,
+        timeout=_PATIENCE_SECONDS,
+    ),
+    timeout=_PATIENCE_SECONDS,
+)
+_BATCH = BatchSettings(max_messages=100, max_latency=0.02)
+
+FAILURES = (GoogleAPIError, GoogleAuthError, MessageTooLargeError, FlowControlLimitError)
+"""What `publish` raises where a message cannot be published."""
+
+
+class Publication(NamedTuple):
+    """What a producer gives to Pub/Sub."""
+
+    data: bytes
+    attributes: Mapping[str, str]
+
+
+def publish(
+    publications: Iterable[Publication],
+    topic: str,
+    *,
+    rate: float | None = None,
+    published: Callable[[], object] = lambda: None,
+) -> int:
+    """Publish to a topic, and return when Pub/Sub has accepted all of it.
+
+    Args:
+        publications: What to publish; may be endless.
+        topic: Full name, `projects/PROJECT/topics/TOPIC`.
+        rate: Messages per second; as fast as they are accepted by default.
+        published: Called for each message that Pub/Sub has accepted, in any thread.
+
+    Returns:
+        How many messages were published.
+
+    Raises:
+        One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
+    """
+    client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
+    unconfirmed: set[futures.Future[str]] = set()
+    count = 0
+    try:
+        for publication in publications if rate is None else paced(publications, rate):
+            future = client.publish(topic, publication.data, **publication.attributes)
+            future.add_done_callback(lambda done: None if done.exception() else published())
+            unconfirmed.add(future)
+            count += 1
+            if len(unconfirmed) >= _UNCONFIRMED:
+                unconfirmed = _confirm(unconfirmed, futures.FIRST_COMPLETED)
+        _confirm(unconfirmed, futures.ALL_COMPLETED)
+    finally:
+        client.stop()
+    return count
+
+
+def paced[T](items: Iterable[T], rate: float) -> Iterator[T]:
+    """Yield items at a rate.
+
+    Args:
+        items: What to yield; may be endless. Each is taken before it is waited for.
+        rate: Items per second.
+    """
+    started = time.monotonic()
+    for count, item in enumerate(items):
+        time.sleep(max(0.0, started + count / rate - time.monotonic()))
+        yield item
+
+
+def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.Future[str]]:
+    done, still = futures.wait(unconfirmed, return_when=until)
+    for future in done:
+        future.result()
+    return still
+
+
+def from_lines(lines: Iterable[Line], id_fields: Sequence[IdField], without_id: WithoutId) -> Iterator[Publication]:
+    """Make each line a message with an event id, so that a retried publish is no second event.
+
+    Args:
+        lines: Lines of NDJSON.
+        id_fields: The fields with the ids, as for `sluice backfill`; none where each line gets an id of its own.
+        without_id: Gets the lines that lack these fields. They are no messages.
+    """
+    identify = Identify(id_fields) if id_fields else None
+    for line in lines:
+        try:
+            event_id = identify(line).used if identify else str(uuid.uuid4())
+        except NoEventId as reason:
+            without_id.add(line, reason)
+        else:
+            yield Publication(line.data, {"event_id": event_id})
+
+
+_encode = msgspec.json.Encoder(decimal_format="number").encode
+
+
+def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
+    """Move valid events in time, all by the same distance. All other lines stay as they are.
+
+    An event that is more than a day ahead of `newest` stays where it is when others are not: its time stands for
+    "never", and would move these to the distant past.
+
+    Args:
+        newest: The time that the newest event gets.
+        lines: Lines of NDJSON.
+    """
+    contracts = Contracts.load()
+    timed = [(line, _time(contracts, line.data)) for line in lines]
+    times = [time.moment for _, time in timed if time]
+    latest = newest + MAX_AHEAD
+    if any(moment <= latest for moment in times):
+        times = [moment for moment in times if moment <= latest]
+    last = max(times, default=newest)
+    for line, time_of_event in timed:
+        if time_of_event is None or time_of_event.moment > last:
+            yield line
+        else:
+            yield line._replace(data=_shifted(line.data, time_of_event, newest - last))
+
+
+class _Time(NamedTuple):
+    """The field with the time of an event, and that time."""
+
+    field: str
+    moment: datetime
+
+
+def _time(contracts: Contracts, line: bytes) -> _Time | None:
+    """Return the time of a valid event."""
+    try:
+        event = decode(line)
+        contract = contracts.choose(event, {})
+        columns, _ = contract.columns(event, len(line))
+    except Refused:
+        return None
+    return _Time(contract.event_type.time_field, columns[contract.event_type.time_field])
+
+
+def _shifted(line: bytes, time_of_event: _Time, distance: timedelta) -> bytes:
+    try:
+        moment = time_of_event.moment + distance
+    except OverflowError:
+        return line
+    text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _encode(decode(line) | {time_of_event.field: text})

@@ -1,0 +1,289 @@
+"""The queries of `sql/`: questions with parameters, which `sluice sql` lists and runs.
+
+A file begins with comment lines: the question; notes; a line for each parameter, which is a query parameter
+(`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name of a table (`${name} NAME = DEFAULT: what it is`); and
+what it costs:
+
+    -- Which customers are worth most to us?
+    -- An order counts once, with its latest state.
+    -- @days INT64 = 90 (0 to 3650): how many days back
+    -- Cost: partitions
+
+Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
+harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
+
+What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its
+name, `${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by
+UNION ALL, or one after the other where it ends with a semicolon. So a new event type is in every such query.
+"""
+
+import dataclasses
+import enum
+import json
+import pathlib
+import re
+import string
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from google.cloud.bigquery import ScalarQueryParameter
+
+from functions.events import event_types
+from functions.schema.definitions import LATEST_FIRST
+from functions.settings import Settings
+from sluice.times import read_time
+
+FOLDER = pathlib.Path(__file__).parent.parent / "sql"
+SUBJECTS = ("analytics", "monitoring", "maintenance")
+
+
+class Cost(enum.StrEnum):
+    """How much of the data a query reads: its cost class."""
+
+    METADATA = "metadata"
+    """INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
+    PARTITIONS = "partitions"
+    """The columns that it names, of the days that its parameters choose."""
+    TABLE = "table"
+    """The columns that it names, of all days that the live tables keep."""
+    HISTORY = "history"
+    """The columns that it names, of all days ever."""
+
+
+class WrongParameter(ValueError):
+    """A parameter is unknown, missing, not of its type, or out of its bounds; names it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a caller may choose.
+
+    Attributes:
+        name: Its name.
+        type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
+        default: As text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
+        bounds: The least and the most that it may be, as text; None where it may be anything of its type.
+        description: What it is.
+    """
+
+    name: str
+    type: str
+    default: str | None
+    bounds: tuple[str, str] | None
+    description: str
+
+    def __str__(self) -> str:
+        default = "" if self.default is None else f" = {self.default}"
+        bounds = "" if self.bounds is None else f" ({' to '.join(self.bounds)})"
+        return f"{self.name}{default}{bounds}: {self.description}"
+
+    def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
+        """The value that a text stands for.
+
+        Raises:
+            WrongParameter: It is not of the type, or out of the bounds.
+        """
+        read = _READERS[self.type]
+        least = read(self.bounds[0]) if self.bounds else None  # Before the value: `7d` ago is later each time.
+        try:
+            value = read(text)
+        except ValueError as error:
+            raise WrongParameter(f"{self.name}: {text!r} is no {self.type}") from error
+        if self.bounds and not least <= value <= read(self.bounds[1]):
+            raise WrongParameter(f"{self.name}: {text} is not within {' to '.join(self.bounds)}")
+        return value
+
+
+def _int64(text: str) -> int:
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
+
+
+def _date(text: str) -> date:
+    today = datetime.now(UTC).date()
+    relative = {"today": today, "yesterday": today - timedelta(days=1)}
+    return relative.get(text) or date.fromisoformat(text)
+
+
+def _name(text: str) -> str:
+    """https://cloud.google.com/bigquery/docs/tables#table_naming, less what would have to be quoted."""
+    if not re.fullmatch(r"\w{1,1024}", text):
+        raise ValueError(text)
+    return text
+
+
+_READERS: Mapping[str, Any] = {
+    "INT64": _int64,
+    "FLOAT64": float,
+    "STRING": str,
+    "DATE": _date,
+    "TIMESTAMP": read_time,
+    "NAME": _name,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bound:
+    """A query that is ready to run.
+
+    Attributes:
+        sql: The text, with all names filled in.
+        parameters: For the `QueryJobConfig`.
+    """
+
+    sql: str
+    parameters: list[ScalarQueryParameter]
+
+    def with_values(self) -> str:
+        """The text with the parameters' values in it: for people to read, and to run as it is."""
+        literals = {one.name: _literal(one.value) for one in self.parameters}
+        return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
+
+
+_NAMED = re.compile(r"(?<!@)@(\w+)")
+
+
+def _in_code(sql: str, change: Callable[[str], str]) -> str:
+    """Change all lines but comments."""
+    lines = sql.splitlines(keepends=True)
+    return "".join(line if line.lstrip().startswith("--") else change(line) for line in lines)
+
+
+def _literal(value: Any) -> str:  # noqa: ANN401 - of the parameter's type
+    """https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#literals."""
+    match value:
+        case datetime():
+            return f"TIMESTAMP '{value.isoformat()}'"
+        case date():
+            return f"DATE '{value.isoformat()}'"
+        case str():
+            return json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """A file of `sql/analytics`, `sql/monitoring` or `sql/maintenance`.
+
+    Attributes:
+        subject: Its folder.
+        name: Its file's name.
+        question: What it answers, or does.
+        notes: How; may be empty.
+        parameters: By name.
+        cost: Its cost class.
+        part_of: The command that runs it, where nothing else should; else None.
+        sql: The text, with `${...}` for names.
+    """
+
+    subject: str
+    name: str
+    question: str
+    notes: str
+    parameters: Mapping[str, Parameter]
+    cost: Cost
+    part_of: str | None
+    sql: str
+
+    def written_out(self) -> str:
+        """The text with its blocks for each table written out."""
+        return _EACH_TABLE.sub(_for_each_table, self.sql)
+
+    def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> Bound:
+        """Fill in names and parameters.
+
+        Args:
+            project: The dataset's project.
+            settings: Names of datasets, location, retention.
+            given: The caller's parameters; the others have their defaults.
+
+        Raises:
+            WrongParameter: A parameter is unknown, missing or wrong.
+        """
+        if unknown := given.keys() - self.parameters.keys():
+            known = ", ".join(self.parameters) or "none"
+            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {known}")
+        values: dict[str, Any] = {}
+        for parameter in self.parameters.values():
+            text = given.get(parameter.name, parameter.default)
+            if text is None:
+                raise WrongParameter(f"{self.name} needs {parameter.name}: {parameter.description}")
+            values[parameter.name] = parameter.value(text)
+        names = {name: value for name, value in values.items() if self.parameters[name].type == "NAME"}
+        names |= {
+            "project": project,
+            "dataset": settings.dataset,
+            "historical_dataset": settings.historical_dataset,
+            "location": settings.location,
+            "archive_bucket": settings.archive_bucket,
+            "retention_days": settings.retention_days,
+            "latest_first": LATEST_FIRST,
+        }
+        sql = _in_code(self.written_out(), lambda code: string.Template(code).substitute(names))
+        bound = [
+            ScalarQueryParameter(name, self.parameters[name].type, value)
+            for name, value in values.items()
+            if self.parameters[name].type != "NAME"
+        ]
+        return Bound(sql, bound)
+
+
+def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
+    """All queries by name, in the order of their subjects.
+
+    Raises:
+        ValueError: A file does not begin as it should.
+    """
+    files = [file for subject in SUBJECTS for file in sorted((folder / subject).glob("*.sql"))]
+    return {file.stem: _read(file) for file in files}
+
+
+_EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | re.MULTILINE)
+
+
+def _for_each_table(block: re.Match[str]) -> str:
+    one = string.Template(block[1])
+    all_types = sorted(event_types().items(), key=lambda item: item[1].table)
+    texts = [
+        one.safe_substitute(event_type=name, table=each.table, time_field=each.time_field) for name, each in all_types
+    ]
+    return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
+
+
+_PARAMETER = re.compile(
+    r"(?:@(?P<value>\w+) (?P<type>INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\$\{(?P<name>\w+)\} NAME)"
+    r"(?: = (?P<default>[^:]+?))?(?: \((?P<least>\S+) to (?P<most>\S+)\))?: (?P<description>.+)"
+)
+_COST = re.compile(r"Cost: (\w+)")
+_PART_OF = re.compile(r"Part of: (.+)")
+
+
+def _read(file: pathlib.Path) -> Query:
+    text = file.read_text(encoding="utf-8")
+    comment = []
+    for line in text.splitlines():
+        if not line.startswith("--"):
+            break
+        comment.append(line.removeprefix("--").strip())
+    question, *rest = comment or [""]
+    notes: list[str] = []
+    parameters: dict[str, Parameter] = {}
+    cost: Cost | None = None
+    part_of: str | None = None
+    for line in rest:
+        if match := _PARAMETER.fullmatch(line):
+            name = match["value"] or match["name"]
+            bounds = (match["least"], match["most"]) if match["least"] else None
+            parameters[name] = Parameter(name, match["type"] or "NAME", match["default"], bounds, match["description"])
+        elif match := _PART_OF.fullmatch(line):
+            part_of = match[1]
+        elif match := _COST.fullmatch(line):
+            cost = Cost(match[1])
+        else:
+            notes.append(line)
+    if not question or cost is None:
+        raise ValueError(f"{file}: must begin with its question and have a line '-- Cost: CLASS'")
+    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, text)

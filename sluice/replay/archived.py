@@ -1,0 +1,61 @@
+"""The archive as a source of lines: its objects of a time of arrival, and of them the events of a type."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive import layout
+from functions.files.sources import Line, Source, find_objects
+
+
+def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
+    """The objects that were begun within a time, in its order.
+
+    Args:
+        storage: Client of the bucket's project.
+        bucket: The archive.
+        start: The first moment that counts, with a time zone.
+        end: The first moment after it that does not.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: Cloud Storage refused or did not answer.
+    """
+    days = [start.astimezone(UTC).date()]
+    while days[-1] < end.astimezone(UTC).date():
+        days.append(days[-1] + timedelta(days=1))
+    first, last = (f"gs://{bucket}/{layout.first_name_at(moment)}" for moment in (start, end))
+    found = (one for day in days for one in find_objects(bucket, storage, prefix=f"raw/dt={day:%Y-%m-%d}/"))
+    return sorted(one for one in found if first <= one.name < last)
+
+
+class _Typed(msgspec.Struct):
+    event_type: str | None = None
+
+
+_decode_type = msgspec.json.Decoder(_Typed).decode
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class OfType:
+    """The lines of a source whose envelopes say that their events are of a type.
+
+    Attributes:
+        source: The source.
+        event_type: The type.
+    """
+
+    source: Source
+    event_type: str
+
+    def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
+        """As the source's; raises as they do."""
+        return (line for line in self.source.lines(advance) if self._is_of_type(line))
+
+    def _is_of_type(self, line: Line) -> bool:
+        try:
+            return _decode_type(line.data).event_type == self.event_type
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return False

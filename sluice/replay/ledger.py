@@ -1,0 +1,164 @@
+"""The ledger: what was replayed, when, by whom, and how it ended."""
+
+import dataclasses
+import enum
+import itertools
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from google.cloud import bigquery
+from google.cloud.bigquery import ArrayQueryParameter
+
+from functions.core.dead_letters import DeadLetter
+from functions.names import REPLAYS
+from functions.settings import Settings
+from sluice.backfill.load_jobs import LoadJobs
+from sluice.backfill.run import Fate, Settled
+
+TABLE = REPLAYS
+
+
+class From(enum.StrEnum):
+    """Where events are brought back from."""
+
+    DEAD_LETTER = "dead_letter"
+    ARCHIVE = "archive"
+    UNDELIVERABLE = "undeliverable"
+
+
+class Cause(NamedTuple):
+    """Why an event is a dead letter: what those of one fingerprint have in common.
+
+    Attributes:
+        fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
+        stage: What refused it.
+        event_type: What the payload says of its type.
+        place: Generalized path of the first error.
+        rule: The rule that it broke.
+    """
+
+    fingerprint: str
+    stage: str
+    event_type: str | None
+    place: str | None
+    rule: str | None
+
+
+class Origin(NamedTuple):
+    """A dead letter that a line is of.
+
+    Attributes:
+        cause: Its cause.
+        fingerprint: Its own fingerprint.
+        transform: Name and digest of the file that changed its payload; None where nothing did.
+    """
+
+    cause: Cause
+    fingerprint: str
+    transform: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Ledger:
+    """Writes down what a run does; a listener of the backfill.
+
+    It is written after the events are in their tables. A run that is killed in between leaves events out of it; the
+    next run finds them in their tables, and writes them down.
+
+    Attributes:
+        client: Client of the datasets' project.
+        jobs: Load jobs of its tables.
+        settings: Dataset, and version of the code.
+        source: Where the events come from.
+        replayed_at: When the run began; that of its dead letters too.
+        replayed_by: Who runs it.
+        replay_id: The run.
+    """
+
+    client: bigquery.Client
+    jobs: LoadJobs
+    settings: Settings
+    source: From
+    replayed_at: datetime
+    replayed_by: str
+    replay_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    _numbers: "itertools.count[int]" = dataclasses.field(default_factory=itertools.count)
+
+    def __call__(self, settled: Sequence[Settled]) -> None:
+        """Write events down, and wait until that is durable.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused, or did not answer.
+            Stopped: While it waited.
+        """
+        records = [self._record(one) for one in self._worth_it(settled)]
+        if records:
+            job_id = f"sluice_replay_{self.replay_id}_{next(self._numbers)}"
+            self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
+
+    def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
+        """Return what changes something: what is new in a table, and what closes an open dead letter.
+
+        A dead letter is closed by its own message, whatever other messages have the event's id.
+        """
+        new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
+        if self.source is From.UNDELIVERABLE:
+            return new
+        repeated = [one for one in settled if one.fate is Fate.REPEATED]
+        if self.source is From.DEAD_LETTER:
+            return new + repeated
+        there = [one for one in [*new, *repeated] if one.fate is not Fate.LOADED]
+        rows = [one for one in there if not isinstance(one.event.outcome, DeadLetter)]
+        still_open = self._open([one.event.identity.event_id for one in rows]) if rows else set()
+        return [one for one in new if one.fate is Fate.LOADED] + [one for one in rows if _message(one) in still_open]
+
+    def _open(self, event_ids: Sequence[str]) -> set[tuple[str, str]]:
+        """Return event id and message id of the open dead letters of these events."""
+        query = _OPEN.format(project=self.client.project, dataset=self.settings.dataset)
+        found: set[tuple[str, str]] = set()
+        for some in itertools.batched(event_ids, _IDS, strict=False):
+            config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", some)])
+            rows = self.client.query_and_wait(query, job_config=config)
+            found |= {(row.event_id, row.message_id) for row in rows}
+        return found
+
+    def _record(self, settled: Settled) -> dict[str, Any]:
+        event = settled.event
+        origin = event.line.origin if isinstance(event.line.origin, Origin) else None
+        refused = event.outcome if isinstance(event.outcome, DeadLetter) else None
+        return {
+            "replay_id": self.replay_id,
+            "event_id": event.identity.event_id,
+            "message_id": event.outcome.message.message_id,
+            "source": self.source,
+            "fingerprint": origin and origin.fingerprint,
+            "replayed_at": self.replayed_at.isoformat(),
+            "replayed_by": self.replayed_by,
+            "outcome": "dead_letter" if refused else "row",
+            "new_fingerprint": refused and refused.fingerprint,
+            "transform": origin and origin.transform,
+            "table_name": event.table,
+            "archive_uri": settled.archive_uri,
+            "code_version": self.settings.code_version,
+        }
+
+
+_IDS = 40_000
+"""Of at most 128 characters each: within the 10 MB of a query's parameters, and most are a quarter as long."""
+
+_OPEN = (
+    "SELECT DISTINCT event_id, message_id FROM `{project}.{dataset}.dead_letter_status`"
+    " WHERE is_open AND event_id IN UNNEST(@ids)"
+)
+
+
+def _message(settled: Settled) -> tuple[str, str]:
+    return settled.event.identity.event_id, settled.event.outcome.message.message_id
+
+
+def who(client: bigquery.Client) -> str:
+    """Who runs this, as BigQuery knows them: a person's or a service account's address."""
+    [row] = client.query_and_wait("SELECT SESSION_USER() AS name")
+    return str(row.name)

@@ -1,0 +1,233 @@
+"""Open dead letters as a source of lines, and what would become of them."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+from google.cloud import bigquery
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive.envelope import Envelope
+from functions.core.dead_letters import DeadLetter
+from functions.core.message import is_smoke_test
+from functions.files.sources import Line
+from functions.settings import Settings
+from sluice.backfill.run import Settled
+from sluice.dead_letters import Choice, message_of
+from sluice.replay.ledger import Cause, Origin
+from sluice.replay.transform import ATTRIBUTE, Transform
+
+EXAMPLES = 3
+"""Of what a transform changes, to be shown."""
+
+
+_LETTERS = """
+SELECT
+  letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
+  letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
+  letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
+FROM `{project}.{dataset}.dead_letters` AS letter
+JOIN (
+  SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule, message_id
+  FROM `{project}.{dataset}.dead_letter_status`
+  WHERE {where}
+  QUALIFY ROW_NUMBER() OVER (
+    PARTITION BY event_id, message_id ORDER BY failed_at DESC, fingerprint, archive_uri
+  ) = 1
+) AS chosen
+  ON chosen.event_id = letter.event_id
+  AND chosen.fingerprint = letter.fingerprint
+  AND chosen.failed_at = letter.failed_at
+  AND chosen.archive_uri = letter.archive_uri
+  AND chosen.message_id = letter.message_id
+WHERE TRUE
+QUALIFY ROW_NUMBER() OVER (PARTITION BY letter.event_id, letter.message_id ORDER BY letter.code_version) = 1
+ORDER BY letter.failed_at, letter.publish_time, letter.event_id
+"""
+"""The last dead letter of each message, once: an insert that was sent again may have brought it twice."""
+
+
+class Change(NamedTuple):
+    """What a transform made of a payload."""
+
+    event_id: str
+    before: bytes
+    after: bytes
+
+
+@dataclasses.dataclass(slots=True)
+class Still:
+    """What is wrong with events of a cause after all.
+
+    Attributes:
+        cause: The cause that they have now; the same, or another.
+        message: What the first of them is told.
+        events: How many they are.
+    """
+
+    cause: Cause
+    message: str
+    events: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class CauseTally:
+    """What becomes of the dead letters of one cause.
+
+    Attributes:
+        cause: The cause.
+        events: How many they are.
+        passing: How many become rows.
+        left_alone: How many the transform did not want.
+        smoke_tests: How many are events of the smoke test.
+        still: What is wrong with the others, by fingerprint. What none of these counts failed.
+    """
+
+    cause: Cause
+    events: int = 0
+    passing: int = 0
+    left_alone: int = 0
+    smoke_tests: int = 0
+    still: dict[str, Still] = dataclasses.field(default_factory=dict)
+
+
+class Tally:
+    """Counts what becomes of dead letters; a listener of the backfill.
+
+    Attributes:
+        causes: By fingerprint.
+        changes: The first that a transform made.
+    """
+
+    def __init__(self) -> None:
+        self.causes: dict[str, CauseTally] = {}
+        self.changes: list[Change] = []
+        self._lock = threading.Lock()
+
+    def count(self, name: str) -> int:
+        """The sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
+        return sum(getattr(one, name) for one in self.causes.values())
+
+    def read(self, cause: Cause) -> CauseTally:
+        """Count a dead letter that was read."""
+        with self._lock:
+            found = self.causes.setdefault(cause.fingerprint, CauseTally(cause))
+            found.events += 1
+            return found
+
+    def __call__(self, settled: Sequence[Settled]) -> None:
+        """Count events."""
+        with self._lock:
+            for one in settled:
+                if isinstance(one.event.line.origin, Origin):
+                    self._count(self.causes[one.event.line.origin.cause.fingerprint], one)
+
+    @staticmethod
+    def _count(tally: CauseTally, settled: Settled) -> None:
+        match settled.event.outcome:
+            case DeadLetter(errors=[(_, rule, message), *_]) as letter:
+                fingerprint = letter.fingerprint
+                cause = Cause(
+                    fingerprint, letter.stage, _known_type(letter.event_type, letter.place), letter.place, rule
+                )
+                tally.still.setdefault(fingerprint, Still(cause, message)).events += 1
+            case _:
+                tally.passing += 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, on its way back.
+
+    Attributes:
+        record: Its columns.
+        number: Which one of the run it is.
+        storage: Client of the archive's project.
+        transform: What repairs it.
+        tally: Counts it.
+    """
+
+    record: Mapping[str, Any]
+    number: int
+    storage: StorageClient
+    transform: Transform | None
+    tally: Tally
+
+    def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
+        """Its envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
+
+        Raises:
+            Unreadable: Its payload cannot be read, or the transform failed.
+        """
+        record = self.record
+        cause = Cause(*(record[name] for name in Cause._fields))
+        cause = cause._replace(event_type=_known_type(cause.event_type, cause.place))
+        tally = self.tally.read(cause)
+        advance(1)
+        if is_smoke_test(record["event_id"]):
+            tally.smoke_tests += 1
+            return
+        message = message_of(record, self.storage)
+        source, transformed = record["archive_uri"], None
+        if self.transform:
+            repaired = self.transform(message.data, message.attributes, record["event_id"])
+            if repaired is None:
+                tally.left_alone += 1
+                return
+            if repaired != message.data:
+                if len(self.tally.changes) < EXAMPLES:
+                    self.tally.changes.append(Change(record["event_id"], message.data, repaired))
+                # No object of the archive has these bytes, so the line names none.
+                source, transformed = f"dead letter {record['event_id']}", self.transform.name
+                attributes = {**message.attributes, ATTRIBUTE: transformed}
+                message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
+        data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
+        yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
+
+
+def _known_type(event_type: str | None, place: str | None) -> str | None:
+    """Return the type of the dead letters of a cause, of which the unknown ones have many."""
+    return None if place == "$.event_type" else event_type
+
+
+class Letters:
+    """The dead letters of a choice, each event once.
+
+    Attributes:
+        total: How many they are.
+        tally: What becomes of them.
+    """
+
+    def __init__(
+        self,
+        client: bigquery.Client,
+        storage: StorageClient,
+        settings: Settings,
+        choice: Choice,
+        transform: Transform | None = None,
+    ) -> None:
+        """Ask for them.
+
+        Args:
+            client: Client of the datasets' project.
+            storage: Client of the archive's project.
+            settings: Names of the datasets.
+            choice: Which.
+            transform: What repairs them.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+        """
+        query = _LETTERS.format(project=client.project, dataset=settings.dataset, where=choice.where())
+        config = bigquery.QueryJobConfig(query_parameters=choice.parameters())
+        self._rows = client.query_and_wait(query, job_config=config)
+        self._storage = storage
+        self._transform = transform
+        self.total: int = self._rows.total_rows or 0
+        self.tally = Tally()
+
+    def __iter__(self) -> Iterator[Letter]:
+        for number, row in enumerate(self._rows, start=1):
+            yield Letter(dict(row), number, self._storage, self._transform, self.tally)

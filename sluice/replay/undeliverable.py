@@ -1,0 +1,195 @@
+"""The Pub/Sub dead-letter subscription as a source of lines: what Pub/Sub gave up on."""
+
+import contextlib
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import NamedTuple, Self
+
+import msgspec
+from google.api_core.exceptions import (
+    Aborted,
+    DeadlineExceeded,
+    GoogleAPIError,
+    InternalServerError,
+    ServiceUnavailable,
+    Unknown,
+)
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.pubsub_v1.types import PubsubMessage
+
+from functions.archive.envelope import Envelope
+from functions.core.message import Message
+from functions.files.sources import Line, Unreadable
+from sluice.backfill.run import Settled
+
+PUBLISHED = "CloudPubSubDeadLetterSourceTopicPublishTime"
+"""What Pub/Sub adds: when it first accepted the message
+(https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts)."""
+
+LEASE_SECONDS = 30
+"""After a crash, messages come back as soon as that."""
+
+_EXTEND_SECONDS = 8.0
+_AT_ONCE = 1_000
+"""Messages of a pull, and ids of a call; a call takes 512 KiB of them
+(https://cloud.google.com/pubsub/quotas#resource_limits)."""
+
+_EMPTY_PAUSE = 0.2
+_CALL_SECONDS = 20.0
+
+_RETRY = Retry(
+    predicate=if_exception_type(Aborted, InternalServerError, ServiceUnavailable, Unknown),
+    initial=0.1,
+    maximum=5.0,
+    timeout=_CALL_SECONDS,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Lease(NamedTuple):
+    """A message that is ours until it is acknowledged or given back."""
+
+    ack_id: str
+
+
+class Undeliverable:
+    """The messages that a subscription has, leased while the context lasts; what was not acknowledged is given back.
+
+    A listener of the backfill: it acknowledges what is durable.
+
+    Args:
+        subscription: Full name, `projects/PROJECT/subscriptions/SUBSCRIPTION`.
+        patience: Seconds of silence that are the end: Pub/Sub does not say that a subscription is empty.
+        limit: Messages at most; None for all.
+    """
+
+    def __init__(self, subscription: str, patience: float = 10.0, limit: int | None = None) -> None:
+        self._subscription = subscription
+        self._patience = patience
+        self._limit = limit
+        self._client = SubscriberClient()
+        self._held: set[str] = set()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="leases", daemon=True)
+        self.acknowledged = 0
+
+    def __enter__(self) -> Self:
+        self._keeper.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._keeper.join()
+        with contextlib.suppress(GoogleAPIError, GoogleAuthError):  # The leases run out by themselves.
+            self._extend(self._leases(), 0)
+        self._client.close()
+
+    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
+        """The envelope of each message, until there are no more.
+
+        Raises:
+            Unreadable: The subscription cannot be read.
+        """
+        try:
+            for number, (ack_id, message) in enumerate(itertools.islice(self._pull(), self._limit), start=1):
+                advance(1)
+                data = msgspec.json.encode(Envelope.seal(original(message), None))
+                yield Line(self._subscription, number, data, Lease(ack_id))
+        except (GoogleAPIError, GoogleAuthError) as error:
+            raise Unreadable(f"{self._subscription}: {getattr(error, 'message', error)}") from error
+
+    def _pull(self) -> Iterator[tuple[str, PubsubMessage]]:
+        heard = time.monotonic()
+        while time.monotonic() - heard < self._patience:
+            try:
+                answer = self._client.pull(
+                    subscription=self._subscription, max_messages=_AT_ONCE, retry=_RETRY, timeout=self._patience
+                )
+            except DeadlineExceeded:  # So long there was nothing.
+                continue
+            if not answer.received_messages:
+                time.sleep(_EMPTY_PAUSE)
+                continue
+            ids = [one.ack_id for one in answer.received_messages]
+            with self._lock:
+                self._held.update(ids)
+            self._extend(ids, LEASE_SECONDS)
+            yield from ((one.ack_id, one.message) for one in answer.received_messages)
+            heard = time.monotonic()
+
+    def __call__(self, settled: Iterable[Settled]) -> None:
+        """Acknowledge the messages of events that are durable.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
+        """
+        self.acknowledge([one.event.line.origin.ack_id for one in settled if isinstance(one.event.line.origin, Lease)])
+
+    def acknowledge(self, ack_ids: Sequence[str]) -> None:
+        """Acknowledge messages: Pub/Sub deletes them.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
+        """
+        for some in itertools.batched(ack_ids, _AT_ONCE, strict=False):
+            self._client.acknowledge(
+                subscription=self._subscription, ack_ids=list(some), retry=_RETRY, timeout=_CALL_SECONDS
+            )
+            with self._lock:
+                self._held.difference_update(some)
+                self.acknowledged += len(some)
+
+    def _leases(self) -> list[str]:
+        with self._lock:
+            return list(self._held)
+
+    def _keep(self) -> None:
+        while not self._ended.wait(_EXTEND_SECONDS):
+            try:
+                self._extend(self._leases(), LEASE_SECONDS)
+            except (GoogleAPIError, GoogleAuthError) as error:  # They come again: a repetition, no loss.
+                _log.warning("leases are not extended: %s", error)
+
+    def _extend(self, ids: Sequence[str], seconds: int) -> None:
+        for some in itertools.batched(ids, _AT_ONCE, strict=False):
+            self._client.modify_ack_deadline(
+                subscription=self._subscription,
+                ack_ids=list(some),
+                ack_deadline_seconds=seconds,
+                retry=_RETRY,
+                timeout=_CALL_SECONDS,
+            )
+
+
+def original(message: PubsubMessage) -> Message:
+    """A message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub tells.
+
+    The event's identity is its attribute `event_id`; without one, the id of this message, for Pub/Sub does not tell
+    what the id was before.
+    """
+    attributes = dict(message.attributes)
+    accepted = message.publish_time  # with nanoseconds, which nothing else knows of
+    published = _instant(attributes.get(PUBLISHED, "")) or datetime.combine(accepted.date(), accepted.timetz())
+    return Message(
+        data=message.data,
+        attributes=attributes,
+        message_id=message.message_id,
+        publish_time=published,
+        ordering_key=message.ordering_key,
+    )
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else None

@@ -1,0 +1,92 @@
+"""When the events of the simulated shop happen: in the last days up to now, or just as they are sent."""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from functions.core.pipeline import utc_now
+from sluice.generate import Generated, Story, tell
+
+_DAY = timedelta(days=1)
+_PRECISE = timedelta(hours=1)
+"""Maximum difference between a time of the simulated clock and the date that it becomes."""
+_ROOM = 1.1
+"""Factor on the pace of a story that fills all of its time: it begins slowly, before the first orders are delivered."""
+
+
+def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
+    """Return a story in which more happens in a day, if it would not lie between two times otherwise.
+
+    Args:
+        story: What happens.
+        count: Number of messages.
+        earliest: The earliest date of an event.
+        end: The latest one.
+    """
+    days = max((end - earliest) / _DAY, 1 / 86_400)
+    needed = round(_good(story, count) / days * _ROOM)
+    return dataclasses.replace(story, events_per_day=max(story.events_per_day, needed))
+
+
+def past(story: Story, count: int, end: datetime, earliest: datetime | None = None) -> Iterator[Generated]:
+    """Tell a story of which the last message has the time `end`.
+
+    The same arguments give the same messages. How long a story takes is known when it has been told: it is told before,
+    up to three times, to find the start from which it ends at `end`, with the shop's busy hours where they belong.
+
+    Args:
+        story: What happens.
+        count: Number of messages.
+        end: Time of the last message, with a time zone.
+        earliest: Time before which no event is dated: more happens in a day where it has to.
+
+    Returns:
+        The messages in order of time.
+    """
+    if earliest is not None:
+        story = fit(story, count, earliest, end)
+    start = end - _good(story, count) / story.events_per_day * _DAY
+    last = _last_time(story, count, start)
+    for _ in range(2):
+        if abs(end - last) > _PRECISE:
+            start += end - last
+            last = _last_time(story, count, start)
+    # Dates are moved by the difference that is left, and drawn together where the story is still too long.
+    scale = 1.0 if earliest is None or last == start else min(1.0, (end - earliest) / (last - start))
+    return itertools.islice(tell(story, start, lambda time: end - (last - time) * scale), count)
+
+
+def _good(story: Story, count: int) -> float:
+    """Return how many of the messages are good, about."""
+    return count * (1 - story.bad_share - story.duplicate_share)
+
+
+def _last_time(story: Story, count: int, start: datetime) -> datetime:
+    """Return the time of the simulated clock when a story has had so many messages."""
+    last = start
+
+    def remember(time: datetime) -> datetime:
+        nonlocal last
+        last = time
+        return time
+
+    collections.deque(itertools.islice(tell(story, start, remember), count), maxlen=0)
+    return last
+
+
+def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Generated]:
+    """Tell an endless story as it happens: an event has the time at which it is taken from the iterator.
+
+    Who takes `events_per_day` of them hears the story at the speed of the clock on average only. So the simulated clock
+    gives the order of the events, and `clock` their dates.
+
+    Args:
+        story: What happens.
+        clock: Returns the time, with a time zone.
+
+    Returns:
+        The messages. None is dated ahead of the clock, but those that are spoiled so.
+    """
+    return tell(story, clock(), lambda _: clock())

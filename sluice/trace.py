@@ -1,0 +1,224 @@
+"""The lineage of one event: its rows, duplicates, dead letters, replays, archive objects and raw bytes."""
+
+import dataclasses
+import functools
+import gzip
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from typing import Any
+
+import msgspec
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+from google.cloud.bigquery import ScalarQueryParameter
+from google.cloud.storage import Blob
+from google.cloud.storage import Client as StorageClient
+
+from functions.archive.envelope import Envelope, read_envelopes
+from functions.core import dead_letters
+from functions.events import event_types
+from functions.reconcile.reconciler import UNREADABLE
+from functions.settings import Settings
+
+_READERS = 8
+"""Below the ten connections that a client keeps."""
+
+_ROWS = """
+SELECT
+  '{dataset}' AS dataset, '{table}' AS name, event_date AS day, ingest.message_id AS message_id,
+  ingest.publish_time AS publish_time, processed_timestamp AS processed_at,
+  CAST(ingest.schema_version AS STRING) AS schema_version, ingest.code_version AS code_version,
+  ingest.archive_uri AS archive_uri, CAST(NULL AS STRING) AS stage, CAST(NULL AS STRING) AS fingerprint,
+  CAST(NULL AS STRING) AS errors, ingest.content_digest AS content_digest
+FROM `{project}.{dataset}.{table}`
+WHERE ingest.event_id = @event_id
+"""
+
+_COLUMNS = "day message_id publish_time processed_at schema_version code_version archive_uri content_digest"
+
+_DEAD_LETTERS = """
+SELECT
+  '{dataset}', '{table}', DATE(failed_at), message_id, publish_time, failed_at, schema_version, code_version,
+  archive_uri, stage, fingerprint, TO_JSON_STRING(errors), CAST(NULL AS STRING)
+FROM `{project}.{dataset}.{table}`
+WHERE event_id = @event_id
+"""
+
+_REPLAYS = "SELECT * FROM `{project}.{dataset}.replays` WHERE event_id = @event_id ORDER BY replayed_at"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Record:
+    """A row or a dead letter of the event.
+
+    Attributes:
+        table: `DATASET.TABLE`.
+        day: Its partition: the event's date, or the day of the dead letter.
+        message_id: Pub/Sub's id of the message that brought it.
+        publish_time: When Pub/Sub accepted that.
+        processed_at: When Sluice processed or refused it.
+        schema_version: The contract that it passed, or was checked against.
+        code_version: The code that made the record.
+        archive_uri: Object with the raw bytes.
+        content_digest: Of a row, the digest of its content; None of older code.
+        shown_by: Of a row, the views that show it; none shows a duplicate.
+        stage: Of a dead letter, what refused it.
+        fingerprint: Of a dead letter, the same for the same cause.
+        errors: Of a dead letter, why: path, rule and message of each.
+    """
+
+    table: str
+    day: date
+    message_id: str
+    publish_time: datetime
+    processed_at: datetime
+    schema_version: str | None
+    code_version: str
+    archive_uri: str
+    content_digest: str | None = None
+    shown_by: Sequence[str] = ()
+    stage: str | None = None
+    fingerprint: str | None = None
+    errors: Sequence[dict[str, str]] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArchiveObject:
+    """An object of the archive, and what it has of the event.
+
+    Attributes:
+        uri: Its address.
+        envelopes: Those of the event.
+        problem: Why it could not be read, if so.
+    """
+
+    uri: str
+    envelopes: Sequence[Envelope] = ()
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trace:
+    """All that is known of an event.
+
+    Attributes:
+        event_id: The event.
+        rows: In the event tables.
+        dead_letters: In theirs.
+        replays: What the ledger has of it, oldest first: its columns.
+        objects: That the others name; or that were found by the day of arrival.
+    """
+
+    event_id: str
+    rows: Sequence[Record]
+    dead_letters: Sequence[Record]
+    replays: Sequence[Mapping[str, Any]]
+    objects: Sequence[ArchiveObject]
+
+    @property
+    def found(self) -> bool:
+        """Whether anything is."""
+        return bool(self.rows or self.dead_letters or self.replays or self.objects)
+
+
+def trace(
+    event_id: str, bigquery_client: bigquery.Client, storage: StorageClient, settings: Settings, day: date | None = None
+) -> Trace:
+    """Look for an event in all tables, and read the objects of the archive that these name.
+
+    Args:
+        event_id: The event.
+        bigquery_client: Client of the datasets' project.
+        storage: Client of the archive's project.
+        settings: Datasets and archive.
+        day: When it arrived, in UTC: where no table knows the event, the archive of this day is searched.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+    """
+    rows, dead_letters = _records(event_id, bigquery_client, settings)
+    replays = replays_of(event_id, bigquery_client, settings)
+    uris = [record.archive_uri for record in (*rows, *dead_letters)]
+    uris += [replay["archive_uri"] for replay in replays if replay["archive_uri"]]
+    objects: Iterable[ArchiveObject] = ()
+    if uris:
+        objects = _read_all(event_id, (Blob.from_uri(uri, client=storage) for uri in dict.fromkeys(uris)))
+    elif day is not None:
+        blobs = storage.list_blobs(settings.archive_bucket, prefix=f"raw/dt={day:%Y-%m-%d}/")
+        objects = (one for one in _read_all(event_id, blobs) if one.envelopes)
+    return Trace(event_id, rows, dead_letters, replays, list(objects))
+
+
+def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> list[dict[str, Any]]:
+    """What the ledger has of an event, oldest first: its columns (sql/schema/replays.sql).
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+    """
+    query = _REPLAYS.format(project=client.project, dataset=settings.dataset)
+    config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
+    return [dict(row) for row in client.query_and_wait(query, job_config=config)]
+
+
+def _records(event_id: str, client: bigquery.Client, settings: Settings) -> tuple[list[Record], list[Record]]:
+    tables = sorted({event_type.table for event_type in event_types().values()})
+    selects = [
+        _ROWS.format(project=client.project, dataset=dataset, table=table)
+        for table in tables
+        for dataset in (settings.dataset, settings.historical_dataset)
+    ]
+    selects.append(_DEAD_LETTERS.format(project=client.project, dataset=settings.dataset, table=dead_letters.TABLE))
+    config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
+    found = [dict(row) for row in client.query_and_wait("UNION ALL".join(selects), job_config=config)]
+    found.sort(key=lambda row: (row["dataset"], row["name"], *_rank(row)))
+    rows = [row for row in found if row["stage"] is None]
+    return (
+        [_record(row, shown_by=_views(row, rows, settings)) for row in rows],
+        [
+            _record(row, stage=row["stage"], fingerprint=row["fingerprint"], errors=msgspec.json.decode(row["errors"]))
+            for row in found
+            if row["stage"] is not None
+        ],
+    )
+
+
+def _record(row: dict[str, Any], **more: Any) -> Record:  # noqa: ANN401 - the attributes that only some have
+    names = _COLUMNS.split()
+    return Record(table=f"{row['dataset']}.{row['name']}", **{name: row[name] for name in names}, **more)
+
+
+def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
+    """By what the views choose: the last one of a day is shown (sql/views/each/)."""
+    return row["day"], row["processed_at"], row["publish_time"], row["message_id"], row["archive_uri"]
+
+
+def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settings) -> list[str]:
+    """The views that show a row among its duplicates."""
+    same = [other for other in rows if (other["name"], other["day"]) == (row["name"], row["day"])]
+    live = [other for other in same if other["dataset"] == settings.dataset]
+    views = []
+    if live and row is max(live, key=_rank):
+        views.append(f"{settings.dataset}.{row['name']}_deduplicated")
+    if row is max(same, key=_rank):
+        views.append(f"{settings.dataset}.{row['name']}_all")
+    return views
+
+
+def _read_all(event_id: str, blobs: Iterable[Blob]) -> Iterator[ArchiveObject]:
+    with ThreadPoolExecutor(_READERS) as threads:
+        yield from threads.map(functools.partial(read_object, event_id), blobs)
+
+
+def read_object(event_id: str, blob: Blob) -> ArchiveObject:
+    """An object of the archive, and what it has of an event."""
+    uri = f"gs://{blob.bucket.name}/{blob.name}"
+    try:
+        ndjson = gzip.decompress(blob.download_as_bytes())
+        # Most objects of a day have nothing of the event, which takes no parsing to see.
+        envelopes = read_envelopes(ndjson) if msgspec.json.encode(event_id) in ndjson else []
+    except NotFound:
+        return ArchiveObject(uri, problem="the object is gone: its lifecycle has deleted it, or somebody has")
+    except UNREADABLE as error:
+        return ArchiveObject(uri, problem=f"the object cannot be read: {error}")
+    return ArchiveObject(uri, [envelope for envelope in envelopes if envelope.event_id == event_id])

@@ -1,0 +1,485 @@
+"""The checks of a deployment. docs/verify.md explains each."""
+
+import functools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+import msgspec
+
+from functions.settings import Settings
+from sluice.verify.check import Check, Finding
+from sluice.verify.project import FUNCTIONS, Engine, Failed, NotThere, Project, Unknown, of_job, of_service, short_name
+
+_EXECUTION_ID = "LOG_EXECUTION_ID"
+
+_DATA_ACCESS = 'log_id("cloudaudit.googleapis.com/data_access") AND protoPayload.serviceName="bigquery.googleapis.com"'
+
+_RECENT = timedelta(minutes=30)
+_SCHEDULED = timedelta(hours=26)
+"""Within which each job has run: both schedules may be set, to once a day."""
+_WRONG = ("missing", "conflicts", "unreadable_objects")
+"""Counts of a reconciliation that should be 0."""
+NAMESPACE = "sluice"
+"""Of the counters in dataflow/write.py, which needs Beam."""
+_MOST_LAG = 60.0
+"""Seconds; an event lingers for one, and its batch takes another."""
+_MOST_MEMORY = 0.8
+"""Share of an instance's memory above which one more large event may end it."""
+
+
+def _functions(project: Project) -> str:
+    for function in FUNCTIONS:
+        service = project.service(function)
+        condition = service.get("terminalCondition", {})
+        if condition.get("state") != "CONDITION_SUCCEEDED":
+            raise Failed(f"{function} is not ready: {condition.get('message', condition)}")
+    revision = short_name(project.service("ingest")["latestReadyRevision"])
+    return f"all three are; ingest's newest revision is {revision}"
+
+
+def _traffic(project: Project) -> str:
+    split = project.service("ingest").get("trafficStatuses", ())
+    pinned = [one for one in split if one.get("type") != "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" and one.get("percent")]
+    if not split:
+        raise Failed("no revision of ingest gets traffic")
+    if pinned:
+        shares = ", ".join(f"{one['percent']} % to {one.get('revision', 'the newest')}" for one in pinned)
+        raise Failed(f"{shares}: a canary or a roll back that has not ended, and new code would get nothing")
+    return "the newest revision gets all of it"
+
+
+def _variables(project: Project) -> str:
+    [container] = project.service("ingest")["template"]["containers"]
+    variables = {one["name"]: one.get("value") for one in container.get("env", ())}
+    known = {name.upper() for name in Settings.__struct_fields__} | {_EXECUTION_ID}
+    if unknown := sorted(variables.keys() - known):
+        raise Failed(f"{', '.join(unknown)}: neither a setting nor a variable that this machine's functions get")
+    if (value := variables.get(_EXECUTION_ID)) != "true":
+        raise Failed(
+            f"{_EXECUTION_ID} is {value}, where Cloud Functions sets true; no log line has an execution id then"
+        )
+    return f"{len(variables)} variables, {_EXECUTION_ID} among them"
+
+
+def _push(project: Project) -> str:
+    _needs("functions", project)
+    subscription = project.subscription
+    push = subscription.get("pushConfig", {})
+    if not push.get("pushEndpoint"):
+        raise Failed(f"{short_name(subscription['name'])} does not push; docs/operate.md, Stop and start the push")
+    if not (account := push.get("oidcToken", {}).get("serviceAccountEmail")):
+        raise Failed(f"{short_name(subscription['name'])} pushes without a token")
+    if not subscription.get("deadLetterPolicy"):
+        raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic: what is given up on would be gone")
+    return f"{short_name(subscription['name'])} pushes as {account}"
+
+
+def _forwarding(project: Project) -> str:
+    _needs("functions", project)
+    subscription = project.subscription
+    if not (topic := subscription.get("deadLetterPolicy", {}).get("deadLetterTopic")):
+        raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic")
+    for resource, role in ((topic, "roles/pubsub.publisher"), (subscription["name"], "roles/pubsub.subscriber")):
+        policy = project.get("pubsub", f"v1/{resource}:getIamPolicy")
+        members = [
+            one for binding in policy.get("bindings", ()) if binding["role"] == role for one in binding["members"]
+        ]
+        if not any(one.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for one in members):
+            raise Failed(f"Pub/Sub's own account has no {role} on {resource}: undeliverable events would stay")
+    return f"Pub/Sub may forward to {short_name(topic)}"
+
+
+def _logs(project: Project) -> str:
+    _needs("functions", project)
+    name = short_name(project.service("ingest")["name"])
+    entries = project.lines(
+        f'{of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.ingest.group_commit"',
+        _RECENT,
+    )
+    if not entries:
+        raise Failed(f"{name} has logged no flush within half an hour; run `sluice smoke` first")
+    if not (version := entries[0].get("labels", {}).get("code_version")):
+        raise Failed("the newest flush line has no label code_version: Cloud Logging did not read it as it is meant")
+    return f"the newest flush line is of {entries[0]['timestamp']}, by {version}"
+
+
+def _job(project: Project) -> str:
+    _needs("dataflow", project)
+    job = project.dataflow_job
+    if (state := job["currentState"]) != "JOB_STATE_RUNNING":
+        raise Failed(f"{job['name']} is {state}")
+    if (kind := job.get("type")) != "JOB_TYPE_STREAMING":
+        raise Failed(f"{job['name']} is of {kind}: it was started with files, and would end")
+    return f"{job['name']} runs since {job.get('startTime', job['createTime'])} as {job['id']}"
+
+
+def _job_logs(project: Project) -> str:
+    _needs("dataflow", project)
+    entries = project.lines(f'{of_job(project.dataflow_job)} AND jsonPayload.message=~"^flush [{{]"', _RECENT)
+    if not entries:
+        raise Failed("no worker has logged a flush within half an hour; run `sluice smoke` first")
+    text = entries[0]["jsonPayload"]["message"]
+    try:
+        flush = msgspec.json.decode(text.partition(" ")[2], type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise Failed(f"the newest flush line is not JSON as the metrics read it ({error}): {text[:200]}") from error
+    return f"the newest flush line is of {entries[0]['timestamp']}, with {flush['events']} events"
+
+
+def _job_counts(project: Project) -> str:
+    _needs("dataflow", project)
+    path = f"v1b3/{project.place}/jobs/{project.dataflow_job['id']}/metrics"
+    names = {
+        metric["name"]["name"]
+        for metric in project.get("dataflow", path).get("metrics", ())
+        if metric["name"].get("context", {}).get("namespace") == NAMESPACE
+    }
+    if not any(name.startswith("events") for name in names):
+        raise Failed(f"of {NAMESPACE} the job counts {', '.join(sorted(names)) or 'nothing'}, and no events")
+    return f"the job counts {', '.join(sorted(names))}"
+
+
+def _job_keeps_up(project: Project) -> str:
+    _needs("dataflow", project)
+    ages: dict[str, float] = {}
+    for metric in ("system_lag", "data_watermark_age"):
+        series = f'metric.type="dataflow.googleapis.com/job/{metric}" AND resource.labels.job_name="{project.ingest}"'
+        points = _points(project, series, timedelta(minutes=10))
+        if not points:
+            raise Failed(f"{metric} has no value within ten minutes: the alerts on it cannot ring")
+        ages[metric] = float(next(iter(points[0]["value"].values())))
+    if slow := [f"{metric} is {age:.0f} s" for metric, age in ages.items() if age > _MOST_LAG]:
+        raise Failed(f"{' and '.join(slow)}; of a job that keeps up they are seconds")
+    return ", ".join(f"{metric} is {age:.0f} s" for metric, age in ages.items())
+
+
+def _request_logs(project: Project) -> str:
+    name = short_name(project.service("ingest")["name"])
+    requests_log = f'{of_service(name)} AND log_id("run.googleapis.com/requests")'
+    if found := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
+        raise Failed(f"the request of {found[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
+    return "no request with 2xx was logged within half an hour"
+
+
+def _audit_logs(project: Project) -> str:
+    inserts = f'{_DATA_ACCESS} AND protoPayload.methodName:"InsertAll"'
+    dataset = f'protoPayload.resourceName:"datasets/{project.settings.dataset}/"'
+    if found := project.lines(f"{inserts} AND {dataset}", _RECENT):
+        raise Failed(f"an insert of {found[0]['timestamp']} was logged; `sluice cost` does not count these lines")
+    # Who may not read these logs gets none of them, and no error. The smoke test's queries are always in them.
+    if not project.lines(_DATA_ACCESS, _RECENT):
+        raise Unknown(
+            "BigQuery's audit log shows no query within half an hour, not even the smoke test's:"
+            " roles/logging.privateLogViewer is missing, or a sink leaves it out"
+        )
+    return "no insert was logged within half an hour"
+
+
+def _metrics(project: Project) -> str:
+    name = project.name or _without_terraform("log-based metrics")
+    points = _points(project, f'metric.type="logging.googleapis.com/user/{name}/events"', _RECENT)
+    if not points:
+        raise Failed(f"{name}/events has no value within half an hour, although flushes are logged")
+    return f"{name}/events has {len(points)} values within half an hour"
+
+
+def _objectives(project: Project) -> str:
+    name = project.name or _without_terraform("objectives")
+    objectives = ("availability", "freshness") if project.engine == "functions" else ("freshness",)
+    for objective in objectives:
+        goal = f"{project.path}/services/{name}/serviceLevelObjectives/{objective}"
+        if not _points(project, f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
+            raise Failed(f"the burn rate of {objective} has no value within two hours: its alerts cannot ring")
+    return f"the burn rates of {' and '.join(objectives)} have values within two hours"
+
+
+def _alerts(project: Project) -> str:
+    name = project.name or _without_terraform("alerts")
+    policies = [
+        one
+        for one in project.all("monitoring", f"v3/{project.path}/alertPolicies", "alertPolicies")
+        if one["displayName"].startswith(f"{name}: ")
+    ]
+    if not policies:
+        raise Failed(f"there is no alert whose name begins with {name}:")
+    silent = [one["displayName"] for one in policies if one.get("enabled") and not one.get("notificationChannels")]
+    if silent:
+        raise Failed(f"{len(silent)} alerts tell nobody, the first of them is {silent[0]}")
+    invalid = [one["displayName"] for one in policies if one.get("validity", {}).get("code")]
+    if invalid:
+        raise Failed(f"Cloud Monitoring calls {invalid[0]} invalid")
+    disabled = sum(not one.get("enabled") for one in policies)
+    return f"{len(policies)} alerts, {disabled} of them disabled"
+
+
+def _scheduled(function: str, project: Project) -> str:
+    job = project.job(function)
+    name = short_name(job["name"])
+    if job.get("state") != "ENABLED":
+        raise Failed(f"{name} is {job.get('state')}")
+    if not (last := job.get("lastAttemptTime")):
+        raise Failed(
+            f"{name} has never run; start it: gcloud scheduler jobs run {name} --location {project.settings.location}"
+        )
+    if code := job.get("status", {}).get("code"):
+        raise Failed(f"the run of {last} failed with status {code}")
+    if datetime.fromisoformat(last) < datetime.now(UTC) - _SCHEDULED:
+        raise Failed(f"{name} ran last at {last}")
+    return f"{name} ran at {last}"
+
+
+def _reconciled(project: Project) -> str:
+    name = short_name(project.service("reconcile")["name"])
+    entries = project.lines(f'{of_service(name)} AND jsonPayload.message="reconciliation"', _SCHEDULED, most=1000)
+    if not entries:
+        raise Failed(f"{name} has logged no reconciliation within 26 hours")
+    if not (execution := entries[0].get("labels", {}).get("execution_id")):
+        raise Failed(f"the newest line of {name} has no label execution_id, which says what a run has logged")
+    parts = [one["jsonPayload"] for one in entries if one.get("labels", {}).get("execution_id") == execution]
+    counts = {key: sum(part.get(key, 0) for part in parts) for key in ("archived", *_WRONG)}
+    if wrong := [f"{key}: {counts[key]:.0f}" for key in _WRONG if counts[key]]:
+        raise Failed(", ".join(wrong))
+    return f"{counts['archived']:.0f} events from {parts[-1]['start']} to {parts[0]['end']}, none missing"
+
+
+def _transfers(project: Project) -> str:
+    name = project.name or _without_terraform("scheduled queries")
+    configs = [
+        one
+        for location in sorted(_locations(project))
+        for one in project.all(
+            "bigquerydatatransfer", f"v1/{project.path}/locations/{location}/transferConfigs", "transferConfigs"
+        )
+        if one["displayName"].startswith(f"{name}: ")
+    ]
+    if not any("keep history" in one["displayName"] for one in configs):
+        raise Failed("there is no scheduled query that keeps history")
+    for one in configs:
+        if one.get("state") not in {"SUCCEEDED", "PENDING", "RUNNING"}:
+            raise Failed(f"{one['displayName']}: the last run is {one.get('state')}")
+    if waiting := [one for one in configs if one["state"] != "SUCCEEDED"]:
+        return f"{len(configs) - len(waiting)} of {len(configs)} succeeded, {len(waiting)} have not run yet or run now"
+    return f"the last run of each of {len(configs)} succeeded"
+
+
+def _locations(project: Project) -> set[str]:
+    """Return the locations of scheduled queries and copies: a copy is made where its dataset is."""
+    copies = {f"{project.settings.dataset}_{kind}_copy" for kind in ("live", "historical")}
+    datasets = project.all("bigquery", f"bigquery/v2/{project.path}/datasets", "datasets")
+    found = {one["location"].lower() for one in datasets if one["datasetReference"]["datasetId"] in copies}
+    return {project.settings.location, *found}
+
+
+def _masks(project: Project) -> str:
+    tags = {
+        name: tag
+        for name, tag in (
+            ("personal", project.settings.policy_tag_personal),
+            ("raw", project.settings.policy_tag_raw),
+        )
+        if tag
+    }
+    if not tags:
+        raise NotThere("no POLICY_TAG_PERSONAL is set: columns are not protected")
+    policies = project.all("bigquerydatapolicy", f"v1/{project.place}/dataPolicies", "dataPolicies")
+    masked = {one.get("policyTag") for one in policies if one.get("dataPolicyType") == "DATA_MASKING_POLICY"}
+    for name, tag in tags.items():
+        # The API may answer with the project's number where the setting has its id.
+        if not any(one and one.split("/locations/")[1] == tag.split("/locations/")[1] for one in masked):
+            raise Failed(f"the policy tag {name} has no mask: its columns are read as they are, or not at all")
+    used = _tags_of(project)
+    for name, tag in tags.items():
+        if tag.split("/locations/")[1] not in used:
+            raise Failed(f"no column of {project.settings.dataset} has the policy tag {name}: run the bootstrap")
+    return f"{' and '.join(tags)} columns have tags, and the tags have masks"
+
+
+def _tags_of(project: Project) -> set[str]:
+    """Return the policy tags of the live tables' columns, from their location on."""
+    dataset = f"bigquery/v2/{project.path}/datasets/{project.settings.dataset}/tables"
+    found: set[str] = set()
+    for table in project.all("bigquery", dataset, "tables"):
+        if table["type"] == "TABLE":
+            schema = project.get("bigquery", f"{dataset}/{table['tableReference']['tableId']}").get("schema", {})
+            for field in _fields(schema.get("fields", ())):
+                found |= {one.split("/locations/")[1] for one in field.get("policyTags", {}).get("names", ())}
+    return found
+
+
+def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for field in fields:
+        yield field
+        yield from _fields(field.get("fields", ()))
+
+
+def _memory(project: Project) -> str:
+    _needs("functions", project)
+    name = short_name(project.service("ingest")["name"])
+    found = _points(
+        project,
+        f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
+        timedelta(days=1),
+        **{"aggregation.alignmentPeriod": "86400s", "aggregation.perSeriesAligner": "ALIGN_PERCENTILE_99"},
+    )
+    if not found:
+        raise Failed(f"{name} has shown no use of memory within a day")
+    most = max(point["value"]["doubleValue"] for point in found)
+    if most > _MOST_MEMORY:
+        raise Failed(f"{most:.0%} of an instance's memory at most; raise it, or lower concurrency")
+    return f"{most:.0%} of an instance's memory at most within a day"
+
+
+CHECKS: Sequence[Check] = (
+    Check(
+        "The functions are deployed and ready",
+        "Cloud Build's image starts with the platform's variables, accounts and memory.",
+        _functions,
+    ),
+    Check(
+        "ingest has the variables that the tests give it",
+        "The platform sets some by itself, and may set others one day.",
+        _variables,
+    ),
+    Check(
+        "All traffic goes to the newest revision",
+        "A canary or a roll back pins revisions, and then a deployment changes nothing.",
+        _traffic,
+    ),
+    Check(
+        "Pub/Sub pushes to ingest with a token",
+        "The address exists only after the deployment.",
+        _push,
+    ),
+    Check(
+        "Pub/Sub may forward what it gives up on",
+        "Its own account is made by Google; without the two roles undeliverable events go round for ever.",
+        _forwarding,
+    ),
+    Check(
+        "ingest logs its flushes",
+        "The platform configures logging. Metrics, alerts and objectives are made of these lines.",
+        _logs,
+        patience=120,
+    ),
+    Check(
+        "Requests with 2xx are not logged",
+        "Cloud Run writes a line for each request, which costs ten times as much as BigQuery's inserts.",
+        _request_logs,
+    ),
+    Check(
+        "Inserts are not logged",
+        "Whether BigQuery's audit log has a line for each insert is documented nowhere.",
+        _audit_logs,
+    ),
+    Check(
+        "The log-based metrics count",
+        "Cloud Logging makes them of the lines; a wrong filter stays silent.",
+        _metrics,
+        patience=300,
+    ),
+    Check(
+        "The objectives count",
+        "Their burn rates are computed by Cloud Monitoring alone.",
+        _objectives,
+        patience=300,
+    ),
+    Check(
+        "Each alert tells somebody, and is valid",
+        "Cloud Monitoring checks a query when it is applied, and again later.",
+        _alerts,
+    ),
+    Check(
+        "The bootstrap runs by schedule",
+        "Cloud Scheduler's account, its token and the function's ingress have to fit.",
+        functools.partial(_scheduled, "bootstrap"),
+    ),
+    Check(
+        "The reconciliation runs by schedule",
+        "The same, for the other function.",
+        functools.partial(_scheduled, "reconcile"),
+    ),
+    Check(
+        "The last reconciliation found nothing missing",
+        "It compares the archive with what BigQuery has, not with what it was sent.",
+        _reconciled,
+    ),
+    Check(
+        "History, snapshots and copies run",
+        "Google's account for data transfers has to act as the backup account.",
+        _transfers,
+    ),
+    Check(
+        "Protected columns have tags, and the tags have masks",
+        "Who deletes a tag removes the mask from tables that are still readable.",
+        _masks,
+    ),
+    Check(
+        "ingest has memory to spare",
+        "Cloud Run counts what the whole container takes, the file system included.",
+        _memory,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job runs, and no other beside it",
+        "Image, account, network and staging have to fit; two jobs would share the events.",
+        _job,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job logs its flushes",
+        "Workers send text to Cloud Logging; metrics, alerts and objectives are made of the JSON in it.",
+        _job_logs,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job counts",
+        "Dataflow gathers Beam's counters of all workers.",
+        _job_counts,
+        patience=300,
+    ),
+    Check(
+        "The Dataflow job keeps up",
+        "System lag and the age of the watermark are computed by Dataflow alone.",
+        _job_keeps_up,
+        patience=300,
+    ),
+)
+"""In the order in which they run: what a later one needs is checked before."""
+
+
+def findings(
+    project: Project, sleep: Callable[[float], object] = time.sleep, checks: Sequence[Check] = CHECKS
+) -> Iterator[Finding]:
+    """Run checks, and give each finding as soon as it is there."""
+    started = time.monotonic()
+    for check in checks:
+        yield check.run(project, started, sleep)
+
+
+def _points(project: Project, series: str, since: timedelta, **aggregation: str) -> list[dict[str, Any]]:
+    """Return the values of all time series that a filter of Cloud Monitoring matches."""
+    now = datetime.now(UTC)
+    found = project.all(
+        "monitoring",
+        f"v3/{project.path}/timeSeries",
+        "timeSeries",
+        filter=series,
+        **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
+    )
+    return [point for one in found for point in one.get("points", ())]
+
+
+def _needs(engine: Engine, project: Project) -> None:
+    """Check that an engine takes the events.
+
+    Raises:
+        NotThere: Another one does.
+    """
+    if project.engine != engine:
+        raise NotThere(f"the events are taken by {project.engine}")
+
+
+def _without_terraform(what: str) -> NoReturn:
+    raise NotThere(f"gcloud's commands of docs/deploy.md make no {what}")

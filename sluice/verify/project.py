@@ -1,0 +1,290 @@
+"""A deployment in a real project, as Google Cloud's own APIs describe it."""
+
+import functools
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import google.auth
+import requests
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from requests.adapters import HTTPAdapter
+from urllib3 import Retry
+
+from functions.settings import InvalidSettings, Settings
+from sluice.credentials import charging
+
+FUNCTIONS = ("ingest", "bootstrap", "reconcile")
+"""Each deployed service's name ends with one of them, by Terraform and by gcloud."""
+
+type Engine = Literal["functions", "dataflow"]
+"""What takes the events from Pub/Sub."""
+
+_GOOGLE = "https://{api}.googleapis.com"
+_TIMEOUT = 30.0
+_ACTIVE = frozenset({"JOB_STATE_RUNNING", "JOB_STATE_PENDING", "JOB_STATE_QUEUED", "JOB_STATE_DRAINING"})
+"""States of jobs that take events, or are about to, or still write some."""
+_RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
+
+
+class Failed(Exception):
+    """The deployment is not as it should be; the message says what was seen, and what should be."""
+
+
+class NotThere(Exception):
+    """The deployment does without what a check looks at; the message says what it is."""
+
+
+class Unknown(Exception):
+    """An API refused or did not answer; the message says which, and why."""
+
+
+class Project:
+    """A deployment as Google Cloud's own APIs describe it; each listing is read once.
+
+    Args:
+        session: Sends requests with credentials.
+        settings: Name the project, the location, the dataset and the archive of the deployment.
+        project: The project's id.
+        address: Where an API is, with `{api}` in it.
+    """
+
+    def __init__(self, session: requests.Session, settings: Settings, project: str, address: str = _GOOGLE) -> None:
+        session.mount("https://", HTTPAdapter(max_retries=_RETRIES))
+        self._session = session
+        self._address = address
+        self.settings = settings
+        self.path = f"projects/{project}"
+        self.place = f"{self.path}/locations/{settings.location}"
+
+    @classmethod
+    def with_default_credentials(cls, settings: Settings) -> "Project":
+        """Return the deployment that the settings name, seen with Application Default Credentials.
+
+        Raises:
+            InvalidSettings: The environment is that of the local stack, which has none of these APIs.
+            google.auth.exceptions.DefaultCredentialsError: There are no credentials.
+            OSError: No project is set, and the credentials name none.
+        """
+        if "BIGQUERY_EMULATOR_HOST" in os.environ:
+            raise InvalidSettings(
+                "environment: BIGQUERY_EMULATOR_HOST is set, and the local stack has nothing to verify:"
+                " try `sluice smoke`"
+            )
+        credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        project = settings.google_cloud_project or own
+        if project is None:
+            raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
+        return cls(AuthorizedSession(charging(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
+
+    def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
+        """Return what an API answers to a GET.
+
+        Raises:
+            Unknown: It did not answer with 2xx.
+        """
+        return self._answer(api, "GET", path, parameters=parameters)
+
+    def post(self, api: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an API answers to a POST, which must not change anything.
+
+        Raises:
+            Unknown: It did not answer with 2xx.
+        """
+        return self._answer(api, "POST", path, body=body)
+
+    def all(self, api: str, path: str, key: str, **parameters: str) -> list[dict[str, Any]]:
+        """Return all entries of a listing, whatever pages it has.
+
+        Raises:
+            Unknown: The API did not answer with 2xx.
+        """
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.get(api, path, **parameters)
+            found += page.get(key, ())
+            if not (token := page.get("nextPageToken")):
+                return found
+            parameters["pageToken"] = token
+
+    def lines(self, log_filter: str, since: timedelta, most: int = 1) -> list[dict[str, Any]]:
+        """Return the newest log entries that a filter matches.
+
+        Raises:
+            Unknown: Cloud Logging did not answer with 2xx.
+        """
+        start = (datetime.now(UTC) - since).isoformat()
+        body: dict[str, Any] = {
+            "resourceNames": [self.path],
+            "filter": f'timestamp>="{start}" AND {log_filter}',
+            "orderBy": "timestamp desc",
+            "pageSize": most,
+        }
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.post("logging", "v2/entries:list", body)
+            found += page.get("entries", ())
+            if len(found) >= most or not (token := page.get("nextPageToken")):
+                return found[:most]
+            body["pageToken"] = token  # A page may be empty, and not the last one.
+
+    def _answer(
+        self,
+        api: str,
+        method: str,
+        path: str,
+        *,
+        parameters: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        url = f"{self._address.format(api=api)}/{path}"
+        try:
+            response = self._session.request(method, url, params=parameters, json=body, timeout=_TIMEOUT)
+        except (requests.RequestException, GoogleAuthError) as error:
+            raise Unknown(f"{api}: {error}") from error
+        if not response.ok:
+            raise Unknown(f"{api} answers {response.status_code}: {_message(response)}")
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    @functools.cached_property
+    def services(self) -> dict[str, dict[str, Any]]:
+        """The Cloud Run services of the functions that write to this archive, by the function's name."""
+        found: dict[str, dict[str, Any]] = {}
+        for service in self.all("run", f"v2/{self.place}/services", "services"):
+            variables = {one["name"]: one.get("value") for one in service["template"]["containers"][0].get("env", ())}
+            name = short_name(service["name"])
+            function = next((one for one in FUNCTIONS if name.endswith(one)), None)
+            if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
+                found[function] = service
+        return found
+
+    def service(self, function: str) -> dict[str, Any]:
+        """Return the Cloud Run service of a function.
+
+        Raises:
+            Failed: There is none.
+        """
+        if function not in self.services:
+            raise Failed(
+                f"{self.place} has no service whose name ends with {function} and whose ARCHIVE_BUCKET is"
+                f" {self.settings.archive_bucket}"
+            )
+        return self.services[function]
+
+    @functools.cached_property
+    def subscription(self) -> dict[str, Any]:
+        """The subscription of the events: one that pushes to ingest, or that of its name, from which Dataflow pulls.
+
+        Raises:
+            Failed: There is none.
+        """
+        found = addresses(self.service("ingest"))
+        subscriptions = self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions")
+        for one in subscriptions:
+            if _address(one.get("pushConfig", {}).get("pushEndpoint", "")) in found:
+                return one
+        for one in subscriptions:
+            if short_name(one["name"]) == self.ingest and not one.get("pushConfig", {}).get("pushEndpoint"):
+                return one
+        raise Failed(f"no subscription pushes to {' or '.join(sorted(found))}, and none without push is {self.ingest}")
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        """What takes the events: Dataflow, if the subscription pushes to nobody, and there is or was a job.
+
+        Raises:
+            Failed: There is no subscription.
+        """
+        pushes = self.subscription.get("pushConfig", {}).get("pushEndpoint")
+        return "dataflow" if not pushes and self.dataflow_jobs() else "functions"
+
+    def pushes(self) -> bool:
+        """Return whether the subscription pushes now.
+
+        Raises:
+            Failed: There is no subscription.
+        """
+        subscription = self.get("pubsub", f"v1/{self.subscription['name']}")
+        return bool(subscription.get("pushConfig", {}).get("pushEndpoint"))
+
+    def dataflow_jobs(self) -> list[dict[str, Any]]:
+        """Return Dataflow's jobs of the deployment, the newest first; they have the name of the function ingest."""
+        jobs = self.all(
+            "dataflow", f"v1b3/{self.place}/jobs", "jobs", filter="ALL", name=self.ingest, view="JOB_VIEW_SUMMARY"
+        )
+        own = (job for job in jobs if job["name"] == self.ingest)
+        return sorted(own, key=lambda job: str(job["createTime"]), reverse=True)
+
+    @functools.cached_property
+    def dataflow_job(self) -> dict[str, Any]:
+        """The Dataflow job that runs.
+
+        Raises:
+            Failed: None or several do.
+        """
+        jobs = self.dataflow_jobs()
+        running = [job for job in jobs if job["currentState"] in _ACTIVE]
+        if not running:
+            newest = f"the newest is {jobs[0]['currentState']}" if jobs else "there is none"
+            raise Failed(f"no Dataflow job {self.ingest} runs; {newest}")
+        if len(running) > 1:
+            ids = ", ".join(job["id"] for job in running)
+            raise Failed(f"{len(running)} Dataflow jobs share the events: {ids}; drain all but one")
+        return running[0]
+
+    def job(self, function: str) -> dict[str, Any]:
+        """Return the Cloud Scheduler job that calls a function.
+
+        Raises:
+            Failed: There is none.
+        """
+        found = addresses(self.service(function))
+        for one in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):
+            if _address(one.get("httpTarget", {}).get("uri", "")) in found:
+                return one
+        raise Failed(f"no Cloud Scheduler job of {self.place} calls {function}")
+
+    @property
+    def ingest(self) -> str:
+        """Name of the function, and by Terraform of the subscription and of Dataflow's job, too."""
+        return short_name(self.service("ingest")["name"])
+
+    @property
+    def name(self) -> str:
+        """The prefix of the deployment's names: `sluice-prod` for `sluice-prod-ingest`, empty without Terraform."""
+        return self.ingest.removesuffix("ingest").removesuffix("-")
+
+
+def of_job(job: Mapping[str, Any]) -> str:
+    """Return the filter of the log entries of a Dataflow job's workers."""
+    return f'resource.type="dataflow_step" AND resource.labels.job_id="{job["id"]}"'
+
+
+def of_service(name: str) -> str:
+    """Return the filter of the log entries of a function."""
+    return f'resource.type="cloud_run_revision" AND resource.labels.service_name="{name}"'
+
+
+def addresses(service: Mapping[str, Any]) -> set[str]:
+    """Return a service's addresses: it has one by its project's number and one by a hash."""
+    return {_address(one) for one in (service["uri"], *service.get("urls", ()))}
+
+
+def _address(url: str) -> str:
+    """Return a URL as it is compared: Eventarc's subscriptions add a query to it."""
+    return url.partition("?")[0].rstrip("/")
+
+
+def short_name(name: str) -> str:
+    """Return the last part of a resource's full name."""
+    return name.rpartition("/")[2]
+
+
+def _message(response: requests.Response) -> str:
+    try:
+        return str(response.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.text[:200]

@@ -1,0 +1,157 @@
+"""The checks of what happens to a deployment while events are published: workers are lost, jobs drained or updated."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sluice.verify.check import Check
+from sluice.verify.load import Load
+from sluice.verify.project import Failed, NotThere, Project
+
+_PATIENCE = 1800.0
+"""Seconds: a job that was drained is started again, or the push is. Workers are removed some minutes after a load."""
+
+COMMANDS = (
+    "gcloud compute instances list --project PROJECT --filter labels.dataflow_job_id=JOB_ID",
+    "gcloud compute instances delete WORKER --project PROJECT --zone ZONE --quiet",
+    "gcloud dataflow jobs drain JOB_ID --project PROJECT --region REGION",
+    "terraform apply",
+)
+"""What to do to a deployment in the meantime: lose a worker, drain, update, switch the engine."""
+
+
+class Observer:
+    """Looks at what happens to a deployment.
+
+    Args:
+        project: The deployment.
+    """
+
+    def __init__(self, project: Project) -> None:
+        self.since = datetime.now(UTC)
+        self._states = _states(project)
+        self._workers = _workers(project)
+
+    def checks(self, load: Load) -> Sequence[Check]:
+        """Return the checks; a load has been published."""
+        return (
+            Check(
+                "No event that was published meanwhile is missing",
+                "Messages are acknowledged when a bundle is committed, by Dataflow's own processes.",
+                functools.partial(_missing, load),
+                _PATIENCE,
+            ),
+            Check(
+                "A correction that is published within minutes arrives",
+                "Only Dataflow's source drops by an attribute, whatever the content is.",
+                functools.partial(_corrected, load),
+                _PATIENCE,
+            ),
+            Check(
+                "A worker was lost",
+                "Workers are VMs of the project; only there can one be deleted.",
+                self._lost,
+            ),
+            Check(
+                "Workers were added and removed",
+                "Dataflow decides by its own measurements of backlog and CPU.",
+                self._scaled,
+                _PATIENCE,
+            ),
+            Check(
+                "A job was drained or updated, and the events are taken again",
+                "A drain finishes what the job has read; an update hands it to the new job.",
+                self._replaced,
+                _PATIENCE,
+            ),
+        )
+
+    def _lost(self, project: Project) -> str:
+        _of_dataflow(self._states)
+        if project.dataflow_job["id"] in self._ended(project):
+            raise NotThere("the job ended, and its workers with it; delete one in another run")
+        gone = self._workers.keys() - _workers(project).keys()
+        if not gone:
+            raise NotThere("all workers of the beginning are there; delete one in the meantime to see it")
+        return f"{', '.join(sorted(self._workers[one] for one in gone))} went, deleted or by scaling"
+
+    def _scaled(self, project: Project) -> str:
+        _of_dataflow(self._states)
+        counts = [count for job in project.dataflow_jobs() for count in _worker_counts(project, job, self.since)]
+        if len(set(counts)) < 2:
+            raise NotThere("their number did not change; publish more, --rate, to see it")
+        if max(counts) == counts[-1]:
+            raise Failed(f"their number went from {counts[0]} to {counts[-1]}, and not down again")
+        return f"their number was {', '.join(map(str, counts))}"
+
+    def _replaced(self, project: Project) -> str:
+        _of_dataflow(self._states)
+        ended = self._ended(project)
+        if not ended:
+            raise NotThere("no job ended; drain or update one in the meantime to see it")
+        if lossy := sorted(one for one, state in ended.items() if state not in _KEPT):
+            raise Failed(f"{', '.join(lossy)} lost what it had read: docs/scale.md, After a cancel")
+        running = [job for job in project.dataflow_jobs() if job["currentState"] == "JOB_STATE_RUNNING"]
+        pushes = project.pushes()
+        if len(running) + pushes != 1:
+            raise Failed(f"{len(running)} jobs run, and the subscription {'pushes' if pushes else 'does not push'}")
+        states = ", ".join(f"{one} is {state}" for one, state in sorted(ended.items()))
+        return f"{states}; {'ingest gets the events' if pushes else f'{running[0]["id"]} runs'}"
+
+    def _ended(self, project: Project) -> dict[str, str]:
+        """Return the states of the jobs that have ended in the meantime, by their ids."""
+        states = {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
+        return {one: state for one, state in states.items() if state in _ENDED and state != self._states.get(one)}
+
+
+_KEPT = frozenset({"JOB_STATE_DRAINED", "JOB_STATE_UPDATED"})
+"""States of jobs that have written, or handed on, what they had read."""
+_ENDED = _KEPT | {"JOB_STATE_CANCELLED", "JOB_STATE_FAILED"}
+
+
+def _missing(load: Load, _: Project) -> str:
+    arrived = load.arrived()
+    if missing := load.published - arrived.keys():
+        raise Failed(f"{len(missing)} of {len(load.published)} events have no row, the first is {min(missing)}")
+    several = sum(event.rows > 1 for event_id, event in arrived.items() if event_id not in load.changed)
+    return f"all {len(load.published)} events have a row; {several} have several, which the views show once"
+
+
+def _corrected(load: Load, _: Project) -> str:
+    arrived = load.arrived()
+    both = {event_id for event_id, event in arrived.items() if event.contents > 1}  # Two rows may be one content twice.
+    if dropped := sorted(load.changed - both):
+        raise Failed(
+            f"{len(dropped)} of {len(load.changed)} have one content, the first is {dropped[0]}:"
+            " has the job an --id_label?"
+        )
+    return f"{len(load.changed)} were published again with another content, and both contents have a row"
+
+
+def _of_dataflow(states: Mapping[str, str]) -> None:
+    if not states:
+        raise NotThere("there was no Dataflow job at the beginning")
+
+
+def _states(project: Project) -> dict[str, str]:
+    """Return the state of each job by its id; none where the subscription pushes."""
+    return {} if project.engine == "functions" else {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
+
+
+def _workers(project: Project) -> dict[str, str]:
+    """Return the names of the workers by the ids of their VMs."""
+    if project.engine == "functions":
+        return {}
+    job = project.dataflow_job["id"]
+    path = f"compute/v1/{project.path}/aggregated/instances"
+    items = project.get("compute", path, filter=f"labels.dataflow_job_id={job}").get("items", {})
+    return {one["id"]: one["name"] for zone in items.values() for one in zone.get("instances", ())}
+
+
+def _worker_counts(project: Project, job: Mapping[str, Any], since: datetime) -> list[int]:
+    """Return the numbers of workers that a job had, in the order of time."""
+    path = f"v1b3/{project.place}/jobs/{job['id']}/messages"
+    events = project.all("dataflow", path, "autoscalingEvents", startTime=since.isoformat())
+    changes = sorted((one["time"], int(one["currentNumWorkers"])) for one in events if "currentNumWorkers" in one)
+    return [count for _, count in changes]

@@ -1,0 +1,105 @@
+"""`make audit`: known vulnerabilities of what is deployed, and risky code of our own.
+
+Exit code 1 where there is either. Where the advisory service cannot be asked nothing is proven: that is said, and is
+exit code 0, or 1 where the variable SLUICE_AUDIT_REQUIRED is set, as in CI with a network.
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.text import Text
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+REQUIRED = "SLUICE_AUDIT_REQUIRED"
+
+_PIP_AUDIT = ("pip_audit", "--require-hashes", "--disable-pip", "--format=json", "--progress-spinner=off")
+_BANDIT = (
+    "bandit",
+    "--quiet",
+    "--configfile=pyproject.toml",
+    "--recursive",
+    "main.py",
+    "dataflow",
+    "functions",
+    "sluice",
+    "tools",
+)
+
+_console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Advisories:
+    """What the advisory service says of the packages.
+
+    Attributes:
+        asked: Number of packages that it knows.
+        vulnerable: Package, advisory and the versions that mend it, a line each.
+        unproven: Why nothing is known of some packages, or of any.
+    """
+
+    asked: int
+    vulnerable: Sequence[str] = ()
+    unproven: Sequence[str] = ()
+
+
+def read_advisories(report: bytes, complaint: str) -> Advisories:
+    """Read pip-audit's report; its exit code does not tell a vulnerability from an outage.
+
+    A service that does not know a package, as a mirror without advisories, is no proof either, though pip-audit then
+    says that no vulnerabilities are known.
+
+    Args:
+        report: Its standard output.
+        complaint: Its standard error, for where there is no report.
+    """
+    try:
+        dependencies: list[dict[str, Any]] = msgspec.json.decode(report)["dependencies"]
+    except (msgspec.DecodeError, LookupError, TypeError):
+        last = complaint.strip().splitlines()[-1:] or ["pip-audit gave no report"]
+        return Advisories(0, unproven=last)
+    skipped = [str(one["skip_reason"]) for one in dependencies if "skip_reason" in one]
+    vulnerable = [
+        f"{one['name']} {one['version']}: {advisory['id']}, mended in {', '.join(advisory['fix_versions']) or 'none'}"
+        for one in dependencies
+        for advisory in one.get("vulns", ())
+    ]
+    return Advisories(len(dependencies) - len(skipped), vulnerable, skipped)
+
+
+def audit(requirements: pathlib.Path, *, required: bool) -> bool:
+    """Ask for both, tell what was found, and say whether that will do.
+
+    Args:
+        requirements: The pinned packages.
+        required: Whether it is a failure that the advisory service was not asked.
+    """
+    secure = _run(*_BANDIT).returncode == 0
+    asked = _run(*_PIP_AUDIT, f"--requirement={requirements}", capture=True)
+    advisories = read_advisories(asked.stdout, asked.stderr.decode(errors="replace"))
+    for line in advisories.vulnerable:
+        _console.print(Text(line, "bold red"))
+    if advisories.unproven:
+        whom = f"of {len(advisories.unproven)} packages" if advisories.asked else "of any package"
+        why = "the advisory service was not reached, or does not know them"
+        _console.print(Text.assemble(("Nothing is proven", "bold yellow"), f" {whom}: {why}: {advisories.unproven[0]}"))
+        _console.print(f"With {REQUIRED}=1 that is a failure.")
+    _console.print(f"{advisories.asked} packages asked for, {len(advisories.vulnerable)} known vulnerabilities.")
+    return secure and not advisories.vulnerable and not (required and advisories.unproven)
+
+
+def _run(*module: str, capture: bool = False) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", *module]
+    return subprocess.run(command, cwd=ROOT, capture_output=capture, check=False)  # noqa: S603 - the commands above
+
+
+if __name__ == "__main__":
+    sys.exit(not audit(ROOT / "requirements.txt", required=bool(os.environ.get(REQUIRED))))
