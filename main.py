@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from functions.reconcile.scheduled import Checkpoints
     from functions.schema.bootstrap import Bootstrap
 
-heap.give_back()
+heap.configure_malloc()
 settings = Settings.from_environment()
 logs = Logs(settings, execution_context_var.get)
 logger = logging.getLogger("functions.main")
@@ -68,7 +68,7 @@ async def ingest(request: Request) -> Response:
 @functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
     """POST makes the warehouse what `sql/` defines; GET tells what that would change."""
-    from functions.schema.bootstrap import Change  # noqa: PLC0415
+    from functions.schema.bootstrap import SchemaChange  # noqa: PLC0415
 
     logs.restore()
     match request.method:
@@ -80,9 +80,9 @@ def bootstrap(request: Request) -> Response:
             return JSONResponse({"error": "GET or POST"}, 405, {"Allow": "GET, POST"})
     changes = {step.change for step in steps}
     for step in steps:
-        severity = logging.ERROR if step.change in {Change.ERROR, Change.REFUSED} else logging.INFO
+        severity = logging.ERROR if step.change in {SchemaChange.ERROR, SchemaChange.REFUSED} else logging.INFO
         logger.log(severity, "bootstrap", extra={"fields": dataclasses.asdict(step)})
-    status = 500 if Change.ERROR in changes else 409 if Change.REFUSED in changes else 200
+    status = 500 if SchemaChange.ERROR in changes else 409 if SchemaChange.REFUSED in changes else 200
     return JSONResponse({"objects": [dataclasses.asdict(step) for step in steps]}, status)
 
 
@@ -120,4 +120,4 @@ BUILDERS: Mapping[str, Callable[[], object]] = {
 
 if build := BUILDERS.get(os.environ.get("FUNCTION_TARGET", "")):  # set by the platform
     build()  # Here a wrong setting fails the deployment, and not the first request.
-heap.settle()
+heap.freeze_gc()

@@ -18,7 +18,7 @@ from benchmarks.events import MIX, Bodies, Kind
 from benchmarks.machine import FUNCTION_CORE, on_core
 from functions.archive.envelope import Envelope
 from functions.core.message import receive
-from functions.core.pipeline import Process, utc_now
+from functions.core.pipeline import EventPipeline, utc_now
 from functions.files import sources
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind as DefinitionKind
@@ -74,7 +74,7 @@ def core(rounds: int, events: int) -> list[Core]:
         rounds: How often each is timed.
         events: In a round.
     """
-    process = Process.from_settings(SETTINGS)
+    process = EventPipeline.from_settings(SETTINGS)
 
     def to_row(body: bytes) -> bytes:
         return bytes(process(receive(_HEADERS, body), utc_now()).encoded(_URI))
@@ -118,7 +118,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
     """
     file = folder / "events.ndjson.gz"
     messages = [receive(_HEADERS, body) for body in _bodies("mixed", events, with_bad=True)]
-    lines = msgspec.json.Encoder().encode_lines([Envelope.seal(message, None) for message in messages])
+    lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {
         one.name: LoadFile(declared_table(one.ddl).schema)

@@ -25,7 +25,7 @@ from functions.ingest.batch_writer import NotDurable
 from functions.ingest.flush_report import Outcome
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.retry import Call, Service
-from functions.ingest.warehouse import Insertion, Warehouse
+from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
 
 
@@ -198,7 +198,7 @@ class _Commit(GroupCommit):
     async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         request = cast("_Request", call(*arguments))
         await (self.storage if request.is_upload else self.bigquery).send(request.rows, request.seconds)
-        return cast("Result", request.rows if request.is_upload else Insertion({}, {}))
+        return cast("Result", request.rows if request.is_upload else InsertResult({}, {}))
 
 
 def simulate(overload: Overload, outcomes: Sequence[Outcome]) -> Timeline:

@@ -9,7 +9,7 @@ from google.cloud.bigquery import SchemaField
 
 from benchmarks.events import payloads
 from functions.core.message import Message
-from functions.core.pipeline import Process, utc_now
+from functions.core.pipeline import EventPipeline, utc_now
 from functions.core.rows import Row
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
@@ -51,7 +51,7 @@ ADDED = (
 
 def measure() -> Sizes:
     """Return the mean sizes of the mixed events that become rows."""
-    process = Process.from_settings(_SETTINGS)
+    process = EventPipeline.from_settings(_SETTINGS)
     rows = []
     for number, (data, is_bad) in enumerate(payloads("mixed")):
         if not is_bad:

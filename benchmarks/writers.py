@@ -29,10 +29,10 @@ from benchmarks.spread import Spread
 from benchmarks.tables import number, text
 from dataflow.storage_write import StorageWriter, write_client
 from functions.core.message import Message
-from functions.core.pipeline import Process, utc_now
+from functions.core.pipeline import EventPipeline, utc_now
 from functions.ingest.batch_writer import Inserts, by_table
 from functions.ingest.http_client import bigquery_api
-from functions.ingest.warehouse import Record, Warehouse
+from functions.ingest.warehouse import InsertRow, Warehouse
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
@@ -47,16 +47,16 @@ TIMEOUT = 60.0
 BATCHES = 20
 LATENCIES = 50
 
-type Batches = Sequence[tuple[str, Sequence[Record]]]
+type Batches = Sequence[tuple[str, Sequence[InsertRow]]]
 """Rows, and the table that they go to."""
 
 
 def batches(events: int) -> Batches:
     """Return the rows and dead letters of batches of events."""
-    process = Process.from_settings(SETTINGS)
+    process = EventPipeline.from_settings(SETTINGS)
     endless = itertools.cycle(payloads("mixed"))
     numbers = itertools.count()
-    rows: list[tuple[str, Sequence[Record]]] = []
+    rows: list[tuple[str, Sequence[InsertRow]]] = []
     for _ in range(BATCHES):
         sent = [
             Message(data, {"event_id": f"{n:036d}"}, f"{n:017d}", utc_now())
@@ -64,7 +64,7 @@ def batches(events: int) -> Batches:
         ]
         outcomes = by_table((process(message, utc_now()) for message in sent), lambda outcome: outcome)
         for table, some in outcomes.items():
-            rows.append((table, [Record(one.insert_id, one.encoded(URI)) for one in some]))
+            rows.append((table, [InsertRow(one.insert_id, one.encoded(URI)) for one in some]))
     return rows
 
 
@@ -73,7 +73,7 @@ _ids = itertools.count()
 
 def new(rows: Batches) -> Batches:
     """Return rows with insertIds that no writer has seen."""
-    return [(table, [Record(f"{next(_ids):024d}", one.columns) for one in some]) for table, some in rows]
+    return [(table, [InsertRow(f"{next(_ids):024d}", one.columns) for one in some]) for table, some in rows]
 
 
 def write(writer: Inserts, rows: Batches) -> None:
@@ -84,7 +84,7 @@ def write(writer: Inserts, rows: Batches) -> None:
     """
     for table, records in rows:
         insertion = writer.insert(table, records, TIMEOUT)
-        if insertion.refused or insertion.unfinished:
+        if insertion.rejected or insertion.retryable:
             raise AssertionError(f"not all rows of {table} were taken: {insertion}")
 
 
@@ -117,7 +117,7 @@ def usd_of_million(rows: Batches) -> Mapping[str, float]:
     }
 
 
-def _raw(record: Record) -> msgspec.Raw:
+def _raw(record: InsertRow) -> msgspec.Raw:
     if not isinstance(record.columns, msgspec.Raw):
         raise TypeError("columns are JSON here")
     return record.columns

@@ -45,8 +45,8 @@ def reason(error: Exception) -> str:
     """Return why a pipeline failed: what an API says, or else the end of Beam's words, which may be a traceback."""
     cause: BaseException | None = error
     while cause:
-        if isinstance(cause, ApiError) and cause.quoting:
-            return f"{cause}: {cause.quoting}"
+        if isinstance(cause, ApiError) and cause.unsafe_message:
+            return f"{cause}: {cause.unsafe_message}"
         cause = cause.__cause__ or cause.__context__
     last = (str(error).strip() or type(error).__name__).splitlines()[-1]
     return re.sub(r"^[\w.]+\.(?=\w+: )", "", re.sub(r" \[while running '[^']*'\]", "", last))

@@ -32,7 +32,7 @@ from dataflow.row_encoder import InvalidRow, RowEncoder, UnknownColumn
 from functions.core.dead_letters import Violation
 from functions.ingest.http_client import ApiError
 from functions.ingest.retry import Call, Service
-from functions.ingest.warehouse import Insertion, Record
+from functions.ingest.warehouse import InsertResult, InsertRow
 
 MAX_REQUEST_BYTES = 9_500_000
 """Maximum bytes of the rows of a request. BigQuery takes less than 10 MB, the descriptor included
@@ -93,7 +93,7 @@ class _Stream:
         self._lock = threading.Lock()
         self._connection: AppendConnection | None = None
 
-    def encode(self, records: Mapping[int, Record]) -> _Encoded:
+    def encode(self, records: Mapping[int, InsertRow]) -> _Encoded:
         """Encode rows."""
         encoded = _Encoded({}, {}, {})
         for position, record in records.items():
@@ -162,7 +162,7 @@ class StorageWriter:
         self._streams: dict[str, _Stream] = {}
         self._appended: dict[str, RecentIds] = {}
 
-    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
+    def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Append rows to a table; blocks. One bad row does not fail its neighbours.
 
         A row that this worker has appended lately is durable and left out, by its insertId: a bundle that failed comes
@@ -189,13 +189,13 @@ class StorageWriter:
             self._forget(table)
             raise _api_error(error) from None
         places = [(position, first[insert_id]) for position, insert_id in enumerate(ids)]
-        refused = {position: insertion.refused[place] for position, place in places if place in insertion.refused}
+        refused = {position: insertion.rejected[place] for position, place in places if place in insertion.rejected}
         unfinished = {
-            position: insertion.unfinished[place] for position, place in places if place in insertion.unfinished
+            position: insertion.retryable[place] for position, place in places if place in insertion.retryable
         }
-        return Insertion(refused, unfinished, insertion.is_overloaded)
+        return InsertResult(refused, unfinished, insertion.is_overloaded)
 
-    def _insert(self, table: str, records: Mapping[int, Record], call: Call) -> Insertion:
+    def _insert(self, table: str, records: Mapping[int, InsertRow], call: Call) -> InsertResult:
         """Append rows by position.
 
         Raises:
@@ -221,9 +221,9 @@ class StorageWriter:
             if error.code not in _RETRYABLE:
                 raise
             waiting = unfinished.keys() - refused.keys()
-            return Insertion(refused, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
+            return InsertResult(refused, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
         reasons = {position: f"{table} lacks a column: {column}" for position, column in encoded.lacking.items()}
-        return Insertion(refused, reasons)
+        return InsertResult(refused, reasons)
 
     def close(self) -> None:
         """Close all connections."""

@@ -15,7 +15,7 @@ from dataflow.options import WRITERS
 from dataflow.storage_write import StorageWriter, write_client
 from functions.archive.writer import Archive
 from functions.core.message import Message
-from functions.core.pipeline import Process, utc_now
+from functions.core.pipeline import EventPipeline, utc_now
 from functions.ingest import http_client
 from functions.ingest.batch_writer import BatchWriter, Inserts
 from functions.ingest.flush_report import FlushReport
@@ -48,7 +48,7 @@ def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> Bat
         inserts_by: One of `dataflow.options.WRITERS`; a dry run has no use for it.
         dry_run: Whether all is done but to write.
     """
-    process = Process.from_settings(settings)
+    process = EventPipeline.from_settings(settings)
     storage = Nowhere() if dry_run else http_client.storage_api()
     return BatchWriter(
         process,

@@ -35,7 +35,7 @@ class _RetryError(Protocol):
     cause: BaseException | None
 
 
-def reason(error: BaseException) -> str:
+def safe_message(error: BaseException) -> str:
     """What may be told of an exception, which may have been raised by an event: nothing that could quote it.
 
     BigQuery and Cloud Storage say in their messages what they were sent, so of their refusals it is the code and the
@@ -46,7 +46,7 @@ def reason(error: BaseException) -> str:
         case ApiError():
             return str(error)
         case _RetryError():
-            return f"{name}: {reason(error.cause)}" if error.cause else name
+            return f"{name}: {safe_message(error.cause)}" if error.cause else name
         case _CallError():
             reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
             told = dict.fromkeys(one for one in reasons if _REASON.fullmatch(one))
@@ -87,7 +87,7 @@ class JsonFormatter(logging.Formatter):
     ) -> str:
         """Where an exception was raised, and what may be told of it."""
         _, error, at = ei
-        return "".join(traceback.format_tb(at)) + (reason(error) if error else "")
+        return "".join(traceback.format_tb(at)) + (safe_message(error) if error else "")
 
     def format(self, record: logging.LogRecord) -> str:
         """One line of JSON."""

@@ -6,10 +6,10 @@ import msgspec
 
 from functions.archive.envelope import Envelope
 from functions.core.contracts import Contracts
-from functions.core.dead_letters import Refused
+from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.privacy import Privacy
-from functions.reconcile.records import Record
+from functions.reconcile.records import StoredRecord
 
 
 class Contents:
@@ -24,7 +24,7 @@ class Contents:
         self._contracts = contracts
         self._privacy = privacy
 
-    def __call__(self, envelope: Envelope, record: Record) -> bool:
+    def __call__(self, envelope: Envelope, record: StoredRecord) -> bool:
         """Whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
         message, stored = envelope.message(), record.columns
         if record.is_dead_letter:
@@ -35,7 +35,7 @@ class Contents:
             event = decode(message.data)
             contract = self._contracts.choose(event, {**message.attributes, **version})
             columns, extras = contract.columns(event, len(message.data))
-        except Refused:
+        except EventRejected:
             return False
         enriched = contract.event_type.enrich(columns, self._privacy)
         own = {name: value for name, value in columns.items() if name not in enriched}

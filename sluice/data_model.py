@@ -136,7 +136,9 @@ def _section(
 ) -> str:
     readers = sorted({_short(one.name) for one in _readers(definition, objects)})
     askers = [
-        query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in query.written_out()
+        query.name
+        for query in queries().values()
+        if f".{definition.name.partition('.')[2]}`" in query.expand_table_blocks()
     ]
     read = [f"Read by {_list(readers)}."] if readers else []
     asked = [f"Asked by {_list(askers)}."] if askers else []

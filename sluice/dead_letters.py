@@ -18,7 +18,7 @@ from sluice.trace import read_object, replays_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Choice:
+class DeadLetterFilter:
     """Which dead letters; all that a condition is not given for.
 
     Attributes:
@@ -114,7 +114,7 @@ ORDER BY open_events DESC, events DESC, found.fingerprint
 """
 
 
-def groups(client: bigquery.Client, settings: Settings, choice: Choice) -> list[Group]:
+def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter) -> list[Group]:
     """The dead letters by cause, most open ones first.
 
     Raises:
@@ -127,7 +127,7 @@ def groups(client: bigquery.Client, settings: Settings, choice: Choice) -> list[
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Known:
+class DeadLetterDetails:
     """All that is known of a dead letter.
 
     Attributes:
@@ -168,7 +168,9 @@ ORDER BY letter.failed_at DESC, letter.fingerprint, letter.message_id
 """
 
 
-def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings) -> list[Known]:
+def dead_letters_of(
+    event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings
+) -> list[DeadLetterDetails]:
     """The dead letters of an event, the last one first.
 
     Raises:
@@ -184,14 +186,14 @@ def of_event(event_id: str, client: bigquery.Client, storage: StorageClient, set
     ]
 
 
-def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> Known:
+def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> DeadLetterDetails:
     is_open = record.pop("is_open")
     errors = msgspec.json.decode(record["errors"] or "[]")
     try:
         message, problem = message_of(record, storage), None
     except Unreadable as error:
         message, problem = None, str(error)
-    return Known({**record, "errors": errors}, is_open, replays, message, problem)
+    return DeadLetterDetails({**record, "errors": errors}, is_open, replays, message, problem)
 
 
 def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:

@@ -32,7 +32,7 @@ from functions.events import event_types
 from functions.files.sources import Unreadable
 from functions.reconcile.reconciler import UNREADABLE
 from functions.settings import Settings
-from sluice.person import Claim, Person, Verdict
+from sluice.person import Ownership, Person, Verdict
 from sluice.replay import ledger
 from sluice.replay.undeliverable import Lease, Undeliverable
 
@@ -352,7 +352,7 @@ class Erasure:
         for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
             verdicts = [self.person.judge(message) for message in self._messages(row, table)]
             if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
-                self.erased.unparsed += theirs.claim is Claim.UNPARSED
+                self.erased.unparsed += theirs.claim is Ownership.UNPARSED
                 found.append(row)
             else:
                 uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
@@ -387,7 +387,7 @@ class Erasure:
             self.erased.left.append(problem)
 
     def _list(self, verdict: Verdict, place: str) -> None:
-        if verdict.claim is Claim.DOUBTFUL:
+        if verdict.claim is Ownership.DOUBTFUL:
             self.erased.doubtful.add(place)
         if verdict.opaque is not None:
             self.erased.unreadable.add(f"{place}: {verdict.opaque}")
@@ -509,7 +509,7 @@ class Erasure:
                     f" up to {some[-1].name}"
                 )
 
-    def _count(self, change: "Change") -> None:
+    def _count(self, change: "ObjectChange") -> None:
         erased = self.erased
         erased.objects_read += 1
         erased.bytes_read += change.size
@@ -525,7 +525,7 @@ class Erasure:
         if change.problem:
             erased.left.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "Change":
+    def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "ObjectChange":
         """Take the person's envelopes out of an object; of whoever changes it meanwhile, too.
 
         Args:
@@ -541,12 +541,12 @@ class Erasure:
             except PreconditionFailed:
                 blob.reload()
             except NotFound:
-                return Change(_uri(blob))
-        return Change(_uri(blob), blob.size or 0, problem="it keeps changing")
+                return ObjectChange(_uri(blob))
+        return ObjectChange(_uri(blob), blob.size or 0, problem="it keeps changing")
 
-    def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "Change":
+    def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "ObjectChange":
         stored = blob.download_as_bytes(if_generation_match=blob.generation)
-        change = Change(_uri(blob), len(stored))
+        change = ObjectChange(_uri(blob), len(stored))
         try:
             ndjson = gzip.decompress(stored)
             if not self.person.may_be_in(ndjson):
@@ -554,7 +554,7 @@ class Erasure:
             left = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
             summary = Summary.of((_decode(line) for line in left) if change.removed else (), event_types())
         except UNREADABLE as error:
-            return Change(change.uri, len(stored), problem=str(error))
+            return ObjectChange(change.uri, len(stored), problem=str(error))
         change.left = len(left)
         if letters_are_gone:
             change.letters.clear()
@@ -562,14 +562,14 @@ class Erasure:
             self._put(blob, b"".join(left), summary.metadata())
         return change
 
-    def _takes_out(self, line: bytes, change: "Change") -> bool:
+    def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
         """Whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
         envelope = _decode(line)
         message = envelope.message()
         verdict = self.person.judge(message)
-        change.unparsed += verdict.claim is Claim.UNPARSED
+        change.unparsed += verdict.claim is Ownership.UNPARSED
         if not verdict.is_theirs:
             change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
             return False
@@ -612,7 +612,7 @@ def _uri(blob: Blob) -> str:
 
 
 @dataclasses.dataclass(slots=True)
-class Change:
+class ObjectChange:
     """What became of an object.
 
     Attributes:

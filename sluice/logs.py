@@ -138,7 +138,7 @@ class Logs:
         try:
             body = self._api.post("/v2/entries:list", "application/json", msgspec.json.encode(request), _SECONDS)
         except ApiError as error:
-            raise NotReadable(f"{error.quoting or error} ({PERMISSION} is in roles/logging.viewer)") from error
+            raise NotReadable(f"{error.unsafe_message or error} ({PERMISSION} is in roles/logging.viewer)") from error
         except (urllib3.exceptions.HTTPError, GoogleAuthError) as error:
             raise NotReadable(f"{type(error).__name__}: {error}") from error
         try:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from functions.core.dead_letters import Refused
+from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
@@ -22,7 +22,7 @@ _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"
 """The beginning of an envelope, as the archive's writer orders its fields."""
 
 
-class Claim(enum.IntEnum):
+class Ownership(enum.IntEnum):
     """Whether a message is a person's."""
 
     NO = enum.auto()
@@ -42,20 +42,20 @@ class Verdict(NamedTuple):
         opaque: Why something in it cannot be looked into, where nothing else makes it theirs.
     """
 
-    claim: Claim
+    claim: Ownership
     opaque: str | None = None
 
     @property
     def is_theirs(self) -> bool:
         """Whether it is erased."""
-        return self.claim >= Claim.UNPARSED
+        return self.claim >= Ownership.UNPARSED
 
     def __or__(self, other: "Verdict") -> "Verdict":
         """What two parts of a message are together."""
         return Verdict(max(self.claim, other.claim), self.opaque or other.opaque)
 
 
-_NO = Verdict(Claim.NO)
+_NO = Verdict(Ownership.NO)
 
 
 class _Mention(enum.Flag):
@@ -151,7 +151,7 @@ class Person:
         no JSON, the id has to stand in quotes or after its field, or to be long.
         """
         if message.event_id in self.event_ids:
-            return Verdict(Claim.YES)
+            return Verdict(Ownership.YES)
         verdict, is_owned = self._event(message.data) or self._payload(message.data, Reader())
         if verdict.is_theirs:
             return Verdict(verdict.claim)
@@ -165,7 +165,7 @@ class Person:
         """Return whose a payload is that needs no decoding, as most do not."""
         try:
             verdict = self._of_its_type(decode(data))
-        except Refused:
+        except EventRejected:
             return None
         return verdict and (verdict, True)
 
@@ -174,20 +174,20 @@ class Person:
         return self._contents(reader.read(data, nesting), data, reader, nesting)
 
     def _contents(self, contents: Contents, data: bytes, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
-        verdict = Verdict(Claim.NO, contents.opaque)
+        verdict = Verdict(Ownership.NO, contents.opaque)
         for text in contents.texts:
             found, is_owned = self._text(text, reader, nesting)
             if is_owned:
                 return found, True
             verdict |= found
-        if verdict.claim is Claim.NO and any(form in data for form in self._forms):
-            verdict |= Verdict(Claim.DOUBTFUL)
+        if verdict.claim is Ownership.NO and any(form in data for form in self._forms):
+            verdict |= Verdict(Ownership.DOUBTFUL)
         return verdict, False
 
     def _text(self, text: str, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
         try:
             event = decode(text.encode(errors="surrogatepass"))
-        except Refused:
+        except EventRejected:
             return self._no_json(text, reader, nesting), False
         if (verdict := self._of_its_type(event)) is not None:
             return verdict, True
@@ -205,7 +205,7 @@ class Person:
         if not owner or isinstance(owner, bool | dict | list):
             return None
         if self.ids.get(event_type.person_field) == str(owner):
-            return Verdict(Claim.YES)
+            return Verdict(Ownership.YES)
         if str(owner) in self._values:  # The same id of another field is another person's.
             event = {name: value for name, value in event.items() if name != event_type.person_field}
         return self._of_others(event)
@@ -214,9 +214,9 @@ class Person:
         verdict = _NO
         for spelling in spellings(text):
             if self._search(spelling):
-                verdict |= Verdict(Claim.UNPARSED)
+                verdict |= Verdict(Ownership.UNPARSED)
             elif self._is_mentioned(spelling):
-                verdict |= Verdict(Claim.DOUBTFUL)
+                verdict |= Verdict(Ownership.DOUBTFUL)
             verdict |= self._embedded(spelling, reader, nesting)
         return verdict
 
@@ -242,9 +242,9 @@ class Person:
         for field, inner in _values(value):
             mention = self._mention(field, inner, are_texts=are_texts)
             if _Mention.SURE in mention:
-                verdict |= Verdict(Claim.YES)
+                verdict |= Verdict(Ownership.YES)
             elif mention:
-                verdict |= Verdict(Claim.DOUBTFUL)
+                verdict |= Verdict(Ownership.DOUBTFUL)
             if field is not None and isinstance(inner, str) and len(inner) >= MIN_LONG:
                 if inner.lstrip()[:1] in {"{", "["}:
                     verdict |= self._text(inner, reader, nesting + 1)[0]
@@ -259,7 +259,7 @@ class Person:
         if not any(piece in encoded for piece in self._pieces):
             return _NO
         mentions = (self._mention(field, inner) for field, inner in _values(value))
-        return Verdict(Claim.DOUBTFUL if any(_Mention.STRONG in one for one in mentions) else Claim.NO)
+        return Verdict(Ownership.DOUBTFUL if any(_Mention.STRONG in one for one in mentions) else Ownership.NO)
 
     def _mention(self, field: str | None, value: object, *, are_texts: bool = False) -> _Mention:
         text = str(value)

@@ -23,7 +23,7 @@ from google.cloud.pubsub_v1.publisher.exceptions import FlowControlLimitError, M
 from google.cloud.pubsub_v1.types import BatchSettings, LimitExceededBehavior, PublisherOptions, PublishFlowControl
 
 from functions.core.contracts import Contracts
-from functions.core.dead_letters import Refused
+from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.pipeline import MAX_AHEAD
 from functions.files.id_fields import IdField, NoEventId, WithoutId
@@ -172,7 +172,7 @@ def _time(contracts: Contracts, line: bytes) -> _Time | None:
         event = decode(line)
         contract = contracts.choose(event, {})
         columns, _ = contract.columns(event, len(line))
-    except Refused:
+    except EventRejected:
         return None
     return _Time(contract.event_type.time_field, columns[contract.event_type.time_field])
 

@@ -126,7 +126,7 @@ _READERS: Mapping[str, Any] = {
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Bound:
+class RenderedQuery:
     """A query that is ready to run.
 
     Attributes:
@@ -188,11 +188,11 @@ class Query:
     part_of: str | None
     sql: str
 
-    def written_out(self) -> str:
+    def expand_table_blocks(self) -> str:
         """The text with its blocks for each table written out."""
         return _EACH_TABLE.sub(_for_each_table, self.sql)
 
-    def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> Bound:
+    def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> RenderedQuery:
         """Fill in names and parameters.
 
         Args:
@@ -222,13 +222,13 @@ class Query:
             "retention_days": settings.retention_days,
             "latest_first": LATEST_FIRST,
         }
-        sql = _in_code(self.written_out(), lambda code: string.Template(code).substitute(names))
+        sql = _in_code(self.expand_table_blocks(), lambda code: string.Template(code).substitute(names))
         bound = [
             ScalarQueryParameter(name, self.parameters[name].type, value)
             for name, value in values.items()
             if self.parameters[name].type != "NAME"
         ]
-        return Bound(sql, bound)
+        return RenderedQuery(sql, bound)
 
 
 def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:

@@ -18,7 +18,7 @@ from google.cloud.storage import Client as StorageClient
 from functions.core import dead_letters
 from functions.core.contracts import FOLDER, Contracts
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, SMOKE_TEST_IDS, Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.events import event_types
 from functions.names import SMOKE_TEST
@@ -165,12 +165,12 @@ def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
         NoExample: Of a type whose contract asks for more than this can make up.
     """
     at = oldest_midnight(now, settings.retention_days) + timedelta(hours=12)
-    process = Process.from_settings(settings)
+    process = EventPipeline.from_settings(settings)
     made = [_good(name, process, at, now, run) for name in sorted(event_types())]
     return [*made, Probe(f"{run}-{SMOKE_TEST}", json.dumps({"event_type": SMOKE_TEST}).encode(), dead_letters.TABLE)]
 
 
-def _good(name: str, process: Process, at: datetime, now: datetime, run: str) -> Probe:
+def _good(name: str, process: EventPipeline, at: datetime, now: datetime, run: str) -> Probe:
     event_type = event_types()[name]
     event = {**example(_newest_schema(process.contracts, name), run), event_type.time_field: at.isoformat()}
     probe = Probe(f"{run}-{name}", json.dumps(event).encode(), event_type.table)

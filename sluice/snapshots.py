@@ -14,7 +14,7 @@ from functions.events import event_types
 from functions.schema.ddl import Field
 from functions.schema.definitions import definitions
 from functions.settings import Settings
-from sluice.queries import Bound, WrongParameter, queries
+from sluice.queries import RenderedQuery, WrongParameter, queries
 from sluice.replay import ledger
 
 STAMP = "%Y%m%dT%H%M%S"
@@ -27,7 +27,7 @@ _CANNOT_READ_BEFORE = re.compile(r"[Cc]annot read before (\d+)")
 (https://cloud.google.com/bigquery/docs/access-historical-data#query_data_at_a_point_in_time)."""
 
 
-class Refused(Exception):
+class SnapshotError(Exception):
     """Why a snapshot or a restore was refused; nothing has been changed."""
 
 
@@ -135,7 +135,7 @@ class Snapshots:
         kept = self._table(self._historical(snapshot))
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
-            raise Refused(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
+            raise SnapshotError(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
         table = str(definition.base_table_reference.table_id)
         if replace:
             self._check_is_table(table)
@@ -181,28 +181,28 @@ class Snapshots:
             return Restored(new, self._rows(new), as_of, None)
         try:
             if not self.dry_run and (why := self._differs(new, table)):
-                raise Refused(why)
+                raise SnapshotError(why)
             before = self.take(table, now, days=30).snapshot
             self._run(self._bound("replace_table", restored=new, table=table))
             return Restored(table, self._rows(new), as_of, before)
         finally:
             self._drop(new)
 
-    def _bound(self, query: str, **given: str) -> Bound:
+    def _bound(self, query: str, **given: str) -> RenderedQuery:
         return queries()[query].bind(self.client.project, self.settings, given)
 
-    def _run(self, bound: Bound) -> None:
+    def _run(self, bound: RenderedQuery) -> None:
         self.statements.append(bound.with_values())
         if not self.dry_run:
             config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
             self.client.query_and_wait(bound.sql, job_config=config)
 
-    def _make(self, table: str, statement: Bound) -> None:
+    def _make(self, table: str, statement: RenderedQuery) -> None:
         # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.
         if self._live(table) in {definition.name for definition in definitions(self.client.project, self.settings)}:
-            raise Refused(f"{table} is made by the bootstrap; run it, then restore with --replace")
+            raise SnapshotError(f"{table} is made by the bootstrap; run it, then restore with --replace")
         if self._exists(self._live(table)):
-            raise Refused(f"{table} exists already; choose another name with --to")
+            raise SnapshotError(f"{table} exists already; choose another name with --to")
         self._run(statement)
 
     def _drop(self, table: str) -> None:
@@ -218,7 +218,7 @@ class Snapshots:
 
     def _check_is_table(self, table: str) -> None:
         if (kind := self._table(self._live(table)).table_type) != "TABLE":
-            raise Refused(f"{table} is no table: its type is {kind}")
+            raise SnapshotError(f"{table} is no table: its type is {kind}")
 
     def _check_time_travel(self, at: datetime, now: datetime) -> None:
         """BigQuery itself knows whether the table was there: it may have replaced a table that can still be read."""
@@ -245,7 +245,7 @@ class Snapshots:
         try:
             return self.client.get_table(name)
         except NotFound as error:
-            raise Refused(f"there is no {name}") from error
+            raise SnapshotError(f"there is no {name}") from error
 
     def _live(self, table: str) -> str:
         return f"{self.settings.dataset}.{table}"

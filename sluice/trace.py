@@ -49,7 +49,7 @@ _REPLAYS = "SELECT * FROM `{project}.{dataset}.replays` WHERE event_id = @event_
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Record:
+class TracedRecord:
     """A row or a dead letter of the event.
 
     Attributes:
@@ -111,8 +111,8 @@ class Trace:
     """
 
     event_id: str
-    rows: Sequence[Record]
-    dead_letters: Sequence[Record]
+    rows: Sequence[TracedRecord]
+    dead_letters: Sequence[TracedRecord]
     replays: Sequence[Mapping[str, Any]]
     objects: Sequence[ArchiveObject]
 
@@ -161,7 +161,9 @@ def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> li
     return [dict(row) for row in client.query_and_wait(query, job_config=config)]
 
 
-def _records(event_id: str, client: bigquery.Client, settings: Settings) -> tuple[list[Record], list[Record]]:
+def _records(
+    event_id: str, client: bigquery.Client, settings: Settings
+) -> tuple[list[TracedRecord], list[TracedRecord]]:
     tables = sorted({event_type.table for event_type in event_types().values()})
     selects = [
         _ROWS.format(project=client.project, dataset=dataset, table=table)
@@ -183,9 +185,9 @@ def _records(event_id: str, client: bigquery.Client, settings: Settings) -> tupl
     )
 
 
-def _record(row: dict[str, Any], **more: Any) -> Record:  # noqa: ANN401 - the attributes that only some have
+def _record(row: dict[str, Any], **more: Any) -> TracedRecord:  # noqa: ANN401 - the attributes that only some have
     names = _COLUMNS.split()
-    return Record(table=f"{row['dataset']}.{row['name']}", **{name: row[name] for name in names}, **more)
+    return TracedRecord(table=f"{row['dataset']}.{row['name']}", **{name: row[name] for name in names}, **more)
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:

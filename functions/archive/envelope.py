@@ -33,7 +33,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     payload_base64: bytes | None = None
 
     @classmethod
-    def seal(cls, message: Message, event_type: str | None) -> "Envelope":
+    def from_message(cls, message: Message, event_type: str | None) -> "Envelope":
         """Put a message into its envelope."""
         try:
             payload, payload_base64 = message.data.decode(), None

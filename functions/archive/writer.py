@@ -89,7 +89,7 @@ class Archive:
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
             msgspec.DecodeError: Whoever answered, it was not Cloud Storage: this is no object.
         """
-        envelopes = [Envelope.seal(outcome.message, outcome.event_type) for outcome in outcomes]
+        envelopes = [Envelope.from_message(outcome.message, outcome.event_type) for outcome in outcomes]
         data = gzip.compress(encode_lines(envelopes), compresslevel=1)
         checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
         metadata = Summary.of(envelopes, self._event_types).metadata()

@@ -10,8 +10,8 @@ from typing import Any, Self
 import jsonschema_rs
 
 from functions.core import json_path
-from functions.core.dead_letters import MAX_ERRORS, KnownNames, Refused, Stage, Violation
-from functions.core.rows import Extras, Shape
+from functions.core.dead_letters import MAX_ERRORS, EventRejected, KnownNames, Stage, Violation
+from functions.core.rows import Extras, RowConverter
 from functions.events import Columns, EventType, event_types
 
 FOLDER = pathlib.Path(__file__).parents[2] / "jsonschemas"
@@ -43,7 +43,7 @@ class Contract:
     event_type: EventType
     field_names: frozenset[str]
     _validator: jsonschema_rs.Draft202012Validator
-    _shape: Shape
+    _shape: RowConverter
 
     def columns(self, event: dict[str, Any], payload_bytes: int) -> tuple[Columns, Extras]:
         """Check an event and shape it: its columns, and the fields that the contract does not know.
@@ -56,7 +56,7 @@ class Contract:
             Refused: Stage `contract`, with each violation's place; of a long event the first only.
         """
         if not self._validator.is_valid(event):
-            raise Refused(Stage.CONTRACT, self._violations(event, payload_bytes))
+            raise EventRejected(Stage.CONTRACT, self._violations(event, payload_bytes))
         return self._shape.columns(event)
 
     def _violations(self, event: dict[str, Any], payload_bytes: int) -> list[Violation]:
@@ -143,7 +143,7 @@ class Contracts:
             schema = json.loads(file.read_text(encoding="utf-8"))
             validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
             contracts[name][version] = Contract(
-                name, version, handlers[name], frozenset(_field_names(schema)), validator, Shape(schema)
+                name, version, handlers[name], frozenset(_field_names(schema)), validator, RowConverter(schema)
             )
         for name, versions in contracts.items():
             if not versions:
@@ -166,7 +166,7 @@ class Contracts:
         try:
             return self._newest[name] if version is None else self._contracts[name][version]  # type: ignore[index]
         except (KeyError, TypeError):
-            raise Refused(Stage.CONTRACT, [self._unknown(event, version)]) from None
+            raise EventRejected(Stage.CONTRACT, [self._unknown(event, version)]) from None
 
     def _unknown(self, event: dict[str, Any], version: str | None) -> Violation:
         types = ", ".join(self._contracts)

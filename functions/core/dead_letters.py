@@ -58,7 +58,7 @@ class KnownNames(NamedTuple):
     fields: Collection[str]
 
 
-class Refused(Exception):
+class EventRejected(Exception):
     """A step found an event bad."""
 
     def __init__(self, stage: Stage, violations: Sequence[Violation]) -> None:

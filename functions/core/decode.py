@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from functions.core.dead_letters import Refused, Stage, Violation
+from functions.core.dead_letters import EventRejected, Stage, Violation
 from functions.core.json_path import item, member
 from functions.core.message import MAX_EVENT_BYTES
 
@@ -54,11 +54,11 @@ _JSON_NAMES = {
 }
 
 
-def _refused(rule: str, message: str, path: str = "$") -> Refused:
-    return Refused(Stage.DECODE, [Violation(path, rule, message)])
+def _refused(rule: str, message: str, path: str = "$") -> EventRejected:
+    return EventRejected(Stage.DECODE, [Violation(path, rule, message)])
 
 
-def _too_deep() -> Refused:
+def _too_deep() -> EventRejected:
     return _refused("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from functions.core.contracts import Contract, Contracts
-from functions.core.dead_letters import DeadLetter, Refused, Stage, Violation, clip
+from functions.core.dead_letters import DeadLetter, EventRejected, Stage, Violation, clip
 from functions.core.decode import decode
 from functions.core.message import MAX_EVENT_BYTES, MAX_EVENT_ID, Message
 from functions.core.privacy import Privacy
@@ -27,7 +27,7 @@ MAX_EXTRAS_BYTES = MAX_EVENT_BYTES * 3 // 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Process:
+class EventPipeline:
     """Everything that decides what becomes of a message, besides the message and the time.
 
     Attributes:
@@ -69,7 +69,7 @@ class Process:
             }
             content, digest = self._enrich(message.event_id, contract, columns, computed)
             self._check_time_bounds(contract, event_time, now)
-        except Refused as refused:
+        except EventRejected as refused:
             return self._dead_letter(message, now, refused, event, contract)
         return Row(
             message,
@@ -99,7 +99,7 @@ class Process:
         except Exception as error:
             reason = str(error).encode(errors="backslashreplace").decode()
             violation = Violation("$", type(error).__name__, f"{contract.name} could not be enriched: {reason}")
-            raise Refused(Stage.ENRICH, [violation]) from error
+            raise EventRejected(Stage.ENRICH, [violation]) from error
 
     def _check_time_bounds(self, contract: Contract, event_time: datetime, now: datetime) -> None:
         """A row outside would vanish or be refused: a partition is gone when its day is `retention_days` old."""
@@ -111,13 +111,13 @@ class Process:
             rule = "maximum"
         else:
             return
-        raise Refused(Stage.TIME_BOUNDS, [Violation(f"$.{contract.event_type.time_field}", rule, message)])
+        raise EventRejected(Stage.TIME_BOUNDS, [Violation(f"$.{contract.event_type.time_field}", rule, message)])
 
     def _dead_letter(
         self,
         message: Message,
         now: datetime,
-        refused: Refused,
+        refused: EventRejected,
         event: dict[str, Any],
         contract: Contract | None,
     ) -> DeadLetter:
@@ -155,7 +155,7 @@ def _extras(extras: Extras) -> str:
     encoded = _encode_sorted(extras)
     if len(encoded) > MAX_EXTRAS_BYTES:
         text = f"the unknown fields and their paths are {len(encoded)} bytes, more than {MAX_EXTRAS_BYTES}"
-        raise Refused(Stage.CONTRACT, [Violation("$", "maxBytes", text)])
+        raise EventRejected(Stage.CONTRACT, [Violation("$", "maxBytes", text)])
     return encoded.decode()
 
 
@@ -167,7 +167,7 @@ def _check_event_id(message: Message) -> None:
         rule, text = "reserved", "ids of smoke-, 32 hex digits and - are those of `sluice smoke`; send any other id"
     else:
         return
-    raise Refused(Stage.DECODE, [Violation("attributes.event_id", rule, text)])
+    raise EventRejected(Stage.DECODE, [Violation("attributes.event_id", rule, text)])
 
 
 def utc_now() -> datetime:

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from functions.core.dead_letters import DeadLetter, Refused, Stage, Violation
+from functions.core.dead_letters import DeadLetter, EventRejected, Stage, Violation
 from functions.core.json_path import from_root
 from functions.core.message import Message
 from functions.events import Columns
@@ -98,7 +98,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-class Shape:
+class RowConverter:
     """Turns valid events into columns; made once from a JSON Schema.
 
     `string` stays text, or becomes an instant where its format is `date-time`; `integer` and `boolean` stay;
@@ -110,7 +110,7 @@ class Shape:
     """
 
     def __init__(self, schema: Schema) -> None:
-        self._convert = _struct(schema)
+        self._convert = _compile_struct(schema)
 
     def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
         """Shape a valid event: its columns, and the fields that the schema does not know.
@@ -132,7 +132,7 @@ type _Branch = Callable[[Any, _Steps, Extras], None]
 """Converts an object or an array in its place, to which these keys and indexes lead."""
 
 
-def _struct(schema: Schema) -> _Branch:
+def _compile_struct(schema: Schema) -> _Branch:
     leaves: list[tuple[str, _Leaf]] = []
     branches: list[tuple[str, _Branch]] = []
     nullable: list[str] = []
@@ -141,12 +141,12 @@ def _struct(schema: Schema) -> _Branch:
             nullable.append(name)
         match _type(name, property_schema):
             case "object" if "properties" in property_schema:
-                branches.append((name, _struct(property_schema)))
+                branches.append((name, _compile_struct(property_schema)))
             case "array":
-                if branch := _array(name, property_schema["items"]):
+                if branch := _compile_array(name, property_schema["items"]):
                     branches.append((name, branch))
             case _:
-                if leaf := _leaf(name, property_schema):
+                if leaf := _compile_leaf(name, property_schema):
                     leaves.append((name, leaf))
     known = frozenset(schema["properties"])
 
@@ -162,7 +162,7 @@ def _struct(schema: Schema) -> _Branch:
                 try:
                     struct[name] = leaf(struct[name])
                 except _NoInstantError as error:
-                    raise _refused((*steps, name), error) from error
+                    raise _rejection((*steps, name), error) from error
         for name, branch in branches:
             if name in struct:
                 branch(struct[name], (*steps, name), extras)
@@ -170,17 +170,17 @@ def _struct(schema: Schema) -> _Branch:
     return convert
 
 
-def _array(name: str, schema: Schema) -> _Branch | None:
+def _compile_array(name: str, schema: Schema) -> _Branch | None:
     """None for an array whose items stay as they are."""
     if _type(name, schema) == "object" and "properties" in schema:
-        struct = _struct(schema)
+        struct = _compile_struct(schema)
 
         def convert_structs(structs: list[dict[str, Any]], steps: _Steps, extras: Extras) -> None:
             for index, value in enumerate(structs):
                 struct(value, (*steps, index), extras)
 
         return convert_structs
-    leaf = _leaf(name, schema)
+    leaf = _compile_leaf(name, schema)
     if leaf is None:
         return None
 
@@ -189,7 +189,7 @@ def _array(name: str, schema: Schema) -> _Branch | None:
             try:
                 values[index] = leaf(value)
             except _NoInstantError as error:
-                raise _refused((*steps, index), error) from error
+                raise _rejection((*steps, index), error) from error
 
     return convert
 
@@ -198,11 +198,11 @@ def _path(steps: _Steps) -> str:
     return from_root(steps).removeprefix("$").removeprefix(".")
 
 
-def _refused(steps: _Steps, error: Exception) -> Refused:
-    return Refused(Stage.CONTRACT, [Violation(from_root(steps), "format", str(error))])
+def _rejection(steps: _Steps, error: Exception) -> EventRejected:
+    return EventRejected(Stage.CONTRACT, [Violation(from_root(steps), "format", str(error))])
 
 
-def _leaf(name: str, schema: Schema) -> _Leaf | None:
+def _compile_leaf(name: str, schema: Schema) -> _Leaf | None:
     """None for a value that stays as it is."""
     if schema.get("format") == "date-time":
         return _instant

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from functions.core.dead_letters import Refused
+from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.files.id_fields import IdField, event_id
 from functions.files.sources import Line
@@ -48,7 +48,7 @@ def content_digest(data: bytes) -> str:
     """
     try:
         decode(data)
-    except Refused:
+    except EventRejected:
         return bytes_digest(data)
     return bytes_digest(_encode(_parse(data)))
 
@@ -124,6 +124,6 @@ class Identify:
     def _own(self, data: bytes) -> str | None:
         try:
             event = decode(data)
-        except Refused:
+        except EventRejected:
             return None
         return event_id(self._fields, event)

@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from functions import log
 from functions.archive.writer import Archive
 from functions.core.message import NotAMessage, receive
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.ingest import http_client
 from functions.ingest.admission import Overloaded
 from functions.ingest.batch_writer import NotDurable
@@ -43,7 +43,7 @@ class IngestApp:
             InvalidSettings: `IP_POLICY=hash` without its key.
         """
         project = http_client.project(settings)
-        process = Process.from_settings(settings)
+        process = EventPipeline.from_settings(settings)
         archive = Archive(http_client.storage_api(), settings.archive_bucket, process.contracts.event_types)
         warehouse = Warehouse(http_client.bigquery_api(), project, settings.dataset)
         return cls(GroupCommit(process, archive, warehouse, settings), project)
@@ -63,7 +63,7 @@ class IngestApp:
         except ClientDisconnect:
             return Response(status_code=400)  # that nobody hears
         except Exception as error:  # The framework would log its message, which may quote the event.
-            reason = log.reason(error)
+            reason = log.safe_message(error)
             logger.error("%s", reason, extra={"trace": log.trace(request.headers, self.project)})  # noqa: TRY400
             error.__traceback__ = None  # Its frames refer to the event, whose fate refers to the error.
             return JSONResponse({"error": reason}, 500)

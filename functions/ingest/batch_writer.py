@@ -13,11 +13,11 @@ from functions import log
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter, Stage, Violation
 from functions.core.message import Message
-from functions.core.pipeline import Process, utc_now
+from functions.core.pipeline import EventPipeline, utc_now
 from functions.core.rows import Row
 from functions.ingest.flush_report import FlushReport, Outcome
 from functions.ingest.http_client import is_overload
-from functions.ingest.warehouse import Insertion, Record
+from functions.ingest.warehouse import InsertResult, InsertRow
 
 
 class NotDurable(Exception):
@@ -27,7 +27,7 @@ class NotDurable(Exception):
 class Inserts(Protocol):
     """Inserts rows into tables, as `functions.ingest.warehouse.Warehouse` does."""
 
-    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
+    def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Insert rows into a table, with a fate for each row."""
 
 
@@ -44,7 +44,7 @@ class BatchWriter:
 
     def __init__(
         self,
-        process: Process,
+        process: EventPipeline,
         archive: Archive,
         warehouse: Inserts,
         timeout: float,
@@ -80,7 +80,7 @@ class BatchWriter:
             self._write(name, messages, now, report)
         except Exception as error:
             report.overloaded |= is_overload(error)
-            reason = str(error) if isinstance(error, NotDurable) else log.reason(error)
+            reason = str(error) if isinstance(error, NotDurable) else log.safe_message(error)
             report.failed(len(messages) - report.durable, reason)
             raise
         finally:
@@ -112,21 +112,23 @@ class BatchWriter:
         except MemoryError:
             raise
         except Exception as error:
-            violation = Violation("$", type(error).__name__, f"the event could not be processed: {log.reason(error)}")
+            violation = Violation(
+                "$", type(error).__name__, f"the event could not be processed: {log.safe_message(error)}"
+            )
             return DeadLetter(message, Stage.ENRICH, [violation], now, self._process.code_version)
 
     def _insert(self, table: str, outcomes: Sequence[Outcome], now: datetime, report: FlushReport) -> list[Outcome]:
         """Insert into a table. Return what BigQuery rejects as dead letters."""
-        records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+        records = [InsertRow(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
         insertion = self._warehouse.insert(table, records, self._timeout)
         for position, outcome in enumerate(outcomes):
-            if position not in insertion.refused and position not in insertion.unfinished:
+            if position not in insertion.rejected and position not in insertion.retryable:
                 report.count(outcome)
-        if insertion.unfinished:
+        if insertion.retryable:
             report.overloaded |= insertion.is_overloaded
-            reasons = sorted(set(insertion.unfinished.values()))
-            raise NotDurable(f"{len(insertion.unfinished)} of {len(outcomes)} rows: {'; '.join(reasons)}")
-        return [rejected(outcomes[position], errors, now) for position, errors in insertion.refused.items()]
+            reasons = sorted(set(insertion.retryable.values()))
+            raise NotDurable(f"{len(insertion.retryable)} of {len(outcomes)} rows: {'; '.join(reasons)}")
+        return [rejected(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
 
 
 def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:

@@ -25,8 +25,8 @@ from functions.ingest.admission import Admission, FlushResult, Overloaded
 from functions.ingest.batch_writer import NotDurable, by_table, rejected
 from functions.ingest.flush_report import FlushReport, Outcome
 from functions.ingest.http_client import CONNECTIONS, is_overload
-from functions.ingest.scheduler import BACKLOG, MAX_FLUSHES, FlushScheduler, Queue
-from functions.ingest.warehouse import Insertion, Record, Warehouse
+from functions.ingest.scheduler import BACKLOG_THRESHOLD, MAX_FLUSHES, FlushScheduler, Queue
+from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
 
 MAX_THREADS = CONNECTIONS
@@ -37,8 +37,8 @@ RECEIVE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
-type Process = Callable[[Message, datetime], Outcome]
-"""`functions.core.pipeline.Process`, or whoever else decides what becomes of a message at a time."""
+type Pipeline = Callable[[Message, datetime], Outcome]
+"""`functions.core.pipeline.EventPipeline`, or whoever else decides what becomes of a message at a time."""
 
 type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
 """Gives the next bytes of a request's body, and whether there are more."""
@@ -56,28 +56,28 @@ class _Failure(NamedTuple):
     reason: str
 
 
-type _Fate = asyncio.Future[_Failure | None]
+type _Ack = asyncio.Future[_Failure | None]
 """Is resolved with None when the event is durable."""
 
 
-class _Waiting(msgspec.Struct, eq=False):
+class _QueuedEvent(msgspec.Struct, eq=False):
     """An event that waits for its flush."""
 
     message: Message
     size: int
     arrived: float
-    fate: _Fate
+    fate: _Ack
 
 
-class _Flushed(msgspec.Struct, eq=False):
+class _FlushedEvent(msgspec.Struct, eq=False):
     """An event in its flush."""
 
     outcome: Outcome
     size: int
-    fate: _Fate
+    fate: _Ack
 
 
-def _settle(fate: _Fate, failure: _Failure | None = None) -> None:
+def _resolve(fate: _Ack, failure: _Failure | None = None) -> None:
     if not fate.done():
         fate.set_result(failure)
 
@@ -123,7 +123,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        process: Process,
+        process: Pipeline,
         archive: Archive,
         warehouse: Warehouse,
         settings: Settings,
@@ -138,7 +138,7 @@ class GroupCommit:
         self._scheduler = FlushScheduler(settings.linger_ms / 1000, settings.flush_timeout)
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="commit")
         self._free_threads = asyncio.Semaphore(MAX_THREADS)
-        self._waiting: collections.deque[_Waiting] = collections.deque()
+        self._waiting: collections.deque[_QueuedEvent] = collections.deque()
         self._waiting_bytes = 0
         self._table_places = collections.defaultdict[str, asyncio.Semaphore](lambda: asyncio.Semaphore(MAX_FLUSHES))
         self._flushes: set[asyncio.Task[None]] = set()
@@ -196,7 +196,7 @@ class GroupCommit:
             NotDurable: Cloud Storage or BigQuery did not take the event in time.
         """
         loop = asyncio.get_running_loop()
-        entry = _Waiting(message, message.size, self._clock(), loop.create_future())
+        entry = _QueuedEvent(message, message.size, self._clock(), loop.create_future())
         self._admission.admit(entry.size)
         was_full = self._is_full()
         self._waiting.append(entry)
@@ -204,7 +204,9 @@ class GroupCommit:
         if not self._must_wait:
             if self._timer is None:
                 self._timer = loop.call_soon(self._start_flushes)
-            elif self._scheduler.running and (len(self._waiting) == BACKLOG or (not was_full and self._is_full())):
+            elif self._scheduler.running and (
+                len(self._waiting) == BACKLOG_THRESHOLD or (not was_full and self._is_full())
+            ):
                 self._start_flushes()
         failure = await entry.fate
         if failure is not None:
@@ -230,7 +232,7 @@ class GroupCommit:
             if remaining > 0:
                 self._timer = asyncio.get_running_loop().call_later(remaining, self._start_flushes)
                 return
-            if batch := self._take():
+            if batch := self._next_batch():
                 self._scheduler.started(self._clock())
                 # Many requests share a flush, so none of them is its context: its log line has no execution id.
                 flush = asyncio.create_task(self._flush(batch), context=contextvars.Context())
@@ -241,9 +243,9 @@ class GroupCommit:
         self._flushes.discard(flush)
         self._start_flushes()
 
-    def _take(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[_QueuedEvent]:
         """Return the next batch, in order of arrival. Entries queued longer than `flush_timeout` are rejected."""
-        batch: list[_Waiting] = []
+        batch: list[_QueuedEvent] = []
         size = 0
         patience = self._clock() - self._settings.flush_timeout
         most = min(self._settings.batch_rows, self._scheduler.fair_share(self._admission.events))
@@ -255,7 +257,7 @@ class GroupCommit:
             self._waiting_bytes -= entry.size
             if entry.arrived < patience:
                 self._admission.release(1, entry.size)
-                _settle(entry.fate, _Failure(NotDurable, "no flush was free in time"))
+                _resolve(entry.fate, _Failure(NotDurable, "no flush was free in time"))
             else:
                 batch.append(entry)
                 size += entry.size
@@ -267,9 +269,9 @@ class GroupCommit:
             entry = self._waiting.pop()
             self._waiting_bytes -= entry.size
             self._admission.release(1, entry.size)
-            _settle(entry.fate, _Failure(Overloaded, str(self._admission.reject())))
+            _resolve(entry.fate, _Failure(Overloaded, str(self._admission.reject())))
 
-    async def _flush(self, batch: Sequence[_Waiting]) -> None:
+    async def _flush(self, batch: Sequence[_QueuedEvent]) -> None:
         """Process, archive and insert a batch, and settle each event's fate."""
         now, started = utc_now(), self._clock()
         deadline = started + self._settings.flush_timeout
@@ -339,18 +341,18 @@ class GroupCommit:
         report.turned_away, admission.rejected = admission.rejected, 0
         report.in_flight_limit = int(admission.limit)
 
-    def _process_all(self, batch: Sequence[_Waiting], now: datetime) -> list[_Flushed]:
+    def _process_all(self, batch: Sequence[_QueuedEvent], now: datetime) -> list[_FlushedEvent]:
         """Process a batch in a row, while code and tables are in the processor's caches. It takes half the time so."""
-        events: list[_Flushed] = []
+        events: list[_FlushedEvent] = []
         for entry in batch:
             try:
-                events.append(_Flushed(self._process(entry.message, now), entry.size, entry.fate))
+                events.append(_FlushedEvent(self._process(entry.message, now), entry.size, entry.fate))
             except Exception as error:  # that nobody foresaw: its own request tells it
                 if not entry.fate.done():
                     entry.fate.set_exception(error)
         return events
 
-    async def _write(self, name: str, events: Sequence[_Flushed]) -> int:
+    async def _write(self, name: str, events: Sequence[_FlushedEvent]) -> int:
         """Archive; then the next flush may start."""
         outcomes = [event.outcome for event in events]
         try:
@@ -361,7 +363,7 @@ class GroupCommit:
             self._scheduler.archived()
             self._start_flushes()
 
-    async def _insert_all(self, events: Sequence[_Flushed], flush: _Running, deadline: float) -> None:
+    async def _insert_all(self, events: Sequence[_FlushedEvent], flush: _Running, deadline: float) -> None:
         """Insert into all tables at once; then the dead letters of the rows that BigQuery rejected."""
         tables = by_table(events, lambda event: event.outcome)
         rejects = await asyncio.gather(*(self._insert(table, rows, flush, deadline) for table, rows in tables.items()))
@@ -369,15 +371,17 @@ class GroupCommit:
         if dead_letters:
             await self._insert(DeadLetter.table, dead_letters, flush, deadline)
 
-    async def _insert(self, table: str, events: Sequence[_Flushed], flush: _Running, deadline: float) -> list[_Flushed]:
+    async def _insert(
+        self, table: str, events: Sequence[_FlushedEvent], flush: _Running, deadline: float
+    ) -> list[_FlushedEvent]:
         """Insert into one table and settle what is durable. Return what BigQuery rejects as dead letters."""
         outcomes, report = [event.outcome for event in events], flush.report
 
-        def insert() -> Insertion:
-            records = [Record(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+        def insert() -> InsertResult:
+            records = [InsertRow(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
             return self._warehouse.insert(table, records, deadline - self._clock())
 
-        dead_letters: list[_Flushed] = []
+        dead_letters: list[_FlushedEvent] = []
         try:
             async with self._table_places[table]:
                 insertion = await self._in_thread(insert)
@@ -392,31 +396,31 @@ class GroupCommit:
         return dead_letters
 
     def _settle_all(
-        self, table: str, events: Sequence[_Flushed], insertion: Insertion, report: FlushReport
-    ) -> list[_Flushed]:
+        self, table: str, events: Sequence[_FlushedEvent], insertion: InsertResult, report: FlushReport
+    ) -> list[_FlushedEvent]:
         """Settle the fates of rows. Return what BigQuery rejects as dead letters."""
         report.overloaded |= insertion.is_overloaded
-        dead_letters: list[_Flushed] = []
+        dead_letters: list[_FlushedEvent] = []
         for index, event in enumerate(events):
-            if reason := insertion.unfinished.get(index):
+            if reason := insertion.retryable.get(index):
                 self._not_durable([event.fate], reason, report)
-            elif errors := insertion.refused.get(index):
+            elif errors := insertion.rejected.get(index):
                 try:
                     dead_letter = rejected(event.outcome, errors, utc_now())
                 except NotDurable as error:
                     self._not_durable([event.fate], str(error), report)
                 else:
-                    dead_letters.append(_Flushed(dead_letter, event.size, event.fate))
+                    dead_letters.append(_FlushedEvent(dead_letter, event.size, event.fate))
             else:
                 report.count(event.outcome)
-                _settle(event.fate)
+                _resolve(event.fate)
         return dead_letters
 
-    def _fail(self, fates: Iterable[_Fate], error: Exception, report: FlushReport, prefix: str = "") -> None:
+    def _fail(self, fates: Iterable[_Ack], error: Exception, report: FlushReport, prefix: str = "") -> None:
         report.overloaded |= is_overload(error)
-        self._not_durable(fates, prefix + log.reason(error), report)
+        self._not_durable(fates, prefix + log.safe_message(error), report)
 
-    def _not_durable(self, fates: Iterable[_Fate], reason: str, report: FlushReport) -> None:
+    def _not_durable(self, fates: Iterable[_Ack], reason: str, report: FlushReport) -> None:
         failed = 0
         for fate in fates:
             if not fate.done():
@@ -446,7 +450,7 @@ def _check_length(size: int) -> None:
         raise NotAMessage(f"not a Pub/Sub push: more than {MAX_REQUEST_BYTES} bytes")
 
 
-def _size(events: Sequence[_Flushed]) -> int:
+def _size(events: Sequence[_FlushedEvent]) -> int:
     return sum(event.size for event in events)
 
 

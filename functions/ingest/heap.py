@@ -8,7 +8,7 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """Of glibc's `malloc.h` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
 
 
-def give_back() -> None:
+def configure_malloc() -> None:
     """Map each block of 1 MiB and more by itself, and let all threads share two arenas.
 
     Left to itself, glibc raises the first bound to 32 MiB as soon as such a block is freed, and has an arena for each
@@ -20,7 +20,7 @@ def give_back() -> None:
         mallopt(_M_ARENA_MAX, 2)
 
 
-def settle() -> None:
+def freeze_gc() -> None:
     """Let the garbage collector pass over all that is there, and look at the rest less often.
 
     What was imported stays as long as the process, and the collector writes to each object that it looks at: so the

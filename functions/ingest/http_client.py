@@ -53,7 +53,7 @@ class ApiError(Exception):
     Attributes:
         status: Of HTTP.
         reasons: In Google's words: `rateLimitExceeded`.
-        quoting: What the API says, which may quote what it was sent.
+        unsafe_message: What the API says, which may quote what it was sent.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -63,7 +63,7 @@ class ApiError(Exception):
             error = _Error(body.decode(errors="replace"))
         self.status = status
         self.reasons = [one.reason for one in error.errors if one.reason.isalpha()]
-        self.quoting = error.message
+        self.unsafe_message = error.message
         super().__init__(" ".join([f"{_phrase(status)}: {status}", *dict.fromkeys(self.reasons)]))
 
 

@@ -11,15 +11,15 @@ MAX_ARCHIVING = 2
 
 INTERVAL = 0.07
 """Minimum seconds between the starts of two flushes that overlap. A shorter interval writes more, smaller objects."""
-BACKLOG = 50
+BACKLOG_THRESHOLD = 50
 """Number of queued events from which the shorter intervals below hold."""
 BACKLOG_INTERVAL = 0.045
-"""Minimum seconds where `BACKLOG` events are queued. An object for so many costs less per event than a request."""
+"""Minimum seconds where `BACKLOG_THRESHOLD` events are queued: an object for so many costs less than their requests."""
 
 SHARE = 0.45
 """Share of a flush's duration that passes between two starts, so that about two flushes run at once."""
 BACKLOG_SHARE = 0.3
-"""The same share where `BACKLOG` events are queued, for about three flushes at once."""
+"""The same share where `BACKLOG_THRESHOLD` events are queued, for about three flushes at once."""
 
 FAST = 0.3
 """Seconds of a flush below which the services are fast enough for `BACKLOG_SHARE`. Slower ones get larger flushes."""
@@ -90,7 +90,7 @@ class FlushScheduler:
         times = [queue.oldest + max(self._linger, self._duration)]
         if not self.archiving:
             times.append(self._last_start + max(INTERVAL, self._duration * SHARE))
-        if queue.is_full or queue.events >= BACKLOG:
+        if queue.is_full or queue.events >= BACKLOG_THRESHOLD:
             least = 0.0 if queue.is_full else BACKLOG_INTERVAL
             share = BACKLOG_SHARE if self._duration < FAST else SHARE
             times.append(self._last_start + max(least, self._duration * share))

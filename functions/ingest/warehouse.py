@@ -14,7 +14,7 @@ from functions.ingest.http_client import Api, ApiError
 _PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
-class Record(NamedTuple):
+class InsertRow(NamedTuple):
     """A row as `insertAll` takes it.
 
     Attributes:
@@ -27,17 +27,17 @@ class Record(NamedTuple):
     columns: Mapping[str, Any] | msgspec.Raw
 
 
-class Insertion(NamedTuple):
+class InsertResult(NamedTuple):
     """What has become of rows; those that neither attribute names are durable.
 
     Attributes:
-        refused: By position, the rows that BigQuery says are invalid, and why.
-        unfinished: By position, the rows that were not inserted for a reason that passes, and the reason.
+        rejected: By position, the rows that BigQuery says are invalid, and why.
+        retryable: By position, the rows that were not inserted for a reason that passes, and the reason.
         is_overloaded: Whether rows remain for another reason than that BigQuery stopped them for a bad neighbour.
     """
 
-    refused: dict[int, Sequence[Violation]]
-    unfinished: dict[int, str]
+    rejected: dict[int, Sequence[Violation]]
+    retryable: dict[int, str]
     is_overloaded: bool = False
 
 
@@ -87,7 +87,7 @@ class Warehouse:
         self._api = api
         self._tables = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables"
 
-    def insert(self, table: str, records: Sequence[Record], timeout: float) -> Insertion:
+    def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Stream rows into a table; blocks. One bad row does not fail its neighbours.
 
         Args:
@@ -100,7 +100,7 @@ class Warehouse:
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
         """
         deadline = time.monotonic() + timeout
-        insertion = Insertion({}, {})
+        insertion = InsertResult({}, {})
         waiting = list(range(len(records)))
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
             answers = self._insert_all(table, [records[index] for index in waiting], deadline)
@@ -108,9 +108,9 @@ class Warehouse:
             for position, problems in answers.items():
                 index = waiting[position]
                 if missing := [problem.location for problem in problems if _is_missing_column(problem)]:
-                    insertion.unfinished[index] = f"{table} lacks a column: {missing[0]}"
+                    insertion.retryable[index] = f"{table} lacks a column: {missing[0]}"
                 elif any(problem.reason == "invalid" for problem in problems):
-                    insertion.refused[index] = [_violation(problem) for problem in problems]
+                    insertion.rejected[index] = [_violation(problem) for problem in problems]
                 else:
                     again[index] = f"{table}: {problems[0].reason}"
             if not again:
@@ -118,13 +118,13 @@ class Warehouse:
             now = time.monotonic()
             if now + pause > deadline or not self._api.service.retries.take(now):
                 is_overloaded = any(not reason.endswith(": stopped") for reason in again.values())
-                return Insertion(insertion.refused, insertion.unfinished | again, is_overloaded)
+                return InsertResult(insertion.rejected, insertion.retryable | again, is_overloaded)
             if len(again) == len(waiting):
                 time.sleep(pause)
             waiting = list(again)
         return insertion
 
-    def _insert_all(self, table: str, records: Sequence[Record], deadline: float) -> dict[int, list[_Problem]]:
+    def _insert_all(self, table: str, records: Sequence[InsertRow], deadline: float) -> dict[int, list[_Problem]]:
         """One `insertAll`, or several where one is too large. The problems of each row that was not inserted."""
         request = _Request([_Row(record.insert_id, record.columns) for record in records])
         seconds = max(deadline - time.monotonic(), 0.1)
@@ -146,7 +146,7 @@ class Warehouse:
 
 def _is_too_large(error: ApiError) -> bool:
     """413 comes from Google's front end, 400 from BigQuery itself for more than 10 MB."""
-    return error.status == http.HTTPStatus.CONTENT_TOO_LARGE or "payload size exceeds" in error.quoting
+    return error.status == http.HTTPStatus.CONTENT_TOO_LARGE or "payload size exceeds" in error.unsafe_message
 
 
 def _is_missing_column(problem: _Problem) -> bool:

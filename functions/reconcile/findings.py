@@ -11,7 +11,7 @@ MAX_EXAMPLES = 1_000
 _MAX_LOGGED = 20
 
 
-class Found(NamedTuple):
+class EventRef(NamedTuple):
     """An event of the archive with which something is wrong."""
 
     event_id: str
@@ -21,13 +21,13 @@ class Found(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class Account:
+class HourCounts:
     """The events of a type that arrived in an hour.
 
     Attributes:
         archived: Envelopes in the archive: the sum of the next three. Without those of the smoke test whose rows are
             gone.
-        settled: Those of them whose event has a row or a dead letter that names this very object.
+        matched: Those of them whose event has a row or a dead letter that names this very object.
         redelivered: Those whose event has its row or dead letter by another delivery.
         missing: Those whose event is nowhere.
         rows: Rows that name an object of this hour.
@@ -40,7 +40,7 @@ class Account:
     """
 
     archived: int = 0
-    settled: int = 0
+    matched: int = 0
     redelivered: int = 0
     missing: int = 0
     rows: int = 0
@@ -50,7 +50,7 @@ class Account:
     extra: int = 0
     different: int = 0
 
-    def add(self, other: "Account") -> None:
+    def add(self, other: "HourCounts") -> None:
         """Add the counts of another account."""
         for field in dataclasses.fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
@@ -71,19 +71,19 @@ class Reconciliation:
     """
 
     until: datetime
-    accounts: collections.defaultdict[tuple[datetime, str], Account] = dataclasses.field(
-        default_factory=lambda: collections.defaultdict(Account)
+    accounts: collections.defaultdict[tuple[datetime, str], HourCounts] = dataclasses.field(
+        default_factory=lambda: collections.defaultdict(HourCounts)
     )
-    missing: list[Found] = dataclasses.field(default_factory=list)
-    different: list[Found] = dataclasses.field(default_factory=list)
-    conflicting: list[Found] = dataclasses.field(default_factory=list)
+    missing: list[EventRef] = dataclasses.field(default_factory=list)
+    different: list[EventRef] = dataclasses.field(default_factory=list)
+    conflicting: list[EventRef] = dataclasses.field(default_factory=list)
     incomplete: set[str] = dataclasses.field(default_factory=set)
     unreadable: list[str] = dataclasses.field(default_factory=list)
 
     @property
-    def total(self) -> Account:
+    def total(self) -> HourCounts:
         """The sum of all accounts."""
-        total = Account()
+        total = HourCounts()
         for account in self.accounts.values():
             total.add(account)
         return total

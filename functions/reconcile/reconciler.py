@@ -24,12 +24,12 @@ from functions.archive.summary import Summary
 from functions.core.contracts import Contracts
 from functions.core.dead_letters import DeadLetter, content_digest
 from functions.core.message import Message, is_smoke_test
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.events import event_types
 from functions.names import UNKNOWN
-from functions.reconcile.findings import MAX_EXAMPLES, Account, Found, Reconciliation
-from functions.reconcile.records import EventsOfDays, ObjectRecords, Record, Records
+from functions.reconcile.findings import MAX_EXAMPLES, EventRef, HourCounts, Reconciliation
+from functions.reconcile.records import EventsOfDays, ObjectRecords, Records, StoredRecord
 from functions.settings import Settings
 
 UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
@@ -68,7 +68,7 @@ class Archived(msgspec.Struct):
     event_type: str | None = None
 
 
-type Compare = Callable[[Envelope, Record], bool]
+type Compare = Callable[[Envelope, StoredRecord], bool]
 """Whether a record, with its columns, holds what its envelope does."""
 
 type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
@@ -115,7 +115,7 @@ class _Unsettled(NamedTuple):
 
     archived: Archived | Envelope
     archive_uri: str
-    account: Account
+    account: HourCounts
     event_type: str
     day: date | None
 
@@ -134,7 +134,7 @@ class _Batch:
 
     days: frozenset[date]
     unsettled: list[_Unsettled] = dataclasses.field(default_factory=list)
-    surplus: dict[tuple[str, str], tuple[Account, int]] = dataclasses.field(default_factory=dict)
+    surplus: dict[tuple[str, str], tuple[HourCounts, int]] = dataclasses.field(default_factory=dict)
     bytes: int = 0
 
     def add(self, unsettled: _Unsettled) -> None:
@@ -166,7 +166,7 @@ class Reconciler:
         self._compare = compare
         self._types = frozenset(event_types())
         # A content is compared with what the row shows of it, which no address policy changes.
-        self._process = Process(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
+        self._process = EventPipeline(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
         self._found = Reconciliation(datetime.max.replace(tzinfo=UTC))
 
     def __call__(
@@ -292,7 +292,7 @@ class Reconciler:
     def _type(self, event_type: str | None) -> str:
         return event_type if event_type is not None and event_type in self._types else UNKNOWN
 
-    def _account(self, one: _Object, event_type: str | None) -> Account:
+    def _account(self, one: _Object, event_type: str | None) -> HourCounts:
         return self._found.accounts[one.hour, self._type(event_type)]
 
     def _count(self, one: _Object, named: Sequence[ObjectRecords]) -> None:
@@ -311,7 +311,7 @@ class Reconciler:
             for event_type, count in one.summary.counts.items():
                 account = self._account(one, event_type)
                 account.archived += count
-                account.settled += count
+                account.matched += count
 
     def _settle(self, one: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
         """Count the envelopes of an object; those that its records may not be of go into the batch."""
@@ -350,7 +350,7 @@ class Reconciler:
             if _digest(settled) != digest:
                 settled, unsettled = [], dated
                 batch.surplus[one.uri, event_type] = account, sum(some.records for some in named)
-        account.settled += len(settled)
+        account.matched += len(settled)
         for envelope, day in unsettled:
             archived = Archived(envelope.event_id, envelope.message_id, envelope.event_type)
             batch.add(_Unsettled(envelope if self._compare else archived, one.uri, account, event_type, day))
@@ -381,9 +381,9 @@ class Reconciler:
         for key, (account, count) in batch.surplus.items():
             account.extra += max(0, count - of_objects[key])
 
-    def _find(self, batch: _Batch, read: _ReadMessages) -> dict[str, list[Record]]:
+    def _find(self, batch: _Batch, read: _ReadMessages) -> dict[str, list[StoredRecord]]:
         """Return the records by event id."""
-        found: dict[str, list[Record]] = collections.defaultdict(list)
+        found: dict[str, list[StoredRecord]] = collections.defaultdict(list)
         wanted: dict[str, tuple[set[str], set[date]]] = collections.defaultdict(lambda: (set(), set()))
         for one in batch.unsettled:
             if one.event_type in self._types:
@@ -406,8 +406,8 @@ class Reconciler:
         return found
 
     def _records_of(
-        self, one: _Unsettled, found: Mapping[str, Sequence[Record]], read: _ReadMessages
-    ) -> Sequence[Record]:
+        self, one: _Unsettled, found: Mapping[str, Sequence[StoredRecord]], read: _ReadMessages
+    ) -> Sequence[StoredRecord]:
         """Return the records of an event: of its message, or else of one with the same content; several share an id."""
         records = found.get(one.archived.event_id, ())
         same = [record for record in records if record.message_id == one.archived.message_id]
@@ -416,7 +416,7 @@ class Reconciler:
         message = read(one.archive_uri).get((one.archived.event_id, one.archived.message_id))
         return self._with_content(message, records) if message else records
 
-    def _conclude(self, one: _Unsettled, records: Sequence[Record], counted_days: Collection[date]) -> None:
+    def _conclude(self, one: _Unsettled, records: Sequence[StoredRecord], counted_days: Collection[date]) -> None:
         """Count an event by the records that were looked up."""
         account = one.account
         if not records:
@@ -428,7 +428,7 @@ class Reconciler:
             _name(self._found.missing, one.archived, one.archive_uri)
             return
         own = [record for record in records if record.archive_uri == one.archive_uri]
-        account.settled += bool(own)
+        account.matched += bool(own)
         account.redelivered += not own
         uncounted = [record for record in own if record.day not in counted_days]
         account.rows += sum(not record.is_dead_letter for record in uncounted)
@@ -446,7 +446,7 @@ class Reconciler:
             return {}
         return {(envelope.event_id, envelope.message_id): envelope.message() for envelope in read_envelopes(ndjson)}
 
-    def _with_content(self, message: Message, records: Sequence[Record]) -> list[Record]:
+    def _with_content(self, message: Message, records: Sequence[StoredRecord]) -> list[StoredRecord]:
         """Return the records that make a record of a message needless: they have the same content.
 
         So do rows that were published later: its own row was superseded, and may have been removed as a duplicate. Of
@@ -472,7 +472,9 @@ class Reconciler:
             )
         ]
 
-    def _check(self, archived: Archived | Envelope, uri: str, account: Account, records: Sequence[Record]) -> None:
+    def _check(
+        self, archived: Archived | Envelope, uri: str, account: HourCounts, records: Sequence[StoredRecord]
+    ) -> None:
         if self._compare is None or not isinstance(archived, Envelope):
             return
         if different := sum(not self._compare(archived, record) for record in records):
@@ -480,9 +482,9 @@ class Reconciler:
             _name(self._found.different, archived, uri)
 
 
-def _name(examples: list[Found], archived: Archived | Envelope, uri: str) -> None:
+def _name(examples: list[EventRef], archived: Archived | Envelope, uri: str) -> None:
     if len(examples) < MAX_EXAMPLES:
-        examples.append(Found(archived.event_id, archived.event_type or UNKNOWN, archived.message_id, uri))
+        examples.append(EventRef(archived.event_id, archived.event_type or UNKNOWN, archived.message_id, uri))
 
 
 def _digest(envelopes: Iterable[Envelope]) -> int:

@@ -98,7 +98,7 @@ _ROWS_OF_A_PAGE = 5_000
 """A page of every table is in memory at once; BigQuery's own are as large as an answer may be."""
 
 
-class Record(NamedTuple):
+class StoredRecord(NamedTuple):
     """A row or a dead letter.
 
     Attributes:
@@ -169,7 +169,7 @@ class ObjectRecords(NamedTuple):
     duplicates: int = 0
     conflicts: int = 0
     conflicting: Sequence[tuple[str, str]] = ()
-    each: Sequence[Record] = ()
+    each: Sequence[StoredRecord] = ()
 
 
 class EventsOfDays(NamedTuple):
@@ -232,7 +232,7 @@ class Records:
 
     def of_events(
         self, events: Mapping[str, EventsOfDays], dead_letters: Collection[str] = (), since: date = date.min
-    ) -> Iterator[Record]:
+    ) -> Iterator[StoredRecord]:
         """Return the records of some events.
 
         All ids together must fit into a request, which has 10 MB at most
@@ -314,7 +314,7 @@ class Records:
     def _group(result: Iterable[bigquery.Row], table_type: str | None) -> Iterator[ObjectRecords]:
         """Sum up records that come with their columns, as the queries do it without."""
         for uri, rows in itertools.groupby(result, key=operator.itemgetter("_archive_uri")):
-            by_type: dict[str | None, list[Record]] = {}
+            by_type: dict[str | None, list[StoredRecord]] = {}
             for row in rows:
                 record = _letter(row) if table_type is None else _row(row, table_type)
                 by_type.setdefault(record.event_type, []).append(record)
@@ -333,11 +333,11 @@ class Records:
                 )
 
 
-def _row(row: bigquery.Row, event_type: str) -> Record:
+def _row(row: bigquery.Row, event_type: str) -> StoredRecord:
     names = row["_event_id"], event_type, row["_message_id"], row["_archive_uri"]
-    return Record(*names, False, row["_is_duplicate"], row["_is_conflicting"], row)
+    return StoredRecord(*names, False, row["_is_duplicate"], row["_is_conflicting"], row)
 
 
-def _letter(row: bigquery.Row) -> Record:
+def _letter(row: bigquery.Row) -> StoredRecord:
     names = row["_event_id"], row["_event_type"], row["_message_id"], row["_archive_uri"]
-    return Record(*names, True, False, False, row)
+    return StoredRecord(*names, True, False, False, row)

@@ -18,7 +18,7 @@ from functions.ingest.retry import FIRST_PAUSE, LONGEST_PAUSE, within
 from functions.names import Names
 from functions.schema.ddl import UnknownDdl
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
-from functions.schema.table_diff import Evolution, evolution
+from functions.schema.table_diff import TableDiff, table_diff
 from functions.settings import Settings
 
 _AT_ONCE = 8
@@ -27,7 +27,7 @@ _TIMES_CHANGED_BY_OTHERS = 3
 _LABEL = "definition"
 
 
-class Change(enum.StrEnum):
+class SchemaChange(enum.StrEnum):
     """What happened to an object of the warehouse, or would."""
 
     CREATE = "create"
@@ -53,7 +53,7 @@ class Step:
     """
 
     name: str
-    change: Change
+    change: SchemaChange
     diff: Sequence[str] = ()
     error: str | None = None
 
@@ -85,7 +85,7 @@ class Bootstrap:
         Several runs at once do no harm: one of them makes a change, the others find it made.
         """
         plan = self.plan()
-        if any(step.change in {Change.REFUSED, Change.ERROR} for step in plan):
+        if any(step.change in {SchemaChange.REFUSED, SchemaChange.ERROR} for step in plan):
             return plan
         return list(self._make_all(plan))
 
@@ -93,16 +93,18 @@ class Bootstrap:
         """Reject names that several tables and views have: the last of them would take the others' place."""
         event_tables = {name: event_type.table for name, event_type in event_types().items()}
         for clash in Names.read(self.folder, event_tables).clashes():
-            yield Step(f"{self.settings.dataset}.{clash.name}", Change.REFUSED, error=f"{clash}; rename all but one")
+            yield Step(
+                f"{self.settings.dataset}.{clash.name}", SchemaChange.REFUSED, error=f"{clash}; rename all but one"
+            )
 
     def _definitions(self) -> list[Definition]:
         return definitions(self.client.project, self.settings, self.folder)
 
     def _make_all(self, plan: Sequence[Step]) -> Iterator[Step]:
-        makers: dict[Change, Callable[[Definition], Step]] = {
-            Change.CREATE: self._create,
-            Change.REPLACE: self._execute,
-            Change.ALTER: self._alter,
+        makers: dict[SchemaChange, Callable[[Definition], Step]] = {
+            SchemaChange.CREATE: self._create,
+            SchemaChange.REPLACE: self._execute,
+            SchemaChange.ALTER: self._alter,
         }
         for definition, step in zip(self._definitions(), plan, strict=True):
             make = makers.get(step.change)
@@ -118,28 +120,28 @@ class Bootstrap:
                 case Kind.VIEW:
                     return _compare_view(definition, self._live(definition))
         except NotFound:
-            return Step(definition.name, Change.CREATE)
+            return Step(definition.name, SchemaChange.CREATE)
 
     def _look_at_dataset(self, definition: Definition) -> Step:
         reference = bigquery.DatasetReference(self.client.project, definition.name)
         live = self.client.get_dataset(reference, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
         if live.location.casefold() != self.settings.location.casefold():
             why = f"it is in {live.location}, and LOCATION is {self.settings.location}: a dataset cannot move"
-            return Step(definition.name, Change.REFUSED, error=why)
-        return Step(definition.name, Change.UNCHANGED)
+            return Step(definition.name, SchemaChange.REFUSED, error=why)
+        return Step(definition.name, SchemaChange.UNCHANGED)
 
     def _compare_table(self, definition: Definition) -> Step:
         live = self._live(definition)
         if live.table_type != "TABLE":
-            return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
-        return _step(definition, evolution(live, definition.ddl, definition.policy_tags))
+            return Step(definition.name, SchemaChange.REFUSED, error=f"there is a {live.table_type} of this name")
+        return _step(definition, table_diff(live, definition.ddl, definition.policy_tags))
 
     def _live(self, definition: Definition) -> bigquery.Table:
         name = f"{self.client.project}.{definition.name}"
         return self.client.get_table(name, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
 
-    def _evolution(self, definition: Definition) -> Evolution:
-        return evolution(self._live(definition), definition.ddl, definition.policy_tags)
+    def _evolution(self, definition: Definition) -> TableDiff:
+        return table_diff(self._live(definition), definition.ddl, definition.policy_tags)
 
     def _create(self, definition: Definition) -> Step:
         """What DDL cannot say comes right after it, before there are rows."""
@@ -155,23 +157,23 @@ class Bootstrap:
             job = self.client.query(definition.ddl, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
             job.result(retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
         except Conflict:
-            return Step(definition.name, Change.UNCHANGED)
-        done = {"CREATE": Change.CREATED, "REPLACE": Change.REPLACED}
-        return Step(definition.name, done.get(job.ddl_operation_performed or "", Change.UNCHANGED))
+            return Step(definition.name, SchemaChange.UNCHANGED)
+        done = {"CREATE": SchemaChange.CREATED, "REPLACE": SchemaChange.REPLACED}
+        return Step(definition.name, done.get(job.ddl_operation_performed or "", SchemaChange.UNCHANGED))
 
     def _alter(self, definition: Definition) -> Step:
         """One request with all changes, on the condition that nobody has changed the table since it was compared."""
         for _ in range(_TIMES_CHANGED_BY_OTHERS):
             wanted = self._evolution(definition)
             step = _step(definition, wanted)
-            if step.change is not Change.ALTER:
+            if step.change is not SchemaChange.ALTER:
                 return step
             try:
                 self.client.update_table(wanted.table, wanted.fields, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
             except PreconditionFailed:
                 continue
-            return dataclasses.replace(step, change=Change.ALTERED)
-        return Step(definition.name, Change.ERROR, error="somebody else keeps changing the table")
+            return dataclasses.replace(step, change=SchemaChange.ALTERED)
+        return Step(definition.name, SchemaChange.ERROR, error="somebody else keeps changing the table")
 
 
 class _Attempts(NamedTuple):
@@ -190,26 +192,26 @@ def _attempts(seconds: float) -> _Attempts:
 _ATTEMPTS = _attempts(30)
 
 
-def _step(definition: Definition, wanted: Evolution) -> Step:
+def _step(definition: Definition, wanted: TableDiff) -> Step:
     diff = [str(difference) for difference in wanted.differences]
-    if wanted.refused:
-        by_hand = [f"by hand: {statement}" for statement in wanted.by_hand]
-        why = "; ".join([*map(str, wanted.refused), *by_hand])
-        return Step(definition.name, Change.REFUSED, diff, why)
-    return Step(definition.name, Change.ALTER if diff else Change.UNCHANGED, diff)
+    if wanted.rejected:
+        by_hand = [f"by hand: {statement}" for statement in wanted.manual_statements]
+        why = "; ".join([*map(str, wanted.rejected), *by_hand])
+        return Step(definition.name, SchemaChange.REFUSED, diff, why)
+    return Step(definition.name, SchemaChange.ALTER if diff else SchemaChange.UNCHANGED, diff)
 
 
 def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
     if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
-        return Step(definition.name, Change.REFUSED, error=f"there is a {live.table_type} of this name")
+        return Step(definition.name, SchemaChange.REFUSED, error=f"there is a {live.table_type} of this name")
     before = live.labels.get(_LABEL)
     if before == definition.digest:
-        return Step(definition.name, Change.UNCHANGED)
-    return Step(definition.name, Change.REPLACE, [f"~ {_LABEL} {before} -> {definition.digest}"])
+        return Step(definition.name, SchemaChange.UNCHANGED)
+    return Step(definition.name, SchemaChange.REPLACE, [f"~ {_LABEL} {before} -> {definition.digest}"])
 
 
 def _attempt(definition: Definition, look_or_make: Callable[[Definition], Step]) -> Step:
     try:
         return look_or_make(definition)
     except (GoogleAPIError, requests.RequestException, TimeoutError, UnknownDdl) as error:
-        return Step(definition.name, Change.ERROR, error=f"{type(error).__name__}: {error}")
+        return Step(definition.name, SchemaChange.ERROR, error=f"{type(error).__name__}: {error}")

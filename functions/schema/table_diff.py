@@ -42,28 +42,28 @@ class Difference:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Evolution:
+class TableDiff:
     """What it takes to make a live table what its DDL declares.
 
     Attributes:
         table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
         fields: What `update_table` has to send.
         differences: All differences; empty where the table is as declared.
-        by_hand: Statements that make the refused conversions which BigQuery can make.
+        manual_statements: Statements that make the refused conversions which BigQuery can make.
     """
 
     table: bigquery.Table
     fields: Sequence[str]
     differences: Sequence[Difference]
-    by_hand: Sequence[str]
+    manual_statements: Sequence[str]
 
     @property
-    def refused(self) -> list[Difference]:
+    def rejected(self) -> list[Difference]:
         """The differences that are not additive."""
         return [difference for difference in self.differences if difference.refused]
 
 
-def evolution(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = MappingProxyType({})) -> Evolution:
+def table_diff(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = MappingProxyType({})) -> TableDiff:
     """Compare a live table with its DDL.
 
     Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; descriptions;
@@ -101,7 +101,7 @@ def evolution(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = M
     table.time_partitioning = _sent(declared.time_partitioning)
     table.clustering_fields = declared.clustering_fields
     table.require_partition_filter = declared.require_partition_filter
-    return Evolution(
+    return TableDiff(
         table,
         [field for field, differences in found.items() if differences],
         [difference for differences in found.values() for difference in differences],
@@ -136,7 +136,7 @@ def _fields(
             continue
         before_known = any(later["name"].casefold() in known for later in declared[position + 1 :])
         differences.append(
-            Difference(path + field["name"], None, _type(field), _why_not_new(field, path, before_known))
+            Difference(path + field["name"], None, _type(field), _reject_added(field, path, before_known))
         )
         merged.append(field)
     return merged, differences
@@ -157,7 +157,7 @@ def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
     return {field["name"].casefold(): field for field in fields}
 
 
-def _why_not_new(field: Field, path: str, before_known: bool) -> str | None:
+def _reject_added(field: Field, path: str, before_known: bool) -> str | None:
     """https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column."""
     if field["mode"] == "REQUIRED":
         return "what is new cannot be NOT NULL: the rows that are there have no value"
@@ -171,7 +171,7 @@ def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Fie
     merged = dict(live)
     in_array = in_array or live.get("mode") == "REPEATED"
     if (live["type"], _limits(live)) != (declared["type"], _limits(declared)):
-        why = _why_not_converted(live, declared) or (
+        why = _reject_converted(live, declared) or (
             "BigQuery converts nothing that is in an ARRAY; make the table again by a query"
             if in_array
             else "BigQuery converts it by ALTER COLUMN SET DATA TYPE only"
@@ -211,7 +211,7 @@ _CONVERSIONS = {"INTEGER": {"NUMERIC", "BIGNUMERIC", "FLOAT"}, "NUMERIC": {"BIGN
 """https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules: what numbers are coerced to."""
 
 
-def _why_not_converted(live: Field, declared: Field) -> str | None:
+def _reject_converted(live: Field, declared: Field) -> str | None:
     if live["type"] != declared["type"] and declared["type"] not in _CONVERSIONS.get(live["type"], ()):
         before, after = (_STANDARD_TYPES.get(field["type"], field["type"]) for field in (live, declared))
         return f"BigQuery converts no {before} into {after}; a new column can take what a query makes of the old one"
@@ -242,7 +242,7 @@ def _conversions(table: bigquery.Table, declared: Sequence[Field]) -> Iterator[s
 
 def _converted(live: Field, declared: Field) -> Field:
     """The live field with the declared types, its own and those of its fields, as far as BigQuery converts them."""
-    if live.get("mode") == "REPEATED" or _why_not_converted(live, declared):
+    if live.get("mode") == "REPEATED" or _reject_converted(live, declared):
         return live
     if live["type"] == declared["type"] == "RECORD":
         wanted = _by_name(declared["fields"])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import Message, is_smoke_test
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.files.id_fields import IdField
 from functions.files.messages import PlainEvents, read_envelope
@@ -69,7 +69,7 @@ class EventReader:
         plain: Makes messages of plain events.
     """
 
-    process: Process
+    process: EventPipeline
     settings: Settings
     now: datetime
     plain: PlainEvents
@@ -86,7 +86,7 @@ class EventReader:
             schema_version: Of plain events; None for the newest.
             id_fields: The fields with the ids of plain events; none where what a line says is its identity.
         """
-        process = dataclasses.replace(Process.from_settings(settings), retention_days=MAX_DAYS)
+        process = dataclasses.replace(EventPipeline.from_settings(settings), retention_days=MAX_DAYS)
         return cls(process, settings, now, PlainEvents.of_version(now, schema_version, id_fields))
 
     def __call__(self, line: Line) -> Event:

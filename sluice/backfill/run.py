@@ -72,7 +72,7 @@ class Settled(NamedTuple):
     archive_uri: str | None
 
 
-class Refused(NamedTuple):
+class RejectedEvent(NamedTuple):
     """An event whose row BigQuery refuses.
 
     Attributes:
@@ -112,7 +112,7 @@ class RunningJob(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class Report:
+class BackfillReport:
     """What has become of the lines; every line that was read is in exactly one of the counts, or in a running job.
 
     Attributes:
@@ -234,9 +234,9 @@ class Backfill:
         self._chunks: list[_Chunk] = []
         self._counting = threading.Lock()
         self._is_stopped = False
-        self.report = Report()
+        self.report = BackfillReport()
 
-    def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> Report:
+    def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> BackfillReport:
         """Load all lines of all sources, a few loads at once while the next chunk is processed.
 
         Args:
@@ -362,7 +362,7 @@ class Backfill:
                 raise
             self._tell(others, settled)
 
-    def _bring(self, load: Load) -> tuple[list[Settled], list[Refused]]:
+    def _bring(self, load: Load) -> tuple[list[Settled], list[RejectedEvent]]:
         """Bring a load into its table: what is there, and what BigQuery refuses.
 
         Raises:
@@ -384,17 +384,17 @@ class Backfill:
                 return [*settled, *(Settled(event, Fate.LOADED, event.archive_uri) for event in missing)], []
             self._jobs.go_on()
             with_objects = _archived(self._archive, missing, self._read.now)
-            refused: list[Refused] = []
+            refused: list[RejectedEvent] = []
             if not self._jobs.run(job_id, load.table, with_objects):
                 taken = self._jobs.present(Load(load.table, missing))
-                refused = [Refused(event, uri) for event, uri in with_objects if event.with_message not in taken]
+                refused = [RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken]
         except Stopped as stopped:
             raise _Interrupted(settled, _running(stopped, load, len(missing))) from stopped
         left_out = {one.event.identity for one in refused}
         loaded = (Settled(event, Fate.LOADED, uri) for event, uri in with_objects if event.identity not in left_out)
         return [*settled, *loaded], refused
 
-    def _bring_refused(self, jobs: LoadJobs, refused: Sequence[Refused], settled: list[Settled]) -> None:
+    def _bring_refused(self, jobs: LoadJobs, refused: Sequence[RejectedEvent], settled: list[Settled]) -> None:
         """Bring events that BigQuery refused among others to the dead letters, or after all into their table.
 
         Args:
@@ -427,7 +427,7 @@ class Backfill:
             if again:
                 raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
 
-    def _dead_letter(self, refused: Refused, row: Row, errors: Sequence[Violation]) -> Event:
+    def _dead_letter(self, refused: RejectedEvent, row: Row, errors: Sequence[Violation]) -> Event:
         event = refused.event
         letter = row.dead_letter(Stage.WAREHOUSE, errors, self._read.now)
         dead = self._read.dead_letter(event.line, letter, refused.archive_uri)

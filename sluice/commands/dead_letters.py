@@ -26,10 +26,10 @@ from sluice.commands.exit_codes import ExitCode, ending
 from sluice.commands.options import DryRun, Json, Rate, past_moment
 from sluice.commands.replay import in_turn
 from sluice.commands.trace import envelope_as_json, replayed
-from sluice.dead_letters import Choice, Group, Known, groups, of_event
+from sluice.dead_letters import DeadLetterDetails, DeadLetterFilter, Group, dead_letters_of, groups
 from sluice.formatting import printable
-from sluice.replay.ledger import Cause, From, Ledger, who
-from sluice.replay.letters import CauseTally, Letters, Still, Tally
+from sluice.replay.ledger import Cause, Ledger, ReplaySource, current_user
+from sluice.replay.letters import CauseTally, Letters, RemainingError, Tally
 from sluice.replay.transform import NoTransform, Transform
 
 app = typer.Typer(help="Dead letters: look at them, and bring them back.", no_args_is_help=True)
@@ -55,7 +55,7 @@ def list_(
     Exit code 0: listed; 1: BigQuery's error; 2: an option or a setting is wrong.
     """
     settings = Settings.from_environment()
-    choice = Choice((), event_type, stage, since, only_open=not everything)
+    choice = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
     found = groups(bigquery_client(settings), settings, choice)
     if as_json:
         print(msgspec.json.encode(found).decode())  # noqa: T201
@@ -102,7 +102,7 @@ def show(
     """
     settings = Settings.from_environment()
     with console.status("looking"):
-        found = of_event(event_id, bigquery_client(settings), storage_client(settings), settings)
+        found = dead_letters_of(event_id, bigquery_client(settings), storage_client(settings), settings)
     if as_json:
         print(msgspec.json.encode([_as_json(one) for one in found]).decode())  # noqa: T201
     else:
@@ -116,7 +116,7 @@ def show(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _as_json(known: Known) -> dict[str, Any]:
+def _as_json(known: DeadLetterDetails) -> dict[str, Any]:
     """Its columns, with attributes and payload as JSON where they are."""
     record = {name: value for name, value in known.record.items() if name != "payload"}
     record["attributes"] = msgspec.Raw((known.record["attributes"] or "{}").encode())
@@ -127,7 +127,7 @@ def _as_json(known: Known) -> dict[str, Any]:
     return record | more
 
 
-def _known(known: Known) -> Iterator[Text | str]:
+def _known(known: DeadLetterDetails) -> Iterator[Text | str]:
     record, errors = known.record, known.record["errors"]
     state = "open" if known.is_open else "closed"
     yield Text(f"dead letter, {state}: stage {record['stage']}, fingerprint {record['fingerprint']}", "bold red")
@@ -196,11 +196,11 @@ def replay(
     client, storage = bigquery_client(settings), storage_client(settings)
     read = EventReader.from_settings(settings, now)
     jobs = LoadJobs.open(client, settings)
-    letters = Letters(client, storage, settings, Choice(fingerprint or (), event_type, stage, since), repair)
+    letters = Letters(client, storage, settings, DeadLetterFilter(fingerprint or (), event_type, stage, since), repair)
     archive, listeners = None, list[Listener]()
     if not dry_run:
         archive = Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-        listeners.append(Ledger(client, jobs, settings, From.DEAD_LETTER, now, who(client)))
+        listeners.append(Ledger(client, jobs, settings, ReplaySource.DEAD_LETTER, now, current_user(client)))
     run = Backfill(read, jobs, archive, in_turn([*listeners, letters.tally]), rate)
     report = progress.run(run, letters, letters.total, of_events=True)
     done = progress.Done(report, letters.total, time.monotonic() - started, dry_run)
@@ -270,7 +270,7 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
         console.print("Nothing was written.")
 
 
-def _still(cause: Cause, still: Still) -> Text:
+def _still(cause: Cause, still: RemainingError) -> Text:
     if still.cause.fingerprint == cause.fingerprint:
         return Text(f"{still.events}: the same\n").append(printable(still.message), "dim")
     return Text(f"{still.events}: ").append_text(_why(still.cause, still.message))

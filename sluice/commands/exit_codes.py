@@ -18,7 +18,7 @@ from sluice.beam import NoBeam
 from sluice.formatting import printable
 from sluice.queries import WrongParameter
 from sluice.smoke import NoExample
-from sluice.snapshots import Refused
+from sluice.snapshots import SnapshotError
 
 console = Console(stderr=True)
 
@@ -50,7 +50,7 @@ def ending() -> Iterator[None]:
         raise typer.Exit(ExitCode.WRONG) from error
     except BrokenPipeError:  # Who reads the answer has had enough of it.
         raise
-    except (Refused, Unreadable, NoBeam, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
+    except (SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
         tell("Failed:", error)
         if isinstance(error, GoogleAuthError | OSError):
             console.print("For the local stack, run the export lines that `sluice up` prints.", soft_wrap=True)
@@ -60,7 +60,7 @@ def ending() -> Iterator[None]:
 def tell(what: str, why: object) -> None:
     """Say on standard error what is wrong, and why; of an error of Google Cloud, in its own words."""
     if isinstance(why, ApiError):
-        why = why.quoting or why
+        why = why.unsafe_message or why
     elif isinstance(why, GoogleAPICallError):
         match why.errors:
             case [{"message": message}, *_]:  # Of gRPC there are calls instead.

@@ -23,13 +23,15 @@ from rich.table import Table
 
 from functions.files.id_fields import WithoutId
 from functions.files.sources import Lines
-from sluice.backfill.run import Backfill, Report
+from sluice.backfill.run import Backfill, BackfillReport
 from sluice.commands.exit_codes import ExitCode, tell
 
 console = Console(stderr=True)
 
 
-def run(backfill: Backfill, sources: Iterable[Lines], total: int | None = None, *, of_events: bool = False) -> Report:
+def run(
+    backfill: Backfill, sources: Iterable[Lines], total: int | None = None, *, of_events: bool = False
+) -> BackfillReport:
     """Run it, with its progress.
 
     Args:
@@ -49,7 +51,7 @@ def run(backfill: Backfill, sources: Iterable[Lines], total: int | None = None, 
         return report
 
 
-def _advance(progress: Progress, task: TaskID, report: Report, read: int) -> None:
+def _advance(progress: Progress, task: TaskID, report: BackfillReport, read: int) -> None:
     progress.update(task, advance=read, lines=report.lines)
 
 
@@ -64,7 +66,7 @@ class Done:
         dry_run: Whether it was one.
     """
 
-    report: Report
+    report: BackfillReport
     sources: int
     seconds: float
     dry_run: bool

@@ -18,17 +18,17 @@ from functions.core.contracts import Contracts
 from functions.core.privacy import Privacy
 from functions.files.sources import find
 from functions.ingest.http_client import storage_api
-from functions.reconcile.findings import Found, Reconciliation
+from functions.reconcile.findings import EventRef, Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import Backfill, Report
+from sluice.backfill.run import Backfill, BackfillReport
 from sluice.commands.exit_codes import ExitCode, tell
 from sluice.commands.options import check_order, moment, past_moment
 from sluice.compare import Contents
 from sluice.formatting import printable
-from sluice.replay.ledger import From, Ledger, who
+from sluice.replay.ledger import Ledger, ReplaySource, current_user
 
 console = Console(stderr=True)
 
@@ -114,24 +114,24 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
         return reconciler(start, end, advance)
 
 
-def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> Report:
+def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
     storage = storage_client(settings)
     read = EventReader.from_settings(settings, now)
     client = bigquery_client(settings)
     jobs = LoadJobs.open(client, settings)
-    ledger = None if dry_run else Ledger(client, jobs, settings, From.ARCHIVE, now, who(client))
+    ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
     return Backfill(read, jobs, archive, ledger)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
 
 
-def _is_well(found: Reconciliation, report: Report | None, *, dry_run: bool) -> bool:
+def _is_well(found: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
     if found.is_complete:
         return True
     is_repaired = report is not None and not dry_run and report.is_complete
     return is_repaired and not found.different and not found.unreadable
 
 
-def _as_json(found: Reconciliation, start: datetime, end: datetime, report: Report | None) -> dict[str, object]:
+def _as_json(found: Reconciliation, start: datetime, end: datetime, report: BackfillReport | None) -> dict[str, object]:
     return {
         "from": start,
         "to": end,
@@ -176,7 +176,7 @@ def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
         console.print("[bold green]Nothing is missing.[/]")
 
 
-def _name(what: str, some: list[Found], total: int) -> None:
+def _name(what: str, some: list[EventRef], total: int) -> None:
     for one in some[:_SHOWN]:
         told = f" {printable(one.event_id)} ({printable(one.event_type)}), {one.archive_uri}"
         console.print(Text.assemble((what, "bold red"), told), soft_wrap=True)
@@ -184,7 +184,7 @@ def _name(what: str, some: list[Found], total: int) -> None:
         console.print(f"... and {total - _SHOWN} more; --json names {len(some)}.")
 
 
-def _show_repair(report: Report, *, dry_run: bool) -> None:
+def _show_repair(report: BackfillReport, *, dry_run: bool) -> None:
     put = "would be put back" if dry_run else "put back"
     console.print(
         f"Missing events {put}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"

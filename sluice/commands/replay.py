@@ -21,7 +21,7 @@ from sluice.commands import progress
 from sluice.commands.options import DryRun, Json, Rate, check_order, moment, past_moment
 from sluice.local.stack import undeliverable_name
 from sluice.replay.archived import OfType, arrived
-from sluice.replay.ledger import From, Ledger, who
+from sluice.replay.ledger import Ledger, ReplaySource, current_user
 from sluice.replay.undeliverable import Undeliverable
 
 
@@ -76,8 +76,8 @@ def replay(
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
     listeners: list[Listener] = []
     if not dry_run:
-        source = From.UNDELIVERABLE if undeliverable else From.ARCHIVE
-        listeners.append(Ledger(client, jobs, settings, source, now, who(client)))
+        source = ReplaySource.UNDELIVERABLE if undeliverable else ReplaySource.ARCHIVE
+        listeners.append(Ledger(client, jobs, settings, source, now, current_user(client)))
     with contextlib.ExitStack() as leases:
         sources: Sequence[Lines]
         if start is None:

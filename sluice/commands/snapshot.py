@@ -13,7 +13,7 @@ from functions.settings import Settings
 from sluice.backfill.run import FAILURES
 from sluice.commands.exit_codes import ExitCode, tell
 from sluice.commands.options import moment
-from sluice.snapshots import Refused, Restored, Snapshot, Snapshots
+from sluice.snapshots import Restored, Snapshot, SnapshotError, Snapshots
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -45,7 +45,7 @@ def snapshot(
     for table in dict.fromkeys(tables or Snapshots.tables()):
         try:
             taken.append(snapshots.take(table, now, days))
-        except (Refused, *FAILURES) as error:
+        except (SnapshotError, *FAILURES) as error:
             tell(f"No snapshot of {table}:", error)
             failed = True
     if dry_run:

@@ -15,7 +15,7 @@ from functions.core.message import Message, is_smoke_test
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.formatting import printable
-from sluice.trace import ArchiveObject, Record, Trace
+from sluice.trace import ArchiveObject, Trace, TracedRecord
 from sluice.trace import trace as look_for
 
 console = Console(stderr=True)
@@ -67,7 +67,7 @@ def _as_json(found: Trace) -> dict[str, Any]:
 
 def envelope_as_json(message: Message) -> dict[str, Any]:
     """A message, as `trace` writes those of the archive."""
-    return _envelope(Envelope.seal(message, None))
+    return _envelope(Envelope.from_message(message, None))
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def _show(found: Trace) -> None:
         Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _of_row(row: Record) -> Iterator[Text | str]:
+def _of_row(row: TracedRecord) -> Iterator[Text | str]:
     what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate: no view shows it"
     yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
     yield from _lineage(row, "processed")
@@ -116,7 +116,7 @@ def _of_row(row: Record) -> Iterator[Text | str]:
         yield f"  content {row.content_digest}"
 
 
-def _of_dead_letter(letter: Record) -> Iterator[Text | str]:
+def _of_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
     yield Text(f"dead letter in {letter.table}, stage {letter.stage}, fingerprint {letter.fingerprint}", "bold red")
     for error in letter.errors:
         yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
@@ -142,7 +142,7 @@ def _of_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
     yield f"  {replay['archive_uri'] or 'the event was there before'}"
 
 
-def _lineage(record: Record, done: str) -> Iterator[str]:
+def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield printable(f"  message {record.message_id}, published {record.publish_time.isoformat()}")
     version = f"by contract version {record.schema_version}, " if record.schema_version else ""
     yield printable(f"  {done} {record.processed_at.isoformat()} {version}by code {record.code_version}")

@@ -14,7 +14,7 @@ from functions.events import EventType
 from functions.names import DATASETS, Names, table_problem, type_problem
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import parameters_of
-from functions.schema.table_diff import evolution
+from functions.schema.table_diff import table_diff
 from functions.settings import Settings
 from sluice.contract.compatibility import compatibility
 from sluice.contract.finding import Breaks, Finding
@@ -222,7 +222,7 @@ def _table_changes(base: Project, project: Project) -> Iterator[Finding]:
             problem = "is gone: where the table is live it stays as it is, and gets no more rows"
             yield Finding(name, problem, Breaks.READERS, is_notice=True, file=file)
         elif name in after:
-            for refused in evolution(table.declared, after[name].ddl).refused:
+            for refused in table_diff(table.declared, after[name].ddl).rejected:
                 problem = f"the bootstrap will refuse it where the table is live: {refused}"
                 yield Finding(refused.path, problem, Breaks.BOOTSTRAP, file=file)
 

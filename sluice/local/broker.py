@@ -27,7 +27,7 @@ _NOT_DONE = (
 )
 
 
-class Refused(Exception):
+class CallRejected(Exception):
     """A call that Pub/Sub answers with an error status.
 
     Attributes:
@@ -93,7 +93,7 @@ class Rules:
         asked = [name for name in _NOT_DONE if name in resource]
         asked += ["push_config"] if settings.push_config.push_endpoint else []
         if asked:
-            raise Refused(grpc.StatusCode.UNIMPLEMENTED, f"the Pub/Sub stand-in does not do {', '.join(asked)}")
+            raise CallRejected(grpc.StatusCode.UNIMPLEMENTED, f"the Pub/Sub stand-in does not do {', '.join(asked)}")
         deadline = settings.ack_deadline_seconds or 10
         _require(10 <= deadline <= 600, f"ack_deadline_seconds is 10 to 600, not {deadline}")
         retry, low, high = settings.retry_policy, 0.0, 0.0
@@ -199,7 +199,7 @@ class Subscription:
 
 
 class Broker:
-    """All topics and subscriptions; every method raises `Refused` with the status that Pub/Sub answers with."""
+    """All topics and subscriptions; every method raises `CallRejected` with the status that Pub/Sub answers with."""
 
     def __init__(self) -> None:
         self._topics: dict[str, types.Topic] = {}
@@ -308,17 +308,17 @@ class Broker:
 
 def _require(holds: bool, message: str) -> None:
     if not holds:
-        raise Refused(grpc.StatusCode.INVALID_ARGUMENT, message)
+        raise CallRejected(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def _require_new(name: str, kind: str, known: Mapping[str, object]) -> None:
     match = _NAME.fullmatch(name)
     _require(bool(match and match[1] == kind), f"Invalid [{kind}] name: (name={name})")
     if name in known:
-        raise Refused(grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists: {name}")
+        raise CallRejected(grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists: {name}")
 
 
 def _existing[T](name: str, known: Mapping[str, T]) -> T:
     if name not in known:
-        raise Refused(grpc.StatusCode.NOT_FOUND, f"Resource not found: {name}")
+        raise CallRejected(grpc.StatusCode.NOT_FOUND, f"Resource not found: {name}")
     return known[name]

@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 from google.pubsub_v1 import types
 
-from sluice.local.broker import MAX_MESSAGE_BYTES, Broker, Lease, Message, Refused
+from sluice.local.broker import MAX_MESSAGE_BYTES, Broker, CallRejected, Lease, Message
 
 MAX_IDLE_WAIT = 1.0  # seconds that a pull waits for a first message
 
@@ -146,7 +146,7 @@ def _handler(name: str, method: _Method) -> _MethodHandler:
         try:
             result = method(message, context)
             return await result if inspect.isawaitable(result) else result
-        except Refused as refused:
+        except CallRejected as refused:
             await context.abort(refused.code, str(refused))
 
     # Without a response type it is google.protobuf.Empty, no bytes at all.

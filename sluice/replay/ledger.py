@@ -20,7 +20,7 @@ from sluice.backfill.run import Fate, Settled
 TABLE = REPLAYS
 
 
-class From(enum.StrEnum):
+class ReplaySource(enum.StrEnum):
     """Where events are brought back from."""
 
     DEAD_LETTER = "dead_letter"
@@ -80,7 +80,7 @@ class Ledger:
     client: bigquery.Client
     jobs: LoadJobs
     settings: Settings
-    source: From
+    source: ReplaySource
     replayed_at: datetime
     replayed_by: str
     replay_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
@@ -104,10 +104,10 @@ class Ledger:
         A dead letter is closed by its own message, whatever other messages have the event's id.
         """
         new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
-        if self.source is From.UNDELIVERABLE:
+        if self.source is ReplaySource.UNDELIVERABLE:
             return new
         repeated = [one for one in settled if one.fate is Fate.REPEATED]
-        if self.source is From.DEAD_LETTER:
+        if self.source is ReplaySource.DEAD_LETTER:
             return new + repeated
         there = [one for one in [*new, *repeated] if one.fate is not Fate.LOADED]
         rows = [one for one in there if not isinstance(one.event.outcome, DeadLetter)]
@@ -158,7 +158,7 @@ def _message(settled: Settled) -> tuple[str, str]:
     return settled.event.identity.event_id, settled.event.outcome.message.message_id
 
 
-def who(client: bigquery.Client) -> str:
+def current_user(client: bigquery.Client) -> str:
     """Who runs this, as BigQuery knows them: a person's or a service account's address."""
     [row] = client.query_and_wait("SELECT SESSION_USER() AS name")
     return str(row.name)

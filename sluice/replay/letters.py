@@ -15,7 +15,7 @@ from functions.core.message import is_smoke_test
 from functions.files.sources import Line
 from functions.settings import Settings
 from sluice.backfill.run import Settled
-from sluice.dead_letters import Choice, message_of
+from sluice.dead_letters import DeadLetterFilter, message_of
 from sluice.replay.ledger import Cause, Origin
 from sluice.replay.transform import ATTRIBUTE, Transform
 
@@ -49,7 +49,7 @@ ORDER BY letter.failed_at, letter.publish_time, letter.event_id
 """The last dead letter of each message, once: an insert that was sent again may have brought it twice."""
 
 
-class Change(NamedTuple):
+class PayloadChange(NamedTuple):
     """What a transform made of a payload."""
 
     event_id: str
@@ -58,7 +58,7 @@ class Change(NamedTuple):
 
 
 @dataclasses.dataclass(slots=True)
-class Still:
+class RemainingError:
     """What is wrong with events of a cause after all.
 
     Attributes:
@@ -90,7 +90,7 @@ class CauseTally:
     passing: int = 0
     left_alone: int = 0
     smoke_tests: int = 0
-    still: dict[str, Still] = dataclasses.field(default_factory=dict)
+    still: dict[str, RemainingError] = dataclasses.field(default_factory=dict)
 
 
 class Tally:
@@ -103,7 +103,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.causes: dict[str, CauseTally] = {}
-        self.changes: list[Change] = []
+        self.changes: list[PayloadChange] = []
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
@@ -132,7 +132,7 @@ class Tally:
                 cause = Cause(
                     fingerprint, letter.stage, _known_type(letter.event_type, letter.place), letter.place, rule
                 )
-                tally.still.setdefault(fingerprint, Still(cause, message)).events += 1
+                tally.still.setdefault(fingerprint, RemainingError(cause, message)).events += 1
             case _:
                 tally.passing += 1
 
@@ -178,12 +178,12 @@ class Letter:
                 return
             if repaired != message.data:
                 if len(self.tally.changes) < EXAMPLES:
-                    self.tally.changes.append(Change(record["event_id"], message.data, repaired))
+                    self.tally.changes.append(PayloadChange(record["event_id"], message.data, repaired))
                 # No object of the archive has these bytes, so the line names none.
                 source, transformed = f"dead letter {record['event_id']}", self.transform.name
                 attributes = {**message.attributes, ATTRIBUTE: transformed}
                 message = msgspec.structs.replace(message, data=repaired, attributes=attributes)
-        data = msgspec.json.encode(Envelope.seal(message, record["event_type"]))
+        data = msgspec.json.encode(Envelope.from_message(message, record["event_type"]))
         yield Line(source, self.number, data, Origin(cause, record["own_fingerprint"], transformed))
 
 
@@ -205,7 +205,7 @@ class Letters:
         client: bigquery.Client,
         storage: StorageClient,
         settings: Settings,
-        choice: Choice,
+        choice: DeadLetterFilter,
         transform: Transform | None = None,
     ) -> None:
         """Ask for them.

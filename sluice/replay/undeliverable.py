@@ -101,7 +101,7 @@ class Undeliverable:
         try:
             for number, (ack_id, message) in enumerate(itertools.islice(self._pull(), self._limit), start=1):
                 advance(1)
-                data = msgspec.json.encode(Envelope.seal(original(message), None))
+                data = msgspec.json.encode(Envelope.from_message(original(message), None))
                 yield Line(self._subscription, number, data, Lease(ack_id))
         except (GoogleAPIError, GoogleAuthError) as error:
             raise Unreadable(f"{self._subscription}: {getattr(error, 'message', error)}") from error

@@ -10,10 +10,10 @@ from benchmarks.events import LARGE_ORDER_ITEMS, Bodies, payloads
 from functions.core.contracts import Contracts
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import receive
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 
-process = Process(Contracts.load(), Privacy(), 90, "tests")
+process = EventPipeline(Contracts.load(), Privacy(), 90, "tests")
 
 
 def test_each_push_has_ids_of_its_own_and_becomes_what_it_is_said_to_become() -> None:

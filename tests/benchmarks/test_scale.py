@@ -29,7 +29,7 @@ from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive.writer import Archive
 from functions.ingest.group_commit import GroupCommit
-from functions.ingest.warehouse import Insertion, Warehouse
+from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
 from sluice.cost import dataflow, sluice
 from sluice.cost.dataflow import Beam
@@ -78,7 +78,7 @@ def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -
     sent = message(event("order"), event_id="e-1")
     outcome = process(sent, NOW)
     settings = Settings(archive_bucket="archive", batch_rows=batch)
-    warehouse = SimpleNamespace(insert=lambda *_: Insertion({}, {}))
+    warehouse = SimpleNamespace(insert=lambda *_: InsertResult({}, {}))
 
     async def take_all(clock: VirtualClock) -> list[float]:
         commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings, clock)

@@ -19,7 +19,7 @@ from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.files.sources import find
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
@@ -27,7 +27,7 @@ from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import Backfill, Report
+from sluice.backfill.run import Backfill, BackfillReport
 from sluice.local.stack import PROJECT, Emulators
 from tests.emulators.made import made
 
@@ -74,7 +74,7 @@ class Datasets:
 
     def backfill(
         self, *sources: str | pathlib.Path, now: datetime, dry_run: bool = False, version: int | None = None
-    ) -> Report:
+    ) -> BackfillReport:
         """Run a backfill in this process."""
         read = EventReader.from_settings(self.settings, now, version)
         run = Backfill(read, LoadJobs.open(self.client, self.settings), None if dry_run else self.archive())
@@ -82,7 +82,7 @@ class Datasets:
 
     def stream(self, messages: Sequence[Message], now: datetime) -> None:
         """Take messages as `ingest` does."""
-        process = Process.from_settings(self.settings)
+        process = EventPipeline.from_settings(self.settings)
         commit = GroupCommit(
             lambda message, _: process(message, now),
             self.archive(),

@@ -13,7 +13,7 @@ from google.cloud import bigquery
 
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.settings import Settings
 from sluice.generate import Generated, Story
@@ -95,7 +95,7 @@ def open_shop(client: bigquery.Client, settings: Settings, seed: int = 1) -> Ite
 
 def _filled(client: bigquery.Client, settings: Settings, seed: int) -> Shop:
     now = datetime.now(UTC)
-    process = Process.from_settings(settings)
+    process = EventPipeline.from_settings(settings)
     odd = [
         Generated(msgspec.json.encode(event), {"event_id": f"edge-{number}"}, "good")
         for number, event in enumerate(edges(now))
@@ -128,7 +128,9 @@ def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generat
     return past(Story(seed, 0.02, 0.03, events // days), events, now)
 
 
-def _outcomes(process: Process, now: datetime, seed: int, messages: Iterable[Generated]) -> list[Row | DeadLetter]:
+def _outcomes(
+    process: EventPipeline, now: datetime, seed: int, messages: Iterable[Generated]
+) -> list[Row | DeadLetter]:
     """What becomes of the messages, processed within some milliseconds, and in no order."""
     outcomes = [
         process(

@@ -35,7 +35,7 @@ def test_the_columns_of_the_external_table_take_the_lines_and_its_query_answers(
         Message(b"\xff{", {"event_id": "b"}, "m-2", NOW),
         Message(b"{", {}, "m-3", NOW),
     ]
-    lines = msgspec.json.Encoder().encode_lines([Envelope.seal(message, "order") for message in messages])
+    lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, "order") for message in messages])
     config = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON, ignore_unknown_values=True
     )

@@ -58,7 +58,7 @@ def lines(events: list[Message]) -> bytes:
 
 
 def sealed(events: list[Message]) -> bytes:
-    return msgspec.json.Encoder().encode_lines([Envelope.seal(message, None) for message in events])
+    return msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in events])
 
 
 def run(datasets: Datasets, *arguments: object) -> dict[str, Any]:

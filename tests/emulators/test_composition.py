@@ -70,7 +70,7 @@ def _lose_an_event(stack: Stack) -> None:
     """Archive an event without a row: what is missing is looked for in the historical dataset, too."""
     arrived = datetime.now(UTC) - timedelta(hours=2)
     message = Message(json.dumps(event("order")).encode(), {"event_id": "lost"}, "lost", arrived)
-    data = gzip.compress(msgspec.json.encode(Envelope.seal(message, "order")))
+    data = gzip.compress(msgspec.json.encode(Envelope.from_message(message, "order")))
     bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
     bucket.blob(f"{layout.first_name_at(arrived)}-instance-00000001.ndjson.gz").upload_from_string(data)
 

@@ -21,7 +21,7 @@ from functions.archive.envelope import Envelope
 from functions.archive.summary import Summary
 from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.settings import Settings
 from sluice.generate import Story
 from sluice.local.stack import Emulators
@@ -92,7 +92,7 @@ def _late(data: bytes) -> bytes:
 
 def processed(sent: Sequence[Message], settings: Settings = CHOSEN) -> Rows:
     """Return what the pure pipeline makes of messages."""
-    process = Process.from_settings(settings)
+    process = EventPipeline.from_settings(settings)
     made: Rows = {table: [] for table in TABLES}
     for outcome in (process(message, NOW) for message in sent):
         made[outcome.table].append((outcome.insert_id, _same(outcome.record(""))))
@@ -134,7 +134,7 @@ def _identity(inserted: tuple[str, dict[str, Any]]) -> tuple[str, str]:
 def files(sent: Sequence[Message], folder: pathlib.Path) -> str:
     """Write messages as four files of envelopes, and return the pattern of their names."""
     for number in range(4):
-        envelopes = [Envelope.seal(message, None) for message in sent[number::4]]
+        envelopes = [Envelope.from_message(message, None) for message in sent[number::4]]
         (folder / f"{number}.ndjson").write_bytes(msgspec.json.Encoder().encode_lines(envelopes))
     return f"{folder}/*.ndjson"
 

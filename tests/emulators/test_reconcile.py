@@ -19,9 +19,9 @@ from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.core.contracts import Contracts
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
-from functions.reconcile.findings import Account, Reconciliation
+from functions.reconcile.findings import HourCounts, Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.reconcile.scheduled import recent_hours
 from sluice.cli import app
@@ -83,8 +83,8 @@ def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival
     assert {hour.replace(minute=0, second=0, microsecond=0) for hour in hours} == hours
     by_type = {name: account for (_, name), account in found.accounts.items()}
     assert by_type == {
-        "order": Account(archived=4, settled=4, rows=3, dead_letters=1),
-        "unknown": Account(archived=1, settled=1, dead_letters=1),
+        "order": HourCounts(archived=4, matched=4, rows=3, dead_letters=1),
+        "unknown": HourCounts(archived=1, matched=1, dead_letters=1),
     }
     assert found.is_complete
 
@@ -122,18 +122,18 @@ def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Data
     assert sorted((one.event_id, one.event_type, one.message_id, one.archive_uri) for one in found.missing) == [
         (name, "order", f"m-{name}", uri) for name in ("bad", "gone", "gone too")
     ]
-    assert (found.total.archived, found.total.settled, found.total.missing) == (4, 1, 3)
+    assert (found.total.archived, found.total.matched, found.total.missing) == (4, 1, 3)
     assert found.incomplete == {uri}
     assert not found.is_complete
 
 
 def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row(datasets: Datasets) -> None:
     first, again = order("a", message_id="m-1"), order("a", message_id="m-2")
-    raw, process = datasets.archive(), Process.from_settings(datasets.settings)
+    raw, process = datasets.archive(), EventPipeline.from_settings(datasets.settings)
     raw.write(raw.name(NOW), [process(first, NOW)], 10)
     datasets.stream([again], NOW)
     found = reconcile(datasets)
-    assert found.total == Account(archived=2, settled=1, redelivered=1, rows=1)
+    assert found.total == HourCounts(archived=2, matched=1, redelivered=1, rows=1)
     assert found.is_complete
 
 
@@ -142,7 +142,7 @@ def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Dataset
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"INSERT INTO `{table}` SELECT * FROM `{table}` WHERE ingest.event_id = 'a'")
     found = reconcile(datasets)
-    assert found.total == Account(archived=2, settled=2, rows=3, duplicates=1)
+    assert found.total == HourCounts(archived=2, matched=2, rows=3, duplicates=1)
     assert found.is_complete
 
 
@@ -155,7 +155,7 @@ def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datase
     delete(datasets, "orders", "ingest.event_id LIKE 'smoke-%'")
     delete(datasets, "dead_letters", "TRUE")
     found = reconcile(datasets)
-    assert found.total == Account(archived=3, settled=1, missing=2, rows=1)
+    assert found.total == HourCounts(archived=3, matched=1, missing=2, rows=1)
     assert sorted(one.event_id for one in found.missing) == ["m-1", "smoke-alarm"]
 
 
@@ -169,7 +169,7 @@ def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
         f"UPDATE `{table}` SET ingest.event_id = 'other' WHERE ingest.archive_uri = '{second}'"
     )
     found = reconcile(datasets)
-    assert found.total == Account(archived=1, missing=1, rows=2, extra=2)
+    assert found.total == HourCounts(archived=1, missing=1, rows=2, extra=2)
 
 
 @pytest.mark.parametrize(
@@ -209,13 +209,13 @@ def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
         return data
 
     monkeypatch.setattr(Blob, "download_as_bytes", remember)
-    assert reconcile(datasets).total == Account(archived=6, settled=6, rows=5, dead_letters=1)
+    assert reconcile(datasets).total == HourCounts(archived=6, matched=6, rows=5, dead_letters=1)
     assert read == []
     datasets.stream([order("late", timedelta(days=5)), order("b")], NOW + timedelta(seconds=1))
-    assert reconcile(datasets).total == Account(archived=8, settled=8, rows=7, dead_letters=1)
+    assert reconcile(datasets).total == HourCounts(archived=8, matched=8, rows=7, dead_letters=1)
     assert len(read) == 1
     delete(datasets, "dead_letters", "TRUE")
-    assert reconcile(datasets).total == Account(archived=8, settled=7, rows=7, missing=1)
+    assert reconcile(datasets).total == HourCounts(archived=8, matched=7, rows=7, missing=1)
     assert len(read) == 3
 
 
@@ -227,7 +227,7 @@ def test_a_repaired_dead_letter_does_not_hide_a_row_that_is_gone(datasets: Datas
         datasets.client.query_and_wait(f"UPDATE `{table}` SET ingest.{column} = '{value}' WHERE ingest.event_id = 'b'")
     found = reconcile(datasets)
     assert [one.event_id for one in found.missing] == ["b"]
-    assert found.total == Account(archived=3, settled=2, missing=1, rows=2, dead_letters=1)
+    assert found.total == HourCounts(archived=3, matched=2, missing=1, rows=2, dead_letters=1)
 
 
 def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datasets) -> None:
@@ -235,9 +235,9 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
     datasets.stream([order("old", timedelta(days=40))], NOW)
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
-    envelope = Envelope.seal(order("old", timedelta(days=40), status="of old"), "order")
+    envelope = Envelope.from_message(order("old", timedelta(days=40), status="of old"), "order")
     blob.upload_from_string(gzip.compress(msgspec.json.encode(envelope)))
-    assert reconcile(datasets).total == Account(archived=1, settled=1, rows=1)
+    assert reconcile(datasets).total == HourCounts(archived=1, matched=1, rows=1)
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:

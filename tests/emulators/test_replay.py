@@ -10,7 +10,7 @@ import pytest
 from google.pubsub_v1 import types
 
 from functions.core.message import SMOKE_TEST_ATTRIBUTE
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from sluice.local import pubsub
 from sluice.local.process import free_port
 from sluice.local.stack import Emulators
@@ -40,7 +40,7 @@ def hours_ago(hours: float) -> str:
 
 
 def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datasets: Datasets) -> None:
-    process, archive = Process.from_settings(datasets.settings), datasets.archive()
+    process, archive = EventPipeline.from_settings(datasets.settings), datasets.archive()
     inventory = json.dumps(samples.event("inventory", timestamp=NOW.isoformat())).encode()
     for hours, name in ((30, "a"), (3, "b"), (2, "c"), (0.5, "d")):
         at = NOW - timedelta(hours=hours)
@@ -66,7 +66,7 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
 
 
 def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whatever_time_zone(datasets: Datasets) -> None:
-    process, archive = Process.from_settings(datasets.settings), datasets.archive()
+    process, archive = EventPipeline.from_settings(datasets.settings), datasets.archive()
     midnight = datetime(2026, 11, 23, tzinfo=UTC)
     moments = [midnight + timedelta(microseconds=number) for number in (-1, 0, 1, 2)]
     names = [archive.name(moment) for moment in moments]

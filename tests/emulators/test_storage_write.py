@@ -12,10 +12,10 @@ from google.cloud import bigquery
 from dataflow.storage_write import StorageWriter, write_client
 from functions.clients import bigquery_client
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.ingest.batch_writer import Inserts, by_table
 from functions.ingest.http_client import ApiError, bigquery_api
-from functions.ingest.warehouse import Record, Warehouse
+from functions.ingest.warehouse import InsertRow, Warehouse
 from functions.settings import Settings
 from sluice.generate import generate
 from sluice.local.stack import PROJECT, Emulators
@@ -84,8 +84,8 @@ def tables(running_emulators: Emulators) -> Iterator[Tables]:
         writer.close()
 
 
-def records(*rows: dict[str, Any]) -> list[Record]:
-    return [Record(str(position), msgspec.Raw(msgspec.json.encode(row))) for position, row in enumerate(rows)]
+def records(*rows: dict[str, Any]) -> list[InsertRow]:
+    return [InsertRow(str(position), msgspec.Raw(msgspec.json.encode(row))) for position, row in enumerate(rows)]
 
 
 def test_edges_arrive_as_by_insert_all(tables: Tables) -> None:
@@ -103,13 +103,13 @@ def test_edges_arrive_as_by_insert_all(tables: Tables) -> None:
 def test_events_arrive_as_by_insert_all(tables: Tables, running_emulators: Emulators) -> None:
     now = datetime.now(UTC)
     settings = Settings(archive_bucket="archive", google_cloud_project=PROJECT, code_version="tests")
-    process = Process.from_settings(settings)
+    process = EventPipeline.from_settings(settings)
     generated = itertools.islice(generate(seed=18, start=now, bad_share=0.1), 200)
     outcomes = [process(Message(one.data, one.attributes, str(n), now), now) for n, one in enumerate(generated)]
     with fresh_datasets(running_emulators) as other:
         insert_all = Warehouse(bigquery_api(), PROJECT, other.settings.dataset)
         for table, events in by_table(outcomes, lambda outcome: outcome).items():
-            given = [Record(event.insert_id, event.encoded("gs://archive/one")) for event in events]
+            given = [InsertRow(event.insert_id, event.encoded("gs://archive/one")) for event in events]
             assert insert_all.insert(table, given, TIMEOUT) == ({}, {}, False)
             assert tables.writer.insert(table, given, TIMEOUT) == ({}, {}, False)
             order = "message_id" if table == "dead_letters" else "ingest.message_id"

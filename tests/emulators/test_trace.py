@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from sluice.local.stack import Emulators
 from sluice.trace import Trace, trace
 from tests.emulators import command
@@ -61,7 +61,7 @@ def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> N
     sent = message("twice", order_date=(NOW - age).isoformat())
     datasets.stream([sent], yesterday)
     [uri] = [row.archive_uri for row in look(datasets, "twice").rows]
-    again = Process.from_settings(datasets.settings)(sent, NOW).record(uri)  # later than insertIds are remembered
+    again = EventPipeline.from_settings(datasets.settings)(sent, NOW).record(uri)  # later than insertIds are remembered
     assert datasets.client.insert_rows_json(f"{datasets.settings.dataset}.orders", [again], row_ids=[None]) == []
     tomorrow = NOW + timedelta(days=1)
     datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=tomorrow)
@@ -103,7 +103,7 @@ def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Dat
 
 def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Datasets) -> None:
     archive = datasets.archive()
-    outcome = Process.from_settings(datasets.settings)(message("never inserted"), NOW)
+    outcome = EventPipeline.from_settings(datasets.settings)(message("never inserted"), NOW)
     archive.write(archive.name(NOW), [outcome], 10)
     assert not look(datasets, "never inserted").found
     assert not look(datasets, "never inserted", day=NOW.date() - timedelta(days=1)).found

@@ -139,7 +139,7 @@ def watched(
             expected["missing"], expected["unreadable"] = 1, 1
             bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
             recently = layout.first_name_at(recent_hours(datetime.now(UTC))[0])
-            lost = Envelope.seal(Message(b"{}", {}, "lost", NOW), None)
+            lost = Envelope.from_message(Message(b"{}", {}, "lost", NOW), None)
             bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
             bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")
             expected["conflicts"] = 2

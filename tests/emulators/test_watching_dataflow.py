@@ -43,7 +43,7 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
         Message(one if isinstance(one, bytes) else json.dumps(one).encode(), {}, str(uuid.uuid4()), NOW)
         for one in events
     ]
-    file.write_bytes(b"\n".join(msgspec.json.encode(Envelope.seal(message, None)) for message in messages))
+    file.write_bytes(b"\n".join(msgspec.json.encode(Envelope.from_message(message, None)) for message in messages))
     options = (
         "--runner=FnApiRunner",
         "--direct_running_mode=multi_processing",

@@ -21,7 +21,7 @@ from functions.core import dead_letters
 from functions.events import event_types
 from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import Reconciler
-from functions.schema.bootstrap import Bootstrap, Change
+from functions.schema.bootstrap import Bootstrap, SchemaChange
 from functions.settings import Settings
 from sluice.demo_check import ArchiveReader
 from sluice.generate import Generated, Story
@@ -335,7 +335,7 @@ def deployment(
         )
     )
     books = Books(chosen)
-    assert {step.change for step in Bootstrap(books.client, chosen).run()} == {Change.CREATED}
+    assert {step.change for step in Bootstrap(books.client, chosen).run()} == {SchemaChange.CREATED}
     relay = Relay(
         on.pubsub, subscription, proxy.url(PUSH), concurrency=concurrency, ack_deadline=ACK_DEADLINE_SECONDS, grace=1
     )

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from functions.archive.writer import Archive
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.ingest.http_client import bigquery_api, storage_api
-from functions.ingest.warehouse import Insertion, Record, Warehouse
+from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
 from tests.faults import proxy as faults
 from tests.faults.background import event_loop
@@ -21,7 +21,7 @@ from tests.unit.cloud import Cloud
 from tests.unit.samples import NOW, event, message
 from tests.waiting import FACTOR, wait_until
 
-ROWS = [Record(f"e-{index}", {"n": index}) for index in range(4)]
+ROWS = [InsertRow(f"e-{index}", {"n": index}) for index in range(4)]
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
 
 
@@ -42,7 +42,7 @@ def proxy(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         run(proxy.__aexit__())
 
 
-def insert_rows(timeout: float = 3.0 * FACTOR) -> Insertion:
+def insert_rows(timeout: float = 3.0 * FACTOR) -> InsertResult:
     return Warehouse(bigquery_api(), "project", "events").insert("orders", ROWS, timeout)
 
 
@@ -61,7 +61,7 @@ def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_g
     cloud: Cloud, proxy: Proxy, fault: Fault
 ) -> None:
     with proxy.breaking(insert(fault, times=1)):
-        assert insert_rows() == Insertion({}, {})
+        assert insert_rows() == InsertResult({}, {})
         wait_until(lambda: len(cloud.inserts) == (2 if fault in AFTER else 1), "what comes late has come")
     ids = [row["insertId"] for _, rows in cloud.inserts for row in rows]
     assert len(ids) == len(set(ids)) == (8 if fault in AFTER else 4)
@@ -75,7 +75,7 @@ def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_g
 def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
     cloud: Cloud, proxy: Proxy, fault: Fault
 ) -> None:
-    outcome = Process.from_settings(SETTINGS)(message(event("order")), NOW)
+    outcome = EventPipeline.from_settings(SETTINGS)(message(event("order")), NOW)
     assert isinstance(outcome, Row)
     archive = Archive(storage_api(), "archive", {"order"})
     with proxy.breaking(upload(fault, times=1)):
@@ -88,9 +88,9 @@ def test_rows_that_are_not_taken_are_told_by_their_position_and_the_others_are_i
     cloud: Cloud, proxy: Proxy
 ) -> None:
     with proxy.breaking(insert(faults.row_errors("invalid", 0.5), times=1)):
-        assert set(insert_rows().refused) == {0, 1}
+        assert set(insert_rows().rejected) == {0, 1}
     with proxy.breaking(insert(faults.row_errors("stopped", 1.0), times=2)):
-        assert insert_rows() == Insertion({}, {})
+        assert insert_rows() == InsertResult({}, {})
     assert [row["n"] for row in cloud.rows("orders")] == [2, 3, 0, 1, 2, 3]
 
 

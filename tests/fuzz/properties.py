@@ -9,10 +9,10 @@ import msgspec
 
 from functions.archive.envelope import Envelope, read_envelopes
 from functions.core.contracts import Contracts
-from functions.core.dead_letters import MAX_ERRORS, DeadLetter, Refused, Stage
+from functions.core.dead_letters import MAX_ERRORS, DeadLetter, EventRejected, Stage
 from functions.core.decode import decode
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import event_types
@@ -26,15 +26,15 @@ INSERT_ALL_BYTES = 10 * 10**6
 
 _CONTRACTS = Contracts.load()
 PROCESSES = [
-    Process(_CONTRACTS, Privacy(), 90, "fuzz"),
-    Process(_CONTRACTS, Privacy("truncate"), 1825, "fuzz"),
-    Process(_CONTRACTS, Privacy("hash", "k" * 16), 1, "fuzz"),
+    EventPipeline(_CONTRACTS, Privacy(), 90, "fuzz"),
+    EventPipeline(_CONTRACTS, Privacy("truncate"), 1825, "fuzz"),
+    EventPipeline(_CONTRACTS, Privacy("hash", "k" * 16), 1, "fuzz"),
 ]
 _TABLES = {DeadLetter.table, *(event_type.table for event_type in event_types().values())}
 _COLUMNS = {table: declared_columns(table) for table in _TABLES}
 
 
-def check(message: Message, process: Process = PROCESSES[0]) -> float:
+def check(message: Message, process: EventPipeline = PROCESSES[0]) -> float:
     """Take a message the whole way to the two requests that make it durable; the seconds of CPU of `process`.
 
     Raises:
@@ -64,7 +64,7 @@ def check_errors(letter: DeadLetter) -> None:
     event: Any = ...
     try:
         event = decode(letter.message.data)
-    except Refused:
+    except EventRejected:
         assert letter.stage is Stage.DECODE
     for path, rule, text in letter.errors:
         assert rule
@@ -110,11 +110,11 @@ def unquoted(text: str) -> str:
 
 def check_envelope(message: Message, event_type: str | None) -> None:
     """The archive gives back exactly what went in, as one line, and seals it the same again."""
-    line = msgspec.json.Encoder().encode_lines([Envelope.seal(message, event_type)])
+    line = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, event_type)])
     assert line.count(b"\n") == 1
     [envelope] = read_envelopes(line)
     again = envelope.message()
     assert (again.data, again.attributes, again.message_id) == (message.data, message.attributes, message.message_id)
     assert (again.publish_time, again.ordering_key) == (message.publish_time, message.ordering_key)
     assert (envelope.event_id, envelope.event_type) == (message.event_id, event_type)
-    assert msgspec.json.Encoder().encode_lines([Envelope.seal(again, event_type)]) == line
+    assert msgspec.json.Encoder().encode_lines([Envelope.from_message(again, event_type)]) == line

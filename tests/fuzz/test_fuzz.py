@@ -22,7 +22,7 @@ from starlette.datastructures import Headers
 
 from functions.core import json_path
 from functions.core.message import Message, NotAMessage, receive
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from tests.fuzz import hostile
 from tests.fuzz.properties import PROCESSES, check, check_envelope, steps_of
 from tests.limits.worker import Worker
@@ -67,7 +67,7 @@ def keep_on(property_: Callable[[], None], share: float, payloads: int = 1) -> N
 
 @pytest.mark.parametrize("name", REGRESSIONS)
 @pytest.mark.parametrize("process", PROCESSES, ids=["keep", "truncate", "hash"])
-def test_what_once_broke_something_breaks_nothing(name: str, process: Process) -> None:
+def test_what_once_broke_something_breaks_nothing(name: str, process: EventPipeline) -> None:
     data = REGRESSIONS[name].read_bytes()
     check(Message(data, {}, "m-1", NOW), process)
     body = json.dumps({"message": {"messageId": "1", "publishTime": NOW.isoformat(), "data": "DATA"}}).encode()
@@ -85,7 +85,7 @@ def test_any_event_becomes_a_row_or_a_dead_letter_that_fits_and_in_time() -> Non
 
     @thoroughly
     @given(hostile.payloads(), hostile.ATTRIBUTES, st.sampled_from(PROCESSES), st.integers(0, 2**32))
-    def holds(drawn: bytes, attributes: dict[str, str], process: Process, seed: int) -> None:
+    def holds(drawn: bytes, attributes: dict[str, str], process: EventPipeline, seed: int) -> None:
         nonlocal slowest
         for data in (drawn, *hostile.relatives(drawn, random.Random(seed), RELATIVES)):
             message = Message(data, attributes, "m-1", NOW)

@@ -21,7 +21,7 @@ from multiprocessing.synchronize import Event
 from aiohttp import web
 
 from functions.clients import bigquery_client, storage_client
-from functions.reconcile.findings import Account
+from functions.reconcile.findings import HourCounts
 from functions.reconcile.reconciler import Reconciler
 from functions.settings import Settings
 from sluice.local.process import free_port
@@ -55,7 +55,7 @@ class Measured:
 
     events: int
     lost: int
-    total: Account
+    total: HourCounts
     seconds: float
     cpu_seconds: float
     idle_bytes: int
@@ -96,7 +96,7 @@ def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int, in_parts: 
         done = (until - START) // timedelta(hours=1)
         sys.stderr.write(f"  {done} of {hours} hours, {time.monotonic() - started:.0f} s, {_peak() / 1e6:.0f} MB\n")
 
-    total, until, parts = Account(), START, 0
+    total, until, parts = HourCounts(), START, 0
     while until < START + timedelta(hours=hours):
         found = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
         total.add(found.total)

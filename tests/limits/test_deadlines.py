@@ -17,7 +17,7 @@ from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
 from functions.ingest.group_commit import RECEIVE_SECONDS, GroupCommit
 from functions.ingest.retry import within
-from functions.ingest.warehouse import _PAUSES, Insertion, Record, Warehouse
+from functions.ingest.warehouse import _PAUSES, InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
@@ -60,9 +60,9 @@ class Spy:
         self.archive.append(timeout)
         return 0
 
-    def insert(self, _table: str, _records: Sequence[Record], timeout: float) -> Insertion:
+    def insert(self, _table: str, _records: Sequence[InsertRow], timeout: float) -> InsertResult:
         self.warehouse.append(timeout)
-        return Insertion({}, {})
+        return InsertResult({}, {})
 
 
 async def longest_answer(settings: Settings) -> float:

@@ -26,7 +26,7 @@ def an_hour() -> Measured:
 def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour: Measured) -> None:
     assert an_hour.total.archived == PER_HOUR
     assert an_hour.total.missing == an_hour.lost > 0
-    assert an_hour.total.settled == an_hour.total.rows == PER_HOUR - an_hour.lost
+    assert an_hour.total.matched == an_hour.total.rows == PER_HOUR - an_hour.lost
     assert an_hour.total.extra == an_hour.total.duplicates == 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from functions.core.contracts import Contracts
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -49,7 +49,7 @@ EVENTS: dict[str, dict[str, Any]] = {
     },
 }
 
-process = Process(Contracts.load(), Privacy(), retention_days=90, code_version="tests")
+process = EventPipeline(Contracts.load(), Privacy(), retention_days=90, code_version="tests")
 
 
 def event(event_type: str, **changes: Any) -> dict[str, Any]:

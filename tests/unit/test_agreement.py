@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from functions.core.contracts import FOLDER, Contract, Contracts
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
-from functions.core.rows import Row, Shape
+from functions.core.rows import Row, RowConverter
 from functions.events import EventType, event_types
 from functions.schema.ddl import declared_table
 from sluice.contract.finding import Finding
@@ -242,17 +242,17 @@ def test_the_columns_of_ours_are_there_with_their_types() -> None:
 # The promise
 
 
-def process_of(schema: dict[str, Any]) -> Process:
+def process_of(schema: dict[str, Any]) -> EventPipeline:
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
-    made = Contract("drawn", 1, TYPE, frozenset(), validator, Shape(schema))
-    return Process(Contracts({"drawn": {1: made}}), Privacy(), 90, "tests")
+    made = Contract("drawn", 1, TYPE, frozenset(), validator, RowConverter(schema))
+    return EventPipeline(Contracts({"drawn": {1: made}}), Privacy(), 90, "tests")
 
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def assert_every_event_is_a_row_that_fits(
-    process: Process, schema: dict[str, Any], table: list[SchemaField], data: st.DataObject
+    process: EventPipeline, schema: dict[str, Any], table: list[SchemaField], data: st.DataObject
 ) -> None:
     time_field = "order_date" if "order_date" in schema["properties"] else "timestamp"
     for _ in range(3):
@@ -268,7 +268,7 @@ def test_every_valid_event_of_a_contract_of_ours_is_a_row_that_fits_its_table(na
     schema = json.loads((FOLDER / f"{name}.v1.json").read_text())
     if name == "user_activity":
         schema["properties"]["ip_address"] = {"type": "string", "enum": ["203.0.113.7", "2001:db8::1"]}
-    process = Process(Contracts.load(), Privacy(), 90, "tests")
+    process = EventPipeline(Contracts.load(), Privacy(), 90, "tests")
     assert_every_event_is_a_row_that_fits(process, schema, declared_columns(event_types()[name].table), data)
 
 

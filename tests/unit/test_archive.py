@@ -29,7 +29,7 @@ def test_a_message_comes_out_of_its_envelope_as_it_went_in(
     data: bytes, attributes: dict[str, str], message_id: str, published: datetime, ordering_key: str
 ) -> None:
     message = Message(data, attributes, message_id, published, None, ordering_key)
-    [opened] = read_envelopes(msgspec.json.Encoder().encode_lines([Envelope.seal(message, None)]))
+    [opened] = read_envelopes(msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None)]))
     assert opened.message() == message
 
 
@@ -54,7 +54,7 @@ def test_the_time_of_arrival_is_in_the_name() -> None:
 
 def test_an_object_is_summed_up_in_its_metadata() -> None:
     envelopes = [
-        Envelope.seal(Message(b"{}", {"event_id": event_id}, message_id, datetime.now(UTC)), event_type)
+        Envelope.from_message(Message(b"{}", {"event_id": event_id}, message_id, datetime.now(UTC)), event_type)
         for event_id, message_id, event_type in (("a", "1", "order"), ("a", "2", "order"), ("é", "3", None))
     ]
     summary = Summary.of(envelopes, {"order"})
@@ -80,8 +80,8 @@ def test_duckdb_reads_an_archive_by_the_query_of_its_page(
     for number, arrived in enumerate((moment, moment + timedelta(days=1))):
         file = tmp_path / "archive" / f"{layout.first_name_at(arrived)}-instance-{number:08}.ndjson.gz"
         file.parent.mkdir(parents=True)
-        envelopes = [Envelope.seal(message, "order") for message in messages]
-        others = [Envelope.seal(Message(good, {"event_id": "d"}, "m-4", moment), "inventory")]
+        envelopes = [Envelope.from_message(message, "order") for message in messages]
+        others = [Envelope.from_message(Message(good, {"event_id": "d"}, "m-4", moment), "inventory")]
         file.write_bytes(gzip.compress(msgspec.json.Encoder().encode_lines([*envelopes, *others])))
     monkeypatch.chdir(tmp_path)
     query = archive_snippets()["duckdb"]

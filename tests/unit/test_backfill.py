@@ -24,7 +24,7 @@ from functions.schema.definitions import Kind, definitions
 from sluice.backfill.chunks import Load, Seen, chunks, loads
 from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_file import LoadFile
-from sluice.backfill.run import Fate, Report, Settled
+from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
 from tests.unit import samples
 from tests.unit.cloud import Cloud
@@ -69,7 +69,7 @@ def test_the_value_of_a_field_is_the_id_of_a_plain_event_and_not_of_an_envelope(
         "o-1",
         {"schema_version": "1", "event_id": "o-1"},
     )
-    sealed = msgspec.json.encode(Envelope.seal(Message(order("o-1"), {"event_id": "e"}, "m", NOW), "order"))
+    sealed = msgspec.json.encode(Envelope.from_message(Message(order("o-1"), {"event_id": "e"}, "m", NOW), "order"))
     assert with_id("$.order_id")(line(sealed)).identity.event_id == "e"
     bad = with_id("$.order_id")(line(b"bad"))
     assert (bad.identity.event_id, bad.table) == (
@@ -87,14 +87,14 @@ def test_an_id_that_comes_with_another_content_is_no_repetition() -> None:
 
 @pytest.mark.parametrize("attributes", [{}, {"event_id": "another"}])
 def test_the_event_id_of_an_envelope_counts(attributes: dict[str, str]) -> None:
-    sealed = msgspec.to_builtins(Envelope.seal(Message(order(), attributes, "m", NOW), "order"))
+    sealed = msgspec.to_builtins(Envelope.from_message(Message(order(), attributes, "m", NOW), "order"))
     event = read(line(json.dumps(sealed | {"event_id": "own"}).encode()))
     assert (event.identity.event_id, event.outcome.message.message_id) == ("own", "m")
 
 
 def test_an_envelope_is_its_message() -> None:
     message = Message(order(), {"event_id": "e", "a": "b"}, "m", NOW - timedelta(days=400), ordering_key="k")
-    sealed = msgspec.json.encode(Envelope.seal(message, "order"))
+    sealed = msgspec.json.encode(Envelope.from_message(message, "order"))
     event = read(line(sealed))
     assert (event.outcome.message, event.archive_uri) == (message, None)
     of_archive = "gs://archive/raw/dt=2026-11-23/hr=12/x.ndjson.gz"
@@ -108,7 +108,7 @@ def test_an_envelope_is_its_message() -> None:
     [{"publish_time": "2026-11-23"}, {"publish_time": "2026-11-23T00:00:00"}, {"payload": None}, {"event_id": 1}],
 )
 def test_what_only_resembles_an_envelope_is_a_plain_event(changes: dict[str, Any]) -> None:
-    sealed = msgspec.to_builtins(Envelope.seal(Message(order(), {}, "m", NOW), "order"))
+    sealed = msgspec.to_builtins(Envelope.from_message(Message(order(), {}, "m", NOW), "order"))
     data = json.dumps(sealed | changes).encode()
     assert read(line(data)).outcome.message.data == data
 
@@ -116,7 +116,7 @@ def test_what_only_resembles_an_envelope_is_a_plain_event(changes: dict[str, Any
 def test_a_schema_version_is_for_events_without_envelope_only() -> None:
     of_version = EventReader.from_settings(settings(), NOW, 99)
     assert of_version(line(order())).outcome.message.attributes == {"schema_version": "99"}
-    sealed = msgspec.json.encode(Envelope.seal(Message(order(), {"event_id": "e"}, "m", NOW), "order"))
+    sealed = msgspec.json.encode(Envelope.from_message(Message(order(), {"event_id": "e"}, "m", NOW), "order"))
     assert of_version(line(sealed)).table == "dev_events_dataset.orders"
 
 
@@ -181,7 +181,7 @@ def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(found: li
 
 @given(st.lists(st.tuples(events(), st.booleans())), st.data())
 def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], bool]], data: st.DataObject) -> None:
-    seen, report = Seen(), Report()
+    seen, report = Seen(), BackfillReport()
     for batch, fails in batches:
         new = [event for event in batch if seen.new(event)]
         report.events += len(new)

@@ -12,7 +12,7 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from functions.clients import bigquery_client
 from functions.schema import bootstrap
-from functions.schema.bootstrap import Bootstrap, Change, Step
+from functions.schema.bootstrap import Bootstrap, SchemaChange, Step
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Kind, definitions
 from tests.unit.cloud import Answer, Cloud, error
@@ -64,7 +64,7 @@ ORDERS = "/datasets/dev_events_dataset/tables/orders"
 
 
 def differing(steps: list[Step]) -> dict[str, Step]:
-    return {step.name: step for step in steps if step.change is not Change.UNCHANGED}
+    return {step.name: step for step in steps if step.change is not SchemaChange.UNCHANGED}
 
 
 def test_a_warehouse_that_is_as_defined_is_left_alone(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
@@ -77,7 +77,7 @@ def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[s
     live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
-            "dev_events_dataset.orders", Change.REFUSED, error="there is a VIEW of this name"
+            "dev_events_dataset.orders", SchemaChange.REFUSED, error="there is a VIEW of this name"
         )
     }
 
@@ -88,7 +88,7 @@ def test_where_two_have_one_name_nothing_is_made(made: Bootstrap, cloud: Cloud, 
     clashing = dataclasses.replace(made, folder=tmp_path / "sql")
     for steps in (clashing.plan(), clashing.run()):
         [step] = steps
-        assert (step.name, step.change) == ("dev_events_dataset.orders_all", Change.REFUSED)
+        assert (step.name, step.change) == ("dev_events_dataset.orders_all", SchemaChange.REFUSED)
         assert "sql/views/orders_all.sql and of the view of the table orders" in str(step.error)
     assert cloud.calls == []
 
@@ -99,8 +99,8 @@ def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap
         return 200, {"jobReference": job["jobReference"], "status": {"state": "DONE", "errorResult": reason}}
 
     cloud.on_job = already_exists
-    assert {step.change for step in made.plan()} == {Change.CREATE}
-    assert {step.change for step in made.run()} == {Change.UNCHANGED}
+    assert {step.change for step in made.plan()} == {SchemaChange.CREATE}
+    assert {step.change for step in made.run()} == {SchemaChange.UNCHANGED}
 
 
 def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_table_that_was_compared(
@@ -119,7 +119,7 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
             "dev_events_dataset.orders",
-            Change.REFUSED,
+            SchemaChange.REFUSED,
             [
                 "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
                 f'~ description "before" -> "{wanted["description"]}"',
@@ -131,7 +131,7 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
     live[ORDERS]["schema"]["fields"][5]["fields"] = wanted["schema"]["fields"][5]["fields"]
     del live[ORDERS]["schema"]["fields"][8]
     [step] = differing(made.run()).values()
-    assert (step.change, step.error) == (Change.ALTERED, None)
+    assert (step.change, step.error) == (SchemaChange.ALTERED, None)
     [patch] = patches
     assert patch.keys() == {"etag", "schema", "description"}
     assert (patch["etag"], patch["description"]) == ("1", wanted["description"])
@@ -144,7 +144,7 @@ def test_a_table_that_somebody_else_changes_meanwhile_is_compared_again(
     live[ORDERS]["description"] = "before"
     answers: Iterator[Answer] = iter([error(412, "conditionNotMet"), (200, live[ORDERS])])
     cloud.on_patch = lambda _path, _body: next(answers)
-    assert [step.change for step in differing(made.run()).values()] == [Change.ALTERED]
+    assert [step.change for step in differing(made.run()).values()] == [SchemaChange.ALTERED]
     assert next(answers, None) is None
 
 
@@ -154,7 +154,7 @@ def test_a_table_that_somebody_else_keeps_changing_is_an_error(
     live[ORDERS]["description"] = "before"
     cloud.on_patch = lambda _path, _body: error(412, "conditionNotMet")
     [step] = differing(made.run()).values()
-    assert (step.change, step.error) == (Change.ERROR, "somebody else keeps changing the table")
+    assert (step.change, step.error) == (SchemaChange.ERROR, "somebody else keeps changing the table")
 
 
 def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_before_anything_is_touched(
@@ -176,14 +176,14 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
         "dev_events_dataset.inventory": None,
         "dev_events_dataset.stock_levels": "there is a TABLE of this name",
     }
-    assert steps["dev_events_dataset.inventory"].change is Change.CREATE
+    assert steps["dev_events_dataset.inventory"].change is SchemaChange.CREATE
     assert jobs == []
 
 
 def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     live[ORDERS]["schema"]["fields"][1]["maxLength"] = "8"
     [step] = differing(made.run()).values()
-    assert step.change is Change.REFUSED
+    assert step.change is SchemaChange.REFUSED
     assert step.error == (
         "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it by ALTER COLUMN SET DATA TYPE only; "
         "by hand: ALTER TABLE `project.dev_events_dataset.orders` ALTER COLUMN order_id SET DATA TYPE STRING"
@@ -211,9 +211,9 @@ def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
     cloud.on_get = lambda path: error(status, reason) if hidden in path else answer(path)
     steps = differing(made.run())
     assert {name.partition(".")[2]: step.change for name, step in steps.items()} == {
-        "inventory": Change.CREATE,
-        "orders": Change.ALTER,
-        "stock_levels": Change.ERROR,
+        "inventory": SchemaChange.CREATE,
+        "orders": SchemaChange.ALTER,
+        "stock_levels": SchemaChange.ERROR,
     }
     assert touched == []
 
@@ -227,11 +227,11 @@ def test_what_bigquery_answers_is_told_for_each_object(
     cloud.on_job = lambda _: answer
     for steps in (made.run(), Bootstrap(made.client, made.settings).plan()):
         assert [step.name for step in steps] == NAMES
-        assert {step.change for step in steps} <= {Change.ERROR, Change.CREATE}
-    assert {step.change for step in made.run()} == {Change.ERROR}
+        assert {step.change for step in steps} <= {SchemaChange.ERROR, SchemaChange.CREATE}
+    assert {step.change for step in made.run()} == {SchemaChange.ERROR}
     cloud.on_get = lambda _: answer
     steps = made.plan()
-    assert {step.change for step in steps} == {Change.ERROR}
+    assert {step.change for step in steps} == {SchemaChange.ERROR}
     assert all(step.error for step in steps)
 
 
@@ -241,7 +241,7 @@ def test_where_nothing_listens_each_object_is_an_error(monkeypatch: pytest.Monke
     chosen = settings()
     absent = Bootstrap(bigquery_client(chosen), chosen)
     for steps in (absent.run(), absent.plan()):
-        assert {step.change for step in steps} == {Change.ERROR}
+        assert {step.change for step in steps} == {SchemaChange.ERROR}
 
 
 TAG = "projects/p/locations/us-central1/taxonomies/1/policyTags/2"
@@ -269,7 +269,7 @@ def test_protected_columns_of_live_tables_get_their_policy_tag(cloud: Cloud, liv
 
     cloud.on_patch = keep
     steps = differing(protecting(cloud).run())
-    assert {step.change for step in steps.values()} == {Change.ALTERED}
+    assert {step.change for step in steps.values()} == {SchemaChange.ALTERED}
     columns = {"user_activity": {"ip_address", "user_agent"}, "orders": {"street"}}
     assert patched == {
         f"/datasets/{dataset}/tables/{table}": names
@@ -278,9 +278,9 @@ def test_protected_columns_of_live_tables_get_their_policy_tag(cloud: Cloud, liv
     }
 
 
-@pytest.mark.parametrize(("patch_status", "outcome"), [(200, Change.CREATED), (403, Change.ERROR)])
+@pytest.mark.parametrize(("patch_status", "outcome"), [(200, SchemaChange.CREATED), (403, SchemaChange.ERROR)])
 def test_a_new_table_is_protected_before_it_has_rows(
-    cloud: Cloud, live: dict[str, dict[str, Any]], patch_status: int, outcome: Change
+    cloud: Cloud, live: dict[str, dict[str, Any]], patch_status: int, outcome: SchemaChange
 ) -> None:
     wanted = live.pop(ACTIVITY)
     patches: list[set[str]] = []
@@ -308,5 +308,5 @@ def test_a_new_table_is_protected_before_it_has_rows(
     cloud.on_job = create
     cloud.on_patch = keep
     step = differing(protecting(cloud).run())["dev_events_dataset.user_activity"]
-    assert (step.change, bool(step.error)) == (outcome, outcome is Change.ERROR)
+    assert (step.change, bool(step.error)) == (outcome, outcome is SchemaChange.ERROR)
     assert patches == [{"ip_address", "user_agent"}]

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.pubsub_v1 import types
 
-from sluice.local.broker import MAX_RESPONSE_BYTES, Broker, Lease, Message, Refused
+from sluice.local.broker import MAX_RESPONSE_BYTES, Broker, CallRejected, Lease, Message
 
 TOPIC, DEAD_TOPIC = "projects/p/topics/events", "projects/p/topics/dead"
 SUBSCRIPTION, DEAD_SUBSCRIPTION = "projects/p/subscriptions/events", "projects/p/subscriptions/dead"
@@ -297,9 +297,9 @@ def test_an_ack_deadline_of_zero_becomes_the_default_of_ten_seconds() -> None:
 
 def test_what_exists_cannot_be_created_again() -> None:
     broker = wired()
-    with pytest.raises(Refused) as topic:
+    with pytest.raises(CallRejected) as topic:
         broker.create_topic(types.Topic(name=TOPIC))
-    with pytest.raises(Refused) as subscription:
+    with pytest.raises(CallRejected) as subscription:
         broker.create_subscription(types.Subscription(name=SUBSCRIPTION, topic=TOPIC))
     assert topic.value.code == subscription.value.code == grpc.StatusCode.ALREADY_EXISTS
 
@@ -322,7 +322,7 @@ def test_what_does_not_exist_is_not_found() -> None:
         ),
     ]
     for call in calls:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(CallRejected) as refused:
             call()
         assert refused.value.code == grpc.StatusCode.NOT_FOUND
     assert broker.subscriptions("projects/p") == [
@@ -348,7 +348,7 @@ def test_what_does_not_exist_is_not_found() -> None:
     ids=str,
 )
 def test_settings_out_of_bounds_are_an_invalid_argument(settings: dict[str, Any]) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CallRejected) as refused:
         wired(**settings)
     assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -365,7 +365,7 @@ def test_settings_out_of_bounds_are_an_invalid_argument(settings: dict[str, Any]
     ids=str,
 )
 def test_settings_that_it_cannot_honour_are_refused_rather_than_ignored(settings: dict[str, Any]) -> None:
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CallRejected) as refused:
         wired(**settings)
     assert refused.value.code == grpc.StatusCode.UNIMPLEMENTED
 
@@ -384,7 +384,7 @@ def test_calls_with_impossible_arguments_are_an_invalid_argument() -> None:
         lambda: broker.modify_ack_deadline(SUBSCRIPTION, [lease.ack_id], 601, T0),
     ]
     for call in calls:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(CallRejected) as refused:
             call()
         assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
     assert [again.attempt for again in pull(broker, T0 + 60)] == [2]

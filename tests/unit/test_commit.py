@@ -19,7 +19,7 @@ from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.ingest.admission import PROBE, Overloaded
 from functions.ingest.batch_writer import NotDurable
 from functions.ingest.group_commit import MAX_THREADS, GroupCommit, NextChunk
-from functions.ingest.scheduler import BACKLOG, BACKLOG_INTERVAL, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
+from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from tests.unit.cloud import Answer, Cloud, error, insert_errors
 from tests.unit.samples import event, message
 from tests.waiting import FACTOR, PATIENCE, until
@@ -179,19 +179,19 @@ async def test_many_events_begin_a_second_flush_beside_one_that_is_being_archive
     commit = group_commit(clock=clock, linger_ms=10_000, flush_timeout=200)
     first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    few = asyncio.create_task(commit_all(commit, [sent(1)] * (BACKLOG - 1)))
+    few = asyncio.create_task(commit_all(commit, [sent(1)] * (BACKLOG_THRESHOLD - 1)))
     clock.now += BACKLOG_INTERVAL
     await pause()
     assert cloud.calls == ["upload"]
     one_more = asyncio.create_task(commit(sent(2)))
     await until(lambda: cloud.calls == ["upload"] * 2)
-    rest = asyncio.create_task(commit_all(commit, [sent(3)] * BACKLOG))
+    rest = asyncio.create_task(commit_all(commit, [sent(3)] * BACKLOG_THRESHOLD))
     clock.now += BACKLOG_INTERVAL
     await pause()
     assert cloud.calls == ["upload"] * 2
     gate.set()
     await asyncio.gather(first, few, one_more, rest)
-    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, BACKLOG, BACKLOG]
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, BACKLOG_THRESHOLD, BACKLOG_THRESHOLD]
 
 
 async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, group_commit: Make) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from functions.core.contracts import FOLDER, Contracts
-from functions.core.dead_letters import Refused
-from functions.core.rows import Shape
+from functions.core.dead_letters import EventRejected
+from functions.core.rows import RowConverter
 from functions.events import event_types
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -45,7 +45,7 @@ def test_a_file_that_fits_no_type_is_refused_at_start(tmp_path: pathlib.Path, na
 
 
 def shaped(properties: dict[str, Any], event: dict[str, Any]) -> dict[str, Any]:
-    columns, extras = Shape({"properties": properties}).columns(event)
+    columns, extras = RowConverter({"properties": properties}).columns(event)
     assert extras == {}
     return columns
 
@@ -69,7 +69,7 @@ def test_an_instant_in_an_array_that_no_timestamp_can_hold_is_refused_with_its_p
     seen = {"type": "array", "items": {"type": "string", "format": "date-time"}}
     stop = {"type": "object", "properties": {"seen": seen}}
     event = {"stops": [{"seen": ["2026-11-23T12:00:00Z", "2016-12-31T23:59:60Z"]}]}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(EventRejected) as refused:
         shaped({"stops": {"type": "array", "items": stop}}, event)
     [violation] = refused.value.violations
     assert (refused.value.stage, violation.path, violation.rule) == ("contract", "$.stops[0].seen[1]", "format")
@@ -80,7 +80,7 @@ def test_an_instant_in_an_array_that_no_timestamp_can_hold_is_refused_with_its_p
 )
 def test_a_property_that_fits_no_column_is_refused_at_start(schema: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^odd: "):
-        Shape({"properties": {"odd": schema}})
+        RowConverter({"properties": {"odd": schema}})
 
 
 def test_a_type_without_a_contract_is_refused_at_start(tmp_path: pathlib.Path) -> None:

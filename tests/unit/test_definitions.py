@@ -9,7 +9,7 @@ from google.cloud import bigquery
 from functions.events import event_types
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
-from functions.schema.table_diff import evolution
+from functions.schema.table_diff import table_diff
 from tests.unit.conftest import settings
 
 TABLES = {event_type.table for event_type in event_types().values()}
@@ -75,7 +75,7 @@ def test_each_protected_column_is_a_column_of_its_table() -> None:
     tagged = {name: one for name, one in protected().items() if one.policy_tags}
     assert tagged.keys() == protected().keys() - {"dev_events_dataset.replays"}
     for one in tagged.values():
-        differences = evolution(declared_table(one.ddl), one.ddl, one.policy_tags).differences
+        differences = table_diff(declared_table(one.ddl), one.ddl, one.policy_tags).differences
         assert len(differences) == len(one.policy_tags)
     assert not any(one.policy_tags for one in defined().values())
 

@@ -23,7 +23,7 @@ from functions.core.message import Message
 from functions.events import event_types
 from sluice.cli import app
 from sluice.erase import Erasure, Patience
-from sluice.person import Claim, Person, Verdict, person_fields
+from sluice.person import Ownership, Person, Verdict, person_fields
 from tests.unit import samples
 from tests.unit.cloud import Answer, Cloud, error
 from tests.unit.conftest import settings
@@ -32,12 +32,12 @@ from tests.unit.samples import NOW
 ADA = Person({"user_id": "ada", "customer_id": "ada"})
 
 
-def claim(person: Person, payload: bytes) -> Claim:
+def claim(person: Person, payload: bytes) -> Ownership:
     return person.judge(Message(payload, {}, "m-1", NOW)).claim
 
 
 def owns(person: Person, payload: bytes) -> bool:
-    return claim(person, payload) >= Claim.UNPARSED
+    return claim(person, payload) >= Ownership.UNPARSED
 
 
 def payload(name: str, **changes: object) -> bytes:
@@ -92,25 +92,25 @@ def test_a_number_is_an_id_as_well() -> None:
 def test_what_is_no_json_is_told_from_what_is() -> None:
     short = Person({"customer_id": "42"})
     claims = [claim(short, one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
-    assert claims == [Claim.DOUBTFUL, Claim.UNPARSED, Claim.NO, Claim.NO, Claim.NO]
-    assert claim(short, payload("order", customer_id="42")) is Claim.YES
+    assert claims == [Ownership.DOUBTFUL, Ownership.UNPARSED, Ownership.NO, Ownership.NO, Ownership.NO]
+    assert claim(short, payload("order", customer_id="42")) is Ownership.YES
 
 
 def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
     short, long = Person({"customer_id": "7"}), Person({"customer_id": "12345678"})
     stray = {"event_type": "order", "items": [{"quantity": 7, "price": 12345678}]}
-    assert claim(short, json.dumps(stray).encode()) is Claim.DOUBTFUL
-    assert claim(long, json.dumps(stray).encode()) is Claim.YES
-    assert claim(short, json.dumps({**stray, "customer": {"customer_id": 7}}).encode()) is Claim.YES
-    assert claim(short, json.dumps({**stray, "customer": "7"}).encode()) is Claim.YES
+    assert claim(short, json.dumps(stray).encode()) is Ownership.DOUBTFUL
+    assert claim(long, json.dumps(stray).encode()) is Ownership.YES
+    assert claim(short, json.dumps({**stray, "customer": {"customer_id": 7}}).encode()) is Ownership.YES
+    assert claim(short, json.dumps({**stray, "customer": "7"}).encode()) is Ownership.YES
 
 
 def test_an_event_of_a_type_that_names_no_person_is_nobodys_but_told_where_it_has_the_id() -> None:
     short, long = Person({"user_id": "7"}), Person({"user_id": "ada.lovelace"})
-    assert claim(short, payload("inventory", product_id="7", quantity_change=7)) is Claim.NO
-    assert claim(short, payload("inventory", by={"user_id": 7})) is Claim.DOUBTFUL
-    assert claim(long, payload("inventory", note="ada.lovelace")) is Claim.DOUBTFUL
-    assert claim(long, payload("inventory")) is Claim.NO
+    assert claim(short, payload("inventory", product_id="7", quantity_change=7)) is Ownership.NO
+    assert claim(short, payload("inventory", by={"user_id": 7})) is Ownership.DOUBTFUL
+    assert claim(long, payload("inventory", note="ada.lovelace")) is Ownership.DOUBTFUL
+    assert claim(long, payload("inventory")) is Ownership.NO
 
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())
@@ -121,7 +121,7 @@ def test_what_is_theirs_is_never_overlooked_before_it_is_parsed(
     text = json.dumps({**samples.event("order"), "customer_id": identity}, ensure_ascii=escape)
     data = text.encode(errors="surrogatepass") + (b"}" if broken else b"") + (b"\xff" if as_base64 else b"")
     if owns(person, data):
-        line = msgspec.json.encode(Envelope.seal(Message(data, {}, "m-1", NOW), "order"))
+        line = msgspec.json.encode(Envelope.from_message(Message(data, {}, "m-1", NOW), "order"))
         assert person.may_be_in(line)
 
 
@@ -143,9 +143,9 @@ def test_an_event_in_any_encoding_is_whose_it_is(name: str, pack: Callable[[byte
     assert owns(LONG, encoded(order | {"customer_id": "zoë.lovelace"}))
     assert owns(LONG, encoded({"event_type": "wish", "whom": "zoë.lovelace"}))
     assert owns(LONG, encoded(order | {"customer_id": "zoë.lovelace"})[:-9])
-    assert judge(LONG, encoded(order | {"customer_id": "bob"})) == (Claim.NO, None)
-    assert judge(LONG, encoded(order | {"customer_id": "bob", "note": "zoë.lovelace"})) == (Claim.DOUBTFUL, None)
-    assert judge(LONG, encoded({"event_type": "wish", "whom": "bob"})) == (Claim.NO, None)
+    assert judge(LONG, encoded(order | {"customer_id": "bob"})) == (Ownership.NO, None)
+    assert judge(LONG, encoded(order | {"customer_id": "bob", "note": "zoë.lovelace"})) == (Ownership.DOUBTFUL, None)
+    assert judge(LONG, encoded({"event_type": "wish", "whom": "bob"})) == (Ownership.NO, None)
 
 
 def test_what_is_inside_an_event_of_no_known_person_is_looked_into() -> None:
@@ -171,11 +171,11 @@ def test_what_is_inside_an_event_of_no_known_person_is_looked_into() -> None:
     ],
 )
 def test_an_id_inside_a_longer_text_is_doubtful(event: dict[str, Any]) -> None:
-    assert claim(LONG, json.dumps(event).encode()) is Claim.DOUBTFUL
+    assert claim(LONG, json.dumps(event).encode()) is Ownership.DOUBTFUL
 
 
 def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
-    assert claim(Person({"user_id": "Аня-2001"}), "клиент Аня-2001".encode("koi8-r")) is Claim.DOUBTFUL
+    assert claim(Person({"user_id": "Аня-2001"}), "клиент Аня-2001".encode("koi8-r")) is Ownership.DOUBTFUL
 
 
 @pytest.mark.parametrize(
@@ -191,8 +191,8 @@ def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
 )
 def test_attributes_ordering_key_and_event_id_tell_whose_a_message_is(attributes: dict[str, str], key: str) -> None:
     for data in (b"{", b"", b'{"event_type": "wish"}', b'{"event_type": "order", "customer_id": ""}'):
-        assert judge(LONG, data, attributes, key).claim is Claim.YES
-    assert judge(LONG, payload("order", customer_id="bob"), attributes, key).claim in {Claim.DOUBTFUL, Claim.NO}
+        assert judge(LONG, data, attributes, key).claim is Ownership.YES
+    assert judge(LONG, payload("order", customer_id="bob"), attributes, key).claim in {Ownership.DOUBTFUL, Ownership.NO}
 
 
 def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
@@ -205,14 +205,16 @@ def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
         ({}, "customer-zoë.lovelace"),
     ):
         person = ADA if "ada" in str(places) else LONG
-        assert judge(person, bobs, *places).claim is Claim.DOUBTFUL
-        assert judge(person, b"{", *places).claim > Claim.NO
-    assert judge(ADA, bobs, {"whom": "ada"}, "ada").claim is Claim.NO
-    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).claim is Claim.DOUBTFUL
+        assert judge(person, bobs, *places).claim is Ownership.DOUBTFUL
+        assert judge(person, b"{", *places).claim > Ownership.NO
+    assert judge(ADA, bobs, {"whom": "ada"}, "ada").claim is Ownership.NO
+    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).claim is Ownership.DOUBTFUL
 
 
 def test_the_same_id_of_another_field_is_another_persons() -> None:
-    assert judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).claim is Claim.NO
+    assert (
+        judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).claim is Ownership.NO
+    )
 
 
 def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +225,7 @@ def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch)
     assert owns(driver, b'{"event_type": "ride", "driver_id": "d-1"}')
     assert not owns(driver, b'{"event_type": "ride", "driver_id": "d-2"}')
     assert claim(Person({"user_id": "u-1"}), b'{"event_type": "ride", "driver_id": "d-1", "user_id": "u-1"}') is (
-        Claim.DOUBTFUL
+        Ownership.DOUBTFUL
     )
 
 
@@ -233,9 +235,9 @@ def test_what_cannot_be_looked_into_says_so_unless_it_is_known_whose_it_is() -> 
     assert "no text" in str(judge(ADA, base64.b64encode(noise)).opaque)
     assert "no text" in str(judge(ADA, json.dumps({"sealed": base64.b64encode(noise).decode()}).encode()).opaque)
     assert "more than" in str(judge(ADA, gzip.compress(bytes(2**26))).opaque)
-    assert judge(ADA, noise, {"user_id": "ada"}) == (Claim.YES, None)
+    assert judge(ADA, noise, {"user_id": "ada"}) == (Ownership.YES, None)
     assert judge(ADA, payload("order", customer_id="bob", sealed=base64.b64encode(noise).decode())).opaque is None
-    assert Person({"user_id": "ada"}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Claim.YES, None)
+    assert Person({"user_id": "ada"}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Ownership.YES, None)
 
 
 hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: data.decode().encode("utf-16-le")])
@@ -263,8 +265,8 @@ def test_nothing_of_a_person_is_skipped_unparsed(
 ) -> None:
     data = hide(json.dumps(event, ensure_ascii=ascii_only).encode())
     message = Message(data, attributes, "m-1", NOW, ordering_key=key)
-    if judge(LONG, data, attributes, key) != (Claim.NO, None):
-        line = msgspec.json.encode(Envelope.seal(message, samples.process(message, NOW).event_type))
+    if judge(LONG, data, attributes, key) != (Ownership.NO, None):
+        line = msgspec.json.encode(Envelope.from_message(message, samples.process(message, NOW).event_type))
         assert LONG.may_be_in(line)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.schema.ddl import declared_table
-from functions.schema.table_diff import Evolution, evolution
+from functions.schema.table_diff import TableDiff, table_diff
 
 BASE = """
 CREATE TABLE `p.d.t` (
@@ -28,11 +28,11 @@ OPTIONS (description = "Base", partition_expiration_days = 90, labels = [("env",
 """
 
 
-def evolved(before: str, after: str, **live: Any) -> Evolution:
+def evolved(before: str, after: str, **live: Any) -> TableDiff:
     """BASE is live; `before` in it is declared as `after`."""
     assert before in BASE
     table = bigquery.Table.from_api_repr({**declared_table(BASE).to_api_repr(), **live})
-    return evolution(table, BASE.replace(before, after))
+    return table_diff(table, BASE.replace(before, after))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +69,9 @@ def evolved(before: str, after: str, **live: Any) -> Evolution:
 )
 def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields: list[str]) -> None:
     found = evolved(before, after)
-    assert ([str(one) for one in found.differences], found.refused) == ([diff], [])
+    assert ([str(one) for one in found.differences], found.rejected) == ([diff], [])
     assert list(found.fields) == fields
-    assert not evolution(found.table, BASE.replace(before, after)).differences
+    assert not table_diff(found.table, BASE.replace(before, after)).differences
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
 )
 def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str, diff: str) -> None:
     found = evolved(before, after)
-    assert found.refused
-    assert any(str(one).startswith(diff) for one in found.refused), [str(one) for one in found.refused]
-    assert not found.by_hand
+    assert found.rejected
+    assert any(str(one).startswith(diff) for one in found.rejected), [str(one) for one in found.rejected]
+    assert not found.manual_statements
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_what_bigquery_converts_by_a_statement_only_is_refused_with_the_statemen
     before: str, after: str, diff: str, converted: str
 ) -> None:
     found = evolved(before, after)
-    told = [str(one) for one in found.refused]
+    told = [str(one) for one in found.rejected]
     assert told == [f"{diff}: BigQuery converts it by ALTER COLUMN SET DATA TYPE only"]
-    assert found.by_hand == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
+    assert found.manual_statements == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
 
 
 def test_columns_in_another_order_are_no_difference() -> None:
@@ -147,41 +147,41 @@ def test_columns_in_another_order_are_no_difference() -> None:
 def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
     found = evolved("  code STRING(8),", "  codes STRING(8),")
     assert [str(one).partition(":")[0] for one in found.differences] == ["- code STRING(8)", "+ codes STRING(8)"]
-    assert [one.path for one in found.refused] == ["code"]
+    assert [one.path for one in found.rejected] == ["code"]
 
 
 def test_to_live_for_ever_is_told_to_bigquery_and_to_live_shorter_than_for_ever_is_refused() -> None:
     found = evolved("days = 90", "days = NULL")
     assert found.table.to_api_repr()["timePartitioning"]["expirationMs"] is None
     without_end = declared_table(BASE.replace("days = 90", "days = NULL"))
-    assert [one.path for one in evolution(without_end, BASE).refused] == ["partition expiration"]
+    assert [one.path for one in table_diff(without_end, BASE).rejected] == ["partition expiration"]
 
 
 def test_a_table_without_columns_gets_them() -> None:
     live = declared_table(BASE.replace(" NOT NULL", "")).to_api_repr()
     del live["schema"]
-    found = evolution(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
-    assert (len(found.differences), found.refused) == (9, [])
+    found = table_diff(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
+    assert (len(found.differences), found.rejected) == (9, [])
 
 
 def test_a_protected_column_gets_its_policy_tag_and_keeps_it() -> None:
     live = declared_table(BASE)
     tags = {"id": "tags/1", "items.sku": "tags/2"}
-    protected = evolution(live, BASE, tags)
+    protected = table_diff(live, BASE, tags)
     assert [str(difference) for difference in protected.differences] == [
         '+ id policy tag "tags/1"',
         '+ items.sku policy tag "tags/2"',
     ]
     assert protected.fields == ["schema"]
-    assert not evolution(protected.table, BASE, tags).differences
-    assert not evolution(protected.table, BASE).differences
-    [moved] = evolution(protected.table, BASE, {**tags, "id": "tags/3"}).differences
+    assert not table_diff(protected.table, BASE, tags).differences
+    assert not table_diff(protected.table, BASE).differences
+    [moved] = table_diff(protected.table, BASE, {**tags, "id": "tags/3"}).differences
     assert str(moved) == '~ id policy tag "tags/1" -> "tags/3"'
 
 
 def test_a_new_column_comes_with_its_policy_tag() -> None:
     wider = BASE.replace("  day DATE", "  day DATE,\n  secret BYTES")
-    schema = evolution(declared_table(BASE), wider, {"secret": "tags/1"}).table.schema
+    schema = table_diff(declared_table(BASE), wider, {"secret": "tags/1"}).table.schema
     assert schema[-1].to_api_repr()["policyTags"] == {"names": ["tags/1"]}
 
 
@@ -190,7 +190,7 @@ def test_what_others_have_set_stays() -> None:
     assert found.table.labels == {"env": "dev", "goog-terraform": "true"}
     live = declared_table(BASE).to_api_repr()
     live["schema"]["fields"][0]["policyTags"] = {"names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]}
-    found = evolution(bigquery.Table.from_api_repr(live), BASE.replace("  day DATE", "  day DATE, note STRING"))
+    found = table_diff(bigquery.Table.from_api_repr(live), BASE.replace("  day DATE", "  day DATE, note STRING"))
     assert found.table.to_api_repr()["schema"]["fields"][0]["policyTags"] == {
         "names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]
     }
@@ -222,10 +222,10 @@ SCHEMAS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), TYPES, min_size
 def test_a_table_either_follows_its_ddl_completely_or_the_evolution_is_refused(
     live: dict[str, str], declared: dict[str, str]
 ) -> None:
-    found = evolution(declared_table(table(live)), table(declared))
+    found = table_diff(declared_table(table(live)), table(declared))
     names = [field.name for field in found.table.schema]
     assert names[: len(live)] == list(live)
-    if not found.refused:
+    if not found.rejected:
         wanted = {field.name: field for field in declared_table(table(declared)).schema}
         assert {field.name: field for field in found.table.schema} == wanted
-        assert not evolution(found.table, table(declared)).differences
+        assert not table_diff(found.table, table(declared)).differences

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.ingest.scheduler import (
-    BACKLOG,
     BACKLOG_INTERVAL,
+    BACKLOG_THRESHOLD,
     INTERVAL,
     MAX_ARCHIVING,
     MAX_FLUSHES,
@@ -19,7 +19,7 @@ from functions.ingest.scheduler import (
 
 NOW = 100.0
 FEW = Queue(1, is_full=False, oldest=100.0)
-MANY = Queue(BACKLOG, is_full=False, oldest=100.0)
+MANY = Queue(BACKLOG_THRESHOLD, is_full=False, oldest=100.0)
 FULL = Queue(500, is_full=True, oldest=100.0)
 
 

@@ -157,7 +157,7 @@ def test_a_refusal_tells_status_and_reasons_and_quotes_nothing(
         bigquery_api().post(INSERT_ALL, "application/json", BODY, 5.0)
     assert str(refused.value) == told
     assert len(refused.value.reasons) == reasons
-    assert "secret" in json.dumps(refused.value.quoting)
+    assert "secret" in json.dumps(refused.value.unsafe_message)
 
 
 @pytest.mark.parametrize("answer", [error(503, "backendError"), (200, {"reset": True})], ids=["503", "reset"])

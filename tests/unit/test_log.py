@@ -14,7 +14,7 @@ import pytest
 import requests
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, RetryError
 
-from functions.log import JsonFormatter, Logs, reason, trace
+from functions.log import JsonFormatter, Logs, safe_message, trace
 from tests.unit.conftest import settings
 
 
@@ -114,14 +114,14 @@ QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "i
     ],
 )
 def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseException, told: str) -> None:
-    assert reason(error) == told
+    assert safe_message(error) == told
 
 
 def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
     try:
         dict[str, str]()["secret"]
     except KeyError as error:
-        told = reason(error)
+        told = safe_message(error)
     assert re.fullmatch(r"KeyError, .*test_log.py:\d+", told)
 
 

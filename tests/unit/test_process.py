@@ -16,7 +16,7 @@ from functions.core import json_path
 from functions.core.contracts import FOLDER, Contracts
 from functions.core.dead_letters import DeadLetter, Stage, Violation
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import EventType, event_types
@@ -77,7 +77,7 @@ def test_an_order_becomes_a_row_of_orders_with_its_units_and_worth() -> None:
     }
 
 
-def digest(payload: dict[str, Any] | bytes, by: Process = process, **attributes: str) -> str:
+def digest(payload: dict[str, Any] | bytes, by: EventPipeline = process, **attributes: str) -> str:
     outcome = by(message(payload, **attributes), NOW)
     assert isinstance(outcome, Row), outcome
     assert outcome.insert_id == outcome.content_digest == outcome.record("gs://a/b")["ingest"]["content_digest"]
@@ -260,7 +260,7 @@ def test_the_version_asked_for_is_the_version_checked_against() -> None:
     ],
 )
 def test_addresses_are_shown_as_the_policy_allows(policy: str, address: str, shown: str) -> None:
-    private = Process(process.contracts, Privacy(policy), 90, "tests")
+    private = EventPipeline(process.contracts, Privacy(policy), 90, "tests")
     outcome = private(message(event("user_activity", ip_address=address)), NOW)
     assert isinstance(outcome, Row)
     assert outcome.columns["ip_address"] == shown
@@ -467,10 +467,10 @@ def test_an_enrichment_that_fails_makes_a_dead_letter_and_no_crash(broken: Any) 
     assert outcome.record("gs://a/b")["stage"] == "enrich"
 
 
-def enriched_by(enrich: Any) -> Process:
+def enriched_by(enrich: Any) -> EventPipeline:
     changed = copy.copy(process.contracts.choose({"event_type": "order"}, {}))
     object.__setattr__(changed, "event_type", EventType("orders", "order_date", enrich))
-    return Process(Contracts({"order": {1: changed}}), Privacy(), 90, "tests")
+    return EventPipeline(Contracts({"order": {1: changed}}), Privacy(), 90, "tests")
 
 
 def test_a_lack_of_memory_makes_no_dead_letter() -> None:
@@ -639,7 +639,7 @@ def test_a_missing_field_is_named(where: tuple[str, tuple[str | int, ...]]) -> N
 
 @given(st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)), st.integers(1, 1825))  # noqa: DTZ001
 def test_an_event_is_within_the_bounds_or_a_dead_letter_that_says_so(moment: datetime, retention_days: int) -> None:
-    bounded = Process(process.contracts, Privacy(), retention_days, "tests")
+    bounded = EventPipeline(process.contracts, Privacy(), retention_days, "tests")
     outcome = bounded(message(event("inventory", timestamp=moment.isoformat())), NOW)
     partition_is_gone = moment.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(retention_days) <= NOW
     if partition_is_gone or moment > NOW + timedelta(days=1):

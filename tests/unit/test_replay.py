@@ -19,7 +19,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.run import Backfill, Fate, Settled
 from sluice.commands.options import moment
 from sluice.commands.replay import in_turn
-from sluice.dead_letters import Choice, message_of
+from sluice.dead_letters import DeadLetterFilter, message_of
 from sluice.replay.archived import OfType
 from sluice.replay.ledger import Cause, Origin
 from sluice.replay.letters import Letter, Tally
@@ -126,7 +126,7 @@ def test_an_undeliverable_message_has_the_time_of_its_first_publication(told: st
         PubsubMessage(data=b"\xff", attributes=attributes, message_id="9", publish_time=PUBLISH_TIME, ordering_key="k")
     )
     assert found == Message(b"\xff", attributes, "9", expected, ordering_key="k")
-    sealed = msgspec.json.encode(Envelope.seal(found, None))
+    sealed = msgspec.json.encode(Envelope.from_message(found, None))
     assert msgspec.json.decode(sealed, type=Envelope).message() == found
 
 
@@ -149,7 +149,7 @@ class Given:
 
 def sealed(event_id: str, payload: bytes, event_type: str | None = None, **attributes: str) -> bytes:
     message = Message(payload, {"event_id": event_id, **attributes}, f"m-{event_id[:9]}", NOW)
-    return msgspec.json.encode(Envelope.seal(message, event_type))
+    return msgspec.json.encode(Envelope.from_message(message, event_type))
 
 
 def test_lines_of_a_type_are_those_whose_envelopes_say_so() -> None:
@@ -305,7 +305,7 @@ def test_a_dead_letter_of_the_smoke_test_is_left_out_and_counted(tmp_path: pathl
 
 
 def test_a_choice_has_a_condition_for_each_thing_that_is_given() -> None:
-    assert Choice().where() == "TRUE AND is_open"
-    assert Choice(only_open=False).where() == "TRUE"
-    where = Choice(["f"], "order", "decode", NOW).where()
-    assert all(f"@{parameter.name}" in where for parameter in Choice().parameters())
+    assert DeadLetterFilter().where() == "TRUE AND is_open"
+    assert DeadLetterFilter(only_open=False).where() == "TRUE"
+    where = DeadLetterFilter(["f"], "order", "decode", NOW).where()
+    assert all(f"@{parameter.name}" in where for parameter in DeadLetterFilter().parameters())

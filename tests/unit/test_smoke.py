@@ -11,7 +11,7 @@ import pytest
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import FOLDER
 from functions.core.message import SMOKE_TEST_IDS, Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.names import SMOKE_TEST
 from functions.schema.definitions import FOLDER as SQL
@@ -33,12 +33,12 @@ def test_the_good_events_are_rows_of_a_partition_that_expires_soon_but_not_withi
     *good, bad = probes(chosen, now, "smoke-1")
     for moment in (now, now + timedelta(hours=1)):
         for probe in good:
-            row = Process.from_settings(chosen)(Message(probe.data, {}, "1", now), moment)
+            row = EventPipeline.from_settings(chosen)(Message(probe.data, {}, "1", now), moment)
             assert isinstance(row, Row)
             assert row.table == probe.table
             expires = date.fromisoformat(row.columns["event_date"]) + timedelta(days=retention_days)
             assert now.date() < expires <= now.date() + timedelta(days=2)
-    letter = Process.from_settings(chosen)(Message(bad.data, {}, "1", now), now)
+    letter = EventPipeline.from_settings(chosen)(Message(bad.data, {}, "1", now), now)
     assert not isinstance(letter, Row)
     assert (letter.event_type, letter.stage, bad.table) == (SMOKE_TEST, "contract", "dead_letters")
 

@@ -17,12 +17,12 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from dataflow.storage_write import StorageWriter, write_client
 from functions import log
 from functions.ingest.http_client import ApiError
-from functions.ingest.warehouse import Insertion, Record
+from functions.ingest.warehouse import InsertResult, InsertRow
 from tests.waiting import PATIENCE, wait_until
 
 SECRET = "alice@example.com"
 INT64, STRING = types.TableFieldSchema.Type.INT64, types.TableFieldSchema.Type.STRING
-DONE = Insertion({}, {})
+DONE = InsertResult({}, {})
 
 type Answer = Callable[[list[dict[str, Any]]], types.AppendRowsResponse]
 
@@ -149,10 +149,10 @@ def writer(server: grpc.Server) -> Iterator[StorageWriter]:
     made.close()
 
 
-def insert(writer: StorageWriter, *ids: int, timeout: float = PATIENCE, **columns: Any) -> Insertion:
+def insert(writer: StorageWriter, *ids: int, timeout: float = PATIENCE, **columns: Any) -> InsertResult:
     """Insert rows, whose insertIds are their ids."""
     rows = [msgspec.Raw(msgspec.json.encode({"id": number, **columns})) for number in ids]
-    return writer.insert("orders", [Record(str(one), row) for one, row in zip(ids, rows, strict=True)], timeout)
+    return writer.insert("orders", [InsertRow(str(one), row) for one, row in zip(ids, rows, strict=True)], timeout)
 
 
 def test_a_connection_is_opened_once(writer: StorageWriter, service: Service) -> None:
@@ -285,7 +285,7 @@ def test_an_error_of_the_request_fails_it(
     service.answers.append(failed(grpc.StatusCode[code], reason))
     with pytest.raises(ApiError) as error:
         insert(writer, 1)
-    assert str(error.value) == log.reason(error.value) == text
+    assert str(error.value) == log.safe_message(error.value) == text
     assert insert(writer, 2) == DONE
     assert (service.ids, service.reads) == ([2], 2)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from functions.core.message import Message
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.settings import Settings
 from sluice.cli import app
@@ -39,7 +39,7 @@ stories = st.builds(
 
 
 def process(retention_days: int = 90) -> Decide:
-    return Process.from_settings(Settings(archive_bucket="archive", retention_days=retention_days))
+    return EventPipeline.from_settings(Settings(archive_bucket="archive", retention_days=retention_days))
 
 
 PROCESS = process()

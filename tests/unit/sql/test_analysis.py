@@ -12,7 +12,7 @@ from functions.archive.envelope import Envelope
 from functions.events import event_types
 from functions.schema.ddl import Field, declared_table
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
-from functions.schema.table_diff import evolution
+from functions.schema.table_diff import table_diff
 from sluice.queries import Query, queries
 from tests.terraform.terraform import Planned
 from tests.unit.samples import archive_snippets
@@ -52,7 +52,7 @@ def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: An
     ddl = DEFINITIONS[f"{SETTINGS.dataset}.orders"].ddl
     live = ddl.replace("order_id STRING", "order_id STRING(8)").replace("total_amount NUMERIC", "total_amount INT64")
     live = live.replace("street STRING", "street STRING(20)")
-    statements = evolution(declared_table(live), ddl).by_hand
+    statements = table_diff(declared_table(live), ddl).manual_statements
     assert [statement.split()[5] for statement in statements] == ["order_id", "shipping_address", "total_amount"]
     for statement in statements:
         assert analyzer.analyze(statement)
