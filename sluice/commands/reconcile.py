@@ -34,7 +34,7 @@ console = Console(stderr=True)
 
 _DAY = timedelta(days=1)
 _SHOWN = 10
-_ALWAYS_SHOWN = ("archived", "settled", "missing")
+_ALWAYS_SHOWN = ("archived", "matched", "missing")
 """Counts that the table shows where they are 0, too."""
 
 

@@ -162,7 +162,7 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
 
 def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Path) -> None:
     code = unpacked(tmp_path / "code")
-    app, right = code / "functions" / "app.py", "await self.commit(message)"
+    app, right = code / "functions" / "ingest" / "app.py", "await self.commit(message)"
     text = app.read_text()
     assert text.count(right) == 1
     app.write_text(text.replace(right, "raise ValueError(message)"))

@@ -343,7 +343,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     assert after.returncode == 0, after.stderr
     assert datetime.fromisoformat(json.loads(after.stdout)["to"]) <= datetime.now(UTC), "nothing is said of later times"
     [hour] = json.loads(after.stdout)["hours"]
-    counts = ("event_type", "archived", "settled", "missing", "rows", "dead_letters", "duplicates", "different")
+    counts = ("event_type", "archived", "matched", "missing", "rows", "dead_letters", "duplicates", "different")
     assert [hour[name] for name in counts] == ["order", 4, 4, 0, 3, 1, 0, 0]
     assert len(datasets.objects()) == 1
 

@@ -367,7 +367,7 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 def _with_clock(ahead: timedelta, folder: pathlib.Path) -> pathlib.Path:
     """Unpack the product, and set its clock wrong."""
-    file = unpacked(folder) / "functions" / "process.py"
+    file = unpacked(folder) / "functions" / "core" / "pipeline.py"
     right, text = "return datetime.now(UTC)\n", file.read_text()
     assert text.count(right) == 1
     file.write_text(text.replace(right, f"{right.strip()} + timedelta(seconds={ahead.total_seconds()})\n"))

@@ -39,9 +39,9 @@ from datetime import UTC, datetime
 from functions.core.contracts import Contracts
 from functions.core.message import Message
 from functions.core.privacy import Privacy
-from functions.core.pipeline import Process
+from functions.core.pipeline import EventPipeline
 import sys
-process = Process(Contracts.load(), Privacy(), 90, "docs")
+process = EventPipeline(Contracts.load(), Privacy(), 90, "docs")
 now = datetime(2026, 11, 23, 12, tzinfo=UTC)
 row = process(Message(sys.stdin.buffer.read(), {}, "1", now), now)
 print(row.table, row.columns["stars"], row.columns["is_positive"])
