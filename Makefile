@@ -55,6 +55,7 @@ promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the te
 lint: .venv/ready ## Check style and format.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	@.venv/bin/python -m tools.language
 
 types: .venv/ready ## Check types.
 	.venv/bin/mypy

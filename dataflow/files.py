@@ -116,7 +116,7 @@ def _split(name: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str, 
 
 def _list(part: tuple[str, str, str], variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     settings = Settings.from_environment(variables)
-    return ((found.name, found.size) for found in Part(*part).sources(lambda: storage(settings)))
+    return ((source.name, source.size) for source in Part(*part).sources(lambda: storage(settings)))
 
 
 def _tell(report: ReadReport) -> None:

@@ -222,21 +222,21 @@ def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[
     given = own.get_all_options(drop_default=True)
     project = options.view_as(GoogleCloudOptions).project
     names = {field.name: field.encode_name for field in msgspec.structs.fields(Settings)}
-    found = {name: environment[name] for name in names.values() if name in environment}
-    found |= {names[name]: str(value) for name, value in given.items() if name in names}
+    variables_by_name = {name: environment[name] for name in names.values() if name in environment}
+    variables_by_name |= {names[name]: str(value) for name, value in given.items() if name in names}
     if project:
-        found["GOOGLE_CLOUD_PROJECT"] = project
-    found.setdefault("CODE_VERSION", "dataflow")
-    if not found.get("ARCHIVE_BUCKET"):
+        variables_by_name["GOOGLE_CLOUD_PROJECT"] = project
+    variables_by_name.setdefault("CODE_VERSION", "dataflow")
+    if not variables_by_name.get("ARCHIVE_BUCKET"):
         raise InvalidSettings("options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET")
-    settings = Settings.from_environment(found)
+    settings = Settings.from_environment(variables_by_name)
     is_here = not is_on_dataflow(options)
     if settings.ip_policy == "hash" and not (own.ip_hash_key_secret or (settings.ip_hash_key and is_here)):
         raise InvalidSettings(
             "options: --ip_policy=hash needs --ip_hash_key_secret, or on this machine the variable IP_HASH_KEY"
         )
-    found.pop("IP_HASH_KEY", None)
-    return found
+    variables_by_name.pop("IP_HASH_KEY", None)
+    return variables_by_name
 
 
 def check_source(options: PipelineOptions) -> None:

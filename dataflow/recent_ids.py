@@ -16,12 +16,12 @@ class RecentIds:
         self._lock = threading.Lock()
         self._ids: dict[str, None] = {}
 
-    def known(self, ids: Iterable[str]) -> set[str]:
+    def remembered(self, ids: Iterable[str]) -> set[str]:
         """Return the ids that are remembered, which they will be for longer then."""
         with self._lock:
-            known = self._ids.keys() & set(ids)
-            self._renew(known)
-        return known
+            remembered = self._ids.keys() & set(ids)
+            self._renew(remembered)
+        return remembered
 
     def add(self, ids: Iterable[str]) -> None:
         """Remember ids."""
@@ -29,8 +29,8 @@ class RecentIds:
             self._renew(ids)
 
     def _renew(self, ids: Iterable[str]) -> None:
-        for one in ids:
-            self._ids.pop(one, None)
-            self._ids[one] = None
+        for insert_id in ids:
+            self._ids.pop(insert_id, None)
+            self._ids[insert_id] = None
         while len(self._ids) > self._capacity:
             del self._ids[next(iter(self._ids))]

@@ -44,7 +44,7 @@ def _digits(value: str | float) -> str:
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    """How values of a type of column are encoded.
+    """The encoding of values of one column type.
 
     Attributes:
         json: The type of the JSON value.

@@ -178,7 +178,7 @@ class StorageWriter:
         """
         call = Call(self._service, timeout, time.monotonic())
         ids = [record.insert_id for record in records]
-        appended = self._recent_ids(table).known(ids)
+        appended = self._recent_ids(table).remembered(ids)
         first: dict[str, int] = {}
         for position, insert_id in enumerate(ids):
             first.setdefault(insert_id, position)

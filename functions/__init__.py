@@ -1,1 +1,1 @@
-"""What is deployed: the way of an event from Pub/Sub to BigQuery and Cloud Storage."""
+"""The deployed code: the way of an event from Pub/Sub to BigQuery and Cloud Storage."""

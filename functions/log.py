@@ -36,7 +36,7 @@ class _RetryError(Protocol):
 
 
 def safe_message(error: BaseException) -> str:
-    """What may be told of an exception, which may have been raised by an event: nothing that could quote it.
+    """Return the part of an exception's message that quotes no payload.
 
     BigQuery and Cloud Storage say in their messages what they were sent, so of their refusals it is the code and the
     reasons; of an error on the way to them its own words; of any other its type, and where it was raised.
@@ -48,9 +48,9 @@ def safe_message(error: BaseException) -> str:
         case _RetryError():
             return f"{name}: {safe_message(error.cause)}" if error.cause else name
         case _CallError():
-            reasons = [str(one.get("reason", "")) for one in error.errors if isinstance(one, Mapping)]
-            told = dict.fromkeys(one for one in reasons if _REASON.fullmatch(one))
-            return f"{name}: {' '.join([str(int(error.code or 0)), *told])}"
+            reasons = [str(detail.get("reason", "")) for detail in error.errors if isinstance(detail, Mapping)]
+            safe = dict.fromkeys(reason for reason in reasons if _REASON.fullmatch(reason))
+            return f"{name}: {' '.join([str(int(error.code or 0)), *safe])}"
         case urllib3.exceptions.HTTPError() | GoogleAuthError() | OSError():
             return f"{name}: {error}"
         case _:
@@ -59,7 +59,7 @@ def safe_message(error: BaseException) -> str:
 
 
 class ExecutionContext(Protocol):
-    """What functions-framework knows of a request: `functions_framework.execution_id.ExecutionContext`."""
+    """The context of a request in functions-framework: `functions_framework.execution_id.ExecutionContext`."""
 
     execution_id: str | None
 
@@ -85,12 +85,12 @@ class JsonFormatter(logging.Formatter):
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:
-        """Where an exception was raised, and what may be told of it."""
+        """Return where an exception was raised, and the part of its message that quotes no payload."""
         _, error, at = ei
         return "".join(traceback.format_tb(at)) + (safe_message(error) if error else "")
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line of JSON."""
+        """Return the record as one line of JSON."""
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"

@@ -150,7 +150,7 @@ class Names:
         owners: dict[str, list[tuple[str, str]]] = collections.defaultdict(list)
         for name, owner in self._owners():
             owners[name.casefold()].append((name, owner))
-        return [Clash(found[0][0], [owner for _, owner in found]) for found in owners.values() if len(found) > 1]
+        return [Clash(owned[0][0], [owner for _, owner in owned]) for owned in owners.values() if len(owned) > 1]
 
     def _owners(self) -> Iterator[tuple[str, str]]:
         """Yield each name with what has it."""

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 
 def hour_prefix(time: datetime) -> str:
-    """What the names of all objects of an hour of arrival begin with."""
+    """Return the prefix of the names of all objects that arrived in an hour."""
     return f"raw/dt={time.astimezone(UTC):%Y-%m-%d/hr=%H}/"
 
 
 def first_name_at(time: datetime) -> str:
-    """What sorts before the name of any object that arrived at a time or later, and after those of all others."""
+    """Return the smallest possible object name for messages that arrived at or after a time."""
     return f"{hour_prefix(time)}{time.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}"
 
 
@@ -23,8 +23,8 @@ def arrival_time(name: str) -> datetime:
     Raises:
         ValueError: No object of the archive has such a name.
     """
-    if found := _NAME.match(name):
-        day, hour, time = found.groups()
+    if match := _NAME.match(name):
+        day, hour, time = match.groups()
         text, form = (time, "%Y%m%dT%H%M%S.%fZ") if time else (f"{day} {hour}", "%Y-%m-%d %H")
         return datetime.strptime(text, form).replace(tzinfo=UTC)
     raise ValueError(f"{name} is no name of an object of the archive, which begins with raw/dt=YYYY-MM-DD/hr=HH/")

@@ -1,4 +1,4 @@
-"""What an archive object's metadata says of its events."""
+"""The summary of an archive object's events, which is the object's metadata."""
 
 import collections
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +13,7 @@ DIGEST = "deliveries-digest"
 
 
 class Summary(NamedTuple):
-    """What an object's metadata says of its events.
+    """The counts and the digest of an object's events, as its metadata has them.
 
     Attributes:
         counts: Events per type; what is of no known type counts as `unknown`.

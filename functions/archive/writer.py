@@ -31,7 +31,7 @@ class _Object(msgspec.Struct, rename="camel"):
 
 
 class _Written(msgspec.Struct):
-    """What Cloud Storage answers: the object."""
+    """The answer of Cloud Storage: the object."""
 
     name: str
 

@@ -1,1 +1,1 @@
-"""From a message to a row or a dead letter, without I/O and without a clock."""
+"""The pure core: it makes a message a row or a dead letter, without I/O and without a clock."""

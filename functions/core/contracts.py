@@ -31,7 +31,7 @@ _MASK = "\0"
 """Stands for the wrong value in the validator's own messages."""
 
 FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
-"""Of a contract, in `FOLDER`."""
+"""Pattern of a contract's file name in `FOLDER`."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

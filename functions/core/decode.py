@@ -1,4 +1,4 @@
-"""From payload bytes to one JSON object, or the reason why there is none."""
+"""Decodes payload bytes to one JSON object, or says why there is none."""
 
 import json
 import re
@@ -13,11 +13,11 @@ from functions.core.json_path import item, member
 from functions.core.message import MAX_EVENT_BYTES
 
 MAX_DEPTH = 100
-"""Of nested objects and arrays; a JSON column takes 500 levels
+"""Maximum levels of nested objects and arrays; a JSON column takes 500 levels
 (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type)."""
 
 MAX_VALUES = 50_000
-"""Of members and items in a payload, at any depth: what is done value by value stays below a tenth of a second."""
+"""Maximum members and items in a payload, at any depth. Work for each value stays below a tenth of a second."""
 
 _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 

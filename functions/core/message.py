@@ -9,12 +9,13 @@ import msgspec
 from msgspec import Meta
 
 MAX_EVENT_BYTES = 2 * 2**20
-"""Of a payload. JSON escapes a byte of text to three at most, and base64 makes three bytes four: its row and its dead
-letter fit into the 10 MB of an insertAll request (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+"""Maximum size of a payload. JSON escapes a byte of text to three at most, and base64 makes three bytes four. So its
+row and its dead letter fit into the 10 MB of an insertAll request
+(https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
 
 MAX_REQUEST_BYTES = 16 * 2**20
-"""Of a push: a message has 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits), and base64 makes a third
-more, with 100 attributes of 1 280 bytes at most."""
+"""Maximum size of a push. A message has 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits). Base64 makes
+a third more, with 100 attributes of 1 280 bytes at most."""
 
 MAX_EVENT_ID = 128
 """Maximum number of characters of an event id: a query looks up 10 000 of them in one request of 10 MB."""

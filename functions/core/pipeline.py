@@ -20,10 +20,10 @@ _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 MAX_AHEAD = timedelta(days=1)
-"""How far an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
+"""Maximum time that an event may be ahead of the clock: enough for clocks that are wrong by a time zone."""
 
 MAX_EXTRAS_BYTES = MAX_EVENT_BYTES * 3 // 2
-"""Of the unknown fields, whose quoted paths may be longer than what was sent: JSON in JSON, they fit into a request."""
+"""Maximum size of the `extras` JSON. It leaves room for escaping within the 10 MB of a request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How rows show what belongs to a person. The archive and dead letters keep the original bytes."""
+"""The privacy policy of rows: addresses are kept, truncated or hashed. Archive and dead letters keep the bytes."""
 
 import dataclasses
 import hashlib

@@ -86,7 +86,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         return record
 
     def dead_letter(self, stage: Stage, errors: Sequence[Violation], now: datetime) -> DeadLetter:
-        """What becomes of the row where a later stage refuses it."""
+        """Return the dead letter of the row, for a later stage that rejects it."""
         return DeadLetter(
             self.message,
             stage,
@@ -148,11 +148,11 @@ def _compile_struct(schema: Schema) -> _Branch:
             case _:
                 if leaf := _compile_leaf(name, property_schema):
                     leaves.append((name, leaf))
-    known = frozenset(schema["properties"])
+    properties = frozenset(schema["properties"])
 
     def convert(struct: dict[str, Any], steps: _Steps, extras: Extras) -> None:
-        if not known.issuperset(struct):
-            for name in [name for name in struct if name not in known]:
+        if not properties.issuperset(struct):
+            for name in [name for name in struct if name not in properties]:
                 extras[_path((*steps, name))] = _as_json(struct.pop(name))
         for name in nullable:
             if name in struct and struct[name] is None:
@@ -215,9 +215,9 @@ def _compile_leaf(name: str, schema: Schema) -> _Leaf | None:
 def _type(name: str, schema: Schema) -> str:
     """The one type of a property's values, but for null."""
     types = schema.get("type", [])
-    match [one for one in ([types] if isinstance(types, str) else types) if one != "null"]:
-        case [str(one)]:
-            return one
+    match [name_of_type for name_of_type in ([types] if isinstance(types, str) else types) if name_of_type != "null"]:
+        case [str(name_of_type)]:
+            return name_of_type
     raise ValueError(f"{name}: a column needs one type, this is {types or 'none'}")
 
 

@@ -18,7 +18,7 @@ type Columns = dict[str, Any]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EventType:
-    """What Sluice needs to know of an event type beside its contract and its table.
+    """An event type, without its contract and the columns of its table.
 
     Attributes:
         table: The table of its rows.

@@ -85,7 +85,7 @@ def _step(path: str, match: re.Match[str]) -> str | int:
         return int(match["index"])
     quoted = match["double"] if match["single"] is None else match["single"]
     # The escapes are those of JSON, besides that of the other quote.
-    as_json = re.sub(r'\\.|"', lambda found: {r"\'": "'", '"': r"\""}.get(found[0], found[0]), quoted)
+    as_json = re.sub(r'\\.|"', lambda match: {r"\'": "'", '"': r"\""}.get(match[0], match[0]), quoted)
     try:
         return str(json.loads(f'"{as_json}"'))
     except ValueError as error:

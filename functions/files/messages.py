@@ -68,7 +68,7 @@ class PlainEvents:
 
 
 class ReadReport(msgspec.Struct, kw_only=True):
-    """What was read of a file since the last report.
+    """The counts of a file's lines since the last report.
 
     Attributes:
         files: 1 at the end of the file.

@@ -66,7 +66,7 @@ class Line(NamedTuple):
 
 
 class Lines(Protocol):
-    """Whatever gives lines; `Source` is one."""
+    """A source of lines, such as `Source`."""
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
         """All lines.
@@ -102,7 +102,7 @@ class Source:
         Raises:
             Unreadable: It is not NDJSON, cannot be read to its end, or a line is longer than `MAX_LINE_BYTES`.
         """
-        told = number = 0
+        reported = number = 0
         with _reading(self.name, lambda: f"after line {number}: " if number else ""), self.open() as opened:
             stored = io.BufferedReader(cast("io.RawIOBase", opened), _BUFFER_BYTES)
             text: io.BufferedReader[io.RawIOBase] | gzip.GzipFile = stored
@@ -116,12 +116,12 @@ class Source:
                         f"{self.name}: line {number} has more than {MAX_LINE_BYTES} bytes; is this NDJSON?"
                     )
                 if number % 1000 == 0 and stored.seekable():  # A pipe does not know how far it is.
-                    advance(stored.tell() - told)
-                    told = stored.tell()
+                    advance(stored.tell() - reported)
+                    reported = stored.tell()
                 data = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
                 if data := data.strip(_WHITE_SPACE):
                     yield Line(self.name, number, data)
-            advance(self.size - told)
+            advance(self.size - reported)
 
     def check(self) -> None:
         """Read the first bytes.
@@ -182,20 +182,20 @@ def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Sou
     Raises:
         Unreadable: A name stands for nothing, or for what cannot be read.
     """
-    found: set[Source] = set()
+    sources: set[Source] = set()
     for name in names:
         all_of_them = sorted(matching(name, storage))
         # Who may read one object of a bucket may read the others; each look would cost a request.
-        for one in all_of_them[:1] if is_remote(name) else all_of_them:
-            one.check()
-        found.update(all_of_them)
-    return sorted(found)
+        for source in all_of_them[:1] if is_remote(name) else all_of_them:
+            source.check()
+        sources.update(all_of_them)
+    return sorted(sources)
 
 
 def _files(name: str) -> Iterator[Source]:
     names = [name] if pathlib.Path(name).exists() else glob.glob(name, recursive=True)  # noqa: PTH207 - may be absolute
-    for one in map(pathlib.Path, names):
-        for file in _below(one) if one.is_dir() else (one,):
+    for path in map(pathlib.Path, names):
+        for file in _below(path) if path.is_dir() else (path,):
             yield Source(str(file), file.stat().st_size, functools.partial(io.FileIO, file))
 
 
@@ -315,9 +315,9 @@ def matching(name: str, storage: Callable[[], StorageClient]) -> Iterator[Source
     """
     is_any = False
     with _reading(name):
-        for found in _objects(name, storage()) if is_remote(name) else _files(name):
+        for source in _objects(name, storage()) if is_remote(name) else _files(name):
             is_any = True
-            yield found
+            yield source
     if not is_any:
         raise Unreadable(f"{name}: there is nothing of this name")
 

@@ -1,4 +1,4 @@
-"""How many events may be in flight: all that the settings allow, or fewer while the services do not keep up."""
+"""Limits the events in flight: to what the settings allow, or to fewer while the services do not keep up."""
 
 import math
 from typing import NamedTuple
@@ -26,7 +26,7 @@ class Overloaded(Exception):
 
 
 class FlushResult(NamedTuple):
-    """What became of a flush.
+    """The result of a flush.
 
     Attributes:
         started: When it started, in seconds of the group commit's clock.

@@ -96,8 +96,8 @@ class BatchWriter:
         archived = time.monotonic()
         report.archive_ms = round((archived - started) * 1000)
         dead_letters: list[Outcome] = []
-        for table, some in by_table(outcomes, lambda outcome: outcome).items():
-            dead_letters += self._insert(table, some, now, report)
+        for table, rows in by_table(outcomes, lambda outcome: outcome).items():
+            dead_letters += self._insert(table, rows, now, report)
         if dead_letters:
             self._insert(DeadLetter.table, dead_letters, now, report)
         report.insert_ms = round((time.monotonic() - archived) * 1000)

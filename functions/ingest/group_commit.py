@@ -30,10 +30,10 @@ from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
 
 MAX_THREADS = CONNECTIONS
-"""All flushes, each into four tables."""
+"""Maximum threads: all flushes insert into four tables each."""
 
 RECEIVE_SECONDS = 5.0
-"""That a request has to arrive, once it has begun."""
+"""Maximum seconds to read a request body."""
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ type NextChunk = Callable[[], Coroutine[None, None, tuple[bytes, bool]]]
 
 
 class _Failure(NamedTuple):
-    """Why an event is not durable.
+    """The reason for which an event is not durable.
 
     Attributes:
         error: What its request raises: `NotDurable` or `Overloaded`.

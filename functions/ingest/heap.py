@@ -5,7 +5,7 @@ import ctypes
 import gc
 
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
-"""Of glibc's `malloc.h` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
+"""Parameter of glibc's `mallopt` (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
 
 
 def configure_malloc() -> None:

@@ -21,12 +21,12 @@ from functions.ingest.retry import Call, Service
 from functions.settings import InvalidSettings, Settings
 
 CONNECTIONS = 16
-"""That are kept to each service."""
+"""Size of the connection pool for each service."""
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _PASSING_STATUS = {http.HTTPStatus.REQUEST_TIMEOUT, http.HTTPStatus.TOO_MANY_REQUESTS}
 _PASSING_REASONS = {"rateLimitExceeded", "userRateLimitExceeded"}
-"""Of a 403 that passes; every other one is a matter of permissions or quotas."""
+"""Reasons of a retryable 403; every other one is a matter of permissions or quotas."""
 
 
 class _Reason(msgspec.Struct):
@@ -62,7 +62,7 @@ class ApiError(Exception):
         except (msgspec.DecodeError, UnicodeDecodeError):  # a front end's own page
             error = _Error(body.decode(errors="replace"))
         self.status = status
-        self.reasons = [one.reason for one in error.errors if one.reason.isalpha()]
+        self.reasons = [detail.reason for detail in error.errors if detail.reason.isalpha()]
         self.unsafe_message = error.message
         super().__init__(" ".join([f"{_phrase(status)}: {status}", *dict.fromkeys(self.reasons)]))
 
@@ -99,7 +99,7 @@ _AS_ANSWERED = {"retries": False, "redirect": False}
 """Arguments of `urlopen` that leave retries to `Api`."""
 
 type _UrlOpen = Callable[..., urllib3.BaseHTTPResponse]
-"""Of a `urllib3.PoolManager`, or of google-auth's `AuthorizedHttp` around one."""
+"""The method of a `urllib3.PoolManager`, or of google-auth's `AuthorizedHttp` around one."""
 
 
 class Api:
@@ -197,12 +197,12 @@ def project(settings: Settings) -> str:
     if settings.google_cloud_project:
         return settings.google_cloud_project
     try:
-        _, found = google.auth.default()
+        _, credentials_project = google.auth.default()
     except DefaultCredentialsError:
-        found = None
-    if not found:
+        credentials_project = None
+    if not credentials_project:
         raise InvalidSettings("environment: GOOGLE_CLOUD_PROJECT is missing, and no credentials say it")
-    return found
+    return credentials_project
 
 
 class _Connections(urllib3.PoolManager):

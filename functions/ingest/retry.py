@@ -11,7 +11,7 @@ LONGEST_PAUSE = 5.0
 
 
 class Attempts(NamedTuple):
-    """How a call's total time is spent on attempts.
+    """Splits a call's total timeout into attempts and pauses.
 
     Attributes:
         starts: Seconds during which attempts may start.

@@ -1,4 +1,4 @@
-"""When the next flush starts: small and soon where the services are fast, few and large where they are slow."""
+"""Decides when the next flush starts: small and soon where the services are fast, few and large where they are slow."""
 
 import collections
 import math

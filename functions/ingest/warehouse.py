@@ -28,7 +28,7 @@ class InsertRow(NamedTuple):
 
 
 class InsertResult(NamedTuple):
-    """What has become of rows; those that neither attribute names are durable.
+    """The result of an insert. Rows that neither attribute names are durable.
 
     Attributes:
         rejected: By position, the rows that BigQuery says are invalid, and why.
@@ -125,7 +125,7 @@ class Warehouse:
         return insertion
 
     def _insert_all(self, table: str, records: Sequence[InsertRow], deadline: float) -> dict[int, list[_Problem]]:
-        """One `insertAll`, or several where one is too large. The problems of each row that was not inserted."""
+        """Send one `insertAll`, or several where one is too large. Return the problems of the rows that are not in."""
         request = _Request([_Row(record.insert_id, record.columns) for record in records])
         seconds = max(deadline - time.monotonic(), 0.1)
         path = f"{self._tables}/{table}/insertAll?prettyPrint=false"

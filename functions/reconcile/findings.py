@@ -94,8 +94,8 @@ class Reconciliation:
             **dataclasses.asdict(self.total),
             "incomplete_objects": len(self.incomplete),
             "unreadable_objects": len(self.unreadable),
-            "missing_events": [one.event_id for one in self.missing[:_MAX_LOGGED]],
-            "conflicting_events": [one.event_id for one in self.conflicting[:_MAX_LOGGED]],
+            "missing_events": [event.event_id for event in self.missing[:_MAX_LOGGED]],
+            "conflicting_events": [event.event_id for event in self.conflicting[:_MAX_LOGGED]],
             "errors": self.unreadable[:_MAX_LOGGED],
         }
 

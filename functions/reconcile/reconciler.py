@@ -33,7 +33,7 @@ from functions.reconcile.records import EventsOfDays, ObjectRecords, Records, St
 from functions.settings import Settings
 
 UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
-"""What is raised for an object that is not as the archive wrote it."""
+"""Errors of an object that is not as the archive wrote it."""
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -46,7 +46,7 @@ _SPAN_WITH_CONTENTS = _HOUR
 """The same where the answer has whole rows."""
 
 _READERS = 8
-"""Below the ten connections that a client keeps."""
+"""Number of threads, below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 16
 
@@ -96,7 +96,7 @@ class _Object(NamedTuple):
 
 
 class _Content(NamedTuple):
-    """What is in an object: its envelopes, or why it cannot be read."""
+    """The content of an object: its envelopes, or the reason why it cannot be read."""
 
     envelopes: Sequence[Envelope] = ()
     problem: str | None = None
@@ -122,7 +122,7 @@ class _Unsettled(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class _Batch:
-    """What is looked up together.
+    """The events of a batch, which are looked up together.
 
     Attributes:
         days: The days whose records have been counted by their objects.
@@ -187,15 +187,15 @@ class Reconciler:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
         """
-        self._found = found = Reconciliation(start.astimezone(UTC))
+        self._found = reconciliation = Reconciliation(start.astimezone(UTC))
         span = SPAN if self._compare is None else _SPAN_WITH_CONTENTS
         is_stopped = False
-        while found.until < end and not is_stopped:
-            span_end = min(_hour_of(found.until) + span, end)
-            found.until = self._compare_span(found.until, span_end, advance, is_over)
-            is_stopped = found.until < span_end
-            advance(found.until)
-        return found
+        while reconciliation.until < end and not is_stopped:
+            span_end = min(_hour_of(reconciliation.until) + span, end)
+            reconciliation.until = self._compare_span(reconciliation.until, span_end, advance, is_over)
+            is_stopped = reconciliation.until < span_end
+            advance(reconciliation.until)
+        return reconciliation
 
     def _compare_span(
         self,
@@ -212,20 +212,20 @@ class Reconciler:
         batch, hour, until = _Batch(days), _hour_of(start), end
         merged = itertools.batched(self._merge(start, end, records), _OBJECTS_AT_ONCE, strict=False)
         with ThreadPoolExecutor(_READERS) as threads:
-            for number, some in enumerate(merged):
-                first_object, _ = some[0]
+            for number, batch_of_objects in enumerate(merged):
+                first_object, _ = batch_of_objects[0]
                 if number and is_over():
                     until = first_object.arrived
                     break
                 if first_object.hour > hour:
                     hour = first_object.hour
                     advance(hour)
-                to_read = [one for one, named in some if not self._agrees(one, named)]
-                contents = dict(zip((one.uri for one in to_read), threads.map(self._read, to_read), strict=True))
-                for one, named in some:
-                    self._count(one, named)
-                    if one.uri in contents:
-                        self._settle(one, named, contents[one.uri], batch)
+                to_read = [listed for listed, named in batch_of_objects if not self._agrees(listed, named)]
+                contents = dict(zip((listed.uri for listed in to_read), threads.map(self._read, to_read), strict=True))
+                for listed, named in batch_of_objects:
+                    self._count(listed, named)
+                    if listed.uri in contents:
+                        self._settle(listed, named, contents[listed.uri], batch)
                 if batch.bytes >= _BYTES_OF_A_LOOKUP:
                     self._look_up(batch)
                     batch = _Batch(days)
@@ -256,16 +256,16 @@ class Reconciler:
         nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
         uri, named = next(grouped, nothing)
         arrived = start
-        for one in self._objects(start, end):
-            while uri is not None and uri < one.uri:
+        for listed in self._objects(start, end):
+            while uri is not None and uri < listed.uri:
                 yield self._gone(uri, arrived), list(named)
                 uri, named = next(grouped, nothing)
-            arrived = one.arrived
-            if uri == one.uri:
-                yield one, list(named)
+            arrived = listed.arrived
+            if uri == listed.uri:
+                yield listed, list(named)
                 uri, named = next(grouped, nothing)
             else:
-                yield one, []
+                yield listed, []
         while uri is not None:
             yield self._gone(uri, arrived), list(named)
             uri, named = next(grouped, nothing)
@@ -273,47 +273,47 @@ class Reconciler:
     def _gone(self, uri: str, arrived: datetime) -> _Object:
         return _Object(uri, _arrived(uri.removeprefix(self._uri("")), arrived))
 
-    def _agrees(self, one: _Object, named: Sequence[ObjectRecords]) -> bool:
+    def _agrees(self, listed: _Object, named: Sequence[ObjectRecords]) -> bool:
         """Return whether the records that name an object are of the deliveries that its metadata sums up."""
-        if self._compare is not None or one.summary is None:
+        if self._compare is not None or listed.summary is None:
             return False
-        return one.summary.digest == sum(some.digest for some in named)
+        return listed.summary.digest == sum(group.digest for group in named)
 
-    def _read(self, one: _Object) -> _Content:
-        if one.blob is None:
+    def _read(self, listed: _Object) -> _Content:
+        if listed.blob is None:
             return _Content()
         try:
-            return _Content(read_envelopes(gzip.decompress(one.blob.download_as_bytes())))
+            return _Content(read_envelopes(gzip.decompress(listed.blob.download_as_bytes())))
         except NotFound:
             return _Content()  # Deleted since it was listed.
         except UNREADABLE as error:
-            return _Content(problem=f"{one.uri}: {error}")
+            return _Content(problem=f"{listed.uri}: {error}")
 
     def _type(self, event_type: str | None) -> str:
         return event_type if event_type is not None and event_type in self._types else UNKNOWN
 
-    def _account(self, one: _Object, event_type: str | None) -> HourCounts:
-        return self._found.accounts[one.hour, self._type(event_type)]
+    def _account(self, listed: _Object, event_type: str | None) -> HourCounts:
+        return self._found.accounts[listed.hour, self._type(event_type)]
 
-    def _count(self, one: _Object, named: Sequence[ObjectRecords]) -> None:
+    def _count(self, listed: _Object, named: Sequence[ObjectRecords]) -> None:
         """Count the records that name an object, and the object's events where the records are of exactly these."""
-        for some in named:
-            account = self._account(one, some.event_type)
-            if some.are_dead_letters:
-                account.dead_letters += some.records
+        for group in named:
+            account = self._account(listed, group.event_type)
+            if group.are_dead_letters:
+                account.dead_letters += group.records
             else:
-                account.rows += some.records
-            account.duplicates += some.duplicates
-            account.conflicts += some.conflicts
-            for event_id, message_id in some.conflicting:
-                _name(self._found.conflicting, Archived(event_id, message_id, some.event_type), one.uri)
-        if one.summary is not None and self._agrees(one, named):
-            for event_type, count in one.summary.counts.items():
-                account = self._account(one, event_type)
+                account.rows += group.records
+            account.duplicates += group.duplicates
+            account.conflicts += group.conflicts
+            for event_id, message_id in group.conflicting:
+                _name(self._found.conflicting, Archived(event_id, message_id, group.event_type), listed.uri)
+        if listed.summary is not None and self._agrees(listed, named):
+            for event_type, count in listed.summary.counts.items():
+                account = self._account(listed, event_type)
                 account.archived += count
                 account.matched += count
 
-    def _settle(self, one: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
+    def _settle(self, listed: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
         """Count the envelopes of an object; those that its records may not be of go into the batch."""
         if content.problem:
             self._found.unreadable.append(content.problem)
@@ -321,27 +321,27 @@ class Reconciler:
         envelopes: dict[str, dict[tuple[str, str], Envelope]] = collections.defaultdict(dict)
         for envelope in content.envelopes:
             of_type, delivered = envelopes[self._type(envelope.event_type)], (envelope.event_id, envelope.message_id)
-            account = self._account(one, envelope.event_type)
+            account = self._account(listed, envelope.event_type)
             account.archived += 1
             account.redelivered += delivered in of_type
             of_type.setdefault(delivered, envelope)
         records: dict[str, list[ObjectRecords]] = collections.defaultdict(list)
-        for some in named:
-            records[self._type(some.event_type)].append(some)
+        for group in named:
+            records[self._type(group.event_type)].append(group)
         for event_type in envelopes.keys() | records.keys():
-            self._settle_type(one, event_type, envelopes[event_type].values(), records[event_type], batch)
+            self._settle_type(listed, event_type, envelopes[event_type].values(), records[event_type], batch)
 
     def _settle_type(
         self,
-        one: _Object,
+        listed: _Object,
         event_type: str,
         envelopes: Collection[Envelope],
         named: Sequence[ObjectRecords],
         batch: _Batch,
     ) -> None:
         """Settle the envelopes of one type, each of another delivery, as far as the digests of the records allow."""
-        account = self._account(one, event_type)
-        digest = sum(some.digest for some in named)
+        account = self._account(listed, event_type)
+        digest = sum(group.digest for group in named)
         settled, unsettled = list(envelopes), list[tuple[Envelope, date | None]]()
         if _digest(settled) != digest:
             dated = [(envelope, self._day(envelope)) for envelope in envelopes]
@@ -349,17 +349,17 @@ class Reconciler:
             unsettled = [(envelope, day) for envelope, day in dated if day is not None and day not in batch.days]
             if _digest(settled) != digest:
                 settled, unsettled = [], dated
-                batch.surplus[one.uri, event_type] = account, sum(some.records for some in named)
+                batch.surplus[listed.uri, event_type] = account, sum(group.records for group in named)
         account.matched += len(settled)
         for envelope, day in unsettled:
             archived = Archived(envelope.event_id, envelope.message_id, envelope.event_type)
-            batch.add(_Unsettled(envelope if self._compare else archived, one.uri, account, event_type, day))
+            batch.add(_Unsettled(envelope if self._compare else archived, listed.uri, account, event_type, day))
         if self._compare is not None:
             own = collections.defaultdict(list)
-            for record in itertools.chain.from_iterable(some.each for some in named):
+            for record in itertools.chain.from_iterable(group.each for group in named):
                 own[record.event_id, record.message_id].append(record)
             for envelope in settled:
-                self._check(envelope, one.uri, account, own[envelope.event_id, envelope.message_id])
+                self._check(envelope, listed.uri, account, own[envelope.event_id, envelope.message_id])
 
     def _day(self, envelope: Envelope) -> date | None:
         """Return the day of an event's row by today's contracts; None if they reject it."""
@@ -370,12 +370,12 @@ class Reconciler:
     def _look_up(self, batch: _Batch) -> None:
         """Find the records of the batch's events wherever they are; an event that has none is missing."""
         read = functools.lru_cache(_OBJECTS_AT_ONCE)(self._messages)
-        found = self._find(batch, read)
-        for one in batch.unsettled:
-            self._conclude(one, self._records_of(one, found, read), batch.days)
+        stored_records = self._find(batch, read)
+        for event in batch.unsettled:
+            self._conclude(event, self._records_of(event, stored_records, read), batch.days)
         of_objects = collections.Counter(
             (record.archive_uri, self._type(record.event_type))
-            for record in itertools.chain.from_iterable(found.values())
+            for record in itertools.chain.from_iterable(stored_records.values())
             if record.day in batch.days
         )
         for key, (account, count) in batch.surplus.items():
@@ -383,51 +383,53 @@ class Reconciler:
 
     def _find(self, batch: _Batch, read: _ReadMessages) -> dict[str, list[StoredRecord]]:
         """Return the records by event id."""
-        found: dict[str, list[StoredRecord]] = collections.defaultdict(list)
+        records_by_id: dict[str, list[StoredRecord]] = collections.defaultdict(list)
         wanted: dict[str, tuple[set[str], set[date]]] = collections.defaultdict(lambda: (set(), set()))
-        for one in batch.unsettled:
-            if one.event_type in self._types:
-                ids, days = wanted[one.event_type]
-                ids.add(one.archived.event_id)
-                days.update(batch.days if one.day is None else {one.day})
-        events = {event_type: EventsOfDays(*some) for event_type, some in wanted.items()}
-        event_ids = {one.archived.event_id for one in batch.unsettled}
+        for event in batch.unsettled:
+            if event.event_type in self._types:
+                ids, days = wanted[event.event_type]
+                ids.add(event.archived.event_id)
+                days.update(batch.days if event.day is None else {event.day})
+        events = {event_type: EventsOfDays(*event_ids_and_days) for event_type, event_ids_and_days in wanted.items()}
+        event_ids = {event.archived.event_id for event in batch.unsettled}
         for record in self._records.of_events(events, event_ids, min(batch.days) - _DAY):
-            found[record.event_id].append(record)
+            records_by_id[record.event_id].append(record)
         # What today's contracts reject may have become a row by those of its time: its day is unknown.
         undated = collections.defaultdict(set)
-        for one in batch.unsettled:
-            is_open = one.day is None and one.event_type in self._types and not is_smoke_test(one.archived.event_id)
-            if is_open and not self._records_of(one, found, read):
-                undated[one.event_type].add(one.archived.event_id)
+        for event in batch.unsettled:
+            is_open = (
+                event.day is None and event.event_type in self._types and not is_smoke_test(event.archived.event_id)
+            )
+            if is_open and not self._records_of(event, records_by_id, read):
+                undated[event.event_type].add(event.archived.event_id)
         events = {event_type: EventsOfDays(ids, None) for event_type, ids in undated.items()}
         for record in self._records.of_events(events):
-            found[record.event_id].append(record)
-        return found
+            records_by_id[record.event_id].append(record)
+        return records_by_id
 
     def _records_of(
-        self, one: _Unsettled, found: Mapping[str, Sequence[StoredRecord]], read: _ReadMessages
+        self, event: _Unsettled, records_by_id: Mapping[str, Sequence[StoredRecord]], read: _ReadMessages
     ) -> Sequence[StoredRecord]:
         """Return the records of an event: of its message, or else of one with the same content; several share an id."""
-        records = found.get(one.archived.event_id, ())
-        same = [record for record in records if record.message_id == one.archived.message_id]
+        records = records_by_id.get(event.archived.event_id, ())
+        same = [record for record in records if record.message_id == event.archived.message_id]
         if same or not records:
             return same
-        message = read(one.archive_uri).get((one.archived.event_id, one.archived.message_id))
+        message = read(event.archive_uri).get((event.archived.event_id, event.archived.message_id))
         return self._with_content(message, records) if message else records
 
-    def _conclude(self, one: _Unsettled, records: Sequence[StoredRecord], counted_days: Collection[date]) -> None:
+    def _conclude(self, event: _Unsettled, records: Sequence[StoredRecord], counted_days: Collection[date]) -> None:
         """Count an event by the records that were looked up."""
-        account = one.account
+        account = event.account
         if not records:
-            if is_smoke_test(one.archived.event_id):  # It deletes its rows itself.
+            if is_smoke_test(event.archived.event_id):  # It deletes its rows itself.
                 account.archived -= 1
                 return
             account.missing += 1
-            self._found.incomplete.add(one.archive_uri)
-            _name(self._found.missing, one.archived, one.archive_uri)
+            self._found.incomplete.add(event.archive_uri)
+            _name(self._found.missing, event.archived, event.archive_uri)
             return
-        own = [record for record in records if record.archive_uri == one.archive_uri]
+        own = [record for record in records if record.archive_uri == event.archive_uri]
         account.matched += bool(own)
         account.redelivered += not own
         uncounted = [record for record in own if record.day not in counted_days]
@@ -435,8 +437,8 @@ class Reconciler:
         account.dead_letters += sum(record.is_dead_letter for record in uncounted)
         if conflicts := sum(record.is_conflicting for record in uncounted):
             account.conflicts += conflicts
-            _name(self._found.conflicting, one.archived, one.archive_uri)
-        self._check(one.archived, one.archive_uri, account, own or records)
+            _name(self._found.conflicting, event.archived, event.archive_uri)
+        self._check(event.archived, event.archive_uri, account, own or records)
 
     def _messages(self, uri: str) -> dict[tuple[str, str], Message]:
         """Return the messages of an object by event id and message id; none of one that is gone."""

@@ -129,7 +129,7 @@ class StoredRecord(NamedTuple):
 
     @property
     def publish_time(self) -> datetime:
-        """When Pub/Sub accepted the message; known of the records of events only."""
+        """The time at which Pub/Sub accepted the message; only records of events have it."""
         time: datetime = self.columns["_publish_time"]
         return time
 
@@ -328,7 +328,7 @@ class Records:
                     digest=sum({record.columns["_digest"] for record in records}),
                     duplicates=sum(record.is_duplicate for record in records),
                     conflicts=len(conflicting),
-                    conflicting=[(one.event_id, one.message_id) for one in conflicting[:MAX_NAMED_CONFLICTS]],
+                    conflicting=[(record.event_id, record.message_id) for record in conflicting[:MAX_NAMED_CONFLICTS]],
                     each=records,
                 )
 

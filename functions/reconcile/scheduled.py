@@ -45,20 +45,24 @@ class Part(NamedTuple):
 
     Attributes:
         start: The first time of arrival.
-        found: What was found.
+        reconciliation: What was found.
     """
 
     start: datetime
-    found: Reconciliation
+    reconciliation: Reconciliation
 
     @property
     def is_complete(self) -> bool:
         """Return whether every event that came in is there."""
-        return self.found.is_complete
+        return self.reconciliation.is_complete
 
     def summary(self) -> dict[str, Any]:
         """Return what a log line says."""
-        return {"start": self.start.isoformat(), "end": self.found.until.isoformat(), **self.found.summary()}
+        return {
+            "start": self.start.isoformat(),
+            "end": self.reconciliation.until.isoformat(),
+            **self.reconciliation.summary(),
+        }
 
 
 class Compares(Protocol):
@@ -108,9 +112,9 @@ class Checkpoints:
 
     def add(self, part: Part) -> None:
         """Write the checkpoint of a part, with its counts."""
-        counts = {"start": part.start, "end": part.found.until, "total": part.found.total}
+        counts = {"start": part.start, "end": part.reconciliation.until, "total": part.reconciliation.total}
         try:
-            self._bucket.blob(_name(part.found.until)).upload_from_string(
+            self._bucket.blob(_name(part.reconciliation.until)).upload_from_string(
                 msgspec.json.encode(counts), content_type="application/json", if_generation_match=0
             )
         except PreconditionFailed:  # An attempt before has arrived after all.
@@ -154,11 +158,11 @@ class ScheduledReconciliation:
             self._checkpoints.add(Part(self.until, Reconciliation(self.until)))
         while self.until < self._end and self._clock() < deadline:
             end = min(_hour_of(self.until) + SPAN, self._end)  # A part is one query of each table.
-            found = self._compare(self.until, end, is_over=lambda: self._clock() >= deadline)
-            part = Part(self.until, found)
+            reconciliation = self._compare(self.until, end, is_over=lambda: self._clock() >= deadline)
+            part = Part(self.until, reconciliation)
             yield part
             self._checkpoints.add(part)
-            self.until = found.until
+            self.until = reconciliation.until
 
     @property
     def behind(self) -> timedelta:

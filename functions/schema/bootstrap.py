@@ -28,7 +28,7 @@ _LABEL = "definition"
 
 
 class SchemaChange(enum.StrEnum):
-    """What happened to an object of the warehouse, or would."""
+    """The change of an object of the warehouse, made or planned."""
 
     CREATE = "create"
     CREATED = "created"
@@ -144,7 +144,7 @@ class Bootstrap:
         return table_diff(self._live(definition), definition.ddl, definition.policy_tags)
 
     def _create(self, definition: Definition) -> Step:
-        """What DDL cannot say comes right after it, before there are rows."""
+        """Set what DDL cannot say, right after the table is made and before there are rows."""
         step = self._execute(definition)
         if definition.policy_tags:
             altered = self._alter(definition)
@@ -162,7 +162,7 @@ class Bootstrap:
         return Step(definition.name, done.get(job.ddl_operation_performed or "", SchemaChange.UNCHANGED))
 
     def _alter(self, definition: Definition) -> Step:
-        """One request with all changes, on the condition that nobody has changed the table since it was compared."""
+        """Send all changes in one request, on the condition that nobody has changed the table since it was compared."""
         for _ in range(_TIMES_CHANGED_BY_OTHERS):
             wanted = self._evolution(definition)
             step = _step(definition, wanted)

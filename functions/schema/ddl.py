@@ -134,8 +134,8 @@ def _partitioning(by: exp.Expression, columns: Iterable[bigquery.SchemaField]) -
     }
     text = by.sql("bigquery")
     if (field := fields.get(text.replace("`", "").casefold())) is None:
-        known = "by a column of type DATE, or by DATE(column) of a TIMESTAMP or DATETIME"
-        raise UnknownDdl(f"PARTITION BY {text}: Sluice knows partitions of days only, {known}")
+        supported = "by a column of type DATE, or by DATE(column) of a TIMESTAMP or DATETIME"
+        raise UnknownDdl(f"PARTITION BY {text}: Sluice knows partitions of days only, {supported}")
     return bigquery.TimePartitioning(type_=bigquery.TimePartitioningType.DAY, field=field)
 
 

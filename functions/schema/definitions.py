@@ -22,7 +22,7 @@ backfill or replay brought, the one that was published last. SQL has it as `${la
 
 
 class Kind(enum.StrEnum):
-    """What a definition defines; materialized views are views."""
+    """The kind of a definition; materialized views are views."""
 
     DATASET = "dataset"
     TABLE = "table"
@@ -51,7 +51,7 @@ class Definition:
 
 
 def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER) -> list[Definition]:
-    """All objects, each after those that it needs.
+    """Return all objects, each after those that it needs.
 
     `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
     of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
@@ -70,7 +70,7 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
 
 
 def parameters_of(project: str, settings: Settings) -> dict[str, str]:
-    """What the `${...}` of `schema/` stand for, by name."""
+    """Return the values of the `${...}` of `schema/`, by name."""
     return {
         "project": project,
         "dataset": settings.dataset,
@@ -126,9 +126,9 @@ def _views(
             templates[view_of(table, file.stem)] = _template(file), {**parameters, "table": table}
     names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
     texts = {names[stem]: template.substitute(values, definition="") for stem, (template, values) in templates.items()}
-    known = [*(table.name for table in tables), *texts]
+    readable = [*(table.name for table in tables), *texts]
     reads = {
-        name: [other for other in known if other != name and f"`{parameters['project']}.{other}`" in text]
+        name: [other for other in readable if other != name and f"`{parameters['project']}.{other}`" in text]
         for name, text in texts.items()
     }
     digests = {table.name: table.digest for table in tables}

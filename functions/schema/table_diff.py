@@ -16,7 +16,7 @@ _TYPE_PARAMETERS = ("maxLength", "precision", "scale")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Difference:
-    """One way in which a live table is not what its DDL declares.
+    """A difference between a live table and its DDL.
 
     Attributes:
         path: The column (`items.price` for a nested one), or the table's property.
@@ -43,7 +43,7 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TableDiff:
-    """What it takes to make a live table what its DDL declares.
+    """All differences between a live table and its DDL, and the update that removes them.
 
     Attributes:
         table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
@@ -82,7 +82,7 @@ def table_diff(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = 
     table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
     schema, columns = _fields(_schema(live), list(_tagged(_schema(declared), policy_tags)))
     table.schema = schema
-    found = {
+    updates = {
         "schema": columns,
         "description": list(_property("description", live.description, declared.description)),
         "labels": list(_labels(live.labels, declared.labels)),
@@ -103,8 +103,8 @@ def table_diff(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = 
     table.require_partition_filter = declared.require_partition_filter
     return TableDiff(
         table,
-        [field for field, differences in found.items() if differences],
-        [difference for differences in found.values() for difference in differences],
+        [field for field, differences in updates.items() if differences],
+        [difference for differences in updates.values() for difference in differences],
         list(_conversions(live, _schema(declared))),
     )
 
@@ -127,14 +127,14 @@ def _fields(
             differences.append(Difference(name, _type(field), None, why))
             merged.append(field)
         else:
-            follows, found = _field(field, target, name, in_array)
+            follows, differences_of_field = _field(field, target, name, in_array)
             merged.append(follows)
-            differences.extend(found)
-    known = _by_name(live)
+            differences.extend(differences_of_field)
+    live_fields = _by_name(live)
     for position, field in enumerate(declared):
-        if field["name"].casefold() in known:
+        if field["name"].casefold() in live_fields:
             continue
-        before_known = any(later["name"].casefold() in known for later in declared[position + 1 :])
+        before_known = any(later["name"].casefold() in live_fields for later in declared[position + 1 :])
         differences.append(
             Difference(path + field["name"], None, _type(field), _reject_added(field, path, before_known))
         )
@@ -185,7 +185,7 @@ def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Fie
     differences.extend(_property(f"{name} description", live.get("description"), declared.get("description")))
     merged["description"] = declared.get("description")
     if "policyTags" in declared:
-        was, becomes = (", ".join(one.get("policyTags", {}).get("names", ())) for one in (live, declared))
+        was, becomes = (", ".join(field.get("policyTags", {}).get("names", ())) for field in (live, declared))
         differences.extend(_property(f"{name} policy tag", was or None, becomes))
         merged["policyTags"] = declared["policyTags"]
     if live["type"] == declared["type"] == "RECORD":
@@ -254,14 +254,14 @@ def _converted(live: Field, declared: Field) -> Field:
 
 def _order(live: Sequence[Field], declared: Sequence[Field], name: str) -> Iterator[Difference]:
     before, after = _by_name(live), _by_name(declared)
-    was, becomes = ([key for key in one if key in before and key in after] for one in (before, after))
+    was, becomes = ([key for key in fields if key in before and key in after] for fields in (before, after))
     if was != becomes:
         why = "BigQuery cannot put a STRUCT's fields into another order, and the order is part of its type"
         yield Difference(f"{name} order", ", ".join(was), ", ".join(becomes), why)
 
 
 def _type(field: Field) -> str:
-    """As DDL has it: `ARRAY<STRUCT<product_id STRING>>`, `NUMERIC(10, 2)`, `STRING NOT NULL`."""
+    """Return a field's type as DDL has it: `ARRAY<STRUCT<product_id STRING>>`, `NUMERIC(10, 2)`, `STRING NOT NULL`."""
     kind: str = field["type"]
     parts = [_STANDARD_TYPES.get(kind, kind)]
     if limits := _limits(field):
@@ -294,10 +294,15 @@ def _labels(live: Mapping[str, str], declared: Mapping[str, str]) -> Iterator[Di
 def _partitioning(
     live: bigquery.TimePartitioning | None, declared: bigquery.TimePartitioning | None
 ) -> Iterator[Difference]:
-    before, after = (f"{one.type_} of {one.field}" if one else None for one in (live, declared))
+    before, after = (
+        f"{partitioning.type_} of {partitioning.field}" if partitioning else None for partitioning in (live, declared)
+    )
     if before != after:
         yield Difference("partitioning", before, after, "BigQuery cannot change how a table is partitioned")
-    was, becomes = (one.expiration_ms / _DAY_MS if one and one.expiration_ms else None for one in (live, declared))
+    was, becomes = (
+        partitioning.expiration_ms / _DAY_MS if partitioning and partitioning.expiration_ms else None
+        for partitioning in (live, declared)
+    )
     if was != becomes:
         shorter = becomes is not None and (was is None or becomes < was)
         why = "it would delete partitions at once; ALTER TABLE by hand where that is meant" if shorter else None
@@ -305,7 +310,7 @@ def _partitioning(
 
 
 def _sent(partitioning: bigquery.TimePartitioning | None) -> bigquery.TimePartitioning | None:
-    """With null for no expiration: what a PATCH does not name stays as it is."""
+    """Send `expirationMs: null` explicitly: PATCH leaves omitted fields unchanged."""
     if partitioning and partitioning.expiration_ms is None:
         partitioning.expiration_ms = None
     return partitioning

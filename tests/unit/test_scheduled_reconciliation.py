@@ -179,7 +179,7 @@ def test_of_two_runs_at_once_both_end(checkpoints: Checkpoints) -> None:
     archive = Archive()
     both = [ScheduledReconciliation(archive, checkpoints, NOW) for _ in range(2)]
     for one in both:
-        assert [part.found.until for part in one] == [LAST_HOUR]
+        assert [part.reconciliation.until for part in one] == [LAST_HOUR]
 
 
 def test_a_run_that_ends_before_its_checkpoint_is_done_again(checkpoints: Checkpoints) -> None:

@@ -1,0 +1,31 @@
+"""The check of the code's language finds what it is there for."""
+
+import pathlib
+
+import pytest
+
+from tools.language import problems
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ('"""Of a payload."""', "does not begin with Of"),
+        ('LIMIT = 1\n"""That a request has to arrive."""', "does not begin with That"),
+        ('def read(): "Whether it is read."', None),
+        ('def read(): "What it reads."', "does not begin with What"),
+        ('def read(): "Return what it reads."', None),
+        ("one = 1", "the name one"),
+        ("[found for found in ()]", "the name found"),
+        ("def told(): pass", "the name told"),
+        ("def tell(left): pass", "the name left"),
+        ("class Event:\n    known: int", "the name known"),
+        ("event.found", None),
+    ],
+)
+def test_fragments_and_names_that_say_nothing_are_found(tmp_path: pathlib.Path, code: str, problem: str | None) -> None:
+    file = tmp_path / "code.py"
+    file.write_text(code)
+    listed = list(problems(file))
+    assert len(listed) == (problem is not None)
+    assert all(problem is not None and problem in line for line in listed)

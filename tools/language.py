@@ -1,0 +1,49 @@
+"""Check the language of the code: docstrings are no fragments, and names say what a thing is. `make lint` runs it."""
+
+import ast
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+
+FOLDERS = ("dataflow", "functions")
+"""Folders that are checked: the deployed code."""
+
+_is_fragment = re.compile(
+    r"\W*(?:Above|After|And|As|At|Before|Below|Besides|Between|But|By|Every|For|From|How|If|In|Into|Of|On|Or|Over|Since|Than"
+    r"|That|Then|Through|To|Towards|Under|Until|Upon|What|Whatever|When|Where|Which|While|Who|Whoever|Whose|Why|With|Within"
+    r"|Without)\b"
+).match
+"""Whether a docstring begins with a word that leaves its subject to the line above."""
+
+BANNED = frozenset({"found", "known", "left", "one", "some", "told"})
+"""Names that do not say what they hold."""
+
+
+def problems(file: pathlib.Path) -> Iterator[str]:
+    """Yield each docstring that is a fragment and each banned name, with its place."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))) if _is_fragment(text):
+                yield f"{file}:{node.lineno}: a docstring is a sentence, and does not begin with {text.split()[0]}"
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+            ) if name in BANNED:
+                yield f"{file}:{node.lineno}: the name {name} does not say what it stands for"
+
+
+def main() -> None:
+    """Print all problems, and exit with 1 if there are any."""
+    files = [pathlib.Path("main.py")]
+    for folder in FOLDERS:
+        files += sorted(pathlib.Path(folder).rglob("*.py"))
+    lines = [line for file in files for line in problems(file)]
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    sys.exit(bool(lines))
+
+
+if __name__ == "__main__":
+    main()
