@@ -29,7 +29,7 @@ def read_envelope(data: bytes) -> Envelope | None:
 
 
 def _is_in_utc(time: datetime) -> bool:
-    """Return whether a time has a zone, and a year from 1 to 9999 in UTC too: nothing later could encode another one."""
+    """Return whether a time has a zone, and in UTC a year from 1 to 9999: no other can be encoded."""
     try:
         return time.tzinfo is not None and bool(time.astimezone(UTC))
     except OverflowError:
