@@ -15,6 +15,9 @@ from functions.settings import InvalidSettings
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
 """Exit codes, as those of `sluice` (docs/operate.md)."""
 
+_FRAME = '\n  File "'
+"""Beginning of each frame of a traceback."""
+
 logger = logging.getLogger("dataflow.main")
 
 
@@ -42,14 +45,17 @@ def main() -> None:
 
 
 def reason(error: Exception) -> str:
-    """Return why a pipeline failed: what an API says, or else the end of Beam's words, which may be a traceback."""
+    """Return why a pipeline failed: what an API says, or else Beam's words in one line, without a traceback."""
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, ApiError) and cause.unsafe_message:
             return f"{cause}: {cause.unsafe_message}"
         cause = cause.__cause__ or cause.__context__
-    last = (str(error).strip() or type(error).__name__).splitlines()[-1]
-    return re.sub(r"^[\w.]+\.(?=\w+: )", "", re.sub(r" \[while running '[^']*'\]", "", last))
+    text = str(error).strip() or type(error).__name__
+    _, frame, rest = text.rpartition(_FRAME)
+    if frame:  # The lines of the innermost frame are indented; its error follows, with the module of its class.
+        text = re.sub(r"\A.*\n(?:[ ].*\n)*(?:[\w.]+\.(?=\w+: ))?", "", rest)
+    return " ".join(re.sub(r" \[while running '[^']*'\]", "", text).split())
 
 
 def _end(code: int, text: str) -> NoReturn:

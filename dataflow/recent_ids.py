@@ -1,7 +1,8 @@
 """The insertIds of rows that a worker has appended lately."""
 
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 
 class RecentIds:
@@ -9,17 +10,24 @@ class RecentIds:
 
     Args:
         capacity: Maximum number of ids; those that were neither added nor asked for the longest are forgotten.
+        seconds: Seconds after which an id is forgotten that was neither added nor asked for: its row may be deleted,
+            and its event published again.
+        clock: Returns a time in seconds.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._capacity = capacity
+        self._seconds = seconds
+        self._clock = clock
         self._lock = threading.Lock()
-        self._ids: dict[str, None] = {}
+        self._used: dict[str, float] = {}
+        """When an id was used, in the order of these times."""
 
     def remembered(self, ids: Iterable[str]) -> set[str]:
         """Return the ids that are remembered, which they will be for longer then."""
         with self._lock:
-            remembered = self._ids.keys() & set(ids)
+            self._forget()
+            remembered = self._used.keys() & set(ids)
             self._renew(remembered)
         return remembered
 
@@ -27,10 +35,18 @@ class RecentIds:
         """Remember ids."""
         with self._lock:
             self._renew(ids)
+            self._forget()
 
     def _renew(self, ids: Iterable[str]) -> None:
+        now = self._clock()
         for insert_id in ids:
-            self._ids.pop(insert_id, None)
-            self._ids[insert_id] = None
-        while len(self._ids) > self._capacity:
-            del self._ids[next(iter(self._ids))]
+            self._used.pop(insert_id, None)
+            self._used[insert_id] = now
+
+    def _forget(self) -> None:
+        oldest = self._clock() - self._seconds
+        while self._used:
+            insert_id, used = next(iter(self._used.items()))
+            if used >= oldest and len(self._used) <= self._capacity:
+                break
+            del self._used[insert_id]

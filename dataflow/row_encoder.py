@@ -78,7 +78,8 @@ _KINDS: Mapping[int, _Kind] = {
 }
 """The preferred types of https://cloud.google.com/bigquery/docs/supported-data-types.
 
-A column of another type (RANGE) cannot be written; for a row without it that is no problem.
+A column of another type (RANGE) cannot be written, nor one whose name is none of a field of a protocol buffer
+(https://cloud.google.com/bigquery/docs/schemas#flexible-column-names); for a row without it that is no problem.
 """
 
 
@@ -152,7 +153,7 @@ def _struct(fields: Iterable[TableFieldSchema]) -> tuple[type[msgspec.Struct], C
     """Return the type of the JSON of a row or STRUCT, and what makes the arguments of its message."""
     members: list[tuple[str, Any] | tuple[str, Any, Any]] = []
     converters: list[tuple[str, _Convert]] = []
-    for field in fields:
+    for field in filter(_has_field_name, fields):
         json: Any
         convert: _Convert | None
         if field.type_ == _Type.STRUCT:
@@ -183,6 +184,11 @@ def _struct(fields: Iterable[TableFieldSchema]) -> tuple[type[msgspec.Struct], C
     return struct, arguments
 
 
+def _has_field_name(field: TableFieldSchema) -> bool:
+    """Return whether a column is named as a field of a protocol buffer may be."""
+    return field.name.isascii() and field.name.isidentifier()
+
+
 def _convert_all(convert: _Convert, values: list[Any]) -> list[Any]:
     return [convert(value) for value in values]
 
@@ -195,7 +201,7 @@ _LABELS = {
 
 def _descriptor(name: str, fields: Iterable[TableFieldSchema]) -> DescriptorProto:
     descriptor = DescriptorProto(name=name)
-    for number, field in enumerate(fields, 1):
+    for number, field in enumerate(filter(_has_field_name, fields), 1):
         label = _LABELS.get(field.mode, FieldDescriptorProto.LABEL_OPTIONAL)
         if field.type_ == _Type.STRUCT:
             nested = _descriptor(f"{field.name}_struct_{number}", field.fields)

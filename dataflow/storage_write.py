@@ -44,6 +44,10 @@ _ROW_OVERHEAD = 5
 RECENT_IDS = 50_000
 """Maximum number of insertIds that are remembered for a table: they take 9 MB."""
 
+RECENT_SECONDS = 600.0
+"""Seconds for which an insertId is remembered after its last use: longer than a bundle that fails takes to come again,
+and no longer than one can wait who deletes rows and publishes their events again."""
+
 _CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
 """gRPC would wait for two minutes before it connects again after an outage."""
 
@@ -206,7 +210,7 @@ class StorageWriter:
         try:
             stream = self._stream(table, call)
             encoded = stream.encode(records)
-            if encoded.lacking:
+            if encoded.lacking or encoded.refused:  # Or a column has another type now than when the schema was read.
                 stream = self._read_again(table, call)
                 encoded = stream.encode(records)
             refused |= encoded.refused
@@ -256,7 +260,7 @@ class StorageWriter:
 
     def _recent_ids(self, table: str) -> RecentIds:
         with self._lock:
-            return self._appended.setdefault(table, RecentIds(RECENT_IDS))
+            return self._appended.setdefault(table, RecentIds(RECENT_IDS, RECENT_SECONDS))
 
     def _stream(self, table: str, call: Call) -> _Stream:
         return self._streams.get(table) or self._read_again(table, call)

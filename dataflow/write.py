@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 
 import apache_beam as beam
@@ -39,15 +40,26 @@ class Nowhere(http_client.Api):
         return b'{"name": ""}'
 
 
-@functools.cache
+_making = threading.Lock()
+
+
 def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> BatchWriter:
     """Return what writes batches. It is made once in a worker's process, and its threads share it.
+
+    All threads of a worker ask for it when they start. Each with a writer of its own, they would have a connection each
+    for each table, and one would not know the rows that another one has appended.
 
     Args:
         settings: The settings.
         inserts_by: One of `dataflow.options.WRITERS`; a dry run has no use for it.
         dry_run: Whether all is done but to write.
     """
+    with _making:  # `functools.cache` lets several threads make the same one.
+        return _made(settings, inserts_by, dry_run)
+
+
+@functools.cache
+def _made(settings: Settings, inserts_by: str, dry_run: bool) -> BatchWriter:
     process = EventPipeline.from_settings(settings)
     storage = Nowhere() if dry_run else http_client.storage_api()
     return BatchWriter(

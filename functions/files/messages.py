@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Self
 
 import msgspec
@@ -25,7 +25,15 @@ def read_envelope(data: bytes) -> Envelope | None:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     has_payload = envelope.payload is not None or envelope.payload_base64 is not None
-    return envelope if has_payload and envelope.publish_time.tzinfo else None
+    return envelope if has_payload and _is_in_utc(envelope.publish_time) else None
+
+
+def _is_in_utc(time: datetime) -> bool:
+    """Return whether a time has a zone, and in UTC a year from 1 to 9999: no other can be encoded."""
+    try:
+        return time.tzinfo is not None and bool(time.astimezone(UTC))
+    except OverflowError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ All of them name their runner: `DirectRunner` tries to download another one.
 
 import base64
 import bz2
+import concurrent.futures
 import contextlib
 import io
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
@@ -140,6 +142,20 @@ def graph(arguments: list[str], environment: dict[str, str]) -> bytes:
     return b"".join([proto.SerializeToString(), *(bz2.decompress(base64.b64decode(text)) for text in pickled)])
 
 
+def writers(threads: int) -> int:
+    """Return how many writers the threads of a worker have that start at the same time."""
+    together = threading.Barrier(threads)
+
+    def start(_: int) -> int:
+        write = WriteBatches({"ARCHIVE_BUCKET": "writers", "GOOGLE_CLOUD_PROJECT": "project"}, dry_run=True)
+        together.wait()
+        write.setup()
+        return id(write._writer)
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        return len(set(pool.map(start, range(threads))))
+
+
 class _FailsAfterwards(WriteBatches):
     def process(self, element: Sequence[Message]) -> Iterator[FlushReport]:
         _attempts.append(len(element))
@@ -179,7 +195,7 @@ def _collect(batch: Sequence[Message]) -> None:
 
 
 _SCENARIOS: Mapping[str, Callable[..., object]] = {
-    scenario.__name__: scenario for scenario in (coded, read, batches, write, run_main, graph)
+    scenario.__name__: scenario for scenario in (coded, read, batches, write, run_main, graph, writers)
 }
 
 

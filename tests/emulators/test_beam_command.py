@@ -138,6 +138,17 @@ def test_a_file_that_breaks_off_is_named_with_its_last_line(datasets: Datasets, 
     assert "Start it again" in ended.stderr
 
 
+def test_a_file_that_is_no_ndjson_has_its_whole_name(
+    datasets: Datasets, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is before its last dot is not the module of an error."""
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("orders.csv").write_text("a,b\n")
+    ended = sluice(["beam", "orders.csv", "--dry-run"], datasets.environment)
+    assert ended.returncode == 1
+    assert "Failed: orders.csv: is not NDJSON" in ended.stderr
+
+
 def test_why_bigquery_refuses_is_one_sentence(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "events.ndjson"
     file.write_bytes(sealed(messages(20)))

@@ -105,6 +105,10 @@ def test_a_batch_has_a_maximum_of_bytes(run: Scenarios, linger: float | None) ->
     assert batches(run, {"bundle": bundle}, linger=linger) == ["1", "2 3", "4", "5", "6 7"]
 
 
+def test_the_threads_of_a_worker_share_a_writer(run: Scenarios) -> None:
+    assert run("writers", int, threads=12) == 1
+
+
 def test_a_batch_waits_for_a_limited_time(run: Scenarios) -> None:
     """Its first message begins the time; the next batch has a time of its own."""
     steps: list[Step] = [

@@ -105,7 +105,14 @@ def test_an_envelope_is_its_message() -> None:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"publish_time": "2026-11-23"}, {"publish_time": "2026-11-23T00:00:00"}, {"payload": None}, {"event_id": 1}],
+    [
+        {"publish_time": "2026-11-23"},
+        {"publish_time": "2026-11-23T00:00:00"},
+        {"publish_time": "0001-01-01T00:00:00+05:00"},  # which is in the year 0, in UTC
+        {"publish_time": "9999-12-31T23:59:59-05:00"},
+        {"payload": None},
+        {"event_id": 1},
+    ],
 )
 def test_what_only_resembles_an_envelope_is_a_plain_event(changes: dict[str, Any]) -> None:
     sealed = msgspec.to_builtins(Envelope.from_message(Message(order(), {}, "m", NOW), "order"))

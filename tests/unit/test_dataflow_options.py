@@ -180,3 +180,34 @@ def test_the_options_of_the_page_are_right() -> None:
         check=False,
     )
     assert ended.stdout == "archive\n", ended.stderr
+
+
+WHY = """
+import json, sys
+from dataflow.main import reason
+json.dump([reason(RuntimeError(text)) for text in json.load(sys.stdin)], sys.stdout)
+"""
+
+REASONS = {
+    "events.ndjson: is not NDJSON [while running 'Read/Read']": "events.ndjson: is not NDJSON",
+    "of two\n lines.gz: cannot be read": "of two lines.gz: cannot be read",
+    "": "RuntimeError",
+    'Traceback (most recent call last):\n  File "a.py", line 1, in a\n    a()\n    ~^^\n'
+    '  File "b.py", line 2, in b\n    raise Unreadable(\n      "b")\nfunctions.files.sources.Unreadable: b.gz: is CSV\n'
+    "  and more [while running 'Read/Read']\n": "Unreadable: b.gz: is CSV and more",
+}
+"""What Beam raises, by what is said: a worker's process sends its traceback as text."""
+
+
+def test_why_a_pipeline_failed_is_one_line_with_whole_names() -> None:
+    if not (ENVIRONMENT / "ready").exists():
+        missing(HOW_TO_GET)
+    ended = subprocess.run(
+        [ENVIRONMENT / "bin" / "python", "-c", WHY],
+        input=json.dumps([*REASONS]),
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(ended.stdout) == [*REASONS.values()]

@@ -14,6 +14,7 @@ from google.protobuf import descriptor_pool, json_format, message_factory
 from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from dataflow.recent_ids import RecentIds
 from dataflow.storage_write import StorageWriter, write_client
 from functions import log
 from functions.ingest.http_client import ApiError
@@ -239,6 +240,18 @@ def test_a_change_of_the_schema_is_noticed(writer: StorageWriter, service: Servi
     assert (service.connections, service.reads) == (2, 1)
 
 
+def test_a_type_that_has_changed_makes_no_dead_letter(writer: StorageWriter, service: Service) -> None:
+    """A value that the table can hold by now is written. One that it cannot is rejected, and rejected by its schema."""
+    assert insert(writer, 1, added=None) == Insertion({}, {0: "orders lacks a column: added"})
+    service.schema = schema(id=INT64, added=INT64)
+    assert insert(writer, 1, added=1) == DONE
+    service.schema = schema(id=INT64, added=types.TableFieldSchema.Type.DOUBLE)
+    assert insert(writer, 2, added=1.5) == DONE
+    assert service.rows[-1] == {"id": "2", "added": 1.5}
+    refused, *_ = insert(writer, 3, added="x")
+    assert refused.keys() == {0}
+
+
 def test_a_row_is_appended_once_by_a_worker(writer: StorageWriter, service: Service) -> None:
     """As with insertAll, which drops a second row with an insertId: a bundle comes again where a table takes none."""
     assert insert(writer, 1, 2, 1) == insert(writer, 2, 3) == DONE
@@ -263,10 +276,21 @@ def test_rows_are_not_remembered_for_ever(writer: StorageWriter, service: Servic
     assert service.ids == [1, 2, 3, 2]
 
 
+def test_an_id_is_forgotten_after_a_time_without_use() -> None:
+    """Its row may have been deleted; while its bundle fails, it is asked for again and again."""
+    clock = iter([0.0, 0.0, 60.0, 60.0, 119.0, 119.0, 180.0, 180.0]).__next__
+    ids = RecentIds(10, 60, clock)
+    ids.add("ab")
+    assert [ids.known("a"), ids.known("ab"), ids.known("ab")] == [{"a"}, {"a"}, set()]
+
+
 def test_a_column_that_cannot_be_written_is_none_for_other_rows(writer: StorageWriter, service: Service) -> None:
-    service.schema = schema(id=INT64, span=types.TableFieldSchema.Type.RANGE)
-    assert insert(writer, 1) == DONE
-    assert service.rows == [{"id": "1"}]
+    """It may be of a type that has no encoding, or have a name that only BigQuery allows."""
+    span = types.TableFieldSchema.Type.RANGE
+    service.schema = schema(id=INT64, span=span, **{"größe": INT64, "order-id": STRING, "class": INT64})
+    assert insert(writer, 1, **{"class": 2}) == DONE
+    assert service.rows == [{"id": "1", "class": "2"}]
+    assert insert(writer, 2, größe=1).unfinished == {0: "orders lacks a column: größe"}
 
 
 @pytest.mark.parametrize(
