@@ -21,7 +21,7 @@ class RecentIds:
         self._clock = clock
         self._lock = threading.Lock()
         self._used: dict[str, float] = {}
-        """When an id was used, in the order of these times."""
+        """Time at which each id was last used, in the order of these times."""
 
     def remembered(self, ids: Iterable[str]) -> set[str]:
         """Return the ids that are remembered, which they will be for longer then."""

@@ -242,7 +242,7 @@ def test_a_change_of_the_schema_is_noticed(writer: StorageWriter, service: Servi
 
 def test_a_type_that_has_changed_makes_no_dead_letter(writer: StorageWriter, service: Service) -> None:
     """A value that the table can hold by now is written. One that it cannot is rejected, and rejected by its schema."""
-    assert insert(writer, 1, added=None) == Insertion({}, {0: "orders lacks a column: added"})
+    assert insert(writer, 1, added=None) == InsertResult({}, {0: "orders lacks a column: added"})
     service.schema = schema(id=INT64, added=INT64)
     assert insert(writer, 1, added=1) == DONE
     service.schema = schema(id=INT64, added=types.TableFieldSchema.Type.DOUBLE)
@@ -281,7 +281,7 @@ def test_an_id_is_forgotten_after_a_time_without_use() -> None:
     clock = iter([0.0, 0.0, 60.0, 60.0, 119.0, 119.0, 180.0, 180.0]).__next__
     ids = RecentIds(10, 60, clock)
     ids.add("ab")
-    assert [ids.known("a"), ids.known("ab"), ids.known("ab")] == [{"a"}, {"a"}, set()]
+    assert [ids.remembered("a"), ids.remembered("ab"), ids.known("ab")] == [{"a"}, {"a"}, set()]
 
 
 def test_a_column_that_cannot_be_written_is_none_for_other_rows(writer: StorageWriter, service: Service) -> None:
@@ -290,7 +290,7 @@ def test_a_column_that_cannot_be_written_is_none_for_other_rows(writer: StorageW
     service.schema = schema(id=INT64, span=span, **{"größe": INT64, "order-id": STRING, "class": INT64})
     assert insert(writer, 1, **{"class": 2}) == DONE
     assert service.rows == [{"id": "1", "class": "2"}]
-    assert insert(writer, 2, größe=1).unfinished == {0: "orders lacks a column: größe"}
+    assert insert(writer, 2, größe=1).retryable == {0: "orders lacks a column: größe"}
 
 
 @pytest.mark.parametrize(
