@@ -124,13 +124,14 @@ class Source:
             advance(self.size - reported)
 
     def check(self) -> None:
-        """Read the first bytes.
+        """Read the first byte; not of a pipe, which would lack it then.
 
         Raises:
-            Unreadable: They cannot be read.
+            Unreadable: It cannot be read.
         """
         with _reading(self.name), self.open() as opened:
-            opened.read(1)
+            if opened.seekable():
+                opened.read(1)
 
 
 def _other_format(head: bytes) -> str | None:
@@ -299,11 +300,14 @@ def is_remote(name: str) -> bool:
 
 
 def check(name: str, storage: Callable[[], StorageClient]) -> None:
-    """Check that a name stands for something that can be read, by its first source.
+    """Check that a name stands for something that workers can read, by its first source.
 
     Raises:
-        Unreadable: It does not.
+        Unreadable: It does not, or it is a pipe, which only one process can read, and only once.
     """
+    path = pathlib.Path(name)
+    if not is_remote(name) and path.exists() and not path.is_dir() and not path.is_file():
+        raise Unreadable(f"{name}: is neither a file nor a folder; write what it gives into a file first")
     next(matching(name, storage)).check()
 
 

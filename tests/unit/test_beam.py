@@ -3,6 +3,7 @@
 import collections
 import csv
 import io
+import os
 import pathlib
 
 import msgspec
@@ -22,6 +23,15 @@ def test_who_has_no_beam_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) 
     ended = sluice(["beam", __file__, "--dry-run"], SETTINGS)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "Failed: Apache Beam is not installed; run `make beam` in the folder of the project\n"
+
+
+def test_a_pipe_is_rejected_before_anything_is_read(tmp_path: pathlib.Path) -> None:
+    """The process with Beam could not read it, or would lack what was read before."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = sluice(["beam", pipe, "--dry-run"], SETTINGS)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert f"Failed: {pipe}: is neither a file nor a folder" in ended.stderr
 
 
 def test_names_with_commas_and_quotes_arrive_as_they_are() -> None:

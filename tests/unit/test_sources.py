@@ -67,6 +67,16 @@ def test_a_pipe_is_read_to_its_end(*, compress: bool) -> None:
     assert len(list(Source("-", 0, lambda: io.FileIO(reading)).lines())) == 2_500
 
 
+def test_a_pipe_that_is_found_by_its_name_loses_nothing() -> None:
+    """As a shell gives the output of a command: sluice backfill <(zstdcat events.zst)."""
+    reading, writing = os.pipe()
+    os.write(writing, b'{"a": 1}\n')
+    os.close(writing)
+    [source] = files(pathlib.Path(f"/dev/fd/{reading}"))
+    assert [line.data for line in source.lines()] == [b'{"a": 1}']
+    os.close(reading)
+
+
 def test_an_empty_file_has_no_lines(tmp_path: pathlib.Path) -> None:
     (tmp_path / "empty").touch()
     [source] = files(tmp_path)
