@@ -231,7 +231,7 @@ def generate(
 
 
 def _until_now(story: Story, count: int) -> Iterator[Generated]:
-    """Tell a story that ends now, and of which no event is older than the retention."""
+    """Yield a story that ends now and has no event older than the retention."""
     retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)

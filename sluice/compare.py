@@ -17,7 +17,7 @@ class Contents:
 
     Args:
         contracts: All of them: each row is compared by the version that it has passed.
-        privacy: As rows are enriched; tells which columns are.
+        privacy: Settings of enrichment, which decide the enriched columns.
     """
 
     def __init__(self, contracts: Contracts, privacy: Privacy) -> None:

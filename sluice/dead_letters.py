@@ -19,14 +19,14 @@ from sluice.trace import read_object, replays_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; all that a condition is not given for.
+    """Conditions that select dead letters; an omitted condition selects all.
 
     Attributes:
-        fingerprints: Of these causes.
-        event_type: Whose payload says this type.
-        stage: That this stage refused.
-        since: That were refused then or later.
-        only_open: Whose events are nothing else yet.
+        fingerprints: Fingerprints of the causes.
+        event_type: Type that the payload states.
+        stage: Stage that rejected the event.
+        since: Earliest time of the rejection.
+        only_open: Whether to select only those whose events have no row yet.
     """
 
     fingerprints: Sequence[str] = ()
@@ -62,14 +62,14 @@ class Group:
 
     Attributes:
         fingerprint: The cause; made from stage, type, rule and path for dead letters of older code.
-        stage: What refused them.
+        stage: Stage that rejected them.
         event_type: Their type; None for what is none.
         place: Generalized path of the first error.
         rule: The rule that it broke.
         message: What the example's first error says.
         events: How many events, of those asked for.
         open_events: How many of these are nothing else yet.
-        first_seen_at: When the first was refused.
+        first_seen_at: Time at which the first was rejected.
         last_seen_at: When the last was.
         example_event_id: The last event.
     """
@@ -118,7 +118,7 @@ def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter
     """The dead letters by cause, most open ones first.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
     """
     names = {"project": client.project, "dataset": settings.dataset}
     query = _GROUPS.format(**names, where=choice.where(), last_first=_LAST_FIRST)
@@ -174,7 +174,7 @@ def dead_letters_of(
     """The dead letters of an event, the last one first.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
     """
     names = {"project": client.project, "dataset": settings.dataset}
     parameters = [ScalarQueryParameter("event_id", "STRING", event_id)]
@@ -215,8 +215,8 @@ def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
 
 
 def _archived(record: Mapping[str, Any], storage: StorageClient) -> Message:
-    found = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
-    for envelope in found.envelopes:
+    archived = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
+    for envelope in archived.envelopes:
         if envelope.message_id == record["message_id"]:
             return envelope.message()
-    raise Unreadable(f"{found.uri}, event {record['event_id']}: {found.problem or 'the event is not in it'}")
+    raise Unreadable(f"{archived.uri}, event {record['event_id']}: {archived.problem or 'the event is not in it'}")

@@ -39,14 +39,14 @@ _PATIENCE = 60.0
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo published, and what has become of it.
+    """Result of a demo: the messages it published, and what arrived.
 
     Attributes:
         published: All messages, in order.
         archived: Payloads by event id, one for each time that the archive holds the event.
         objects: Number of archive objects.
         accounts: What the warehouse holds.
-        seconds: From the first message published to the last accounted for.
+        seconds: Seconds from the first message published until the last was accounted for.
     """
 
     published: Sequence[Generated]
@@ -226,12 +226,12 @@ def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -
 
 
 def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
-    known = queries()
+    all_queries = queries()
     for name in _QUESTIONS:
-        bound = known[name].bind(client.project, settings, {})
+        bound = all_queries[name].bind(client.project, settings, {})
         config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
         rows = client.query_and_wait(bound.sql, job_config=config)
-        _show(console, f"{known[name].question}  (sluice sql {name})", rows, 5)
+        _show(console, f"{all_queries[name].question}  (sluice sql {name})", rows, 5)
 
 
 def _show_next(console: Console) -> None:

@@ -16,7 +16,7 @@ type Rows = Iterable[Mapping[str, Any]]
 
 
 def table(names: Sequence[str], rows: Rows) -> Table:
-    """For people: NULL is empty, floats have four decimals at most, times are UTC and without their fraction."""
+    """Return a table for people: NULL is empty, floats have at most four decimals, times are UTC in seconds."""
     shown = Table(*(Column(name, overflow="fold") for name in names))
     for row in rows:
         shown.add_row(*(_readable(row[name]) for name in names))
@@ -25,7 +25,10 @@ def table(names: Sequence[str], rows: Rows) -> Table:
 
 def printable(text: str) -> str:
     """A producer's text without what a terminal would obey."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
+        for character in text
+    )
 
 
 def _readable(value: object) -> Text:

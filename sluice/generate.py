@@ -69,13 +69,13 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What happens in the shop, and what goes wrong, but for the time.
+    """Settings of the events in the shop and of their faults; the time is not one of them.
 
     Attributes:
-        seed: Which shop, and which story.
+        seed: Seed of the shop and of the story.
         bad_share: Share of bad messages among all, 0 to 1.
         duplicate_share: Share of duplicates among all, 0 to 1; with `bad_share` below 1.
-        events_per_day: About how many good events happen in a simulated day.
+        events_per_day: Approximate number of good events in a simulated day.
 
     Raises:
         ValueError: A number is out of its range.
@@ -101,7 +101,7 @@ def generate(
     duplicate_share: float = 0.0,
     events_per_day: int = EVENTS_PER_DAY,
 ) -> Iterator[Generated]:
-    """Tells the story of a shop, in order of time on a simulated clock, without end.
+    """Yield the events of a shop, in order of time on a simulated clock, without end.
 
     The arguments are those of `Story` and of `tell`, which raise for what is wrong with them.
 
@@ -114,7 +114,7 @@ def generate(
 
 
 def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
-    """Tells a story in order of time on a simulated clock, without end.
+    """Yield the events of a story in order of time on a simulated clock, without end.
 
     The same arguments give the same bytes on every machine, and the same seed, start and pace the same good
     messages whatever the shares. Another start gives other ids of messages, orders, sessions and stock changes, so
@@ -142,7 +142,7 @@ def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class _Faults:
-    """What goes wrong on the way, by chance."""
+    """Random faults on the way to Pub/Sub."""
 
     rng: Random
     ids: Random
@@ -170,7 +170,7 @@ def _spoiled(event: Event, faults: _Faults) -> Generated:
 
 
 def _rng(seed: int | str, purpose: str) -> Random:
-    return Random(f"{seed}/{purpose}")  # noqa: S311 - a story to be told again, no secret
+    return Random(f"{seed}/{purpose}")  # noqa: S311 - a reproducible story, no secret
 
 
 def _id(prefix: str, rng: Random) -> str:
@@ -398,7 +398,7 @@ def _moved(event: Event, field: str, distance: timedelta) -> bytes:
 
 
 def _spoils(*, id_field: str, time_field: str, enum_field: str) -> dict[str, Spoil]:
-    """What can go wrong with an event of any type: the name of each way, and the bytes that come of it."""
+    """Return the faults of an event of any type: the name of each, and the bytes that result from it."""
     return {
         "cut_off": lambda event: _encode(event)[:100],
         "not_utf8": lambda event: _encode(event)[:-1] + ',"note":"café"}'.encode("latin-1"),

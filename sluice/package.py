@@ -16,7 +16,7 @@ FILES = (
     "sql/schema/*.sql",
     "sql/views/**/*.sql",
 )
-"""What the functions import and read. `.gcloudignore` lets through the same."""
+"""Patterns of the files that the functions import and read. `.gcloudignore` lets through the same."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
 """The first that a zip can hold."""
@@ -50,10 +50,10 @@ def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
     """
     names: set[str] = set()
     for pattern in FILES:
-        found = {file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()}
-        if not found:
+        matches = {file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()}
+        if not matches:
             raise FileNotFoundError(f"{root}: no {pattern}")
-        names |= found
+        names |= matches
     return sorted(names)
 
 

@@ -46,11 +46,11 @@ _OPTIONS = PublisherOptions(
 _BATCH = BatchSettings(max_messages=100, max_latency=0.02)
 
 FAILURES = (GoogleAPIError, GoogleAuthError, MessageTooLargeError, FlowControlLimitError)
-"""What `publish` raises where a message cannot be published."""
+"""Exceptions that `publish` raises where a message cannot be published."""
 
 
 class Publication(NamedTuple):
-    """What a producer gives to Pub/Sub."""
+    """A message as a producer gives it to Pub/Sub."""
 
     data: bytes
     attributes: Mapping[str, str]
@@ -75,7 +75,7 @@ def publish(
         How many messages were published.
 
     Raises:
-        One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
+        One of `FAILURES`: A message was rejected, is too large, or was not accepted within 20 seconds.
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
     unconfirmed: set[futures.Future[str]] = set()

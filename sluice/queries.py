@@ -39,7 +39,7 @@ SUBJECTS = ("analytics", "monitoring", "maintenance")
 
 
 class Cost(enum.StrEnum):
-    """How much of the data a query reads: its cost class."""
+    """Cost class of a query: how much of the data it reads."""
 
     METADATA = "metadata"
     """INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
@@ -57,7 +57,7 @@ class WrongParameter(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
-    """What a caller may choose.
+    """A parameter whose value the caller may choose.
 
     Attributes:
         name: Its name.
@@ -139,7 +139,7 @@ class RenderedQuery:
 
     def with_values(self) -> str:
         """The text with the parameters' values in it: for people to read, and to run as it is."""
-        literals = {one.name: _literal(one.value) for one in self.parameters}
+        literals = {parameter.name: _literal(parameter.value) for parameter in self.parameters}
         return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
 
 
@@ -204,8 +204,8 @@ class Query:
             WrongParameter: A parameter is unknown, missing or wrong.
         """
         if unknown := given.keys() - self.parameters.keys():
-            known = ", ".join(self.parameters) or "none"
-            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {known}")
+            parameters = ", ".join(self.parameters) or "none"
+            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {parameters}")
         values: dict[str, Any] = {}
         for parameter in self.parameters.values():
             text = given.get(parameter.name, parameter.default)
@@ -245,10 +245,11 @@ _EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | r
 
 
 def _for_each_table(block: re.Match[str]) -> str:
-    one = string.Template(block[1])
+    template = string.Template(block[1])
     all_types = sorted(event_types().items(), key=lambda item: item[1].table)
     texts = [
-        one.safe_substitute(event_type=name, table=each.table, time_field=each.time_field) for name, each in all_types
+        template.safe_substitute(event_type=name, table=each.table, time_field=each.time_field)
+        for name, each in all_types
     ]
     return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
 

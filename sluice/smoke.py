@@ -29,7 +29,7 @@ from sluice.publish import Publication, publish
 from sluice.trace import read_object
 
 STREAMING_BUFFER = timedelta(minutes=90)
-"""Within which BigQuery may refuse to delete a streamed row
+"""Period after a streamed insert in which BigQuery may reject the deletion of the row
 (https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations)."""
 
 _LIVES_ON = timedelta(hours=1)
@@ -92,16 +92,16 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
-    """What has become of a probe.
+    """Arrival of a probe in a table.
 
     Attributes:
-        table: Where it is.
-        seconds: After it was published, until a query saw it there.
-        lag: Seconds from Pub/Sub's accepting it until it was processed.
-        archive_uri: The object that its row names.
-        rows: How many there are: Pub/Sub may deliver an event twice.
+        table: Table that has the probe.
+        seconds: Seconds from its publication until a query saw it there.
+        lag: Seconds from its acceptance by Pub/Sub until it was processed.
+        archive_uri: Archive object that its row names.
+        rows: Number of its rows: Pub/Sub may deliver an event twice.
         why: Of a dead letter: stage, place and message.
-        problem: What is wrong with it, if anything is.
+        problem: Fault of its row, if there is one.
     """
 
     table: str
@@ -115,12 +115,12 @@ class Arrival:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogLines:
-    """What Cloud Logging has of the flushes that archived the probes.
+    """Log lines in Cloud Logging of the flushes that archived the probes.
 
     Attributes:
-        expected: The objects that they wrote: each flush logs one line, which names its object.
-        missing: Those of which there is no line.
-        problem: Why they were not looked for, if so.
+        expected: Objects that the flushes wrote: each flush logs one line, which names its object.
+        missing: Objects without a log line.
+        problem: Reason why the log was not searched, if it was not.
     """
 
     expected: Sequence[str]
@@ -220,7 +220,7 @@ class Smoke:
     @property
     def arrived(self) -> bool:
         """Whether every event is where it belongs, and in the archive."""
-        return len(self.arrivals) == len(self.probes) and not any(one.problem for one in self.arrivals.values())
+        return len(self.arrivals) == len(self.probes) and not any(arrival.problem for arrival in self.arrivals.values())
 
     @property
     def passed(self) -> bool:
@@ -237,7 +237,7 @@ class Smoke:
 
         Raises:
             One of `sluice.publish.FAILURES`: Pub/Sub did not take the events.
-            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         publish((probe.publication(self.run) for probe in self.probes), topic)
         published = time.monotonic()
@@ -273,10 +273,10 @@ class Smoke:
 
     def _look(self, published: float) -> None:
         wanted = {probe.event_id: probe for probe in self.probes if probe.event_id not in self.arrivals}
-        found: dict[str, list[bigquery.Row]] = {}
+        rows_by_event: dict[str, list[bigquery.Row]] = {}
         for row in self._rows(list(wanted)):
-            found.setdefault(row.event_id, []).append(row)
-        for event_id, rows in found.items():
+            rows_by_event.setdefault(row.event_id, []).append(row)
+        for event_id, rows in rows_by_event.items():
             row = rows[0]
             self.arrivals[event_id] = Arrival(
                 table=row.name,
@@ -317,21 +317,23 @@ class Smoke:
         yield from self._client.query_and_wait(sql, job_config=config, retry=_RETRY, job_retry=_JOB_RETRY)
 
     def delete(self, *, all_runs: bool = False) -> list[Remains]:
-        """Delete the rows of this run, or of all runs of the last 30 days, and tell which are left.
+        """Delete the rows of this run, or of all runs of the last 30 days, and return those that remain.
 
         BigQuery deletes no row that it streamed in just now. The archive keeps what it has.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refuses for another reason.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejects a statement for another reason.
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
         live, historical = self._settings.dataset, self._settings.historical_dataset
         event_day = oldest_day(self.started, self._settings.retention_days)
-        found = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
-        found.append(self._delete(f"{live}.{dead_letters.TABLE}", self.started.date(), all_runs=all_runs))
+        remains_by_table = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
+        remains_by_table.append(self._delete(f"{live}.{dead_letters.TABLE}", self.started.date(), all_runs=all_runs))
         if all_runs:  # Nothing brings them there today; a backfill from the archive by an older version did.
-            found += [self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()]
-        return [remains for remains in found if remains]
+            remains_by_table += [
+                self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()
+            ]
+        return [remains for remains in remains_by_table if remains]
 
     def _delete(self, table: str, newest: date, *, all_runs: bool) -> Remains | None:
         dataset, _, name = table.partition(".")

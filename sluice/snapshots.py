@@ -28,7 +28,7 @@ _CANNOT_READ_BEFORE = re.compile(r"[Cc]annot read before (\d+)")
 
 
 class SnapshotError(Exception):
-    """Why a snapshot or a restore was refused; nothing has been changed."""
+    """A snapshot or a restore was rejected; nothing has been changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore has made.
+    """Result of a restore.
 
     Attributes:
         table: The table of the live dataset that has the rows now.
-        rows: How many; None on a dry run.
-        as_of: As of when.
-        before: Snapshot of what the table was, where it has been replaced.
+        rows: Number of rows; None on a dry run.
+        as_of: Time as of which the rows are restored.
+        before: Snapshot of the table before it was replaced, if it was.
     """
 
     table: str
@@ -98,8 +98,8 @@ class Snapshots:
 
         Raises:
             WrongParameter: `table` is no name, or `days` too few or too many.
-            Refused: There is no such table, or it is a view.
-            GoogleAPIError: BigQuery refuses.
+            SnapshotError: There is no such table, or it is a view.
+            GoogleAPIError: BigQuery rejects the request.
         """
         name = f"{table}_{now.astimezone(UTC):{STAMP}}"
         statement = self._bound("snapshot", table=table, snapshot=name, days=str(days))
@@ -126,9 +126,9 @@ class Snapshots:
 
         Raises:
             WrongParameter: A name is none.
-            Refused: There is no such snapshot; the new table exists, or has the name of a table or view that the
+            SnapshotError: There is no such snapshot; the new table exists, or has the name of a table or view that the
                 bootstrap makes; there is no table to replace, or its columns, partitions or clustering are others.
-            GoogleAPIError: BigQuery refuses.
+            GoogleAPIError: BigQuery rejects the request.
         """
         new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
         statement = self._bound("restore_snapshot", snapshot=snapshot, to=new)
@@ -158,9 +158,9 @@ class Snapshots:
         Raises:
             WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
                 table was created.
-            Refused: There is no such table, or it is a view; the new one exists, or has the name of a table or view
-                that the bootstrap makes; or the table had other columns then, and is to be replaced.
-            GoogleAPIError: BigQuery refuses.
+            SnapshotError: There is no such table, or it is a view; the new one exists, or has the name of a table or
+                view that the bootstrap makes; or the table had other columns then, and is to be replaced.
+            GoogleAPIError: BigQuery rejects the request.
         """
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
         new = _on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored"
