@@ -93,9 +93,11 @@ def samples() -> list[UserAgents]:
     ]
 
 
-def _fixtures(found: Iterable[Traversable]) -> set[str]:
+def _fixtures(fixture_files: Iterable[Traversable]) -> set[str]:
     return {
-        case["user_agent"] for file in found for case in yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        case["user_agent"]
+        for file in fixture_files
+        for case in yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
     }
 
 
@@ -148,14 +150,14 @@ def costs() -> Table:
     for _ in range(ROUNDS):
         parsed.append(_seconds(lambda: [ua_parser.parse(agent) for agent in people]) / len(people) * 1e6)
         detected.append(_seconds(lambda: [is_bot(agent, "Chrome", "K") for agent in people]) / len(people) * 1e6)
-    known = _seconds(lambda: [_is_bot("curl/8.5.0") for _ in range(SAMPLE)]) / SAMPLE * 1e6
+    repeated = _seconds(lambda: [_is_bot("curl/8.5.0") for _ in range(SAMPLE)]) / SAMPLE * 1e6
     rows = [
         [
             "the first one of an instance",
             *(f"{number(sec * 1e3)} ms, {number(size / 2**20)} MiB" for sec, size in first),
         ],
         ["a new one", f"{text(Spread.of(parsed))} µs", f"{text(Spread.of(detected))} µs"],
-        ["one of the last 4 096 different ones", f"{number(known)} µs, both", ""],
+        ["one of the last 4 096 different ones", f"{number(repeated)} µs, both", ""],
     ]
     return Table("cost", "CPU time for a user agent", ["user agent", ">ua-parser", ">`is_bot` besides"], rows)
 

@@ -40,12 +40,12 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):
-    """What a package costs when the function is loaded.
+    """Time that the import of a package takes when the function is loaded.
 
     Attributes:
-        of: The implementation.
+        of: Name of the implementation.
         package: Name of the package.
-        milliseconds: To import all its modules, without those of other packages.
+        milliseconds: Milliseconds to import all its modules, without those of other packages.
     """
 
     of: Name
@@ -62,7 +62,7 @@ def starts(
         functions: What to start.
         cloud: What they write to.
         folder: Of their logs.
-        rounds: How many starts of each count; one before them, if there are more, brings the files into memory.
+        rounds: Number of starts of each that count; one before them, if there are more, brings the files into memory.
         compiled: What `functions` were made with.
     """
     cloud.reset(0, 0)
@@ -70,11 +70,11 @@ def starts(
     types = list(MIX)
     for number in range(0 if rounds > 1 else 1, rounds + 1):
         event = types[number % len(types)]
-        for one in functions:
+        for function in functions:
             body, _ = next(bodies[event])
-            seconds, memory = _start(one, cloud, folder, body)
+            seconds, memory = _start(function, cloud, folder, body)
             if number:
-                yield Start(of=one.name, compiled=compiled, event=event, seconds=seconds, memory=memory)
+                yield Start(of=function.name, compiled=compiled, event=event, seconds=seconds, memory=memory)
 
 
 def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body: bytes) -> tuple[float, int]:
@@ -111,13 +111,13 @@ def _post(port: int, body: bytes) -> int | None:
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 _SHARED = ("google.cloud", "google.api_core", "google.auth", "google.protobuf", "google.resumable_media")
-"""Of the packages that share the name `google`, those that are told apart."""
+"""Packages below `google` that are listed separately."""
 
 
 def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Import]:
-    """What costs most to import when the function is loaded; with bytecode, one run."""
+    """Return the slowest imports when the function is loaded; with bytecode, one run."""
     with on_core(FUNCTION_CORE):
-        told = subprocess.run(  # noqa: S603 - the interpreter of the function
+        output = subprocess.run(  # noqa: S603 - the interpreter of the function
             [function.python, "-X", "importtime", "-c", "import functions_framework; import main"],
             cwd=function.code,
             env={**function.environment(cloud.url), "FUNCTION_TARGET": "ingest"},
@@ -125,13 +125,13 @@ def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Im
             text=True,
             check=True,
         ).stderr
-    found: dict[str, float] = {}
-    for microseconds, module in _LINE.findall(told):
+    milliseconds: dict[str, float] = {}
+    for microseconds, module in _LINE.findall(output):
         name = _package(module)
-        found[name] = found.get(name, 0.0) + int(microseconds) / 1000
-    largest = sorted(found, key=lambda name: -found[name])[:most]
-    total = Import(of=function.name, package="all", milliseconds=sum(found.values()))
-    return [total, *(Import(of=function.name, package=name, milliseconds=found[name]) for name in largest)]
+        milliseconds[name] = milliseconds.get(name, 0.0) + int(microseconds) / 1000
+    largest = sorted(milliseconds, key=lambda name: -milliseconds[name])[:most]
+    total = Import(of=function.name, package="all", milliseconds=sum(milliseconds.values()))
+    return [total, *(Import(of=function.name, package=name, milliseconds=milliseconds[name]) for name in largest)]
 
 
 def _package(module: str) -> str:

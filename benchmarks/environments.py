@@ -30,7 +30,7 @@ class Environment:
 
     @property
     def folder(self) -> pathlib.Path:
-        """Where it is."""
+        """Folder of the environment."""
         return ROOT / ".venv" / f"bench-{self.name}{'' if self.compiled else '-source'}"
 
     @property

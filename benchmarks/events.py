@@ -20,7 +20,7 @@ BAD_SHARE = 0.01
 LARGE_ORDER_ITEMS = 200
 
 _BAD = ("cut_off", "unknown_event_type", "wrong_enum", "impossible_date", "number_as_string", "missing_nested_field")
-"""Whoever checks the contract at all refuses these: what becomes of the others, the plain function does not ask."""
+"""Faults that any check of the contract rejects; the plain function does not check for the others."""
 
 _SEED = 6
 _VARIETY = 1_000
@@ -91,8 +91,8 @@ def _mixed(rng: Random) -> list[tuple[bytes, bool]]:
     bad = [number < BAD_SHARE * len(types) for number in range(len(types))]
     rng.shuffle(types)
     rng.shuffle(bad)
-    pools = {one: _pool(*one) for one in set(zip(types, bad, strict=True))}
-    return [(next(pools[one]), one[1]) for one in zip(types, bad, strict=True)]
+    pools = {pool: _pool(*pool) for pool in set(zip(types, bad, strict=True))}
+    return [(next(pools[pool]), pool[1]) for pool in zip(types, bad, strict=True)]
 
 
 def _pool(event_type: str, is_bad: bool) -> Iterator[bytes]:
@@ -103,10 +103,10 @@ def _pool(event_type: str, is_bad: bool) -> Iterator[bytes]:
 
 
 def _type(message: Generated) -> str | None:
-    found = [name for name in MIX if f'"event_type":"{name}"'.encode() in message.data]
+    names = [name for name in MIX if f'"event_type":"{name}"'.encode() in message.data]
     if message.reason == "unknown_event_type":
-        found = [name for name, field in _ONLY_OF.items() if field in message.data]
-    return found[0] if found else None
+        names = [name for name, field in _ONLY_OF.items() if field in message.data]
+    return names[0] if names else None
 
 
 _ONLY_OF = {"order": b'"order_id"', "inventory": b'"inventory_id"', "user_activity": b'"user_id"'}

@@ -32,10 +32,10 @@ class Open:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Driven:
-    """What came of it.
+    """Result of a load.
 
     Attributes:
-        seconds: How long answers counted.
+        seconds: Seconds in which answers counted.
         answered: Answers 2xx in that time.
         arrived: Open loop: requests that arrived; closed: those that were sent.
         sent: Requests that went over the wire, each once.
@@ -43,7 +43,7 @@ class Driven:
         bad_acknowledged: Those of bad events.
         refused: Other answers by status, and 0 for none: the connection broke.
         resent: Requests that were sent again, since the server had closed the connection before.
-        connections: How many were opened.
+        connections: Number of connections that were opened.
         latencies: Seconds of each 2xx answer that counts.
         busy: Share of its core that the load generator used.
     """
@@ -62,7 +62,7 @@ class Driven:
 
     @property
     def share(self) -> float:
-        """Of what arrived, how much was answered 2xx within the run."""
+        """Share of what arrived that was answered 2xx within the run."""
         return self.answered / self.arrived if self.arrived else 0.0
 
 

@@ -34,7 +34,7 @@ def can_pin() -> bool:
 
 @contextlib.contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """What is started while the context lasts runs on one core; without effect where that is impossible."""
+    """Run processes that start in this context on one core; without effect where that is impossible."""
     if not can_pin():
         yield
         return
@@ -59,11 +59,11 @@ class Served:
     @property
     def pids(self) -> list[int]:
         """All of them that there are now."""
-        found = [self.master]
-        for pid in found:
+        processes = [self.master]
+        for pid in processes:
             with contextlib.suppress(OSError):
-                found += map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split())
-        return found
+                processes += map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split())
+        return processes
 
     def cpu(self) -> float:
         """Seconds of CPU that they have used."""
@@ -99,23 +99,23 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
 
 
 class Busy:
-    """How much of its core this process uses, from now on."""
+    """Share of its core that this process uses, from now on."""
 
     def __init__(self) -> None:
         self._started, self._cpu = time.monotonic(), time.process_time()
 
     def share(self) -> float:
-        """From 0 to 1."""
+        """Return the share, from 0 to 1."""
         return (time.process_time() - self._cpu) / (time.monotonic() - self._started)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """What a run was made on.
+    """Machine of a run.
 
     Attributes:
         cpu: The processor's name.
-        cores: How many there are.
+        cores: Number of cores.
         memory_gib: Memory in GiB.
         system: Kernel.
         python: Version of Python.

@@ -74,7 +74,7 @@ class Capacity:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overload:
-    """What is simulated.
+    """Parameters of a simulation.
 
     Attributes:
         bigquery: BigQuery.
@@ -99,7 +99,7 @@ class Overload:
 
 @dataclasses.dataclass(slots=True)
 class Timeline:
-    """What happened, by whole second.
+    """Counts of the events by whole second.
 
     Attributes:
         acknowledged: Events acknowledged.

@@ -22,7 +22,7 @@ NAMES: tuple[Name, ...] = ("plain", "sluice", "empty")
 TITLES: Mapping[Name, str] = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
 
 PLAIN_THREADS = 64
-"""Of the plain function: the best of 32, 64, 128 and 256. They take what the CPU has time for."""
+"""Number of threads of the plain function: the best of 32, 64, 128 and 256."""
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -85,7 +85,7 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
     deployed = Environment("sluice", DEPLOYED, compiled)
     environments = {"plain": Environment("plain", PLAIN, compiled), "sluice": deployed, "empty": deployed}
     variables = {} if compiled else {"PYTHONDONTWRITEBYTECODE": "1"}
-    found = []
+    made = []
     for name in NAMES:
         files = folder / name
         _unpack(name, files)
@@ -96,8 +96,8 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
             environments[name].make()
             python = str(environments[name].python)
         threads = {"THREADS": str(PLAIN_THREADS)} if name == "plain" else {}
-        found.append(Implementation(name, files, python, {**variables, **threads}))
-    return found
+        made.append(Implementation(name, files, python, {**variables, **threads}))
+    return made
 
 
 def _unpack(name: Name, files: pathlib.Path) -> None:
@@ -117,10 +117,17 @@ def serving_all(
     """Serve implementations, all on the one core, while the context lasts: one at a time has anything to do."""
     with contextlib.ExitStack() as stack:
         servers = []
-        for one in functions:
+        for implementation in functions:
             with on_core(core):
                 function = stack.enter_context(
-                    serving("ingest", logs, one.environment(cloud.url), one.name, code=one.code, python=one.python)
+                    serving(
+                        "ingest",
+                        logs,
+                        implementation.environment(cloud.url),
+                        implementation.name,
+                        code=implementation.code,
+                        python=implementation.python,
+                    )
                 )
-            servers.append(Server(one.name, function.url, Served(function.child.process.pid)))
+            servers.append(Server(implementation.name, function.url, Served(function.child.process.pid)))
         yield servers

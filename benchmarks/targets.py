@@ -106,13 +106,13 @@ def targets(results: Results) -> list[Target]:
         ),
         target(
             "cold start with bytecode, against the plain function",
-            lambda: _starts(results, lambda one: one.seconds),
+            lambda: _starts(results, lambda start: start.seconds),
             most=1 / 2,
             part=Part.COLD_START,
         ),
         target(
             "memory after the first event, against the plain function",
-            lambda: _starts(results, lambda one: one.memory),
+            lambda: _starts(results, lambda start: start.memory),
             most=1,
             part=Part.COLD_START,
         ),
@@ -174,7 +174,7 @@ def _starts(results: Results, value: Callable[[Start], float]) -> Spread:
 
 
 def _core(results: Results) -> Spread:
-    mixed = [one.microseconds for one in results.core if one.events == "mixed"]
+    mixed = [core.microseconds for core in results.core if core.events == "mixed"]
     if not mixed or not mixed[0]:
         raise NotMeasured("pure core: not run")
     return Spread.of(mixed[0])

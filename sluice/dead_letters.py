@@ -26,7 +26,7 @@ class DeadLetterFilter:
         event_type: Type that the payload states.
         stage: Stage that rejected the event.
         since: Earliest time of the rejection.
-        only_open: Whether to select only those whose events have no row yet.
+        only_open: Whether to select only those whose events have no other record yet.
     """
 
     fingerprints: Sequence[str] = ()

@@ -38,7 +38,7 @@ _SPDX = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "The MIT License (MIT)": "MIT",
 }
-"""What packages call their licence in fields that take any text, and in its file."""
+"""SPDX identifiers of licences by the names that packages give them in free text, and in the licence's file."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,24 +68,28 @@ def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Pac
     lines = re.findall(r"^[A-Za-z0-9][^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     wanted = [Requirement(line) for line in lines]
     return [
-        Package(one.name, _licences(distribution(one.name)))
-        for one in wanted
-        if one.marker is None or one.marker.evaluate(_DEPLOYED_ON)
+        Package(requirement.name, _licences(distribution(requirement.name)))
+        for requirement in wanted
+        if requirement.marker is None or requirement.marker.evaluate(_DEPLOYED_ON)
     ]
 
 
 def _licences(package: Distribution) -> list[str]:
-    """By its SPDX expression if it has one, else by its classifiers, its free text, or the titles of its files."""
+    """Return the SPDX expression if there is one, else the classifiers, the free text, or the titles of the files."""
     fields: dict[str, list[str]] = {
         name: list(package.metadata.get_all(name) or ())
         for name in ("License-Expression", "Classifier", "License", "License-File")
     }
     if fields["License-Expression"]:
         return fields["License-Expression"][0].split(" OR ")
-    classified = [one.rpartition(" :: ")[2] for one in fields["Classifier"] if one.startswith("License :: ")]
+    classified = [
+        licence.rpartition(" :: ")[2] for licence in fields["Classifier"] if licence.startswith("License :: ")
+    ]
     titles = [(package.read_text(f"licenses/{file}") or "").partition("\n")[0] for file in fields["License-File"]]
-    named = [one for one in classified if one != "OSI Approved"] or fields["License"] or titles or ["unknown"]
-    return sorted({_SPDX.get(one, one) for one in named})
+    named = (
+        [licence for licence in classified if licence != "OSI Approved"] or fields["License"] or titles or ["unknown"]
+    )
+    return sorted({_SPDX.get(licence, licence) for licence in named})
 
 
 def page() -> str:

@@ -1,4 +1,4 @@
-"""What happens to the services, and what load is offered meanwhile."""
+"""Scenarios: disturbances of the services, and the load that is offered meanwhile."""
 
 import dataclasses
 import math
@@ -50,7 +50,7 @@ RECOVERY = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens to the services.
+    """Disturbances of the services, and the load meanwhile.
 
     Attributes:
         name: Name of the scenario.
@@ -58,7 +58,7 @@ class Scenario:
         uploads: Capacity of Cloud Storage.
         disturbed: Services that the phases disturb.
         rate: Events per second that are offered.
-        phases: What happens, in order.
+        phases: Phases in order.
         backoff: Pauses before a message is redelivered.
         settings: Environment variables of the function.
     """

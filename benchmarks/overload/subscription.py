@@ -47,7 +47,7 @@ class Backoff:
 
 @dataclasses.dataclass(slots=True)
 class Deliveries:
-    """What became of the messages so far.
+    """Counts of the messages and their deliveries so far.
 
     Attributes:
         offered: Messages that were published.
