@@ -30,7 +30,7 @@ HOW_TO_GET = "Apache Beam is not installed, so nothing was measured: run `make b
 
 ROUNDS, COUNT = 7, 40_000
 THREADS = 13
-"""Threads that write at the same time, against one: the difference is a dozen, as many as Dataflow gives a process."""
+"""Number of threads that write concurrently, against a single thread; Dataflow gives a process a dozen."""
 
 TITLES = {
     "plain": "plain loop",

@@ -63,7 +63,7 @@ is_bot("Mozilla/5.0", None, None)
 detected = used()
 print(json.dumps([[b - a for a, b in zip(*two)] for two in ((before, parsed), (parsed, detected))]))
 """
-"""Prints seconds and bytes that the first user agent takes in a process, of ua-parser and of `is_bot`."""
+"""Program that prints seconds and bytes that the first user agent takes in a process, of ua-parser and of `is_bot`."""
 
 type Detector = Callable[[str], bool]
 

@@ -19,7 +19,7 @@ SUSTAINED_SHARE = 0.99
 SUSTAINED_P99 = 1.0
 
 GENERATOR_LIMIT = 0.95
-"""Share of its core from which on the load generator may be what limits a rate."""
+"""Minimum share of its core at which the load generator may limit a rate."""
 
 
 class LostEvents(AssertionError):
@@ -110,7 +110,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def percentile(latencies: Sequence[float], share: float, count: int | None = None) -> float | None:
-    """The latency that a share of all requests does not exceed (nearest rank).
+    """Return the latency that a share of all requests does not exceed (nearest rank).
 
     Args:
         latencies: Of those that were answered; sorted.

@@ -97,7 +97,7 @@ def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body:
 
 
 def _post(port: int, body: bytes) -> int | None:
-    """The status of the answer; None while nobody listens."""
+    """Return the status of the answer; None while nobody listens."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
             head = b"POST / HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\nconnection: close\r\n"

@@ -39,7 +39,7 @@ class Body:
     is_bad: bool
 
     def push(self, number: int) -> bytes:
-        """The body of a message that has a number of its own."""
+        """Return the body of a message with a number of its own."""
         before, between, behind = self.parts
         # As long as a UUID, and as Pub/Sub's ids.
         return b"%bbenchmark-%026d%b%017d%b" % (before, number, between, number, behind)
@@ -64,7 +64,7 @@ class Bodies:
         self._bodies = list(_bodies(kind))
 
     def __next__(self) -> tuple[bytes, bool]:
-        """The next push, and whether its event is bad."""
+        """Return the next push, and whether its event is bad."""
         number = next(_numbers)
         body = self._bodies[number % len(self._bodies)]
         return body.push(number), body.is_bad
@@ -77,7 +77,7 @@ def good_bodies() -> list[Body]:
 
 @functools.cache
 def payloads(kind: Kind) -> Sequence[tuple[bytes, bool]]:
-    """Payloads of the last days, in random order, and whether each is bad; those of a kind are the mixed ones' own."""
+    """Return payloads of the last days, in random order, and whether each is bad; a kind's are a part of the mixed."""
     rng = Random(_SEED)  # noqa: S311 - the same events in each run
     if kind == "mixed":
         return _mixed(rng)

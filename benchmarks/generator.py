@@ -27,7 +27,7 @@ GRACE = 1.0
 """Seconds after the last arrival that count as within the run: an event that arrives at its end has a chance too."""
 
 DRAIN = 30.0
-"""Seconds that what is on the wire gets to come back."""
+"""Maximum seconds to wait for the answers to requests in flight."""
 
 
 class _Generator:

@@ -67,5 +67,5 @@ class Driven:
 
 
 def arrivals(load: Open) -> Iterator[float]:
-    """Seconds from the start at which requests arrive."""
+    """Yield the seconds from the start at which requests arrive."""
     return itertools.takewhile(lambda at: at < load.seconds, flow.arrivals(load.rate, load.seed))

@@ -66,7 +66,7 @@ class Served:
         return processes
 
     def cpu(self) -> float:
-        """Seconds of CPU that they have used."""
+        """Return the seconds of CPU that they have used."""
         return sum(map(_cpu, self.pids))
 
     def forget_peak(self) -> None:
@@ -75,16 +75,16 @@ class Served:
             (PROC / f"{pid}/clear_refs").write_text("5")
 
     def peak(self) -> int:
-        """The most bytes that the worker had in memory since `forget_peak`; pages of the master that it shares too."""
+        """Return the maximum bytes of the worker's memory since `forget_peak`, with pages shared with the master."""
         return max(_kilobytes(pid, "status", "VmHWM") for pid in self.pids) * 1024
 
     def memory(self) -> int:
-        """Bytes in memory now, of all together: a page that they share counts once (PSS)."""
+        """Return the bytes in memory now, of all together: a shared page counts once (PSS)."""
         return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in self.pids) * 1024
 
 
 def _cpu(pid: int) -> float:
-    """The process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
+    """Return the process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
 
     Its id is what clock_getcpuclockid makes (https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html).
     """
@@ -131,7 +131,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        """This one."""
+        """Return a description of this machine."""
         names = [line.partition(":")[2].strip() for line in _lines("cpuinfo") if line.startswith("model name")]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         return cls(

@@ -66,7 +66,7 @@ class Quota(NamedTuple):
         return self.taken(load) / self.most
 
     def reached(self, load: Load) -> float:
-        """Events per second at which all is taken, if it grows with the rate from this load on or down."""
+        """Return the events per second at which all is taken, if it grows with the rate from this load on or down."""
         return load.rate / self.share(load)
 
 

@@ -62,11 +62,11 @@ class Results(msgspec.Struct, kw_only=True):
     imports: list[Import] = []
 
     def of(self, scenario: str, name: Name) -> list[Cell]:
-        """The cells of an implementation in a scenario, by repetition."""
+        """Return the cells of an implementation in a scenario, by repetition."""
         return [cell for cell in self.cells if (cell.scenario, cell.of) == (scenario, name)]
 
     def spread(self, scenario: str, name: Name, value: Callable[[Cell], float | None]) -> Spread | None:
-        """A value of an implementation in a scenario; None where a repetition has none."""
+        """Return a value of an implementation in a scenario; None where a repetition has none."""
         values = [value(cell) for cell in self.of(scenario, name)]
         numbers = [number for number in values if number is not None]
         return Spread.of(numbers) if numbers and len(numbers) == len(values) else None
@@ -92,10 +92,10 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def read(file: pathlib.Path) -> Results:
-    """The results of an earlier run."""
+    """Return the results of an earlier run."""
     return msgspec.json.decode(file.read_bytes(), type=Results)
 
 
 def by_start(starts: Iterable[Start], name: Name, *, compiled: bool) -> list[Start]:
-    """The starts of an implementation, in the order in which they took place."""
+    """Return the starts of an implementation, in the order in which they took place."""
     return [start for start in starts if start.of == name and start.compiled is compiled]

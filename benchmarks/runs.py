@@ -113,7 +113,7 @@ class _Bench:
     report: Report
 
     def in_turn(self, scenario: Scenario, repetition: int) -> Iterator[Cell]:
-        """A scenario, once with each implementation; another one begins each time."""
+        """Measure a scenario once with each implementation; another one begins each time."""
         chosen = [server for server in self.servers if server.name in scenario.of]
         first = repetition % len(chosen)
         for server in chosen[first:] + chosen[:first]:

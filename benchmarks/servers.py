@@ -55,7 +55,7 @@ class Implementation:
     variables: Mapping[str, str]
 
     def environment(self, cloud: str) -> dict[str, str]:
-        """Its environment: the same settings and emulators for all."""
+        """Return its environment variables: the same settings and emulators for all."""
         return {**environment(cloud), **self.variables}
 
 

@@ -24,7 +24,7 @@ _BYTES = {
     "BOOLEAN": 1, "BOOL": 1, "DATE": 8,
     "FLOAT": 8, "FLOAT64": 8, "INTEGER": 8, "INT64": 8, "NUMERIC": 16, "TIMESTAMP": 8,
 }  # fmt: skip
-"""https://cloud.google.com/bigquery/pricing#data-size-calculation; a NULL has none."""
+"""Bytes by type (https://cloud.google.com/bigquery/pricing#data-size-calculation); a NULL has none."""
 
 RECONCILED = (
     "event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri",

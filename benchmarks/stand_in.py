@@ -368,7 +368,7 @@ _NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
 """Answer to a push by a server that does nothing, which shows the maximum of the load generator."""
 _NOT_FOUND = _response(b'{"error":{"code":404,"message":"not found"}}', b"404 Not Found")
 _BUCKET = _response(b'{"kind":"storage#bucket","name":"archive","projectNumber":"1","location":"US-CENTRAL1"}')
-"""The client asks for what its traces say of the bucket, traced or not: once, or with each upload while it gets 404."""
+"""Answer to the client's request for the bucket's metadata: once, or with each upload while it gets 404."""
 _INSERTED = _response(b'{"kind":"bigquery#tableDataInsertAllResponse"}')
 _UPLOADED = _response(b'{"kind":"storage#object","name":"object","bucket":"archive","generation":"1"}')
 _TAKEN = _response(b'{"error":{"code":412,"message":"conditionNotMet"}}', b"412 Precondition Failed")
@@ -386,7 +386,7 @@ class StandIn:
         self._client = httpx.Client(base_url=url)
 
     def is_up(self) -> bool:
-        """Whether they answer."""
+        """Return whether they answer."""
         try:
             return self._client.get("/control").is_success
         except httpx.TransportError:
@@ -423,13 +423,13 @@ class StandIn:
 
     def counts(self) -> Counts:
         """Return the counts of what has arrived."""
-        return msgspec.convert(self._told()["counts"], Counts)
+        return msgspec.convert(self._state()["counts"], Counts)
 
     def in_flight(self) -> int:
-        """Calls that wait for their answer."""
-        return int(self._told()["in_flight"])
+        """Return the calls that wait for their answer."""
+        return int(self._state()["in_flight"])
 
-    def _told(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         answer: dict[str, Any] = self._client.get("/control").raise_for_status().json()
         return answer
 

@@ -29,7 +29,7 @@ def number(value: float) -> str:
 
 
 def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
-    """The median, and least and most behind it."""
+    """Return the median, followed by minimum and maximum."""
     if spread is None:
         return "-"
     median, low, high = (show(value) for value in (spread.median, spread.low, spread.high))
@@ -54,7 +54,7 @@ def _highest(results: Results, name: Name) -> str | None:
 
 
 def tables(results: Results) -> list[Table]:
-    """All tables for which there is something."""
+    """Return all tables that have rows."""
     result_tables = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
     result_tables += [_cold_start(results), _imports(results), _core(results), _machine(results)]
     return [table for table in result_tables if table.rows]
@@ -119,7 +119,7 @@ def target_rows(shown: Sequence[Target]) -> list[tuple[str, str, str, str]]:
 
 
 def _is_share(target: Target) -> bool:
-    """Whether it reads better as one in so many."""
+    """Return whether it reads better as one in so many."""
     return target.most is not None and target.most < 0.4
 
 

@@ -175,7 +175,7 @@ def _environment(rest: str, address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _storage_api() -> Iterator[str]:
-    """The address of a Storage Write API that takes all rows and looks at none, in a process of its own."""
+    """Run a Storage Write API that accepts all rows unread, in a process of its own, and yield its address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)

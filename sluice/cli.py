@@ -92,7 +92,7 @@ def _terminate_like_interrupt() -> None:
 
 @contextlib.contextmanager
 def _stack(stand_in: bool) -> Iterator[Stack]:
-    """The local stack in a temporary folder, which is kept where something went wrong."""
+    """Run the local stack in a temporary folder, which is kept if something fails."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
     try:
         with console.status("starting the local stack"), contextlib.ExitStack() as starting:

@@ -25,7 +25,7 @@ class Contents:
         self._privacy = privacy
 
     def __call__(self, envelope: Envelope, record: StoredRecord) -> bool:
-        """Whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
+        """Return whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
         message, stored = envelope.message(), record.columns
         if record.is_dead_letter:
             same = stored["payload"] in {None, message.data}

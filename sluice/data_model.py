@@ -22,7 +22,7 @@ _SETTINGS = Settings(archive_bucket="archive")
 
 
 def update() -> str:
-    """The page with its generated part as it should be."""
+    """Return the page with its generated part up to date."""
     head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
     return head + render()
 
@@ -36,7 +36,7 @@ def introduce(table: str) -> None:
 
 
 def render() -> str:
-    """The diagram and a section for each table and view, as Markdown; settings have their defaults."""
+    """Return the diagram and a section for each table and view, as Markdown; settings have their defaults."""
     objects = [definition for definition in definitions(_PROJECT, _SETTINGS) if definition.kind is not Kind.DATASET]
     live = [definition for definition in objects if definition.name.startswith(f"{_SETTINGS.dataset}.")]
     parts = [MARK, _diagram(objects)]

@@ -36,7 +36,7 @@ class DeadLetterFilter:
     only_open: bool = True
 
     def where(self) -> str:
-        """The conditions on `dead_letter_status`."""
+        """Return the conditions on `dead_letter_status`."""
         conditions = ["TRUE"]
         conditions += ["is_open"] if self.only_open else []
         if self.fingerprints:
@@ -115,7 +115,7 @@ ORDER BY open_events DESC, events DESC, found.fingerprint
 
 
 def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter) -> list[Group]:
-    """The dead letters by cause, most open ones first.
+    """Return the dead letters by cause, most open ones first.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
@@ -171,7 +171,7 @@ ORDER BY letter.failed_at DESC, letter.fingerprint, letter.message_id
 def dead_letters_of(
     event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings
 ) -> list[DeadLetterDetails]:
-    """The dead letters of an event, the last one first.
+    """Return the dead letters of an event, the last one first.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
@@ -197,7 +197,7 @@ def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage
 
 
 def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
-    """The message of a dead letter; from the archive where its payload is too large for the table.
+    """Return the message of a dead letter; from the archive where its payload is too large for the table.
 
     Raises:
         Unreadable: The object of the archive is gone, or the payload is hidden from who asks.

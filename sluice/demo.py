@@ -34,7 +34,7 @@ DUPLICATE_SHARE = 0.02
 _QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
 
 _PATIENCE = 60.0
-"""Seconds without any progress after which the rest is given up for lost."""
+"""Maximum seconds without progress; after them the rest counts as lost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Seq
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """A thread, and an event that is set when it should come to its end."""
+    """Return a thread, and an event that is set to end it."""
     stopping = threading.Event()
     with ThreadPoolExecutor(1) as background:
         try:

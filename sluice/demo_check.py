@@ -32,7 +32,7 @@ class ArchiveReader:
         return len(self._read)
 
     def new_envelopes(self) -> Iterator[Envelope]:
-        """The envelopes of the objects that came since the last call."""
+        """Return the envelopes of the objects that came since the last call."""
         for blob in self._client.list_blobs(self._bucket, prefix="raw/"):
             if blob.name not in self._read:
                 data = blob.download_as_bytes()

@@ -43,7 +43,7 @@ _OBJECTS_AT_ONCE = 32
 _TRIES = 5
 
 _EVENTS_OF_A_STATEMENT = 5_000
-"""Ids of 128 characters, each escaped to six: still below the 10 MB of a request."""
+"""Maximum events of a statement: with ids of 128 characters, each escaped to six, below the 10 MB of a request."""
 
 _MAX_LISTED = 1_000
 
@@ -414,7 +414,7 @@ class Erasure:
         return False
 
     def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
-        """Whether BigQuery deletes the rows, all of them or those that came before a time."""
+        """Return whether BigQuery deletes the rows, all of them or those that came before a time."""
         query = _DELETE.format(table=deletion.table, condition=deletion.condition)
         parameters = list(deletion.parameters)
         if before:
@@ -530,7 +530,7 @@ class Erasure:
             erased.left.append(f"{change.uri}: {change.problem}")
 
     def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "ObjectChange":
-        """Take the person's envelopes out of an object; of whoever changes it meanwhile, too.
+        """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             blob: The object.
@@ -567,7 +567,7 @@ class Erasure:
         return change
 
     def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
-        """Whether a line of an object is the person's."""
+        """Return whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
         envelope = _decode(line)

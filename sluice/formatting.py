@@ -24,7 +24,7 @@ def table(names: Sequence[str], rows: Rows) -> Table:
 
 
 def printable(text: str) -> str:
-    """A producer's text without what a terminal would obey."""
+    """Return a producer's text without control characters, which a terminal would obey."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
         for character in text
@@ -45,13 +45,13 @@ def _readable(value: object) -> Text:
 
 
 def json_lines(rows: Rows) -> Iterator[str]:
-    """A JSON object a row; NUMERIC is a number with all its digits, times are RFC 3339, BYTES base64."""
+    """Return a JSON object for each row; NUMERIC is a number with all its digits, times are RFC 3339, BYTES base64."""
     for row in rows:
         yield _json(row)
 
 
 def csv_lines(names: Sequence[str], rows: Rows) -> Iterator[str]:
-    """A header and a line a row, as RFC 4180 has them but for their ends; NULL is empty, ARRAY and STRUCT are JSON."""
+    """Return CSV by RFC 4180 with a header, without its line ends; NULL is empty, ARRAY and STRUCT are JSON."""
     yield _csv_line(names)
     for row in rows:
         yield _csv_line([_cell(row[name]) for name in names])
@@ -80,7 +80,7 @@ def _json(value: object) -> str:
 
 
 def _with_plain_numbers(value: object) -> object:
-    """A Decimal as a JSON number without an exponent, in nested values too."""
+    """Return a Decimal as a JSON number without an exponent, in nested values too."""
     match value:
         case Decimal():
             return msgspec.Raw(f"{value:f}".encode())

@@ -225,7 +225,7 @@ class _Shop:
         self._start(self._visits(gap=max(1, round(DAY * EVENTS_PER_VISIT / events_per_day))))
 
     def events(self) -> Iterator[Event]:
-        """Runs the agenda: all the events of the shop, in order of time."""
+        """Run the agenda: yield all the events of the shop, in order of time."""
         while True:
             self._now, _, process, self._rng = heappop(self._agenda)
             for step in process:

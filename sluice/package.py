@@ -19,7 +19,7 @@ FILES = (
 """Patterns of the files that the functions import and read. `.gcloudignore` lets through the same."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
-"""The first that a zip can hold."""
+"""Earliest time that a zip can hold."""
 
 _MODE = 0o100644 << 16
 _UNIX = 3
@@ -43,7 +43,7 @@ class Package:
 
 
 def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
-    """Paths of the deployed files, relative to the project, sorted.
+    """Return the paths of the deployed files, relative to the project, sorted.
 
     Raises:
         FileNotFoundError: A pattern of `FILES` matches nothing: this is no project of Sluice's.

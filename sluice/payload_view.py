@@ -32,7 +32,7 @@ class Marked(NamedTuple):
 
 
 def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
-    """The lines of a payload, with the errors where they are.
+    """Return the lines of a payload, with the errors where they are.
 
     A value that is missing is marked at the innermost object that is there. What is no JSON is shown as the text that
     it is, marked where it ceases to be JSON, or UTF-8.
@@ -56,7 +56,7 @@ def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
 
 
 def pretty(data: bytes) -> list[str]:
-    """The lines of a payload, without marks."""
+    """Return the lines of a payload, without marks."""
     lines = _as_json(data)
     texts = [text for _, text in lines] if lines else _text(data).split("\n")
     return [_clipped(text) for text in texts]
@@ -78,7 +78,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
-    """Lines with the paths of the values that begin there; None for what is no JSON."""
+    """Return lines with the paths of the values that begin there; None for what is no JSON."""
     try:
         value = _parse(data.decode())
         return list(_lines(value, "$", "", "", ""))
@@ -88,16 +88,16 @@ def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return json.loads(
-        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_reject_constant
     )
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
 
 
 def _lines(value: object, path: str, key: str, indent: str, end: str) -> Iterator[tuple[str | None, str]]:
-    """The lines of a value; `key` stands before it, and `end` behind."""
+    """Yield the lines of a value, with `key` before it and `end` after it."""
     inner: list[tuple[str, str, object]]
     match value:
         case _Pairs():
@@ -142,7 +142,7 @@ def _innermost(path: str, paths: set[str]) -> str:
 
 
 def _as_text(data: bytes, notes: list[str]) -> list[Marked]:
-    """The lines of what is no JSON, with all notes where it ceases to be."""
+    """Return the lines of data that is not JSON, with all notes where it ceases to be."""
     before = _text(data[: _place(data)]).split("\n")
     number, column = len(before) - 1, len(before[-1])
     lines = [Marked(_clipped(line)) for line in _text(data).split("\n")]

@@ -14,12 +14,12 @@ from functions.events import EventType, event_types
 from sluice.readings import Contents, Reader, embedded, encoded_forms, spellings
 
 MIN_LONG = 8
-"""Characters of an id that is unmistakable: it counts in a longer text, and as a number of any field."""
+"""Minimum characters of an unmistakable id: it counts in a longer text, and as a number of any field."""
 
 _MIN_FORM_BYTES = 3
 _ESCAPED = re.compile(r'["\\/\x00-\x1f]')
 _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"(\w+)","message_id":')
-"""The beginning of an envelope, as the archive's writer orders its fields."""
+"""Pattern of the beginning of an envelope, as the archive's writer orders its fields."""
 
 
 class Ownership(enum.IntEnum):
@@ -27,10 +27,10 @@ class Ownership(enum.IntEnum):
 
     NO = enum.auto()
     DOUBTFUL = enum.auto()
-    """It may be, and is left alone: somebody else's event names the person, or it has the id only inside a longer
-    text, or a short id where anything may stand."""
+    """The message may be the person's and is kept: another person's event names the person, or it has the id only
+    inside a longer text, or a short id where anything may stand."""
     UNPARSED = enum.auto()
-    """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
+    """The message is not JSON, but has the id in quotes, after its field, or unmistakably long."""
     YES = enum.auto()
 
 
@@ -124,14 +124,14 @@ class Person:
             yield rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])'
 
     def may_be_in(self, ndjson: bytes) -> bool:
-        """Whether it is worth while to parse the envelopes of an object, or of a line of it."""
+        """Return whether the envelopes of an object, or of a line of it, have to be parsed."""
         return self._has_signs(ndjson) or not all(map(self._is_of_a_type, ndjson.splitlines()))
 
     def _has_signs(self, ndjson: bytes) -> bool:
         return any(sign in ndjson for sign in self._signs)
 
     def _is_of_a_type(self, line: bytes) -> bool:
-        """Whether a line is an event of a type that is judged by its person's field, or that has no person.
+        """Return whether a line is an event of a type that is judged by its person's field, or that has no person.
 
         An envelope says a type only where its payload is JSON.
         """

@@ -42,13 +42,13 @@ class Cost(enum.StrEnum):
     """Cost class of a query: how much of the data it reads."""
 
     METADATA = "metadata"
-    """INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
+    """The query reads INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
     PARTITIONS = "partitions"
-    """The columns that it names, of the days that its parameters choose."""
+    """The query reads the columns that it names, of the days that its parameters choose."""
     TABLE = "table"
-    """The columns that it names, of all days that the live tables keep."""
+    """The query reads the columns that it names, of all days that the live tables keep."""
     HISTORY = "history"
-    """The columns that it names, of all days ever."""
+    """The query reads the columns that it names, of all days ever."""
 
 
 class WrongParameter(ValueError):
@@ -79,7 +79,7 @@ class Parameter:
         return f"{self.name}{default}{bounds}: {self.description}"
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
-        """The value that a text stands for.
+        """Return the value of a text.
 
         Raises:
             WrongParameter: It is not of the type, or out of the bounds.
@@ -138,7 +138,7 @@ class RenderedQuery:
     parameters: list[ScalarQueryParameter]
 
     def with_values(self) -> str:
-        """The text with the parameters' values in it: for people to read, and to run as it is."""
+        """Return the text with the parameters' values in it: for people to read, and to run as it is."""
         literals = {parameter.name: _literal(parameter.value) for parameter in self.parameters}
         return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
 
@@ -189,7 +189,7 @@ class Query:
     sql: str
 
     def expand_table_blocks(self) -> str:
-        """The text with its blocks for each table written out."""
+        """Return the text with its blocks expanded for each table."""
         return _EACH_TABLE.sub(_for_each_table, self.sql)
 
     def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> RenderedQuery:
@@ -232,7 +232,7 @@ class Query:
 
 
 def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
-    """All queries by name, in the order of their subjects.
+    """Return all queries by name, in the order of their subjects.
 
     Raises:
         ValueError: A file does not begin as it should.

@@ -179,7 +179,7 @@ class Reader:
 
 
 def _is_zlib(data: bytes) -> bool:
-    """Whether bytes begin as https://www.rfc-editor.org/rfc/rfc1950 asks for, with a window of 32 KiB."""
+    """Return whether bytes begin as https://www.rfc-editor.org/rfc/rfc1950 requires, with a window of 32 KiB."""
     return data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0
 
 
@@ -204,7 +204,7 @@ def _texts(data: bytes) -> tuple[str, ...]:
 
 
 def _is_text(text: str, limit: float) -> bool:
-    """Whether a text has few characters that texts do not have. Those at its ends may be of a cut."""
+    """Return whether a text has few characters that texts do not have. Those at its ends may be of a cut."""
     text = text.strip("\x00\ufeff\ufffd")
     sample = text[:: 1 + len(text) // _SAMPLE]
     return bool(text) and len(_NO_TEXT.findall(sample)) <= max(1, limit * len(sample))
@@ -240,7 +240,7 @@ def embedded(text: str) -> Iterator[Embedded]:
 
 
 def _may_be_read(data: bytes) -> bool:
-    """Whether it is worth while to read bytes that a word may stand for: most words are no base64."""
+    """Return whether to read the bytes that a word may encode: most words are not base64."""
     return data.startswith(_MARKS) or _is_zlib(data) or _is_wide(data) or _is_mostly_ascii(data)
 
 

@@ -35,7 +35,7 @@ STREAMING_BUFFER = timedelta(minutes=90)
 _LIVES_ON = timedelta(hours=1)
 _LOOK_EVERY = 1.0
 _LOOK_INTO_THE_LOG_EVERY = 5.0
-"""Seconds. A project may read 60 times a minute (https://cloud.google.com/logging/quotas#api-limits)."""
+"""Seconds between two reads of the log. A project may read 60 times a minute (https://cloud.google.com/logging/quotas#api-limits)."""
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _CLEANED_DAYS = 30
 _RETRY = DEFAULT_RETRY.with_timeout(20)
@@ -144,17 +144,17 @@ class Remains:
 
 
 def oldest_day(now: datetime, retention_days: int) -> date:
-    """The oldest day that events may have and whose partition lives for an hour still: the next to expire."""
+    """Return the oldest day that events may have and whose partition does not expire within an hour."""
     return (now + _LIVES_ON).date() - timedelta(days=retention_days - 1)
 
 
 def oldest_midnight(now: datetime, retention_days: int) -> datetime:
-    """The beginning of that day."""
+    """Return the beginning of that day."""
     return _midnight(oldest_day(now, retention_days))
 
 
 def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
-    """A good event of each type, of the oldest day that may be, and one of a type that there is not.
+    """Return a good event of each type, on the oldest possible day, and an event of an unknown type.
 
     Args:
         settings: Of the deployment.

@@ -108,7 +108,7 @@ class Snapshots:
         return Snapshot(name, table, now, now + timedelta(days=days))
 
     def taken(self) -> Iterator[Snapshot]:
-        """The snapshots of the live dataset's tables that have not expired, newest first."""
+        """Return the snapshots of the live dataset's tables that have not expired, newest first."""
         bound = self._bound("snapshots")
         for row in self.client.query_and_wait(bound.sql):
             yield Snapshot(

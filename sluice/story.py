@@ -79,7 +79,7 @@ def _last_time(story: Story, count: int, start: datetime) -> datetime:
 def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Generated]:
     """Yield an endless story as it happens: an event has the time at which it is taken from the iterator.
 
-    Who takes `events_per_day` of them hears the story at the speed of the clock on average only. So the simulated clock
+    A consumer of `events_per_day` follows the clock's speed on average only. So the simulated clock
     gives the order of the events, and `clock` their dates.
 
     Args:

@@ -33,7 +33,7 @@ _SKIP = re.compile(r"(?:checkov|bridgecrew|cortex):skip= *([\w,-]*)(?::(.*))?")
 """Pattern by which checkov finds an exception."""
 
 _WORDS = 5
-"""An explanation has at least so many: "too noisy" is none."""
+"""Minimum words of an explanation: "too noisy" is none."""
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -68,7 +68,7 @@ class Check(msgspec.Struct, frozen=True):
         return f"{self.file_path}:{self.file_line_range[0]}: {self.resource}: {self.check_id}: {self.check_name}"
 
     def is_left_out_by(self, skip: Skip) -> bool:
-        """Whether this is what the exception is about."""
+        """Return whether the exception is about this."""
         first, last = self.file_line_range
         return (self.file_path, self.check_id) == (skip.file, skip.policy) and first <= skip.line <= last
 
@@ -130,7 +130,7 @@ def findings(results: Results, skips: Sequence[Skip]) -> list[str]:
 
 def check(folder: pathlib.Path = TERRAFORM) -> bool:
     """Check a folder, print the findings, and return whether there are none."""
-    with tempfile.TemporaryDirectory() as home:  # the same for everybody: no settings, no account of a person
+    with tempfile.TemporaryDirectory() as home:  # the same for all users: no personal settings, no account
         environment = {"PATH": os.environ["PATH"], "HOME": home}
         command = [*_CHECKOV, f"--directory={folder}"]
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, check=False)  # noqa: S603 - ours

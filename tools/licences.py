@@ -14,7 +14,7 @@ MARK = "| package | licence |"
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"})
 FILE_COPYLEFT = frozenset({"MPL-2.0"})
-"""Their files stay under their licence, and ask nothing of what is deployed with them unchanged."""
+"""Licences of single files, without conditions on what is deployed with the unchanged files."""
 
 _DEPLOYED_ON = {
     "implementation_name": "cpython",
@@ -60,7 +60,7 @@ class Package:
 
 
 def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Package]:
-    """The packages of requirements.txt that are installed where the functions run.
+    """Return the packages of requirements.txt that are installed where the functions run.
 
     Raises:
         importlib.metadata.PackageNotFoundError: One is not installed here: run `make`.
@@ -93,7 +93,7 @@ def _licences(package: Distribution) -> list[str]:
 
 
 def page() -> str:
-    """The page of the documentation, its table made anew."""
+    """Return the page of the documentation with its table up to date."""
     head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
     rows = [f"| {package.name} | {' or '.join(package.licences)} |" for package in deployed()]
     return "\n".join([f"{head}{MARK}", "|---|---|", *rows]) + "\n"

@@ -18,7 +18,7 @@ OFFERED_SHARE = 0.8
 
 LIMITED_INSERTS = Capacity(request_seconds=0.010, row_seconds=0.001, servers=1)
 LIMITED_UPLOADS = Capacity(request_seconds=0.030, row_seconds=0.001, servers=1)
-"""Takes as long for a flush as `LIMITED_INSERTS`, which gets three requests for it."""
+"""Capacity that takes as long for a flush as `LIMITED_INSERTS`, which gets three requests for it."""
 
 FAST_INSERTS = Capacity(request_seconds=0.010, row_seconds=0.00002, servers=1)
 FAST_UPLOADS = Capacity(request_seconds=0.020, row_seconds=0.00002, servers=1)
