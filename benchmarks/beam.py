@@ -103,7 +103,7 @@ def measure(rounds: int, count: int) -> BeamResults:
     """Measure.
 
     Args:
-        rounds: How often everything is measured, in turn.
+        rounds: Number of times that everything is measured, in turn.
         count: Number of messages.
 
     Raises:

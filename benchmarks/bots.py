@@ -72,7 +72,7 @@ class UserAgents(NamedTuple):
     """User agents that are all those of bots, or all those of people.
 
     Attributes:
-        title: Where they come from.
+        title: Source of the user agents.
         user_agents: Each once, sorted.
     """
 

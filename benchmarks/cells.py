@@ -55,9 +55,9 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Measurement of an implementation in a scenario.
 
     Attributes:
-        scenario: Its name.
+        scenario: Name of the scenario.
         of: The implementation.
-        repetition: From 1.
+        repetition: Number of the repetition, from 1.
         rate: Events per second that arrived, in an open loop.
         events_per_second: Answered 2xx.
         share: Share of what arrived that was answered 2xx within the run.
@@ -113,9 +113,9 @@ def percentile(latencies: Sequence[float], share: float, count: int | None = Non
     """Return the latency that a share of all requests does not exceed (nearest rank).
 
     Args:
-        latencies: Of those that were answered; sorted.
+        latencies: Sorted latencies of the requests that were answered.
         share: 0 to 1.
-        count: Of all requests, if there are more: the others took forever.
+        count: Number of all requests, if there are more: the others took forever.
 
     Returns:
         None for forever.

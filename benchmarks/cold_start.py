@@ -28,7 +28,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         of: The implementation.
         compiled: Whether bytecode was there.
         event: Type of the first event.
-        seconds: From the start of the process to the answer 204.
+        seconds: Seconds from the start of the process to the answer 204.
         memory: Bytes of master and worker together (PSS), after that.
     """
 
@@ -59,11 +59,11 @@ def starts(
     """Start each function so many times, in turn, with another type of event each time.
 
     Args:
-        functions: What to start.
-        cloud: What they write to.
-        folder: Of their logs.
+        functions: Implementations to start.
+        cloud: Stand-in that they write to.
+        folder: Folder of their logs.
         rounds: Number of starts of each that count; one before them, if there are more, brings the files into memory.
-        compiled: What `functions` were made with.
+        compiled: Whether `functions` were made with bytecode.
     """
     cloud.reset(0, 0)
     bodies = {event_type: Bodies(event_type) for event_type in MIX}  # type: ignore[arg-type]

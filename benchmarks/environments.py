@@ -19,7 +19,7 @@ class Environment:
     """A virtual environment of pinned packages.
 
     Attributes:
-        name: What it is for.
+        name: Purpose of the environment.
         requirements: The pinned packages.
         compiled: Whether their bytecode lies beside them, as in an image of Cloud Functions.
     """

@@ -31,7 +31,7 @@ class Body:
     """The body of a push, but for the id of its message and its event.
 
     Attributes:
-        parts: What stands before, between and behind the ids.
+        parts: Parts before, between and after the ids.
         is_bad: Whether the event breaks its contract.
     """
 
@@ -57,7 +57,7 @@ class Bodies:
     """An endless stream of pushes, no two with the same ids.
 
     Args:
-        kind: Of what; `mixed` are all types and the bad ones, in random order.
+        kind: Kind of the events; `mixed` are all types and the bad ones, in random order.
     """
 
     def __init__(self, kind: Kind) -> None:

@@ -40,7 +40,7 @@ class Driven:
         arrived: Open loop: requests that arrived; closed: those that were sent.
         sent: Requests that went over the wire, each once.
         acknowledged: Answers 2xx in all.
-        bad_acknowledged: Those of bad events.
+        bad_acknowledged: Answers 2xx to bad events.
         refused: Other answers by status, and 0 for none: the connection broke.
         resent: Requests that were sent again, since the server had closed the connection before.
         connections: Number of connections that were opened.

@@ -48,7 +48,7 @@ class Quota(NamedTuple):
         most: Maximum.
         unit: Unit of the maximum.
         taken: Return the amount that a load takes.
-        beyond: What happens there, and what helps.
+        beyond: Effect of reaching the quota, and its remedy.
         source: Page that states the quota.
         evidence: Origin of the number: read in the source, second hand, or measured here.
     """

@@ -34,9 +34,9 @@ def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, report: Report)
     """Measure.
 
     Args:
-        plan: How much.
-        parts: Of what.
-        folder: For whatever is needed meanwhile; empty.
+        plan: Amount of each measurement.
+        parts: Parts of the benchmark that are run.
+        folder: Empty folder for temporary files.
         report: Called with the name of each step that begins.
 
     Raises:

@@ -43,10 +43,10 @@ class Implementation:
     """A function that can be served.
 
     Attributes:
-        name: Which of the three.
+        name: Name of one of the three implementations.
         code: The folder of its `main.py`, and of what that imports and reads.
         python: The interpreter that has its packages.
-        variables: Of its environment, besides those of all.
+        variables: Environment variables besides those of all.
     """
 
     name: Name
@@ -64,9 +64,9 @@ class Server:
     """An implementation that is served.
 
     Attributes:
-        name: Which of the three.
-        url: Where it answers.
-        processes: What the kernel knows of it.
+        name: Name of one of the three implementations.
+        url: URL at which it answers.
+        processes: Measurements of its processes by the kernel.
     """
 
     name: Name
@@ -78,14 +78,14 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
     """Make the three ready to be served.
 
     Args:
-        folder: Where their files are put; empty.
-        compiled: With bytecode of everything, or of nothing but the standard library.
-        own: In environments of their own, else in that of the development.
+        folder: Empty folder for their files.
+        compiled: Whether there is bytecode of everything, or of the standard library only.
+        own: Whether each has an environment of its own, else that of the development.
     """
     deployed = Environment("sluice", DEPLOYED, compiled)
     environments = {"plain": Environment("plain", PLAIN, compiled), "sluice": deployed, "empty": deployed}
     variables = {} if compiled else {"PYTHONDONTWRITEBYTECODE": "1"}
-    made = []
+    prepared = []
     for name in NAMES:
         files = folder / name
         _unpack(name, files)
@@ -96,8 +96,8 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
             environments[name].make()
             python = str(environments[name].python)
         threads = {"THREADS": str(PLAIN_THREADS)} if name == "plain" else {}
-        made.append(Implementation(name, files, python, {**variables, **threads}))
-    return made
+        prepared.append(Implementation(name, files, python, {**variables, **threads}))
+    return prepared
 
 
 def _unpack(name: Name, files: pathlib.Path) -> None:

@@ -55,7 +55,7 @@ class ServiceQueue:
     late: the capacity is the same on a busy machine.
 
     Args:
-        capacity: What requests take.
+        capacity: Capacity for requests.
         call_later: Calls a function after some seconds.
         clock: Gives the current time in seconds.
     """

@@ -42,7 +42,7 @@ def ratio(
     Args:
         over: Values by repetition; None where there is none.
         under: The same of the opponent.
-        titles: Whose values they are, for the message of an error.
+        titles: Titles of the values, for the message of an error.
 
     Raises:
         NotMeasured: A repetition lacks one of the values, or the opponent's is 0.

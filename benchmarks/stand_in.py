@@ -378,7 +378,7 @@ class StandIn:
     """The running stand-ins, as seen from another process.
 
     Args:
-        url: Of both APIs.
+        url: URL of both APIs.
     """
 
     def __init__(self, url: str) -> None:

@@ -21,13 +21,13 @@ class Target(NamedTuple):
     """A target, and what was measured.
 
     Attributes:
-        what: In words.
+        what: Target in words.
         measured: The ratio, or the value itself; None where it was not measured.
-        least: What it is to be at least, if so.
-        most: What it is to be at most, if so.
+        least: Minimum of the value, if there is one.
+        most: Maximum of the value, if there is one.
         unit: `x` for a ratio.
         part: The part of a run that measures it.
-        why_not: Why it was not measured.
+        why_not: Reason why it was not measured.
     """
 
     what: str

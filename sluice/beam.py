@@ -104,7 +104,7 @@ class Counts:
         dead_letters: Number of dead letters by stage.
         objects: Number of archive objects that were written.
         object_bytes: Size of these objects in bytes.
-        why: Why the run failed; empty if it did not.
+        why: Reason why the run failed; empty if it did not.
     """
 
     files: int = 0

@@ -63,14 +63,14 @@ class Group:
     Attributes:
         fingerprint: The cause; made from stage, type, rule and path for dead letters of older code.
         stage: Stage that rejected them.
-        event_type: Their type; None for what is none.
+        event_type: Event type; None where the payload states none.
         place: Generalized path of the first error.
         rule: The rule that it broke.
-        message: What the example's first error says.
-        events: How many events, of those asked for.
-        open_events: How many of these are nothing else yet.
+        message: Message of the example's first error.
+        events: Number of events that match the conditions.
+        open_events: Number of these that have no other record yet.
         first_seen_at: Time at which the first was rejected.
-        last_seen_at: When the last was.
+        last_seen_at: Time at which the last was rejected.
         example_event_id: The last event.
     """
 
@@ -131,11 +131,11 @@ class DeadLetterDetails:
     """All that is known of a dead letter.
 
     Attributes:
-        record: Its columns; of `errors`, path, rule and message of each.
-        is_open: Whether its event is nothing else yet.
-        replays: What the ledger has of its event, oldest first.
+        record: Columns of the dead letter; of `errors`, path, rule and message of each.
+        is_open: Whether its event has no other record yet.
+        replays: Entries of the ledger for its event, oldest first.
         message: The message; None where its bytes cannot be read.
-        problem: Why they cannot.
+        problem: Reason why they cannot be read.
     """
 
     record: Mapping[str, Any]

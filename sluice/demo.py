@@ -45,7 +45,7 @@ class Demo:
         published: All messages, in order.
         archived: Payloads by event id, one for each time that the archive holds the event.
         objects: Number of archive objects.
-        accounts: What the warehouse holds.
+        accounts: Contents of the warehouse.
         seconds: Seconds from the first message published until the last was accounted for.
     """
 
@@ -77,11 +77,11 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
     """Publish, wait until all is accounted for, and show what has become of it.
 
     Args:
-        console: Where to show it.
+        console: Console for the output.
         stack: A fresh stack.
-        events: How many messages to publish.
+        events: Number of messages to publish.
         rate: Messages per second.
-        seed: Of the generator.
+        seed: Seed of the generator.
 
     Returns:
         Whether everything adds up.

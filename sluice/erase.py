@@ -103,10 +103,10 @@ class _EventRef(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Listed:
-    """Places of events that are left, for a person to look at.
+    """Places of events that were kept and need a manual check.
 
     Attributes:
-        count: How many they are.
+        count: Number of the places.
         places: The first of them: `event EVENT_ID in TABLE`, or in an object of the archive.
     """
 
@@ -191,8 +191,8 @@ class Erasure:
         storage: Client of the archive's project.
         settings: Datasets and archive.
         dry_run: Find all of it, and leave it.
-        patience: With the rows of the last 90 minutes.
-        erased: What was erased so far.
+        patience: Limits of the wait for rows of the last 90 minutes.
+        erased: Counts of the data that was erased so far.
     """
 
     person: Person
@@ -250,7 +250,7 @@ class Erasure:
         """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
 
         Args:
-            table: As `DATASET.TABLE`, of an event type.
+            table: Table of an event type, as `DATASET.TABLE`.
             field: The type's person field.
             columns: Type by name.
         """
@@ -620,8 +620,8 @@ class ObjectChange:
     """Changes to an archive object.
 
     Attributes:
-        uri: Its address.
-        size: Its stored size in bytes.
+        uri: Address of the object.
+        size: Stored size of the object in bytes.
         removed: Envelopes that were removed.
         left: Number of envelopes that were not removed.
         unparsed: Number of `removed` that are not JSON.

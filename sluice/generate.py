@@ -58,7 +58,7 @@ class Generated:
         data: The payload; UTF-8 JSON unless `kind` is "bad".
         attributes: Message attributes: always "event_id" (a UUID), "schema_version" for some bad ones.
         kind: "good", "bad", or "duplicate": a good message again, as a publisher's retry sends it.
-        reason: For a bad one its name in `SPOILS`, else None.
+        reason: Name of a bad message's fault in `SPOILS`, else None.
     """
 
     data: bytes
@@ -121,8 +121,8 @@ def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Itera
     that the events of two runs are different events. The customers are those of the seed.
 
     Args:
-        story: What happens.
-        start: What the simulated clock shows at first; timezone-aware.
+        story: Settings of the story.
+        start: First time of the simulated clock; timezone-aware.
         dating: Returns the date of an event. By default, it is the time of the simulated clock.
 
     Returns:

@@ -31,7 +31,7 @@ class Package:
 
     Attributes:
         file: The zip.
-        names: Its files, sorted.
+        names: Names of its files, sorted.
         size: Bytes of the zip.
         digest: SHA-256 of the zip, in hex: the same files, the same digest.
     """
@@ -64,7 +64,7 @@ def build(file: pathlib.Path, root: pathlib.Path = ROOT) -> Package:
     since what a compressor makes of them differs between its versions.
 
     Args:
-        file: Where to write it.
+        file: File to write.
         root: The project's folder.
 
     Raises:

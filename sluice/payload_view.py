@@ -22,7 +22,7 @@ class Marked(NamedTuple):
 
     Attributes:
         text: The line.
-        notes: What is wrong there.
+        notes: Errors at this line.
         is_gap: Whether it stands for lines that are left out.
     """
 
@@ -39,7 +39,7 @@ def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
 
     Args:
         data: The payload.
-        errors: With `path`, `rule` and `message`; those of attributes are not shown here.
+        errors: Errors with `path`, `rule` and `message`; those of attributes are not shown.
     """
     notes = [(error["path"], f"{error['path']}  {error['rule']}: {error['message']}") for error in errors]
     notes = [(path, printable(text)) for path, text in notes if path.startswith("$")]

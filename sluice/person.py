@@ -235,7 +235,7 @@ class Person:
         """Return whose a value is that says nothing of its person.
 
         Args:
-            value: Of JSON.
+            value: Value of JSON.
             reader: Reads what is encoded in it.
             nesting: Number of encodings that it was in.
             are_texts: Whether all values are texts, so that a short text of digits is no more than a short number.

@@ -66,7 +66,7 @@ def publish(
     """Publish to a topic, and return when Pub/Sub has accepted all of it.
 
     Args:
-        publications: What to publish; may be endless.
+        publications: Messages to publish; may be endless.
         topic: Full name, `projects/PROJECT/topics/TOPIC`.
         rate: Messages per second; as fast as they are accepted by default.
         published: Called for each message that Pub/Sub has accepted, in any thread.
@@ -98,7 +98,7 @@ def paced[T](items: Iterable[T], rate: float) -> Iterator[T]:
     """Yield items at a rate.
 
     Args:
-        items: What to yield; may be endless. Each is taken before it is waited for.
+        items: Items to yield; may be endless. Each is taken before the wait for its time.
         rate: Items per second.
     """
     started = time.monotonic()

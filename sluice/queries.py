@@ -60,11 +60,11 @@ class Parameter:
     """A parameter whose value the caller may choose.
 
     Attributes:
-        name: Its name.
+        name: Name of the parameter.
         type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
-        default: As text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
+        default: Default as text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
         bounds: The least and the most that it may be, as text; None where it may be anything of its type.
-        description: What it is.
+        description: Meaning of the value.
     """
 
     name: str
@@ -131,7 +131,7 @@ class RenderedQuery:
 
     Attributes:
         sql: The text, with all names filled in.
-        parameters: For the `QueryJobConfig`.
+        parameters: Parameters for the `QueryJobConfig`.
     """
 
     sql: str
@@ -169,12 +169,12 @@ class Query:
     """A file of `sql/analytics`, `sql/monitoring` or `sql/maintenance`.
 
     Attributes:
-        subject: Its folder.
-        name: Its file's name.
-        question: What it answers, or does.
-        notes: How; may be empty.
-        parameters: By name.
-        cost: Its cost class.
+        subject: Folder of the query.
+        name: Name of the query's file.
+        question: Question that it answers, or its effect.
+        notes: Explanation of how it does so; may be empty.
+        parameters: Parameters by name.
+        cost: Cost class of the query.
         part_of: The command that runs it, where nothing else should; else None.
         sql: The text, with `${...}` for names.
     """

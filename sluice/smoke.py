@@ -74,7 +74,7 @@ class Probe:
     Attributes:
         event_id: `smoke-<run>-<type>`.
         data: The payload.
-        table: That its row should be in: that of its type, or that of the dead letters.
+        table: Table that its row should be in: its type's, or the dead letters'.
     """
 
     event_id: str
@@ -134,8 +134,8 @@ class Remains:
 
     Attributes:
         table: `DATASET.TABLE`.
-        expires: When they go by themselves; None in the historical dataset.
-        why: What BigQuery says.
+        expires: Time at which their partition expires; None in the historical dataset.
+        why: Message of BigQuery's error.
     """
 
     table: str
@@ -157,7 +157,7 @@ def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
     """Return a good event of each type, on the oldest possible day, and an event of an unknown type.
 
     Args:
-        settings: Of the deployment.
+        settings: Settings of the deployment.
         now: The time.
         run: Name of this run, which the ids begin with.
 
@@ -197,14 +197,14 @@ class Smoke:
     Args:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
-        settings: Of the deployment.
+        settings: Settings of the deployment.
 
     Attributes:
-        started: When it was made.
-        run: Its name, with which the ids of its events begin.
-        probes: Its events.
-        arrivals: What has become of them, by id.
-        log_lines: What Cloud Logging has of their flushes; None: it was not asked.
+        started: Time at which the test was created.
+        run: Name of the run, with which the ids of its events begin.
+        probes: Events of the run.
+        arrivals: Arrivals of the probes, by event id.
+        log_lines: Log lines of their flushes; None where Cloud Logging was not searched.
     """
 
     def __init__(self, client: bigquery.Client, storage: StorageClient, settings: Settings) -> None:

@@ -36,10 +36,10 @@ class Snapshot:
     """A table as it was.
 
     Attributes:
-        snapshot: Its name, in the historical dataset.
+        snapshot: Name of the snapshot in the historical dataset.
         table: The table of the live dataset.
-        taken_at: As of when.
-        expires_at: When BigQuery deletes it; None: never.
+        taken_at: Time as of which it holds the table.
+        expires_at: Time at which BigQuery deletes it; None: never.
     """
 
     snapshot: str
@@ -74,8 +74,8 @@ class Snapshots:
     Attributes:
         client: Client of the datasets' project.
         settings: Names of the datasets, retention.
-        dry_run: Change nothing.
-        statements: What has been run, or would have been, with the values of its parameters in it.
+        dry_run: Whether nothing is changed.
+        statements: Statements that have been run, or would have been, with the values of their parameters in them.
     """
 
     client: bigquery.Client
@@ -92,9 +92,9 @@ class Snapshots:
         """Keep a table as it is.
 
         Args:
-            table: Of the live dataset.
+            table: Table of the live dataset.
             now: Names the snapshot: `orders_20261123T201500`.
-            days: How long to keep it.
+            days: Days for which the snapshot is kept.
 
         Raises:
             WrongParameter: `table` is no name, or `days` too few or too many.
@@ -119,7 +119,7 @@ class Snapshots:
         """Make a table of a snapshot, or put it in the place of its table.
 
         Args:
-            snapshot: Of the historical dataset.
+            snapshot: Snapshot of the historical dataset.
             to: Name of the new table; None: that of the snapshot and `_restored`.
             now: Names the snapshot of what is replaced.
             replace: Whether to replace the table that the snapshot is of.
@@ -148,7 +148,7 @@ class Snapshots:
         """Make a table of what another one was, or put it back to that.
 
         Args:
-            table: Of the live dataset; it still has to exist.
+            table: Table of the live dataset; it still has to exist.
             at: Within the dataset's time travel window, of seven days unless it is set to fewer
                 (https://cloud.google.com/bigquery/docs/time-travel).
             to: Name of the new table; None: that of the table and the time and `_restored`.

@@ -20,7 +20,7 @@ def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
     """Return a story in which more happens in a day, if it would not lie between two times otherwise.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         count: Number of messages.
         earliest: The earliest date of an event.
         end: The latest one.
@@ -37,7 +37,7 @@ def past(story: Story, count: int, end: datetime, earliest: datetime | None = No
     up to three times, to find the start from which it ends at `end`, with the shop's busy hours where they belong.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         count: Number of messages.
         end: Time of the last message, with a time zone.
         earliest: Time before which no event is dated: more happens in a day where it has to.
@@ -79,11 +79,11 @@ def _last_time(story: Story, count: int, start: datetime) -> datetime:
 def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Generated]:
     """Yield an endless story as it happens: an event has the time at which it is taken from the iterator.
 
-    A consumer of `events_per_day` follows the clock's speed on average only. So the simulated clock
-    gives the order of the events, and `clock` their dates.
+    A consumer of `events_per_day` follows the clock's speed on average only. So the simulated clock gives the order of
+    the events, and `clock` their dates.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         clock: Returns the time, with a time zone.
 
     Returns:

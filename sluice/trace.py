@@ -54,18 +54,18 @@ class TracedRecord:
 
     Attributes:
         table: `DATASET.TABLE`.
-        day: Its partition: the event's date, or the day of the dead letter.
+        day: Day of its partition: the event's date, or the day of the dead letter.
         message_id: Pub/Sub's id of the message that brought it.
-        publish_time: When Pub/Sub accepted that.
+        publish_time: Time at which Pub/Sub accepted that message.
         processed_at: Time at which Sluice processed or rejected it.
         schema_version: The contract that it passed, or was checked against.
         code_version: The code that made the record.
         archive_uri: Object with the raw bytes.
-        content_digest: Of a row, the digest of its content; None of older code.
-        shown_by: Of a row, the views that show it; none shows a duplicate.
-        stage: Of a dead letter, the stage that rejected the event.
-        fingerprint: Of a dead letter, the same for the same cause.
-        errors: Of a dead letter, why: path, rule and message of each.
+        content_digest: Digest of a row's content; None of older code.
+        shown_by: Views that show a row; none shows a duplicate.
+        stage: Stage that rejected a dead letter.
+        fingerprint: Fingerprint of a dead letter, the same for the same cause.
+        errors: Errors of a dead letter: path, rule and message of each.
     """
 
     table: str
@@ -88,9 +88,9 @@ class ArchiveObject:
     """An object of the archive, and what it has of the event.
 
     Attributes:
-        uri: Its address.
-        envelopes: Those of the event.
-        problem: Why it could not be read, if so.
+        uri: Address of the object.
+        envelopes: Envelopes of the event.
+        problem: Reason why it could not be read, if it could not.
     """
 
     uri: str
@@ -104,10 +104,10 @@ class Trace:
 
     Attributes:
         event_id: The event.
-        rows: In the event tables.
-        dead_letters: In theirs.
-        replays: What the ledger has of it, oldest first: its columns.
-        objects: That the others name; or that were found by the day of arrival.
+        rows: Rows in the event tables.
+        dead_letters: Dead letters in their table.
+        replays: Entries of the ledger for the event, oldest first: all columns.
+        objects: Archive objects that the others name, or that were found by the day of arrival.
     """
 
     event_id: str
@@ -132,7 +132,7 @@ def trace(
         bigquery_client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        day: When it arrived, in UTC: where no table knows the event, the archive of this day is searched.
+        day: Day of arrival in UTC: if no table has the event, the archive of this day is searched.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.

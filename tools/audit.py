@@ -58,8 +58,8 @@ def read_advisories(report: bytes, complaint: str) -> Advisories:
     says that no vulnerabilities are known.
 
     Args:
-        report: Its standard output.
-        complaint: Its standard error, for where there is no report.
+        report: Standard output of pip-audit.
+        complaint: Standard error of pip-audit, used if there is no report.
     """
     try:
         dependencies: list[dict[str, Any]] = msgspec.json.decode(report)["dependencies"]

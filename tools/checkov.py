@@ -43,10 +43,10 @@ class Skip:
     """An exception as it is written.
 
     Attributes:
-        file: From `terraform/`, with a slash before it, as checkov names files.
-        line: From 1.
-        policy: Its id, such as CKV_GCP_62.
-        reason: Why the policy does not apply here.
+        file: File below `terraform/`, with a leading slash, as checkov names files.
+        line: Line number, from 1.
+        policy: Id of the policy, such as CKV_GCP_62.
+        reason: Reason why the policy does not apply here.
     """
 
     file: str
@@ -102,7 +102,7 @@ def findings(results: Results, skips: Sequence[Skip]) -> list[str]:
     """Return a line for each problem that has to be fixed.
 
     Args:
-        results: What checkov reported.
+        results: Results that checkov reported.
         skips: The exceptions that are written; those that checkov reports have to be the same.
     """
     reported = results.skipped_checks

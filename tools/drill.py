@@ -60,7 +60,7 @@ class Drill:
 
     Attributes:
         accepted: Events that Pub/Sub accepted, before and after the loss.
-        durable: Of these, events that were in the tables of the lost region, or in its archive only.
+        durable: Accepted events that were in the tables of the lost region, or in its archive only.
         missing: Ids that are neither rows nor dead letters in the new region. Their number is the RPO in events.
         backfilled: Rows and dead letters that came from the archive of the lost region.
         first_row_seconds: Seconds from the loss to the first new event in a table of the new region, without `apply`.
@@ -98,7 +98,7 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
         console: Says what happens.
         on: The emulators, which this process finds by its environment. The names of the stacks are used once on them.
         folder: Logs.
-        events: How many messages to publish.
+        events: Number of messages to publish.
         rate: Messages per second.
 
     Raises:

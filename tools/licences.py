@@ -46,7 +46,7 @@ class Package:
     """A deployed package.
 
     Attributes:
-        name: As requirements.txt has it.
+        name: Name as in requirements.txt.
         licences: SPDX identifiers; its user chooses one. `BSD` where the package does not say which.
     """
 

@@ -82,7 +82,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Record of a scenario.
 
     Attributes:
-        scenario: Its name.
+        scenario: Name of the scenario.
         pace: Factor on all times; 1 but for a quick run.
         rate: Events per second that were offered.
         settings: Environment variables of the function.

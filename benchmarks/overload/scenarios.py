@@ -30,8 +30,8 @@ class Phase:
 
     Attributes:
         name: Name of the phase.
-        seconds: Its length.
-        disturbance: What is wrong meanwhile.
+        seconds: Length in seconds.
+        disturbance: Disturbance meanwhile.
     """
 
     name: str
