@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bots`: how many bots and people `is_bot` tells apart, and what it takes.
+"""`python -m benchmarks.bots`: how many bots and people `is_bot` distinguishes, and its CPU time.
 
 The user agents come from two packages: the list of crawlers itself, and the fixtures of Matomo's Device Detector.
 """

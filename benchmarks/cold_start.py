@@ -1,4 +1,4 @@
-"""Cold starts: from the start of the process to the first acknowledged event, and what memory it has then."""
+"""Cold starts: from the start of the process to the first acknowledged event, and its memory then."""
 
 import contextlib
 import pathlib

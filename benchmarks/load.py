@@ -1,4 +1,4 @@
-"""Loads: how requests come, and what came of them.
+"""Loads: the arrival of requests, and their results.
 
 Closed loop: so many requests in flight, each answer begins the next. Open loop: requests arrive when they do, by
 Poisson, whatever became of those before; the latency counts from there, so that who waits for a connection waits too.

@@ -1,4 +1,4 @@
-"""The machine: who runs on which core, and what the kernel counts of a process."""
+"""The machine: cores of processes, and the kernel's counts of a process."""
 
 import contextlib
 import dataclasses

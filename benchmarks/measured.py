@@ -24,7 +24,7 @@ def of(results: Results) -> Measured:
 
     Raises:
         NotMeasured: A part of the benchmark was left out, no two rates were sustained, or the values of events and of
-            flushes cannot be told apart.
+            flushes cannot be distinguished.
     """
     if results.sizes is None:
         raise NotMeasured("the sizes of the rows were not measured")

@@ -1,4 +1,4 @@
-"""Medians, and how far the repetitions lie apart."""
+"""Medians, and the spread of the repetitions."""
 
 import statistics
 from collections.abc import Iterable, Mapping

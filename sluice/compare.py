@@ -1,4 +1,4 @@
-"""Contents: whether a row or a dead letter holds what its envelope in the archive does."""
+"""Compare the contents of a row or a dead letter with its envelope in the archive."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Dead letters: which there are, by cause, and everything about those of one event."""
+"""Dead letters by cause, and all details of those of one event."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

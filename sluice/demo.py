@@ -1,4 +1,4 @@
-"""`sluice demo`: the whole of it on one's own machine, and proof that nothing got lost."""
+"""`sluice demo`: the whole pipeline on one machine, and a check that no event is lost."""
 
 import collections
 import contextlib
@@ -74,7 +74,7 @@ class Demo:
 
 
 def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) -> bool:
-    """Publish, wait until all is accounted for, and show what has become of it.
+    """Publish events, wait until all are accounted for, and show the result.
 
     Args:
         console: Console for the output.

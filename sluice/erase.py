@@ -1,8 +1,8 @@
-"""Erasing a person: from the undeliverable messages, the dead letters, the archive, and the tables.
+"""Erase a person from the undeliverable messages, the dead letters, the archive and the tables, in this order.
 
-In this order, for the archive tells whose the dead letters are that are too long for their table, and what is in the
-archive alone a reconciliation would put back. Each step finds by itself what it has to erase, so that a run that was
-interrupted is completed by the next.
+The archive shows whose the dead letters are that are too long for their table; and a reconciliation would restore rows
+that are still in the archive. Each step finds by itself what it has to erase, so that the next run completes an
+interrupted one.
 """
 
 import collections

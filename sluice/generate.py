@@ -1,4 +1,4 @@
-"""An endless, deterministic stream of events from a simulated shop, with as many bad ones as one asks for.
+"""An endless, deterministic stream of events from a simulated shop, with a chosen share of bad ones.
 
 Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
 `sluice.story` chooses the time: a story of the last days, or one that happens now.

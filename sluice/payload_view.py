@@ -1,4 +1,4 @@
-"""Payloads as people read them: pretty-printed, with the offending places marked, and with nothing a terminal obeys."""
+"""Payloads for people: pretty-printed, with the errors marked, and without control characters."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""Publishing events to a topic."""
+"""Publish events to a topic."""
 
 import time
 import uuid

@@ -1,4 +1,4 @@
-"""The smoke test: an event of each type and a bad one through a deployment, until each is where it belongs."""
+"""The smoke test: send an event of each type and a bad one through a deployment, until each has arrived."""
 
 import dataclasses
 import json

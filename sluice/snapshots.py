@@ -1,4 +1,4 @@
-"""Snapshots of tables, and what is restored from them: runs the files of `sql/maintenance`."""
+"""Take snapshots of tables and restore them, by the files of `sql/maintenance`."""
 
 import dataclasses
 import re

@@ -1,4 +1,4 @@
-"""`make audit`: known vulnerabilities of what is deployed, and risky code of our own.
+"""`make audit`: known vulnerabilities of the deployed packages, and risky code of the project.
 
 Exit code 1 where there is either. Where the advisory service cannot be asked nothing is proven: that is said, and is
 exit code 0, or 1 where the variable SLUICE_AUDIT_REQUIRED is set, as in CI with a network.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.overload`: overload the services, and see whether the function recovers."""
+"""`python -m benchmarks.overload`: overload the services, and check whether the function recovers."""
 
 import datetime
 import pathlib

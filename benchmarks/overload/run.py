@@ -1,4 +1,4 @@
-"""Runs a scenario: the real function between the subscription and the stand-in."""
+"""Run a scenario: the real function between the subscription and the stand-in."""
 
 import asyncio
 import contextlib
