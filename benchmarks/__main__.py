@@ -53,8 +53,8 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     if docs and (only or quick):
         raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
     results = read(show) if show else _measure(only or list(Part), quick=quick)
-    found = tables(results)
-    for table in found:
+    result_tables = tables(results)
+    for table in result_tables:
         Console().print(table.rich())
     if json:
         results.write(json)
@@ -64,7 +64,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         results.write(FILE)
         measured.of(results).write()
         plots.draw(results, plots.FOLDER)
-        page.FILE.write_text(page.filled(page.FILE.read_text(), found))
+        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
         page.README.write_text(page.filled(page.README.read_text(), [brief(results)]))
     asked = [target for target in targets(results) if target.part in (only or Part)]
     for target in asked:

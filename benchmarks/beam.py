@@ -30,7 +30,7 @@ HOW_TO_GET = "Apache Beam is not installed, so nothing was measured: run `make b
 
 ROUNDS, COUNT = 7, 40_000
 THREADS = 13
-"""Threads that write at the same time, against one: the difference is a dozen, as many as Dataflow gives a process."""
+"""Number of threads that write concurrently, against a single thread; Dataflow gives a process a dozen."""
 
 TITLES = {
     "plain": "plain loop",
@@ -60,7 +60,7 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process of a worker takes until it can write.
+    """Time and memory that a process of a worker takes until it can write.
 
     Attributes:
         imports: Seconds of CPU to import the pipeline and Beam.
@@ -74,12 +74,12 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BeamResults(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
+    """Results of a run.
 
     Attributes:
-        started: When the run began.
+        started: Time at which the run began.
         revision: Revision of the code.
-        machine: Where it ran.
+        machine: Machine on which it ran.
         rows: Microseconds of CPU for an event by way and round: from a message to encoded rows.
         all: The same with the archive object.
         parse: The same for parsing alone: Sluice's (`plain`) and Beam's.
@@ -103,7 +103,7 @@ def measure(rounds: int, count: int) -> BeamResults:
     """Measure.
 
     Args:
-        rounds: How often everything is measured, in turn.
+        rounds: Number of times that everything is measured, in turn.
         count: Number of messages.
 
     Raises:
@@ -168,7 +168,7 @@ def of(results: BeamResults) -> Beam:
 
 
 def _rate(microseconds: list[float]) -> Spread:
-    return Spread.of(1e6 / one for one in microseconds)
+    return Spread.of(1e6 / value for value in microseconds)
 
 
 def _against_plain(measured: Mapping[str, list[float]], way: str) -> Spread:
@@ -215,10 +215,10 @@ def _worker(results: BeamResults) -> list[tuple[str, str]]:
         ("MiB of memory after it", text(Spread.of(start.memory / 2**20 for start in starts))),
     ]
     for kind, shown in (("mixed", "500 events"), ("large_orders", "2 MiB of orders with 200 items")):
-        one, many = results.memory[kind]
-        each = (many - one) / (THREADS - 1)
+        single, many = results.memory[kind]
+        each = (many - single) / (THREADS - 1)
         rows.append(
-            (f"MiB while one thread writes {shown}", f"{one / 2**20:.0f}; each other thread {each / 2**20:.1f}")
+            (f"MiB while one thread writes {shown}", f"{single / 2**20:.0f}; each other thread {each / 2**20:.1f}")
         )
     parse = (text(Spread.of(results.parse[name])) for name in ("plain", "beam"))
     rows.append(("µs to parse a message; Beam's own", "; ".join(parse)))
@@ -250,14 +250,14 @@ def main(
         console.print(f"[bold yellow]Skipped:[/] {HOW_TO_GET}")
         raise typer.Exit(1 if check else 0)
     results = measure(1, 2_000) if quick else measure(ROUNDS, COUNT)
-    found = tables(results)
-    for table in found:
+    result_tables = tables(results)
+    for table in result_tables:
         Console().print(table.rich())
     for path in [file for file in (json, FILE if docs else None) if file]:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if docs:
         of(results).write()
-        page.FILE.write_text(page.filled(page.FILE.read_text(), found))
+        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
     missed = [target for target in targets(results) if not target.is_met]
     for target in missed:
         console.print(f"[bold yellow]Target missed:[/] {target.what}")

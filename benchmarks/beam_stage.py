@@ -33,7 +33,7 @@ SHARDS = 8
 SMALL_BUNDLE = 10
 
 _messages: list[bytes] = []
-"""What the pipelines read; filled by `main`."""
+"""Messages that the pipelines read; filled by `main`."""
 
 
 class Way(NamedTuple):
@@ -162,10 +162,10 @@ def cpu(write: Callable[[int], int], count: int) -> float:
 
 def measure(rounds: int, count: int) -> dict[str, dict[str, list[float]]]:
     """Return the microseconds of CPU for a message by what is measured, by way, and by round."""
-    found: dict[str, dict[str, list[float]]] = {"rows": {}, "all": {}, "parse": {}}
+    measured: dict[str, dict[str, list[float]]] = {"rows": {}, "all": {}, "parse": {}}
 
     def add(what: str, way: str, write: Callable[[int], int]) -> None:
-        found[what].setdefault(way, []).append(cpu(write, count))
+        measured[what].setdefault(way, []).append(cpu(write, count))
 
     with_archive: Callable[..., int] = Archive.write
     plain(min(count, 1_000))  # The first messages load contracts and user agents, the first pipeline more of Beam.
@@ -178,7 +178,7 @@ def measure(rounds: int, count: int) -> dict[str, dict[str, list[float]]]:
                 add(what, name, functools.partial(by_beam, way))
         add("parse", "plain", functools.partial(_parse, from_bytes))
         add("parse", "beam", functools.partial(_parse, _parse_by_beam))
-    return found
+    return measured
 
 
 def _parse(parse: Callable[[bytes], Message], count: int) -> int:

@@ -1,4 +1,4 @@
-"""What a process of a worker takes to start, and while it writes. `benchmarks/beam.py` runs it in .venv/beam."""
+"""Time and memory of a worker's process, at its start and while it writes. `benchmarks.beam` runs it in .venv/beam."""
 
 import importlib
 import importlib.metadata
@@ -31,7 +31,7 @@ def environment() -> dict[str, int]:
     files = [file for file in pathlib.Path(sysconfig.get_path("purelib")).rglob("*") if file.is_file()]
     compiled = sum(file.stat().st_size for file in files if file.suffix == ".pyc")
     return {
-        "packages": len({one.name for one in importlib.metadata.distributions()}),
+        "packages": len({distribution.name for distribution in importlib.metadata.distributions()}),
         "bytes": sum(file.stat().st_size for file in files) - compiled,
         "bytecode": compiled,
     }

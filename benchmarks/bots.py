@@ -1,4 +1,4 @@
-"""`python -m benchmarks.bots`: how many bots and people `is_bot` tells apart, and what it takes.
+"""`python -m benchmarks.bots`: how many bots and people `is_bot` distinguishes, and its CPU time.
 
 The user agents come from two packages: the list of crawlers itself, and the fixtures of Matomo's Device Detector.
 """
@@ -63,7 +63,7 @@ is_bot("Mozilla/5.0", None, None)
 detected = used()
 print(json.dumps([[b - a for a, b in zip(*two)] for two in ((before, parsed), (parsed, detected))]))
 """
-"""Prints seconds and bytes that the first user agent takes in a process, of ua-parser and of `is_bot`."""
+"""Program that prints seconds and bytes that the first user agent takes in a process, of ua-parser and of `is_bot`."""
 
 type Detector = Callable[[str], bool]
 
@@ -72,7 +72,7 @@ class UserAgents(NamedTuple):
     """User agents that are all those of bots, or all those of people.
 
     Attributes:
-        title: Where they come from.
+        title: Source of the user agents.
         user_agents: Each once, sorted.
     """
 
@@ -93,9 +93,11 @@ def samples() -> list[UserAgents]:
     ]
 
 
-def _fixtures(found: Iterable[Traversable]) -> set[str]:
+def _fixtures(fixture_files: Iterable[Traversable]) -> set[str]:
     return {
-        case["user_agent"] for file in found for case in yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        case["user_agent"]
+        for file in fixture_files
+        for case in yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader)
     }
 
 
@@ -148,14 +150,14 @@ def costs() -> Table:
     for _ in range(ROUNDS):
         parsed.append(_seconds(lambda: [ua_parser.parse(agent) for agent in people]) / len(people) * 1e6)
         detected.append(_seconds(lambda: [is_bot(agent, "Chrome", "K") for agent in people]) / len(people) * 1e6)
-    known = _seconds(lambda: [_is_bot("curl/8.5.0") for _ in range(SAMPLE)]) / SAMPLE * 1e6
+    repeated = _seconds(lambda: [_is_bot("curl/8.5.0") for _ in range(SAMPLE)]) / SAMPLE * 1e6
     rows = [
         [
             "the first one of an instance",
             *(f"{number(sec * 1e3)} ms, {number(size / 2**20)} MiB" for sec, size in first),
         ],
         ["a new one", f"{text(Spread.of(parsed))} µs", f"{text(Spread.of(detected))} µs"],
-        ["one of the last 4 096 different ones", f"{number(known)} µs, both", ""],
+        ["one of the last 4 096 different ones", f"{number(repeated)} µs, both", ""],
     ]
     return Table("cost", "CPU time for a user agent", ["user agent", ">ua-parser", ">`is_bot` besides"], rows)
 

@@ -1,4 +1,4 @@
-"""Cells: one implementation under one load, once; measured, and proven to have lost nothing."""
+"""Cells: one implementation under one load, once; measured, and checked for lost events."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ SUSTAINED_SHARE = 0.99
 SUSTAINED_P99 = 1.0
 
 GENERATOR_LIMIT = 0.95
-"""Share of its core from which on the load generator may be what limits a rate."""
+"""Minimum share of its core at which the load generator may limit a rate."""
 
 
 class LostEvents(AssertionError):
@@ -32,15 +32,15 @@ class WorkerReplaced(RuntimeError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is asked of an implementation.
+    """A load that an implementation is measured with.
 
     Attributes:
-        name: Of the scenario, unique.
-        load: How requests come.
-        insert_ms: How long BigQuery takes.
-        upload_ms: How long Cloud Storage takes.
-        kind: Which events.
-        of: Which implementations it is for.
+        name: Unique name of the scenario.
+        load: Arrival of the requests.
+        insert_ms: Milliseconds that BigQuery takes.
+        upload_ms: Milliseconds that Cloud Storage takes.
+        kind: Kind of the events.
+        of: Implementations that it is for.
     """
 
     name: str
@@ -52,26 +52,26 @@ class Scenario:
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """What was measured.
+    """Measurement of an implementation in a scenario.
 
     Attributes:
-        scenario: Its name.
+        scenario: Name of the scenario.
         of: The implementation.
-        repetition: From 1.
+        repetition: Number of the repetition, from 1.
         rate: Events per second that arrived, in an open loop.
         events_per_second: Answered 2xx.
-        share: Of what arrived, how much was answered 2xx within the run.
+        share: Share of what arrived that was answered 2xx within the run.
         p50: Seconds of latency; null where as many were not answered.
         p99: The same.
         p999: The same.
         acknowledged: Events answered 2xx in all; what follows is of 10 000 of them, and null if there are none.
         cpu: Seconds of CPU of the function.
         calls: Calls to BigQuery and Cloud Storage.
-        uploads: Objects.
-        upload_bytes: Sent to Cloud Storage.
-        insert_bytes: Sent to BigQuery.
+        uploads: Number of objects.
+        upload_bytes: Bytes sent to Cloud Storage.
+        insert_bytes: Bytes sent to BigQuery.
         billed_row_bytes: Bytes of rows, each with the least that BigQuery bills.
-        peak_memory: Bytes of the worker, at most; null where the kernel does not let it be measured for a cell alone.
+        peak_memory: Maximum bytes of the worker; null where the kernel cannot measure it for a single cell.
         refused: Answers other than 2xx by status; 0: none.
         resent: Requests sent again, since the server had closed an idle connection.
         generator_busy: Share of its core that the load generator used.
@@ -110,12 +110,12 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def percentile(latencies: Sequence[float], share: float, count: int | None = None) -> float | None:
-    """The latency that a share of all requests does not exceed (nearest rank).
+    """Return the latency that a share of all requests does not exceed (nearest rank).
 
     Args:
-        latencies: Of those that were answered; sorted.
+        latencies: Sorted latencies of the requests that were answered.
         share: 0 to 1.
-        count: Of all requests, if there are more: the others took forever.
+        count: Number of all requests, if there are more: the others took forever.
 
     Returns:
         None for forever.
@@ -177,7 +177,7 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
 
 
 def settled(cloud: StandIn, seconds: float = 30.0) -> Counts:
-    """What has arrived, once nothing more does: a request that was refused may still be written."""
+    """Return what has arrived once nothing more does: a rejected request may still be written."""
     deadline = time.monotonic() + seconds
     before = cloud.counts()
     while time.monotonic() < deadline:
@@ -190,10 +190,10 @@ def settled(cloud: StandIn, seconds: float = 30.0) -> Counts:
 
 
 def check(driven: Driven, counts: Counts, what: str) -> None:
-    """Every acknowledged event is a row, and every row is of an event that was sent.
+    """Check that every acknowledged event is a row, and that every row is of an event that was sent.
 
     Raises:
-        LostEvents: It is not so.
+        LostEvents: An event is missing, or a row is of no event.
     """
     rows, letters = sum(counts.rows.values()), counts.rows.get("dead_letters", 0)
     most = driven.sent + driven.resent

@@ -1,4 +1,4 @@
-"""Cold starts: from the start of the process to the first acknowledged event, and what memory it has then."""
+"""Cold starts: from the start of the process to the first acknowledged event, and its memory then."""
 
 import contextlib
 import pathlib
@@ -28,7 +28,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         of: The implementation.
         compiled: Whether bytecode was there.
         event: Type of the first event.
-        seconds: From the start of the process to the answer 204.
+        seconds: Seconds from the start of the process to the answer 204.
         memory: Bytes of master and worker together (PSS), after that.
     """
 
@@ -40,12 +40,12 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Import(msgspec.Struct, frozen=True, kw_only=True):
-    """What a package costs when the function is loaded.
+    """Time that the import of a package takes when the function is loaded.
 
     Attributes:
-        of: The implementation.
+        of: Name of the implementation.
         package: Name of the package.
-        milliseconds: To import all its modules, without those of other packages.
+        milliseconds: Milliseconds to import all its modules, without those of other packages.
     """
 
     of: Name
@@ -59,22 +59,22 @@ def starts(
     """Start each function so many times, in turn, with another type of event each time.
 
     Args:
-        functions: What to start.
-        cloud: What they write to.
-        folder: Of their logs.
-        rounds: How many starts of each count; one before them, if there are more, brings the files into memory.
-        compiled: What `functions` were made with.
+        functions: Implementations to start.
+        cloud: Stand-in that they write to.
+        folder: Folder of their logs.
+        rounds: Number of starts of each that count; one before them, if there are more, brings the files into memory.
+        compiled: Whether `functions` were made with bytecode.
     """
     cloud.reset(0, 0)
     bodies = {event_type: Bodies(event_type) for event_type in MIX}  # type: ignore[arg-type]
     types = list(MIX)
     for number in range(0 if rounds > 1 else 1, rounds + 1):
         event = types[number % len(types)]
-        for one in functions:
+        for function in functions:
             body, _ = next(bodies[event])
-            seconds, memory = _start(one, cloud, folder, body)
+            seconds, memory = _start(function, cloud, folder, body)
             if number:
-                yield Start(of=one.name, compiled=compiled, event=event, seconds=seconds, memory=memory)
+                yield Start(of=function.name, compiled=compiled, event=event, seconds=seconds, memory=memory)
 
 
 def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body: bytes) -> tuple[float, int]:
@@ -97,7 +97,7 @@ def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body:
 
 
 def _post(port: int, body: bytes) -> int | None:
-    """The status of the answer; None while nobody listens."""
+    """Return the status of the answer; None while nobody listens."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
             head = b"POST / HTTP/1.1\r\nhost: sluice\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -111,13 +111,13 @@ def _post(port: int, body: bytes) -> int | None:
 _LINE = re.compile(r"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
 
 _SHARED = ("google.cloud", "google.api_core", "google.auth", "google.protobuf", "google.resumable_media")
-"""Of the packages that share the name `google`, those that are told apart."""
+"""Packages below `google` that are listed separately."""
 
 
 def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Import]:
-    """What costs most to import when the function is loaded; with bytecode, one run."""
+    """Return the slowest imports when the function is loaded; with bytecode, one run."""
     with on_core(FUNCTION_CORE):
-        told = subprocess.run(  # noqa: S603 - the interpreter of the function
+        output = subprocess.run(  # noqa: S603 - the interpreter of the function
             [function.python, "-X", "importtime", "-c", "import functions_framework; import main"],
             cwd=function.code,
             env={**function.environment(cloud.url), "FUNCTION_TARGET": "ingest"},
@@ -125,13 +125,13 @@ def imports(function: Implementation, cloud: StandIn, most: int = 10) -> list[Im
             text=True,
             check=True,
         ).stderr
-    found: dict[str, float] = {}
-    for microseconds, module in _LINE.findall(told):
+    milliseconds: dict[str, float] = {}
+    for microseconds, module in _LINE.findall(output):
         name = _package(module)
-        found[name] = found.get(name, 0.0) + int(microseconds) / 1000
-    largest = sorted(found, key=lambda name: -found[name])[:most]
-    total = Import(of=function.name, package="all", milliseconds=sum(found.values()))
-    return [total, *(Import(of=function.name, package=name, milliseconds=found[name]) for name in largest)]
+        milliseconds[name] = milliseconds.get(name, 0.0) + int(microseconds) / 1000
+    largest = sorted(milliseconds, key=lambda name: -milliseconds[name])[:most]
+    total = Import(of=function.name, package="all", milliseconds=sum(milliseconds.values()))
+    return [total, *(Import(of=function.name, package=name, milliseconds=milliseconds[name]) for name in largest)]
 
 
 def _package(module: str) -> str:

@@ -13,8 +13,8 @@ class Request:
     """A request on its way.
 
     Attributes:
-        due: When it was meant to go out.
-        data: Its bytes.
+        due: Time at which it was due to be sent.
+        data: Bytes of the request.
         is_bad: Whether its event is bad.
         is_again: Whether it was sent before, over a connection that the server had closed.
     """

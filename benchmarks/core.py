@@ -35,10 +35,10 @@ _HEADERS = {"content-type": "application/json", "content-length": "900", "user-a
 
 
 class Core(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pure core takes for an event.
+    """Time that the pure core takes for an event.
 
     Attributes:
-        events: Which: a type, `mixed` of all types that become rows, or `with bad ones` among them.
+        events: Kind of the events: a type, `mixed` of all types that become rows, or `with bad ones` among them.
         microseconds: CPU for each event, by round.
     """
 
@@ -47,13 +47,13 @@ class Core(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Backfilled(msgspec.Struct, frozen=True, kw_only=True):
-    """What the backfill takes for the events of a file.
+    """Time that the backfill takes for the events of a file.
 
     Attributes:
-        events: How many.
-        seconds: By round.
+        events: Number of events.
+        seconds: Seconds by round.
         cpu: Seconds of CPU, by round.
-        bytes: Of the load files.
+        bytes: Size of the load files in bytes.
     """
 
     events: int
@@ -68,11 +68,11 @@ class _Timed(NamedTuple):
 
 
 def core(rounds: int, events: int) -> list[Core]:
-    """From the body of a push to the encoded row, with nothing around it.
+    """Measure the way from the body of a push to the encoded row, with nothing around it.
 
     Args:
-        rounds: How often each is timed.
-        events: In a round.
+        rounds: Number of rounds of each kind.
+        events: Number of events in a round.
     """
     process = EventPipeline.from_settings(SETTINGS)
 
@@ -82,12 +82,12 @@ def core(rounds: int, events: int) -> list[Core]:
     kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
     kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]
     bodies = {name: _bodies(kind, events, with_bad=with_bad) for name, kind, with_bad in kinds}
-    found: dict[str, list[float]] = {name: [] for name in bodies}
+    microseconds: dict[str, list[float]] = {name: [] for name in bodies}
     for _ in range(rounds + 1):
         for name, ones in bodies.items():
             timed = _timed(functools.partial(_each, to_row, ones))
-            found[name].append(timed.cpu / len(ones) * 1e6)
-    return [Core(events=name, microseconds=values[1:]) for name, values in found.items()]
+            microseconds[name].append(timed.cpu / len(ones) * 1e6)
+    return [Core(events=name, microseconds=values[1:]) for name, values in microseconds.items()]
 
 
 def _each(work: Callable[[bytes], object], bodies: Sequence[bytes]) -> None:
@@ -106,12 +106,12 @@ def _endless(kind: Kind) -> Iterator[tuple[bytes, bool]]:
 
 
 def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
-    """From a file of the archive to load files: all that the backfill does by itself.
+    """Measure the way from a file of the archive to load files: all that the backfill does by itself.
 
     Args:
-        rounds: How often it is timed.
-        events: In the file.
-        folder: Where the file is put.
+        rounds: Number of rounds.
+        events: Number of events in the file.
+        folder: Folder of the file.
 
     Raises:
         AssertionError: The load files have other than these events.
@@ -121,9 +121,9 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
     lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {
-        one.name: LoadFile(declared_table(one.ddl).schema)
-        for one in definitions("project", SETTINGS)
-        if one.kind is DefinitionKind.TABLE
+        definition.name: LoadFile(declared_table(definition.ddl).schema)
+        for definition in definitions("project", SETTINGS)
+        if definition.kind is DefinitionKind.TABLE
     }
     written: list[bytes] = []
 
@@ -144,8 +144,8 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
             raise AssertionError(f"{count} of {events} events are in the load files")
     return Backfilled(
         events=events,
-        seconds=[one.seconds for one in timed],
-        cpu=[one.cpu for one in timed],
+        seconds=[timing.seconds for timing in timed],
+        cpu=[timing.cpu for timing in timed],
         bytes=sum(map(len, written)),
     )
 

@@ -1,4 +1,4 @@
-"""What the benchmark's rates cost: the model of `sluice/cost`, from what a run measured."""
+"""Cost of the benchmark's rates: the model of `sluice/cost` with the measurements of a run."""
 
 from collections.abc import Mapping
 
@@ -29,9 +29,12 @@ def bills(results: Results, rate: float) -> Mapping[Name, Bill]:
     Raises:
         NotMeasured: A part of the benchmark was left out.
     """
-    known = measured.of(results)
-    workload = Workload.at_rate(rate, known.message_bytes)
-    return {"plain": Alternatives(known, workload).plain_function(), "sluice": Sluice(known, workload).bill()}
+    measurements = measured.of(results)
+    workload = Workload.at_rate(rate, measurements.message_bytes)
+    return {
+        "plain": Alternatives(measurements, workload).plain_function(),
+        "sluice": Sluice(measurements, workload).bill(),
+    }
 
 
 def parts(bill: Bill) -> Mapping[str, float]:

@@ -19,7 +19,7 @@ class Environment:
     """A virtual environment of pinned packages.
 
     Attributes:
-        name: What it is for.
+        name: Purpose of the environment.
         requirements: The pinned packages.
         compiled: Whether their bytecode lies beside them, as in an image of Cloud Functions.
     """
@@ -30,7 +30,7 @@ class Environment:
 
     @property
     def folder(self) -> pathlib.Path:
-        """Where it is."""
+        """Folder of the environment."""
         return ROOT / ".venv" / f"bench-{self.name}{'' if self.compiled else '-source'}"
 
     @property

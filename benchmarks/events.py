@@ -20,7 +20,7 @@ BAD_SHARE = 0.01
 LARGE_ORDER_ITEMS = 200
 
 _BAD = ("cut_off", "unknown_event_type", "wrong_enum", "impossible_date", "number_as_string", "missing_nested_field")
-"""Whoever checks the contract at all refuses these: what becomes of the others, the plain function does not ask."""
+"""Faults that any check of the contract rejects; the plain function does not check for the others."""
 
 _SEED = 6
 _VARIETY = 1_000
@@ -31,7 +31,7 @@ class Body:
     """The body of a push, but for the id of its message and its event.
 
     Attributes:
-        parts: What stands before, between and behind the ids.
+        parts: Parts before, between and after the ids.
         is_bad: Whether the event breaks its contract.
     """
 
@@ -39,7 +39,7 @@ class Body:
     is_bad: bool
 
     def push(self, number: int) -> bytes:
-        """The body of a message that has a number of its own."""
+        """Return the body of a message with a number of its own."""
         before, between, behind = self.parts
         # As long as a UUID, and as Pub/Sub's ids.
         return b"%bbenchmark-%026d%b%017d%b" % (before, number, between, number, behind)
@@ -57,14 +57,14 @@ class Bodies:
     """An endless stream of pushes, no two with the same ids.
 
     Args:
-        kind: Of what; `mixed` are all types and the bad ones, in random order.
+        kind: Kind of the events; `mixed` are all types and the bad ones, in random order.
     """
 
     def __init__(self, kind: Kind) -> None:
         self._bodies = list(_bodies(kind))
 
     def __next__(self) -> tuple[bytes, bool]:
-        """The next push, and whether its event is bad."""
+        """Return the next push, and whether its event is bad."""
         number = next(_numbers)
         body = self._bodies[number % len(self._bodies)]
         return body.push(number), body.is_bad
@@ -77,7 +77,7 @@ def good_bodies() -> list[Body]:
 
 @functools.cache
 def payloads(kind: Kind) -> Sequence[tuple[bytes, bool]]:
-    """Payloads of the last days, in random order, and whether each is bad; those of a kind are the mixed ones' own."""
+    """Return payloads of the last days, in random order, and whether each is bad; a kind's are a part of the mixed."""
     rng = Random(_SEED)  # noqa: S311 - the same events in each run
     if kind == "mixed":
         return _mixed(rng)
@@ -91,8 +91,8 @@ def _mixed(rng: Random) -> list[tuple[bytes, bool]]:
     bad = [number < BAD_SHARE * len(types) for number in range(len(types))]
     rng.shuffle(types)
     rng.shuffle(bad)
-    pools = {one: _pool(*one) for one in set(zip(types, bad, strict=True))}
-    return [(next(pools[one]), one[1]) for one in zip(types, bad, strict=True)]
+    pools = {pool: _pool(*pool) for pool in set(zip(types, bad, strict=True))}
+    return [(next(pools[pool]), pool[1]) for pool in zip(types, bad, strict=True)]
 
 
 def _pool(event_type: str, is_bad: bool) -> Iterator[bytes]:
@@ -103,10 +103,10 @@ def _pool(event_type: str, is_bad: bool) -> Iterator[bytes]:
 
 
 def _type(message: Generated) -> str | None:
-    found = [name for name in MIX if f'"event_type":"{name}"'.encode() in message.data]
+    names = [name for name in MIX if f'"event_type":"{name}"'.encode() in message.data]
     if message.reason == "unknown_event_type":
-        found = [name for name, field in _ONLY_OF.items() if field in message.data]
-    return found[0] if found else None
+        names = [name for name, field in _ONLY_OF.items() if field in message.data]
+    return names[0] if names else None
 
 
 _ONLY_OF = {"order": b'"order_id"', "inventory": b'"inventory_id"', "user_activity": b'"user_id"'}

@@ -21,13 +21,13 @@ from benchmarks.load import Closed, Driven, Open, arrivals
 from benchmarks.machine import OTHER_CORE, Busy, on_core
 
 MAX_CONNECTIONS = 1_000
-"""As many as Cloud Run lets into an instance (https://cloud.google.com/run/docs/about-concurrency)."""
+"""Maximum connections, as Cloud Run lets into an instance (https://cloud.google.com/run/docs/about-concurrency)."""
 
 GRACE = 1.0
 """Seconds after the last arrival that count as within the run: an event that arrives at its end has a chance too."""
 
 DRAIN = 30.0
-"""Seconds that what is on the wire gets to come back."""
+"""Maximum seconds to wait for the answers to requests in flight."""
 
 
 class _Generator:
@@ -181,7 +181,7 @@ class _Generator:
         return self._driven(load.seconds, len(due), share)
 
     async def _drain(self) -> None:
-        """What is on the wire comes back: what becomes of it is the server's own doing."""
+        """Wait for the answers to the requests in flight."""
         self._idle.clear()
         if self._in_flight:
             with contextlib.suppress(TimeoutError):

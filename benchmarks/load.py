@@ -1,4 +1,4 @@
-"""Loads: how requests come, and what came of them.
+"""Loads: the arrival of requests, and their results.
 
 Closed loop: so many requests in flight, each answer begins the next. Open loop: requests arrive when they do, by
 Poisson, whatever became of those before; the latency counts from there, so that who waits for a connection waits too.
@@ -32,18 +32,18 @@ class Open:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Driven:
-    """What came of it.
+    """Result of a load.
 
     Attributes:
-        seconds: How long answers counted.
+        seconds: Seconds in which answers counted.
         answered: Answers 2xx in that time.
         arrived: Open loop: requests that arrived; closed: those that were sent.
         sent: Requests that went over the wire, each once.
         acknowledged: Answers 2xx in all.
-        bad_acknowledged: Those of bad events.
+        bad_acknowledged: Answers 2xx to bad events.
         refused: Other answers by status, and 0 for none: the connection broke.
         resent: Requests that were sent again, since the server had closed the connection before.
-        connections: How many were opened.
+        connections: Number of connections that were opened.
         latencies: Seconds of each 2xx answer that counts.
         busy: Share of its core that the load generator used.
     """
@@ -62,10 +62,10 @@ class Driven:
 
     @property
     def share(self) -> float:
-        """Of what arrived, how much was answered 2xx within the run."""
+        """Share of what arrived that was answered 2xx within the run."""
         return self.answered / self.arrived if self.arrived else 0.0
 
 
 def arrivals(load: Open) -> Iterator[float]:
-    """Seconds from the start at which requests arrive."""
+    """Yield the seconds from the start at which requests arrive."""
     return itertools.takewhile(lambda at: at < load.seconds, flow.arrivals(load.rate, load.seed))

@@ -1,4 +1,4 @@
-"""The machine: who runs on which core, and what the kernel counts of a process."""
+"""The machine: cores of processes, and the kernel's counts of a process."""
 
 import contextlib
 import dataclasses
@@ -34,7 +34,7 @@ def can_pin() -> bool:
 
 @contextlib.contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """What is started while the context lasts runs on one core; without effect where that is impossible."""
+    """Run processes that start in this context on one core; without effect where that is impossible."""
     if not can_pin():
         yield
         return
@@ -59,14 +59,14 @@ class Served:
     @property
     def pids(self) -> list[int]:
         """All of them that there are now."""
-        found = [self.master]
-        for pid in found:
+        processes = [self.master]
+        for pid in processes:
             with contextlib.suppress(OSError):
-                found += map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split())
-        return found
+                processes += map(int, (PROC / f"{pid}/task/{pid}/children").read_text().split())
+        return processes
 
     def cpu(self) -> float:
-        """Seconds of CPU that they have used."""
+        """Return the seconds of CPU that they have used."""
         return sum(map(_cpu, self.pids))
 
     def forget_peak(self) -> None:
@@ -75,16 +75,16 @@ class Served:
             (PROC / f"{pid}/clear_refs").write_text("5")
 
     def peak(self) -> int:
-        """The most bytes that the worker had in memory since `forget_peak`; pages of the master that it shares too."""
+        """Return the maximum bytes of the worker's memory since `forget_peak`, with pages shared with the master."""
         return max(_kilobytes(pid, "status", "VmHWM") for pid in self.pids) * 1024
 
     def memory(self) -> int:
-        """Bytes in memory now, of all together: a page that they share counts once (PSS)."""
+        """Return the bytes in memory now, of all together: a shared page counts once (PSS)."""
         return sum(_kilobytes(pid, "smaps_rollup", "Pss") for pid in self.pids) * 1024
 
 
 def _cpu(pid: int) -> float:
-    """The process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
+    """Return the process's CPU clock, to the nanosecond; ticks of /proc are 10 ms.
 
     Its id is what clock_getcpuclockid makes (https://man7.org/linux/man-pages/man3/clock_getcpuclockid.3.html).
     """
@@ -99,23 +99,23 @@ def _kilobytes(pid: int, file: str, name: str) -> int:
 
 
 class Busy:
-    """How much of its core this process uses, from now on."""
+    """Share of its core that this process uses, from now on."""
 
     def __init__(self) -> None:
         self._started, self._cpu = time.monotonic(), time.process_time()
 
     def share(self) -> float:
-        """From 0 to 1."""
+        """Return the share, from 0 to 1."""
         return (time.process_time() - self._cpu) / (time.monotonic() - self._started)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Machine:
-    """What a run was made on.
+    """Machine of a run.
 
     Attributes:
         cpu: The processor's name.
-        cores: How many there are.
+        cores: Number of cores.
         memory_gib: Memory in GiB.
         system: Kernel.
         python: Version of Python.
@@ -131,7 +131,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> "Machine":
-        """This one."""
+        """Return a description of this machine."""
         names = [line.partition(":")[2].strip() for line in _lines("cpuinfo") if line.startswith("model name")]
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         return cls(

@@ -24,7 +24,7 @@ def of(results: Results) -> Measured:
 
     Raises:
         NotMeasured: A part of the benchmark was left out, no two rates were sustained, or the values of events and of
-            flushes cannot be told apart.
+            flushes cannot be distinguished.
     """
     if results.sizes is None:
         raise NotMeasured("the sizes of the rows were not measured")
@@ -74,7 +74,7 @@ def _line(rates: Sequence[Sequence[Cell]], value: Callable[[Cell], float | None]
     """Fit a line through a value over the number of flushes."""
     points = [
         tuple(
-            statistics.median(known for cell in cells if (known := get(cell)) is not None)
+            statistics.median(number for cell in cells if (number := get(cell)) is not None)
             for get in (lambda cell: cell.uploads, value)
         )
         for cells in rates
@@ -87,7 +87,7 @@ def _line(rates: Sequence[Sequence[Cell]], value: Callable[[Cell], float | None]
 
 def _median(results: Results, scenario: str, name: Name, value: Callable[[Cell], float | None]) -> float:
     """Return the median of a value of 10 000 events."""
-    known = [number for cell in results.of(scenario, name) if (number := value(cell)) is not None]
-    if not known:
+    numbers = [number for cell in results.of(scenario, name) if (number := value(cell)) is not None]
+    if not numbers:
         raise NotMeasured(f"{TITLES[name]}: {scenario} was not measured")
-    return statistics.median(known)
+    return statistics.median(numbers)

@@ -1,4 +1,4 @@
-"""What a run measures, and for how long."""
+"""Plan of a run: what it measures, and for how long."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class Part(StrEnum):
 
 
 INSERT_MS, UPLOAD_MS = 80.0, 60.0
-"""What the stand-ins for BigQuery and Cloud Storage take to answer, where they do not answer at once."""
+"""Milliseconds that the stand-ins for BigQuery and Cloud Storage take to answer, where they do not answer at once."""
 
 IN_FLIGHT = (1, 8, 80, 250)
 RATES = (100, 300, 1_500)
@@ -43,17 +43,17 @@ def sustained(name: str) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """How much of everything.
+    """Amount of each measurement.
 
     Attributes:
-        repetitions: Of each cell, in turn with the other implementations.
-        pace: By which all times of a load are multiplied.
-        in_flight: Of the closed loops.
-        rates: Of the open loops.
-        probes: Rates that are tried for the highest one.
-        starts: Cold starts of each kind.
-        core_rounds: Rounds of the pure core.
-        core_events: Events in each.
+        repetitions: Number of repetitions of each cell, in turn with the other implementations.
+        pace: Factor on all times of a load.
+        in_flight: Requests in flight of the closed loops.
+        rates: Events per second of the open loops.
+        probes: Number of rates that are tried to find the highest.
+        starts: Number of cold starts of each kind.
+        core_rounds: Number of rounds of the pure core.
+        core_events: Number of events in each round.
         bytecode: Kinds of cold starts: with bytecode, without.
         own: Whether each implementation has an environment of its own.
     """
@@ -70,19 +70,19 @@ class Plan:
     own: bool = True
 
     def scenarios(self, repetition: int) -> list[Scenario]:
-        """All but the highest rates, which are searched for; in each repetition requests arrive at other times."""
-        found = []
+        """Return all scenarios but the highest rates, which are searched for; the times of requests differ in each."""
+        scenarios = []
         for at_once, seconds in ((False, {1: 3.0, 250: 3.0}), (True, {1: 1.0, 250: 2.5})):
             delays = (0.0, 0.0) if at_once else (INSERT_MS, UPLOAD_MS)
             for count in self.in_flight:
                 load = Closed(count, seconds.get(count, 1.0 if at_once else 2.0) * self.pace)
                 of = NAMES if at_once else NAMES[:2]
-                found.append(Scenario(closed(count, at_once=at_once), load, *delays, of=of))
+                scenarios.append(Scenario(closed(count, at_once=at_once), load, *delays, of=of))
         for rate in self.rates:
             arrivals = Open(float(rate), (5.0 if rate == 300 else 4.0) * self.pace, seed=repetition)
-            found.append(Scenario(opened(rate), arrivals, INSERT_MS, UPLOAD_MS))
-        found.append(Scenario(LARGE_ORDERS, Closed(80, 2.0 * self.pace), INSERT_MS, UPLOAD_MS, kind="large_orders"))
-        return found
+            scenarios.append(Scenario(opened(rate), arrivals, INSERT_MS, UPLOAD_MS))
+        scenarios.append(Scenario(LARGE_ORDERS, Closed(80, 2.0 * self.pace), INSERT_MS, UPLOAD_MS, kind="large_orders"))
+        return scenarios
 
 
 FULL = Plan()
@@ -98,4 +98,4 @@ QUICK = Plan(
     bytecode=(True,),
     own=False,
 )
-"""For a test of it all: its numbers say nothing."""
+"""Plan for a test of the benchmark itself: its numbers mean nothing."""

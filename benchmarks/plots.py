@@ -19,7 +19,7 @@ from benchmarks.tables import number
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "performance"
 
 COLOURS = {"plain": "#D55E00", "sluice": "#0072B2", "empty": "#7F7F7F"}
-"""Okabe and Ito's, which people tell apart whatever colours they see (https://jfly.uni-koeln.de/color/)."""
+"""Colours of Okabe and Ito, which people with colour blindness distinguish (https://jfly.uni-koeln.de/color/)."""
 
 MARKS = {"plain": "s", "sluice": "o", "empty": "^"}
 
@@ -85,7 +85,7 @@ def _line(results: Results, axes: Axes, name: Name, value: Callable[[Cell], floa
 
 
 def _legend_below(axes: Axes) -> None:
-    """Where it hides nothing; each name once."""
+    """Place the legend below the axes, where it hides nothing; each name once."""
     handles, labels = axes.get_legend_handles_labels()
     by_label = dict(zip(labels, handles, strict=True))
     figure = axes.get_figure()
@@ -141,8 +141,8 @@ def _latency(results: Results, axes: Axes) -> None:
                     color=COLOURS[name],
                 )
                 continue
-            found = {shown: results.spread(opened(rate), name, value) for shown, value in percentiles.items()}
-            heights = {shown: spread.median * 1000 for shown, spread in found.items() if spread}
+            spreads = {shown: results.spread(opened(rate), name, value) for shown, value in percentiles.items()}
+            heights = {shown: spread.median * 1000 for shown, spread in spreads.items() if spread}
             xs = [place + side] * len(heights)
             axes.plot(xs, list(heights.values()), color=COLOURS[name], marker=MARKS[name], label=TITLES[name])
             for shown, height in heights.items():

@@ -1,4 +1,4 @@
-"""What Google Cloud gives a project by default in a large region, us-central1, and how much of it a load takes."""
+"""Default quotas of a Google Cloud project in a large region, us-central1, and the share of each that a load takes."""
 
 import dataclasses
 from collections.abc import Callable
@@ -7,24 +7,24 @@ from typing import Literal, NamedTuple
 from sluice.cost.fleet import INSTANCE_VCPU
 from sluice.cost.prices import PUBSUB_MIN_BYTES
 
-type Known = Literal["read", "second hand", "ours"]
+type Evidence = Literal["read", "second hand", "ours"]
 """Whether the page itself was read, or only what others say that it says."""
 
 PUSH_EXTRA_BYTES = 350
-"""Of a push, around the message: attributes, ids, times, the subscription's name."""
+"""Bytes of a push around the message: attributes, ids, times, the subscription's name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """What all instances together do.
+    """Load of all instances together.
 
     Attributes:
         rate: Events per second.
-        instances: That run.
+        instances: Number of running instances.
         in_flight: Events that are delivered and not acknowledged.
         uploads: Objects per second.
-        message_bytes: Of a message.
-        row_bytes: Of a row, 1 KiB at least.
+        message_bytes: Size of a message in bytes.
+        row_bytes: Size of a row in bytes, at least 1 KiB.
     """
 
     rate: float
@@ -44,13 +44,13 @@ class Quota(NamedTuple):
     """A limit.
 
     Attributes:
-        what: Of what.
-        most: How much.
-        unit: Of it.
-        taken: How much a load takes.
-        beyond: What happens there, and what helps.
-        source: The page that says so.
-        known: How well.
+        what: Resource that is limited.
+        most: Maximum.
+        unit: Unit of the maximum.
+        taken: Return the amount that a load takes.
+        beyond: Effect of reaching the quota, and its remedy.
+        source: Page that states the quota.
+        evidence: Origin of the number: read in the source, second hand, or measured here.
     """
 
     what: str
@@ -59,14 +59,14 @@ class Quota(NamedTuple):
     taken: Callable[[Load], float]
     beyond: str
     source: str
-    known: Known
+    evidence: Evidence
 
     def share(self, load: Load) -> float:
-        """That is taken; 1 is all there is."""
+        """Return the share of the quota that a load takes; 1 is the whole quota."""
         return self.taken(load) / self.most
 
     def reached(self, load: Load) -> float:
-        """Events per second at which all is taken, if it grows with the rate from this load on or down."""
+        """Return the events per second at which all is taken, if it grows with the rate from this load on or down."""
         return load.rate / self.share(load)
 
 

@@ -50,7 +50,7 @@ class Capacity:
     Attributes:
         request_seconds: Seconds for each request.
         row_seconds: Seconds for each of its rows.
-        phases: When it is slower, in order.
+        phases: Phases in which it is slower, in order.
     """
 
     request_seconds: float
@@ -74,7 +74,7 @@ class Capacity:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Overload:
-    """What is simulated.
+    """Parameters of a simulation.
 
     Attributes:
         bigquery: BigQuery.
@@ -99,7 +99,7 @@ class Overload:
 
 @dataclasses.dataclass(slots=True)
 class Timeline:
-    """What happened, by whole second.
+    """Counts of the events by whole second.
 
     Attributes:
         acknowledged: Events acknowledged.
@@ -205,8 +205,8 @@ def simulate(overload: Overload, outcomes: Sequence[Outcome]) -> Timeline:
     """Simulate an overload.
 
     Args:
-        overload: What happens.
-        outcomes: What becomes of the events, in turn: rows of each table.
+        overload: Parameters of the simulation.
+        outcomes: Outcomes of the events, in turn: rows of each table.
     """
     random.seed(overload.seed)  # of the pauses between retries
     return virtual_time.run(lambda clock: _Simulation(overload, outcomes, clock).run())
@@ -261,7 +261,7 @@ def recovery_of(service: str, *, flush_timeout: float, seed: int = 1) -> Overloa
     """Return an overload: 80 % of the capacity is offered; a service stalls for 30 s, later it is slow for 60 s.
 
     Args:
-        service: Which service fails: `bigquery`, `storage` or `both`.
+        service: Service that fails: `bigquery`, `storage` or `both`.
         flush_timeout: The function's setting.
         seed: Seed of everything random.
     """

@@ -17,10 +17,10 @@ FILE = pathlib.Path(__file__).parent / "results" / "latest.json"
 
 
 class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
-    """What the load generator itself can do, against a server that does nothing.
+    """Capacity of the load generator itself, against a server that does nothing.
 
     Attributes:
-        requests_per_second: Answered.
+        requests_per_second: Requests per second that were answered.
         busy: Share of its core that it used.
     """
 
@@ -29,22 +29,22 @@ class Ceiling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Results(msgspec.Struct, kw_only=True):
-    """Of a run.
+    """Results of a run.
 
     Attributes:
-        started: When, ISO 8601.
-        revision: Of the code, if git knows.
-        seconds: How long it took.
-        machine: On what.
+        started: Time at which the run began, ISO 8601.
+        revision: Revision of the code, if git knows it.
+        seconds: Seconds that the run took.
+        machine: Machine of the run.
         message_bytes: Mean bytes of a message, of the mixed events.
         large_bytes: Mean bytes of a message, of the large orders.
         sizes: Sizes of the mixed events as rows.
-        cells: All loads.
-        ceiling: Of the load generator.
+        cells: Measurements of all loads.
+        ceiling: Capacity of the load generator.
         core: The pure core.
         backfill: The backfill.
         starts: Cold starts.
-        imports: What they import.
+        imports: Imports of the cold starts.
     """
 
     started: str
@@ -62,14 +62,14 @@ class Results(msgspec.Struct, kw_only=True):
     imports: list[Import] = []
 
     def of(self, scenario: str, name: Name) -> list[Cell]:
-        """The cells of an implementation in a scenario, by repetition."""
+        """Return the cells of an implementation in a scenario, by repetition."""
         return [cell for cell in self.cells if (cell.scenario, cell.of) == (scenario, name)]
 
     def spread(self, scenario: str, name: Name, value: Callable[[Cell], float | None]) -> Spread | None:
-        """A value of an implementation in a scenario; None where a repetition has none."""
+        """Return a value of an implementation in a scenario; None where a repetition has none."""
         values = [value(cell) for cell in self.of(scenario, name)]
-        known = [one for one in values if one is not None]
-        return Spread.of(known) if known and len(known) == len(values) else None
+        numbers = [number for number in values if number is not None]
+        return Spread.of(numbers) if numbers and len(numbers) == len(values) else None
 
     @property
     def repetitions(self) -> int:
@@ -92,10 +92,10 @@ class Results(msgspec.Struct, kw_only=True):
 
 
 def read(file: pathlib.Path) -> Results:
-    """The results of an earlier run."""
+    """Return the results of an earlier run."""
     return msgspec.json.decode(file.read_bytes(), type=Results)
 
 
 def by_start(starts: Iterable[Start], name: Name, *, compiled: bool) -> list[Start]:
-    """The starts of an implementation, in the order in which they took place."""
+    """Return the starts of an implementation, in the order in which they took place."""
     return [start for start in starts if start.of == name and start.compiled is compiled]

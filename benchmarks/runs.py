@@ -27,23 +27,23 @@ _STEP_DOWN, _STEPS_DOWN = 0.95, 4
 _LEAST_RATE = 1.0
 """Minimum rate that is tried, in events per second."""
 
-type Tell = Callable[[str], None]
+type Report = Callable[[str], None]
 
 
-def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> Results:
+def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, report: Report) -> Results:
     """Measure.
 
     Args:
-        plan: How much.
-        parts: Of what.
-        folder: For whatever is needed meanwhile; empty.
-        tell: Is told what comes next.
+        plan: Amount of each measurement.
+        parts: Parts of the benchmark that are run.
+        folder: Empty folder for temporary files.
+        report: Called with the name of each step that begins.
 
     Raises:
         LostEvents: An acknowledged event is in no table.
     """
     started = time.monotonic()
-    found = Results(
+    results = Results(
         started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         revision=revision(),
         seconds=0.0,
@@ -51,53 +51,55 @@ def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, tell: Tell) -> 
     )
     with on_core(OTHER_CORE), stand_in.running() as cloud:
         if Part.CORE in parts:
-            tell("core, backfill")
-            found.core, found.backfill = Apart(plan.core_rounds, plan.core_events, folder)()
+            report("core, backfill")
+            results.core, results.backfill = Apart(plan.core_rounds, plan.core_events, folder)()
         if Part.COLD_START in parts:
-            _cold_starts(plan, found, cloud, folder, tell)
+            _cold_starts(plan, results, cloud, folder, report)
         if Part.LOAD in parts:
-            found.message_bytes = statistics.fmean(len(data) for data, _ in payloads("mixed"))
-            found.large_bytes = statistics.fmean(len(data) for data, _ in payloads("large_orders"))
-            found.sizes = sizes.measure()
-            _loads(plan, found, cloud, folder, tell)
-    found.seconds = round(time.monotonic() - started, 1)
-    return found
+            results.message_bytes = statistics.fmean(len(data) for data, _ in payloads("mixed"))
+            results.large_bytes = statistics.fmean(len(data) for data, _ in payloads("large_orders"))
+            results.sizes = sizes.measure()
+            _loads(plan, results, cloud, folder, report)
+    results.seconds = round(time.monotonic() - started, 1)
+    return results
 
 
-def _cold_starts(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tell: Tell) -> None:
+def _cold_starts(plan: Plan, results: Results, cloud: StandIn, folder: pathlib.Path, report: Report) -> None:
     for compiled in plan.bytecode:
         name = "with-bytecode" if compiled else "without-bytecode"
         functions = implementations(folder / name, compiled=compiled, own=plan.own)
         starts = cold_start.starts(functions, cloud, folder, plan.starts, compiled=compiled)
-        for start in _telling(starts, tell, f"cold start {name.replace('-', ' ')}"):
-            found.starts.append(start)
+        for start in _reporting(starts, report, f"cold start {name.replace('-', ' ')}"):
+            results.starts.append(start)
         if compiled:
-            found.imports = [one for function in functions for one in cold_start.imports(function, cloud)]
+            results.imports = [
+                package_import for function in functions for package_import in cold_start.imports(function, cloud)
+            ]
 
 
-def _telling[One](ones: Iterable[One], tell: Tell, what: str) -> Iterator[One]:
-    tell(what)
-    for one in ones:
-        yield one
-        tell(what)
+def _reporting[One](ones: Iterable[One], report: Report, what: str) -> Iterator[One]:
+    report(what)
+    for step in ones:
+        yield step
+        report(what)
 
 
-def _loads(plan: Plan, found: Results, cloud: StandIn, folder: pathlib.Path, tell: Tell) -> None:
+def _loads(plan: Plan, results: Results, cloud: StandIn, folder: pathlib.Path, report: Report) -> None:
     functions = implementations(folder / "served", own=plan.own)
     with generator.driver() as drive, serving_all(functions, cloud, folder) as servers:
-        tell("load generator alone")
+        report("load generator alone")
         with stand_in.running(FUNCTION_CORE) as nothing:
             driven = drive(nothing.url, "mixed", Closed(80, 0.5))
-        found.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, busy=driven.busy)
+        results.ceiling = Ceiling(requests_per_second=driven.answered / driven.seconds, busy=driven.busy)
         for server in servers:
-            tell(f"warm-up, {server.name}")
+            report(f"warm-up, {server.name}")
             drive(server.url, "mixed", Closed(80, plan.pace))
-        bench = _Bench(plan, servers, drive, cloud, tell)
+        bench = _Bench(plan, servers, drive, cloud, report)
         for repetition in range(1, plan.repetitions + 1):
             for scenario in plan.scenarios(repetition):
-                found.cells += bench.in_turn(scenario, repetition)
+                results.cells += bench.in_turn(scenario, repetition)
         if plan.probes:
-            found.cells += bench.highest_rates(found)
+            results.cells += bench.highest_rates(results)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,17 +110,17 @@ class _Bench:
     servers: Sequence[Server]
     drive: Drive
     cloud: StandIn
-    tell: Tell
+    report: Report
 
     def in_turn(self, scenario: Scenario, repetition: int) -> Iterator[Cell]:
-        """A scenario, once with each implementation; another one begins each time."""
+        """Measure a scenario once with each implementation; another one begins each time."""
         chosen = [server for server in self.servers if server.name in scenario.of]
         first = repetition % len(chosen)
         for server in chosen[first:] + chosen[:first]:
-            self.tell(f"{scenario.name}, {server.name}, repetition {repetition}")
+            self.report(f"{scenario.name}, {server.name}, repetition {repetition}")
             yield cells.run(scenario, server, self.drive, self.cloud, repetition)
 
-    def highest_rates(self, found: Results) -> Iterator[Cell]:
+    def highest_rates(self, results: Results) -> Iterator[Cell]:
         """Halve the distance, on a logarithmic scale, as often as planned; then prove the rate that was found.
 
         A repetition in which no rate is proven gives the cell of the last rate that was tried, so that it is known that
@@ -130,8 +132,10 @@ class _Bench:
         kept: dict[Name, float] = {}
         failed: dict[Name, float] = {}
         for server in self.servers:
-            at_once = self._seen(found, server, at_once=True)
-            kept[server.name] = 0.5 * (at_once if server.name == "empty" else self._seen(found, server, at_once=False))
+            at_once = self._seen(results, server, at_once=True)
+            kept[server.name] = 0.5 * (
+                at_once if server.name == "empty" else self._seen(results, server, at_once=False)
+            )
             failed[server.name] = 1.4 * at_once
         for probe in range(1, self.plan.probes + 1):
             for server in self.servers:
@@ -150,12 +154,12 @@ class _Bench:
                 break
         return cell
 
-    def _seen(self, found: Results, server: Server, *, at_once: bool) -> float:
-        cells_seen = found.of(closed(max(self.plan.in_flight), at_once=at_once), server.name)
+    def _seen(self, results: Results, server: Server, *, at_once: bool) -> float:
+        cells_seen = results.of(closed(max(self.plan.in_flight), at_once=at_once), server.name)
         return statistics.median(cell.events_per_second for cell in cells_seen)
 
     def _at(self, rate: float, server: Server, repetition: int) -> Cell:
-        self.tell(f"{sustained(server.name)}: {rate:.0f}/s?")
+        self.report(f"{sustained(server.name)}: {rate:.0f}/s?")
         arrivals = Open(rate, _PROBE_SECONDS * self.plan.pace, seed=repetition)
         scenario = Scenario(sustained(server.name), arrivals, INSERT_MS, UPLOAD_MS)
         return cells.run(scenario, server, self.drive, self.cloud, repetition)
@@ -165,6 +169,6 @@ def revision(folder: pathlib.Path = ROOT) -> str:
     """Return the commit of a checkout, and whether anything differs from it."""
     describe = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        told = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
-        return told.stdout.strip()
+        described = subprocess.run(describe, cwd=folder, capture_output=True, text=True, check=True)  # noqa: S603
+        return described.stdout.strip()
     return "unknown"

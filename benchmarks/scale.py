@@ -38,9 +38,9 @@ def _load(fleet: Fleet, sluice: Sluice) -> Load:
     )
 
 
-def tables(known: Measured) -> Iterator[Table]:
+def tables(measurements: Measured) -> Iterator[Table]:
     """Yield what docs/performance.md shows."""
-    ours = [Sluice(known, Workload.at_rate(rate, known.message_bytes)) for rate in RATES]
+    ours = [Sluice(measurements, Workload.at_rate(rate, measurements.message_bytes)) for rate in RATES]
     fleets = [Fleet(sluice.instance, rate) for sluice, rate in zip(ours, RATES, strict=True)]
     wider = Fleet(ours[-1].instance, RATES[-1], MAX_CONCURRENCY)
     last = _load(fleets[-1], ours[-1])
@@ -73,13 +73,13 @@ def tables(known: Measured) -> Iterator[Table]:
             for sluice, rate in zip(ours, RATES, strict=True)
         ],
     )
-    pairs = [(one, other) for other in WAYS for one in WAYS if one != other]
-    found = [(one, other, ours[0].cheaper_from(one, other)) for one, other in pairs]
+    pairs = [(way, other) for other in WAYS for way in WAYS if way != other]
+    crossovers = [(way, other, ours[0].cheaper_from(way, other)) for way, other in pairs]
     yield Table(
         "scale-turns",
         "Which costs less, from where on",
         ("", "costs less than", ">from"),
-        [(one, other, "1/s" if rate <= 1 else f"{_about(rate)}/s") for one, other, rate in found if rate],
+        [(way, other, "1/s" if rate <= 1 else f"{_about(rate)}/s") for way, other, rate in crossovers if rate],
     )
 
 
@@ -109,7 +109,7 @@ def _whole(value: float) -> str:
 
 
 def _about(value: float) -> str:
-    """With two digits."""
+    """Return a number with two digits."""
     return _whole(round(value, 1 - math.floor(math.log10(value))))
 
 
@@ -124,15 +124,15 @@ def main(
 ) -> None:
     """Instances, latency, cost and limits at 100 to 100 000 events/s, from what one instance was measured to do."""
     try:
-        found = list(tables(measured.of(read(results))))
+        result_tables = list(tables(measured.of(read(results))))
     except NotMeasured as error:
         raise typer.BadParameter(str(error), param_hint="--results") from None
     if docs:
-        page.FILE.write_text(page.filled(page.FILE.read_text(), found))
+        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
     if json:
-        typer.echo(msgspec.json.encode(found).decode())
+        typer.echo(msgspec.json.encode(result_tables).decode())
     else:
-        for table in found:
+        for table in result_tables:
             Console().print(table.rich())
 
 

@@ -22,7 +22,7 @@ NAMES: tuple[Name, ...] = ("plain", "sluice", "empty")
 TITLES: Mapping[Name, str] = {"plain": "plain function", "sluice": "Sluice", "empty": "empty function"}
 
 PLAIN_THREADS = 64
-"""Of the plain function: the best of 32, 64, 128 and 256. They take what the CPU has time for."""
+"""Number of threads of the plain function: the best of 32, 64, 128 and 256."""
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -43,10 +43,10 @@ class Implementation:
     """A function that can be served.
 
     Attributes:
-        name: Which of the three.
+        name: Name of one of the three implementations.
         code: The folder of its `main.py`, and of what that imports and reads.
         python: The interpreter that has its packages.
-        variables: Of its environment, besides those of all.
+        variables: Environment variables besides those of all.
     """
 
     name: Name
@@ -55,7 +55,7 @@ class Implementation:
     variables: Mapping[str, str]
 
     def environment(self, cloud: str) -> dict[str, str]:
-        """Its environment: the same settings and emulators for all."""
+        """Return its environment variables: the same settings and emulators for all."""
         return {**environment(cloud), **self.variables}
 
 
@@ -64,9 +64,9 @@ class Server:
     """An implementation that is served.
 
     Attributes:
-        name: Which of the three.
-        url: Where it answers.
-        processes: What the kernel knows of it.
+        name: Name of one of the three implementations.
+        url: URL at which it answers.
+        processes: Measurements of its processes by the kernel.
     """
 
     name: Name
@@ -78,14 +78,14 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
     """Make the three ready to be served.
 
     Args:
-        folder: Where their files are put; empty.
-        compiled: With bytecode of everything, or of nothing but the standard library.
-        own: In environments of their own, else in that of the development.
+        folder: Empty folder for their files.
+        compiled: Whether there is bytecode of everything, or of the standard library only.
+        own: Whether each has an environment of its own, else that of the development.
     """
     deployed = Environment("sluice", DEPLOYED, compiled)
     environments = {"plain": Environment("plain", PLAIN, compiled), "sluice": deployed, "empty": deployed}
     variables = {} if compiled else {"PYTHONDONTWRITEBYTECODE": "1"}
-    found = []
+    prepared = []
     for name in NAMES:
         files = folder / name
         _unpack(name, files)
@@ -96,8 +96,8 @@ def implementations(folder: pathlib.Path, *, compiled: bool = True, own: bool = 
             environments[name].make()
             python = str(environments[name].python)
         threads = {"THREADS": str(PLAIN_THREADS)} if name == "plain" else {}
-        found.append(Implementation(name, files, python, {**variables, **threads}))
-    return found
+        prepared.append(Implementation(name, files, python, {**variables, **threads}))
+    return prepared
 
 
 def _unpack(name: Name, files: pathlib.Path) -> None:
@@ -117,10 +117,17 @@ def serving_all(
     """Serve implementations, all on the one core, while the context lasts: one at a time has anything to do."""
     with contextlib.ExitStack() as stack:
         servers = []
-        for one in functions:
+        for implementation in functions:
             with on_core(core):
                 function = stack.enter_context(
-                    serving("ingest", logs, one.environment(cloud.url), one.name, code=one.code, python=one.python)
+                    serving(
+                        "ingest",
+                        logs,
+                        implementation.environment(cloud.url),
+                        implementation.name,
+                        code=implementation.code,
+                        python=implementation.python,
+                    )
                 )
-            servers.append(Server(one.name, function.url, Served(function.child.process.pid)))
+            servers.append(Server(implementation.name, function.url, Served(function.child.process.pid)))
         yield servers

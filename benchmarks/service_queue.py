@@ -12,7 +12,7 @@ type CallLater = Callable[[float, Callable[[], None]], object]
 
 
 class Capacity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a service needs for its requests.
+    """Capacity of a service for requests.
 
     Attributes:
         request_seconds: Seconds for each request.
@@ -30,7 +30,7 @@ class Capacity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Disturbance(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with a service.
+    """Disturbance of a service.
 
     Attributes:
         is_stalled: Whether no request is started; those that arrive are queued.
@@ -55,7 +55,7 @@ class ServiceQueue:
     late: the capacity is the same on a busy machine.
 
     Args:
-        capacity: What requests take.
+        capacity: Capacity for requests.
         call_later: Calls a function after some seconds.
         clock: Gives the current time in seconds.
     """

@@ -1,4 +1,4 @@
-"""How many bytes the benchmark's events have as rows: by the types of their columns, no clock has a part in it."""
+"""Sizes of the benchmark's events as rows, by the types of their columns; they do not depend on the clock."""
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +24,7 @@ _BYTES = {
     "BOOLEAN": 1, "BOOL": 1, "DATE": 8,
     "FLOAT": 8, "FLOAT64": 8, "INTEGER": 8, "INT64": 8, "NUMERIC": 16, "TIMESTAMP": 8,
 }  # fmt: skip
-"""https://cloud.google.com/bigquery/pricing#data-size-calculation; a NULL has none."""
+"""Bytes by type (https://cloud.google.com/bigquery/pricing#data-size-calculation); a NULL has none."""
 
 RECONCILED = (
     "event_date", "processed_timestamp", "ingest.event_id", "ingest.message_id", "ingest.archive_uri",
@@ -95,13 +95,13 @@ def logical_bytes(
         name = f"{path}{field.name}"
         value = row.get(field.name)
         chosen = None if only is None or name in only else only
-        for one in value if isinstance(value, list) else [value]:
-            if one is None:
+        for element in value if isinstance(value, list) else [value]:
+            if element is None:
                 continue
             if field.fields:
-                total += logical_bytes(field.fields, one, chosen, f"{name}.")
+                total += logical_bytes(field.fields, element, chosen, f"{name}.")
             elif chosen is None:
-                total += _BYTES.get(field.field_type) or _text(one) + (2 if field.field_type == "STRING" else 0)
+                total += _BYTES.get(field.field_type) or _text(element) + (2 if field.field_type == "STRING" else 0)
     return total
 
 

@@ -1,4 +1,4 @@
-"""Medians, and how far the repetitions lie apart."""
+"""Medians, and the spread of the repetitions."""
 
 import statistics
 from collections.abc import Iterable, Mapping
@@ -11,12 +11,12 @@ class NotMeasured(ValueError):
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Of a value that was measured more than once.
+    """Spread of a value that was measured more than once.
 
     Attributes:
-        median: The one in the middle.
-        low: The least.
-        high: The most.
+        median: Median of the values.
+        low: Minimum of the values.
+        high: Maximum of the values.
     """
 
     median: float
@@ -25,9 +25,9 @@ class Spread(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, values: Iterable[float]) -> "Spread":
-        """Of at least one value."""
-        found = sorted(values)
-        return cls(statistics.median(found), found[0], found[-1])
+        """Return the spread of at least one value."""
+        ordered = sorted(values)
+        return cls(statistics.median(ordered), ordered[0], ordered[-1])
 
 
 def ratio(
@@ -42,23 +42,23 @@ def ratio(
     Args:
         over: Values by repetition; None where there is none.
         under: The same of the opponent.
-        titles: Whose values they are, for the message of an error.
+        titles: Titles of the values, for the message of an error.
 
     Raises:
         NotMeasured: A repetition lacks one of the values, or the opponent's is 0.
     """
-    known = [_all_known(values, title) for values, title in zip((over, under), titles, strict=True)]
+    measured = [_all_known(values, title) for values, title in zip((over, under), titles, strict=True)]
     if over.keys() != under.keys():
         raise NotMeasured(f"{titles[0]} and {titles[1]}: not measured in the same repetitions")
-    if not all(known[1].values()):
+    if not all(measured[1].values()):
         raise NotMeasured(f"{titles[1]}: the value is 0")
-    return Spread.of(known[0][repetition] / known[1][repetition] for repetition in over)
+    return Spread.of(measured[0][repetition] / measured[1][repetition] for repetition in over)
 
 
 def _all_known(values: Mapping[int, float | None], title: str) -> dict[int, float]:
     if not values:
         raise NotMeasured(f"{title}: not run")
-    known = {repetition: value for repetition, value in values.items() if value is not None}
-    if len(known) < len(values):
-        raise NotMeasured(f"{title}: no value in {len(values) - len(known)} of {len(values)} repetitions")
-    return known
+    measured = {repetition: value for repetition, value in values.items() if value is not None}
+    if len(measured) < len(values):
+        raise NotMeasured(f"{title}: no value in {len(values) - len(measured)} of {len(values)} repetitions")
+    return measured

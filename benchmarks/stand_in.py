@@ -25,7 +25,7 @@ from sluice.local.process import free_port
 
 
 class Counts(msgspec.Struct):
-    """What has arrived since the last reset.
+    """Counts of what has arrived since the last reset.
 
     Attributes:
         inserts: Calls of insertAll.
@@ -36,7 +36,7 @@ class Counts(msgspec.Struct):
         billed_row_bytes: The same with `MIN_ROW_BYTES` for each at least.
         insert_bytes: Bytes of the requests' bodies, as they came.
         upload_bytes: The same of uploads.
-        most_at_once: Calls in flight together, at most.
+        most_at_once: Maximum number of concurrent calls.
     """
 
     inserts: int = 0
@@ -56,7 +56,7 @@ class Counts(msgspec.Struct):
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What the services have written since the last reset, as far as ids were kept; a request counts when it is served.
+    """Counts of what was written since the last reset, as far as ids were kept; a request counts when it is served.
 
     Attributes:
         rows: Rows of the insert requests that were served.
@@ -114,7 +114,7 @@ class _Ledger(msgspec.Struct):
 
 
 class _State:
-    """How the stand-ins answer now, and what they count."""
+    """Settings of the stand-ins' answers, and their counts."""
 
     def __init__(self) -> None:
         call_later = asyncio.get_running_loop().call_later
@@ -365,10 +365,10 @@ def _response(body: bytes, status: bytes = b"200 OK") -> bytes:
 
 
 _NOTHING = b"HTTP/1.1 204 No Content\r\n\r\n"
-"""To a push: nobody can answer faster, so it shows what the load generator can do at most."""
+"""Answer to a push by a server that does nothing, which shows the maximum of the load generator."""
 _NOT_FOUND = _response(b'{"error":{"code":404,"message":"not found"}}', b"404 Not Found")
 _BUCKET = _response(b'{"kind":"storage#bucket","name":"archive","projectNumber":"1","location":"US-CENTRAL1"}')
-"""The client asks for what its traces say of the bucket, traced or not: once, or with each upload while it gets 404."""
+"""Answer to the client's request for the bucket's metadata: once, or with each upload while it gets 404."""
 _INSERTED = _response(b'{"kind":"bigquery#tableDataInsertAllResponse"}')
 _UPLOADED = _response(b'{"kind":"storage#object","name":"object","bucket":"archive","generation":"1"}')
 _TAKEN = _response(b'{"error":{"code":412,"message":"conditionNotMet"}}', b"412 Precondition Failed")
@@ -378,7 +378,7 @@ class StandIn:
     """The running stand-ins, as seen from another process.
 
     Args:
-        url: Of both APIs.
+        url: URL of both APIs.
     """
 
     def __init__(self, url: str) -> None:
@@ -386,7 +386,7 @@ class StandIn:
         self._client = httpx.Client(base_url=url)
 
     def is_up(self) -> bool:
-        """Whether they answer."""
+        """Return whether they answer."""
         try:
             return self._client.get("/control").is_success
         except httpx.TransportError:
@@ -422,14 +422,14 @@ class StandIn:
         self._client.post(path, content=msgspec.json.encode(body)).raise_for_status()
 
     def counts(self) -> Counts:
-        """What has arrived."""
-        return msgspec.convert(self._told()["counts"], Counts)
+        """Return the counts of what has arrived."""
+        return msgspec.convert(self._state()["counts"], Counts)
 
     def in_flight(self) -> int:
-        """Calls that wait for their answer."""
-        return int(self._told()["in_flight"])
+        """Return the calls that wait for their answer."""
+        return int(self._state()["in_flight"])
 
-    def _told(self) -> dict[str, Any]:
+    def _state(self) -> dict[str, Any]:
         answer: dict[str, Any] = self._client.get("/control").raise_for_status().json()
         return answer
 

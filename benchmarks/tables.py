@@ -1,4 +1,4 @@
-"""What a run measured, as tables: for the screen and for `docs/performance.md`."""
+"""Tables of a run's results: for the screen and for `docs/performance.md`."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ _NOT_MEASURED = "not measured"
 
 
 def number(value: float) -> str:
-    """With two or three significant digits, thousands apart."""
+    """Return a number with two or three significant digits and separated thousands."""
     if value == math.inf:
         return "∞"
     if value >= 1000:
@@ -29,7 +29,7 @@ def number(value: float) -> str:
 
 
 def text(spread: Spread | None, show: Callable[[float], str] = number) -> str:
-    """The median, and least and most behind it."""
+    """Return the median, followed by minimum and maximum."""
     if spread is None:
         return "-"
     median, low, high = (show(value) for value in (spread.median, spread.low, spread.high))
@@ -54,14 +54,14 @@ def _highest(results: Results, name: Name) -> str | None:
 
 
 def tables(results: Results) -> list[Table]:
-    """All tables for which there is something."""
-    found = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
-    found += [_cold_start(results), _imports(results), _core(results), _machine(results)]
-    return [table for table in found if table.rows]
+    """Return all tables that have rows."""
+    result_tables = [_targets(results), _closed(results), _open(results), _work(results), _cost(results)]
+    result_tables += [_cold_start(results), _imports(results), _core(results), _machine(results)]
+    return [table for table in result_tables if table.rows]
 
 
 def brief(results: Results) -> Table:
-    """What matters to a user, for the README."""
+    """Return the table for the README: the results that matter to a user."""
 
     def value(shown: Callable[[Name], str]) -> tuple[str, str]:
         return shown("plain"), shown("sluice")
@@ -119,7 +119,7 @@ def target_rows(shown: Sequence[Target]) -> list[tuple[str, str, str, str]]:
 
 
 def _is_share(target: Target) -> bool:
-    """Whether it reads better as one in so many."""
+    """Return whether it reads better as one in so many."""
     return target.most is not None and target.most < 0.4
 
 
@@ -153,7 +153,7 @@ def _rates(results: Results, scenario: str, shown: str, names: Sequence[Name]) -
 
 def _closed(results: Results) -> Table:
     scenarios = [closed(count, at_once=at_once) for at_once in (False, True) for count in IN_FLIGHT]
-    rows = [row for one in (*scenarios, LARGE_ORDERS) for row in _rates(results, one, one, NAMES)]
+    rows = [row for scenario in (*scenarios, LARGE_ORDERS) for row in _rates(results, scenario, scenario, NAMES)]
     return Table("closed", "So many requests in flight", _RATE_COLUMNS, rows)
 
 
@@ -221,15 +221,20 @@ def _cold_start(results: Results) -> Table:
 
 def _imports(results: Results) -> Table:
     rows = [
-        (TITLES[name], ", ".join(f"{one.package} {one.milliseconds:.0f}" for one in results.imports if one.of == name))
+        (
+            TITLES[name],
+            ", ".join(
+                f"{package.package} {package.milliseconds:.0f}" for package in results.imports if package.of == name
+            ),
+        )
         for name in NAMES
-        if any(one.of == name for one in results.imports)
+        if any(package.of == name for package in results.imports)
     ]
     return Table("imports", "Imports, in ms", ("", "ms by package"), rows)
 
 
 def _core(results: Results) -> Table:
-    rows = [(one.events, text(Spread.of(one.microseconds))) for one in results.core]
+    rows = [(core.events, text(Spread.of(core.microseconds))) for core in results.core]
     if filled := results.backfill:
         rate = Spread.of(filled.events / seconds for seconds in filled.seconds)
         cpu = Spread.of(seconds / filled.events * 1e6 for seconds in filled.cpu)

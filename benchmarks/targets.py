@@ -21,13 +21,13 @@ class Target(NamedTuple):
     """A target, and what was measured.
 
     Attributes:
-        what: In words.
+        what: Target in words.
         measured: The ratio, or the value itself; None where it was not measured.
-        least: What it is to be at least, if so.
-        most: What it is to be at most, if so.
+        least: Minimum of the value, if there is one.
+        most: Maximum of the value, if there is one.
         unit: `x` for a ratio.
         part: The part of a run that measures it.
-        why_not: Why it was not measured.
+        why_not: Reason why it was not measured.
     """
 
     what: str
@@ -106,13 +106,13 @@ def targets(results: Results) -> list[Target]:
         ),
         target(
             "cold start with bytecode, against the plain function",
-            lambda: _starts(results, lambda one: one.seconds),
+            lambda: _starts(results, lambda start: start.seconds),
             most=1 / 2,
             part=Part.COLD_START,
         ),
         target(
             "memory after the first event, against the plain function",
-            lambda: _starts(results, lambda one: one.memory),
+            lambda: _starts(results, lambda start: start.memory),
             most=1,
             part=Part.COLD_START,
         ),
@@ -174,7 +174,7 @@ def _starts(results: Results, value: Callable[[Start], float]) -> Spread:
 
 
 def _core(results: Results) -> Spread:
-    mixed = [one.microseconds for one in results.core if one.events == "mixed"]
+    mixed = [core.microseconds for core in results.core if core.events == "mixed"]
     if not mixed or not mixed[0]:
         raise NotMeasured("pure core: not run")
     return Spread.of(mixed[0])

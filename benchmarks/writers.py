@@ -63,8 +63,8 @@ def batches(events: int) -> Batches:
             for (data, _), n in zip(itertools.islice(endless, events), numbers, strict=False)
         ]
         outcomes = by_table((process(message, utc_now()) for message in sent), lambda outcome: outcome)
-        for table, some in outcomes.items():
-            rows.append((table, [InsertRow(one.insert_id, one.encoded(URI)) for one in some]))
+        for table, records in outcomes.items():
+            rows.append((table, [InsertRow(record.insert_id, record.encoded(URI)) for record in records]))
     return rows
 
 
@@ -73,7 +73,7 @@ _ids = itertools.count()
 
 def new(rows: Batches) -> Batches:
     """Return rows with insertIds that no writer has seen."""
-    return [(table, [InsertRow(f"{next(_ids):024d}", one.columns) for one in some]) for table, some in rows]
+    return [(table, [InsertRow(f"{next(_ids):024d}", row.columns) for row in batch]) for table, batch in rows]
 
 
 def write(writer: Inserts, rows: Batches) -> None:
@@ -110,7 +110,7 @@ def milliseconds(writer: Inserts, rows: Batches) -> float:
 
 def usd_of_million(rows: Batches) -> Mapping[str, float]:
     """Return what BigQuery charges for a million rows such as these."""
-    billed = [max(len(bytes(_raw(one))), prices.MIN_ROW_BYTES) for _, some in rows for one in some]
+    billed = [max(len(bytes(_raw(row))), prices.MIN_ROW_BYTES) for _, batch in rows for row in batch]
     return {
         "insertAll": statistics.mean(billed) * prices.INSERTED_BYTES.usd_per_unit * 1e6,
         "Storage Write API": sizes.measure().row * prices.WRITTEN_BYTES.usd_per_unit * 1e6,
@@ -126,7 +126,7 @@ def _raw(record: InsertRow) -> msgspec.Raw:
 def measure(events: int, repetitions: int) -> Table:
     """Measure both writers in turn, by batches of so many events."""
     rows = batches(events)
-    count = sum(len(some) for _, some in rows)
+    count = sum(len(batch) for _, batch in rows)
     usd = usd_of_million(rows)
     spent: dict[str, list[float]] = {name: [] for name in usd}
     with on_core(FUNCTION_CORE), writers() as compared:
@@ -175,7 +175,7 @@ def _environment(rest: str, address: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _storage_api() -> Iterator[str]:
-    """The address of a Storage Write API that takes all rows and looks at none, in a process of its own."""
+    """Run a Storage Write API that accepts all rows unread, in a process of its own, and yield its address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs,), daemon=True)

@@ -1,1 +1,1 @@
-"""What runs beside the functions: the `sluice` command and the local stack. Never deployed."""
+"""The `sluice` command and the local stack, which are never deployed."""

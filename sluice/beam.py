@@ -1,4 +1,4 @@
-"""The pipeline on Apache Beam, as a child process: what it is started with, and what its log says it has done."""
+"""The pipeline on Apache Beam as a child process: its command line, and the counts that its log reports."""
 
 import collections
 import csv
@@ -31,7 +31,7 @@ def find_python(given: pathlib.Path | None) -> pathlib.Path:
     """Return the Python of Beam's environment.
 
     Args:
-        given: The one that was asked for; None for the one that `make beam` has made.
+        given: Interpreter to use; None for the one that `make beam` installs.
 
     Raises:
         NoBeam: There is none.
@@ -92,7 +92,7 @@ def _list(values: Sequence[str]) -> str:
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """What a run has done, as its log says.
+    """Counts of a run, read from its log.
 
     Attributes:
         files: Files that were read to their end.
@@ -101,10 +101,10 @@ class Counts:
         smoke_tests: Events of `sluice smoke`, which are left out.
         without_id: Events that lack the id that was asked for, which are left out.
         rows: Rows by table; all counts from here on are of what is durable, or would be.
-        dead_letters: Dead letters by stage.
-        objects: Objects of the archive.
-        object_bytes: Their bytes.
-        why: Why the run failed; empty if it did not.
+        dead_letters: Number of dead letters by stage.
+        objects: Number of archive objects that were written.
+        object_bytes: Size of these objects in bytes.
+        why: Reason why the run failed; empty if it did not.
     """
 
     files: int = 0

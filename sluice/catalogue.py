@@ -1,4 +1,4 @@
-"""What the simulated shop sells, to whom and from where: the tables behind `sluice.generate`."""
+"""Products, customers' cities and devices of the simulated shop: the tables behind `sluice.generate`."""
 
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -15,7 +15,7 @@ class Product(NamedTuple):
 
 
 class City(NamedTuple):
-    """Where customers live; `streets` take a house number, `warehouse` is the id of the nearest one."""
+    """A city of customers; `streets` take a house number, `warehouse` is the id of the nearest warehouse."""
 
     name: str
     country: str
@@ -24,7 +24,7 @@ class City(NamedTuple):
 
 
 class Device(NamedTuple):
-    """What a visitor comes with; `share` is its weight among the devices of the same table."""
+    """A device of a visitor; `share` is its weight among the devices of the same table."""
 
     platform: Platform
     share: int

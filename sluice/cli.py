@@ -92,7 +92,7 @@ def _terminate_like_interrupt() -> None:
 
 @contextlib.contextmanager
 def _stack(stand_in: bool) -> Iterator[Stack]:
-    """The local stack in a temporary folder, which is kept where something went wrong."""
+    """Run the local stack in a temporary folder, which is kept if something fails."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
     try:
         with console.status("starting the local stack"), contextlib.ExitStack() as starting:
@@ -231,7 +231,7 @@ def generate(
 
 
 def _until_now(story: Story, count: int) -> Iterator[Generated]:
-    """Tell a story that ends now, and of which no event is older than the retention."""
+    """Yield a story that ends now and has no event older than the retention."""
     retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)

@@ -1,4 +1,4 @@
-"""Contents: whether a row or a dead letter holds what its envelope in the archive does."""
+"""Compare the contents of a row or a dead letter with its envelope in the archive."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class Contents:
 
     Args:
         contracts: All of them: each row is compared by the version that it has passed.
-        privacy: As rows are enriched; tells which columns are.
+        privacy: Settings of enrichment, which decide the enriched columns.
     """
 
     def __init__(self, contracts: Contracts, privacy: Privacy) -> None:
@@ -25,7 +25,7 @@ class Contents:
         self._privacy = privacy
 
     def __call__(self, envelope: Envelope, record: StoredRecord) -> bool:
-        """Whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
+        """Return whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
         message, stored = envelope.message(), record.columns
         if record.is_dead_letter:
             same = stored["payload"] in {None, message.data}

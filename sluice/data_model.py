@@ -22,7 +22,7 @@ _SETTINGS = Settings(archive_bucket="archive")
 
 
 def update() -> str:
-    """The page with its generated part as it should be."""
+    """Return the page with its generated part up to date."""
     head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
     return head + render()
 
@@ -36,32 +36,32 @@ def introduce(table: str) -> None:
 
 
 def render() -> str:
-    """The diagram and a section for each table and view, as Markdown; settings have their defaults."""
-    objects = [one for one in definitions(_PROJECT, _SETTINGS) if one.kind is not Kind.DATASET]
-    live = [one for one in objects if one.name.startswith(f"{_SETTINGS.dataset}.")]
+    """Return the diagram and a section for each table and view, as Markdown; settings have their defaults."""
+    objects = [definition for definition in definitions(_PROJECT, _SETTINGS) if definition.kind is not Kind.DATASET]
+    live = [definition for definition in objects if definition.name.startswith(f"{_SETTINGS.dataset}.")]
     parts = [MARK, _diagram(objects)]
-    parts += [_table(one, objects) for one in live if one.kind is Kind.TABLE]
-    parts += [_view(one, objects) for one in live if one.kind is Kind.VIEW]
+    parts += [_table(definition, objects) for definition in live if definition.kind is Kind.TABLE]
+    parts += [_view(definition, objects) for definition in live if definition.kind is Kind.VIEW]
     return "\n".join(parts)
 
 
 def _readers(read: Definition, objects: Sequence[Definition]) -> list[Definition]:
-    return [one for one in objects if one is not read and f"`{_PROJECT}.{read.name}`" in one.ddl]
+    return [reader for reader in objects if reader is not read and f"`{_PROJECT}.{read.name}`" in reader.ddl]
 
 
 def _short(name: str) -> str:
-    """Without the live dataset's name; `historical.orders` for the other one."""
+    """Return a name without the live dataset, but with the historical one: `historical.orders`."""
     dataset, _, table = name.partition(".")
     return table if dataset == _SETTINGS.dataset else f"historical.{table}"
 
 
 def _diagram(objects: Sequence[Definition]) -> str:
     lines = ["```mermaid", "flowchart LR"]
-    for one in objects:
-        shape = '[("{}")]' if one.kind is Kind.TABLE else '["{}"]'
-        lines.append(f"    {_node(one)}{shape.format(_short(one.name))}")
-    for one in objects:
-        lines += [f"    {_node(one)} --> {_node(reader)}" for reader in _readers(one, objects)]
+    for definition in objects:
+        shape = '[("{}")]' if definition.kind is Kind.TABLE else '["{}"]'
+        lines.append(f"    {_node(definition)}{shape.format(_short(definition.name))}")
+    for definition in objects:
+        lines += [f"    {_node(definition)} --> {_node(reader)}" for reader in _readers(definition, objects)]
     return "\n".join([*lines, "```", ""])
 
 
@@ -74,7 +74,7 @@ def _table(definition: Definition, objects: Sequence[Definition]) -> str:
     partitioning = table.time_partitioning
     assert partitioning is not None  # noqa: S101 - every table is partitioned: a test of the bootstrap
     day = partitioning.field if partitioning.field == "event_date" else f"DATE({partitioning.field})"
-    twin = next((one for one in objects if _short(one.name) == f"historical.{table.table_id}"), None)
+    twin = next((other for other in objects if _short(other.name) == f"historical.{table.table_id}"), None)
     facts = [
         f"Partitioned by day of `{day}`, clustered by {_list(table.clustering_fields or [])}.",
         "Partitions live for `RETENTION_DAYS`; the same table without expiration is in the historical dataset."
@@ -105,7 +105,7 @@ def _view(definition: Definition, objects: Sequence[Definition]) -> str:
         if partition and cluster:
             names = [column.name for column in cluster.expressions]
             facts.append(f"Materialized; partitioned by `{partition.this.name}`, clustered by {_list(names)}.")
-    sources = [_short(one.name) for one in objects if definition in _readers(one, objects)]
+    sources = [_short(source.name) for source in objects if definition in _readers(source, objects)]
     facts.append(f"Reads {_list(sources)}.")
     return _section(definition, _description(create), facts, _view_columns(create), objects)
 
@@ -119,7 +119,7 @@ def _view_columns(create: Expr) -> list[str]:
 
 
 def _description(node: Expr) -> str:
-    """Of the object or the column itself: the first one in its statement that is not a column's."""
+    """Return the description of an object or a column: the first in its statement that is not of a column in it."""
     properties = node.args.get("properties") or next(iter(node.find_all(exp.Properties)), None)
     for option in properties.find_all(exp.Property) if properties else ():
         if option.name == "description":
@@ -134,7 +134,7 @@ def _section(
     columns: Sequence[str],
     objects: Sequence[Definition],
 ) -> str:
-    readers = sorted({_short(one.name) for one in _readers(definition, objects)})
+    readers = sorted({_short(reader.name) for reader in _readers(definition, objects)})
     askers = [
         query.name
         for query in queries().values()

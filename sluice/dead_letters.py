@@ -1,4 +1,4 @@
-"""Dead letters: which there are, by cause, and everything about those of one event."""
+"""Dead letters by cause, and all details of those of one event."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,14 +19,14 @@ from sluice.trace import read_object, replays_of
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters; all that a condition is not given for.
+    """Conditions that select dead letters; an omitted condition selects all.
 
     Attributes:
-        fingerprints: Of these causes.
-        event_type: Whose payload says this type.
-        stage: That this stage refused.
-        since: That were refused then or later.
-        only_open: Whose events are nothing else yet.
+        fingerprints: Fingerprints of the causes.
+        event_type: Type that the payload states.
+        stage: Stage that rejected the event.
+        since: Earliest time of the rejection.
+        only_open: Whether to select only those whose events have no other record yet.
     """
 
     fingerprints: Sequence[str] = ()
@@ -36,7 +36,7 @@ class DeadLetterFilter:
     only_open: bool = True
 
     def where(self) -> str:
-        """The conditions on `dead_letter_status`."""
+        """Return the conditions on `dead_letter_status`."""
         conditions = ["TRUE"]
         conditions += ["is_open"] if self.only_open else []
         if self.fingerprints:
@@ -62,15 +62,15 @@ class Group:
 
     Attributes:
         fingerprint: The cause; made from stage, type, rule and path for dead letters of older code.
-        stage: What refused them.
-        event_type: Their type; None for what is none.
+        stage: Stage that rejected them.
+        event_type: Event type; None where the payload states none.
         place: Generalized path of the first error.
         rule: The rule that it broke.
-        message: What the example's first error says.
-        events: How many events, of those asked for.
-        open_events: How many of these are nothing else yet.
-        first_seen_at: When the first was refused.
-        last_seen_at: When the last was.
+        message: Message of the example's first error.
+        events: Number of events that match the conditions.
+        open_events: Number of these that have no other record yet.
+        first_seen_at: Time at which the first was rejected.
+        last_seen_at: Time at which the last was rejected.
         example_event_id: The last event.
     """
 
@@ -115,10 +115,10 @@ ORDER BY open_events DESC, events DESC, found.fingerprint
 
 
 def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter) -> list[Group]:
-    """The dead letters by cause, most open ones first.
+    """Return the dead letters by cause, most open ones first.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
     """
     names = {"project": client.project, "dataset": settings.dataset}
     query = _GROUPS.format(**names, where=choice.where(), last_first=_LAST_FIRST)
@@ -131,11 +131,11 @@ class DeadLetterDetails:
     """All that is known of a dead letter.
 
     Attributes:
-        record: Its columns; of `errors`, path, rule and message of each.
-        is_open: Whether its event is nothing else yet.
-        replays: What the ledger has of its event, oldest first.
+        record: Columns of the dead letter; of `errors`, path, rule and message of each.
+        is_open: Whether its event has no other record yet.
+        replays: Entries of the ledger for its event, oldest first.
         message: The message; None where its bytes cannot be read.
-        problem: Why they cannot.
+        problem: Reason why they cannot be read.
     """
 
     record: Mapping[str, Any]
@@ -171,10 +171,10 @@ ORDER BY letter.failed_at DESC, letter.fingerprint, letter.message_id
 def dead_letters_of(
     event_id: str, client: bigquery.Client, storage: StorageClient, settings: Settings
 ) -> list[DeadLetterDetails]:
-    """The dead letters of an event, the last one first.
+    """Return the dead letters of an event, the last one first.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
     """
     names = {"project": client.project, "dataset": settings.dataset}
     parameters = [ScalarQueryParameter("event_id", "STRING", event_id)]
@@ -197,7 +197,7 @@ def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage
 
 
 def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
-    """The message of a dead letter; from the archive where its payload is too large for the table.
+    """Return the message of a dead letter; from the archive where its payload is too large for the table.
 
     Raises:
         Unreadable: The object of the archive is gone, or the payload is hidden from who asks.
@@ -215,8 +215,8 @@ def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
 
 
 def _archived(record: Mapping[str, Any], storage: StorageClient) -> Message:
-    found = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
-    for envelope in found.envelopes:
+    archived = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
+    for envelope in archived.envelopes:
         if envelope.message_id == record["message_id"]:
             return envelope.message()
-    raise Unreadable(f"{found.uri}, event {record['event_id']}: {found.problem or 'the event is not in it'}")
+    raise Unreadable(f"{archived.uri}, event {record['event_id']}: {archived.problem or 'the event is not in it'}")

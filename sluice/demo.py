@@ -1,4 +1,4 @@
-"""`sluice demo`: the whole of it on one's own machine, and proof that nothing got lost."""
+"""`sluice demo`: the whole pipeline on one machine, and a check that no event is lost."""
 
 import collections
 import contextlib
@@ -34,19 +34,19 @@ DUPLICATE_SHARE = 0.02
 _QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
 
 _PATIENCE = 60.0
-"""Seconds without any progress after which the rest is given up for lost."""
+"""Maximum seconds without progress; after them the rest counts as lost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo published, and what has become of it.
+    """Result of a demo: the messages it published, and what arrived.
 
     Attributes:
         published: All messages, in order.
         archived: Payloads by event id, one for each time that the archive holds the event.
         objects: Number of archive objects.
-        accounts: What the warehouse holds.
-        seconds: From the first message published to the last accounted for.
+        accounts: Contents of the warehouse.
+        seconds: Seconds from the first message published until the last was accounted for.
     """
 
     published: Sequence[Generated]
@@ -74,14 +74,14 @@ class Demo:
 
 
 def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) -> bool:
-    """Publish, wait until all is accounted for, and show what has become of it.
+    """Publish events, wait until all are accounted for, and show the result.
 
     Args:
-        console: Where to show it.
+        console: Console for the output.
         stack: A fresh stack.
-        events: How many messages to publish.
+        events: Number of messages to publish.
         rate: Messages per second.
-        seed: Of the generator.
+        seed: Seed of the generator.
 
     Returns:
         Whether everything adds up.
@@ -128,7 +128,7 @@ def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Seq
 
 @contextlib.contextmanager
 def _in_background() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
-    """A thread, and an event that is set when it should come to its end."""
+    """Return a thread, and an event that is set to end it."""
     stopping = threading.Event()
     with ThreadPoolExecutor(1) as background:
         try:
@@ -226,12 +226,12 @@ def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -
 
 
 def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
-    known = queries()
+    all_queries = queries()
     for name in _QUESTIONS:
-        bound = known[name].bind(client.project, settings, {})
+        bound = all_queries[name].bind(client.project, settings, {})
         config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
         rows = client.query_and_wait(bound.sql, job_config=config)
-        _show(console, f"{known[name].question}  (sluice sql {name})", rows, 5)
+        _show(console, f"{all_queries[name].question}  (sluice sql {name})", rows, 5)
 
 
 def _show_next(console: Console) -> None:

@@ -1,4 +1,4 @@
-"""What came in and what came out: the archive against the tables and the dead letters, by event id."""
+"""Compare the archive with the tables and the dead letters, by event id."""
 
 import collections
 import dataclasses
@@ -28,11 +28,11 @@ class ArchiveReader:
 
     @property
     def objects(self) -> int:
-        """How many objects have been read."""
+        """Number of objects that have been read."""
         return len(self._read)
 
     def new_envelopes(self) -> Iterator[Envelope]:
-        """The envelopes of the objects that came since the last call."""
+        """Return the envelopes of the objects that came since the last call."""
         for blob in self._client.list_blobs(self._bucket, prefix="raw/"):
             if blob.name not in self._read:
                 data = blob.download_as_bytes()
@@ -42,7 +42,7 @@ class ArchiveReader:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Accounts:
-    """What the warehouse holds.
+    """Contents of the warehouse.
 
     Attributes:
         rows: Number of rows by event id, by table.

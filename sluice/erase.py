@@ -1,8 +1,8 @@
-"""Erasing a person: from the undeliverable messages, the dead letters, the archive, and the tables.
+"""Erase a person from the undeliverable messages, the dead letters, the archive and the tables, in this order.
 
-In this order, for the archive tells whose the dead letters are that are too long for their table, and what is in the
-archive alone a reconciliation would put back. Each step finds by itself what it has to erase, so that a run that was
-interrupted is completed by the next.
+The archive shows whose the dead letters are that are too long for their table; and a reconciliation would restore rows
+that are still in the archive. Each step finds by itself what it has to erase, so that the next run completes an
+interrupted one.
 """
 
 import collections
@@ -37,18 +37,18 @@ from sluice.replay import ledger
 from sluice.replay.undeliverable import Lease, Undeliverable
 
 _WORKERS = 8
-"""Below the ten connections that a client keeps."""
+"""Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 32
 _TRIES = 5
 
 _EVENTS_OF_A_STATEMENT = 5_000
-"""Ids of 128 characters, each escaped to six: still below the 10 MB of a request."""
+"""Maximum events of a statement: with ids of 128 characters, each escaped to six, below the 10 MB of a request."""
 
 _MAX_LISTED = 1_000
 
 _STREAMING_BUFFER = "streaming buffer"
-"""In BigQuery's refusal of a statement that would affect a row of the last 90 minutes or less: "UPDATE or DELETE
+"""Part of BigQuery's error for a statement that affects a row of the last 90 minutes or less: "UPDATE or DELETE
 statement over table ... would affect rows in the streaming buffer, which is not supported". All others can be deleted
 (https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations), so those are asked for alone."""
 
@@ -95,7 +95,7 @@ ORDER BY event_id, message_id
 
 
 class _EventRef(NamedTuple):
-    """What dead letters, envelopes and entries of the ledger are of."""
+    """Reference to the event of a dead letter, an envelope or an entry of the ledger."""
 
     event_id: str
     message_id: str
@@ -103,10 +103,10 @@ class _EventRef(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Listed:
-    """Places of events that are left, for a person to look at.
+    """Places of events that were kept and need a manual check.
 
     Attributes:
-        count: How many they are.
+        count: Number of the places.
         places: The first of them: `event EVENT_ID in TABLE`, or in an object of the archive.
     """
 
@@ -122,21 +122,21 @@ class Listed:
 
 @dataclasses.dataclass(slots=True)
 class Erased:
-    """What was erased, or would be.
+    """Counts of the data that was erased, or would be.
 
     Attributes:
-        rows: By `DATASET.TABLE`; the dead letters among them.
-        messages: Undeliverable messages; None where none were searched.
-        objects_read: Of the archive.
-        bytes_read: As they are stored.
-        objects_rewritten: Those that had events of the person and others.
-        objects_deleted: Those that had no other events.
-        objects: How many events were taken out of each of these, by address.
-        envelopes: Events that were in these objects.
-        unparsed: Dead letters and events of the archive, among those erased, that are no JSON.
-        doubtful: Where there are others that may be the person's, and were left.
-        unreadable: Where there are others that could not be looked into, each with the reason.
-        left: What was not erased that has to be, and why.
+        rows: Number of rows by `DATASET.TABLE`, including dead letters.
+        messages: Number of undeliverable messages; None where none were searched.
+        objects_read: Number of archive objects that were read.
+        bytes_read: Size of these objects in bytes, as they are stored.
+        objects_rewritten: Number of objects that had events of the person and others.
+        objects_deleted: Number of objects that had no other events.
+        objects: Number of events that were removed from each object, by address.
+        envelopes: Number of events that were in these objects.
+        unparsed: Number of erased dead letters and events of the archive that are not JSON.
+        doubtful: Places of others that may be the person's and were kept.
+        unreadable: Places of others that could not be inspected, each with the reason.
+        left: Data that was not erased and has to be, each with the reason.
     """
 
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -160,10 +160,10 @@ class Erased:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Patience:
-    """How long to wait for rows that BigQuery does not delete yet.
+    """Limits of the wait for rows that BigQuery does not delete yet.
 
     Attributes:
-        seconds: In all.
+        seconds: Maximum seconds in all.
         pause: Seconds between two attempts.
     """
 
@@ -191,8 +191,8 @@ class Erasure:
         storage: Client of the archive's project.
         settings: Datasets and archive.
         dry_run: Find all of it, and leave it.
-        patience: With the rows of the last 90 minutes.
-        erased: What was erased so far.
+        patience: Limits of the wait for rows of the last 90 minutes.
+        erased: Counts of the data that was erased so far.
     """
 
     person: Person
@@ -228,7 +228,7 @@ class Erasure:
             advance: Called with what is being done, after each some objects and before each wait.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         if undeliverable is not None:
             self._undeliverable(undeliverable)
@@ -250,7 +250,7 @@ class Erasure:
         """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
 
         Args:
-            table: As `DATASET.TABLE`, of an event type.
+            table: Table of an event type, as `DATASET.TABLE`.
             field: The type's person field.
             columns: Type by name.
         """
@@ -276,7 +276,7 @@ class Erasure:
         """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
         deadline = time.monotonic() + self.patience.seconds
         while self._waiting:
-            tables = ", ".join(sorted({one.table for one in self._waiting}))
+            tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
             remaining = deadline - time.monotonic()
             if remaining < self.patience.pause:
                 self.erased.left.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
@@ -286,12 +286,12 @@ class Erasure:
                 f" ({remaining / 60:.0f} minutes of patience)"
             )
             time.sleep(self.patience.pause)
-            for one in self._waiting[:]:
-                if self._deleted(one, self._began):
-                    self._waiting.remove(one)
-                    if later := self._count_of(one):
-                        self.erased.left.append(f"{one.table}: {later} rows that came meanwhile; start it again")
-        still = any(one.table == self._letters_table for one in self._waiting)
+            for deletion in self._waiting[:]:
+                if self._deleted(deletion, self._began):
+                    self._waiting.remove(deletion)
+                    if later := self._count_of(deletion):
+                        self.erased.left.append(f"{deletion.table}: {later} rows that came meanwhile; start it again")
+        still = any(deletion.table == self._letters_table for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
                 self.erased.left.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
@@ -321,9 +321,9 @@ class Erasure:
 
     def _dead_letters(self) -> None:
         letters = self._letters(self._letters_table, self._uncertain)
-        for some in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
-            if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in some]):
-                self._needed.update(row.archive_uri for row in some if row.payload is None)
+        for batch in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
+            if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in batch]):
+                self._needed.update(row.archive_uri for row in batch if row.payload is None)
 
     def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
         """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
@@ -340,7 +340,7 @@ class Erasure:
     def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
         """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
         types = event_types()
-        of_persons = {name: one.person_field for name, one in types.items() if one.person_field}
+        of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
         parameters = [
             ScalarQueryParameter("traces", "STRING", self.person.traces),
             ArrayQueryParameter("types", "STRING", sorted(types)),
@@ -348,15 +348,15 @@ class Erasure:
             ScalarQueryParameter("fields", "STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
             ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
         ]
-        found = []
+        own = []
         for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
             verdicts = [self.person.judge(message) for message in self._messages(row, table)]
             if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
                 self.erased.unparsed += theirs.claim is Ownership.UNPARSED
-                found.append(row)
+                own.append(row)
             else:
                 uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
-        return found
+        return own
 
     def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
         """Return the message of a dead letter; the bytes of a long one are in the archive only."""
@@ -374,7 +374,9 @@ class Erasure:
             return [message]
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
-            return [one.message() for one in read_envelopes(ndjson) if one.message_id == row.message_id] or [message]
+            return [
+                archived.message() for archived in read_envelopes(ndjson) if archived.message_id == row.message_id
+            ] or [message]
         except NotFound:
             return [message]
         except UNREADABLE as error:
@@ -412,7 +414,7 @@ class Erasure:
         return False
 
     def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
-        """Whether BigQuery deletes the rows, all of them or those that came before a time."""
+        """Return whether BigQuery deletes the rows, all of them or those that came before a time."""
         query = _DELETE.format(table=deletion.table, condition=deletion.condition)
         parameters = list(deletion.parameters)
         if before:
@@ -452,16 +454,18 @@ class Erasure:
             ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING),
         ]
         entries = {_EventRef(*row) for row in self._ask(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
-        erased = {one for one in entries if one in self._events or one.event_id in self.person.event_ids}
-        for some in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
-            self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(some)))
-        for one in sorted(entries - erased):
-            self.erased.doubtful.add(f"event {one.event_id} in {table}")
+        erased = {event for event in entries if event in self._events or event.event_id in self.person.event_ids}
+        for batch in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
+            self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(batch)))
+        for event in sorted(entries - erased):
+            self.erased.doubtful.add(f"event {event.event_id} in {table}")
 
     def _copies(self) -> None:
         """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
         live, historical = self.settings.dataset, self.settings.historical_dataset
-        own = {f"{dataset}.{one.table}" for dataset in (live, historical) for one in event_types().values()}
+        own = {
+            f"{dataset}.{event_type.table}" for dataset in (live, historical) for event_type in event_types().values()
+        }
         own |= {self._letters_table, f"{live}.{ledger.TABLE}"}
         for dataset in (live, historical):
             for listed in self.client.list_tables(dataset):
@@ -494,8 +498,8 @@ class Erasure:
         }
         blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/", **bounds)
         with ThreadPoolExecutor(_WORKERS) as threads:
-            for some in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
-                free = [blob for blob in some if _uri(blob) not in self._needed]
+            for batch in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
+                free = [blob for blob in batch if _uri(blob) not in self._needed]
                 for blob, change in zip(free, threads.map(self.rewrite, free), strict=True):
                     letters = [letter for letter in change.letters if letter not in self._events]
                     if not change.letters:
@@ -506,7 +510,7 @@ class Erasure:
                         self._needed.add(change.uri)
                 advance(
                     f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
-                    f" up to {some[-1].name}"
+                    f" up to {batch[-1].name}"
                 )
 
     def _count(self, change: "ObjectChange") -> None:
@@ -526,7 +530,7 @@ class Erasure:
             erased.left.append(f"{change.uri}: {change.problem}")
 
     def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "ObjectChange":
-        """Take the person's envelopes out of an object; of whoever changes it meanwhile, too.
+        """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             blob: The object.
@@ -551,19 +555,19 @@ class Erasure:
             ndjson = gzip.decompress(stored)
             if not self.person.may_be_in(ndjson):
                 return change
-            left = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
-            summary = Summary.of((_decode(line) for line in left) if change.removed else (), event_types())
+            kept = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
+            summary = Summary.of((_decode(line) for line in kept) if change.removed else (), event_types())
         except UNREADABLE as error:
             return ObjectChange(change.uri, len(stored), problem=str(error))
-        change.left = len(left)
+        change.left = len(kept)
         if letters_are_gone:
             change.letters.clear()
         if change.removed and not change.letters and not self.dry_run:
-            self._put(blob, b"".join(left), summary.metadata())
+            self._put(blob, b"".join(kept), summary.metadata())
         return change
 
     def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
-        """Whether a line of an object is the person's."""
+        """Return whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
         envelope = _decode(line)
@@ -581,15 +585,15 @@ class Erasure:
                 change.letters.append(event)
         return True
 
-    def _put(self, blob: Blob, left: bytes, metadata: dict[str, str]) -> None:
-        if not left:
+    def _put(self, blob: Blob, kept: bytes, metadata: dict[str, str]) -> None:
+        if not kept:
             blob.delete(if_generation_match=blob.generation)
             return
         rewritten = blob.bucket.blob(blob.name)
         rewritten.metadata = metadata
         rewritten.storage_class = blob.storage_class
         rewritten.upload_from_string(
-            gzip.compress(left, compresslevel=1),
+            gzip.compress(kept, compresslevel=1),
             content_type=blob.content_type,
             if_generation_match=blob.generation,
         )
@@ -602,8 +606,8 @@ def _columns(table: bigquery.Table) -> dict[str, str]:
 
 def _parameters_of_events(events: Sequence[_EventRef]) -> list[Any]:
     return [
-        ArrayQueryParameter("ids", "STRING", [one.event_id for one in events]),
-        ArrayQueryParameter("messages", "STRING", [one.message_id for one in events]),
+        ArrayQueryParameter("ids", "STRING", [event.event_id for event in events]),
+        ArrayQueryParameter("messages", "STRING", [event.message_id for event in events]),
     ]
 
 
@@ -613,18 +617,18 @@ def _uri(blob: Blob) -> str:
 
 @dataclasses.dataclass(slots=True)
 class ObjectChange:
-    """What became of an object.
+    """Changes to an archive object.
 
     Attributes:
-        uri: Its address.
-        size: Its stored bytes.
-        removed: Envelopes that were taken out.
-        left: How many were not.
-        unparsed: How many of `removed` are no JSON.
-        listed: Verdicts on some that were not taken out, each with its place.
+        uri: Address of the object.
+        size: Stored size of the object in bytes.
+        removed: Envelopes that were removed.
+        left: Number of envelopes that were not removed.
+        unparsed: Number of `removed` that are not JSON.
+        listed: Verdicts on envelopes that were not removed and have to be reported, each with its place.
         letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the
             object is as it was.
-        problem: Why it cannot be read.
+        problem: Reason why the object cannot be read.
     """
 
     uri: str

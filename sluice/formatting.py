@@ -16,7 +16,7 @@ type Rows = Iterable[Mapping[str, Any]]
 
 
 def table(names: Sequence[str], rows: Rows) -> Table:
-    """For people: NULL is empty, floats have four decimals at most, times are UTC and without their fraction."""
+    """Return a table for people: NULL is empty, floats have at most four decimals, times are UTC in seconds."""
     shown = Table(*(Column(name, overflow="fold") for name in names))
     for row in rows:
         shown.add_row(*(_readable(row[name]) for name in names))
@@ -24,8 +24,11 @@ def table(names: Sequence[str], rows: Rows) -> Table:
 
 
 def printable(text: str) -> str:
-    """A producer's text without what a terminal would obey."""
-    return "".join(one if one.isprintable() or one in "\n\t" else f"\\x{ord(one):02x}" for one in text)
+    """Return a producer's text without control characters, which a terminal would obey."""
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
+        for character in text
+    )
 
 
 def _readable(value: object) -> Text:
@@ -42,13 +45,13 @@ def _readable(value: object) -> Text:
 
 
 def json_lines(rows: Rows) -> Iterator[str]:
-    """A JSON object a row; NUMERIC is a number with all its digits, times are RFC 3339, BYTES base64."""
+    """Return a JSON object for each row; NUMERIC is a number with all its digits, times are RFC 3339, BYTES base64."""
     for row in rows:
         yield _json(row)
 
 
 def csv_lines(names: Sequence[str], rows: Rows) -> Iterator[str]:
-    """A header and a line a row, as RFC 4180 has them but for their ends; NULL is empty, ARRAY and STRUCT are JSON."""
+    """Return CSV by RFC 4180 with a header, without its line ends; NULL is empty, ARRAY and STRUCT are JSON."""
     yield _csv_line(names)
     for row in rows:
         yield _csv_line([_cell(row[name]) for name in names])
@@ -77,7 +80,7 @@ def _json(value: object) -> str:
 
 
 def _with_plain_numbers(value: object) -> object:
-    """A Decimal as a JSON number without an exponent, in nested values too."""
+    """Return a Decimal as a JSON number without an exponent, in nested values too."""
     match value:
         case Decimal():
             return msgspec.Raw(f"{value:f}".encode())

@@ -1,4 +1,4 @@
-"""An endless, deterministic stream of events from a simulated shop, with as many bad ones as one asks for.
+"""An endless, deterministic stream of events from a simulated shop, with a chosen share of bad ones.
 
 Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
 `sluice.story` chooses the time: a story of the last days, or one that happens now.
@@ -58,7 +58,7 @@ class Generated:
         data: The payload; UTF-8 JSON unless `kind` is "bad".
         attributes: Message attributes: always "event_id" (a UUID), "schema_version" for some bad ones.
         kind: "good", "bad", or "duplicate": a good message again, as a publisher's retry sends it.
-        reason: For a bad one its name in `SPOILS`, else None.
+        reason: Name of a bad message's fault in `SPOILS`, else None.
     """
 
     data: bytes
@@ -69,13 +69,13 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What happens in the shop, and what goes wrong, but for the time.
+    """Settings of the events in the shop and of their faults; the time is not one of them.
 
     Attributes:
-        seed: Which shop, and which story.
+        seed: Seed of the shop and of the story.
         bad_share: Share of bad messages among all, 0 to 1.
         duplicate_share: Share of duplicates among all, 0 to 1; with `bad_share` below 1.
-        events_per_day: About how many good events happen in a simulated day.
+        events_per_day: Approximate number of good events in a simulated day.
 
     Raises:
         ValueError: A number is out of its range.
@@ -101,7 +101,7 @@ def generate(
     duplicate_share: float = 0.0,
     events_per_day: int = EVENTS_PER_DAY,
 ) -> Iterator[Generated]:
-    """Tells the story of a shop, in order of time on a simulated clock, without end.
+    """Yield the events of a shop, in order of time on a simulated clock, without end.
 
     The arguments are those of `Story` and of `tell`, which raise for what is wrong with them.
 
@@ -114,15 +114,15 @@ def generate(
 
 
 def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
-    """Tells a story in order of time on a simulated clock, without end.
+    """Yield the events of a story in order of time on a simulated clock, without end.
 
     The same arguments give the same bytes on every machine, and the same seed, start and pace the same good
     messages whatever the shares. Another start gives other ids of messages, orders, sessions and stock changes, so
     that the events of two runs are different events. The customers are those of the seed.
 
     Args:
-        story: What happens.
-        start: What the simulated clock shows at first; timezone-aware.
+        story: Settings of the story.
+        start: First time of the simulated clock; timezone-aware.
         dating: Returns the date of an event. By default, it is the time of the simulated clock.
 
     Returns:
@@ -142,7 +142,7 @@ def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Itera
 
 @dataclass(frozen=True, slots=True)
 class _Faults:
-    """What goes wrong on the way, by chance."""
+    """Random faults on the way to Pub/Sub."""
 
     rng: Random
     ids: Random
@@ -170,7 +170,7 @@ def _spoiled(event: Event, faults: _Faults) -> Generated:
 
 
 def _rng(seed: int | str, purpose: str) -> Random:
-    return Random(f"{seed}/{purpose}")  # noqa: S311 - a story to be told again, no secret
+    return Random(f"{seed}/{purpose}")  # noqa: S311 - a reproducible story, no secret
 
 
 def _id(prefix: str, rng: Random) -> str:
@@ -225,7 +225,7 @@ class _Shop:
         self._start(self._visits(gap=max(1, round(DAY * EVENTS_PER_VISIT / events_per_day))))
 
     def events(self) -> Iterator[Event]:
-        """Runs the agenda: all the events of the shop, in order of time."""
+        """Run the agenda: yield all the events of the shop, in order of time."""
         while True:
             self._now, _, process, self._rng = heappop(self._agenda)
             for step in process:
@@ -398,7 +398,7 @@ def _moved(event: Event, field: str, distance: timedelta) -> bytes:
 
 
 def _spoils(*, id_field: str, time_field: str, enum_field: str) -> dict[str, Spoil]:
-    """What can go wrong with an event of any type: the name of each way, and the bytes that come of it."""
+    """Return the faults of an event of any type: the name of each, and the bytes that result from it."""
     return {
         "cut_off": lambda event: _encode(event)[:100],
         "not_utf8": lambda event: _encode(event)[:-1] + ',"note":"café"}'.encode("latin-1"),

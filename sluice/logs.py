@@ -19,7 +19,7 @@ EMULATOR = "LOGGING_EMULATOR_HOST"
 """Environment variable with the URL of a stand-in. Google has no emulator of Cloud Logging."""
 
 PERMISSION = "logging.logEntries.list"
-"""What the caller needs; `roles/logging.viewer` has it."""
+"""Permission that the caller needs; `roles/logging.viewer` has it."""
 
 _ROOT = "https://logging.googleapis.com"
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
@@ -109,13 +109,13 @@ class Logs:
             since: A time before their flushes.
 
         Raises:
-            NotReadable: Cloud Logging refuses or does not answer.
+            NotReadable: Cloud Logging rejects the request or does not answer.
         """
         uris = sorted(archive_uris)
-        found = self._uris(_FLUSHES.format(since=since.isoformat(), uris=" OR ".join(f'"{uri}"' for uri in uris)))
-        if missing := [uri for uri in uris if uri not in found]:
-            found |= self._uris(_FLUSHES_OF_WORKERS.format(since=since.isoformat(), uris="|".join(missing)))
-        return found.intersection(uris)
+        uris_found = self._uris(_FLUSHES.format(since=since.isoformat(), uris=" OR ".join(f'"{uri}"' for uri in uris)))
+        if missing := [uri for uri in uris if uri not in uris_found]:
+            uris_found |= self._uris(_FLUSHES_OF_WORKERS.format(since=since.isoformat(), uris="|".join(missing)))
+        return uris_found.intersection(uris)
 
     def _uris(self, text: str) -> set[str]:
         """Return the objects of the flushes that meet a filter."""
@@ -125,12 +125,12 @@ class Logs:
             "orderBy": "timestamp desc",
             "pageSize": _PAGE,
         }
-        found: set[str] = set()
+        uris: set[str] = set()
         while True:
             page = self._list(request)
-            found |= {entry.json_payload.uri for entry in page.entries}
+            uris |= {entry.json_payload.uri for entry in page.entries}
             if not page.next_page_token:  # A page may be empty, and not the last one.
-                return found
+                return uris
             request["pageToken"] = page.next_page_token
 
     def _list(self, request: dict[str, object]) -> _Page:

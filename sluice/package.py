@@ -16,10 +16,10 @@ FILES = (
     "sql/schema/*.sql",
     "sql/views/**/*.sql",
 )
-"""What the functions import and read. `.gcloudignore` lets through the same."""
+"""Patterns of the files that the functions import and read. `.gcloudignore` lets through the same."""
 
 _TIME = (1980, 1, 1, 0, 0, 0)
-"""The first that a zip can hold."""
+"""Earliest time that a zip can hold."""
 
 _MODE = 0o100644 << 16
 _UNIX = 3
@@ -31,7 +31,7 @@ class Package:
 
     Attributes:
         file: The zip.
-        names: Its files, sorted.
+        names: Names of its files, sorted.
         size: Bytes of the zip.
         digest: SHA-256 of the zip, in hex: the same files, the same digest.
     """
@@ -43,17 +43,17 @@ class Package:
 
 
 def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
-    """Paths of the deployed files, relative to the project, sorted.
+    """Return the paths of the deployed files, relative to the project, sorted.
 
     Raises:
         FileNotFoundError: A pattern of `FILES` matches nothing: this is no project of Sluice's.
     """
     names: set[str] = set()
     for pattern in FILES:
-        found = {file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()}
-        if not found:
+        matches = {file.relative_to(root).as_posix() for file in root.glob(pattern) if file.is_file()}
+        if not matches:
             raise FileNotFoundError(f"{root}: no {pattern}")
-        names |= found
+        names |= matches
     return sorted(names)
 
 
@@ -64,7 +64,7 @@ def build(file: pathlib.Path, root: pathlib.Path = ROOT) -> Package:
     since what a compressor makes of them differs between its versions.
 
     Args:
-        file: Where to write it.
+        file: File to write.
         root: The project's folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Payloads as people read them: pretty-printed, with the offending places marked, and with nothing a terminal obeys."""
+"""Payloads for people: pretty-printed, with the errors marked, and without control characters."""
 
 import difflib
 import json
@@ -9,7 +9,7 @@ from functions.core.json_path import item, member
 from sluice.formatting import printable
 
 MAX_LINES = 200
-"""Of a payload that is shown whole; of a longer one its beginning and what is around the marks."""
+"""Maximum lines of a payload that is shown whole; a longer one is shown by its beginning and around the marks."""
 
 _HEAD = 40
 _AROUND = 4
@@ -22,7 +22,7 @@ class Marked(NamedTuple):
 
     Attributes:
         text: The line.
-        notes: What is wrong there.
+        notes: Errors at this line.
         is_gap: Whether it stands for lines that are left out.
     """
 
@@ -32,38 +32,38 @@ class Marked(NamedTuple):
 
 
 def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
-    """The lines of a payload, with the errors where they are.
+    """Return the lines of a payload, with the errors where they are.
 
     A value that is missing is marked at the innermost object that is there. What is no JSON is shown as the text that
     it is, marked where it ceases to be JSON, or UTF-8.
 
     Args:
         data: The payload.
-        errors: With `path`, `rule` and `message`; those of attributes are not shown here.
+        errors: Errors with `path`, `rule` and `message`; those of attributes are not shown.
     """
-    notes = [(one["path"], f"{one['path']}  {one['rule']}: {one['message']}") for one in errors]
+    notes = [(error["path"], f"{error['path']}  {error['rule']}: {error['message']}") for error in errors]
     notes = [(path, printable(text)) for path, text in notes if path.startswith("$")]
     lines = _as_json(data)
     if lines is None:
-        found = _as_text(data, [text for _, text in notes])
+        marked_lines = _as_text(data, [text for _, text in notes])
     else:
-        known = {path for path, _ in lines if path}
+        paths = {path for path, _ in lines if path}
         at: dict[str, list[str]] = {}
         for path, text in notes:
-            at.setdefault(_innermost(path, known), []).append(text)
-        found = [Marked(_clipped(text), at.get(path, ()) if path else ()) for path, text in lines]
-    return _without_the_middle(found)
+            at.setdefault(_innermost(path, paths), []).append(text)
+        marked_lines = [Marked(_clipped(text), at.get(path, ()) if path else ()) for path, text in lines]
+    return _without_the_middle(marked_lines)
 
 
 def pretty(data: bytes) -> list[str]:
-    """The lines of a payload, without marks."""
+    """Return the lines of a payload, without marks."""
     lines = _as_json(data)
     texts = [text for _, text in lines] if lines else _text(data).split("\n")
     return [_clipped(text) for text in texts]
 
 
 def diff(before: bytes, after: bytes) -> list[str]:
-    """What has changed, as `diff -u` tells it, line by line of what people read."""
+    """Return the changes in the format of `diff -u`, by the lines that people read."""
     return list(difflib.unified_diff(pretty(before), pretty(after), "before", "after", lineterm="", n=2))
 
 
@@ -78,7 +78,7 @@ class _Pairs(list[tuple[str, Any]]):
 
 
 def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
-    """Lines with the paths of the values that begin there; None for what is no JSON."""
+    """Return lines with the paths of the values that begin there; None for what is no JSON."""
     try:
         value = _parse(data.decode())
         return list(_lines(value, "$", "", "", ""))
@@ -88,24 +88,24 @@ def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return json.loads(
-        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_reject_constant
     )
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise json.JSONDecodeError(f"{name} is not JSON", name, 0)
 
 
 def _lines(value: object, path: str, key: str, indent: str, end: str) -> Iterator[tuple[str | None, str]]:
-    """The lines of a value; `key` stands before it, and `end` behind."""
+    """Yield the lines of a value, with `key` before it and `end` after it."""
     inner: list[tuple[str, str, object]]
     match value:
         case _Pairs():
             brackets = "{}"
-            inner = [(member(path, name), f"{_quoted(name)}: ", one) for name, one in value]
+            inner = [(member(path, name), f"{_quoted(name)}: ", inner_value) for name, inner_value in value]
         case list():
             brackets = "[]"
-            inner = [(item(path, index), "", one) for index, one in enumerate(value)]
+            inner = [(item(path, index), "", inner_value) for index, inner_value in enumerate(value)]
         case _:
             yield path, f"{indent}{key}{_scalar(value)}{end}"
             return
@@ -113,8 +113,8 @@ def _lines(value: object, path: str, key: str, indent: str, end: str) -> Iterato
         yield path, f"{indent}{key}{brackets}{end}"
         return
     yield path, f"{indent}{key}{brackets[0]}"
-    for number, (place, name, one) in enumerate(inner, start=1):
-        yield from _lines(one, place, name, indent + _INDENT, "," if number < len(inner) else "")
+    for number, (place, name, inner_value) in enumerate(inner, start=1):
+        yield from _lines(inner_value, place, name, indent + _INDENT, "," if number < len(inner) else "")
     yield None, f"{indent}{brackets[1]}{end}"
 
 
@@ -131,24 +131,28 @@ def _quoted(text: str) -> str:
     return printable(json.dumps(text, ensure_ascii=False))
 
 
-def _innermost(path: str, known: set[str]) -> str:
-    """The value of a path, or the innermost one around it that is there."""
-    around = (one for one in known if path.startswith(one) and path[len(one) : len(one) + 1] in {"", ".", "["})
+def _innermost(path: str, paths: set[str]) -> str:
+    """Return a path, or the innermost path around it that exists."""
+    around = (
+        candidate
+        for candidate in paths
+        if path.startswith(candidate) and path[len(candidate) : len(candidate) + 1] in {"", ".", "["}
+    )
     return max(around, key=len, default="$")
 
 
 def _as_text(data: bytes, notes: list[str]) -> list[Marked]:
-    """The lines of what is no JSON, with all notes where it ceases to be."""
+    """Return the lines of data that is not JSON, with all notes where it ceases to be."""
     before = _text(data[: _place(data)]).split("\n")
     number, column = len(before) - 1, len(before[-1])
-    found = [Marked(_clipped(line)) for line in _text(data).split("\n")]
+    lines = [Marked(_clipped(line)) for line in _text(data).split("\n")]
     start = max(0, column - _WIDTH // 2)
     line = _text(data).split("\n")[number]
     window = line[start : start + _WIDTH]
     text = f"{'…' if start else ''}{window}{'…' if len(line) > start + _WIDTH else ''}"
     pointer = " " * (column - start + (1 if start else 0)) + "^"
-    found[number] = Marked(text, [pointer, *notes] if notes else [])
-    return found
+    lines[number] = Marked(text, [pointer, *notes] if notes else [])
+    return lines
 
 
 def _text(data: bytes) -> str:
@@ -156,7 +160,7 @@ def _text(data: bytes) -> str:
 
 
 def _place(data: bytes) -> int:
-    """How many bytes are before the place where data ceases to be UTF-8, or JSON."""
+    """Return the number of bytes before the place where data ceases to be UTF-8, or JSON."""
     try:
         text = data.decode()
         _parse(text)

@@ -1,4 +1,4 @@
-"""Whose a message is: looks for the ids of a person in its payload, attributes, ordering key and event id."""
+"""Decide whether a message is a person's, by their ids in its payload, attributes, ordering key and event id."""
 
 import enum
 import re
@@ -14,12 +14,12 @@ from functions.events import EventType, event_types
 from sluice.readings import Contents, Reader, embedded, encoded_forms, spellings
 
 MIN_LONG = 8
-"""Characters of an id that is unmistakable: it counts in a longer text, and as a number of any field."""
+"""Minimum characters of an unmistakable id: it counts in a longer text, and as a number of any field."""
 
 _MIN_FORM_BYTES = 3
 _ESCAPED = re.compile(r'["\\/\x00-\x1f]')
 _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"(\w+)","message_id":')
-"""The beginning of an envelope, as the archive's writer orders its fields."""
+"""Pattern of the beginning of an envelope, as the archive's writer orders its fields."""
 
 
 class Ownership(enum.IntEnum):
@@ -27,19 +27,19 @@ class Ownership(enum.IntEnum):
 
     NO = enum.auto()
     DOUBTFUL = enum.auto()
-    """It may be, and is left alone: somebody else's event names the person, or it has the id only inside a longer
-    text, or a short id where anything may stand."""
+    """The message may be the person's and is kept: another person's event names the person, or it has the id only
+    inside a longer text, or a short id where anything may stand."""
     UNPARSED = enum.auto()
-    """It is no JSON, but has the id in quotes, after its field, or unmistakably long."""
+    """The message is not JSON, but has the id in quotes, after its field, or unmistakably long."""
     YES = enum.auto()
 
 
 class Verdict(NamedTuple):
-    """What a message is to a person.
+    """Relation of a message to a person.
 
     Attributes:
-        claim: Whether it is theirs.
-        opaque: Why something in it cannot be looked into, where nothing else makes it theirs.
+        claim: Whether the message is the person's.
+        opaque: Reason why a part cannot be inspected, where no other part makes the message the person's.
     """
 
     claim: Ownership
@@ -51,7 +51,7 @@ class Verdict(NamedTuple):
         return self.claim >= Ownership.UNPARSED
 
     def __or__(self, other: "Verdict") -> "Verdict":
-        """What two parts of a message are together."""
+        """Return the verdict on two parts of a message together."""
         return Verdict(max(self.claim, other.claim), self.opaque or other.opaque)
 
 
@@ -59,15 +59,15 @@ _NO = Verdict(Ownership.NO)
 
 
 class _Mention(enum.Flag):
-    """How an id stands in a value."""
+    """Certainty with which a value mentions an id."""
 
     NONE = 0
     WEAK = enum.auto()
-    """In some way that may be a coincidence."""
+    """The value contains the id in a way that may be a coincidence."""
     STRONG = enum.auto()
-    """In its field, or unmistakably long."""
+    """The id is in its field, or too long for a coincidence."""
     SURE = enum.auto()
-    """As a whole value: in its field, as a text, or as a long number."""
+    """The id is the whole value: in its field, as a text, or as a long number."""
 
 
 _NAMED = _Mention.WEAK | _Mention.STRONG | _Mention.SURE
@@ -75,7 +75,7 @@ _NAMED = _Mention.WEAK | _Mention.STRONG | _Mention.SURE
 
 def person_fields() -> list[str]:
     """Return the fields with which event types name their person."""
-    return sorted({one.person_field for one in event_types().values() if one.person_field})
+    return sorted({event_type.person_field for event_type in event_types().values() if event_type.person_field})
 
 
 class Person:
@@ -103,7 +103,9 @@ class Person:
         self._pieces = [text.encode() for text in plain]
         self._signs = [*self._pieces, b"\\u", b'"payload_base64"']
         self._encoded_event_ids = frozenset(msgspec.json.encode(event_id) for event_id in self.event_ids)
-        self._person_signs = {name.encode(): _quoted_sign(one.person_field) for name, one in self._types.items()}
+        self._person_signs = {
+            name.encode(): _quoted_sign(event_type.person_field) for name, event_type in self._types.items()
+        }
         self._search = re.compile("|".join(self._erasing_patterns())).search
         self._search_long = re.compile("|".join(_apart(value, r"[^\W_]") for value in self._long()) or "(?!)").search
         self._search_short = re.compile("|".join(_apart(value, r"[\w-]") for value in self._values)).search
@@ -113,7 +115,7 @@ class Person:
         return [value for value in self._values if len(value) >= MIN_LONG]
 
     def _erasing_patterns(self) -> Iterator[str]:
-        """What in a text that is no JSON makes it the person's."""
+        """Yield the patterns that make a text that is not JSON the person's."""
         for value in self._values:
             yield f'"{re.escape(value)}"'
         for value in self._long():
@@ -122,21 +124,21 @@ class Person:
             yield rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])'
 
     def may_be_in(self, ndjson: bytes) -> bool:
-        """Whether it is worth while to parse the envelopes of an object, or of a line of it."""
+        """Return whether the envelopes of an object, or of a line of it, have to be parsed."""
         return self._has_signs(ndjson) or not all(map(self._is_of_a_type, ndjson.splitlines()))
 
     def _has_signs(self, ndjson: bytes) -> bool:
         return any(sign in ndjson for sign in self._signs)
 
     def _is_of_a_type(self, line: bytes) -> bool:
-        """Whether a line is an event of a type that is judged by its person's field, or that has no person.
+        """Return whether a line is an event of a type that is judged by its person's field, or that has no person.
 
         An envelope says a type only where its payload is JSON.
         """
-        found = _TYPE_OF_LINE.match(line)
-        if found is None or found[2] not in self._person_signs or found[1] in self._encoded_event_ids:
+        match = _TYPE_OF_LINE.match(line)
+        if match is None or match[2] not in self._person_signs or match[1] in self._encoded_event_ids:
             return False
-        sign = self._person_signs[found[2]]
+        sign = self._person_signs[match[2]]
         return sign is None or sign in line
 
     def judge(self, message: Message) -> Verdict:
@@ -176,10 +178,10 @@ class Person:
     def _contents(self, contents: Contents, data: bytes, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
         verdict = Verdict(Ownership.NO, contents.opaque)
         for text in contents.texts:
-            found, is_owned = self._text(text, reader, nesting)
+            text_verdict, is_owned = self._text(text, reader, nesting)
             if is_owned:
-                return found, True
-            verdict |= found
+                return text_verdict, True
+            verdict |= text_verdict
         if verdict.claim is Ownership.NO and any(form in data for form in self._forms):
             verdict |= Verdict(Ownership.DOUBTFUL)
         return verdict, False
@@ -233,7 +235,7 @@ class Person:
         """Return whose a value is that says nothing of its person.
 
         Args:
-            value: Of JSON.
+            value: Value of JSON.
             reader: Reads what is encoded in it.
             nesting: Number of encodings that it was in.
             are_texts: Whether all values are texts, so that a short text of digits is no more than a short number.
@@ -259,7 +261,7 @@ class Person:
         if not any(piece in encoded for piece in self._pieces):
             return _NO
         mentions = (self._mention(field, inner) for field, inner in _values(value))
-        return Verdict(Ownership.DOUBTFUL if any(_Mention.STRONG in one for one in mentions) else Ownership.NO)
+        return Verdict(Ownership.DOUBTFUL if any(_Mention.STRONG in mention for mention in mentions) else Ownership.NO)
 
     def _mention(self, field: str | None, value: object, *, are_texts: bool = False) -> _Mention:
         text = str(value)

@@ -1,4 +1,4 @@
-"""Publishing events to a topic."""
+"""Publish events to a topic."""
 
 import time
 import uuid
@@ -46,11 +46,11 @@ _OPTIONS = PublisherOptions(
 _BATCH = BatchSettings(max_messages=100, max_latency=0.02)
 
 FAILURES = (GoogleAPIError, GoogleAuthError, MessageTooLargeError, FlowControlLimitError)
-"""What `publish` raises where a message cannot be published."""
+"""Exceptions that `publish` raises where a message cannot be published."""
 
 
 class Publication(NamedTuple):
-    """What a producer gives to Pub/Sub."""
+    """A message as a producer gives it to Pub/Sub."""
 
     data: bytes
     attributes: Mapping[str, str]
@@ -66,7 +66,7 @@ def publish(
     """Publish to a topic, and return when Pub/Sub has accepted all of it.
 
     Args:
-        publications: What to publish; may be endless.
+        publications: Messages to publish; may be endless.
         topic: Full name, `projects/PROJECT/topics/TOPIC`.
         rate: Messages per second; as fast as they are accepted by default.
         published: Called for each message that Pub/Sub has accepted, in any thread.
@@ -75,7 +75,7 @@ def publish(
         How many messages were published.
 
     Raises:
-        One of `FAILURES`: A message was refused, is too large, or was not accepted within 20 seconds.
+        One of `FAILURES`: A message was rejected, is too large, or was not accepted within 20 seconds.
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS)
     unconfirmed: set[futures.Future[str]] = set()
@@ -98,7 +98,7 @@ def paced[T](items: Iterable[T], rate: float) -> Iterator[T]:
     """Yield items at a rate.
 
     Args:
-        items: What to yield; may be endless. Each is taken before it is waited for.
+        items: Items to yield; may be endless. Each is taken before the wait for its time.
         rate: Items per second.
     """
     started = time.monotonic()

@@ -39,16 +39,16 @@ SUBJECTS = ("analytics", "monitoring", "maintenance")
 
 
 class Cost(enum.StrEnum):
-    """How much of the data a query reads: its cost class."""
+    """Cost class of a query: how much of the data it reads."""
 
     METADATA = "metadata"
-    """INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
+    """The query reads INFORMATION_SCHEMA or nothing: at most 10 MB are billed for each of its views."""
     PARTITIONS = "partitions"
-    """The columns that it names, of the days that its parameters choose."""
+    """The query reads the columns that it names, of the days that its parameters choose."""
     TABLE = "table"
-    """The columns that it names, of all days that the live tables keep."""
+    """The query reads the columns that it names, of all days that the live tables keep."""
     HISTORY = "history"
-    """The columns that it names, of all days ever."""
+    """The query reads the columns that it names, of all days ever."""
 
 
 class WrongParameter(ValueError):
@@ -57,14 +57,14 @@ class WrongParameter(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parameter:
-    """What a caller may choose.
+    """A parameter whose value the caller may choose.
 
     Attributes:
-        name: Its name.
+        name: Name of the parameter.
         type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
-        default: As text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
+        default: Default as text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
         bounds: The least and the most that it may be, as text; None where it may be anything of its type.
-        description: What it is.
+        description: Meaning of the value.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Parameter:
         return f"{self.name}{default}{bounds}: {self.description}"
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
-        """The value that a text stands for.
+        """Return the value of a text.
 
         Raises:
             WrongParameter: It is not of the type, or out of the bounds.
@@ -131,15 +131,15 @@ class RenderedQuery:
 
     Attributes:
         sql: The text, with all names filled in.
-        parameters: For the `QueryJobConfig`.
+        parameters: Parameters for the `QueryJobConfig`.
     """
 
     sql: str
     parameters: list[ScalarQueryParameter]
 
     def with_values(self) -> str:
-        """The text with the parameters' values in it: for people to read, and to run as it is."""
-        literals = {one.name: _literal(one.value) for one in self.parameters}
+        """Return the text with the parameters' values in it: for people to read, and to run as it is."""
+        literals = {parameter.name: _literal(parameter.value) for parameter in self.parameters}
         return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
 
 
@@ -169,12 +169,12 @@ class Query:
     """A file of `sql/analytics`, `sql/monitoring` or `sql/maintenance`.
 
     Attributes:
-        subject: Its folder.
-        name: Its file's name.
-        question: What it answers, or does.
-        notes: How; may be empty.
-        parameters: By name.
-        cost: Its cost class.
+        subject: Folder of the query.
+        name: Name of the query's file.
+        question: Question that it answers, or its effect.
+        notes: Explanation of how it does so; may be empty.
+        parameters: Parameters by name.
+        cost: Cost class of the query.
         part_of: The command that runs it, where nothing else should; else None.
         sql: The text, with `${...}` for names.
     """
@@ -189,7 +189,7 @@ class Query:
     sql: str
 
     def expand_table_blocks(self) -> str:
-        """The text with its blocks for each table written out."""
+        """Return the text with its blocks expanded for each table."""
         return _EACH_TABLE.sub(_for_each_table, self.sql)
 
     def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> RenderedQuery:
@@ -204,8 +204,8 @@ class Query:
             WrongParameter: A parameter is unknown, missing or wrong.
         """
         if unknown := given.keys() - self.parameters.keys():
-            known = ", ".join(self.parameters) or "none"
-            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {known}")
+            parameters = ", ".join(self.parameters) or "none"
+            raise WrongParameter(f"{self.name} has no parameter {', '.join(sorted(unknown))}; it has {parameters}")
         values: dict[str, Any] = {}
         for parameter in self.parameters.values():
             text = given.get(parameter.name, parameter.default)
@@ -232,7 +232,7 @@ class Query:
 
 
 def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
-    """All queries by name, in the order of their subjects.
+    """Return all queries by name, in the order of their subjects.
 
     Raises:
         ValueError: A file does not begin as it should.
@@ -245,10 +245,11 @@ _EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | r
 
 
 def _for_each_table(block: re.Match[str]) -> str:
-    one = string.Template(block[1])
+    template = string.Template(block[1])
     all_types = sorted(event_types().items(), key=lambda item: item[1].table)
     texts = [
-        one.safe_substitute(event_type=name, table=each.table, time_field=each.time_field) for name, each in all_types
+        template.safe_substitute(event_type=name, table=each.table, time_field=each.time_field)
+        for name, each in all_types
     ]
     return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
 

@@ -65,11 +65,11 @@ _MAX_ESCAPING = 3
 
 
 class Contents(NamedTuple):
-    """What bytes contain.
+    """Contents of bytes.
 
     Attributes:
         texts: The texts that they may stand for; more than one where the encoding is not certain.
-        opaque: Why something in them cannot be read; None where all can.
+        opaque: Reason why a part cannot be read; None where all can.
         is_packed: Whether they are in a format that is recognized by more than chance.
     """
 
@@ -91,7 +91,7 @@ class Embedded(NamedTuple):
 
 
 class _Decompressor(Protocol):
-    """What the decompressors of the standard library have in common."""
+    """Common interface of the decompressors of the standard library."""
 
     @property
     def eof(self) -> bool: ...
@@ -174,12 +174,12 @@ class Reader:
             problem = f"damaged compressed data: {error}"
         if not unpacked:
             return Contents(opaque=problem, is_packed=True)
-        found = self.read(bytes(unpacked), nesting + 1)
-        return Contents(found.texts, problem or found.opaque, is_packed=True)
+        contents = self.read(bytes(unpacked), nesting + 1)
+        return Contents(contents.texts, problem or contents.opaque, is_packed=True)
 
 
 def _is_zlib(data: bytes) -> bool:
-    """Whether bytes begin as https://www.rfc-editor.org/rfc/rfc1950 asks for, with a window of 32 KiB."""
+    """Return whether bytes begin as https://www.rfc-editor.org/rfc/rfc1950 requires, with a window of 32 KiB."""
     return data[:1] == b"\x78" and int.from_bytes(data[:2]) % 31 == 0
 
 
@@ -204,7 +204,7 @@ def _texts(data: bytes) -> tuple[str, ...]:
 
 
 def _is_text(text: str, limit: float) -> bool:
-    """Whether a text has few characters that texts do not have. Those at its ends may be of a cut."""
+    """Return whether a text has few characters that texts do not have. Those at its ends may be of a cut."""
     text = text.strip("\x00\ufeff\ufffd")
     sample = text[:: 1 + len(text) // _SAMPLE]
     return bool(text) and len(_NO_TEXT.findall(sample)) <= max(1, limit * len(sample))
@@ -224,8 +224,8 @@ _ASCII = bytes(32 <= byte < 127 or byte in b"\t\r\n" for byte in range(256))
 def embedded(text: str) -> Iterator[Embedded]:
     """Return what base64 and hexadecimal digits inside a text stand for, be it something or by chance."""
     whole = text.strip()
-    for found in _DIGITS.finditer(text):
-        digits = "".join(found[0].split()).rstrip("=")
+    for run in _DIGITS.finditer(text):
+        digits = "".join(run[0].split()).rstrip("=")
         if _HEX.fullmatch(digits):
             yield Embedded(bytes.fromhex(digits), is_hidden=False)
             continue
@@ -236,11 +236,11 @@ def embedded(text: str) -> Iterator[Embedded]:
             continue
         is_mixed = bool(_MIXED.match(digits))
         if _may_be_read(data) or (is_mixed and len(data) >= _MIN_MIXED_BYTES):
-            yield Embedded(data, is_mixed and len(data) >= _MIN_HIDDEN_BYTES and found[0] == whole)
+            yield Embedded(data, is_mixed and len(data) >= _MIN_HIDDEN_BYTES and run[0] == whole)
 
 
 def _may_be_read(data: bytes) -> bool:
-    """Whether it is worth while to read bytes that a word may stand for: most words are no base64."""
+    """Return whether to read the bytes that a word may encode: most words are not base64."""
     return data.startswith(_MARKS) or _is_zlib(data) or _is_wide(data) or _is_mostly_ascii(data)
 
 
@@ -262,8 +262,8 @@ def spellings(text: str) -> Iterator[str]:
         yield html.unescape(text)
 
 
-def _unescape(found: re.Match[str]) -> str:
-    return chr(int(found[1], 16)) if found[1] else _UNESCAPED.get(found[2], found[2])
+def _unescape(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16)) if match[1] else _UNESCAPED.get(match[2], match[2])
 
 
 def encoded_forms(text: str) -> set[bytes]:

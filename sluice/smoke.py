@@ -1,4 +1,4 @@
-"""The smoke test: an event of each type and a bad one through a deployment, until each is where it belongs."""
+"""The smoke test: send an event of each type and a bad one through a deployment, until each has arrived."""
 
 import dataclasses
 import json
@@ -29,13 +29,13 @@ from sluice.publish import Publication, publish
 from sluice.trace import read_object
 
 STREAMING_BUFFER = timedelta(minutes=90)
-"""Within which BigQuery may refuse to delete a streamed row
+"""Period after a streamed insert in which BigQuery may reject the deletion of the row
 (https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations)."""
 
 _LIVES_ON = timedelta(hours=1)
 _LOOK_EVERY = 1.0
 _LOOK_INTO_THE_LOG_EVERY = 5.0
-"""Seconds. A project may read 60 times a minute (https://cloud.google.com/logging/quotas#api-limits)."""
+"""Seconds between two reads of the log. A project may read 60 times a minute (https://cloud.google.com/logging/quotas#api-limits)."""
 _CLOCKS_DIFFER = timedelta(minutes=5)
 _CLEANED_DAYS = 30
 _RETRY = DEFAULT_RETRY.with_timeout(20)
@@ -74,7 +74,7 @@ class Probe:
     Attributes:
         event_id: `smoke-<run>-<type>`.
         data: The payload.
-        table: That its row should be in: that of its type, or that of the dead letters.
+        table: Table that its row should be in: its type's, or the dead letters'.
     """
 
     event_id: str
@@ -92,16 +92,16 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
-    """What has become of a probe.
+    """Arrival of a probe in a table.
 
     Attributes:
-        table: Where it is.
-        seconds: After it was published, until a query saw it there.
-        lag: Seconds from Pub/Sub's accepting it until it was processed.
-        archive_uri: The object that its row names.
-        rows: How many there are: Pub/Sub may deliver an event twice.
+        table: Table that has the probe.
+        seconds: Seconds from its publication until a query saw it there.
+        lag: Seconds from its acceptance by Pub/Sub until it was processed.
+        archive_uri: Archive object that its row names.
+        rows: Number of its rows: Pub/Sub may deliver an event twice.
         why: Of a dead letter: stage, place and message.
-        problem: What is wrong with it, if anything is.
+        problem: Fault of its row, if there is one.
     """
 
     table: str
@@ -115,12 +115,12 @@ class Arrival:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LogLines:
-    """What Cloud Logging has of the flushes that archived the probes.
+    """Log lines in Cloud Logging of the flushes that archived the probes.
 
     Attributes:
-        expected: The objects that they wrote: each flush logs one line, which names its object.
-        missing: Those of which there is no line.
-        problem: Why they were not looked for, if so.
+        expected: Objects that the flushes wrote: each flush logs one line, which names its object.
+        missing: Objects without a log line.
+        problem: Reason why the log was not searched, if it was not.
     """
 
     expected: Sequence[str]
@@ -134,8 +134,8 @@ class Remains:
 
     Attributes:
         table: `DATASET.TABLE`.
-        expires: When they go by themselves; None in the historical dataset.
-        why: What BigQuery says.
+        expires: Time at which their partition expires; None in the historical dataset.
+        why: Message of BigQuery's error.
     """
 
     table: str
@@ -144,20 +144,20 @@ class Remains:
 
 
 def oldest_day(now: datetime, retention_days: int) -> date:
-    """The oldest day that events may have and whose partition lives for an hour still: the next to expire."""
+    """Return the oldest day that events may have and whose partition does not expire within an hour."""
     return (now + _LIVES_ON).date() - timedelta(days=retention_days - 1)
 
 
 def oldest_midnight(now: datetime, retention_days: int) -> datetime:
-    """The beginning of that day."""
+    """Return the beginning of that day."""
     return _midnight(oldest_day(now, retention_days))
 
 
 def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
-    """A good event of each type, of the oldest day that may be, and one of a type that there is not.
+    """Return a good event of each type, on the oldest possible day, and an event of an unknown type.
 
     Args:
-        settings: Of the deployment.
+        settings: Settings of the deployment.
         now: The time.
         run: Name of this run, which the ids begin with.
 
@@ -197,14 +197,14 @@ class Smoke:
     Args:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
-        settings: Of the deployment.
+        settings: Settings of the deployment.
 
     Attributes:
-        started: When it was made.
-        run: Its name, with which the ids of its events begin.
-        probes: Its events.
-        arrivals: What has become of them, by id.
-        log_lines: What Cloud Logging has of their flushes; None: it was not asked.
+        started: Time at which the test was created.
+        run: Name of the run, with which the ids of its events begin.
+        probes: Events of the run.
+        arrivals: Arrivals of the probes, by event id.
+        log_lines: Log lines of their flushes; None where Cloud Logging was not searched.
     """
 
     def __init__(self, client: bigquery.Client, storage: StorageClient, settings: Settings) -> None:
@@ -220,7 +220,7 @@ class Smoke:
     @property
     def arrived(self) -> bool:
         """Whether every event is where it belongs, and in the archive."""
-        return len(self.arrivals) == len(self.probes) and not any(one.problem for one in self.arrivals.values())
+        return len(self.arrivals) == len(self.probes) and not any(arrival.problem for arrival in self.arrivals.values())
 
     @property
     def passed(self) -> bool:
@@ -237,7 +237,7 @@ class Smoke:
 
         Raises:
             One of `sluice.publish.FAILURES`: Pub/Sub did not take the events.
-            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         publish((probe.publication(self.run) for probe in self.probes), topic)
         published = time.monotonic()
@@ -273,10 +273,10 @@ class Smoke:
 
     def _look(self, published: float) -> None:
         wanted = {probe.event_id: probe for probe in self.probes if probe.event_id not in self.arrivals}
-        found: dict[str, list[bigquery.Row]] = {}
+        rows_by_event: dict[str, list[bigquery.Row]] = {}
         for row in self._rows(list(wanted)):
-            found.setdefault(row.event_id, []).append(row)
-        for event_id, rows in found.items():
+            rows_by_event.setdefault(row.event_id, []).append(row)
+        for event_id, rows in rows_by_event.items():
             row = rows[0]
             self.arrivals[event_id] = Arrival(
                 table=row.name,
@@ -317,21 +317,23 @@ class Smoke:
         yield from self._client.query_and_wait(sql, job_config=config, retry=_RETRY, job_retry=_JOB_RETRY)
 
     def delete(self, *, all_runs: bool = False) -> list[Remains]:
-        """Delete the rows of this run, or of all runs of the last 30 days, and tell which are left.
+        """Delete the rows of this run, or of all runs of the last 30 days, and return those that remain.
 
         BigQuery deletes no row that it streamed in just now. The archive keeps what it has.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refuses for another reason.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejects a statement for another reason.
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
         live, historical = self._settings.dataset, self._settings.historical_dataset
         event_day = oldest_day(self.started, self._settings.retention_days)
-        found = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
-        found.append(self._delete(f"{live}.{dead_letters.TABLE}", self.started.date(), all_runs=all_runs))
+        remains_by_table = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
+        remains_by_table.append(self._delete(f"{live}.{dead_letters.TABLE}", self.started.date(), all_runs=all_runs))
         if all_runs:  # Nothing brings them there today; a backfill from the archive by an older version did.
-            found += [self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()]
-        return [remains for remains in found if remains]
+            remains_by_table += [
+                self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()
+            ]
+        return [remains for remains in remains_by_table if remains]
 
     def _delete(self, table: str, newest: date, *, all_runs: bool) -> Remains | None:
         dataset, _, name = table.partition(".")

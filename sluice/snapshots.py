@@ -1,4 +1,4 @@
-"""Snapshots of tables, and what is restored from them: runs the files of `sql/maintenance`."""
+"""Take snapshots of tables and restore them, by the files of `sql/maintenance`."""
 
 import dataclasses
 import re
@@ -28,7 +28,7 @@ _CANNOT_READ_BEFORE = re.compile(r"[Cc]annot read before (\d+)")
 
 
 class SnapshotError(Exception):
-    """Why a snapshot or a restore was refused; nothing has been changed."""
+    """A snapshot or a restore was rejected; nothing has been changed."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Snapshot:
     """A table as it was.
 
     Attributes:
-        snapshot: Its name, in the historical dataset.
+        snapshot: Name of the snapshot in the historical dataset.
         table: The table of the live dataset.
-        taken_at: As of when.
-        expires_at: When BigQuery deletes it; None: never.
+        taken_at: Time as of which it holds the table.
+        expires_at: Time at which BigQuery deletes it; None: never.
     """
 
     snapshot: str
@@ -50,13 +50,13 @@ class Snapshot:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Restored:
-    """What a restore has made.
+    """Result of a restore.
 
     Attributes:
         table: The table of the live dataset that has the rows now.
-        rows: How many; None on a dry run.
-        as_of: As of when.
-        before: Snapshot of what the table was, where it has been replaced.
+        rows: Number of rows; None on a dry run.
+        as_of: Time as of which the rows are restored.
+        before: Snapshot of the table before it was replaced, if it was.
     """
 
     table: str
@@ -74,8 +74,8 @@ class Snapshots:
     Attributes:
         client: Client of the datasets' project.
         settings: Names of the datasets, retention.
-        dry_run: Change nothing.
-        statements: What has been run, or would have been, with the values of its parameters in it.
+        dry_run: Whether nothing is changed.
+        statements: Statements that have been run, or would have been, with the values of their parameters in them.
     """
 
     client: bigquery.Client
@@ -92,14 +92,14 @@ class Snapshots:
         """Keep a table as it is.
 
         Args:
-            table: Of the live dataset.
+            table: Table of the live dataset.
             now: Names the snapshot: `orders_20261123T201500`.
-            days: How long to keep it.
+            days: Days for which the snapshot is kept.
 
         Raises:
             WrongParameter: `table` is no name, or `days` too few or too many.
-            Refused: There is no such table, or it is a view.
-            GoogleAPIError: BigQuery refuses.
+            SnapshotError: There is no such table, or it is a view.
+            GoogleAPIError: BigQuery rejects the request.
         """
         name = f"{table}_{now.astimezone(UTC):{STAMP}}"
         statement = self._bound("snapshot", table=table, snapshot=name, days=str(days))
@@ -108,7 +108,7 @@ class Snapshots:
         return Snapshot(name, table, now, now + timedelta(days=days))
 
     def taken(self) -> Iterator[Snapshot]:
-        """The snapshots of the live dataset's tables that have not expired, newest first."""
+        """Return the snapshots of the live dataset's tables that have not expired, newest first."""
         bound = self._bound("snapshots")
         for row in self.client.query_and_wait(bound.sql):
             yield Snapshot(
@@ -119,16 +119,16 @@ class Snapshots:
         """Make a table of a snapshot, or put it in the place of its table.
 
         Args:
-            snapshot: Of the historical dataset.
+            snapshot: Snapshot of the historical dataset.
             to: Name of the new table; None: that of the snapshot and `_restored`.
             now: Names the snapshot of what is replaced.
             replace: Whether to replace the table that the snapshot is of.
 
         Raises:
             WrongParameter: A name is none.
-            Refused: There is no such snapshot; the new table exists, or has the name of a table or view that the
+            SnapshotError: There is no such snapshot; the new table exists, or has the name of a table or view that the
                 bootstrap makes; there is no table to replace, or its columns, partitions or clustering are others.
-            GoogleAPIError: BigQuery refuses.
+            GoogleAPIError: BigQuery rejects the request.
         """
         new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
         statement = self._bound("restore_snapshot", snapshot=snapshot, to=new)
@@ -148,7 +148,7 @@ class Snapshots:
         """Make a table of what another one was, or put it back to that.
 
         Args:
-            table: Of the live dataset; it still has to exist.
+            table: Table of the live dataset; it still has to exist.
             at: Within the dataset's time travel window, of seven days unless it is set to fewer
                 (https://cloud.google.com/bigquery/docs/time-travel).
             to: Name of the new table; None: that of the table and the time and `_restored`.
@@ -158,9 +158,9 @@ class Snapshots:
         Raises:
             WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
                 table was created.
-            Refused: There is no such table, or it is a view; the new one exists, or has the name of a table or view
-                that the bootstrap makes; or the table had other columns then, and is to be replaced.
-            GoogleAPIError: BigQuery refuses.
+            SnapshotError: There is no such table, or it is a view; the new one exists, or has the name of a table or
+                view that the bootstrap makes; or the table had other columns then, and is to be replaced.
+            GoogleAPIError: BigQuery rejects the request.
         """
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
         new = _on_the_way(as_it_was, now) if replace else to or f"{as_it_was}_restored"

@@ -1,4 +1,4 @@
-"""When the events of the simulated shop happen: in the last days up to now, or just as they are sent."""
+"""Dates of the simulated shop's events: in the last days up to now, or at the time they are sent."""
 
 import collections
 import dataclasses
@@ -20,7 +20,7 @@ def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
     """Return a story in which more happens in a day, if it would not lie between two times otherwise.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         count: Number of messages.
         earliest: The earliest date of an event.
         end: The latest one.
@@ -31,13 +31,13 @@ def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
 
 
 def past(story: Story, count: int, end: datetime, earliest: datetime | None = None) -> Iterator[Generated]:
-    """Tell a story of which the last message has the time `end`.
+    """Yield the messages of a story whose last message has the time `end`.
 
-    The same arguments give the same messages. How long a story takes is known when it has been told: it is told before,
+    The same arguments give the same messages. A story's duration is known only at its end: it is generated in advance,
     up to three times, to find the start from which it ends at `end`, with the shop's busy hours where they belong.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         count: Number of messages.
         end: Time of the last message, with a time zone.
         earliest: Time before which no event is dated: more happens in a day where it has to.
@@ -77,13 +77,13 @@ def _last_time(story: Story, count: int, start: datetime) -> datetime:
 
 
 def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Generated]:
-    """Tell an endless story as it happens: an event has the time at which it is taken from the iterator.
+    """Yield an endless story as it happens: an event has the time at which it is taken from the iterator.
 
-    Who takes `events_per_day` of them hears the story at the speed of the clock on average only. So the simulated clock
-    gives the order of the events, and `clock` their dates.
+    A consumer of `events_per_day` follows the clock's speed on average only. So the simulated clock gives the order of
+    the events, and `clock` their dates.
 
     Args:
-        story: What happens.
+        story: Settings of the story.
         clock: Returns the time, with a time zone.
 
     Returns:

@@ -53,5 +53,5 @@ def filled(page: str, tables: Iterable[Table]) -> str:
         if not re.search(pattern, page, re.DOTALL):
             raise ValueError(f"the page has no place for {table.name}")
         written = table.markdown()
-        page = re.sub(pattern, lambda found, written=written: f"{found[1]}{written}{found[3]}", page, flags=re.DOTALL)  # type: ignore[misc]
+        page = re.sub(pattern, lambda match, written=written: f"{match[1]}{written}{match[3]}", page, flags=re.DOTALL)  # type: ignore[misc]
     return page

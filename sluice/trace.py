@@ -22,7 +22,7 @@ from functions.reconcile.reconciler import UNREADABLE
 from functions.settings import Settings
 
 _READERS = 8
-"""Below the ten connections that a client keeps."""
+"""Number of threads; below the ten connections that a client keeps."""
 
 _ROWS = """
 SELECT
@@ -54,18 +54,18 @@ class TracedRecord:
 
     Attributes:
         table: `DATASET.TABLE`.
-        day: Its partition: the event's date, or the day of the dead letter.
+        day: Day of its partition: the event's date, or the day of the dead letter.
         message_id: Pub/Sub's id of the message that brought it.
-        publish_time: When Pub/Sub accepted that.
-        processed_at: When Sluice processed or refused it.
+        publish_time: Time at which Pub/Sub accepted that message.
+        processed_at: Time at which Sluice processed or rejected it.
         schema_version: The contract that it passed, or was checked against.
         code_version: The code that made the record.
         archive_uri: Object with the raw bytes.
-        content_digest: Of a row, the digest of its content; None of older code.
-        shown_by: Of a row, the views that show it; none shows a duplicate.
-        stage: Of a dead letter, what refused it.
-        fingerprint: Of a dead letter, the same for the same cause.
-        errors: Of a dead letter, why: path, rule and message of each.
+        content_digest: Digest of a row's content; None of older code.
+        shown_by: Views that show a row; none shows a duplicate.
+        stage: Stage that rejected a dead letter.
+        fingerprint: Fingerprint of a dead letter, the same for the same cause.
+        errors: Errors of a dead letter: path, rule and message of each.
     """
 
     table: str
@@ -88,9 +88,9 @@ class ArchiveObject:
     """An object of the archive, and what it has of the event.
 
     Attributes:
-        uri: Its address.
-        envelopes: Those of the event.
-        problem: Why it could not be read, if so.
+        uri: Address of the object.
+        envelopes: Envelopes of the event.
+        problem: Reason why it could not be read, if it could not.
     """
 
     uri: str
@@ -104,10 +104,10 @@ class Trace:
 
     Attributes:
         event_id: The event.
-        rows: In the event tables.
-        dead_letters: In theirs.
-        replays: What the ledger has of it, oldest first: its columns.
-        objects: That the others name; or that were found by the day of arrival.
+        rows: Rows in the event tables.
+        dead_letters: Dead letters in their table.
+        replays: Entries of the ledger for the event, oldest first: all columns.
+        objects: Archive objects that the others name, or that were found by the day of arrival.
     """
 
     event_id: str
@@ -118,7 +118,7 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """Whether anything is."""
+        """Whether anything was found."""
         return bool(self.rows or self.dead_letters or self.replays or self.objects)
 
 
@@ -132,10 +132,10 @@ def trace(
         bigquery_client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        day: When it arrived, in UTC: where no table knows the event, the archive of this day is searched.
+        day: Day of arrival in UTC: if no table has the event, the archive of this day is searched.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
     """
     rows, dead_letters = _records(event_id, bigquery_client, settings)
     replays = replays_of(event_id, bigquery_client, settings)
@@ -146,15 +146,15 @@ def trace(
         objects = _read_all(event_id, (Blob.from_uri(uri, client=storage) for uri in dict.fromkeys(uris)))
     elif day is not None:
         blobs = storage.list_blobs(settings.archive_bucket, prefix=f"raw/dt={day:%Y-%m-%d}/")
-        objects = (one for one in _read_all(event_id, blobs) if one.envelopes)
+        objects = (archive_object for archive_object in _read_all(event_id, blobs) if archive_object.envelopes)
     return Trace(event_id, rows, dead_letters, replays, list(objects))
 
 
 def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> list[dict[str, Any]]:
-    """What the ledger has of an event, oldest first: its columns (sql/schema/replays.sql).
+    """Return the ledger's entries for an event, oldest first, with all columns (sql/schema/replays.sql).
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
     """
     query = _REPLAYS.format(project=client.project, dataset=settings.dataset)
     config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
@@ -172,14 +172,14 @@ def _records(
     ]
     selects.append(_DEAD_LETTERS.format(project=client.project, dataset=settings.dataset, table=dead_letters.TABLE))
     config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
-    found = [dict(row) for row in client.query_and_wait("UNION ALL".join(selects), job_config=config)]
-    found.sort(key=lambda row: (row["dataset"], row["name"], *_rank(row)))
-    rows = [row for row in found if row["stage"] is None]
+    records = [dict(row) for row in client.query_and_wait("UNION ALL".join(selects), job_config=config)]
+    records.sort(key=lambda row: (row["dataset"], row["name"], *_rank(row)))
+    rows = [row for row in records if row["stage"] is None]
     return (
         [_record(row, shown_by=_views(row, rows, settings)) for row in rows],
         [
             _record(row, stage=row["stage"], fingerprint=row["fingerprint"], errors=msgspec.json.decode(row["errors"]))
-            for row in found
+            for row in records
             if row["stage"] is not None
         ],
     )
@@ -191,12 +191,12 @@ def _record(row: dict[str, Any], **more: Any) -> TracedRecord:  # noqa: ANN401 -
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
-    """By what the views choose: the last one of a day is shown (sql/views/each/)."""
+    """Return the key by which the views choose: they show the last row of a day (sql/views/each/)."""
     return row["day"], row["processed_at"], row["publish_time"], row["message_id"], row["archive_uri"]
 
 
 def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settings) -> list[str]:
-    """The views that show a row among its duplicates."""
+    """Return the views that show a row among its duplicates."""
     same = [other for other in rows if (other["name"], other["day"]) == (row["name"], row["day"])]
     live = [other for other in same if other["dataset"] == settings.dataset]
     views = []
@@ -213,7 +213,7 @@ def _read_all(event_id: str, blobs: Iterable[Blob]) -> Iterator[ArchiveObject]:
 
 
 def read_object(event_id: str, blob: Blob) -> ArchiveObject:
-    """An object of the archive, and what it has of an event."""
+    """Return an archive object with its envelopes of an event."""
     uri = f"gs://{blob.bucket.name}/{blob.name}"
     try:
         ndjson = gzip.decompress(blob.download_as_bytes())

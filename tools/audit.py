@@ -1,4 +1,4 @@
-"""`make audit`: known vulnerabilities of what is deployed, and risky code of our own.
+"""`make audit`: known vulnerabilities of the deployed packages, and risky code of the project.
 
 Exit code 1 where there is either. Where the advisory service cannot be asked nothing is proven: that is said, and is
 exit code 0, or 1 where the variable SLUICE_AUDIT_REQUIRED is set, as in CI with a network.
@@ -38,12 +38,12 @@ _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Advisories:
-    """What the advisory service says of the packages.
+    """Report of the advisory service on the packages.
 
     Attributes:
         asked: Number of packages that it knows.
-        vulnerable: Package, advisory and the versions that mend it, a line each.
-        unproven: Why nothing is known of some packages, or of any.
+        vulnerable: A line for each advisory: package, advisory and the versions that fix it.
+        unproven: Reasons why there is no report on a package, or on any.
     """
 
     asked: int
@@ -52,31 +52,32 @@ class Advisories:
 
 
 def read_advisories(report: bytes, complaint: str) -> Advisories:
-    """Read pip-audit's report; its exit code does not tell a vulnerability from an outage.
+    """Read pip-audit's report; its exit code is the same for a vulnerability and an outage.
 
     A service that does not know a package, as a mirror without advisories, is no proof either, though pip-audit then
     says that no vulnerabilities are known.
 
     Args:
-        report: Its standard output.
-        complaint: Its standard error, for where there is no report.
+        report: Standard output of pip-audit.
+        complaint: Standard error of pip-audit, used if there is no report.
     """
     try:
         dependencies: list[dict[str, Any]] = msgspec.json.decode(report)["dependencies"]
     except (msgspec.DecodeError, LookupError, TypeError):
         last = complaint.strip().splitlines()[-1:] or ["pip-audit gave no report"]
         return Advisories(0, unproven=last)
-    skipped = [str(one["skip_reason"]) for one in dependencies if "skip_reason" in one]
+    skipped = [str(package["skip_reason"]) for package in dependencies if "skip_reason" in package]
     vulnerable = [
-        f"{one['name']} {one['version']}: {advisory['id']}, mended in {', '.join(advisory['fix_versions']) or 'none'}"
-        for one in dependencies
-        for advisory in one.get("vulns", ())
+        f"{package['name']} {package['version']}: {advisory['id']},"
+        f" mended in {', '.join(advisory['fix_versions']) or 'none'}"
+        for package in dependencies
+        for advisory in package.get("vulns", ())
     ]
     return Advisories(len(dependencies) - len(skipped), vulnerable, skipped)
 
 
 def audit(requirements: pathlib.Path, *, required: bool) -> bool:
-    """Ask for both, tell what was found, and say whether that will do.
+    """Run both checks, print the findings, and return whether they pass.
 
     Args:
         requirements: The pinned packages.

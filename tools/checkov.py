@@ -30,10 +30,10 @@ _CHECKOV = (
 )
 
 _SKIP = re.compile(r"(?:checkov|bridgecrew|cortex):skip= *([\w,-]*)(?::(.*))?")
-"""As checkov finds it."""
+"""Pattern by which checkov finds an exception."""
 
 _WORDS = 5
-"""An explanation has at least so many: "too noisy" is none."""
+"""Minimum words of an explanation: "too noisy" is none."""
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -43,10 +43,10 @@ class Skip:
     """An exception as it is written.
 
     Attributes:
-        file: From `terraform/`, with a slash before it, as checkov names files.
-        line: From 1.
-        policy: Its id, such as CKV_GCP_62.
-        reason: Why the policy does not apply here.
+        file: File below `terraform/`, with a leading slash, as checkov names files.
+        line: Line number, from 1.
+        policy: Id of the policy, such as CKV_GCP_62.
+        reason: Reason why the policy does not apply here.
     """
 
     file: str
@@ -68,7 +68,7 @@ class Check(msgspec.Struct, frozen=True):
         return f"{self.file_path}:{self.file_line_range[0]}: {self.resource}: {self.check_id}: {self.check_name}"
 
     def is_left_out_by(self, skip: Skip) -> bool:
-        """Whether this is what the exception is about."""
+        """Return whether the exception is about this."""
         first, last = self.file_line_range
         return (self.file_path, self.check_id) == (skip.file, skip.policy) and first <= skip.line <= last
 
@@ -83,13 +83,13 @@ class Results(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What checkov says with `--output=json`; of a folder without resources it says something else."""
+    """Output of checkov with `--output=json`; for a folder without resources it has another form."""
 
     results: Results
 
 
 def written_skips(folder: pathlib.Path = TERRAFORM) -> list[Skip]:
-    """Every exception that stands in a folder."""
+    """Return all exceptions in a folder."""
     return [
         Skip(f"/{file.relative_to(folder).as_posix()}", number, match[1], (match[2] or "").strip())
         for file in sorted(folder.rglob("*.tf"))
@@ -99,10 +99,10 @@ def written_skips(folder: pathlib.Path = TERRAFORM) -> list[Skip]:
 
 
 def findings(results: Results, skips: Sequence[Skip]) -> list[str]:
-    """What has to be mended, a line each.
+    """Return a line for each problem that has to be fixed.
 
     Args:
-        results: What checkov reported.
+        results: Results that checkov reported.
         skips: The exceptions that are written; those that checkov reports have to be the same.
     """
     reported = results.skipped_checks
@@ -118,15 +118,19 @@ def findings(results: Results, skips: Sequence[Skip]) -> list[str]:
         *(
             f"{skip.file}:{skip.line}: nothing needs the exception to {skip.policy or 'no policy'}"
             for skip in skips
-            if not any(one.is_left_out_by(skip) for one in reported)
+            if not any(reported_skip.is_left_out_by(skip) for reported_skip in reported)
         ),
-        *(f"{one}: left out elsewhere" for one in reported if not any(map(one.is_left_out_by, skips))),
+        *(
+            f"{reported_skip}: left out elsewhere"
+            for reported_skip in reported
+            if not any(map(reported_skip.is_left_out_by, skips))
+        ),
     ]
 
 
 def check(folder: pathlib.Path = TERRAFORM) -> bool:
-    """Check a folder, tell what was found, and say whether nothing has to be mended."""
-    with tempfile.TemporaryDirectory() as home:  # the same for everybody: no settings, no account of a person
+    """Check a folder, print the findings, and return whether there are none."""
+    with tempfile.TemporaryDirectory() as home:  # the same for all users: no personal settings, no account
         environment = {"PATH": os.environ["PATH"], "HOME": home}
         command = [*_CHECKOV, f"--directory={folder}"]
         done = subprocess.run(command, cwd=home, env=environment, capture_output=True, check=False)  # noqa: S603 - ours
@@ -136,12 +140,12 @@ def check(folder: pathlib.Path = TERRAFORM) -> bool:
         _console.print(Text(f"checkov gave no report: {error}\n{(done.stdout + done.stderr).decode(errors='replace')}"))
         return False
     skips = written_skips(folder)
-    found = findings(results, skips)
-    for line in found:
+    problems = findings(results, skips)
+    for line in problems:
         _console.print(Text(line, "bold red"))
     passed = len(results.passed_checks)
-    _console.print(f"{passed} checks passed, {len(results.skipped_checks)} left out, {len(found)} to mend.")
-    return not found and done.returncode == 0
+    _console.print(f"{passed} checks passed, {len(results.skipped_checks)} left out, {len(problems)} to fix.")
+    return not problems and done.returncode == 0
 
 
 if __name__ == "__main__":

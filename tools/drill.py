@@ -56,16 +56,16 @@ class NotRecovered(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drill:
-    """What the drill found.
+    """Result of the drill.
 
     Attributes:
         accepted: Events that Pub/Sub accepted, before and after the loss.
-        durable: Of these, events that were in the tables of the lost region, or in its archive only.
+        durable: Accepted events that were in the tables of the lost region, or in its archive only.
         missing: Ids that are neither rows nor dead letters in the new region. Their number is the RPO in events.
         backfilled: Rows and dead letters that came from the archive of the lost region.
-        first_row_seconds: From the loss to the first new event in a table of the new region, without Terraform's apply.
-        backfill_seconds: How long the backfill took.
-        recovered_seconds: From the loss until each event was there.
+        first_row_seconds: Seconds from the loss to the first new event in a table of the new region, without `apply`.
+        backfill_seconds: Seconds that the backfill took.
+        recovered_seconds: Seconds from the loss until each event was there.
     """
 
     accepted: int
@@ -98,7 +98,7 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
         console: Says what happens.
         on: The emulators, which this process finds by its environment. The names of the stacks are used once on them.
         folder: Logs.
-        events: How many messages to publish.
+        events: Number of messages to publish.
         rate: Messages per second.
 
     Raises:
@@ -129,8 +129,8 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
         _wait(lambda: _ids(new) >= ids, publishing)
         recovered_seconds = time.monotonic() - lost_at
         publishing.result()
-        if left := _backfill(new, source, "--dry-run").loaded:
-            raise NotRecovered(f"the archive of the lost region has {left} events that are not in the tables")
+        if missing := _backfill(new, source, "--dry-run").loaded:
+            raise NotRecovered(f"the archive of the lost region has {missing} events that are not in the tables")
         _sluice(new, "reconcile", "--from", "1h")
         return Drill(
             len(ids),
@@ -191,7 +191,7 @@ def _drop(client: bigquery.Client, settings: Settings) -> None:
 
 
 class _Backfilled(msgspec.Struct):
-    """What `sluice backfill --json` says."""
+    """Output of `sluice backfill --json`."""
 
     rows: dict[str, int]
     dead_letters: dict[str, int]

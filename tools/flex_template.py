@@ -26,7 +26,7 @@ REGEXES = {
     "shards": _WHOLE,
     "writer": f"({'|'.join(WRITERS)})",
 }
-"""What the options that are no settings may be."""
+"""Patterns of the values of options that are not settings."""
 
 
 def metadata() -> dict[str, Any]:
@@ -63,11 +63,11 @@ def _settings() -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each setting, of those that may be unset without the null."""
     schemas = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
     names = {field.encode_name: field.name for field in msgspec.structs.fields(Settings)}
-    found = {}
+    settings = {}
     for name, schema in schemas.items():
         [given] = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
-        found[names[name]] = {**schema, **given}
-    return found
+        settings[names[name]] = {**schema, **given}
+    return settings
 
 
 def _regex(action: argparse.Action, setting: dict[str, Any] | None) -> str:

@@ -14,7 +14,7 @@ MARK = "| package | licence |"
 
 PERMISSIVE = frozenset({"Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MIT", "MIT-0", "PSF-2.0"})
 FILE_COPYLEFT = frozenset({"MPL-2.0"})
-"""Their files stay under their licence, and ask nothing of what is deployed with them unchanged."""
+"""Licences of single files, without conditions on what is deployed with the unchanged files."""
 
 _DEPLOYED_ON = {
     "implementation_name": "cpython",
@@ -38,7 +38,7 @@ _SPDX = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "The MIT License (MIT)": "MIT",
 }
-"""What packages call their licence in fields that take any text, and in its file."""
+"""SPDX identifiers of licences by the names that packages give them in free text, and in the licence's file."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Package:
     """A deployed package.
 
     Attributes:
-        name: As requirements.txt has it.
+        name: Name as in requirements.txt.
         licences: SPDX identifiers; its user chooses one. `BSD` where the package does not say which.
     """
 
@@ -60,7 +60,7 @@ class Package:
 
 
 def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Package]:
-    """The packages of requirements.txt that are installed where the functions run.
+    """Return the packages of requirements.txt that are installed where the functions run.
 
     Raises:
         importlib.metadata.PackageNotFoundError: One is not installed here: run `make`.
@@ -68,28 +68,32 @@ def deployed(requirements: pathlib.Path = ROOT / "requirements.txt") -> list[Pac
     lines = re.findall(r"^[A-Za-z0-9][^\\\n]*", requirements.read_text(encoding="utf-8"), re.MULTILINE)
     wanted = [Requirement(line) for line in lines]
     return [
-        Package(one.name, _licences(distribution(one.name)))
-        for one in wanted
-        if one.marker is None or one.marker.evaluate(_DEPLOYED_ON)
+        Package(requirement.name, _licences(distribution(requirement.name)))
+        for requirement in wanted
+        if requirement.marker is None or requirement.marker.evaluate(_DEPLOYED_ON)
     ]
 
 
 def _licences(package: Distribution) -> list[str]:
-    """By its SPDX expression if it has one, else by its classifiers, its free text, or the titles of its files."""
+    """Return the SPDX expression if there is one, else the classifiers, the free text, or the titles of the files."""
     fields: dict[str, list[str]] = {
         name: list(package.metadata.get_all(name) or ())
         for name in ("License-Expression", "Classifier", "License", "License-File")
     }
     if fields["License-Expression"]:
         return fields["License-Expression"][0].split(" OR ")
-    classified = [one.rpartition(" :: ")[2] for one in fields["Classifier"] if one.startswith("License :: ")]
+    classified = [
+        licence.rpartition(" :: ")[2] for licence in fields["Classifier"] if licence.startswith("License :: ")
+    ]
     titles = [(package.read_text(f"licenses/{file}") or "").partition("\n")[0] for file in fields["License-File"]]
-    named = [one for one in classified if one != "OSI Approved"] or fields["License"] or titles or ["unknown"]
-    return sorted({_SPDX.get(one, one) for one in named})
+    named = (
+        [licence for licence in classified if licence != "OSI Approved"] or fields["License"] or titles or ["unknown"]
+    )
+    return sorted({_SPDX.get(licence, licence) for licence in named})
 
 
 def page() -> str:
-    """The page of the documentation, its table made anew."""
+    """Return the page of the documentation with its table up to date."""
     head, _, _ = FILE.read_text(encoding="utf-8").partition(MARK)
     rows = [f"| {package.name} | {' or '.join(package.licences)} |" for package in deployed()]
     return "\n".join([f"{head}{MARK}", "|---|---|", *rows]) + "\n"

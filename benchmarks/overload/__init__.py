@@ -1,1 +1,1 @@
-"""The overload benchmark: what becomes of goodput when BigQuery or Cloud Storage stalls or gets slow."""
+"""The overload benchmark: goodput while BigQuery or Cloud Storage stalls or is slow, and after it."""

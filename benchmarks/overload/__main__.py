@@ -1,4 +1,4 @@
-"""`python -m benchmarks.overload`: overload the services, and see whether the function recovers."""
+"""`python -m benchmarks.overload`: overload the services, and check whether the function recovers."""
 
 import datetime
 import pathlib
@@ -63,7 +63,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         raise typer.BadParameter(f"{', '.join(unknown)}: there are {'; '.join(names)}", param_hint="--only")
     if docs and (only or quick or setting):
         raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
-    settings = dict(one.split("=", 1) for one in setting or ())
+    settings = dict(assignment.split("=", 1) for assignment in setting or ())
     if show:
         records = read(show)
     else:

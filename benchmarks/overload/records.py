@@ -1,4 +1,4 @@
-"""What an overload run recorded, as it is kept in `results/`, and what follows from it."""
+"""Records of an overload run, as they are kept in `results/`, and what follows from them."""
 
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -79,10 +79,10 @@ class PhaseRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What a scenario recorded.
+    """Record of a scenario.
 
     Attributes:
-        scenario: Its name.
+        scenario: Name of the scenario.
         pace: Factor on all times; 1 but for a quick run.
         rate: Events per second that were offered.
         settings: Environment variables of the function.
@@ -128,12 +128,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Records(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run recorded.
+    """Records of a run.
 
     Attributes:
-        started: When, ISO 8601.
-        revision: Of the code that was served, if git knows.
-        machine: On what.
+        started: Time at which the run began, ISO 8601.
+        revision: Revision of the code that was served, if git knows it.
+        machine: Machine of the run.
         records: The scenarios.
     """
 
@@ -169,8 +169,8 @@ def goodput(samples: Sequence[Sample], start: float, end: float) -> float:
 
 def _acknowledged(samples: Sequence[Sample], at: float) -> float:
     """Return the events acknowledged until a time; linear between two samples."""
-    before = max((one for one in samples if one.at <= at), key=lambda one: one.at, default=samples[0])
-    after = min((one for one in samples if one.at >= at), key=lambda one: one.at, default=samples[-1])
+    before = max((sample for sample in samples if sample.at <= at), key=lambda sample: sample.at, default=samples[0])
+    after = min((sample for sample in samples if sample.at >= at), key=lambda sample: sample.at, default=samples[-1])
     if after.at <= before.at:
         return before.acknowledged
     share = (at - before.at) / (after.at - before.at)

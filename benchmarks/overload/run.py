@@ -1,4 +1,4 @@
-"""Runs a scenario: the real function between the subscription and the stand-in."""
+"""Run a scenario: the real function between the subscription and the stand-in."""
 
 import asyncio
 import contextlib
@@ -28,21 +28,21 @@ SAMPLE_SECONDS = 1.0
 DRAIN_SECONDS = 120.0
 """Maximum seconds until the backlog is drained after the last phase."""
 
-type Tell = Callable[[str], None]
+type Report = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Conditions:
-    """What all scenarios of a run have in common.
+    """Settings that all scenarios of a run have in common.
 
     Attributes:
         cloud: The stand-in.
         project: Folder of the project whose function is served.
         settings: Environment variables of the function, which replace those of the scenarios.
-        logs: Where the function's logs are written.
+        logs: Folder of the function's logs.
         pace: Factor on all times.
         drain_seconds: Maximum seconds until the backlog is drained.
-        tell: Is called with each phase that begins.
+        report: Called with each phase that begins.
     """
 
     cloud: StandIn
@@ -51,7 +51,7 @@ class Conditions:
     logs: pathlib.Path
     pace: float
     drain_seconds: float
-    tell: Tell
+    report: Report
 
 
 def run(scenario: Scenario, conditions: Conditions) -> Record:
@@ -94,7 +94,7 @@ class _Run:
             spans = await self._phases()
             await publishing
             ended = self._now()
-            self._conditions.tell(f"{scenario.name}: drain")
+            self._conditions.report(f"{scenario.name}: drain")
             is_drained = await subscription.drained(self._conditions.drain_seconds)
             drain_seconds = self._now() - ended if is_drained else None
             redelivering.cancel()
@@ -118,7 +118,7 @@ class _Run:
         spans = []
         due = 0.0
         for phase in scenario.phases:
-            self._conditions.tell(f"{scenario.name}: {phase.name}")
+            self._conditions.report(f"{scenario.name}: {phase.name}")
             await asyncio.to_thread(cloud.disturb, dict.fromkeys(scenario.disturbed, phase.disturbance))
             start = self._now()
             due += phase.seconds

@@ -1,4 +1,4 @@
-"""What happens to the services, and what load is offered meanwhile."""
+"""Scenarios: disturbances of the services, and the load that is offered meanwhile."""
 
 import dataclasses
 import math
@@ -18,7 +18,7 @@ OFFERED_SHARE = 0.8
 
 LIMITED_INSERTS = Capacity(request_seconds=0.010, row_seconds=0.001, servers=1)
 LIMITED_UPLOADS = Capacity(request_seconds=0.030, row_seconds=0.001, servers=1)
-"""Takes as long for a flush as `LIMITED_INSERTS`, which gets three requests for it."""
+"""Capacity that takes as long for a flush as `LIMITED_INSERTS`, which gets three requests for it."""
 
 FAST_INSERTS = Capacity(request_seconds=0.010, row_seconds=0.00002, servers=1)
 FAST_UPLOADS = Capacity(request_seconds=0.020, row_seconds=0.00002, servers=1)
@@ -30,8 +30,8 @@ class Phase:
 
     Attributes:
         name: Name of the phase.
-        seconds: Its length.
-        disturbance: What is wrong meanwhile.
+        seconds: Length in seconds.
+        disturbance: Disturbance meanwhile.
     """
 
     name: str
@@ -50,7 +50,7 @@ RECOVERY = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Scenario:
-    """What happens to the services.
+    """Disturbances of the services, and the load meanwhile.
 
     Attributes:
         name: Name of the scenario.
@@ -58,7 +58,7 @@ class Scenario:
         uploads: Capacity of Cloud Storage.
         disturbed: Services that the phases disturb.
         rate: Events per second that are offered.
-        phases: What happens, in order.
+        phases: Phases in order.
         backoff: Pauses before a message is redelivered.
         settings: Environment variables of the function.
     """

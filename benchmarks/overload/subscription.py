@@ -18,7 +18,7 @@ ACK_DEADLINE = 60.0
 """Seconds that the endpoint has to answer a delivery."""
 
 _SHORTEST_SLEEP = 0.001
-"""Seconds between two looks at the messages, at least."""
+"""Minimum seconds between two looks at the messages."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Backoff:
 
 @dataclasses.dataclass(slots=True)
 class Deliveries:
-    """What became of the messages so far.
+    """Counts of the messages and their deliveries so far.
 
     Attributes:
         offered: Messages that were published.

@@ -65,7 +65,7 @@ def ingest(request: flask.Request) -> tuple[str, int]:
 
 
 def _row(data: bytes, now: datetime.datetime) -> tuple[str, dict[str, Any]]:
-    """The table and the row of a payload."""
+    """Return the table and the row of a payload."""
     try:
         event = json.loads(data)
         event_type = event["event_type"]
