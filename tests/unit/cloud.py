@@ -37,7 +37,7 @@ def insert_errors(*errors: tuple[int, str]) -> Answer:
 
 @dataclasses.dataclass
 class Cloud:
-    """What has arrived, and what to answer.
+    """A fake of Google's APIs: the requests that arrived, and the answers to give.
 
     Attributes:
         url: Of both APIs.
