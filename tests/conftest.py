@@ -68,10 +68,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("check")
     yield
-    known = json.loads(DURATIONS.read_text())
+    durations = json.loads(DURATIONS.read_text())
     seconds = collections.Counter[str]()
     for part in {_part(item.nodeid, item.keywords) for item in items}:
-        seconds[part.removesuffix(" (check)")] += known.get(part, 0)
+        seconds[part.removesuffix(" (check)")] += durations.get(part, 0)
     items.sort(key=lambda item: -seconds[_module(item.nodeid)])
 
 

@@ -136,8 +136,8 @@ def test_what_is_answered_after_the_run_is_acknowledged_and_no_answer_in_time() 
 
 def driven(acknowledged: int, sent: int, bad: int = 0) -> Driven:
     with server(yes) as url:
-        some = drive(url, "inventory", Closed(1, 0.01, ramp=0.0))
-    return dataclasses.replace(some, acknowledged=acknowledged, sent=sent, bad_acknowledged=bad, resent=0)
+        measured = drive(url, "inventory", Closed(1, 0.01, ramp=0.0))
+    return dataclasses.replace(measured, acknowledged=acknowledged, sent=sent, bad_acknowledged=bad, resent=0)
 
 
 @pytest.mark.parametrize(

@@ -189,12 +189,12 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         stack.enter_context(connection)
         beam = children(command.pid)
         command.send_signal(signal.SIGINT)
-        shown, told = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 130, told
+        shown, errors = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 130, errors
     assert "not known to be durable" in shown
-    assert "Interrupted." in told
-    assert "Start it again" in told
-    assert "Traceback" not in told
+    assert "Interrupted." in errors
+    assert "Start it again" in errors
+    assert "Traceback" not in errors
     assert beam
     wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in beam), "Beam has ended")
     assert len(datasets.objects()) == 1

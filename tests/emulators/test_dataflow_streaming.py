@@ -237,9 +237,9 @@ def test_rows_that_bigquery_rejects_are_dead_letters(run: Scenarios, proxy: Prox
     with proxy.breaking(insert(row_errors("invalid", 0.2), table="orders", times=1)):
         error, _ = write(run, stream(published))
     assert error == ""
-    found = wrong(books, published)
-    assert found.pop("rejected") >= 1
-    assert found == {}
+    differences = wrong(books, published)
+    assert differences.pop("rejected") >= 1
+    assert differences == {}
 
 
 def test_a_stream_that_was_given_up_can_be_run_again(run: Scenarios, proxy: Proxy, books: Books) -> None:

@@ -147,7 +147,7 @@ class Events(RuleBasedStateMachine):
             ]
         )
         stored = {row.event_id for row in self.datasets.client.query_and_wait(query)}
-        archived = {one.event_id for envelopes in self.datasets.objects().values() for one in envelopes}
+        archived = {envelope.event_id for envelopes in self.datasets.objects().values() for envelope in envelopes}
         assert archived == self.kept.keys()
         assert stored <= archived
 

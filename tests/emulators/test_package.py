@@ -83,7 +83,7 @@ def test_it_imports_nothing_but_itself_and_what_it_requires(
     )
     folder = deployed_package.folder
     folders = [folder, folder / "functions", folder / "functions" / "events"]
-    assert json.loads(done.stdout) == {"ours": [str(one) for one in folders], "dev": []}
+    assert json.loads(done.stdout) == {"ours": [str(folder) for folder in folders], "dev": []}
 
 
 def test_both_functions_serve_from_it(

@@ -150,8 +150,8 @@ def watched(
             uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
             insert = bigquery_client(stack.settings).insert_rows_json
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
-            [found] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
-            assert (found["missing_events"], found["conflicts"]) == (["lost"], 2)
+            [part] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
+            assert (part["missing_events"], part["conflicts"]) == (["lost"], 2)
         logs = [
             (stack.ingest.child.log, INGEST),
             (reconcile.child.log, RECONCILE),
@@ -159,7 +159,7 @@ def watched(
             (stack.bootstrap.child.log, BOOTSTRAP),
             (bootstrap.child.log, BOOTSTRAP),
         ]
-        yield expected, [found for log, service in logs for found in entries(log, service)]
+        yield expected, [entry for log, service in logs for entry in entries(log, service)]
 
 
 def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
@@ -185,8 +185,8 @@ def entries(log: pathlib.Path, service: str) -> list[Entry]:
 
 
 def test_every_metric_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
-    assert found ^ METRICS.keys() == NOT_MADE_HERE.keys()
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert counted ^ METRICS.keys() == NOT_MADE_HERE.keys()
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - NOT_MADE_HERE.keys()))
@@ -248,10 +248,10 @@ def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_o
 
 
 def test_a_run_that_ends_behind_counts_and_is_no_finding(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
-    behind = {**found, "jsonPayload": {**found["jsonPayload"], "message": "reconciliation is behind"}}
+    entry = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
+    behind = {**entry, "jsonPayload": {**entry["jsonPayload"], "message": "reconciliation is behind"}}
     assert matches(METRICS["reconcile-behind"].filter, behind)
-    assert not matches(METRICS["reconcile-behind"].filter, found)
+    assert not matches(METRICS["reconcile-behind"].filter, entry)
     assert not matches(METRICS["missing"].filter, behind)
 
 

@@ -40,8 +40,8 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
     """What the workers of a run over a file log, and whether it failed."""
     file = place / f"{uuid.uuid4()}.ndjson"
     messages = [
-        Message(one if isinstance(one, bytes) else json.dumps(one).encode(), {}, str(uuid.uuid4()), NOW)
-        for one in events
+        Message(event if isinstance(event, bytes) else json.dumps(event).encode(), {}, str(uuid.uuid4()), NOW)
+        for event in events
     ]
     file.write_bytes(b"\n".join(msgspec.json.encode(Envelope.from_message(message, None)) for message in messages))
     options = (
@@ -100,8 +100,8 @@ def watched(
 
 
 def test_every_metric_of_flushes_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
-    assert METRICS.keys() - found == {NOT_MADE_HERE}
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert METRICS.keys() - counted == {NOT_MADE_HERE}
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - {NOT_MADE_HERE}))

@@ -68,8 +68,8 @@ class Run:
 
     def publish(self, messages: Iterable[Generated] | None = None) -> None:
         """Publish; by default the shop's events."""
-        told = story(self.form.events, self.seed) if messages is None else messages
-        self.deployment.publish(told, self.published)
+        generated = story(self.form.events, self.seed) if messages is None else messages
+        self.deployment.publish(generated, self.published)
 
     def acknowledged(self) -> int:
         """How many messages have been acknowledged so far."""
@@ -422,12 +422,12 @@ def _poison(run: Run) -> None:
 
 def _one_of_each_kind(seed: int) -> list[Generated]:
     kinds = {reason for spoils in SPOILS.values() for reason in spoils}
-    found: dict[str, Generated] = {}
+    by_reason: dict[str, Generated] = {}
     for message in generate(seed=seed, start=datetime.now(UTC) - timedelta(hours=6), bad_share=0.9):
         if message.reason:
-            found[message.reason] = message
-        if found.keys() == kinds:
-            return list(found.values())
+            by_reason[message.reason] = message
+        if by_reason.keys() == kinds:
+            return list(by_reason.values())
     raise AssertionError("the story never ends")
 
 

@@ -147,10 +147,10 @@ class Books:
             for kind, names in kinds.items()
             for name in names
         ]
-        found = {kind: collections.Counter[str]() for kind in kinds}
+        counters = {kind: collections.Counter[str]() for kind in kinds}
         for row in self.query(" UNION ALL ".join(parts)):
-            found[row.kind][row.id] += row.n
-        return tuple(found.values())
+            counters[row.kind][row.id] += row.n
+        return tuple(counters.values())
 
 
 @dataclasses.dataclass(slots=True)

@@ -373,13 +373,13 @@ class Proxy:
         url = URL(urls[self._turn % len(urls)] + request.raw_path, encoded=True)
         async with self._session.request(request.method, url, headers=headers, data=body) as answer:
             kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
-            found = Answer(answer.status, kept, await answer.read())
-        if name and found.status == 200:
+            received = Answer(answer.status, kept, await answer.read())
+        if name and received.status == 200:
             self._objects.add(name)
-        return found
+        return received
 
 
 def _object(body: bytes) -> str:
     """Name of the object of a multipart upload."""
-    found = _OBJECT_NAME.search(body)
-    return found[1].decode() if found else ""
+    match = _OBJECT_NAME.search(body)
+    return match[1].decode() if match else ""

@@ -46,15 +46,15 @@ def table(seen: Iterable[Seen]) -> str:
 
 def section(name: str) -> str:
     """What stands between the markers of a generated section."""
-    found = re.search(_pattern(name), FILE.read_text(), re.DOTALL)
-    assert found, f"{FILE} has no section {name}"
-    return found[2]
+    match = re.search(_pattern(name), FILE.read_text(), re.DOTALL)
+    assert match, f"{FILE} has no section {name}"
+    return match[2]
 
 
 def write(name: str, text: str) -> None:
     """Put a text between the markers of a section."""
     FILE.write_text(
-        re.sub(_pattern(name), lambda found: f"{found[1]}{text}{found[3]}", FILE.read_text(), flags=re.DOTALL)
+        re.sub(_pattern(name), lambda match: f"{match[1]}{text}{match[3]}", FILE.read_text(), flags=re.DOTALL)
     )
 
 

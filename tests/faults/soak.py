@@ -38,11 +38,11 @@ KILLS = ("worker", "worker", "instance", "worker", "bigquery", "worker", "storag
 
 def kinds() -> list[Fault]:
     """Each kind of fault that both services have."""
-    found = [faults.status(code, "backendError", after=after) for code in (500, 503) for after in (False, True)]
-    found += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
+    listed = [faults.status(code, "backendError", after=after) for code in (500, 503) for after in (False, True)]
+    listed += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
     for after in (False, True):
-        found += [faults.silence(after=after), faults.reset(after=after)]
-    return [*found, faults.half_written(), faults.slow()]
+        listed += [faults.silence(after=after), faults.reset(after=after)]
+    return [*listed, faults.half_written(), faults.slow()]
 
 
 def rules(share: float) -> list[Rule]:

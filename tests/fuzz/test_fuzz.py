@@ -152,12 +152,12 @@ def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
             try:
                 message = receive(given_headers, body)
             except NotAMessage as error:
-                told = str(error)
+                text = str(error)
             else:
-                told = str(message.attributes)
+                text = str(message.attributes)
                 check(message)
-            assert told
-            assert "secret" not in told
+            assert text
+            assert "secret" not in text
 
     keep_on(holds, 0.2)
 

@@ -98,9 +98,9 @@ def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int, in_parts: 
 
     total, until, parts = HourCounts(), START, 0
     while until < START + timedelta(hours=hours):
-        found = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
-        total.add(found.total)
-        until, parts = found.until, parts + 1
+        result = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
+        total.add(result.total)
+        until, parts = result.until, parts + 1
     return Measured(
         events=per_hour * hours,
         lost=-(-per_hour // one_lost_in) * hours,

@@ -79,7 +79,7 @@ def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
         pytest.skip("one of them is enough to see that the bound follows the limit")
     payloads, count = FLOODS[kind]
     warm = WARM.setdefault(worker, worker.resident())
-    bodies = [push(one) for one in payloads]
+    bodies = [push(payload) for payload in payloads]
     worker.forget_peak()
     cloud.latency = 0.5
     started = time.monotonic()

@@ -27,9 +27,9 @@ def readable(plan: Planned) -> str:
 def _set(value: Any) -> Any:
     match value:
         case dict():
-            return {name: kept for name, one in value.items() if (kept := _set(one)) not in (None, [], {}, "")}
+            return {name: kept for name, item in value.items() if (kept := _set(item)) not in (None, [], {}, "")}
         case list():
-            return [_set(one) for one in value]
+            return [_set(item) for item in value]
         case str() if value.startswith(("{", "[{")):
             return _set(json.loads(value))
         case str() if _MADE_UP.fullmatch(value):

@@ -89,16 +89,16 @@ def arguments(example: str) -> dict[str, str]:
         r'^variable "(\w+)" \{\n(.*?)^\}', (folder / "variables.tf").read_text(), re.MULTILINE | re.DOTALL
     )
     defaults = {
-        name: one for name, body in declared for one in re.findall(r'^  default += (".+")$', body, re.MULTILINE)
+        name: default for name, body in declared for default in re.findall(r'^  default += (".+")$', body, re.MULTILINE)
     }
     [body] = re.findall(r'^module "sluice" \{\n(.*?)^\}', (folder / "main.tf").read_text(), re.MULTILINE | re.DOTALL)
     passed = dict(re.findall(r"^  (\w+) += (.+)$", body, re.MULTILINE))
     del passed["source"], passed["package"]
-    found = {
+    expressions = {
         name: re.sub(r"\bvar\.(\w+)", lambda used: defaults.get(used[1], used[0]), value)
         for name, value in passed.items()
     }
-    return {name: value for name, value in found.items() if "var." not in value}
+    return {name: value for name, value in expressions.items() if "var." not in value}
 
 
 def environment(name: str, *options: str) -> list[str]:

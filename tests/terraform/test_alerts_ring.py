@@ -195,7 +195,7 @@ def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> No
     series, expected = CASES[case]
     alerts = {key: alert for key, alert in watching.alerts().items() if key in SCHEDULED}
     assert len(alerts) == len(SCHEDULED)
-    evaluated(tmp_path, alerts, {one.name: one.values() for one in series}, expected)
+    evaluated(tmp_path, alerts, {labelled.name: labelled.values() for labelled in series}, expected)
 
 
 OF_JOB = selector(

@@ -67,17 +67,17 @@ def plan(terraform: Terraform) -> Planned:
 
 def bindings(plan: Planned) -> set[tuple[str, str]]:
     """Place and role of each binding of the account."""
-    found: set[tuple[str, str]] = set()
+    granted: set[tuple[str, str]] = set()
     for address, attributes in plan.items():
         if attributes.get("member") == MEMBER and "_iam_member." in address:
             place = next(attributes[name] for name in PLACES if attributes.get(name))
             role: str = attributes["role"]
-            found.add((_name(place), CUSTOM.get(role, role)))
+            granted.add((_name(place), CUSTOM.get(role, role)))
         for access in attributes.get("access") or []:
             if access.get("user_by_email") == MEMBER.partition(":")[2]:
                 assert address == 'google_bigquery_dataset.events["live"]'
-                found.add(("live", CUSTOM[access["role"]]))
-    return found
+                granted.add(("live", CUSTOM[access["role"]]))
+    return granted
 
 
 def _name(place: str) -> str:
@@ -114,7 +114,9 @@ def test_each_custom_role_has_nothing_beyond(plan: Planned) -> None:
     for row in table():
         needed[row.role] |= row.permissions
     for name in ("deployer", "releaser"):
-        [role] = [one for address, one in plan.items() if address == f'google_project_iam_custom_role.ci["{name}"]']
+        [role] = [
+            resource for address, resource in plan.items() if address == f'google_project_iam_custom_role.ci["{name}"]'
+        ]
         assert set(role["permissions"]) == needed[name]
 
 

@@ -79,7 +79,7 @@ CLUSTERING_TYPES = {
     "TIMESTAMP",
     "TIMESTAMPTZ",
 }
-"""The same types in sqlglot's words."""
+"""Types of clustering columns, in sqlglot's words."""
 
 INCREMENTAL_AGGREGATES = (
     exp.AnyValue,
