@@ -1,4 +1,4 @@
-"""What the pipeline takes on Apache Beam: measured in a few seconds, and as the page shows it."""
+"""The costs of the pipeline on Apache Beam are measured in a few seconds, and the page shows them."""
 
 import pathlib
 import statistics

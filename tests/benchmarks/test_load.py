@@ -163,7 +163,7 @@ def test_rows_that_fit_are_fine() -> None:
 
 
 def test_requests_that_are_refused_take_their_time_too() -> None:
-    """With one in flight, every second answer is a refusal: the rate is that of the whole time."""
+    """One request is in flight and every second one is rejected: the rate is that of the whole time."""
 
     async def every_second(number: int) -> bytes:
         return UNAVAILABLE if number % 2 else NO_CONTENT

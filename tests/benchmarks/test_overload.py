@@ -279,7 +279,7 @@ def test_a_scaled_scenario_keeps_its_rate() -> None:
 @pytest.mark.check
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_a_quick_run_loses_nothing(tmp_path: pathlib.Path) -> None:
-    """What is asserted holds at any speed: the drain phase ends when all messages are acknowledged."""
+    """The assertions hold at any speed: the drain phase ends when all messages are acknowledged."""
     file = tmp_path / "records.json"
     command = [sys.executable, "-m", "benchmarks.overload", "--quick", "--json", str(file)]
     command += ["--only", "BigQuery and Cloud Storage", "--drain", str(PATIENCE)]

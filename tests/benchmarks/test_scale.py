@@ -1,4 +1,4 @@
-"""What a million events of many instances take: the model against the code, against what was measured, and by hand."""
+"""The model of a million events on many instances agrees with the code, measurements and calculations by hand."""
 
 import asyncio
 import dataclasses
@@ -139,7 +139,7 @@ def _results(*cells: Cell) -> Results:
 
 
 def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
-    """At each rate that was measured: objects within a fifth, latency and CPU within a quarter, or 15 ms."""
+    """Objects agree within a fifth, latency and CPU within a quarter or 15 ms, at each rate that was measured."""
     results = read(FILE)
     instance = Instance.of(measured.of(results), results.message_bytes)
     for rate in RATES:
@@ -244,7 +244,7 @@ def test_dataflow_costs_its_workers_and_what_they_write() -> None:
 
 
 def test_a_batch_of_dataflow_is_complete_when_it_is_full_or_after_a_second() -> None:
-    """Of 8 events/s on eight shards one more comes within a second of the first."""
+    """One more of 8 events/s on eight shards comes within a second of the first."""
     assert at_rate(8).job(8).batches == pytest.approx(1 / 2)
     assert at_rate(800).job(800).batches == pytest.approx(1 / 101)
     assert at_rate(8_000).job(8_000).batches == 1 / 500

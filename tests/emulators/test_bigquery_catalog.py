@@ -1,4 +1,4 @@
-"""What the emulator's catalog says of one table, compared with what the emulator itself finds among all."""
+"""The catalog of one table agrees with what the emulator itself lists for all tables."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

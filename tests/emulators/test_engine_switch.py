@@ -1,4 +1,4 @@
-"""From functions to Dataflow and back, under load: nothing is missing, and the views show each event once.
+"""Switching from functions to Dataflow and back under load loses nothing, and the views show each event once.
 
 As in docs/scale.md, one subscription changes hands. The relay is its push, and BundleBasedDirectRunner is Dataflow.
 """
@@ -67,14 +67,14 @@ class Producer:
 
 
 def rows_by(warehouse: Warehouse, code_version: str) -> int:
-    """How many rows some code has written."""
+    """Return the number of rows that a version of the code has written."""
     selects = [f"SELECT COUNTIF(ingest.code_version = '{code_version}') AS n FROM `{{dataset}}.{t}`" for t in TABLES]
     counts = warehouse.query(" UNION ALL ".join(selects))
     return sum(count.n for count in counts)
 
 
 def archived(warehouse: Warehouse) -> int:
-    """How many messages are in the archive, each delivery counted."""
+    """Return the number of messages in the archive, each delivery counted."""
     return sum(map(len, warehouse.archived().values()))
 
 

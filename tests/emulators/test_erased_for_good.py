@@ -1,4 +1,4 @@
-"""Whatever happens before and after, in any order: an erased person does not come back, and nobody else goes."""
+"""An erased person does not come back and nobody else is erased, in any order of operations."""
 
 import base64
 import gzip

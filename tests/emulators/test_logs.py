@@ -185,7 +185,7 @@ PLATFORM = [
     {"LOG_EXECUTION_ID": ""},
     {"FUNCTION_SIGNATURE_TYPE": "cloudevent"},
 ]
-"""What differs from the platform's environment; `gcloud functions deploy --trigger-topic` sets the last one."""
+"""Variables that differ from the platform's; `gcloud functions deploy --trigger-topic` sets the last one."""
 
 CLOUD_EVENT = {
     "ce-id": "1",

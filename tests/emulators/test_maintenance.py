@@ -62,7 +62,7 @@ def shared(running_emulators: Emulators) -> Iterator[Shop]:
 
 @pytest.fixture
 def store(shared: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """What `sluice` works on."""
+    """The datasets that `sluice` works on."""
     for variable in ("archive_bucket", "dataset", "historical_dataset"):
         monkeypatch.setenv(variable.upper(), getattr(shared.settings, variable))
     return shared

@@ -47,7 +47,7 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
 
 @pytest.fixture
 def bootstrapped(running_emulators: Emulators) -> Iterator[Datasets]:
-    """With views, by which a repair knows what is open."""
+    """Datasets with views, by which a repair knows what is open."""
     with fresh_datasets(running_emulators, views=True) as fresh:
         yield fresh
 
@@ -197,7 +197,7 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
 def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
     datasets: Datasets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever an event id may be; dated on another day, or with a record that is gone, it is read."""
+    """Odd event ids, other days and missing records change nothing: the event is read."""
     odd_ids = ["é\n\t\\", "\U0001f600" * 128, "a", "a'\"`", " "]
     datasets.stream([*(order(event_id) for event_id in odd_ids), order("bad", status="lost")], NOW)
     read: list[str] = []
@@ -231,7 +231,7 @@ def test_a_repaired_dead_letter_does_not_hide_a_row_that_is_gone(datasets: Datas
 
 
 def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datasets) -> None:
-    """By the contracts of its time; of any day."""
+    """The contracts of its time accepted the row, which may be of any day."""
     datasets.stream([order("old", timedelta(days=40))], NOW)
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
@@ -278,7 +278,7 @@ def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, chang
 def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_back(
     bootstrapped: Datasets, *, together: bool
 ) -> None:
-    """Whatever else has the id: an event of its type, of another type, a dead letter, in one object or several."""
+    """The id may be shared by an event of any type or a dead letter, in one object or several."""
     later = msgspec.structs.replace(
         order("a", message_id="m-2", total_amount=7), publish_time=NOW + timedelta(seconds=1)
     )

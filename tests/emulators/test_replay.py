@@ -131,7 +131,7 @@ async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.Rece
 
 
 def waiting(wiring: Wiring) -> list[types.ReceivedMessage]:
-    """What the dead-letter subscription gives; it is given back."""
+    """Return the messages of the dead-letter subscription, and give them back."""
 
     async def look() -> list[types.ReceivedMessage]:
         received = await wiring.pull(wiring.dead_letters, patience=1)

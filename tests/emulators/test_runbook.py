@@ -98,7 +98,7 @@ def following(stack: Stack, title: str, placeholders: Mapping[str, str]) -> Iter
 
 
 def cell(output: str, row: str, column: str) -> str:
-    """Of a table."""
+    """Return a cell of a printed table."""
     cells = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in output.splitlines()]
     [head] = [line for line in cells if column in line]
     [cells_of_row] = [line for line in cells if line and line[0] == row]
@@ -112,7 +112,7 @@ def query(stack: Stack, sql: str) -> list[bigquery.Row]:
 
 
 def errors(log: pathlib.Path) -> str:
-    """What `gcloud logging read` of this page would show."""
+    """Return the lines that `gcloud logging read` of this page would show."""
     return "".join(line for line in log.read_text().splitlines(keepends=True) if '"severity":"ERROR"' in line)
 
 
@@ -227,7 +227,7 @@ def no_events_at_all(stack: Stack, placeholders: dict[str, str], types: Type) ->
 
 
 def the_job_is_slow(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
-    """What the workers log is what the function logs: tests/emulators/test_watching_dataflow.py."""
+    """The workers log what the function logs: tests/emulators/test_watching_dataflow.py."""
     del stack, placeholders
     assert cell(types(), "inventory", "row_count") != "0"
 
@@ -419,7 +419,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "What the archive has and the tables do not": what_the_archive_has,
     "Erase a person": erase_a_person,
 }
-"""In the order of the page: what one leaves behind, a later one mends."""
+"""The situations in the order of the page: a later one fixes what an earlier one leaves behind."""
 
 
 def test_every_section_with_something_to_type_is_followed() -> None:
@@ -429,7 +429,7 @@ def test_every_section_with_something_to_type_is_followed() -> None:
 
 @pytest.fixture(scope="module")
 def placeholders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What stands in the place of the page's capitals, as far as it is known by now."""
+    """The values for the page's placeholders in capitals, as far as earlier sections gave them."""
     repair = tmp_path_factory.mktemp("runbook") / "repair.py"
     repair.write_text(re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
     # The emulator takes its time for each hour, also for those in which nothing arrived.

@@ -1,4 +1,4 @@
-"""From an event to everything that is known of it, on the emulators."""
+"""`sluice trace` shows everything about an event, on the emulators."""
 
 import json
 import pathlib

@@ -122,7 +122,7 @@ def run(stack: Stack) -> collections.Counter[str]:
 def watched(
     deploy: Deploy, running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, int], list[Entry]]]:
-    """What must be counted, and all log entries of a run of the functions."""
+    """The expected counts, and all log entries of a run of the functions."""
     folder = tmp_path_factory.mktemp("watching")
     with deploy("watching") as stack:
         expected = run(stack)

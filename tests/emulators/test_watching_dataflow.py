@@ -33,11 +33,11 @@ NOT_MADE_HERE = "dead-letters/enrich"
 """No event is known that an enrichment refuses."""
 
 SEVERITIES = {"WARN": "WARNING"}
-"""What Cloud Logging calls otherwise."""
+"""Severities that have another name in Cloud Logging."""
 
 
 def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict[str, Any]]) -> list[dict[str, str]]:
-    """What the workers of a run over a file log, and whether it failed."""
+    """Return the log lines of the workers of a run over a file, and whether it failed."""
     file = place / f"{uuid.uuid4()}.ndjson"
     messages = [
         Message(event if isinstance(event, bytes) else json.dumps(event).encode(), {}, str(uuid.uuid4()), NOW)
@@ -59,7 +59,7 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
 def watched(
     running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, int], list[Entry]]:
-    """What must be counted, and the log entries of runs."""
+    """The expected counts, and the log entries of runs."""
     place = tmp_path_factory.mktemp("watching")
     with fresh_datasets(running_emulators) as datasets:
         events: list[bytes | dict[str, Any]] = [

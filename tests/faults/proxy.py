@@ -27,7 +27,7 @@ _OBJECT_NAME = re.compile(rb'"name": ?"([^"]+)"')
 
 
 class Answer(NamedTuple):
-    """What the server behind the proxy answered."""
+    """The answer of the server behind the proxy."""
 
     status: int
     headers: dict[str, str]
@@ -43,7 +43,7 @@ type Spoil = Callable[[web.BaseRequest, bytes, Forward], Awaitable[web.StreamRes
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What becomes of a request: a name for people, and how to answer, with or without forwarding it."""
+    """A fault of a request: a name for people, and how to answer, with or without forwarding it."""
 
     name: str
     spoil: Spoil
@@ -202,7 +202,7 @@ def _break(request: web.BaseRequest) -> web.StreamResponse:
 
 @dataclasses.dataclass(slots=True)
 class Rule:
-    """Which requests a fault befalls.
+    """The requests that a fault applies to.
 
     Attributes:
         fault: What becomes of them.
@@ -245,7 +245,7 @@ def push(fault: Fault, **which: Any) -> Rule:
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """What has passed.
+    """Counts of the requests that passed.
 
     Attributes:
         requests: By service.
@@ -289,7 +289,7 @@ class Proxy:
         self._stack = contextlib.AsyncExitStack()
 
     def url(self, service: str) -> str:
-        """Where a service is found."""
+        """Return the URL of a service."""
         return self._urls[service]
 
     @contextlib.contextmanager

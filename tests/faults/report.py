@@ -10,7 +10,7 @@ FILE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
-    """What a case saw, in numbers of messages, requests, processes and rows.
+    """The result of a case, in numbers of messages, requests, processes and rows.
 
     Attributes:
         what: Of which part something broke.
@@ -39,13 +39,13 @@ _TITLES = ("", "breaks", "events", "faults", "retries", "delivered again", "kill
 
 
 def table(seen: Iterable[Seen]) -> str:
-    """As Markdown."""
+    """Return the results as a table in Markdown."""
     lines = [_TITLES, ("---", "---", *["--:"] * 7), *map(dataclasses.astuple, seen)]
     return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 
 def section(name: str) -> str:
-    """What stands between the markers of a generated section."""
+    """Return the text between the markers of a generated section."""
     match = re.search(_pattern(name), FILE.read_text(), re.DOTALL)
     assert match, f"{FILE} has no section {name}"
     return match[2]

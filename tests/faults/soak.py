@@ -31,7 +31,7 @@ CONCURRENCY = 250
 """Requests at once in an instance, as `terraform/` has it."""
 
 EVENTS_PER_KILL = 4_000
-"""At least one kill of each kind there is, however few events."""
+"""Number of events per kill; there is at least one kill of each kind, however few events."""
 
 KILLS = ("worker", "worker", "instance", "worker", "bigquery", "worker", "storage")
 
@@ -46,7 +46,7 @@ def kinds() -> list[Fault]:
 
 
 def rules(share: float) -> list[Rule]:
-    """Every kind, as many of each, together that share of the requests to each service."""
+    """Return rules for all kinds of faults, equally many of each, for a share of the requests to each service."""
     rows = [
         faults.row_errors("stopped", 0.5),
         faults.row_errors("backendError", 1.0),
@@ -138,7 +138,7 @@ class Soak:
 
 
 def tell(text: str) -> None:
-    """To whoever waits."""
+    """Write a line of progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 

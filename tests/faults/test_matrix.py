@@ -1,4 +1,4 @@
-"""Whatever breaks, each published event is a row or a dead letter in the end, and its bytes are in the archive."""
+"""Each published event is a row or a dead letter in the end, with its bytes in the archive, after any failure."""
 
 import os
 import re

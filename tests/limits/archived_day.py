@@ -79,7 +79,7 @@ class ArchivedDay:
 
     @property
     def _objects(self) -> int:
-        """How many objects an hour has."""
+        """Return the number of objects in an hour."""
         return -(-self._per_hour // self._per_object)
 
     def _numbers(self, sequence: int) -> range:
@@ -177,7 +177,7 @@ class ArchivedDay:
         return MIX[number % len(MIX)] == event_type and number % self._one_lost_in != 0
 
     def _sums(self, asked: _Asked, positions: range) -> Iterator[tuple[str | None, ...]]:
-        """What the rows of a type add up to, for each object that has any."""
+        """Yield the sums of the rows of a type, for each object that has any."""
         for position in positions:
             hour, sequence = asked.hours[position // self._objects], position % self._objects
             uri = f"gs://archive/{self.name(hour, sequence)}"

@@ -165,7 +165,7 @@ async def timed(url: str, count: int) -> list[tuple[int, float]]:
         started = time.monotonic()
         return await post(url, body), time.monotonic() - started
 
-    return await asyncio.gather(*(timed(push(PAYLOADS[index % len(PAYLOADS)])) for index in range(count)))
+    return await asyncio.gather(*(timed_post(push(PAYLOADS[index % len(PAYLOADS)])) for index in range(count)))
 
 
 @pytest.mark.parametrize("service", ["archive", "tables"])

@@ -30,7 +30,7 @@ IN_FLIGHT = 6
 """Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the
 losses of the heap."""
 CONNECTION = 128 * 2**10
-"""What the server reads ahead of each."""
+"""Maximum bytes that the server reads ahead of each connection."""
 FLUSH = 70 * MiB
 """Twice: the longest message (10 MB) as text, as a line whose every byte is escaped, and compressed."""
 

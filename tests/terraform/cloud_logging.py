@@ -40,7 +40,7 @@ class Unknown(ValueError):
 
 
 def entry(line: str, service: str) -> Entry:
-    """What Cloud Run makes of a line on a function's standard output.
+    """Return the log entry that Cloud Run makes of a line on a function's standard output.
 
     Fields that Cloud Logging knows leave the payload (https://cloud.google.com/logging/docs/structured-logging).
 
@@ -68,7 +68,7 @@ def entry(line: str, service: str) -> Entry:
 
 
 def worker_entry(message: str, severity: str, job: str, time: str = "2026-11-23T12:00:00Z") -> Entry:
-    """What Dataflow makes of a line that a worker logs: its text, beside where it comes from.
+    """Return the log entry that Dataflow makes of a worker's line: its text, and where it comes from.
 
     Args:
         message: The text.

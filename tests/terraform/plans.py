@@ -14,7 +14,7 @@ ENVIRONMENTS = ("dev", "prod")
 
 
 _MADE_UP = re.compile(r"(?!\d+s?$)[a-z0-9]{8}")
-"""What Terraform's tests give for what only the cloud would know."""
+"""Values that Terraform's tests make up for those that only the cloud would know."""
 
 
 def readable(plan: Planned) -> str:

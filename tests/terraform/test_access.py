@@ -1,4 +1,4 @@
-"""Every documented command can be run by whom it is for: the permissions that it needs are granted to them."""
+"""The people whom a documented command is for are granted the permissions that it needs."""
 
 import re
 import shlex

@@ -35,10 +35,10 @@ PREDEFINED = {
 }
 
 CUSTOM = {"ci deployer": "deployer", "ci releaser": "releaser", "record_reader": "record_reader"}
-"""What the mocks call the ids of custom roles, and what the page calls them."""
+"""Ids of custom roles in the mocks, and their names on the page."""
 
 PLACES = ("service_account_id", "bucket", "topic", "data_policy_id", "project")
-"""What a binding is on; the project comes last, since everything is in one."""
+"""Attributes that name a binding's resource; the project comes last, since everything is in one."""
 
 
 class Row(NamedTuple):
@@ -61,7 +61,7 @@ def table() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def plan(terraform: Terraform) -> Planned:
-    """Of prod, where columns are protected."""
+    """The plan of prod, where columns are protected."""
     return planned(terraform, "prod", GITHUB)
 
 
@@ -81,7 +81,7 @@ def bindings(plan: Planned) -> set[tuple[str, str]]:
 
 
 def _name(place: str) -> str:
-    """What the page calls a resource."""
+    """Return the page's name of a resource."""
     names = {
         r"projects/.+/serviceAccounts/(\w+)@a": r"\1",
         r"a-project-sluice-prod-(packages|archive)": r"\1",

@@ -1,4 +1,4 @@
-"""What an apply does after it has deployed the bootstrap: runs it, waits for new permissions, fails as it fails."""
+"""An apply that has deployed the bootstrap runs it, waits for new permissions, and fails as it fails."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""What alerts, dashboard and objectives ask for exists; what they say can be done."""
+"""Alerts, dashboard and objectives name metrics that exist and actions that can be done."""
 
 import operator
 import re
@@ -300,5 +300,5 @@ def test_what_the_evaluator_does_not_know_it_refuses(text: str) -> None:
 
 
 def test_a_line_of_nothing_but_its_message_is_text() -> None:
-    """As Cloud Logging has it: a filter of jsonPayload would never meet it."""
+    """Cloud Logging makes text of it: a filter of jsonPayload would never match it."""
     assert "jsonPayload" not in cloud_logging.entry('{"severity":"INFO","message":"hello"}', "service")

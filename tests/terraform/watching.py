@@ -86,7 +86,7 @@ def read(file: str, names: Mapping[str, str]) -> Any:
 
 
 def keys(item: Mapping[str, Any]) -> Sequence[str]:
-    """What an item with `each` is repeated for."""
+    """Return the keys that an item with `each` is repeated for."""
     return KEYS[item["each"]] if "each" in item else [""]
 
 
@@ -159,7 +159,7 @@ def tiles(engine: Engine = "functions") -> list[dict[str, Any]]:
 
 
 def queries(engine: Engine = "functions") -> dict[str, str]:
-    """Every PromQL query of an engine by whose it is."""
+    """Return the PromQL queries of an engine by their owner."""
     by_owner = {f"alert {key}": alert["condition"] for key, alert in alerts(engine).items() if "condition" in alert}
     for tile in tiles(engine):
         if "query" in tile:
