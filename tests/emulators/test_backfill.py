@@ -321,7 +321,7 @@ def test_a_job_that_failed_is_told_and_done_by_the_next_run(datasets: Datasets, 
 
 
 def narrow(datasets: Datasets) -> str:
-    """Make the live table of orders refuse all whose customers are no numbers; gives its name."""
+    """Make the live table reject orders whose customers are no numbers; return its name."""
     table = f"{datasets.settings.dataset}.orders"
     retype(datasets, "INT64")
     return table
@@ -506,7 +506,7 @@ def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_on
 
 
 class Stopping:
-    """Lines of a source in whose middle the run is told to stop."""
+    """Lines of a source that request the run's stop in their middle."""
 
     def __init__(self, lines: Iterable[bytes], number: int) -> None:
         self._lines = lines

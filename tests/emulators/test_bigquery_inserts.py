@@ -116,7 +116,7 @@ def test_a_row_becomes_what_the_emulator_makes_of_it(row: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("row", BAD)
 def test_a_bad_row_is_left_to_the_emulator(row: dict[str, Any]) -> None:
-    """All other rows of its request are, too, and their insertIds stay new."""
+    """So are all other rows of its request; their insertIds stay new."""
     table = new_table()
     request = body(FULL, row, ids=True)
     assert not insert(table, request)

@@ -1,4 +1,4 @@
-"""Dead letters, from the event that is refused to the row that it becomes, on the emulators, by the commands."""
+"""Dead letters, from the rejected event to the row that it becomes, on the emulators, by the commands."""
 
 import base64
 import json

@@ -153,7 +153,7 @@ BUFFERED = "UPDATE or DELETE statement over table would affect rows in the strea
 
 
 def buffering(bounded: int) -> Fault:
-    """BigQuery that has all dead letters in its streaming buffer: it refuses every statement without a bound, and the
+    """BigQuery that has all dead letters in its streaming buffer: it rejects every statement without a bound, and the
     first few that have one."""
     refused = 0
 

@@ -169,7 +169,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
 def test_events_with_a_field_whose_column_is_not_there_yet_wait_for_the_bootstrap(
     own_stack: Stack, release: Release
 ) -> None:
-    """The code is deployed before the bootstrap: such rows are refused with 503, and delivered again by Pub/Sub."""
+    """The code is deployed before the bootstrap: such rows are rejected with 503, and redelivered by Pub/Sub."""
     stack = own_stack
     dataset = stack.settings.dataset
     schema = json.loads((release.folder / "jsonschemas" / "order.v1.json").read_text())

@@ -103,7 +103,7 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
 
 
 def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, dict[str, Any]], Answer]:
-    """BigQuery that repeats in its refusals, of a request or of its rows, what it was sent."""
+    """A fake of BigQuery whose rejections, of a request or of its rows, repeat what it was sent."""
 
     def answer(_: str, body: dict[str, Any]) -> Answer:
         message = f"Could not convert value: {json.dumps(body)}"

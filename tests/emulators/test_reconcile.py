@@ -197,7 +197,7 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
 def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
     datasets: Datasets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Odd event ids, other days and missing records change nothing: the event is read."""
+    """Odd event ids do not matter; an object whose event is dated on another day, or whose record is gone, is read."""
     odd_ids = ["é\n\t\\", "\U0001f600" * 128, "a", "a'\"`", " "]
     datasets.stream([*(order(event_id) for event_id in odd_ids), order("bad", status="lost")], NOW)
     read: list[str] = []

@@ -113,7 +113,7 @@ def wiring(broker: str, monkeypatch: pytest.MonkeyPatch) -> Wiring:
 
 
 async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.ReceivedMessage]:
-    """Publish messages, and refuse each until Pub/Sub gives up on it; gives them as they were published."""
+    """Publish messages, and reject each until Pub/Sub gives up on it; return them as they were published."""
     await wiring.publish(*sent)
     first: dict[str, types.ReceivedMessage] = {}
     for _ in range(40):

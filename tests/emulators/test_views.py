@@ -284,16 +284,16 @@ def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_ano
     assert (level.current_stock, level.changes) == (12, 2)
 
 
-type Told = tuple[int, str, int, bool]
+type Change = tuple[int, str, int, bool]
 """One of the rows of an event: its event, its warehouse, its quantity, and whether it is in the historical dataset."""
 
-TOLD = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
+CHANGES = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
 
 
-@given(changes=st.lists(TOLD, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
+@given(changes=st.lists(CHANGES, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_everything_chooses_the_same_row_of_an_event(
-    empty: bigquery.Client, any_order: Settings, changes: Sequence[Told], random: Random
+    empty: bigquery.Client, any_order: Settings, changes: Sequence[Change], random: Random
 ) -> None:
     """A later row corrects an earlier one, its warehouse too."""
     case = uuid.uuid4().hex

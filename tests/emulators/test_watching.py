@@ -51,7 +51,7 @@ NOT_MADE_HERE = {
 
 @contextlib.contextmanager
 def other_type(client: bigquery.Client, table: str) -> Iterator[None]:
-    """Give the column for unknown fields another type, which refuses them."""
+    """Give the column for unknown fields another type, which rejects them."""
     client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
     client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras INT64")
     try:
@@ -129,7 +129,7 @@ def watched(
         taken, expected["turned-away"] = flood(stack, folder)
         expected["events"] += taken
         expected["rows/orders"] += taken
-        # The bootstrap ran once, well. This one finds its datasets in another place, and refuses.
+        # The bootstrap ran once, well. This one finds its datasets in another place, and fails.
         elsewhere = {**stack.environment, "LOCATION": "europe-west1"}
         with serving("bootstrap", folder, elsewhere, "elsewhere") as bootstrap:
             refused = httpx.post(bootstrap.url, timeout=PATIENCE)
@@ -163,7 +163,7 @@ def watched(
 
 
 def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
-    """Send more at once than a function with little room takes; how many it took, and how many it turned away."""
+    """Send more at once than a function with little capacity accepts; return the numbers accepted and rejected."""
     with serving("ingest", folder, {**stack.environment, "MAX_IN_FLIGHT": "1"}, "small") as small:
 
         def send(_: int) -> int:
@@ -171,7 +171,7 @@ def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
 
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(send, range(20)))
-        # Who is turned away after the last flush is in the line of the next.
+        # Events rejected after the last flush are in the log line of the next.
         answers.append(send(0))
         while answers[-1] == 429:
             answers.append(send(0))
@@ -219,7 +219,7 @@ def test_each_number_of_a_flush_line_is_measured_or_not_on_purpose(
     measured = {metric.value.split(".")[1] for metric in METRICS.values() if metric.value}
     flush = next(line for line in watched[1] if value(line, "jsonPayload.message") == "flush")
     fields = flush["jsonPayload"].keys() - {"logger", "message"}
-    # Overload shows in the metrics of events that were turned away, or are not durable.
+    # Overload shows in the metrics of events that were rejected, or are not durable.
     unmeasured = {"archive_uri", "errors", "message_bytes", "archive_bytes", "overloaded", "in_flight_limit"}
     assert fields - measured == unmeasured
 

@@ -30,7 +30,7 @@ METRICS = {
 }
 
 NOT_MADE_HERE = "dead-letters/enrich"
-"""No event is known that an enrichment refuses."""
+"""No event is known that an enrichment rejects."""
 
 SEVERITIES = {"WARN": "WARNING"}
 """Severities that have another name in Cloud Logging."""

@@ -30,7 +30,7 @@ class Form:
         good: Good messages around a poisonous one.
         flush_timeout: The functions' setting, in seconds.
         backoff: Seconds between deliveries of a message, at least and at most. Pub/Sub's own are up to 600; but it also
-            sends less to who refuses much, which the relay does not.
+            sends less to an endpoint that rejects much, which the relay does not.
     """
 
     events: int

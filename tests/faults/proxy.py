@@ -50,7 +50,7 @@ class Fault:
 
 
 def google_error(status: int, reason: str) -> web.Response:
-    """An error as Google's APIs tell it."""
+    """Return an error as Google's APIs report it."""
     errors = [{"reason": reason, "message": reason}]
     return web.json_response({"error": {"code": status, "message": reason, "errors": errors}}, status=status)
 

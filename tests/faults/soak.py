@@ -122,7 +122,7 @@ class Soak:
             if time.monotonic() - shown_at > 10:
                 shown_at = time.monotonic()
                 struck = self._deployment.proxy.counts.faults.total()
-                tell(f"  {now} of {self._events} acknowledged, {struck} faults, {self.kills} kills")
+                show_progress(f"  {now} of {self._events} acknowledged, {struck} faults, {self.kills} kills")
             time.sleep(0.05)
 
     def _kill(self, what: str) -> None:
@@ -137,13 +137,13 @@ class Soak:
                     time.sleep(2)  # how long the outage lasts
 
 
-def tell(text: str) -> None:
+def show_progress(text: str) -> None:
     """Write a line of progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
 def soak(events: int, seed: int, share: float) -> bool:
-    """Run it and tell its numbers; whether everything adds up."""
+    """Run it and report its numbers; return whether everything adds up."""
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
         event_loop() as run,
@@ -157,7 +157,7 @@ def soak(events: int, seed: int, share: float) -> bool:
             with deployed.proxy.breaking(*rules(share)):
                 chaos.run()
             seconds = time.monotonic() - started
-            tell("  reading the books")
+            show_progress("  reading the books")
             balance = deployed.books.accounts_balance(chaos.published)
             reconciled = deployed.books.reconciled()
     counts = deployed.proxy.counts

@@ -43,7 +43,7 @@ def bootstrap(request):
         },
     })
 """
-"""Tells what it is given, and what it may do."""
+"""Source of a function that returns its environment and its rights."""
 
 ENVIRONMENT = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
 

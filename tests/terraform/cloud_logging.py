@@ -128,7 +128,7 @@ def matches(text: str, log_entry: Entry) -> bool:
     Raises:
         Unknown: The filter has something else than comparisons joined by AND.
     """
-    # Each is looked at, so that what is unknown is refused even after a comparison that fails.
+    # Each is looked at, so that an unknown field is rejected even after a comparison that fails.
     holds = [_holds(comparison, log_entry) for comparison in text.split(" AND ")]
     return all(holds)
 

@@ -41,7 +41,7 @@ RESOURCES = {
     "bigquery_dts_config": {"config_id"},
     "global": set[str](),
 }
-"""The labels that tell ours from others (https://cloud.google.com/monitoring/api/resources)."""
+"""Labels that distinguish Sluice's resources from others (https://cloud.google.com/monitoring/api/resources)."""
 
 
 def selectors(query: str) -> list[VectorSelector]:
@@ -89,7 +89,7 @@ def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine,
 
 
 def test_every_metric_is_looked_at() -> None:
-    """A metric that nobody asks for costs and tells nothing."""
+    """A metric that no query reads costs money and reports nothing."""
     asked: set[str] = set()
     for engine in ENGINES:
         named = {str(vector.name) for query in watching.queries(engine).values() for vector in selectors(query)}

@@ -22,7 +22,7 @@ type Upload = Callable[[str], Answer]
 
 
 def error(status: int, reason: str) -> Answer:
-    """An error as Google's APIs tell it."""
+    """Return an error as Google's APIs report it."""
     return status, {"error": {"code": status, "message": reason, "errors": [{"reason": reason, "message": reason}]}}
 
 

@@ -1,4 +1,4 @@
-"""The group commit: who waits for whom, and what each request is told."""
+"""The group commit: which requests wait for which, and the outcome of each."""
 
 import asyncio
 import contextlib

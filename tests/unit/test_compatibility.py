@@ -1,4 +1,4 @@
-"""Compatibility: a change that passes leaves every valid event valid, and tells readers what is new."""
+"""Compatibility: a change that passes keeps every valid event valid, and reports additions to readers."""
 
 import json
 from typing import Any

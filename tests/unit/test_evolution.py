@@ -1,4 +1,4 @@
-"""Evolution: what a live table may follow, and what is refused."""
+"""Evolution: changes that a live table may follow, and those that are rejected."""
 
 from typing import Any
 

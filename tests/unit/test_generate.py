@@ -1,4 +1,4 @@
-"""The simulated shop of `sluice.generate` tells a true story, and spoils it only as asked."""
+"""The simulated shop of `sluice.generate` sends consistent events, and spoils only as many as asked."""
 
 import doctest
 import hashlib

@@ -1,4 +1,4 @@
-"""The writer's own HTTP: credentials, tries, and what is told of a refusal."""
+"""The writer's own HTTP: credentials, attempts, and the report of a rejection."""
 
 import contextlib
 import copy

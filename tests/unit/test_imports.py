@@ -22,8 +22,8 @@ UV = str(pathlib.Path(sys.executable).with_name("uv"))
 IMPORTED = pathlib.Path(__file__).with_name("imported.txt")
 
 BUDGET = 1.6
-"""Maximum time to import the functions, relative to the framework's own. Measured: 1.3, of which nearly half
-is google-auth's credentials of a Compute Engine."""
+"""Maximum time to import the functions, in multiples of the framework's import time. Measured: 1.3, of which nearly
+half is google-auth's credentials of a Compute Engine."""
 
 STARTS = 9
 

@@ -1,4 +1,4 @@
-"""The pure parts of a replay: transforms, times, messages that Pub/Sub gave up on, what the backfill tells."""
+"""The pure parts of a replay: transforms, times, undeliverable messages, and the backfill's reports."""
 
 import json
 import pathlib
@@ -165,7 +165,7 @@ def order(**changes: Any) -> bytes:
 
 
 def run_of(*sources: Given, fails: bool = False) -> tuple[Backfill, list[Settled]]:
-    """A dry run, and what its listener is told."""
+    """Return a dry run, and the outcomes that its listener receives."""
     heard: list[Settled] = []
 
     def listen(settled: Any) -> None:

@@ -41,7 +41,7 @@ API_TYPES = {
 
 
 class WrongSql(Exception):
-    """The analyzer refuses a statement; says where and why."""
+    """Raised when the analyzer rejects a statement; says where and why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ class Rule:
     Attributes:
         name: What it asks for.
         source: BigQuery's page.
-        violations: Tells each place of a statement that breaks it.
+        violations: Yields each place of a statement that breaks it.
     """
 
     name: str
