@@ -287,10 +287,10 @@ def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_ano
 type Change = tuple[int, str, int, bool]
 """One of the rows of an event: its event, its warehouse, its quantity, and whether it is in the historical dataset."""
 
-CHANGES = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
+CORRECTIONS = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
 
 
-@given(changes=st.lists(CHANGES, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
+@given(changes=st.lists(CORRECTIONS, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_everything_chooses_the_same_row_of_an_event(
     empty: bigquery.Client, any_order: Settings, changes: Sequence[Change], random: Random
