@@ -172,8 +172,8 @@ def test_the_bytes_in_the_archive_are_those_that_were_measured() -> None:
 
 
 @pytest.mark.check
-def test_rows_have_the_measured_sizesthat_are_kept() -> None:
-    kept, now = (msgspec.structs.asdict(sizes_) for sizes_ in (read_measured().sizes, sizes.measure()))
+def test_rows_have_the_sizes_that_are_kept() -> None:
+    kept, now = (msgspec.structs.asdict(measured_sizes) for measured_sizes in (read_measured().sizes, sizes.measure()))
     assert now == pytest.approx(kept, rel=0.05)
 
 
