@@ -1,4 +1,4 @@
-"""What the tests share: order, time limit, Terraform, and a check that no process is left behind."""
+"""Hooks and fixtures of all tests: order, time limit, Terraform, and a check that no process is left behind."""
 
 import collections
 import json
@@ -22,7 +22,7 @@ DURATIONS = pathlib.Path(__file__).with_name("durations.json")
 """Seconds that each module takes, by `_part`; `UPDATE_DURATIONS=1 make check` writes it."""
 
 SLOW_FIXTURES = {"terraform", "analyzer"}
-"""Whatever needs Terraform or zetasql's analyzer, which take half a minute to start, is left to `make check`."""
+"""Fixtures that take half a minute to start, Terraform or zetasql's analyzer: `make check` runs their tests."""
 
 FOREIGN = {name.upper() for name in Settings.__struct_fields__} | {
     "SLUICE_CONTRACT_BASE",
@@ -68,10 +68,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
         if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("check")
     yield
-    known = json.loads(DURATIONS.read_text())
+    durations = json.loads(DURATIONS.read_text())
     seconds = collections.Counter[str]()
     for part in {_part(item.nodeid, item.keywords) for item in items}:
-        seconds[part.removesuffix(" (check)")] += known.get(part, 0)
+        seconds[part.removesuffix(" (check)")] += durations.get(part, 0)
     items.sort(key=lambda item: -seconds[_module(item.nodeid)])
 
 
@@ -121,6 +121,6 @@ def terraform(tmp_path_factory: pytest.TempPathFactory) -> Terraform:
 
 @pytest.fixture(scope="session")
 def planned(terraform: Terraform) -> Planned:
-    """What Terraform would make of dev, with a reader: the variables' defaults, mostly."""
+    """Terraform's plan of dev, with a reader: the variables' defaults, mostly."""
     access = '-var=access={readers=["group:analysts@example.com"]}'
     return running.planned(terraform, "dev", f"-var=runbook_url={RUNBOOK}", access)

@@ -1,4 +1,4 @@
-"""What is made of what was measured."""
+"""The statistics of measurements are right."""
 
 import itertools
 import math

@@ -1,4 +1,4 @@
-"""What the pipeline takes on Apache Beam: measured in a few seconds, and as the page shows it."""
+"""The costs of the pipeline on Apache Beam are measured in a few seconds, and the page shows them."""
 
 import pathlib
 import statistics
@@ -28,7 +28,7 @@ def test_a_quick_run_measures_all_ways_and_writes_all_events(tmp_path: pathlib.P
     results = msgspec.json.decode(file.read_bytes(), type=BeamResults)
     assert results.rows.keys() == results.all.keys() == TITLES.keys()
     assert results.environment.packages > 100
-    assert all(one < many for one, many in results.memory.values())
+    assert all(few < many for few, many in results.memory.values())
 
 
 def test_without_beam_nothing_is_measured(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,9 @@ def test_every_plot_of_the_page_is_there() -> None:
 
 def test_a_page_without_a_place_for_a_table_is_an_error() -> None:
     results = json.dumps({"started": "", "revision": "", "seconds": 1, "machine": _MACHINE})
-    found = tables(msgspec.json.decode(results, type=Results))
+    drawn = tables(msgspec.json.decode(results, type=Results))
     with pytest.raises(ValueError, match="no place for"):
-        page.filled("nothing", found)
+        page.filled("nothing", drawn)
 
 
 _MACHINE = {"cpu": "", "cores": 2, "memory_gib": 1, "system": "", "python": "", "pinned": True}

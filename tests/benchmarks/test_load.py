@@ -136,8 +136,8 @@ def test_what_is_answered_after_the_run_is_acknowledged_and_no_answer_in_time() 
 
 def driven(acknowledged: int, sent: int, bad: int = 0) -> Driven:
     with server(yes) as url:
-        some = drive(url, "inventory", Closed(1, 0.01, ramp=0.0))
-    return dataclasses.replace(some, acknowledged=acknowledged, sent=sent, bad_acknowledged=bad, resent=0)
+        measured = drive(url, "inventory", Closed(1, 0.01, ramp=0.0))
+    return dataclasses.replace(measured, acknowledged=acknowledged, sent=sent, bad_acknowledged=bad, resent=0)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_rows_that_fit_are_fine() -> None:
 
 
 def test_requests_that_are_refused_take_their_time_too() -> None:
-    """With one in flight, every second answer is a refusal: the rate is that of the whole time."""
+    """One request is in flight and every second one is rejected: the rate is that of the whole time."""
 
     async def every_second(number: int) -> bytes:
         return UNAVAILABLE if number % 2 else NO_CONTENT

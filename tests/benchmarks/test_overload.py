@@ -279,27 +279,27 @@ def test_a_scaled_scenario_keeps_its_rate() -> None:
 @pytest.mark.check
 @pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 def test_a_quick_run_loses_nothing(tmp_path: pathlib.Path) -> None:
-    """What is asserted holds at any speed: the drain phase ends when all messages are acknowledged."""
+    """The assertions hold at any speed: the drain phase ends when all messages are acknowledged."""
     file = tmp_path / "records.json"
     command = [sys.executable, "-m", "benchmarks.overload", "--quick", "--json", str(file)]
     command += ["--only", "BigQuery and Cloud Storage", "--drain", str(PATIENCE)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    [found] = read(file).records
-    assert found.lost == 0
-    assert found.last.acknowledged == found.last.offered > 1000
-    assert found.last.distinct_rows == found.last.offered
-    assert found.last.insert_rows >= found.last.written_rows >= found.last.distinct_rows
-    assert found.last.objects > 0
-    assert [phase.name for phase in found.phases] == [phase.name for phase in SCENARIOS[0].phases]
+    [result] = read(file).records
+    assert result.lost == 0
+    assert result.last.acknowledged == result.last.offered > 1000
+    assert result.last.distinct_rows == result.last.offered
+    assert result.last.insert_rows >= result.last.written_rows >= result.last.distinct_rows
+    assert result.last.objects > 0
+    assert [phase.name for phase in result.phases] == [phase.name for phase in SCENARIOS[0].phases]
     assert "BigQuery and" in run.stdout
 
 
 def test_each_run_is_a_column_of_the_plot(tmp_path: pathlib.Path) -> None:
-    [one] = report.draw({"now": records(record())}, tmp_path)
-    narrow = one.read_bytes()
-    [one] = report.draw({"before": records(record(recovered=None)), "now": records(record())}, tmp_path)
-    assert len(one.read_bytes()) > len(narrow) > 10_000
+    [chart] = report.draw({"now": records(record())}, tmp_path)
+    narrow = chart.read_bytes()
+    [chart] = report.draw({"before": records(record(recovered=None)), "now": records(record())}, tmp_path)
+    assert len(chart.read_bytes()) > len(narrow) > 10_000
 
 
 def test_a_scenario_that_was_not_run_has_no_plot(tmp_path: pathlib.Path) -> None:

@@ -29,7 +29,7 @@ def test_a_request_takes_longer_while_its_service_is_slow() -> None:
 
 
 @pytest.mark.parametrize(
-    "service", ["both", *(pytest.param(one, marks=pytest.mark.check) for one in ("bigquery", "storage"))]
+    "service", ["both", *(pytest.param(service, marks=pytest.mark.check) for service in ("bigquery", "storage"))]
 )
 @pytest.mark.parametrize("flush_timeout", [pytest.param(3.0, marks=pytest.mark.check), 25.0])
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.check) for seed in range(2, 6))])

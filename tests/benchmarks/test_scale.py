@@ -1,4 +1,4 @@
-"""What a million events of many instances take: the model against the code, against what was measured, and by hand."""
+"""The model of a million events on many instances agrees with the code, measurements and calculations by hand."""
 
 import asyncio
 import dataclasses
@@ -139,22 +139,22 @@ def _results(*cells: Cell) -> Results:
 
 
 def test_the_simulation_agrees_with_the_run_that_is_kept() -> None:
-    """At each rate that was measured: objects within a fifth, latency and CPU within a quarter, or 15 ms."""
+    """Objects agree within a fifth, latency and CPU within a quarter or 15 ms, at each rate that was measured."""
     results = read(FILE)
     instance = Instance.of(measured.of(results), results.message_bytes)
     for rate in RATES:
         cells = [cell for cell in results.of(opened(rate), "sluice") if cell.is_sustained]
         assert cells
-        one = flow(instance, rate)
+        simulation = flow(instance, rate)
         uploads = statistics.median(cell.uploads for cell in cells if cell.uploads)
-        assert one.flushes * 10_000 == pytest.approx(uploads, rel=0.2)
+        assert simulation.flushes * 10_000 == pytest.approx(uploads, rel=0.2)
         cpu = statistics.median(cell.cpu for cell in cells if cell.cpu)
-        assert one.busy / rate * 10_000 == pytest.approx(cpu, rel=0.25)
+        assert simulation.busy / rate * 10_000 == pytest.approx(cpu, rel=0.25)
         for simulated, in_cells in (
-            (one.p50, [cell.p50 for cell in cells if cell.p50]),
-            (one.p99, [cell.p99 for cell in cells if cell.p99]),
+            (simulation.p50, [cell.p50 for cell in cells if cell.p50]),
+            (simulation.p99, [cell.p99 for cell in cells if cell.p99]),
         ):
-            assert simulated == pytest.approx(statistics.median(in_cells), rel=0.25, abs=0.015), (rate, one)
+            assert simulated == pytest.approx(statistics.median(in_cells), rel=0.25, abs=0.015), (rate, simulation)
 
 
 def test_the_inputs_of_the_model_are_those_of_the_run_that_is_kept() -> None:
@@ -162,18 +162,18 @@ def test_the_inputs_of_the_model_are_those_of_the_run_that_is_kept() -> None:
 
 
 def test_the_bytes_in_the_archive_are_those_that_were_measured() -> None:
-    results, known = read(FILE), read_measured()
+    results, measurements = read(FILE), read_measured()
     for scenario in (closed(1), *map(opened, RATES)):
         [cell, *_] = results.of(scenario, "sluice")
         assert cell.uploads
         assert cell.upload_bytes
-        modelled = cell.uploads * known.object_bytes + 10_000 * known.archived_bytes
+        modelled = cell.uploads * measurements.object_bytes + 10_000 * measurements.archived_bytes
         assert modelled == pytest.approx(cell.upload_bytes, rel=0.25), scenario
 
 
 @pytest.mark.check
 def test_rows_have_the_sizes_that_are_kept() -> None:
-    kept, now = (msgspec.structs.asdict(one) for one in (read_measured().sizes, sizes.measure()))
+    kept, now = (msgspec.structs.asdict(measured_sizes) for measured_sizes in (read_measured().sizes, sizes.measure()))
     assert now == pytest.approx(kept, rel=0.05)
 
 
@@ -181,12 +181,12 @@ def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
     a, b = 1.2, 3e-3 * 10_000
     uploads = [1_400, 470, 95]
     cells = [_cell(rate, n, a + b * n / 10_000, 0.18, 0.22) for rate, n in zip(RATES, uploads, strict=True)]
-    known = measured.of(_results(*cells))
-    assert (known.event_cpu, known.flush_cpu) == pytest.approx((120e-6, 3e-3))
-    assert known.byte_cpu == pytest.approx(6e-4 / 20_000)
-    assert known.plain_cpu == pytest.approx(1.6e-3)
-    assert Instance.of(known, 350).batch == 500
-    assert Instance.of(known, 20_350).event_cpu == pytest.approx(120e-6 + 6e-4)
+    measurements = measured.of(_results(*cells))
+    assert (measurements.event_cpu, measurements.flush_cpu) == pytest.approx((120e-6, 3e-3))
+    assert measurements.byte_cpu == pytest.approx(6e-4 / 20_000)
+    assert measurements.plain_cpu == pytest.approx(1.6e-3)
+    assert Instance.of(measurements, 350).batch == 500
+    assert Instance.of(measurements, 20_350).event_cpu == pytest.approx(120e-6 + 6e-4)
     with pytest.raises(NotMeasured, match="less than two rates"):
         measured.of(_results(*cells[:1]))
 
@@ -208,21 +208,21 @@ def test_an_instance_is_never_given_more_than_was_simulated() -> None:
 def test_the_model_takes_the_rows_of_rates_that_were_sustained() -> None:
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(300, 470, 2.6, 0.18, 0.22)]
     behind = msgspec.structs.replace(_cell(1_500, 95, 1.5, 0.18, 0.22), share=0.5, billed_row_bytes=1e12)
-    known, more = (measured.of(_results(*some)) for some in (cells, [*cells, behind, behind, behind]))
-    assert known.billed_row_bytes == more.billed_row_bytes
+    measurements, more = (measured.of(_results(*selected)) for selected in (cells, [*cells, behind, behind, behind]))
+    assert measurements.billed_row_bytes == more.billed_row_bytes
 
 
 def test_there_are_as_many_instances_as_the_autoscaler_wants() -> None:
     most = capacity(INSTANCE)
-    one = flow(INSTANCE, most)
-    assert max(one.busy, one.in_flight / CONCURRENCY) == pytest.approx(TARGET, rel=0.05)
+    simulation = flow(INSTANCE, most)
+    assert max(simulation.busy, simulation.in_flight / CONCURRENCY) == pytest.approx(TARGET, rel=0.05)
     for rate in (most * 0.9, most * 1.5, most * 20):
         assert Fleet(INSTANCE, rate).instances == math.ceil(rate / most)
     assert flow(INSTANCE, capacity(INSTANCE, 1_000_000)).busy == pytest.approx(TARGET, rel=0.05)
 
 
-def at_rate(rate: float, known: Measured = MEASURED) -> Sluice:
-    return Sluice(known, Workload.at_rate(rate, known.message_bytes))
+def at_rate(rate: float, measurements: Measured = MEASURED) -> Sluice:
+    return Sluice(measurements, Workload.at_rate(rate, measurements.message_bytes))
 
 
 def test_dataflow_costs_its_workers_and_what_they_write() -> None:
@@ -244,7 +244,7 @@ def test_dataflow_costs_its_workers_and_what_they_write() -> None:
 
 
 def test_a_batch_of_dataflow_is_complete_when_it_is_full_or_after_a_second() -> None:
-    """Of 8 events/s on eight shards one more comes within a second of the first."""
+    """One more of 8 events/s on eight shards comes within a second of the first."""
     assert at_rate(8).job(8).batches == pytest.approx(1 / 2)
     assert at_rate(800).job(800).batches == pytest.approx(1 / 101)
     assert at_rate(8_000).job(8_000).batches == 1 / 500
@@ -311,11 +311,11 @@ def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_pat
     written = page.filled(page.FILE.read_text(), tables(measured.of(results)))
     ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json"), "--json"])
     assert ran.exit_code == 0, ran.output
-    found = json.loads(ran.stdout)
-    assert [table["name"] for table in found] == ["scale", "scale-quotas", "scale-ways", "scale-turns"]
-    assert [row[0] for row in found[2]["rows"]] == ["100/s", "1 000/s", "10 000/s", "100 000/s"]
-    assert len(found[2]["columns"]) == len(WAYS) + 2
-    assert all(" | ".join(row) in written for table in found for row in table["rows"])
+    printed = json.loads(ran.stdout)
+    assert [table["name"] for table in printed] == ["scale", "scale-quotas", "scale-ways", "scale-turns"]
+    assert [row[0] for row in printed[2]["rows"]] == ["100/s", "1 000/s", "10 000/s", "100 000/s"]
+    assert len(printed[2]["columns"]) == len(WAYS) + 2
+    assert all(" | ".join(row) in written for table in printed for row in table["rows"])
 
 
 def test_results_without_rates_are_refused(tmp_path: pathlib.Path) -> None:

@@ -54,23 +54,23 @@ def results(*cells: Cell) -> Results:
 
 
 def target(of: Results, what: str) -> Target:
-    [found] = [one for one in targets(of) if one.what.startswith(what)]
-    return found
+    [matching] = [candidate for candidate in targets(of) if candidate.what.startswith(what)]
+    return matching
 
 
 def test_throughput_is_compared_repetition_by_repetition() -> None:
     cells = [cell(closed(250), "plain", number, events_per_second=100.0 * number) for number in (1, 2, 3)]
     cells += [cell(closed(250), "sluice", number, events_per_second=1_100.0 * number) for number in (1, 2, 3)]
-    found = target(results(*cells), "events/s with 250 in flight")
-    assert found.measured is not None
-    assert found.measured.low == pytest.approx(found.measured.high) == pytest.approx(11)
-    assert found.is_met
+    goal = target(results(*cells), "events/s with 250 in flight")
+    assert goal.measured is not None
+    assert goal.measured.low == pytest.approx(goal.measured.high) == pytest.approx(11)
+    assert goal.is_met
 
 
 def test_the_cost_is_compared_until_an_event_is_durable() -> None:
-    found = target(read(FILE), "cost")
-    assert found.measured is not None
-    assert 1 / 10 < found.measured.median < 1 / 4
+    goal = target(read(FILE), "cost")
+    assert goal.measured is not None
+    assert 1 / 10 < goal.measured.median < 1 / 4
 
 
 def test_the_highest_rate_is_one_that_was_sustained_every_time() -> None:
@@ -84,9 +84,9 @@ BEHIND = {"share": 0.5, "p99": None}
 
 def test_a_p99_without_an_opponents_is_not_measured() -> None:
     plain, ours = cell(opened(300), "plain", 1, **BEHIND), cell(opened(300), "sluice", 1)
-    found = target(results(plain, ours), "p99 at 300/s")
-    assert found.is_met is None
-    assert found.why_not == "plain function: does not sustain 300/s"
+    goal = target(results(plain, ours), "p99 at 300/s")
+    assert goal.is_met is None
+    assert goal.why_not == "plain function: does not sustain 300/s"
     late = cell(opened(300), "plain", 1, p99=1.5)
     assert target(results(late, ours), "p99 at 300/s").is_met is None
 
@@ -101,16 +101,16 @@ def test_a_p99_is_not_measured_if_the_opponent_lacks_it_once() -> None:
 @pytest.mark.parametrize("plain", [{}, BEHIND])
 def test_a_p99_is_infinite_where_sluice_does_not_keep_up(plain: dict[str, Any]) -> None:
     cells = [cell(opened(300), "plain", 1, **plain), cell(opened(1_500), "sluice", 1, **BEHIND)]
-    found = target(results(*cells), "p99 at 1 500/s")
-    assert found.measured is not None
-    assert found.measured.median == math.inf
-    assert found.is_met is False
+    goal = target(results(*cells), "p99 at 1 500/s")
+    assert goal.measured is not None
+    assert goal.measured.median == math.inf
+    assert goal.is_met is False
 
 
 def test_without_a_run_every_target_says_why_it_is_not_measured() -> None:
-    for found in targets(results()):
-        assert found.is_met is None
-        assert found.why_not.endswith((": not run", "were not measured"))
+    for goal in targets(results()):
+        assert goal.is_met is None
+        assert goal.why_not.endswith((": not run", "were not measured"))
 
 
 def test_what_acknowledged_nothing_has_no_value_for_an_event() -> None:
@@ -121,17 +121,17 @@ def test_what_acknowledged_nothing_has_no_value_for_an_event() -> None:
 
 def test_an_opponent_that_acknowledged_nothing_is_not_outperformed() -> None:
     cells = [cell(closed(250), "plain", 1, events_per_second=0.0), cell(closed(250), "sluice", 1)]
-    found = target(results(*cells), "events/s with 250 in flight")
-    assert found.is_met is None
-    assert found.why_not == "plain function: the value is 0"
+    goal = target(results(*cells), "events/s with 250 in flight")
+    assert goal.is_met is None
+    assert goal.why_not == "plain function: the value is 0"
 
 
 def test_an_opponent_that_the_load_generator_limits_is_not_measured() -> None:
     scenario = closed(250, at_once=True)
     cells = [cell(scenario, "empty", 1, generator_busy=0.99), cell(scenario, "sluice", 1)]
-    found = target(results(*cells), "requests/s with 250 in flight")
-    assert found.is_met is None
-    assert found.why_not == "empty function: limited by the load generator"
+    goal = target(results(*cells), "requests/s with 250 in flight")
+    assert goal.is_met is None
+    assert goal.why_not == "empty function: limited by the load generator"
 
 
 def test_the_highest_rate_is_proven_in_each_repetition() -> None:
@@ -157,13 +157,13 @@ def test_the_tables_show_what_was_not_measured() -> None:
 
 
 def test_the_brief_table_says_on_what_it_was_measured() -> None:
-    found = results()
-    found.machine = Machine("A processor", 2, 8, "Linux", "3.13.0", pinned=True)
-    found.started, found.revision = "2026-11-28T08:00:00+00:00", "abc"
+    measured = results()
+    measured.machine = Machine("A processor", 2, 8, "Linux", "3.13.0", pinned=True)
+    measured.started, measured.revision = "2026-11-28T08:00:00+00:00", "abc"
     note = "Measured on A processor, 2 cores, Python 3.13.0, 2026-11-28, revision abc: `make bench`."
-    assert brief(found).markdown().endswith(f"|\n\n{note}\n")
-    found.machine = dataclasses.replace(found.machine, cores=1, pinned=False)
-    assert "A processor, 1 core, of which the function has none alone, Python" in brief(found).note
+    assert brief(measured).markdown().endswith(f"|\n\n{note}\n")
+    measured.machine = dataclasses.replace(measured.machine, cores=1, pinned=False)
+    assert "A processor, 1 core, of which the function has none alone, Python" in brief(measured).note
 
 
 def test_a_rate_that_the_load_generator_limits_is_a_lower_bound() -> None:
@@ -180,28 +180,28 @@ def test_the_cost_plot_shows_what_was_not_measured() -> None:
 
 
 def test_cold_starts_are_compared_one_by_one() -> None:
-    found = results()
+    measured = results()
     for seconds in (1.0, 2.0):
         for name in NAMES:
             took = seconds * (0.4 if name == "sluice" else 1.0)
-            found.starts.append(Start(of=name, compiled=True, event="order", seconds=took, memory=10**8))
-            found.starts.append(Start(of=name, compiled=False, event="order", seconds=9.0, memory=10**9))
-    start, memory = target(found, "cold start"), target(found, "memory")
+            measured.starts.append(Start(of=name, compiled=True, event="order", seconds=took, memory=10**8))
+            measured.starts.append(Start(of=name, compiled=False, event="order", seconds=9.0, memory=10**9))
+    start, memory = target(measured, "cold start"), target(measured, "memory")
     assert start.measured is not None
     assert start.measured.low == start.measured.high == 0.4
     assert start.is_met
     assert memory.is_met
-    found.starts.append(Start(of="sluice", compiled=True, event="order", seconds=0.1, memory=1))
-    assert target(found, "cold start").is_met is None
+    measured.starts.append(Start(of="sluice", compiled=True, event="order", seconds=0.1, memory=1))
+    assert target(measured, "cold start").is_met is None
 
 
 def test_the_core_is_measured_on_what_becomes_rows() -> None:
-    found = results()
-    found.core = [
+    measured = results()
+    measured.core = [
         Core(events="mixed", microseconds=[11.0, 12.5, 11.5]),
         Core(events="order", microseconds=[20.0]),
     ]
-    core = target(found, "CPU of the pure core")
+    core = target(measured, "CPU of the pure core")
     assert core.measured is not None
     assert core.measured.median == 11.5
     assert core.is_met
@@ -217,9 +217,9 @@ def test_a_lost_event_is_exit_code_1(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "99 rows" in ended.stderr
 
 
-def checked(found: Results, file: pathlib.Path, *options: str) -> int:
+def checked(measured: Results, file: pathlib.Path, *options: str) -> int:
     """Return the exit code of a check of results."""
-    found.write(file)
+    measured.write(file)
     return CliRunner().invoke(command.app, ["--show", str(file), *options]).exit_code
 
 
@@ -231,11 +231,11 @@ def test_a_missed_target_is_exit_code_1_only_with_check(tmp_path: pathlib.Path) 
 
 
 def test_a_target_that_was_not_measured_fails_a_check_that_asked_for_it(tmp_path: pathlib.Path) -> None:
-    found = results()
-    found.core = [Core(events="mixed", microseconds=[11.0])]
-    assert checked(found, tmp_path / "results.json") == 0
-    assert checked(found, tmp_path / "results.json", "--only", "core", "--check") == 0
-    assert checked(found, tmp_path / "results.json", "--check") == 1
+    measured = results()
+    measured.core = [Core(events="mixed", microseconds=[11.0])]
+    assert checked(measured, tmp_path / "results.json") == 0
+    assert checked(measured, tmp_path / "results.json", "--only", "core", "--check") == 0
+    assert checked(measured, tmp_path / "results.json", "--check") == 1
 
 
 @pytest.mark.parametrize("part", [["--quick"], ["--only", "core"]])

@@ -10,6 +10,6 @@ def test_both_writers_are_measured() -> None:
 
 
 def test_the_storage_write_api_costs_a_fifth() -> None:
-    """By the prices of sluice/cost/prices.py; insertAll bills 1 KiB for most rows."""
+    """The prices are those of sluice/cost/prices.py; insertAll bills 1 KiB for most rows."""
     usd = usd_of_million(batches(100))
     assert 4 < usd["insertAll"] / usd["Storage Write API"] < 6

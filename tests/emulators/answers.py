@@ -67,7 +67,7 @@ class Activity:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Facts:
-    """What happened, each event once.
+    """The facts that the queries are asked about, each event once.
 
     Attributes:
         orders: The events of each order, by its id, the latest last.
@@ -276,7 +276,7 @@ def basket_analysis(facts: Facts, now: datetime, days: int, min_orders: int) -> 
 
 
 def cohort_retention(facts: Facts, now: datetime, months: int) -> Answer:
-    """In which months, counted from the first one, customers placed orders."""
+    """Return in which months, counted from the first one, customers placed orders."""
     ordered: dict[str, set[int]] = collections.defaultdict(set)
     for events in facts.orders.values():
         ordered[events[-1].customer_id].add(_month(events[0].at.date()))
@@ -307,7 +307,7 @@ def _month(day: date) -> int:
 
 
 def cart_abandonment(facts: Facts, now: datetime, days: int, hours: int) -> Answer:
-    """What became of the visits that left something in the cart."""
+    """Return the outcomes of visits that left something in the cart."""
     visits: dict[tuple[str, str], list[Activity]] = collections.defaultdict(list)
     for activity in facts.activities:
         if activity.at.date() >= _since(now, days + 1):
@@ -392,4 +392,4 @@ ANSWERS: Mapping[str, Callable[..., Answer]] = {
     for name, function in inspect.getmembers(sys.modules[__name__], inspect.isfunction)
     if function.__module__ == __name__ and not name.startswith("_")
 }
-"""By the name of the query."""
+"""Functions that compute the expected answer, by the name of the query."""

@@ -61,18 +61,18 @@ class Described:
     def transforms(self) -> dict[str, str]:
         """Return the kinds of all primitive transforms by their names."""
         return {
-            one.unique_name: one.spec.urn
-            for one in self.components.transforms.values()
-            if one.spec.urn and not one.subtransforms
+            transform.unique_name: transform.spec.urn
+            for transform in self.components.transforms.values()
+            if transform.spec.urn and not transform.subtransforms
         }
 
     def shuffled(self) -> dict[str, list[str]]:
         """Return what goes over the network: by transform, the coders of its keys and values."""
         return {
-            one.unique_name: self.coders(self.components.pcollections[source].coder_id)
-            for one in self.components.transforms.values()
-            if one.spec.urn == GROUP_BY_KEY or self.is_stateful(one)
-            for source in one.inputs.values()
+            transform.unique_name: self.coders(self.components.pcollections[source].coder_id)
+            for transform in self.components.transforms.values()
+            if transform.spec.urn == GROUP_BY_KEY or self.is_stateful(transform)
+            for source in transform.inputs.values()
         }
 
     def is_stateful(self, transform: Any) -> bool:
@@ -80,7 +80,7 @@ class Described:
 
     def coders(self, name: str) -> list[str]:
         coder = self.components.coders[name]
-        inner = [found for component in coder.component_coder_ids for found in self.coders(component)]
+        inner = [coder_id for component in coder.component_coder_ids for coder_id in self.coders(component)]
         if coder.spec.urn == PICKLED:
             return [type(beam.coders.Coder.from_runner_api(coder, None)).__name__, *inner]
         return inner or [coder.spec.urn.split(":")[2]]
@@ -88,17 +88,17 @@ class Described:
     def functions(self) -> str:
         """Return the contents of all functions."""
         payloads = [
-            api.ParDoPayload.FromString(one.spec.payload).do_fn.payload
-            for one in self.components.transforms.values()
-            if one.spec.urn == PARDO
+            api.ParDoPayload.FromString(transform.spec.payload).do_fn.payload
+            for transform in self.components.transforms.values()
+            if transform.spec.urn == PARDO
         ]
         return "".join(map(contents, payloads))
 
     def source(self) -> dict[str, Any] | None:
         """Return what Dataflow itself reads, if it reads a subscription."""
-        for one in self.components.transforms.values():
-            if one.spec.urn == "beam:transform:pubsub_read:v1":
-                read = api.PubSubReadPayload.FromString(one.spec.payload)
+        for transform in self.components.transforms.values():
+            if transform.spec.urn == "beam:transform:pubsub_read:v1":
+                read = api.PubSubReadPayload.FromString(transform.spec.payload)
                 return {name.name: value for name, value in read.ListFields()}
         return None
 
@@ -119,8 +119,8 @@ def main() -> None:
             "size": len(serialized),
             "staged": staged,
             "images": sorted(
-                api.DockerPayload.FromString(one.payload).container_image
-                for one in pipeline.components.environments.values()
+                api.DockerPayload.FromString(environment.payload).container_image
+                for environment in pipeline.components.environments.values()
             ),
             "options": environment["sdk_pipeline_options"]["options"],
             "transforms": described.transforms(),

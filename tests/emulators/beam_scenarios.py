@@ -58,7 +58,7 @@ class Step(msgspec.Struct):
 
 
 class Ended(NamedTuple):
-    """How a pipeline ended.
+    """The end of a pipeline.
 
     Attributes:
         error: Why it failed; empty where it did not.

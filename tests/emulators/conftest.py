@@ -90,7 +90,7 @@ class Warehouse:
         return self._archived
 
     def stored(self) -> int:
-        """How many rows and dead letters there are, with duplicates; costs the emulator much less than `accounts`."""
+        """Return the number of rows and dead letters, with duplicates; costs the emulator much less than `accounts`."""
         tables = self.client.list_tables(self.dataset)
         return sum(self.client.get_table(table).num_rows or 0 for table in tables if table.table_type == "TABLE")
 
@@ -111,7 +111,7 @@ class Warehouse:
 
 @pytest.fixture(scope="module")
 def warehouse(stack: Stack) -> Warehouse:
-    """What `stack` has written."""
+    """The data that `stack` has written."""
     return Warehouse(stack)
 
 

@@ -42,7 +42,7 @@ class Datasets:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For a command; the emulators' own variables are in the test's environment."""
+        """Return the variables for a command; the emulators' own ones are in the test's environment."""
         return {
             "ARCHIVE_BUCKET": self.settings.archive_bucket,
             "DATASET": self.settings.dataset,

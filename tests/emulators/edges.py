@@ -1,4 +1,4 @@
-"""Events that the simulated shop never tells: what a query has to get right at its edges."""
+"""Events that the simulated shop never sends: the boundary cases of a query."""
 
 import itertools
 from collections.abc import Iterator

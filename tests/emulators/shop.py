@@ -55,7 +55,7 @@ def once(records: Iterable[Record]) -> list[Record]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shop:
-    """What is in the datasets.
+    """The content of the datasets.
 
     Attributes:
         client: Client of the emulator.
@@ -131,7 +131,7 @@ def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generat
 def _outcomes(
     process: EventPipeline, now: datetime, seed: int, messages: Iterable[Generated]
 ) -> list[Row | DeadLetter]:
-    """What becomes of the messages, processed within some milliseconds, and in no order."""
+    """Return the outcomes of the messages, processed within some milliseconds, and in no order."""
     outcomes = [
         process(
             Message(message.data, message.attributes, f"{seed}-{number}", now),
@@ -144,7 +144,7 @@ def _outcomes(
 
 
 def _copies(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """What is in both datasets: rows as they were copied, and events that were processed before or after."""
+    """Yield the rows in both datasets: rows as they were copied, and events that were processed before or after."""
     for number, row in enumerate(rows[::20]):
         if number % 3:
             earlier_or_later = timedelta(hours=1 if number % 3 == 1 else -1)

@@ -84,7 +84,7 @@ def test_it_does_so_with_other_parameters_too(shop: Shop, facts: Facts, name: st
 
 
 def test_no_answer_is_trivial(shop: Shop) -> None:
-    """Every number is other than zero somewhere."""
+    """No number is zero everywhere."""
     for name in ANALYTICS:
         rows = shop.ask(name)
         columns = {column for row in rows for column, value in row.items() if value}

@@ -81,7 +81,9 @@ def test_what_cannot_be_a_row_is_a_dead_letter_with_its_bytes_and_archived(
     archived = datasets.objects()
     for line in bad:
         [envelope] = [
-            one for one in archived[letters[line]["archive_uri"]] if one.event_id == letters[line]["event_id"]
+            envelope
+            for envelope in archived[letters[line]["archive_uri"]]
+            if envelope.event_id == letters[line]["event_id"]
         ]
         assert envelope.message().data == line
 
@@ -289,7 +291,7 @@ def test_free_form_json_is_what_insert_all_makes_of_it(datasets: Datasets, tmp_p
         "big": 2**70,
     }
     payload, bad = order("a", 0, **unknown), order("b", 0, status="lost", **unknown)
-    datasets.stream([Message(one, {"schema_version": "1"}, f"m-{one[-9:]!r}", NOW) for one in (payload, bad)], NOW)
+    datasets.stream([Message(data, {"schema_version": "1"}, f"m-{data[-9:]!r}", NOW) for data in (payload, bad)], NOW)
     datasets.backfill(write(tmp_path / "orders", [payload, bad]), now=NOW, version=1)
     streamed, loaded = sorted(datasets.rows("live.orders"), key=lambda row: row["ingest"]["message_id"], reverse=True)
     assert streamed["extras"]["deep"] == unknown["deep"]
@@ -314,12 +316,12 @@ def test_a_job_that_failed_is_told_and_done_by_the_next_run(datasets: Datasets, 
     assert (again.rows, again.unfinished, again.failures) == ({table: 1}, 0, [])
     assert order_ids(datasets, "live.orders") == ["a"]
     ids = [job.job_id for job in datasets.client.list_jobs() if job.job_id.startswith("sluice_backfill_orders")]
-    assert any(f"{one}_2" in ids for one in ids)
+    assert any(f"{job_id}_2" in ids for job_id in ids)
     assert datasets.backfill(file, now=NOW).rows_present.total() == 2
 
 
 def narrow(datasets: Datasets) -> str:
-    """Make the live table of orders refuse all whose customers are no numbers; gives its name."""
+    """Make the live table reject orders whose customers are no numbers; return its name."""
     table = f"{datasets.settings.dataset}.orders"
     retype(datasets, "INT64")
     return table
@@ -347,7 +349,7 @@ def test_a_row_that_bigquery_refuses_is_a_dead_letter_and_all_others_of_its_load
         assert [(error["path"], error["rule"]) for error in letter["errors"]] == [("$", "invalid")]
         assert "Error while reading data" in letter["errors"][0]["message"]
         assert (letter["event_type"], letter["schema_version"]) == ("order", "1")
-        assert letter["event_id"] in [one.event_id for one in datasets.objects()[letter["archive_uri"]]]
+        assert letter["event_id"] in [envelope.event_id for envelope in datasets.objects()[letter["archive_uri"]]]
 
 
 def test_a_second_run_of_a_file_with_refused_rows_adds_nothing_until_they_are_taken(
@@ -504,7 +506,7 @@ def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_on
 
 
 class Stopping:
-    """Lines of a source in whose middle the run is told to stop."""
+    """Lines of a source that request the run's stop in their middle."""
 
     def __init__(self, lines: Iterable[bytes], number: int) -> None:
         self._lines = lines

@@ -141,7 +141,7 @@ def test_a_file_that_breaks_off_is_named_with_its_last_line(datasets: Datasets, 
 def test_a_file_that_is_no_ndjson_has_its_whole_name(
     datasets: Datasets, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is before its last dot is not the module of an error."""
+    """The part before its last dot is not the module of an error."""
     monkeypatch.chdir(tmp_path)
     pathlib.Path("orders.csv").write_text("a,b\n")
     ended = sluice(["beam", "orders.csv", "--dry-run"], datasets.environment)
@@ -200,12 +200,12 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         stack.enter_context(connection)
         beam = children(command.pid)
         command.send_signal(signal.SIGINT)
-        shown, told = command.communicate(timeout=PATIENCE)
-    assert command.returncode == 130, told
+        shown, errors = command.communicate(timeout=PATIENCE)
+    assert command.returncode == 130, errors
     assert "not known to be durable" in shown
-    assert "Interrupted." in told
-    assert "Start it again" in told
-    assert "Traceback" not in told
+    assert "Interrupted." in errors
+    assert "Start it again" in errors
+    assert "Traceback" not in errors
     assert beam
     wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in beam), "Beam has ended")
     assert len(datasets.objects()) == 1

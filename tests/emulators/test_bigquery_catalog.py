@@ -1,4 +1,4 @@
-"""What the emulator's catalog says of one table, compared with what the emulator itself finds among all."""
+"""The catalog of one table agrees with what the emulator itself lists for all tables."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -51,9 +51,9 @@ def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def compare(project: str, dataset: str) -> None:
-    found = bigquery_catalog.objects(project, dataset)
-    assert found == database.objects(project, dataset)
-    for name, kind, rows in found:
+    listed = bigquery_catalog.objects(project, dataset)
+    assert listed == database.objects(project, dataset)
+    for name, kind, rows in listed:
         assert bigquery_catalog.objects(project, dataset, name) == [(name, kind, rows)]
         assert bigquery_catalog.columns(project, dataset, name) == tables.columns(project, dataset, name)
         table = exp.table_(name, dataset, project, quoted=True)
@@ -105,8 +105,8 @@ def test_answers_of_threads_agree_with_the_last_commit() -> None:
         for number in range(5):
             query.run_ddl(PROJECT, f"CREATE OR REPLACE TABLE three.t (c{number} INT64)")
             query.run_ddl(PROJECT, "INSERT INTO three.t VALUES (1)")
-            found = list(pool.map(lambda _: bigquery_catalog.columns(PROJECT, "three", "t"), range(8)))
-            assert [[field.name for field in fields] for fields in found] == [[f"c{number}"]] * 8
+            answers = list(pool.map(lambda _: bigquery_catalog.columns(PROJECT, "three", "t"), range(8)))
+            assert [[field.name for field in fields] for fields in answers] == [[f"c{number}"]] * 8
             rows = list(pool.map(lambda _: bigquery_catalog.objects(PROJECT, "three", "t"), range(8)))
             assert rows == [[("t", "TABLE", 1)]] * 8
 

@@ -1,4 +1,4 @@
-"""What `insertAll` in one transaction does, compared with what the emulator does itself."""
+"""`insertAll` in one transaction has the results of the emulator's own implementation."""
 
 import asyncio
 import base64
@@ -116,7 +116,7 @@ def test_a_row_becomes_what_the_emulator_makes_of_it(row: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("row", BAD)
 def test_a_bad_row_is_left_to_the_emulator(row: dict[str, Any]) -> None:
-    """With all others of its request, whose insertIds stay new."""
+    """So are all other rows of its request; their insertIds stay new."""
     table = new_table()
     request = body(FULL, row, ids=True)
     assert not insert(table, request)
@@ -130,7 +130,7 @@ def test_a_bad_row_is_left_to_the_emulator(row: dict[str, Any]) -> None:
 
 
 def test_an_insert_id_is_inserted_once() -> None:
-    """By whichever way it comes, and until a minute has passed."""
+    """The rule holds for both implementations, and until a minute has passed."""
     table = new_table()
     request = body(FULL, {**FULL, "id": 8}, ids=True)
     assert insert(table, request)
@@ -171,7 +171,7 @@ def test_columns_are_those_of_the_moment() -> None:
 
 
 def test_the_emulator_gets_what_was_not_inserted() -> None:
-    """With all of its bytes, however many parts they come in, and compressed as they were."""
+    """The request keeps all of its bytes, however many parts they come in, and stays compressed."""
     table = new_table()
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
@@ -200,7 +200,7 @@ def test_the_emulator_gets_what_was_not_inserted() -> None:
 
 
 def test_a_request_names_its_caller() -> None:
-    """As the emulator itself finds it out."""
+    """The caller is the one that the emulator itself determines."""
 
     async def inner(scope: Scope, receive: Receive, send: Send) -> None:
         await JSONResponse(row_access.caller.get())(scope, receive, send)

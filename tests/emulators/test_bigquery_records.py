@@ -45,30 +45,34 @@ def jobs_of_information_schema() -> list[Any]:
 
 def answers() -> list[Any]:
     """Everything that is found after some changes."""
-    found: list[Any] = []
+    collected: list[Any] = []
     query.run_ddl(PROJECT, "CREATE SCHEMA d")
     for name in ("a", "b"):
         metadata.save(Table(description=name), PROJECT, "d", name)
     metadata.save(Table(description="new"), PROJECT, "d", "b")
     metadata.save(RowAccessPolicy(filterPredicate="TRUE"), PROJECT, "d", "a", "p")
-    found += [row_access.secured(), metadata.list_(Table, PROJECT, "d"), metadata.load(Dataset, PROJECT, "d") is None]
+    collected += [
+        row_access.secured(),
+        metadata.list_(Table, PROJECT, "d"),
+        metadata.load(Dataset, PROJECT, "d") is None,
+    ]
     iam.set_(f"projects/{PROJECT}/datasets/d/tables/a", Policy(bindings=[]))
-    found.append(database.fetch("SELECT 1"))
+    collected.append(database.fetch("SELECT 1"))
     metadata.delete(Table, PROJECT, "d", "a")
-    found += [metadata.load(Table, PROJECT, "d", "a"), iam.fetch("SELECT * FROM emulator.iam_policies")]
+    collected += [metadata.load(Table, PROJECT, "d", "a"), iam.fetch("SELECT * FROM emulator.iam_policies")]
     store.save(job("one", "PENDING", created=5))
     store.save(job("two", "DONE", created=7))
     store.save(job("part", "DONE", parent="one"))
     store.save(job("one", "RUNNING", created=5))
-    found += [jobs_of_information_schema(), store.load(PROJECT, "one"), store.load(PROJECT, "none")]
-    found += [
+    collected += [jobs_of_information_schema(), store.load(PROJECT, "one"), store.load(PROJECT, "none")]
+    collected += [
         store.list_(PROJECT),
         store.list_(PROJECT, ["DONE", "PENDING"]),
         store.list_(PROJECT, parent_job_id="one"),
     ]
-    found += [store.list_(PROJECT, min_creation_time=6), store.list_(PROJECT, max_creation_time=6)]
+    collected += [store.list_(PROJECT, min_creation_time=6), store.list_(PROJECT, max_creation_time=6)]
     store.delete(PROJECT, "one")
-    return [*found, store.list_(PROJECT), jobs_of_information_schema()]
+    return [*collected, store.list_(PROJECT), jobs_of_information_schema()]
 
 
 def test_records_are_the_same_as_in_duckdb(tmp_path: pathlib.Path) -> None:

@@ -17,14 +17,14 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def children(marker: str) -> list[str]:
     """Command lines of all processes of these tests whose environment has the marker."""
-    found = []
+    command_lines = []
     for process in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             if f"SLUICE_TEST_MARKER={marker}-{os.getpid()}\0".encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                command_lines.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except OSError:
             continue
-    return found
+    return command_lines
 
 
 needs_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/environ").exists(), reason="needs /proc: run on Linux")

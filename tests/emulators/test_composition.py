@@ -1,4 +1,4 @@
-"""Which settings and secrets each function needs: what it reads while it starts and answers a request."""
+"""Each function needs the settings and secrets that it reads while it starts and answers a request."""
 
 import gzip
 import json

@@ -182,7 +182,7 @@ def archived(datasets: Datasets) -> dict[str, Message]:
 def test_2_000_events_of_the_function_s_archive_become_the_same_again(
     deploy: Deploy, running_emulators: Emulators
 ) -> None:
-    """Through Pub/Sub and the function, and from its archive through Beam; both archives replay to the same."""
+    """Events go through Pub/Sub and the function, and from its archive through Beam; both archives replay alike."""
     sent = messages(2_000)
     contents = sum(len({insert_id for insert_id, _ in rows}) for rows in processed(sent).values())
     with deploy("dataflow", CODE_VERSION="tests") as stack:

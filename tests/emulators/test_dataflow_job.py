@@ -54,8 +54,8 @@ NAMES = {
 `transform_name_mapping` (https://cloud.google.com/dataflow/docs/guides/updating-a-pipeline)."""
 
 STATE = {"Batches/Batch": ["varint", "varint", "varint", "bytes"]}
-"""What the stream keeps between its steps: by step, the coders of keys and values. With others, a running job cannot be
-updated. Values are rows, size and bytes of a batch, so no single message is shuffled."""
+"""State that the stream keeps between its steps: by step, the coders of keys and values. With others, a running
+job cannot be updated. Values are rows, size and bytes of a batch, so no single message is shuffled."""
 
 pytestmark = pytest.mark.check
 

@@ -157,7 +157,7 @@ def test_the_coder_gives_back_each_message(run: Scenarios, message: Message) -> 
 def test_a_message_is_read_as_the_function_reads_its_push(
     run: Scenarios, data: bytes, attributes: dict[str, str], seconds: int, nanos: int, ordering_key: str
 ) -> None:
-    """With no data, no attributes, data that is no text, and nanoseconds."""
+    """Messages have no data, no attributes, data that is no text, or nanoseconds."""
     fields = {"data": data, "attributes": attributes, "seconds": seconds, "nanos": nanos, "ordering_key": ordering_key}
     second = datetime.fromtimestamp(seconds, UTC)
     message = {
@@ -185,7 +185,7 @@ SEEDS = itertools.count(20261128)
 
 
 type Ended = tuple[str, int]
-"""Why a pipeline failed, empty where it did not, and how often batches were written."""
+"""The error of a pipeline, empty where it did not fail, and how often batches were written."""
 
 
 def write(run: Scenarios, steps: list[Step], **arguments: Any) -> Ended:
@@ -241,9 +241,9 @@ def test_rows_that_bigquery_rejects_are_dead_letters(run: Scenarios, proxy: Prox
     with proxy.breaking(insert(row_errors("invalid", 0.2), table="orders", times=1)):
         error, _ = write(run, stream(published))
     assert error == ""
-    found = wrong(books, published)
-    assert found.pop("rejected") >= 1
-    assert found == {}
+    differences = wrong(books, published)
+    assert differences.pop("rejected") >= 1
+    assert differences == {}
 
 
 def test_a_stream_that_was_given_up_can_be_run_again(run: Scenarios, proxy: Proxy, books: Books) -> None:

@@ -1,4 +1,4 @@
-"""Dead letters, from the event that is refused to the row that it becomes, on the emulators, by the commands."""
+"""Dead letters, from the rejected event to the row that it becomes, on the emulators, by the commands."""
 
 import base64
 import json
@@ -80,8 +80,8 @@ def stream_bad_ones(datasets: Datasets) -> None:
 def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
     assert letters(datasets, "list") == []
     stream_bad_ones(datasets)
-    groups = {one["rule"]: one for one in letters(datasets, "list")}
-    assert {rule: (one["stage"], one["open_events"]) for rule, one in groups.items()} == {
+    groups = {group["rule"]: group for group in letters(datasets, "list")}
+    assert {rule: (group["stage"], group["open_events"]) for rule, group in groups.items()} == {
         "enum": ("contract", 3),
         "minimum": ("time_bounds", 1),
         "json": ("decode", 1),
@@ -90,8 +90,11 @@ def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
     assert (enum["place"], enum["event_type"], enum["events"]) == ("$.status", "order", 3)
     assert enum["example_event_id"].startswith("lost-")
     assert '"lost"' in enum["message"]
-    assert [one["rule"] for one in letters(datasets, "list", "--stage", "decode")] == ["json"]
-    assert [one["rule"] for one in letters(datasets, "list", "--type", "order", "--since", "1h")] == ["enum", "minimum"]
+    assert [group["rule"] for group in letters(datasets, "list", "--stage", "decode")] == ["json"]
+    assert [group["rule"] for group in letters(datasets, "list", "--type", "order", "--since", "1h")] == [
+        "enum",
+        "minimum",
+    ]
     assert letters(datasets, "list", "--since", datetime.now(UTC).isoformat()) == []
     shown = run(datasets, "dead-letters", "list")
     assert "$.status  enum" in shown
@@ -120,9 +123,11 @@ def test_the_list_has_one_line_for_each_cause_of_new_and_old_dead_letters(datase
     assert datasets.client.insert_rows_json(f"{datasets.settings.dataset}.dead_letters", old) == []
     groups = letters(datasets, "list")
     assert [
-        (one["rule"], one["event_type"], one["place"], one["events"]) for one in groups if one["rule"] == "enum"
+        (group["rule"], group["event_type"], group["place"], group["events"])
+        for group in groups
+        if group["rule"] == "enum"
     ] == [("enum", None, "$.event_type", 20)] * 2
-    assert [(one["rule"], one["events"]) for one in groups if one["rule"] != "enum"] == [("uniqueKeys", 20)] * 2
+    assert [(group["rule"], group["events"]) for group in groups if group["rule"] != "enum"] == [("uniqueKeys", 20)] * 2
     for group in groups:
         assert letters(datasets, "replay", "--fingerprint", group["fingerprint"], "--dry-run")["events"] == 20
     summary = f"SELECT * FROM `{datasets.settings.dataset}.dead_letter_summary`"
@@ -143,7 +148,7 @@ def test_two_contents_under_one_id_are_two_dead_letters_and_two_replays(
     shipped = tmp_path / "shipped.py"
     shipped.write_text(repair.read_text().replace("return ", "return None if b'pending' in payload else "))
     run(datasets, "dead-letters", "replay", "--all", "--transform", shipped)
-    assert [one["open_events"] for one in letters(datasets, "list")] == [1]
+    assert [group["open_events"] for group in letters(datasets, "list")] == [1]
     assert "1 of 1 passed" in run(datasets, "dead-letters", "replay", "--all", "--transform", repair)
     assert letters(datasets, "list") == []
     assert sorted(row["status"] for row in datasets.rows("live.orders")) == ["pending", "shipped"]
@@ -151,7 +156,7 @@ def test_two_contents_under_one_id_are_two_dead_letters_and_two_replays(
 
 def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     stream_bad_ones(datasets)
-    [enum] = [one for one in letters(datasets, "list") if one["rule"] == "enum"]
+    [enum] = [group for group in letters(datasets, "list") if group["rule"] == "enum"]
     nothing = letters(datasets, "replay", "--all", "--dry-run")
     assert (nothing["events"], nothing["passing"]) == (5, 1)
     assert ledger(datasets) == []
@@ -171,8 +176,8 @@ def test_the_whole_way_of_dead_letters_that_come_back(datasets: Datasets, tmp_pa
     assert "left alone" in done
     assert datasets.ids("live.orders") == ["good", "lost-0", "lost-1", "lost-2"]
     assert [row["open_events"] for row in letters(datasets, "list")] == [1, 1]
-    [(uri, envelopes)] = [(uri, found) for uri, found in datasets.objects().items() if uri not in before]
-    assert {one.event_id for one in envelopes} == {"lost-0", "lost-1", "lost-2"}
+    [(uri, envelopes)] = [(uri, envelopes) for uri, envelopes in datasets.objects().items() if uri not in before]
+    assert {envelope.event_id for envelope in envelopes} == {"lost-0", "lost-1", "lost-2"}
     for row in datasets.rows("live.orders"):
         assert (row["ingest"]["archive_uri"] == uri) == (row["ingest"]["event_id"] != "good")
     for envelope in envelopes:
@@ -207,7 +212,7 @@ def test_a_dead_letter_that_was_inserted_twice_is_one_event(datasets: Datasets) 
     table = f"{datasets.settings.dataset}.dead_letters"
     datasets.client.query_and_wait(f"INSERT INTO `{table}` SELECT * FROM `{table}`")
     assert len(datasets.rows("live.dead_letters")) == 4
-    assert {one["events"] for one in letters(datasets, "list")} == {1}
+    assert {group["events"] for group in letters(datasets, "list")} == {1}
     assert len(json.loads(run(datasets, "dead-letters", "show", "bad", "--json"))) == 1
     dry = run(datasets, "dead-letters", "replay", "--all", "--dry-run")
     assert "1 of 2 would pass with today's contracts." in dry
@@ -240,14 +245,14 @@ def test_show_marks_the_places_of_each_payload_and_obeys_none(datasets: Datasets
     assert "characters)" in texts["large"]
     assert len(texts["large"]) < 10_000
     assert '  schema_version: 9\n  ^ enum: "9" is no version of order' in texts["attribute"]
-    found = {name: json.loads(run(datasets, "dead-letters", "show", f"{name} [b]", "--json")) for name in events}
-    [of_json], [of_text], [of_bytes], [of_large], [of_attribute] = found.values()
+    shown = {name: json.loads(run(datasets, "dead-letters", "show", f"{name} [b]", "--json")) for name in events}
+    [of_json], [of_text], [of_bytes], [of_large], [of_attribute] = shown.values()
     assert of_json["payload"]["shipping_address"] == address
     assert of_text["payload_text"] == events["text"].decode()
     assert of_bytes["payload_base64"] == "eyJldmVudF90eXBlIjogIv8bIn0="
     assert len(of_large["payload"]["note"]) == 3 * 2**20
     assert of_attribute["attributes"]["schema_version"] == "9"
-    assert [one["is_open"] for (one,) in found.values()] == [True] * 5
+    assert [event["is_open"] for (event,) in shown.values()] == [True] * 5
     assert "has no dead letters" in run(datasets, "dead-letters", "show", "nobody\x1b[2J", code=1)
 
 
@@ -260,8 +265,8 @@ def test_a_payload_that_the_table_does_not_hold_comes_from_the_archive_or_is_nam
     datasets.storage.bucket(datasets.settings.archive_bucket).blob(gone.split("/", 3)[3]).delete()
     repair = tmp_path / "repair.py"
     repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'x' * 2**20, b'')\n")
-    told = run(datasets, "dead-letters", "replay", "--stage", "decode", "--transform", repair, code=1)
-    assert f"{gone}, event gone: the object is gone" in told
+    output = run(datasets, "dead-letters", "replay", "--stage", "decode", "--transform", repair, code=1)
+    assert f"{gone}, event gone: the object is gone" in output
     assert datasets.ids("live.orders") == ["large"]
     assert "the object is gone" in run(datasets, "dead-letters", "show", "gone")
 
@@ -300,9 +305,9 @@ def transform(payload, attributes):
     return text if attributes["event_id"] == "text" else text.encode()
 """)
     for more in (["--dry-run"], []):
-        told = run(datasets, "dead-letters", "replay", "--all", "--transform", repair, *more, code=1)
-        assert f"{repair}:4, event bad\\x1b[2J: KeyError: 'status'" in told
-        assert f"{repair}, event text: transform gave str, not bytes or None" in told
+        output = run(datasets, "dead-letters", "replay", "--all", "--transform", repair, *more, code=1)
+        assert f"{repair}:4, event bad\\x1b[2J: KeyError: 'status'" in output
+        assert f"{repair}, event text: transform gave str, not bytes or None" in output
     assert datasets.ids("live.orders") == ["good"]
     repair.write_text("def transform(payload, attributes)\n")
     assert f"{repair}:1: SyntaxError" in run(
@@ -335,4 +340,4 @@ def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_ne
     assert (done["rows"], done["rows_present"]) == ({}, {f"{datasets.settings.historical_dataset}.orders": 1})
     assert datasets.ids("historical.orders") == ["old"]
     assert [entry["outcome"] for entry in ledger(datasets)] == ["dead_letter", "row"]
-    assert [one["rule"] for one in letters(datasets, "list")] == ["enum"]
+    assert [group["rule"] for group in letters(datasets, "list")] == ["enum"]

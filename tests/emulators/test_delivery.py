@@ -49,7 +49,9 @@ def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
     assert {rows[event_id] for rows in accounts.rows.values() for event_id in rows.keys() & good} == {1}
     sent = {message.attributes["event_id"]: message.data for message in messages}
     archived = warehouse.archived()
-    assert {event_id: set(archived[event_id]) for event_id in sent} == {one: {data} for one, data in sent.items()}
+    assert {event_id: set(archived[event_id]) for event_id in sent} == {
+        event_id: {data} for event_id, data in sent.items()
+    }
 
 
 def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
@@ -59,10 +61,10 @@ def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
     with deploy("killed") as stack:
         warehouse = Warehouse(stack)
         send(stack, messages)
-        found = len(warehouse.wait_for(50).accepted)
+        accepted = len(warehouse.wait_for(50).accepted)
         stack.ingest.child.signal(signal.SIGKILL)
         stack.ingest.child.process.wait()
-        assert found < len(messages), "all was done before the kill"
+        assert accepted < len(messages), "all was done before the kill"
         environment = {
             **running_emulators.environment,
             "ARCHIVE_BUCKET": stack.settings.archive_bucket,
@@ -135,7 +137,7 @@ def test_the_northwind_events_as_they_are_are_too_old_to_be_rows(stack: Stack, w
     sluice("publish", str(NORTHWIND), "--topic", stack.topic)
     accounts = warehouse.wait_for(len(before.accepted | before.dead) + 3_807)
     assert accounts.accepted == before.accepted
-    found = {cause: letters.total() for cause, letters in accounts.dead_letters.items()}
+    counts = {cause: letters.total() for cause, letters in accounts.dead_letters.items()}
     for cause, letters in before.dead_letters.items():
-        found[cause] -= letters.total()
-    assert {cause: count for cause, count in found.items() if count} == {("time_bounds", "minimum"): 3_807}
+        counts[cause] -= letters.total()
+    assert {cause: count for cause, count in counts.items() if count} == {("time_bounds", "minimum"): 3_807}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.check
 def test_a_region_that_is_lost_comes_back_with_every_event(
     running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
-    found = drill.run(Console(), running_emulators, tmp_path, events=300, rate=100)
-    assert found.missing == frozenset()
-    assert 0 < found.backfilled < found.accepted
-    assert found.durable < found.accepted
+    result = drill.run(Console(), running_emulators, tmp_path, events=300, rate=100)
+    assert result.missing == frozenset()
+    assert 0 < result.backfilled < result.accepted
+    assert result.durable < result.accepted

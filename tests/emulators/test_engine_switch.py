@@ -1,4 +1,4 @@
-"""From functions to Dataflow and back, under load: nothing is missing, and the views show each event once.
+"""Switching from functions to Dataflow and back under load loses nothing, and the views show each event once.
 
 As in docs/scale.md, one subscription changes hands. The relay is its push, and BundleBasedDirectRunner is Dataflow.
 """
@@ -53,7 +53,7 @@ class Producer:
 
     def publish_again(self) -> None:
         """Publish the first messages again, as a producer does that has seen no answer."""
-        publish((Publication(one.data, one.attributes) for one in self.sent[:AGAIN]), self._topic)
+        publish((Publication(message.data, message.attributes) for message in self.sent[:AGAIN]), self._topic)
 
     def stop(self) -> None:
         """Publish no more; returns when Pub/Sub has accepted everything."""
@@ -63,18 +63,18 @@ class Producer:
 
     def ids(self, *kinds: str) -> set[str]:
         """Ids of the events of some kinds."""
-        return {one.attributes["event_id"] for one in self.sent if one.kind in kinds}
+        return {message.attributes["event_id"] for message in self.sent if message.kind in kinds}
 
 
 def rows_by(warehouse: Warehouse, code_version: str) -> int:
-    """How many rows some code has written."""
+    """Return the number of rows that a version of the code has written."""
     selects = [f"SELECT COUNTIF(ingest.code_version = '{code_version}') AS n FROM `{{dataset}}.{t}`" for t in TABLES]
     counts = warehouse.query(" UNION ALL ".join(selects))
     return sum(count.n for count in counts)
 
 
 def archived(warehouse: Warehouse) -> int:
-    """How many messages are in the archive, each delivery counted."""
+    """Return the number of messages in the archive, each delivery counted."""
     return sum(map(len, warehouse.archived().values()))
 
 
@@ -132,7 +132,7 @@ def test_a_switch_under_load_loses_no_event_and_the_views_show_each_once(
         accounts = warehouse.accounts()
         assert (accounts.accepted, accounts.dead) == (good, bad)
         payloads = warehouse.archived()
-        assert {one.attributes["event_id"] for one in producer.sent} == payloads.keys()
+        assert {message.attributes["event_id"] for message in producer.sent} == payloads.keys()
         for again in producer.sent[:AGAIN]:
             assert len(payloads[again.attributes["event_id"]]) >= 3
         for kind in ("deduplicated", "all"):
@@ -141,6 +141,6 @@ def test_a_switch_under_load_loses_no_event_and_the_views_show_each_once(
             )
             assert sorted(ids) == sorted(good), kind
         storage, now, hour = storage_client(stack.settings), datetime.now(UTC), timedelta(hours=1)
-        found = Reconciler(warehouse.client, storage, stack.settings, None)(now - hour, now + hour)
-        assert found.is_complete
-        assert found.total.archived == archived(warehouse)
+        reconciliation = Reconciler(warehouse.client, storage, stack.settings, None)(now - hour, now + hour)
+        assert reconciliation.is_complete
+        assert reconciliation.total.archived == archived(warehouse)

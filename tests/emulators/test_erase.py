@@ -70,7 +70,7 @@ def fill(datasets: Datasets) -> None:
 
 
 def envelopes(datasets: Datasets) -> list[str]:
-    return sorted(envelope.event_id for some in datasets.objects().values() for envelope in some)
+    return sorted(envelope.event_id for archived in datasets.objects().values() for envelope in archived)
 
 
 LEFT = ["bob-1", "bob-long", "nobody's", "stock-1"]
@@ -105,17 +105,21 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets)
 def test_what_is_left_is_as_it_was_and_reconciles(datasets: Datasets) -> None:
     fill(datasets)
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
-    before = {one.event_id: one for some in datasets.objects().values() for one in some}
+    before = {envelope.event_id: envelope for archived in datasets.objects().values() for envelope in archived}
     Erasure(Person({"user_id": "ada", "customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)()
-    for uri, some in datasets.objects().items():
-        assert all(before[one.event_id] == one for one in some)
+    for uri, archived in datasets.objects().items():
+        assert all(before[envelope.event_id] == envelope for envelope in archived)
         blob = bucket.get_blob(uri.split("/", 3)[3])
-        assert Summary.from_metadata(blob.metadata) == Summary.of(some, event_types())
+        assert Summary.from_metadata(blob.metadata) == Summary.of(archived, event_types())
         assert blob.content_type == "application/gzip"
-    found = Reconciler(datasets.client, datasets.storage, datasets.settings)(
+    reconciliation = Reconciler(datasets.client, datasets.storage, datasets.settings)(
         NOW - timedelta(hours=1), NOW + timedelta(hours=1)
     )
-    assert (found.is_complete, found.total.extra, found.total.archived) == (True, 0, len(LEFT))
+    assert (reconciliation.is_complete, reconciliation.total.extra, reconciliation.total.archived) == (
+        True,
+        0,
+        len(LEFT),
+    )
 
 
 def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets) -> None:
@@ -149,7 +153,7 @@ BUFFERED = "UPDATE or DELETE statement over table would affect rows in the strea
 
 
 def buffering(bounded: int) -> Fault:
-    """BigQuery that has all dead letters in its streaming buffer: it refuses every statement without a bound, and the
+    """BigQuery that has all dead letters in its streaming buffer: it rejects every statement without a bound, and the
     first few that have one."""
     refused = 0
 
@@ -203,9 +207,9 @@ def test_an_object_stays_while_it_alone_has_the_bytes_of_a_dead_letter_that_does
 def test_what_may_be_theirs_is_told_and_left(datasets: Datasets) -> None:
     datasets.stream([Message(b"7, broken", {"event_id": "whose"}, "m-1", NOW)], NOW)
     datasets.stream([Message(b'"7", broken', {"event_id": "theirs"}, "m-2", NOW)], NOW)
-    found = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
-    assert (found.unparsed, found.left, found.doubtful.count) == (2, [], 2)
-    assert all(place.startswith("event whose in ") for place in found.doubtful.places)
+    erased = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
+    assert (erased.unparsed, erased.left, erased.doubtful.count) == (2, [], 2)
+    assert all(place.startswith("event whose in ") for place in erased.doubtful.places)
     assert envelopes(datasets) == ["whose"]
 
 
@@ -233,11 +237,11 @@ def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(data
     blobs = list(bucket.list_blobs())
     for blob in blobs:
         bucket.blob(blob.name).upload_from_string(torn)
-    left = sluice(datasets, "--customer", "ada")
-    assert left.returncode == 1
+    remaining = sluice(datasets, "--customer", "ada")
+    assert remaining.returncode == 1
     for blob in blobs:
-        assert f"Left: gs://{bucket.name}/{blob.name}: " in left.stderr
-    assert "event ada-long: its bytes cannot be read" in left.stderr
+        assert f"Left: gs://{bucket.name}/{blob.name}: " in remaining.stderr
+    assert "event ada-long: its bytes cannot be read" in remaining.stderr
     assert datasets.ids("live.orders") == []
     for blob in blobs:
         blob.delete()
@@ -269,8 +273,8 @@ def letter(event_id: str, data: bytes, key: str = "", **attributes: str) -> Mess
 def everywhere(datasets: Datasets) -> set[str]:
     """Events that are in the archive, and no others that are dead letters or rows."""
     archived = set(envelopes(datasets))
-    found = {row["event_id"] for row in datasets.rows("live.dead_letters")}
-    assert archived >= found.union(*(datasets.ids(f"{name}.orders") for name in ("live", "historical")))
+    dead_letters = {row["event_id"] for row in datasets.rows("live.dead_letters")}
+    assert archived >= dead_letters.union(*(datasets.ids(f"{name}.orders") for name in ("live", "historical")))
     return archived
 
 
@@ -303,9 +307,9 @@ def test_a_person_is_found_in_every_encoding_attribute_and_key(datasets: Dataset
     done = sluice(datasets, "--id", f"customer_id={ada}", "--json")
     assert done.returncode == 0, done.stderr
     assert everywhere(datasets) == {name for name in everything if not name.startswith(ada)}
-    told, tried = json.loads(done.stdout), json.loads(trial.stdout)
-    assert (told["complete"], told["envelopes"]) == (True, 10)
-    assert {**told, "dry_run": True} == tried
+    output, tried = json.loads(done.stdout), json.loads(trial.stdout)
+    assert (output["complete"], output["envelopes"]) == (True, 10)
+    assert {**output, "dry_run": True} == tried
 
 
 def test_what_may_be_theirs_and_what_cannot_be_read_end_with_1_until_it_is_settled(datasets: Datasets) -> None:
@@ -346,13 +350,13 @@ def test_copies_of_tables_that_have_the_person_are_left_and_named(datasets: Data
     kept = Snapshots(datasets.client, datasets.settings)
     snapshots = [kept.take(table, NOW, days=3).snapshot for table in ("orders", "dead_letters", "inventory")]
     restored = kept.restore(snapshots[0], None, NOW).table
-    left = sluice(datasets, "--customer", "ada")
-    assert left.returncode == 1
+    remaining = sluice(datasets, "--customer", "ada")
+    assert remaining.returncode == 1
     live, historical = datasets.settings.dataset, datasets.settings.historical_dataset
     copies = [f"{historical}.{snapshots[0]}", f"{historical}.{snapshots[1]}", f"{live}.{restored}"]
     for name in copies:
-        assert f"Left: {name}: has 1 rows of the person" in left.stderr
-    assert f"Left: {historical}.{snapshots[2]}" not in left.stderr
+        assert f"Left: {name}: has 1 rows of the person" in remaining.stderr
+    assert f"Left: {historical}.{snapshots[2]}" not in remaining.stderr
     for name in copies:
         datasets.client.delete_table(name)
     assert sluice(datasets, "--customer", "ada").returncode == 0

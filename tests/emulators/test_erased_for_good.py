@@ -1,4 +1,4 @@
-"""Whatever happens before and after, in any order: an erased person does not come back, and nobody else goes."""
+"""An erased person does not come back and nobody else is erased, in any order of operations."""
 
 import base64
 import gzip
@@ -147,7 +147,7 @@ class Events(RuleBasedStateMachine):
             ]
         )
         stored = {row.event_id for row in self.datasets.client.query_and_wait(query)}
-        archived = {one.event_id for envelopes in self.datasets.objects().values() for one in envelopes}
+        archived = {envelope.event_id for envelopes in self.datasets.objects().values() for envelope in envelopes}
         assert archived == self.kept.keys()
         assert stored <= archived
 

@@ -139,7 +139,7 @@ def _ddl(release: Release) -> str:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (("total_amount NUMERIC", "total_amount STRING"), "~ total_amount NUMERIC NOT NULL -> STRING NOT NULL"),
         (("  item_count INT64", "  units INT64"), "- item_count INT64"),
@@ -147,7 +147,7 @@ def _ddl(release: Release) -> str:
     ],
 )
 def test_what_is_not_additive_is_refused_before_anything_is_touched(
-    stack: Stack, release: Release, change: tuple[str, str], told: str
+    stack: Stack, release: Release, change: tuple[str, str], message: str
 ) -> None:
     warehouse = Warehouse(stack)
     dataset = stack.settings.dataset
@@ -157,10 +157,10 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
     with release.serve("bootstrap", environment(stack)) as bootstrap:
         answer = httpx.post(bootstrap.url, timeout=PATIENCE)
     assert answer.status_code == 409
-    found = steps(answer)
-    assert found[f"{dataset}.orders"]["change"] == "refused"
-    assert told in found[f"{dataset}.orders"]["error"]
-    assert found[f"{dataset}.inventory"]["change"] == "alter"
+    by_table = steps(answer)
+    assert by_table[f"{dataset}.orders"]["change"] == "refused"
+    assert message in by_table[f"{dataset}.orders"]["error"]
+    assert by_table[f"{dataset}.inventory"]["change"] == "alter"
     assert [table.full_table_id for table in warehouse.client.list_tables(dataset)] == before
     assert "note" not in {field.name for field in warehouse.client.get_table(f"{dataset}.inventory").schema}
 
@@ -169,7 +169,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
 def test_events_with_a_field_whose_column_is_not_there_yet_wait_for_the_bootstrap(
     own_stack: Stack, release: Release
 ) -> None:
-    """The code is deployed before the bootstrap: such rows are refused with 503, and delivered again by Pub/Sub."""
+    """The code is deployed before the bootstrap: such rows are rejected with 503, and redelivered by Pub/Sub."""
     stack = own_stack
     dataset = stack.settings.dataset
     schema = json.loads((release.folder / "jsonschemas" / "order.v1.json").read_text())

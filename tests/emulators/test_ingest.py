@@ -97,7 +97,7 @@ def test_what_is_no_message_gets_400_with_a_json_error_and_a_warning_without_the
     assert answer.status_code == 400
     assert answer.json()["error"].startswith("not a Pub/Sub push")
     entries = [json.loads(line) for line in logs().splitlines()]
-    [entry] = [one for one in entries if one.get("logging.googleapis.com/trace", "").endswith(trace)]
+    [entry] = [entry for entry in entries if entry.get("logging.googleapis.com/trace", "").endswith(trace)]
     assert (entry["severity"], entry["message"]) == ("WARNING", answer.json()["error"])
 
 

@@ -41,9 +41,9 @@ def marked(value: Any) -> Any:
     """The value with a canary in every text that may be any text."""
     match value:
         case dict():
-            return {name: marked(one) for name, one in value.items()}
+            return {name: marked(item) for name, item in value.items()}
         case list():
-            return [marked(one) for one in value]
+            return [marked(item) for item in value]
         case str() if value not in {"ip_address", "event_type"}:
             return f"{CANARY} {value}"
         case _:
@@ -103,7 +103,7 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
 
 
 def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, dict[str, Any]], Answer]:
-    """BigQuery that repeats in its refusals, of a request or of its rows, what it was sent."""
+    """A fake of BigQuery whose rejections, of a request or of its rows, repeat what it was sent."""
 
     def answer(_: str, body: dict[str, Any]) -> Answer:
         message = f"Could not convert value: {json.dumps(body)}"
@@ -117,7 +117,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
 
 @pytest.mark.check
 @pytest.mark.parametrize(
-    ("refusal", "told"),
+    ("refusal", "message"),
     [
         (quoting(400, "invalid"), "BadRequest: 400 invalid"),
         (quoting(413, "uploadTooLarge"), "dead_letters refused a row"),
@@ -131,7 +131,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
     ],
 )
 def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
-    refusal: Callable[[str, dict[str, Any]], Answer], told: str, tmp_path: pathlib.Path
+    refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
     with cloud.running() as google:
         google.on_insert = refusal
@@ -155,7 +155,7 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
             function.child.wait_until(lambda: '"flush"' in function.child.log.read_text())
             log = function.child.log.read_text()
     assert answer.status_code == 503
-    assert told in log
+    assert message in log
     assert CANARY not in log + answer.text
     assert ADDRESS not in log + answer.text
 
@@ -185,7 +185,7 @@ PLATFORM = [
     {"LOG_EXECUTION_ID": ""},
     {"FUNCTION_SIGNATURE_TYPE": "cloudevent"},
 ]
-"""What differs from the platform's environment; `gcloud functions deploy --trigger-topic` sets the last one."""
+"""Variables that differ from the platform's; `gcloud functions deploy --trigger-topic` sets the last one."""
 
 CLOUD_EVENT = {
     "ce-id": "1",
@@ -259,5 +259,5 @@ def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tm
         assert httpx.post(reconcile.url, timeout=PATIENCE).is_success
         project = Logged({"ingest": ingest.child.log, "reconcile": reconcile.child.log})
         for title in ("ingest logs its flushes", "The last reconciliation found nothing missing"):
-            found = checks[title].run(project, 0, sleep=lambda _: None)
-            assert found.outcome == Outcome.OK, found
+            finding = checks[title].run(project, 0, sleep=lambda _: None)
+            assert finding.outcome == Outcome.OK, finding

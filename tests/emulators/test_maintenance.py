@@ -62,7 +62,7 @@ def shared(running_emulators: Emulators) -> Iterator[Shop]:
 
 @pytest.fixture
 def store(shared: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """What `sluice` works on."""
+    """The datasets that `sluice` works on."""
     for variable in ("archive_bucket", "dataset", "historical_dataset"):
         monkeypatch.setenv(variable.upper(), getattr(shared.settings, variable))
     return shared
@@ -144,12 +144,12 @@ def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest
 
     stay = [("time", 1, "a", "a"), ("message", 0, "b", "a"), ("address", 0, "a", "b")]
     go = [("time", 0, "b", "b"), ("message", 0, "a", "b"), ("address", 0, "a", "a")]
-    rows = [row(*one) for one in (go[0], stay[0], stay[1], go[1], go[2], stay[2])]
+    rows = [row(*values) for values in (go[0], stay[0], stay[1], go[1], go[2], stay[2])]
     load(fresh.client, f"{fresh.settings.dataset}.inventory", rows)
 
     def shown(view: str) -> list[tuple[str, ...]]:
-        found = fresh.query(f"SELECT ingest FROM {view} WHERE ingest.event_id IN ('time', 'message', 'address')")
-        return sorted(tuple(one["ingest"][key] for key in ("event_id", "message_id", "archive_uri")) for one in found)
+        rows = fresh.query(f"SELECT ingest FROM {view} WHERE ingest.event_id IN ('time', 'message', 'address')")
+        return sorted(tuple(row["ingest"][key] for key in ("event_id", "message_id", "archive_uri")) for row in rows)
 
     expected = sorted((event_id, *names) for event_id, _, *names in stay)
     assert shown("inventory_deduplicated") == shown("inventory_all") == expected
@@ -167,9 +167,9 @@ def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> 
         fresh.ask("keep_history", days=within)
         for table, rows in fresh.live.items():
             before = fresh.historical[table]
-            known = {(row["ingest"]["event_id"], age(row)) for row in before}
+            present = {(row["ingest"]["event_id"], age(row)) for row in before}
             counting = [row for row in once(rows) if date.fromisoformat(row["event_date"]) <= last]
-            expected = [row for row in counting if (row["ingest"]["event_id"], age(row)) not in known]
+            expected = [row for row in counting if (row["ingest"]["event_id"], age(row)) not in present]
             assert expected
             kept = in_table(fresh, f"{fresh.settings.historical_dataset}.{table}")
             assert kept == event_ids([*before, *expected])
@@ -191,7 +191,7 @@ def test_a_day_that_should_be_gone_is_kept_when_it_is_asked_for(fresh: Shop) -> 
         fresh.ask("keep_history", overdue=overdue)
         assert fresh.query(asked) == [{"rows_of_it": expected}]
         shown = fresh.ask("expiring_partitions", overdue="30")
-        assert [one["not_in_history"] for one in shown if one["event_date"] == day] == [1 - expected]
+        assert [day_shown["not_in_history"] for day_shown in shown if day_shown["event_date"] == day] == [1 - expected]
 
 
 def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None:
@@ -202,8 +202,8 @@ def test_columns_are_kept_by_name_where_their_order_differs(fresh: Shop) -> None
         fresh.query(f"ALTER TABLE {size_second} ADD COLUMN {'size' if size_second == 'orders' else 'color'} STRING")
     fresh.query("UPDATE orders SET color = 'red', size = 'XL' WHERE TRUE")
     fresh.ask("keep_history", days=str(fresh.settings.retention_days))
-    found = fresh.query(f"SELECT DISTINCT color, size FROM {historical} WHERE color IS NOT NULL")
-    assert found == [{"color": "red", "size": "XL"}]
+    variants = fresh.query(f"SELECT DISTINCT color, size FROM {historical} WHERE color IS NOT NULL")
+    assert variants == [{"color": "red", "size": "XL"}]
 
 
 def test_a_partition_is_exported_as_parquet_and_can_be_loaded_again(fresh: Shop) -> None:
@@ -227,19 +227,25 @@ def test_a_snapshot_of_every_table_is_taken_listed_and_expires(store: Shop) -> N
     taken = sluice("snapshot", "--days", "3", "--json")
     assert taken.exit_code == 0, taken.output
     snapshots = json.loads(taken.stdout)
-    assert [one["table"] for one in snapshots] == ["inventory", "orders", "user_activity", "dead_letters", "replays"]
-    for one in snapshots:
-        table = store.client.get_table(f"{store.settings.historical_dataset}.{one['snapshot']}")
-        live = store.client.get_table(f"{store.settings.dataset}.{one['table']}")
+    assert [snapshot["table"] for snapshot in snapshots] == [
+        "inventory",
+        "orders",
+        "user_activity",
+        "dead_letters",
+        "replays",
+    ]
+    for snapshot in snapshots:
+        table = store.client.get_table(f"{store.settings.historical_dataset}.{snapshot['snapshot']}")
+        live = store.client.get_table(f"{store.settings.dataset}.{snapshot['table']}")
         assert table.table_type == "SNAPSHOT"
         assert table.expires is not None
         assert abs(table.expires - datetime.now(UTC) - timedelta(days=3)) < timedelta(minutes=1)
         assert shape(table) == shape(live)
     listed = sluice("snapshot", "--list")
     assert listed.exit_code == 0
-    assert all(one["table"] in listed.stdout for one in snapshots)
-    known = {one["snapshot"] for one in json.loads(sluice("snapshot", "--list", "--json").stdout)}
-    assert known >= {one["snapshot"] for one in snapshots}
+    assert all(snapshot["table"] in listed.stdout for snapshot in snapshots)
+    listed_names = {snapshot["snapshot"] for snapshot in json.loads(sluice("snapshot", "--list", "--json").stdout)}
+    assert listed_names >= {snapshot["snapshot"] for snapshot in snapshots}
 
 
 def test_a_snapshot_that_fails_does_not_keep_the_others_from_being_taken(store: Shop) -> None:
@@ -247,7 +253,7 @@ def test_a_snapshot_that_fails_does_not_keep_the_others_from_being_taken(store: 
     taken = sluice("snapshot", "invoices", "orders", "--json")
     assert taken.exit_code == 1
     assert "No snapshot of invoices" in taken.stderr
-    assert [one["table"] for one in json.loads(taken.stdout)] == ["orders"], taken.stderr
+    assert [snapshot["table"] for snapshot in json.loads(taken.stdout)] == ["orders"], taken.stderr
 
 
 SECOND = timedelta(seconds=1)
@@ -263,9 +269,9 @@ def taken(table: str) -> str:
     pass_by(datetime.now(UTC) + SECOND)
     result = sluice("snapshot", table, "--json")
     assert result.exit_code == 0, result.output
-    [one] = json.loads(result.stdout)
+    [snapshot] = json.loads(result.stdout)
     pass_by(datetime.now(UTC) + SECOND)
-    return str(one["snapshot"])
+    return str(snapshot["snapshot"])
 
 
 def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: Shop) -> None:
@@ -273,12 +279,12 @@ def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: S
     snapshot = taken("orders")
     before = store.client.get_table(f"{store.settings.dataset}.orders")
     store.query("DELETE FROM orders WHERE status = 'pending'")
-    left = in_table(store, "orders")
+    remaining = in_table(store, "orders")
     restored = sluice("restore", snapshot)
     assert restored.exit_code == 0, restored.output
     assert f"{snapshot}_restored has {len(there)} rows" in restored.stdout
     assert in_table(store, f"{snapshot}_restored") == there
-    assert in_table(store, "orders") == left
+    assert in_table(store, "orders") == remaining
     assert shape(store.client.get_table(f"{store.settings.dataset}.{snapshot}_restored")) == shape(before)
     again = sluice("restore", snapshot)
     assert (again.exit_code, "exists already" in again.stderr) == (1, True)
@@ -293,7 +299,7 @@ def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept
     stock = store.query(levels)
     before = store.client.get_table(f"{store.settings.dataset}.inventory")
     store.query("DELETE FROM inventory WHERE reason = 'sale'")
-    left = in_table(store, "inventory")
+    remaining = in_table(store, "inventory")
     assert sluice("restore", snapshot).exit_code == 0, "what one looks at first is not in the way"
     replaced = sluice("restore", snapshot, "--replace", "--json")
     assert replaced.exit_code == 0, replaced.output
@@ -303,7 +309,7 @@ def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept
     *columns, _ = shape(store.client.get_table(f"{store.settings.dataset}.inventory"))
     assert columns == list(shape(before)[:-1]), "but for the count, which the emulator gets wrong after a MERGE"
     assert store.query(levels) == stock
-    assert in_table(store, f"{store.settings.historical_dataset}.{answer['before']}") == left
+    assert in_table(store, f"{store.settings.historical_dataset}.{answer['before']}") == remaining
     assert not [name for name in names(store) if "_restoring_" in name]
 
 
@@ -417,7 +423,9 @@ def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> N
     store.client.delete_table(f"{store.settings.dataset}.dead_letters")
     refused = sluice("restore", snapshot, "--replace")
     assert (refused.exit_code, "there is no" in refused.stderr) == (1, True)
-    [made] = [one for one in definitions(PROJECT, store.settings) if one.name.endswith(".dead_letters")]
+    [made] = [
+        definition for definition in definitions(PROJECT, store.settings) if definition.name.endswith(".dead_letters")
+    ]
     store.query(made.ddl)
     assert sluice("restore", snapshot, "--replace").exit_code == 0
     assert store.query("SELECT COUNT(*) AS found FROM dead_letters") == [{"found": len(store.dead_letters)}]
@@ -480,4 +488,4 @@ def test_a_table_that_is_named_twice_has_one_snapshot(store: Shop) -> None:
     del store
     result = sluice("snapshot", "orders", "orders", "--json")
     assert result.exit_code == 0, result.output
-    assert [one["table"] for one in json.loads(result.stdout)] == ["orders"]
+    assert [snapshot["table"] for snapshot in json.loads(result.stdout)] == ["orders"]

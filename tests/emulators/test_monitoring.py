@@ -82,16 +82,16 @@ def ids(rows: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def test_table_sizes_are_those_of_the_tables(shop: Shop) -> None:
-    found = {(row["dataset"], row["table_name"]): row for row in shop.ask("table_sizes")}
+    sizes = {(row["dataset"], row["table_name"]): row for row in shop.ask("table_sizes")}
     expected = {
         **{("shop", table): rows for table, rows in shop.live.items()},
         **{("shop_historical", table): rows for table, rows in shop.historical.items()},
     }
     for name, rows in expected.items():
-        assert found[name]["total_rows"] == len(rows)
-        assert found[name]["total_partitions"] == len({row["event_date"] for row in rows})
-        assert found[name]["total_logical_bytes"] > 0
-    assert found["shop", "dead_letters"]["total_rows"] == len(shop.dead_letters)
+        assert sizes[name]["total_rows"] == len(rows)
+        assert sizes[name]["total_partitions"] == len({row["event_date"] for row in rows})
+        assert sizes[name]["total_logical_bytes"] > 0
+    assert sizes["shop", "dead_letters"]["total_rows"] == len(shop.dead_letters)
 
 
 @pytest.mark.parametrize("hours", [1, 2, 3])
@@ -100,21 +100,25 @@ def test_freshness_is_of_the_rows_of_the_last_hours(busy: Shop, hours: int) -> N
     assert answer.keys() == busy.live.keys()
     for table, rows in busy.live.items():
         recent = since(busy, dated(rows, 7), hours=hours)
-        found = answer[table]
-        assert found["row_count"] == len(recent)
-        assert found["newest_event_at"] == max(moment(row[TIME_FIELDS[table]]) for row in recent)
-        assert found["newest_row_at"] == max(moment(row["processed_timestamp"]) for row in recent)
-        age = (datetime.now(UTC) - found["newest_row_at"]).total_seconds()
-        assert age - 60 <= found["seconds_since_newest_row"] <= age
+        row_of_table = answer[table]
+        assert row_of_table["row_count"] == len(recent)
+        assert row_of_table["newest_event_at"] == max(moment(row[TIME_FIELDS[table]]) for row in recent)
+        assert row_of_table["newest_row_at"] == max(moment(row["processed_timestamp"]) for row in recent)
+        age = (datetime.now(UTC) - row_of_table["newest_row_at"]).total_seconds()
+        assert age - 60 <= row_of_table["seconds_since_newest_row"] <= age
         lags = sorted(
             (moment(row["processed_timestamp"]) - moment(row["ingest"]["publish_time"])).total_seconds()
             for row in recent
         )
-        assert found["max_lag_seconds"] == pytest.approx(lags[-1], abs=0.002)
+        assert row_of_table["max_lag_seconds"] == pytest.approx(lags[-1], abs=0.002)
         for share, name in ((0.5, "p50_lag_seconds"), (0.95, "p95_lag_seconds")):
             position = round(share * len(lags))
             margin = round(0.03 * len(lags))
-            assert lags[position - margin] - 0.002 <= found[name] <= lags[min(position + margin, len(lags) - 1)] + 0.002
+            assert (
+                lags[position - margin] - 0.002
+                <= row_of_table[name]
+                <= lags[min(position + margin, len(lags) - 1)] + 0.002
+            )
 
 
 def test_a_table_that_receives_nothing_is_in_the_answer(busy: Shop) -> None:
@@ -149,8 +153,8 @@ def test_the_dead_letter_rate_is_that_of_the_events(busy: Shop) -> None:
             outcomes.setdefault(day, (set(), set()))[0].add(row["ingest"]["event_id"])
     for letter in busy.dead_letters:
         both = outcomes.setdefault(moment(letter["failed_at"]).date(), (set(), set()))
-        for one in both:
-            one.add(letter["event_id"])
+        for event_ids in both:
+            event_ids.add(letter["event_id"])
     assert busy.ask("dead_letter_rate", days="7") == [
         {"day": day, "events": len(all_), "dead_letters": len(dead), "dead_letter_rate": len(dead) / len(all_)}
         for day, (all_, dead) in sorted(outcomes.items(), reverse=True)

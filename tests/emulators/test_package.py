@@ -46,7 +46,7 @@ class Deployed(NamedTuple):
 
 @pytest.fixture(scope="module")
 def deployed_package(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
-    """As the buildpack does it: unpack, install the requirements, nothing else."""
+    """Unpack and install the requirements, and nothing else, as the buildpack does."""
     place = tmp_path_factory.mktemp("package")
     folder, environment = place / "workspace", place / "venv"
     unpack(folder)

@@ -17,7 +17,7 @@ from tests.emulators.made import made
 
 @dataclasses.dataclass(frozen=True)
 class Lack:
-    """Why the emulator cannot run a query.
+    """A reason why the emulator cannot run a query.
 
     Attributes:
         reason: What it does not have.
@@ -50,7 +50,7 @@ CHOSEN: Mapping[str, Mapping[str, str]] = {
     "restore_snapshot": {"snapshot": "kept", "to": "restored"},
     "snapshot": {"table": "orders", "snapshot": "taken"},
 }
-"""What has to be chosen; `at` is the time when all tables were there."""
+"""Parameters that have no default; `at` is the time when all tables were there."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,7 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
 
 @pytest.fixture
 def bootstrapped(running_emulators: Emulators) -> Iterator[Datasets]:
-    """With views, by which a repair knows what is open."""
+    """Datasets with views, by which a repair knows what is open."""
     with fresh_datasets(running_emulators, views=True) as fresh:
         yield fresh
 
@@ -78,15 +78,15 @@ def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival
     good = [order("a"), order("b"), order("late", timedelta(days=30))]
     bad = [order("bad", status="lost"), Message(b"{", {"event_id": "broken"}, "m-broken", NOW)]
     datasets.stream([*good, *bad], NOW)
-    found = reconcile(datasets)
-    hours = {hour for hour, _ in found.accounts}
+    result = reconcile(datasets)
+    hours = {hour for hour, _ in result.accounts}
     assert {hour.replace(minute=0, second=0, microsecond=0) for hour in hours} == hours
-    by_type = {name: account for (_, name), account in found.accounts.items()}
+    by_type = {name: account for (_, name), account in result.accounts.items()}
     assert by_type == {
         "order": HourCounts(archived=4, matched=4, rows=3, dead_letters=1),
         "unknown": HourCounts(archived=1, matched=1, dead_letters=1),
     }
-    assert found.is_complete
+    assert result.is_complete
 
 
 def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Datasets) -> None:
@@ -97,11 +97,11 @@ def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Da
         f"SELECT status FROM `{bootstrapped.settings.dataset}.orders_deduplicated` WHERE ingest.event_id = 'o-1'"
     )
     assert (bootstrapped.ids("live.orders"), shown.status) == (["b", "o-1", "o-1"], "shipped")
-    found = reconcile(bootstrapped)
-    assert (found.total.rows, found.total.conflicts, found.total.redelivered) == (3, 2, 1)
-    assert {one.event_id for one in found.conflicting} == {"o-1"}
-    assert found.summary()["conflicting_events"] == ["o-1", "o-1"]
-    assert found.is_complete
+    result = reconcile(bootstrapped)
+    assert (result.total.rows, result.total.conflicts, result.total.redelivered) == (3, 2, 1)
+    assert {ref.event_id for ref in result.conflicting} == {"o-1"}
+    assert result.summary()["conflicting_events"] == ["o-1", "o-1"]
+    assert result.is_complete
     environment = {**bootstrapped.environment, "COLUMNS": "200"}
     for arguments, text in (
         (["reconcile", "--to", (datetime.now(UTC) + HOUR).isoformat()], "Several contents under one id: o-1 (order)"),
@@ -117,14 +117,14 @@ def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Data
     datasets.stream([order("a"), order("gone"), order("gone too", timedelta(days=5)), order("bad", status="lost")], NOW)
     delete(datasets, "orders", "ingest.event_id LIKE 'gone%'")
     delete(datasets, "dead_letters", "TRUE")
-    found = reconcile(datasets)
+    result = reconcile(datasets)
     [uri] = datasets.objects()
-    assert sorted((one.event_id, one.event_type, one.message_id, one.archive_uri) for one in found.missing) == [
+    assert sorted((ref.event_id, ref.event_type, ref.message_id, ref.archive_uri) for ref in result.missing) == [
         (name, "order", f"m-{name}", uri) for name in ("bad", "gone", "gone too")
     ]
-    assert (found.total.archived, found.total.matched, found.total.missing) == (4, 1, 3)
-    assert found.incomplete == {uri}
-    assert not found.is_complete
+    assert (result.total.archived, result.total.matched, result.total.missing) == (4, 1, 3)
+    assert result.incomplete == {uri}
+    assert not result.is_complete
 
 
 def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row(datasets: Datasets) -> None:
@@ -132,18 +132,18 @@ def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row
     raw, process = datasets.archive(), EventPipeline.from_settings(datasets.settings)
     raw.write(raw.name(NOW), [process(first, NOW)], 10)
     datasets.stream([again], NOW)
-    found = reconcile(datasets)
-    assert found.total == HourCounts(archived=2, matched=1, redelivered=1, rows=1)
-    assert found.is_complete
+    result = reconcile(datasets)
+    assert result.total == HourCounts(archived=2, matched=1, redelivered=1, rows=1)
+    assert result.is_complete
 
 
 def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Datasets) -> None:
     datasets.stream([order("a"), order("b")], NOW)
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"INSERT INTO `{table}` SELECT * FROM `{table}` WHERE ingest.event_id = 'a'")
-    found = reconcile(datasets)
-    assert found.total == HourCounts(archived=2, matched=2, rows=3, duplicates=1)
-    assert found.is_complete
+    result = reconcile(datasets)
+    assert result.total == HourCounts(archived=2, matched=2, rows=3, duplicates=1)
+    assert result.is_complete
 
 
 def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datasets) -> None:
@@ -154,9 +154,9 @@ def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datase
     assert (letter["event_id"], letter["errors"][0]["rule"]) == ("m-1", "reserved")
     delete(datasets, "orders", "ingest.event_id LIKE 'smoke-%'")
     delete(datasets, "dead_letters", "TRUE")
-    found = reconcile(datasets)
-    assert found.total == HourCounts(archived=3, matched=1, missing=2, rows=1)
-    assert sorted(one.event_id for one in found.missing) == ["m-1", "smoke-alarm"]
+    result = reconcile(datasets)
+    assert result.total == HourCounts(archived=3, matched=1, missing=2, rows=1)
+    assert sorted(ref.event_id for ref in result.missing) == ["m-1", "smoke-alarm"]
 
 
 def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
@@ -168,8 +168,8 @@ def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
     datasets.client.query_and_wait(
         f"UPDATE `{table}` SET ingest.event_id = 'other' WHERE ingest.archive_uri = '{second}'"
     )
-    found = reconcile(datasets)
-    assert found.total == HourCounts(archived=1, missing=1, rows=2, extra=2)
+    result = reconcile(datasets)
+    assert result.total == HourCounts(archived=1, missing=1, rows=2, extra=2)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +188,16 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
     blob.upload_from_string(data)
-    found = reconcile(datasets, contents=contents)
-    [problem] = found.unreadable
+    result = reconcile(datasets, contents=contents)
+    [problem] = result.unreadable
     assert problem.startswith(f"{uri}: ")
-    assert not found.is_complete
+    assert not result.is_complete
 
 
 def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
     datasets: Datasets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever an event id may be; dated on another day, or with a record that is gone, it is read."""
+    """Odd event ids do not matter; an object whose event is dated on another day, or whose record is gone, is read."""
     odd_ids = ["é\n\t\\", "\U0001f600" * 128, "a", "a'\"`", " "]
     datasets.stream([*(order(event_id) for event_id in odd_ids), order("bad", status="lost")], NOW)
     read: list[str] = []
@@ -225,13 +225,13 @@ def test_a_repaired_dead_letter_does_not_hide_a_row_that_is_gone(datasets: Datas
     table = f"{datasets.settings.dataset}.orders"
     for column, value in (("message_id", "m-bad"), ("event_id", "bad")):
         datasets.client.query_and_wait(f"UPDATE `{table}` SET ingest.{column} = '{value}' WHERE ingest.event_id = 'b'")
-    found = reconcile(datasets)
-    assert [one.event_id for one in found.missing] == ["b"]
-    assert found.total == HourCounts(archived=3, matched=2, missing=1, rows=2, dead_letters=1)
+    result = reconcile(datasets)
+    assert [ref.event_id for ref in result.missing] == ["b"]
+    assert result.total == HourCounts(archived=3, matched=2, missing=1, rows=2, dead_letters=1)
 
 
 def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datasets) -> None:
-    """By the contracts of its time; of any day."""
+    """The contracts of its time accepted the row, which may be of any day."""
     datasets.stream([order("old", timedelta(days=40))], NOW)
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
@@ -242,14 +242,17 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
     story = past(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
-    messages = [Message(one.data, dict(one.attributes), f"m-{number}", NOW) for number, one in enumerate(story)]
+    messages = [
+        Message(generated.data, dict(generated.attributes), f"m-{number}", NOW)
+        for number, generated in enumerate(story)
+    ]
     extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
     datasets.stream([*messages, extra], NOW)
-    found = reconcile(datasets, contents=True)
-    assert found.different == []
-    assert found.is_complete
-    assert found.total.rows > 200
-    assert found.total.dead_letters > 20
+    result = reconcile(datasets, contents=True)
+    assert result.different == []
+    assert result.is_complete
+    assert result.total.rows > 200
+    assert result.total.dead_letters > 20
 
 
 @pytest.mark.check
@@ -265,17 +268,17 @@ def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, chang
     datasets.stream([order("a", gift=True), order("b", gift=True)], NOW)
     datasets.client.query_and_wait(f"UPDATE `{datasets.settings.dataset}.orders` {change} WHERE ingest.event_id = 'b'")
     assert reconcile(datasets).is_complete
-    found = reconcile(datasets, contents=True)
-    assert [one.event_id for one in found.different] == ["b"]
-    assert found.total.different == 1
-    assert not found.is_complete
+    result = reconcile(datasets, contents=True)
+    assert [ref.event_id for ref in result.different] == ["b"]
+    assert result.total.different == 1
+    assert not result.is_complete
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_back(
     bootstrapped: Datasets, *, together: bool
 ) -> None:
-    """Whatever else has the id: an event of its type, of another type, a dead letter, in one object or several."""
+    """The id may be shared by an event of any type or a dead letter, in one object or several."""
     later = msgspec.structs.replace(
         order("a", message_id="m-2", total_amount=7), publish_time=NOW + timedelta(seconds=1)
     )
@@ -284,7 +287,7 @@ def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_b
     )
     bad = order("a", message_id="m-4", status="lost")
     messages = [order("a", message_id="m-1"), later, stock, bad, order("b")]
-    for batch in [messages] if together else [[one] for one in messages]:
+    for batch in [messages] if together else [[message] for message in messages]:
         bootstrapped.stream(batch, NOW)
     for table, condition in (
         ("orders", "ingest.message_id = 'm-2'"),
@@ -292,8 +295,8 @@ def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_b
         ("dead_letters", "TRUE"),
     ):
         delete(bootstrapped, table, condition)
-    found = reconcile(bootstrapped)
-    assert sorted(one.message_id for one in found.missing) == ["m-2", "m-3", "m-4"]
+    result = reconcile(bootstrapped)
+    assert sorted(ref.message_id for ref in result.missing) == ["m-2", "m-3", "m-4"]
     repaired = sluice(bootstrapped, "--repair", "--json", "--to", (datetime.now(UTC)).isoformat())
     assert repaired.returncode == 0, repaired.stderr
     assert reconcile(bootstrapped).is_complete
@@ -326,9 +329,9 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     datasets.stream([order("a"), *gone, smoke], NOW)
     delete(datasets, "orders", "ingest.event_id != 'a'")
     delete(datasets, "dead_letters", "TRUE")
-    found = sluice(datasets)
-    assert found.returncode == 1
-    assert "Missing: gone (order), gs://" in found.stderr
+    done = sluice(datasets)
+    assert done.returncode == 1
+    assert "Missing: gone (order), gs://" in done.stderr
     trial = sluice(datasets, "--repair", "--dry-run")
     assert trial.returncode == 1
     assert "would be put back: 2 rows, 1 dead letters; there already: 1" in trial.stderr
@@ -337,7 +340,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     assert repaired.returncode == 0, repaired.stderr
     answer = json.loads(repaired.stdout)
     assert (answer["complete"], answer["total"]["missing"], answer["repair"]["unfinished"]) == (False, 3, 0)
-    assert {one["event_id"] for one in answer["missing"]} == {"gone", "old", "bad"}
+    assert {event["event_id"] for event in answer["missing"]} == {"gone", "old", "bad"}
     assert (answer["repair"]["smoke_tests"], datasets.ids("live.orders")) == (1, ["a", "gone", "old"])
     after = sluice(datasets, "--contents", "--json", "--to", "2999-01-01")
     assert after.returncode == 0, after.stderr
@@ -349,17 +352,17 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
         (["--dry-run"], "without --repair nothing is written"),
         (["--from", "yesterday"], "is no time"),
     ],
 )
-def test_a_wrong_option_is_told(arguments: list[str], told: str) -> None:
+def test_a_wrong_option_is_told(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["reconcile", *arguments], env={"ARCHIVE_BUCKET": "bucket", "COLUMNS": "300"})
     assert result.exit_code == 2
-    assert told in result.output
+    assert message in result.output
 
 
 def test_the_function_logs_what_an_alert_can_use(
@@ -388,8 +391,8 @@ def test_the_function_logs_what_an_alert_can_use(
     assert line["severity"] == "ERROR"
     assert {name: line[name] for name in part} == part
     assert again.json() == {"until": part["end"], "parts": []}, "it begins where the last run ended"
-    checkpoints = [json.loads(one.download_as_bytes()) for one in bucket.list_blobs(prefix="reconciled/")]
-    assert [one["total"]["missing"] for one in checkpoints] == [0, 1]
+    checkpoints = [json.loads(blob.download_as_bytes()) for blob in bucket.list_blobs(prefix="reconciled/")]
+    assert [checkpoint["total"]["missing"] for checkpoint in checkpoints] == [0, 1]
     assert checkpoints[0]["end"] == checkpoints[1]["start"], "where the first run begins, should it fail"
 
 

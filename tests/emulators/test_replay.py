@@ -45,7 +45,7 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
     for hours, name in ((30, "a"), (3, "b"), (2, "c"), (0.5, "d")):
         at = NOW - timedelta(hours=hours)
         sent = [message(name, order()), message(f"stock {name}", inventory)]
-        archive.write(archive.name(at), [process(one, NOW) for one in sent], 10)
+        archive.write(archive.name(at), [process(message, NOW) for message in sent], 10)
     dry = replay(datasets, "--from", hours_ago(31), "--to", hours_ago(2.5), "--type", "order", "--dry-run")
     assert (dry["rows"], dry["sources"]) == ({f"{datasets.settings.dataset}.orders": 2}, 2)
     assert (datasets.ids("live.orders"), ledger(datasets)) == ([], [])
@@ -73,20 +73,20 @@ def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whateve
     for name in names:
         archive.write(name, [process(message("a", order()), NOW)], 10)
     zone = timezone(timedelta(hours=-5))
-    found = arrived(
+    objects = arrived(
         datasets.storage, datasets.settings.archive_bucket, midnight.astimezone(zone), moments[3].astimezone(zone)
     )
-    assert [one.name for one in found] == [archive.uri(name) for name in names[1:3]]
+    assert [object_.name for object_ in objects] == [archive.uri(name) for name in names[1:3]]
 
 
 def test_dead_letters_that_come_back_from_the_archive_are_closed_even_after_a_kill(datasets: Datasets) -> None:
     datasets.stream([message("old", order(100)), message("bad", order(status="lost")), message("good", order())], NOW)
     run(datasets, "replay", "--from", "1h", code=-9, script=KILLED.format("ledger.Ledger"))
     assert datasets.ids("historical.orders") == ["old"]
-    assert {one["stage"] for one in letters(datasets, "list")} == {"time_bounds", "contract"}
+    assert {group["stage"] for group in letters(datasets, "list")} == {"time_bounds", "contract"}
     replay(datasets, "--from", "1h")
     assert [(entry["event_id"], entry["outcome"]) for entry in ledger(datasets)] == [("old", "row")]
-    assert [one["stage"] for one in letters(datasets, "list")] == ["contract"]
+    assert [group["stage"] for group in letters(datasets, "list")] == ["contract"]
     replay(datasets, "--from", "1h")
     assert len(ledger(datasets)) == 1
 
@@ -113,12 +113,14 @@ def wiring(broker: str, monkeypatch: pytest.MonkeyPatch) -> Wiring:
 
 
 async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.ReceivedMessage]:
-    """Publish messages, and refuse each until Pub/Sub gives up on it; gives them as they were published."""
+    """Publish messages, and reject each until Pub/Sub gives up on it; return them as they were published."""
     await wiring.publish(*sent)
     first: dict[str, types.ReceivedMessage] = {}
     for _ in range(40):
         received = await wiring.pull(wiring.subscription, patience=0.5)
-        first |= {one.message.message_id: one for one in received if one.message.message_id not in first}
+        first |= {
+            delivery.message.message_id: delivery for delivery in received if delivery.message.message_id not in first
+        }
         await refuse(wiring, wiring.subscription, received)
         if not received:
             dead = await wiring.pull(wiring.dead_letters, patience=0.5)
@@ -129,19 +131,19 @@ async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.Rece
 
 
 def waiting(wiring: Wiring) -> list[types.ReceivedMessage]:
-    """What the dead-letter subscription gives; it is given back."""
+    """Return the messages of the dead-letter subscription, and give them back."""
 
     async def look() -> list[types.ReceivedMessage]:
-        found = await wiring.pull(wiring.dead_letters, patience=1)
-        await refuse(wiring, wiring.dead_letters, found)
-        return found
+        received = await wiring.pull(wiring.dead_letters, patience=1)
+        await refuse(wiring, wiring.dead_letters, received)
+        return received
 
     return asyncio.run(look())
 
 
 async def refuse(wiring: Wiring, subscription: str, received: list[types.ReceivedMessage]) -> None:
     async with pubsub.open_channel(wiring.emulator) as channel:
-        if ids := [one.ack_id for one in received]:
+        if ids := [delivery.ack_id for delivery in received]:
             client = pubsub.subscriber_client(channel)
             await client.modify_ack_deadline(subscription=subscription, ack_ids=ids, ack_deadline_seconds=0)
 
@@ -179,7 +181,7 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
     assert waiting(wiring) == []
     assert datasets.ids("live.orders") == ["lost", "there"]
     [lost] = [row for row in datasets.rows("live.orders") if row["order_id"] == "lost"]
-    times = {one.message.publish_time.replace(microsecond=0) for one in published}
+    times = {delivery.message.publish_time.replace(microsecond=0) for delivery in published}
     assert lost["ingest"]["publish_time"].replace(microsecond=0) in times
     [old] = datasets.rows("historical.orders")
     assert old["ingest"]["event_id"] == old["ingest"]["message_id"]
@@ -187,11 +189,13 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
     assert (letter["event_id"], letter["payload"]) == ("bad", b"\xff")
     for row in (lost, old):
         [envelope] = [
-            one for one in datasets.objects()[row["ingest"]["archive_uri"]] if one.event_id == row["ingest"]["event_id"]
+            envelope
+            for envelope in datasets.objects()[row["ingest"]["archive_uri"]]
+            if envelope.event_id == row["ingest"]["event_id"]
         ]
         assert envelope.attributes["CloudPubSubDeadLetterSourceSubscription"] == "events-push"
     outcomes = {(entry["event_id"], entry["source"], entry["outcome"]) for entry in ledger(datasets)}
-    assert {one[1:] for one in outcomes if one[0] in {"there", "lost"}} == {("undeliverable", "row")}
+    assert {outcome[1:] for outcome in outcomes if outcome[0] in {"there", "lost"}} == {("undeliverable", "row")}
     assert ("bad", "undeliverable", "dead_letter") in outcomes
     assert len(ledger(datasets)) == 4
 
@@ -205,11 +209,11 @@ def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wir
     assert doubtful in run(datasets, *command, "--dry-run", code=1)
     assert len(waiting(wiring)) == 4
     assert doubtful in run(datasets, *command, code=1)
-    assert sorted(one.message.attributes["event_id"] for one in waiting(wiring)) == ["bob", "wish"]
+    assert sorted(delivery.message.attributes["event_id"] for delivery in waiting(wiring)) == ["bob", "wish"]
     assert json.loads(run(datasets, *command, "--event", "wish", "--json"))["messages"] == 1
-    assert [one.message.attributes["event_id"] for one in waiting(wiring)] == ["bob"]
-    told = run(datasets, *command, "--subscription", "projects/p/subscriptions/none", code=1)
-    assert "Left: undeliverable messages: projects/p/subscriptions/none" in told
+    assert [delivery.message.attributes["event_id"] for delivery in waiting(wiring)] == ["bob"]
+    output = run(datasets, *command, "--subscription", "projects/p/subscriptions/none", code=1)
+    assert "Left: undeliverable messages: projects/p/subscriptions/none" in output
 
 
 @pytest.mark.check
@@ -233,9 +237,9 @@ def test_what_could_not_be_loaded_is_given_back(datasets: Datasets, wiring: Wiri
     asyncio.run(give_up(wiring, sent("lost", order()), sent("bad", b"bad")))
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
-    told = run(datasets, "replay", "--undeliverable", "--patience", "3", code=1)
-    assert "No such field: extras" in told
-    assert [one.message.attributes["event_id"] for one in waiting(wiring)] == ["lost"]
+    output = run(datasets, "replay", "--undeliverable", "--patience", "3", code=1)
+    assert "No such field: extras" in output
+    assert [delivery.message.attributes["event_id"] for delivery in waiting(wiring)] == ["lost"]
     assert [entry["event_id"] for entry in ledger(datasets)] == ["bad"]
 
 
@@ -256,5 +260,5 @@ def test_what_bigquery_refuses_is_a_dead_letter_in_the_ledger_too_and_acknowledg
 
 def test_a_subscription_that_is_not_there_is_named(datasets: Datasets, wiring: Wiring) -> None:
     del wiring
-    told = run(datasets, "replay", "--undeliverable", "--subscription", "projects/p/subscriptions/none", code=1)
-    assert "projects/p/subscriptions/none: " in told
+    output = run(datasets, "replay", "--undeliverable", "--subscription", "projects/p/subscriptions/none", code=1)
+    assert "projects/p/subscriptions/none: " in output

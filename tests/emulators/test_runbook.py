@@ -61,7 +61,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith(".venv/bin/sluice ")]
 
 
-TO_TYPE = {title: found for title, text in sections().items() if (found := commands(text))}
+TO_TYPE = {title: typed for title, text in sections().items() if (typed := commands(text))}
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def stack(deploy: Deploy) -> Iterator[Stack]:
 
 
 @contextlib.contextmanager
-def following(stack: Stack, title: str, known: Mapping[str, str]) -> Iterator[Type]:
+def following(stack: Stack, title: str, placeholders: Mapping[str, str]) -> Iterator[Type]:
     """Type all commands of a section in their order, with what is known in the place of its capitals."""
     environment = {
         **stack.environment,
@@ -81,10 +81,10 @@ def following(stack: Stack, title: str, known: Mapping[str, str]) -> Iterator[Ty
         "FLUSH_TIMEOUT": "0.01",  # What came just now is compared, too.
         "COLUMNS": "200",
     }
-    left = list(TO_TYPE[title])
+    remaining = list(TO_TYPE[title])
 
     def type_next(code: int = 0) -> str:
-        given = [known.get(part, part) for part in left.pop(0)]
+        given = [placeholders.get(part, part) for part in remaining.pop(0)]
         # A subscription without messages ends the command sooner than in production.
         ended = CliRunner().invoke(
             app, given, env=environment, default_map={"replay": {"patience": 2}, "erase": {"patience": 2}}
@@ -94,15 +94,15 @@ def following(stack: Stack, title: str, known: Mapping[str, str]) -> Iterator[Ty
         return ended.output
 
     yield type_next
-    assert left == [], "is written, and nobody types it"
+    assert remaining == [], "is written, and nobody types it"
 
 
-def cell(told: str, row: str, column: str) -> str:
-    """Of a table."""
-    cells = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in told.splitlines()]
+def cell(output: str, row: str, column: str) -> str:
+    """Return a cell of a printed table."""
+    cells = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in output.splitlines()]
     [head] = [line for line in cells if column in line]
-    [found] = [line for line in cells if line and line[0] == row]
-    return found[head.index(column)]
+    [cells_of_row] = [line for line in cells if line and line[0] == row]
+    return cells_of_row[head.index(column)]
 
 
 def query(stack: Stack, sql: str) -> list[bigquery.Row]:
@@ -112,38 +112,38 @@ def query(stack: Stack, sql: str) -> list[bigquery.Row]:
 
 
 def errors(log: pathlib.Path) -> str:
-    """What `gcloud logging read` of this page would show."""
+    """Return the lines that `gcloud logging read` of this page would show."""
     return "".join(line for line in log.read_text().splitlines(keepends=True) if '"severity":"ERROR"' in line)
 
 
-def events_wait_too_long(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del known
+def events_wait_too_long(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del placeholders
     post(stack, event("inventory"))
     query(stack, "ALTER TABLE `{live}.orders` DROP COLUMN extras")
     publish([Publication(json.dumps(event("order", gift=True)).encode(), {"event_id": "waits"})], stack.topic)
     wait_until(lambda: "orders lacks a column: extras" in errors(stack.ingest.child.log), "the log says why")
-    told = types()
-    assert (cell(told, "inventory", "row_count"), cell(told, "orders", "row_count")) == ("1", "0")
+    output = types()
+    assert (cell(output, "inventory", "row_count"), cell(output, "orders", "row_count")) == ("1", "0")
     assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 200
     waiting = "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'waits'"
     wait_until(lambda: query(stack, waiting), "the event has its row")
 
 
-def undeliverable_events(stack: Stack, known: dict[str, str], types: Type) -> None:
+def undeliverable_events(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     payload = json.dumps(event("order", order_id="undeliverable")).encode()
-    known["EVENT_ID"] = "undeliverable"
+    placeholders["EVENT_ID"] = "undeliverable"
     publish([Publication(payload, {"event_id": "undeliverable"})], topic_name(f"{NAME}-undeliverable"))
     assert "No table knows the event" in types(code=1)
 
 
-def many_dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
+def many_dead_letters(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     for number in range(3):
-        known["EVENT_ID"], answer = post(stack, event("order", status="lost", order_id=f"lost-{number}"))
+        placeholders["EVENT_ID"], answer = post(stack, event("order", status="lost", order_id=f"lost-{number}"))
         assert answer.status_code == 204
     post(stack, event("order", order_date=(NOW - timedelta(days=100)).isoformat(), order_id="old"))
-    told = types()
-    assert (cell(told, "contract", "events"), cell(told, "contract", "before")) == ("3", "0")
-    known["FINGERPRINT"] = cell(told, "contract", "cause")
+    output = types()
+    assert (cell(output, "contract", "events"), cell(output, "contract", "before")) == ("3", "0")
+    placeholders["FINGERPRINT"] = cell(output, "contract", "cause")
     assert int(cell(types(), "runbook", "dead_letters")) >= 4
 
 
@@ -172,7 +172,7 @@ def strict_revision(stack: Stack, folder: pathlib.Path) -> Iterator[str]:
         yield ingest.url
 
 
-def a_new_contract_rejects_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:
+def a_new_contract_rejects_too_much(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     def send(url: str, event_id: str, **attributes: str) -> None:
         body = wrapped(event("order", order_id=event_id), event_id, **attributes)
         assert httpx.post(url, json=body, timeout=PATIENCE).status_code == 204
@@ -181,75 +181,75 @@ def a_new_contract_rejects_too_much(stack: Stack, known: dict[str, str], types: 
         send(url, "strict-newest")
         send(url, "strict-2", schema_version="2")
         send(url, "strict-1", schema_version="1")
-    told = types()
-    assert re.search(r"order +│ +1 +│ strict +│ +1 │ +0 │", told), told
-    assert re.search(r"order +│ +2 +│ strict +│ +2 │ +2 │", told), told
+    output = types()
+    assert re.search(r"order +│ +1 +│ strict +│ +1 │ +0 │", output), output
+    assert re.search(r"order +│ +2 +│ strict +│ +2 │ +2 │", output), output
     assert "$.coupon" in types()
     send(stack.ingest.url, "rolled-back")
     assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id = 'rolled-back'")
     [letter, _] = query(stack, "SELECT fingerprint FROM `{live}.dead_letters` WHERE code_version = 'strict'")
-    other, known["FINGERPRINT"] = known["FINGERPRINT"], letter.fingerprint
+    other, placeholders["FINGERPRINT"] = placeholders["FINGERPRINT"], letter.fingerprint
     with tempfile.TemporaryDirectory() as folder, contracts_with(pathlib.Path(folder) / "mended"):
         assert "2 of 2 would pass" in types()
         assert "2 of 2 passed, and are rows now." in types()
         assert "Nothing is missing." in types()
-    known["FINGERPRINT"] = other
+    placeholders["FINGERPRINT"] = other
     rows = query(stack, "SELECT order_id FROM `{live}.orders_deduplicated` WHERE order_id LIKE 'strict-%' ORDER BY 1")
     assert [row.order_id for row in rows] == ["strict-1", "strict-2", "strict-newest"]
 
 
-def the_function_fails(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_function_fails(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert re.search(CANNOT_RUN["streaming_errors"].match, types(code=1))
 
 
-def the_function_fails_now_and_then(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_function_fails_now_and_then(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert int(cell(types(), "runbook", "events")) > 0
 
 
-def events_arrive_late(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def events_arrive_late(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert float(cell(types(), "orders", "max_lag_seconds")) > 0.5, "of the one that waited"
     assert "row_count" in types()
 
 
-def events_arrive_late_now_and_then(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def events_arrive_late_now_and_then(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert float(cell(types(), "runbook", "p95_lag_seconds")) > 0
     assert "row_count" in types()
 
 
-def no_events_at_all(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def no_events_at_all(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert cell(types(), "user_activity", "row_count") == "0"
     assert "All 4 events are where they belong" in types()
 
 
-def the_job_is_slow(stack: Stack, known: dict[str, str], types: Type) -> None:
-    """What the workers log is what the function logs: tests/emulators/test_watching_dataflow.py."""
-    del stack, known
+def the_job_is_slow(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    """The workers log what the function logs: tests/emulators/test_watching_dataflow.py."""
+    del stack, placeholders
     assert cell(types(), "inventory", "row_count") != "0"
 
 
-def the_job_is_behind(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_job_is_behind(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert cell(types(), "inventory", "row_count") != "0"
     assert "row_count" in types()
 
 
-def the_job_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_job_does_not_run(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert "All 4 events are where they belong" in types()
 
 
-def events_are_missing(stack: Stack, known: dict[str, str], types: Type) -> None:
-    known["EVENT_ID"], _ = post(stack, event("order", order_id="gone"))
-    known["DAY"] = f"{datetime.now(UTC):%Y-%m-%d}"
+def events_are_missing(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    placeholders["EVENT_ID"], _ = post(stack, event("order", order_id="gone"))
+    placeholders["DAY"] = f"{datetime.now(UTC):%Y-%m-%d}"
     query(stack, "DELETE FROM `{live}.orders` WHERE order_id = 'gone'")
-    told = types(code=1)
-    assert f"Missing: {known['EVENT_ID']} (order), gs://" in told
-    assert "smoke-" not in told, "whose rows are deleted on purpose"
+    output = types(code=1)
+    assert f"Missing: {placeholders['EVENT_ID']} (order), gs://" in output
+    assert "smoke-" not in output, "whose rows are deleted on purpose"
     assert '"order_id": "gone"' in types()
     assert "would be put back: 1 rows" in types(code=1)
     assert "put back: 1 rows" in types()
@@ -257,74 +257,74 @@ def events_are_missing(stack: Stack, known: dict[str, str], types: Type) -> None
     assert query(stack, "SELECT 1 FROM `{live}.orders_deduplicated` WHERE order_id = 'gone'")
 
 
-def an_event_id_has_several_contents(stack: Stack, known: dict[str, str], types: Type) -> None:
-    known["EVENT_ID"] = "one-id"
+def an_event_id_has_several_contents(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    placeholders["EVENT_ID"] = "one-id"
     for status in ("pending", "shipped"):
         body = wrapped(event("order", order_id="one-id", status=status), "one-id")
         assert httpx.post(stack.ingest.url, json=body, timeout=PATIENCE).status_code == 204
     assert cell(types(), "orders", "contents") == "2"
-    told = types()
-    assert "2 contents under this id" in told
-    assert ('"status": "pending"' in told, '"status": "shipped"' in told) == (True, True)
+    output = types()
+    assert "2 contents under this id" in output
+    assert ('"status": "pending"' in output, '"status": "shipped"' in output) == (True, True)
 
 
-def the_reconciliation_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_reconciliation_failed(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert "Nothing is missing." in types()
 
 
-def the_reconciliation_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def the_reconciliation_does_not_run(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert "Nothing is missing." in types()
 
 
-def backups_fail(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del known
+def backups_fail(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del placeholders
     post(stack, event("order", order_date=(NOW - timedelta(days=86)).isoformat(), order_id="expires"))
-    told = types()
-    assert re.search(r"orders .* 1 │ +1 │ +1 │", told), told
+    output = types()
+    assert re.search(r"orders .* 1 │ +1 │ +1 │", output), output
     types()
     assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires'")
     assert "orders_20" in types()
 
 
-def backups_do_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del known
+def backups_do_not_run(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del placeholders
     post(stack, event("order", order_date=(NOW - timedelta(days=85)).isoformat(), order_id="expires-too"))
-    assert re.search(r"orders .* 1 │ +1 │ +1 │", told := types()), told
+    assert re.search(r"orders .* 1 │ +1 │ +1 │", output := types()), output
     types()
     assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires-too'")
     assert "inventory_20" in types()
 
 
-def the_bootstrap_failed(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del known
+def the_bootstrap_failed(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del placeholders
     with other_type(bigquery_client(stack.settings), f"{stack.settings.dataset}.inventory"):
         assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 409
         assert '"refused"' in errors(stack.bootstrap.child.log)
-        told = types()
-        assert "extras" in told
-        assert "INT64" in told
+        output = types()
+        assert "extras" in output
+        assert "INT64" in output
     assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 200
 
 
-def the_bootstrap_does_not_run(stack: Stack, known: dict[str, str], types: Type) -> None:
+def the_bootstrap_does_not_run(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     client = bigquery_client(stack.settings)
-    del known
+    del placeholders
     client.query_and_wait(f"ALTER TABLE `{stack.settings.historical_dataset}.inventory` ADD COLUMN weight INT64")
     assert "weight" in types()
     client.query_and_wait(f"ALTER TABLE `{stack.settings.historical_dataset}.inventory` DROP COLUMN weight")
 
 
-def queries_cost_too_much(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def queries_cost_too_much(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     for name in ("cost_by_query", "cost_by_user"):
         assert re.search(CANNOT_RUN[name].match, types(code=1))
 
 
-def stop_and_start_the_push(stack: Stack, known: dict[str, str], types: Type) -> None:
+def stop_and_start_the_push(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     """The relay of the local stack is its push."""
-    del known
+    del placeholders
     [relay] = [child for child in stack.children if child.name.endswith("-relay")]
     waiting = "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'behind-the-push'"
     relay.signal(signal.SIGSTOP)
@@ -337,57 +337,57 @@ def stop_and_start_the_push(stack: Stack, known: dict[str, str], types: Type) ->
     wait_until(lambda: query(stack, waiting), "what waited has its row")
 
 
-def stop_and_start_the_job(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def stop_and_start_the_job(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert "All 4 events are where they belong" in types()
 
 
-def dead_letters(stack: Stack, known: dict[str, str], types: Type) -> None:
-    assert known["FINGERPRINT"] in types()
-    assert known["FINGERPRINT"] in types()
-    of_cause = f"SELECT event_id FROM `{{live}}.dead_letters` WHERE fingerprint = '{known['FINGERPRINT']}'"
-    known["EVENT_ID"] = query(stack, of_cause)[0].event_id
+def dead_letters(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    assert placeholders["FINGERPRINT"] in types()
+    assert placeholders["FINGERPRINT"] in types()
+    of_cause = f"SELECT event_id FROM `{{live}}.dead_letters` WHERE fingerprint = '{placeholders['FINGERPRINT']}'"
+    placeholders["EVENT_ID"] = query(stack, of_cause)[0].event_id
     assert '"status": "lost"' in types()
     assert "would pass with today's contracts" in types()
     assert "0 of 3 would pass" in types()
-    told = types()
-    assert '+  "status": "pending"' in told
-    assert "3 of 3 would pass" in told
+    output = types()
+    assert '+  "status": "pending"' in output
+    assert "3 of 3 would pass" in output
     assert "3 of 3 passed, and are rows now." in types()
     assert "1 of 1 passed" in types()
     assert len(query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id LIKE 'lost-%'")) == 3
     assert len(query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'old'")) == 1
 
 
-def what_pubsub_gave_up_on(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del known
+def what_pubsub_gave_up_on(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del placeholders
     assert "orders: rows would be loaded" in types()
     assert "orders: rows loaded" in types()
     assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE ingest.event_id = 'undeliverable'")
 
 
-def what_the_archive_has(stack: Stack, known: dict[str, str], types: Type) -> None:
-    del stack, known
+def what_the_archive_has(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
     assert "Dry run: nothing was written" in types()
     assert "sources: 0" in types(), "an hour in which nothing arrived here"
 
 
-def erase_a_person(stack: Stack, known: dict[str, str], types: Type) -> None:
-    known |= {"USER_ID": "ada", "CUSTOMER_ID": "ada-customer"}
+def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    placeholders |= {"USER_ID": "ada", "CUSTOMER_ID": "ada-customer"}
     post(stack, event("order", customer_id="ada-customer"))
     post(stack, event("user_activity", user_id="ada"))
     post(stack, event("order", customer_id="ada-customer", status="lost"))
     post(stack, b'{"customer_id": "ada-customer", ')
-    told = types()
-    assert cell(told, "events in the archive", "would be erased") == "4"
-    assert cell(told, "of rows and events: no JSON", "would be erased") == "2"
-    told = types()
-    assert cell(told, "events in the archive", "erased") == "4"
-    assert cell(told, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
-    assert "Snapshot orders_20" in told
-    assert "ada" not in told
+    output = types()
+    assert cell(output, "events in the archive", "would be erased") == "4"
+    assert cell(output, "of rows and events: no JSON", "would be erased") == "2"
+    output = types()
+    assert cell(output, "events in the archive", "erased") == "4"
+    assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
+    assert "Snapshot orders_20" in output
+    assert "ada" not in output
     reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
-    assert not any(b'"ada' in one.message().data for one in reader.new_envelopes())
+    assert not any(b'"ada' in envelope.message().data for envelope in reader.new_envelopes())
 
 
 SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
@@ -419,7 +419,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "What the archive has and the tables do not": what_the_archive_has,
     "Erase a person": erase_a_person,
 }
-"""In the order of the page: what one leaves behind, a later one mends."""
+"""The situations in the order of the page: a later one fixes what an earlier one leaves behind."""
 
 
 def test_every_section_with_something_to_type_is_followed() -> None:
@@ -428,8 +428,8 @@ def test_every_section_with_something_to_type_is_followed() -> None:
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What stands in the place of the page's capitals, as far as it is known by now."""
+def placeholders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The values for the page's placeholders in capitals, as far as earlier sections gave them."""
     repair = tmp_path_factory.mktemp("runbook") / "repair.py"
     repair.write_text(re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
     # The emulator takes its time for each hour, also for those in which nothing arrived.
@@ -437,6 +437,6 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("title", SITUATIONS)
-def test_what_a_section_says_helps(stack: Stack, known: dict[str, str], title: str) -> None:
-    with following(stack, title, known) as types:
-        SITUATIONS[title](stack, known, types)
+def test_what_a_section_says_helps(stack: Stack, placeholders: dict[str, str], title: str) -> None:
+    with following(stack, title, placeholders) as types:
+        SITUATIONS[title](stack, placeholders, types)

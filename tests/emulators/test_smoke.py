@@ -57,7 +57,7 @@ def rows(stack: Stack) -> int:
 def envelopes(stack: Stack) -> list[Envelope]:
     """All of the archive."""
     blobs = storage_client(stack.settings).list_blobs(stack.settings.archive_bucket, prefix="raw/")
-    return [one for blob in blobs for one in read_envelopes(gzip.decompress(blob.download_as_bytes()))]
+    return [envelope for blob in blobs for envelope in read_envelopes(gzip.decompress(blob.download_as_bytes()))]
 
 
 def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_content(smoked: Stack) -> None:
@@ -85,7 +85,9 @@ def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["passed"]
-    assert {event_id.removeprefix(f"{result['run']}-"): one["table"] for event_id, one in result["events"].items()} == {
+    assert {
+        event_id.removeprefix(f"{result['run']}-"): event["table"] for event_id, event in result["events"].items()
+    } == {
         "inventory": "inventory",
         "order": "orders",
         "user_activity": "user_activity",
@@ -113,7 +115,7 @@ def test_a_function_that_works_and_logs_nothing_fails(smoked: Stack) -> None:
         assert "All 4 events" not in blind.stderr
         result = json.loads(blind.stdout)
         assert not result["passed"]
-        uris = sorted({one["archive_uri"] for one in result["events"].values()})
+        uris = sorted({event["archive_uri"] for event in result["events"].values()})
         assert result["log_lines"] == {"expected": uris, "missing": uris, "problem": None}
         assert smoke(smoked, "--no-logs", **{EMULATOR: logging.url}).returncode == 0
         logging.error = error(403, "Permission denied")
@@ -184,7 +186,7 @@ def test_an_event_in_the_wrong_place_and_bytes_that_are_not_archived_are_told(sm
     assert "time_bounds, $.order_date" in changed.stdout
     elsewhere = smoke(smoked, "--json", ARCHIVE_BUCKET="elsewhere")
     assert elsewhere.returncode == 1
-    problems = {one["problem"].partition("/raw/")[0] for one in json.loads(elsewhere.stdout)["events"].values()}
+    problems = {event["problem"].partition("/raw/")[0] for event in json.loads(elsewhere.stdout)["events"].values()}
     assert problems == {f"archived in gs://{smoked.settings.archive_bucket}"}
 
 
@@ -192,13 +194,13 @@ def test_bytes_that_are_gone_from_the_archive_are_told(smoked: Stack) -> None:
     storage = storage_client(smoked.settings)
     test = Smoke(bigquery_client(smoked.settings), storage, smoked.settings)
     test.send(smoked.topic, 60, lambda: None)
-    assert {one.problem for one in test.arrivals.values()} == {None}
+    assert {arrival.problem for arrival in test.arrivals.values()} == {None}
     for blob in storage.list_blobs(smoked.settings.archive_bucket):
         blob.delete()
     test.arrivals.clear()
     test._look(0)
     assert not test.passed
-    assert {one.problem for one in test.arrivals.values()} == {
+    assert {arrival.problem for arrival in test.arrivals.values()} == {
         "the object is gone: its lifecycle has deleted it, or somebody has"
     }
 

@@ -48,8 +48,8 @@ def test_without_a_name_all_queries_are_listed(sluice: Sluice) -> None:
 
 def test_the_list_is_for_programs_too(sluice: Sluice) -> None:
     listed = [json.loads(line) for line in sluice("--json").stdout.splitlines()]
-    assert [one["name"] for one in listed] == list(queries())
-    [low_stock] = [one for one in listed if one["name"] == "low_stock"]
+    assert [query["name"] for query in listed] == list(queries())
+    [low_stock] = [query for query in listed if query["name"] == "low_stock"]
     assert low_stock["parameters"] == [
         {
             "name": "threshold",
@@ -59,7 +59,7 @@ def test_the_list_is_for_programs_too(sluice: Sluice) -> None:
             "description": "below how many units stock is low",
         }
     ]
-    assert {one["name"]: one["part_of"] for one in listed if one["part_of"]} == {
+    assert {query["name"]: query["part_of"] for query in listed if query["part_of"]} == {
         "replace_table": "sluice restore --replace"
     }
     assert (low_stock["subject"], low_stock["cost"]) == ("analytics", "history")

@@ -105,7 +105,9 @@ def test_events_arrive_as_by_insert_all(tables: Tables, running_emulators: Emula
     settings = Settings(archive_bucket="archive", google_cloud_project=PROJECT, code_version="tests")
     process = EventPipeline.from_settings(settings)
     generated = itertools.islice(generate(seed=18, start=now, bad_share=0.1), 200)
-    outcomes = [process(Message(one.data, one.attributes, str(n), now), now) for n, one in enumerate(generated)]
+    outcomes = [
+        process(Message(message.data, message.attributes, str(n), now), now) for n, message in enumerate(generated)
+    ]
     with fresh_datasets(running_emulators) as other:
         insert_all = Warehouse(bigquery_api(), PROJECT, other.settings.dataset)
         for table, events in by_table(outcomes, lambda outcome: outcome).items():

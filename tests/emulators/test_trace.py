@@ -1,4 +1,4 @@
-"""From an event to everything that is known of it, on the emulators."""
+"""`sluice trace` shows everything about an event, on the emulators."""
 
 import json
 import pathlib
@@ -46,14 +46,14 @@ def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[s
 def test_an_event_leads_to_its_row_and_its_raw_bytes(datasets: Datasets) -> None:
     sent = message("plain", gift=True)
     datasets.stream([sent, message("neighbour")], NOW)
-    found = look(datasets, "plain")
-    [row], [one] = found.rows, found.objects
+    trace = look(datasets, "plain")
+    [row], [archived] = trace.rows, trace.objects
     assert (row.table, row.day, row.message_id) == (f"{datasets.settings.dataset}.orders", NOW.date(), "m-plain")
     assert (row.publish_time, row.processed_at, row.schema_version, row.code_version) == (NOW, NOW, "1", "tests")
-    assert (row.archive_uri, one.problem) == (one.uri, None)
-    [envelope] = one.envelopes
+    assert (row.archive_uri, archived.problem) == (archived.uri, None)
+    [envelope] = archived.envelopes
     assert envelope.message() == sent
-    assert not found.dead_letters
+    assert not trace.dead_letters
 
 
 def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> None:
@@ -65,9 +65,9 @@ def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> N
     assert datasets.client.insert_rows_json(f"{datasets.settings.dataset}.orders", [again], row_ids=[None]) == []
     tomorrow = NOW + timedelta(days=1)
     datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=tomorrow)
-    found = look(datasets, "twice")
+    trace = look(datasets, "twice")
     live, historical = datasets.settings.dataset, datasets.settings.historical_dataset
-    shown = {(row.table, row.processed_at): row.shown_by for row in found.rows}
+    shown = {(row.table, row.processed_at): row.shown_by for row in trace.rows}
     assert shown == {
         (f"{live}.orders", yesterday): [],
         (f"{live}.orders", NOW): [f"{live}.orders_deduplicated"],
@@ -89,16 +89,16 @@ def test_a_long_event_id_hides_neither_itself_nor_others(datasets: Datasets) -> 
 
 def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Datasets) -> None:
     datasets.stream([message("bad", status="lost")], NOW)
-    found = look(datasets, "bad")
-    [letter] = found.dead_letters
+    trace = look(datasets, "bad")
+    [letter] = trace.dead_letters
     assert (letter.stage, letter.errors[0]["path"], letter.errors[0]["rule"]) == ("contract", "$.status", "enum")
     assert letter.fingerprint
-    [one] = found.objects
-    datasets.storage.bucket(datasets.settings.archive_bucket).blob(one.uri.split("/", 3)[3]).delete()
-    found = look(datasets, "bad")
-    assert found.found
-    [one] = found.objects
-    assert (one.envelopes, str(one.problem)[:18]) == ((), "the object is gone")
+    [archived] = trace.objects
+    datasets.storage.bucket(datasets.settings.archive_bucket).blob(archived.uri.split("/", 3)[3]).delete()
+    trace = look(datasets, "bad")
+    assert trace.found
+    [archived] = trace.objects
+    assert (archived.envelopes, str(archived.problem)[:18]) == ((), "the object is gone")
 
 
 def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Datasets) -> None:
@@ -107,14 +107,14 @@ def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Data
     archive.write(archive.name(NOW), [outcome], 10)
     assert not look(datasets, "never inserted").found
     assert not look(datasets, "never inserted", day=NOW.date() - timedelta(days=1)).found
-    [one] = look(datasets, "never inserted", day=NOW.date()).objects
-    assert [envelope.message_id for envelope in one.envelopes] == ["m-never inserted"]
+    [archived] = look(datasets, "never inserted", day=NOW.date()).objects
+    assert [envelope.message_id for envelope in archived.envelopes] == ["m-never inserted"]
     without = sluice(datasets, "never inserted")
     assert (without.returncode, without.stdout) == (1, "")
     assert "--date" in without.stderr
-    found = sluice(datasets, "never inserted", "--date", f"{NOW:%Y-%m-%d}")
-    assert found.returncode == 0, found.stderr
-    assert "m-never inserted" in found.stdout
+    done = sluice(datasets, "never inserted", "--date", f"{NOW:%Y-%m-%d}")
+    assert done.returncode == 0, done.stderr
+    assert "m-never inserted" in done.stdout
     nowhere = sluice(datasets, "nobody", "--date", f"{NOW:%Y-%m-%d}", "--json")
     assert nowhere.returncode == 1
     nothing: dict[str, list[Any]] = {"rows": [], "dead_letters": [], "replays": [], "objects": []}
@@ -137,16 +137,16 @@ def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets
     for options in ((), ("--transform", str(repair))):
         replayed = command.sluice(["dead-letters", "replay", "--since", "1h", *options], datasets.environment)
         assert replayed.returncode == 0, replayed.stderr
-    found = look(datasets, "back")
-    [letter], [row] = found.dead_letters, found.rows
-    first, second = found.replays
+    trace = look(datasets, "back")
+    [letter], [row] = trace.dead_letters, trace.rows
+    first, second = trace.replays
     assert (first["outcome"], first["new_fingerprint"]) == ("dead_letter", letter.fingerprint)
     assert (second["outcome"], second["table_name"], second["archive_uri"]) == ("row", row.table, row.archive_uri)
     shown = sluice(datasets, "back").stdout
-    told = [line.split(": ")[-1] for line in shown.splitlines() if line.startswith("replayed ")]
-    assert told == ["a dead letter of the same cause", f"a row of {row.table}"]
+    outcomes = [line.split(": ")[-1] for line in shown.splitlines() if line.startswith("replayed ")]
+    assert outcomes == ["a dead letter of the same cause", f"a row of {row.table}"]
     assert "  message m-back, from the dead letters, by code " in shown
-    assert [one["source"] for one in json.loads(sluice(datasets, "back", "--json").stdout)["replays"]] == [
+    assert [replay["source"] for replay in json.loads(sluice(datasets, "back", "--json").stdout)["replays"]] == [
         "dead_letter",
         "dead_letter",
     ]

@@ -45,7 +45,7 @@ def stock(changes: Iterable[Record]) -> dict[tuple[str, str], int]:
 
 
 def rows_shown(shop: Shop, view: str) -> list[tuple[str, str, str, datetime]]:
-    found = shop.query(f"SELECT event_date, ingest, processed_timestamp FROM {view}")
+    rows = shop.query(f"SELECT event_date, ingest, processed_timestamp FROM {view}")
     return sorted(
         (
             row["event_date"].isoformat(),
@@ -53,7 +53,7 @@ def rows_shown(shop: Shop, view: str) -> list[tuple[str, str, str, datetime]]:
             row["ingest"]["message_id"],
             row["processed_timestamp"],
         )
-        for row in found
+        for row in rows
     )
 
 
@@ -89,36 +89,36 @@ def test_the_all_view_has_each_live_and_historical_event_once_as_it_was_processe
 
 
 def test_orders_current_has_the_latest_state_of_each_order(shop: Shop) -> None:
-    found = shop.query("SELECT order_id, status, total_amount, ingest.event_id AS id FROM orders_current")
+    latest = shop.query("SELECT order_id, status, total_amount, ingest.event_id AS id FROM orders_current")
     expected = current(once(shop.live["orders"]))
-    assert {row["order_id"]: (row["status"], row["id"]) for row in found} == {
+    assert {row["order_id"]: (row["status"], row["id"]) for row in latest} == {
         order_id: (order["status"], order["ingest"]["event_id"]) for order_id, order in expected.items()
     }
-    assert len(found) == len(expected)
+    assert len(latest) == len(expected)
 
 
 def test_stock_levels_are_the_sum_of_all_changes_ever(shop: Shop) -> None:
     changes = once([*shop.live["inventory"], *shop.historical["inventory"]])
-    found = shop.query("SELECT * FROM stock_levels")
-    assert {(row["product_id"], row["warehouse_id"]): row["current_stock"] for row in found} == stock(changes)
-    assert sum(row["changes"] for row in found) == len(changes)
-    assert max(row["last_changed_at"] for row in found) == max(instant(change["timestamp"]) for change in changes)
+    levels = shop.query("SELECT * FROM stock_levels")
+    assert {(row["product_id"], row["warehouse_id"]): row["current_stock"] for row in levels} == stock(changes)
+    assert sum(row["changes"] for row in levels) == len(changes)
+    assert max(row["last_changed_at"] for row in levels) == max(instant(change["timestamp"]) for change in changes)
 
 
 def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
     visits: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for activity in once(shop.live["user_activity"]):
         visits[activity["event_date"], activity["metadata"]["session_id"], activity["user_id"]].append(activity)
-    found = {
+    funnel = {
         (row["event_date"].isoformat(), row["session_id"], row["user_id"]): row
         for row in shop.query("SELECT * FROM user_sessions")
     }
-    assert found.keys() == visits.keys()
+    assert funnel.keys() == visits.keys()
     for key, activities in visits.items():
         activities.sort(key=lambda activity: (instant(activity["timestamp"]), activity["ingest"]["event_id"]))
         kinds = Counter(activity["activity_type"] for activity in activities)
         start, end = (instant(activities[place]["timestamp"]) for place in (0, -1))
-        row = found[key]
+        row = funnel[key]
         assert row["duration_seconds"] == pytest.approx((end - start).total_seconds())
         assert (row["started_at"], row["ended_at"], row["events"]) == (start, end, len(activities))
         assert row["platform"] == activities[0]["metadata"]["platform"]
@@ -126,16 +126,16 @@ def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
         assert row["products_viewed"] == kinds["view_product"]
         assert (row["added_to_cart"], row["removed_from_cart"]) == (kinds["add_to_cart"], kinds["remove_from_cart"])
         assert row["funnel_step"] == max(FUNNEL.get(kind, 1) for kind in kinds)
-    assert {row["funnel_step"] for row in found.values()} == {1, 2, 3}
+    assert {row["funnel_step"] for row in funnel.values()} == {1, 2, 3}
 
 
 def test_the_dead_letter_summary_counts_each_cause_and_shows_no_payload(shop: Shop) -> None:
     causes: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for letter in shop.dead_letters:
         causes[letter["stage"], letter["fingerprint"], letter["place"]].append(letter)
-    found = shop.query("SELECT * FROM dead_letter_summary")
-    assert {(row["stage"], row["cause"], row["place"]) for row in found} == causes.keys()
-    for row in found:
+    summary = shop.query("SELECT * FROM dead_letter_summary")
+    assert {(row["stage"], row["cause"], row["place"]) for row in summary} == causes.keys()
+    for row in summary:
         letters = causes[row["stage"], row["cause"], row["place"]]
         assert row["events"] == row["open_events"] == len({letter["event_id"] for letter in letters})
         assert row["failed_on"] == shop.now.date()
@@ -172,8 +172,8 @@ def ingest(case: str, event: int, arrival: int) -> dict[str, Any]:
     }
 
 
-def order_row(case: str, event: int, arrival: int, told: tuple[int, str, int]) -> dict[str, Any]:
-    number, status, hours = told
+def order_row(case: str, event: int, arrival: int, values: tuple[int, str, int]) -> dict[str, Any]:
+    number, status, hours = values
     moment = NOW - timedelta(hours=hours)
     return {
         "event_type": "order",
@@ -190,8 +190,8 @@ def order_row(case: str, event: int, arrival: int, told: tuple[int, str, int]) -
     }
 
 
-def change_row(case: str, event: int, arrival: int, told: tuple[int, int]) -> dict[str, Any]:
-    product, quantity = told
+def change_row(case: str, event: int, arrival: int, values: tuple[int, int]) -> dict[str, Any]:
+    product, quantity = values
     return {
         "event_type": "inventory",
         "inventory_id": str(event),
@@ -240,8 +240,8 @@ def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
     changes: Sequence[tuple[int, int]],
 ) -> None:
     case = uuid.uuid4().hex
-    first_orders = [order_row(case, event, 0, told) for event, told in enumerate(orders)]
-    first_changes = [change_row(case, event, 0, told) for event, told in enumerate(changes)]
+    first_orders = [order_row(case, event, 0, values) for event, values in enumerate(orders)]
+    first_changes = [change_row(case, event, 0, values) for event, values in enumerate(changes)]
     order_rows = [
         order_row(case, event, arrival, orders[event])
         for arrival, event in enumerate(data.draw(arrivals(len(orders)), "orders arrive"))
@@ -259,8 +259,8 @@ def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
     assert {row.order_id: (row.status, row.total_amount) for row in states} == {
         order_id: (order["status"], order["total_amount"]) for order_id, order in current(first_orders).items()
     }
-    levels = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id {like}")
-    assert {(row.product_id, row.warehouse_id): row.current_stock for row in levels} == stock(first_changes)
+    rows = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id {like}")
+    assert {(row.product_id, row.warehouse_id): row.current_stock for row in rows} == stock(first_changes)
 
 
 def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_another_day_is_another_event(
@@ -279,27 +279,27 @@ def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_ano
     where = f"WHERE product_id LIKE '{case}%' ORDER BY event_date DESC"
     for view in ("inventory_deduplicated", "inventory_all"):
         rows = empty.query_and_wait(f"SELECT reason, quantity_change FROM {view} {where}")
-        assert [(found.reason, found.quantity_change) for found in rows] == [("return", 5), ("sale", 7)], view
+        assert [(row.reason, row.quantity_change) for row in rows] == [("return", 5), ("sale", 7)], view
     [level] = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE product_id LIKE '{case}%'")
     assert (level.current_stock, level.changes) == (12, 2)
 
 
-type Told = tuple[int, str, int, bool]
+type Change = tuple[int, str, int, bool]
 """One of the rows of an event: its event, its warehouse, its quantity, and whether it is in the historical dataset."""
 
-TOLD = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
+CORRECTIONS = st.tuples(st.integers(0, 2), st.sampled_from(["w1", "w2"]), st.integers(-100, 100), st.booleans())
 
 
-@given(told=st.lists(TOLD, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
+@given(changes=st.lists(CORRECTIONS, min_size=2, max_size=8), random=st.randoms(use_true_random=False))
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_everything_chooses_the_same_row_of_an_event(
-    empty: bigquery.Client, any_order: Settings, told: Sequence[Told], random: Random
+    empty: bigquery.Client, any_order: Settings, changes: Sequence[Change], random: Random
 ) -> None:
     """A later row corrects an earlier one, its warehouse too."""
     case = uuid.uuid4().hex
     live: list[Record] = []
     historical: list[Record] = []
-    for arrival, (event, warehouse, quantity, is_historical) in enumerate(told):
+    for arrival, (event, warehouse, quantity, is_historical) in enumerate(changes):
         row = {**change_row(case, event, arrival, (0, quantity)), "warehouse_id": warehouse}
         (historical if is_historical else live).append(row)
     for table, rows in (("any_order.inventory", live), ("any_order_historical.inventory", historical)):
@@ -307,14 +307,14 @@ def test_everything_chooses_the_same_row_of_an_event(
             load(empty, table, random.sample(rows, len(rows)))
 
     def messages(table: str) -> list[str]:
-        found = empty.query_and_wait(
+        rows = empty.query_and_wait(
             f"SELECT ingest.message_id AS id FROM {table} WHERE STARTS_WITH(product_id, '{case}') ORDER BY id"
         )
-        return [row.id for row in found]
+        return [row.id for row in rows]
 
     def levels() -> dict[tuple[str, str], int]:
-        found = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE STARTS_WITH(product_id, '{case}')")
-        return {(row.product_id, row.warehouse_id): row.current_stock for row in found}
+        levels = empty.query_and_wait(f"SELECT * FROM stock_levels WHERE STARTS_WITH(product_id, '{case}')")
+        return {(row.product_id, row.warehouse_id): row.current_stock for row in levels}
 
     chosen_live, chosen = once(live), once([*live, *historical])
     assert messages("inventory_deduplicated") == message_ids(chosen_live)
@@ -322,7 +322,7 @@ def test_everything_chooses_the_same_row_of_an_event(
     assert levels() == stock(chosen)
     days = {NOW.date() + timedelta(days=number) for number in (-1, 0, 1)}
     of_objects = Records(empty, any_order, with_columns=True).of_objects(days, "gs://archive/", "gs://archive/~")
-    mine = [record for some in of_objects for record in some.each if record.event_id.startswith(case)]
+    mine = [record for records in of_objects for record in records.each if record.event_id.startswith(case)]
     assert sum(record.is_duplicate for record in mine) == len(mine) - len(chosen_live)
     assert {record.archive_uri for record in mine if not record.is_duplicate} == {
         row["ingest"]["archive_uri"] for row in chosen_live

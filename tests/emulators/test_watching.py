@@ -51,7 +51,7 @@ NOT_MADE_HERE = {
 
 @contextlib.contextmanager
 def other_type(client: bigquery.Client, table: str) -> Iterator[None]:
-    """Give the column for unknown fields another type, which refuses them."""
+    """Give the column for unknown fields another type, which rejects them."""
     client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
     client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras INT64")
     try:
@@ -122,14 +122,14 @@ def run(stack: Stack) -> collections.Counter[str]:
 def watched(
     deploy: Deploy, running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, int], list[Entry]]]:
-    """What must be counted, and all log entries of a run of the functions."""
+    """The expected counts, and all log entries of a run of the functions."""
     folder = tmp_path_factory.mktemp("watching")
     with deploy("watching") as stack:
         expected = run(stack)
         taken, expected["turned-away"] = flood(stack, folder)
         expected["events"] += taken
         expected["rows/orders"] += taken
-        # The bootstrap ran once, well. This one finds its datasets in another place, and refuses.
+        # The bootstrap ran once, well. This one finds its datasets in another place, and fails.
         elsewhere = {**stack.environment, "LOCATION": "europe-west1"}
         with serving("bootstrap", folder, elsewhere, "elsewhere") as bootstrap:
             refused = httpx.post(bootstrap.url, timeout=PATIENCE)
@@ -150,8 +150,8 @@ def watched(
             uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
             insert = bigquery_client(stack.settings).insert_rows_json
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
-            [found] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
-            assert (found["missing_events"], found["conflicts"]) == (["lost"], 2)
+            [part] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
+            assert (part["missing_events"], part["conflicts"]) == (["lost"], 2)
         logs = [
             (stack.ingest.child.log, INGEST),
             (reconcile.child.log, RECONCILE),
@@ -159,11 +159,11 @@ def watched(
             (stack.bootstrap.child.log, BOOTSTRAP),
             (bootstrap.child.log, BOOTSTRAP),
         ]
-        yield expected, [found for log, service in logs for found in entries(log, service)]
+        yield expected, [entry for log, service in logs for entry in entries(log, service)]
 
 
 def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
-    """Send more at once than a function with little room takes; how many it took, and how many it turned away."""
+    """Send more at once than a function with little capacity accepts; return the numbers accepted and rejected."""
     with serving("ingest", folder, {**stack.environment, "MAX_IN_FLIGHT": "1"}, "small") as small:
 
         def send(_: int) -> int:
@@ -171,7 +171,7 @@ def flood(stack: Stack, folder: pathlib.Path) -> tuple[int, int]:
 
         with concurrent.futures.ThreadPoolExecutor(10) as pool:
             answers = list(pool.map(send, range(20)))
-        # Who is turned away after the last flush is in the line of the next.
+        # Events rejected after the last flush are in the log line of the next.
         answers.append(send(0))
         while answers[-1] == 429:
             answers.append(send(0))
@@ -185,8 +185,8 @@ def entries(log: pathlib.Path, service: str) -> list[Entry]:
 
 
 def test_every_metric_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
-    assert found ^ METRICS.keys() == NOT_MADE_HERE.keys()
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert counted ^ METRICS.keys() == NOT_MADE_HERE.keys()
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - NOT_MADE_HERE.keys()))
@@ -219,7 +219,7 @@ def test_each_number_of_a_flush_line_is_measured_or_not_on_purpose(
     measured = {metric.value.split(".")[1] for metric in METRICS.values() if metric.value}
     flush = next(line for line in watched[1] if value(line, "jsonPayload.message") == "flush")
     fields = flush["jsonPayload"].keys() - {"logger", "message"}
-    # Overload shows in the metrics of events that were turned away, or are not durable.
+    # Overload shows in the metrics of events that were rejected, or are not durable.
     unmeasured = {"archive_uri", "errors", "message_bytes", "archive_bytes", "overloaded", "in_flight_limit"}
     assert fields - measured == unmeasured
 
@@ -248,10 +248,10 @@ def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_o
 
 
 def test_a_run_that_ends_behind_counts_and_is_no_finding(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
-    behind = {**found, "jsonPayload": {**found["jsonPayload"], "message": "reconciliation is behind"}}
+    entry = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
+    behind = {**entry, "jsonPayload": {**entry["jsonPayload"], "message": "reconciliation is behind"}}
     assert matches(METRICS["reconcile-behind"].filter, behind)
-    assert not matches(METRICS["reconcile-behind"].filter, found)
+    assert not matches(METRICS["reconcile-behind"].filter, entry)
     assert not matches(METRICS["missing"].filter, behind)
 
 

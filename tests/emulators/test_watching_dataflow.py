@@ -30,18 +30,18 @@ METRICS = {
 }
 
 NOT_MADE_HERE = "dead-letters/enrich"
-"""No event is known that an enrichment refuses."""
+"""No event is known that an enrichment rejects."""
 
 SEVERITIES = {"WARN": "WARNING"}
-"""What Cloud Logging calls otherwise."""
+"""Severities that have another name in Cloud Logging."""
 
 
 def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict[str, Any]]) -> list[dict[str, str]]:
-    """What the workers of a run over a file log, and whether it failed."""
+    """Return the log lines of the workers of a run over a file, and whether it failed."""
     file = place / f"{uuid.uuid4()}.ndjson"
     messages = [
-        Message(one if isinstance(one, bytes) else json.dumps(one).encode(), {}, str(uuid.uuid4()), NOW)
-        for one in events
+        Message(event if isinstance(event, bytes) else json.dumps(event).encode(), {}, str(uuid.uuid4()), NOW)
+        for event in events
     ]
     file.write_bytes(b"\n".join(msgspec.json.encode(Envelope.from_message(message, None)) for message in messages))
     options = (
@@ -59,7 +59,7 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
 def watched(
     running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, int], list[Entry]]:
-    """What must be counted, and the log entries of runs."""
+    """The expected counts, and the log entries of runs."""
     place = tmp_path_factory.mktemp("watching")
     with fresh_datasets(running_emulators) as datasets:
         events: list[bytes | dict[str, Any]] = [
@@ -100,8 +100,8 @@ def watched(
 
 
 def test_every_metric_of_flushes_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    found = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
-    assert METRICS.keys() - found == {NOT_MADE_HERE}
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+    assert METRICS.keys() - counted == {NOT_MADE_HERE}
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - {NOT_MADE_HERE}))

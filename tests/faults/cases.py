@@ -22,7 +22,7 @@ from tests.waiting import FACTOR
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Form:
-    """How long a case is.
+    """The length of a case.
 
     Attributes:
         events: Messages of a case.
@@ -30,7 +30,7 @@ class Form:
         good: Good messages around a poisonous one.
         flush_timeout: The functions' setting, in seconds.
         backoff: Seconds between deliveries of a message, at least and at most. Pub/Sub's own are up to 600; but it also
-            sends less to who refuses much, which the relay does not.
+            sends less to an endpoint that rejects much, which the relay does not.
     """
 
     events: int
@@ -44,7 +44,7 @@ SHORT = Form(events=60, times=2, good=300, flush_timeout=min(3.0 * FACTOR, 25.0)
 LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, backoff=(1.0, 600.0))
 
 SKEW = timedelta(hours=6)
-"""Of a function's clock."""
+"""Skew of a function's clock."""
 
 
 class Run:
@@ -68,11 +68,11 @@ class Run:
 
     def publish(self, messages: Iterable[Generated] | None = None) -> None:
         """Publish; by default the shop's events."""
-        told = story(self.form.events, self.seed) if messages is None else messages
-        self.deployment.publish(told, self.published)
+        generated = story(self.form.events, self.seed) if messages is None else messages
+        self.deployment.publish(generated, self.published)
 
     def acknowledged(self) -> int:
-        """How many messages have been acknowledged so far."""
+        """Return the number of messages acknowledged so far."""
         return self.deployment.relay.counts.acknowledged - self._acknowledged
 
     def settle(self) -> None:
@@ -90,7 +90,7 @@ class Run:
         self.kills += self.deployment.kill()
 
     def result(self, case: "Case") -> tuple[Seen, dict[str, int]]:
-        """What it saw, and what is not as it should be."""
+        """Return the counts of the case, and the differences from the expected state."""
         balance = self.deployment.books.accounts_balance(self.published)
         counts = self.deployment.proxy.counts
         seen = Seen(
@@ -120,7 +120,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """What breaks.
+    """A case: the failures that it causes.
 
     Attributes:
         what: Of which part.
@@ -266,7 +266,7 @@ def _storage_stalls(run: Run) -> None:
 
 
 def _stalled(run: Run, *rules: Callable[..., Rule]) -> None:
-    """While nothing is served, events are rejected before anything is done with them; afterwards all are taken."""
+    """Events are rejected unprocessed while nothing is served; afterwards all are accepted."""
     lane = faults.Lane(run.form.flush_timeout / 60)
     refused = run.deployment.relay.counts.refused
     messages = list(story(run.form.events, run.seed))
@@ -312,7 +312,7 @@ def _killed(run: Run, rule: Callable[[threading.Event], Rule]) -> None:
 
 @case("The function", "SIGTERM under load")
 def _terminated(run: Run) -> None:
-    """What is in flight is finished: no request to the instance that ends is left without its answer."""
+    """Requests in flight are finished: none to the instance that ends is left without its answer."""
     with (
         run.deployment.instance() as old,
         run.breaking(insert(faults.slow(0.4), share=0.5)),
@@ -422,12 +422,12 @@ def _poison(run: Run) -> None:
 
 def _one_of_each_kind(seed: int) -> list[Generated]:
     kinds = {reason for spoils in SPOILS.values() for reason in spoils}
-    found: dict[str, Generated] = {}
+    by_reason: dict[str, Generated] = {}
     for message in generate(seed=seed, start=datetime.now(UTC) - timedelta(hours=6), bad_share=0.9):
         if message.reason:
-            found[message.reason] = message
-        if found.keys() == kinds:
-            return list(found.values())
+            by_reason[message.reason] = message
+        if by_reason.keys() == kinds:
+            return list(by_reason.values())
     raise AssertionError("the story never ends")
 
 

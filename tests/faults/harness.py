@@ -53,7 +53,7 @@ def digest(data: bytes) -> bytes:
 
 @dataclasses.dataclass(slots=True)
 class Published:
-    """What was published, as the books know it.
+    """The published messages, as the books know them.
 
     Attributes:
         messages: How many, duplicates included.
@@ -70,7 +70,7 @@ class Published:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Balance:
-    """What became of published events; all but `rows` and `duplicates` must be zero.
+    """The outcomes of published events; all but `rows` and `duplicates` must be zero.
 
     Attributes:
         missing: In no table, and no dead letter.
@@ -93,7 +93,7 @@ class Balance:
     rearchived: int
 
     def wrong(self) -> dict[str, int]:
-        """Whatever is not zero and should be."""
+        """Return the counts that are not zero and should be."""
         counted = dataclasses.asdict(self)
         return {name: n for name, n in counted.items() if n and name not in {"duplicates", "rearchived"}}
 
@@ -133,12 +133,12 @@ class Books:
         )
 
     def reconciled(self, clock: timedelta = timedelta()) -> Reconciliation:
-        """What `sluice reconcile` says of what arrived meanwhile, by a clock so far ahead."""
+        """Return the result of `sluice reconcile` for the events that arrived meanwhile, by a clock so far ahead."""
         reconcile = Reconciler(self.client, self._storage, self._settings)
         return reconcile(self._opened + clock, datetime.now(UTC) + clock)
 
     def _stored(self) -> tuple[collections.Counter[str], ...]:
-        """By event id: rows in the tables, rows in the deduplicated views, dead letters."""
+        """Return the counts by event id: rows in the tables, rows in the deduplicated views, dead letters."""
         tables = sorted({event_type.table for event_type in event_types().values()})
         kinds = {"row": tables, "shown": [f"{table}_deduplicated" for table in tables], "dead": [dead_letters.TABLE]}
         parts = [
@@ -147,10 +147,10 @@ class Books:
             for kind, names in kinds.items()
             for name in names
         ]
-        found = {kind: collections.Counter[str]() for kind in kinds}
+        counters = {kind: collections.Counter[str]() for kind in kinds}
         for row in self.query(" UNION ALL ".join(parts)):
-            found[row.kind][row.id] += row.n
-        return tuple(found.values())
+            counters[row.kind][row.id] += row.n
+        return tuple(counters.values())
 
 
 @dataclasses.dataclass(slots=True)

@@ -27,7 +27,7 @@ _OBJECT_NAME = re.compile(rb'"name": ?"([^"]+)"')
 
 
 class Answer(NamedTuple):
-    """What the server behind the proxy answered."""
+    """The answer of the server behind the proxy."""
 
     status: int
     headers: dict[str, str]
@@ -43,14 +43,14 @@ type Spoil = Callable[[web.BaseRequest, bytes, Forward], Awaitable[web.StreamRes
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Fault:
-    """What becomes of a request: a name for people, and how to answer, with or without forwarding it."""
+    """A fault of a request: a name for people, and how to answer, with or without forwarding it."""
 
     name: str
     spoil: Spoil
 
 
 def google_error(status: int, reason: str) -> web.Response:
-    """An error as Google's APIs tell it."""
+    """Return an error as Google's APIs report it."""
     errors = [{"reason": reason, "message": reason}]
     return web.json_response({"error": {"code": status, "message": reason, "errors": errors}}, status=status)
 
@@ -202,7 +202,7 @@ def _break(request: web.BaseRequest) -> web.StreamResponse:
 
 @dataclasses.dataclass(slots=True)
 class Rule:
-    """Which requests a fault befalls.
+    """The requests that a fault applies to.
 
     Attributes:
         fault: What becomes of them.
@@ -245,7 +245,7 @@ def push(fault: Fault, **which: Any) -> Rule:
 
 @dataclasses.dataclass(slots=True)
 class Counts:
-    """What has passed.
+    """Counts of the requests that passed.
 
     Attributes:
         requests: By service.
@@ -289,7 +289,7 @@ class Proxy:
         self._stack = contextlib.AsyncExitStack()
 
     def url(self, service: str) -> str:
-        """Where a service is found."""
+        """Return the URL of a service."""
         return self._urls[service]
 
     @contextlib.contextmanager
@@ -373,13 +373,13 @@ class Proxy:
         url = URL(urls[self._turn % len(urls)] + request.raw_path, encoded=True)
         async with self._session.request(request.method, url, headers=headers, data=body) as answer:
             kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
-            found = Answer(answer.status, kept, await answer.read())
-        if name and found.status == 200:
+            received = Answer(answer.status, kept, await answer.read())
+        if name and received.status == 200:
             self._objects.add(name)
-        return found
+        return received
 
 
 def _object(body: bytes) -> str:
     """Name of the object of a multipart upload."""
-    found = _OBJECT_NAME.search(body)
-    return found[1].decode() if found else ""
+    match = _OBJECT_NAME.search(body)
+    return match[1].decode() if match else ""

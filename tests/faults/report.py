@@ -10,7 +10,7 @@ FILE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Seen:
-    """What a case saw, in numbers of messages, requests, processes and rows.
+    """The result of a case, in numbers of messages, requests, processes and rows.
 
     Attributes:
         what: Of which part something broke.
@@ -39,22 +39,22 @@ _TITLES = ("", "breaks", "events", "faults", "retries", "delivered again", "kill
 
 
 def table(seen: Iterable[Seen]) -> str:
-    """As Markdown."""
+    """Return the results as a table in Markdown."""
     lines = [_TITLES, ("---", "---", *["--:"] * 7), *map(dataclasses.astuple, seen)]
     return "".join(f"| {' | '.join(str(cell) for cell in line)} |\n" for line in lines)
 
 
 def section(name: str) -> str:
-    """What stands between the markers of a generated section."""
-    found = re.search(_pattern(name), FILE.read_text(), re.DOTALL)
-    assert found, f"{FILE} has no section {name}"
-    return found[2]
+    """Return the text between the markers of a generated section."""
+    match = re.search(_pattern(name), FILE.read_text(), re.DOTALL)
+    assert match, f"{FILE} has no section {name}"
+    return match[2]
 
 
 def write(name: str, text: str) -> None:
     """Put a text between the markers of a section."""
     FILE.write_text(
-        re.sub(_pattern(name), lambda found: f"{found[1]}{text}{found[3]}", FILE.read_text(), flags=re.DOTALL)
+        re.sub(_pattern(name), lambda match: f"{match[1]}{text}{match[3]}", FILE.read_text(), flags=re.DOTALL)
     )
 
 

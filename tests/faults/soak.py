@@ -31,22 +31,22 @@ CONCURRENCY = 250
 """Requests at once in an instance, as `terraform/` has it."""
 
 EVENTS_PER_KILL = 4_000
-"""At least one kill of each kind there is, however few events."""
+"""Number of events per kill; there is at least one kill of each kind, however few events."""
 
 KILLS = ("worker", "worker", "instance", "worker", "bigquery", "worker", "storage")
 
 
 def kinds() -> list[Fault]:
     """Each kind of fault that both services have."""
-    found = [faults.status(code, "backendError", after=after) for code in (500, 503) for after in (False, True)]
-    found += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
+    listed = [faults.status(code, "backendError", after=after) for code in (500, 503) for after in (False, True)]
+    listed += [faults.status(403, "rateLimitExceeded"), faults.status(404, "notFound")]
     for after in (False, True):
-        found += [faults.silence(after=after), faults.reset(after=after)]
-    return [*found, faults.half_written(), faults.slow()]
+        listed += [faults.silence(after=after), faults.reset(after=after)]
+    return [*listed, faults.half_written(), faults.slow()]
 
 
 def rules(share: float) -> list[Rule]:
-    """Every kind, as many of each, together that share of the requests to each service."""
+    """Return rules for all kinds of faults, equally many of each, for a share of the requests to each service."""
     rows = [
         faults.row_errors("stopped", 0.5),
         faults.row_errors("backendError", 1.0),
@@ -122,7 +122,7 @@ class Soak:
             if time.monotonic() - shown_at > 10:
                 shown_at = time.monotonic()
                 struck = self._deployment.proxy.counts.faults.total()
-                tell(f"  {now} of {self._events} acknowledged, {struck} faults, {self.kills} kills")
+                show_progress(f"  {now} of {self._events} acknowledged, {struck} faults, {self.kills} kills")
             time.sleep(0.05)
 
     def _kill(self, what: str) -> None:
@@ -137,13 +137,13 @@ class Soak:
                     time.sleep(2)  # how long the outage lasts
 
 
-def tell(text: str) -> None:
-    """To whoever waits."""
+def show_progress(text: str) -> None:
+    """Write a line of progress to standard error."""
     sys.stderr.write(f"{text}\n")
 
 
 def soak(events: int, seed: int, share: float) -> bool:
-    """Run it and tell its numbers; whether everything adds up."""
+    """Run it and report its numbers; return whether everything adds up."""
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
         event_loop() as run,
@@ -157,7 +157,7 @@ def soak(events: int, seed: int, share: float) -> bool:
             with deployed.proxy.breaking(*rules(share)):
                 chaos.run()
             seconds = time.monotonic() - started
-            tell("  reading the books")
+            show_progress("  reading the books")
             balance = deployed.books.accounts_balance(chaos.published)
             reconciled = deployed.books.reconciled()
     counts = deployed.proxy.counts

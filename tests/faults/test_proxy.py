@@ -1,4 +1,4 @@
-"""What each fault is, seen by the product's own clients; behind the proxy is a server that takes everything."""
+"""The product's own clients see each fault; behind the proxy is a server that accepts everything."""
 
 import dataclasses
 import threading

@@ -124,8 +124,8 @@ def places(value: Tree) -> list[tuple[int, ...]]:
     if isinstance(value, list):
         inner = value
     elif isinstance(value, tuple):
-        inner = [one for _, one in value]
-    return [(), *((index, *rest) for index, one in enumerate(inner) for rest in places(one))]
+        inner = [item for _, item in value]
+    return [(), *((index, *rest) for index, item in enumerate(inner) for rest in places(item))]
 
 
 def at(value: Tree, place: tuple[int, ...]) -> Tree:

@@ -1,4 +1,4 @@
-"""What holds of every message, whatever its bytes."""
+"""Properties of all messages, whatever their bytes."""
 
 import json
 import re
@@ -22,7 +22,7 @@ from tests.unit.samples import NOW
 URI = "gs://archive/raw/dt=2026-11-23/hr=12/20261123T120000.000000Z-0123456789ab-00000001.ndjson.gz"
 
 INSERT_ALL_BYTES = 10 * 10**6
-"""Of a request (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
+"""Maximum bytes of a request (https://cloud.google.com/bigquery/quotas#streaming_inserts)."""
 
 _CONTRACTS = Contracts.load()
 PROCESSES = [

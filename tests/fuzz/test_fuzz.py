@@ -1,4 +1,4 @@
-"""Whatever comes, it becomes one row or one dead letter, in time, and both fit where they go.
+"""Any message becomes one row or one dead letter, in time, and both fit their destination.
 
 About fifteen seconds long; `make fuzz` takes as long as `SLUICE_FUZZ_SECONDS` says. The bytes of each payload that ever
 broke one of these are in `regressions/`, and are tried first, always.
@@ -40,7 +40,7 @@ FOLDER = pathlib.Path(__file__).parent / "regressions"
 REGRESSIONS = {file.name: file for file in sorted(FOLDER.iterdir())}
 
 EVENT_SECONDS = 0.05 * FACTOR
-"""Of CPU, for an event of up to 16 KiB."""
+"""Maximum seconds of CPU for an event of up to 16 KiB."""
 
 pytestmark = pytest.mark.timeout(SECONDS + LIMIT)
 
@@ -152,12 +152,12 @@ def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
             try:
                 message = receive(given_headers, body)
             except NotAMessage as error:
-                told = str(error)
+                text = str(error)
             else:
-                told = str(message.attributes)
+                text = str(message.attributes)
                 check(message)
-            assert told
-            assert "secret" not in told
+            assert text
+            assert "secret" not in text
 
     keep_on(holds, 0.2)
 

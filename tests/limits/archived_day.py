@@ -79,7 +79,7 @@ class ArchivedDay:
 
     @property
     def _objects(self) -> int:
-        """How many objects an hour has."""
+        """Return the number of objects in an hour."""
         return -(-self._per_hour // self._per_object)
 
     def _numbers(self, sequence: int) -> range:
@@ -110,10 +110,10 @@ class ArchivedDay:
 
     async def download(self, request: web.Request) -> web.Response:
         """An object."""
-        found = re.fullmatch(r"raw/dt=(.+)/hr=(..)/.+-instance-(\d+)\.ndjson\.gz", unquote(request.match_info["name"]))
-        if found is None:
+        match = re.fullmatch(r"raw/dt=(.+)/hr=(..)/.+-instance-(\d+)\.ndjson\.gz", unquote(request.match_info["name"]))
+        if match is None:
             raise web.HTTPNotFound
-        hour = datetime.strptime(f"{found[1]} {found[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
+        hour = datetime.strptime(f"{match[1]} {match[2]}", "%Y-%m-%d %H").replace(tzinfo=UTC)
         lines = [
             Envelope(
                 event_id=event_id(hour, number),
@@ -123,7 +123,7 @@ class ArchivedDay:
                 attributes={},
                 payload=PAYLOAD,
             )
-            for number in self._numbers(int(found[3]))
+            for number in self._numbers(int(match[3]))
         ]
         return web.Response(body=gzip.compress(_encode_lines(lines), compresslevel=1))
 
@@ -133,12 +133,12 @@ class ArchivedDay:
         query = job["configuration"]["query"]
         table = re.search(r"FROM `(.+?)`", query["query"])
         assert table
-        given = {one["name"]: one["parameterValue"].get("value") for one in query["queryParameters"]}
+        given = {parameter["name"]: parameter["parameterValue"].get("value") for parameter in query["queryParameters"]}
         event_ids = [
             value["value"]
-            for one in query["queryParameters"]
-            if one["name"] == "ids"
-            for value in one["parameterValue"]["arrayValues"]
+            for parameter in query["queryParameters"]
+            if parameter["name"] == "ids"
+            for value in parameter["parameterValue"]["arrayValues"]
         ]
         first, last = given.get("first", ""), given.get("last", "")
         hours: list[datetime] = []
@@ -166,8 +166,8 @@ class ArchivedDay:
             "jobReference": {"projectId": "project", "jobId": request.match_info["job"], "location": "EU"},
         }
         if first < after:
-            some = range(first, after)
-            rows = self._sums(asked, some) if hours else self._records(LIVE[table], event_ids, some)
+            positions = range(first, after)
+            rows = self._sums(asked, positions) if hours else self._records(LIVE[table], event_ids, positions)
             answer["rows"] = [{"f": [{"v": value} for value in values]} for values in rows]
             if after < all_rows:
                 answer["pageToken"] = str(after)
@@ -176,21 +176,21 @@ class ArchivedDay:
     def _has_row(self, number: int, event_type: str) -> bool:
         return MIX[number % len(MIX)] == event_type and number % self._one_lost_in != 0
 
-    def _sums(self, asked: _Asked, some: range) -> Iterator[tuple[str | None, ...]]:
-        """What the rows of a type add up to, for each object that has any."""
-        for one in some:
-            hour, sequence = asked.hours[one // self._objects], one % self._objects
+    def _sums(self, asked: _Asked, positions: range) -> Iterator[tuple[str | None, ...]]:
+        """Yield the sums of the rows of a type, for each object that has any."""
+        for position in positions:
+            hour, sequence = asked.hours[position // self._objects], position % self._objects
             uri = f"gs://archive/{self.name(hour, sequence)}"
             numbers = [number for number in self._numbers(sequence) if self._has_row(number, LIVE[asked.table])]
             if numbers and asked.first <= uri <= asked.last:
                 digest = sum(delivery.digest(event_id(hour, number), str(number)) for number in numbers)
                 yield uri, str(len(numbers)), str(digest), "0", "0", None, None
 
-    def _records(self, event_type: str, event_ids: Sequence[str], some: range) -> Iterator[tuple[str | None, ...]]:
+    def _records(self, event_type: str, event_ids: Sequence[str], positions: range) -> Iterator[tuple[str | None, ...]]:
         """The rows of some events."""
-        for one in some:
-            number = int(event_ids[one].rpartition("-")[2])
+        for position in positions:
+            number = int(event_ids[position].rpartition("-")[2])
             if self._has_row(number, event_type):
-                hour = datetime.strptime(event_ids[one][:11], "%Y%m%d-%H").replace(tzinfo=UTC)
+                hour = datetime.strptime(event_ids[position][:11], "%Y%m%d-%H").replace(tzinfo=UTC)
                 uri = f"gs://archive/{self.name(hour, number // self._per_object)}"
-                yield event_ids[one], str(number), uri, f"{hour:%Y-%m-%d}", "false", "false", None
+                yield event_ids[position], str(number), uri, f"{hour:%Y-%m-%d}", "false", "false", None

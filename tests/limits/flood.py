@@ -45,11 +45,11 @@ async def post(url: str, body: bytes, *, chunked: bool = False) -> int:
 
 async def flood(url: str, bodies: Iterable[bytes], at_once: int, *, chunked: bool = False) -> collections.Counter[int]:
     """Send all requests, so many at once; how many had which status."""
-    left = iter(bodies)
+    remaining = iter(bodies)
     statuses: collections.Counter[int] = collections.Counter()
 
     async def sender() -> None:
-        for body in left:
+        for body in remaining:
             statuses[await post(url, body, chunked=chunked)] += 1
 
     await asyncio.gather(*(sender() for _ in range(at_once)))

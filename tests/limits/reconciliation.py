@@ -1,4 +1,4 @@
-"""How much memory and time it takes to reconcile a day of many events.
+"""Measure the memory and time that it takes to reconcile a day of many events.
 
 python -m tests.limits.reconciliation --events 10000000 --hours 24
 
@@ -33,14 +33,14 @@ from tests.waiting import PATIENCE
 START = datetime(2026, 7, 1, tzinfo=UTC)
 
 PER_OBJECT = 25
-"""What a flush has at a hundred events a second."""
+"""Events of a flush at a hundred events a second."""
 
 ONE_LOST_IN = 10_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Measured:
-    """What a reconciliation took.
+    """The memory and time of a reconciliation.
 
     Attributes:
         events: How many events there were.
@@ -98,9 +98,9 @@ def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int, in_parts: 
 
     total, until, parts = HourCounts(), START, 0
     while until < START + timedelta(hours=hours):
-        found = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
-        total.add(found.total)
-        until, parts = found.until, parts + 1
+        result = reconciler(until, START + timedelta(hours=hours), advance, lambda: in_parts)
+        total.add(result.total)
+        until, parts = result.until, parts + 1
     return Measured(
         events=per_hour * hours,
         lost=-(-per_hour // one_lost_in) * hours,
@@ -114,7 +114,7 @@ def _reconcile(url: str, per_hour: int, hours: int, one_lost_in: int, in_parts: 
 
 
 def _peak() -> int:
-    """Of this process alone: `ru_maxrss` would begin with that of the process that started it."""
+    """Return the peak memory of this process alone: `ru_maxrss` would include that of its parent."""
     return Worker(os.getpid()).peak()
 
 

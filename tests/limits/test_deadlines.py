@@ -102,8 +102,8 @@ async def test_each_environment_adds_up(environment: str) -> None:
 
 async def test_the_commands_of_the_guide_add_up() -> None:
     guide = (ROOT / "docs" / "deploy.md").read_text()
-    acks = [float(one) for one in re.findall(r"--ack-deadline=(\d+)", guide)]
-    timeouts = [float(one) for one in re.findall(r"--timeout=(\d+)s", guide)]
+    acks = [float(seconds) for seconds in re.findall(r"--ack-deadline=(\d+)", guide)]
+    timeouts = [float(seconds) for seconds in re.findall(r"--timeout=(\d+)s", guide)]
     assert acks
     assert timeouts
     assert await longest_answer(Settings(archive_bucket="archive")) < min(acks) <= max(acks) < min(timeouts)
@@ -161,11 +161,11 @@ def hurried(tmp_path_factory: pytest.TempPathFactory) -> Any:
 async def timed(url: str, count: int) -> list[tuple[int, float]]:
     """The status of each request and how long it took, all sent at once."""
 
-    async def one(body: bytes) -> tuple[int, float]:
+    async def timed_post(body: bytes) -> tuple[int, float]:
         started = time.monotonic()
         return await post(url, body), time.monotonic() - started
 
-    return await asyncio.gather(*(one(push(PAYLOADS[index % len(PAYLOADS)])) for index in range(count)))
+    return await asyncio.gather(*(timed_post(push(PAYLOADS[index % len(PAYLOADS)])) for index in range(count)))
 
 
 @pytest.mark.parametrize("service", ["archive", "tables"])

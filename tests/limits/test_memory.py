@@ -30,7 +30,7 @@ IN_FLIGHT = 6
 """Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the
 losses of the heap."""
 CONNECTION = 128 * 2**10
-"""What the server reads ahead of each."""
+"""Maximum bytes that the server reads ahead of each connection."""
 FLUSH = 70 * MiB
 """Twice: the longest message (10 MB) as text, as a line whose every byte is escaped, and compressed."""
 
@@ -79,7 +79,7 @@ def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
         pytest.skip("one of them is enough to see that the bound follows the limit")
     payloads, count = FLOODS[kind]
     warm = WARM.setdefault(worker, worker.resident())
-    bodies = [push(one) for one in payloads]
+    bodies = [push(payload) for payload in payloads]
     worker.forget_peak()
     cloud.latency = 0.5
     started = time.monotonic()

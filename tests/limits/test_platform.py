@@ -43,7 +43,7 @@ def bootstrap(request):
         },
     })
 """
-"""Tells what it is given, and what it may do."""
+"""Source of a function that returns its environment and its rights."""
 
 ENVIRONMENT = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
 
@@ -62,7 +62,7 @@ def test_a_function_has_the_platforms_environment_and_cannot_write_its_code(
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("WORKERS", "2")
     with serving("bootstrap", tmp_path, ENVIRONMENT, "probe", code=probe) as function:
-        found: dict[str, Any] = httpx.get(function.url, timeout=PATIENCE).json()
+        answer: dict[str, Any] = httpx.get(function.url, timeout=PATIENCE).json()
     port = int(function.url.rpartition(":")[2])
     expected = {
         **platform_environment("bootstrap", port),
@@ -70,11 +70,11 @@ def test_a_function_has_the_platforms_environment_and_cannot_write_its_code(
         **LOCAL,
     }
     of_the_machine = {"PATH", "HOME", "PWD", "LC_CTYPE", "SLUICE_SESSION", "SERVER_SOFTWARE"}
-    assert {name: value for name, value in found["environment"].items() if name not in of_the_machine} == expected
-    assert found["folder"] == str(probe)
-    assert found["functions"] == str(probe / "functions")
-    assert [pathlib.Path(one).name for one in found["command"]] == ["functions-framework"]
-    assert found["refused"] == dict.fromkeys(("change", "add", "mode"), "PermissionError")
+    assert {name: value for name, value in answer["environment"].items() if name not in of_the_machine} == expected
+    assert answer["folder"] == str(probe)
+    assert answer["functions"] == str(probe / "functions")
+    assert [pathlib.Path(argument).name for argument in answer["command"]] == ["functions-framework"]
+    assert answer["refused"] == dict.fromkeys(("change", "add", "mode"), "PermissionError")
     with (probe / "main.py").open("a"):
         pass  # Afterwards it is writable again.
 

@@ -1,4 +1,4 @@
-"""To reconcile takes memory for what is being compared just then: more hours take no more of it."""
+"""Reconciliation takes memory only for the hour being compared: more hours take no more of it."""
 
 import logging
 
@@ -19,7 +19,7 @@ PER_OBJECT = 500
 
 @pytest.fixture(scope="module")
 def an_hour() -> Measured:
-    """What an hour takes."""
+    """The memory and time that an hour takes."""
     return measure(PER_HOUR, 1, PER_OBJECT)
 
 

@@ -72,8 +72,8 @@ async def soak(url: str, seconds: float, draw: random.Random) -> collections.Cou
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         bodies = [push(draw.choice(PAYLOADS * 10 + BAD)) for _ in range(400)]
-        some, _ = await asyncio.gather(flood(url, bodies, 80), rude(url, 20, draw))
-        statuses += some
+        codes, _ = await asyncio.gather(flood(url, bodies, 80), rude(url, 20, draw))
+        statuses += codes
     return statuses
 
 

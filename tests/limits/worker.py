@@ -38,11 +38,11 @@ class Worker:
         (PROC / f"{self.pid}/clear_refs").write_text("5")
 
     def threads(self) -> int:
-        """How many threads there are."""
+        """Return the number of threads."""
         return self._status("Threads")
 
     def open_files(self) -> int:
-        """How many descriptors are open, sockets among them."""
+        """Return the number of open descriptors, sockets among them."""
         return len(list((PROC / f"{self.pid}/fd").iterdir()))
 
     def _status(self, name: str) -> int:

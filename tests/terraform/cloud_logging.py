@@ -40,7 +40,7 @@ class Unknown(ValueError):
 
 
 def entry(line: str, service: str) -> Entry:
-    """What Cloud Run makes of a line on a function's standard output.
+    """Return the log entry that Cloud Run makes of a line on a function's standard output.
 
     Fields that Cloud Logging knows leave the payload (https://cloud.google.com/logging/docs/structured-logging).
 
@@ -68,7 +68,7 @@ def entry(line: str, service: str) -> Entry:
 
 
 def worker_entry(message: str, severity: str, job: str, time: str = "2026-11-23T12:00:00Z") -> Entry:
-    """What Dataflow makes of a line that a worker logs: its text, beside where it comes from.
+    """Return the log entry that Dataflow makes of a worker's line: its text, and where it comes from.
 
     Args:
         message: The text.
@@ -92,7 +92,7 @@ def worker_entry(message: str, severity: str, job: str, time: str = "2026-11-23T
     }
 
 
-def extracted(found: Entry, extractor: str) -> float | None:
+def extracted(log_entry: Entry, extractor: str) -> float | None:
     """The number that a value extractor gets; None where there is none, and nothing is recorded.
 
     Regular expressions have RE2's syntax, of which the filters use what Python's has, too.
@@ -101,20 +101,20 @@ def extracted(found: Entry, extractor: str) -> float | None:
         Unknown: The extractor is written in another way.
     """
     if field := _EXTRACT.fullmatch(extractor):
-        actual = value(found, field[1])
+        actual = value(log_entry, field[1])
         return actual if isinstance(actual, int | float) else None
     if parts := _REGEXP_EXTRACT.fullmatch(extractor):
-        match = re.search(parts[2], str(value(found, parts[1])))
+        match = re.search(parts[2], str(value(log_entry, parts[1])))
         return float(match[1]) if match else None
     raise Unknown(extractor)
 
 
-def value(found: Entry, path: str) -> Any:
+def value(log_entry: Entry, path: str) -> Any:
     """A field of an entry; None where there is none.
 
     A field's name may have a dot only in quotes, which no metric needs.
     """
-    at: Any = found
+    at: Any = log_entry
     for name in path.split("."):
         if not isinstance(at, Mapping) or name not in at:
             return None
@@ -122,35 +122,35 @@ def value(found: Entry, path: str) -> Any:
     return at
 
 
-def matches(text: str, found: Entry) -> bool:
+def matches(text: str, log_entry: Entry) -> bool:
     """Whether an entry meets a filter, as https://cloud.google.com/logging/docs/view/logging-query-language has it.
 
     Raises:
         Unknown: The filter has something else than comparisons joined by AND.
     """
-    # Each is looked at, so that what is unknown is refused even after a comparison that fails.
-    holds = [_holds(comparison, found) for comparison in text.split(" AND ")]
+    # Each is looked at, so that an unknown field is rejected even after a comparison that fails.
+    holds = [_holds(comparison, log_entry) for comparison in text.split(" AND ")]
     return all(holds)
 
 
-def _holds(comparison: str, found: Entry) -> bool:
+def _holds(comparison: str, log_entry: Entry) -> bool:
     if log := _LOG.fullmatch(comparison):
-        return bool(found["logName"].endswith(f"/logs/{log[1].replace('/', '%2F')}"))
+        return bool(log_entry["logName"].endswith(f"/logs/{log[1].replace('/', '%2F')}"))
     if severity := _SEVERITY.fullmatch(comparison):
         compare = _COMPARE[severity[1]]
-        return compare(SEVERITIES.index(found["severity"]), SEVERITIES.index(severity[2]))
+        return compare(SEVERITIES.index(log_entry["severity"]), SEVERITIES.index(severity[2]))
     if text := _TEXT.fullmatch(comparison):
         # An equals sign compares whole strings without regard to case; a regular expression may match anywhere.
-        actual = value(found, text[1])
+        actual = value(log_entry, text[1])
         equal = text[2] == "="
         return isinstance(actual, str) and (
             actual.casefold() == text[3].casefold() if equal else re.search(text[3], actual) is not None
         )
     if texts := _TEXTS.fullmatch(comparison):
-        return any(_holds(f"{texts[1]}={text}", found) for text in texts[2].split(" OR "))
+        return any(_holds(f"{texts[1]}={text}", log_entry) for text in texts[2].split(" OR "))
     if time := _TIME.fullmatch(comparison):
-        return datetime.fromisoformat(found["timestamp"]) >= datetime.fromisoformat(time[1])
+        return datetime.fromisoformat(log_entry["timestamp"]) >= datetime.fromisoformat(time[1])
     if number := _NUMBER.fullmatch(comparison):
-        actual = value(found, number[1])
+        actual = value(log_entry, number[1])
         return isinstance(actual, int | float) and _COMPARE[number[2]](actual, int(number[3]))
     raise Unknown(comparison)

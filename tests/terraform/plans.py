@@ -14,7 +14,7 @@ ENVIRONMENTS = ("dev", "prod")
 
 
 _MADE_UP = re.compile(r"(?!\d+s?$)[a-z0-9]{8}")
-"""What Terraform's tests give for what only the cloud would know."""
+"""Values that Terraform's tests make up for those that only the cloud would know."""
 
 
 def readable(plan: Planned) -> str:
@@ -27,9 +27,9 @@ def readable(plan: Planned) -> str:
 def _set(value: Any) -> Any:
     match value:
         case dict():
-            return {name: kept for name, one in value.items() if (kept := _set(one)) not in (None, [], {}, "")}
+            return {name: kept for name, item in value.items() if (kept := _set(item)) not in (None, [], {}, "")}
         case list():
-            return [_set(one) for one in value]
+            return [_set(item) for item in value]
         case str() if value.startswith(("{", "[{")):
             return _set(json.loads(value))
         case str() if _MADE_UP.fullmatch(value):

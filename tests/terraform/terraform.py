@@ -19,12 +19,12 @@ OFFLINE = ROOT.parent / "shared" / "tools" / "terraform-offline" / "check"
 HOW_TO_GET = "there is no terraform on this machine: https://developer.hashicorp.com/terraform/install, 1.11 or later"
 
 RUNBOOK = "https://example.com/sluice/blob/main/docs/operate.md"
-"""That of the plans."""
+"""Address of the runbook in the plans."""
 
 type Terraform = Callable[..., subprocess.CompletedProcess[str]]
 
 type Planned = Mapping[str, Mapping[str, Any]]
-"""What a plan would make: the attributes of each resource by its address."""
+"""Resources of a plan: the attributes of each by its address."""
 
 
 def terraform(copy: pathlib.Path, root: str = ".", backend: str = "local") -> Terraform:
@@ -89,16 +89,16 @@ def arguments(example: str) -> dict[str, str]:
         r'^variable "(\w+)" \{\n(.*?)^\}', (folder / "variables.tf").read_text(), re.MULTILINE | re.DOTALL
     )
     defaults = {
-        name: one for name, body in declared for one in re.findall(r'^  default += (".+")$', body, re.MULTILINE)
+        name: default for name, body in declared for default in re.findall(r'^  default += (".+")$', body, re.MULTILINE)
     }
     [body] = re.findall(r'^module "sluice" \{\n(.*?)^\}', (folder / "main.tf").read_text(), re.MULTILINE | re.DOTALL)
     passed = dict(re.findall(r"^  (\w+) += (.+)$", body, re.MULTILINE))
     del passed["source"], passed["package"]
-    found = {
+    expressions = {
         name: re.sub(r"\bvar\.(\w+)", lambda used: defaults.get(used[1], used[0]), value)
         for name, value in passed.items()
     }
-    return {name: value for name, value in found.items() if "var." not in value}
+    return {name: value for name, value in expressions.items() if "var." not in value}
 
 
 def environment(name: str, *options: str) -> list[str]:
@@ -116,7 +116,7 @@ def planned(terraform: Terraform, name: str, *options: str) -> Planned:
 
 
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
-    """What a command printed, which has to end well."""
+    """Return the output of a command, which must have succeeded."""
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -1,4 +1,4 @@
-"""Every documented command can be run by whom it is for: the permissions that it needs are granted to them."""
+"""The people whom a documented command is for are granted the permissions that it needs."""
 
 import re
 import shlex
@@ -51,26 +51,26 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> list[Documented]:
 
 def test_each_documented_command_is_in_the_table_and_says_for_whom(commands: list[Documented]) -> None:
     assert len(commands) > 150
-    unknown = [f"{one.page}: {shlex.join(one.command)}" for one in commands if TABLE.entry(one.command) is None]
+    unknown = [f"{usage.page}: {shlex.join(usage.command)}" for usage in commands if TABLE.entry(usage.command) is None]
     assert unknown == [], "add it to access/commands.yaml"
-    nobody = {f"{one.page}: {one.section}" for one in commands if not one.roles}
+    nobody = {f"{usage.page}: {usage.section}" for usage in commands if not usage.roles}
     assert nobody == set(), "add a line `Role: ...`"
-    assert {role for one in commands for role in one.roles} <= MEMBERS.keys()
+    assert {role for usage in commands for role in usage.roles} <= MEMBERS.keys()
 
 
 def test_each_entry_of_the_table_is_of_a_documented_command(commands: list[Documented]) -> None:
-    assert TABLE.commands.keys() - {TABLE.entry(one.command) for one in commands} == set()
+    assert TABLE.commands.keys() - {TABLE.entry(usage.command) for usage in commands} == set()
     used = {ability for abilities in TABLE.commands.values() for ability in abilities}
     assert used == TABLE.abilities.keys()
 
 
 def test_whoever_a_command_is_for_may_run_it(commands: list[Documented], grants: Grants) -> None:
     lacking: dict[str, set[str]] = {}
-    for one in commands:
-        entry = TABLE.entry(one.command)
+    for usage in commands:
+        entry = TABLE.entry(usage.command)
         if entry is None:
             continue
-        for role in one.roles:
+        for role in usage.roles:
             for need in TABLE.needs(entry):
                 tagged = not (role == "deployers" and need.resource.startswith("tag "))  # without Terraform, none is
                 if tagged and entry not in TABLE.refused.get(role, ()) and not grants.has(MEMBERS[role], need):
@@ -107,10 +107,10 @@ def test_without_terraform_a_deployer_needs_the_roles_that_are_always_needed(com
     ]
     grants = Grants(always, predefined_roles())
     lacking = {
-        f"{need.permission}: {one.section}"
-        for one in commands
-        if one.page == "deploy" and one.roles[0] == "deployers" and one.command[0] not in {"curl", "terraform"}
-        if (entry := TABLE.entry(one.command))
+        f"{need.permission}: {usage.section}"
+        for usage in commands
+        if usage.page == "deploy" and usage.roles[0] == "deployers" and usage.command[0] not in {"curl", "terraform"}
+        if (entry := TABLE.entry(usage.command))
         for need in TABLE.needs(entry)
         if not need.resource.startswith("tag ") and not grants.has("deployer", need)
     }

@@ -1,4 +1,4 @@
-"""How many keys of the hashes there are is what Terraform asks for, whatever a run before has left."""
+"""There are as many hash keys as Terraform asks for, whatever an earlier run has left."""
 
 import os
 import pathlib

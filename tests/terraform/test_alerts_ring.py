@@ -107,7 +107,7 @@ CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
         [answers("reconcile", "2xx", hourly(end=STOP)), BOOTSTRAPS, *BACKUPS, COPY],
         {STOP + HOUR: set(), STOP + 2 * HOUR: set(), STOP + 3 * HOUR: {"no_reconciliation"}},
     ),
-    # The rarest schedule that terraform/alerts.tf takes, and one that it refuses.
+    # The rarest schedule that terraform/alerts.tf accepts, and one that it rejects.
     "it reconciles every two hours": (
         [answers("reconcile", "2xx", range(25, END, 2 * HOUR)), BOOTSTRAPS, *BACKUPS, COPY],
         {at: set() for at in range(HOUR, END, HOUR)},
@@ -195,7 +195,7 @@ def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> No
     series, expected = CASES[case]
     alerts = {key: alert for key, alert in watching.alerts().items() if key in SCHEDULED}
     assert len(alerts) == len(SCHEDULED)
-    evaluated(tmp_path, alerts, {one.name: one.values() for one in series}, expected)
+    evaluated(tmp_path, alerts, {labelled.name: labelled.values() for labelled in series}, expected)
 
 
 OF_JOB = selector(

@@ -35,10 +35,10 @@ PREDEFINED = {
 }
 
 CUSTOM = {"ci deployer": "deployer", "ci releaser": "releaser", "record_reader": "record_reader"}
-"""What the mocks call the ids of custom roles, and what the page calls them."""
+"""Ids of custom roles in the mocks, and their names on the page."""
 
 PLACES = ("service_account_id", "bucket", "topic", "data_policy_id", "project")
-"""What a binding is on; the project comes last, since everything is in one."""
+"""Attributes that name a binding's resource; the project comes last, since everything is in one."""
 
 
 class Row(NamedTuple):
@@ -61,27 +61,27 @@ def table() -> list[Row]:
 
 @pytest.fixture(scope="module")
 def plan(terraform: Terraform) -> Planned:
-    """Of prod, where columns are protected."""
+    """The plan of prod, where columns are protected."""
     return planned(terraform, "prod", GITHUB)
 
 
 def bindings(plan: Planned) -> set[tuple[str, str]]:
     """Place and role of each binding of the account."""
-    found: set[tuple[str, str]] = set()
+    granted: set[tuple[str, str]] = set()
     for address, attributes in plan.items():
         if attributes.get("member") == MEMBER and "_iam_member." in address:
             place = next(attributes[name] for name in PLACES if attributes.get(name))
             role: str = attributes["role"]
-            found.add((_name(place), CUSTOM.get(role, role)))
+            granted.add((_name(place), CUSTOM.get(role, role)))
         for access in attributes.get("access") or []:
             if access.get("user_by_email") == MEMBER.partition(":")[2]:
                 assert address == 'google_bigquery_dataset.events["live"]'
-                found.add(("live", CUSTOM[access["role"]]))
-    return found
+                granted.add(("live", CUSTOM[access["role"]]))
+    return granted
 
 
 def _name(place: str) -> str:
-    """What the page calls a resource."""
+    """Return the page's name of a resource."""
     names = {
         r"projects/.+/serviceAccounts/(\w+)@a": r"\1",
         r"a-project-sluice-prod-(packages|archive)": r"\1",
@@ -114,7 +114,9 @@ def test_each_custom_role_has_nothing_beyond(plan: Planned) -> None:
     for row in table():
         needed[row.role] |= row.permissions
     for name in ("deployer", "releaser"):
-        [role] = [one for address, one in plan.items() if address == f'google_project_iam_custom_role.ci["{name}"]']
+        [role] = [
+            resource for address, resource in plan.items() if address == f'google_project_iam_custom_role.ci["{name}"]'
+        ]
         assert set(role["permissions"]) == needed[name]
 
 

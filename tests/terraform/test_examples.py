@@ -65,9 +65,9 @@ def test_the_examples_ask_for_what_the_module_asks_for() -> None:
 def test_dependabot_proposes_one_provider_for_the_module_and_its_roots() -> None:
     """An update of the module alone could not be planned by any root."""
     [update] = [
-        one
-        for one in yaml.safe_load((FOLDER.parent / ".github" / "dependabot.yml").read_text())["updates"]
-        if one["package-ecosystem"] == "terraform"
+        update
+        for update in yaml.safe_load((FOLDER.parent / ".github" / "dependabot.yml").read_text())["updates"]
+        if update["package-ecosystem"] == "terraform"
     ]
     roots = {
         f"/{file.parent.relative_to(FOLDER.parent)}"

@@ -1,4 +1,4 @@
-"""What Terraform would make is what somebody has looked at."""
+"""Terraform's plans are those that somebody has reviewed."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.terraform.terraform import OFFLINE, Terraform, planned
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_a_plan_is_as_it_was_looked_at(terraform: Terraform, name: str) -> None:
-    """After a change that is meant: `.venv/bin/python -m tests.terraform.plans`, and look at the difference."""
+    """Run `.venv/bin/python -m tests.terraform.plans` after an intended change, and review the difference."""
     if not OFFLINE.exists():
         pytest.skip("another version of the provider plans other defaults; ../shared has the one that was looked at")
     assert readable(planned(terraform, name)) == (FOLDER / f"{name}.json").read_text()

@@ -1,4 +1,4 @@
-"""What an apply does after it has deployed the bootstrap: runs it, waits for new permissions, fails as it fails."""
+"""An apply that has deployed the bootstrap runs it, waits for new permissions, and fails as it fails."""
 
 import contextlib
 import os
@@ -33,13 +33,13 @@ esac
 @contextlib.contextmanager
 def answering(*statuses: int) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
     """A function that answers with each status in turn, the last one for ever; and what it was asked."""
-    left = list(statuses)
+    remaining = list(statuses)
     asked: list[tuple[str, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append((self.path, self.headers["authorization"]))
-            status = left.pop(0) if len(left) > 1 else left[0]
+            status = remaining.pop(0) if len(remaining) > 1 else remaining[0]
             body = f'{{"objects": [], "status": {status}}}'.encode()
             self.send_response(status)
             self.send_header("content-length", str(len(body)))

@@ -1,4 +1,4 @@
-"""How an instance is billed is set on the function's Cloud Run service, and only where it is another way."""
+"""The billing of instances is set on the function's Cloud Run service, and only where it differs."""
 
 import os
 import pathlib

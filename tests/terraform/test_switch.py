@@ -34,12 +34,12 @@ def steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
     )
     done = run("test", "-no-color")
     assert passed(done)
-    found = STEP.findall(done.stderr)
-    begin, end = found.index((JOB, "Create")), found.index((JOB, "Delete"))
-    before = max(at for at, step in enumerate(found[:begin]) if step == (SUBSCRIPTION, "Create"))
-    torn_down = found.index((SUBSCRIPTION, "Delete"))
+    logged = STEP.findall(done.stderr)
+    begin, end = logged.index((JOB, "Create")), logged.index((JOB, "Delete"))
+    before = max(at for at, step in enumerate(logged[:begin]) if step == (SUBSCRIPTION, "Create"))
+    torn_down = logged.index((SUBSCRIPTION, "Delete"))
     assert before < begin < end < torn_down
-    return found[before + 1 : torn_down]
+    return logged[before + 1 : torn_down]
 
 
 def test_the_push_ends_before_the_job_begins(steps: list[tuple[str, str]]) -> None:
@@ -67,9 +67,9 @@ def test_what_the_job_needs_is_changed_back_after_its_end(steps: list[tuple[str,
     """Terraform updates it after what it depended on is destroyed, which is destroyed after the job."""
     kind, _, name = resource.partition(".")
     [body] = [
-        found
+        text
         for file in FOLDER.glob("*.tf")
-        for found in re.findall(
+        for text in re.findall(
             rf'^resource "{kind}" "{name}" \{{\n(.*?)^\}}', file.read_text(), re.MULTILINE | re.DOTALL
         )
     ]

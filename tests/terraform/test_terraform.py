@@ -120,7 +120,7 @@ def test_nothing_that_holds_data_is_destroyed_or_replaced_by_an_apply() -> None:
 
 
 def test_who_reads_rows_reads_all_of_events_and_none_of_dead_letters(planned: Planned) -> None:
-    """In dev, where no column is masked: the access itself ends before them."""
+    """No column is masked in dev: the access itself ends before dead letters."""
     names = {
         name
         for dataset in ("live", "historical")
@@ -153,7 +153,7 @@ PROTECTS_DATA = (
     "google_data_catalog_policy_tag.protected",
     "google_data_catalog_taxonomy.protected",
 )
-"""What readers, whose access stays, would see more without."""
+"""Resources without which readers, whose access stays, would see more."""
 
 
 def test_nothing_that_masks_kept_data_is_destroyed_by_an_apply() -> None:

@@ -1,4 +1,4 @@
-"""What alerts, dashboard and objectives ask for exists; what they say can be done."""
+"""Alerts, dashboard and objectives name metrics that exist and actions that can be done."""
 
 import operator
 import re
@@ -41,26 +41,26 @@ RESOURCES = {
     "bigquery_dts_config": {"config_id"},
     "global": set[str](),
 }
-"""The labels that tell ours from others (https://cloud.google.com/monitoring/api/resources)."""
+"""Labels that distinguish Sluice's resources from others (https://cloud.google.com/monitoring/api/resources)."""
 
 
 def selectors(query: str) -> list[VectorSelector]:
     """Each selection of time series in a query."""
-    found: list[VectorSelector] = []
+    vectors: list[VectorSelector] = []
 
     def visit(expression: Expr) -> None:
         if isinstance(expression, VectorSelector):
-            found.append(expression)
+            vectors.append(expression)
 
     promql_parser.walk(promql_parser.parse(query), visit)
-    return found
+    return vectors
 
 
 METERED = {"dataflow_step": "dataflow_job"}
 """The resource of a metric that is made of log entries, where it is another than that of the entries."""
 
 
-def known(engine: Engine) -> dict[str, tuple[str, set[str]]]:
+def metric_names(engine: Engine) -> dict[str, tuple[str, set[str]]]:
     """Each metric's names in PromQL, with its resource and its own labels."""
     metrics = {name: (metric.resource, set(metric.labels)) for metric in GOOGLE_METRICS for name in metric.promql}
     for metric in watching.metrics(engine).values():
@@ -74,10 +74,10 @@ def known(engine: Engine) -> dict[str, tuple[str, set[str]]]:
     [(engine, whose, query) for engine in ENGINES for whose, query in watching.queries(engine).items()],
 )
 def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine, whose: str, query: str) -> None:
-    metrics = known(engine)
-    found = selectors(query)
-    assert found, whose
-    for selector in found:
+    metrics = metric_names(engine)
+    vectors = selectors(query)
+    assert vectors, whose
+    for selector in vectors:
         assert selector.name in metrics, whose
         resource, labels = metrics[selector.name]
         given = {matcher.name: matcher.value for matcher in selector.matchers.matchers}
@@ -89,10 +89,10 @@ def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine,
 
 
 def test_every_metric_is_looked_at() -> None:
-    """A metric that nobody asks for costs and tells nothing."""
+    """A metric that no query reads costs money and reports nothing."""
     asked: set[str] = set()
     for engine in ENGINES:
-        named = {str(one.name) for query in watching.queries(engine).values() for one in selectors(query)}
+        named = {str(vector.name) for query in watching.queries(engine).values() for vector in selectors(query)}
         assert [metric.name for metric in watching.metrics(engine).values() if not metric.promql & named] == []
         asked |= named
     assert [metric.type for metric in GOOGLE_METRICS if not metric.promql & asked] == []
@@ -139,8 +139,8 @@ def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
     rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
     assert rule in (watching.TERRAFORM / "metrics.tf").read_text()
-    found = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
-    assert sorted(found) == list(watching.KEYS["tables"])
+    tables = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
+    assert sorted(tables) == list(watching.KEYS["tables"])
 
 
 def test_the_stages_that_terraform_lists_are_those_of_the_code() -> None:
@@ -185,8 +185,8 @@ def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, 
     program, *arguments = shlex.split(alert["type"])
     if program == "gcloud":
         assert arguments[arguments.index("--project") + 1] == "project"
-        known = [["dataflow", "jobs"], ["logging", "read"], ["pubsub", "subscriptions"], ["scheduler", "jobs"]]
-        assert arguments[:2] in known
+        documented = [["dataflow", "jobs"], ["logging", "read"], ["pubsub", "subscriptions"], ["scheduler", "jobs"]]
+        assert arguments[:2] in documented
     else:
         assert program == ".venv/bin/sluice"
         parsed = CliRunner().invoke(app, [*arguments, "--help"])
@@ -300,5 +300,5 @@ def test_what_the_evaluator_does_not_know_it_refuses(text: str) -> None:
 
 
 def test_a_line_of_nothing_but_its_message_is_text() -> None:
-    """As Cloud Logging has it: a filter of jsonPayload would never meet it."""
+    """Cloud Logging makes text of it: a filter of jsonPayload would never match it."""
     assert "jsonPayload" not in cloud_logging.entry('{"severity":"INFO","message":"hello"}', "service")

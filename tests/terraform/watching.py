@@ -86,7 +86,7 @@ def read(file: str, names: Mapping[str, str]) -> Any:
 
 
 def keys(item: Mapping[str, Any]) -> Sequence[str]:
-    """What an item with `each` is repeated for."""
+    """Return the keys that an item with `each` is repeated for."""
     return KEYS[item["each"]] if "each" in item else [""]
 
 
@@ -98,7 +98,7 @@ def is_of(item: Mapping[str, Any], engine: Engine) -> bool:
 def metrics(engine: Engine = "functions") -> dict[str, Metric]:
     """All log-based metrics of an engine, by name."""
     measured = read("metrics.yaml", NAMES)
-    found = [
+    listed = [
         _metric(
             f"{name}/{key}".rstrip("/"), {part: str(text).replace(EACH, key) for part, text in metric.items()}, engine
         )
@@ -106,7 +106,7 @@ def metrics(engine: Engine = "functions") -> dict[str, Metric]:
         if is_of(metric, engine)
         for key in keys(metric)
     ]
-    return {metric.name: metric for metric in found}
+    return {metric.name: metric for metric in listed}
 
 
 def _metric(name: str, metric: Mapping[str, str], engine: Engine) -> Metric:
@@ -148,8 +148,8 @@ def alerts(engine: Engine = "functions") -> dict[str, dict[str, Any]]:
 
 def alerts_of_engines() -> list[dict[str, Any]]:
     """The alerts of all engines; what differs in nothing comes once."""
-    found = [alert for engine in ENGINES for alert in alerts(engine).values()]
-    return [alert for position, alert in enumerate(found) if alert not in found[:position]]
+    of_all_engines = [alert for engine in ENGINES for alert in alerts(engine).values()]
+    return [alert for position, alert in enumerate(of_all_engines) if alert not in of_all_engines[:position]]
 
 
 def tiles(engine: Engine = "functions") -> list[dict[str, Any]]:
@@ -159,12 +159,12 @@ def tiles(engine: Engine = "functions") -> list[dict[str, Any]]:
 
 
 def queries(engine: Engine = "functions") -> dict[str, str]:
-    """Every PromQL query of an engine by whose it is."""
-    found = {f"alert {key}": alert["condition"] for key, alert in alerts(engine).items() if "condition" in alert}
+    """Return the PromQL queries of an engine by their owner."""
+    by_owner = {f"alert {key}": alert["condition"] for key, alert in alerts(engine).items() if "condition" in alert}
     for tile in tiles(engine):
         if "query" in tile:
-            found[f"tile {tile['title']}"] = tile["query"]
+            by_owner[f"tile {tile['title']}"] = tile["query"]
         for line in tile.get("lines", ()):
             for key in keys(line) if is_of(line, engine) else ():
-                found[f"tile {tile['title']}: {line['name'].replace(EACH, key)}"] = line["query"].replace(EACH, key)
-    return found
+                by_owner[f"tile {tile['title']}: {line['name'].replace(EACH, key)}"] = line["query"].replace(EACH, key)
+    return by_owner

@@ -22,7 +22,7 @@ type Upload = Callable[[str], Answer]
 
 
 def error(status: int, reason: str) -> Answer:
-    """An error as Google's APIs tell it."""
+    """Return an error as Google's APIs report it."""
     return status, {"error": {"code": status, "message": reason, "errors": [{"reason": reason, "message": reason}]}}
 
 
@@ -37,7 +37,7 @@ def insert_errors(*errors: tuple[int, str]) -> Answer:
 
 @dataclasses.dataclass
 class Cloud:
-    """What has arrived, and what to answer.
+    """A fake of Google's APIs: the requests that arrived, and the answers to give.
 
     Attributes:
         url: Of both APIs.

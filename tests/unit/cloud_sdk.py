@@ -15,19 +15,24 @@ HOW_TO_GET = "Google's Cloud SDK is not there: https://cloud.google.com/sdk/docs
 
 
 def run(program: str, *arguments: str, home: pathlib.Path) -> str:
-    """What a program of the SDK prints; the test is skipped where it is missing, and fails in CI.
+    """Return the output of a program of the SDK; the test is skipped where it is missing, and fails in CI.
 
     Args:
         program: `gcloud` or `bq`.
         arguments: Of the program.
         home: A folder of the test's own, so that no configuration is read or written.
     """
-    found = shutil.which(program)
-    if found is None:
+    executable = shutil.which(program)
+    if executable is None:
         missing(HOW_TO_GET)
     quiet = {"CLOUDSDK_CONFIG": str(home), "CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "HOME": str(home)}
     done = subprocess.run(
-        [found, *arguments], env={**os.environ, **quiet}, capture_output=True, text=True, timeout=PATIENCE, check=False
+        [executable, *arguments],
+        env={**os.environ, **quiet},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.stdout, done.stderr  # `bq help` ends with 1
     return done.stdout
@@ -40,7 +45,7 @@ def refused(commands: Collection[str], home: pathlib.Path) -> list[str]:
     file.write_text(json.dumps([{"command_string": command} for command in commands]))
     checked = json.loads(run("gcloud", "meta", "lint-gcloud-commands", f"--commands-file={file}", home=home))
     assert len(checked) == len(commands)
-    return [f"{one['command_string']}: {one['error_message']}" for one in checked if not one["success"]]
+    return [f"{result['command_string']}: {result['error_message']}" for result in checked if not result["success"]]
 
 
 BQ_COMMANDS = {"cp", "ls", "mk", "query", "rm"}
@@ -56,12 +61,14 @@ def unknown_flags(commands: Collection[Sequence[str]], home: pathlib.Path) -> li
     used: dict[str, set[str]] = {}
     for arguments in commands:
         [command] = [argument for argument in arguments if argument in BQ_COMMANDS][:1]
-        used.setdefault(command, set()).update(one.partition("=")[0] for one in arguments if one[0] == "-")
+        used.setdefault(command, set()).update(
+            argument.partition("=")[0] for argument in arguments if argument[0] == "-"
+        )
     unknown = []
     for command, flags in used.items():
         text = run("bq", "help", command, home=home)
-        known = {f"--{name}" for name in re.findall(r"--(?:\[no\])?([a-z_]+)", text)}
-        known |= {f"--no{name}" for name in re.findall(r"--\[no\]([a-z_]+)", text)}
-        known |= set(re.findall(r"(?:^|\s)(-[a-z]),--", text)) | {"--location", "--nouse_legacy_sql", "--format"}
-        unknown += [f"bq {command} {flag}" for flag in sorted(flags - known)]
+        known_flags = {f"--{name}" for name in re.findall(r"--(?:\[no\])?([a-z_]+)", text)}
+        known_flags |= {f"--no{name}" for name in re.findall(r"--\[no\]([a-z_]+)", text)}
+        known_flags |= set(re.findall(r"(?:^|\s)(-[a-z]),--", text)) | {"--location", "--nouse_legacy_sql", "--format"}
+        unknown += [f"bq {command} {flag}" for flag in sorted(flags - known_flags)]
     return unknown

@@ -93,7 +93,7 @@ def valid(schema: Schema) -> st.SearchStrategy[Any]:
     """Values that are valid for a schema; numbers with a fraction are Decimal, as they are after decoding."""
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    return st.one_of([_VALUES[one](schema) for one in types]).filter(validator.is_valid)
+    return st.one_of([_VALUES[kind](schema) for kind in types]).filter(validator.is_valid)
 
 
 _FIRST, _LAST = datetime(2, 1, 1), datetime(9998, 12, 31)  # noqa: DTZ001 - with any offset a TIMESTAMP
@@ -129,8 +129,8 @@ def _objects(schema: Schema) -> st.SearchStrategy[Any]:
     free = st.fixed_dictionaries({}, optional={"unknown": st.none() | st.booleans() | st.text("xyz")})
     properties = {name: valid(inner) for name, inner in schema.get("properties", {}).items()}
     required = {name: properties.pop(name) for name in schema.get("required", ())}
-    known = st.fixed_dictionaries(required, optional=properties)
-    return st.tuples(known, free).map(lambda parts: {**parts[0], **parts[1]})
+    declared = st.fixed_dictionaries(required, optional=properties)
+    return st.tuples(declared, free).map(lambda parts: {**parts[0], **parts[1]})
 
 
 def _listed_or(
@@ -197,4 +197,4 @@ _ADDED: list[Schema] = [
 
 def _parts(schema: Schema) -> list[Schema]:
     inner = [*schema.get("properties", {}).values(), *([schema["items"]] if "items" in schema else [])]
-    return [schema, *(part for one in inner for part in _parts(one))]
+    return [schema, *(part for subschema in inner for part in _parts(subschema))]

@@ -65,7 +65,7 @@ def _is_integer(value: Any, _: SchemaField) -> bool:
 
 
 def _is_numeric(value: Any, column: SchemaField) -> bool:
-    """In range once rounded, and not changed by that."""
+    """Return whether a value is in range once rounded, and unchanged by rounding."""
     if type(value) is not int and not isinstance(value, str):
         return False
     scale = 9 if column.precision is None else column.scale or 0

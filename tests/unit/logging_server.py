@@ -14,7 +14,7 @@ from tests.unit.cloud import Answer
 
 @dataclasses.dataclass
 class LoggingServer:
-    """What is logged, and what is asked.
+    """A fake of Cloud Logging: the logged entries, and the requests for them.
 
     Attributes:
         url: Where it answers.
@@ -37,10 +37,10 @@ class LoggingServer:
             return self.error
         entries = [entry(line, "ingest") for line in self.lines() if line.startswith("{")]
         entries += [worker_entry(line, "INFO", "ingest") for line in self.worker_lines()]
-        found = [one for one in entries if matches(request["filter"], one)]
+        matching = [entry for entry in entries if matches(request["filter"], entry)]
         at = int(request.get("pageToken", 0))
-        page = found[at - 1 : at] if at else []
-        more = {"nextPageToken": str(at + 1)} if at < len(found) else {}
+        page = matching[at - 1 : at] if at else []
+        more = {"nextPageToken": str(at + 1)} if at < len(matching) else {}
         return 200, {"entries": page, **more} if page else more
 
 

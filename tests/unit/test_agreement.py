@@ -43,7 +43,7 @@ def columns(ddl: str) -> list[SchemaField]:
     return [*declared_table(f"CREATE TABLE `p.d.drawn` ({text})").schema, *STANDARD_COLUMNS]
 
 
-def told(schema: dict[str, Any], ddl: str) -> list[tuple[str, str]]:
+def problems_of(schema: dict[str, Any], ddl: str) -> list[tuple[str, str]]:
     return [(finding.path, finding.problem) for finding in agreement(schema, columns(ddl), "drawn", TYPE)]
 
 
@@ -92,7 +92,7 @@ def test_each_contract_of_ours_agrees_with_its_table(name: str) -> None:
     ],
 )
 def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
-    assert told(contract({"a": schema}), ddl) == []
+    assert problems_of(contract({"a": schema}), ddl) == []
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_with_its_place(schema: dict[str, Any], ddl: str, path: str, problem: str) -> None:
-    findings = told(contract({"a": schema}), ddl)
+    findings = problems_of(contract({"a": schema}), ddl)
     assert [(place, problem in text) for place, text in findings if problem in text] == [(path, True)], findings
 
 
@@ -179,13 +179,13 @@ def below(bound: float, doubles: int) -> float:
 def test_a_numeric_takes_the_double_after_a_bound_too_for_the_validator_rounds_to_the_bound(
     keywords: dict[str, Any], column: str, fits: bool
 ) -> None:
-    findings = told(contract({"a": {"type": "number", **keywords}}), f"a {column}")
+    findings = problems_of(contract({"a": {"type": "number", **keywords}}), f"a {column}")
     assert [(path, "integer digits" in problem) for path, problem in findings] == [("$.a", True)] * (not fits)
 
 
 def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> None:
     nullable = {"type": ["string", "null"], "maxLength": 5}
-    assert told(contract({"a": nullable}, "a"), "a STRING NOT NULL") == [
+    assert problems_of(contract({"a": nullable}, "a"), "a STRING NOT NULL") == [
         ("$.a", "may be null, and the column is NOT NULL")
     ]
 
@@ -193,18 +193,20 @@ def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> Non
 @pytest.mark.parametrize("name", ["b.c", "1st", "größe", "x" * 301, "_PARTITIONTIME", "_table_suffix", ""])
 def test_a_name_that_no_column_can_have_is_told(name: str) -> None:
     findings = list(agreement(contract({name: TEXT}), columns(""), "drawn", TYPE))
-    assert any("name of a column" in one.problem or "BigQuery's own columns" in one.problem for one in findings)
+    assert any(
+        "name of a column" in finding.problem or "BigQuery's own columns" in finding.problem for finding in findings
+    )
 
 
 def test_two_names_that_differ_by_case_only_are_told() -> None:
-    assert ("$.A", "differs from another field by its case only, and BigQuery's names have none") in told(
+    assert ("$.A", "differs from another field by its case only, and BigQuery's names have none") in problems_of(
         contract({"a": TEXT, "A": TEXT}), "a STRING"
     )
 
 
 @pytest.mark.parametrize("name", ["ingest", "Extras", "event_date", "processed_timestamp"])
 def test_a_property_never_takes_the_name_of_a_column_of_ours(name: str) -> None:
-    assert (f"$.{name}", "is the name of a column that Sluice fills itself") in told(contract({name: TEXT}), "")
+    assert (f"$.{name}", "is the name of a column that Sluice fills itself") in problems_of(contract({name: TEXT}), "")
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_a_property_never_takes_the_name_of_a_column_of_ours(name: str) -> None:
 def test_an_event_has_its_type_its_time_and_room_for_new_fields(
     changes: dict[str, Any], path: str, problem: str
 ) -> None:
-    findings = told({**contract({}), **changes}, "")
+    findings = problems_of({**contract({}), **changes}, "")
     assert [place for place, text in findings if problem in text] == [path], findings
 
 

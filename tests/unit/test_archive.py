@@ -35,13 +35,13 @@ def test_a_message_comes_out_of_its_envelope_as_it_went_in(
 
 def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: Cloud) -> None:
     del cloud
-    one, other = (Archive(storage_api(), "archive", ()) for _ in range(2))
+    archive, other = (Archive(storage_api(), "archive", ()) for _ in range(2))
     now = datetime(2026, 11, 23, 23, 30, tzinfo=timezone(timedelta(hours=-2)))
-    names = [one.name(now), one.name(now), other.name(now)]
+    names = [archive.name(now), archive.name(now), other.name(now)]
     pattern = r"raw/dt=2026-11-24/hr=01/20261124T013000\.000000Z-[0-9a-f]{12}-0000000[12]\.ndjson\.gz"
     assert all(re.fullmatch(pattern, name) for name in names)
     assert len(set(names)) == 3
-    assert one.uri(names[0]) == f"gs://archive/{names[0]}"
+    assert archive.uri(names[0]) == f"gs://archive/{names[0]}"
 
 
 def test_the_time_of_arrival_is_in_the_name() -> None:
@@ -60,7 +60,7 @@ def test_an_object_is_summed_up_in_its_metadata() -> None:
     summary = Summary.of(envelopes, {"order"})
     assert summary.counts == {"order": 2, "unknown": 1}
     assert summary == Summary.of(reversed(envelopes), {"order"}) == Summary.from_metadata(summary.metadata())
-    assert summary.digest not in {Summary.of([*envelopes, one], {"order"}).digest for one in envelopes}
+    assert summary.digest not in {Summary.of([*envelopes, added], {"order"}).digest for added in envelopes}
     others: list[dict[str, str] | None] = [None, {}, {"order": "2"}, {"deliveries-digest": "x"}]
     assert [Summary.from_metadata(metadata) for metadata in others] == [None] * 4, "of older code, or another program"
 

@@ -149,14 +149,14 @@ numbered = st.lists(st.binary(min_size=1, max_size=40)).map(
 
 @given(numbered, st.integers(1, 5), st.integers(1, 100))
 def test_chunks_are_all_lines_in_order_within_the_limits(lines: list[Line], max_lines: int, max_bytes: int) -> None:
-    found = list(chunks(lines, max_lines, max_bytes))
-    assert [one for chunk in found for one in chunk] == lines
-    for chunk, following in itertools.pairwise(found):
-        size = sum(len(one.data) for one in chunk)
+    planned = list(chunks(lines, max_lines, max_bytes))
+    assert [element for chunk in planned for element in chunk] == lines
+    for chunk, following in itertools.pairwise(planned):
+        size = sum(len(element.data) for element in chunk)
         assert len(chunk) == max_lines or size + len(following[0].data) > max_bytes
-    for chunk in found:
+    for chunk in planned:
         assert 1 <= len(chunk) <= max_lines
-        assert len(chunk) == 1 or sum(len(one.data) for one in chunk) <= max_bytes
+        assert len(chunk) == 1 or sum(len(element.data) for element in chunk) <= max_bytes
 
 
 ROW = read(line(order())).outcome
@@ -174,15 +174,16 @@ def events(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events(), st.integers(1, 5))
-def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(found: list[Event], max_days: int) -> None:
-    planned = loads(found, max_days)
-    assert sorted(event for load in planned for event in load.events) == sorted(found)
+def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(events: list[Event], max_days: int) -> None:
+    planned = loads(events, max_days)
+    assert sorted(event for load in planned for event in load.events) == sorted(events)
     for load in planned:
         assert load.events
         assert {event.table for event in load.events} == {load.table}
         assert [event.line.number for event in load.events] == sorted(event.line.number for event in load.events)
         assert (
-            not isinstance(load.events[0].outcome, Row) or len({one.identity.kind for one in load.events}) <= max_days
+            not isinstance(load.events[0].outcome, Row)
+            or len({event.identity.kind for event in load.events}) <= max_days
         )
 
 
@@ -208,8 +209,8 @@ def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], boo
 
 
 def test_a_load_says_which_lines_it_has() -> None:
-    found = [read(line(order(name), number, "orders.ndjson")) for number, name in ((3, "a"), (9, "b"))]
-    assert str(Load("live.orders", found)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
+    read_events = [read(line(order(name), number, "orders.ndjson")) for number, name in ((3, "a"), (9, "b"))]
+    assert str(Load("live.orders", read_events)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
 
 
 def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,12 +268,14 @@ def test_json_is_embedded_wherever_the_schema_has_it() -> None:
 def test_a_load_file_has_one_line_for_each_record_of_every_table() -> None:
     bad = read(line(b"ba\xffd")).outcome.record("gs://a/b")
     schemas = {
-        one.name: declared_table(one.ddl).schema for one in definitions("project", settings()) if one.kind is Kind.TABLE
+        definition.name: declared_table(definition.ddl).schema
+        for definition in definitions("project", settings())
+        if definition.kind is Kind.TABLE
     }
     [letter] = LoadFile(schemas["dev_events_dataset.dead_letters"])([bad]).splitlines()
     assert json.loads(letter) == {**bad, "attributes": {}}
     event = json.dumps(samples.event("order", gift={"wrapped": True})).encode()
     row = read(line(event)).outcome.record("gs://a/b")
     lines = LoadFile(schemas["historical_dataset.orders"])([row, row]).splitlines()
-    assert [json.loads(one) for one in lines] == [{**row, "extras": {"gift": {"wrapped": True}}}] * 2
+    assert [json.loads(text) for text in lines] == [{**row, "extras": {"gift": {"wrapped": True}}}] * 2
     assert datetime.fromisoformat(row["ingest"]["publish_time"]).tzinfo == UTC

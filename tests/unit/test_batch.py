@@ -90,7 +90,7 @@ def fail_to_decode(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 def test_an_unforeseen_error_of_an_event_is_a_dead_letter(
     cloud: Cloud, write: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On Dataflow an error fails the batch, which is retried without end."""
+    """An error on Dataflow fails the batch, which is retried without end."""
     fail_to_decode(monkeypatch, ZeroDivisionError("quotes the payload"))
     report = write(ORDER, BAD)
     assert (report.rows, report.dead_letters, len(cloud.objects)) == ({"orders": 1}, {"enrich": 1}, 1)
@@ -126,7 +126,7 @@ def test_a_batch_that_is_not_archived_has_no_rows(cloud: Cloud, write: Writer) -
 )
 @pytest.mark.usefixtures("no_retries")
 def test_a_table_that_fails_fails_the_batch(cloud: Cloud, write: Writer, answer: Answer, reason: str) -> None:
-    """What is durable is in the report; written again, the batch has the same insert ids and another object."""
+    """The report has the durable events; a retried batch has the same insert ids and another object."""
     second = message(event("inventory", inventory_id="i-2"), event_id="second")
     cloud.on_insert = refuse("inventory", answer)
     with pytest.raises((ApiError, NotDurable)):

@@ -36,28 +36,28 @@ def made(cloud: Cloud) -> Bootstrap:
 @pytest.fixture
 def live(cloud: Cloud) -> dict[str, dict[str, Any]]:
     """A warehouse that is as defined; answers the bootstrap's questions, and may be changed."""
-    found: dict[str, dict[str, Any]] = {}
+    resources: dict[str, dict[str, Any]] = {}
     for definition in OBJECTS:
         dataset, _, table = definition.name.partition(".")
         reference = {"projectId": "project", "datasetId": dataset}
         match definition.kind:
             case Kind.DATASET:
-                found[f"/datasets/{dataset}"] = {"datasetReference": reference, "location": "us-central1"}
+                resources[f"/datasets/{dataset}"] = {"datasetReference": reference, "location": "us-central1"}
             case Kind.TABLE:
                 resource = declared_table(definition.ddl).to_api_repr() | {"type": "TABLE", "etag": "1"}
-                found[f"/datasets/{dataset}/tables/{table}"] = resource
+                resources[f"/datasets/{dataset}/tables/{table}"] = resource
             case Kind.VIEW:
                 reference |= {"tableId": table}
                 labels = {"definition": definition.digest}
                 view = {"tableReference": reference, "type": "VIEW", "labels": labels}
-                found[f"/datasets/{dataset}/tables/{table}"] = view
+                resources[f"/datasets/{dataset}/tables/{table}"] = view
 
     def answer(path: str) -> Answer:
         name = path.partition("?")[0].partition("/projects/project")[2]
-        return (200, found[name]) if name in found else error(404, "notFound")
+        return (200, resources[name]) if name in resources else error(404, "notFound")
 
     cloud.on_get = answer
-    return found
+    return resources
 
 
 ORDERS = "/datasets/dev_events_dataset/tables/orders"

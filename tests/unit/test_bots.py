@@ -1,4 +1,4 @@
-"""Whose user agents are bots', and that the page about it says what is true."""
+"""User agents of bots are recognized, and the page about them is true."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What `make checkov` refuses, and that nothing gets past it; checkov itself is run by the target."""
+"""`make checkov` rejects all findings that are not excepted; the target runs checkov itself."""
 
 import pathlib
 import sys
@@ -19,13 +19,13 @@ RESOURCE = """resource "google_storage_bucket" "a" {
 """
 
 
-def found(folder: pathlib.Path, text: str, results: Results) -> list[str]:
+def problems_of(folder: pathlib.Path, text: str, results: Results) -> list[str]:
     (folder / "a.tf").write_text(text)
     return findings(results, written_skips(folder))
 
 
 def test_an_exception_with_a_reason_is_all_right(tmp_path: pathlib.Path) -> None:
-    assert found(tmp_path, RESOURCE, Results([GOOD], [], [LEFT_OUT], [])) == []
+    assert problems_of(tmp_path, RESOURCE, Results([GOOD], [], [LEFT_OUT], [])) == []
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_an_exception_with_a_reason_is_all_right(tmp_path: pathlib.Path) -> None
 def test_what_has_to_be_mended_is_told(
     tmp_path: pathlib.Path, text: str, results: Results, expected: list[str]
 ) -> None:
-    assert found(tmp_path, text, results) == expected
+    assert problems_of(tmp_path, text, results) == expected
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The group commit: who waits for whom, and what each request is told."""
+"""The group commit: which requests wait for which, and the outcome of each."""
 
 import asyncio
 import contextlib
@@ -37,12 +37,12 @@ def sent(index: int, event_type: str = "order", **changes: Any) -> Message:
 
 def event_id(row: dict[str, Any]) -> str:
     """Return the event of a row of an insert."""
-    found: str = (row["json"].get("ingest") or row["json"])["event_id"]
-    return found
+    identifier: str = (row["json"].get("ingest") or row["json"])["event_id"]
+    return identifier
 
 
 async def commit_all(commit: GroupCommit, messages: list[Message]) -> list[BaseException | None]:
-    return await asyncio.gather(*(commit(one) for one in messages), return_exceptions=True)
+    return await asyncio.gather(*(commit(message) for message in messages), return_exceptions=True)
 
 
 def flushes(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
@@ -73,7 +73,9 @@ def only_the_collector_frees() -> Iterator[list[object]]:
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
         kept += [
-            one for one in gc.garbage if isinstance(one, types.FrameType) and "functions" in one.f_code.co_filename
+            garbage
+            for garbage in gc.garbage
+            if isinstance(garbage, types.FrameType) and "functions" in garbage.f_code.co_filename
         ]
     finally:
         gc.set_debug(0)
@@ -216,7 +218,7 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     commit = group_commit(clock=Clock(), flush_timeout=200, **limit)
     first = asyncio.create_task(commit(sent(0)))
     await until(lambda: cloud.calls == ["upload"])
-    some = asyncio.create_task(commit_all(commit, [sent(1)] * 9))
+    second = asyncio.create_task(commit_all(commit, [sent(1)] * 9))
     await pause()
     assert cloud.calls == ["upload"]
     rest = asyncio.create_task(commit_all(commit, [sent(1)] * 21))
@@ -224,7 +226,7 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     await pause()
     assert cloud.calls == ["upload", "upload"]
     gate.set()
-    assert [*await asyncio.gather(first, some, rest)] == [None, [None] * 9, [None] * 21]
+    assert [*await asyncio.gather(first, second, rest)] == [None, [None] * 9, [None] * 21]
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 10, 10, 10]
 
 
@@ -277,12 +279,12 @@ async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cl
 
 
 def arriving(*chunks: bytes, gate: asyncio.Event | None = None) -> NextChunk:
-    left = list(chunks)
+    remaining = list(chunks)
 
     async def next_chunk() -> tuple[bytes, bool]:
-        if left:
-            chunk = left.pop(0)
-            return chunk, bool(left or gate)
+        if remaining:
+            chunk = remaining.pop(0)
+            return chunk, bool(remaining or gate)
         if gate:
             await gate.wait()
         return b"", False
@@ -396,9 +398,9 @@ async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
     else:
         cloud.on_upload = lambda _: answer
     commit = group_commit(flush_timeout=0.6)
-    assert [type(one) for one in await commit_all(commit, [sent(0)])] == [NotDurable]
+    assert [type(error) for error in await commit_all(commit, [sent(0)])] == [NotDurable]
     with only_the_collector_frees() as kept:
-        assert [type(one) for one in await commit_all(commit, [sent(1)])] == [NotDurable]
+        assert [type(error) for error in await commit_all(commit, [sent(1)])] == [NotDurable]
         await until(lambda: commit._free_threads._value == MAX_THREADS)
     assert kept == []
 
@@ -461,7 +463,7 @@ async def test_an_error_that_does_not_pass_is_tried_again_by_pubsub_only(
         cloud.on_insert = lambda *_: error(*answer)
     else:
         cloud.on_upload = lambda _: error(*answer)
-    assert [type(one) for one in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
+    assert [type(error) for error in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
     assert len([call for call in cloud.calls if call.startswith(service)]) == 1
 
 
@@ -474,7 +476,7 @@ async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Clo
 
 async def test_what_is_no_answer_of_cloud_storage_says_nothing_of_an_object(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_upload = lambda _: (200, {"name": None})
-    assert [type(one) for one in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
+    assert [type(error) for error in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
     assert cloud.inserts == []
 
 
@@ -495,7 +497,9 @@ async def test_rows_that_were_stopped_by_a_bad_neighbour_are_inserted(cloud: Clo
     def stop_all(table: str, body: dict[str, Any]) -> Answer:
         ids = [event_id(row) for row in body["rows"]]
         if table == "orders" and "e-1" in ids:
-            return insert_errors(*((i, "invalid" if one == "e-1" else "stopped") for i, one in enumerate(ids)))
+            return insert_errors(
+                *((i, "invalid" if event_id == "e-1" else "stopped") for i, event_id in enumerate(ids))
+            )
         return 200, {}
 
     cloud.on_insert = stop_all
@@ -531,7 +535,7 @@ async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halve
         ids = [event_id(row) for row in body["rows"]]
         if table == "orders" and len(ids) > 2:
             return error(status, "Request payload size exceeds the limit: 10485760 bytes")
-        bad = [(index, "invalid") for index, one in enumerate(ids) if table == "orders" and one == "e-6"]
+        bad = [(index, "invalid") for index, event_id in enumerate(ids) if table == "orders" and event_id == "e-6"]
         return insert_errors(*bad) if bad else (200, {})
 
     cloud.on_insert = insert
@@ -604,10 +608,10 @@ async def test_what_nobody_foresaw_of_an_event_is_its_own_requests_alone(
     commit = group_commit()
     usual = commit._process
 
-    def process(one: Message, now: datetime) -> Any:
-        if one.event_id == "e-1":
+    def process(message: Message, now: datetime) -> Any:
+        if message.event_id == "e-1":
             raise KeyError("a defect")
-        return usual(one, now)
+        return usual(message, now)
 
     monkeypatch.setattr(commit, "_process", process)
     answers = await commit_all(commit, [sent(index) for index in range(3)])
@@ -761,5 +765,5 @@ async def test_a_flush_writes_one_log_line_with_its_counts_and_times(
     assert (flush["rows"], flush["dead_letters"]) == ({"orders": 1, "inventory": 1}, {"contract": 2})
     assert flush["archive_ms"] >= 20
     assert flush["insert_ms"] >= 20
-    assert flush["message_bytes"] == sum(one.size for one in messages)
+    assert flush["message_bytes"] == sum(message.size for message in messages)
     json.dumps(flush)

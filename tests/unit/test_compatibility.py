@@ -1,4 +1,4 @@
-"""Compatibility: a change that passes leaves every valid event valid, and tells readers what is new."""
+"""Compatibility: a change that passes keeps every valid event valid, and reports additions to readers."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ LIST = {"type": "array", "maxItems": 3, "items": TEXT}
 OBJECT: dict[str, Any] = {"type": "object", "required": ["x"], "properties": {"x": TEXT, "y": COUNT}}
 
 
-def told(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Breaks, bool]]:
+def changes_of(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Breaks, bool]]:
     return [(finding.path, finding.breaks, finding.is_notice) for finding in compatibility(before, after)]
 
 
@@ -43,7 +43,7 @@ def told(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, Break
     ],
 )  # fmt: skip
 def test_what_leaves_every_valid_event_valid_has_no_findings(before: dict[str, Any], after: dict[str, Any]) -> None:
-    assert told(before, after) == []
+    assert changes_of(before, after) == []
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_what_leaves_every_valid_event_valid_has_no_findings(before: dict[str, A
 def test_what_may_refuse_an_event_that_was_valid_breaks_producers(
     before: dict[str, Any], after: dict[str, Any], path: str
 ) -> None:
-    assert (path, Breaks.PRODUCERS, False) in told(before, after)
+    assert (path, Breaks.PRODUCERS, False) in changes_of(before, after)
 
 
 def test_a_property_that_is_gone_breaks_readers() -> None:
-    assert told(OBJECT, {**OBJECT, "properties": {"x": TEXT}}) == [("$.y", Breaks.READERS, False)]
+    assert changes_of(OBJECT, {**OBJECT, "properties": {"x": TEXT}}) == [("$.y", Breaks.READERS, False)]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_a_property_that_is_gone_breaks_readers() -> None:
 def test_what_is_new_to_readers_or_producers_and_breaks_nobody_is_a_notice(
     before: dict[str, Any], after: dict[str, Any], path: str, whom: Breaks
 ) -> None:
-    assert told(before, after) == [(path, whom, True)]
+    assert changes_of(before, after) == [(path, whom, True)]
 
 
 def test_a_new_value_of_an_enumeration_is_named() -> None:

@@ -22,7 +22,7 @@ NOW = Project.on_disk()
 ORDER, ORDERS = "order.v1.json", "orders.sql"
 
 
-def found(project: Project, base: Project | None = None) -> list[Finding]:
+def findings_of(project: Project, base: Project | None = None) -> list[Finding]:
     return check(project, base, event_types())
 
 
@@ -47,7 +47,7 @@ ORDERS_DDL = NOW.tables[ORDERS]
 
 
 def test_the_project_has_no_findings() -> None:
-    assert found(NOW, NOW) == []
+    assert findings_of(NOW, NOW) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,9 @@ def test_the_project_has_no_findings() -> None:
     ],
 )  # fmt: skip
 def test_files_that_do_not_belong_together_are_findings(project: Project, file: str, problem: str) -> None:
-    assert any(finding.file == file and problem in finding.problem for finding in found(project)), found(project)
+    assert any(finding.file == file and problem in finding.problem for finding in findings_of(project)), findings_of(
+        project
+    )
 
 
 def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, dict[str, EventType]]:
@@ -105,43 +107,43 @@ def test_a_name_that_is_taken_or_not_allowed_is_a_finding(name: str, table: str,
 
 def test_a_view_that_is_named_as_a_table_is_a_finding() -> None:
     twice = dataclasses.replace(NOW, views={**NOW.views, "orders.sql": "", "inventory_all.sql": ""})
-    assert {finding.path for finding in found(twice)} == {"orders", "inventory_all"}
+    assert {finding.path for finding in findings_of(twice)} == {"orders", "inventory_all"}
 
 
 def test_a_column_that_bigquery_rejects_is_a_finding() -> None:
     text = ORDERS_DDL.replace("  item_count INT64", "  _PARTITIONKEY STRING,\n  item_count INT64")
-    [finding] = found(with_table(ORDERS, text))
+    [finding] = findings_of(with_table(ORDERS, text))
     assert (finding.file, finding.path) == ("sql/schema/orders.sql", "_PARTITIONKEY")
 
 
 def test_every_version_of_a_contract_has_to_fill_the_columns_that_are_not_null() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties.pop("status")))
-    findings = [(finding.file, finding.path, finding.problem) for finding in found(second)]
+    findings = [(finding.file, finding.path, finding.problem) for finding in findings_of(second)]
     assert ("jsonschemas/order.v2.json", "$.status", "the column is NOT NULL, and no property fills it") in findings
     assert {file for file, _, _ in findings} == {"jsonschemas/order.v2.json"}
 
 
 def test_a_changed_contract_is_compared_with_its_base() -> None:
     narrower = with_contract(ORDER, order(lambda properties: properties["customer_id"].update(maxLength=64)))
-    [finding] = found(narrower, NOW)
+    [finding] = findings_of(narrower, NOW)
     assert (finding.file, finding.path, finding.breaks) == (
         "jsonschemas/order.v1.json",
         "$.customer_id",
         Breaks.PRODUCERS,
     )
-    assert found(NOW, narrower) == []
+    assert findings_of(NOW, narrower) == []
 
 
 def test_a_contract_that_is_gone_breaks_the_producers_that_ask_for_it() -> None:
     second = with_contract("order.v2.json", NOW.contracts[ORDER])
-    [finding] = found(NOW, second)
+    [finding] = findings_of(NOW, second)
     assert (finding.file, finding.breaks, finding.is_notice) == ("jsonschemas/order.v2.json", Breaks.PRODUCERS, False)
     assert "`schema_version` to 2" in finding.problem
 
 
 def test_what_a_new_version_breaks_is_a_notice_that_names_the_attribute() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties["customer_id"].update(maxLength=64)))
-    [finding] = found(second, NOW)
+    [finding] = findings_of(second, NOW)
     assert (finding.file, finding.path, finding.is_notice) == ("jsonschemas/order.v2.json", "$.customer_id", True)
     assert "without the attribute `schema_version`, until now of version 1" in finding.problem
 
@@ -158,17 +160,17 @@ def test_what_a_new_version_breaks_is_a_notice_that_names_the_attribute() -> Non
 def test_a_table_that_could_not_follow_its_ddl_is_a_finding(before: str, after: str, path: str) -> None:
     lines = ORDERS_DDL.splitlines(keepends=True)
     text = "".join(line.replace(before, after) for line in lines if after or before not in line)
-    findings = [one for one in found(with_table(ORDERS, text), NOW) if one.breaks is Breaks.BOOTSTRAP]
+    findings = [finding for finding in findings_of(with_table(ORDERS, text), NOW) if finding.breaks is Breaks.BOOTSTRAP]
     assert [(finding.file, finding.path) for finding in findings] == [("sql/schema/orders.sql", path)]
 
 
 def test_a_new_column_is_no_finding() -> None:
     text = ORDERS_DDL.replace("  item_count INT64", "  coupon STRING,\n  item_count INT64")
-    assert found(with_table(ORDERS, text), NOW) == []
+    assert findings_of(with_table(ORDERS, text), NOW) == []
 
 
 def test_a_table_that_is_gone_is_a_notice_for_readers() -> None:
-    [notice] = found(NOW, with_table("refunds.sql", ORDERS_DDL.replace("dataset}.orders", "dataset}.refunds")))
+    [notice] = findings_of(NOW, with_table("refunds.sql", ORDERS_DDL.replace("dataset}.orders", "dataset}.refunds")))
     assert (notice.path, notice.breaks, notice.is_notice) == ("refunds", Breaks.READERS, True)
 
 
@@ -258,10 +260,10 @@ def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_
 
 
 def persons(contract: str, table: str = ORDERS_DDL, **changes: object) -> list[tuple[str, bool]]:
-    """What is said of an order's person: the field, and whether it is a notice."""
+    """Return the findings about an order's person: the field, and whether it is a notice."""
     project = dataclasses.replace(with_contract(ORDER, contract), tables={**NOW.tables, ORDERS: table})
     types = event_types() | {"order": dataclasses.replace(event_types()["order"], **changes)}  # type: ignore[arg-type]
-    findings = [one for one in check(project, None, types) if one.breaks is Breaks.PERSONS]
+    findings = [finding for finding in check(project, None, types) if finding.breaks is Breaks.PERSONS]
     assert all(finding.file == "functions/events/order.py" for finding in findings)
     return [(finding.path, finding.is_notice) for finding in findings]
 

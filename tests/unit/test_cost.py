@@ -1,4 +1,4 @@
-"""What Sluice costs: the model by hand, and the pages and the command that show it."""
+"""The cost model agrees with calculations by hand, and the pages and the command show it."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def test_pubsub_and_inserts_cost_what_the_price_lists_say() -> None:
 
 
 def test_an_instance_is_paid_for_while_it_has_a_request() -> None:
-    """At 11.6 events/s one instance is enough, and is busy 1 - e^-in_flight of the time."""
+    """One instance is enough for 11.6 events/s, and is busy 1 - e^-in_flight of the time."""
     of = Sluice(MEASURED, A_MILLION)
     by_request, by_instance = of.bill(), of.bill("push, billed by instance")
     assert 0.5 < usd(by_request, sluice.CPU) / (86_400 * 0.000024) < 1
@@ -141,7 +141,7 @@ def test_a_shops_day_has_as_many_events_and_other_rates() -> None:
     assert sum(day.hours.values()) == 24
     assert sum(rate * 3600 * hours for rate, hours in day.hours.items()) == pytest.approx(1_000_000)
     assert max(day.hours) > 6 * min(day.hours)
-    flat, busy = (Sluice(MEASURED, one).bill() for one in (A_MILLION, day))
+    flat, busy = (Sluice(MEASURED, volume).bill() for volume in (A_MILLION, day))
     assert usd(busy, sluice.REQUESTS) == pytest.approx(usd(flat, sluice.REQUESTS))
     assert usd(busy, sluice.OBJECTS) < usd(flat, sluice.OBJECTS)
 

@@ -24,7 +24,7 @@ LOCK = (ROOT / "requirements-beam.txt").read_text()
 WORKDIR = "/template"
 
 COPIED = re.findall(r"^COPY ([^-\s]\S*) (\S+)$", DOCKERFILE, re.MULTILINE)
-"""What of this project is copied, and as what."""
+"""Paths of this project that are copied, with their targets."""
 
 
 def beam(*arguments: str, folder: pathlib.Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -50,7 +50,7 @@ def image(tmp_path: pathlib.Path) -> tuple[pathlib.Path, Mapping[str, str]]:
         else:
             shutil.copy(ROOT / source, tmp_path / target)
     [given] = re.findall(r"^ENV ((?:.*\\\n)*.*)$", DOCKERFILE, re.MULTILINE)
-    variables = dict(one.split("=", 1) for one in given.replace("\\\n", " ").split())
+    variables = dict(assignment.split("=", 1) for assignment in given.replace("\\\n", " ").split())
     return tmp_path, {name: value.replace(WORKDIR, str(tmp_path)) for name, value in variables.items()}
 
 
@@ -131,11 +131,11 @@ def test_the_metadata_has_the_options_of_the_pipeline() -> None:
     assert METADATA.read_text() == made.stdout, f"run UPDATE_DOCS=1 .venv/bin/pytest {pathlib.Path(__file__).name}"
 
 
-PARAMETERS = {one["name"]: one for one in json.loads(METADATA.read_text())["parameters"]}
+PARAMETERS = {parameter["name"]: parameter for parameter in json.loads(METADATA.read_text())["parameters"]}
 
 
 def test_only_what_has_no_default_is_required() -> None:
-    assert [name for name, one in PARAMETERS.items() if not one["isOptional"]] == ["archive_bucket"]
+    assert [name for name, parameter in PARAMETERS.items() if not parameter["isOptional"]] == ["archive_bucket"]
 
 
 @pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings) if field.name in PARAMETERS])
@@ -180,4 +180,4 @@ def test_gcloud_writes_the_template_that_terraform_does(tmp_path: pathlib.Path) 
     template = json.loads(json.loads(printed) if printed.startswith('"') else printed)
     assert template.keys() - {"defaultEnvironment"} == {"image", "sdkInfo", "metadata"}
     assert template["sdkInfo"] == {"language": "PYTHON"}
-    assert [one["name"] for one in template["metadata"]["parameters"]] == list(PARAMETERS)
+    assert [parameter["name"] for parameter in template["metadata"]["parameters"]] == list(PARAMETERS)

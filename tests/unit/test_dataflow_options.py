@@ -108,8 +108,8 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What each case is told, all of them by one process, which takes a second to import Beam."""
+def errors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The error of each case, all of them by one process, which takes a second to import Beam."""
     if not (ENVIRONMENT / "ready").exists():
         missing(HOW_TO_GET)
     ended = subprocess.run(
@@ -125,10 +125,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_option_is_taken_or_named(told: dict[str, str], case: str) -> None:
+def test_an_option_is_taken_or_named(errors: dict[str, str], case: str) -> None:
     _, expected = CASES[case]
-    assert told[case].startswith(expected)
-    assert bool(told[case]) == bool(expected)
+    assert errors[case].startswith(expected)
+    assert bool(errors[case]) == bool(expected)
 
 
 def main(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -196,7 +196,7 @@ REASONS = {
     '  File "b.py", line 2, in b\n    raise Unreadable(\n      "b")\nfunctions.files.sources.Unreadable: b.gz: is CSV\n'
     "  and more [while running 'Read/Read']\n": "Unreadable: b.gz: is CSV and more",
 }
-"""What Beam raises, by what is said: a worker's process sends its traceback as text."""
+"""Errors of Beam, and the reason that is reported: a worker's process sends its traceback as text."""
 
 
 def test_why_a_pipeline_failed_is_one_line_with_whole_names() -> None:

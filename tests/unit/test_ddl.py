@@ -71,7 +71,7 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ddl", "told"),
+    ("ddl", "message"),
     [
         ("SELECT 1", "not a CREATE TABLE"),
         ("CREATE VIEW p.d.t AS SELECT 1 AS x", "not a CREATE TABLE"),
@@ -89,8 +89,8 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
         ("CREATE TABLE p.d.t (x", "Expecting"),
     ],
 )
-def test_what_could_not_be_compared_is_an_error_that_names_it(ddl: str, told: str) -> None:
-    with pytest.raises(UnknownDdl, match=told.replace("(", r"\(")):
+def test_what_could_not_be_compared_is_an_error_that_names_it(ddl: str, message: str) -> None:
+    with pytest.raises(UnknownDdl, match=message.replace("(", r"\(")):
         declared_table(ddl)
 
 

@@ -16,32 +16,32 @@ TABLES = {event_type.table for event_type in event_types().values()}
 
 
 def defined(folder: pathlib.Path = FOLDER) -> dict[str, Definition]:
-    return {one.name: one for one in definitions("project", settings(), folder)}
+    return {definition.name: definition for definition in definitions("project", settings(), folder)}
 
 
 def test_event_tables_are_in_both_datasets_and_each_has_its_views() -> None:
-    found = defined()
-    tables = {name for name, one in found.items() if one.kind is Kind.TABLE}
+    by_name = defined()
+    tables = {name for name, definition in by_name.items() if definition.kind is Kind.TABLE}
     live = {f"dev_events_dataset.{table}" for table in TABLES}
     others = {"dev_events_dataset.dead_letters", "dev_events_dataset.replays"}
     assert tables == live | {f"historical_dataset.{table}" for table in TABLES} | others
     for table in live:
-        assert {found[f"{table}_deduplicated"].kind, found[f"{table}_all"].kind} == {Kind.VIEW}
+        assert {by_name[f"{table}_deduplicated"].kind, by_name[f"{table}_all"].kind} == {Kind.VIEW}
 
 
 def test_partitions_expire_in_the_live_dataset_only() -> None:
-    found = defined()
-    assert "partition_expiration_days = 90," in found["dev_events_dataset.orders"].ddl
-    assert "partition_expiration_days = NULL," in found["historical_dataset.orders"].ddl
+    by_name = defined()
+    assert "partition_expiration_days = 90," in by_name["dev_events_dataset.orders"].ddl
+    assert "partition_expiration_days = NULL," in by_name["historical_dataset.orders"].ddl
 
 
 def test_all_parameters_are_filled_in_and_all_come_after_what_they_read() -> None:
-    found = list(defined().values())
-    assert [one.kind for one in found[:2]] == [Kind.DATASET] * 2
-    for position, one in enumerate(found):
-        assert "${" not in one.ddl
-        assert f"`project.{one.name}`" in one.ddl
-        assert not any(f"`project.{later.name}`" in one.ddl for later in found[position + 1 :])
+    in_order = list(defined().values())
+    assert [definition.kind for definition in in_order[:2]] == [Kind.DATASET] * 2
+    for position, definition in enumerate(in_order):
+        assert "${" not in definition.ddl
+        assert f"`project.{definition.name}`" in definition.ddl
+        assert not any(f"`project.{later.name}`" in definition.ddl for later in in_order[position + 1 :])
 
 
 def test_a_changed_table_changes_the_views_that_read_it_and_no_others(tmp_path: pathlib.Path) -> None:
@@ -49,19 +49,19 @@ def test_a_changed_table_changes_the_views_that_read_it_and_no_others(tmp_path: 
     orders = tmp_path / "sql" / "schema" / "orders.sql"
     orders.write_text(orders.read_text().replace("item_count INT64", "gift BOOL,\n  item_count INT64"))
     before, after = defined(), defined(tmp_path / "sql")
-    assert {name for name, one in after.items() if one.digest != before[name].digest} == {
+    assert {name for name, definition in after.items() if definition.digest != before[name].digest} == {
         "dev_events_dataset.orders",
         "historical_dataset.orders",
         "dev_events_dataset.orders_deduplicated",
         "dev_events_dataset.orders_all",
         "dev_events_dataset.orders_current",
     }
-    assert all(one.digest in one.ddl for one in after.values() if one.kind is Kind.VIEW)
+    assert all(definition.digest in definition.ddl for definition in after.values() if definition.kind is Kind.VIEW)
 
 
 def protected() -> dict[str, Definition]:
     tags = settings(policy_tag_personal="personal", policy_tag_raw="raw")
-    return {one.name: one for one in definitions("project", tags) if one.kind is Kind.TABLE}
+    return {definition.name: definition for definition in definitions("project", tags) if definition.kind is Kind.TABLE}
 
 
 def columns(fields: Sequence[bigquery.SchemaField], path: str = "") -> Iterator[tuple[str, str]]:
@@ -72,25 +72,25 @@ def columns(fields: Sequence[bigquery.SchemaField], path: str = "") -> Iterator[
 
 
 def test_each_protected_column_is_a_column_of_its_table() -> None:
-    tagged = {name: one for name, one in protected().items() if one.policy_tags}
+    tagged = {name: definition for name, definition in protected().items() if definition.policy_tags}
     assert tagged.keys() == protected().keys() - {"dev_events_dataset.replays"}
-    for one in tagged.values():
-        differences = table_diff(declared_table(one.ddl), one.ddl, one.policy_tags).differences
-        assert len(differences) == len(one.policy_tags)
-    assert not any(one.policy_tags for one in defined().values())
+    for definition in tagged.values():
+        differences = table_diff(declared_table(definition.ddl), definition.ddl, definition.policy_tags).differences
+        assert len(differences) == len(definition.policy_tags)
+    assert not any(definition.policy_tags for definition in defined().values())
 
 
 def test_what_may_hold_anything_is_masked_in_every_table() -> None:
     """JSON and bytes, live and historical: docs/deploy.md says that readers see them empty."""
-    for name, one in protected().items():
-        anything = {path for path, kind in columns(declared_table(one.ddl).schema) if kind in {"JSON", "BYTES"}}
-        raw = {column for column, tag in one.policy_tags.items() if tag == "raw"}
+    for name, definition in protected().items():
+        anything = {path for path, kind in columns(declared_table(definition.ddl).schema) if kind in {"JSON", "BYTES"}}
+        raw = {column for column, tag in definition.policy_tags.items() if tag == "raw"}
         assert anything - raw == set(), name
         assert ("extras" in raw) == (name.partition(".")[2] in TABLES), name
 
 
 def test_a_view_shows_each_reader_what_its_tables_show_them() -> None:
     """A logical view is a query of its reader's own; a materialized one would be rows of its own, without a mask."""
-    views = [one.ddl for one in defined().values() if one.kind is Kind.VIEW]
+    views = [definition.ddl for definition in defined().values() if definition.kind is Kind.VIEW]
     assert views
     assert [ddl for ddl in views if not ddl.startswith("CREATE OR REPLACE VIEW ")] == []

@@ -66,7 +66,7 @@ class Call(NamedTuple):
     section: str = ""
 
     def option(self, name: str) -> str:
-        [value] = [one.partition("=")[2] for one in self.arguments if one.startswith(f"--{name}=")]
+        [value] = [argument.partition("=")[2] for argument in self.arguments if argument.startswith(f"--{name}=")]
         return value
 
     def is_of(self, *words: str) -> bool:
@@ -111,17 +111,17 @@ def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[
 def resources() -> dict[str, str]:
     """Return the text of each resource of Terraform by its address."""
     text = "\n".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
-    found = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
-    return {f"{kind}.{name}": body for kind, name, body in found}
+    blocks = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    return {f"{kind}.{name}": body for kind, name, body in blocks}
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     """All commands of docs/deploy.md."""
     place = tmp_path_factory.mktemp("deploy")
-    found = recorded(ROOT / "docs" / "deploy.md", place)
+    output = recorded(ROOT / "docs" / "deploy.md", place)
     assert json.loads((place / "lifecycle.json").read_text())["rule"]
-    return found
+    return output
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:
@@ -163,15 +163,19 @@ def test_everything_else_is_a_command_of_the_project(calls: list[Call]) -> None:
 def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call]) -> None:
     deployments = of(calls, "functions", "deploy")
     assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap", "reconcile"}
-    known = set(Settings.__struct_encode_fields__)
+    names_of_settings = set(Settings.__struct_encode_fields__)
     for call in deployments:
         assert call.option("runtime") == "python313"
         assert call.option("entry-point") == call.arguments[2]
         assert call.option("source") == "."
-        given = [one.split("=", 1)[1] for one in call.arguments if re.match(r"--(set|update)-(env-vars|secrets)=", one)]
+        given = [
+            argument.split("=", 1)[1]
+            for argument in call.arguments
+            if re.match(r"--(set|update)-(env-vars|secrets)=", argument)
+        ]
         names = {pair.partition("=")[0] for pairs in given for pair in pairs.split(",")}
-        assert names <= known, call
-        if any(one.startswith("--set-env-vars") for one in call.arguments):
+        assert names <= names_of_settings, call
+        if any(argument.startswith("--set-env-vars") for argument in call.arguments):
             variables = dict(pair.split("=", 1) for pair in call.option("set-env-vars").split(","))
             settings = Settings.from_environment(variables)
             assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
@@ -180,7 +184,9 @@ def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call
 def test_the_functions_get_what_terraform_gives_them_or_it_is_the_default(calls: list[Call], planned: Planned) -> None:
     defaults = Settings(archive_bucket="any")
     for call in of(calls, "functions", "deploy"):
-        for given in (one.partition("=")[2] for one in call.arguments if one.startswith("--set-env-vars=")):
+        for given in (
+            argument.partition("=")[2] for argument in call.arguments if argument.startswith("--set-env-vars=")
+        ):
             name, variables = call.arguments[2], dict(pair.split("=", 1) for pair in given.split(","))
             resource = "ingest" if name == "ingest" else f'called["{name}"]'
             [service] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
@@ -210,7 +216,7 @@ def of_terraform(value: Any) -> str:
 
 
 def seconds(text: str) -> int:
-    """Of a duration such as 7d, 60s or 60."""
+    """Return the seconds of a duration such as 7d, 60s or 60."""
     [number, unit] = re.fullmatch(r"(\d+)([ds]?)", text).groups()  # type: ignore[union-attr]
     return int(number) * (86400 if unit == "d" else 1)
 
@@ -222,7 +228,9 @@ def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], p
         resource = "ingest" if name == "ingest" else f'called["{name}"]'
         [size] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
         for option, attribute in SIZES.items():
-            for given in (one.partition("=")[2] for one in call.arguments if one.startswith(f"--{option}=")):
+            for given in (
+                argument.partition("=")[2] for argument in call.arguments if argument.startswith(f"--{option}=")
+            ):
                 value = str(seconds(given)) if option == "timeout" else given
                 assert value == of_terraform(size[attribute]), (call, option)
                 compared[name].add(option)
@@ -255,7 +263,7 @@ def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], plann
     )
     [lifecycle] = [text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if "lifecycle.json" in text]
     rules = json.loads(lifecycle.partition("<<'JSON'\n")[2].partition("JSON\n")[0])["rule"]
-    assert {one["action"].get("storageClass", "Delete"): one["condition"]["age"] for one in rules} == {
+    assert {rule["action"].get("storageClass", "Delete"): rule["condition"]["age"] for rule in rules} == {
         rule["action"][0]["storage_class"] or "Delete": rule["condition"][0]["age"]
         for rule in archive["lifecycle_rule"]
     }
@@ -309,9 +317,9 @@ def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(
     [job] = of(calls, "dataflow", "flex-template", "run")
     made = (ROOT / "terraform" / "dataflow.tf").read_text()
     text = made.partition("dataflow_parameters = {")[2].partition("\n  } :")[0]
-    known = set(re.findall(r"^    (\w+) +=", text, re.MULTILINE))
+    declared = set(re.findall(r"^    (\w+) +=", text, re.MULTILINE))
     parameters = dict(pair.split("=", 1) for pair in job.option("parameters").split(","))
-    assert parameters.keys() - {"sdk_container_image"} <= known
+    assert parameters.keys() - {"sdk_container_image"} <= declared
     assert parameters["input_subscription"] == "projects/my-project/subscriptions/events-ingest"
     defaults = (ROOT / "terraform" / "variables-dataflow.tf").read_text()
     for option, name in {"max-workers": "max_workers", "worker-machine-type": "machine_type"}.items():
@@ -386,8 +394,8 @@ def test_a_tear_down_by_terraform_keeps_data_and_what_protects_it(calls: list[Ca
 
 def test_the_tear_down_leaves_nothing_that_was_made(calls: list[Call]) -> None:
     def kinds(verb: str) -> set[str]:
-        found = [call.arguments for call in calls if call.program == "gcloud" and verb in call.arguments[:4]]
-        return {" ".join(arguments[: arguments.index(verb)]) for arguments in found}
+        matching = [call.arguments for call in calls if call.program == "gcloud" and verb in call.arguments[:4]]
+        return {" ".join(arguments[: arguments.index(verb)]) for arguments in matching}
 
     assert kinds("create") - kinds("delete") == {"beta services identity", "storage buckets"}
     assert kinds("rm") == {"storage"}

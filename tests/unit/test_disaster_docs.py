@@ -53,7 +53,7 @@ def test_terraform_has_every_variable_that_is_given_to_it(calls: list[Call]) -> 
 
 
 def test_nothing_is_built_in_the_lost_region(calls: list[Call]) -> None:
-    """Whatever `REGION` was in the shell before; who reads only this section of the page has set nothing."""
+    """The section sets `REGION` itself: a reader of this section alone has set nothing."""
     [lost] = re.findall(r"LOST=(\S+)", PAGE)
     applied = [call.arguments for call in calls if call.program == "terraform" and "apply" in call.arguments]
     assert [("-var=environment=dr" in arguments) for arguments in applied] == [True, True, False]

@@ -120,9 +120,9 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
 def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: pathlib.Path) -> None:
     page = [command for file, command in commands() if file in WITH_GCLOUD]
     typed = [*page, *(alert["type"] for alert in watching.alerts_of_engines())]
-    found = {command for command in typed if command.startswith("gcloud ")}
-    assert len(found) > 10
-    assert cloud_sdk.refused(sorted(found), tmp_path) == []
+    gcloud_commands = {command for command in typed if command.startswith("gcloud ")}
+    assert len(gcloud_commands) > 10
+    assert cloud_sdk.refused(sorted(gcloud_commands), tmp_path) == []
 
 
 @pytest.mark.check

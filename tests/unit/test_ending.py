@@ -1,4 +1,4 @@
-"""How commands end where settings are wrong, or Google Cloud refuses: all of them alike."""
+"""All commands end in the same way where settings are wrong or Google Cloud rejects a request."""
 
 import contextlib
 import os
@@ -80,11 +80,11 @@ ONE_OF_EACH = list({name(command): command for command in COMMANDS}.values())
 
 def test_every_command_on_google_cloud_is_here() -> None:
     on_google_cloud: set[tuple[str, ...]] = {
-        (one.name or one.callback.__name__,)
-        for one in app.registered_commands
-        if one.callback and one.callback.__module__.startswith("sluice.commands.")
+        (registered.name or registered.callback.__name__,)
+        for registered in app.registered_commands
+        if registered.callback and registered.callback.__module__.startswith("sluice.commands.")
     }
-    on_google_cloud |= {("dead-letters", str(one.name)) for one in dead_letters.registered_commands}
+    on_google_cloud |= {("dead-letters", str(registered.name)) for registered in dead_letters.registered_commands}
     without_emulators = {("cost",), ("package",), ("verify",)}
     assert {name(command) for command in COMMANDS} | without_emulators == on_google_cloud
 
@@ -136,7 +136,7 @@ def test_an_argument_out_of_range_is_no_empty_answer(cloud: Cloud, command: Sequ
     assert cloud.calls == []
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if "low_stock" not in one], ids=of)
+@pytest.mark.parametrize("command", [command for command in COMMANDS if "low_stock" not in command], ids=of)
 def test_a_missing_setting_is_named_too(monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> None:
     monkeypatch.delenv("ARCHIVE_BUCKET")
     ended = run(command)
@@ -197,9 +197,9 @@ def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
     with connection:
         connection.recv(1)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=PATIENCE)
-    assert process.returncode == ExitCode.INTERRUPTED, told
-    assert "Traceback" not in told
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == ExitCode.INTERRUPTED, errors
+    assert "Traceback" not in errors
 
 
 def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Whose a payload is."""
+"""A payload belongs to the person whom its fields name."""
 
 import base64
 import dataclasses
@@ -91,7 +91,7 @@ def test_a_number_is_an_id_as_well() -> None:
 
 def test_what_is_no_json_is_told_from_what_is() -> None:
     short = Person({"customer_id": "42"})
-    claims = [claim(short, one) for one in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
+    claims = [claim(short, data) for data in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
     assert claims == [Ownership.DOUBTFUL, Ownership.UNPARSED, Ownership.NO, Ownership.NO, Ownership.NO]
     assert claim(short, payload("order", customer_id="42")) is Ownership.YES
 
@@ -299,15 +299,17 @@ class Buffered:
 
     def job(self, body: dict[str, Any]) -> Answer:
         if "configuration" not in body:
-            found = {"fields": [{"name": "found", "type": "INTEGER"}]}
+            count_schema = {"fields": [{"name": "found", "type": "INTEGER"}]}
             return 200, {
                 "jobComplete": True,
-                "schema": found,
+                "schema": count_schema,
                 "rows": [{"f": [{"v": f"{self.late}"}]}],
                 "totalRows": "1",
             }
         query = body["configuration"]["query"]
-        parameters = {one["name"]: one["parameterValue"].get("value") for one in query["queryParameters"]}
+        parameters = {
+            parameter["name"]: parameter["parameterValue"].get("value") for parameter in query["queryParameters"]
+        }
         before = datetime.fromisoformat(parameters["before"]) if "before" in parameters else None
         assert ("processed_timestamp < @before" in query["query"]) == bool(before)
         only_old = before is not None and before < self.began - timedelta(minutes=80)
@@ -330,36 +332,36 @@ class Buffered:
 
 def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, list[str]]:
     buffered.serve(cloud)
-    told: list[str] = []
+    messages: list[str] = []
     chosen, person = settings(), Person({"customer_id": "ada"})
     made = Erasure(person, bigquery_client(chosen), storage_client(chosen), chosen, patience=patience)
     made.rows(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
-    made.wait(told.append)
-    return made, told
+    made.wait(messages.append)
+    return made, messages
 
 
 def test_old_rows_are_gone_at_once_and_those_that_came_a_short_while_ago_are_waited_for(cloud: Cloud) -> None:
     buffered = Buffered(old=5, young=2, refusals=3)
-    made, told = run(buffered, cloud, Patience(5, pause=0.01))
+    made, messages = run(buffered, cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
     assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
-    assert len(told) == 3
-    assert "90 minutes" in told[0]
+    assert len(messages) == 3
+    assert "90 minutes" in messages[0]
     assert made.erased.left == []
 
 
 def test_who_goes_on_sending_events_is_erased_up_to_the_beginning_of_the_run(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, late=4, refusals=2), cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
-    [left] = made.erased.left
-    assert "4 rows that came meanwhile" in left
+    [remaining] = made.erased.left
+    assert "4 rows that came meanwhile" in remaining
 
 
 def test_rows_that_stay_in_the_buffer_are_told_and_the_old_ones_are_gone(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, refusals=1_000), cloud, Patience(0.1, pause=0.05))
     assert made.erased.rows == {f"{settings().dataset}.orders": 5}
-    [left] = made.erased.left
-    assert "start it again in 90 minutes" in left
+    [remaining] = made.erased.left
+    assert "start it again in 90 minutes" in remaining
 
 
 def test_any_other_refusal_ends_it(cloud: Cloud) -> None:

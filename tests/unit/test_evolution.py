@@ -1,4 +1,4 @@
-"""Evolution: what a live table may follow, and what is refused."""
+"""Evolution: changes that a live table may follow, and those that are rejected."""
 
 from typing import Any
 
@@ -68,10 +68,10 @@ def evolved(before: str, after: str, **live: Any) -> TableDiff:
     ],
 )
 def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields: list[str]) -> None:
-    found = evolved(before, after)
-    assert ([str(one) for one in found.differences], found.rejected) == ([diff], [])
-    assert list(found.fields) == fields
-    assert not table_diff(found.table, BASE.replace(before, after)).differences
+    evolution = evolved(before, after)
+    assert ([str(difference) for difference in evolution.differences], evolution.rejected) == ([diff], [])
+    assert list(evolution.fields) == fields
+    assert not table_diff(evolution.table, BASE.replace(before, after)).differences
 
 
 @pytest.mark.parametrize(
@@ -96,10 +96,12 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
     ],
 )
 def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str, diff: str) -> None:
-    found = evolved(before, after)
-    assert found.rejected
-    assert any(str(one).startswith(diff) for one in found.rejected), [str(one) for one in found.rejected]
-    assert not found.manual_statements
+    evolution = evolved(before, after)
+    assert evolution.rejected
+    assert any(str(rejection).startswith(diff) for rejection in evolution.rejected), [
+        str(rejection) for rejection in evolution.rejected
+    ]
+    assert not evolution.manual_statements
 
 
 @pytest.mark.parametrize(
@@ -131,10 +133,10 @@ def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str
 def test_what_bigquery_converts_by_a_statement_only_is_refused_with_the_statement(
     before: str, after: str, diff: str, converted: str
 ) -> None:
-    found = evolved(before, after)
-    told = [str(one) for one in found.rejected]
-    assert told == [f"{diff}: BigQuery converts it by ALTER COLUMN SET DATA TYPE only"]
-    assert found.manual_statements == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
+    evolution = evolved(before, after)
+    rejections = [str(rejection) for rejection in evolution.rejected]
+    assert rejections == [f"{diff}: BigQuery converts it by ALTER COLUMN SET DATA TYPE only"]
+    assert evolution.manual_statements == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
 
 
 def test_columns_in_another_order_are_no_difference() -> None:
@@ -145,23 +147,26 @@ def test_columns_in_another_order_are_no_difference() -> None:
 
 
 def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
-    found = evolved("  code STRING(8),", "  codes STRING(8),")
-    assert [str(one).partition(":")[0] for one in found.differences] == ["- code STRING(8)", "+ codes STRING(8)"]
-    assert [one.path for one in found.rejected] == ["code"]
+    evolution = evolved("  code STRING(8),", "  codes STRING(8),")
+    assert [str(difference).partition(":")[0] for difference in evolution.differences] == [
+        "- code STRING(8)",
+        "+ codes STRING(8)",
+    ]
+    assert [rejection.path for rejection in evolution.rejected] == ["code"]
 
 
 def test_to_live_for_ever_is_told_to_bigquery_and_to_live_shorter_than_for_ever_is_refused() -> None:
-    found = evolved("days = 90", "days = NULL")
-    assert found.table.to_api_repr()["timePartitioning"]["expirationMs"] is None
+    evolution = evolved("days = 90", "days = NULL")
+    assert evolution.table.to_api_repr()["timePartitioning"]["expirationMs"] is None
     without_end = declared_table(BASE.replace("days = 90", "days = NULL"))
-    assert [one.path for one in table_diff(without_end, BASE).rejected] == ["partition expiration"]
+    assert [rejection.path for rejection in table_diff(without_end, BASE).rejected] == ["partition expiration"]
 
 
 def test_a_table_without_columns_gets_them() -> None:
     live = declared_table(BASE.replace(" NOT NULL", "")).to_api_repr()
     del live["schema"]
-    found = table_diff(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
-    assert (len(found.differences), found.rejected) == (9, [])
+    evolution = table_diff(bigquery.Table.from_api_repr(live), BASE.replace(" NOT NULL", ""))
+    assert (len(evolution.differences), evolution.rejected) == (9, [])
 
 
 def test_a_protected_column_gets_its_policy_tag_and_keeps_it() -> None:
@@ -186,12 +191,12 @@ def test_a_new_column_comes_with_its_policy_tag() -> None:
 
 
 def test_what_others_have_set_stays() -> None:
-    found = evolved('"Base"', '"Other"', labels={"env": "dev", "goog-terraform": "true"})
-    assert found.table.labels == {"env": "dev", "goog-terraform": "true"}
+    evolution = evolved('"Base"', '"Other"', labels={"env": "dev", "goog-terraform": "true"})
+    assert evolution.table.labels == {"env": "dev", "goog-terraform": "true"}
     live = declared_table(BASE).to_api_repr()
     live["schema"]["fields"][0]["policyTags"] = {"names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]}
-    found = table_diff(bigquery.Table.from_api_repr(live), BASE.replace("  day DATE", "  day DATE, note STRING"))
-    assert found.table.to_api_repr()["schema"]["fields"][0]["policyTags"] == {
+    evolution = table_diff(bigquery.Table.from_api_repr(live), BASE.replace("  day DATE", "  day DATE, note STRING"))
+    assert evolution.table.to_api_repr()["schema"]["fields"][0]["policyTags"] == {
         "names": ["projects/p/locations/l/taxonomies/1/policyTags/2"]
     }
 
@@ -222,10 +227,10 @@ SCHEMAS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), TYPES, min_size
 def test_a_table_either_follows_its_ddl_completely_or_the_evolution_is_refused(
     live: dict[str, str], declared: dict[str, str]
 ) -> None:
-    found = table_diff(declared_table(table(live)), table(declared))
-    names = [field.name for field in found.table.schema]
+    evolution = table_diff(declared_table(table(live)), table(declared))
+    names = [field.name for field in evolution.table.schema]
     assert names[: len(live)] == list(live)
-    if not found.rejected:
+    if not evolution.rejected:
         wanted = {field.name: field for field in declared_table(table(declared)).schema}
-        assert {field.name: field for field in found.table.schema} == wanted
-        assert not table_diff(found.table, table(declared)).differences
+        assert {field.name: field for field in evolution.table.schema} == wanted
+        assert not table_diff(evolution.table, table(declared)).differences

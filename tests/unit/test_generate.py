@@ -1,4 +1,4 @@
-"""The simulated shop of `sluice.generate` tells a true story, and spoils it only as asked."""
+"""The simulated shop of `sluice.generate` sends consistent events, and spoils only as many as asked."""
 
 import doctest
 import hashlib
@@ -164,14 +164,14 @@ def test_the_start_may_be_in_any_time_zone() -> None:
 def test_each_order_goes_through_its_statuses_in_order_and_some_are_still_on_the_way(
     events: list[Event],
 ) -> None:
-    told: defaultdict[str, list[Event]] = defaultdict(list)
+    events_of_order: defaultdict[str, list[Event]] = defaultdict(list)
     for event in of_type(events, "order"):
-        told[event["order_id"]].append(event)
-    for steps in told.values():
+        events_of_order[event["order_id"]].append(event)
+    for steps in events_of_order.values():
         assert [step["status"] for step in steps] == STATUSES[: len(steps)]
         assert all(earlier["order_date"] < later["order_date"] for earlier, later in pairwise(steps))
         assert len({json.dumps([s["customer_id"], s["items"], s["shipping_address"]], default=str) for s in steps}) == 1
-    assert {len(steps) for steps in told.values()} == {1, 2, 3, 4}
+    assert {len(steps) for steps in events_of_order.values()} == {1, 2, 3, 4}
 
 
 def test_totals_are_the_exact_sums_of_their_lines_in_cents(events: list[Event]) -> None:
@@ -273,7 +273,7 @@ def test_a_strict_reader_accepts_every_good_message_and_no_bad_one(disturbed: li
 
 
 def read_strictly(message: Generated, now: datetime) -> Event:
-    """What a careful consumer does with a message at `now`; raises for all that it would not take."""
+    """Read a message as a careful consumer at `now` does; raise for all that it would reject."""
 
     def no_constants(name: str) -> None:
         raise ValueError(name)

@@ -1,4 +1,4 @@
-"""The writer's own HTTP: credentials, tries, and what is told of a refusal."""
+"""The writer's own HTTP: credentials, attempts, and the report of a rejection."""
 
 import contextlib
 import copy
@@ -91,7 +91,7 @@ print(http_client.bigquery_api()._root, http_client.storage_api()._root)
 
 
 @pytest.mark.parametrize(
-    ("valid", "shown", "told"),
+    ("valid", "shown", "warnings"),
     [
         (["token-1"], ["token-1", "token-1"], ["b'{}'", "b'{}'"]),
         (["token-2"], ["token-1", "token-2", "token-2"], ["b'{}'", "b'{}'"]),
@@ -100,13 +100,13 @@ print(http_client.bigquery_api()._root, http_client.storage_api()._root)
     ids=["valid", "expired", "not wanted"],
 )
 def test_requests_bear_a_token_that_is_kept_and_a_new_one_where_it_is_refused(
-    valid: list[str], shown: list[str], told: list[str]
+    valid: list[str], shown: list[str], warnings: list[str]
 ) -> None:
     with guarded(*valid) as guard:
         done = in_google_cloud(POST_TWICE, guard.url)
     assert done.returncode == 0, done.stderr
     assert guard.shown == shown
-    assert done.stdout.splitlines() == [*told, "https://bigquery.googleapis.com https://storage.googleapis.com"]
+    assert done.stdout.splitlines() == [*warnings, "https://bigquery.googleapis.com https://storage.googleapis.com"]
 
 
 def test_google_auth_can_copy_what_it_asks_with_for_its_requests_beside_ours() -> None:
@@ -140,7 +140,7 @@ def test_no_project_at_all_is_told_by_the_name_of_its_setting(
 
 
 @pytest.mark.parametrize(
-    ("answer", "told", "reasons"),
+    ("answer", "message", "reasons"),
     [
         ((404, {"error": {"message": "secret", "errors": [{"reason": "notFound"}]}}), "NotFound: 404 notFound", 1),
         ((400, {"error": {"message": "secret", "errors": [{"reason": "a secret"}]}}), "BadRequest: 400", 0),
@@ -150,12 +150,12 @@ def test_no_project_at_all_is_told_by_the_name_of_its_setting(
     ids=str,
 )
 def test_a_refusal_tells_status_and_reasons_and_quotes_nothing(
-    cloud: Cloud, answer: tuple[int, dict[str, object]], told: str, reasons: int
+    cloud: Cloud, answer: tuple[int, dict[str, object]], message: str, reasons: int
 ) -> None:
     cloud.on_insert = lambda *_: answer
     with pytest.raises(ApiError) as refused:
         bigquery_api().post(INSERT_ALL, "application/json", BODY, 5.0)
-    assert str(refused.value) == told
+    assert str(refused.value) == message
     assert len(refused.value.reasons) == reasons
     assert "secret" in json.dumps(refused.value.unsafe_message)
 
@@ -179,8 +179,8 @@ def test_retries_end_and_leave_nothing_of_the_request_behind(
         post()
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        kept = [one for one in gc.garbage if isinstance(one, tuple | list | dict) and BODY in _values(one)]
-        frames = [one for one in gc.garbage if type(one).__name__ == "frame" and BODY in one.f_locals.values()]
+        kept = [item for item in gc.garbage if isinstance(item, tuple | list | dict) and BODY in _values(item)]
+        frames = [item for item in gc.garbage if type(item).__name__ == "frame" and BODY in item.f_locals.values()]
     finally:
         gc.set_debug(0)
         gc.garbage.clear()

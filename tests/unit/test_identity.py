@@ -1,4 +1,4 @@
-"""What makes a line the same event: its content, however it is spelled, or the id in its fields."""
+"""Lines are the same event by their content, however it is spelled, or by the id in their fields."""
 
 import json
 from typing import Any
@@ -113,10 +113,10 @@ parts = st.text("a|\\", min_size=1, max_size=6)
 
 
 @given(st.tuples(parts, parts), st.tuples(parts, parts))
-def test_different_fields_make_different_ids(one: tuple[str, str], other: tuple[str, str]) -> None:
+def test_different_fields_make_different_ids(names: tuple[str, str], other: tuple[str, str]) -> None:
     fields = [IdField.parse("$.a"), IdField.parse("$.b")]
-    ids = [event_id(fields, {"a": first, "b": second}) for first, second in (one, other)]
-    assert (ids[0] == ids[1]) == (one == other)
+    ids = [event_id(fields, {"a": first, "b": second}) for first, second in (names, other)]
+    assert (ids[0] == ids[1]) == (names == other)
 
 
 def test_several_fields_are_joined_in_their_order() -> None:

@@ -1,4 +1,4 @@
-"""What an interrupted backfill reports: what is there, which load jobs still run, and success where all is done."""
+"""An interrupted backfill reports present events, load jobs that still run, and success where all is done."""
 
 import json
 import os
@@ -40,7 +40,9 @@ class Warehouse:
         self.signalled = False
         self.process: subprocess.Popen[str] | None = None
         self._schemas = {
-            one.name: declared_table(one.ddl) for one in definitions("project", CHOSEN) if one.kind is Kind.TABLE
+            definition.name: declared_table(definition.ddl)
+            for definition in definitions("project", CHOSEN)
+            if definition.kind is Kind.TABLE
         }
         cloud.on_get, cloud.on_job, cloud.on_data = self.get, self.job, self.data
 
@@ -73,7 +75,7 @@ class Warehouse:
         self.loaded[[*self.jobs.values()][-1]] += [row["ingest"]["event_id"] for row in rows]
 
     def query(self, request: dict[str, Any]) -> Answer:
-        given = {one["name"]: one["parameterValue"] for one in request["queryParameters"]}
+        given = {parameter["name"]: parameter["parameterValue"] for parameter in request["queryParameters"]}
         table = LIVE if LIVE in request["query"] else OLD
         asked = {value["value"] for value in given["ids"]["arrayValues"]}
         values = [

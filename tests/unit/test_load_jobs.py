@@ -36,12 +36,16 @@ def events(table: str, outcome: Row | DeadLetter, identities: Sequence[Identity]
 
 
 def orders(*event_ids: str) -> Load:
-    """On a day each."""
-    return events("live.orders", GOOD, [Identity(*one) for one in zip(event_ids, itertools.cycle(DAYS), strict=False)])
+    """Return a load of orders, each on another day."""
+    return events(
+        "live.orders",
+        GOOD,
+        [Identity(*id_and_day) for id_and_day in zip(event_ids, itertools.cycle(DAYS), strict=False)],
+    )
 
 
 def jobs(cloud: Cloud, created: int | None = 1_700_000_000_000, name: str = "orders") -> LoadJobs:
-    """Of one table."""
+    """Return the load jobs of one table."""
     del cloud
     resource: dict[str, Any] = {
         "id": f"project:live.{name}",
@@ -67,7 +71,7 @@ def test_another_load_and_a_table_that_was_made_anew_have_another_id(cloud: Clou
         jobs(cloud, None).free_id(orders("a", "b")),
     ]
     assert len(set(ids)) == len(ids)
-    assert all(one.startswith("sluice_backfill_orders_") for one in ids)
+    assert all(job_id.startswith("sluice_backfill_orders_") for job_id in ids)
 
 
 @pytest.mark.parametrize(
@@ -90,23 +94,23 @@ def test_a_job_keeps_its_id_whether_it_failed_or_not(cloud: Cloud, status: dict[
 def parameters(request: dict[str, Any]) -> dict[str, Any]:
     """Values by name."""
     return {
-        one["name"]: [value["value"] for value in one["parameterValue"].get("arrayValues", ())]
-        or one["parameterValue"]["value"]
-        for one in request["queryParameters"]
+        parameter["name"]: [value["value"] for value in parameter["parameterValue"].get("arrayValues", ())]
+        or parameter["parameterValue"]["value"]
+        for parameter in request["queryParameters"]
     }
 
 
 @pytest.fixture
 def requests(cloud: Cloud) -> list[dict[str, Any]]:
-    """What the table was asked; it has all events whose ids end in `1`, on each day."""
+    """Return the table's requests; it has all events whose ids end in `1`, on each day."""
     asked: list[dict[str, Any]] = []
 
     def answer(request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         asked.append(request)
         given = parameters(request)
         days = [day for day in DAYS if given.get("first", "") <= day <= given.get("last", "")]
-        there = (one for one in given["ids"] if one.endswith("1"))
-        values = ([one, day, f"m-{one}", None, None] for one in there for day in days)
+        there = (event_id for event_id in given["ids"] if event_id.endswith("1"))
+        values = ([event_id, day, f"m-{event_id}", None, None] for event_id in there for day in days)
         rows = [{"f": [{"v": value} for value in row]} for row in values]
         names = ("event_id", "kind", "message_id", "content_digest", "schema_version")
         fields = [{"name": name, "type": "STRING"} for name in names]
@@ -128,12 +132,12 @@ def test_a_small_load_is_one_question(cloud: Cloud, requests: list[dict[str, Any
 @pytest.mark.parametrize("letter", ["x", "ü", "東", '"', "😀"])
 def test_no_question_is_larger_than_bigquery_takes(cloud: Cloud, requests: list[dict[str, Any]], letter: str) -> None:
     load = orders(*(f"{number}-{letter * 1_000}-{number}" for number in range(12_000 if letter == "x" else 5_000)))
-    found = jobs(cloud).present(load)
+    present = jobs(cloud).present(load)
     assert len(requests) > 1
     assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
     asked = [event_id for request in requests for event_id in parameters(request)["ids"]]
     assert sorted(asked) == sorted(event.identity.event_id for event in load.events)
-    assert {one.event_id for one in found} == {one for one in asked if one.endswith("1")}
+    assert {identity.event_id for identity in present} == {identity for identity in asked if identity.endswith("1")}
 
 
 def test_each_question_is_about_few_days(
@@ -159,8 +163,8 @@ def test_of_dead_letters_the_fingerprints_count_too(cloud: Cloud, requests: list
     jobs(cloud, name="dead_letters").present(events("live.dead_letters", BAD, identities))
     assert len(requests) > 1
     assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
-    asked = [one for request in requests for one in parameters(request)["fingerprints"]]
-    assert sorted(asked) == [one.kind for one in identities]
+    asked = [kind for request in requests for kind in parameters(request)["fingerprints"]]
+    assert sorted(asked) == [identity.kind for identity in identities]
 
 
 def ends(cloud: Cloud, *messages: str, reason: str = "invalid") -> None:

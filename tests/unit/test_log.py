@@ -101,7 +101,7 @@ QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "i
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (QUOTING, "BadRequest: 400 invalid"),
         (retry_error("secret", QUOTING), "RetryError: BadRequest: 400 invalid"),
@@ -113,16 +113,16 @@ QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "i
         (ValueError("secret"), "ValueError"),
     ],
 )
-def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseException, told: str) -> None:
-    assert safe_message(error) == told
+def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseException, message: str) -> None:
+    assert safe_message(error) == message
 
 
 def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
     try:
         dict[str, str]()["secret"]
     except KeyError as error:
-        told = safe_message(error)
-    assert re.fullmatch(r"KeyError, .*test_log.py:\d+", told)
+        message = safe_message(error)
+    assert re.fullmatch(r"KeyError, .*test_log.py:\d+", message)
 
 
 def test_an_exception_is_told_in_the_same_line() -> None:

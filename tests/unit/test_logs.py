@@ -79,6 +79,6 @@ def test_a_user_without_a_quota_project_pays_with_that_of_the_functions(monkeypa
 
     monkeypatch.setattr(logs, "AuthorizedHttp", authorized)
     for credentials in (Credentials("token"), Credentials("token", quota_project_id="own"), AnonymousCredentials()):  # type: ignore[no-untyped-call]
-        monkeypatch.setattr(google.auth, "default", lambda *_, found=credentials: (found, None))
+        monkeypatch.setattr(google.auth, "default", lambda *_, default=credentials: (default, None))
         Logs.connect("project")
     assert [getattr(credentials, "quota_project_id", None) for credentials in used] == ["project", "own", None]

@@ -1,4 +1,4 @@
-"""What reaches the endpoint as a message, and what does not."""
+"""The endpoint accepts messages and rejects all other requests."""
 
 import base64
 import json

@@ -31,8 +31,8 @@ def test_a_name_is_in_snake_case(name: str) -> None:
     ],
 )
 def test_a_type_has_no_name_that_something_else_relies_on(name: str, problem: str | None) -> None:
-    found = type_problem(name)
-    assert found is None if problem is None else problem in str(found)
+    found_problem = type_problem(name)
+    assert found_problem is None if problem is None else problem in str(found_problem)
 
 
 def test_the_names_of_the_package_of_types_are_no_modules_of_it() -> None:
@@ -54,7 +54,11 @@ def test_a_column_has_no_name_of_bigquerys_own(name: str) -> None:
 
 def test_the_project_has_each_name_once_and_they_are_those_that_the_bootstrap_makes() -> None:
     assert NAMES.clashes() == []
-    live = {one.name.partition(".")[2] for one in definitions("project", settings()) if one.kind is not Kind.DATASET}
+    live = {
+        definition.name.partition(".")[2]
+        for definition in definitions("project", settings())
+        if definition.kind is not Kind.DATASET
+    }
     assert set(NAMES.taken()) == live
 
 
@@ -72,7 +76,7 @@ def test_the_project_has_each_name_once_and_they_are_those_that_the_bootstrap_ma
 def test_a_table_that_another_table_or_view_is_named_as_is_a_clash(name: str, table: str, owners: list[str]) -> None:
     [clash] = NAMES.with_type(name, table).clashes()
     assert len(clash.owners) == len(owners)
-    assert all(owner in found for owner, found in zip(owners, clash.owners, strict=True)), clash
+    assert all(owner in actual for owner, actual in zip(owners, clash.owners, strict=True)), clash
 
 
 def test_a_table_whose_own_views_have_a_name_that_is_there_is_a_clash() -> None:

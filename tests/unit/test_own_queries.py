@@ -1,4 +1,4 @@
-"""What Sluice's own queries are billed for: the columns that they name, of the days that their filters leave.
+"""Sluice's own queries are billed for the columns that they name, of the days that their filters select.
 
 BigQuery bills the logical bytes of these columns
 (https://cloud.google.com/bigquery/docs/storage_overview#data_size_calculation); no emulator does.
@@ -39,9 +39,9 @@ from tests.unit.samples import process
 
 SETTINGS = settings(dataset="live", historical_dataset="history")
 SCHEMAS = {
-    one.name: {column.name: column for column in declared_table(one.ddl).schema}
-    for one in definitions("project", SETTINGS)
-    if one.kind is Kind.TABLE
+    definition.name: {column.name: column for column in declared_table(definition.ddl).schema}
+    for definition in definitions("project", SETTINGS)
+    if definition.kind is Kind.TABLE
 }
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -56,7 +56,7 @@ def size(value: Any, column: bigquery.SchemaField) -> int:
         return 0
     if column.mode == "REPEATED":
         element = bigquery.SchemaField(column.name, column.field_type, fields=column.fields)
-        return sum(size(one, element) for one in value)
+        return sum(size(item, element) for item in value)
     if column.field_type == "RECORD":
         return sum(size(value.get(field.name), field) for field in column.fields)
     return FIXED.get(column.field_type) or 2 + len(str(value).encode())
@@ -66,9 +66,9 @@ def sizes() -> dict[str, float]:
     """Mean bytes of each column of an event, over all types: `event_date`, `ingest.event_id`."""
     total: collections.Counter[str] = collections.Counter()
     story = list(past(Story(7), 3_000, TODAY))
-    for number, one in enumerate(story):
+    for number, generated in enumerate(story):
         attributes = {"event_id": f"{number:08d}-0000-4000-8000-000000000000"}
-        outcome = process(Message(one.data, attributes, f"{number:017d}", TODAY), TODAY)
+        outcome = process(Message(generated.data, attributes, f"{number:017d}", TODAY), TODAY)
         assert isinstance(outcome, Row)
         record = outcome.record(URI)
         for name, column in SCHEMAS[f"live.{outcome.table}"].items():
@@ -104,7 +104,7 @@ class Query(NamedTuple):
 
 
 class Recorder:
-    """In the place of BigQuery's client, with tables that have nothing."""
+    """A stand-in for BigQuery's client; its tables are empty."""
 
     def __init__(self) -> None:
         self.queries: list[Query] = []
@@ -115,11 +115,11 @@ class Recorder:
         [table] = [table for table in tree.find_all(exp.Table) if table.db]
         name = f"{table.db}.{table.name}"
         read = {f"{column.table}.{column.name}".removeprefix(".") for column in tree.find_all(exp.Column)}
-        known = SIZES.keys() | SCHEMAS[name].keys()
-        days = next((one.values for one in job_config.query_parameters if one.name == "days"), None)
+        columns = SIZES.keys() | SCHEMAS[name].keys()
+        days = next((parameter.values for parameter in job_config.query_parameters if parameter.name == "days"), None)
         partition = "DATE(failed_at)" if name == "live.dead_letters" else "event_date"
         is_pruned = f"WHERE {partition} IN UNNEST(@days)" in text
-        self.queries.append(Query(name, frozenset(read & known), days if is_pruned else None))
+        self.queries.append(Query(name, frozenset(read & columns), days if is_pruned else None))
         return self
 
     def result(self, page_size: int) -> list[Any]:
@@ -129,7 +129,7 @@ class Recorder:
 
 
 class Bucket:
-    """In the place of the archive's bucket, with checkpoints and nothing else."""
+    """A stand-in for the archive's bucket; it has only checkpoints."""
 
     name = "archive"
 
@@ -201,7 +201,7 @@ def kept_bytes() -> float:
 
 
 def test_the_alert_on_cost_leaves_out_all_that_sluice_reads_itself(a_day: list[tuple[datetime, list[Query]]]) -> None:
-    """With a look-up each hour of late events of the day before, and of redelivered ones of the same day."""
+    """The bound includes an hourly look-up of the day before's late events and the same day's redelivered ones."""
     late = 24 * max(query.bytes_per_event for _, asked in a_day for query in asked)
     once = reconciled_bytes(a_day)
     assert 2 * once + late + kept_bytes() < float(watching.thresholds()["own_query_bytes"])
@@ -237,7 +237,7 @@ def test_events_are_looked_up_in_the_days_that_their_rows_can_have() -> None:
 
 
 def test_history_is_kept_by_the_days_that_expire_of_both_datasets() -> None:
-    """Without a first day, each run would read all of the history."""
+    """Each run would read all of the history if there were no first day."""
     query = queries()["keep_history"].bind("project", SETTINGS, {})
     first = "event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL 90 + @overdue DAY)"
     last = "AND DATE_SUB(CURRENT_DATE(), INTERVAL 90 - @days DAY)"

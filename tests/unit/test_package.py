@@ -95,7 +95,7 @@ def test_the_command_tells_the_digest_and_puts_it_where_terraform_looks(project:
     file = project / "dist" / "sluice.zip"
     assert f"sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}" in done.stderr
     assert done.stdout.splitlines() == deployed_files()
-    assert [one.name for one in file.parent.iterdir()] == ["sluice.zip"]
+    assert [path.name for path in file.parent.iterdir()] == ["sluice.zip"]
 
 
 def test_where_a_file_is_missing_nothing_is_written(project: pathlib.Path) -> None:
@@ -122,6 +122,6 @@ def test_bytecode_of_the_build_is_valid_in_an_image_whose_times_are_all_set_to_1
     for file in workspace.rglob("*"):
         os.utime(file, (315532801, 315532801))
     verbose = [sys.executable, "-v", "-c", "import functions.ingest.retry"]
-    told = subprocess.run(verbose, cwd=workspace, env={}, capture_output=True, text=True, check=True).stderr
-    assert (f"matches {workspace}/functions/ingest/retry.py" in told) == is_valid
-    assert ("bytecode is stale for 'functions.ingest.retry'" in told) != is_valid
+    log = subprocess.run(verbose, cwd=workspace, env={}, capture_output=True, text=True, check=True).stderr
+    assert (f"matches {workspace}/functions/ingest/retry.py" in log) == is_valid
+    assert ("bytecode is stale for 'functions.ingest.retry'" in log) != is_valid

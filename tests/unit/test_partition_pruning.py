@@ -59,7 +59,7 @@ def in_duckdb(definition: Definition) -> str:
 
 
 def filtered_scans(plan: dict[str, Any], column: str, filtered: bool = False) -> Iterator[bool]:
-    """For each scan of the plan: whether the filter is there before any window or aggregate."""
+    """Yield for each scan of the plan whether the filter is there before any window or aggregate."""
     info = plan["extra_info"]
     if plan["name"] in {"WINDOW", "STREAMING_WINDOW", "HASH_GROUP_BY", "PERFECT_HASH_GROUP_BY"}:
         filtered = False
@@ -93,5 +93,5 @@ def test_the_latest_state_of_an_order_is_looked_for_in_all_days(warehouse: duckd
 
 
 def test_every_view_either_prunes_or_says_why_it_cannot() -> None:
-    views = {one.name.partition(".")[2] for one in DEFINITIONS if one.kind is Kind.VIEW}
+    views = {definition.name.partition(".")[2] for definition in DEFINITIONS if definition.kind is Kind.VIEW}
     assert views == DAYS.keys() | WHOLE.keys()

@@ -18,7 +18,7 @@ def error(path: str, message: str = "why") -> dict[str, str]:
 
 
 def noted(data: bytes, *paths: str) -> dict[str, list[str]]:
-    """Which lines are marked, and with which paths."""
+    """Return the marked lines with the paths of their marks."""
     lines = marked(data, [error(path) for path in paths])
     return {line.text.strip(): [note.split("  ")[0] for note in line.notes] for line in lines if line.notes}
 
@@ -68,9 +68,9 @@ def test_a_key_that_stands_there_twice_is_marked_twice_and_numbers_stay_as_they_
     ],
 )
 def test_what_is_no_json_is_marked_where_it_ceases_to_be(data: bytes, line: str, column: int) -> None:
-    [found] = [one for one in marked(data, [error("$")]) if one.notes]
-    assert found.text == line
-    assert (found.notes[0], len(found.notes)) == (" " * column + "^", 2)
+    [marked_line] = [line for line in marked(data, [error("$")]) if line.notes]
+    assert marked_line.text == line
+    assert (marked_line.notes[0], len(marked_line.notes)) == (" " * column + "^", 2)
 
 
 def test_of_a_long_payload_its_beginning_and_the_marks_are_shown() -> None:
@@ -108,7 +108,7 @@ def test_nothing_of_any_payload_reaches_the_terminal(data: bytes) -> None:
 
 @given(json_values)
 def test_pretty_printed_json_is_the_same_json(value: Any) -> None:
-    lines = [one.text for one in marked(json.dumps(value).encode(), [])]
+    lines = [line.text for line in marked(json.dumps(value).encode(), [])]
     if not any("…" in line for line in lines) and "\\x" not in "\n".join(lines):
         assert json.loads("\n".join(lines)) == value
 
@@ -123,9 +123,9 @@ def test_each_violation_of_a_real_event_is_marked_at_its_own_line() -> None:
     event = samples.event("order", status="lost", items=items, total_amount="24.98")
     letter = samples.process(samples.message(event), samples.NOW)
     assert isinstance(letter, DeadLetter)
-    lines = marked(letter.message.data, [one._asdict() for one in letter.errors])
-    found: dict[str, Marked] = {line.text.strip(): line for line in lines if line.notes}
-    assert {'"status": "lost",', '"quantity": 0,', '"total_amount": "24.98"'} <= found.keys()
+    lines = marked(letter.message.data, [problem._asdict() for problem in letter.errors])
+    noted_lines: dict[str, Marked] = {line.text.strip(): line for line in lines if line.notes}
+    assert {'"status": "lost",', '"quantity": 0,', '"total_amount": "24.98"'} <= noted_lines.keys()
     assert sum(len(line.notes) for line in lines) == len(letter.errors)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of a message: exactly one of row or dead letter, and a dead letter says what is wrong and where."""
+"""A message becomes exactly one row or dead letter, and a dead letter says what is wrong and where."""
 
 import copy
 import dataclasses
@@ -267,10 +267,10 @@ def test_addresses_are_shown_as_the_policy_allows(policy: str, address: str, sho
 
 
 def test_a_hashed_address_is_the_same_for_each_way_to_write_it_and_another_with_another_key() -> None:
-    one, other = Privacy("hash", "k" * 16), Privacy("hash", "l" * 16)
-    assert one.treat("2001:db8::1") == one.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
-    assert one.treat("::ffff:203.0.113.7") == one.treat("203.0.113.7")
-    assert len(one.treat("203.0.113.7")) == 64
+    privacy, other = Privacy("hash", "k" * 16), Privacy("hash", "l" * 16)
+    assert privacy.treat("2001:db8::1") == privacy.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
+    assert privacy.treat("::ffff:203.0.113.7") == privacy.treat("203.0.113.7")
+    assert len(privacy.treat("203.0.113.7")) == 64
 
 
 @pytest.mark.parametrize(

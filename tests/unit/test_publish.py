@@ -1,4 +1,4 @@
-"""What `sluice publish` and `sluice generate` do with events before Pub/Sub sees them."""
+"""`sluice publish` and `sluice generate` prepare events before Pub/Sub receives them."""
 
 import gzip
 import json
@@ -29,7 +29,7 @@ def change(time: str) -> bytes:
 
 
 def times(lines: Iterable[bytes]) -> list[str]:
-    return [(told := json.loads(line)).get("order_date") or told["timestamp"] for line in lines]
+    return [(event := json.loads(line)).get("order_date") or event["timestamp"] for line in lines]
 
 
 def numbered(lines: Iterable[bytes]) -> list[Line]:
@@ -81,7 +81,7 @@ def test_each_line_is_a_message_with_an_identity_of_its_own() -> None:
 
 
 def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has no id is named and not sent; what is no event has no field, and is sent to become a dead letter."""
+    """A line without an id is named and not sent; one that is no event is sent, and becomes a dead letter."""
     file = tmp_path / "events"
     file.write_bytes(b'{"meta": {"id": "a"}}\n\n{"meta": {}}\n{"meta": {"id": 7}}\n{"meta": {"id": 1.5}}\n{no JSON}\n')
     sent: list[Publication] = []
@@ -107,7 +107,9 @@ def published(
 ) -> tuple[Result, list[bytes]]:
     """Return the result of `sluice publish`, and the payloads that it would have published."""
     sent: list[bytes] = []
-    monkeypatch.setattr("sluice.cli.publish_all", lambda messages, *_, **__: sent.extend(one.data for one in messages))
+    monkeypatch.setattr(
+        "sluice.cli.publish_all", lambda messages, *_, **__: sent.extend(message.data for message in messages)
+    )
     return CliRunner().invoke(app, ["publish", *arguments], input=stdin), sent
 
 

@@ -1,4 +1,4 @@
-"""What `sluice.queries` makes of the files of `sql/`, and what these files have to be."""
+"""`sluice.queries` renders the files of `sql/`, and these files follow its rules."""
 
 import pathlib
 import re
@@ -103,7 +103,7 @@ def test_a_file_may_be_part_of_a_command(write: Write) -> None:
 
 def test_what_is_not_given_has_its_default(write: Write) -> None:
     query = write("-- What?\n-- @a INT64 = 1: one\n-- @b STRING = x y: two\n-- Cost: table\nSELECT @a, @b\n")
-    values = {one.name: one.value for one in query.bind("project", SETTINGS, {"a": "-5"}).parameters}
+    values = {parameter.name: parameter.value for parameter in query.bind("project", SETTINGS, {"a": "-5"}).parameters}
     assert values == {"a": -5, "b": "x y"}
 
 
@@ -159,7 +159,7 @@ def test_a_value_of_another_type_is_refused(write: Write, type_: str, text: str)
 def test_a_date_may_be_today_or_yesterday_in_utc(write: Write) -> None:
     query = write("-- What?\n-- @a DATE = today: one\n-- @b DATE = yesterday: two\n-- Cost: table\nSELECT @a, @b\n")
     before = datetime.now(UTC).date()
-    values: list[Any] = [one.value for one in query.bind("project", SETTINGS, {}).parameters]
+    values: list[Any] = [parameter.value for parameter in query.bind("project", SETTINGS, {}).parameters]
     today, yesterday = values
     assert before <= today <= datetime.now(UTC).date()
     assert today - yesterday == timedelta(days=1)
@@ -200,7 +200,7 @@ def test_every_parameter_of_a_file_is_used_and_every_one_that_is_used_is_declare
     named = {name for name, parameter in query.parameters.items() if parameter.type == "NAME"}
     assert set(re.findall(r"(?<!@)@(\w+)", code)) == query.parameters.keys() - named
     any_of = {"NAME": "x", "TIMESTAMP": "1h"}
-    chosen = {name: any_of[one.type] for name, one in query.parameters.items() if one.default is None}
+    chosen = {name: any_of[parameter.type] for name, parameter in query.parameters.items() if parameter.default is None}
     assert named <= set(re.findall(r"\$\{(\w+)\}", code))
     bound = query.bind("project", SETTINGS, chosen)
     assert not [line for line in bound.sql.splitlines() if "${" in line and not line.lstrip().startswith("--")]

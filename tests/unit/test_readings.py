@@ -1,4 +1,4 @@
-"""What a payload says is read in whatever encoding it comes."""
+"""Payloads are read in all of their encodings."""
 
 import base64
 import bz2

@@ -31,18 +31,18 @@ def test_gcloud_takes_every_command_of_the_page(calls: list[Call], tmp_path: pat
 
 def test_terraform_has_every_variable_and_output_of_the_page(calls: list[Call]) -> None:
     text = "\n".join(file.read_text() for file in (TERRAFORM / "examples" / "dev").glob("*.tf"))
-    known = {kind: set(re.findall(rf'^{kind} "(\w+)"', text, re.MULTILINE)) for kind in ("variable", "output")}
+    declared = {kind: set(re.findall(rf'^{kind} "(\w+)"', text, re.MULTILINE)) for kind in ("variable", "output")}
     commands = [call for call in calls if call.program == "terraform"]
     used = [re.findall(r"^-var=(\w+)=", argument) for call in commands for argument in call.arguments]
-    assert {"github", "release"} <= {name for names in used for name in names} <= known["variable"]
-    assert {call.arguments[-1] for call in commands if "output" in call.arguments} <= known["output"]
+    assert {"github", "release"} <= {name for names in used for name in names} <= declared["variable"]
+    assert {call.arguments[-1] for call in commands if "output" in call.arguments} <= declared["output"]
     assert all((ROOT / name).exists() for call in commands for name in re.findall(r"-chdir=(\S+)", str(call)))
 
 
 def test_no_command_takes_the_access_of_the_workflow_away(calls: list[Call]) -> None:
     changing = [call for call in calls if call.program == "terraform" and {"apply", "plan"} & set(call.arguments)]
     assert len(changing) == 2
-    given = [[one for one in call.arguments if one.startswith("-var=github=")] for call in changing]
+    given = [[argument for argument in call.arguments if argument.startswith("-var=github=")] for call in changing]
     assert given[0] == given[1] != []
 
 
@@ -51,6 +51,6 @@ def test_a_release_is_verified_as_the_workflow_verifies_it(calls: list[Call]) ->
     workflow = (ROOT / ".github" / "workflows" / "deploy.yml").read_text()
     assert len(verified) == 2
     for call in verified:
-        assert [one for one in call.arguments if one.startswith("--") and one not in workflow] == []
+        assert [argument for argument in call.arguments if argument.startswith("--") and argument not in workflow] == []
     [dispatched] = [call for call in calls if call.arguments[:2] == ["workflow", "run"]]
     assert (ROOT / ".github" / "workflows" / dispatched.arguments[2]).exists()

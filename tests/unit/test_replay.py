@@ -1,4 +1,4 @@
-"""The pure parts of a replay: transforms, times, messages that Pub/Sub gave up on, what the backfill tells."""
+"""The pure parts of a replay: transforms, times, undeliverable messages, and the backfill's reports."""
 
 import json
 import pathlib
@@ -111,7 +111,7 @@ PUBLISH_TIME = datetime(2026, 11, 20, 8, 0, 0, 123000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("published", "expected"),
     [
         ("2026-11-01T10:00:00.226Z", datetime(2026, 11, 1, 10, 0, 0, 226000, tzinfo=UTC)),
         ("2026-11-01T12:00:00.226+02:00", datetime(2026, 11, 1, 10, 0, 0, 226000, tzinfo=UTC)),
@@ -120,14 +120,16 @@ PUBLISH_TIME = datetime(2026, 11, 20, 8, 0, 0, 123000, tzinfo=UTC)
         (None, PUBLISH_TIME),
     ],
 )
-def test_an_undeliverable_message_has_the_time_of_its_first_publication(told: str | None, expected: datetime) -> None:
-    attributes = {"event_id": "e"} | ({PUBLISHED: told} if told else {})
-    found = original(
+def test_an_undeliverable_message_has_the_time_of_its_first_publication(
+    published: str | None, expected: datetime
+) -> None:
+    attributes = {"event_id": "e"} | ({PUBLISHED: published} if published else {})
+    restored = original(
         PubsubMessage(data=b"\xff", attributes=attributes, message_id="9", publish_time=PUBLISH_TIME, ordering_key="k")
     )
-    assert found == Message(b"\xff", attributes, "9", expected, ordering_key="k")
-    sealed = msgspec.json.encode(Envelope.from_message(found, None))
-    assert msgspec.json.decode(sealed, type=Envelope).message() == found
+    assert restored == Message(b"\xff", attributes, "9", expected, ordering_key="k")
+    sealed = msgspec.json.encode(Envelope.from_message(restored, None))
+    assert msgspec.json.decode(sealed, type=Envelope).message() == restored
 
 
 def test_without_an_event_id_the_message_is_the_identity() -> None:
@@ -154,16 +156,16 @@ def sealed(event_id: str, payload: bytes, event_type: str | None = None, **attri
 
 def test_lines_of_a_type_are_those_whose_envelopes_say_so() -> None:
     data = [sealed("a", b"{}", "order"), sealed("b", b"{}", "inventory"), sealed("c", b"{}"), b"\xff", b"[]", b"1"]
-    found = OfType(Given(*data), "order").lines(lambda _: None)  # type: ignore[arg-type]
-    assert [line.data for line in found] == data[:1]
+    of_type = OfType(Given(*data), "order").lines(lambda _: None)  # type: ignore[arg-type]
+    assert [line.data for line in of_type] == data[:1]
 
 
 def order(**changes: Any) -> bytes:
     return json.dumps(samples.event("order", **changes)).encode()
 
 
-def told(*sources: Given, fails: bool = False) -> tuple[Backfill, list[Settled]]:
-    """A dry run, and what its listener is told."""
+def run_of(*sources: Given, fails: bool = False) -> tuple[Backfill, list[Settled]]:
+    """Return a dry run, and the outcomes that its listener receives."""
     heard: list[Settled] = []
 
     def listen(settled: Any) -> None:
@@ -177,8 +179,8 @@ def told(*sources: Given, fails: bool = False) -> tuple[Backfill, list[Settled]]
 
 
 def test_who_listens_is_told_of_each_line_once_and_of_repetitions_last() -> None:
-    run, heard = told(Given(sealed("a", order()), sealed("a", order()), sealed("b", b"bad")))
-    assert sorted((one.event.line.number, one.fate.name) for one in heard) == [
+    run, heard = run_of(Given(sealed("a", order()), sealed("a", order()), sealed("b", b"bad")))
+    assert sorted((settled.event.line.number, settled.fate.name) for settled in heard) == [
         (1, "LOADED"),
         (2, "REPEATED"),
         (3, "LOADED"),
@@ -193,19 +195,19 @@ SMOKE = sealed(f"{RUN}-order", order(), sluice_smoke_test=RUN)
 
 def test_an_event_of_the_smoke_test_is_in_no_load_and_told_last() -> None:
     older = msgspec.json.decode(SMOKE) | {"attributes": {"event_id": f"{RUN}-order"}}
-    run, heard = told(Given(SMOKE, json.dumps(older).encode(), sealed("a", order())))
-    assert [one.fate.name for one in heard] == ["LOADED", "SMOKE_TEST", "SMOKE_TEST"]
+    run, heard = run_of(Given(SMOKE, json.dumps(older).encode(), sealed("a", order())))
+    assert [settled.fate.name for settled in heard] == ["LOADED", "SMOKE_TEST", "SMOKE_TEST"]
     report = run.report
     assert (report.lines, report.smoke_tests, report.rows.total(), report.unfinished) == (3, 2, 1, 0)
 
 
 def test_a_producers_event_with_such_an_id_is_not_left_out() -> None:
-    run, _ = told(Given(sealed(f"{RUN}-order", order()), json.dumps({"event_id": f"{RUN}-order"}).encode()))
+    run, _ = run_of(Given(sealed(f"{RUN}-order", order()), json.dumps({"event_id": f"{RUN}-order"}).encode()))
     assert (run.report.smoke_tests, run.report.dead_letters) == (0, {"decode": 1, "contract": 1})
 
 
 def test_what_a_listener_could_not_take_is_a_failure_and_repetitions_are_not_told() -> None:
-    run, heard = told(Given(sealed("a", order()), sealed("a", order())), fails=True)
+    run, heard = run_of(Given(sealed("a", order()), sealed("a", order())), fails=True)
     assert (heard, run.report.unfinished, run.report.repeated) == ([], 1, 1)
     [failure] = run.report.failures
     assert failure.startswith("dev_events_dataset.orders, from given line 1")
@@ -246,8 +248,8 @@ def record(event_id: str = "e", payload: bytes | None = None, **changes: Any) ->
     return columns | changes
 
 
-def line_of(found: dict[str, Any], repair: Transform | None, tally: Tally) -> list[Line]:
-    return list(Letter(found, 1, None, repair, tally).lines(lambda _: None))
+def line_of(record: dict[str, Any], repair: Transform | None, tally: Tally) -> list[Line]:
+    return list(Letter(record, 1, None, repair, tally).lines(lambda _: None))
 
 
 def test_a_dead_letter_names_the_object_that_has_its_bytes_and_a_repaired_one_does_not(tmp_path: pathlib.Path) -> None:
@@ -273,9 +275,16 @@ def test_a_transform_may_change_nothing_or_leave_an_event_alone(
     tmp_path: pathlib.Path, gives: str, lines: int, left_alone: int
 ) -> None:
     tally = Tally()
-    found = line_of(record(), transform(tmp_path, f"def transform(payload, attributes):\n    return {gives}\n"), tally)
-    assert (len(found), tally.count("left_alone"), tally.count("events"), tally.changes) == (lines, left_alone, 1, [])
-    assert [read(one).archive_uri for one in found] == ["gs://archive/raw/dt=2026-11-23/hr=12/x"] * lines
+    lines_of_record = line_of(
+        record(), transform(tmp_path, f"def transform(payload, attributes):\n    return {gives}\n"), tally
+    )
+    assert (len(lines_of_record), tally.count("left_alone"), tally.count("events"), tally.changes) == (
+        lines,
+        left_alone,
+        1,
+        [],
+    )
+    assert [read(line).archive_uri for line in lines_of_record] == ["gs://archive/raw/dt=2026-11-23/hr=12/x"] * lines
 
 
 def test_a_payload_that_a_policy_tag_hides_is_not_replayed_as_an_empty_one() -> None:
@@ -291,7 +300,7 @@ def test_the_tally_says_what_passes_and_what_is_still_wrong(tmp_path: pathlib.Pa
     tally([Settled(read(line), Fate.LOADED, None) for line in (*good, *same, *other)])
     [cause] = tally.causes.values()
     assert (cause.events, cause.passing, tally.count("passing")) == (4, 2, 2)
-    assert sorted((one.cause.stage, one.cause.rule, one.events) for one in cause.still.values()) == [
+    assert sorted((error.cause.stage, error.cause.rule, error.events) for error in cause.still.values()) == [
         ("contract", "enum", 1),
         ("decode", "json", 1),
     ]

@@ -23,16 +23,16 @@ def outcome(payload: bytes | dict[str, Any], **attributes: str) -> Row | DeadLet
 
 
 def row(payload: bytes | dict[str, Any], **attributes: str) -> Row:
-    found = outcome(payload, **attributes)
-    assert isinstance(found, Row), found
-    return found
+    result = outcome(payload, **attributes)
+    assert isinstance(result, Row), result
+    return result
 
 
 def first_error(payload: bytes | dict[str, Any], **attributes: str) -> tuple[str, str, str, str]:
-    found = outcome(payload, **attributes)
-    assert isinstance(found, DeadLetter), found
-    assert found.message.data == (payload if isinstance(payload, bytes) else json.dumps(payload).encode())
-    return (found.stage, *found.errors[0])
+    result = outcome(payload, **attributes)
+    assert isinstance(result, DeadLetter), result
+    assert result.message.data == (payload if isinstance(payload, bytes) else json.dumps(payload).encode())
+    return (result.stage, *result.errors[0])
 
 
 @pytest.mark.parametrize(
@@ -116,9 +116,9 @@ def test_a_push_may_have_its_names_in_two_spellings() -> None:  # google-cloud-n
 
 def test_attributes_without_data_are_an_empty_payload() -> None:  # hono PR 3453
     body = {"message": {"messageId": "1", "publishTime": "2026-11-23T11:00:00Z", "attributes": {"event_id": "e"}}}
-    found = process(receive({}, json.dumps(body).encode()), NOW)
-    assert isinstance(found, DeadLetter)
-    assert (found.errors[0].message, found.message.event_id) == ("the payload is empty", "e")
+    result = process(receive({}, json.dumps(body).encode()), NOW)
+    assert isinstance(result, DeadLetter)
+    assert (result.errors[0].message, result.message.event_id) == ("the payload is empty", "e")
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_an_odd_event_id_is_an_event_id(event_id: str) -> None:
 
 def test_one_id_in_two_types_is_two_rows() -> None:
     both = [row(event(name), event_id="same") for name in ("order", "inventory")]
-    assert len({(found.table, found.insert_id) for found in both}) == 2
+    assert len({(row.table, row.insert_id) for row in both}) == 2
 
 
 def test_a_hundred_odd_attributes_are_kept() -> None:

@@ -16,7 +16,7 @@ NOON = datetime(2026, 11, 23, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 def printed(rows: list[dict[str, Any]], width: int = 80) -> str:
-    """What a person sees."""
+    """Return the output that a person sees."""
     screen = io.StringIO()
     Console(file=screen, width=width).print(table(list(rows[0]), rows))
     return screen.getvalue()

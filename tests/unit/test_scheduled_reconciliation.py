@@ -46,7 +46,7 @@ class Bucket:
 
 
 class Archive:
-    """What is compared, of which an hour takes some seconds."""
+    """A stand-in for the reconciliation that records the compared hours; each takes some seconds."""
 
     def __init__(self, seconds: float = 0) -> None:
         self.compared: list[tuple[datetime, datetime]] = []
@@ -118,7 +118,7 @@ def test_parts_end_at_full_hours_again_after_a_run_that_stopped(checkpoints: Che
 def test_hours_that_take_longer_than_they_are_leave_the_runs_behind(checkpoints: Checkpoints) -> None:
     archive = Archive(seconds=3 * MAX_SECONDS)
     runs = [run(archive, checkpoints, NOW + number * HOUR / 2) for number in range(8)]
-    assert [one.is_behind for one in runs[-3:]] == [True] * 3
+    assert [run.is_behind for run in runs[-3:]] == [True] * 3
     assert all(before[1] == after[0] for before, after in zip(archive.compared, archive.compared[1:], strict=False))
 
 
@@ -178,8 +178,8 @@ def test_other_objects_of_the_folder_are_no_checkpoints(bucket: Bucket, checkpoi
 def test_of_two_runs_at_once_both_end(checkpoints: Checkpoints) -> None:
     archive = Archive()
     both = [ScheduledReconciliation(archive, checkpoints, NOW) for _ in range(2)]
-    for one in both:
-        assert [part.reconciliation.until for part in one] == [LAST_HOUR]
+    for parts in both:
+        assert [part.reconciliation.until for part in parts] == [LAST_HOUR]
 
 
 def test_a_run_that_ends_before_its_checkpoint_is_done_again(checkpoints: Checkpoints) -> None:

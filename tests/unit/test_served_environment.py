@@ -29,7 +29,7 @@ RESOURCES = {
 
 
 def service(environment: str, target: str) -> dict[str, Any]:
-    """What Terraform makes of a function; a test of its own compares the kept plans with real ones."""
+    """Return Terraform's plan of a function; a test of its own compares the kept plans with real ones."""
     plan = json.loads((FOLDER / f"{environment}.json").read_text())
     [config] = plan[RESOURCES[target]]["service_config"]
     return {"secret_environment_variables": [], **config}
@@ -40,7 +40,10 @@ def service(environment: str, target: str) -> dict[str, Any]:
 def test_a_function_has_the_variables_that_terraform_sets_and_no_others(environment: str, target: str) -> None:
     """Given is what has no default; the local stack gives all functions the same."""
     config = service(environment, target)
-    by_terraform = {*config["environment_variables"], *(one["key"] for one in config["secret_environment_variables"])}
+    by_terraform = {
+        *config["environment_variables"],
+        *(variable["key"] for variable in config["secret_environment_variables"]),
+    }
     given = {name: value for name, value in WITHOUT_DEFAULT.items() if name in by_terraform}
     served = served_environment(target, 8080, {**given, "IP_HASH_KEY": KEY, **EMULATED})
     assert served.keys() >= EMULATED.keys()

@@ -1,4 +1,4 @@
-"""What the smoke test sends, and what it says where BigQuery deletes nothing yet."""
+"""The smoke test sends its events, and reports rows that BigQuery cannot delete yet."""
 
 import json
 import re
@@ -99,7 +99,7 @@ def test_what_bigquery_does_not_delete_is_told_with_its_end(cloud: Cloud) -> Non
     cloud.on_job = refuse
     chosen = settings()
     test = Smoke(bigquery_client(chosen), storage_client(chosen), chosen)
-    remains = {one.table: one for one in test.delete()}
+    remains = {remaining.table: remaining for remaining in test.delete()}
     dataset = chosen.dataset
     assert remains.keys() == {f"{dataset}.{name}" for name in ("dead_letters", "inventory", "orders", "user_activity")}
     now = datetime.now(UTC)
@@ -109,7 +109,7 @@ def test_what_bigquery_does_not_delete_is_told_with_its_end(cloud: Cloud) -> Non
     assert letters is not None
     assert now < orders <= now + timedelta(days=2)
     assert now + timedelta(days=89) < letters < now + timedelta(days=91)
-    assert [one.expires for one in test.delete(all_runs=True)[-3:]] == [None] * 3
+    assert [remaining.expires for remaining in test.delete(all_runs=True)[-3:]] == [None] * 3
     assert all(statement.count(chosen.dataset) + statement.count("historical") == 1 for statement in statements)
 
 

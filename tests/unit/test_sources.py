@@ -25,9 +25,9 @@ def files(*names: pathlib.Path | str) -> list[Source]:
 def test_each_file_is_read_once_and_in_the_order_of_names(tmp_path: pathlib.Path) -> None:
     for name in ("b", "a", "c"):
         (tmp_path / name).write_text(f"{{{name}}}\n")
-    found = files(tmp_path / "c", tmp_path, tmp_path / "[ab]")
-    assert [pathlib.Path(source.name).name for source in found] == ["a", "b", "c"]
-    assert [line.data for source in found for line in source.lines()] == [b"{a}", b"{b}", b"{c}"]
+    sources = files(tmp_path / "c", tmp_path, tmp_path / "[ab]")
+    assert [pathlib.Path(source.name).name for source in sources] == ["a", "b", "c"]
+    assert [line.data for source in sources for line in source.lines()] == [b"{a}", b"{b}", b"{c}"]
 
 
 def test_a_file_may_have_the_name_of_a_glob(tmp_path: pathlib.Path) -> None:
@@ -51,11 +51,11 @@ def test_lines_keep_their_numbers_and_lose_nothing_but_white_space(tmp_path: pat
 def test_progress_is_told_in_stored_bytes_and_ends_at_all_of_them(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "events.gz"
     file.write_bytes(gzip.compress(b"".join(b"{" + os.urandom(500).hex().encode() + b"\n" for _ in range(5_000))))
-    told: list[int] = []
+    sizes: list[int] = []
     [source] = files(file)
-    assert sum(1 for _ in source.lines(told.append)) == 5_000
-    assert len(told) > 2
-    assert sum(told) == source.size == file.stat().st_size
+    assert sum(1 for _ in source.lines(sizes.append)) == 5_000
+    assert len(sizes) > 2
+    assert sum(sizes) == source.size == file.stat().st_size
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -68,7 +68,7 @@ def test_a_pipe_is_read_to_its_end(*, compress: bool) -> None:
 
 
 def test_a_pipe_that_is_found_by_its_name_loses_nothing() -> None:
-    """As a shell gives the output of a command: sluice backfill <(zstdcat events.zst)."""
+    """A shell gives the output of a command so: sluice backfill <(zstdcat events.zst)."""
     reading, writing = os.pipe()
     os.write(writing, b'{"a": 1}\n')
     os.close(writing)

@@ -153,7 +153,9 @@ def writer(server: grpc.Server) -> Iterator[StorageWriter]:
 def insert(writer: StorageWriter, *ids: int, timeout: float = PATIENCE, **columns: Any) -> InsertResult:
     """Insert rows, whose insertIds are their ids."""
     rows = [msgspec.Raw(msgspec.json.encode({"id": number, **columns})) for number in ids]
-    return writer.insert("orders", [InsertRow(str(one), row) for one, row in zip(ids, rows, strict=True)], timeout)
+    return writer.insert(
+        "orders", [InsertRow(str(insert_id), row) for insert_id, row in zip(ids, rows, strict=True)], timeout
+    )
 
 
 def test_a_connection_is_opened_once(writer: StorageWriter, service: Service) -> None:
@@ -169,7 +171,7 @@ def test_a_connection_is_opened_once(writer: StorageWriter, service: Service) ->
 
 def test_threads_share_a_connection(writer: StorageWriter, service: Service) -> None:
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        assert all(one == DONE for one in pool.map(lambda number: insert(writer, number), range(200)))
+        assert all(result == DONE for result in pool.map(lambda number: insert(writer, number), range(200)))
     assert sorted(service.ids) == list(range(200))
     assert service.connections == 1
 
@@ -190,7 +192,7 @@ def test_rejected_rows_are_left_out_and_the_others_sent_again(writer: StorageWri
 
 @pytest.mark.parametrize("code", ["ABORTED", "CANCELLED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNKNOWN"])
 def test_a_passing_error_is_retried(writer: StorageWriter, service: Service, code: str) -> None:
-    """In an answer, at the end of a connection, and where the schema is read."""
+    """The error is in an answer, at the end of a connection, or where the schema is read."""
     error = grpc.StatusCode[code]
     service.schema_errors.append(error)
     service.answers += [failed(error), error]
@@ -214,7 +216,7 @@ def test_nobody_listens(writer: StorageWriter, server: grpc.Server) -> None:
 
 
 def test_a_connection_that_hangs_is_given_up_in_time(writer: StorageWriter, service: Service) -> None:
-    """And opened again for the next rows."""
+    """The connection is opened again for the next rows."""
     assert insert(writer, 1) == DONE
     service.hangs = True
     assert insert(writer, 2, timeout=1) == ({}, {0: "orders: DEADLINE_EXCEEDED"}, True)
@@ -224,7 +226,7 @@ def test_a_connection_that_hangs_is_given_up_in_time(writer: StorageWriter, serv
 
 
 def test_a_connection_that_bigquery_has_ended_is_opened_again(writer: StorageWriter, service: Service) -> None:
-    """As it does with an idle one after ten minutes. The rows are described to the next one again."""
+    """BigQuery ends an idle connection after ten minutes. The next one gets the description of the rows again."""
     service.is_impatient = True
     assert [insert(writer, number) for number in range(3)] == [DONE] * 3
     assert service.ids == [0, 1, 2]
@@ -253,13 +255,13 @@ def test_a_type_that_has_changed_makes_no_dead_letter(writer: StorageWriter, ser
 
 
 def test_a_row_is_appended_once_by_a_worker(writer: StorageWriter, service: Service) -> None:
-    """As with insertAll, which drops a second row with an insertId: a bundle comes again where a table takes none."""
+    """A bundle comes again where a table takes none; insertAll, too, drops a second row with an insertId."""
     assert insert(writer, 1, 2, 1) == insert(writer, 2, 3) == DONE
     assert service.ids == [1, 2, 3]
 
 
 def test_what_becomes_of_a_row_becomes_of_its_repetition(writer: StorageWriter, service: Service) -> None:
-    """And what was not appended is not remembered."""
+    """A row that was not appended is not remembered."""
     service.answers += [failed(grpc.StatusCode.INVALID_ARGUMENT, "", 0), taken()]
     refused, *_ = insert(writer, 1, 2, 1)
     assert refused.keys() == {0, 2}
@@ -268,7 +270,7 @@ def test_what_becomes_of_a_row_becomes_of_its_repetition(writer: StorageWriter, 
 
 
 def test_rows_are_not_remembered_for_ever(writer: StorageWriter, service: Service) -> None:
-    """But for longer where they come again."""
+    """Rows that come again are remembered for longer."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dataflow.storage_write.RECENT_IDS", 2)
         for number in (1, 2, 1, 3, 1, 2):

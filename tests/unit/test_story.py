@@ -64,7 +64,7 @@ def assert_states_are_in_order(messages: Sequence[Generated]) -> None:
     for event in good(messages):
         if event["event_type"] == "order":
             states[event["order_id"]].append(event["status"])
-    assert all(told == STATUSES[: len(told)] for told in states.values())
+    assert all(statuses == STATUSES[: len(statuses)] for statuses in states.values())
 
 
 @settings(max_examples=30, deadline=None)
@@ -90,14 +90,14 @@ def test_a_story_ends_now_and_is_not_older_than_the_retention(
 
 
 def test_a_story_of_the_same_arguments_is_the_same_and_later_it_has_other_ids() -> None:
-    def told(end: datetime) -> list[Generated]:
+    def events_until(end: datetime) -> list[Generated]:
         return list(past(Story(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
 
-    assert told(NOW) == told(NOW)
-    later = told(NOW + MILLISECOND)
-    assert ids(told(NOW)).isdisjoint(ids(later))
+    assert events_until(NOW) == events_until(NOW)
+    later = events_until(NOW + MILLISECOND)
+    assert ids(events_until(NOW)).isdisjoint(ids(later))
     for field in ("order_id", "inventory_id"):
-        first, second = ({event.get(field) for event in good(of)} - {None} for of in (told(NOW), later))
+        first, second = ({event.get(field) for event in good(of)} - {None} for of in (events_until(NOW), later))
         assert first
         assert first.isdisjoint(second)
 
@@ -137,7 +137,7 @@ def test_a_live_story_is_never_ahead_of_the_clock(story: Story, tick: float) -> 
 
 
 class Sent(list[Publication]):
-    """What a command publishes: each message must become a row at the time at which it is sent."""
+    """Messages that a command publishes: each must become a row at the time at which it is sent."""
 
     def __call__(self, messages: Iterable[Publication], *_: object, **__: object) -> None:
         for message in messages:
@@ -188,11 +188,11 @@ def test_a_second_run_publishes_other_events(sent: Sent) -> None:
 def test_without_a_limit_events_are_written_as_they_happen(monkeypatch: pytest.MonkeyPatch) -> None:
     paces: list[float] = []
 
-    def some(items: Iterable[Generated], rate: float) -> Iterator[Generated]:
+    def sent_at_once(items: Iterable[Generated], rate: float) -> Iterator[Generated]:
         paces.append(rate)
         return itertools.islice(items, 30)
 
-    monkeypatch.setattr("sluice.cli.paced", some)
+    monkeypatch.setattr("sluice.cli.paced", sent_at_once)
     lines = sluice("generate", "--stdout", "--rate", "7").splitlines()
     assert (len(lines), paces) == (30, [7.0])
     assert all(datetime.now(UTC) - time_of(json.loads(line)) < timedelta(minutes=10) for line in lines)

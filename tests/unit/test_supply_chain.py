@@ -1,4 +1,4 @@
-"""What is deployed is what pyproject.toml asks for, pinned, and what is known of it."""
+"""The deployed packages are those that pyproject.toml requires, pinned, and have a bill of materials."""
 
 import json
 import os
@@ -33,15 +33,15 @@ LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine"
 def pinned(name: str) -> dict[str, Requirement]:
     """Requirements of a lock file by name; each is pinned to a version, with hashes."""
     text = (ROOT / name).read_text()
-    found: dict[str, Requirement] = {}
+    requirements: dict[str, Requirement] = {}
     for entry in re.split(r"\n(?=\S)", text):
         if entry.startswith("#"):
             continue
         requirement = Requirement(entry.partition("\\")[0])
         assert re.fullmatch(r"==[^,*]+", str(requirement.specifier)), entry
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", entry), entry
-        found[canonicalize_name(requirement.name)] = requirement
-    return found
+        requirements[canonicalize_name(requirement.name)] = requirement
+    return requirements
 
 
 def version(requirement: Requirement) -> Version:
@@ -70,7 +70,7 @@ def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() 
 
 def test_nothing_else_is_deployed() -> None:
     needed: set[tuple[str, str]] = set()
-    waiting = [(Requirement(one), "") for one in PROJECT["dependencies"]]
+    waiting = [(Requirement(text), "") for text in PROJECT["dependencies"]]
     while waiting:
         requirement, extra = waiting.pop()
         if requirement.marker is not None and not requirement.marker.evaluate({**LINUX, "extra": extra}):
@@ -79,8 +79,12 @@ def test_nothing_else_is_deployed() -> None:
         for wanted in ("", *requirement.extras):
             if (name, wanted) not in needed:
                 needed.add((name, wanted))
-                waiting += [(Requirement(one), wanted) for one in requires(name) or ()]
-    here = {name for name, one in DEPLOYED.items() if one.marker is None or one.marker.evaluate(LINUX)}
+                waiting += [(Requirement(text), wanted) for text in requires(name) or ()]
+    here = {
+        name
+        for name, requirement in DEPLOYED.items()
+        if requirement.marker is None or requirement.marker.evaluate(LINUX)
+    }
     assert here == {name for name, _ in needed}
 
 
@@ -91,7 +95,7 @@ def test_what_sluice_is_measured_against_has_the_same_versions() -> None:
 
 
 def test_the_tests_run_on_what_is_deployed() -> None:
-    assert {name: version(one) for name, one in DEPLOYED.items()} == {
+    assert {name: version(requirement) for name, requirement in DEPLOYED.items()} == {
         name: version(DEVELOPED[name]) for name in DEPLOYED
     }
 
@@ -107,7 +111,9 @@ def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
 def test_every_deployed_package_has_a_known_licence_that_asks_nothing_of_our_code() -> None:
     packages = licences.deployed()
     assert {package.name for package in packages} == {
-        one.name for one in DEPLOYED.values() if one.marker is None or one.marker.evaluate(LINUX)
+        requirement.name
+        for requirement in DEPLOYED.values()
+        if requirement.marker is None or requirement.marker.evaluate(LINUX)
     }
     assert [package for package in packages if not package.allowed] == []
 
@@ -117,15 +123,15 @@ def test_the_bill_of_materials_lists_what_is_deployed(tmp_path: pathlib.Path) ->
     text = sbom(package)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     bom = json.loads(text)
-    components = {one["name"]: one for one in bom["components"]}
-    assert {one["purl"] for one in components.values()} == {
+    components = {component["name"]: component for component in bom["components"]}
+    assert {component["purl"] for component in components.values()} == {
         f"pkg:pypi/{name}@{version(requirement)}" for name, requirement in DEPLOYED.items()
     }
-    assert all(one["licenses"] for one in components.values())
+    assert all(component["licenses"] for component in components.values())
     application = bom["metadata"]["component"]
     assert (application["name"], application["hashes"]) == ("sluice", [{"alg": "SHA-256", "content": package.digest}])
-    needed = {one["ref"]: one.get("dependsOn", []) for one in bom["dependencies"]}
-    asked = {canonicalize_name(Requirement(one).name) for one in PROJECT["dependencies"]}
+    needed = {dependency["ref"]: dependency.get("dependsOn", []) for dependency in bom["dependencies"]}
+    asked = {canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]}
     assert {re.split("[/@]", ref)[1] for ref in needed[application["bom-ref"]]} == asked
 
 
@@ -176,14 +182,14 @@ def test_without_the_advisory_service_nothing_is_proven_and_our_own_code_is_look
 
 def test_risky_code_fails_the_audit(tmp_path: pathlib.Path) -> None:
     (tmp_path / "risky.py").write_text("import marshal, sys\nmarshal.loads(sys.stdin.buffer.read())\n")
-    options = [one for one in audit._BANDIT if one.startswith(("--quiet", "--config"))]
-    found = subprocess.run(
+    options = [option for option in audit._BANDIT if option.startswith(("--quiet", "--config"))]
+    done = subprocess.run(
         [sys.executable, "-m", "bandit", *options, str(tmp_path / "risky.py")],
         cwd=ROOT,
         capture_output=True,
         check=False,
     )
-    assert found.returncode == 1, found.stderr
+    assert done.returncode == 1, done.stderr
 
 
 def test_ci_runs_make_check_and_that_runs_every_test() -> None:

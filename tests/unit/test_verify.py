@@ -211,10 +211,10 @@ def _apis(answers: Answers) -> Iterator[str]:
             self.answer(next(key for key in keys if key in body["filter"]))
 
         def answer(self, path: str) -> None:
-            found = answers.get(path, {})
+            content = answers.get(path, {})
             denied = {"error": {"message": "Permission denied on resource"}}
-            data = json.dumps(denied if found is PermissionError else found).encode()
-            self.send_response(403 if found is PermissionError else 200)
+            data = json.dumps(denied if content is PermissionError else content).encode()
+            self.send_response(403 if content is PermissionError else 200)
             self.send_header("content-length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -238,29 +238,29 @@ def _found(answers: Answers, settings: Settings = SETTINGS) -> dict[str, Finding
     with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.monotonic", iter(range(0, 10**6, 1000)).__next__)
         project = Project(session, settings, PROJECT, address)
-        return {one.check: one for one in findings(project, sleep=lambda _: None)}
+        return {finding.check: finding for finding in findings(project, sleep=lambda _: None)}
 
 
-def _others(found: dict[str, Finding]) -> dict[str, Outcome]:
+def _others(by_check: dict[str, Finding]) -> dict[str, Outcome]:
     """Return the outcomes that are not ok."""
-    return {title: one.outcome for title, one in found.items() if one.outcome != Outcome.OK}
+    return {title: finding.outcome for title, finding in by_check.items() if finding.outcome != Outcome.OK}
 
 
 def test_on_dataflow_the_checks_are_those_of_its_job() -> None:
-    found = _found(_on_dataflow())
-    assert _others(found) == dict.fromkeys(OF_FUNCTIONS, Outcome.SKIPPED)
-    assert found["The Dataflow job logs its flushes"].seen.endswith("with 7 events")
-    assert found["The Dataflow job counts"].seen == "the job counts events_MAX"
-    assert found["The Dataflow job keeps up"].seen == "system_lag is 2 s, data_watermark_age is 2 s"
-    assert found["The objectives count"].seen == "the burn rates of freshness have values within two hours"
+    by_check = _found(_on_dataflow())
+    assert _others(by_check) == dict.fromkeys(OF_FUNCTIONS, Outcome.SKIPPED)
+    assert by_check["The Dataflow job logs its flushes"].seen.endswith("with 7 events")
+    assert by_check["The Dataflow job counts"].seen == "the job counts events_MAX"
+    assert by_check["The Dataflow job keeps up"].seen == "system_lag is 2 s, data_watermark_age is 2 s"
+    assert by_check["The objectives count"].seen == "the burn rates of freshness have values within two hours"
 
 
 def test_a_deployment_where_all_is_well_passes_every_check() -> None:
-    found = _found(_healthy())
-    assert _others(found) == dict.fromkeys(OF_DATAFLOW, Outcome.SKIPPED)
-    assert list(found) == [check.title for check in CHECKS]
-    assert "2 of 3 succeeded" in found["History, snapshots and copies run"].seen
-    assert found["The last reconciliation found nothing missing"].seen == "18 events from 01 to 03, none missing"
+    by_check = _found(_healthy())
+    assert _others(by_check) == dict.fromkeys(OF_DATAFLOW, Outcome.SKIPPED)
+    assert list(by_check) == [check.title for check in CHECKS]
+    assert "2 of 3 succeeded" in by_check["History, snapshots and copies run"].seen
+    assert by_check["The last reconciliation found nothing missing"].seen == "18 events from 01 to 03, none missing"
 
 
 def _set(path: str, *keys: str | int, value: object) -> Callable[[Answers], None]:
@@ -345,8 +345,8 @@ BROKEN_ON_DATAFLOW = [
 ]
 
 ALL_BROKEN = [
-    *((_healthy, *one) for one in BROKEN),
-    *((_on_dataflow, *one) for one in BROKEN_ON_DATAFLOW),
+    *((_healthy, *case) for case in BROKEN),
+    *((_on_dataflow, *case) for case in BROKEN_ON_DATAFLOW),
 ]
 
 
@@ -388,11 +388,11 @@ def test_audit_logs_that_may_not_be_read_are_unknown() -> None:
 def test_an_unexpected_answer_is_unknown_and_ends_no_other_check(change: Callable[[Answers], None], seen: str) -> None:
     answers = _healthy()
     change(answers)
-    found = _found(answers)
-    finding = found["The bootstrap runs by schedule"]
+    by_check = _found(answers)
+    finding = by_check["The bootstrap runs by schedule"]
     assert finding.outcome == Outcome.UNKNOWN
     assert finding.seen.startswith(f"an API's answer is not as expected: {seen}")
-    assert len(found) == len(CHECKS)
+    assert len(by_check) == len(CHECKS)
 
 
 def test_a_subscription_of_eventarc_is_found() -> None:
@@ -413,8 +413,8 @@ def test_all_checks_together_wait_no_longer_than_the_most_patient() -> None:
     answers = _healthy() | {FLUSHES: {}, EVENTS: {}, BURN_RATES: {}, MEMORY: {}}
     with _apis(answers) as address, requests.Session() as session, pytest.MonkeyPatch.context() as patch:
         patch.setattr("sluice.verify.check.time.monotonic", lambda: now)
-        found = list(findings(Project(session, SETTINGS, PROJECT, address), sleep))
-    assert sum(one.outcome == Outcome.FAIL for one in found) == 4
+        results = list(findings(Project(session, SETTINGS, PROJECT, address), sleep))
+    assert sum(finding.outcome == Outcome.FAIL for finding in results) == 4
     assert now == max(check.patience for check in CHECKS)
 
 
@@ -422,7 +422,7 @@ def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
     answers = _healthy()
     for service in answers[SERVICES]["services"]:
         service["name"] = service["name"].replace("sluice-prod-", "")
-    found = _found(answers, Settings(archive_bucket="shop-archive", google_cloud_project=PROJECT, dataset="events"))
+    by_check = _found(answers, Settings(archive_bucket="shop-archive", google_cloud_project=PROJECT, dataset="events"))
     skipped = {
         "The log-based metrics count",
         "Each alert tells somebody, and is valid",
@@ -430,7 +430,9 @@ def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
     }
     skipped.add("The objectives count")
     skipped.add("Protected columns have tags, and the tags have masks")
-    assert {one.check for one in found.values() if one.outcome == Outcome.SKIPPED} == skipped | OF_DATAFLOW
+    assert {
+        finding.check for finding in by_check.values() if finding.outcome == Outcome.SKIPPED
+    } == skipped | OF_DATAFLOW
 
 
 def test_all_pages_of_a_listing_are_read() -> None:
@@ -559,8 +561,8 @@ def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> N
         Outcome.OK,
         "1 were published again with another content, and both contents have a row",
     )
-    assert {one.outcome for one in others} == {Outcome.SKIPPED}
-    assert [one.seen.partition("; ")[2] for one in others] == [
+    assert {finding.outcome for finding in others} == {Outcome.SKIPPED}
+    assert [finding.seen.partition("; ")[2] for finding in others] == [
         "delete one in the meantime to see it",
         "publish more, --rate, to see it",
         "drain or update one in the meantime to see it",
@@ -600,4 +602,4 @@ def test_under_load_a_check_says_what_happened(
 def test_under_load_functions_lose_nothing_and_the_rest_is_dataflows() -> None:
     missing, corrected, *others = _after(_nothing, healthy=_healthy())
     assert (missing.outcome, corrected.outcome) == (Outcome.OK, Outcome.OK)
-    assert {one.outcome for one in others} == {Outcome.SKIPPED}
+    assert {finding.outcome for finding in others} == {Outcome.SKIPPED}

@@ -52,8 +52,8 @@ def jobs() -> Iterator[tuple[tuple[str, str], dict[str, Any], dict[str, Any]]]:
 
 
 def steps(name: str, job: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = workflow(name)["jobs"][job]["steps"]
-    return found
+    found_steps: list[dict[str, Any]] = workflow(name)["jobs"][job]["steps"]
+    return found_steps
 
 
 def test_a_job_has_the_permissions_that_it_needs() -> None:
@@ -72,12 +72,12 @@ def test_no_workflow_has_a_key_or_a_secret() -> None:
 
 
 def test_every_action_is_pinned_to_a_commit() -> None:
-    """And the same one everywhere; the comment is its release."""
+    """It is the same commit everywhere; the comment is its release."""
     text = "\n".join(file.read_text() for file in FILES)
     uses = re.findall(r"uses: (?!\./)(.+)", text)
     assert len(uses) > 10
-    assert [one for one in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", one)] == []
-    assert len({one.partition("@")[0] for one in uses}) == len(set(uses))
+    assert [action for action in uses if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action)] == []
+    assert len({action.partition("@")[0] for action in uses}) == len(set(uses))
 
 
 def test_every_command_of_a_workflow_exists() -> None:
@@ -144,7 +144,7 @@ def test_a_deployment_reads_the_variables_that_terraform_gives() -> None:
 
 
 def findings(folder: pathlib.Path) -> str:
-    """What GitHub's schemas and zizmor say of a project's `.github/`; nothing if all is well."""
+    """Return the findings of GitHub's schemas and zizmor in a project's `.github/`; none if all is well."""
     done = subprocess.run(["make", "workflows"], cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr if done.returncode else ""
 
@@ -247,7 +247,9 @@ def test_all_functions_are_deployed_from_one_object(tmp_path: pathlib.Path) -> N
         if call[:2] == ["functions", "deploy"]:
             assert f"--source=gs://packages/sluice-{digest}.zip" in call
             assert f"--update-build-env-vars=SLUICE_PACKAGE={digest}" in call
-            assert not [one for one in call if re.match("--(set|service-account|runtime|memory|ingress)", one)], call
+            assert not [
+                argument for argument in call if re.match("--(set|service-account|runtime|memory|ingress)", argument)
+            ], call
 
 
 def test_a_refused_change_of_the_tables_ends_the_deployment(tmp_path: pathlib.Path) -> None:
@@ -264,7 +266,7 @@ def test_another_package_under_its_name_is_not_deployed(tmp_path: pathlib.Path) 
 
 @pytest.mark.parametrize(("latest", "warns"), [("True", False), ("False", True), ("", True)])
 def test_a_deployment_that_no_event_reaches_is_said(tmp_path: pathlib.Path, latest: str, warns: bool) -> None:
-    """After a roll back the traffic is pinned: the older code would pass the smoke test of each later release."""
+    """A rollback pins the traffic: the older code would pass the smoke test of each later release."""
     code, _ = deploy(tmp_path, latest=latest)
     assert code == 0
     assert (b"::warning::" in (tmp_path / "said").read_bytes()) is warns

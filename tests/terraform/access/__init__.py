@@ -1,1 +1,1 @@
-"""Who may run what: the documented commands, the permissions that they need, and who is granted them."""
+"""The documented commands, the permissions that they need, and who is granted them."""

@@ -1,4 +1,4 @@
-"""The commands that the pages and the alerts tell people to type, and whom."""
+"""The commands that the pages and the alerts ask people to type, and the people."""
 
 import pathlib
 import re

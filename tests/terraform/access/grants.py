@@ -1,4 +1,4 @@
-"""Who is granted what by a plan of Terraform, and by the list of roles in docs/deploy.md."""
+"""Roles that a plan of Terraform and the list in docs/deploy.md grant, by member."""
 
 import collections
 import re
@@ -17,7 +17,7 @@ MEMBERS = {
     "deployers": "user:ada@example.com",
     "ci": "serviceAccount:ci@a",
 }
-"""Who has each role in the plan; `ci` is the account of the workflows, which the plan makes."""
+"""Members of each role in the plan; `ci` is the account of the workflows, which the plan makes."""
 
 _BINDINGS: Mapping[str, tuple[str, str]] = {
     "google_artifact_registry_repository_iam_member": ("repository", "repository"),

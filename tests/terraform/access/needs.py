@@ -1,4 +1,4 @@
-"""Which permissions a command needs, from `commands.yaml`."""
+"""Permissions that a command needs, from `commands.yaml`."""
 
 import fnmatch
 import pathlib

@@ -25,7 +25,7 @@ IN_DEVELOPMENT = {
     "CREATE_VIEWS_WITH_COLUMN_OPTIONS": "https://cloud.google.com/bigquery/docs/reference/standard-sql/"
     "data-definition-language#view_column_option_list",
 }
-"""What the analyzer takes for unfinished and BigQuery has, with BigQuery's page."""
+"""Features that BigQuery supports and the analyzer takes for unfinished, with BigQuery's page."""
 
 API_TYPES = {
     types.TypeKind.TYPE_BOOL: "BOOLEAN",
@@ -41,7 +41,7 @@ API_TYPES = {
 
 
 class WrongSql(Exception):
-    """The analyzer refuses a statement; says where and why."""
+    """Raised when the analyzer rejects a statement; says where and why."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Analyzer:
 
     @classmethod
     def of_the_warehouse(cls, project: str, settings: Settings) -> "Analyzer":
-        """With all tables and views that the bootstrap makes.
+        """Return an analyzer that has all tables and views that the bootstrap makes.
 
         Raises:
             WrongSql: A statement of `sql/schema` or `sql/views` is wrong.
@@ -176,14 +176,16 @@ def _field(name: str, type_: Any, annotations: Any) -> Field:
         return {**field, "type": API_TYPES[types.TypeKind(type_.type_kind)]}
     inner = type_.struct_type.field
     below = (annotations and annotations.child_list) or [None] * len(inner)
-    nested = [_field(one.field_name, one.field_type, annotation) for one, annotation in zip(inner, below, strict=True)]
+    nested = [
+        _field(field.field_name, field.field_type, annotation) for field, annotation in zip(inner, below, strict=True)
+    ]
     return {**field, "type": "RECORD", "fields": nested}
 
 
 def _inner(catalog: Any, name: str) -> Any:
-    for known in catalog.catalog:
-        if known.name == name:
-            return known
+    for candidate in catalog.catalog:
+        if candidate.name == name:
+            return candidate
     catalog.catalog.append(types.SimpleCatalog(name=name))
     return catalog.catalog[-1]
 

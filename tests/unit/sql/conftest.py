@@ -6,7 +6,7 @@ from functions.settings import Settings
 from tests.unit.sql.analyzer import Analyzer
 
 PROJECT = "a-project"
-"""That of the tests of Terraform, which renders SQL too."""
+"""Project of the tests of Terraform, which renders SQL too."""
 
 SETTINGS = Settings(archive_bucket="the-archive")
 

@@ -79,7 +79,7 @@ CLUSTERING_TYPES = {
     "TIMESTAMP",
     "TIMESTAMPTZ",
 }
-"""In sqlglot's words."""
+"""Types of clustering columns, in sqlglot's words."""
 
 INCREMENTAL_AGGREGATES = (
     exp.AnyValue,
@@ -127,7 +127,7 @@ class Rule:
     Attributes:
         name: What it asks for.
         source: BigQuery's page.
-        violations: Tells each place of a statement that breaks it.
+        violations: Yields each place of a statement that breaks it.
     """
 
     name: str
@@ -142,12 +142,12 @@ def violations(sql: str, tables: Iterable[str] = ()) -> list[str]:
         sql: The statements.
         tables: `CREATE TABLE` statements that they rely on.
     """
-    known = {_path(tree): tree for ddl in tables for _, tree in _parse(ddl) if isinstance(tree, exp.Create)}
+    definitions = {_path(tree): tree for ddl in tables for _, tree in _parse(ddl) if isinstance(tree, exp.Create)}
     return [
         f"{rule.name}: {place}"
         for kind, tree in _parse(sql)
         for rule in RULES
-        for place in rule.violations(Statement(kind, tree, known))
+        for place in rule.violations(Statement(kind, tree, definitions))
     ]
 
 
@@ -184,8 +184,8 @@ def _path(create: exp.Expr) -> str:
 
 
 def _properties(statement: Statement) -> list[exp.Expr]:
-    found = statement.tree.args.get("options" if statement.kind == "EXPORT" else "properties")
-    return list(found.expressions) if isinstance(found, exp.Properties) else []
+    options = statement.tree.args.get("options" if statement.kind == "EXPORT" else "properties")
+    return list(options.expressions) if isinstance(options, exp.Properties) else []
 
 
 def _columns(statement: Statement) -> list[exp.ColumnDef]:
@@ -222,7 +222,9 @@ def _options(statement: Statement) -> Iterator[str]:
 def _array_not_null(statement: Statement) -> Iterator[str]:
     for column in _columns(statement):
         is_array = column.kind is not None and column.kind.this == exp.DataType.Type.ARRAY
-        if is_array and any(isinstance(one.kind, exp.NotNullColumnConstraint) for one in column.constraints):
+        if is_array and any(
+            isinstance(constraint.kind, exp.NotNullColumnConstraint) for constraint in column.constraints
+        ):
             yield column.name
 
 
@@ -238,7 +240,7 @@ def _clustering(statement: Statement) -> Iterator[str]:
 
 
 def _partitioning(statement: Statement) -> Iterator[str]:
-    """By a DATE, or by DATE() of a TIMESTAMP: what `sql/` uses of all that there is."""
+    """Yield partitionings other than by a DATE or by DATE() of a TIMESTAMP, which are all that `sql/` uses."""
     types = _top_level(statement.tree)
     for partitioning in statement.tree.find_all(exp.PartitionedByProperty) if statement.kind == "TABLE" else ():
         wanted = ("TIMESTAMP", "TIMESTAMPTZ") if isinstance(partitioning.this, exp.Date) else ("DATE",)
@@ -264,8 +266,8 @@ def _incremental(statement: Statement) -> Iterator[str]:
     if statement.kind != "MATERIALIZED VIEW":
         return
     query = statement.tree.expression
-    for found in query.find_all(*NOT_INCREMENTAL):
-        yield found.sql("bigquery").partition("(")[0]
+    for node in query.find_all(*NOT_INCREMENTAL):
+        yield node.sql("bigquery").partition("(")[0]
     for aggregate in query.find_all(exp.AggFunc):
         if not isinstance(aggregate, INCREMENTAL_AGGREGATES):
             yield f"the aggregate {aggregate.sql('bigquery')}"
@@ -314,10 +316,10 @@ def _qualify(statement: Statement) -> Iterator[str]:
 
 
 def _qualified(statement: Statement) -> Iterator[str]:
-    known = {cte.alias_or_name for cte in statement.tree.find_all(exp.CTE)}
+    ctes = {cte.alias_or_name for cte in statement.tree.find_all(exp.CTE)}
     for table in statement.tree.find_all(exp.Table):
         is_schema = statement.kind == "SCHEMA" and table.parent is statement.tree
-        if not is_schema and not (table.catalog and table.db) and table.name not in known:
+        if not is_schema and not (table.catalog and table.db) and table.name not in ctes:
             yield table.name
 
 

@@ -1,4 +1,4 @@
-"""Every statement of `sql/` is right in the eyes of Google's own analyzer."""
+"""Google's own analyzer accepts each statement of `sql/`."""
 
 import re
 from typing import Any
@@ -31,7 +31,7 @@ QUERIES = queries()
 ORDERS = f"`{PROJECT}.{SETTINGS.dataset}.orders`"
 
 ANY = {"NAME": "orders", "TIMESTAMP": "2026-11-23T20:15:00", "DATE": "2026-11-23", "STRING": "a", "INT64": "1"}
-"""For a parameter that has no default; `orders` is in both datasets."""
+"""Values for parameters that have no default, by type; `orders` is in both datasets."""
 
 
 def given(query: Query) -> dict[str, str]:
@@ -76,7 +76,7 @@ def test_the_analyzer_takes_each_query_with_its_parameters(analyzer: Analyzer, q
 
 @pytest.fixture(scope="module")
 def scheduled(planned: Planned) -> dict[str, str]:
-    """What Terraform schedules, by its name: `keep history of orders`."""
+    """Return the queries that Terraform schedules, by name: `keep history of orders`."""
     return {
         resource["display_name"].partition(": ")[2]: resource["params"]["query"]
         for address, resource in planned.items()
@@ -170,7 +170,11 @@ def test_no_view_shows_what_a_dead_letter_may_hold() -> None:
     """The columns that `policy_tags.json` calls raw; who may read a view need not be one who may read them."""
     tags = msgspec.json.decode((FOLDER / "policy_tags.json").read_bytes())
     raw = {place.split(".")[-1] for place in tags["raw"] if place.startswith("dead_letters.")}
-    readers = [one for one in DEFINITIONS.values() if one.kind is Kind.VIEW and "dead_letter" in one.ddl]
+    readers = [
+        definition
+        for definition in DEFINITIONS.values()
+        if definition.kind is Kind.VIEW and "dead_letter" in definition.ddl
+    ]
     names = ("dead_letter_status", "dead_letter_summary")
     assert [view.name for view in readers] == [f"{SETTINGS.dataset}.{name}" for name in names]
     for view in readers:

@@ -71,11 +71,11 @@ def test_each_statement_keeps_all_rules(name: str) -> None:
 
 @pytest.mark.parametrize(("sql", "place"), BROKEN.items())
 def test_a_statement_that_breaks_a_rule_is_found(sql: str, place: str) -> None:
-    found = violations(sql, [BASE])
-    assert [one for one in found if place in one], found
-    assert len(found) == 1
+    broken_rules = violations(sql, [BASE])
+    assert [violation for violation in broken_rules if place in violation], broken_rules
+    assert len(broken_rules) == 1
 
 
 def test_each_rule_has_a_statement_that_breaks_it() -> None:
-    found = {one.partition(":")[0] for sql in BROKEN for one in violations(sql, [BASE])}
-    assert found == {rule.name.partition(":")[0] for rule in RULES}
+    broken_rules = {violation.partition(":")[0] for sql in BROKEN for violation in violations(sql, [BASE])}
+    assert broken_rules == {rule.name.partition(":")[0] for rule in RULES}
