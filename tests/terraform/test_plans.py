@@ -12,7 +12,9 @@ def test_a_plan_is_as_it_was_looked_at(terraform: Terraform, name: str) -> None:
     """Run `.venv/bin/python -m tests.terraform.plans` after an intended change, and review the difference."""
     if not OFFLINE.exists():
         pytest.skip("another version of the provider plans other defaults; ../shared has the one that was looked at")
-    assert readable(planned(terraform, name)) == (FOLDER / f"{name}.json").read_text()
+    reviewed = (FOLDER / f"{name}.json").read_text()
+    # Terraform makes up eight characters for what only the cloud knows; now and then all are digits, as in a duration.
+    assert readable(planned(terraform, name)) == reviewed or readable(planned(terraform, name)) == reviewed
 
 
 def test_the_tables_are_there_before_the_code_that_fills_them() -> None:
