@@ -62,18 +62,18 @@ def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[L
         events: Of a chunk, each once.
         max_days: Different `event_date`s of a load.
     """
-    found: list[Load] = []
+    full_loads: list[Load] = []
     groups: dict[str, list[Event]] = {}
     days: dict[str, set[str]] = collections.defaultdict(set)
     for event in events:
         table = event.table
         if isinstance(event.outcome, Row) and event.identity.kind not in days[table]:
             if len(days[table]) == max_days:
-                found.append(Load(table, groups.pop(table)))
+                full_loads.append(Load(table, groups.pop(table)))
                 days[table].clear()
             days[table].add(event.identity.kind)
         groups.setdefault(table, []).append(event)
-    return [*found, *(Load(table, group) for table, group in groups.items())]
+    return [*full_loads, *(Load(table, group) for table, group in groups.items())]
 
 
 class Seen:

@@ -105,7 +105,9 @@ class LoadJobs:
             google.api_core.exceptions.GoogleAPIError: One of them is missing, or cannot be seen.
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
-        names = [one.name for one in definitions(client.project, settings) if one.kind is Kind.TABLE]
+        names = [
+            definition.name for definition in definitions(client.project, settings) if definition.kind is Kind.TABLE
+        ]
         return cls(client, {name: client.get_table(f"{client.project}.{name}", retry=_RETRY) for name in names})
 
     def stop(self) -> None:
@@ -158,11 +160,11 @@ class LoadJobs:
             parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
         config = bigquery.QueryJobConfig(query_parameters=parameters)
         rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
-        found: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
+        rows_by_identity: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
         for row in rows:
-            found[Identity(row.event_id, row.kind)].append(row)
+            rows_by_identity[Identity(row.event_id, row.kind)].append(row)
         for event in load.events:
-            for row in found[event.identity._replace(message_id="")]:
+            for row in rows_by_identity[event.identity._replace(message_id="")]:
                 if row.message_id == event.outcome.message.message_id:
                     yield event.with_message
                     yield event.identity

@@ -390,7 +390,7 @@ class Backfill:
                 refused = [RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken]
         except Stopped as stopped:
             raise _Interrupted(settled, _running(stopped, load, len(missing))) from stopped
-        left_out = {one.event.identity for one in refused}
+        left_out = {rejected.event.identity for rejected in refused}
         loaded = (Settled(event, Fate.LOADED, uri) for event, uri in with_objects if event.identity not in left_out)
         return [*settled, *loaded], refused
 
@@ -408,17 +408,17 @@ class Backfill:
         """
         letters: list[Event] = []
         too_many = len(refused) > MAX_REFUSED
-        for one in refused[:1] if too_many else refused:
+        for rejected in refused[:1] if too_many else refused:
             try:
-                errors = jobs.refusal(*one)
+                errors = jobs.refusal(*rejected)
             except Stopped as stopped:
-                raise _Interrupted([], _running(stopped, Load(one.event.table, [one.event]), 1)) from stopped
-            if errors and isinstance(one.event.outcome, Row) and not too_many:
-                letters.append(self._dead_letter(one, one.event.outcome, errors))
+                raise _Interrupted([], _running(stopped, Load(rejected.event.table, [rejected.event]), 1)) from stopped
+            if errors and isinstance(rejected.event.outcome, Row) and not too_many:
+                letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
-                raise RowsRefused(f"BigQuery refuses {len(refused)} rows, the first is {one}: {errors[0].message}")
+                raise RowsRefused(f"BigQuery refuses {len(refused)} rows, the first is {rejected}: {errors[0].message}")
             else:
-                settled.append(Settled(one.event, Fate.LOADED, one.archive_uri))
+                settled.append(Settled(rejected.event, Fate.LOADED, rejected.archive_uri))
         if too_many:
             raise RowsRefused(f"{len(refused)} rows were refused, and the first is not any more: {refused[0]}")
         if letters:
@@ -454,8 +454,8 @@ class Backfill:
 def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[None]]:
     """Wait for loads; gives those that are still running."""
     done, still = futures.wait(running, return_when=until)
-    for one in done:
-        one.result()
+    for future in done:
+        future.result()
     return still
 
 

@@ -46,18 +46,18 @@ def backfill(
     wrong; 130: interrupted.
     """
     started = time.monotonic()
-    if schema_version and schema_version not in (known := _versions()):
-        text = f"no contract has version {schema_version}; there are {', '.join(map(str, sorted(known)))}"
+    if schema_version and schema_version not in (versions := _versions()):
+        text = f"no contract has version {schema_version}; there are {', '.join(map(str, sorted(versions)))}"
         raise typer.BadParameter(text, param_hint="--schema-version")
     fields = id_fields(id_field)
     settings = Settings.from_environment()
     storage = functools.cache(lambda: storage_client(settings))
     read = EventReader.from_settings(settings, datetime.now(UTC), schema_version, fields)
-    found = find(sources, storage)
+    files = find(sources, storage)
     jobs = _open(settings, dry_run=dry_run)
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    report = progress.run(Backfill(read, jobs, archive), found, sum(source.size for source in found))
-    done = progress.Done(report, len(found), time.monotonic() - started, dry_run)
+    report = progress.run(Backfill(read, jobs, archive), files, sum(source.size for source in files))
+    done = progress.Done(report, len(files), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:

@@ -109,8 +109,8 @@ def _size(files: Sequence[str], settings: Settings) -> int | None:
     names = dict.fromkeys(files)
     for name in names:
         sources.check(name, storage)
-    found = itertools.chain.from_iterable(sources.matching(name, storage) for name in names)
-    sizes = {source.name: source.size for source in itertools.islice(found, _MAX_LISTED)}
+    matched = itertools.chain.from_iterable(sources.matching(name, storage) for name in names)
+    sizes = {source.name: source.size for source in itertools.islice(matched, _MAX_LISTED)}
     return None if len(sizes) == _MAX_LISTED else sum(sizes.values())
 
 

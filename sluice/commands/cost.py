@@ -53,26 +53,26 @@ def cost(
 
     Exit code 0: done; 2: an option is wrong.
     """
-    known = measured.read()
-    size = known.message_bytes if bytes_ is None else bytes_
+    measurement = measured.read()
+    size = measurement.message_bytes if bytes_ is None else bytes_
     workload = Workload(events_per_day, size, rate_profile)
     deployment = Deployment(writer=writer)
-    found = bills(known, workload, deployment)
+    bills_by_way = bills(measurement, workload, deployment)
     if free_tier:
-        found = {way: bill.less_free_tier() for way, bill in found.items()}
-    sluice = Sluice(known, workload, deployment)
+        bills_by_way = {way: bill.less_free_tier() for way, bill in bills_by_way.items()}
+    sluice = Sluice(measurement, workload, deployment)
     rates = {
         "sluice": sluice.cheaper_from("Dataflow", "push"),
         "sluice_by_instance": sluice.cheaper_from("Dataflow", "push, billed by instance"),
     }
     if json:
-        answer = _as_json(workload, found) | {"dataflow_costs_less_from_events_per_second": rates}
+        answer = _as_json(workload, bills_by_way) | {"dataflow_costs_less_from_events_per_second": rates}
         print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())  # noqa: T201
         return
     console = Console()
-    console.print(_items(found[SLUICE]))
-    console.print(_ways(found))
-    first = found[SLUICE].first_usd
+    console.print(_items(bills_by_way[SLUICE]))
+    console.print(_ways(bills_by_way))
+    first = bills_by_way[SLUICE].first_usd
     console.print(f"In the first month, Sluice costs {_usd(first)} USD: the storage is still empty.", soft_wrap=True)
     console.print(_from_rates(rates))
 
@@ -86,9 +86,9 @@ def _items(bill: Bill) -> Table:
     return table
 
 
-def _ways(found: dict[Way, Bill]) -> Table:
+def _ways(bills_by_way: dict[Way, Bill]) -> Table:
     table = Table(Column("way"), *(Column(head, justify="right") for head in _HEADS))
-    for way, bill in found.items():
+    for way, bill in bills_by_way.items():
         table.add_row(way.title, _usd(bill.per_million), _usd(bill.usd))
     return table
 
@@ -122,7 +122,7 @@ def _two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def _as_json(workload: Workload, found: dict[Way, Bill]) -> dict[str, Any]:
+def _as_json(workload: Workload, bills_by_way: dict[Way, Bill]) -> dict[str, Any]:
     return {
         "events_per_day": workload.events_per_day,
         "message_bytes": workload.message_bytes,
@@ -145,6 +145,6 @@ def _as_json(workload: Workload, found: dict[Way, Bill]) -> dict[str, Any]:
                     for line in bill.lines
                 ],
             }
-            for way, bill in found.items()
+            for way, bill in bills_by_way.items()
         },
     }

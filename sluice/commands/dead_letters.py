@@ -56,18 +56,18 @@ def list_(
     """
     settings = Settings.from_environment()
     choice = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
-    found = groups(bigquery_client(settings), settings, choice)
+    causes = groups(bigquery_client(settings), settings, choice)
     if as_json:
-        print(msgspec.json.encode(found).decode())  # noqa: T201
+        print(msgspec.json.encode(causes).decode())  # noqa: T201
         return
-    if not found:
+    if not causes:
         console.print("There are none." if everything else "None is open.")
         return
-    Console().print(_groups(found, everything=everything))
+    Console().print(_groups(causes, everything=everything))
     console.print("sluice dead-letters show EVENT_ID shows one; replay --fingerprint FINGERPRINT --dry-run tries them.")
 
 
-def _groups(found: Sequence[Group], *, everything: bool) -> Table:
+def _groups(causes: Sequence[Group], *, everything: bool) -> Table:
     counts = ["open", "of all"] if everything else ["open"]
     table = Table(
         *(Column(name, justify="right") for name in counts),
@@ -76,10 +76,12 @@ def _groups(found: Sequence[Group], *, everything: bool) -> Table:
         Column("fingerprint", no_wrap=True),
         Column("example", overflow="fold"),
     )
-    for one in found:
-        numbers = [f"{one.open_events}", f"{one.events}"] if everything else [f"{one.open_events}"]
-        seen = f"{one.first_seen_at:%m-%d %H:%M} to\n{one.last_seen_at:%m-%d %H:%M}"
-        table.add_row(*numbers, _why(one, one.message), seen, one.fingerprint, Text(printable(one.example_event_id)))
+    for group in causes:
+        numbers = [f"{group.open_events}", f"{group.events}"] if everything else [f"{group.open_events}"]
+        seen = f"{group.first_seen_at:%m-%d %H:%M} to\n{group.last_seen_at:%m-%d %H:%M}"
+        table.add_row(
+            *numbers, _why(group, group.message), seen, group.fingerprint, Text(printable(group.example_event_id))
+        )
     return table
 
 
@@ -102,34 +104,34 @@ def show(
     """
     settings = Settings.from_environment()
     with console.status("looking"):
-        found = dead_letters_of(event_id, bigquery_client(settings), storage_client(settings), settings)
+        letters = dead_letters_of(event_id, bigquery_client(settings), storage_client(settings), settings)
     if as_json:
-        print(msgspec.json.encode([_as_json(one) for one in found]).decode())  # noqa: T201
+        print(msgspec.json.encode([_as_json(letter) for letter in letters]).decode())  # noqa: T201
     else:
-        for letter in found:
+        for letter in letters:
             for line in _known(letter):
                 Console().print(line, soft_wrap=True, highlight=False, markup=False)
-    if not found:
+    if not letters:
         console.print(
             f"The event {printable(event_id)} has no dead letters; sluice trace looks elsewhere.", markup=False
         )
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _as_json(known: DeadLetterDetails) -> dict[str, Any]:
+def _as_json(letter: DeadLetterDetails) -> dict[str, Any]:
     """Its columns, with attributes and payload as JSON where they are."""
-    record = {name: value for name, value in known.record.items() if name != "payload"}
-    record["attributes"] = msgspec.Raw((known.record["attributes"] or "{}").encode())
-    more: dict[str, Any] = {"is_open": known.is_open, "replays": known.replays, "problem": known.problem}
-    if known.message:
-        sealed = envelope_as_json(known.message)
+    record = {name: value for name, value in letter.record.items() if name != "payload"}
+    record["attributes"] = msgspec.Raw((letter.record["attributes"] or "{}").encode())
+    more: dict[str, Any] = {"is_open": letter.is_open, "replays": letter.replays, "problem": letter.problem}
+    if letter.message:
+        sealed = envelope_as_json(letter.message)
         more |= {name: sealed[name] for name in sealed if name.startswith("payload")}
     return record | more
 
 
-def _known(known: DeadLetterDetails) -> Iterator[Text | str]:
-    record, errors = known.record, known.record["errors"]
-    state = "open" if known.is_open else "closed"
+def _known(letter: DeadLetterDetails) -> Iterator[Text | str]:
+    record, errors = letter.record, letter.record["errors"]
+    state = "open" if letter.is_open else "closed"
     yield Text(f"dead letter, {state}: stage {record['stage']}, fingerprint {record['fingerprint']}", "bold red")
     version = f", version {record['schema_version']}" if record["schema_version"] else ""
     yield printable(f"  event type {record['event_type'] or '(none)'}{version}")
@@ -137,18 +139,20 @@ def _known(known: DeadLetterDetails) -> Iterator[Text | str]:
     attempt = f", delivery {record['delivery_attempt']}" if record["delivery_attempt"] else ""
     yield printable(f"  message {record['message_id']}, published {record['publish_time'].isoformat()}{attempt}")
     yield f"  {record['archive_uri']}"
-    for replay in known.replays:
+    for replay in letter.replays:
         yield printable(f"  {replayed(replay)}")
     yield Text("attributes", "bold")
     for name, value in msgspec.json.decode(record["attributes"] or "{}").items():
         yield printable(f"  {name}: {value}")
-        yield from (_note(f"{one['rule']}: {one['message']}") for one in errors if one["path"] == f"attributes.{name}")
+        yield from (
+            _note(f"{error['rule']}: {error['message']}") for error in errors if error["path"] == f"attributes.{name}"
+        )
     yield Text(f"payload, {record['payload_bytes']} bytes", "bold")
-    if known.message is None:
-        yield Text(printable(f"  {known.problem}"), "red")
-        yield from (_note(f"{one['path']}  {one['rule']}: {one['message']}") for one in errors)
+    if letter.message is None:
+        yield Text(printable(f"  {letter.problem}"), "red")
+        yield from (_note(f"{error['path']}  {error['rule']}: {error['message']}") for error in errors)
         return
-    for line in payload_view.marked(known.message.data, errors):
+    for line in payload_view.marked(letter.message.data, errors):
         yield Text(f"  {line.text}", "dim" if line.is_gap else "red" if line.notes else "")
         yield from (_note(note) for note in line.notes)
     yield ""
@@ -221,27 +225,28 @@ def _load(file: pathlib.Path) -> Transform:
 def _tally_as_json(tally: Tally) -> dict[str, Any]:
     causes = [
         {
-            **one.cause._asdict(),
-            "events": one.events,
-            "passing": one.passing,
-            "left_alone": one.left_alone,
-            "smoke_tests": one.smoke_tests,
+            **cause_tally.cause._asdict(),
+            "events": cause_tally.events,
+            "passing": cause_tally.passing,
+            "left_alone": cause_tally.left_alone,
+            "smoke_tests": cause_tally.smoke_tests,
             "still": [
                 {**still.cause._asdict(), "message": still.message, "events": still.events}
-                for still in one.still.values()
+                for still in cause_tally.still.values()
             ],
         }
-        for one in _sorted(tally)
+        for cause_tally in _sorted(tally)
     ]
     changes = [
-        {"event_id": one.event_id, "diff": payload_view.diff(one.before, one.after)} for one in sorted(tally.changes)
+        {"event_id": change.event_id, "diff": payload_view.diff(change.before, change.after)}
+        for change in sorted(tally.changes)
     ]
     names = ("events", "passing", "left_alone", "smoke_tests")
     return {**{name: tally.count(name) for name in names}, "causes": causes, "changes": changes}
 
 
 def _sorted(tally: Tally) -> list[CauseTally]:
-    return sorted(tally.causes.values(), key=lambda one: (-one.events, one.cause.fingerprint))
+    return sorted(tally.causes.values(), key=lambda cause_tally: (-cause_tally.events, cause_tally.cause.fingerprint))
 
 
 def _show_tally(tally: Tally, *, dry_run: bool) -> None:
@@ -256,13 +261,18 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
             Console().print(Text(line, style), soft_wrap=True)
     passing = "would pass" if dry_run else "passed"
     table = Table(Column("events", justify="right"), "cause", Column(passing, justify="right"), "what is still wrong")
-    for one in _sorted(tally):
-        still = [_still(one.cause, other) for other in one.still.values()]
-        if one.left_alone:
-            still.append(Text(f"{one.left_alone}: left alone"))
-        if one.smoke_tests:
-            still.append(Text(f"{one.smoke_tests}: of the smoke test, left out"))
-        table.add_row(f"{one.events}", _why(one.cause, one.cause.fingerprint), f"{one.passing}", Text("\n").join(still))
+    for cause_tally in _sorted(tally):
+        still = [_still(cause_tally.cause, other) for other in cause_tally.still.values()]
+        if cause_tally.left_alone:
+            still.append(Text(f"{cause_tally.left_alone}: left alone"))
+        if cause_tally.smoke_tests:
+            still.append(Text(f"{cause_tally.smoke_tests}: of the smoke test, left out"))
+        table.add_row(
+            f"{cause_tally.events}",
+            _why(cause_tally.cause, cause_tally.cause.fingerprint),
+            f"{cause_tally.passing}",
+            Text("\n").join(still),
+        )
     Console().print(table)
     what = "would pass with today's contracts" if dry_run else "passed, and are rows now"
     Console().print(f"{tally.count('passing')} of {events} {what}.", soft_wrap=True, highlight=False)

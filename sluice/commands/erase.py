@@ -113,8 +113,8 @@ def erase(
             _show(erasure.erased, snapshots, dry_run=dry_run)
     _list("May be theirs:", erasure.erased.doubtful)
     _list("Cannot be read:", erasure.erased.unreadable)
-    for one in erasure.erased.left:
-        tell("Left:", one)
+    for problem in erasure.erased.left:
+        tell("Left:", problem)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -125,11 +125,15 @@ def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[s
     Raises:
         typer.BadParameter: There is none, one cannot be printed, or a field is none of a person or is given twice.
     """
-    pairs = [(field, one) for field, one in (("user_id", user), ("customer_id", customer)) if one is not None]
-    pairs += [(field, one) for field, _, one in (text.partition("=") for text in given)]
+    pairs = [
+        (field, person_id)
+        for field, person_id in (("user_id", user), ("customer_id", customer))
+        if person_id is not None
+    ]
+    pairs += [(field, person_id) for field, _, person_id in (text.partition("=") for text in given)]
     fields = person_fields()
     ids: dict[str, str] = {}
-    for field, one in pairs:
+    for field, person_id in pairs:
         hint = "--id" if field not in _SHORT_FORMS else f"--id or {_SHORT_FORMS[field]}"
         if field not in fields:
             raise typer.BadParameter(
@@ -137,9 +141,9 @@ def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[s
             )
         if field in ids:
             raise typer.BadParameter(f"{field} is given twice; a run erases one id of each field", param_hint=hint)
-        if not one or not one.isprintable():
+        if not person_id or not person_id.isprintable():
             raise typer.BadParameter(f"{field} needs an id that can be printed", param_hint=hint)
-        ids[field] = one
+        ids[field] = person_id
     if not ids:
         raise typer.BadParameter(f"an id is needed: FIELD=ID, of {', '.join(fields)}", param_hint="--id")
     return ids
@@ -154,7 +158,10 @@ def _list(what: str, listed: Listed) -> None:
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:
     """Those of which nobody can take out a row."""
-    return [{"snapshot": one.snapshot, "expires_at": one.expires_at} for one in Snapshots(client, settings).taken()]
+    return [
+        {"snapshot": snapshot.snapshot, "expires_at": snapshot.expires_at}
+        for snapshot in Snapshots(client, settings).taken()
+    ]
 
 
 def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) -> None:
@@ -185,7 +192,7 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
         f"{subscription}: events that come again bring the person back.",
         soft_wrap=True,
     )
-    for one in snapshots:
-        expires = one["expires_at"]
+    for snapshot in snapshots:
+        expires = snapshot["expires_at"]
         until = f"{expires:%Y-%m-%d}" if isinstance(expires, datetime) else "somebody deletes it"
-        console.print(f"Snapshot {one['snapshot']}: has what it had, until {until}.")
+        console.print(f"Snapshot {snapshot['snapshot']}: has what it had, until {until}.")

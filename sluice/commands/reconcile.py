@@ -81,15 +81,17 @@ def reconcile(
     if dry_run and not repair:
         raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
     compare = Contents(Contracts.load(), Privacy.from_settings(settings)) if contents else None
-    found = _run(Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end)
-    report = _repair(found, settings, now, dry_run=dry_run) if repair and found.incomplete else None
+    reconciliation = _run(
+        Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end
+    )
+    report = _repair(reconciliation, settings, now, dry_run=dry_run) if repair and reconciliation.incomplete else None
     if as_json:
-        print(msgspec.json.encode(_as_json(found, start, end, report)).decode())  # noqa: T201
+        print(msgspec.json.encode(_as_json(reconciliation, start, end, report)).decode())  # noqa: T201
     else:
-        _show(found, start, end)
+        _show(reconciliation, start, end)
         if report:
             _show_repair(report, dry_run=dry_run)
-        elif found.incomplete:
+        elif reconciliation.incomplete:
             console.print(
                 "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what"
                 " is missing.",
@@ -99,7 +101,7 @@ def reconcile(
         tell("Failed:", failure)
     if report and report.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if not _is_well(found, report, dry_run=dry_run):
+    if not _is_well(reconciliation, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -114,44 +116,48 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
         return reconciler(start, end, advance)
 
 
-def _repair(found: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
+def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
     storage = storage_client(settings)
     read = EventReader.from_settings(settings, now)
     client = bigquery_client(settings)
     jobs = LoadJobs.open(client, settings)
     ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(find(sorted(found.incomplete), functools.cache(lambda: storage)))
+    return Backfill(read, jobs, archive, ledger)(
+        find(sorted(reconciliation.incomplete), functools.cache(lambda: storage))
+    )
 
 
-def _is_well(found: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
-    if found.is_complete:
+def _is_well(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
+    if reconciliation.is_complete:
         return True
     is_repaired = report is not None and not dry_run and report.is_complete
-    return is_repaired and not found.different and not found.unreadable
+    return is_repaired and not reconciliation.different and not reconciliation.unreadable
 
 
-def _as_json(found: Reconciliation, start: datetime, end: datetime, report: BackfillReport | None) -> dict[str, object]:
+def _as_json(
+    reconciliation: Reconciliation, start: datetime, end: datetime, report: BackfillReport | None
+) -> dict[str, object]:
     return {
         "from": start,
         "to": end,
-        "complete": found.is_complete,
-        "total": found.total,
+        "complete": reconciliation.is_complete,
+        "total": reconciliation.total,
         "hours": [
             {"hour": hour, "event_type": name, **dataclasses.asdict(account)}
-            for (hour, name), account in sorted(found.accounts.items())
+            for (hour, name), account in sorted(reconciliation.accounts.items())
         ],
-        "missing": [one._asdict() for one in found.missing],
-        "different": [one._asdict() for one in found.different],
-        "conflicting": [one._asdict() for one in found.conflicting],
-        "unreadable": found.unreadable,
+        "missing": [event._asdict() for event in reconciliation.missing],
+        "different": [event._asdict() for event in reconciliation.different],
+        "conflicting": [event._asdict() for event in reconciliation.conflicting],
+        "unreadable": reconciliation.unreadable,
         "repair": report and report.as_json(),
     }
 
 
-def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
+def _show(reconciliation: Reconciliation, start: datetime, end: datetime) -> None:
     # A terminal of 80 columns has no room for the counts of what did not happen; --json has them all.
-    counted = dataclasses.asdict(found.total)
+    counted = dataclasses.asdict(reconciliation.total)
     names = [name for name, count in counted.items() if count or name in _ALWAYS_SHOWN]
     title = f"Arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
     table = Table("hour", "type", *(name.replace("_", " ") for name in names), title=title, title_justify="left")
@@ -159,29 +165,32 @@ def _show(found: Reconciliation, start: datetime, end: datetime) -> None:
     for column in table.columns[2:]:
         column.justify = "right"
         column.overflow = "fold"
-    for (hour, name), account in sorted(found.accounts.items()):
+    for (hour, name), account in sorted(reconciliation.accounts.items()):
         bad = account.missing or account.different
         table.add_row(
-            f"{hour:%m-%d %H}h", name, *(f"{getattr(account, one)}" for one in names), style="bold red" if bad else None
+            f"{hour:%m-%d %H}h",
+            name,
+            *(f"{getattr(account, count_name)}" for count_name in names),
+            style="bold red" if bad else None,
         )
     table.add_section()
-    table.add_row("all", "", *(f"{getattr(found.total, one)}" for one in names))
+    table.add_row("all", "", *(f"{getattr(reconciliation.total, count_name)}" for count_name in names))
     Console().print(table)
-    _name("Missing:", found.missing, found.total.missing)
-    _name("Different:", found.different, found.total.different)
-    _name("Several contents under one id:", found.conflicting, found.total.conflicts)
-    for problem in found.unreadable:
+    _name("Missing:", reconciliation.missing, reconciliation.total.missing)
+    _name("Different:", reconciliation.different, reconciliation.total.different)
+    _name("Several contents under one id:", reconciliation.conflicting, reconciliation.total.conflicts)
+    for problem in reconciliation.unreadable:
         tell("Cannot be read:", problem)
-    if found.is_complete:
+    if reconciliation.is_complete:
         console.print("[bold green]Nothing is missing.[/]")
 
 
-def _name(what: str, some: list[EventRef], total: int) -> None:
-    for one in some[:_SHOWN]:
-        told = f" {printable(one.event_id)} ({printable(one.event_type)}), {one.archive_uri}"
-        console.print(Text.assemble((what, "bold red"), told), soft_wrap=True)
+def _name(what: str, events: list[EventRef], total: int) -> None:
+    for event in events[:_SHOWN]:
+        description = f" {printable(event.event_id)} ({printable(event.event_type)}), {event.archive_uri}"
+        console.print(Text.assemble((what, "bold red"), description), soft_wrap=True)
     if total > _SHOWN:
-        console.print(f"... and {total - _SHOWN} more; --json names {len(some)}.")
+        console.print(f"... and {total - _SHOWN} more; --json names {len(events)}.")
 
 
 def _show_repair(report: BackfillReport, *, dry_run: bool) -> None:

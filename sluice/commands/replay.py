@@ -67,8 +67,8 @@ def replay(
         raise typer.BadParameter("--to and --type are for the archive", param_hint="--undeliverable")
     check_order(start, end)
     if event_type and event_type not in event_types():
-        known = ", ".join(sorted(event_types()))
-        raise typer.BadParameter(f"there is no event type {event_type}; there are {known}", param_hint="--type")
+        names = ", ".join(sorted(event_types()))
+        raise typer.BadParameter(f"there is no event type {event_type}; there are {names}", param_hint="--type")
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
     client, storage = bigquery_client(settings), storage_client(settings)
     read = EventReader.from_settings(settings, now)
@@ -87,8 +87,8 @@ def replay(
             sources, total = [messages], None
         else:
             objects = arrived(storage, settings.archive_bucket, start, end or now)
-            sources = [OfType(one, event_type) for one in objects] if event_type else objects
-            total = sum(one.size for one in objects)
+            sources = [OfType(source, event_type) for source in objects] if event_type else objects
+            total = sum(source.size for source in objects)
         run = Backfill(read, jobs, archive, in_turn(listeners), rate)
         report = progress.run(run, sources, total, of_events=undeliverable)
     done = progress.Done(report, len(sources), time.monotonic() - started, dry_run)

@@ -112,9 +112,9 @@ def _tell_log_lines(lines: LogLines) -> None:
 
 
 def _tell_remains(remains: list[Remains]) -> None:
-    for one in remains:
-        until = f"until {one.expires:%Y-%m-%d %H:%M} UTC" if one.expires else "for ever"
-        _console.print(f"Rows in {one.table} remain {until}: {one.why}", markup=False)
+    for remaining in remains:
+        until = f"until {remaining.expires:%Y-%m-%d %H:%M} UTC" if remaining.expires else "for ever"
+        _console.print(f"Rows in {remaining.table} remain {until}: {remaining.why}", markup=False)
     if remains:
         minutes = STREAMING_BUFFER.total_seconds() / 60
         _console.print(f"BigQuery keeps streamed rows from deletion for up to {minutes:.0f} minutes; then:")

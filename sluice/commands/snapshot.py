@@ -116,13 +116,15 @@ def _announce(restored: Restored, bucket: str) -> None:
     print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
 
 
-def _show(found: list[Snapshot], *, json: bool) -> None:
+def _show(snapshots: list[Snapshot], *, json: bool) -> None:
     if json:
-        _print_json(found)
+        _print_json(snapshots)
         return
     table = Table(Column("snapshot", overflow="fold"), "table", "taken at", "expires at")
-    for one in found:
-        table.add_row(one.snapshot, one.table, f"{one.taken_at:%Y-%m-%d %H:%M}", _time(one.expires_at))
+    for snapshot in snapshots:
+        table.add_row(
+            snapshot.snapshot, snapshot.table, f"{snapshot.taken_at:%Y-%m-%d %H:%M}", _time(snapshot.expires_at)
+        )
     Console().print(table)
 
 

@@ -78,12 +78,12 @@ def sql(
 
 
 def _query(name: str) -> Query:
-    known = queries()
-    if query := known.get(name):
+    by_name = queries()
+    if query := by_name.get(name):
         if query.part_of:
             raise typer.BadParameter(f"{name} checks nothing alone: run `{query.part_of}`", param_hint="NAME")
         return query
-    near = difflib.get_close_matches(name, known, cutoff=0.5)
+    near = difflib.get_close_matches(name, by_name, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all."
     raise typer.BadParameter(f"there is no query {name}; {hint}", param_hint="NAME")
 
@@ -170,7 +170,7 @@ def _done(client: Client, job: QueryJob) -> list[str]:
     jobs = [job]
     if job.statement_type == "SCRIPT":
         jobs = sorted(client.list_jobs(parent_job=job), key=lambda child: (child.started, child.ended))
-    return [_did(one) for one in jobs] or ["done"]
+    return [_did(statement) for statement in jobs] or ["done"]
 
 
 def _did(job: QueryJob) -> str:

@@ -37,14 +37,14 @@ def trace(
     """
     settings = Settings.from_environment()
     with console.status("looking"):
-        found = look_for(
+        event_trace = look_for(
             event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
         )
     if as_json:
-        print(msgspec.json.encode(_as_json(found)).decode())  # noqa: T201
+        print(msgspec.json.encode(_as_json(event_trace)).decode())  # noqa: T201
     else:
-        _show(found)
-    if not found.found:
+        _show(event_trace)
+    if not event_trace.found:
         where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
         console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
         if is_smoke_test(event_id):
@@ -57,12 +57,20 @@ def trace(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _as_json(found: Trace) -> dict[str, Any]:
+def _as_json(event_trace: Trace) -> dict[str, Any]:
     objects = [
-        {"uri": one.uri, "problem": one.problem, "envelopes": [_envelope(envelope) for envelope in one.envelopes]}
-        for one in found.objects
+        {
+            "uri": archive_object.uri,
+            "problem": archive_object.problem,
+            "envelopes": [_envelope(envelope) for envelope in archive_object.envelopes],
+        }
+        for archive_object in event_trace.objects
     ]
-    return {**msgspec.to_builtins(found), "is_smoke_test": is_smoke_test(found.event_id), "objects": objects}
+    return {
+        **msgspec.to_builtins(event_trace),
+        "is_smoke_test": is_smoke_test(event_trace.event_id),
+        "objects": objects,
+    }
 
 
 def envelope_as_json(message: Message) -> dict[str, Any]:
@@ -88,22 +96,22 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _show(found: Trace) -> None:
+def _show(event_trace: Trace) -> None:
     lines: list[Text | str] = []
-    contents = {row.content_digest for row in found.rows if row.content_digest}
+    contents = {row.content_digest for row in event_trace.rows if row.content_digest}
     if len(contents) > 1:
         text = f"{len(contents)} contents under this id: a producer has given it to several events (docs/producers.md)"
         lines.append(Text(text, "bold red"))
-    if found.found and is_smoke_test(found.event_id):
+    if event_trace.found and is_smoke_test(event_trace.event_id):
         lines.append(Text("an event of the smoke test, which backfills, replays and history leave out", "bold"))
-    for row in found.rows:
+    for row in event_trace.rows:
         lines += _of_row(row)
-    for letter in found.dead_letters:
+    for letter in event_trace.dead_letters:
         lines += _of_dead_letter(letter)
-    for replay in found.replays:
+    for replay in event_trace.replays:
         lines += _of_replay(replay)
-    for one in found.objects:
-        lines += _of_object(one)
+    for archive_object in event_trace.objects:
+        lines += _of_object(archive_object)
     for line in lines:
         Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
@@ -149,11 +157,11 @@ def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield f"  {record.archive_uri}"
 
 
-def _of_object(one: ArchiveObject) -> Iterator[Text | str]:
-    yield Text(one.uri, "bold")
-    if one.problem:
-        yield Text(f"  {one.problem}", "red")
-    for envelope in one.envelopes:
+def _of_object(archive_object: ArchiveObject) -> Iterator[Text | str]:
+    yield Text(archive_object.uri, "bold")
+    if archive_object.problem:
+        yield Text(f"  {archive_object.problem}", "red")
+    for envelope in archive_object.envelopes:
         yield printable(f"  message {envelope.message_id}, published {envelope.publish_time.isoformat()}")
         for name, value in envelope.attributes.items():
             yield printable(f"  {name}: {value}")

@@ -51,25 +51,25 @@ def verify(
     settings = Settings.from_environment()
     project = Project.with_default_credentials(settings)
     test = None if load is None else Load(bigquery_client(settings), storage_client(settings), settings)
-    found: list[Finding] = []
+    results: list[Finding] = []
     try:
         checks = CHECKS if test is None or load is None else _under_load(project, test, topic, rate, load)
         with _console.status("checking") as status:
             for finding in findings(project, checks=checks):
-                found.append(finding)
-                status.update(f"{len(found)} of {len(checks)} checks are done")
+                results.append(finding)
+                status.update(f"{len(results)} of {len(checks)} checks are done")
     finally:  # Ctrl-C, too, leaves what was found until then.
         if as_json:
-            print(msgspec.json.encode(found).decode())  # noqa: T201
+            print(msgspec.json.encode(results).decode())  # noqa: T201
         else:
-            Console().print(_table(found))
+            Console().print(_table(results))
         if test is not None and test.published and test.delete():
             _console.print("BigQuery keeps the rows for now. In two hours: sluice smoke --clean")
-    wrong = sum(one.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for one in found)
+    wrong = sum(result.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for result in results)
     if wrong:
-        _console.print(f"[bold red]{wrong} of {len(found)} checks did not pass.[/] docs/verify.md explains each.")
+        _console.print(f"[bold red]{wrong} of {len(results)} checks did not pass.[/] docs/verify.md explains each.")
         raise typer.Exit(ExitCode.FAILED)
-    _console.print(f"All {len(found)} checks passed or do not apply.")
+    _console.print(f"All {len(results)} checks passed or do not apply.")
 
 
 def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: float) -> Sequence[Check]:
@@ -91,8 +91,8 @@ def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: 
     return observer.checks(test)
 
 
-def _table(found: list[Finding]) -> Table:
+def _table(results: list[Finding]) -> Table:
     table = Table("check", "", "what was seen")
-    for one in found:
-        table.add_row(one.check, Text(one.outcome, _COLOURS[one.outcome]), Text(one.seen))
+    for result in results:
+        table.add_row(result.check, Text(result.outcome, _COLOURS[result.outcome]), Text(result.seen))
     return table

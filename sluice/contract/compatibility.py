@@ -70,9 +70,9 @@ def compatibility(before: Schema, after: Schema, path: str = "$") -> Iterator[Fi
             yield _producers(path, f"`{keyword}` has changed, which this check does not understand")
 
 
-def _same(one: object, other: object) -> bool:
+def _same(value: object, other: object) -> bool:
     """Equal as JSON: 1 and true are equal in Python."""
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    return json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _is_entangled(*schemas: Schema) -> bool:

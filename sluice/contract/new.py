@@ -53,7 +53,7 @@ def free(made: dict[str, str], name: str, table: str, root: pathlib.Path = ROOT)
         if (root / path).exists():
             raise Taken(f"{path} is there already")
     names = Names.read(root / SQL, {other: event_type.table for other, event_type in event_types().items()})
-    new = {one.casefold() for one in names.of_table(table)}
+    new = {new_name.casefold() for new_name in names.of_table(table)}
     for clash in names.with_type(name, table).clashes():
         if clash.name.casefold() in new:
             views = ", ".join(names.of_table("TABLE")[1:])

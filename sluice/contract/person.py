@@ -35,7 +35,11 @@ def person(
         personal: Columns of its table that policy tags protect as personal: `shipping_address.street`.
     """
     field = event_type.person_field
-    properties = {name: schema for one in versions.values() for name, schema in one.get("properties", {}).items()}
+    properties = {
+        name: schema
+        for version_schema in versions.values()
+        for name, schema in version_schema.get("properties", {}).items()
+    }
     if field is not None:
         yield from _named(field, versions, columns)
         for name in sorted((properties.keys() & set(fields)) - {field}):
@@ -57,12 +61,12 @@ def _named(field: str, versions: Mapping[int, Schema], columns: Sequence[bigquer
     """Say what is wrong with the field that a type names."""
     path = member("$", field)
     for version, schema in sorted(versions.items()):
-        found = schema.get("properties", {}).get(field)
-        if not isinstance(found, dict):
+        field_schema = schema.get("properties", {}).get(field)
+        if not isinstance(field_schema, dict):
             yield _finding(
                 path, f"is the type's `person_field`, and version {version} of the contract has no such field"
             )
-        elif not types(found) - {"null"} <= {"string", "integer"} or not types(found):
+        elif not types(field_schema) - {"null"} <= {"string", "integer"} or not types(field_schema):
             yield _finding(path, f"is the type's `person_field`, and so a string or an integer in version {version}")
     if field not in {column.name for column in columns}:
         yield _finding(field, "is the type's `person_field`, and the table has no such column")

@@ -108,8 +108,8 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def _property(schema: Schema, name: str) -> Schema:
-    found = schema["properties"].get(name)
-    return found if isinstance(found, dict) else {}
+    field_schema = schema["properties"].get(name)
+    return field_schema if isinstance(field_schema, dict) else {}
 
 
 def standard_columns(columns: Columns) -> Iterator[Finding]:
@@ -126,10 +126,10 @@ def column_names(columns: Columns, path: str = "") -> Iterator[Finding]:
 
 
 def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[Finding]:
-    found = {column.name: column for column in columns}
+    others = {column.name: column for column in columns}
     for standard in standards:
         name = f"{path}{standard.name}"
-        column = found.pop(standard.name, None)
+        column = others.pop(standard.name, None)
         if column is None or column.field_type != standard.field_type or column.mode == "REPEATED":
             yield _rows(name, f"every table has this column, of type {_type(standard)}")
         elif column.name == "extras" and column.mode == "REQUIRED":
@@ -139,7 +139,7 @@ def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[Findi
         else:
             yield from _standard(f"{name}.", standard.fields, column.fields)
     if path:
-        for name, column in found.items():
+        for name, column in others.items():
             if column.mode == "REQUIRED":
                 yield _rows(f"{path}{name}", "is NOT NULL, and nothing fills it")
 
@@ -288,7 +288,7 @@ def _fit_one(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterato
     if not fitting:
         return
     if column.field_type not in fitting:
-        wanted = " or ".join(_SQL_TYPES.get(one, one) for one in fitting)
+        wanted = " or ".join(_SQL_TYPES.get(field_type, field_type) for field_type in fitting)
         yield _rows(path, f"becomes {wanted}, and the column is {_type(column)}")
         return
     match column.field_type:
@@ -340,7 +340,7 @@ def _numeric(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterato
     step = Decimal(1).scaleb(-scale)
     if scale < _NUMERIC_SCALE and one_type(schema) == "number":
         steps = listed(schema) or [schema.get("multipleOf")]
-        if not all(_is_number(one) and _EXACT.remainder(Decimal(str(one)), step) == 0 for one in steps):
+        if not all(_is_number(value) and _EXACT.remainder(Decimal(str(value)), step) == 0 for value in steps):
             yield _rows(path, f'{_type(column)} would round it: `"multipleOf": {step}`, or a NUMERIC without scale')
 
 

@@ -80,11 +80,11 @@ class Bill:
 
 
 def _less_free(lines: Sequence[Line]) -> Iterator[Line]:
-    left = {line.price: line.price.free for line in lines}
-    left_first = dict(left)
+    free_left = {line.price: line.price.free for line in lines}
+    free_left_first = dict(free_left)
     for line in lines:
         first = line.units if line.first is None else line.first
-        free, free_first = min(line.units, left[line.price]), min(first, left_first[line.price])
-        left[line.price] -= free
-        left_first[line.price] -= free_first
+        free, free_first = min(line.units, free_left[line.price]), min(first, free_left_first[line.price])
+        free_left[line.price] -= free
+        free_left_first[line.price] -= free_first
         yield Line(line.item, line.price, line.units - free, first - free_first)

@@ -61,8 +61,8 @@ def capacity(instance: Instance, concurrency: int = CONCURRENCY) -> float:
     """Return the events per second from which on the autoscaler adds an instance."""
 
     def is_full(rate: float) -> bool:
-        one = flow(instance, rate)
-        return one.busy > TARGET or one.in_flight > TARGET * concurrency
+        result = flow(instance, rate)
+        return result.busy > TARGET or result.in_flight > TARGET * concurrency
 
     return turn(is_full, 1.0, MAX_RATE) or MAX_RATE
 

@@ -62,8 +62,8 @@ def _ways() -> Table:
 
 
 def _items() -> Table:
-    known = measured.read()
-    of_rate = [Sluice(known, workload(events)).bill() for events in EVENTS_PER_DAY]
+    measurement = measured.read()
+    of_rate = [Sluice(measurement, workload(events)).bill() for events in EVENTS_PER_DAY]
     rows = [(item, *(_usd(bill.part(item)) for bill in of_rate)) for item in of_rate[0].items]
     rows.append(("**all**", *(f"**{bill.per_million:.2f}**" for bill in of_rate)))
     rows.append(("USD a month", *(whole(bill.usd) for bill in of_rate)))
@@ -74,7 +74,7 @@ def _items() -> Table:
 
 def _settings() -> Table:
     """Return what single choices change, in USD for a million events."""
-    known = measured.read()
+    measurement = measured.read()
     choices = {
         "requests that succeeded are logged": dataclasses.replace(DEFAULT, request_logs=True),
         "objects move to NEARLINE after 30 and COLDLINE after 90 days": dataclasses.replace(
@@ -88,15 +88,20 @@ def _settings() -> Table:
     for choice, deployment in choices.items():
         cells = []
         for events in EVENTS_PER_DAY:
-            usual, other = (Sluice(known, workload(events), chosen).bill() for chosen in (DEFAULT, deployment))
+            usual, other = (Sluice(measurement, workload(events), chosen).bill() for chosen in (DEFAULT, deployment))
             cells.append(f"{other.per_million - usual.per_million:+.2f}")
         rows.append((choice, *cells))
-    day = [Sluice(known, dataclasses.replace(workload(events), profile="day")).bill() for events in EVENTS_PER_DAY]
-    flat = [Sluice(known, workload(events)).bill() for events in EVENTS_PER_DAY]
+    day = [
+        Sluice(measurement, dataclasses.replace(workload(events), profile="day")).bill() for events in EVENTS_PER_DAY
+    ]
+    flat = [Sluice(measurement, workload(events)).bill() for events in EVENTS_PER_DAY]
     rows.append(
         (
             "events come over the day of a shop (`--rate-profile day`)",
-            *(f"{one.per_million - other.per_million:+.2f}" for one, other in zip(day, flat, strict=True)),
+            *(
+                f"{day_bill.per_million - flat_bill.per_million:+.2f}"
+                for day_bill, flat_bill in zip(day, flat, strict=True)
+            ),
         )
     )
     free = [bill.less_free_tier().per_million - bill.per_million for bill in flat]
@@ -112,15 +117,15 @@ _BY_STORAGE_WRITE = dataclasses.replace(DEFAULT, writer="storage_write")
 
 
 def _engines() -> Table:
-    known = measured.read()
+    measurement = measured.read()
     rows = []
     for rate in RATES:
-        workload = Workload.at_rate(rate, known.message_bytes)
-        usual, written = (Sluice(known, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
+        workload = Workload.at_rate(rate, measurement.message_bytes)
+        usual, written = (Sluice(measurement, workload, chosen) for chosen in (DEFAULT, _BY_STORAGE_WRITE))
         push, by_instance = usual.bill("push"), usual.bill("push, billed by instance")
-        found = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
+        by_engine = (push, by_instance, usual.bill("Dataflow"), written.bill("Dataflow"))
         job = usual.job(rate)
-        cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in found)
+        cells = (f"{bill.per_million:.2f}; {whole(bill.usd)}" for bill in by_engine)
         rows.append((f"{whole(rate)}/s", *cells, str(job.workers), str(job.own_workers), str(job.shards)))
     heads = (
         "push",
@@ -137,8 +142,10 @@ def _engines() -> Table:
 
 def _dataflow() -> Table:
     """Return what Dataflow costs, in USD for a month, where push has other items."""
-    known = measured.read()
-    of_rate = [Sluice(known, Workload.at_rate(rate, known.message_bytes)).bill("Dataflow") for rate in RATES]
+    measurement = measured.read()
+    of_rate = [
+        Sluice(measurement, Workload.at_rate(rate, measurement.message_bytes)).bill("Dataflow") for rate in RATES
+    ]
     own = (dataflow.WORKERS, dataflow.STREAMING_ENGINE, dataflow.IMAGE)
     items = (*own, sluice.DELIVER, sluice.INSERTS, sluice.OBJECTS, sluice.FLUSH_LINES)
     rows = [(item, *(whole(bill.items[item]) for bill in of_rate)) for item in items]
@@ -148,7 +155,7 @@ def _dataflow() -> Table:
 
 
 def _prices() -> Table:
-    rows = [(price.what, price.text, f"{price.date:%Y-%m-%d}", price.known, price.source) for price in prices.ALL]
+    rows = [(price.what, price.text, f"{price.date:%Y-%m-%d}", price.read_by, price.source) for price in prices.ALL]
     return Table("prices", "List prices", ("", "price", "as of", "known", "source"), rows)
 
 

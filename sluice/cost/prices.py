@@ -30,7 +30,7 @@ class Price:
         unit: Name of the unit.
         source: Page of the price list.
         date: Date on which the price was read there.
-        known: Who read it.
+        read_by: Who read it.
         free: Units of a month that are free of charge; per billing account, or per project for logs.
         shown: What `per` units are called, for people; empty where it is `unit` itself.
     """
@@ -41,7 +41,7 @@ class Price:
     unit: str
     source: str
     date: date
-    known: Known
+    read_by: Known
     free: float = 0.0
     shown: str = ""
 

@@ -125,7 +125,7 @@ class Sluice:
         """Return the job of Dataflow that takes a rate."""
         return Job(self.beam, self.instance, self.instance.event_cpu - self.measured.event_cpu, rate)
 
-    def cheaper_from(self, one: Way, other: Way) -> float | None:
+    def cheaper_from(self, way: Way, other: Way) -> float | None:
         """Return the events per second, as many in each second, from which on one way costs less than another.
 
         Returns:
@@ -134,7 +134,7 @@ class Sluice:
 
         def is_so(rate: float) -> bool:
             steady = dataclasses.replace(self, workload=Workload.at_rate(rate, self.workload.message_bytes))
-            return steady.bill(one).usd < steady.bill(other).usd
+            return steady.bill(way).usd < steady.bill(other).usd
 
         return turn(is_so, 1.0, MAX_RATE)
 
@@ -182,7 +182,7 @@ class Sluice:
             (chosen.nearline_days, prices.NEARLINE, prices.NEARLINE_CLASS_A),
             (chosen.coldline_days, prices.COLDLINE, prices.COLDLINE_CLASS_A),
         ]
-        used = [one for number, one in enumerate(classes) if not number or one[0]]
+        used = [storage_class for number, storage_class in enumerate(classes) if not number or storage_class[0]]
         ends = [*(start for start, _, _ in used[1:]), chosen.archive_days]
         for (start, price, transition), end in zip(used, ends, strict=True):
             yield stored(ARCHIVE, price, archived, start, end)

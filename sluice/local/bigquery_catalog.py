@@ -135,9 +135,9 @@ class _Answers:
             if question in answers:
                 kept: T = answers[question]
                 return kept
-        if found := find():
-            answers[question] = found
-        return found
+        if answer := find():
+            answers[question] = answer
+        return answer
 
     def objects(self, dataset: str, table: str | None) -> list[tuple[str, str, int]]:
         """Return name, kind and rows of the tables and views of a dataset, or of the one of a name."""
@@ -149,9 +149,9 @@ class _Answers:
                     self._objects[schema][name] = kind, table_id
             if self._rows is None:
                 self._rows = dict(_prepared.ask(_ROWS, self._project))
-            found = self._objects.get(dataset, {})
-            names = found if table is None else found.keys() & {table}
-            return [(name, found[name][0], self._rows.get(found[name][1], 0)) for name in names]
+            in_dataset = self._objects.get(dataset, {})
+            names = in_dataset if table is None else in_dataset.keys() & {table}
+            return [(name, in_dataset[name][0], self._rows.get(in_dataset[name][1], 0)) for name in names]
 
     def _refresh(self) -> None:
         """Forget all answers where they may be different now: a new table or view changes nothing about the others."""

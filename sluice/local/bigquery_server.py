@@ -70,11 +70,11 @@ def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
     The emulator fails some of the inserts that run in parallel, and drops the rows when they are tried again.
     """
     with bigquery_inserts.lock:
-        known = set(tabledata._recent)
+        before = set(tabledata._recent)
         try:
             return _insert_all(*arguments)
         except Exception:
-            bigquery_inserts.forget(tabledata._recent.keys() - known)
+            bigquery_inserts.forget(tabledata._recent.keys() - before)
             raise
 
 
@@ -125,8 +125,8 @@ def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN4
     with bigquery_inserts.lock:
         if upload and config.sourceFormat == "NEWLINE_DELIMITED_JSON" and config.schema_ is None:
             fields = tables.columns(*tables.reference(config.destinationTable))
-            found = cursor.sql(f"FROM read_json('{upload}', format = 'newline_delimited', sample_size = -1) LIMIT 0")
-            for unknown in set(found.columns) - {field.name for field in fields}:
+            read = cursor.sql(f"FROM read_json('{upload}', format = 'newline_delimited', sample_size = -1) LIMIT 0")
+            for unknown in set(read.columns) - {field.name for field in fields}:
                 raise BigQueryError("invalid", f"Error while reading data, error message: No such field: {unknown}.")
             config = config.replace(schema={"fields": [field.dump() for field in fields]})
         return load.run(cursor, config, upload)
@@ -194,8 +194,8 @@ _CLONE_WITH_OPTIONS = re.compile(r"\b(CLONE\s.*?)\s+(OPTIONS\s*\(.*\))\s*$", re.
 def normalise(tree: Any) -> Any:  # noqa: ANN401 - handed through
     """The emulator parses the OPTIONS of a clone or snapshot before CLONE only."""
     if isinstance(tree, exp.Command):
-        text, found = _CLONE_WITH_OPTIONS.subn(r"\2 \1", tree.sql(dialect=BigQueryDialect, comments=False))
-        if found:
+        text, count = _CLONE_WITH_OPTIONS.subn(r"\2 \1", tree.sql(dialect=BigQueryDialect, comments=False))
+        if count:
             tree = sqlglot.parse_one(text, dialect=BigQueryDialect)
     return _normalise(tree)
 
@@ -241,15 +241,15 @@ def alter(project: str, dataset: str, table: str, given: list[Any]) -> None:
 
 def _new_fields(live: list[Any], given: list[Any]) -> Iterator[tuple[str, Any]]:
     """DuckDB's path and the definition of each field that is new within a column that is there."""
-    known = {field.name.casefold(): field for field in live}
+    by_name = {field.name.casefold(): field for field in live}
     for field in given:
-        if (found := known.get(field.name.casefold())) and field.fields:
+        if (existing := by_name.get(field.name.casefold())) and field.fields:
             prefix = database.quote(field.name) + (".element" if field.mode == "REPEATED" else "")
-            names = {inner.name.casefold() for inner in found.fields}
+            names = {inner.name.casefold() for inner in existing.fields}
             for inner in field.fields:
                 if inner.name.casefold() not in names:
                     yield f"{prefix}.{database.quote(inner.name)}", inner
-            for path, inner in _new_fields(found.fields, field.fields):
+            for path, inner in _new_fields(existing.fields, field.fields):
                 yield f"{prefix}.{path}", inner
 
 
@@ -304,7 +304,8 @@ def install() -> None:
     """Give the emulator in this process all that it lacks."""
     database._connect = connect
     app.user_middleware[:] = [
-        Middleware(IdentifyCaller) if known.cls is BaseHTTPMiddleware else known for known in app.user_middleware
+        Middleware(IdentifyCaller) if middleware.cls is BaseHTTPMiddleware else middleware
+        for middleware in app.user_middleware
     ]
     bigquery_catalog.install()
     bigquery_records.install()

@@ -311,14 +311,14 @@ def _require(holds: bool, message: str) -> None:
         raise CallRejected(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
-def _require_new(name: str, kind: str, known: Mapping[str, object]) -> None:
+def _require_new(name: str, kind: str, resources: Mapping[str, object]) -> None:
     match = _NAME.fullmatch(name)
     _require(bool(match and match[1] == kind), f"Invalid [{kind}] name: (name={name})")
-    if name in known:
+    if name in resources:
         raise CallRejected(grpc.StatusCode.ALREADY_EXISTS, f"Resource already exists: {name}")
 
 
-def _existing[T](name: str, known: Mapping[str, T]) -> T:
-    if name not in known:
+def _existing[T](name: str, resources: Mapping[str, T]) -> T:
+    if name not in resources:
         raise CallRejected(grpc.StatusCode.NOT_FOUND, f"Resource not found: {name}")
-    return known[name]
+    return resources[name]

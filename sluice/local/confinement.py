@@ -122,7 +122,7 @@ def _own_cgroups() -> Iterator[pathlib.Path]:
             if is_v1 or is_v2:
                 root = pathlib.Path(place)
                 own = root / path.lstrip("/")
-                yield from (one for one in (own, *own.parents) if one.is_relative_to(root))
+                yield from (folder for folder in (own, *own.parents) if folder.is_relative_to(root))
 
 
 def _lines(file: str) -> list[str]:

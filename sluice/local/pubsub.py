@@ -170,9 +170,9 @@ async def _create_subscription(client: SubscriberAsyncClient, wanted: types.Subs
     try:
         await client.create_subscription(wanted)
     except exceptions.AlreadyExists:
-        found = await client.get_subscription(subscription=wanted.name)
+        existing = await client.get_subscription(subscription=wanted.name)
         for field in ("topic", "ack_deadline_seconds", "retry_policy", "dead_letter_policy"):
-            there, here = getattr(found, field), getattr(wanted, field)
+            there, here = getattr(existing, field), getattr(wanted, field)
             if there != here:
                 raise ValueError(f"{wanted.name} exists with {field} {there!r}, not {here!r}") from None
 

@@ -152,13 +152,15 @@ class Relay:
         request = {"subscription": self._subscription}
         while not self.ready.is_set():
             try:
-                found = await client.get_subscription(request, retry=None, timeout=CALL_TIMEOUT)
+                subscription = await client.get_subscription(request, retry=None, timeout=CALL_TIMEOUT)
             except _UNREACHABLE as error:
                 self._emulator_failures.add(error)
                 await asyncio.sleep(RETRY_PAUSE)
             else:
-                if found.ack_deadline_seconds < self._ack_deadline:
-                    raise ValueError(f"{self._subscription} has an ack deadline of {found.ack_deadline_seconds} s")
+                if subscription.ack_deadline_seconds < self._ack_deadline:
+                    raise ValueError(
+                        f"{self._subscription} has an ack deadline of {subscription.ack_deadline_seconds} s"
+                    )
                 self.ready.set()
 
     async def _pull(self, client: SubscriberAsyncClient, answers: "_Answers") -> None:

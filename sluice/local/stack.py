@@ -112,17 +112,17 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emula
         running("storage", storage_command, folder) as objects,
         running("pubsub", pubsub_command, folder) as broker,
     ):
-        found = Emulators(
+        started = Emulators(
             bigquery=f"http://127.0.0.1:{bigquery_port}",
             bigquery_storage=f"127.0.0.1:{grpc_port}",
             storage=f"http://127.0.0.1:{storage_port}",
             pubsub=f"127.0.0.1:{pubsub_port}",
             children=[tables, objects, broker],
         )
-        tables.wait_until(lambda: httpx.get(f"{found.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
-        objects.wait_until(lambda: httpx.get(f"{found.storage}/storage/v1/b?project={PROJECT}").is_success)
-        asyncio.run(pubsub.wait_until_ready(found.pubsub, timeout=START_SECONDS))
-        yield found
+        tables.wait_until(lambda: httpx.get(f"{started.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
+        objects.wait_until(lambda: httpx.get(f"{started.storage}/storage/v1/b?project={PROJECT}").is_success)
+        asyncio.run(pubsub.wait_until_ready(started.pubsub, timeout=START_SECONDS))
+        yield started
 
 
 @contextlib.contextmanager

@@ -27,8 +27,8 @@ def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime)
     while days[-1] < end.astimezone(UTC).date():
         days.append(days[-1] + timedelta(days=1))
     first, last = (f"gs://{bucket}/{layout.first_name_at(moment)}" for moment in (start, end))
-    found = (one for day in days for one in find_objects(bucket, storage, prefix=f"raw/dt={day:%Y-%m-%d}/"))
-    return sorted(one for one in found if first <= one.name < last)
+    sources = (source for day in days for source in find_objects(bucket, storage, prefix=f"raw/dt={day:%Y-%m-%d}/"))
+    return sorted(source for source in sources if first <= source.name < last)
 
 
 class _Typed(msgspec.Struct):

@@ -93,7 +93,7 @@ class Ledger:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused, or did not answer.
             Stopped: While it waited.
         """
-        records = [self._record(one) for one in self._worth_it(settled)]
+        records = [self._record(result) for result in self._worth_it(settled)]
         if records:
             job_id = f"sluice_replay_{self.replay_id}_{next(self._numbers)}"
             self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
@@ -103,26 +103,28 @@ class Ledger:
 
         A dead letter is closed by its own message, whatever other messages have the event's id.
         """
-        new = [one for one in settled if one.fate in {Fate.LOADED, Fate.PRESENT}]
+        new = [result for result in settled if result.fate in {Fate.LOADED, Fate.PRESENT}]
         if self.source is ReplaySource.UNDELIVERABLE:
             return new
-        repeated = [one for one in settled if one.fate is Fate.REPEATED]
+        repeated = [result for result in settled if result.fate is Fate.REPEATED]
         if self.source is ReplaySource.DEAD_LETTER:
             return new + repeated
-        there = [one for one in [*new, *repeated] if one.fate is not Fate.LOADED]
-        rows = [one for one in there if not isinstance(one.event.outcome, DeadLetter)]
-        still_open = self._open([one.event.identity.event_id for one in rows]) if rows else set()
-        return [one for one in new if one.fate is Fate.LOADED] + [one for one in rows if _message(one) in still_open]
+        there = [result for result in [*new, *repeated] if result.fate is not Fate.LOADED]
+        rows = [result for result in there if not isinstance(result.event.outcome, DeadLetter)]
+        still_open = self._open([result.event.identity.event_id for result in rows]) if rows else set()
+        return [result for result in new if result.fate is Fate.LOADED] + [
+            result for result in rows if _message(result) in still_open
+        ]
 
     def _open(self, event_ids: Sequence[str]) -> set[tuple[str, str]]:
         """Return event id and message id of the open dead letters of these events."""
         query = _OPEN.format(project=self.client.project, dataset=self.settings.dataset)
-        found: set[tuple[str, str]] = set()
-        for some in itertools.batched(event_ids, _IDS, strict=False):
-            config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", some)])
+        open_letters: set[tuple[str, str]] = set()
+        for batch in itertools.batched(event_ids, _IDS, strict=False):
+            config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", batch)])
             rows = self.client.query_and_wait(query, job_config=config)
-            found |= {(row.event_id, row.message_id) for row in rows}
-        return found
+            open_letters |= {(row.event_id, row.message_id) for row in rows}
+        return open_letters
 
     def _record(self, settled: Settled) -> dict[str, Any]:
         event = settled.event

@@ -108,21 +108,21 @@ class Tally:
 
     def count(self, name: str) -> int:
         """The sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
-        return sum(getattr(one, name) for one in self.causes.values())
+        return sum(getattr(tally, name) for tally in self.causes.values())
 
     def read(self, cause: Cause) -> CauseTally:
         """Count a dead letter that was read."""
         with self._lock:
-            found = self.causes.setdefault(cause.fingerprint, CauseTally(cause))
-            found.events += 1
-            return found
+            tally = self.causes.setdefault(cause.fingerprint, CauseTally(cause))
+            tally.events += 1
+            return tally
 
     def __call__(self, settled: Sequence[Settled]) -> None:
         """Count events."""
         with self._lock:
-            for one in settled:
-                if isinstance(one.event.line.origin, Origin):
-                    self._count(self.causes[one.event.line.origin.cause.fingerprint], one)
+            for result in settled:
+                if isinstance(result.event.line.origin, Origin):
+                    self._count(self.causes[result.event.line.origin.cause.fingerprint], result)
 
     @staticmethod
     def _count(tally: CauseTally, settled: Settled) -> None:

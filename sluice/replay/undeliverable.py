@@ -118,11 +118,11 @@ class Undeliverable:
             if not answer.received_messages:
                 time.sleep(_EMPTY_PAUSE)
                 continue
-            ids = [one.ack_id for one in answer.received_messages]
+            ids = [received.ack_id for received in answer.received_messages]
             with self._lock:
                 self._held.update(ids)
             self._extend(ids, LEASE_SECONDS)
-            yield from ((one.ack_id, one.message) for one in answer.received_messages)
+            yield from ((received.ack_id, received.message) for received in answer.received_messages)
             heard = time.monotonic()
 
     def __call__(self, settled: Iterable[Settled]) -> None:
@@ -131,7 +131,9 @@ class Undeliverable:
         Raises:
             google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
         """
-        self.acknowledge([one.event.line.origin.ack_id for one in settled if isinstance(one.event.line.origin, Lease)])
+        self.acknowledge(
+            [result.event.line.origin.ack_id for result in settled if isinstance(result.event.line.origin, Lease)]
+        )
 
     def acknowledge(self, ack_ids: Sequence[str]) -> None:
         """Acknowledge messages: Pub/Sub deletes them.
@@ -139,13 +141,13 @@ class Undeliverable:
         Raises:
             google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
         """
-        for some in itertools.batched(ack_ids, _AT_ONCE, strict=False):
+        for batch in itertools.batched(ack_ids, _AT_ONCE, strict=False):
             self._client.acknowledge(
-                subscription=self._subscription, ack_ids=list(some), retry=_RETRY, timeout=_CALL_SECONDS
+                subscription=self._subscription, ack_ids=list(batch), retry=_RETRY, timeout=_CALL_SECONDS
             )
             with self._lock:
-                self._held.difference_update(some)
-                self.acknowledged += len(some)
+                self._held.difference_update(batch)
+                self.acknowledged += len(batch)
 
     def _leases(self) -> list[str]:
         with self._lock:
@@ -159,10 +161,10 @@ class Undeliverable:
                 _log.warning("leases are not extended: %s", error)
 
     def _extend(self, ids: Sequence[str], seconds: int) -> None:
-        for some in itertools.batched(ids, _AT_ONCE, strict=False):
+        for batch in itertools.batched(ids, _AT_ONCE, strict=False):
             self._client.modify_ack_deadline(
                 subscription=self._subscription,
-                ack_ids=list(some),
+                ack_ids=list(batch),
                 ack_deadline_seconds=seconds,
                 retry=_RETRY,
                 timeout=_CALL_SECONDS,

@@ -41,20 +41,24 @@ def _functions(project: Project) -> str:
 
 def _traffic(project: Project) -> str:
     split = project.service("ingest").get("trafficStatuses", ())
-    pinned = [one for one in split if one.get("type") != "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" and one.get("percent")]
+    pinned = [
+        target
+        for target in split
+        if target.get("type") != "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" and target.get("percent")
+    ]
     if not split:
         raise Failed("no revision of ingest gets traffic")
     if pinned:
-        shares = ", ".join(f"{one['percent']} % to {one.get('revision', 'the newest')}" for one in pinned)
+        shares = ", ".join(f"{target['percent']} % to {target.get('revision', 'the newest')}" for target in pinned)
         raise Failed(f"{shares}: a canary or a roll back that has not ended, and new code would get nothing")
     return "the newest revision gets all of it"
 
 
 def _variables(project: Project) -> str:
     [container] = project.service("ingest")["template"]["containers"]
-    variables = {one["name"]: one.get("value") for one in container.get("env", ())}
-    known = {name.upper() for name in Settings.__struct_fields__} | {_EXECUTION_ID}
-    if unknown := sorted(variables.keys() - known):
+    variables = {variable["name"]: variable.get("value") for variable in container.get("env", ())}
+    allowed = {name.upper() for name in Settings.__struct_fields__} | {_EXECUTION_ID}
+    if unknown := sorted(variables.keys() - allowed):
         raise Failed(f"{', '.join(unknown)}: neither a setting nor a variable that this machine's functions get")
     if (value := variables.get(_EXECUTION_ID)) != "true":
         raise Failed(
@@ -84,9 +88,9 @@ def _forwarding(project: Project) -> str:
     for resource, role in ((topic, "roles/pubsub.publisher"), (subscription["name"], "roles/pubsub.subscriber")):
         policy = project.get("pubsub", f"v1/{resource}:getIamPolicy")
         members = [
-            one for binding in policy.get("bindings", ()) if binding["role"] == role for one in binding["members"]
+            member for binding in policy.get("bindings", ()) if binding["role"] == role for member in binding["members"]
         ]
-        if not any(one.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for one in members):
+        if not any(member.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for member in members):
             raise Failed(f"Pub/Sub's own account has no {role} on {resource}: undeliverable events would stay")
     return f"Pub/Sub may forward to {short_name(topic)}"
 
@@ -158,16 +162,16 @@ def _job_keeps_up(project: Project) -> str:
 def _request_logs(project: Project) -> str:
     name = short_name(project.service("ingest")["name"])
     requests_log = f'{of_service(name)} AND log_id("run.googleapis.com/requests")'
-    if found := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
-        raise Failed(f"the request of {found[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
+    if lines := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
+        raise Failed(f"the request of {lines[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
     return "no request with 2xx was logged within half an hour"
 
 
 def _audit_logs(project: Project) -> str:
     inserts = f'{_DATA_ACCESS} AND protoPayload.methodName:"InsertAll"'
     dataset = f'protoPayload.resourceName:"datasets/{project.settings.dataset}/"'
-    if found := project.lines(f"{inserts} AND {dataset}", _RECENT):
-        raise Failed(f"an insert of {found[0]['timestamp']} was logged; `sluice cost` does not count these lines")
+    if lines := project.lines(f"{inserts} AND {dataset}", _RECENT):
+        raise Failed(f"an insert of {lines[0]['timestamp']} was logged; `sluice cost` does not count these lines")
     # Who may not read these logs gets none of them, and no error. The smoke test's queries are always in them.
     if not project.lines(_DATA_ACCESS, _RECENT):
         raise Unknown(
@@ -198,19 +202,21 @@ def _objectives(project: Project) -> str:
 def _alerts(project: Project) -> str:
     name = project.name or _without_terraform("alerts")
     policies = [
-        one
-        for one in project.all("monitoring", f"v3/{project.path}/alertPolicies", "alertPolicies")
-        if one["displayName"].startswith(f"{name}: ")
+        policy
+        for policy in project.all("monitoring", f"v3/{project.path}/alertPolicies", "alertPolicies")
+        if policy["displayName"].startswith(f"{name}: ")
     ]
     if not policies:
         raise Failed(f"there is no alert whose name begins with {name}:")
-    silent = [one["displayName"] for one in policies if one.get("enabled") and not one.get("notificationChannels")]
+    silent = [
+        policy["displayName"] for policy in policies if policy.get("enabled") and not policy.get("notificationChannels")
+    ]
     if silent:
         raise Failed(f"{len(silent)} alerts tell nobody, the first of them is {silent[0]}")
-    invalid = [one["displayName"] for one in policies if one.get("validity", {}).get("code")]
+    invalid = [policy["displayName"] for policy in policies if policy.get("validity", {}).get("code")]
     if invalid:
         raise Failed(f"Cloud Monitoring calls {invalid[0]} invalid")
-    disabled = sum(not one.get("enabled") for one in policies)
+    disabled = sum(not policy.get("enabled") for policy in policies)
     return f"{len(policies)} alerts, {disabled} of them disabled"
 
 
@@ -237,7 +243,7 @@ def _reconciled(project: Project) -> str:
         raise Failed(f"{name} has logged no reconciliation within 26 hours")
     if not (execution := entries[0].get("labels", {}).get("execution_id")):
         raise Failed(f"the newest line of {name} has no label execution_id, which says what a run has logged")
-    parts = [one["jsonPayload"] for one in entries if one.get("labels", {}).get("execution_id") == execution]
+    parts = [entry["jsonPayload"] for entry in entries if entry.get("labels", {}).get("execution_id") == execution]
     counts = {key: sum(part.get(key, 0) for part in parts) for key in ("archived", *_WRONG)}
     if wrong := [f"{key}: {counts[key]:.0f}" for key in _WRONG if counts[key]]:
         raise Failed(", ".join(wrong))
@@ -247,19 +253,19 @@ def _reconciled(project: Project) -> str:
 def _transfers(project: Project) -> str:
     name = project.name or _without_terraform("scheduled queries")
     configs = [
-        one
+        config
         for location in sorted(_locations(project))
-        for one in project.all(
+        for config in project.all(
             "bigquerydatatransfer", f"v1/{project.path}/locations/{location}/transferConfigs", "transferConfigs"
         )
-        if one["displayName"].startswith(f"{name}: ")
+        if config["displayName"].startswith(f"{name}: ")
     ]
-    if not any("keep history" in one["displayName"] for one in configs):
+    if not any("keep history" in config["displayName"] for config in configs):
         raise Failed("there is no scheduled query that keeps history")
-    for one in configs:
-        if one.get("state") not in {"SUCCEEDED", "PENDING", "RUNNING"}:
-            raise Failed(f"{one['displayName']}: the last run is {one.get('state')}")
-    if waiting := [one for one in configs if one["state"] != "SUCCEEDED"]:
+    for config in configs:
+        if config.get("state") not in {"SUCCEEDED", "PENDING", "RUNNING"}:
+            raise Failed(f"{config['displayName']}: the last run is {config.get('state')}")
+    if waiting := [config for config in configs if config["state"] != "SUCCEEDED"]:
         return f"{len(configs) - len(waiting)} of {len(configs)} succeeded, {len(waiting)} have not run yet or run now"
     return f"the last run of each of {len(configs)} succeeded"
 
@@ -268,8 +274,8 @@ def _locations(project: Project) -> set[str]:
     """Return the locations of scheduled queries and copies: a copy is made where its dataset is."""
     copies = {f"{project.settings.dataset}_{kind}_copy" for kind in ("live", "historical")}
     datasets = project.all("bigquery", f"bigquery/v2/{project.path}/datasets", "datasets")
-    found = {one["location"].lower() for one in datasets if one["datasetReference"]["datasetId"] in copies}
-    return {project.settings.location, *found}
+    locations = {listed["location"].lower() for listed in datasets if listed["datasetReference"]["datasetId"] in copies}
+    return {project.settings.location, *locations}
 
 
 def _masks(project: Project) -> str:
@@ -284,10 +290,13 @@ def _masks(project: Project) -> str:
     if not tags:
         raise NotThere("no POLICY_TAG_PERSONAL is set: columns are not protected")
     policies = project.all("bigquerydatapolicy", f"v1/{project.place}/dataPolicies", "dataPolicies")
-    masked = {one.get("policyTag") for one in policies if one.get("dataPolicyType") == "DATA_MASKING_POLICY"}
+    masked = {policy.get("policyTag") for policy in policies if policy.get("dataPolicyType") == "DATA_MASKING_POLICY"}
     for name, tag in tags.items():
         # The API may answer with the project's number where the setting has its id.
-        if not any(one and one.split("/locations/")[1] == tag.split("/locations/")[1] for one in masked):
+        if not any(
+            tag_with_mask and tag_with_mask.split("/locations/")[1] == tag.split("/locations/")[1]
+            for tag_with_mask in masked
+        ):
             raise Failed(f"the policy tag {name} has no mask: its columns are read as they are, or not at all")
     used = _tags_of(project)
     for name, tag in tags.items():
@@ -299,13 +308,13 @@ def _masks(project: Project) -> str:
 def _tags_of(project: Project) -> set[str]:
     """Return the policy tags of the live tables' columns, from their location on."""
     dataset = f"bigquery/v2/{project.path}/datasets/{project.settings.dataset}/tables"
-    found: set[str] = set()
+    tags: set[str] = set()
     for table in project.all("bigquery", dataset, "tables"):
         if table["type"] == "TABLE":
             schema = project.get("bigquery", f"{dataset}/{table['tableReference']['tableId']}").get("schema", {})
             for field in _fields(schema.get("fields", ())):
-                found |= {one.split("/locations/")[1] for one in field.get("policyTags", {}).get("names", ())}
-    return found
+                tags |= {tag.split("/locations/")[1] for tag in field.get("policyTags", {}).get("names", ())}
+    return tags
 
 
 def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -317,15 +326,15 @@ def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _memory(project: Project) -> str:
     _needs("functions", project)
     name = short_name(project.service("ingest")["name"])
-    found = _points(
+    points = _points(
         project,
         f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
         timedelta(days=1),
         **{"aggregation.alignmentPeriod": "86400s", "aggregation.perSeriesAligner": "ALIGN_PERCENTILE_99"},
     )
-    if not found:
+    if not points:
         raise Failed(f"{name} has shown no use of memory within a day")
-    most = max(point["value"]["doubleValue"] for point in found)
+    most = max(point["value"]["doubleValue"] for point in points)
     if most > _MOST_MEMORY:
         raise Failed(f"{most:.0%} of an instance's memory at most; raise it, or lower concurrency")
     return f"{most:.0%} of an instance's memory at most within a day"
@@ -461,14 +470,14 @@ def findings(
 def _points(project: Project, series: str, since: timedelta, **aggregation: str) -> list[dict[str, Any]]:
     """Return the values of all time series that a filter of Cloud Monitoring matches."""
     now = datetime.now(UTC)
-    found = project.all(
+    all_series = project.all(
         "monitoring",
         f"v3/{project.path}/timeSeries",
         "timeSeries",
         filter=series,
         **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
     )
-    return [point for one in found for point in one.get("points", ())]
+    return [point for time_series in all_series for point in time_series.get("points", ())]
 
 
 def _needs(engine: Engine, project: Project) -> None:

@@ -87,10 +87,10 @@ class Load:
         good = [probe for probe in self._smoke.probes if probe.table in _event_tables()]
         first: list[Probe] = []
         change_at = self._clock() + change_after
-        for number, one in enumerate(itertools.cycle(good)):
+        for number, template in enumerate(itertools.cycle(good)):
             if self._clock() >= end:
                 break
-            probe = dataclasses.replace(one, event_id=f"{self.run}-{number}")
+            probe = dataclasses.replace(template, event_id=f"{self.run}-{number}")
             if len(first) < CHANGED:
                 first.append(probe)
             if self._clock() >= change_at and not self.changed:

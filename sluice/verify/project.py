@@ -101,12 +101,12 @@ class Project:
         Raises:
             Unknown: The API did not answer with 2xx.
         """
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         while True:
             page = self.get(api, path, **parameters)
-            found += page.get(key, ())
+            entries += page.get(key, ())
             if not (token := page.get("nextPageToken")):
-                return found
+                return entries
             parameters["pageToken"] = token
 
     def lines(self, log_filter: str, since: timedelta, most: int = 1) -> list[dict[str, Any]]:
@@ -122,12 +122,12 @@ class Project:
             "orderBy": "timestamp desc",
             "pageSize": most,
         }
-        found: list[dict[str, Any]] = []
+        entries: list[dict[str, Any]] = []
         while True:
             page = self.post("logging", "v2/entries:list", body)
-            found += page.get("entries", ())
-            if len(found) >= most or not (token := page.get("nextPageToken")):
-                return found[:most]
+            entries += page.get("entries", ())
+            if len(entries) >= most or not (token := page.get("nextPageToken")):
+                return entries[:most]
             body["pageToken"] = token  # A page may be empty, and not the last one.
 
     def _answer(
@@ -152,14 +152,17 @@ class Project:
     @functools.cached_property
     def services(self) -> dict[str, dict[str, Any]]:
         """The Cloud Run services of the functions that write to this archive, by the function's name."""
-        found: dict[str, dict[str, Any]] = {}
+        by_function: dict[str, dict[str, Any]] = {}
         for service in self.all("run", f"v2/{self.place}/services", "services"):
-            variables = {one["name"]: one.get("value") for one in service["template"]["containers"][0].get("env", ())}
+            variables = {
+                variable["name"]: variable.get("value")
+                for variable in service["template"]["containers"][0].get("env", ())
+            }
             name = short_name(service["name"])
-            function = next((one for one in FUNCTIONS if name.endswith(one)), None)
+            function = next((known_function for known_function in FUNCTIONS if name.endswith(known_function)), None)
             if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
-                found[function] = service
-        return found
+                by_function[function] = service
+        return by_function
 
     def service(self, function: str) -> dict[str, Any]:
         """Return the Cloud Run service of a function.
@@ -181,15 +184,19 @@ class Project:
         Raises:
             Failed: There is none.
         """
-        found = addresses(self.service("ingest"))
+        endpoints = addresses(self.service("ingest"))
         subscriptions = self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions")
-        for one in subscriptions:
-            if _address(one.get("pushConfig", {}).get("pushEndpoint", "")) in found:
-                return one
-        for one in subscriptions:
-            if short_name(one["name"]) == self.ingest and not one.get("pushConfig", {}).get("pushEndpoint"):
-                return one
-        raise Failed(f"no subscription pushes to {' or '.join(sorted(found))}, and none without push is {self.ingest}")
+        for subscription in subscriptions:
+            if _address(subscription.get("pushConfig", {}).get("pushEndpoint", "")) in endpoints:
+                return subscription
+        for subscription in subscriptions:
+            if short_name(subscription["name"]) == self.ingest and not subscription.get("pushConfig", {}).get(
+                "pushEndpoint"
+            ):
+                return subscription
+        raise Failed(
+            f"no subscription pushes to {' or '.join(sorted(endpoints))}, and none without push is {self.ingest}"
+        )
 
     @functools.cached_property
     def engine(self) -> Engine:
@@ -241,10 +248,10 @@ class Project:
         Raises:
             Failed: There is none.
         """
-        found = addresses(self.service(function))
-        for one in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):
-            if _address(one.get("httpTarget", {}).get("uri", "")) in found:
-                return one
+        endpoints = addresses(self.service(function))
+        for job in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):
+            if _address(job.get("httpTarget", {}).get("uri", "")) in endpoints:
+                return job
         raise Failed(f"no Cloud Scheduler job of {self.place} calls {function}")
 
     @property
@@ -270,7 +277,7 @@ def of_service(name: str) -> str:
 
 def addresses(service: Mapping[str, Any]) -> set[str]:
     """Return a service's addresses: it has one by its project's number and one by a hash."""
-    return {_address(one) for one in (service["uri"], *service.get("urls", ()))}
+    return {_address(address) for address in (service["uri"], *service.get("urls", ()))}
 
 
 def _address(url: str) -> str:

@@ -74,7 +74,7 @@ class Observer:
         gone = self._workers.keys() - _workers(project).keys()
         if not gone:
             raise NotThere("all workers of the beginning are there; delete one in the meantime to see it")
-        return f"{', '.join(sorted(self._workers[one] for one in gone))} went, deleted or by scaling"
+        return f"{', '.join(sorted(self._workers[worker_id] for worker_id in gone))} went, deleted or by scaling"
 
     def _scaled(self, project: Project) -> str:
         _of_dataflow(self._states)
@@ -90,19 +90,21 @@ class Observer:
         ended = self._ended(project)
         if not ended:
             raise NotThere("no job ended; drain or update one in the meantime to see it")
-        if lossy := sorted(one for one, state in ended.items() if state not in _KEPT):
+        if lossy := sorted(job_id for job_id, state in ended.items() if state not in _KEPT):
             raise Failed(f"{', '.join(lossy)} lost what it had read: docs/scale.md, After a cancel")
         running = [job for job in project.dataflow_jobs() if job["currentState"] == "JOB_STATE_RUNNING"]
         pushes = project.pushes()
         if len(running) + pushes != 1:
             raise Failed(f"{len(running)} jobs run, and the subscription {'pushes' if pushes else 'does not push'}")
-        states = ", ".join(f"{one} is {state}" for one, state in sorted(ended.items()))
+        states = ", ".join(f"{job_id} is {state}" for job_id, state in sorted(ended.items()))
         return f"{states}; {'ingest gets the events' if pushes else f'{running[0]["id"]} runs'}"
 
     def _ended(self, project: Project) -> dict[str, str]:
         """Return the states of the jobs that have ended in the meantime, by their ids."""
         states = {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
-        return {one: state for one, state in states.items() if state in _ENDED and state != self._states.get(one)}
+        return {
+            job_id: state for job_id, state in states.items() if state in _ENDED and state != self._states.get(job_id)
+        }
 
 
 _KEPT = frozenset({"JOB_STATE_DRAINED", "JOB_STATE_UPDATED"})
@@ -146,12 +148,14 @@ def _workers(project: Project) -> dict[str, str]:
     job = project.dataflow_job["id"]
     path = f"compute/v1/{project.path}/aggregated/instances"
     items = project.get("compute", path, filter=f"labels.dataflow_job_id={job}").get("items", {})
-    return {one["id"]: one["name"] for zone in items.values() for one in zone.get("instances", ())}
+    return {instance["id"]: instance["name"] for zone in items.values() for instance in zone.get("instances", ())}
 
 
 def _worker_counts(project: Project, job: Mapping[str, Any], since: datetime) -> list[int]:
     """Return the numbers of workers that a job had, in the order of time."""
     path = f"v1b3/{project.place}/jobs/{job['id']}/messages"
     events = project.all("dataflow", path, "autoscalingEvents", startTime=since.isoformat())
-    changes = sorted((one["time"], int(one["currentNumWorkers"])) for one in events if "currentNumWorkers" in one)
+    changes = sorted(
+        (event["time"], int(event["currentNumWorkers"])) for event in events if "currentNumWorkers" in event
+    )
     return [count for _, count in changes]
