@@ -40,7 +40,7 @@ def chunks(lines: Iterable[Line], max_lines: int = MAX_LINES, max_bytes: int = M
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
-    """What one load job takes.
+    """The events of one load job.
 
     Attributes:
         table: `DATASET.TABLE`.

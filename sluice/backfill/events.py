@@ -21,13 +21,13 @@ MAX_DAYS = 10_000
 
 
 class Identity(NamedTuple):
-    """What makes two records of a table the same event, as the deduplicated views see it.
+    """The identity of an event: two records of a table with the same one are duplicates for the deduplicated views.
 
     Attributes:
         event_id: The event's identity.
         kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint.
-        message_id: The id of its message, where the run has met the event with another content before: that tells the
-            two apart. Otherwise empty.
+        message_id: The id of its message, where the run has met the event with another content before: it
+            distinguishes the two. Otherwise empty.
     """
 
     event_id: str
@@ -90,7 +90,7 @@ class EventReader:
         return cls(process, settings, now, PlainEvents.of_version(now, schema_version, id_fields))
 
     def __call__(self, line: Line) -> Event:
-        """What becomes of a line.
+        """Return the event of a line, with its row or its dead letter.
 
         Raises:
             NoEventId: The plain event lacks a field of its id.
@@ -105,7 +105,7 @@ class EventReader:
 
     @staticmethod
     def is_smoke_test(line: Line) -> bool:
-        """Return whether a line is an event of the smoke test, as its envelope says: no data of anybody's."""
+        """Return whether a line is an event of the smoke test, as its envelope says: no real data."""
         envelope = read_envelope(line.data) if b'"smoke-' in line.data else None
         return envelope is not None and is_smoke_test(envelope.event_id)
 

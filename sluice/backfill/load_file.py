@@ -37,7 +37,7 @@ def _as_it_is(record: Record) -> Record:
 
 
 def _embed_fields(fields: Sequence[SchemaField]) -> _Embed | None:
-    """What has to be done to a struct; None for nothing."""
+    """Return the function that prepares a struct; None where there is nothing to do."""
     embeds = {field.name: embed for field in fields if (embed := _embed_field(field))}
     if not embeds:
         return None

@@ -1,4 +1,4 @@
-"""Load jobs with deterministic ids: the same load never runs twice, whoever asks for it and however often."""
+"""Load jobs with deterministic ids: the same load never runs twice, in whichever run and however often."""
 
 import collections
 import hashlib
@@ -23,15 +23,15 @@ from sluice.backfill.events import Event, Identity
 from sluice.backfill.load_file import LoadFile, Record
 
 type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
-"""What the client says that `get_job` may give."""
+"""The type that the client declares for the result of `get_job`."""
 
 _POLL_SECONDS = 0.5
 
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=5.0).with_timeout(60.0)
-"""As the client's own, but not for ten minutes: who waits before the screen may start again at any time."""
+"""The client's own retries, but for one minute, not ten: the user can start the command again at any time."""
 
 MAX_PARAMETER_BYTES = 8 * 10**6
-"""Of a query; the whole request has 10 MB at most, its parameters included
+"""Maximum size of a query's parameters; the whole request has 10 MB at most
 (https://cloud.google.com/bigquery/quotas#query_jobs)."""
 
 _VALUE_BYTES = len('{"value": }, ')
@@ -68,7 +68,7 @@ def _has_content(row: bigquery.Row, event: Event) -> bool:
 
 
 class Stopped(Exception):
-    """Raised where the run was told to stop; what BigQuery has begun goes on there.
+    """Raised when the run was asked to stop; a job that BigQuery has begun continues there.
 
     Attributes:
         job_id: The job that still ran; None where none was begun.
@@ -82,8 +82,8 @@ class Stopped(Exception):
 class LoadJobs:
     """The load jobs of a project into its tables.
 
-    The tables themselves say what they hold, whatever became of it since a job brought it. The ids of jobs keep runs at
-    the same time, and requests whose answers were lost, from loading the same twice: BigQuery knows them for six months
+    The tables are asked what they hold, as rows may have changed since their load job. The ids of jobs prevent that
+    concurrent runs, or requests whose answers were lost, load the same twice: BigQuery knows them for six months
     (https://cloud.google.com/bigquery/docs/managing-jobs).
 
     Args:
@@ -172,7 +172,7 @@ class LoadJobs:
                     yield event.identity
 
     def run(self, job_id: str, table: str, events: Sequence[tuple[Event, str]]) -> bool:
-        """Load events, but for the rows that BigQuery refuses, and wait until they are in the table.
+        """Load events, except the rows that BigQuery rejects, and wait until they are in the table.
 
         Args:
             job_id: From `free_id`.
@@ -180,22 +180,22 @@ class LoadJobs:
             events: At least one, each with the address of its archive object.
 
         Returns:
-            Whether it surely took all of them; if not, `present` tells which.
+            Whether it surely took all of them; if not, `present` says which.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no event is loaded.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job; no event is loaded.
             Stopped: While it waited.
         """
         records = [event.outcome.record(archive_uri) for event, archive_uri in events]
-        job, is_ours = self._run(job_id, table, records, refused=len(records))
+        job, is_ours = self._run(job_id, table, records, max_rejected=len(records))
         job.result(retry=_RETRY)
         return is_ours and job.output_rows == len(records)
 
     def refusal(self, event: Event, archive_uri: str) -> list[Violation]:
-        """Load an event alone: why BigQuery refuses its row; nothing where the row is in its table.
+        """Load an event alone. Return why BigQuery rejects its row; nothing where the row is in its table.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused for a reason that is not the row's.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for a reason that is not the row's.
             Stopped: While it waited.
         """
         load = Load(event.table, [event])
@@ -221,22 +221,22 @@ class LoadJobs:
             records: At least one.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused; no record is loaded.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job; no record is loaded.
             Stopped: While it waited.
         """
         job, _ = self._run(job_id, table, records)
         job.result(retry=_RETRY)
 
     def _run(
-        self, job_id: str, table: str, records: Sequence[Record], refused: int = 0
+        self, job_id: str, table: str, records: Sequence[Record], max_rejected: int = 0
     ) -> tuple[bigquery.LoadJob, bool]:
-        """Run a job to its end, however it ends, that may leave out so many rows; and whether it surely is this one."""
+        """Run a job that may leave out `max_rejected` rows to its end. Return it, and whether this call surely started it."""
         data = self._files[table](records)
         config = LoadJobConfig(
             source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
             write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
             create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            max_bad_records=refused,
+            max_bad_records=max_rejected,
         )
         is_ours = True
         try:
@@ -250,7 +250,7 @@ class LoadJobs:
         return cast("bigquery.LoadJob", job), is_ours
 
     def _id(self, load: Load) -> str:
-        """Begins with the table's creation: a table that was made anew is filled anew."""
+        """Return the id of a load's job. The table's creation is a part of it: a recreated table is filled anew."""
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
         for event in load.events:
@@ -265,13 +265,13 @@ class LoadJobs:
 
     def _wait_for(self, job: _Job) -> None:
         while not job.done(retry=_RETRY):
-            # What is done by now is done, whoever has told the run to stop.
+            # A job that is done by now counts as done, although the run was asked to stop.
             if self._stopping.wait(_POLL_SECONDS) and not job.done(retry=_RETRY):
                 raise Stopped(job.job_id)
 
 
 def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
-    """As many events together as the parameters of a query may have; by days, since each day that is read is billed."""
+    """Yield as many events together as fit into a query's parameters; by days, as each day that is read is billed."""
     group: list[Event] = []
     size = 0
     for event in sorted(events, key=lambda event: event.identity.kind):

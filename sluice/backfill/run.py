@@ -28,10 +28,10 @@ from sluice.backfill.events import Event, EventReader
 from sluice.backfill.load_jobs import LoadJobs, Stopped
 
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError, urllib3.exceptions.HTTPError)
-"""What the clients raise where Google Cloud refuses or does not answer."""
+"""Errors of the clients where Google Cloud rejects a request or does not answer."""
 
 MAX_REFUSED = 100
-"""Rows of a load that are refused for what they are; of more, the table or the code is the cause.
+"""Maximum rejected rows of a load that become dead letters; of more, the table or the code is the cause.
 
 To ask why takes a job for each, and a table takes a limited number of them a day
 (https://cloud.google.com/bigquery/quotas#load_jobs).
@@ -42,11 +42,11 @@ _MAX_FAILURES = 10
 _ARCHIVE_SECONDS = 300.0
 
 _PACED_SECONDS = 10.0
-"""Of lines in a load, where they come at a rate; at full speed there are as many as fit."""
+"""Seconds of lines in a load, where they come at a rate; at full speed there are as many as fit."""
 
 
 class Fate(enum.Enum):
-    """What has become of an event that is durable."""
+    """The result for an event that is durable."""
 
     LOADED = enum.auto()
     """It is in its table now; in a dry run: it would be."""
@@ -73,7 +73,7 @@ class Settled(NamedTuple):
 
 
 class RejectedEvent(NamedTuple):
-    """An event whose row BigQuery refuses.
+    """An event whose row BigQuery rejects.
 
     Attributes:
         event: The event.
@@ -89,12 +89,12 @@ class RejectedEvent(NamedTuple):
 
 
 class RowsRefused(Exception):
-    """BigQuery refuses rows, and they cannot be dead letters; says which and why."""
+    """BigQuery rejects rows, and they cannot be dead letters; says which and why."""
 
 
 type Listener = Callable[[Sequence[Settled]], object]
-"""Is told of events as soon as they are durable; called in several threads at once. What it raises of `FAILURES` is
-the failure of their load: they are durable all the same, and the next run tells of them again."""
+"""Is called with events as soon as they are durable, in several threads at once. An error of `FAILURES` that it raises
+is the failure of their load: they are durable all the same, and the next run reports them again."""
 
 
 class RunningJob(NamedTuple):
@@ -113,11 +113,11 @@ class RunningJob(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class BackfillReport:
-    """What has become of the lines; every line that was read is in exactly one of the counts, or in a running job.
+    """The result for the lines; every line that was read is in exactly one of the counts, or in a running job.
 
     Attributes:
         events: Lines whose event no earlier line has.
-        repeated: Lines whose event stands in an earlier line.
+        repeated: Lines whose event is in an earlier line.
         smoke_tests: Lines with events of the smoke test, which are left out.
         without_id: Lines without the id that was asked for.
         same_id: Of `events`, those whose id an earlier line has with another content.
@@ -127,7 +127,7 @@ class BackfillReport:
         dead_letters_present: Dead letters that were there before, by stage.
         running: The load jobs that BigQuery still runs, after an interruption.
         failures: Which loads failed, wholly or for some rows, or which source could not be read, and why.
-        interrupted: Whether the run was told to stop before all was done.
+        interrupted: Whether the run was asked to stop before all was done.
         complete_to: The line up to which all events are in their tables, after an interruption.
     """
 
@@ -184,7 +184,7 @@ class BackfillReport:
 
 
 class _Interrupted(Exception):
-    """Raised where the run was told to stop: what is there, and the job that may bring the rest, if one was begun."""
+    """Raised when the run was asked to stop: what is there, and the job that may bring the rest, if one was begun."""
 
     def __init__(self, settled: Sequence[Settled], running: RunningJob | None) -> None:
         super().__init__(settled, running)
@@ -212,7 +212,7 @@ class Backfill:
         read: Reads the lines.
         jobs: Loads what is not there; None to take nothing for being there, in a dry run without BigQuery.
         archive: Where raw events are kept; None for a dry run, which writes nothing.
-        listener: Is told of events that are durable.
+        listener: Is called with events that are durable.
         rate: Lines per second at most; None for as fast as they can be read.
     """
 
@@ -341,11 +341,11 @@ class Backfill:
             chunk.loads -= len(settled) == len(load.events)
 
     def _bring_all(self, load: Load, settled: list[Settled]) -> None:
-        """Bring a load into its table, and what BigQuery refuses of it to the dead letters.
+        """Bring a load into its table, and the events that BigQuery rejects to the dead letters.
 
         Args:
             load: The load.
-            settled: Gets what is there, and was told.
+            settled: Gets what is there, and was reported.
 
         Raises:
             _Interrupted: Before all is there.
@@ -363,7 +363,7 @@ class Backfill:
             self._tell(others, settled)
 
     def _bring(self, load: Load) -> tuple[list[Settled], list[RejectedEvent]]:
-        """Bring a load into its table: what is there, and what BigQuery refuses.
+        """Bring a load into its table. Return what is there, and what BigQuery rejects.
 
         Raises:
             _Interrupted: Before all is there.
@@ -395,7 +395,7 @@ class Backfill:
         return [*settled, *loaded], refused
 
     def _bring_refused(self, jobs: LoadJobs, refused: Sequence[RejectedEvent], settled: list[Settled]) -> None:
-        """Bring events that BigQuery refused among others to the dead letters, or after all into their table.
+        """Bring events that BigQuery rejected among others to the dead letters, or after all into their table.
 
         Args:
             jobs: The load jobs.
@@ -434,7 +434,7 @@ class Backfill:
         return dead._replace(identity=dead.identity._replace(message_id=event.identity.message_id))
 
     def _tell(self, brought: Sequence[Settled], settled: list[Settled]) -> None:
-        """Tell of events that are there, which are settled by that."""
+        """Report events that are there to the listener, and add them to `settled`."""
         if self._listener and brought:
             try:
                 self._listener(brought)
@@ -443,7 +443,7 @@ class Backfill:
         settled += brought
 
     def _tell_not_loaded(self) -> None:
-        """Tell of the lines that no load has, once all events are durable that earlier lines had."""
+        """Report the lines that no load has to the listener, once all events of earlier lines are durable."""
         if self._listener and self._not_loaded and not self.report.failures:
             try:
                 self._listener(self._not_loaded)

@@ -32,10 +32,10 @@ from sluice.local.process import Child, running
 console = Console(stderr=True)
 
 _PAUSE = 0.2
-"""Seconds between two looks at the log."""
+"""Seconds between two reads of the log."""
 
 _MAX_LISTED = 20_000
-"""Files that are listed before the run begins, for the sake of its progress."""
+"""Maximum files that are listed before the run begins, for its progress bar."""
 
 
 def beam(
@@ -100,7 +100,7 @@ def beam(
 
 
 def _size(files: Sequence[str], settings: Settings) -> int | None:
-    """Return how many bytes files have; None: they are so many that only Beam lists them all.
+    """Return the total size of files in bytes; None where they are so many that only Beam lists them all.
 
     Raises:
         Unreadable: A name stands for nothing, or for what cannot be read.
@@ -211,7 +211,7 @@ class Done:
         console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)
 
     def end(self, code: ExitCode) -> None:
-        """Say what is left, and end.
+        """Report what is left, and end.
 
         Raises:
             typer.Exit: The run failed, was interrupted, or has left lines out.

@@ -86,7 +86,7 @@ def _groups(causes: Sequence[Group], *, everything: bool) -> Table:
 
 
 def _why(cause: Cause | Group, message: str | None) -> Text:
-    """Stage and type, place and rule, and what the event is told."""
+    """Return stage and type, place and rule, and the message of the error."""
     text = Text(f"{cause.stage} {printable(cause.event_type or '(no type)')}\n", "bold")
     text.append(printable(f"{cause.place}  {cause.rule}"), "not bold")
     if message:
@@ -119,7 +119,7 @@ def show(
 
 
 def _as_json(letter: DeadLetterDetails) -> dict[str, Any]:
-    """Its columns, with attributes and payload as JSON where they are."""
+    """Return its columns, with attributes and payload as JSON where they are JSON."""
     record = {name: value for name, value in letter.record.items() if name != "payload"}
     record["attributes"] = msgspec.Raw((letter.record["attributes"] or "{}").encode())
     more: dict[str, Any] = {"is_open": letter.is_open, "replays": letter.replays, "problem": letter.problem}

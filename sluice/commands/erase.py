@@ -104,7 +104,7 @@ def erase(
             messages = leases.enter_context(Undeliverable(subscription, patience)) if undeliverable else None
             erasure(start, end, undeliverable=messages, advance=status.update)
         complete = erasure.erased.is_complete
-    finally:  # What was erased is told, however it ends.
+    finally:  # Report what was erased, also after an error.
         if as_json:
             facts = {"dry_run": dry_run, "complete": complete}
             answer = {**facts, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
@@ -157,7 +157,7 @@ def _list(what: str, listed: Listed) -> None:
 
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:
-    """Those of which nobody can take out a row."""
+    """Return the snapshots, from which no row can be deleted."""
     return [
         {"snapshot": snapshot.snapshot, "expires_at": snapshot.expires_at}
         for snapshot in Snapshots(client, settings).taken()

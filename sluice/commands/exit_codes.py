@@ -1,4 +1,4 @@
-"""How a command ends: with one of these exit codes, and without a traceback where the world is not as it should be."""
+"""Exit codes of the commands. An error that a user can fix ends a command without a traceback."""
 
 import contextlib
 import enum
@@ -24,21 +24,21 @@ console = Console(stderr=True)
 
 
 class ExitCode(enum.IntEnum):
-    """What a shell gets to know; each command's help says what it means there."""
+    """Exit codes. Each command's help says what they mean there."""
 
     DONE = 0
-    """All of it."""
+    """All was done."""
     FAILED = 1
-    """Not, or not all of it: Google Cloud refuses or does not answer, something is missing, a check found something."""
+    """Not all was done: Google Cloud rejects or does not answer, something is missing, or a check found something."""
     WRONG = 2
     """Nothing was begun: an argument, an option or a setting is wrong or missing."""
     INTERRUPTED = 130
-    """By Ctrl-C or SIGTERM."""
+    """Ctrl-C or SIGTERM ended the command."""
 
 
 @contextlib.contextmanager
 def ending() -> Iterator[None]:
-    """Turn what a command cannot go on after into a sentence on standard error, and an exit code.
+    """Turn an error that ends a command into a sentence on standard error and an exit code.
 
     Raises:
         typer.Exit: With `ExitCode.WRONG` or `ExitCode.FAILED`.
@@ -48,7 +48,7 @@ def ending() -> Iterator[None]:
     except (InvalidSettings, WrongParameter) as error:
         tell("Nothing was done:", error)
         raise typer.Exit(ExitCode.WRONG) from error
-    except BrokenPipeError:  # Who reads the answer has had enough of it.
+    except BrokenPipeError:  # The reader of the answer has closed it.
         raise
     except (SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
         tell("Failed:", error)
@@ -58,7 +58,7 @@ def ending() -> Iterator[None]:
 
 
 def tell(what: str, why: object) -> None:
-    """Say on standard error what is wrong, and why; of an error of Google Cloud, in its own words."""
+    """Write to standard error what is wrong, and why. An error of Google Cloud is quoted."""
     if isinstance(why, ApiError):
         why = why.unsafe_message or why
     elif isinstance(why, GoogleAPICallError):

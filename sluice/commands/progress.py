@@ -1,4 +1,4 @@
-"""What a person sees of a run of the backfill, whichever command it is of."""
+"""The progress and the result of a run of the backfill, as each command shows them."""
 
 import dataclasses
 import functools
@@ -36,9 +36,9 @@ def run(
 
     Args:
         backfill: The run.
-        sources: Of its lines.
-        total: How much they tell that they have read in the end: bytes, unless `of_events`; None: nobody knows.
-        of_events: Whether they tell of events.
+        sources: The sources of its lines.
+        total: How much they report in all: bytes, unless `of_events`; None: it is not known.
+        of_events: Whether they report events.
     """
     done: ProgressColumn = MofNCompleteColumn() if of_events else DownloadColumn()
     lines = TextColumn("{task.fields[lines]} lines")
@@ -115,7 +115,7 @@ class Done:
         console.print(f"{self.seconds:.1f} s, {report.lines / self.seconds:.0f} lines/s")
 
     def end(self) -> None:
-        """Say what failed.
+        """Report what failed.
 
         Raises:
             typer.Exit: Something did, a line has no id, or the run was interrupted.

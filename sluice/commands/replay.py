@@ -100,10 +100,10 @@ def replay(
 
 
 def in_turn(listeners: Sequence[Listener]) -> Listener:
-    """A listener that tells others one after the other: none is told what one before it could not take."""
+    """Return a listener that calls others in their order; an error of one ends the call."""
 
-    def tell_all(settled: Sequence[Settled]) -> None:
+    def call_all(settled: Sequence[Settled]) -> None:
         for listener in listeners:
             listener(settled)
 
-    return tell_all
+    return call_all

@@ -24,7 +24,7 @@ from sluice.queries import SUBJECTS, Query, WrongParameter, queries
 _MIB, _TIB = 2**20, 2**40
 
 _RETRY = DEFAULT_RETRY.with_timeout(20)
-"""A person waits: BigQuery's client would go on for ten minutes, and start jobs anew, where nobody answers."""
+"""Retries end after 20 seconds, as a person waits. BigQuery's client would retry for ten minutes, and restart jobs."""
 
 _console = Console(stderr=True)
 
@@ -166,7 +166,7 @@ def _write(form: _Form, names: Sequence[str], rows: Iterable[Mapping[str, Any]])
 
 
 def _done(client: Client, job: QueryJob) -> list[str]:
-    """What a statement without an answer did; of a script, each of its statements."""
+    """Return what a statement without an answer did; for a script, what each of its statements did."""
     jobs = [job]
     if job.statement_type == "SCRIPT":
         jobs = sorted(client.list_jobs(parent_job=job), key=lambda child: (child.started, child.ended))

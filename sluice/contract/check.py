@@ -51,7 +51,7 @@ def check(project: Project, base: Project | None, event_types: Mapping[str, Even
 def _type(
     name: str, event_type: EventType | None, versions: Mapping[int, Schema], tables: Mapping[str, "_Table"]
 ) -> Iterator[Finding]:
-    """What is wrong between the files of one event type."""
+    """Yield what is wrong between the files of one event type."""
     handler = f"functions/events/{name}.py"
     if problem := type_problem(name):
         yield Finding("$.event_type", problem, Breaks.ROWS, file=handler)
@@ -77,7 +77,7 @@ def _type(
 def _persons(
     project: Project, event_types: Mapping[str, EventType], versions: Versions, tables: Mapping[str, "_Table"]
 ) -> Iterator[Finding]:
-    """What keeps `sluice erase` from the events of a person."""
+    """Yield what keeps `sluice erase` from the events of a person."""
     fields = {event_type.person_field for event_type in event_types.values() if event_type.person_field}
     tagged = json.loads(project.policy_tags.get(POLICY_TAGS, "{}")).get("personal", [])
     for name, event_type in sorted(event_types.items()):
@@ -204,7 +204,7 @@ def _contract_changes(base: Project, project: Project) -> Iterator[Finding]:
 
 
 def _new_version(name: str, before: Mapping[int, Schema], after: Mapping[int, Schema]) -> Iterator[Finding]:
-    """What a version breaks that events without `schema_version` are checked against from now on."""
+    """Yield what a new version breaks: events without `schema_version` are checked against it from now on."""
     was, becomes = max(before), max(after, default=0)
     if becomes <= was:
         return

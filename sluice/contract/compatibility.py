@@ -29,7 +29,7 @@ _CONDITIONS = {
     "pattern",
     "propertyNames",
 }
-"""Keywords that leave fewer values valid, whatever they say: without them there are more."""
+"""Keywords that leave fewer values valid, whatever their value is."""
 
 _COMPARED = (
     {"additionalProperties", "const", "enum", "items", "multipleOf", "properties", "required", "type", "uniqueItems"}
@@ -82,7 +82,7 @@ def _is_entangled(*schemas: Schema) -> bool:
 
 
 def _listed(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
-    """Where the valid values were listed, each of them tells whether it is valid still."""
+    """Check each value that was listed as valid: whether it is valid still."""
     was, becomes = (
         jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True) for schema in (before, after)
     )

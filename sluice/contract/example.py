@@ -15,7 +15,7 @@ _FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-"""From the ranges that are kept for examples, where there are such."""
+"""Values of string formats, from the ranges that are reserved for examples, where there are such."""
 
 
 def example(schema: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401 - whatever the schema says

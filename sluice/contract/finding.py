@@ -8,9 +8,9 @@ class Breaks(enum.StrEnum):
     """Whom a finding breaks."""
 
     PRODUCERS = "producers"
-    """An event that was valid is refused from now on."""
+    """An event that was valid is rejected from now on."""
     READERS = "readers"
-    """What queries rely on holds no longer."""
+    """A fact that queries rely on holds no longer."""
     ROWS = "rows"
     """An event is valid, and cannot become a row of its table, or not with all that it says."""
     PERSONS = "persons"
@@ -21,7 +21,7 @@ class Breaks(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, or that somebody ought to know.
+    """A problem, or a notice that is worth reading.
 
     Attributes:
         path: The field, as a JSON path (`$.items[*].price`), or the column (`ingest.event_id`).

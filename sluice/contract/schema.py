@@ -1,4 +1,4 @@
-"""What a JSON Schema says of a value, in the words of draft 2020-12.
+"""Reads what a JSON Schema says of a value, by the keywords of draft 2020-12.
 
 https://json-schema.org/draft/2020-12/json-schema-validation
 """

@@ -37,7 +37,7 @@ STANDARD_COLUMNS = (
         ),
     ),
 )
-"""What Sluice itself adds to every row."""
+"""Columns that Sluice itself adds to every row."""
 
 _STANDARD_NAMES = {column.name for column in STANDARD_COLUMNS}
 
@@ -154,7 +154,7 @@ def _time(schema: Schema, time_field: str) -> Iterator[Finding]:
 
 
 def _keywords(path: str, schema: Schema) -> Iterator[Finding]:
-    """What a schema says beside types and bounds, where it is more than `functions.core.rows` follows."""
+    """Check keywords beside types and bounds: those that `functions.core.rows` does not follow are findings."""
     is_struct = "properties" in schema
     for keyword, value in schema.items():
         if keyword in _CLOSING:
@@ -239,7 +239,7 @@ def _name(path: str, name: str, seen: set[str]) -> Iterator[Finding]:
 
 
 def _value(path: str, schema: Schema) -> Iterator[Finding]:
-    """What holds for a value whatever its column is: one type, no null in arrays, bounds."""
+    """Check what holds for a value of any column: one type, no null in arrays, bounds."""
     yield from _keywords(path, schema)
     if schema.get("format") == "date-time" and one_type(schema) != "string":
         yield _rows(path, "the format date-time is one of strings")

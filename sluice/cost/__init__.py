@@ -1,1 +1,1 @@
-"""What Sluice costs, by item, and what the ways beside it cost: `sluice cost` and docs/alternatives.md."""
+"""The cost of Sluice, by item, and of its alternatives: `sluice cost` and docs/alternatives.md."""

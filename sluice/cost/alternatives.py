@@ -29,14 +29,14 @@ JAVA_EVENTS_OF_VCPU = 14_200
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alternatives:
-    """What else could bring a workload's events into BigQuery, and keep them as long.
+    """Other ways to bring a workload's events into BigQuery, and to keep them as long.
 
     A row has the producer's columns only. All rows are in one table, which keeps them as long as the model counts
     Sluice's history.
 
     Attributes:
-        measured: What an event takes.
-        workload: What comes in.
+        measured: The measured cost of an event.
+        workload: The events that come in.
         deployment: How long things are kept.
     """
 
@@ -113,7 +113,7 @@ class Alternatives:
         yield Line(BIGQUERY_SUBSCRIPTION, prices.BIGQUERY_SUBSCRIPTION, self._events * self._size)
 
     def _files(self) -> Iterator[Line]:
-        """What a Cloud Storage subscription writes as an archive: payloads as text."""
+        """Yield the cost of the archive that a Cloud Storage subscription writes: payloads as text."""
         yield Line(STORAGE_SUBSCRIPTION, prices.STORAGE_SUBSCRIPTION, self._events * self._size)
         yield Line(sluice.OBJECTS, prices.CLASS_A, FILES_OF_DAY * DAYS_OF_MONTH)
         archived = self._events * self.workload.message_bytes

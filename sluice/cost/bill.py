@@ -37,7 +37,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bill:
-    """What a way costs in a month.
+    """The cost of a way in a month.
 
     Attributes:
         lines: All of it.

@@ -20,7 +20,7 @@ FILE = pathlib.Path(__file__).with_name("beam.json")
 TARGET = 0.7
 """Share of a worker's CPU that is used (https://cloud.google.com/dataflow/docs/guides/kafka-bigquery-performance)."""
 VCPU, GIB, DISK_GIB = 2, 8, 30
-"""Of a worker, n2-standard-2 or e2-standard-2, with Streaming Engine."""
+"""vCPUs, GiB of memory and GiB of disk of a worker, n2-standard-2 or e2-standard-2, with Streaming Engine."""
 
 PUBLISHED_EVENTS_OF_VCPU = 54_878 / 12
 """Messages of 500 bytes per second and vCPU that Beam in Python brought from Pub/Sub to the Storage Write API on
@@ -43,7 +43,7 @@ IMAGE_GIB = 1.0
 
 
 class Beam(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event takes on a worker.
+    """The measured cost of an event on a worker.
 
     Attributes:
         source: Where the number is from.

@@ -1,4 +1,4 @@
-"""What a deployment of Sluice decides that has a price: Terraform's defaults, and what the code does by itself."""
+"""Choices of a deployment of Sluice that have a price: Terraform's defaults, and what the code does by itself."""
 
 import dataclasses
 from typing import Literal, get_args

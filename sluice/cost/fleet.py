@@ -42,7 +42,7 @@ class Fleet:
 
     @property
     def each(self) -> Flow:
-        """What comes of the share of an instance."""
+        """The flow of an instance at its share of the rate."""
         return flow(self.instance, self.rate / self.instances)
 
     @property
@@ -52,7 +52,7 @@ class Fleet:
 
     @property
     def working_instances(self) -> int:
-        """Number of instances that the CPU alone needs, where nobody limits the requests in flight."""
+        """Number of instances that the CPU alone needs, where the requests in flight have no limit."""
         return math.ceil(self.instances * self.each.busy / TARGET)
 
 

@@ -35,7 +35,7 @@ def arrivals(rate: float, seed: int = 1) -> Iterator[float]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Instance:
-    """What an instance takes.
+    """The speed of an instance.
 
     Attributes:
         event_cpu: Seconds of CPU for an event.
@@ -64,7 +64,7 @@ class Instance:
 
 
 class Flow(NamedTuple):
-    """What comes of a rate.
+    """The flushes, delays and load of an instance at a rate.
 
     Attributes:
         rate: Events per second that arrive at the instance.
@@ -145,7 +145,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
 
 @functools.cache
 def flow(instance: Instance, rate: float) -> Flow:
-    """Return what comes of a rate: the same each time."""
+    """Return the flow at a rate: the same each time."""
     latencies, sizes = run(instance, itertools.islice(arrivals(rate), _EVENTS))
     flushes = len(sizes) / len(latencies)
     mean = statistics.fmean(latencies)

@@ -1,4 +1,4 @@
-"""What was measured of an event: the inputs of the model, as `make bench` writes them."""
+"""The measurements of an event: the inputs of the model, as `make bench` writes them."""
 
 import pathlib
 
@@ -26,7 +26,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
-    """What an event takes.
+    """The measured cost of an event, in bytes and seconds.
 
     Attributes:
         run: When the benchmark was run, ISO 8601.

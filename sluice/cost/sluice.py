@@ -17,7 +17,7 @@ from sluice.cost.measured import Measured
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 
 type Way = Literal["push", "push, billed by instance", "pull", "Dataflow"]
-"""Who takes the events from Pub/Sub. `pull` is not built."""
+"""The way in which events are taken from Pub/Sub. `pull` is not built."""
 
 WAYS: tuple[Way, ...] = get_args(Way.__value__)
 
@@ -27,7 +27,7 @@ WRITERS: Mapping[Way, Writer] = {
     "pull": "storage_write",
     "Dataflow": "insert_all",
 }
-"""What writes rows where the deployment does not choose it."""
+"""The API that writes rows where the deployment does not choose it."""
 
 PUBLISH = "Pub/Sub: publish"
 DELIVER = "Pub/Sub: deliver"
@@ -93,7 +93,7 @@ class Sluice:
 
     @property
     def instance(self) -> Instance:
-        """What an instance takes."""
+        """The speed of an instance."""
         return Instance.of(self.measured, self.workload.message_bytes)
 
     @property
@@ -172,7 +172,7 @@ class Sluice:
         return Line(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
 
     def _kept(self, hours: list[Hour]) -> Iterator[Line]:
-        """What is stored: the archive, live rows, history and snapshots."""
+        """Yield the cost of storage: the archive, live rows, history and snapshots."""
         chosen, events = self.deployment, self.workload.events_per_month
         objects = sum(hour.events * hour.objects for hour in hours)
         archived = objects * self.measured.object_bytes + events * self._object_bytes

@@ -19,12 +19,12 @@ SECONDS_OF_DAY = 86_400
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
-    """What comes in.
+    """The events that come in.
 
     Attributes:
         events_per_day: Events of a day.
         message_bytes: Bytes of a message's payload.
-        profile: When the events come.
+        profile: The times at which the events come.
     """
 
     events_per_day: float

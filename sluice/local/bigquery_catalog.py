@@ -1,4 +1,4 @@
-"""What the BigQuery emulator asks its catalog for each statement, answered for the one table that it is about.
+"""Answers the BigQuery emulator's questions to its catalog for the one table that a statement is about.
 
 The emulator itself goes through all tables for each answer: with some dozens, that takes longer than all else.
 Answers are kept until the catalog changes.

@@ -31,7 +31,7 @@ _PATH = re.compile(r"/bigquery/v2/projects/([^/]+)/datasets/([^/]+)/tables/([^/]
 _NOT_SCALAR = frozenset({"list", "array", "struct", "map"})
 
 lock = threading.Lock()
-"""Is held by whoever inserts: the emulator fails some of the inserts that run in parallel."""
+"""Lock of all inserts: the emulator fails some of the inserts that run in parallel."""
 
 
 class _Row(msgspec.Struct, rename="camel"):
@@ -81,7 +81,7 @@ class _Waiting:
         layout: Their table.
         columns: Their columns.
         rows: Their insertIds and values.
-        inserted: Whether they are durable; None while nobody has tried.
+        inserted: Whether they are durable; None before the first attempt.
     """
 
     layout: _Layout

@@ -145,7 +145,7 @@ def _clone(cursor: Any, tree: exp.Expression, context: Any, *arguments: Any) -> 
 
 
 def _check_time_travel(cursor: Any, tree: exp.Expression, context: Any, *_: Any) -> None:  # noqa: ANN401
-    """Refuse to read a table as it was before it was created, in BigQuery's words.
+    """Reject a query for a table as it was before it was created, with BigQuery's message.
 
     The emulator has an error for each case, and for a clone when it has created the new table already.
     https://cloud.google.com/bigquery/docs/access-historical-data#query_data_at_a_point_in_time

@@ -17,7 +17,7 @@ import grpc
 from google.pubsub_v1 import types
 
 MAX_MESSAGE_BYTES = 10_000_000
-MAX_RESPONSE_BYTES = 3_500_000  # a client refuses a response above gRPC's default of 4 MB
+MAX_RESPONSE_BYTES = 3_500_000  # a client rejects a response above gRPC's default of 4 MB
 DELETED_TOPIC = "_deleted-topic_"
 
 _NAME = re.compile(r"projects/[^/]+/(topics|subscriptions)/(?!goog)[A-Za-z][\w.~+%-]{2,254}", re.ASCII)
@@ -74,7 +74,7 @@ class Lease(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a subscription's settings ask of its deliveries; all times in seconds."""
+    """The settings of a subscription's deliveries; all times in seconds."""
 
     ack_deadline: float
     minimum_backoff: float
@@ -173,12 +173,12 @@ class Subscription:
 
     @property
     def next_ready(self) -> float:
-        """When the next waiting message may be delivered; infinity for never."""
+        """The time at which the next waiting message may be delivered; infinity for never."""
         return self._waiting[0][0] if self._waiting else math.inf
 
     @property
     def next_expiry(self) -> float:
-        """When, at the earliest, a lease runs out; infinity for never."""
+        """The earliest time at which a lease expires; infinity for never."""
         return self._expiries[0][0] if self._expiries else math.inf
 
     def _hold(self, lease: Lease) -> None:
@@ -264,18 +264,18 @@ class Broker:
         return self.subscription(subscription).lease(min(max_messages, 1000), now)
 
     def acknowledge(self, subscription: str, ack_ids: Iterable[str], now: float) -> None:
-        """As `Subscription.acknowledge`; what has expired by now is not acknowledged, it comes again."""
+        """Call `Subscription.acknowledge`. Messages whose lease has expired are not acknowledged, but redelivered."""
         self._expire(now)
         self.subscription(subscription).acknowledge(ack_ids)
 
     def modify_ack_deadline(self, subscription: str, ack_ids: Iterable[str], seconds: int, now: float) -> None:
-        """As `Subscription.modify_ack_deadline`."""
+        """Call `Subscription.modify_ack_deadline`."""
         _require(0 <= seconds <= 600, f"ack_deadline_seconds is 0 to 600, not {seconds}")
         self._expire(now)
         self.subscription(subscription).modify_ack_deadline(ack_ids, seconds, now)
 
     def next_due(self, subscription: str) -> float:
-        """When a pull that found nothing may find something although nobody calls; infinity for never."""
+        """Return when a pull that found nothing may find messages without another call; infinity for never."""
         expiries = [other.next_expiry for other in self._subscriptions.values()]  # another's may dead-letter to here
         return min(self.subscription(subscription).next_ready, *expiries)
 

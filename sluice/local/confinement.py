@@ -1,4 +1,4 @@
-"""What confines a function on this machine as the platform does: its memory, and no right to write its own code."""
+"""Confines a function on this machine as the platform does: limits its memory, and makes its code read-only."""
 
 import contextlib
 import functools
@@ -55,7 +55,7 @@ def read_only(folder: pathlib.Path) -> Iterator[None]:
     capabilities by which root writes everywhere, so that it can neither write them nor change their modes.
 
     Args:
-        folder: A copy that nobody else uses.
+        folder: A copy that is used for nothing else.
     """
     before = {path: path.stat() for path in (folder, *folder.rglob("*"))}
     for path in before:

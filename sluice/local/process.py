@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import httpx
 
 STOP_SECONDS = 15.0
-"""That a child has to end after SIGTERM, before it is killed."""
+"""Seconds that a child has to end after SIGTERM, before it is killed."""
 
 
 START_SECONDS = 300.0
@@ -25,7 +25,7 @@ MARK = "SLUICE_SESSION"
 """Environment variable that all children inherit: by it a session finds what it has left behind."""
 
 _SYSTEM = ("PATH", "HOME", MARK)
-"""What a child inherits that runs in an environment of its own."""
+"""Variables that a child inherits which runs in an environment of its own."""
 
 
 class NotStarted(RuntimeError):

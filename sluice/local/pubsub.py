@@ -28,7 +28,7 @@ def google_emulator() -> Path | None:
     """Find the start script of Google's Pub/Sub emulator.
 
     Looks in the Cloud SDK of `CLOUDSDK_ROOT_DIR`, else of the `gcloud` on PATH; asks gcloud itself (about a second)
-    only when its place does not tell.
+    only when its place does not say.
 
     Returns:
         The script, or None when the SDK, its `pubsub-emulator` component or Java is missing.
@@ -136,7 +136,7 @@ async def create_wiring(  # noqa: PLR0913 -- one keyword per setting
 
     Raises:
         ValueError: The subscription exists with other settings; an emulator that is started anew is empty.
-        google.api_core.exceptions.GoogleAPICallError: The emulator refuses, or cannot be reached.
+        google.api_core.exceptions.GoogleAPICallError: The emulator rejects the call, or cannot be reached.
     """
     topics, subscriptions = f"projects/{project}/topics", f"projects/{project}/subscriptions"
     wanted = types.Subscription(

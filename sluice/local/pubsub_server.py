@@ -3,7 +3,7 @@
 Speaks enough of `google.pubsub.v1` over gRPC that the real clients work unchanged with `PUBSUB_EMULATOR_HOST` set:
 topics, subscriptions, publish, pull, acknowledge and ack deadlines. Redelivery, backoff and dead lettering follow
 Pub/Sub's documented rules. Everything is in memory. What it cannot do (push, filters, ordering, exactly-once,
-StreamingPull) it refuses with UNIMPLEMENTED.
+StreamingPull) it rejects with UNIMPLEMENTED.
 
     python -m sluice.local.pubsub_server --port 8085
 
@@ -146,8 +146,8 @@ def _handler(name: str, method: _Method) -> _MethodHandler:
         try:
             result = method(message, context)
             return await result if inspect.isawaitable(result) else result
-        except CallRejected as refused:
-            await context.abort(refused.code, str(refused))
+        except CallRejected as error:
+            await context.abort(error.code, str(error))
 
     # Without a response type it is google.protobuf.Empty, no bytes at all.
     return grpc.unary_unary_rpc_method_handler(

@@ -38,12 +38,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class RelayCounts:
-    """What a relay has done so far, in deliveries.
+    """The deliveries of a relay so far.
 
     Attributes:
         pulled: Taken from the subscription.
         acknowledged: Acknowledged to the subscription, and taken by it.
-        refused: Answered by the endpoint with a status that does not acknowledge, by status code.
+        refused: Rejected by the endpoint with a status that does not acknowledge, by status code.
         unanswered: Not answered by the endpoint: no connection, or not within the ack deadline.
         in_flight: Open now.
     """

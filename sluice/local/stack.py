@@ -17,10 +17,10 @@ from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, ru
 PROJECT = "sluice-local"
 
 ACK_DEADLINE_SECONDS = 60
-"""Above the twice `flush_timeout` within which the function answers."""
+"""Ack deadline of the subscriptions, in seconds: longer than the function takes to answer, twice `flush_timeout`."""
 
 CONCURRENCY = 80
-"""Requests that Cloud Run sends to an instance at once, unless told otherwise
+"""Requests that Cloud Run sends to an instance at once, by default
 (https://cloud.google.com/run/docs/about-concurrency)."""
 
 
@@ -44,7 +44,7 @@ class Emulators:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the Google Cloud clients need to find the emulators."""
+        """The variables by which the Google Cloud clients find the emulators."""
         return {
             "GOOGLE_CLOUD_PROJECT": PROJECT,
             "BIGQUERY_EMULATOR_HOST": self.bigquery,
@@ -96,7 +96,7 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emula
         stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
 
     Raises:
-        NotStarted: A process did not start; tells which, with the end of its log.
+        NotStarted: A process did not start; says which, with the end of its log.
     """
     bigquery_port, grpc_port, storage_port, pubsub_port = (free_port() for _ in range(4))
     storage_data = folder / "storage"

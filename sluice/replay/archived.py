@@ -51,7 +51,7 @@ class OfType:
     event_type: str
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """As the source's; raises as they do."""
+        """Yield the lines of the source; raise the errors of the source."""
         return (line for line in self.source.lines(advance) if self._is_of_type(line))
 
     def _is_of_type(self, line: Line) -> bool:

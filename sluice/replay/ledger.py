@@ -21,7 +21,7 @@ TABLE = REPLAYS
 
 
 class ReplaySource(enum.StrEnum):
-    """Where events are brought back from."""
+    """The source from which events are replayed."""
 
     DEAD_LETTER = "dead_letter"
     ARCHIVE = "archive"
@@ -29,11 +29,11 @@ class ReplaySource(enum.StrEnum):
 
 
 class Cause(NamedTuple):
-    """Why an event is a dead letter: what those of one fingerprint have in common.
+    """The cause of a dead letter: what those of one fingerprint have in common.
 
     Attributes:
         fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
-        stage: What refused it.
+        stage: The stage that rejected it.
         event_type: What the payload says of its type.
         place: Generalized path of the first error.
         rule: The rule that it broke.
@@ -90,7 +90,7 @@ class Ledger:
         """Write events down, and wait until that is durable.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused, or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request, or did not answer.
             Stopped: While it waited.
         """
         records = [self._record(result) for result in self._worth_it(settled)]
@@ -148,7 +148,7 @@ class Ledger:
 
 
 _IDS = 40_000
-"""Of at most 128 characters each: within the 10 MB of a query's parameters, and most are a quarter as long."""
+"""Maximum ids of a query. They have at most 128 characters each: together they fit into a request of 10 MB."""
 
 _OPEN = (
     "SELECT DISTINCT event_id, message_id FROM `{project}.{dataset}.dead_letter_status`"
@@ -161,6 +161,6 @@ def _message(settled: Settled) -> tuple[str, str]:
 
 
 def current_user(client: bigquery.Client) -> str:
-    """Who runs this, as BigQuery knows them: a person's or a service account's address."""
+    """Return the address of the person or the service account that runs this, as BigQuery knows it."""
     [row] = client.query_and_wait("SELECT SESSION_USER() AS name")
     return str(row.name)

@@ -20,7 +20,7 @@ from sluice.replay.ledger import Cause, Origin
 from sluice.replay.transform import ATTRIBUTE, Transform
 
 EXAMPLES = 3
-"""Of what a transform changes, to be shown."""
+"""Number of a transform's changes that are shown."""
 
 
 _LETTERS = """
@@ -50,7 +50,7 @@ ORDER BY letter.failed_at, letter.publish_time, letter.event_id
 
 
 class PayloadChange(NamedTuple):
-    """What a transform made of a payload."""
+    """A payload before and after a transform."""
 
     event_id: str
     before: bytes
@@ -59,11 +59,11 @@ class PayloadChange(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class RemainingError:
-    """What is wrong with events of a cause after all.
+    """The error that events of a cause still have.
 
     Attributes:
         cause: The cause that they have now; the same, or another.
-        message: What the first of them is told.
+        message: The error message of the first of them.
         events: How many they are.
     """
 
@@ -74,7 +74,7 @@ class RemainingError:
 
 @dataclasses.dataclass(slots=True)
 class CauseTally:
-    """What becomes of the dead letters of one cause.
+    """The results for the dead letters of one cause.
 
     Attributes:
         cause: The cause.
@@ -218,7 +218,7 @@ class Letters:
             transform: What repairs them.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
         query = _LETTERS.format(project=client.project, dataset=settings.dataset, where=choice.where())
         config = bigquery.QueryJobConfig(query_parameters=choice.parameters())

@@ -11,7 +11,7 @@ from typing import Any, Self
 from functions.files.sources import Unreadable
 
 ATTRIBUTE = "sluice_transform"
-"""Of a replayed message: the name and the digest of what changed its payload."""
+"""Attribute of a replayed message: the name and the digest of the transform that changed its payload."""
 
 
 class NoTransform(ValueError):

@@ -29,11 +29,11 @@ from functions.files.sources import Line, Unreadable
 from sluice.backfill.run import Settled
 
 PUBLISHED = "CloudPubSubDeadLetterSourceTopicPublishTime"
-"""What Pub/Sub adds: when it first accepted the message
+"""Attribute that Pub/Sub adds: the time at which it first accepted the message
 (https://cloud.google.com/pubsub/docs/handling-failures#track-delivery-attempts)."""
 
 LEASE_SECONDS = 30
-"""After a crash, messages come back as soon as that."""
+"""Seconds of a lease. After a crash, messages are redelivered that soon."""
 
 _EXTEND_SECONDS = 8.0
 _AT_ONCE = 1_000
@@ -172,9 +172,9 @@ class Undeliverable:
 
 
 def original(message: PubsubMessage) -> Message:
-    """A message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub tells.
+    """A message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub says.
 
-    The event's identity is its attribute `event_id`; without one, the id of this message, for Pub/Sub does not tell
+    The event's identity is its attribute `event_id`; without one, the id of this message, for Pub/Sub does not say
     what the id was before.
     """
     attributes = dict(message.attributes)

@@ -73,7 +73,7 @@ class Check:
             except Unknown as error:
                 return Finding(self.title, Outcome.UNKNOWN, str(error))
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-                # Nobody has seen all answers of these APIs: one that is not as expected must not end the other checks.
+                # An API may answer something unexpected, which must not end the other checks.
                 reason = f"an API's answer is not as expected: {type(error).__name__}: {error}"
                 return Finding(self.title, Outcome.UNKNOWN, reason)
             except Failed as failure:

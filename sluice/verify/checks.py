@@ -18,13 +18,13 @@ _DATA_ACCESS = 'log_id("cloudaudit.googleapis.com/data_access") AND protoPayload
 
 _RECENT = timedelta(minutes=30)
 _SCHEDULED = timedelta(hours=26)
-"""Within which each job has run: both schedules may be set, to once a day."""
+"""Maximum time since the last run of each job: both schedules may be set, to once a day."""
 _WRONG = ("missing", "conflicts", "unreadable_objects")
 """Counts of a reconciliation that should be 0."""
 NAMESPACE = "sluice"
-"""Of the counters in dataflow/write.py, which needs Beam."""
+"""Namespace of the counters in dataflow/write.py, which needs Beam."""
 _MOST_LAG = 60.0
-"""Seconds; an event lingers for one, and its batch takes another."""
+"""Maximum lag in seconds; an event lingers for one, and its batch takes another."""
 _MOST_MEMORY = 0.8
 """Share of an instance's memory above which one more large event may end it."""
 
@@ -455,7 +455,7 @@ CHECKS: Sequence[Check] = (
         patience=300,
     ),
 )
-"""In the order in which they run: what a later one needs is checked before."""
+"""All checks, in the order in which they run: what a later one needs is checked before."""
 
 
 def findings(

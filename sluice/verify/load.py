@@ -1,4 +1,4 @@
-"""Events that are published for a while, and what the tables have of them: nothing may be missing, whatever happens."""
+"""Publishes events for a while, and reads what the tables have of them: none may be missing."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ from sluice.smoke import Probe, Remains, Smoke, oldest_day
 CHANGED = 5
 """Events that are published a second time, with another content."""
 _CHANGED_AFTER = 60.0
-"""Seconds after their first time. BigQuery itself drops none of them: the content is a part of the insertId."""
+"""Seconds until they are published again. BigQuery itself drops none of them: the insertId depends on the content."""
 
 _ROWS = """
 SELECT ingest.event_id AS event_id, COUNT(*) AS n, COUNT(DISTINCT ingest.content_digest) AS contents
@@ -28,7 +28,7 @@ WHERE event_date = @day AND STARTS_WITH(ingest.event_id, @run) GROUP BY event_id
 
 
 class Arrived(NamedTuple):
-    """What the tables have of an event.
+    """The rows that the tables have of an event.
 
     Attributes:
         rows: Number of its rows.
@@ -108,7 +108,7 @@ class Load:
         """Return what the tables have of each event that has any row.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
         names = {"project": self._client.project, "dataset": self._settings.dataset}
         query = "UNION ALL".join(_ROWS.format(table=table, **names) for table in _event_tables())

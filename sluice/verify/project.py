@@ -17,10 +17,10 @@ from functions.settings import InvalidSettings, Settings
 from sluice.credentials import charging
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
-"""Each deployed service's name ends with one of them, by Terraform and by gcloud."""
+"""Functions. The name of each deployed service ends with one of them, by Terraform and by gcloud."""
 
 type Engine = Literal["functions", "dataflow"]
-"""What takes the events from Pub/Sub."""
+"""The engine that takes the events from Pub/Sub."""
 
 _GOOGLE = "https://{api}.googleapis.com"
 _TIMEOUT = 30.0
@@ -38,7 +38,7 @@ class NotThere(Exception):
 
 
 class Unknown(Exception):
-    """An API refused or did not answer; the message says which, and why."""
+    """An API rejected a request or did not answer; the message says which, and why."""
 
 
 class Project:
@@ -96,7 +96,7 @@ class Project:
         return self._answer(api, "POST", path, body=body)
 
     def all(self, api: str, path: str, key: str, **parameters: str) -> list[dict[str, Any]]:
-        """Return all entries of a listing, whatever pages it has.
+        """Return all entries of a listing, from all its pages.
 
         Raises:
             Unknown: The API did not answer with 2xx.
@@ -200,7 +200,7 @@ class Project:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """What takes the events: Dataflow, if the subscription pushes to nobody, and there is or was a job.
+        """The engine that takes the events: Dataflow, if the subscription does not push, and there is or was a job.
 
         Raises:
             Failed: There is no subscription.

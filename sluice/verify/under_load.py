@@ -10,7 +10,7 @@ from sluice.verify.load import Load
 from sluice.verify.project import Failed, NotThere, Project
 
 _PATIENCE = 1800.0
-"""Seconds: a job that was drained is started again, or the push is. Workers are removed some minutes after a load."""
+"""Seconds that a check waits: a drained job or the push is restarted, and workers go some minutes after a load."""
 
 COMMANDS = (
     "gcloud compute instances list --project PROJECT --filter labels.dataflow_job_id=JOB_ID",
@@ -18,7 +18,7 @@ COMMANDS = (
     "gcloud dataflow jobs drain JOB_ID --project PROJECT --region REGION",
     "terraform apply",
 )
-"""What to do to a deployment in the meantime: lose a worker, drain, update, switch the engine."""
+"""Commands that change a deployment in the meantime: lose a worker, drain, update, switch the engine."""
 
 
 class Observer:
