@@ -230,7 +230,7 @@ class LoadJobs:
     def _run(
         self, job_id: str, table: str, records: Sequence[Record], max_rejected: int = 0
     ) -> tuple[bigquery.LoadJob, bool]:
-        """Run a job that may leave out `max_rejected` rows to its end. Return it, and whether this call surely started it."""
+        """Run a job that may leave out `max_rejected` rows. Return it, and whether this call surely started it."""
         data = self._files[table](records)
         config = LoadJobConfig(
             source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
