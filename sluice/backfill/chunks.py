@@ -15,11 +15,11 @@ MAX_LINES = 50_000
 MAX_BYTES = 32 * 2**20
 
 MAX_DAYS_OF_A_LOAD = 4_000
-"""Partitions that one job can modify (https://cloud.google.com/bigquery/quotas#partitioned_tables)."""
+"""Maximum partitions that one job can modify (https://cloud.google.com/bigquery/quotas#partitioned_tables)."""
 
 
 def chunks(lines: Iterable[Line], max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> Iterator[list[Line]]:
-    """Lines in their order, as many together as fit; the same lines give the same chunks.
+    """Yield lines in their order, as many together as fit; the same lines give the same chunks.
 
     Args:
         lines: Of all sources.

@@ -110,12 +110,12 @@ class EventReader:
         return envelope is not None and is_smoke_test(envelope.event_id)
 
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
-        """A line that is a dead letter."""
+        """Return a line that is a dead letter."""
         identity = Identity(letter.message.event_id, letter.fingerprint)
         return Event(line, letter, f"{self.settings.dataset}.{letter.table}", identity, archive_uri)
 
     def _message(self, line: Line) -> tuple[Message, str | None]:
-        """The message of a line, and the object of the archive if the line is in there."""
+        """Return the message of a line, and the object of the archive if the line is in there."""
         if envelope := read_envelope(line.data):
             is_archived = line.source.startswith(f"gs://{self.settings.archive_bucket}/raw/")
             return envelope.message(), line.source if is_archived else None

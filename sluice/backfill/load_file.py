@@ -28,7 +28,7 @@ class LoadFile:
         self._embed = _embed_fields(schema) or _as_it_is
 
     def __call__(self, records: Iterable[Record]) -> bytes:
-        """The file of these records, which are as `insertAll` takes them."""
+        """Return the file of these records, which are as `insertAll` takes them."""
         return _encode_lines([self._embed(record) for record in records])
 
 

@@ -124,7 +124,7 @@ class LoadJobs:
             raise Stopped
 
     def free_id(self, load: Load) -> str:
-        """An id for the job of a load, which no job has had; waits for one that is running.
+        """Return an id for the job of a load, which no job has had; waits for one that is running.
 
         A job keeps its id, so the next one has a number.
 

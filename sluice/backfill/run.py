@@ -277,7 +277,7 @@ class Backfill:
         return self.report
 
     def _lines(self, sources: Iterable[Lines], advance: Callable[[int], object]) -> Iterator[Line]:
-        """The lines of all sources; of a damaged one those before the damage."""
+        """Yield the lines of all sources; of a damaged one those before the damage."""
         for source in sources:
             if len(self.report.failures) >= _MAX_FAILURES:
                 return
@@ -322,7 +322,7 @@ class Backfill:
         return loads(new)
 
     def _load(self, load: Load, chunk: _Chunk) -> None:
-        """Bring a load into its table, and count what has become of it. Runs in a thread: no signal interrupts it."""
+        """Bring a load into its table, and count the results. Runs in a thread: no signal interrupts it."""
         settled: list[Settled] = []
         failure: object = None
         try:
@@ -452,7 +452,7 @@ class Backfill:
 
 
 def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[None]]:
-    """Wait for loads; gives those that are still running."""
+    """Wait for loads. Return those that are still running."""
     done, still = futures.wait(running, return_when=until)
     for future in done:
         future.result()
@@ -464,7 +464,7 @@ def _running(stopped: Stopped, load: Load, lines: int) -> RunningJob | None:
 
 
 def _archived(archive: Archive, events: Sequence[Event], now: datetime) -> list[tuple[Event, str]]:
-    """Archive the events that no object of the archive has yet; gives the object of each."""
+    """Archive the events that no object of the archive has yet. Return the object of each."""
     name = archive.name(now)
     if outcomes := [event.outcome for event in events if event.archive_uri is None]:
         archive.write(name, outcomes, _ARCHIVE_SECONDS)

@@ -72,7 +72,7 @@ class Done:
     dry_run: bool
 
     def as_json(self) -> dict[str, object]:
-        """The counts."""
+        """Return the counts."""
         return {
             "dry_run": self.dry_run,
             "sources": self.sources,

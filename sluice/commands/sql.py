@@ -36,7 +36,7 @@ class _Form(enum.Enum):
 
 
 def price(size: int) -> Decimal:
-    """USD of so many bytes."""
+    """Return the USD that a query of so many bytes costs."""
     return Decimal(str(QUERIED_BYTES.usd)) * size / _TIB
 
 
@@ -89,7 +89,7 @@ def _query(name: str) -> Query:
 
 
 def _settings(query: Query) -> Settings:
-    """Settings from the environment; the bucket only where the query reads it, an analyst has none."""
+    """Read the settings from the environment; the bucket only where the query reads it, as an analyst has none."""
     environment = dict(os.environ)
     if "${archive_bucket}" not in query.sql:
         environment["ARCHIVE_BUCKET"] = "unused"

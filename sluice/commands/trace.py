@@ -74,12 +74,12 @@ def _as_json(event_trace: Trace) -> dict[str, Any]:
 
 
 def envelope_as_json(message: Message) -> dict[str, Any]:
-    """A message, as `trace` writes those of the archive."""
+    """Return a message, as `trace` writes those of the archive."""
     return _envelope(Envelope.from_message(message, None))
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
-    """The message, with its payload as JSON where it is, else as text, else as base64."""
+    """Return the message, with its payload as JSON where it is, else as text, else as base64."""
     sealed: dict[str, Any] = msgspec.to_builtins(envelope)
     payload = sealed.pop("payload", None)
     if payload is not None:
@@ -132,7 +132,7 @@ def _of_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
 
 
 def replayed(replay: Mapping[str, Any]) -> str:
-    """A line of the ledger, in words."""
+    """Return a line of the ledger, in words."""
     what = f"a row of {replay['table_name']}"
     if replay["outcome"] != "row":
         same = replay["new_fingerprint"] == replay["fingerprint"]

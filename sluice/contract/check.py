@@ -89,7 +89,7 @@ def _persons(
 
 
 def _names(project: Project, event_types: Mapping[str, EventType]) -> Iterator[Finding]:
-    """Names of tables and views that more than one of them has."""
+    """Yield the names that more than one table or view has."""
     files = (project.tables, project.views, project.views_of_tables)
     tables, views, views_of_tables = ({name.removesuffix(".sql") for name in texts} for texts in files)
     names = Names({name: event_type.table for name, event_type in event_types.items()}, tables, views, views_of_tables)
@@ -99,7 +99,7 @@ def _names(project: Project, event_types: Mapping[str, EventType]) -> Iterator[F
 
 
 def _contracts(project: Project) -> tuple[Versions, list[Finding]]:
-    """The contracts that can be read, and what is wrong with the others."""
+    """Return the contracts that can be read, and what is wrong with the others."""
     versions: Versions = {}
     findings = []
     for file, text in project.contracts.items():
@@ -154,7 +154,7 @@ class _Table(NamedTuple):
 
 
 def _tables(project: Project) -> tuple[dict[str, _Table], list[Finding]]:
-    """The tables that can be read by name, and what is wrong with the others."""
+    """Return the tables that can be read by name, and what is wrong with the others."""
     tables: dict[str, _Table] = {}
     findings = []
     for file, text in project.tables.items():

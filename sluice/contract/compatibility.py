@@ -71,12 +71,12 @@ def compatibility(before: Schema, after: Schema, path: str = "$") -> Iterator[Fi
 
 
 def _same(value: object, other: object) -> bool:
-    """Equal as JSON: 1 and true are equal in Python."""
+    """Return whether two values are equal as JSON: 1 and true are equal in Python."""
     return json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
 def _is_entangled(*schemas: Schema) -> bool:
-    """Whether a keyword in them depends on others elsewhere, so that they cannot be compared one by one."""
+    """Return whether a keyword in them depends on others elsewhere, so that they cannot be compared one by one."""
     text = json.dumps(schemas)
     return any(f'"{word}' in text for word in ("$ref", "$dynamicRef", "unevaluated"))
 
@@ -135,12 +135,12 @@ def _bounds(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
 
 
 def _low(schema: Schema) -> tuple[float, bool]:
-    """The least value, and whether it is itself excluded; the greater of two such bounds leaves fewer values."""
+    """Return the least value, and whether it is itself excluded; the greater of two such bounds leaves fewer values."""
     return max((schema.get("minimum", -math.inf), False), (schema.get("exclusiveMinimum", -math.inf), True))
 
 
 def _high(schema: Schema) -> tuple[float, bool]:
-    """The greatest value, and whether it is itself valid; the smaller of two such bounds leaves fewer values."""
+    """Return the greatest value, and whether it is itself valid; the smaller of two such bounds leaves fewer values."""
     return min((schema.get("maximum", math.inf), True), (schema.get("exclusiveMaximum", math.inf), False))
 
 

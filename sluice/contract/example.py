@@ -19,7 +19,7 @@ _FORMATS = {
 
 
 def example(schema: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401 - whatever the schema says
-    """A small value that a schema accepts: of an object the required fields, of a choice the first.
+    """Return a small value that a schema accepts: of an object the required fields, of a choice the first.
 
     What it does not know (`pattern`, `$ref`, conditions) it leaves out of account, so check what comes out.
 
@@ -52,7 +52,7 @@ def _array(schema: Mapping[str, Any], text: str) -> list[Any]:
 
 
 def _number(schema: Mapping[str, Any], _: str) -> float:
-    """The one nearest to 1."""
+    """Return the valid number that is nearest to 1."""
     low: float = max(1, schema.get("minimum", 1), schema.get("exclusiveMinimum", 0) + 1)
     high: float = min(schema.get("maximum", low), schema.get("exclusiveMaximum", low + 1) - 1)
     return min(low, high)

@@ -19,7 +19,7 @@ class Taken(Exception):
 
 
 def files(name: str, table: str) -> dict[str, str]:
-    """The files of a new event type: text by path, relative to the project's folder.
+    """Return the files of a new event type: text by path, relative to the project's folder.
 
     Args:
         name: Of the type, in snake_case.

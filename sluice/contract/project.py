@@ -44,7 +44,7 @@ class Project:
 
     @classmethod
     def on_disk(cls, root: pathlib.Path = ROOT) -> Self:
-        """The files as they are now."""
+        """Return the files as they are now."""
         return cls(
             *(
                 {file.name: file.read_text(encoding="utf-8") for file in sorted((root / folder).glob(f"*{suffix}"))}
@@ -54,7 +54,7 @@ class Project:
 
     @classmethod
     def at(cls, commit: str, root: pathlib.Path = ROOT) -> Self:
-        """The files as they were in a commit.
+        """Return the files as they were in a commit.
 
         Args:
             commit: Anything that git takes for one: `HEAD`, `origin/main`, `v1.2.0`.

@@ -26,25 +26,25 @@ ANNOTATIONS = frozenset(
 
 
 def types(schema: Schema) -> set[str]:
-    """The types that a value may have; empty where the schema does not say."""
+    """Return the types that a value may have; empty where the schema does not say."""
     given = schema.get("type", ())
     return {given} if isinstance(given, str) else set(given)
 
 
 def one_type(schema: Schema) -> str | None:
-    """The type of all values that are not null, if there is one; `functions.core.rows` makes a column of no other."""
+    """Return the type of all values that are not null, if it is one: `functions.core.rows` converts no others."""
     others = types(schema) - {"null"}
     return others.pop() if len(others) == 1 else None
 
 
 def listed(schema: Schema) -> list[Any] | None:
-    """The values that `const` and `enum` leave; None where there is neither."""
+    """Return the values that `const` and `enum` leave; None where there is neither."""
     if "const" in schema:
         return [schema["const"]]
     return list(schema["enum"]) if "enum" in schema else None
 
 
 def may_be_null(schema: Schema) -> bool:
-    """Whether null is a value: by its type, and by `const` and `enum`."""
+    """Return whether null is a value: by its type, and by `const` and `enum`."""
     values = listed(schema)
     return ("null" in types(schema) or not types(schema)) and (values is None or None in values)

@@ -171,7 +171,7 @@ def _keywords(path: str, schema: Schema) -> Iterator[Finding]:
 
 
 def _branches(schema: Schema) -> Iterator[tuple[str, Any]]:
-    """The schemas that a value is checked against as well, each with its keyword."""
+    """Yield the schemas that a value is checked against as well, each with its keyword."""
     for keyword in sorted(_COMBINING & schema.keys()):
         value = schema[keyword]
         branches = value if isinstance(value, list) else value.values() if keyword == "dependentSchemas" else [value]
@@ -179,7 +179,7 @@ def _branches(schema: Schema) -> Iterator[tuple[str, Any]]:
 
 
 def _branch(path: str, keyword: str, branch: Any, outer: Schema) -> Iterator[Finding]:  # noqa: ANN401 - JSON
-    """A branch may only leave fewer values: a place for new ones has no column."""
+    """Check that subschemas in allOf, anyOf or if declare no new properties, as these have no columns."""
     if isinstance(branch, bool):
         return
     for inner in branch.keys() - ANNOTATIONS - _NARROWING - _COMBINING - _SHAPING:
@@ -201,7 +201,7 @@ def _not_understood(path: str, keyword: str) -> Finding:
 
 
 def _members(path: str, schema: Schema, columns: Columns) -> Iterator[Finding]:
-    """The properties of an object and the columns, or the fields of a STRUCT, that they fill."""
+    """Check the properties of an object against the columns, or the fields of a STRUCT, that they fill."""
     properties: Mapping[str, Any] = schema["properties"]
     required = set(schema.get("required", ()))
     by_name = {column.name.casefold(): column for column in columns}
@@ -269,7 +269,7 @@ def _array(path: str, schema: Schema) -> Iterator[Finding]:
 
 
 def _fit(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
-    """Whether a column takes every value of a property."""
+    """Check that a column takes every value of a property."""
     if one_type(schema) == "array":
         if column.mode != "REPEATED":
             yield _rows(path, f"an array, and the column is no ARRAY but {_type(column)}")
@@ -310,7 +310,7 @@ def _fit_one(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterato
 
 
 def _fitting(schema: Schema) -> tuple[str, ...]:
-    """The column types, as the API names them, for what `functions.core.rows` makes of a value; none for arrays."""
+    """Return the column types, by the API's names, that `functions.core.rows` converts a value to; none for arrays."""
     match one_type(schema):
         case "string":
             return ("TIMESTAMP",) if schema.get("format") == "date-time" else ("STRING",)
@@ -326,7 +326,7 @@ def _fitting(schema: Schema) -> tuple[str, ...]:
 
 
 def _numeric(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
-    """Whether a NUMERIC, of any precision and scale, takes every number once it is rounded to its scale."""
+    """Check that a NUMERIC, of any precision and scale, takes every number once it is rounded to its scale."""
     scale = _NUMERIC_SCALE if column.precision is None else column.scale or 0
     digits = _NUMERIC_INTEGER_DIGITS if column.precision is None else column.precision - scale
     for bound in _range(schema):
@@ -364,7 +364,7 @@ def _is_instant(text: str) -> bool:
 
 
 def _longest(schema: Schema) -> int | None:
-    """Characters of a schema's longest string; None where there is no bound."""
+    """Return the length of a schema's longest string in characters; None where there is no bound."""
     values = listed(schema)
     if values is not None:
         return max((len(value) for value in values if isinstance(value, str)), default=0)
@@ -373,7 +373,7 @@ def _longest(schema: Schema) -> int | None:
 
 
 def _range(schema: Schema) -> tuple[Decimal | None, Decimal | None]:
-    """The least and the greatest number of a schema; None where there is no bound."""
+    """Return the least and the greatest number of a schema; None where there is no bound."""
     values = listed(schema)
     if values is not None:
         numbers = [Decimal(str(value)) for value in values if _is_number(value)]

@@ -196,7 +196,7 @@ class Sluice:
         yield stored(SNAPSHOTS, prices.LONG_TERM_STORAGE, rows, expiry, expiry + chosen.snapshot_days)
 
     def _watched(self, way: Way, hours: list[Hour]) -> Iterator[Line]:
-        """Logs, and the metrics that are made of them."""
+        """Yield the cost of logs, and of the metrics that are made of them."""
         lines = minutes = 0.0
         for hour in hours:
             lines += hour.events * hour.objects
@@ -236,7 +236,7 @@ class Sluice:
         yield Line(SCHEDULE, prices.GIB_SECONDS, bootstrap * INSTANCE_GIB)
 
     def _history(self) -> Iterator[Line]:
-        """The daily `keep_history`: live rows that expire soon, whole, and the ids of those that are there."""
+        """Yield the cost of the daily `keep_history`: live rows that expire soon, and the ids of the history."""
         chosen, a_day = self.deployment, self.workload.events_per_day
         ids = a_day * chosen.history_days_read * self.measured.sizes.merged
         read = a_day * chosen.keep_history_days * self.row_bytes + ids

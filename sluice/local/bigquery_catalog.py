@@ -259,7 +259,7 @@ def _columns(project: str, dataset: str, table: str) -> list[Any]:
 
 
 def hidden(table: exp.Table) -> bool:
-    """Whether a table has a column for the time of ingestion, which `*` does not show."""
+    """Return whether a table has a column for the time of ingestion, which `*` does not show."""
     return tables.INGESTION_TIME in {name for name, _ in _catalog_columns(table.catalog, table.db, table.name)}
 
 

@@ -65,7 +65,7 @@ class _Layout:
     repeated: Sequence[str]
 
     def fits(self, row: dict[str, Any]) -> bool:
-        """Whether a row has known columns only, and all that it needs."""
+        """Return whether a row has known columns only, and all that it needs."""
         return (
             row.keys() <= self.types.keys()
             and all(row.get(column) is not None for column in self.required)

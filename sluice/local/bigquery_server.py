@@ -47,7 +47,7 @@ down, as `_optimizer_for` says of parameters.
 """
 
 _NUL = re.compile(r"\0|\\u0000")
-"""A NUL character in a query parameter; an array is bound as JSON."""
+"""Pattern of a NUL character in a query parameter; an array is bound as JSON."""
 
 _connect = database._connect.__wrapped__
 _insert_all = tabledata.insert_all
@@ -65,7 +65,7 @@ _split = query.ddl.split
 
 
 def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
-    """`insertAll`, one at a time, and without remembering the insertIds of rows that it failed to insert.
+    """Run `insertAll`, one at a time, and forget the insertIds of rows that it failed to insert.
 
     The emulator fails some of the inserts that run in parallel, and drops the rows when they are tried again.
     """
@@ -79,7 +79,7 @@ def insert_all(*arguments: Any) -> Any:  # noqa: ANN401 - handed through
 
 
 def submit(project: str, job: str, configuration: Any, *upload: str | None) -> Any:  # noqa: ANN401 - handed through
-    """A new job, or 409 for an id that is taken; two requests at once for one id would both be run by the emulator."""
+    """Return a new job, or 409 for an id that is taken. The emulator would run two concurrent requests for one id."""
     with contextlib.nullcontext() if configuration.dryRun else _submit_lock:
         return _submit(project, job, configuration, *upload)
 
@@ -118,7 +118,7 @@ def _optimizer_for(cursor: Any, context: Any) -> Iterator[None]:  # noqa: ANN401
 
 
 def run_load(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN401 - handed through
-    """A load job without a schema has its table's, and runs one at a time.
+    """Run a load job, one at a time; without a schema it has its table's.
 
     The emulator guesses a schema instead, and then takes base64 for the bytes themselves.
     """
@@ -163,7 +163,7 @@ def _check_time_travel(cursor: Any, tree: exp.Expression, context: Any, *_: Any)
 
 
 def _evaluate_expiration(cursor: Any, tree: exp.Expression, context: Any, *_: Any) -> None:  # noqa: ANN401
-    """The emulator takes no query parameter in an option."""
+    """Replace query parameters in options, which the emulator does not take."""
     for option in tree.find_all(exp.Property):
         if option.name == "expiration_timestamp":
             sql, bound = translate(exp.select(exp.cast(option.args["value"].copy(), "STRING")), context)
@@ -171,7 +171,7 @@ def _evaluate_expiration(cursor: Any, tree: exp.Expression, context: Any, *_: An
 
 
 def split(tree: Any) -> Any:  # noqa: ANN401 - handed through
-    """A clone or snapshot in two statements, so that its columns keep their NOT NULL, which the emulator drops."""
+    """Split a clone or snapshot into two statements: its columns keep their NOT NULL, which the emulator drops."""
     if not (clone := tree.args.get("clone")):
         return _split(tree)
     columns = [
@@ -192,7 +192,7 @@ _CLONE_WITH_OPTIONS = re.compile(r"\b(CLONE\s.*?)\s+(OPTIONS\s*\(.*\))\s*$", re.
 
 
 def normalise(tree: Any) -> Any:  # noqa: ANN401 - handed through
-    """The emulator parses the OPTIONS of a clone or snapshot before CLONE only."""
+    """Move the OPTIONS of a clone or snapshot before CLONE: only there does the emulator parse them."""
     if isinstance(tree, exp.Command):
         text, count = _CLONE_WITH_OPTIONS.subn(r"\2 \1", tree.sql(dialect=BigQueryDialect, comments=False))
         if count:
@@ -201,7 +201,7 @@ def normalise(tree: Any) -> Any:  # noqa: ANN401 - handed through
 
 
 def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expression:
-    """DuckDB has no NOT NULL inside a STRUCT; BigQuery has."""
+    """Drop NOT NULL inside a STRUCT, which BigQuery has and DuckDB has not."""
     for column in tree.find_all(exp.ColumnDef):
         if column.find_ancestor(exp.DataType):
             column.set("constraints", [])
@@ -209,7 +209,7 @@ def drop_nested_constraints(tree: exp.Expression, _context: object) -> exp.Expre
 
 
 def table_resource(tree: exp.Create, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
-    """A new table's metadata, with what the emulator drops.
+    """Return a new table's metadata, with what the emulator drops.
 
     That is nested NOT NULL and descriptions and the expiration; and of a clone or snapshot all but the columns' names
     and types.
@@ -230,7 +230,7 @@ def table_resource(tree: exp.Create, *arguments: Any) -> Any:  # noqa: ANN401 - 
 
 
 def alter(project: str, dataset: str, table: str, given: list[Any]) -> None:
-    """`tables.update`, and new fields of STRUCT columns, which the emulator keeps in its metadata only."""
+    """Run `tables.update`, and add new fields of STRUCT columns, which the emulator keeps in its metadata only."""
     live = tables.columns(project, dataset, table)
     _alter(project, dataset, table, given)
     for path, field in _new_fields(live, given):
@@ -240,7 +240,7 @@ def alter(project: str, dataset: str, table: str, given: list[Any]) -> None:
 
 
 def _new_fields(live: list[Any], given: list[Any]) -> Iterator[tuple[str, Any]]:
-    """DuckDB's path and the definition of each field that is new within a column that is there."""
+    """Yield DuckDB's path and the definition of each field that is new within a column that is there."""
     by_name = {field.name.casefold(): field for field in live}
     for field in given:
         if (existing := by_name.get(field.name.casefold())) and field.fields:

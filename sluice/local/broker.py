@@ -108,7 +108,7 @@ class Rules:
         return cls(float(deadline), low, high, dead, attempts)
 
     def backoff(self, attempts: int) -> float:
-        """Seconds until the next delivery, after that many failed ones."""
+        """Return seconds until the next delivery, after that many failed ones."""
         return min(self.maximum_backoff, self.minimum_backoff * 2.0 ** min(attempts - 1, 32))
 
 
@@ -212,11 +212,11 @@ class Broker:
         return self._topics.setdefault(resource.name, resource)
 
     def topic(self, name: str) -> types.Topic:
-        """The topic as created."""
+        """Return the topic as created."""
         return _existing(name, self._topics)
 
     def topics(self, project: str) -> list[types.Topic]:
-        """The topics of `projects/{project}`, by name."""
+        """Return the topics of `projects/{project}`, by name."""
         return [self._topics[name] for name in sorted(self._topics) if name.startswith(f"{project}/")]
 
     def delete_topic(self, name: str) -> None:
@@ -237,11 +237,11 @@ class Broker:
         return resource
 
     def subscription(self, name: str) -> Subscription:
-        """The subscription of that name."""
+        """Return the subscription of that name."""
         return _existing(name, self._subscriptions)
 
     def subscriptions(self, project: str) -> list[types.Subscription]:
-        """The subscriptions of `projects/{project}`, by name."""
+        """Return the subscriptions of `projects/{project}`, by name."""
         names = sorted(name for name in self._subscriptions if name.startswith(f"{project}/"))
         return [self._subscriptions[name].resource for name in names]
 

@@ -39,7 +39,7 @@ _tried = itertools.islice(_PORTS, os.getpid() * 61 % 12_000, None)
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nothing listens on; each time another one."""
+    """Return a port of the loopback interface that nothing listens on; each time another one."""
     for port in _tried:
         with socket.socket() as listener, contextlib.suppress(OSError):
             listener.bind(("127.0.0.1", port))
@@ -85,7 +85,7 @@ class Child:
             time.sleep(0.05)
 
     def tail(self, lines: int = 20) -> str:
-        """The end of its log."""
+        """Return the end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def signal(self, number: signal.Signals) -> None:

@@ -42,7 +42,7 @@ def google_emulator() -> Path | None:
 
 
 def command(port: int, *, stand_in: bool = False) -> list[str]:
-    """The command line of an emulator on 127.0.0.1.
+    """Return the command line of an emulator on 127.0.0.1.
 
     Args:
         port: A free TCP port.
@@ -59,7 +59,7 @@ def command(port: int, *, stand_in: bool = False) -> list[str]:
 
 
 def open_channel(emulator: str) -> grpc.aio.Channel:
-    """A channel to `host:port` that takes messages of any size and is back soon after the emulator is."""
+    """Return a channel to `host:port` that takes messages of any size and is back soon after the emulator is."""
     options = [
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", -1),
@@ -72,12 +72,12 @@ def open_channel(emulator: str) -> grpc.aio.Channel:
 
 
 def publisher_client(channel: grpc.aio.Channel) -> PublisherAsyncClient:
-    """The real asynchronous publisher client on an emulator's channel."""
+    """Return the real asynchronous publisher client on an emulator's channel."""
     return PublisherAsyncClient(transport=PublisherGrpcAsyncIOTransport(channel=channel))
 
 
 def subscriber_client(channel: grpc.aio.Channel) -> SubscriberAsyncClient:
-    """The real asynchronous subscriber client on an emulator's channel."""
+    """Return the real asynchronous subscriber client on an emulator's channel."""
     return SubscriberAsyncClient(transport=SubscriberGrpcAsyncIOTransport(channel=channel))
 
 

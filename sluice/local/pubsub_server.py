@@ -44,7 +44,7 @@ class PubSubService:
         self._changed = asyncio.Event()  # set, and replaced, whenever a waiting pull may find something
 
     def handlers(self) -> list[_ServiceHandler]:
-        """The methods of `google.pubsub.v1.Publisher` and `Subscriber`, for a `grpc.aio` server."""
+        """Return the methods of `google.pubsub.v1.Publisher` and `Subscriber`, for a `grpc.aio` server."""
         broker, clock = self._broker, self._clock
         publisher: dict[str, _Method] = {
             "CreateTopic": lambda r, _: broker.create_topic(r),

@@ -56,7 +56,7 @@ class RelayCounts:
 
 
 def push_body(received: types.ReceivedMessage, subscription: str) -> bytes:
-    """The JSON that Pub/Sub's wrapped push posts; `deliveryAttempt` only where a dead-letter policy counts them."""
+    """Return the JSON of Pub/Sub's wrapped push; `deliveryAttempt` only where a dead-letter policy counts them."""
     raw = types.ReceivedMessage.pb(received)
     publish_time = raw.message.publish_time.ToJsonString()
     message = {

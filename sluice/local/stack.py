@@ -20,7 +20,7 @@ ACK_DEADLINE_SECONDS = 60
 """Ack deadline of the subscriptions, in seconds: longer than the function takes to answer, twice `flush_timeout`."""
 
 CONCURRENCY = 80
-"""Requests that Cloud Run sends to an instance at once, by default
+"""Maximum concurrent requests that Cloud Run sends to an instance, by default
 (https://cloud.google.com/run/docs/about-concurrency)."""
 
 
@@ -78,12 +78,12 @@ class Stack:
 
 
 def topic_name(name: str = "events") -> str:
-    """Full name of a stack's topic."""
+    """Return the full name of a stack's topic."""
     return f"projects/{PROJECT}/topics/{name}"
 
 
 def undeliverable_name(name: str = "events") -> str:
-    """Full name of the subscription that keeps what a stack could not deliver."""
+    """Return the full name of the subscription that keeps what a stack could not deliver."""
     return f"projects/{PROJECT}/subscriptions/{name}-undeliverable"
 
 

@@ -12,7 +12,7 @@ from functions.files.sources import Line, Source, find_objects
 
 
 def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
-    """The objects that were begun within a time, in its order.
+    """Return the objects that were begun within a time, in its order.
 
     Args:
         storage: Client of the bucket's project.
@@ -40,7 +40,7 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfType:
-    """The lines of a source whose envelopes say that their events are of a type.
+    """Lines of a source whose envelopes say that their events are of a type.
 
     Attributes:
         source: The source.

@@ -94,7 +94,7 @@ class CauseTally:
 
 
 class Tally:
-    """Counts what becomes of dead letters; a listener of the backfill.
+    """Counts the results for dead letters; a listener of the backfill.
 
     Attributes:
         causes: By fingerprint.
@@ -107,7 +107,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
-        """The sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
+        """Return the sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
         return sum(getattr(tally, name) for tally in self.causes.values())
 
     def read(self, cause: Cause) -> CauseTally:
@@ -156,7 +156,7 @@ class Letter:
     tally: Tally
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """Its envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
+        """Yield the envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
 
         Raises:
             Unreadable: Its payload cannot be read, or the transform failed.

@@ -50,7 +50,7 @@ class Transform:
         return cls(file, function, hashlib.blake2b(content, digest_size=8).hexdigest())
 
     def __call__(self, payload: bytes, attributes: Mapping[str, str], event_id: str) -> bytes | None:
-        """The payload as it should have been; None to leave the event alone.
+        """Return the payload as it should have been; None to leave the event alone.
 
         Raises:
             Unreadable: The function failed for this event; names its line.
@@ -67,7 +67,7 @@ class Transform:
 
 
 def _line(file: pathlib.Path, error: Exception) -> str:
-    """The last line of the file that an error came through, as `:12`."""
+    """Return the last line of the file that an error came through, as `:12`."""
     if isinstance(error, SyntaxError) and error.lineno:
         return f":{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, file)]

@@ -93,7 +93,7 @@ class Undeliverable:
         self._client.close()
 
     def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
-        """The envelope of each message, until there are no more.
+        """Yield the envelope of each message, until there are no more.
 
         Raises:
             Unreadable: The subscription cannot be read.
@@ -172,7 +172,7 @@ class Undeliverable:
 
 
 def original(message: PubsubMessage) -> Message:
-    """A message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub says.
+    """Return a message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub says.
 
     The event's identity is its attribute `event_id`; without one, the id of this message, for Pub/Sub does not say
     what the id was before.
