@@ -22,9 +22,9 @@ def chunks(lines: Iterable[Line], max_lines: int = MAX_LINES, max_bytes: int = M
     """Yield lines in their order, as many together as fit; the same lines give the same chunks.
 
     Args:
-        lines: Of all sources.
-        max_lines: Of a chunk.
-        max_bytes: Of its lines; a longer line is a chunk of its own.
+        lines: The lines of all sources.
+        max_lines: Maximum lines of a chunk.
+        max_bytes: Maximum size of its lines; a longer line is a chunk of its own.
     """
     chunk: list[Line] = []
     size = 0
@@ -59,7 +59,7 @@ def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[L
     """Group events by table, in their order; more than one load for a table where there are too many days.
 
     Args:
-        events: Of a chunk, each once.
+        events: The events of a chunk, each once.
         max_days: Different `event_date`s of a load.
     """
     full_loads: list[Load] = []

@@ -16,7 +16,7 @@ from functions.files.sources import Line
 from functions.settings import Settings
 
 MAX_DAYS = 10_000
-"""Nothing is too old for the historical dataset but what a table has no partitions for
+"""Maximum age in days of an event in the historical dataset: a table has no more partitions
 (https://cloud.google.com/bigquery/quotas#partitioned_tables)."""
 
 
@@ -39,10 +39,10 @@ class Event(NamedTuple):
     """An event on its way into a table.
 
     Attributes:
-        line: Where it stands.
-        outcome: What became of it.
-        table: Where that belongs: `DATASET.TABLE`.
-        identity: What it is there.
+        line: The line that it is in.
+        outcome: Its row or its dead letter.
+        table: The table of the outcome: `DATASET.TABLE`.
+        identity: Its identity in that table.
         archive_uri: The object of the archive that has it already.
     """
 
@@ -63,7 +63,7 @@ class EventReader:
     """Reads the lines of a run: envelopes of the archive, and plain events. It reads each line once.
 
     Attributes:
-        process: What decides what becomes of an event; of no age is it too old.
+        process: The pipeline that makes rows and dead letters; no event is too old for it.
         settings: Datasets, retention and archive.
         now: The time of the whole run, in UTC.
         plain: Makes messages of plain events.
@@ -81,9 +81,9 @@ class EventReader:
         """Read as the settings ask for.
 
         Args:
-            settings: Of the deployment.
+            settings: The settings of the deployment.
             now: The time of the whole run, in UTC.
-            schema_version: Of plain events; None for the newest.
+            schema_version: Version of plain events; None for the newest.
             id_fields: The fields with the ids of plain events; none where what a line says is its identity.
         """
         process = dataclasses.replace(EventPipeline.from_settings(settings), retention_days=MAX_DAYS)
@@ -124,6 +124,6 @@ class EventReader:
 
 @functools.lru_cache
 def _dataset(event_date: str, today: date, settings: Settings) -> str:
-    """The historical dataset has what the live one would let expire at once; the rule is that of `process`."""
+    """Return the dataset: the historical one for what the live one would let expire at once, as `process` decides."""
     is_live = today - date.fromisoformat(event_date) < timedelta(days=settings.retention_days)
     return settings.dataset if is_live else settings.historical_dataset

@@ -88,7 +88,7 @@ class LoadJobs:
 
     Args:
         client: Client of the project.
-        tables: By `DATASET.TABLE`, as BigQuery has them.
+        tables: The tables as BigQuery has them, by `DATASET.TABLE`.
     """
 
     def __init__(self, client: bigquery.Client, tables: Mapping[str, bigquery.Table]) -> None:
@@ -175,9 +175,9 @@ class LoadJobs:
         """Load events, except the rows that BigQuery rejects, and wait until they are in the table.
 
         Args:
-            job_id: From `free_id`.
+            job_id: An id that `free_id` returned.
             table: `DATASET.TABLE`.
-            events: At least one, each with the address of its archive object.
+            events: One event or more, each with the address of its archive object.
 
         Returns:
             Whether it surely took all of them; if not, `present` says which.
@@ -218,7 +218,7 @@ class LoadJobs:
         Args:
             job_id: One that no job has had, but for one with the same records.
             table: `DATASET.TABLE`.
-            records: At least one.
+            records: One record or more.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job; no record is loaded.

@@ -63,7 +63,7 @@ class Settled(NamedTuple):
 
     Attributes:
         event: The event.
-        fate: How it came to that.
+        fate: The result for the event.
         archive_uri: The object of the archive that its line is in; None where no object is known to be.
     """
 
@@ -103,7 +103,7 @@ class RunningJob(NamedTuple):
     Attributes:
         job_id: Its id.
         load: Its table, and the lines that it is of.
-        lines: How many they are.
+        lines: Number of these lines.
     """
 
     job_id: str
@@ -198,7 +198,7 @@ class _Chunk:
 
     Attributes:
         last: The last of them.
-        loads: How many of its loads are not in their tables.
+        loads: Number of its loads that are not in their tables.
     """
 
     last: str
@@ -211,7 +211,7 @@ class Backfill:
     Args:
         read: Reads the lines.
         jobs: Loads what is not there; None to take nothing for being there, in a dry run without BigQuery.
-        archive: Where raw events are kept; None for a dry run, which writes nothing.
+        archive: The archive of raw events; None for a dry run, which writes nothing.
         listener: Is called with events that are durable.
         rate: Lines per second at most; None for as fast as they can be read.
     """
@@ -240,7 +240,7 @@ class Backfill:
         """Load all lines of all sources, a few loads at once while the next chunk is processed.
 
         Args:
-            sources: In the order in which they are read.
+            sources: The sources, in the order in which they are read.
             advance: Called now and then with how much was read since the last call; of a `Source`, stored bytes.
 
         Returns:

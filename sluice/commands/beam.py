@@ -159,8 +159,8 @@ class Done:
     """A run that is over.
 
     Attributes:
-        counts: What it did.
-        seconds: How long it took.
+        counts: Its counts.
+        seconds: Its duration in seconds.
         dry_run: Whether it was one.
     """
 

@@ -60,9 +60,9 @@ class Done:
     """A run that is over.
 
     Attributes:
-        report: What it did.
-        sources: How many sources it had.
-        seconds: How long it took.
+        report: Its counts.
+        sources: Number of its sources.
+        seconds: Its duration in seconds.
         dry_run: Whether it was one.
     """
 

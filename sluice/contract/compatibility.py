@@ -46,8 +46,8 @@ def compatibility(before: Schema, after: Schema, path: str = "$") -> Iterator[Fi
 
     Args:
         before: A valid JSON Schema.
-        after: What took its place, also valid.
-        path: Where both stand.
+        after: The schema that took its place, also valid.
+        path: The path of both.
     """
     if _same(before, after):
         return

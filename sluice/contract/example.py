@@ -25,7 +25,7 @@ def example(schema: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401 - what
 
     Args:
         schema: A JSON Schema, or a part of one.
-        text: What strings say that may say anything.
+        text: The value of strings that may have any value.
     """
     if "const" in schema:
         return schema["const"]

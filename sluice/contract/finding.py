@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         path: The field, as a JSON path (`$.items[*].price`), or the column (`ingest.event_id`).
-        problem: What is wrong with it.
+        problem: The problem, as text.
         breaks: Whom.
         is_notice: Nothing has to change; it is for `breaks` to know.
         file: The file with the field, relative to the project's folder.

@@ -22,8 +22,8 @@ def files(name: str, table: str) -> dict[str, str]:
     """Return the files of a new event type: text by path, relative to the project's folder.
 
     Args:
-        name: Of the type, in snake_case.
-        table: Of its rows, in snake_case.
+        name: Name of the type, in snake_case.
+        table: Table of its rows, in snake_case.
 
     Raises:
         Unfit: A name is none.

@@ -30,7 +30,7 @@ def person(
     Args:
         event_type: The type's handler.
         versions: Its contracts by version.
-        columns: Of its table.
+        columns: The columns of its table.
         fields: The person fields of all types.
         personal: Columns of its table that policy tags protect as personal: `shipping_address.street`.
     """

@@ -84,7 +84,7 @@ def agreement(schema: Schema, columns: Columns, name: str, event_type: EventType
 
     Args:
         schema: One version of the type's contract, a valid JSON Schema.
-        columns: Of the type's table, as its DDL declares them.
+        columns: The columns of the type's table, as its DDL declares them.
         name: The type's name.
         event_type: Its handler.
     """

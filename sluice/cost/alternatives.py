@@ -37,7 +37,7 @@ class Alternatives:
     Attributes:
         measured: The measured cost of an event.
         workload: The events that come in.
-        deployment: How long things are kept.
+        deployment: The deployment, which says how long things are kept.
     """
 
     measured: Measured

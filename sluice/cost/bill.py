@@ -13,8 +13,8 @@ class Line:
     """A line of a bill.
 
     Attributes:
-        item: What the units are used for; several lines may have one item.
-        price: What a unit costs.
+        item: The use of the units; several lines may have one item.
+        price: The price of a unit.
         units: Units in a month, once as much expires as comes in.
         first: Units in the first month, where storage only begins to fill; None where it is the same.
     """

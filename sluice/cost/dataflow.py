@@ -34,7 +34,7 @@ UNIT_HOURS_OF_MESSAGE = 58 / 3600 / (2**30 / 1_000)
 LINGER = 1.0
 """Seconds that an event waits for others (`--linger`)."""
 SHARDS = 8
-"""Batches that fill at once (`--shards`), at least."""
+"""Minimum batches that fill at once (`--shards`)."""
 EVENTS_OF_SHARD = 1_000
 """Events per second from which another shard is given: the batches of a shard are written one after the other."""
 
@@ -46,7 +46,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True):
     """The measured cost of an event on a worker.
 
     Attributes:
-        source: Where the number is from.
+        source: The source of the number.
         event_cpu: Seconds of CPU for an event, from the bytes of a Pub/Sub message to the encoded row, batches
             included; without the calls of the services, and without what Dataflow's own processes take.
     """
@@ -69,8 +69,8 @@ class Job:
     """A streaming job under a rate.
 
     Attributes:
-        beam: What an event takes on a worker.
-        instance: What a flush takes, and how many events fit into one.
+        beam: The measured cost of an event on a worker.
+        instance: The speed of a flush, and its maximum events.
         larger_cpu: Seconds of CPU that an event takes besides, because it is larger than those that were measured.
         rate: Events per second.
     """

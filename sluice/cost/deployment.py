@@ -28,7 +28,7 @@ class Deployment:
         reconciled_objects: Share of the archive's objects that the reconciliation reads: those with an event that is
             missing, redelivered or dated on another day. Assumed, as docs/reliability.md measures it.
         history_days_read: Days of history whose ids `keep_history` reads.
-        writer: What writes rows; None: what each engine takes by default.
+        writer: The API that writes rows; None: the default of each engine.
     """
 
     request_logs: bool = False
@@ -49,13 +49,13 @@ class Deployment:
 DEFAULT = Deployment()
 
 LIVE_TABLES = 3
-"""Event tables; as many are in the historical dataset."""
+"""Number of event tables; as many are in the historical dataset."""
 TABLES_OF_A_RUN = LIVE_TABLES + 1
-"""Tables that the reconciliation asks about an hour: the live ones, and the dead letters."""
+"""Number of tables that the reconciliation asks about an hour: the live ones, and the dead letters."""
 RUNS_OF_AN_HOUR = 2
-"""Runs of the reconciliation. The first one compares; the other one only looks how far that came."""
+"""Number of runs of the reconciliation. The first one compares; the other one only looks how far that came."""
 SCHEDULER_JOBS = 2
-"""`bootstrap` and `reconcile`."""
+"""Number of scheduled jobs: `bootstrap` and `reconcile`."""
 
 FLUSH_LINE_BYTES = 1_300
 """Bytes of the log entry of a flush: the line, of about 600 bytes, and what Cloud Logging adds (resource, labels with
@@ -80,9 +80,9 @@ RUN_SECONDS = 5.0
 OBJECT_READ_SECONDS = 0.03
 """Seconds to read an object of the archive; assumed."""
 OBJECT_READERS = 8
-"""Objects that the reconciliation reads at once."""
+"""Maximum objects that the reconciliation reads at once."""
 RECONCILE_GIB = 1.0
 BOOTSTRAP_SECONDS = 60.0
 """Seconds of the daily bootstrap; assumed."""
 LISTED_OBJECTS = 1_000
-"""Objects of a page of a list, which is an operation of class A."""
+"""Maximum objects of a page of a list, which is an operation of class A."""

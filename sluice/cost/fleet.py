@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sluice.cost.flow import Flow, Instance, flow
 
 CONCURRENCY = 250
-"""Requests in flight in an instance, as Terraform deploys it."""
+"""Maximum requests in flight in an instance, as Terraform deploys it."""
 MAX_CONCURRENCY = 1_000
 """https://cloud.google.com/run/docs/about-concurrency."""
 TARGET = 0.6
@@ -26,7 +26,7 @@ class Fleet:
     """Instances that share a rate.
 
     Attributes:
-        instance: What one instance takes.
+        instance: The speed of one instance.
         rate: Events per second, of all instances.
         concurrency: Maximum requests that Cloud Run lets into an instance at once.
     """

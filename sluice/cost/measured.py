@@ -29,7 +29,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The measured cost of an event, in bytes and seconds.
 
     Attributes:
-        run: When the benchmark was run, ISO 8601.
+        run: Time of the benchmark's run, ISO 8601.
         revision: Commit of the code that was measured.
         message_bytes: Mean bytes of a message's payload.
         event_cpu: Seconds of CPU for an event.

@@ -24,15 +24,15 @@ class Price:
     """A price.
 
     Attributes:
-        what: What is paid for.
+        what: The thing that is paid for.
         usd: USD for `per` units.
         per: Number of units that the price list names.
         unit: Name of the unit.
         source: Page of the price list.
         date: Date on which the price was read there.
-        read_by: Who read it.
+        read_by: Whether the price list itself was read, or a quotation.
         free: Units of a month that are free of charge; per billing account, or per project for logs.
-        shown: What `per` units are called, for people; empty where it is `unit` itself.
+        shown: The name of `per` units, for people; empty where it is `unit` itself.
     """
 
     what: str

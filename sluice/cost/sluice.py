@@ -61,7 +61,7 @@ class Hour(NamedTuple):
         hours: Hours of a month that have the rate.
         rate: Events per second.
         objects: Objects of the archive for an event; each is a flush with a log line.
-        lines: Who brings the events in.
+        lines: The cost of bringing the events in.
     """
 
     hours: float
@@ -80,10 +80,10 @@ class Sluice:
     """Sluice under a workload.
 
     Attributes:
-        measured: What an event takes.
-        workload: What comes in.
-        deployment: What was chosen.
-        beam: What an event takes on a worker of Dataflow.
+        measured: The measured cost of an event.
+        workload: The events that come in.
+        deployment: The choices of the deployment.
+        beam: The measured cost of an event on a worker of Dataflow.
     """
 
     measured: Measured

@@ -197,7 +197,7 @@ def keep[T](project: str, question: tuple[str, ...], find: Callable[[], T]) -> T
 
     Args:
         project: An attached project.
-        question: What is asked, with all that it is about.
+        question: The question, with all that it is about.
         find: Finds the answer; a false one is not kept.
     """
     return _answers_of(project).about(question, find)

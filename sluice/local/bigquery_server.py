@@ -85,7 +85,7 @@ def submit(project: str, job: str, configuration: Any, *upload: str | None) -> A
 
 
 def run_statement(cursor: Any, tree: exp.Expression, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
-    """Any statement, but DDL one at a time: the emulator fails when two sessions create the same object.
+    """Run a statement; DDL one at a time, as the emulator fails when two sessions create the same object.
 
     A dataset's location becomes an option like the others; the emulator overlooks it.
     """

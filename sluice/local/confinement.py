@@ -51,7 +51,7 @@ def confined(memory: int) -> Iterator[list[str]]:
 def read_only(folder: pathlib.Path) -> Iterator[None]:
     """Make a folder and all in it read-only while the context lasts.
 
-    Where this process is root's, the files belong to nobody meanwhile. What `confined` starts as root lacks the
+    Where this process is root's, the files belong to `nobody` meanwhile. What `confined` starts as root lacks the
     capabilities by which root writes everywhere, so that it can neither write them nor change their modes.
 
     Args:

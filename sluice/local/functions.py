@@ -65,7 +65,7 @@ def platform_environment(target: str, port: int) -> dict[str, str]:
 
     Args:
         target: `ingest`, `bootstrap` or `reconcile`.
-        port: Where it has to listen.
+        port: The port that it has to listen on.
     """
     return {
         "FUNCTION_TARGET": target,
@@ -98,7 +98,7 @@ def served_environment(target: str, port: int, environment: Mapping[str, str]) -
 
     Args:
         target: `ingest`, `bootstrap` or `reconcile`.
-        port: Where it listens.
+        port: The port that it listens on.
         environment: Settings, the others having their defaults, and emulators. They win over the platform's variables.
     """
     settings = deployed_settings(target, Settings.from_environment(environment))
@@ -112,7 +112,7 @@ def unpacked(folder: pathlib.Path, root: pathlib.Path = ROOT) -> pathlib.Path:
     Bytecode is valid by its source's hash, as deployments ask for by `SOURCE_DATE_EPOCH`.
 
     Args:
-        folder: Where its files are put.
+        folder: The folder for its files.
         root: The project's folder.
     """
     unpack(folder, root)
@@ -125,7 +125,7 @@ class Function:
     """A served function.
 
     Attributes:
-        url: Where it answers.
+        url: The URL at which it answers.
         child: Its process; gunicorn's master, with one worker below it.
     """
 
@@ -148,10 +148,10 @@ def starting(  # noqa: PLR0913 - seven facts about one process
 
     Args:
         target: `ingest`, `bootstrap` or `reconcile`.
-        folder: Where its log is written.
+        folder: The folder of its log.
         environment: Settings and emulators.
-        name: Of its log.
-        port: Where it listens.
+        name: Name of its log.
+        port: The port that it listens on.
         code: An unpacked zip, which is made read-only meanwhile; by default this project's.
         python: The interpreter that has the deployed packages.
     """
@@ -181,10 +181,10 @@ def serving(  # noqa: PLR0913 - seven facts about one process
 
     Args:
         target: `ingest`, `bootstrap` or `reconcile`.
-        folder: Where its log is written.
+        folder: The folder of its log.
         environment: Settings and emulators.
-        name: Of its log.
-        port: Where it listens; 0 for any free port.
+        name: Name of its log.
+        port: The port that it listens on; 0 for any free port.
         code: An unpacked zip, which is made read-only meanwhile; by default this project's.
         python: The interpreter that has the deployed packages.
     """

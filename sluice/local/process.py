@@ -52,10 +52,10 @@ class Child:
     """A running child, in a process group of its own.
 
     Attributes:
-        name: What it is.
+        name: Its name.
         log: File with its standard output and error.
         process: The process.
-        started: When it was started, by `time.perf_counter`.
+        started: The time at which it was started, by `time.perf_counter`.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Child:
 
         Args:
             ready: Whether it is; may raise an error of the connection while it is not.
-            seconds: How long to wait.
+            seconds: Maximum seconds to wait.
 
         Raises:
             NotStarted: It ended, or is not ready in time.
@@ -116,9 +116,9 @@ def running(  # noqa: PLR0913 - what a process is started with
     """Run a child while the context lasts.
 
     Args:
-        name: What it is; its log is `NAME.log`.
+        name: Its name; its log is `NAME.log`.
         command: Program and arguments.
-        folder: Where the log is written.
+        folder: The folder of the log.
         environment: Variables besides those that it inherits.
         cwd: Its working directory; by default this process's own.
         inherits: Whether it inherits all variables of this process, or only those that any program needs.

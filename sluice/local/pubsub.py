@@ -135,7 +135,7 @@ async def create_wiring(  # noqa: PLR0913 -- one keyword per setting
         maximum_backoff: Seconds between deliveries at most.
 
     Raises:
-        ValueError: The subscription exists with other settings; an emulator that is started anew is empty.
+        ValueError: The subscription exists with other settings; a restarted emulator is empty.
         google.api_core.exceptions.GoogleAPICallError: The emulator rejects the call, or cannot be reached.
     """
     topics, subscriptions = f"projects/{project}/topics", f"projects/{project}/subscriptions"

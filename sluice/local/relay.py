@@ -1,7 +1,7 @@
 """Pub/Sub's push delivery for the local stack: pulls from a subscription and posts each message to an endpoint.
 
 Production's push has many requests in flight; the emulator's own never more than two. The relay posts the same body
-as Pub/Sub's wrapped push, up to `concurrency` at once, and leaves what is refused to the subscription's own retry and
+as Pub/Sub's wrapped push, up to `concurrency` at once, and leaves what is rejected to the subscription's own retry and
 dead-letter policy.
 
     python -m sluice.local.relay --emulator 127.0.0.1:8085 --subscription projects/p/subscriptions/s \

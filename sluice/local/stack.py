@@ -59,7 +59,7 @@ class Stack:
     """The functions between a topic and a dataset of their own.
 
     Attributes:
-        environment: What the Google Cloud clients need to find the emulators, and commands to find the archive.
+        environment: Variables by which the Google Cloud clients find the emulators, and commands the archive.
         settings: The functions' settings.
         topic: Full name of the topic that is delivered to `ingest`.
         undeliverable: Full name of the subscription that keeps what could not be delivered.
@@ -135,7 +135,7 @@ def deployed(
         on: The emulators.
         folder: Logs.
         settings: Settings of the functions, as environment variables, where they differ from the defaults.
-        name: Of topic and logs; with another name and another DATASET, stacks share emulators.
+        name: Name of topic and logs; with another name and another DATASET, stacks share emulators.
 
     Raises:
         NotStarted: A process did not start, or the bootstrap failed.
@@ -185,8 +185,8 @@ def delivering(on: Emulators, subscription: str, ingest: Function, folder: pathl
         on: The emulators.
         subscription: Its name in the project.
         ingest: The function.
-        folder: Where the log is written.
-        name: Of the log.
+        folder: The folder of the log.
+        name: Name of the log.
 
     Raises:
         NotStarted: The process did not start.

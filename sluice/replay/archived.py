@@ -21,7 +21,7 @@ def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime)
         end: The first moment after it that does not.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: Cloud Storage refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
     """
     days = [start.astimezone(UTC).date()]
     while days[-1] < end.astimezone(UTC).date():

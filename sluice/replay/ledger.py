@@ -34,7 +34,7 @@ class Cause(NamedTuple):
     Attributes:
         fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
         stage: The stage that rejected it.
-        event_type: What the payload says of its type.
+        event_type: The type that the payload says.
         place: Generalized path of the first error.
         rule: The rule that it broke.
     """
@@ -71,9 +71,9 @@ class Ledger:
         client: Client of the datasets' project.
         jobs: Load jobs of its tables.
         settings: Dataset, and version of the code.
-        source: Where the events come from.
-        replayed_at: When the run began; that of its dead letters too.
-        replayed_by: Who runs it.
+        source: The source of the events.
+        replayed_at: The time at which the run began; that of its dead letters too.
+        replayed_by: The address of the user who runs it.
         replay_id: The run.
     """
 

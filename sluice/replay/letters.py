@@ -64,7 +64,7 @@ class RemainingError:
     Attributes:
         cause: The cause that they have now; the same, or another.
         message: The error message of the first of them.
-        events: How many they are.
+        events: Number of these events.
     """
 
     cause: Cause
@@ -78,11 +78,11 @@ class CauseTally:
 
     Attributes:
         cause: The cause.
-        events: How many they are.
-        passing: How many become rows.
-        left_alone: How many the transform did not want.
-        smoke_tests: How many are events of the smoke test.
-        still: What is wrong with the others, by fingerprint. What none of these counts failed.
+        events: Number of these events.
+        passing: Number of those that become rows.
+        left_alone: Number of those for which the transform returned None.
+        smoke_tests: Number of events of the smoke test.
+        still: The errors of the others, by fingerprint. Events that none of these counts failed.
     """
 
     cause: Cause
@@ -97,7 +97,7 @@ class Tally:
     """Counts the results for dead letters; a listener of the backfill.
 
     Attributes:
-        causes: By fingerprint.
+        causes: The tallies by fingerprint.
         changes: The first that a transform made.
     """
 
@@ -145,7 +145,7 @@ class Letter:
         record: Its columns.
         number: Which one of the run it is.
         storage: Client of the archive's project.
-        transform: What repairs it.
+        transform: The transform that repairs it.
         tally: Counts it.
     """
 
@@ -196,8 +196,8 @@ class Letters:
     """The dead letters of a choice, each event once.
 
     Attributes:
-        total: How many they are.
-        tally: What becomes of them.
+        total: Number of dead letters.
+        tally: The results for them.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Letters:
             storage: Client of the archive's project.
             settings: Names of the datasets.
             choice: Which.
-            transform: What repairs them.
+            transform: The transform that repairs them.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.

@@ -37,7 +37,7 @@ LEASE_SECONDS = 30
 
 _EXTEND_SECONDS = 8.0
 _AT_ONCE = 1_000
-"""Messages of a pull, and ids of a call; a call takes 512 KiB of them
+"""Maximum messages of a pull, and ids of a call; a call takes 512 KiB of them
 (https://cloud.google.com/pubsub/quotas#resource_limits)."""
 
 _EMPTY_PAUSE = 0.2
@@ -129,7 +129,7 @@ class Undeliverable:
         """Acknowledge the messages of events that are durable.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
+            google.api_core.exceptions.GoogleAPIError: Pub/Sub rejected the call or did not answer; it redelivers.
         """
         self.acknowledge(
             [result.event.line.origin.ack_id for result in settled if isinstance(result.event.line.origin, Lease)]
@@ -139,7 +139,7 @@ class Undeliverable:
         """Acknowledge messages: Pub/Sub deletes them.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: Pub/Sub refused or did not answer; the messages come again.
+            google.api_core.exceptions.GoogleAPIError: Pub/Sub rejected the call or did not answer; it redelivers.
         """
         for batch in itertools.batched(ack_ids, _AT_ONCE, strict=False):
             self._client.acknowledge(

@@ -44,7 +44,7 @@ class Check:
     """A check.
 
     Attributes:
-        title: What is so when it passes.
+        title: The statement that is true when it passes.
         why: Why only a real project can show it, for docs/verify.md.
         look: Looks, and returns what it saw; raises `Failed`, `NotThere` or `Unknown`.
         patience: Seconds after the start of all checks by which it has to pass: some of Google's services show late
@@ -61,7 +61,7 @@ class Check:
 
         Args:
             project: The deployment.
-            started: When the first of all checks was started, by `time.monotonic`.
+            started: The time at which the first of all checks was started, by `time.monotonic`.
             sleep: Waits for some seconds.
         """
         ends = started + self.patience

@@ -16,7 +16,7 @@ from sluice.publish import Publication, publish
 from sluice.smoke import Probe, Remains, Smoke, oldest_day
 
 CHANGED = 5
-"""Events that are published a second time, with another content."""
+"""Number of events that are published a second time, with another content."""
 _CHANGED_AFTER = 60.0
 """Seconds until they are published again. BigQuery itself drops none of them: the insertId depends on the content."""
 
@@ -45,7 +45,7 @@ class Load:
     Args:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
-        settings: Of the deployment.
+        settings: The settings of the deployment.
         clock: Returns seconds, as `time.monotonic`.
 
     Attributes:
@@ -76,7 +76,7 @@ class Load:
         Args:
             topic: Full name of the topic.
             rate: Events per second.
-            seconds: How long.
+            seconds: The duration.
 
         Raises:
             One of `sluice.publish.FAILURES`: Pub/Sub did not take them.

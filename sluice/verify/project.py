@@ -48,7 +48,7 @@ class Project:
         session: Sends requests with credentials.
         settings: Name the project, the location, the dataset and the archive of the deployment.
         project: The project's id.
-        address: Where an API is, with `{api}` in it.
+        address: The address of an API, with `{api}` in it.
     """
 
     def __init__(self, session: requests.Session, settings: Settings, project: str, address: str = _GOOGLE) -> None:
