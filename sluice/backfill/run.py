@@ -263,7 +263,7 @@ class Backfill:
                         break
                 is_read = True
                 _wait(running, futures.ALL_COMPLETED)
-                self._tell_not_loaded()
+                self._notify_of_not_loaded()
                 is_told = True
             except KeyboardInterrupt:
                 if self._jobs:
@@ -351,16 +351,16 @@ class Backfill:
             _Interrupted: Before all is there.
             RowsRefused: Some rows are not there.
         """
-        brought, refused = self._bring(load)
-        self._tell(brought, settled)
-        if self._jobs and refused:
+        brought, rejected_events = self._bring(load)
+        self._notify(brought, settled)
+        if self._jobs and rejected_events:
             others: list[Settled] = []
             try:
-                self._bring_refused(self._jobs, refused, others)
+                self._bring_rejected(self._jobs, rejected_events, others)
             except _Interrupted:
                 settled += others
                 raise
-            self._tell(others, settled)
+            self._notify(others, settled)
 
     def _bring(self, load: Load) -> tuple[list[Settled], list[RejectedEvent]]:
         """Bring a load into its table. Return what is there, and what BigQuery rejects.
@@ -384,22 +384,24 @@ class Backfill:
                 return [*settled, *(Settled(event, Fate.LOADED, event.archive_uri) for event in missing)], []
             self._jobs.go_on()
             with_objects = _archived(self._archive, missing, self._read.now)
-            refused: list[RejectedEvent] = []
+            rejected_events: list[RejectedEvent] = []
             if not self._jobs.run(job_id, load.table, with_objects):
                 taken = self._jobs.present(Load(load.table, missing))
-                refused = [RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken]
+                rejected_events = [
+                    RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken
+                ]
         except Stopped as stopped:
             raise _Interrupted(settled, _running(stopped, load, len(missing))) from stopped
-        left_out = {rejected.event.identity for rejected in refused}
+        left_out = {rejected.event.identity for rejected in rejected_events}
         loaded = (Settled(event, Fate.LOADED, uri) for event, uri in with_objects if event.identity not in left_out)
-        return [*settled, *loaded], refused
+        return [*settled, *loaded], rejected_events
 
-    def _bring_refused(self, jobs: LoadJobs, refused: Sequence[RejectedEvent], settled: list[Settled]) -> None:
+    def _bring_rejected(self, jobs: LoadJobs, rejected_events: Sequence[RejectedEvent], settled: list[Settled]) -> None:
         """Bring events that BigQuery rejected among others to the dead letters, or after all into their table.
 
         Args:
             jobs: The load jobs.
-            refused: The events.
+            rejected_events: The events.
             settled: Gets what is there.
 
         Raises:
@@ -407,8 +409,8 @@ class Backfill:
             RowsRefused: They cannot be dead letters.
         """
         letters: list[Event] = []
-        too_many = len(refused) > MAX_REFUSED
-        for rejected in refused[:1] if too_many else refused:
+        too_many = len(rejected_events) > MAX_REFUSED
+        for rejected in rejected_events[:1] if too_many else rejected_events:
             try:
                 errors = jobs.refusal(*rejected)
             except Stopped as stopped:
@@ -416,24 +418,28 @@ class Backfill:
             if errors and isinstance(rejected.event.outcome, Row) and not too_many:
                 letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
-                raise RowsRefused(f"BigQuery refuses {len(refused)} rows, the first is {rejected}: {errors[0].message}")
+                raise RowsRefused(
+                    f"BigQuery refuses {len(rejected_events)} rows, the first is {rejected}: {errors[0].message}"
+                )
             else:
                 settled.append(Settled(rejected.event, Fate.LOADED, rejected.archive_uri))
         if too_many:
-            raise RowsRefused(f"{len(refused)} rows were refused, and the first is not any more: {refused[0]}")
+            raise RowsRefused(
+                f"{len(rejected_events)} rows were refused, and the first is not any more: {rejected_events[0]}"
+            )
         if letters:
             there, again = self._bring(Load(letters[0].table, letters))
             settled += there
             if again:
                 raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
 
-    def _dead_letter(self, refused: RejectedEvent, row: Row, errors: Sequence[Violation]) -> Event:
-        event = refused.event
+    def _dead_letter(self, rejected: RejectedEvent, row: Row, errors: Sequence[Violation]) -> Event:
+        event = rejected.event
         letter = row.dead_letter(Stage.WAREHOUSE, errors, self._read.now)
-        dead = self._read.dead_letter(event.line, letter, refused.archive_uri)
+        dead = self._read.dead_letter(event.line, letter, rejected.archive_uri)
         return dead._replace(identity=dead.identity._replace(message_id=event.identity.message_id))
 
-    def _tell(self, brought: Sequence[Settled], settled: list[Settled]) -> None:
+    def _notify(self, brought: Sequence[Settled], settled: list[Settled]) -> None:
         """Report events that are there to the listener, and add them to `settled`."""
         if self._listener and brought:
             try:
@@ -442,7 +448,7 @@ class Backfill:
                 raise _Interrupted(brought, None) from stopped
         settled += brought
 
-    def _tell_not_loaded(self) -> None:
+    def _notify_of_not_loaded(self) -> None:
         """Report the lines that no load has to the listener, once all events of earlier lines are durable."""
         if self._listener and self._not_loaded and not self.report.failures:
             try:

@@ -42,7 +42,7 @@ def smoke(
     settings = Settings.from_environment()
     test = Smoke(bigquery_client(settings), storage_client(settings), settings)
     if clean:
-        _tell_remains(test.delete(all_runs=True))
+        _report_remaining(test.delete(all_runs=True))
         return
     _send(test, topic, timeout)
     if logs and test.arrived:
@@ -53,7 +53,7 @@ def smoke(
     else:
         Console().print(_table(test))
     if not keep:
-        _tell_remains(test.delete())
+        _report_remaining(test.delete())
     if test.log_lines:
         _tell_log_lines(test.log_lines)
     if not test.arrived:
@@ -69,10 +69,10 @@ def smoke(
 def _send(test: Smoke, topic: str, timeout: float) -> None:
     with _console.status("publishing") as status:
 
-        def tell() -> None:
+        def show_count() -> None:
             status.update(f"{len(test.arrivals)} of {len(test.probes)} events are there")
 
-        test.send(topic, timeout, tell)
+        test.send(topic, timeout, show_count)
 
 
 def _table(test: Smoke) -> Table:
@@ -111,7 +111,7 @@ def _tell_log_lines(lines: LogLines) -> None:
         _console.print(f"Cloud Logging has the lines of {len(lines.expected)} flushes.")
 
 
-def _tell_remains(remains: list[Remains]) -> None:
+def _report_remaining(remains: list[Remains]) -> None:
     for remaining in remains:
         until = f"until {remaining.expires:%Y-%m-%d %H:%M} UTC" if remaining.expires else "for ever"
         _console.print(f"Rows in {remaining.table} remain {until}: {remaining.why}", markup=False)

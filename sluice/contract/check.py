@@ -222,9 +222,9 @@ def _table_changes(base: Project, project: Project) -> Iterator[Finding]:
             problem = "is gone: where the table is live it stays as it is, and gets no more rows"
             yield Finding(name, problem, Breaks.READERS, is_notice=True, file=file)
         elif name in after:
-            for refused in table_diff(table.declared, after[name].ddl).rejected:
-                problem = f"the bootstrap will refuse it where the table is live: {refused}"
-                yield Finding(refused.path, problem, Breaks.BOOTSTRAP, file=file)
+            for rejected in table_diff(table.declared, after[name].ddl).rejected:
+                problem = f"the bootstrap will refuse it where the table is live: {rejected}"
+                yield Finding(rejected.path, problem, Breaks.BOOTSTRAP, file=file)
 
 
 def _in(file: str, findings: Iterable[Finding]) -> Iterator[Finding]:

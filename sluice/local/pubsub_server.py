@@ -64,7 +64,7 @@ class PubSubService:
             "Acknowledge": lambda r, _: broker.acknowledge(r.subscription, r.ack_ids, clock()),
             "ModifyAckDeadline": lambda r, _: self._modify_ack_deadline(r),
         }
-        streaming = {"StreamingPull": grpc.stream_stream_rpc_method_handler(_refuse_streaming_pull)}
+        streaming = {"StreamingPull": grpc.stream_stream_rpc_method_handler(_reject_streaming_pull)}
         return [
             grpc.method_handlers_generic_handler(f"google.pubsub.v1.{service}", methods)
             for service, methods in (
@@ -155,7 +155,7 @@ def _handler(name: str, method: _Method) -> _MethodHandler:
     )
 
 
-async def _refuse_streaming_pull(_: object, context: _Context) -> None:
+async def _reject_streaming_pull(_: object, context: _Context) -> None:
     message = "the Pub/Sub stand-in does not do StreamingPull (SubscriberClient.subscribe): use Pull"
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
 

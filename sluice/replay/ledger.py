@@ -129,7 +129,7 @@ class Ledger:
     def _record(self, settled: Settled) -> dict[str, Any]:
         event = settled.event
         origin = event.line.origin if isinstance(event.line.origin, Origin) else None
-        refused = event.outcome if isinstance(event.outcome, DeadLetter) else None
+        dead_letter = event.outcome if isinstance(event.outcome, DeadLetter) else None
         return {
             "replay_id": self.replay_id,
             "event_id": event.identity.event_id,
@@ -138,8 +138,8 @@ class Ledger:
             "fingerprint": origin and origin.fingerprint,
             "replayed_at": self.replayed_at.isoformat(),
             "replayed_by": self.replayed_by,
-            "outcome": "dead_letter" if refused else "row",
-            "new_fingerprint": refused and refused.fingerprint,
+            "outcome": "dead_letter" if dead_letter else "row",
+            "new_fingerprint": dead_letter and dead_letter.fingerprint,
             "transform": origin and origin.transform,
             "table_name": event.table,
             "archive_uri": settled.archive_uri,
