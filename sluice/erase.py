@@ -150,12 +150,12 @@ class Erased:
     unparsed: int = 0
     doubtful: Listed = dataclasses.field(default_factory=Listed)
     unreadable: Listed = dataclasses.field(default_factory=Listed)
-    left: list[str] = dataclasses.field(default_factory=list)
+    remaining: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def is_complete(self) -> bool:
         """Whether nothing of the person is left in what was searched."""
-        return not (self.left or self.doubtful.count or self.unreadable.count)
+        return not (self.remaining or self.doubtful.count or self.unreadable.count)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class Erasure:
             tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
             remaining = deadline - time.monotonic()
             if remaining < self.patience.pause:
-                self.erased.left.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
+                self.erased.remaining.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
                 break
             advance(
                 f"{tables}: rows came a short while ago; BigQuery deletes them after 90 minutes at most"
@@ -290,11 +290,11 @@ class Erasure:
                 if self._deleted(deletion, self._began):
                     self._waiting.remove(deletion)
                     if later := self._count_of(deletion):
-                        self.erased.left.append(f"{deletion.table}: {later} rows that came meanwhile; start it again")
+                        self.erased.remaining.append(f"{deletion.table}: {later} rows that came meanwhile; start it again")
         still = any(deletion.table == self._letters_table for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
-                self.erased.left.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
+                self.erased.remaining.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
             else:
                 self._count(self.rewrite(Blob.from_uri(uri, client=self.storage), letters_are_gone=True))
         self._needed.clear()
@@ -317,7 +317,7 @@ class Erasure:
                     if not self.dry_run:
                         messages.acknowledge([line.origin.ack_id])
         except Unreadable as error:
-            self.erased.left.append(f"undeliverable messages: {error}")
+            self.erased.remaining.append(f"undeliverable messages: {error}")
 
     def _dead_letters(self) -> None:
         letters = self._letters(self._letters_table, self._uncertain)
@@ -385,8 +385,8 @@ class Erasure:
 
     def _leave(self, problem: str) -> None:
         """Say once what is left."""
-        if problem not in self.erased.left:
-            self.erased.left.append(problem)
+        if problem not in self.erased.remaining:
+            self.erased.remaining.append(problem)
 
     def _list(self, verdict: Verdict, place: str) -> None:
         if verdict.claim is Ownership.DOUBTFUL:
@@ -487,7 +487,7 @@ class Erasure:
             self._list_all(uncertain, name)
         if rows:
             expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
-            self.erased.left.append(
+            self.erased.remaining.append(
                 f"{name}: has {rows} rows of the person; it is no table of an event type, and this command deletes"
                 f" nothing from it; drop it, or wait: it expires {expires}"
             )
@@ -527,7 +527,7 @@ class Erasure:
             erased.objects[change.uri] = len(change.removed)
             self._events.update(change.removed)
         if change.problem:
-            erased.left.append(f"{change.uri}: {change.problem}")
+            erased.remaining.append(f"{change.uri}: {change.problem}")
 
     def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "ObjectChange":
         """Remove the person's envelopes from an object, also from a version that was written meanwhile.
@@ -634,7 +634,7 @@ class ObjectChange:
     uri: str
     size: int = 0
     removed: list[_EventRef] = dataclasses.field(default_factory=list)
-    left: int = 0
+    remaining: int = 0
     unparsed: int = 0
     listed: list[tuple[Verdict, str]] = dataclasses.field(default_factory=list)
     letters: list[_EventRef] = dataclasses.field(default_factory=list)

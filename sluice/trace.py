@@ -117,7 +117,7 @@ class Trace:
     objects: Sequence[ArchiveObject]
 
     @property
-    def found(self) -> bool:
+    def is_found(self) -> bool:
         """Whether anything was found."""
         return bool(self.rows or self.dead_letters or self.replays or self.objects)
 

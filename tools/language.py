@@ -6,8 +6,8 @@ import re
 import sys
 from collections.abc import Iterator
 
-FOLDERS = ("benchmarks", "dataflow", "functions", "tests", "tools")
-"""Folders that are checked; `sluice/` is not there yet."""
+FOLDERS = ("benchmarks", "dataflow", "functions", "sluice", "tests", "tools")
+"""Folders that are checked."""
 
 _is_fragment = re.compile(
     r"\W*(?:Above|After|And|As|At|Before|Below|Besides|Between|But|By|Every|For|From|How|If|In|Into|Of|On|Or|Over|Since|Than"

@@ -113,7 +113,7 @@ def erase(
             _show(erasure.erased, snapshots, dry_run=dry_run)
     _list("May be theirs:", erasure.erased.doubtful)
     _list("Cannot be read:", erasure.erased.unreadable)
-    for problem in erasure.erased.left:
+    for problem in erasure.erased.remaining:
         tell("Left:", problem)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)

@@ -44,7 +44,7 @@ def trace(
         print(msgspec.json.encode(_as_json(event_trace)).decode())  # noqa: T201
     else:
         _show(event_trace)
-    if not event_trace.found:
+    if not event_trace.is_found:
         where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
         console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
         if is_smoke_test(event_id):
@@ -102,7 +102,7 @@ def _show(event_trace: Trace) -> None:
     if len(contents) > 1:
         text = f"{len(contents)} contents under this id: a producer has given it to several events (docs/producers.md)"
         lines.append(Text(text, "bold red"))
-    if event_trace.found and is_smoke_test(event_trace.event_id):
+    if event_trace.is_found and is_smoke_test(event_trace.event_id):
         lines.append(Text("an event of the smoke test, which backfills, replays and history leave out", "bold"))
     for row in event_trace.rows:
         lines += _of_row(row)

@@ -91,7 +91,7 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets)
         f"{live}.dead_letters": 3,
         f"{historical}.orders": 1,
     }
-    assert (erased.envelopes, erased.objects_deleted, erased.left) == (7, 3, [])
+    assert (erased.envelopes, erased.objects_deleted, erased.remaining) == (7, 3, [])
     assert (sum(erased.objects.values()), erased.doubtful) == (7, Listed())
     assert len(before) - erased.envelopes == len(LEFT)
     assert envelopes(datasets) == LEFT
@@ -195,12 +195,12 @@ def test_an_object_stays_while_it_alone_has_the_bytes_of_a_dead_letter_that_does
     person = Person({"customer_id": "ada"})
     with behind(datasets, running_emulators.bigquery, buffering(1_000)) as client:
         impatient = Erasure(person, client, datasets.storage, datasets.settings, patience=Patience(0))()
-    assert len(impatient.left) == 2
+    assert len(impatient.remaining) == 2
     assert envelopes(datasets) == ["ada-long"]
     assert len(datasets.rows("live.dead_letters")) == 2
     with behind(datasets, running_emulators.bigquery, buffering(2)) as client:
         patient = Erasure(person, client, datasets.storage, datasets.settings, patience=Patience(30, pause=0.05))()
-    assert (patient.left, patient.objects_deleted) == ([], 1)
+    assert (patient.remaining, patient.objects_deleted) == ([], 1)
     assert (envelopes(datasets), datasets.rows("live.dead_letters")) == ([], [])
 
 
@@ -208,7 +208,7 @@ def test_what_may_be_theirs_is_told_and_left(datasets: Datasets) -> None:
     datasets.stream([Message(b"7, broken", {"event_id": "whose"}, "m-1", NOW)], NOW)
     datasets.stream([Message(b'"7", broken', {"event_id": "theirs"}, "m-2", NOW)], NOW)
     erased = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
-    assert (erased.unparsed, erased.left, erased.doubtful.count) == (2, [], 2)
+    assert (erased.unparsed, erased.remaining, erased.doubtful.count) == (2, [], 2)
     assert all(place.startswith("event whose in ") for place in erased.doubtful.places)
     assert envelopes(datasets) == ["whose"]
 

@@ -96,7 +96,7 @@ def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Dat
     [archived] = trace.objects
     datasets.storage.bucket(datasets.settings.archive_bucket).blob(archived.uri.split("/", 3)[3]).delete()
     trace = look(datasets, "bad")
-    assert trace.found
+    assert trace.is_found
     [archived] = trace.objects
     assert (archived.envelopes, str(archived.problem)[:18]) == ((), "the object is gone")
 
@@ -105,8 +105,8 @@ def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Data
     archive = datasets.archive()
     outcome = EventPipeline.from_settings(datasets.settings)(message("never inserted"), NOW)
     archive.write(archive.name(NOW), [outcome], 10)
-    assert not look(datasets, "never inserted").found
-    assert not look(datasets, "never inserted", day=NOW.date() - timedelta(days=1)).found
+    assert not look(datasets, "never inserted").is_found
+    assert not look(datasets, "never inserted", day=NOW.date() - timedelta(days=1)).is_found
     [archived] = look(datasets, "never inserted", day=NOW.date()).objects
     assert [envelope.message_id for envelope in archived.envelopes] == ["m-never inserted"]
     without = sluice(datasets, "never inserted")

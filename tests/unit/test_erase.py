@@ -347,20 +347,20 @@ def test_old_rows_are_gone_at_once_and_those_that_came_a_short_while_ago_are_wai
     assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
     assert len(messages) == 3
     assert "90 minutes" in messages[0]
-    assert made.erased.left == []
+    assert made.erased.remaining == []
 
 
 def test_who_goes_on_sending_events_is_erased_up_to_the_beginning_of_the_run(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, late=4, refusals=2), cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
-    [remaining] = made.erased.left
+    [remaining] = made.erased.remaining
     assert "4 rows that came meanwhile" in remaining
 
 
 def test_rows_that_stay_in_the_buffer_are_told_and_the_old_ones_are_gone(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, refusals=1_000), cloud, Patience(0.1, pause=0.05))
     assert made.erased.rows == {f"{settings().dataset}.orders": 5}
-    [remaining] = made.erased.left
+    [remaining] = made.erased.remaining
     assert "start it again in 90 minutes" in remaining
 
 
