@@ -290,7 +290,9 @@ class Erasure:
                 if self._deleted(deletion, self._began):
                     self._waiting.remove(deletion)
                     if later := self._count_of(deletion):
-                        self.erased.remaining.append(f"{deletion.table}: {later} rows that came meanwhile; start it again")
+                        self.erased.remaining.append(
+                            f"{deletion.table}: {later} rows that came meanwhile; start it again"
+                        )
         still = any(deletion.table == self._letters_table for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
@@ -519,8 +521,8 @@ class Erasure:
         erased.bytes_read += change.size
         erased.envelopes += len(change.removed)
         erased.unparsed += change.unparsed
-        erased.objects_rewritten += bool(change.removed and change.left)
-        erased.objects_deleted += bool(change.removed and not change.left)
+        erased.objects_rewritten += bool(change.removed and change.remaining)
+        erased.objects_deleted += bool(change.removed and not change.remaining)
         for verdict, place in change.listed:
             self._list(verdict, place)
         if change.removed:
@@ -559,7 +561,7 @@ class Erasure:
             summary = Summary.of((_decode(line) for line in kept) if change.removed else (), event_types())
         except UNREADABLE as error:
             return ObjectChange(change.uri, len(stored), problem=str(error))
-        change.left = len(kept)
+        change.remaining = len(kept)
         if letters_are_gone:
             change.letters.clear()
         if change.removed and not change.letters and not self.dry_run:

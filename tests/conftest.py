@@ -14,9 +14,9 @@ from functions.settings import Settings
 from sluice import logs
 from sluice.local.functions import EMULATORS, LOCAL, platform_environment
 from sluice.local.process import MARK
-from tests.terraform import terraform as running
-from tests.terraform.terraform import RUNBOOK, Planned, Terraform
-from tests.waiting import LIMIT, wait_until
+from tests.support import terraform as running
+from tests.support.terraform import RUNBOOK, Planned, Terraform
+from tests.support.waiting import LIMIT, wait_until
 
 DURATIONS = pathlib.Path(__file__).with_name("durations.json")
 """Seconds that each module takes, by `_part`; `UPDATE_DURATIONS=1 make check` writes it."""

@@ -1,8 +1,8 @@
 """Pub/Sub for the local stack: which emulator to start, when it is ready, and production's topics in it.
 
-Google's emulator when the Cloud SDK and Java are there, otherwise `sluice.local.pubsub_server`, which does all but
-push, filters, ordering and StreamingPull. To end either, send SIGTERM to the process that `command` started: the script
-of Google's emulator replaces itself by java (`exec`), so there is no child to look for, and it exits with 143.
+Google's emulator when the Cloud SDK and Java are there, otherwise `sluice.local.pubsub_emulator.server`, which does all
+but push, filters, ordering and StreamingPull. To end either, send SIGTERM to the process that `command` started: the
+script of Google's emulator replaces itself by java (`exec`), so there is no child to look for, and it exits with 143.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ def command(port: int, *, stand_in: bool = False) -> list[str]:
 
     Args:
         port: A free TCP port.
-        stand_in: Take `sluice.local.pubsub_server` even where Google's emulator is installed.
+        stand_in: Take `sluice.local.pubsub_emulator.server` even where Google's emulator is installed.
 
     Returns:
         Google's emulator if found, otherwise the stand-in. The stand-in is a module of this project: start it with
@@ -54,7 +54,7 @@ def command(port: int, *, stand_in: bool = False) -> list[str]:
     """
     script = None if stand_in else google_emulator()
     if script is None:
-        return [sys.executable, "-m", "sluice.local.pubsub_server", f"--port={port}"]
+        return [sys.executable, "-m", "sluice.local.pubsub_emulator.server", f"--port={port}"]
     return [str(script), "--host=127.0.0.1", f"--port={port}"]
 
 
@@ -120,7 +120,7 @@ async def create_wiring(  # noqa: PLR0913 -- one keyword per setting
 ) -> None:
     """Create production's topics and subscriptions; what is there already stays.
 
-    The subscription is a pull one, for `sluice.local.relay` to push from; the rest is as in `terraform/`.
+    The subscription is a pull one, for `sluice.local.push_relay` to push from; the rest is as in `terraform/`.
 
     Args:
         emulator: `host:port`.

@@ -191,7 +191,7 @@ def delivering(on: Emulators, subscription: str, ingest: Function, folder: pathl
     Raises:
         NotStarted: The process did not start.
     """
-    command = [sys.executable, "-m", "sluice.local.relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
+    command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
     command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
     command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
     with running(name, command, folder) as relay:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmarks import beam, page
 from benchmarks.beam import FILE, TITLES, BeamResults, tables, targets
 from sluice.cost import dataflow
-from tests.missing import missing
+from tests.support.requires import missing
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from benchmarks.overload.records import PhaseRecord, Record, Records, Sample, go
 from benchmarks.overload.scenarios import METASTABLE, SCENARIOS
 from benchmarks.overload.subscription import Backoff, Subscription
 from tests.benchmarks.test_load import NO_CONTENT, UNAVAILABLE, Answer, server
+from tests.support.waiting import PATIENCE, until
 from tests.unit.test_docs import ROOT
-from tests.waiting import PATIENCE, until
 
 BODY = Body((b'{"event":"', b'","message":"', b'"}'), is_bad=False)
 AT_ONCE = Backoff(minimum=0.0, maximum=0.0)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.recovery import Capacity, Overload, Phase, recovery_of, simulate
-from tests.unit.samples import NOW, event, message, process
+from tests.support.samples import NOW, event, message, process
 
 TYPES = ["order"] * 3 + ["inventory"] * 2 + ["user_activity"] * 5
 OUTCOMES = [process(message(event(name), event_id=f"e-{number}"), NOW) for number, name in enumerate(TYPES)]

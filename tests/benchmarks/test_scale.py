@@ -40,7 +40,7 @@ from sluice.cost.measured import Measured
 from sluice.cost.measured import read as read_measured
 from sluice.cost.sluice import WAYS, Sluice
 from sluice.cost.workload import Workload
-from tests.unit.samples import NOW, event, message, process
+from tests.support.samples import NOW, event, message, process
 from tests.unit.test_cost import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]

@@ -21,7 +21,7 @@ from functions.core.dead_letters import DeadLetter, Stage
 from functions.core.message import Message
 from functions.ingest.http_client import storage_api
 from sluice.cost.prices import MIN_ROW_BYTES
-from tests.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module")

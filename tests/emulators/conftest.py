@@ -12,9 +12,9 @@ from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.demo_check import Accounts, ArchiveReader, read_accounts
 from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
-from tests.emulators.made import dropped
-from tests.emulators.shop import Shop, open_shop
-from tests.waiting import wait_until
+from tests.support.dataset_fixtures import dropped
+from tests.support.shop import Shop, open_shop
+from tests.support.waiting import wait_until
 
 type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
 

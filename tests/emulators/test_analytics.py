@@ -9,9 +9,9 @@ import pytest
 
 from functions.settings import Settings
 from sluice.queries import Query, queries
-from tests.emulators.answers import ANSWERS, Answer, Facts
-from tests.emulators.made import made
-from tests.emulators.shop import Shop
+from tests.support.dataset_fixtures import made
+from tests.support.expected_answers import ANSWERS, Answer, Facts
+from tests.support.shop import Shop
 
 ANALYTICS = {name: query for name, query in queries().items() if query.subject == "analytics"}
 

@@ -12,8 +12,8 @@ from google.cloud import bigquery
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from sluice.local.stack import Emulators
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
+from tests.support import samples
+from tests.support.datasets import Datasets, fresh_datasets
 
 NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
 

@@ -23,10 +23,9 @@ from sluice.backfill.run import MAX_REFUSED, Backfill
 from sluice.generate import Story
 from sluice.local.stack import Emulators
 from sluice.story import past
-from tests.emulators import command
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
-from tests.waiting import PATIENCE, wait_until
+from tests.support import command_line, samples
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.waiting import PATIENCE, wait_until
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
 NOW = datetime.now(UTC)
@@ -53,7 +52,7 @@ def order_ids(datasets: Datasets, table: str) -> list[str]:
 
 
 def sluice(datasets: Datasets, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return command.sluice(["backfill", *arguments], datasets.environment)
+    return command_line.sluice(["backfill", *arguments], datasets.environment)
 
 
 def test_an_event_goes_by_its_date_into_the_live_or_the_historical_table(

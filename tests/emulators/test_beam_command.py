@@ -22,11 +22,11 @@ from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from sluice.generate import generate
 from sluice.local.stack import Emulators
-from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET
-from tests.emulators.command import sluice
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.missing import missing
-from tests.waiting import PATIENCE, wait_until
+from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET
+from tests.support.command_line import sluice
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.requires import missing
+from tests.support.waiting import PATIENCE, wait_until
 
 NOW = datetime.now(UTC)
 

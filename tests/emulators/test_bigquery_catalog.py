@@ -14,7 +14,7 @@ from local_bigquery.sql.rules import partitions
 from sqlglot import exp
 
 from sluice.local import bigquery_catalog
-from tests.emulators.engine import engine
+from tests.support.engine import engine
 
 PROJECT = "a-project"
 STATEMENTS = [

@@ -22,7 +22,7 @@ from starlette.types import Receive, Scope, Send
 
 from sluice.local import bigquery_inserts
 from sluice.local.bigquery_server import IdentifyCaller
-from tests.emulators.engine import engine
+from tests.support.engine import engine
 
 PROJECT = "a-project"
 COLUMNS = (

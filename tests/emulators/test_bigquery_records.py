@@ -11,7 +11,7 @@ from local_bigquery.models import Dataset, Job, JobConfigurationQuery, Policy, R
 from local_bigquery.sql.rules import information_schema
 
 from sluice.local import bigquery_records
-from tests.emulators.engine import engine
+from tests.support.engine import engine
 
 PROJECT = "a-project"
 

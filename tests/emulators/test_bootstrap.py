@@ -13,8 +13,8 @@ from functions.schema.definitions import definitions
 from functions.settings import Settings
 from sluice.local.functions import Function, serving
 from sluice.local.stack import PROJECT, Emulators
-from tests.emulators.made import dropped
-from tests.waiting import PATIENCE
+from tests.support.dataset_fixtures import dropped
+from tests.support.waiting import PATIENCE
 
 type Serve = Callable[..., Function]
 

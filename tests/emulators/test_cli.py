@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 SLUICE = [sys.executable, "-m", "sluice.cli"]
 ROOT = pathlib.Path(__file__).parents[2]

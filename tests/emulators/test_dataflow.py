@@ -27,13 +27,13 @@ from sluice.generate import Story
 from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
 from sluice.story import past
-from tests.emulators.beam import ROOT, Scenarios, beam, python, scenarios
-from tests.emulators.command import sluice
 from tests.emulators.conftest import Deploy, Warehouse
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import cloud as stand_in
-from tests.unit.cloud import Answer, Cloud, error
-from tests.waiting import wait_until
+from tests.support import fake_google as stand_in
+from tests.support.beam_process import ROOT, Scenarios, beam, python, scenarios
+from tests.support.command_line import sluice
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.fake_google import Answer, Cloud, error
+from tests.support.waiting import wait_until
 
 type Rows = dict[str, list[tuple[str, dict[str, Any]]]]
 """Insert ids and rows by table."""

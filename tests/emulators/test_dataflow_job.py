@@ -14,8 +14,8 @@ import pytest
 
 from functions.core.message import Message
 from sluice.local.stack import Emulators
-from tests.emulators.beam import ROOT, beam
-from tests.emulators.datasets import fresh_datasets
+from tests.support.beam_process import ROOT, beam
+from tests.support.datasets import fresh_datasets
 
 IMAGE = "us-docker.pkg.dev/project/images/sluice:1"
 SUBSCRIPTION = "projects/project/subscriptions/dataflow"

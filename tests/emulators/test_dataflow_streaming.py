@@ -21,11 +21,11 @@ from sluice.local import pubsub
 from sluice.local.process import running
 from sluice.local.stack import PROJECT, Emulators, topic_name
 from sluice.publish import Publication, publish
-from tests.emulators.beam import ROOT, Scenarios, python, scenarios
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.faults.background import event_loop
-from tests.faults.harness import Books, Published, story
-from tests.faults.proxy import (
+from tests.support.background import event_loop
+from tests.support.beam_process import ROOT, Scenarios, python, scenarios
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.fault_harness import Books, Published, story
+from tests.support.fault_proxy import (
     BIGQUERY,
     STORAGE,
     Proxy,
@@ -38,7 +38,7 @@ from tests.faults.proxy import (
     status,
     upload,
 )
-from tests.waiting import FACTOR, PATIENCE
+from tests.support.waiting import FACTOR, PATIENCE
 
 type Step = dict[str, Any]
 

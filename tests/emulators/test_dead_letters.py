@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from functions.core.message import Message
 from sluice.cli import app
 from sluice.local.stack import Emulators
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
-from tests.waiting import PATIENCE
+from tests.support import samples
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.waiting import PATIENCE
 
 NOW = datetime.now(UTC)
 

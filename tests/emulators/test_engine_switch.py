@@ -19,10 +19,10 @@ from sluice.generate import Generated, generate
 from sluice.local.process import Child, running
 from sluice.local.stack import PROJECT, Emulators, Stack, delivering
 from sluice.publish import Publication, publish
-from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
 from tests.emulators.conftest import Deploy, Warehouse
-from tests.missing import missing
-from tests.waiting import PATIENCE, wait_until
+from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.support.requires import missing
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
 
@@ -95,7 +95,7 @@ def switched(stack: Stack, on: Emulators, folder: pathlib.Path, producer: Produc
         f"--input_subscription=projects/{PROJECT}/subscriptions/{subscription}",
         "--id_label=",  # only Dataflow has it
     ]
-    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "tests.emulators.drained", *options]
+    command = [str(ENVIRONMENT / "bin" / "python"), "-m", "tests.support.beam_drain", *options]
     environment = {**stack.environment, "CODE_VERSION": by_beam, "PYTHONPATH": str(ROOT)}
     with running("beam", command, folder, environment, cwd=ROOT) as beam:
         producer.publish_again()

@@ -22,11 +22,10 @@ from sluice.erase import Erasure, Listed, Patience
 from sluice.local.stack import Emulators
 from sluice.person import Person
 from sluice.snapshots import Snapshots
-from tests.emulators import command
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.faults.background import event_loop
-from tests.faults.proxy import BIGQUERY, Fault, Forward, Proxy, Rule, google_error
-from tests.unit import samples
+from tests.support import command_line, samples
+from tests.support.background import event_loop
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.fault_proxy import BIGQUERY, Fault, Forward, Proxy, Rule, google_error
 
 NOW = datetime.now(UTC)
 
@@ -44,7 +43,7 @@ def message(name: str, event_id: str, age: timedelta = timedelta(), **changes: A
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return command.sluice(["erase", *arguments], {**datasets.environment, "COLUMNS": "160"})
+    return command_line.sluice(["erase", *arguments], {**datasets.environment, "COLUMNS": "160"})
 
 
 def fill(datasets: Datasets) -> None:
@@ -145,7 +144,7 @@ def test_an_object_that_somebody_changes_meanwhile_loses_the_person_all_the_same
     data = blob.download_as_bytes()
     datasets.storage.bucket(datasets.settings.archive_bucket).blob(blob.name).upload_from_string(data)
     change = erasure.rewrite(blob)
-    assert (len(change.removed), change.left) == (1, 1)
+    assert (len(change.removed), change.remaining) == (1, 1)
     assert envelopes(datasets) == ["b"]
 
 
@@ -366,7 +365,7 @@ def test_the_ledger_keeps_no_id_of_a_person(running_emulators: Emulators) -> Non
     with fresh_datasets(running_emulators, views=True) as datasets:
         named = message("order", "ada.lovelace-1", timedelta(days=100), customer_id="ada.lovelace")
         datasets.stream([named, message("order", "bob of ada.lovelace", timedelta(days=100), customer_id="bob")], NOW)
-        replayed = command.sluice(["dead-letters", "replay", "--all"], datasets.environment)
+        replayed = command_line.sluice(["dead-letters", "replay", "--all"], datasets.environment)
         assert replayed.returncode == 0, replayed.stderr
         assert len(datasets.rows("live.replays")) == 2
         erased = sluice(datasets, "--customer", "ada.lovelace")

@@ -22,9 +22,9 @@ from hypothesis.stateful import (
 
 from functions.core.message import Message
 from sluice.local.stack import Emulators
-from tests.emulators.command import sluice
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
+from tests.support import samples
+from tests.support.command_line import sluice
+from tests.support.datasets import Datasets, fresh_datasets
 
 NOW = datetime.now(UTC)
 

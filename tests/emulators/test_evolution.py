@@ -18,7 +18,7 @@ from sluice.local.functions import Function, serving, unpacked
 from sluice.local.stack import Stack
 from tests.emulators.conftest import Deploy, Warehouse
 from tests.emulators.test_ingest import event, wrapped
-from tests.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import pytest
 
 from functions.files.sources import Part, Unreadable, check, find, source, split
 from sluice.local.stack import Emulators
-from tests.emulators.datasets import Datasets, fresh_datasets
+from tests.support.datasets import Datasets, fresh_datasets
 
 NAMES = (
     "raw/dt=2026-11-22/hr=23/a",

@@ -15,8 +15,8 @@ import pytest
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from tests.emulators.conftest import Warehouse
-from tests.unit import samples
-from tests.waiting import PATIENCE, wait_until
+from tests.support import samples
+from tests.support.waiting import PATIENCE, wait_until
 
 NOW = datetime.now(UTC)
 

@@ -21,10 +21,9 @@ from sluice.verify.project import Project
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
 from tests.emulators.test_watching import away, other_type
-from tests.terraform import cloud_logging
-from tests.unit import cloud, samples
-from tests.unit.cloud import Answer
-from tests.waiting import PATIENCE, wait_until
+from tests.support import cloud_logging, fake_google, samples
+from tests.support.fake_google import Answer
+from tests.support.waiting import PATIENCE, wait_until
 
 CANARY = "canary"
 ADDRESS = "203.0.113.77"
@@ -133,7 +132,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
 def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
     refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
-    with cloud.running() as google:
+    with fake_google.running() as google:
         google.on_insert = refusal
         environment = {
             "BIGQUERY_EMULATOR_HOST": google.url,

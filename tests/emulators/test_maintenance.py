@@ -20,8 +20,8 @@ from sluice.cli import app
 from sluice.local.stack import PROJECT, Emulators
 from sluice.queries import WrongParameter
 from sluice.snapshots import Snapshots
-from tests.emulators.shop import Shop, age, load, once, open_shop
-from tests.waiting import wait_until
+from tests.support.shop import Shop, age, load, once, open_shop
+from tests.support.waiting import wait_until
 
 type Rows = Sequence[Mapping[str, Any]]
 

@@ -13,8 +13,8 @@ from functions.clients import bigquery_client
 from functions.events import event_types
 from functions.settings import Settings
 from sluice.local.stack import PROJECT, Emulators
-from tests.emulators.made import made
-from tests.emulators.shop import Record, Shop, instant, load, once
+from tests.support.dataset_fixtures import made
+from tests.support.shop import Record, Shop, instant, load, once
 
 TIME_FIELDS = {event_type.table: event_type.time_field for event_type in event_types().values()}
 

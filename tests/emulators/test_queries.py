@@ -12,7 +12,7 @@ from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.local.stack import PROJECT, Emulators
 from sluice.queries import Query, queries
-from tests.emulators.made import made
+from tests.support.dataset_fixtures import made
 
 
 @dataclasses.dataclass(frozen=True)

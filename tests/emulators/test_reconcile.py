@@ -30,10 +30,9 @@ from sluice.generate import Story
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators
 from sluice.story import past
-from tests.emulators import command
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
-from tests.waiting import PATIENCE
+from tests.support import command_line, samples
+from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.waiting import PATIENCE
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
@@ -319,7 +318,7 @@ def test_a_superseded_content_that_was_removed_is_not_missing_and_does_not_come_
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**datasets.environment, "COLUMNS": "160", "FLUSH_TIMEOUT": "0.01"}
-    return command.sluice(["reconcile", "--from", "1h", *arguments], environment)
+    return command_line.sluice(["reconcile", "--from", "1h", *arguments], environment)
 
 
 def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:

@@ -25,9 +25,9 @@ from starlette.routing import Route
 
 from sluice.local import pubsub
 from sluice.local.process import free_port
-from sluice.local.relay import Relay
-from tests.missing import missing
-from tests.waiting import PATIENCE, until
+from sluice.local.push_relay import Relay
+from tests.support.requires import missing
+from tests.support.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parents[2]
 HOW_TO_GET = (

@@ -32,8 +32,8 @@ from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, post, wrapped
 from tests.emulators.test_queries import CANNOT_RUN
 from tests.emulators.test_watching import other_type
-from tests.terraform import watching
-from tests.waiting import PATIENCE, wait_until
+from tests.support import monitoring
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
 
@@ -424,7 +424,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
 
 def test_every_section_with_something_to_type_is_followed() -> None:
     assert list(TO_TYPE) == list(SITUATIONS)
-    assert {alert["title"] for alert in watching.alerts_of_engines()} <= TO_TYPE.keys()
+    assert {alert["title"] for alert in monitoring.alerts_of_engines()} <= TO_TYPE.keys()
 
 
 @pytest.fixture(scope="module")

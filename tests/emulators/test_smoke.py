@@ -22,11 +22,10 @@ from sluice.local.stack import Stack
 from sluice.logs import EMULATOR
 from sluice.smoke import Smoke
 from sluice.verify.load import CHANGED, Load
-from tests.emulators import command
 from tests.emulators.conftest import Deploy, Warehouse
-from tests.unit import logging_server
-from tests.unit.cloud import error
-from tests.waiting import wait_until
+from tests.support import command_line, logging_server
+from tests.support.fake_google import error
+from tests.support.waiting import wait_until
 
 TABLES = ("inventory", "orders", "user_activity")
 
@@ -45,7 +44,7 @@ def smoke(stack: Stack, *arguments: str, **changes: str) -> subprocess.Completed
         "SLUICE_TOPIC": stack.topic,
         "COLUMNS": "120",
     }
-    return command.sluice(["smoke", *arguments], {**stack.environment, **names, **changes})
+    return command_line.sluice(["smoke", *arguments], {**stack.environment, **names, **changes})
 
 
 def rows(stack: Stack) -> int:
@@ -137,7 +136,7 @@ def test_no_reader_of_the_archive_or_of_dead_letters_brings_them_back(smoked: St
 
     def report(*arguments: str) -> dict[str, Any]:
         names = {"DATASET": smoked.settings.dataset, "HISTORICAL_DATASET": smoked.settings.historical_dataset}
-        done = command.sluice([*arguments, "--json"], {**smoked.environment, **names})
+        done = command_line.sluice([*arguments, "--json"], {**smoked.environment, **names})
         assert done.returncode == 0, done.stderr
         return dict(json.loads(done.stdout))
 

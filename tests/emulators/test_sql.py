@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 from sluice.cli import app
 from sluice.commands.sql import price
 from sluice.queries import queries
-from tests.emulators.shop import Shop
-from tests.waiting import PATIENCE
+from tests.support.shop import Shop
+from tests.support.waiting import PATIENCE
 
 ROOT = pathlib.Path(__file__).parents[2]
 COST = "scanned 0.0 MiB, billed 0.0 MiB, 0.000000 USD"  # the emulator counts no bytes

@@ -19,7 +19,7 @@ from functions.ingest.warehouse import InsertRow, Warehouse
 from functions.settings import Settings
 from sluice.generate import generate
 from sluice.local.stack import PROJECT, Emulators
-from tests.emulators.datasets import fresh_datasets
+from tests.support.datasets import fresh_datasets
 
 TIMEOUT = 30.0
 

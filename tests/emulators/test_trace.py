@@ -14,9 +14,8 @@ from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.core.pipeline import EventPipeline
 from sluice.local.stack import Emulators
 from sluice.trace import Trace, trace
-from tests.emulators import command
-from tests.emulators.datasets import Datasets, fresh_datasets
-from tests.unit import samples
+from tests.support import command_line, samples
+from tests.support.datasets import Datasets, fresh_datasets
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
 NOW = datetime.now(UTC)
@@ -40,7 +39,7 @@ def look(datasets: Datasets, event_id: str, **day: Any) -> Trace:
 
 
 def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return command.sluice(["trace", *arguments], {**datasets.environment, "COLUMNS": "80"})
+    return command_line.sluice(["trace", *arguments], {**datasets.environment, "COLUMNS": "80"})
 
 
 def test_an_event_leads_to_its_row_and_its_raw_bytes(datasets: Datasets) -> None:
@@ -135,7 +134,7 @@ def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets
     repair = tmp_path / "repair.py"
     repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'\"lost\"', b'\"pending\"')\n")
     for options in ((), ("--transform", str(repair))):
-        replayed = command.sluice(["dead-letters", "replay", "--since", "1h", *options], datasets.environment)
+        replayed = command_line.sluice(["dead-letters", "replay", "--since", "1h", *options], datasets.environment)
         assert replayed.returncode == 0, replayed.stderr
     trace = look(datasets, "back")
     [letter], [row] = trace.dead_letters, trace.rows

@@ -18,8 +18,8 @@ from functions.reconcile.records import Records
 from functions.settings import Settings
 from sluice.queries import queries
 from sluice.trace import trace
-from tests.emulators.made import made
-from tests.emulators.shop import Record, Shop, instant, load, once
+from tests.support.dataset_fixtures import made
+from tests.support.shop import Record, Shop, instant, load, once
 
 EVENT_TABLES = ["inventory", "orders", "user_activity"]
 STATUSES = ["pending", "processing", "shipped", "delivered"]

@@ -30,16 +30,15 @@ from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, post, wrapped
-from tests.terraform import watching
-from tests.terraform.cloud_logging import Entry, entry, extracted, matches, value
-from tests.unit import samples
-from tests.waiting import PATIENCE
+from tests.support import monitoring, samples
+from tests.support.cloud_logging import Entry, entry, extracted, matches, value
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
 
-METRICS = watching.metrics()
+METRICS = monitoring.metrics()
 
-INGEST, BOOTSTRAP, RECONCILE = (watching.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))
+INGEST, BOOTSTRAP, RECONCILE = (monitoring.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))
 
 NOT_MADE_HERE = {
     "dead-letters/enrich": "no event is known that an enrichment refuses",
@@ -269,7 +268,7 @@ def attempt(severity: str, job: str) -> Entry:
 @pytest.mark.parametrize("function", ["bootstrap", "reconcile"])
 def test_a_scheduled_run_that_failed_counts_and_one_that_did_not_does_not(function: str) -> None:
     text = METRICS[f"{function}-schedule-failures"].filter
-    job = watching.NAMES[f"{function}_job"]
+    job = monitoring.NAMES[f"{function}_job"]
     assert matches(text, attempt("ERROR", job))
     assert not matches(text, attempt("INFO", job))
     assert not matches(text, attempt("ERROR", "another"))

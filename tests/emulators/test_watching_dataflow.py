@@ -14,18 +14,18 @@ import pytest
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from sluice.local.stack import Emulators
-from tests.emulators.beam import beam
-from tests.emulators.datasets import Datasets, fresh_datasets
 from tests.emulators.test_ingest import NOW, event
 from tests.emulators.test_watching import away, good_events, other_type
-from tests.terraform import watching
-from tests.terraform.cloud_logging import Entry, extracted, matches, worker_entry
+from tests.support import monitoring
+from tests.support.beam_process import beam
+from tests.support.cloud_logging import Entry, extracted, matches, worker_entry
+from tests.support.datasets import Datasets, fresh_datasets
 
 pytestmark = pytest.mark.check
 
 METRICS = {
     name: metric
-    for name, metric in watching.metrics("dataflow").items()
+    for name, metric in monitoring.metrics("dataflow").items()
     if metric.filter.startswith('resource.type="dataflow_step"')
 }
 
@@ -51,7 +51,7 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
         f"--input_files={file}",
     )
     environment = {**datasets.environment, "CODE_VERSION": "tests"}
-    printed = beam("tests.emulators.worker_lines", options, environment)
+    printed = beam("tests.support.beam_worker_log", options, environment)
     return [json.loads(line) for line in printed.splitlines()]
 
 
@@ -92,7 +92,7 @@ def watched(
     return (
         expected,
         [
-            worker_entry(line["message"], SEVERITIES.get(line["severity"], line["severity"]), watching.NAMES["job"])
+            worker_entry(line["message"], SEVERITIES.get(line["severity"], line["severity"]), monitoring.NAMES["job"])
             for line in [*logged, *failed]
             if "message" in line
         ],
@@ -125,7 +125,7 @@ def test_a_stage_that_does_not_happen_here_counts_as_any_other(watched: tuple[di
     metric = METRICS[NOT_MADE_HERE]
     line = next(line for line in watched[1] if matches(METRICS["dead-letters/decode"].filter, line))
     text = line["jsonPayload"]["message"].replace('"decode":', '"enrich":')
-    enriched = worker_entry(text, "WARNING", watching.NAMES["job"])
+    enriched = worker_entry(text, "WARNING", monitoring.NAMES["job"])
     assert metric.extractor is not None
     assert (matches(metric.filter, enriched), extracted(enriched, metric.extractor)) == (True, 1)
     assert not matches(metric.filter, line)
@@ -138,7 +138,7 @@ def test_what_an_error_quotes_is_no_number(watched: tuple[dict[str, int], list[E
     quoting = worker_entry(
         line["jsonPayload"]["message"].replace('"errors":[', f'"errors":[{errors[1:-1]},'),
         "ERROR",
-        watching.NAMES["job"],
+        monitoring.NAMES["job"],
     )
     assert quoting != line
     counted = {name for name, metric in METRICS.items() if matches(metric.filter, quoting)}
@@ -148,5 +148,5 @@ def test_what_an_error_quotes_is_no_number(watched: tuple[dict[str, int], list[E
 def test_lines_of_another_job_and_of_functions_count_nothing(watched: tuple[dict[str, int], list[Entry]]) -> None:
     others = [worker_entry(line["jsonPayload"]["message"], "INFO", "sluice-prod-ingest") for line in watched[1]]
     assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in others)
-    functions = watching.metrics("functions").values()
+    functions = monitoring.metrics("functions").values()
     assert not any(matches(metric.filter, line) for metric in functions for line in watched[1])

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from sluice.local.stack import emulators
-from tests.faults.background import event_loop
-from tests.faults.cases import LONG, SHORT, Form
-from tests.faults.harness import Deployment, deployment
-from tests.missing import missing
+from tests.support.background import event_loop
+from tests.support.fault_cases import LONG, SHORT, Form
+from tests.support.fault_harness import Deployment, deployment
+from tests.support.requires import missing
 
 SEED = 20261124
 

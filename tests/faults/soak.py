@@ -16,13 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sluice.generate import Generated
 from sluice.local.stack import emulators
-from tests.faults import proxy as faults
-from tests.faults import report
-from tests.faults.background import event_loop
-from tests.faults.cases import LONG
-from tests.faults.harness import Deployment, Published, deployment, story
-from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, insert, push, upload
-from tests.waiting import PATIENCE
+from tests.support import fault_proxy as faults
+from tests.support import fault_report
+from tests.support.background import event_loop
+from tests.support.fault_cases import LONG
+from tests.support.fault_harness import Deployment, Published, deployment, story
+from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, insert, push, upload
+from tests.support.waiting import PATIENCE
 
 BACKLOG = 5_000
 """Messages that are published and not yet acknowledged, at most."""
@@ -191,7 +191,7 @@ def soak(events: int, seed: int, share: float) -> bool:
     )
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
-        report.write("soak", f"| | |\n|---|--:|\n{rows}")
+        fault_report.write("soak", f"| | |\n|---|--:|\n{rows}")
     return not wrong and reconciled.is_complete
 
 

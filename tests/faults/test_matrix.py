@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults import report
-from tests.faults.cases import CASES, SKEW, Case, Form, Run
 from tests.faults.conftest import SEED
-from tests.faults.harness import Deployment
-from tests.faults.report import Seen
+from tests.support import fault_report
+from tests.support.fault_cases import CASES, SKEW, Case, Form, Run
+from tests.support.fault_harness import Deployment
+from tests.support.fault_report import Seen
 
 SEEN: list[Seen] = []
 
@@ -56,6 +56,6 @@ def test_the_reconciliation_of_all_cases_finds_nothing_missing(deployed: Deploym
 
 def test_the_table_of_the_matrix_has_each_case() -> None:
     if "UPDATE_DOCS" in os.environ and len(SEEN) == len(CASES):
-        report.write("matrix", report.table(SEEN))
-    rows = re.findall(r"^\| (.+?) \| (.+?) \| \d+", report.section("matrix"), re.MULTILINE)
+        fault_report.write("matrix", fault_report.table(SEEN))
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| \d+", fault_report.section("matrix"), re.MULTILINE)
     assert rows == [(case.what, case.name) for case in CASES], "run UPDATE_DOCS=1 .venv/bin/pytest tests/faults"

@@ -13,13 +13,13 @@ from functions.core.rows import Row
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
-from tests.faults import proxy as faults
-from tests.faults.background import event_loop
-from tests.faults.proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload
-from tests.unit import cloud as stand_in
-from tests.unit.cloud import Cloud
-from tests.unit.samples import NOW, event, message
-from tests.waiting import FACTOR, wait_until
+from tests.support import fake_google as stand_in
+from tests.support import fault_proxy as faults
+from tests.support.background import event_loop
+from tests.support.fake_google import Cloud
+from tests.support.fault_proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload
+from tests.support.samples import NOW, event, message
+from tests.support.waiting import FACTOR, wait_until
 
 ROWS = [InsertRow(f"e-{index}", {"n": index}) for index in range(4)]
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")

@@ -23,11 +23,11 @@ from starlette.datastructures import Headers
 from functions.core import json_path
 from functions.core.message import Message, NotAMessage, receive
 from functions.core.pipeline import EventPipeline
-from tests.fuzz import hostile
-from tests.fuzz.properties import PROCESSES, check, check_envelope, steps_of
-from tests.limits.worker import Worker
-from tests.unit.samples import NOW
-from tests.waiting import FACTOR, LIMIT
+from tests.support import hostile_events
+from tests.support.core_properties import PROCESSES, check, check_envelope, steps_of
+from tests.support.ingest_worker import Worker
+from tests.support.samples import NOW
+from tests.support.waiting import FACTOR, LIMIT
 
 logger = logging.getLogger(__name__)
 
@@ -84,10 +84,10 @@ def test_any_event_becomes_a_row_or_a_dead_letter_that_fits_and_in_time() -> Non
     slowest = 0.0
 
     @thoroughly
-    @given(hostile.payloads(), hostile.ATTRIBUTES, st.sampled_from(PROCESSES), st.integers(0, 2**32))
+    @given(hostile_events.payloads(), hostile_events.ATTRIBUTES, st.sampled_from(PROCESSES), st.integers(0, 2**32))
     def holds(drawn: bytes, attributes: dict[str, str], process: EventPipeline, seed: int) -> None:
         nonlocal slowest
-        for data in (drawn, *hostile.relatives(drawn, random.Random(seed), RELATIVES)):
+        for data in (drawn, *hostile_events.relatives(drawn, random.Random(seed), RELATIVES)):
             message = Message(data, attributes, "m-1", NOW)
             try:
                 seconds = check(message, process)
@@ -111,7 +111,7 @@ MESSAGES = st.fixed_dictionaries(
         | st.text(max_size=5)
         | st.none(),
         "messageId": st.text(max_size=3) | st.just("1") | st.integers() | st.just("9" * 200),
-        "publishTime": hostile.TIMES | st.integers() | st.floats(),
+        "publishTime": hostile_events.TIMES | st.integers() | st.floats(),
         "attributes": st.dictionaries(st.text(max_size=5), st.text(max_size=5) | st.integers(), max_size=3) | st.none(),
         "orderingKey": st.text(max_size=3) | st.none(),
     },
@@ -124,13 +124,13 @@ PUSHES = st.fixed_dictionaries(
         "subscription": st.text(max_size=3),
     },
 )
-BODIES = PUSHES.map(json.dumps).map(str.encode).flatmap(lambda body: st.just(body) | hostile.damaged(body))
+BODIES = PUSHES.map(json.dumps).map(str.encode).flatmap(lambda body: st.just(body) | hostile_events.damaged(body))
 
 HEADERS = st.fixed_dictionaries(
     {},
     optional={
         "x-goog-pubsub-message-id": st.sampled_from(["1", "", "9" * 129, "é"]),
-        "x-goog-pubsub-publish-time": hostile.TIMES | st.sampled_from(["", "0", "1e400", "\uff19"]),
+        "x-goog-pubsub-publish-time": hostile_events.TIMES | st.sampled_from(["", "0", "1e400", "\uff19"]),
         "x-goog-pubsub-delivery-attempt": st.sampled_from(
             ["1", "", "-1", "1.0", "9" * 5000, "\uff11", " 1 ", "1_0", "x"]
         ),
@@ -145,7 +145,7 @@ HEADERS = st.fixed_dictionaries(
 @pytest.mark.check
 def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
     @thoroughly
-    @given(HEADERS, BODIES | hostile.payloads() | st.binary())
+    @given(HEADERS, BODIES | hostile_events.payloads() | st.binary())
     def holds(headers: dict[str, str], body: bytes) -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         for given_headers in (headers, Headers(raw=raw)):
@@ -170,7 +170,7 @@ def test_the_archive_gives_back_any_message() -> None:
     @given(
         st.builds(
             Message,
-            data=hostile.payloads() | st.binary() | texts.map(str.encode),
+            data=hostile_events.payloads() | st.binary() | texts.map(str.encode),
             attributes=st.dictionaries(texts, texts, max_size=4),
             message_id=st.text(min_size=1, max_size=128),
             publish_time=st.datetimes(timezones=st.timezones()).map(

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluice.local.functions import Function, serving
-from tests.limits.worker import Worker
-from tests.unit import cloud as stand_in
-from tests.unit import samples
-from tests.unit.cloud import Cloud
+from tests.support import fake_google as stand_in
+from tests.support import samples
+from tests.support.fake_google import Cloud
+from tests.support.ingest_worker import Worker
 
 collect_ignore = [] if sys.platform == "linux" else ["test_memory.py", "test_soak.py"]
 """They read /proc."""

@@ -25,10 +25,10 @@ from functions.reconcile.findings import HourCounts
 from functions.reconcile.reconciler import Reconciler
 from functions.settings import Settings
 from sluice.local.process import free_port
-from tests.faults import report
-from tests.limits.archived_day import ArchivedDay
-from tests.limits.worker import Worker
-from tests.waiting import PATIENCE
+from tests.support import fault_report
+from tests.support.archived_day import ArchivedDay
+from tests.support.ingest_worker import Worker
+from tests.support.waiting import PATIENCE
 
 START = datetime(2026, 7, 1, tzinfo=UTC)
 
@@ -165,7 +165,7 @@ def main() -> None:
         print(f"{label:40} {number:9d}")
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
-        report.write("reconciliation", f"| | |\n|---|--:|\n{rows}")
+        fault_report.write("reconciliation", f"| | |\n|---|--:|\n{rows}")
     sys.exit(measured.total.missing != measured.lost or measured.total.archived != measured.events)
 
 

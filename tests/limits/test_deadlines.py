@@ -21,10 +21,10 @@ from functions.ingest.warehouse import _PAUSES, InsertResult, InsertRow, Warehou
 from functions.settings import Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
-from tests.limits.flood import post, push
-from tests.unit.cloud import Answer, Cloud, error
-from tests.unit.samples import event, message, process
-from tests.waiting import FACTOR, PATIENCE, wait_until
+from tests.support.fake_google import Answer, Cloud, error
+from tests.support.flood import post, push
+from tests.support.samples import event, message, process
+from tests.support.waiting import FACTOR, PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
 

@@ -14,9 +14,9 @@ from functions.core.message import MAX_EVENT_BYTES
 from functions.settings import Settings
 from sluice.local.functions import MEMORY
 from tests.limits.conftest import PAYLOADS, Served, payload, served
-from tests.limits.flood import flood, push
-from tests.limits.worker import Worker
-from tests.unit.cloud import error
+from tests.support.fake_google import error
+from tests.support.flood import flood, push
+from tests.support.ingest_worker import Worker
 
 pytestmark = pytest.mark.check
 

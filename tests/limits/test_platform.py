@@ -12,7 +12,7 @@ import pytest
 from functions.settings import Settings
 from sluice.local import confinement
 from sluice.local.functions import LOCAL, deployed_settings, platform_environment, serving, unpacked
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 PROBE = """
 import os, pathlib, resource, sys

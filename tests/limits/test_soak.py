@@ -17,9 +17,9 @@ import pytest
 
 from functions.ingest.group_commit import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
-from tests.limits.flood import flood, push
-from tests.unit.cloud import Answer, Cloud, error
-from tests.waiting import LIMIT, wait_until
+from tests.support.fake_google import Answer, Cloud, error
+from tests.support.flood import flood, push
+from tests.support.waiting import LIMIT, wait_until
 
 logger = logging.getLogger(__name__)
 

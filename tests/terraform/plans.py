@@ -6,7 +6,7 @@ import re
 import tempfile
 from typing import Any
 
-from tests.terraform.terraform import Planned, planned, terraform
+from tests.support.terraform import Planned, planned, terraform
 
 FOLDER = pathlib.Path(__file__).parent / "plans"
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.terraform import watching
+from tests.support import monitoring
 
 pytestmark = pytest.mark.check
 
@@ -61,7 +61,7 @@ def answers(function: str, code: str, at: Iterable[int]) -> Series:
     labels = {
         "monitored_resource": "cloud_run_revision",
         "project_id": "project",
-        "service_name": watching.NAMES[function],
+        "service_name": monitoring.NAMES[function],
         "response_code_class": code,
     }
     return Series(f"run_googleapis_com:request_count{selector(labels)}", list(at))
@@ -193,13 +193,13 @@ def evaluated(
 @pytest.mark.parametrize("case", CASES)
 def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> None:
     series, expected = CASES[case]
-    alerts = {key: alert for key, alert in watching.alerts().items() if key in SCHEDULED}
+    alerts = {key: alert for key, alert in monitoring.alerts().items() if key in SCHEDULED}
     assert len(alerts) == len(SCHEDULED)
     evaluated(tmp_path, alerts, {labelled.name: labelled.values() for labelled in series}, expected)
 
 
 OF_JOB = selector(
-    {"monitored_resource": "dataflow_job", "project_id": "project", "job_name": watching.NAMES["job"]},
+    {"monitored_resource": "dataflow_job", "project_id": "project", "job_name": monitoring.NAMES["job"]},
 )
 
 JOBS: Mapping[str, tuple[dict[str, str], Mapping[int, set[str]]]] = {
@@ -226,7 +226,7 @@ JOBS: Mapping[str, tuple[dict[str, str], Mapping[int, set[str]]]] = {
 @pytest.mark.parametrize("case", JOBS)
 def test_a_job_that_does_not_follow_is_told(tmp_path: pathlib.Path, case: str) -> None:
     series, expected = JOBS[case]
-    alerts = {key: alert for key, alert in watching.alerts("dataflow").items() if alert.get("engine") == "dataflow"}
+    alerts = {key: alert for key, alert in monitoring.alerts("dataflow").items() if alert.get("engine") == "dataflow"}
     assert alerts.keys() == {"system_lag", "data_freshness", "no_job"}
     named = {f"dataflow_googleapis_com:job_{name}{OF_JOB}": values for name, values in series.items()}
     evaluated(tmp_path, alerts, named, expected)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.terraform.terraform import ROOT, Planned, Terraform, planned
+from tests.support.terraform import ROOT, Planned, Terraform, planned
 from tests.unit.test_workflows import deploy
 
 GITHUB = '-var=github={repository="acme@1/sluice@2",environment="prod"}'

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from tests.terraform.terraform import FOLDER, passed, terraform
+from tests.support.terraform import FOLDER, passed, terraform
 
 EXAMPLES = ("dev", "prod")
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.support.terraform import FOLDER as TERRAFORM
+from tests.support.terraform import OFFLINE, Terraform, planned
 from tests.terraform.plans import ENVIRONMENTS, FOLDER, readable
-from tests.terraform.terraform import FOLDER as TERRAFORM
-from tests.terraform.terraform import OFFLINE, Terraform, planned
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)

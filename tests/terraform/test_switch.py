@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.terraform.terraform import FOLDER, edited, passed
+from tests.support.terraform import FOLDER, edited, passed
 
 pytestmark = pytest.mark.check
 

@@ -8,7 +8,7 @@ import pytest
 
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
-from tests.terraform.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
+from tests.support.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
 
 
 def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terraform: Terraform) -> None:

@@ -14,15 +14,15 @@ from typer.testing import CliRunner
 
 from functions.schema.definitions import FOLDER
 from sluice.cli import app
-from tests.terraform import cloud_logging, watching
-from tests.terraform import terraform as running
-from tests.terraform.cloud_logging import Unknown, entry, matches
-from tests.terraform.google_metrics import GOOGLE_METRICS
-from tests.terraform.terraform import RUNBOOK, Planned, Terraform
-from tests.terraform.watching import ENGINES, Engine
+from tests.support import cloud_logging, monitoring
+from tests.support import terraform as running
+from tests.support.cloud_logging import Unknown, entry, matches
+from tests.support.google_metrics import GOOGLE_METRICS
+from tests.support.monitoring import ENGINES, Engine
+from tests.support.terraform import RUNBOOK, Planned, Terraform
 from tests.unit.test_docs import anchors
 
-ROOT = watching.TERRAFORM.parent
+ROOT = monitoring.TERRAFORM.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text()
 
 OPTIONS: Mapping[Engine, list[str]] = {
@@ -63,7 +63,7 @@ METERED = {"dataflow_step": "dataflow_job"}
 def metric_names(engine: Engine) -> dict[str, tuple[str, set[str]]]:
     """Each metric's names in PromQL, with its resource and its own labels."""
     metrics = {name: (metric.resource, set(metric.labels)) for metric in GOOGLE_METRICS for name in metric.promql}
-    for metric in watching.metrics(engine).values():
+    for metric in monitoring.metrics(engine).values():
         [resource] = re.findall(r'resource.type="(\w+)"', metric.filter)
         metrics |= {name: (METERED.get(resource, resource), set()) for name in metric.promql}
     return metrics
@@ -71,7 +71,7 @@ def metric_names(engine: Engine) -> dict[str, tuple[str, set[str]]]:
 
 @pytest.mark.parametrize(
     ("engine", "whose", "query"),
-    [(engine, whose, query) for engine in ENGINES for whose, query in watching.queries(engine).items()],
+    [(engine, whose, query) for engine in ENGINES for whose, query in monitoring.queries(engine).items()],
 )
 def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine, whose: str, query: str) -> None:
     metrics = metric_names(engine)
@@ -92,20 +92,20 @@ def test_every_metric_is_looked_at() -> None:
     """A metric that no query reads costs money and reports nothing."""
     asked: set[str] = set()
     for engine in ENGINES:
-        named = {str(vector.name) for query in watching.queries(engine).values() for vector in selectors(query)}
-        assert [metric.name for metric in watching.metrics(engine).values() if not metric.promql & named] == []
+        named = {str(vector.name) for query in monitoring.queries(engine).values() for vector in selectors(query)}
+        assert [metric.name for metric in monitoring.metrics(engine).values() if not metric.promql & named] == []
         asked |= named
     assert [metric.type for metric in GOOGLE_METRICS if not metric.promql & asked] == []
 
 
 def test_names_of_metrics_do_not_meet_in_promql() -> None:
-    names = [name for metric in watching.metrics().values() for name in metric.promql]
+    names = [name for metric in monitoring.metrics().values() for name in metric.promql]
     assert len(names) == len(set(names))
 
 
 def test_both_engines_have_the_same_metrics_but_for_what_requests_have() -> None:
-    assert watching.metrics("functions").keys() - watching.metrics("dataflow").keys() == {"turned-away", "wait"}
-    assert watching.metrics("dataflow").keys() <= watching.metrics("functions").keys()
+    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"turned-away", "wait"}
+    assert monitoring.metrics("dataflow").keys() <= monitoring.metrics("functions").keys()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -118,16 +118,16 @@ def test_what_these_tests_evaluate_is_what_terraform_plans(terraform: Terraform,
     }
     assert {
         name: (text.replace("sluice-dev", "sluice-test"), extractor) for name, (text, extractor) in made.items()
-    } == {name: (metric.filter, metric.extractor) for name, metric in watching.metrics(engine).items()}
+    } == {name: (metric.filter, metric.extractor) for name, metric in monitoring.metrics(engine).items()}
     queries = {
         f"alert {key}": condition["condition_prometheus_query_language"][0]["query"]
-        for key in watching.alerts(engine)
+        for key in monitoring.alerts(engine)
         for condition in plan[f'google_monitoring_alert_policy.watching["{key}"]']["conditions"]
         if condition["condition_prometheus_query_language"]
     }
-    assert queries.keys() == {whose for whose in watching.queries(engine) if whose.startswith("alert ")}
+    assert queries.keys() == {whose for whose in monitoring.queries(engine) if whose.startswith("alert ")}
     for whose, query in queries.items():
-        assert shape(query) == shape(watching.queries(engine)[whose]), whose
+        assert shape(query) == shape(monitoring.queries(engine)[whose]), whose
 
 
 def shape(query: str) -> list[str]:
@@ -138,18 +138,18 @@ def shape(query: str) -> list[str]:
 def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
     rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
-    assert rule in (watching.TERRAFORM / "metrics.tf").read_text()
+    assert rule in (monitoring.TERRAFORM / "metrics.tf").read_text()
     tables = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
-    assert sorted(tables) == list(watching.KEYS["tables"])
+    assert sorted(tables) == list(monitoring.KEYS["tables"])
 
 
 def test_the_stages_that_terraform_lists_are_those_of_the_code() -> None:
-    [listed] = re.findall(r"stages = toset\(\[(.*?)\]\)", (watching.TERRAFORM / "metrics.tf").read_text())
-    assert sorted(re.findall(r'"(\w+)"', listed)) == list(watching.KEYS["stages"])
+    [listed] = re.findall(r"stages = toset\(\[(.*?)\]\)", (monitoring.TERRAFORM / "metrics.tf").read_text())
+    assert sorted(re.findall(r'"(\w+)"', listed)) == list(monitoring.KEYS["stages"])
 
 
 def test_buckets_rise_and_are_few_enough() -> None:
-    for metric in watching.metrics().values():
+    for metric in monitoring.metrics().values():
         assert (metric.bounds is None) == (metric.value is None), metric.name
         if metric.bounds is not None:
             assert list(metric.bounds) == sorted(set(metric.bounds))
@@ -157,7 +157,7 @@ def test_buckets_rise_and_are_few_enough() -> None:
             assert len(metric.bounds) <= 200
 
 
-@pytest.mark.parametrize("alert", watching.alerts_of_engines(), ids=operator.itemgetter("title"))
+@pytest.mark.parametrize("alert", monitoring.alerts_of_engines(), ids=operator.itemgetter("title"))
 def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> None:
     headings = re.findall(r"^##+ (.+)$", OPERATE, re.MULTILINE)
     assert headings.count(alert["title"]) == 1
@@ -167,10 +167,10 @@ def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> No
     assert "```" in section, "nothing to type"
 
 
-@pytest.mark.parametrize("key", watching.alerts())
+@pytest.mark.parametrize("key", monitoring.alerts())
 def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planned, key: str) -> None:
     [documentation] = planned[f'google_monitoring_alert_policy.watching["{key}"]']["documentation"]
-    alert = watching.alerts()[key]
+    alert = monitoring.alerts()[key]
     for place in alert["look"]:
         assert place in documentation["content"]
     [link] = documentation["links"]
@@ -180,7 +180,7 @@ def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planne
     assert link["url"] in documentation["content"]
 
 
-@pytest.mark.parametrize("alert", watching.alerts_of_engines(), ids=operator.itemgetter("title"))
+@pytest.mark.parametrize("alert", monitoring.alerts_of_engines(), ids=operator.itemgetter("title"))
 def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, str]) -> None:
     program, *arguments = shlex.split(alert["type"])
     if program == "gcloud":
@@ -194,7 +194,7 @@ def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "name", re.findall(r"`sluice sql (\w+)", (watching.TERRAFORM / "watching/dashboard.yaml").read_text())
+    "name", re.findall(r"`sluice sql (\w+)", (monitoring.TERRAFORM / "watching/dashboard.yaml").read_text())
 )
 def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) -> None:
     assert list(FOLDER.glob(f"*/{name}.sql")), name
@@ -202,8 +202,8 @@ def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) ->
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_dashboard_begins_with_what_wakes_people(engine: Engine) -> None:
-    first = [tile["query"] for tile in watching.tiles(engine) if "bad" in tile]
-    waking = {selector.name for alert in watching.alerts(engine).values() for selector in asked_by(alert)}
+    first = [tile["query"] for tile in monitoring.tiles(engine) if "bad" in tile]
+    waking = {selector.name for alert in monitoring.alerts(engine).values() for selector in asked_by(alert)}
     assert len(first) == 4
     for query in first:
         assert {selector.name for selector in selectors(query)} <= waking
@@ -217,14 +217,14 @@ def asked_by(alert: Mapping[str, Any]) -> Iterator[VectorSelector]:
         query = {"availability": "${server_errors} / ${requests}", "freshness": "${lag_p99}"}[
             alert["burn"]["objective"]
         ]
-        yield from selectors(string.Template(query).substitute(watching.watched()))
+        yield from selectors(string.Template(query).substitute(monitoring.watched()))
 
 
 def test_each_objective_has_a_fast_and_a_slow_burn_rate_alert() -> None:
-    given = watching.thresholds()
+    given = monitoring.thresholds()
     burning = {
         (alert["burn"]["objective"], f"{alert['burn']['rate']}"): (alert["burn"]["seconds"], alert["severity"])
-        for alert in watching.alerts().values()
+        for alert in monitoring.alerts().values()
         if "burn" in alert
     }
     objectives = [name for name in given if name in {"availability", "freshness"}]
@@ -236,10 +236,11 @@ def test_each_objective_has_a_fast_and_a_slow_burn_rate_alert() -> None:
 
 
 def test_objectives_name_metrics_that_exist() -> None:
-    text = (watching.TERRAFORM / "objectives.tf").read_text()
+    text = (monitoring.TERRAFORM / "objectives.tf").read_text()
     types = re.findall(r'metric\.type=\\"([^\\]+)\\"', text)
     own = {
-        f'logging.googleapis.com/user/${{google_logging_metric.watching["{name}"].name}}' for name in watching.metrics()
+        f'logging.googleapis.com/user/${{google_logging_metric.watching["{name}"].name}}'
+        for name in monitoring.metrics()
     }
     assert types
     assert set(types) <= own | {metric.type for metric in GOOGLE_METRICS}
@@ -247,7 +248,7 @@ def test_objectives_name_metrics_that_exist() -> None:
 
 def test_the_objectives_are_written_down_with_their_defaults() -> None:
     section = OPERATE.partition("## Objectives")[2]
-    given = watching.thresholds()
+    given = monitoring.thresholds()
     assert f"{float(given['availability']):.1%}".replace("%", " %") in section
     assert f"{float(given['freshness']):.0%}".replace("%", " %") in section
     assert f"{given['lag_seconds']} s" in section

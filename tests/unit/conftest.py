@@ -11,9 +11,9 @@ from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
-from tests.unit import cloud as stand_in
-from tests.unit.cloud import Cloud
-from tests.unit.samples import NOW, process
+from tests.support import fake_google as stand_in
+from tests.support.fake_google import Cloud
+from tests.support.samples import NOW, process
 
 
 @pytest.fixture

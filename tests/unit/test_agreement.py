@@ -19,9 +19,9 @@ from functions.events import EventType, event_types
 from functions.schema.ddl import declared_table
 from sluice.contract.finding import Finding
 from sluice.contract.table_fit import STANDARD_COLUMNS, agreement, standard_columns
-from tests.unit import drawn
-from tests.unit.fit import declared_columns, misfits
-from tests.unit.samples import NOW, message
+from tests.support import schema_strategies
+from tests.support.row_checks import declared_columns, misfits
+from tests.support.samples import NOW, message
 
 TYPE = EventType("drawn", "timestamp", lambda _columns, _privacy: {})
 HEAD = {"event_type": {"type": "string", "const": "drawn"}, "timestamp": {"type": "string", "format": "date-time"}}
@@ -258,7 +258,7 @@ def assert_every_event_is_a_row_that_fits(
 ) -> None:
     time_field = "order_date" if "order_date" in schema["properties"] else "timestamp"
     for _ in range(3):
-        event = data.draw(drawn.valid(schema)) | {time_field: "2026-11-23T11:59:58Z"}
+        event = data.draw(schema_strategies.valid(schema)) | {time_field: "2026-11-23T11:59:58Z"}
         row = process(message(encode(event)), NOW)
         assert isinstance(row, Row), row
         assert misfits(row.record("gs://a/b"), table) == []
@@ -315,7 +315,9 @@ def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[Findin
 @pytest.mark.parametrize("examples", [20, pytest.param(100, marks=pytest.mark.check)])
 def test_every_valid_event_of_a_contract_that_agrees_is_a_row_that_fits(examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
-    drawing = given(drawn.objects(drawn.SCHEMAS), st.data())(every_valid_event_is_a_row_that_fits)
+    drawing = given(schema_strategies.objects(schema_strategies.SCHEMAS), st.data())(
+        every_valid_event_is_a_row_that_fits
+    )
     settings(max_examples=examples, suppress_health_check=checks, deadline=None)(drawing)()
 
 

@@ -17,8 +17,8 @@ from functions.archive.summary import Summary
 from functions.archive.writer import Archive
 from functions.core.message import Message
 from functions.ingest.http_client import storage_api
-from tests.unit.cloud import Cloud
-from tests.unit.samples import archive_snippets
+from tests.support.fake_google import Cloud
+from tests.support.samples import archive_snippets
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))
 ATTRIBUTES = st.dictionaries(st.text(), st.text(), max_size=3)

@@ -26,8 +26,8 @@ from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
-from tests.unit import samples
-from tests.unit.cloud import Cloud
+from tests.support import samples
+from tests.support.fake_google import Cloud
 from tests.unit.conftest import settings
 
 NOW = samples.NOW

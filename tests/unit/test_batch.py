@@ -13,9 +13,9 @@ from functions.ingest.flush_report import FlushReport
 from functions.ingest.http_client import ApiError, bigquery_api, storage_api
 from functions.ingest.retry import RetryBudget
 from functions.ingest.warehouse import Warehouse
-from tests.unit.cloud import Answer, Cloud, error, insert_errors
-from tests.unit.samples import NOW, event, message, process
-from tests.waiting import PATIENCE
+from tests.support.fake_google import Answer, Cloud, error, insert_errors
+from tests.support.samples import NOW, event, message, process
+from tests.support.waiting import PATIENCE
 
 ORDER = message(event("order"), event_id="order")
 INVENTORY = message(event("inventory"), event_id="inventory")

@@ -13,7 +13,7 @@ from functions.files.messages import ReadReport
 from functions.ingest.flush_report import FlushReport
 from sluice import beam
 from sluice.beam import BeamRun, Counts, whole_lines
-from tests.emulators.command import sluice
+from tests.support.command_line import sluice
 
 SETTINGS = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.pubsub_v1 import types
 
-from sluice.local.broker import MAX_RESPONSE_BYTES, Broker, CallRejected, Lease, Message
+from sluice.local.pubsub_emulator.state import MAX_RESPONSE_BYTES, Broker, CallRejected, Lease, Message
 
 TOPIC, DEAD_TOPIC = "projects/p/topics/events", "projects/p/topics/dead"
 SUBSCRIPTION, DEAD_SUBSCRIPTION = "projects/p/subscriptions/events", "projects/p/subscriptions/dead"

@@ -20,9 +20,9 @@ from functions.ingest.admission import PROBE, Overloaded
 from functions.ingest.batch_writer import NotDurable
 from functions.ingest.group_commit import MAX_THREADS, GroupCommit, NextChunk
 from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
-from tests.unit.cloud import Answer, Cloud, error, insert_errors
-from tests.unit.samples import event, message
-from tests.waiting import FACTOR, PATIENCE, until
+from tests.support.fake_google import Answer, Cloud, error, insert_errors
+from tests.support.samples import event, message
+from tests.support.waiting import FACTOR, PATIENCE, until
 
 type Make = Callable[..., GroupCommit]
 

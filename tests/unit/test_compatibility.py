@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sluice.contract.compatibility import compatibility
 from sluice.contract.finding import Breaks
-from tests.unit import drawn
+from tests.support import schema_strategies
 
 TEXT = {"type": "string", "maxLength": 5}
 COUNT = {"type": "integer", "minimum": 0, "maximum": 9}
@@ -125,15 +125,15 @@ def test_a_new_value_of_an_enumeration_is_named() -> None:
 encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-@given(drawn.SCHEMAS | drawn.objects(drawn.SCHEMAS), st.data())
+@given(schema_strategies.SCHEMAS | schema_strategies.objects(schema_strategies.SCHEMAS), st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
 def test_no_event_that_was_valid_is_invalid_after_a_change_that_passes(
     before: dict[str, Any], data: st.DataObject
 ) -> None:
-    after = data.draw(drawn.changed(before))
+    after = data.draw(schema_strategies.changed(before))
     findings = list(compatibility(before, after))
     assume(not any(finding.breaks is Breaks.PRODUCERS and not finding.is_notice for finding in findings))
-    value = json.loads(encode(data.draw(drawn.valid(before))))
+    value = json.loads(encode(data.draw(schema_strategies.valid(before))))
     assume(oracle(before).is_valid(value))
     assert oracle(after).is_valid(value), findings
 

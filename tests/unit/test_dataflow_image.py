@@ -12,10 +12,10 @@ import msgspec
 import pytest
 
 from functions.settings import Settings
-from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
-from tests.missing import missing
-from tests.terraform.terraform import FOLDER
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk
+from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.support.requires import missing
+from tests.support.terraform import FOLDER
 
 DOCKERFILE = (ROOT / "dataflow" / "Dockerfile").read_text()
 METADATA = ROOT / "dataflow" / "metadata.json"

@@ -9,8 +9,8 @@ import subprocess
 
 import pytest
 
-from tests.emulators.beam import ENVIRONMENT, HOW_TO_GET, ROOT
-from tests.missing import missing
+from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.support.requires import missing
 
 pytestmark = pytest.mark.check
 

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from sluice.cli import app
 from sluice.local.stack import ACK_DEADLINE_SECONDS
-from tests.terraform.terraform import Planned
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk
+from tests.support.terraform import Planned
 from tests.unit.test_docs import ROOT, blocks
 
 pytestmark = pytest.mark.check

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from functions.events import event_types
 from functions.schema.definitions import FOLDER
 from sluice.cli import app
+from tests.support import cloud_sdk
 from tests.terraform.plans import FOLDER as PLANS
-from tests.unit import cloud_sdk
 from tests.unit.test_deploy_docs import Call, recorded
 from tests.unit.test_docs import ROOT
 

@@ -21,9 +21,8 @@ from sluice.verify.checks import CHECKS
 from sluice.verify.load import Load
 from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
-from tests.emulators.beam import beam
-from tests.terraform import watching
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk, monitoring
+from tests.support.beam_process import beam
 from tools import licences, terraform_reference
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -119,7 +118,7 @@ def test_every_command_of_the_documentation_is_one_that_there_is(file: str, comm
 @pytest.mark.check
 def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: pathlib.Path) -> None:
     page = [command for file, command in commands() if file in WITH_GCLOUD]
-    typed = [*page, *(alert["type"] for alert in watching.alerts_of_engines())]
+    typed = [*page, *(alert["type"] for alert in monitoring.alerts_of_engines())]
     gcloud_commands = {command for command in typed if command.startswith("gcloud ")}
     assert len(gcloud_commands) > 10
     assert cloud_sdk.refused(sorted(gcloud_commands), tmp_path) == []
@@ -208,7 +207,7 @@ def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
 @pytest.mark.check
 def test_the_table_of_the_pipelines_options_is_that_of_the_code() -> None:
     file = ROOT / "docs" / "scale.md"
-    rows = beam("tests.emulators.beam_options", [], {}).splitlines()
+    rows = beam("tests.support.beam_options", [], {}).splitlines()
     assert any("--input_subscription" in row for row in rows)
     expected = _with_rows(file.read_text(), "| option | |\n|---|---|\n", rows)
     if "UPDATE_DOCS" in os.environ:

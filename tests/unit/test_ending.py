@@ -19,8 +19,8 @@ from typer.testing import CliRunner, Result
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, ending, tell
-from tests.unit.cloud import Cloud, error
-from tests.waiting import PATIENCE
+from tests.support.fake_google import Cloud, error
+from tests.support.waiting import PATIENCE
 
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
 

@@ -24,10 +24,10 @@ from functions.events import event_types
 from sluice.cli import app
 from sluice.erase import Erasure, Patience
 from sluice.person import Ownership, Person, Verdict, person_fields
-from tests.unit import samples
-from tests.unit.cloud import Answer, Cloud, error
+from tests.support import samples
+from tests.support.fake_google import Answer, Cloud, error
+from tests.support.samples import NOW
 from tests.unit.conftest import settings
-from tests.unit.samples import NOW
 
 ADA = Person({"user_id": "ada", "customer_id": "ada"})
 

@@ -19,10 +19,10 @@ from google.auth.transport.urllib3 import Request
 
 from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
-from tests.unit import metadata_server
-from tests.unit.cloud import Cloud, error
+from tests.support import metadata_server
+from tests.support.fake_google import Cloud, error
+from tests.support.waiting import PATIENCE
 from tests.unit.conftest import settings
-from tests.waiting import PATIENCE
 
 ROOT = pathlib.Path(__file__).parents[2]
 INSERT_ALL = "/bigquery/v2/projects/project/datasets/live/tables/orders/insertAll"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from functions.core.json_path import from_root
 from functions.files.id_fields import IdField, NoEventId, event_id
 from functions.files.identity import Occurrences, content_digest
-from tests.unit import samples
+from tests.support import samples
 
 SAME = [
     [

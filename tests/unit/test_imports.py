@@ -16,7 +16,7 @@ from typing import NamedTuple
 import pytest
 
 from sluice.package import ROOT, deployed_files
-from tests.unit import metadata_server
+from tests.support import metadata_server
 
 UV = str(pathlib.Path(sys.executable).with_name("uv"))
 IMPORTED = pathlib.Path(__file__).with_name("imported.txt")

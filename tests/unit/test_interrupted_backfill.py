@@ -14,10 +14,10 @@ import pytest
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from sluice.commands.exit_codes import ExitCode
-from tests.unit import samples
-from tests.unit.cloud import Answer, Cloud, error
+from tests.support import samples
+from tests.support.fake_google import Answer, Cloud, error
+from tests.support.waiting import PATIENCE
 from tests.unit.conftest import settings
-from tests.waiting import PATIENCE
 
 CHOSEN = settings(dataset="live", historical_dataset="old")
 LIVE, OLD = "live.orders", "old.orders"

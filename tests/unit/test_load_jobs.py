@@ -17,8 +17,8 @@ from sluice.backfill import load_jobs
 from sluice.backfill.chunks import Load
 from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_jobs import LoadJobs
-from tests.unit import samples
-from tests.unit.cloud import Cloud
+from tests.support import samples
+from tests.support.fake_google import Cloud
 from tests.unit.conftest import settings
 
 READ = EventReader.from_settings(settings(), samples.NOW)

@@ -12,9 +12,9 @@ from google.oauth2.credentials import Credentials
 
 from sluice import logs
 from sluice.logs import EMULATOR, Logs, NotReadable
-from tests.unit import logging_server
-from tests.unit.cloud import error
-from tests.unit.logging_server import LoggingServer
+from tests.support import logging_server
+from tests.support.fake_google import error
+from tests.support.logging_server import LoggingServer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 URIS = [f"gs://archive/raw/{number}.ndjson.gz" for number in range(3)]

@@ -33,9 +33,9 @@ from sluice.cost.workload import DAYS_OF_MONTH
 from sluice.generate import Story
 from sluice.queries import queries
 from sluice.story import past
-from tests.terraform import watching
+from tests.support import monitoring
+from tests.support.samples import process
 from tests.unit.conftest import settings
-from tests.unit.samples import process
 
 SETTINGS = settings(dataset="live", historical_dataset="history")
 SCHEMAS = {
@@ -204,7 +204,7 @@ def test_the_alert_on_cost_leaves_out_all_that_sluice_reads_itself(a_day: list[t
     """The bound includes an hourly look-up of the day before's late events and the same day's redelivered ones."""
     late = 24 * max(query.bytes_per_event for _, asked in a_day for query in asked)
     once = reconciled_bytes(a_day)
-    assert 2 * once + late + kept_bytes() < float(watching.thresholds()["own_query_bytes"])
+    assert 2 * once + late + kept_bytes() < float(monitoring.thresholds()["own_query_bytes"])
     table = re.findall(r"^\| (.+) \| (\d+ \d+) \| (\d+) \|$", OPERATE.read_text(encoding="utf-8"), re.MULTILINE)
     said = [(int(read.replace(" ", "")), int(usd)) for _, read, usd in table]
     assert [read for read, _ in said] == pytest.approx([once, late, once, kept_bytes()], rel=0.03)

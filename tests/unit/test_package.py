@@ -13,7 +13,7 @@ import zipfile
 import pytest
 
 from sluice.package import ROOT, build, deployed_files
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk
 
 
 @pytest.fixture

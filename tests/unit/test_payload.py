@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from functions.core.dead_letters import DeadLetter
 from sluice import payload_view
 from sluice.payload_view import Marked, diff, marked, pretty
-from tests.unit import samples
+from tests.support import samples
 
 
 def error(path: str, message: str = "why") -> dict[str, str]:

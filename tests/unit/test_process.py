@@ -20,7 +20,7 @@ from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import EventType, event_types
-from tests.unit.samples import EVENTS, NOW, event, message, process
+from tests.support.samples import EVENTS, NOW, event, message, process
 
 TYPES = sorted(EVENTS)
 THERE_ARE = ", ".join(sorted(event_types()))

@@ -15,7 +15,7 @@ from functions.files.id_fields import WithoutId
 from functions.files.sources import Line
 from sluice.cli import app
 from sluice.publish import Publication, from_lines, shift_to
-from tests.unit.samples import event
+from tests.support.samples import event
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk
 from tests.unit.test_deploy_docs import Call, recorded
 from tests.unit.test_docs import ROOT
 

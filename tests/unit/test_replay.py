@@ -25,9 +25,9 @@ from sluice.replay.ledger import Cause, Origin
 from sluice.replay.letters import Letter, Tally
 from sluice.replay.transform import NoTransform, Transform
 from sluice.replay.undeliverable import PUBLISHED, original
-from tests.unit import samples
+from tests.support import samples
+from tests.support.waiting import PATIENCE
 from tests.unit.conftest import settings
-from tests.waiting import PATIENCE
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)

@@ -13,7 +13,7 @@ import pytest
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import NotAMessage, receive
 from functions.core.rows import Row
-from tests.unit.samples import EVENTS, NOW, event, message, process
+from tests.support.samples import EVENTS, NOW, event, message, process
 
 ORDER = json.dumps(EVENTS["order"])
 

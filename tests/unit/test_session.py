@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sluice.cli import app
 from sluice.local.process import MARK
 from tests.conftest import started_by
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture

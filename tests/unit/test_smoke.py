@@ -18,7 +18,7 @@ from functions.schema.definitions import FOLDER as SQL
 from sluice import smoke
 from sluice.contract.example import example
 from sluice.smoke import NoExample, Smoke, oldest_day, probes
-from tests.unit.cloud import Answer, Cloud
+from tests.support.fake_google import Answer, Cloud
 from tests.unit.conftest import settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -19,7 +19,7 @@ from dataflow.storage_write import StorageWriter, write_client
 from functions import log
 from functions.ingest.http_client import ApiError
 from functions.ingest.warehouse import InsertResult, InsertRow
-from tests.waiting import PATIENCE, wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 SECRET = "alice@example.com"
 INT64, STRING = types.TableFieldSchema.Type.INT64, types.TableFieldSchema.Type.STRING

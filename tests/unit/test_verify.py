@@ -20,7 +20,7 @@ from sluice.verify.checks import CHECKS, findings
 from sluice.verify.load import Arrived, Load
 from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
-from tests.emulators import command
+from tests.support import command_line
 
 type Answers = dict[str, Any]
 
@@ -453,8 +453,8 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
     with _apis(answers) as address:
         project = Project(requests.Session(), SETTINGS, PROJECT, address)
         monkeypatch.setattr(Project, "with_default_credentials", lambda _: project)
-        done = command.sluice(["verify", "--json"], {"ARCHIVE_BUCKET": "shop-archive"})
-        table = command.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
+        done = command_line.sluice(["verify", "--json"], {"ARCHIVE_BUCKET": "shop-archive"})
+        table = command_line.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
     assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
     assert table.stdout.count("│ ok ") == len(CHECKS) - len(OF_DATAFLOW) - broken
     assert max(map(len, table.stdout.splitlines())) <= 80
@@ -470,21 +470,23 @@ def test_a_load_without_a_job_that_takes_it_publishes_nothing(monkeypatch: pytes
         project = Project(requests.Session(), SETTINGS, PROJECT, address)
         monkeypatch.setattr(Project, "with_default_credentials", lambda _: project)
         emulators = {"BIGQUERY_EMULATOR_HOST": nobody, "STORAGE_EMULATOR_HOST": nobody}
-        done = command.sluice(["verify", "--load", "60"], environment | emulators)
+        done = command_line.sluice(["verify", "--load", "60"], environment | emulators)
     assert done.returncode == ExitCode.FAILED
     assert "Failed: no Dataflow job sluice-prod-ingest runs; the newest is JOB_STATE_FAILED" in done.stderr
     assert "Publishing" not in done.stderr
 
 
 def test_on_the_local_stack_there_is_nothing_to_verify() -> None:
-    done = command.sluice(["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"})
+    done = command_line.sluice(
+        ["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"}
+    )
     assert done.returncode == ExitCode.WRONG
     assert "the local stack has nothing to verify: try `sluice smoke`" in done.stderr
 
 
 def test_without_credentials_it_says_so(tmp_path: pathlib.Path) -> None:
     nowhere = {"ARCHIVE_BUCKET": "archive", "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "none.json")}
-    done = command.sluice(["verify"], nowhere)
+    done = command_line.sluice(["verify"], nowhere)
     assert done.returncode == ExitCode.FAILED
     assert done.stderr.startswith("Failed: ")
     assert "none.json" in done.stderr

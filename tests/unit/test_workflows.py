@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sluice.cli import app
-from tests.unit import cloud_sdk
+from tests.support import cloud_sdk
 from tools.audit import REQUIRED
 
 pytestmark = pytest.mark.check

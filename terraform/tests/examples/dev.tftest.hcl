@@ -1,4 +1,4 @@
-# The arguments of examples/dev come from tests/terraform/terraform.py, since a root's test cannot see into the module.
+# The arguments of examples/dev come from tests/support/terraform.py, since a root's test cannot see into the module.
 
 mock_provider "google-beta" {
   override_during = plan

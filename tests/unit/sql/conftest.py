@@ -3,7 +3,7 @@
 import pytest
 
 from functions.settings import Settings
-from tests.unit.sql.analyzer import Analyzer
+from tests.support.sql_analyzer import Analyzer
 
 PROJECT = "a-project"
 """Project of the tests of Terraform, which renders SQL too."""

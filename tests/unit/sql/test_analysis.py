@@ -14,12 +14,12 @@ from functions.schema.ddl import Field, declared_table
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
 from functions.schema.table_diff import table_diff
 from sluice.queries import Query, queries
-from tests.terraform.terraform import Planned
-from tests.unit.samples import archive_snippets
-from tests.unit.sql.analyzer import Analyzer, WrongSql, fields
+from tests.support.information_schema import VIEWS
+from tests.support.samples import archive_snippets
+from tests.support.sql_analyzer import Analyzer, WrongSql, fields
+from tests.support.sql_rules import violations
+from tests.support.terraform import Planned
 from tests.unit.sql.conftest import PROJECT, SETTINGS
-from tests.unit.sql.information_schema import VIEWS
-from tests.unit.sql.rules import violations
 
 pytestmark = pytest.mark.check
 

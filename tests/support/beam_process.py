@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import msgspec
 
-from tests.missing import missing
+from tests.support.requires import missing
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 ENVIRONMENT = ROOT / ".venv" / "beam"

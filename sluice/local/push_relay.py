@@ -4,7 +4,7 @@ Production's push has many requests in flight; the emulator's own never more tha
 as Pub/Sub's wrapped push, up to `concurrency` at once, and leaves what is rejected to the subscription's own retry and
 dead-letter policy.
 
-    python -m sluice.local.relay --emulator 127.0.0.1:8085 --subscription projects/p/subscriptions/s \
+    python -m sluice.local.push_relay --emulator 127.0.0.1:8085 --subscription projects/p/subscriptions/s \
         --endpoint http://127.0.0.1:8080/ --concurrency 80 --ack-deadline 60
 """
 

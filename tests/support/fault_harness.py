@@ -28,13 +28,13 @@ from sluice.generate import Generated, Story
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.process import Child, running
-from sluice.local.relay import Relay
+from sluice.local.push_relay import Relay
 from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
 from sluice.publish import Publication, publish
 from sluice.story import past
-from tests.faults.background import Run
-from tests.faults.proxy import BIGQUERY, PUSH, STORAGE, Proxy
-from tests.waiting import PATIENCE, wait_until
+from tests.support.background import Run
+from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Proxy
+from tests.support.waiting import PATIENCE, wait_until
 
 EVENTS_PER_DAY = 30_000
 

@@ -13,7 +13,7 @@ from zetasql.core.local_service import ZetaSqlLocalService
 from functions.schema.ddl import Field
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
-from tests.unit.sql.information_schema import VIEWS
+from tests.support.information_schema import VIEWS
 
 IN_DEVELOPMENT = {
     "ALTER_COLUMN_SET_DATA_TYPE": "https://cloud.google.com/bigquery/docs/managing-table-schemas"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sluice.queries import queries
-from tests.terraform import watching
+from tests.support import monitoring
 from tests.unit.test_deploy_docs import recorded
 from tests.unit.test_docs import BLOCK, ROOT
 
@@ -58,7 +58,7 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
             (place / page).mkdir()
             for call in recorded(ROOT / "docs" / f"{page}.md", place / page):
                 yield Documented(page, call.section, _words([call.program, *call.arguments]), roles[call.section])
-    for alert in watching.alerts_of_engines():
+    for alert in monitoring.alerts_of_engines():
         yield Documented("alerts", alert["title"], _words(shlex.split(alert["type"])), ["operators"])
     for name, query in queries().items():
         if query.subject in {"maintenance", "monitoring"} and query.part_of is None:

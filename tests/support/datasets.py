@@ -29,7 +29,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Backfill, BackfillReport
 from sluice.local.stack import PROJECT, Emulators
-from tests.emulators.made import made
+from tests.support.dataset_fixtures import made
 
 
 @dataclasses.dataclass(frozen=True)

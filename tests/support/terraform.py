@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.missing import missing
+from tests.support.requires import missing
 
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDER = ROOT / "terraform"

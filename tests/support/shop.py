@@ -19,8 +19,8 @@ from functions.settings import Settings
 from sluice.generate import Generated, Story
 from sluice.queries import queries
 from sluice.story import past
-from tests.emulators.edges import edges
-from tests.emulators.made import made
+from tests.support.boundary_events import edges
+from tests.support.dataset_fixtures import made
 
 LIVE_DAYS = 20
 LIVE_EVENTS = 3_000

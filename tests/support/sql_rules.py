@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import sqlglot
 from sqlglot import exp
 
-from tests.unit.sql.information_schema import VIEWS
+from tests.support.information_schema import VIEWS
 
 DOCS = "https://cloud.google.com/bigquery/docs"
 DDL = f"{DOCS}/reference/standard-sql/data-definition-language"

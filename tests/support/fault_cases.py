@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from sluice.generate import SPOILS, Generated, generate
-from tests.faults import proxy as faults
-from tests.faults.harness import Deployment, Published, story
-from tests.faults.proxy import PUSH, Counts, Fault, Rule, insert, push, upload
-from tests.faults.report import Seen
-from tests.waiting import FACTOR
+from tests.support import fault_proxy as faults
+from tests.support.fault_harness import Deployment, Published, story
+from tests.support.fault_proxy import PUSH, Counts, Fault, Rule, insert, push, upload
+from tests.support.fault_report import Seen
+from tests.support.waiting import FACTOR
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Scenarios that tests run in the environment of Beam, which has no pytest (`tests.emulators.beam.Scenarios`).
+"""Scenarios that tests run in the environment of Beam, which has no pytest (`tests.support.beam_process.Scenarios`).
 
 All of them name their runner: `DirectRunner` tries to download another one.
 """

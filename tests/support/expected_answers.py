@@ -13,7 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from tests.emulators.shop import Shop
+from tests.support.shop import Shop
 
 type Answer = list[dict[str, Any]]
 

@@ -16,8 +16,8 @@ from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import event_types
-from tests.unit.fit import declared_columns, misfits
-from tests.unit.samples import NOW
+from tests.support.row_checks import declared_columns, misfits
+from tests.support.samples import NOW
 
 URI = "gs://archive/raw/dt=2026-11-23/hr=12/20261123T120000.000000Z-0123456789ab-00000001.ndjson.gz"
 

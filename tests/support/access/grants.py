@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tests.terraform.access.needs import Need
-from tests.terraform.terraform import Planned
+from tests.support.access.needs import Need
+from tests.support.terraform import Planned
 
 MEMBERS = {
     "readers": "group:analysts@example.com",

@@ -12,7 +12,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.unit import samples
+from tests.support import samples
 
 
 class Text(str):

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from collections.abc import Collection, Sequence
 
-from tests.missing import missing
-from tests.waiting import PATIENCE
+from tests.support.requires import missing
+from tests.support.waiting import PATIENCE
 
 HOW_TO_GET = "Google's Cloud SDK is not there: https://cloud.google.com/sdk/docs/install, or Debian's google-cloud-cli"
 

@@ -5,9 +5,9 @@ topics, subscriptions, publish, pull, acknowledge and ack deadlines. Redelivery,
 Pub/Sub's documented rules. Everything is in memory. What it cannot do (push, filters, ordering, exactly-once,
 StreamingPull) it rejects with UNIMPLEMENTED.
 
-    python -m sluice.local.pubsub_server --port 8085
+    python -m sluice.local.pubsub_emulator.server --port 8085
 
-The rules are `sluice.local.broker`; here they are put on gRPC.
+The rules are `sluice.local.pubsub_emulator.state`; here they are put on gRPC.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 from google.pubsub_v1 import types
 
-from sluice.local.broker import MAX_MESSAGE_BYTES, Broker, CallRejected, Lease, Message
+from sluice.local.pubsub_emulator.state import MAX_MESSAGE_BYTES, Broker, CallRejected, Lease, Message
 
 MAX_IDLE_WAIT = 1.0  # seconds that a pull waits for a first message
 

@@ -1,4 +1,4 @@
-"""`python -m tests.emulators.drained OPTIONS`: run the pipeline on a subscription until SIGTERM, then drain it.
+"""`python -m tests.support.beam_drain OPTIONS`: run the pipeline on a subscription until SIGTERM, then drain it.
 
 Dataflow drains a job: it reads no more, and finishes what it has read. BundleBasedDirectRunner cannot, and acknowledges
 messages before it processes them, so that to end it would lose those. Here its reads are counted, SIGTERM ends them,
