@@ -11,7 +11,7 @@ from tests.support import monitoring
 from tests.unit.test_deploy_docs import recorded
 from tests.unit.test_docs import BLOCK, ROOT
 
-PAGES = ("analytics", "backfill", "deploy", "disaster-recovery", "monitoring", "operate")
+PAGES = ("analytics", "backfill", "dead-letters", "deploy", "disaster-recovery", "erase", "monitoring", "operate")
 
 SCRIPTS = ("deploy", "disaster-recovery")
 """Those of them whose commands need a shell."""
