@@ -1,4 +1,4 @@
-"""The runbook and the pages on dead letters and erasure, followed: each situation is caused, each command typed as written.
+"""The runbook and the pages on dead letters and erasure, followed: situations are caused, commands typed as written.
 
 The commands of `gcloud` are checked in tests/unit/test_docs.py.
 """
