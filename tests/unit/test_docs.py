@@ -21,7 +21,7 @@ from sluice.verify.checks import CHECKS
 from sluice.verify.load import Load
 from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
-from tests.support import cloud_sdk, monitoring
+from tests.support import cloud_sdk, deploy_guide, monitoring
 from tests.support.beam_process import beam
 from tools import licences, terraform_reference
 
@@ -75,7 +75,7 @@ def commands() -> list[tuple[str, str]]:
         (file.name, line.strip())
         for file in DOCS
         # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py.
-        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md"}
+        if file.stem not in {*deploy_guide.PAGES, "disaster-recovery", "release"}
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
