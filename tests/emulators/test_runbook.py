@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from sluice.cli import app
-from sluice.demo_check import ArchiveReader
+from sluice.demo.check import ArchiveReader
 from sluice.local.functions import serving, unpacked
 from sluice.local.stack import Stack, topic_name
 from sluice.package import ROOT
