@@ -19,7 +19,7 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.demo_check import Accounts, ArchiveReader, read_accounts
+from sluice.demo_check import Accounts, ArchiveFollower, read_accounts
 from sluice.formatting import table
 from sluice.generate import Generated, Story
 from sluice.local.stack import Stack
@@ -100,7 +100,7 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
 
 
 def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Sequence[Generated], rate: float) -> Demo:
-    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     archived: dict[str, list[bytes]] = collections.defaultdict(list)
     wanted = {message.attributes["event_id"] for message in messages}
     accounts = read_accounts(client, stack.settings.dataset)
