@@ -161,7 +161,7 @@ def test_what_is_not_ndjson_is_refused_by_name(tmp_path: pathlib.Path, data: byt
 
 
 def test_the_error_of_another_format_has_no_content_of_the_file(tmp_path: pathlib.Path) -> None:
-    """On Dataflow it reaches the log of a worker, which is kept where no personal data may be."""
+    """The error may reach the log of a Dataflow worker, where no personal data may be."""
     (tmp_path / "b").write_bytes(b"\n \nada@example.org,1\n")
     [source] = files(tmp_path)
     with pytest.raises(Unreadable) as raised:
