@@ -66,7 +66,7 @@ EXAMPLES = {
     (Stage.CONTRACT, "minItems"): order(items=[]),
     (Stage.CONTRACT, "maxItems"): order(items=event("order")["items"] * 1000),
     (Stage.CONTRACT, "anyOf"): activity(ip_address="localhost"),
-    (Stage.CONTRACT, "maxBytes"): order(**{'"' * 900_000: 0}),
+    (Stage.CONTRACT, "maxBytes"): order(**{"'" * 1_500_000: 0}),
     (Stage.TIME_BOUNDS, "minimum"): order(order_date=(NOW - timedelta(days=91)).isoformat()),
     (Stage.TIME_BOUNDS, "maximum"): order(order_date=(NOW + timedelta(days=2)).isoformat()),
 }
