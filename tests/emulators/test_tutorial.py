@@ -89,6 +89,7 @@ def test_the_tutorial_leads_to_a_replayed_event(clone: pathlib.Path, tmp_path: p
                 wait_for_the_last_event(clone, environment)
             if not command.startswith(("make ", "git ")):
                 printed[command.removeprefix(".venv/bin/sluice ")] = run(command, clone, environment)
+    assert "200 published" in printed["generate --limit 200 --rate 100 --bad-share 0.02"]
     assert re.search(r"ratings .*│ +3 │", printed["sql ingestion_freshness"]), printed
     assert "maximum" in printed["dead-letters show too-good"]
     assert "$.amount" in printed["dead-letters show too-good"]

@@ -74,8 +74,8 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py.
-        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md"}
+        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py, test_tutorial.py.
+        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
@@ -129,6 +129,10 @@ def test_bq_has_every_flag_of_the_runbook(tmp_path: pathlib.Path) -> None:
     typed = [shlex.split(command)[1:] for file, command in commands() if command.startswith("bq ")]
     assert typed
     assert cloud_sdk.unknown_flags(typed, tmp_path) == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
 def anchors(file: pathlib.Path) -> set[str]:
