@@ -199,7 +199,7 @@ class _NoJob:
 
 
 def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
-    file = ROOT / "docs" / "scale.md"
+    file = ROOT / "docs" / "dataflow.md"
     checks = Observer(cast("Project", _NoJob())).checks(cast("Load", None))
     head = "| check | why only a real project shows it |\n|---|---|\n"
     expected = _with_rows(file.read_text(), head, [f"| {check.title} | {check.why} |" for check in checks])
@@ -210,7 +210,7 @@ def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
 
 @pytest.mark.check
 def test_the_table_of_the_pipelines_options_is_that_of_the_code() -> None:
-    file = ROOT / "docs" / "scale.md"
+    file = ROOT / "docs" / "dataflow.md"
     rows = beam("tests.support.beam_options", [], {}).splitlines()
     assert any("--input_subscription" in row for row in rows)
     expected = _with_rows(file.read_text(), "| option | |\n|---|---|\n", rows)
