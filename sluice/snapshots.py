@@ -194,8 +194,7 @@ class Snapshots:
     def _run(self, bound: RenderedQuery) -> None:
         self.statements.append(bound.with_values())
         if not self.dry_run:
-            config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-            self.client.query_and_wait(bound.sql, job_config=config)
+            self.client.query_and_wait(bound.sql, job_config=bound.config())
 
     def _make(self, table: str, statement: RenderedQuery) -> None:
         # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.

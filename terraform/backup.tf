@@ -27,27 +27,19 @@ variable "backup" {
 }
 
 locals {
-  # The files of sql/maintenance, as `sluice sql` runs them: one text for both.
-  names = {
+  # The queries of sql/maintenance, rendered by `python -m tools.scheduled_queries`, which leaves these names to Terraform.
+  query_names = {
     project            = var.project_id
     dataset            = google_bigquery_dataset.events["live"].dataset_id
     historical_dataset = google_bigquery_dataset.events["historical"].dataset_id
     retention_days     = var.retention_days
   }
-  keep_history = { for table in local.event_tables : table => replace(replace(
-    templatefile("${path.module}/../sql/maintenance/keep_history.sql", merge(local.names, { table = table })),
-    "@days", tostring(var.backup.keep_history_days)),
-    "@overdue", "7",
+  keep_history = { for table in local.event_tables : table => templatefile(
+    "${path.module}/scheduled_queries/keep_history.sql", merge(local.query_names, { table = table, days = var.backup.keep_history_days })
   ) }
-  # A scheduled query has no parameters but its own, and a snapshot's name has its time in it, as `sluice snapshot` writes it.
-  snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => join("", [
-    "EXECUTE IMMEDIATE REPLACE(r'''",
-    replace(
-      templatefile("${path.module}/../sql/maintenance/snapshot.sql", merge(local.names, { table = table, snapshot = "${table}_{now}" })),
-      "@days", tostring(var.backup.snapshot_days),
-    ),
-    "''', '{now}', FORMAT_TIMESTAMP('%Y%m%dT%H%M%S', CURRENT_TIMESTAMP()))",
-  ]) }
+  snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => templatefile(
+    "${path.module}/scheduled_queries/snapshot.sql", merge(local.query_names, { table = table, days = var.backup.snapshot_days })
+  ) }
   scheduled_queries = merge(
     { for table, query in local.keep_history : "keep history of ${table}" => { query = query, schedule = "every day 02:00" } },
     { for table, query in local.snapshot : "snapshot of ${table}" => { query = query, schedule = "every day 04:00" } },

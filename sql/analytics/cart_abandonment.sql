@@ -13,7 +13,7 @@ WITH visits AS (
     user_id,
     MIN(started_at) AS began_at,
     MAX(ended_at) AS left_at
-  FROM `${project}.${dataset}.user_sessions`
+  FROM `{{ project }}.{{ dataset }}.user_sessions`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 1 DAY)
   GROUP BY session_id, user_id
   HAVING SUM(added_to_cart) > SUM(removed_from_cart)
@@ -24,7 +24,7 @@ orders AS (
   SELECT
     customer_id,
     MIN(order_date) AS ordered_at
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   GROUP BY customer_id, order_id
 ),

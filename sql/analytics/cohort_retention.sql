@@ -7,7 +7,7 @@ WITH orders AS (
   SELECT
     customer_id,
     DATE_TRUNC(MIN(event_date), MONTH) AS month
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   GROUP BY customer_id, order_id
 ),
 active AS (

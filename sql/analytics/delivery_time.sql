@@ -9,7 +9,7 @@ WITH orders AS (
     MIN(IF(status = 'pending', order_date, NULL)) AS pending_at,
     MIN(IF(status = 'delivered', order_date, NULL)) AS delivered_at,
     MIN(IF(status = 'delivered', shipping_address.country, NULL)) AS country
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   GROUP BY order_id
 ),

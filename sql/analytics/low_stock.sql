@@ -7,6 +7,6 @@ SELECT
   warehouse_id,
   current_stock,
   last_changed_at
-FROM `${project}.${dataset}.stock_levels`
+FROM `{{ project }}.{{ dataset }}.stock_levels`
 WHERE current_stock < @threshold
 ORDER BY current_stock, product_id, warehouse_id

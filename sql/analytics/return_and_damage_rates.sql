@@ -12,7 +12,7 @@ SELECT
     AS return_rate,
   SAFE_DIVIDE(SUM(IF(reason = 'damage', -quantity_change, 0)), SUM(IF(reason = 'sale', -quantity_change, 0)))
     AS damage_rate
-FROM `${project}.${dataset}.inventory_all`
+FROM `{{ project }}.{{ dataset }}.inventory_all`
 WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
 GROUP BY product_id
 ORDER BY return_rate DESC, damage_rate DESC, product_id

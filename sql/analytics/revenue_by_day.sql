@@ -9,7 +9,7 @@ WITH orders AS (
     total_amount,
     item_count,
     MIN(event_date) OVER (PARTITION BY order_id) AS ordered_on
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY order_id

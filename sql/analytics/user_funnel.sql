@@ -10,7 +10,7 @@ WITH activity AS (
     activity_type,
     CASE activity_type WHEN 'add_to_cart' THEN 3 WHEN 'remove_from_cart' THEN 3 WHEN 'view_product' THEN 2 ELSE 1 END
       AS step
-  FROM `${project}.${dataset}.user_activity_deduplicated`
+  FROM `{{ project }}.{{ dataset }}.user_activity_deduplicated`
   WHERE event_date >= DATE(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR))
     AND timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
     AND is_bot IS NOT TRUE

@@ -10,18 +10,18 @@
 -- @overdue INT64 = 7 (0 to 1825): and should have expired at most so many days ago
 -- Cost: partitions
 
--- Each table:
-MERGE `${project}.${historical_dataset}.${table}` AS target
+{% for event_type in event_types %}
+MERGE `{{ project }}.{{ historical_dataset }}.{{ event_type.table }}` AS target
 USING (
   -- BY NAME puts the columns into the order of the historical table, whatever the order in the live one.
   SELECT *
-  FROM `${project}.${historical_dataset}.${table}`
+  FROM `{{ project }}.{{ historical_dataset }}.{{ event_type.table }}`
   WHERE FALSE
   UNION ALL BY NAME
   SELECT *
-  FROM `${project}.${dataset}.${table}_deduplicated`
-  WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} + @overdue DAY)
-      AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}_deduplicated`
+  WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} + @overdue DAY)
+      AND DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} - @days DAY)
     AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
 ) AS source
 ON target.event_date = source.event_date
@@ -29,8 +29,8 @@ ON target.event_date = source.event_date
   AND target.processed_timestamp IS NOT DISTINCT FROM source.processed_timestamp
   AND target.ingest.message_id IS NOT DISTINCT FROM source.ingest.message_id
   AND target.ingest.archive_uri IS NOT DISTINCT FROM source.ingest.archive_uri
-  AND target.event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} + @overdue DAY)
-    AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+  AND target.event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} + @overdue DAY)
+    AND DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} - @days DAY)
 WHEN NOT MATCHED BY TARGET THEN
   INSERT ROW;
--- End.
+{% endfor %}

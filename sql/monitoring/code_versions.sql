@@ -6,17 +6,20 @@
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated; see ingestion_freshness
 -- Cost: partitions
 WITH outcomes AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
     ingest.code_version AS code_version,
     processed_timestamp AS happened_at,
     ingest.publish_time AS publish_time,
     ingest.event_id AS event_id,
     FALSE AS is_dead
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
     AND processed_timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
   UNION ALL
   SELECT
     code_version,
@@ -24,7 +27,7 @@ WITH outcomes AS (
     publish_time,
     event_id,
     TRUE
-  FROM `${project}.${dataset}.dead_letters`
+  FROM `{{ project }}.{{ dataset }}.dead_letters`
   WHERE failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
 )
 SELECT

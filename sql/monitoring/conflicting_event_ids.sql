@@ -6,18 +6,21 @@
 -- Cost: partitions
 SELECT *
 FROM (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
+    '{{ event_type.table }}' AS table_name,
     ingest.event_id AS event_id,
     COUNT(DISTINCT ingest.content_digest) AS contents,
     COUNT(*) AS row_count,
     MIN(processed_timestamp) AS first_processed_at,
     MAX(processed_timestamp) AS last_processed_at
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
   GROUP BY event_id, ingest.schema_version
   HAVING COUNT(DISTINCT ingest.content_digest) > 1
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 ORDER BY contents DESC, table_name, event_id

@@ -25,7 +25,7 @@ SELECT
     )
     ORDER BY total_bytes_billed DESC LIMIT 1
   )[OFFSET(0)] AS dearest
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @days DAY)
   AND job_type = 'QUERY'
   AND (statement_type IS NULL OR statement_type != 'SCRIPT')

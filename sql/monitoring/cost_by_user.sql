@@ -16,7 +16,7 @@ SELECT
   COUNTIF(error_result.reason IS NOT NULL) AS failed,
   ROUND(SUM(total_slot_ms) / 3600000, 2) AS slot_hours,
   MAX(total_bytes_billed) AS most_bytes_billed_at_once
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @days DAY)
   AND job_type = 'QUERY'
   AND (statement_type IS NULL OR statement_type != 'SCRIPT')

@@ -21,7 +21,7 @@ FROM (
     failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR) AS is_recent,
     failed_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
       AND failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 * @hours HOUR) AS is_before
-  FROM `${project}.${dataset}.dead_letter_status`
+  FROM `{{ project }}.{{ dataset }}.dead_letter_status`
 )
 GROUP BY stage, cause
 HAVING events > 0

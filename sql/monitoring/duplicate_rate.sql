@@ -5,16 +5,19 @@
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 WITH days AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
+    '{{ event_type.table }}' AS table_name,
     event_date,
     COUNT(*) AS row_count,
     COUNT(DISTINCT ingest.event_id) AS events
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
   GROUP BY event_date
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
   table_name,

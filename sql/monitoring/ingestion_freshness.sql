@@ -8,24 +8,27 @@
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
 -- Cost: partitions
 WITH recent AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
-    MAX(IF(processed, ${time_field}, NULL)) AS newest_event_at,
+    '{{ event_type.table }}' AS table_name,
+    MAX(IF(processed, {{ event_type.time_field }}, NULL)) AS newest_event_at,
     MAX(processed_timestamp) AS newest_row_at,
     COUNTIF(processed) AS row_count,
     APPROX_QUANTILES(IF(processed, lag_seconds, NULL), 100) AS lags,
     MAX(IF(processed, lag_seconds, NULL)) AS max_lag_seconds
   FROM (
     SELECT
-      ${time_field},
+      {{ event_type.time_field }},
       processed_timestamp,
       processed_timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR) AS processed,
       TIMESTAMP_DIFF(processed_timestamp, ingest.publish_time, MILLISECOND) / 1000 AS lag_seconds
-    FROM `${project}.${dataset}.${table}`
+    FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
     WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
   )
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
   table_name,

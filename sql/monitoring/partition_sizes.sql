@@ -11,6 +11,6 @@ SELECT
   total_logical_bytes,
   last_modified_time,
   storage_tier
-FROM `${project}`.${dataset}.INFORMATION_SCHEMA.PARTITIONS
+FROM `{{ project }}`.{{ dataset }}.INFORMATION_SCHEMA.PARTITIONS
 WHERE partition_id >= FORMAT_DATE('%Y%m%d', DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY))
 ORDER BY table_name, partition_id DESC

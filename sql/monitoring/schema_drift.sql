@@ -9,35 +9,35 @@ WITH live AS (
     table_name,
     field_path,
     data_type
-  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+  FROM `{{ project }}`.{{ dataset }}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
 ),
 historical AS (
   SELECT
     table_name,
     field_path,
     data_type
-  FROM `${project}`.${historical_dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+  FROM `{{ project }}`.{{ historical_dataset }}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
 ),
 columns AS (
   SELECT
     table_name,
     column_name,
     data_type
-  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMNS
+  FROM `{{ project }}`.{{ dataset }}.INFORMATION_SCHEMA.COLUMNS
 ),
 both AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${historical_dataset}.${table}' AS compared,
+    '{{ historical_dataset }}.{{ event_type.table }}' AS compared,
     field_path,
     live.data_type AS live_type,
     historical.data_type AS other_type
-  FROM (SELECT * FROM live WHERE table_name = '${table}') AS live
-  FULL JOIN (SELECT * FROM historical WHERE table_name = '${table}') AS historical
+  FROM (SELECT * FROM live WHERE table_name = '{{ event_type.table }}') AS live
+  FULL JOIN (SELECT * FROM historical WHERE table_name = '{{ event_type.table }}') AS historical
     USING (field_path)
   UNION ALL
   SELECT
-    CONCAT('${dataset}.', view_name) AS compared,
+    CONCAT('{{ dataset }}.', view_name) AS compared,
     column_name,
     live.data_type,
     other.data_type
@@ -47,8 +47,8 @@ both AS (
       column_name,
       data_type
     FROM columns
-    CROSS JOIN UNNEST(['${table}_deduplicated', '${table}_all']) AS view_name
-    WHERE table_name = '${table}'
+    CROSS JOIN UNNEST(['{{ event_type.table }}_deduplicated', '{{ event_type.table }}_all']) AS view_name
+    WHERE table_name = '{{ event_type.table }}'
   ) AS live
   FULL JOIN (
     SELECT
@@ -56,10 +56,13 @@ both AS (
       column_name,
       data_type
     FROM columns
-    WHERE table_name IN ('${table}_deduplicated', '${table}_all')
+    WHERE table_name IN ('{{ event_type.table }}_deduplicated', '{{ event_type.table }}_all')
   ) AS other
     USING (view_name, column_name)
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
   compared,

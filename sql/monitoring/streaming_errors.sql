@@ -12,8 +12,8 @@ SELECT
   SUM(total_input_bytes) AS input_bytes,
   MIN(start_timestamp) AS first_minute,
   MAX(start_timestamp) AS last_minute
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.STREAMING_TIMELINE_BY_PROJECT
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.STREAMING_TIMELINE_BY_PROJECT
 WHERE start_timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
-  AND dataset_id = '${dataset}'
+  AND dataset_id = '{{ dataset }}'
 GROUP BY table_name, error_code
 ORDER BY table_name, requests DESC

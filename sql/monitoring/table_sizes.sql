@@ -13,7 +13,7 @@ SELECT
   long_term_logical_bytes,
   total_physical_bytes,
   storage_last_modified_time AS last_written_at
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.TABLE_STORAGE
-WHERE table_schema IN ('${dataset}', '${historical_dataset}')
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.TABLE_STORAGE
+WHERE table_schema IN ('{{ dataset }}', '{{ historical_dataset }}')
   AND NOT deleted
 ORDER BY total_logical_bytes DESC, dataset, table_name

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.dead_letters` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.dead_letters` (
   event_id STRING NOT NULL OPTIONS (description = "Identity of the event"),
   message_id STRING NOT NULL OPTIONS (description = "Pub/Sub's id of the message"),
   publish_time TIMESTAMP NOT NULL OPTIONS (description = "When Pub/Sub accepted the message"),
@@ -29,9 +29,9 @@ PARTITION BY DATE(failed_at)
 CLUSTER BY stage, fingerprint
 OPTIONS (
   description = "Events that could not become rows, with why and their original bytes",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "dead_letters"),
     ("assessment", "data_engineering")

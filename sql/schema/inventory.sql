@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.inventory` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.inventory` (
   event_type STRING NOT NULL OPTIONS (description = "Always `inventory`"),
   inventory_id STRING NOT NULL OPTIONS (description = "The change"),
   product_id STRING NOT NULL OPTIONS (description = "The product whose stock changed"),
@@ -23,9 +23,9 @@ PARTITION BY event_date
 CLUSTER BY product_id, warehouse_id
 OPTIONS (
   description = "Inventory changes table with product and warehouse clustering",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "inventory"),
     ("assessment", "data_engineering")

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.orders` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.orders` (
   event_type STRING NOT NULL OPTIONS (description = "Always `order`"),
   order_id STRING NOT NULL OPTIONS (description = "The order; its events share it"),
   customer_id STRING NOT NULL OPTIONS (description = "Who ordered"),
@@ -35,9 +35,9 @@ PARTITION BY event_date
 CLUSTER BY customer_id, status
 OPTIONS (
   description = "Order events table with daily partitioning and customer clustering",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "orders"),
     ("assessment", "data_engineering")

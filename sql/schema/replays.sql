@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.replays` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.replays` (
   replay_id STRING NOT NULL OPTIONS (description = "The run of the command"),
   event_id STRING NOT NULL OPTIONS (description = "Identity of the event"),
   message_id STRING NOT NULL OPTIONS (description = "Id of the message that was replayed"),
@@ -17,9 +17,9 @@ PARTITION BY DATE(replayed_at)
 CLUSTER BY event_id
 OPTIONS (
   description = "What was brought back, when, by whom, and how it ended; one row for each event and run",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "replays"),
     ("assessment", "data_engineering")

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.user_activity` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.user_activity` (
   event_type STRING NOT NULL OPTIONS (description = "Always `user_activity`"),
   user_id STRING NOT NULL OPTIONS (description = "Who; the same id as an order's customer_id"),
   activity_type STRING NOT NULL OPTIONS (
@@ -32,9 +32,9 @@ PARTITION BY event_date
 CLUSTER BY user_id, activity_type
 OPTIONS (
   description = "User activity events with session and platform tracking",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "user_activity"),
     ("assessment", "data_engineering")

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
+CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.dead_letter_status` (
   failed_on OPTIONS (description = "UTC day"),
   event_id OPTIONS (description = "Identity of the event"),
   content_digest OPTIONS (description = "Digest of event_id and the original bytes; NULL of older code"),
@@ -18,7 +18,7 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
 )
 OPTIONS (
   description = "Each dead letter, and whether it is open: not replayed yet, or with the same result; no payloads",
-  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS
 SELECT
@@ -56,7 +56,7 @@ FROM (
       place IS NULL,
       TO_HEX(MD5(TO_JSON_STRING(STRUCT(
         stage,
-        IF(errors[SAFE_OFFSET(0)].path = '$$.event_type', NULL, event_type) AS event_type,
+        IF(errors[SAFE_OFFSET(0)].path = '$.event_type', NULL, event_type) AS event_type,
         REGEXP_REPLACE(errors[SAFE_OFFSET(0)].path, r"\[([0-9]+|'.*')\]", "[*]") AS path,
         errors[SAFE_OFFSET(0)].rule AS rule
       )))),
@@ -64,7 +64,7 @@ FROM (
     ) AS cause,
     archive_uri,
     code_version
-  FROM `${project}.${dataset}.dead_letters`
+  FROM `{{ project }}.{{ dataset }}.dead_letters`
 ) AS letter
 LEFT JOIN (
   SELECT
@@ -73,7 +73,7 @@ LEFT JOIN (
     outcome,
     new_fingerprint,
     replayed_at
-  FROM `${project}.${dataset}.replays`
+  FROM `{{ project }}.{{ dataset }}.replays`
   WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id, message_id

@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_summary` (
+CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.dead_letter_summary` (
   failed_on OPTIONS (description = "UTC day"),
   stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
   cause OPTIONS (description = "The fingerprint; for dead letters without place made from stage, type, rule and path"),
@@ -13,14 +13,14 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_summary` (
 )
 OPTIONS (
   description = "Dead letters by day, stage and cause; shows nothing of their payloads",
-  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS
 SELECT
   failed_on,
   stage,
   cause,
-  MIN(IF(place = '$$.event_type', NULL, event_type)) AS event_type,
+  MIN(IF(place = '$.event_type', NULL, event_type)) AS event_type,
   MIN(place) AS place,
   MIN(rule) AS rule,
   COUNT(DISTINCT CONCAT(event_id, COALESCE(content_digest, ''))) AS events,
@@ -28,5 +28,5 @@ SELECT
   MIN(failed_at) AS first_failed_at,
   MAX(failed_at) AS last_failed_at,
   MIN(event_id) AS example_event_id
-FROM `${project}.${dataset}.dead_letter_status`
+FROM `{{ project }}.{{ dataset }}.dead_letter_status`
 GROUP BY failed_on, stage, cause

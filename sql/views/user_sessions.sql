@@ -1,4 +1,4 @@
-CREATE OR REPLACE VIEW `${project}.${dataset}.user_sessions` (
+CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.user_sessions` (
   event_date OPTIONS (description = "UTC day; a visit over midnight has a row on each day"),
   session_id OPTIONS (description = "The visit"),
   user_id OPTIONS (description = "Who; the same id as an order's customer_id"),
@@ -15,7 +15,7 @@ CREATE OR REPLACE VIEW `${project}.${dataset}.user_sessions` (
 )
 OPTIONS (
   description = "Visits: what each user did in a session, day by day",
-  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS
 SELECT
@@ -33,5 +33,5 @@ SELECT
   COUNTIF(activity_type = 'remove_from_cart') AS removed_from_cart,
   MAX(CASE activity_type WHEN 'add_to_cart' THEN 3 WHEN 'remove_from_cart' THEN 3 WHEN 'view_product' THEN 2 ELSE 1 END)
     AS funnel_step
-FROM `${project}.${dataset}.user_activity_deduplicated`
+FROM `{{ project }}.{{ dataset }}.user_activity_deduplicated`
 GROUP BY event_date, session_id, user_id
