@@ -1,11 +1,11 @@
--- How many filled carts are left behind?
--- A cart is a visit that put more into it than it took out, without bots, on the UTC day when the visit began. It is
--- ordered when the same person places an order from the visit's begin to @hours after its end, open as long as that may
--- still happen, and abandoned afterwards. The rate is of the carts that are not open any more.
--- The day before is read too, for visits over midnight, and 30 days of orders, so that an older one does not count
--- because of its later states.
+-- How many filled carts are abandoned?
+-- A cart is a visit, without bots, that added more products than it removed; it belongs to the UTC day on which the
+-- visit began. It is ordered if the same person places an order between the start of the visit and @hours after its
+-- end. Until then it is open, afterwards abandoned. abandonment_rate leaves out open carts.
+-- The query also reads the day before, for visits over midnight, and 30 days of orders, so that an older order does not
+-- count because of a later status.
 -- @days INT64 = 7 (0 to 3650): how many days back
--- @hours INT64 = 24 (0 to 720): within how many hours after the visit an order counts
+-- @hours INT64 = 24 (0 to 720): hours after the visit in which an order counts
 -- Cost: partitions
 WITH visits AS (
   SELECT

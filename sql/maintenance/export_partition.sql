@@ -1,9 +1,9 @@
 -- Write a day of a table to Cloud Storage, as Parquet.
--- extras becomes its JSON text, which every reader of Parquet knows. What an earlier export of the day has left is
--- overwritten. Rows of the smoke test are left out.
+-- extras is exported as JSON text, which every reader of Parquet supports. An earlier export of the day is overwritten.
+-- Rows of the smoke test are left out.
 -- Source: https://cloud.google.com/bigquery/docs/reference/standard-sql/export-statements
 -- {{ table }} NAME = orders: an event table
--- {{ partition }} NAME: the day, as 20261123
+-- {{ partition }} NAME: the day, such as 20261123
 -- Cost: partitions
 EXPORT DATA OPTIONS (
   uri = 'gs://{{ archive_bucket }}/exports/{{ table }}/{{ partition }}/*.parquet',

@@ -1,7 +1,7 @@
 -- Which event ids have several contents?
--- Rows of one event id that differ in what the producer sent are no redeliveries: the producer gives the id to several
--- events, of which the deduplicated views show one a day. Rows of older code are left out, as they have no digest. The
--- days are those of the events: what came late is found with more of them.
+-- Rows of one event id whose producer fields differ are no redeliveries: the producer uses the id for several events,
+-- and the deduplicated views show only one of them a day. Rows of older code are left out, as they have no digest.
+-- @days are days of the events, so late events need more of them.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 SELECT *

@@ -1,6 +1,6 @@
--- Which version of a contract rejects how much, and is that the code's doing?
--- Of each event type, the events that a version of its contract took or rejected, by the version of the code that had it.
--- What asked for a version that there is none of is counted under that version.
+-- Which version of a contract rejects how many events, and is the code the cause?
+-- Counts accepted and rejected events by event type, version of the contract and version of the code. An event that
+-- requests an unknown version counts under that version.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated; see ingestion_freshness
 -- Cost: partitions

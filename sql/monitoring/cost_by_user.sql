@@ -1,7 +1,7 @@
 -- Who spends how much on queries?
--- By user or service account, on demand, in this project and region; see cost_by_query.
--- `source` is the part of Sluice that ran it (`reconcile`, `bootstrap`, `command` for the sluice command), by the job's
--- label; `scheduled_query` is BigQuery's own label of those. NULL is anybody else.
+-- By user or service account, on demand, for this project and region; see cost_by_query. `source` is the part of Sluice
+-- that ran the query (`reconcile`, `bootstrap`, or `command` for the sluice command), by the label of the job.
+-- `scheduled_query` is a label of BigQuery itself. NULL is everybody else.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
 -- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
 -- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed

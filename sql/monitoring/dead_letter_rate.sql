@@ -1,6 +1,6 @@
 -- What share of the events becomes dead letters?
--- By the UTC day of processing; an event counts once. Rows that were processed within @days may be dated up to seven
--- days before: Pub/Sub keeps no message for longer.
+-- By the UTC day of processing; an event counts once. Rows processed within @days may be dated up to seven days
+-- earlier, as Pub/Sub keeps messages no longer than that.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 WITH outcomes AS (

@@ -1,7 +1,8 @@
 -- How many rows are duplicates, day by day?
--- Rows with an event id that their table has already: Pub/Sub delivers at least once, and BigQuery drops a repeated
--- insertId for about a minute only. The views show each event once, so duplicates with the same content are harmless;
--- deduplicate_partition removes them. Those with another content are not: conflicting_event_ids names them.
+-- A duplicate is a row whose event id is already in its table: Pub/Sub delivers at least once, and BigQuery drops a
+-- repeated insertId only for about a minute. The views show each event once, so duplicates with the same content are
+-- harmless; deduplicate_partition removes them. Duplicates with different contents are not harmless: see
+-- conflicting_event_ids.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 WITH days AS (

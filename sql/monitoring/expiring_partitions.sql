@@ -1,10 +1,10 @@
 -- Which days are about to expire, and does the historical dataset have their events?
--- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events, as
--- they were processed last, before they are gone. It leaves out those of the smoke test, and so does this.
--- Of history it reads the days that keep_history copies. Where a table keeps its days longer than RETENTION_DAYS, run both
--- with a longer @overdue: a day that should have expired before is shown as not_in_history.
--- @days INT64 = 7 (0 to 1825): expire within how many days
--- @overdue INT64 = 7 (0 to 1825): look in history for days that should have expired at most so many days ago
+-- A day expires when it is RETENTION_DAYS days old. If not_in_history is not 0, keep_history copies these events, as
+-- they were processed last. Both leave out events of the smoke test.
+-- The query reads the days of history that keep_history copies. If a table keeps its days longer than RETENTION_DAYS,
+-- run both with a larger @overdue; otherwise a day that should have expired earlier is reported as not_in_history.
+-- @days INT64 = 7 (0 to 1825): days that expire within this number of days
+-- @overdue INT64 = 7 (0 to 1825): include days that should have expired at most this number of days ago
 -- Cost: partitions
 WITH days AS (
   {% for event_type in event_types %}

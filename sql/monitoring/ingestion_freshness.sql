@@ -1,10 +1,10 @@
 -- Do events still arrive, and how long do they take?
--- Lag is from Pub/Sub's acceptance of the event to its row, of the rows of the last @hours; p50 and p95 are
--- approximate. A table that received nothing is in the result too, with 0 rows. Replayed events have the time of their
--- first publication, so a replay shows as lag.
--- What is processed now may be dated days ago: @days covers the seven that Pub/Sub keeps a message for, and is what
--- prunes partitions; raise it while a backfill of older events runs.
--- @hours INT64 = 1 (0 to 8760): rows of how many hours
+-- Lag is the time from the publication of an event to its row, for rows of the last @hours; p50 and p95 are
+-- approximate. A table without new rows is in the result too, with 0 rows. Replayed events keep the time of their first
+-- publication, so a replay appears as lag.
+-- Events that are processed now may be dated days ago. @days covers the seven days for which Pub/Sub keeps a message,
+-- and prunes partitions; increase it while a backfill of older events runs.
+-- @hours INT64 = 1 (0 to 8760): how many hours of rows
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
 -- Cost: partitions
 WITH recent AS (

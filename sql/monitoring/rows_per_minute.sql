@@ -1,6 +1,6 @@
 -- How many rows arrive each minute, and were there gaps?
--- By the time of processing; minutes without a row are in the result, with 0, the current minute is not. See
--- ingestion_freshness for @days.
+-- By the time of processing. Minutes without a row are in the result, with 0; the current minute is not. For @days, see
+-- ingestion_freshness.
 -- @minutes INT64 = 60 (1 to 10080): how many minutes back
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
 -- Cost: partitions

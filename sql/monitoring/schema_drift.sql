@@ -1,7 +1,8 @@
 -- Do the historical tables and the views have the columns of the live tables?
--- One line for each column that is missing, too many, or of another type; no lines is what it should be. A table of the
--- historical dataset that differs breaks its *_all view; a view that differs is behind its table. How the live tables
--- differ from their DDL is not asked here: the bootstrap's GET tells, and its POST mends it.
+-- One row for each column that is missing, additional, or of another type; the expected result is empty. A difference
+-- in a table of the historical dataset breaks its *_all view; a difference in a view means that it is older than its
+-- table. Differences between live tables and their DDL are not checked here: GET of the bootstrap reports them, and
+-- POST fixes them.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-column-field-paths
 -- Cost: metadata
 WITH live AS (

@@ -1,6 +1,6 @@
--- Which inserts does BigQuery refuse, and since when?
--- Requests of insertAll by table and error; the line without an error code is what went well. quotaExceeded and
--- rateLimitExceeded call for fewer, larger requests; invalid is a table that is behind the code.
+-- Which inserts does BigQuery reject, and since when?
+-- Requests of insertAll by table and error; the row without an error code counts the successful ones. quotaExceeded and
+-- rateLimitExceeded require fewer, larger requests. invalid means that a table is older than the code.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-streaming
 -- @hours INT64 = 24 (1 to 4320): how many hours back
 -- Cost: metadata

@@ -1,5 +1,5 @@
 -- How big are the tables, and since when has nothing been written to them?
--- Includes snapshots, clones and materialized views. The view is a few minutes behind, and up to a day after partitions
+-- Includes snapshots, clones and materialized views. The data is a few minutes old, and up to a day after partitions
 -- expire. Physical bytes are compressed and include time travel and fail-safe.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-table-storage
 -- Cost: metadata

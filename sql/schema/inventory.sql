@@ -2,7 +2,7 @@ CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.inventory` (
   event_type STRING NOT NULL OPTIONS (description = "Always `inventory`"),
   inventory_id STRING NOT NULL OPTIONS (description = "The change"),
   product_id STRING NOT NULL OPTIONS (description = "The product whose stock changed"),
-  warehouse_id STRING NOT NULL OPTIONS (description = "Where it changed"),
+  warehouse_id STRING NOT NULL OPTIONS (description = "The warehouse"),
   quantity_change INT64 NOT NULL OPTIONS (description = "Units, -100 to 100; negative when stock shrinks"),
   reason STRING NOT NULL OPTIONS (description = "restock, sale, return or damage"),
   timestamp TIMESTAMP NOT NULL OPTIONS (description = "The event's own time"),

@@ -2,13 +2,13 @@ CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.dead_letter_summary` (
   failed_on OPTIONS (description = "UTC day"),
   stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
   cause OPTIONS (description = "The fingerprint; for dead letters without place made from stage, type, rule and path"),
-  event_type OPTIONS (description = "The type; NULL for what is none"),
-  place OPTIONS (description = "Path of the first error, of one of them, with [*] as in dead_letter_status"),
+  event_type OPTIONS (description = "Event type; NULL if it is not valid"),
+  place OPTIONS (description = "Path of the first error of one of them, with [*] as in dead_letter_status"),
   rule OPTIONS (description = "The rule that it broke"),
-  events OPTIONS (description = "How many events"),
-  open_events OPTIONS (description = "How many of them are nothing else yet; see dead_letter_status"),
-  first_failed_at OPTIONS (description = "When it began that day"),
-  last_failed_at OPTIONS (description = "When it was seen last that day"),
+  events OPTIONS (description = "Number of events"),
+  open_events OPTIONS (description = "Number of these that are open; see dead_letter_status"),
+  first_failed_at OPTIONS (description = "First time that day"),
+  last_failed_at OPTIONS (description = "Last time that day"),
   example_event_id OPTIONS (description = "One of the events")
 )
 OPTIONS (

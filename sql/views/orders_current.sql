@@ -1,6 +1,6 @@
 CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.orders_current`
 OPTIONS (
-  description = "The latest state of each order that had an event within the retention; what comes out of order is put in order",
+  description = "The latest state of each order within the retention, even if events arrived out of order",
   labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS

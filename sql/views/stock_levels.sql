@@ -1,8 +1,8 @@
 CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.stock_levels` (
   product_id OPTIONS (description = "The product"),
-  warehouse_id OPTIONS (description = "Where it lies"),
+  warehouse_id OPTIONS (description = "The warehouse"),
   current_stock OPTIONS (description = "Units: the sum of all changes, live and historical"),
-  changes OPTIONS (description = "How many changes that were"),
+  changes OPTIONS (description = "Number of these changes"),
   last_changed_at OPTIONS (description = "Time of the last change")
 )
 OPTIONS (

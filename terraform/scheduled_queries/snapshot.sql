@@ -1,4 +1,4 @@
--- Keep a table as it is now, read-only, for some days.
+-- Take a snapshot of a table, which is read-only and expires after some days.
 -- Rendered from sql/maintenance/snapshot.sql.
 EXECUTE IMMEDIATE REPLACE(r'''
 CREATE SNAPSHOT TABLE `${project}.${historical_dataset}.${table}_{now}`
