@@ -1,8 +1,8 @@
 variable "backup" {
   description = <<-TEXT
-    keep_history_days: events go into the historical dataset so many days before they expire; snapshot_days: how long the
-    daily snapshot of each live table is kept (0: none); copy_region: another region with a daily copy of both
-    datasets, the live one and the historical one (null: none).
+    keep_history_days: days before its expiration at which an event is copied into the historical dataset.
+    snapshot_days: days for which the daily snapshot of each live table is kept. 0: no snapshots.
+    copy_region: another region with a daily copy of the live and the historical dataset. null: no copy.
   TEXT
   type = object({
     keep_history_days = optional(number, 7)
@@ -14,20 +14,20 @@ variable "backup" {
 
   validation {
     condition     = var.backup.keep_history_days >= 1 && var.backup.keep_history_days < var.retention_days
-    error_message = "keep_history_days: at least 1, and less than retention_days."
+    error_message = "backup.keep_history_days: at least 1 and less than retention_days."
   }
   validation {
     condition     = var.backup.snapshot_days >= 0 && var.backup.snapshot_days <= 3650
-    error_message = "snapshot_days: 0 to 3650."
+    error_message = "backup.snapshot_days: 0 to 3650."
   }
   validation {
     condition     = var.backup.copy_region != var.region
-    error_message = "copy_region is another region than region."
+    error_message = "backup.copy_region: a region other than region."
   }
 }
 
 locals {
-  # The queries of sql/maintenance, rendered by `python -m tools.scheduled_queries`, which leaves these names to Terraform.
+  # `python -m tools.scheduled_queries` renders sql/maintenance into scheduled_queries/, with these names for Terraform.
   query_names = {
     project            = var.project_id
     dataset            = google_bigquery_dataset.events["live"].dataset_id

@@ -35,7 +35,7 @@ locals {
 
 # Nothing under staging/ is deleted by age: a job may start workers, which read it, for as long as it runs.
 resource "google_storage_bucket" "dataflow" {
-  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
+  #checkov:skip=CKV_GCP_62:Access logs are for public buckets; the organization configures audit logs for readers
   #checkov:skip=CKV_GCP_78:A template's name is the hash of its content; the other objects are Dataflow's own, and made again
   count = local.dataflow ? 1 : 0
 

@@ -50,7 +50,7 @@ locals {
 }
 
 resource "google_storage_bucket" "packages" {
-  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
+  #checkov:skip=CKV_GCP_62:Access logs are for public buckets; the organization configures audit logs for readers
   #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
   project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-packages"
