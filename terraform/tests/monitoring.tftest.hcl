@@ -115,8 +115,8 @@ run "each_alert_is_complete" {
       for alert in google_monitoring_alert_policy.this :
       alert.documentation[0].links[0].url == "https://example.com/operate.md#${replace(lower(split(": ", alert.display_name)[1]), " ", "-")}"
       && strcontains(alert.documentation[0].content, "**What it means.**")
-      && strcontains(alert.documentation[0].content, "**Look at**\n\n1. ")
-      && strcontains(alert.documentation[0].content, "**Type**\n\n```sh\n")
+      && strcontains(alert.documentation[0].content, "**Check**\n\n1. ")
+      && strcontains(alert.documentation[0].content, "**Run**\n\n```sh\n")
       && strcontains(alert.documentation[0].content, alert.documentation[0].links[0].url)
       && !strcontains(alert.documentation[0].content, "$${")
       && length(alert.documentation[0].content) < 8192
@@ -153,7 +153,7 @@ run "without_an_address_of_the_runbook_the_alerts_name_its_file" {
     condition = alltrue([for key, alert in google_monitoring_alert_policy.this :
       length(alert.documentation[0].links) == 0
       && strcontains(alert.documentation[0].content, "**What it means.**")
-      && endswith(trimspace(alert.documentation[0].content), "The whole story: docs/operate.md, ${local.alerts[key].title}")
+      && endswith(trimspace(alert.documentation[0].content), "Details: docs/operate.md, ${local.alerts[key].title}")
     ])
     error_message = "The text is there, and no link that leads nowhere."
   }
@@ -363,7 +363,7 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
     condition = toset(flatten([
       for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : [
         for line in tile.widget.xyChart.dataSets : line.legendTemplate
-      ] if startswith(tile.widget.title, "Events a minute")
+      ] if startswith(tile.widget.title, "Events per minute")
     ])) == local.repeated.tables
     error_message = "Each table has its line."
   }
