@@ -98,7 +98,7 @@ def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.
     with answering(409) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, len(asked)) == (1, 1)
-    assert "nothing was touched" in done.stderr
+    assert "nothing was changed" in done.stderr
     assert '"status": 409' in done.stderr
 
 
@@ -130,7 +130,7 @@ def test_a_refusal_that_the_scheduler_got_ends_it_with_what_the_function_logged(
     (tools / "next").write_text("of-now\t409\n")
     done = run("https://unused", f"{tools}:{os.environ['PATH']}", INGRESS="ALLOW_INTERNAL_ONLY")
     assert done.returncode == 1
-    assert "nothing was touched" in done.stderr
+    assert "nothing was changed" in done.stderr
     assert "the column a would be lost" in done.stderr
     assert (tools / "runs").read_text() == "1\n", "it is not run again"
 
