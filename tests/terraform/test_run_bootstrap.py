@@ -91,7 +91,7 @@ def test_a_permission_that_is_on_its_way_is_waited_for(tools: pathlib.Path) -> N
     with answering(403, 200) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, len(asked)) == (0, 2), done.stderr
-    assert "answered 403 (try 1 of 3)" in done.stderr
+    assert "responded with 403 (attempt 1 of 3)" in done.stderr
 
 
 def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.Path) -> None:
