@@ -10,7 +10,7 @@ from benchmarks.results import Results, by_start
 from benchmarks.servers import NAMES, TITLES, Name
 from benchmarks.spread import NotMeasured, Spread
 from benchmarks.targets import Target, highest, targets
-from sluice.tables import Table
+from sluice.doc_tables import Table
 
 _BRIEF_RATE = 300
 

@@ -32,7 +32,7 @@ from functions.events import event_types
 from functions.files.sources import Unreadable
 from functions.reconcile.reconciler import UNREADABLE
 from functions.settings import Settings
-from sluice.person import Ownership, Person, Verdict
+from sluice.erase.ownership import Ownership, Person, Verdict
 from sluice.replay import ledger
 from sluice.replay.undeliverable import Lease, Undeliverable
 
