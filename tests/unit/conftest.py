@@ -10,10 +10,10 @@ from functions.archive.writer import Archive
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import Warehouse
-from functions.settings import Settings
 from tests.support import fake_google as stand_in
 from tests.support.fake_google import Cloud
 from tests.support.samples import NOW, process
+from tests.support.settings import settings
 
 
 @pytest.fixture
@@ -23,11 +23,6 @@ def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", running.url)
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.url)
         yield running
-
-
-def settings(**changes: Any) -> Settings:
-    """Settings of the tests."""
-    return Settings(archive_bucket="archive", google_cloud_project="project", **changes)
 
 
 @pytest.fixture

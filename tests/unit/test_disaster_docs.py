@@ -10,9 +10,9 @@ from functions.events import event_types
 from functions.schema.definitions import FOLDER
 from sluice.cli import app
 from tests.support import cloud_sdk
+from tests.support.docs import ROOT
+from tests.support.recorded_commands import Call, recorded
 from tests.terraform.plans import FOLDER as PLANS
-from tests.unit.test_deploy_docs import Call, recorded
-from tests.unit.test_docs import ROOT
 
 pytestmark = pytest.mark.check
 
