@@ -66,7 +66,7 @@ def test_only_copies_lie_in_another_region(plans: Mapping[str, Planned], environ
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_names_begin_with_that_of_the_environment(plans: Mapping[str, Planned], environment: str) -> None:
-    """Two environments fit into one project. Datasets have the data model's names; a tag's is unique in its taxonomy."""
+    """Two environments fit into one project. Datasets have the data model's names, tags those of columns."""
     named_by_others = re.compile(
         r"google_project_service|google_bigquery_dataset|google_data_catalog_policy_tag|google_monitoring_slo"
         r"|google_storage_bucket_object|google_\w+_iam_member|terraform_data"
