@@ -7,7 +7,7 @@ from collections.abc import Callable
 from google.cloud import bigquery
 
 from functions.clients import bigquery_client, storage_client
-from sluice.demo.check import ArchiveReader, WarehouseContents, read_warehouse
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.stack import Stack
 from tests.support.waiting import wait_until
 
@@ -20,7 +20,7 @@ class Warehouse:
     def __init__(self, stack: Stack) -> None:
         self.dataset = stack.settings.dataset
         self.client: bigquery.Client = bigquery_client(stack.settings)
-        self._reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+        self._reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
         self._archived: dict[str, list[bytes]] = collections.defaultdict(list)
 
     def query(self, sql: str) -> list[bigquery.Row]:
