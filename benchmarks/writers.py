@@ -37,7 +37,7 @@ from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from sluice.cost import prices
-from sluice.tables import Table
+from sluice.doc_tables import Table
 
 SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")
 

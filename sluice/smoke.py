@@ -23,8 +23,8 @@ from functions.core.rows import Row
 from functions.events import event_types
 from functions.names import SMOKE_TEST
 from functions.settings import Settings
+from sluice.cloud_logging import Logs, NotReadable
 from sluice.contract.example import example
-from sluice.logs import Logs, NotReadable
 from sluice.publish import Publication, publish
 from sluice.trace import read_object
 

@@ -29,12 +29,12 @@ from rich.table import Table
 from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.demo_check import read_accounts
-from sluice.generate import Generated, Story
+from sluice.demo.check import read_warehouse
 from sluice.local.stack import Emulators, Stack, delivering, deployed, emulators
 from sluice.publish import Publication, publish
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
-from sluice.story import past
 
 LOST, NEW = "drill-lost", "drill-new"
 """Names of the two stacks: of the region that is lost, and of the one that takes its place."""
@@ -157,11 +157,11 @@ def _region(on: Emulators, folder: pathlib.Path, name: str) -> Iterator[Stack]:
 def _messages(events: int, settings: Settings) -> list[Generated]:
     now = datetime.now(UTC)
     story = Story(_SEED, BAD_SHARE, DUPLICATE_SHARE)
-    return list(past(story, events, now, oldest_midnight(now, settings.retention_days)))
+    return list(history_until(story, events, now, oldest_midnight(now, settings.retention_days)))
 
 
 def _ids(stack: Stack) -> set[str]:
-    accounts = read_accounts(bigquery_client(stack.settings), stack.settings.dataset)
+    accounts = read_warehouse(bigquery_client(stack.settings), stack.settings.dataset)
     return accounts.accepted | accounts.dead
 
 

@@ -131,7 +131,7 @@ def _of_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
     yield from _lineage(letter, "refused")
 
 
-def replayed(replay: Mapping[str, Any]) -> str:
+def describe_replay(replay: Mapping[str, Any]) -> str:
     """Return a line of the ledger, in words."""
     what = f"a row of {replay['table_name']}"
     if replay["outcome"] != "row":
@@ -142,7 +142,7 @@ def replayed(replay: Mapping[str, Any]) -> str:
 
 
 def _of_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
-    yield Text(printable(replayed(replay)), "bold")
+    yield Text(printable(describe_replay(replay)), "bold")
     source = {"dead_letter": "the dead letters", "archive": "the archive", "undeliverable": "what Pub/Sub gave up on"}
     yield printable(
         f"  message {replay['message_id']}, from {source[replay['source']]}, by code {replay['code_version']}"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.commands.exit_codes import ExitCode, tell
+from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.local.stack import topic_name
 from sluice.verify.check import Check, Finding, Outcome
 from sluice.verify.checks import CHECKS, findings
@@ -82,7 +82,7 @@ def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: 
         observer = Observer(project)
         commands = observer.commands(project)
     except (Failed, Unknown) as error:
-        tell("Failed:", error)
+        print_error("Failed:", error)
         raise typer.Exit(ExitCode.FAILED) from error
     _console.print(f"Publishing for {seconds:.0f} s, as {test.run}. Try meanwhile one of these:")
     for command in commands:

@@ -20,9 +20,9 @@ from functions.clients import bigquery_client
 from functions.core.message import Message
 from functions.events import event_types
 from functions.reconcile.reconciler import Reconciler
-from sluice.erase import Erasure, Listed, Patience
+from sluice.erase.erasure import Erasure, Listed, Patience
+from sluice.erase.ownership import Person
 from sluice.local.stack import Emulators
-from sluice.person import Person
 from sluice.snapshots import Snapshots
 from tests.support import command_line, samples
 from tests.support.background import event_loop

@@ -39,7 +39,7 @@ class ArchiveFollower:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Accounts:
+class WarehouseContents:
     """Contents of the warehouse.
 
     Attributes:
@@ -72,7 +72,7 @@ FROM `{dataset}.{table}` GROUP BY event_id, stage, rule
 """
 
 
-def read_accounts(client: bigquery.Client, dataset: str) -> Accounts:
+def read_warehouse(client: bigquery.Client, dataset: str) -> WarehouseContents:
     """Read the event ids of all tables of a dataset, in one query: it shows all of them at the same moment."""
     rows: dict[str, dict[str, int]] = {
         table: {} for table in sorted({event_type.table for event_type in event_types().values()})
@@ -85,4 +85,4 @@ def read_accounts(client: bigquery.Client, dataset: str) -> Accounts:
             causes.setdefault((row.stage, row.rule), collections.Counter())[row.event_id] += row.n
         else:
             rows[row.name][row.event_id] = row.n
-    return Accounts(rows, causes)
+    return WarehouseContents(rows, causes)

@@ -28,7 +28,7 @@ from functions.core.message import Message
 from functions.events import event_types
 from functions.files.sources import Unreadable
 from functions.settings import Settings
-from sluice.person import Ownership, Person, Verdict
+from sluice.erase.ownership import Ownership, Person, Verdict
 from sluice.replay import ledger
 from sluice.replay.undeliverable import Lease, Undeliverable
 
