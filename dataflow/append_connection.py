@@ -1,4 +1,4 @@
-"""A connection of the Storage Write API: requests to append rows, each answered in its turn."""
+"""A connection of the Storage Write API: requests to append rows, which are answered in their order."""
 
 import collections
 import concurrent.futures
@@ -13,7 +13,7 @@ from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRows
 
 
 class Failed(Exception):
-    """A call failed. The text has nothing of what was sent.
+    """Raised for a failed call. The text quotes no payload.
 
     Attributes:
         code: Status of gRPC.
@@ -30,7 +30,7 @@ class AppendConnection:
     """Appends rows over one stream of gRPC, which several threads may share.
 
     The client library's own `AppendRowsStream` polls for an answer, which takes up to a second, and its streams cannot
-    be given up while they are being opened.
+    be cancelled while they are being opened.
 
     Args:
         transport: BigQuery's Storage Write API.
@@ -61,7 +61,7 @@ class AppendConnection:
 
         Args:
             rows: Serialized messages.
-            timeout: Maximum seconds to wait for the answer. After it the connection is ended, for all who wait.
+            timeout: Maximum seconds to wait for the answer. Then the connection is closed, which fails all requests.
 
         Returns:
             The answer, which may be an error.
@@ -92,7 +92,7 @@ class AppendConnection:
             self._requests.put(None)
 
     def _read(self) -> None:
-        """Hand each answer to whoever waits for it, until the connection ends."""
+        """Resolve the future of each answer, until the connection ends."""
         code = grpc.StatusCode.UNAVAILABLE
         try:
             for response in self._call:

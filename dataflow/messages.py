@@ -1,4 +1,4 @@
-"""Messages: where they come from, and how Beam passes them on."""
+"""Messages: how they are read, and how Beam passes them between steps."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,11 +25,11 @@ class MessageCoder(beam.coders.Coder):
         return type(self)._encode(value)
 
     def decode(self, encoded: bytes) -> Message:
-        """Return the message again."""
+        """Return the message of the bytes that `encode` returned."""
         return type(self)._decode(encoded)
 
     def is_deterministic(self) -> bool:
-        """Return that equal messages have equal bytes: attributes keep their order."""
+        """Return True: equal messages have equal bytes, since attributes keep their order."""
         return True
 
     def to_type_hint(self) -> type[Message]:
@@ -87,7 +87,7 @@ def to_message(element: bytes | PubsubMessage) -> Message:
 
 
 class _ReadUnparsed(ReadFromPubSub):
-    """Reads messages as Dataflow passes them on, in bytes. A direct runner puts a read of its own in its place."""
+    """Reads messages as bytes, as Dataflow delivers them. A direct runner replaces it by its own read."""
 
     def expand_continued(self, pcoll: Any) -> Any:
         """Leave out the step that parses messages."""

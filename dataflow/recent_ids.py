@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 
 class RecentIds:
-    """Remembers the last ids, as BigQuery does for `insertAll`: a bundle that fails comes again. Safe for threads.
+    """Remembers the last ids, as BigQuery does for `insertAll`, since a failed bundle is retried. It is thread-safe.
 
     Args:
         capacity: Maximum number of ids; those that were neither added nor asked for the longest are forgotten.

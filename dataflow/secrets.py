@@ -14,7 +14,7 @@ def fetch(name: str) -> str:
         name: `projects/PROJECT/secrets/NAME/versions/VERSION`.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: Secret Manager refused or did not answer.
+        google.api_core.exceptions.GoogleAPIError: Secret Manager rejected a request or did not answer.
         UnicodeDecodeError: It is no text.
     """
     text: str = _client().access_secret_version(name=name).payload.data.decode()

@@ -1,4 +1,4 @@
-"""Reconciliation: what came in, which is the archive, against what came out: the rows and the dead letters."""
+"""Reconciliation: compares the archive, which has all messages, with the rows and the dead letters."""
 
 import collections
 import dataclasses
@@ -40,25 +40,25 @@ _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
 SPAN = 6 * _HOUR
-"""Time of arrival that one query sums up. Each query reads its days again; its answer is sorted, so it must not become
-too large."""
+"""Maximum time of arrival that one query sums up. Each query reads whole days, so it should be long; the answer is
+sorted, so it must not be too long."""
 
 _SPAN_WITH_CONTENTS = _HOUR
-"""The same where the answer has whole rows."""
+"""Maximum time of arrival of a query that returns whole rows."""
 
 _READERS = 8
-"""Number of threads, below the ten connections that a client keeps."""
+"""Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 16
 
 _NO_RETENTION_DAYS = 10_000
-"""No event is too old to be compared."""
+"""Retention in days of the comparison: no event is too old."""
 
 _BYTES_OF_A_LOOKUP = 2 * 2**20
-"""Bytes of the ids in a look-up: each reads its days again. A request has 10 MB at most."""
+"""Maximum size of the ids in a look-up, in bytes. Each look-up reads whole days; a request has 10 MB at most."""
 
 _BYTES_BESIDES_AN_ID = 16
-"""Bytes of JSON around an id in a request."""
+"""Size of the JSON around an id in a request, in bytes."""
 
 
 class Archived(msgspec.Struct):
@@ -70,7 +70,7 @@ class Archived(msgspec.Struct):
 
 
 type Compare = Callable[[Envelope, StoredRecord], bool]
-"""Whether a record, with its columns, holds what its envelope does."""
+"""Returns whether a record, with its columns, has the content of its envelope."""
 
 type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
 
@@ -81,7 +81,7 @@ class _Object(NamedTuple):
     Attributes:
         uri: Its address.
         arrived: When its events arrived.
-        archived: The object; None where records name one that is gone.
+        archived: The object; None if records name it, but it has been deleted.
     """
 
     uri: str
@@ -159,7 +159,7 @@ class Reconciler:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        compare: Compares the contents, too; all objects are read.
+        compare: Compares contents; then all objects are read. None to compare ids only.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Reconciler:
         self._records = Records(client, settings, with_columns=compare is not None)
         self._compare = compare
         self._types = frozenset(event_types())
-        # A content is compared with what the row shows of it, which no address policy changes.
+        # The digest of a content does not depend on the policy for addresses.
         self._process = EventPipeline(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
         self._found = Reconciliation(datetime.max.replace(tzinfo=UTC))
 
@@ -185,12 +185,12 @@ class Reconciler:
 
         Args:
             start: Its begin, with a time zone.
-            end: Its end, exclusive. What is on its way into its table just then counts as missing.
+            end: Its end, exclusive. An event that is being inserted at the time counts as missing.
             advance: Called with the time up to which all is compared.
-            is_over: Whether to stop before the end; asked again and again, first when something is compared.
+            is_over: Returns whether to stop before the end; called after each group of objects.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         self._found = reconciliation = Reconciliation(start.astimezone(UTC))
         span = SPAN if self._compare is None else _SPAN_WITH_CONTENTS

@@ -177,7 +177,7 @@ class EventsOfDays(NamedTuple):
 
     Attributes:
         event_ids: Their ids.
-        days: The only days whose rows are read; None for all days, which is dear.
+        days: The days whose rows are read; None for all days, which costs most.
     """
 
     event_ids: Collection[str]
@@ -193,7 +193,7 @@ class Records:
     Args:
         client: Client of their project.
         settings: Datasets.
-        with_columns: Read the whole records, too.
+        with_columns: Whether to read all columns of the records.
     """
 
     def __init__(self, client: bigquery.Client, settings: Settings, *, with_columns: bool = False) -> None:
@@ -213,7 +213,7 @@ class Records:
             last: Address that sorts after all of them.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request or did not answer.
         """
         parameters: list[_Parameter] = [
             ArrayQueryParameter("days", "DATE", sorted(days)),
@@ -244,7 +244,7 @@ class Records:
             since: The first day whose dead letters are read.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request or did not answer.
         """
         queries: list[tuple[str, list[_Parameter]]] = []
         event_type_of: list[str] = []
@@ -286,7 +286,7 @@ class Records:
         return text.format(table=table, columns=self._columns, **_NAMES, **names)
 
     def _ask(self, queries: Sequence[tuple[str, list[_Parameter]]]) -> list[Iterable[bigquery.Row]]:
-        """Run queries at the same time."""
+        """Run queries concurrently."""
         jobs = [
             self._client.query(text, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
             for text, parameters in queries
@@ -295,7 +295,7 @@ class Records:
 
     @staticmethod
     def _read_sums(result: Iterable[bigquery.Row], table_type: str | None) -> Iterator[ObjectRecords]:
-        """Read what a query has summed up.
+        """Yield the sums that a query returns.
 
         Args:
             result: Its rows.
