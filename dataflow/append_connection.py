@@ -12,7 +12,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
 
-class Failed(Exception):
+class AppendFailed(Exception):
     """Raised for a failed call. The text quotes no payload.
 
     Attributes:
@@ -73,7 +73,7 @@ class AppendConnection:
         future: concurrent.futures.Future[AppendRowsResponse] = concurrent.futures.Future()
         with self._lock:
             if self._is_closed:
-                raise Failed(grpc.StatusCode.UNAVAILABLE)
+                raise AppendFailed(grpc.StatusCode.UNAVAILABLE)
             if self._first is not None:
                 request, self._first = self._first, None
             AppendRowsRequest.pb(request).proto_rows.rows.serialized_rows.extend(rows)
@@ -83,7 +83,7 @@ class AppendConnection:
             return future.result(timeout)
         except TimeoutError:
             self._call.cancel()
-            raise Failed(grpc.StatusCode.DEADLINE_EXCEEDED) from None
+            raise AppendFailed(grpc.StatusCode.DEADLINE_EXCEEDED) from None
 
     def close(self) -> None:
         """Accept no more requests, and end the connection when all are answered."""
@@ -102,4 +102,4 @@ class AppendConnection:
         finally:
             self.close()
             while self._unanswered:
-                self._unanswered.popleft().set_exception(Failed(code))
+                self._unanswered.popleft().set_exception(AppendFailed(code))

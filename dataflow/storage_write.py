@@ -26,7 +26,7 @@ from google.cloud.bigquery_storage_v1.types import (
     WriteStreamView,
 )
 
-from dataflow.append_connection import AppendConnection, Failed
+from dataflow.append_connection import AppendConnection, AppendFailed
 from dataflow.recent_ids import RecentIds
 from dataflow.row_encoder import InvalidRow, RowEncoder, UnknownColumn
 from functions.core.dead_letters import Violation
@@ -189,7 +189,7 @@ class StorageWriter:
         waiting = {place: records[place] for insert_id, place in first.items() if insert_id not in appended}
         try:
             insertion = self._insert(table, waiting, call)
-        except Failed as error:
+        except AppendFailed as error:
             self._forget(table)
             raise _api_error(error) from None
         places = [(position, first[insert_id]) for position, insert_id in enumerate(ids)]
@@ -221,7 +221,7 @@ class StorageWriter:
                 self._recent_ids(table).add(records[position].insert_id for position in taken)
                 for position in rows:
                     del unfinished[position]
-        except Failed as error:
+        except AppendFailed as error:
             if error.code not in _RETRYABLE:
                 raise
             waiting = unfinished.keys() - rejected.keys()
@@ -273,7 +273,7 @@ class StorageWriter:
             try:
                 return self._client.get_write_stream(request, retry=None, timeout=timeout).table_schema
             except exceptions.GoogleAPICallError as error:
-                raise Failed(error.grpc_status_code or grpc.StatusCode.UNKNOWN) from None
+                raise AppendFailed(error.grpc_status_code or grpc.StatusCode.UNKNOWN) from None
 
         return self._replace(table, self._retried(call, read))
 
@@ -304,7 +304,7 @@ class StorageWriter:
             timeout = call.timeout(started)
             try:
                 answer = attempt(timeout)
-            except Failed as error:
+            except AppendFailed as error:
                 has_timed_out = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
                 if has_timed_out:
                     self._service.answer_time.timed_out(timeout)
@@ -336,21 +336,21 @@ def _requests(rows: Mapping[int, bytes]) -> Iterator[dict[int, bytes]]:
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _failed(response: AppendRowsResponse) -> Failed:
+def _failed(response: AppendRowsResponse) -> AppendFailed:
     """Return the error of a response, whose message may quote what was sent."""
     status = AppendRowsResponse.pb(response).error
     detail = StorageError.pb()()
     for packed in status.details:
         if packed.Unpack(detail):
-            return Failed(_code(status.code), StorageError.StorageErrorCode(detail.code).name)
-    return Failed(_code(status.code))
+            return AppendFailed(_code(status.code), StorageError.StorageErrorCode(detail.code).name)
+    return AppendFailed(_code(status.code))
 
 
 def _code(number: int) -> grpc.StatusCode:
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 
-def _api_error(error: Failed) -> ApiError:
+def _api_error(error: AppendFailed) -> ApiError:
     """Return an error as the REST API would answer with it."""
     first, *others = (error.reason or error.code.name).lower().split("_")
     reason = first + "".join(map(str.title, others))

@@ -75,7 +75,7 @@ type Compare = Callable[[Envelope, StoredRecord], bool]
 type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
 
 
-class _Object(NamedTuple):
+class _ListedObject(NamedTuple):
     """An object of the archive.
 
     Attributes:
@@ -237,15 +237,15 @@ class Reconciler:
         self._look_up(batch)
         return until
 
-    def _objects(self, start: datetime, end: datetime) -> Iterator[_Object]:
+    def _objects(self, start: datetime, end: datetime) -> Iterator[_ListedObject]:
         """Yield the objects of a time in the order of their addresses."""
         for archived in self._archive.objects(start, end):
             if arrived := archived.arrived:
-                yield _Object(archived.uri, arrived, archived)
+                yield _ListedObject(archived.uri, arrived, archived)
 
     def _merge(
         self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
-    ) -> Iterator[tuple[_Object, list[ObjectRecords]]]:
+    ) -> Iterator[tuple[_ListedObject, list[ObjectRecords]]]:
         """Yield each object of a time with the records that name it; objects that are gone, but have records, too."""
         grouped = itertools.groupby(records, key=operator.attrgetter("archive_uri"))
         nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
@@ -265,13 +265,13 @@ class Reconciler:
             yield _gone(uri, arrived), list(named)
             uri, named = next(grouped, nothing)
 
-    def _agrees(self, listed: _Object, named: Sequence[ObjectRecords]) -> bool:
+    def _agrees(self, listed: _ListedObject, named: Sequence[ObjectRecords]) -> bool:
         """Return whether the records that name an object are of the deliveries that its metadata sums up."""
         if self._compare is not None or listed.summary is None:
             return False
         return listed.summary.digest == sum(group.digest for group in named)
 
-    def _read(self, listed: _Object) -> _Content:
+    def _read(self, listed: _ListedObject) -> _Content:
         if listed.archived is None:
             return _Content()
         try:
@@ -284,10 +284,10 @@ class Reconciler:
     def _type(self, event_type: str | None) -> str:
         return event_type if event_type is not None and event_type in self._types else UNKNOWN
 
-    def _account(self, listed: _Object, event_type: str | None) -> HourCounts:
+    def _account(self, listed: _ListedObject, event_type: str | None) -> HourCounts:
         return self._found.accounts[listed.hour, self._type(event_type)]
 
-    def _count(self, listed: _Object, named: Sequence[ObjectRecords]) -> None:
+    def _count(self, listed: _ListedObject, named: Sequence[ObjectRecords]) -> None:
         """Count the records that name an object, and the object's events where the records are of exactly these."""
         for group in named:
             account = self._account(listed, group.event_type)
@@ -305,7 +305,7 @@ class Reconciler:
                 account.archived += count
                 account.matched += count
 
-    def _settle(self, listed: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
+    def _settle(self, listed: _ListedObject, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
         """Count the envelopes of an object; those that its records may not be of go into the batch."""
         if content.problem:
             self._found.unreadable.append(content.problem)
@@ -325,7 +325,7 @@ class Reconciler:
 
     def _settle_type(
         self,
-        listed: _Object,
+        listed: _ListedObject,
         event_type: str,
         envelopes: Collection[Envelope],
         named: Sequence[ObjectRecords],
@@ -489,9 +489,9 @@ def _hour_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _gone(uri: str, otherwise: datetime) -> _Object:
+def _gone(uri: str, otherwise: datetime) -> _ListedObject:
     """Return an object that only records name; it arrived when its address says, or else at another time."""
-    return _Object(uri, arrival_time(uri) or otherwise)
+    return _ListedObject(uri, arrival_time(uri) or otherwise)
 
 
 def _days(start: datetime, end: datetime) -> frozenset[date]:
