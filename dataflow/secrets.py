@@ -1,4 +1,4 @@
-"""Secrets that workers fetch themselves, so that none is in a job's graph, which readers of Dataflow may see."""
+"""Secrets, which workers fetch themselves. The graph of a job has none, since readers of Dataflow may see it."""
 
 import os
 
@@ -15,7 +15,7 @@ def fetch(name: str) -> str:
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: Secret Manager rejected a request or did not answer.
-        UnicodeDecodeError: It is no text.
+        UnicodeDecodeError: The secret is not UTF-8.
     """
     text: str = _client().access_secret_version(name=name).payload.data.decode()
     return text

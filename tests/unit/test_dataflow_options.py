@@ -95,7 +95,7 @@ CASES = {
     ),
     "a stream that the runner does not read": (
         [FILES[0], *STREAM[1:]],
-        "options: FnApiRunner reads no --input_subscription",
+        "options: FnApiRunner cannot read --input_subscription",
     ),
     "a file of this machine on Dataflow": (
         [STREAM[0], *FILES[1:]],
