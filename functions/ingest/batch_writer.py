@@ -81,7 +81,7 @@ class BatchWriter:
         except Exception as error:
             report.overloaded |= is_overload(error)
             reason = str(error) if isinstance(error, NotDurable) else log.safe_message(error)
-            report.failed(len(messages) - report.durable, reason)
+            report.count_failed(len(messages) - report.durable, reason)
             raise
         finally:
             oldest = min(message.publish_time for message in messages)
@@ -123,12 +123,12 @@ class BatchWriter:
         insertion = self._warehouse.insert(table, records, self._timeout)
         for position, outcome in enumerate(outcomes):
             if position not in insertion.rejected and position not in insertion.retryable:
-                report.count(outcome)
+                report.count_durable(outcome)
         if insertion.retryable:
             report.overloaded |= insertion.is_overloaded
             reasons = sorted(set(insertion.retryable.values()))
             raise NotDurable(f"{len(insertion.retryable)} of {len(outcomes)} rows: {'; '.join(reasons)}")
-        return [rejected(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
+        return [dead_letter_of(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
 
 
 def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:
@@ -139,7 +139,7 @@ def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]
     return tables
 
 
-def rejected(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> DeadLetter:
+def dead_letter_of(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> DeadLetter:
     """Return the dead letter of a row that BigQuery has rejected.
 
     Raises:
@@ -147,5 +147,5 @@ def rejected(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> De
     """
     if isinstance(outcome, Row):
         return outcome.dead_letter(Stage.WAREHOUSE, errors, now)
-    places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
-    raise NotDurable(f"{outcome.table} refused a row: {places}")
+    paths = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
+    raise NotDurable(f"{outcome.table} rejected a row: {paths}")

@@ -27,8 +27,8 @@ class FlushReport(msgspec.Struct, kw_only=True):
         rows: Durable rows by table.
         dead_letters: Durable dead letters by stage.
         unknown_fields: Fields of the durable rows that no contract knows.
-        not_durable: Number of events that must be delivered again.
-        turned_away: Number of events that found too much in flight since the last line.
+        failed: Number of events that must be delivered again.
+        rejected: Number of events that found too much in flight since the last line.
         overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
         in_flight_limit: Maximum number of events in flight after this flush; 0 where there is none.
         errors: Why events are not durable, each reason once.
@@ -45,8 +45,8 @@ class FlushReport(msgspec.Struct, kw_only=True):
     rows: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     unknown_fields: int = 0
-    not_durable: int = 0
-    turned_away: int = 0
+    failed: int = 0
+    rejected: int = 0
     overloaded: bool = False
     in_flight_limit: int = 0
     errors: list[str] = []
@@ -66,7 +66,7 @@ class FlushReport(msgspec.Struct, kw_only=True):
         """The fields of its log line."""
         return msgspec.structs.asdict(self)
 
-    def count(self, durable: Outcome) -> None:
+    def count_durable(self, durable: Outcome) -> None:
         """Count an event that is durable."""
         match durable:
             case Row():
@@ -75,8 +75,8 @@ class FlushReport(msgspec.Struct, kw_only=True):
             case DeadLetter():
                 self.dead_letters[durable.stage] += 1
 
-    def failed(self, events: int, reason: str) -> None:
+    def count_failed(self, events: int, reason: str) -> None:
         """Count events that must be delivered again."""
         if reason not in self.errors:
             self.errors.append(reason)
-        self.not_durable += events
+        self.failed += events

@@ -8,7 +8,6 @@ import functools
 import http
 import os
 import time
-import traceback
 from collections.abc import Callable
 
 import certifi
@@ -17,6 +16,7 @@ import msgspec
 import urllib3
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 
+from functions.ingest.references import clear_frames
 from functions.ingest.retry import Call, Service
 from functions.settings import InvalidSettings, Settings
 
@@ -140,7 +140,7 @@ class Api:
             try:
                 return self._post(self._root + path, content_type, body, call.timeout(time.monotonic()))
             except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
-                _forget_request(error)
+                clear_frames(error)
                 if not is_overload(error):
                     raise
                 pause = call.pause(time.monotonic(), after_timeout=_has_timed_out(error))
@@ -162,13 +162,6 @@ class Api:
             raise ApiError(answer.status, answer.data)
         self.service.answered(time.monotonic() - started)
         return answer.data
-
-
-def _forget_request(error: BaseException | None) -> None:
-    """Free the body: frames of urllib3 refer to their own exception, and would keep it until the collector comes."""
-    while error:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 def bigquery_api() -> Api:
