@@ -111,7 +111,7 @@ def run(stack: Stack) -> collections.Counter[str]:
             "dead-letters/time_bounds": 1,
             "dead-letters/warehouse": 1,
             "unknown-fields": 1,
-            "not-durable": 1,
+            "failed": 1,
         }
     )
     return expected
@@ -125,7 +125,7 @@ def recorded(
     folder = tmp_path_factory.mktemp("monitoring")
     with deploy("monitoring") as stack:
         expected = run(stack)
-        taken, expected["turned-away"] = flood(stack, folder)
+        taken, expected["rejected"] = flood(stack, folder)
         expected["events"] += taken
         expected["rows/orders"] += taken
         # The bootstrap ran once, well. This one finds its datasets in another place, and fails.

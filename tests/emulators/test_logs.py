@@ -96,7 +96,7 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
     assert next(iter(stored)).n > 0
     log = quiet.ingest.child.log.read_text()
     assert '"flush"' in log
-    assert "not_durable" in log
+    assert '"failed":' in log
     assert CANARY not in log
     assert ADDRESS not in log
 
