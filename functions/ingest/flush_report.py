@@ -13,25 +13,25 @@ type Outcome = Row | DeadLetter
 
 
 class FlushReport(msgspec.Struct, kw_only=True):
-    """Counts and times of a flush, in milliseconds, and nothing of any payload.
+    """Counts and times of a flush, in milliseconds. It contains nothing of any payload.
 
     Attributes:
-        archive_uri: The object that has its messages.
+        archive_uri: The archive object of its messages.
         events: Number of its messages.
         message_bytes: Bytes of their payloads and attributes.
-        wait_ms: How long the first of them waited for the flush.
-        lag_ms: From the publication of the oldest until the end of the flush.
+        wait_ms: Time that the first of them was queued.
+        lag_ms: Time from the publication of the oldest to the end of the flush.
         archive_ms: Time until all were archived.
         archive_bytes: Size of the object.
-        insert_ms: Time that BigQuery took.
+        insert_ms: Time that the inserts took.
         rows: Durable rows by table.
         dead_letters: Durable dead letters by stage.
-        unknown_fields: Fields of the durable rows that no contract knows.
+        unknown_fields: Number of fields of the durable rows that no contract knows.
         failed: Number of events that must be delivered again.
-        rejected: Number of events that found too much in flight since the last line.
+        rejected: Number of events rejected since the last report because too much was in flight.
         overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
         in_flight_limit: Maximum number of events in flight after this flush; 0 where there is none.
-        errors: Why events are not durable, each reason once.
+        errors: Reasons why events are not durable, without duplicates.
     """
 
     archive_uri: str

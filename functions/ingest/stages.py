@@ -1,6 +1,7 @@
-"""The way of an event through `ingest`, from its request to its acknowledgement.
+"""The way of an event through `ingest`: receive, decode, validate, enrich, archive, insert, acknowledge.
 
-Each event has a request of its own. It is written together with the events that are in flight at the same time.
+Each event has a request of its own: `ingest_event`. It is written together with the events that are in flight at the
+same time: `write_batch`. Its row is made by `functions.core.pipeline.EventPipeline`.
 """
 
 import asyncio
@@ -33,9 +34,7 @@ async def ingest_event(
         Overloaded: Too much is in flight.
         NotDurable: The event is not durable in time.
     """
-    length = headers.get("content-length")
-    body = await read_body(next_chunk, int(length) if length else None, admission)
-    message = parse_request(headers, body)
+    message = await receive(headers, next_chunk, admission)
     await commit(message)
 
 
@@ -47,6 +46,13 @@ async def write_batch(flush: Flush) -> None:
     rejected = await asyncio.gather(*(_write_table(flush, table, rows) for table, rows in tables.items()))
     if dead_letters := [event for events in rejected for event in events]:
         await _write_table(flush, DeadLetter.table, dead_letters)
+
+
+async def receive(headers: Mapping[str, str], next_chunk: NextChunk, admission: Admission) -> Message:
+    """Read the message of a request."""
+    length = headers.get("content-length")
+    body = await read_body(next_chunk, int(length) if length else None, admission)
+    return parse_request(headers, body)
 
 
 async def _write_table(flush: Flush, table: str, events: Sequence[ProcessedEvent]) -> list[ProcessedEvent]:
