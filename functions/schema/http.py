@@ -40,7 +40,7 @@ class BootstrapApp:
                 return JSONResponse({"error": "GET or POST"}, 405, {"Allow": "GET, POST"})
         changes = {step.change for step in steps}
         for step in steps:
-            severity = logging.ERROR if step.change in {SchemaChange.ERROR, SchemaChange.REFUSED} else logging.INFO
+            severity = logging.ERROR if step.change in {SchemaChange.ERROR, SchemaChange.REJECTED} else logging.INFO
             logger.log(severity, "bootstrap", extra={"fields": dataclasses.asdict(step)})
-        status = 500 if SchemaChange.ERROR in changes else 409 if SchemaChange.REFUSED in changes else 200
+        status = 500 if SchemaChange.ERROR in changes else 409 if SchemaChange.REJECTED in changes else 200
         return JSONResponse({"objects": [dataclasses.asdict(step) for step in steps]}, status)

@@ -22,13 +22,13 @@ class Difference:
         path: The column (`items.price` for a nested one), or the table's property.
         before: What it is; None where it is missing.
         after: What the DDL declares; None where it declares nothing.
-        refused: Why the table cannot follow; None where it can.
+        rejection: Why the table cannot follow; None where it can.
     """
 
     path: str
     before: str | None
     after: str | None
-    refused: str | None = None
+    rejection: str | None = None
 
     def __str__(self) -> str:
         """A line of a diff: `+ items.color STRING`, `~ status NOT NULL -> NULLABLE`."""
@@ -38,7 +38,7 @@ class Difference:
             line = f"- {self.path} {self.before}"
         else:
             line = f"~ {self.path} {self.before} -> {self.after}"
-        return f"{line}: {self.refused}" if self.refused else line
+        return f"{line}: {self.rejection}" if self.rejection else line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class TableDiff:
     """All differences between a live table and its DDL, and the update that removes them.
 
     Attributes:
-        table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
+        table: Where nothing is rejected, the live table as declared; `update_table` takes it, with its etag.
         fields: What `update_table` has to send.
         differences: All differences; empty where the table is as declared.
-        manual_statements: Statements that make the refused conversions which BigQuery can make.
+        manual_statements: Statements that make the rejected conversions which BigQuery can make.
     """
 
     table: bigquery.Table
@@ -60,14 +60,14 @@ class TableDiff:
     @property
     def rejected(self) -> list[Difference]:
         """The differences that are not additive."""
-        return [difference for difference in self.differences if difference.refused]
+        return [difference for difference in self.differences if difference.rejection]
 
 
 def table_diff(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = MappingProxyType({})) -> TableDiff:
     """Compare a live table with its DDL.
 
     Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; descriptions;
-    labels; clustering; a longer retention; the required partition filter; policy tags. All else is refused. Labels and
+    labels; clustering; a longer retention; the required partition filter; policy tags. All else is rejected. Labels and
     policy tags that others have set stay, and so does the order of the columns: to BigQuery, what is new comes last.
 
     Args:
