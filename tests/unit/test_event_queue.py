@@ -64,12 +64,17 @@ async def test_a_queue_is_full_by_rows_or_by_bytes(events: int, limits: dict[str
 
 async def test_what_leaves_the_queue_no_longer_counts() -> None:
     events = queue(1, 2, 3, batch_bytes=2 * SIZE)
-    assert events.pop_last().message.message_id == "3"
-    assert events.state.is_full
-    events.pop_last()
-    assert not events.state.is_full
+    full = [events.is_full]
+    while events:
+        events.pop_last()
+        full.append(events.is_full)
+    assert full == [True, True, False, False]
+
+
+async def test_a_batch_no_longer_counts() -> None:
+    events = queue(1, 2, batch_bytes=2 * SIZE)
     events.next_batch(1, arrived_since=0)
-    assert (len(events), events.is_full) == (0, False)
+    assert (len(events), events.is_full) == (1, False)
 
 
 async def test_an_acknowledgement_is_resolved_once() -> None:
