@@ -225,7 +225,7 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
     assert variables["region"].description.startswith("Region of the functions, the datasets")
     assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
-    assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
+    assert "IAM members (user:, group:, serviceAccount:) by what they may do. <br>`publishers`: publish" in expected
 
 
 def test_the_page_of_the_commands_is_their_help() -> None:
