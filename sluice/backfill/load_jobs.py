@@ -11,14 +11,15 @@ from typing import Self, cast
 
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
-from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobConfig, ScalarQueryParameter
+from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
 
 from functions.core import dead_letters
 from functions.core.dead_letters import Violation
 from functions.core.rows import Row
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
-from sluice.backfill.chunks import Load
+from functions.sql import query_config, render
+from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, Identity
 from sluice.backfill.load_file import LoadFile, Record
 
@@ -40,14 +41,14 @@ _ROWS = """
 SELECT
   ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id,
   ingest.publish_time AS publish_time, ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
-FROM `{table}`
+FROM `{{ table }}`
 WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
 SELECT
   event_id, fingerprint AS kind, message_id, publish_time, content_digest, CAST(NULL AS INT64) AS schema_version
-FROM `{table}`
+FROM `{{ table }}`
 WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
@@ -123,7 +124,7 @@ class LoadJobs:
         if self._stopping.is_set():
             raise Stopped
 
-    def free_id(self, load: Load) -> str:
+    def free_id(self, load: TableLoad) -> str:
         """Return an id for the job of a load, which no job has had; waits for one that is running.
 
         A job keeps its id, so the next one has a number.
@@ -140,26 +141,23 @@ class LoadJobs:
             job_id = next(ids)
         return job_id
 
-    def present(self, load: Load) -> set[Identity]:
+    def present(self, load: TableLoad) -> set[Identity]:
         """Return what the table holds already of a load's events: each identity, and each with its message's id.
 
         A row with another content of the event's id does not count; where that cannot be known, it does.
         """
-        return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
+        return {
+            identity for events in _requests(load.events) for identity in self._present(TableLoad(load.table, events))
+        }
 
-    def _present(self, load: Load) -> Iterator[Identity]:
+    def _present(self, load: TableLoad) -> Iterator[Identity]:
         kinds = sorted({event.identity.kind for event in load.events})
-        ids = ArrayQueryParameter("ids", "STRING", [event.identity.event_id for event in load.events])
+        ids = ("ARRAY<STRING>", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letters.TABLE}"):
-            query = _DEAD_LETTERS.format(table=load.table)
-            parameters: list[ArrayQueryParameter | ScalarQueryParameter]
-            parameters = [ids, ArrayQueryParameter("fingerprints", "STRING", kinds)]
+            query, config = _DEAD_LETTERS, query_config(ids=ids, fingerprints=("ARRAY<STRING>", kinds))
         else:
-            query = _ROWS.format(table=load.table)
-            days = (("first", kinds[0]), ("last", kinds[-1]))
-            parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
-        config = bigquery.QueryJobConfig(query_parameters=parameters)
-        rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
+            query, config = _ROWS, query_config(ids=ids, first=("DATE", kinds[0]), last=("DATE", kinds[-1]))
+        rows = self._client.query_and_wait(render(query, table=load.table), job_config=config, retry=_RETRY)
         rows_by_identity: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
         for row in rows:
             rows_by_identity[Identity(row.event_id, row.kind)].append(row)
@@ -198,7 +196,7 @@ class LoadJobs:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for a reason that is not the row's.
             Stopped: While it waited.
         """
-        load = Load(event.table, [event])
+        load = TableLoad(event.table, [event])
         job_id = self.free_id(load)
         if event.with_message in self.present(load):
             return []
@@ -249,7 +247,7 @@ class LoadJobs:
         self._wait_for(job)
         return cast("bigquery.LoadJob", job), is_ours
 
-    def _id(self, load: Load) -> str:
+    def _id(self, load: TableLoad) -> str:
         """Return the id of a load's job. The table's creation is a part of it: a recreated table is filled anew."""
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)

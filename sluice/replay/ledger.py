@@ -6,14 +6,16 @@ import itertools
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter
 
 from functions.core.dead_letters import DeadLetter
 from functions.names import REPLAYS
 from functions.settings import Settings
+from functions.sql import query_config, render
+from functions.tables import Tables
+from sluice.backfill.builder import BackfillBuilder
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Fate, Settled
 
@@ -86,6 +88,18 @@ class Ledger:
     replay_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     _numbers: "itertools.count[int]" = dataclasses.field(default_factory=itertools.count)
 
+    @classmethod
+    def of_backfill(cls, backfill: BackfillBuilder, source: ReplaySource) -> Self:
+        """Return the ledger of a backfill, which the current user runs.
+
+        Raises:
+            ValueError: It is a dry run, of which nothing is recorded.
+        """
+        if backfill.jobs is None or backfill.archive is None:
+            raise ValueError("a dry run replays nothing, so it has no ledger")
+        user = current_user(backfill.client)
+        return cls(backfill.client, backfill.jobs, backfill.settings, source, backfill.now, user)
+
     def __call__(self, settled: Sequence[Settled]) -> None:
         """Write events down, and wait until that is durable.
 
@@ -96,7 +110,7 @@ class Ledger:
         records = [self._record(result) for result in self._worth_it(settled)]
         if records:
             job_id = f"sluice_replay_{self.replay_id}_{next(self._numbers)}"
-            self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
+            self.jobs.load(job_id, Tables(self.settings).replays, records)
 
     def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
         """Return what changes something: what is new in a table, and what closes an open dead letter.
@@ -118,11 +132,10 @@ class Ledger:
 
     def _open(self, event_ids: Sequence[str]) -> set[tuple[str, str]]:
         """Return event id and message id of the open dead letters of these events."""
-        query = _OPEN.format(project=self.client.project, dataset=self.settings.dataset)
+        query = render(_OPEN, tables=Tables(self.settings))
         open_letters: set[tuple[str, str]] = set()
         for batch in itertools.batched(event_ids, _IDS, strict=False):
-            config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", batch)])
-            rows = self.client.query_and_wait(query, job_config=config)
+            rows = self.client.query_and_wait(query, job_config=query_config(ids=("ARRAY<STRING>", batch)))
             open_letters |= {(row.event_id, row.message_id) for row in rows}
         return open_letters
 
@@ -151,7 +164,7 @@ _IDS = 40_000
 """Maximum ids of a query. They have at most 128 characters each: together they fit into a request of 10 MB."""
 
 _OPEN = (
-    "SELECT DISTINCT event_id, message_id FROM `{project}.{dataset}.dead_letter_status`"
+    "SELECT DISTINCT event_id, message_id FROM `{{ tables.dead_letter_status }}`"
     " WHERE is_open AND event_id IN UNNEST(@ids)"
 )
 
