@@ -41,6 +41,7 @@ from sluice.cost.measured import Measured
 from sluice.cost.measured import read as read_measured
 from sluice.cost.sluice import WAYS, Sluice
 from sluice.cost.workload import Workload
+from tests.support.configuration import configuration
 from tests.support.cost_inputs import MEASURED
 from tests.support.samples import NOW, event, message, process
 
@@ -276,9 +277,9 @@ def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
 
 
 def test_the_instances_are_those_of_terraform() -> None:
-    text = (ROOT / "terraform" / "variables-functions.tf").read_text()
-    assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
-    assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
+    ingest = configuration().defaults("ingest")
+    assert ingest["max_instances"] == str(TERRAFORM_INSTANCES)
+    assert ingest["concurrency"] == str(CONCURRENCY)
 
 
 def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performance() -> None:

@@ -23,6 +23,7 @@ from functions.ingest.warehouse import _PAUSES, InsertResult, InsertRow, Warehou
 from functions.settings import Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
+from tests.support.configuration import configuration
 from tests.support.fake_google import Answer, Cloud, error
 from tests.support.flood import post, push
 from tests.support.samples import event, message, process
@@ -31,13 +32,12 @@ from tests.support.waiting import FACTOR, PATIENCE, wait_until
 pytestmark = pytest.mark.check
 
 ROOT = pathlib.Path(__file__).parents[2]
-VARIABLES = (ROOT / "terraform" / "variables-functions.tf").read_text()
 
 
-def variable(name: str, text: str = VARIABLES) -> float:
-    """A default of Terraform's variables."""
-    [value] = re.findall(rf"^ +{name} += optional\(number, ([\d.]+)\)$", text, re.MULTILINE)
-    return float(value)
+def variable(name: str) -> float:
+    """Return a default of Terraform's variables."""
+    module = configuration()
+    return float((module.defaults("delivery") | module.defaults("flush") | module.defaults("ingest"))[name])
 
 
 def longest(seconds: float) -> float:
@@ -113,8 +113,12 @@ async def test_the_commands_of_the_guide_add_up() -> None:
 
 def test_terraform_refuses_what_does_not_add_up() -> None:
     seconds = f"{MAX_SECONDS:.0f}"
-    assert f"var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + {seconds}" in VARIABLES
-    assert "var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds" in VARIABLES
+    conditions = {
+        name: " ".join(rule["condition"] for rule in configuration().variables[name]["validation"])
+        for name in ("delivery", "ingest")
+    }
+    assert f"var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + {seconds}" in conditions["delivery"]
+    assert "var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds" in conditions["ingest"]
 
 
 def test_each_description_says_the_same() -> None:
