@@ -11,7 +11,7 @@ import pytest
 from benchmarks.cells import LostEvents, check
 from benchmarks.generator import drive
 from benchmarks.load import Closed, Driven, Open
-from benchmarks.stand_in import Counts
+from fake_google.metered import Counts
 
 type Answer = Callable[[int], Awaitable[bytes]]
 

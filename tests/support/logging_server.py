@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from fake_google.answers import Answer
 from tests.support.cloud_logging import entry, matches, worker_entry
-from tests.support.fake_google import Answer
 
 
 @dataclasses.dataclass

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from fake_google.answers import Answer, error, insert_errors
+from fake_google.scripted import Cloud
 from functions.archive import delivery
 from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.ingest.admission import PROBE, Overloaded
 from functions.ingest.batch_writer import NotDurable
 from functions.ingest.group_commit import MAX_THREADS, GroupCommit, NextChunk
 from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
-from tests.support.fake_google import Answer, Cloud, error, insert_errors
 from tests.support.samples import event, message
 from tests.support.waiting import FACTOR, PATIENCE, until
 

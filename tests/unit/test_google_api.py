@@ -17,10 +17,11 @@ import pytest
 import urllib3
 from google.auth.transport.urllib3 import Request
 
+from fake_google.answers import error
+from fake_google.scripted import Cloud
 from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.support import metadata_server
-from tests.support.fake_google import Cloud, error
 from tests.support.waiting import PATIENCE
 from tests.unit.conftest import settings
 
