@@ -64,8 +64,8 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         results.write(FILE)
         measured.of(results).write()
         plots.draw(results, plots.FOLDER)
-        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
-        page.README.write_text(page.filled(page.README.read_text(), [brief(results)]))
+        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), result_tables))
+        page.README.write_text(page.fill_tables(page.README.read_text(), [brief(results)]))
     asked = [target for target in targets(results) if target.part in (only or Part)]
     for target in asked:
         if target.is_met is None:

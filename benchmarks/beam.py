@@ -21,8 +21,8 @@ from benchmarks.spread import Spread, ratio
 from benchmarks.tables import number, target_rows, text
 from benchmarks.targets import Target
 from sluice.cost.dataflow import Beam
+from sluice.doc_tables import Table
 from sluice.package import ROOT
-from sluice.tables import Table
 
 FILE = pathlib.Path(__file__).parent / "results" / "beam.json"
 ENVIRONMENT = ROOT / ".venv" / "beam"
@@ -257,7 +257,7 @@ def main(
         path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if docs:
         of(results).write()
-        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
+        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), result_tables))
     missed = [target for target in targets(results) if not target.is_met]
     for target in missed:
         console.print(f"[bold yellow]Target missed:[/] {target.what}")

@@ -26,7 +26,7 @@ from benchmarks.tables import number, text
 from functions.core.bots import is_bot
 from functions.core.privacy import Privacy
 from functions.events.user_activity import EVENT_TYPE
-from sluice.tables import Table
+from sluice.doc_tables import Table
 
 FILE = pathlib.Path(__file__).parents[1] / "docs" / "bots.md"
 
@@ -176,7 +176,7 @@ def main(
     for table in tables:
         Console(width=160).print(table.rich())
     if docs:
-        FILE.write_text(page.filled(FILE.read_text(), tables))
+        FILE.write_text(page.fill_tables(FILE.read_text(), tables))
 
 
 if __name__ == "__main__":

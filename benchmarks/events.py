@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
-from sluice.catalogue import PRODUCTS
-from sluice.generate import Generated, generate
+from sluice.shop.catalog import PRODUCTS
+from sluice.shop.generator import Generated, generate
 
 type Kind = Literal["mixed", "large_orders", "order", "inventory", "user_activity"]
 

@@ -2,9 +2,9 @@
 
 import pathlib
 
-from sluice.tables import filled
+from sluice.doc_tables import fill_tables
 
-__all__ = ["FILE", "README", "filled"]
+__all__ = ["FILE", "README", "fill_tables"]
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 FILE = README.parent / "docs" / "performance.md"

@@ -20,7 +20,7 @@ from sluice.cost.fleet import MAX_CONCURRENCY, Fleet
 from sluice.cost.measured import Measured
 from sluice.cost.sluice import WAYS, Sluice
 from sluice.cost.workload import Workload
-from sluice.tables import Table
+from sluice.doc_tables import Table
 
 RATES = (100, 1_000, 10_000, 100_000)
 
@@ -128,7 +128,7 @@ def main(
     except NotMeasured as error:
         raise typer.BadParameter(str(error), param_hint="--results") from None
     if docs:
-        page.FILE.write_text(page.filled(page.FILE.read_text(), result_tables))
+        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), result_tables))
     if json:
         typer.echo(msgspec.json.encode(result_tables).decode())
     else:

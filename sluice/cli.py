@@ -23,17 +23,16 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from functions.files.id_fields import WithoutId
 from functions.files.sources import Source, Unreadable
 from functions.settings import Settings
-from sluice import demo as demonstration
 from sluice.commands.backfill import backfill
 from sluice.commands.beam import beam
 from sluice.commands.contract import app as contract
 from sluice.commands.cost import cost
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.erase import erase
-from sluice.commands.exit_codes import ending
+from sluice.commands.exit_codes import exit_code_of_errors
 from sluice.commands.options import IdFieldPaths, id_fields
 from sluice.commands.package import package
-from sluice.commands.progress import tell_without_id
+from sluice.commands.progress import print_lines_without_id
 from sluice.commands.reconcile import reconcile
 from sluice.commands.replay import replay
 from sluice.commands.smoke import smoke
@@ -41,13 +40,14 @@ from sluice.commands.snapshot import restore, snapshot
 from sluice.commands.sql import sql
 from sluice.commands.trace import trace
 from sluice.commands.verify import verify
-from sluice.generate import EVENTS_PER_DAY, Generated, Story
+from sluice.demo.run import run as run_demo
 from sluice.local.process import NotStarted
 from sluice.local.stack import Stack, local_stack, topic_name
 from sluice.publish import FAILURES, Publication, from_lines, paced, shift_to
 from sluice.publish import publish as publish_all
+from sluice.shop.generator import EVENTS_PER_DAY, Generated, Story
+from sluice.shop.timeline import history_until, live, stretch_pace
 from sluice.smoke import oldest_midnight
-from sluice.story import fit, live, past
 
 app = typer.Typer(
     help="Sluice: events from Pub/Sub into BigQuery and Cloud Storage.",
@@ -76,7 +76,7 @@ _RATE = 50.0
 """Messages per second of `sluice generate`, where `--rate` does not say otherwise."""
 
 for command in (backfill, beam, erase, reconcile, replay, sql, snapshot, restore, smoke, verify, trace, cost):
-    app.command()(ending()(command))
+    app.command()(exit_code_of_errors()(command))
 app.command()(package)
 
 
@@ -129,7 +129,7 @@ def demo(
     Exit code 0: everything adds up; 1: it does not.
     """
     with _stack(stand_in) as stack:
-        if not demonstration.run(Console(), stack, events=events, rate=rate, seed=seed):
+        if not run_demo(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
 
 
@@ -187,12 +187,12 @@ def publish(
     shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
     _publish(from_lines(shifted, fields, without_id), topic, rate)
     if without_id.count:
-        tell_without_id("Not published:", without_id)
+        print_lines_without_id("Not published:", without_id)
         raise typer.Exit(1)
 
 
 @app.command()
-@ending()
+@exit_code_of_errors()
 def generate(
     seed: Seed = 1,
     bad_share: Share = 0.0,
@@ -235,11 +235,11 @@ def _until_now(story: Story, count: int) -> Iterator[Generated]:
     retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)
-    a_day = fit(story, count, earliest, now).events_per_day
+    a_day = stretch_pace(story, count, earliest, now).events_per_day
     if a_day > story.events_per_day:
         console.print(f"{a_day} events a day instead of {story.events_per_day}: RETENTION_DAYS is {retention_days}.")
     with console.status("looking for the start of the story"):
-        return past(story, count, now, earliest)
+        return history_until(story, count, now, earliest)
 
 
 def _write(messages: Iterable[Generated]) -> None:

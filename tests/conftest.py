@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from functions.settings import Settings
-from sluice import logs
+from sluice import cloud_logging
 from sluice.local.functions import EMULATORS, LOCAL, platform_environment
 from sluice.local.process import MARK
 from tests.support import terraform as running
@@ -26,7 +26,7 @@ SLOW_FIXTURES = {"terraform", "analyzer"}
 
 FOREIGN = {name.upper() for name in Settings.__struct_fields__} | {
     "SLUICE_CONTRACT_BASE",
-    logs.EMULATOR,
+    cloud_logging.EMULATOR,
     *EMULATORS,
     *LOCAL,
     *platform_environment("", 0),

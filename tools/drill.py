@@ -26,14 +26,15 @@ from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
 
+from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.demo_check import read_accounts
-from sluice.generate import Generated, Story
+from sluice.demo.check import read_warehouse
 from sluice.local.stack import Emulators, Stack, delivering, deployed, emulators
 from sluice.publish import Publication, publish
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
-from sluice.story import past
 
 LOST, NEW = "drill-lost", "drill-new"
 """Names of the two stacks: of the region that is lost, and of the one that takes its place."""
@@ -124,7 +125,7 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
             f"{first_row_seconds:.1f} s later events arrive in the new region. The archive brings the others."
         )
 
-        source = f"gs://{lost.settings.archive_bucket}/raw/"
+        source = layout.address(lost.settings.archive_bucket, layout.PREFIX)
         backfill = _backfill(new, source)
         _wait(lambda: _ids(new) >= ids, publishing)
         recovered_seconds = time.monotonic() - lost_at
@@ -156,11 +157,11 @@ def _region(on: Emulators, folder: pathlib.Path, name: str) -> Iterator[Stack]:
 def _messages(events: int, settings: Settings) -> list[Generated]:
     now = datetime.now(UTC)
     story = Story(_SEED, BAD_SHARE, DUPLICATE_SHARE)
-    return list(past(story, events, now, oldest_midnight(now, settings.retention_days)))
+    return list(history_until(story, events, now, oldest_midnight(now, settings.retention_days)))
 
 
 def _ids(stack: Stack) -> set[str]:
-    accounts = read_accounts(bigquery_client(stack.settings), stack.settings.dataset)
+    accounts = read_warehouse(bigquery_client(stack.settings), stack.settings.dataset)
     return accounts.accepted | accounts.dead
 
 

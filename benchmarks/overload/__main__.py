@@ -78,7 +78,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     if docs:
         records.write(FILE)
         runs = report.kept()
-        page.FILE.write_text(page.filled(page.FILE.read_text(), report.tables(runs)))
+        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), report.tables(runs)))
         report.draw(runs)
     missed = [(record.scenario, sentence) for record in records.records for sentence in record.missed()]
     for scenario, sentence in missed:

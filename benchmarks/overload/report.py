@@ -10,7 +10,7 @@ from benchmarks.overload.records import FILE, FILE_BEFORE, PhaseRecord, Record, 
 from benchmarks.overload.scenarios import METASTABLE, SCENARIOS
 from benchmarks.plots import FOLDER
 from benchmarks.tables import number
-from sluice.tables import Table
+from sluice.doc_tables import Table
 
 PLOTS = {"BigQuery": "overload", METASTABLE.name: "overload_metastable"}
 """Names of the plots' files by scenario."""

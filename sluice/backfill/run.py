@@ -30,7 +30,7 @@ from sluice.backfill.load_jobs import LoadJobs, Stopped
 FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError, urllib3.exceptions.HTTPError)
 """Errors of the clients where Google Cloud rejects a request or does not answer."""
 
-MAX_REFUSED = 100
+MAX_REJECTED_LINES = 100
 """Maximum rejected rows of a load that become dead letters; of more, the table or the code is the cause.
 
 To ask why takes a job for each, and a table takes a limited number of them a day
@@ -409,7 +409,7 @@ class Backfill:
             RowsRefused: They cannot be dead letters.
         """
         letters: list[Event] = []
-        too_many = len(rejected_events) > MAX_REFUSED
+        too_many = len(rejected_events) > MAX_REJECTED_LINES
         for rejected in rejected_events[:1] if too_many else rejected_events:
             try:
                 errors = jobs.refusal(*rejected)

@@ -17,7 +17,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import FAILURES, Backfill
 from sluice.commands import progress
-from sluice.commands.exit_codes import tell
+from sluice.commands.exit_codes import print_error
 from sluice.commands.options import IdFieldPaths, id_fields
 
 
@@ -76,5 +76,5 @@ def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
     except FAILURES as error:
         if not dry_run:
             raise
-        tell("BigQuery does not say what is there already:", error)
+        print_error("BigQuery does not say what is there already:", error)
         return None

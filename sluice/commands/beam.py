@@ -23,9 +23,9 @@ from functions.files import sources
 from functions.ingest.http_client import bigquery_api, project
 from functions.settings import Settings
 from sluice.beam import BeamRun, Counts, find_python, whole_lines
-from sluice.commands.exit_codes import ExitCode, tell
+from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import DryRun, IdFieldPaths, Json, id_fields
-from sluice.commands.progress import tell_without_id
+from sluice.commands.progress import print_lines_without_id
 from sluice.formatting import printable
 from sluice.local.process import Child, running
 
@@ -84,7 +84,7 @@ def beam(
     counts, code = _run(run, folder, size, verbose=verbose)
     if code == ExitCode.WRONG:
         shutil.rmtree(folder)
-        tell("Nothing was done:", counts.why)
+        print_error("Nothing was done:", counts.why)
         raise typer.Exit(code)
     done = Done(counts, time.monotonic() - started, dry_run)
     if as_json:
@@ -92,7 +92,7 @@ def beam(
     else:
         done.show()
     if code == ExitCode.FAILED:
-        tell("Failed:", counts.why)
+        print_error("Failed:", counts.why)
         console.print(f"The log is kept: {folder / 'beam.log'}", soft_wrap=True)
     else:
         shutil.rmtree(folder)
@@ -216,7 +216,7 @@ class Done:
         Raises:
             typer.Exit: The run failed, was interrupted, or has left lines out.
         """
-        tell_without_id("Left out:", self.counts.without_id)
+        print_lines_without_id("Left out:", self.counts.without_id)
         if code == ExitCode.INTERRUPTED:
             console.print("[bold]Interrupted.[/]")
         if code != ExitCode.DONE and not self.dry_run:

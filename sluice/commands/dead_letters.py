@@ -17,16 +17,16 @@ from functions.clients import bigquery_client, storage_client
 from functions.core.dead_letters import Stage
 from functions.ingest.http_client import storage_api
 from functions.settings import Settings
-from sluice import payload_view
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Backfill, Listener
 from sluice.commands import progress
-from sluice.commands.exit_codes import ExitCode, ending
-from sluice.commands.options import DryRun, Json, Rate, past_moment
-from sluice.commands.replay import in_turn
-from sluice.commands.trace import envelope_as_json, replayed
-from sluice.dead_letters import DeadLetterDetails, DeadLetterFilter, Group, dead_letters_of, groups
+from sluice.commands.exit_codes import ExitCode, exit_code_of_errors
+from sluice.commands.options import DryRun, Json, Rate, parse_past_time
+from sluice.commands.replay import call_in_order
+from sluice.commands.trace import describe_replay, envelope_as_json
+from sluice.dead_letters import payload_view
+from sluice.dead_letters.lookup import DeadLetterDetails, DeadLetterFilter, Group, dead_letters_of, groups
 from sluice.formatting import printable
 from sluice.replay.ledger import Cause, Ledger, ReplaySource, current_user
 from sluice.replay.letters import CauseTally, Letters, RemainingError, Tally
@@ -39,7 +39,12 @@ Type = Annotated[str | None, typer.Option("--type", help="Whose payload says thi
 InStage = Annotated[Stage | None, typer.Option("--stage", help="What this stage refused.")]
 Since = Annotated[
     datetime | None,
-    typer.Option("--since", parser=past_moment, metavar="TIME", help="Refused then or later: a time, or 24h, 7d ago."),
+    typer.Option(
+        "--since",
+        parser=parse_past_time,
+        metavar="TIME",
+        help="Start of the rejection times: a time, or 24h, 7d ago.",
+    ),
 ]
 
 
@@ -140,7 +145,7 @@ def _known(letter: DeadLetterDetails) -> Iterator[Text | str]:
     yield printable(f"  message {record['message_id']}, published {record['publish_time'].isoformat()}{attempt}")
     yield f"  {record['archive_uri']}"
     for replay in letter.replays:
-        yield printable(f"  {replayed(replay)}")
+        yield printable(f"  {describe_replay(replay)}")
     yield Text("attributes", "bold")
     for name, value in msgspec.json.decode(record["attributes"] or "{}").items():
         yield printable(f"  {name}: {value}")
@@ -205,7 +210,7 @@ def replay(
     if not dry_run:
         archive = Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
         listeners.append(Ledger(client, jobs, settings, ReplaySource.DEAD_LETTER, now, current_user(client)))
-    run = Backfill(read, jobs, archive, in_turn([*listeners, letters.tally]), rate)
+    run = Backfill(read, jobs, archive, call_in_order([*listeners, letters.tally]), rate)
     report = progress.run(run, letters, letters.total, of_events=True)
     done = progress.Done(report, letters.total, time.monotonic() - started, dry_run)
     if as_json:
@@ -287,4 +292,4 @@ def _still(cause: Cause, still: RemainingError) -> Text:
 
 
 for name, command in (("list", list_), ("show", show), ("replay", replay)):
-    app.command(name)(ending()(command))
+    app.command(name)(exit_code_of_errors()(command))

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.commands.exit_codes import ExitCode, tell
-from sluice.commands.options import check_order, moment, past_moment
-from sluice.erase import Erased, Erasure, Listed, Patience
+from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.commands.options import check_order, parse_past_time, parse_time
+from sluice.erase.erasure import Erased, Erasure, Listed, Patience
+from sluice.erase.ownership import Person, person_fields
 from sluice.local.stack import undeliverable_name
-from sluice.person import Person, person_fields
 from sluice.replay.undeliverable import Undeliverable
 from sluice.snapshots import Snapshots
 
@@ -53,7 +53,7 @@ def erase(
         datetime | None,
         typer.Option(
             "--from",
-            parser=past_moment,
+            parser=parse_past_time,
             metavar="TIME",
             help="Read the archive from this time of arrival on: a time, or 24h, 7d ago.",
             show_default=False,
@@ -62,7 +62,7 @@ def erase(
     end: Annotated[
         datetime | None,
         typer.Option(
-            "--to", parser=moment, metavar="TIME", help="Read the archive up to this time.", show_default=False
+            "--to", parser=parse_time, metavar="TIME", help="Read the archive up to this time.", show_default=False
         ),
     ] = None,
     undeliverable: Annotated[
@@ -114,7 +114,7 @@ def erase(
     _list("May be theirs:", erasure.erased.doubtful)
     _list("Cannot be read:", erasure.erased.unreadable)
     for problem in erasure.erased.remaining:
-        tell("Left:", problem)
+        print_error("Left:", problem)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -151,9 +151,9 @@ def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[s
 
 def _list(what: str, listed: Listed) -> None:
     for place in listed.places:
-        tell(what, place)
+        print_error(what, place)
     if more := listed.count - len(listed.places):
-        tell(what, f"and {more} more")
+        print_error(what, f"and {more} more")
 
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:

@@ -37,7 +37,7 @@ class ExitCode(enum.IntEnum):
 
 
 @contextlib.contextmanager
-def ending() -> Iterator[None]:
+def exit_code_of_errors() -> Iterator[None]:
     """Turn an error that ends a command into a sentence on standard error and an exit code.
 
     Raises:
@@ -46,18 +46,18 @@ def ending() -> Iterator[None]:
     try:
         yield
     except (InvalidSettings, WrongParameter) as error:
-        tell("Nothing was done:", error)
+        print_error("Nothing was done:", error)
         raise typer.Exit(ExitCode.WRONG) from error
     except BrokenPipeError:  # The reader of the answer has closed it.
         raise
     except (SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES) as error:  # OSError: no project is set
-        tell("Failed:", error)
+        print_error("Failed:", error)
         if isinstance(error, GoogleAuthError | OSError):
             console.print("For the local stack, run the export lines that `sluice up` prints.", soft_wrap=True)
         raise typer.Exit(ExitCode.FAILED) from error
 
 
-def tell(what: str, why: object) -> None:
+def print_error(what: str, why: object) -> None:
     """Write to standard error what is wrong, and why. An error of Google Cloud is quoted."""
     if isinstance(why, ApiError):
         why = why.unsafe_message or why

@@ -10,7 +10,7 @@ from functions.files.id_fields import IdField
 from sluice.times import read_time
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Read a time, as `read_time` does.
 
     Raises:
@@ -22,13 +22,13 @@ def moment(text: str) -> datetime:
         raise typer.BadParameter(f"{text!r} is no time: 2026-11-23, 2026-11-23T20:15:00Z, 90m, 24h, 7d") from error
 
 
-def past_moment(text: str) -> datetime:
+def parse_past_time(text: str) -> datetime:
     """Read a time that is over: of a later one, an answer would be empty.
 
     Raises:
         typer.BadParameter: It is none, or it is in the future.
     """
-    time = moment(text)
+    time = parse_time(text)
     if time > datetime.now(UTC):
         raise typer.BadParameter(f"{text} is in the future")
     return time

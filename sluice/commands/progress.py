@@ -24,7 +24,7 @@ from rich.table import Table
 from functions.files.id_fields import WithoutId
 from functions.files.sources import Lines
 from sluice.backfill.run import Backfill, BackfillReport
-from sluice.commands.exit_codes import ExitCode, tell
+from sluice.commands.exit_codes import ExitCode, print_error
 
 console = Console(stderr=True)
 
@@ -122,8 +122,8 @@ class Done:
         """
         report = self.report
         for failure in report.failures:
-            tell("Failed:", failure)
-        tell_without_id("Not loaded:", report.without_id)
+            print_error("Failed:", failure)
+        print_lines_without_id("Not loaded:", report.without_id)
         if report.same_id:
             loaded = "would be loaded" if self.dry_run else "are loaded"
             console.print(
@@ -132,7 +132,7 @@ class Done:
                 soft_wrap=True,
             )
         for job in report.running:
-            tell("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
+            print_error("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
         if report.interrupted:
             if report.complete_to:
                 console.print(f"All is there up to {escape(report.complete_to)}.", soft_wrap=True)
@@ -147,9 +147,9 @@ class Done:
             raise typer.Exit(ExitCode.FAILED)
 
 
-def tell_without_id(what: str, without_id: WithoutId) -> None:
+def print_lines_without_id(what: str, without_id: WithoutId) -> None:
     """Name the first lines that lack the id that was asked for, and say how many they are."""
     for line in without_id.first:
-        tell(what, line)
+        print_error(what, line)
     if without_id.count > len(without_id.first):
         console.print(f"... and {without_id.count - len(without_id.first)} more lines without the id.")

@@ -1,7 +1,6 @@
 """`sluice reconcile`: what a person sees of it."""
 
 import dataclasses
-import functools
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from functions.core.privacy import Privacy
-from functions.files.sources import find
 from functions.ingest.http_client import storage_api
 from functions.reconcile.findings import EventRef, Reconciliation
 from functions.reconcile.reconciler import Reconciler
@@ -24,10 +22,11 @@ from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Backfill, BackfillReport
-from sluice.commands.exit_codes import ExitCode, tell
-from sluice.commands.options import check_order, moment, past_moment
-from sluice.compare import Contents
+from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.commands.options import check_order, parse_past_time, parse_time
 from sluice.formatting import printable
+from sluice.record_comparison import ContentComparison
+from sluice.replay.archived import named
 from sluice.replay.ledger import Ledger, ReplaySource, current_user
 
 console = Console(stderr=True)
@@ -43,7 +42,7 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--from",
-            parser=past_moment,
+            parser=parse_past_time,
             metavar="TIME",
             help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
             show_default=False,
@@ -53,7 +52,7 @@ def reconcile(
         datetime | None,
         typer.Option(
             "--to",
-            parser=moment,
+            parser=parse_time,
             metavar="TIME",
             help="End of the times of arrival, now at the latest; default: so long ago that a flush must have ended.",
             show_default=False,
@@ -80,7 +79,7 @@ def reconcile(
     check_order(start, end)
     if dry_run and not repair:
         raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
-    compare = Contents(Contracts.load(), Privacy.from_settings(settings)) if contents else None
+    compare = ContentComparison(Contracts.load(), Privacy.from_settings(settings)) if contents else None
     reconciliation = _run(
         Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end
     )
@@ -98,7 +97,7 @@ def reconcile(
                 soft_wrap=True,
             )
     for failure in report.failures if report else ():
-        tell("Failed:", failure)
+        print_error("Failed:", failure)
     if report and report.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
     if not _is_well(reconciliation, report, dry_run=dry_run):
@@ -123,9 +122,7 @@ def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *
     jobs = LoadJobs.open(client, settings)
     ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(
-        find(sorted(reconciliation.incomplete), functools.cache(lambda: storage))
-    )
+    return Backfill(read, jobs, archive, ledger)(named(storage, sorted(reconciliation.incomplete)))
 
 
 def _is_well(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
@@ -180,7 +177,7 @@ def _show(reconciliation: Reconciliation, start: datetime, end: datetime) -> Non
     _name("Different:", reconciliation.different, reconciliation.total.different)
     _name("Several contents under one id:", reconciliation.conflicting, reconciliation.total.conflicts)
     for problem in reconciliation.unreadable:
-        tell("Cannot be read:", problem)
+        print_error("Cannot be read:", problem)
     if reconciliation.is_complete:
         console.print("[bold green]Nothing is missing.[/]")
 

@@ -18,7 +18,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Backfill, Listener, Settled
 from sluice.commands import progress
-from sluice.commands.options import DryRun, Json, Rate, check_order, moment, past_moment
+from sluice.commands.options import DryRun, Json, Rate, check_order, parse_past_time, parse_time
 from sluice.local.stack import undeliverable_name
 from sluice.replay.archived import OfType, arrived
 from sluice.replay.ledger import Ledger, ReplaySource, current_user
@@ -29,11 +29,12 @@ def replay(
     start: Annotated[
         datetime | None,
         typer.Option(
-            "--from", parser=past_moment, metavar="TIME", help="What arrived then or later: a time, or 24h, 7d ago."
+            "--from", parser=parse_past_time, metavar="TIME", help="What arrived then or later: a time, or 24h, 7d ago."
         ),
     ] = None,
     end: Annotated[
-        datetime | None, typer.Option("--to", parser=moment, metavar="TIME", help="What arrived before; default: now.")
+        datetime | None,
+        typer.Option("--to", parser=parse_time, metavar="TIME", help="End of the arrival times; default: now."),
     ] = None,
     event_type: Annotated[str | None, typer.Option("--type", help="Of the archive, events of this type only.")] = None,
     undeliverable: Annotated[
@@ -89,7 +90,7 @@ def replay(
             objects = arrived(storage, settings.archive_bucket, start, end or now)
             sources = [OfType(source, event_type) for source in objects] if event_type else objects
             total = sum(source.size for source in objects)
-        run = Backfill(read, jobs, archive, in_turn(listeners), rate)
+        run = Backfill(read, jobs, archive, call_in_order(listeners), rate)
         report = progress.run(run, sources, total, of_events=undeliverable)
     done = progress.Done(report, len(sources), time.monotonic() - started, dry_run)
     if as_json:
@@ -99,7 +100,7 @@ def replay(
     done.end()
 
 
-def in_turn(listeners: Sequence[Listener]) -> Listener:
+def call_in_order(listeners: Sequence[Listener]) -> Listener:
     """Return a listener that calls others in their order; an error of one ends the call."""
 
     def call_all(settled: Sequence[Settled]) -> None:

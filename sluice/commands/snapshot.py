@@ -8,11 +8,12 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.backfill.run import FAILURES
-from sluice.commands.exit_codes import ExitCode, tell
-from sluice.commands.options import moment
+from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.commands.options import parse_time
 from sluice.snapshots import Restored, Snapshot, SnapshotError, Snapshots
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
@@ -46,7 +47,7 @@ def snapshot(
         try:
             taken.append(snapshots.take(table, now, days))
         except (SnapshotError, *FAILURES) as error:
-            tell(f"No snapshot of {table}:", error)
+            print_error(f"No snapshot of {table}:", error)
             failed = True
     if dry_run:
         _show_statements(snapshots, json=json)
@@ -61,7 +62,7 @@ def restore(
     at: Annotated[
         datetime | None,
         typer.Option(
-            parser=moment,
+            parser=parse_time,
             metavar="TIME",
             help="Restore the table as it was then: a time, or 90m, 24h ago; seven days at most.",
         ),
@@ -113,7 +114,7 @@ def _announce(restored: Restored, bucket: str) -> None:
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
     print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
     print("Next: load what came since, for each day from that one on:")  # noqa: T201
-    print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
+    print(f"  sluice backfill {layout.address(bucket, layout.day_prefix(restored.as_of))}")  # noqa: T201
 
 
 def _show(snapshots: list[Snapshot], *, json: bool) -> None:
@@ -128,8 +129,8 @@ def _show(snapshots: list[Snapshot], *, json: bool) -> None:
     Console().print(table)
 
 
-def _time(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+def _time(parse_time: datetime | None) -> str:
+    return "never" if parse_time is None else f"{parse_time:%Y-%m-%d %H:%M}"
 
 
 def _show_statements(snapshots: Snapshots, *, json: bool) -> None:

@@ -15,7 +15,7 @@ from functions.core.message import Message, is_smoke_test
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.formatting import printable
-from sluice.trace import ArchiveObject, Trace, TracedRecord
+from sluice.trace import Trace, TracedObject, TracedRecord
 from sluice.trace import trace as look_for
 
 console = Console(stderr=True)
@@ -131,7 +131,7 @@ def _of_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
     yield from _lineage(letter, "refused")
 
 
-def replayed(replay: Mapping[str, Any]) -> str:
+def describe_replay(replay: Mapping[str, Any]) -> str:
     """Return a line of the ledger, in words."""
     what = f"a row of {replay['table_name']}"
     if replay["outcome"] != "row":
@@ -142,7 +142,7 @@ def replayed(replay: Mapping[str, Any]) -> str:
 
 
 def _of_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
-    yield Text(printable(replayed(replay)), "bold")
+    yield Text(printable(describe_replay(replay)), "bold")
     source = {"dead_letter": "the dead letters", "archive": "the archive", "undeliverable": "what Pub/Sub gave up on"}
     yield printable(
         f"  message {replay['message_id']}, from {source[replay['source']]}, by code {replay['code_version']}"
@@ -157,7 +157,7 @@ def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield f"  {record.archive_uri}"
 
 
-def _of_object(archive_object: ArchiveObject) -> Iterator[Text | str]:
+def _of_object(archive_object: TracedObject) -> Iterator[Text | str]:
     yield Text(archive_object.uri, "bold")
     if archive_object.problem:
         yield Text(f"  {archive_object.problem}", "red")

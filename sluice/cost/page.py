@@ -10,7 +10,7 @@ from sluice.cost.deployment import DEFAULT
 from sluice.cost.sluice import Sluice
 from sluice.cost.ways import WAYS, bills
 from sluice.cost.workload import Workload
-from sluice.tables import Table, filled
+from sluice.doc_tables import Table, fill_tables
 
 FILE = pathlib.Path(__file__).parents[2] / "docs" / "alternatives.md"
 SCALE = FILE.with_name("scale.md")
@@ -21,17 +21,17 @@ EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
 
 def update() -> str:
     """Return the page with its tables as they should be."""
-    return filled(FILE.read_text(encoding="utf-8"), [*_tables()])
+    return fill_tables(FILE.read_text(encoding="utf-8"), [*_tables()])
 
 
 def update_scale() -> str:
     """Return the page of the engines with its tables as they should be."""
-    return filled(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
+    return fill_tables(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
 
 
 def update_readme() -> str:
     """Return the README with the cost as it should be."""
-    return filled(README.read_text(encoding="utf-8"), [readme()])
+    return fill_tables(README.read_text(encoding="utf-8"), [readme()])
 
 
 def workload(events_per_day: float) -> Workload:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from sluice.cost.prices import HOURS_OF_MONTH
-from sluice.generate import VISITS_BY_HOUR
+from sluice.shop.generator import VISITS_BY_HOUR
 
 type RateProfile = Literal["flat", "day"]
 """`flat`: as many events in each second; `day`: those of a shop, few at night and most in the evening."""

@@ -15,7 +15,7 @@ from functions.core.message import is_smoke_test
 from functions.files.sources import Line
 from functions.settings import Settings
 from sluice.backfill.run import Settled
-from sluice.dead_letters import DeadLetterFilter, message_of
+from sluice.dead_letters.lookup import DeadLetterFilter, message_of
 from sluice.replay.ledger import Cause, Origin
 from sluice.replay.transform import ATTRIBUTE, Transform
 

@@ -14,7 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
 from functions.settings import InvalidSettings, Settings
-from sluice.credentials import charging
+from sluice.quota_project import with_quota_project
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 """Functions. The name of each deployed service ends with one of them, by Terraform and by gcloud."""
@@ -56,6 +56,7 @@ class Project:
         self._session = session
         self._address = address
         self.settings = settings
+        self.id = project
         self.path = f"projects/{project}"
         self.place = f"{self.path}/locations/{settings.location}"
 
@@ -77,7 +78,7 @@ class Project:
         project = settings.google_cloud_project or own
         if project is None:
             raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
-        return cls(AuthorizedSession(charging(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
+        return cls(AuthorizedSession(with_quota_project(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
 
     def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
         """Return what an API answers to a GET.

@@ -39,7 +39,7 @@ def test_without_beam_nothing_is_measured(tmp_path: pathlib.Path, monkeypatch: p
 
 def test_the_page_shows_the_results_that_are_kept(results: BeamResults) -> None:
     text = page.FILE.read_text()
-    assert page.filled(text, tables(results)) == text, "run .venv/bin/python -m benchmarks.beam --docs"
+    assert page.fill_tables(text, tables(results)) == text, "run .venv/bin/python -m benchmarks.beam --docs"
 
 
 def test_a_stage_meets_its_targets_or_misses_them(results: BeamResults) -> None:

@@ -32,16 +32,16 @@ def test_a_quick_run_measures_all_three_and_loses_nothing(tmp_path: pathlib.Path
     assert results.ceiling.requests_per_second > 0
     assert results.backfill is not None
     assert "events/s with 250 in flight" in re.sub(r"\s+", " ", run.stdout.replace("│", ""))
-    written = page.filled(page.FILE.read_text(), tables(results))
-    assert page.filled(written, tables(results)) == written
+    written = page.fill_tables(page.FILE.read_text(), tables(results))
+    assert page.fill_tables(written, tables(results)) == written
     assert [drawn.stat().st_size > 10_000 for drawn in plots.draw(results, tmp_path)] == [True] * 4
 
 
 def test_the_page_shows_the_results_that_are_kept() -> None:
     text = page.FILE.read_text()
-    assert page.filled(text, tables(read(FILE))) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
+    assert page.fill_tables(text, tables(read(FILE))) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
     text = page.README.read_text()
-    assert page.filled(text, [brief(read(FILE))]) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
+    assert page.fill_tables(text, [brief(read(FILE))]) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
 
 
 def test_every_plot_of_the_page_is_there() -> None:
@@ -53,7 +53,7 @@ def test_a_page_without_a_place_for_a_table_is_an_error() -> None:
     results = json.dumps({"started": "", "revision": "", "seconds": 1, "machine": _MACHINE})
     drawn = tables(msgspec.json.decode(results, type=Results))
     with pytest.raises(ValueError, match="no place for"):
-        page.filled("nothing", drawn)
+        page.fill_tables("nothing", drawn)
 
 
 _MACHINE = {"cpu": "", "cores": 2, "memory_gib": 1, "system": "", "python": "", "pinned": True}

@@ -260,7 +260,7 @@ def test_an_unknown_scenario_is_rejected() -> None:
 
 def test_the_page_shows_the_records_that_are_kept() -> None:
     text = page.FILE.read_text()
-    assert page.filled(text, report.tables(report.kept())) == text, "run .venv/bin/python -m benchmarks.overload --docs"
+    assert page.fill_tables(text, report.tables(report.kept())) == text, "run python -m benchmarks.overload --docs"
 
 
 def test_the_issues_scenario_is_as_it_was_reported() -> None:

@@ -300,7 +300,7 @@ def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performa
 @pytest.mark.check
 def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
     text = page.FILE.read_text()
-    assert page.filled(text, tables(measured.of(read(FILE)))) == text, "run .venv/bin/python -m benchmarks.scale --docs"
+    assert page.fill_tables(text, tables(measured.of(read(FILE)))) == text, "run python -m benchmarks.scale --docs"
 
 
 @pytest.mark.check
@@ -308,7 +308,7 @@ def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_pat
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     results = _results(*cells)
     results.write(tmp_path / "results.json")
-    written = page.filled(page.FILE.read_text(), tables(measured.of(results)))
+    written = page.fill_tables(page.FILE.read_text(), tables(measured.of(results)))
     ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json"), "--json"])
     assert ran.exit_code == 0, ran.output
     printed = json.loads(ran.stdout)

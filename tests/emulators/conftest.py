@@ -10,7 +10,7 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.demo_check import Accounts, ArchiveReader, read_accounts
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
 from tests.support.dataset_fixtures import dropped
 from tests.support.shop import Shop, open_shop
@@ -72,16 +72,16 @@ class Warehouse:
     def __init__(self, stack: Stack) -> None:
         self.dataset = stack.settings.dataset
         self.client: bigquery.Client = bigquery_client(stack.settings)
-        self._reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+        self._reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
         self._archived: dict[str, list[bytes]] = collections.defaultdict(list)
 
     def query(self, sql: str) -> list[bigquery.Row]:
         """Rows of a query; `{dataset}` is the stack's."""
         return list(self.client.query_and_wait(sql.format(dataset=self.dataset)))
 
-    def accounts(self) -> Accounts:
+    def accounts(self) -> WarehouseContents:
         """All event ids."""
-        return read_accounts(self.client, self.dataset)
+        return read_warehouse(self.client, self.dataset)
 
     def archived(self) -> dict[str, list[bytes]]:
         """Payloads in the archive by event id."""
@@ -94,9 +94,9 @@ class Warehouse:
         tables = self.client.list_tables(self.dataset)
         return sum(self.client.get_table(table).num_rows or 0 for table in tables if table.table_type == "TABLE")
 
-    def wait_for(self, events: int) -> Accounts:
+    def wait_for(self, events: int) -> WarehouseContents:
         """Wait until so many events are rows or dead letters."""
-        accounts = Accounts({}, {})
+        accounts = WarehouseContents({}, {})
 
         def complete() -> bool:
             nonlocal accounts

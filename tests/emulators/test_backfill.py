@@ -19,10 +19,10 @@ from functions.core.message import Message
 from functions.files.sources import Line
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import MAX_REFUSED, Backfill
-from sluice.generate import Story
+from sluice.backfill.run import MAX_REJECTED_LINES, Backfill
 from sluice.local.stack import Emulators
-from sluice.story import past
+from sluice.shop.generator import Story
+from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
 from tests.support.waiting import PATIENCE, wait_until
@@ -369,11 +369,11 @@ def test_a_second_run_of_a_file_with_refused_rows_adds_nothing_until_they_are_ta
 def test_where_too_many_rows_of_a_load_are_refused_the_others_are_loaded_and_none_is_a_dead_letter(
     datasets: Datasets, tmp_path: pathlib.Path
 ) -> None:
-    lines = [order(f"{number:03}", customer_id=f"c{number}") for number in range(MAX_REFUSED + 1)]
+    lines = [order(f"{number:03}", customer_id=f"c{number}") for number in range(MAX_REJECTED_LINES + 1)]
     file = write(tmp_path / "orders", [order("good", customer_id="1"), *lines])
     table = narrow(datasets)
     report = datasets.backfill(file, now=NOW)
-    assert (report.rows, report.unfinished) == ({table: 1}, MAX_REFUSED + 1)
+    assert (report.rows, report.unfinished) == ({table: 1}, MAX_REJECTED_LINES + 1)
     [failure] = report.failures
     assert f"BigQuery refuses 101 rows, the first is {file} line 2, event backfill-" in failure
     assert datasets.rows("live.dead_letters") == []
@@ -435,7 +435,7 @@ def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path:
 
 def history(events: int, days: int) -> list[bytes]:
     """A mix of everything, of so many days up to now."""
-    story = past(Story(5, 0.05, 0.03, events // days), events, NOW)
+    story = history_until(Story(5, 0.05, 0.03, events // days), events, NOW)
     return [message.data for message in story if b"\n" not in message.data]
 
 
@@ -542,7 +542,7 @@ def test_without_its_source_or_its_tables_nothing_is_written(datasets: Datasets,
     good = write(tmp_path / "good", [order("a")])
     missing = sluice(datasets, good, tmp_path / "missing")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert f"{tmp_path}/missing: there is nothing of this name" in missing.stderr
+    assert f"{tmp_path}/missing: no file, folder or object has this name" in missing.stderr
     elsewhere = sluice(datasets, "gs://no-such-bucket/raw/", good)
     assert elsewhere.returncode == 1
     assert "gs://no-such-bucket/raw/" in elsewhere.stderr

@@ -20,8 +20,8 @@ import pytest
 
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
-from sluice.generate import generate
 from sluice.local.stack import Emulators
+from sluice.shop.generator import generate
 from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET
 from tests.support.command_line import sluice
 from tests.support.datasets import Datasets, fresh_datasets

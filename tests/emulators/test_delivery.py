@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sluice.cli import app
-from sluice.generate import Generated, Story
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from sluice.publish import Publication, publish
-from sluice.story import past
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until
 from tests.emulators.conftest import Deploy, Warehouse
 
 NORTHWIND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "northwind-events.ndjson"
@@ -24,7 +24,7 @@ needs_northwind = pytest.mark.skipif(
 
 
 def story(events: int, share: float = 0.0) -> list[Generated]:
-    return list(past(Story(7, share, share), events, datetime.now(UTC)))
+    return list(history_until(Story(7, share, share), events, datetime.now(UTC)))
 
 
 def send(stack: Stack, messages: list[Generated]) -> None:

@@ -25,11 +25,11 @@ from functions.reconcile.findings import HourCounts, Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.reconcile.scheduled import recent_hours
 from sluice.cli import app
-from sluice.compare import Contents
-from sluice.generate import Story
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators
-from sluice.story import past
+from sluice.record_comparison import ContentComparison
+from sluice.shop.generator import Story
+from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
 from tests.support.waiting import PATIENCE
@@ -64,7 +64,7 @@ def smoke_test() -> Message:
 
 
 def reconcile(datasets: Datasets, *, contents: bool = False) -> Reconciliation:
-    compare = Contents(Contracts.load(), Privacy.from_settings(datasets.settings)) if contents else None
+    compare = ContentComparison(Contracts.load(), Privacy.from_settings(datasets.settings)) if contents else None
     run = Reconciler(datasets.client, datasets.storage, datasets.settings, compare)
     return run(NOW - HOUR, datetime.now(UTC) + HOUR)
 
@@ -240,7 +240,7 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
-    story = past(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
+    story = history_until(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
     messages = [
         Message(generated.data, dict(generated.attributes), f"m-{number}", NOW)
         for number, generated in enumerate(story)

@@ -19,8 +19,8 @@ from functions.archive import layout
 from functions.archive.envelope import Envelope, read_envelopes
 from functions.clients import bigquery_client, storage_client
 from functions.core.message import SMOKE_TEST_ATTRIBUTE
+from sluice.cloud_logging import EMULATOR
 from sluice.local.stack import Stack
-from sluice.logs import EMULATOR
 from sluice.smoke import Smoke
 from sluice.verify.load import CHANGED, Load
 from tests.emulators.conftest import Deploy, Warehouse

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from sluice.generate import Generated
 from sluice.local.stack import emulators
+from sluice.shop.generator import Generated
 from tests.support import fault_proxy as faults
 from tests.support import fault_report
 from tests.support.background import event_loop

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
-from sluice.generate import SPOILS, Generated, generate
+from sluice.shop.generator import SPOILS, Generated, generate
 from tests.support import fault_proxy as faults
 from tests.support.fault_harness import Deployment, Published, story
 from tests.support.fault_proxy import PUSH, Counts, Fault, Rule, insert, push, upload

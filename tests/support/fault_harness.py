@@ -23,15 +23,15 @@ from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.schema.bootstrap import Bootstrap, SchemaChange
 from functions.settings import Settings
-from sluice.demo_check import ArchiveReader
-from sluice.generate import Generated, Story
+from sluice.demo.check import ArchiveFollower
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.process import Child, running
 from sluice.local.push_relay import Relay
 from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
 from sluice.publish import Publication, publish
-from sluice.story import past
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until
 from tests.support.background import Run
 from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Proxy
 from tests.support.waiting import PATIENCE, wait_until
@@ -43,7 +43,7 @@ def story(
     events: int, seed: int, *, bad: float = 0.05, duplicate: float = 0.0, shift: timedelta = timedelta()
 ) -> Iterator[Generated]:
     """Messages of the shop up to now, or as far from now as `shift` says."""
-    return past(Story(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
+    return history_until(Story(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
 
 
 def digest(data: bytes) -> bytes:
@@ -107,7 +107,7 @@ class Books:
         self._settings = settings
         self._storage = storage_client(settings)
         self._dataset = settings.dataset
-        self._reader = ArchiveReader(self._storage, settings.archive_bucket)
+        self._reader = ArchiveFollower(self._storage, settings.archive_bucket)
         self._archived: dict[str, collections.Counter[bytes]] = collections.defaultdict(collections.Counter)
 
     def query(self, sql: str) -> list[bigquery.Row]:

@@ -71,6 +71,6 @@ def test_each_pattern_of_people_is_still_on_the_list() -> None:
 def test_recall_and_false_alarms_are_those_of_the_page() -> None:
     table = bots.counts()
     written = bots.FILE.read_text()
-    assert page.filled(written, [table]) == written, "run .venv/bin/python -m benchmarks.bots --docs"
+    assert page.fill_tables(written, [table]) == written, "run .venv/bin/python -m benchmarks.bots --docs"
     shares = [float(re.findall(r"\((.*) %\)", cells[-1])[0]) for cells in table.rows]
     assert (shares[0] >= 99, shares[1] >= 80, shares[2] <= 0.05) == (True, True, True)

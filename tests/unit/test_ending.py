@@ -20,7 +20,7 @@ from fake_google.answers import error
 from fake_google.scripted import Cloud
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
-from sluice.commands.exit_codes import ExitCode, ending, tell
+from sluice.commands.exit_codes import ExitCode, exit_code_of_errors, print_error
 from tests.support.waiting import PATIENCE
 
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
@@ -204,19 +204,19 @@ def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
 
 
 def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as ended, ending():
+    with pytest.raises(typer.Exit) as ended, exit_code_of_errors():
         raise OSError("Project was not passed")
     assert ended.value.exit_code == ExitCode.FAILED
     assert capsys.readouterr().err.startswith("Failed: Project was not passed\nFor the local stack")
 
 
 def test_what_is_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), ending():
+    with pytest.raises(ZeroDivisionError), exit_code_of_errors():
         raise ZeroDivisionError
 
 
 def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BrokenPipeError), ending():
+    with pytest.raises(BrokenPipeError), exit_code_of_errors():
         raise BrokenPipeError
     assert capsys.readouterr().err == ""
 
@@ -234,12 +234,12 @@ def refusal(**more: Any) -> Exception:
     ],
 )
 def test_an_error_is_told_as_it_is(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:
-    tell("No [b]:", why)
+    print_error("No [b]:", why)
     assert capsys.readouterr().err == f"No [b]: {text}\n"
 
 
 def test_an_error_that_names_what_a_producer_sent_does_nothing_to_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell("Failed:", "event \x1b[2J: KeyError")
+    print_error("Failed:", "event \x1b[2J: KeyError")
     assert capsys.readouterr().err == "Failed: event \\x1b[2J: KeyError\n"

@@ -24,8 +24,8 @@ from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message
 from functions.events import event_types
 from sluice.cli import app
-from sluice.erase import Erasure, Patience
-from sluice.person import Ownership, Person, Verdict, person_fields
+from sluice.erase.erasure import Erasure, Patience
+from sluice.erase.ownership import Ownership, Person, Verdict, person_fields
 from tests.support import samples
 from tests.support.samples import NOW
 from tests.unit.conftest import settings
@@ -220,7 +220,7 @@ def test_the_same_id_of_another_field_is_another_persons() -> None:
 
 def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch) -> None:
     ride = dataclasses.replace(event_types()["order"], table="rides", person_field="driver_id")
-    monkeypatch.setattr("sluice.person.event_types", lambda: event_types() | {"ride": ride})
+    monkeypatch.setattr("sluice.erase.ownership.event_types", lambda: event_types() | {"ride": ride})
     assert "driver_id" in person_fields()
     driver = Person({"driver_id": "d-1"})
     assert owns(driver, b'{"event_type": "ride", "driver_id": "d-1"}')

@@ -1,4 +1,4 @@
-"""The simulated shop of `sluice.generate` sends consistent events, and spoils only as many as asked."""
+"""The simulated shop of `sluice.shop.generator` sends consistent events, and spoils only as many as asked."""
 
 import doctest
 import hashlib
@@ -22,9 +22,9 @@ from uuid import UUID
 import jsonschema_rs
 import pytest
 
-import sluice.generate
-from sluice.catalogue import BOTS, PRODUCTS
-from sluice.generate import SPOILS, Event, Generated, generate
+import sluice.shop.generator
+from sluice.shop.catalog import BOTS, PRODUCTS
+from sluice.shop.generator import SPOILS, Event, Generated, generate
 
 ROOT = Path(__file__).parents[2]
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
@@ -70,7 +70,7 @@ def disturbed() -> list[Generated]:
 
 
 def test_the_example_in_the_docstring_is_true() -> None:
-    attempted = doctest.testmod(sluice.generate)
+    attempted = doctest.testmod(sluice.shop.generator)
     assert (attempted.attempted, attempted.failed) == (2, 0)
 
 
@@ -82,7 +82,7 @@ def test_the_same_arguments_give_the_same_messages_and_another_seed_gives_others
 
 def test_another_process_with_another_hash_seed_gives_the_same_bytes(disturbed: list[Generated]) -> None:
     program = (
-        "import hashlib, itertools, datetime; from sluice.generate import generate;"
+        "import hashlib, itertools, datetime; from sluice.shop.generator import generate;"
         "start = datetime.datetime(2026, 3, 1, 9, 30, tzinfo=datetime.UTC);"
         "story = generate(seed=1, start=start, bad_share=0.2, duplicate_share=0.1);"
         "print(hashlib.sha256(repr(list(itertools.islice(story, 5000))).encode()).hexdigest())"

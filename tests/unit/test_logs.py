@@ -11,8 +11,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 
 from fake_google.answers import error
-from sluice import logs
-from sluice.logs import EMULATOR, Logs, NotReadable
+from sluice import cloud_logging
+from sluice.cloud_logging import EMULATOR, Logs, NotReadable
 from tests.support import logging_server
 from tests.support.logging_server import LoggingServer
 
@@ -59,7 +59,7 @@ def test_who_may_not_read_the_log_is_told_what_it_takes(logging: LoggingServer) 
 
 def test_where_nothing_answers_the_log_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EMULATOR, "http://127.0.0.1:1")
-    monkeypatch.setattr(logs, "_SECONDS", 0.1)
+    monkeypatch.setattr(cloud_logging, "_SECONDS", 0.1)
     with pytest.raises(NotReadable, match="Connection refused"):
         Logs.connect("project").flushes(URIS, NOW)
 
@@ -77,7 +77,7 @@ def test_a_user_without_a_quota_project_pays_with_that_of_the_functions(monkeypa
         used.append(credentials)
         return pool
 
-    monkeypatch.setattr(logs, "AuthorizedHttp", authorized)
+    monkeypatch.setattr(cloud_logging, "AuthorizedHttp", authorized)
     for credentials in (Credentials("token"), Credentials("token", quota_project_id="own"), AnonymousCredentials()):  # type: ignore[no-untyped-call]
         monkeypatch.setattr(google.auth, "default", lambda *_, default=credentials: (default, None))
         Logs.connect("project")

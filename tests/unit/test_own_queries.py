@@ -30,9 +30,9 @@ from functions.schema.definitions import Kind, definitions
 from sluice.cost import deployment
 from sluice.cost.deployment import DEFAULT
 from sluice.cost.workload import DAYS_OF_MONTH
-from sluice.generate import Story
 from sluice.queries import queries
-from sluice.story import past
+from sluice.shop.generator import Story
+from sluice.shop.timeline import history_until
 from tests.support import monitoring
 from tests.support.samples import process
 from tests.unit.conftest import settings
@@ -65,7 +65,7 @@ def size(value: Any, column: bigquery.SchemaField) -> int:
 def sizes() -> dict[str, float]:
     """Mean bytes of each column of an event, over all types: `event_date`, `ingest.event_id`."""
     total: collections.Counter[str] = collections.Counter()
-    story = list(past(Story(7), 3_000, TODAY))
+    story = list(history_until(Story(7), 3_000, TODAY))
     for number, generated in enumerate(story):
         attributes = {"event_id": f"{number:08d}-0000-4000-8000-000000000000"}
         outcome = process(Message(generated.data, attributes, f"{number:017d}", TODAY), TODAY)

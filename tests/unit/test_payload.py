@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.core.dead_letters import DeadLetter
-from sluice import payload_view
-from sluice.payload_view import Marked, diff, marked, pretty
+from sluice.dead_letters import payload_view
+from sluice.dead_letters.payload_view import Marked, diff, marked, pretty
 from tests.support import samples
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluice.readings import MAX_UNPACKED_BYTES, Reader, embedded, encoded_forms, spellings
+from sluice.erase.encodings import MAX_UNPACKED_BYTES, Reader, embedded, encoded_forms, spellings
 
 TEXT = '{"event_type": "wish", "whom": "Zoë", "note": "for €5"}'
 

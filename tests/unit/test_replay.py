@@ -17,9 +17,9 @@ from functions.core.message import Message
 from functions.files.sources import Line, Unreadable
 from sluice.backfill.events import EventReader
 from sluice.backfill.run import Backfill, Fate, Settled
-from sluice.commands.options import moment
-from sluice.commands.replay import in_turn
-from sluice.dead_letters import DeadLetterFilter, message_of
+from sluice.commands.options import parse_time
+from sluice.commands.replay import call_in_order
+from sluice.dead_letters.lookup import DeadLetterFilter, message_of
 from sluice.replay.archived import OfType
 from sluice.replay.ledger import Cause, Origin
 from sluice.replay.letters import Letter, Tally
@@ -91,20 +91,20 @@ def test_a_transform_that_fails_names_its_line_and_the_event(tmp_path: pathlib.P
     ],
 )
 def test_a_time_is_in_utc_unless_it_says_otherwise(text: str, expected: datetime) -> None:
-    assert moment(text) == expected
+    assert parse_time(text) == expected
 
 
 @pytest.mark.parametrize(
     ("text", "ago"), [("90m", timedelta(minutes=90)), ("24h", timedelta(days=1)), ("7d", timedelta(days=7))]
 )
 def test_a_time_may_be_how_long_ago(text: str, ago: timedelta) -> None:
-    assert abs(datetime.now(UTC) - ago - moment(text)) < timedelta(seconds=PATIENCE)
+    assert abs(datetime.now(UTC) - ago - parse_time(text)) < timedelta(seconds=PATIENCE)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7", "7w", "-1d", "999999d"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        moment(text)
+        parse_time(text)
 
 
 PUBLISH_TIME = datetime(2026, 11, 20, 8, 0, 0, 123000, tzinfo=UTC)
@@ -220,7 +220,7 @@ def test_a_listener_is_not_told_what_the_one_before_it_could_not_take() -> None:
         raise Forbidden("no")  # type: ignore[no-untyped-call]
 
     with pytest.raises(Forbidden):
-        in_turn([lambda _: heard.append("first"), refuse, lambda _: heard.append("third")])([])
+        call_in_order([lambda _: heard.append("first"), refuse, lambda _: heard.append("third")])([])
     assert heard == ["first"]
 
 

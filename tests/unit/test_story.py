@@ -1,4 +1,4 @@
-"""The stories of `sluice.story` happen when they say: no event is ahead of the clock, or too old for a row."""
+"""The stories of `sluice.shop.timeline` happen when they say: no event is ahead of the clock, or too old for a row."""
 
 import itertools
 import json
@@ -17,10 +17,10 @@ from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.settings import Settings
 from sluice.cli import app
-from sluice.generate import Generated, Story
 from sluice.publish import Publication
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until, live
 from sluice.smoke import oldest_midnight
-from sluice.story import live, past
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
@@ -77,7 +77,7 @@ def test_a_story_ends_now_and_is_not_older_than_the_retention(
 ) -> None:
     now = NOW + later
     earliest = min(oldest_midnight(now, retention_days), now)
-    messages = list(past(story, count, now, earliest))
+    messages = list(history_until(story, count, now, earliest))
     assert len(messages) == count
     assert_states_are_in_order(messages)
     by = process(retention_days)
@@ -91,7 +91,7 @@ def test_a_story_ends_now_and_is_not_older_than_the_retention(
 
 def test_a_story_of_the_same_arguments_is_the_same_and_later_it_has_other_ids() -> None:
     def events_until(end: datetime) -> list[Generated]:
-        return list(past(Story(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
+        return list(history_until(Story(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
 
     assert events_until(NOW) == events_until(NOW)
     later = events_until(NOW + MILLISECOND)
@@ -107,7 +107,9 @@ def ids(messages: Iterable[Generated]) -> set[str]:
 
 
 def test_the_shop_is_busy_in_the_hours_that_it_says() -> None:
-    logins = Counter(time_of(event).hour for event in good(past(Story(2), 30_000, NOW)) if "login" in event.values())
+    logins = Counter(
+        time_of(event).hour for event in good(history_until(Story(2), 30_000, NOW)) if "login" in event.values()
+    )
     assert sum(logins[hour] for hour in range(18, 21)) > 3 * sum(logins[hour] for hour in range(1, 4))
 
 

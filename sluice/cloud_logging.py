@@ -13,7 +13,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.urllib3 import AuthorizedHttp
 
 from functions.ingest.http_client import Api, ApiError
-from sluice.credentials import charging
+from sluice.quota_project import with_quota_project
 
 EMULATOR = "LOGGING_EMULATOR_HOST"
 """Environment variable with the URL of a stand-in. Google has no emulator of Cloud Logging."""
@@ -99,7 +99,7 @@ class Logs:
             credentials, _ = google.auth.default(_SCOPES)
         except GoogleAuthError as error:
             raise NotReadable(str(error)) from error
-        return cls(Api(_ROOT, AuthorizedHttp(charging(credentials, project), pool).urlopen), project)  # type: ignore[no-untyped-call]
+        return cls(Api(_ROOT, AuthorizedHttp(with_quota_project(credentials, project), pool).urlopen), project)  # type: ignore[no-untyped-call]
 
     def flushes(self, archive_uris: Collection[str], since: datetime) -> set[str]:
         """Return the archive objects whose flush is in the log.

@@ -1,4 +1,4 @@
-"""Products, customers' cities and devices of the simulated shop: the tables behind `sluice.generate`."""
+"""Products, customers' cities and devices of the simulated shop: the tables behind `sluice.shop.generator`."""
 
 from decimal import Decimal
 from typing import Literal, NamedTuple
@@ -31,7 +31,7 @@ class Device(NamedTuple):
     user_agent: str
 
 
-# Best sellers first: `sluice.generate` sells the first most often.
+# Best sellers first: `sluice.shop.generator` sells the first most often.
 PRODUCTS = tuple(
     Product(f"SKU-{number}", name, Decimal(price))
     for number, (name, price) in enumerate(

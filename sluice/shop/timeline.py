@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from functions.core.pipeline import utc_now
-from sluice.generate import Generated, Story, tell
+from sluice.shop.generator import Generated, Story, simulate
 
 _DAY = timedelta(days=1)
 _PRECISE = timedelta(hours=1)
@@ -16,7 +16,7 @@ _ROOM = 1.1
 """Factor on the pace of a story that fills all of its time: it begins slowly, before the first orders are delivered."""
 
 
-def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
+def stretch_pace(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
     """Return a story in which more happens in a day, if it would not lie between two times otherwise.
 
     Args:
@@ -30,7 +30,7 @@ def fit(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
     return dataclasses.replace(story, events_per_day=max(story.events_per_day, needed))
 
 
-def past(story: Story, count: int, end: datetime, earliest: datetime | None = None) -> Iterator[Generated]:
+def history_until(story: Story, count: int, end: datetime, earliest: datetime | None = None) -> Iterator[Generated]:
     """Yield the messages of a story whose last message has the time `end`.
 
     The same arguments give the same messages. A story's duration is known only at its end: it is generated in advance,
@@ -46,7 +46,7 @@ def past(story: Story, count: int, end: datetime, earliest: datetime | None = No
         The messages in order of time.
     """
     if earliest is not None:
-        story = fit(story, count, earliest, end)
+        story = stretch_pace(story, count, earliest, end)
     start = end - _good(story, count) / story.events_per_day * _DAY
     last = _last_time(story, count, start)
     for _ in range(2):
@@ -55,7 +55,7 @@ def past(story: Story, count: int, end: datetime, earliest: datetime | None = No
             last = _last_time(story, count, start)
     # Dates are moved by the difference that is left, and drawn together where the story is still too long.
     scale = 1.0 if earliest is None or last == start else min(1.0, (end - earliest) / (last - start))
-    return itertools.islice(tell(story, start, lambda time: end - (last - time) * scale), count)
+    return itertools.islice(simulate(story, start, lambda time: end - (last - time) * scale), count)
 
 
 def _good(story: Story, count: int) -> float:
@@ -72,7 +72,7 @@ def _last_time(story: Story, count: int, start: datetime) -> datetime:
         last = time
         return time
 
-    collections.deque(itertools.islice(tell(story, start, remember), count), maxlen=0)
+    collections.deque(itertools.islice(simulate(story, start, remember), count), maxlen=0)
     return last
 
 
@@ -89,4 +89,4 @@ def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Gene
     Returns:
         The messages. None is dated ahead of the clock, but those that are spoiled so.
     """
-    return tell(story, clock(), lambda _: clock())
+    return simulate(story, clock(), lambda _: clock())

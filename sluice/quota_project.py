@@ -4,7 +4,7 @@ from google.auth.credentials import Credentials
 from google.oauth2.credentials import Credentials as UserCredentials
 
 
-def charging(credentials: Credentials, project: str) -> Credentials:
+def with_quota_project(credentials: Credentials, project: str) -> Credentials:
     """Return credentials whose requests are charged to a project.
 
     Google's APIs reject requests of a person whose credentials name no project for quota and billing. Service accounts

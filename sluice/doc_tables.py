@@ -42,7 +42,7 @@ class Table:
         return table
 
 
-def filled(page: str, tables: Iterable[Table]) -> str:
+def fill_tables(page: str, tables: Iterable[Table]) -> str:
     """Return the page with these tables in their places.
 
     Raises:

@@ -19,14 +19,14 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.demo_check import Accounts, ArchiveReader, read_accounts
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.formatting import table
-from sluice.generate import Generated, Story
 from sluice.local.stack import Stack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
+from sluice.shop.generator import Generated, Story
+from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
-from sluice.story import past
 
 BAD_SHARE = 0.03
 DUPLICATE_SHARE = 0.02
@@ -52,7 +52,7 @@ class Demo:
     published: Sequence[Generated]
     archived: dict[str, list[bytes]]
     objects: int
-    accounts: Accounts
+    accounts: WarehouseContents
     seconds: float
 
     def discrepancies(self) -> list[str]:
@@ -89,7 +89,7 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
     client = bigquery_client(stack.settings)
     now = datetime.now(UTC)
     story = Story(seed, BAD_SHARE, DUPLICATE_SHARE)
-    messages = list(past(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
+    messages = list(history_until(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
     demo = _send(console, stack, client, messages, rate)
     _show_accounts(console, demo)
     _show_rows(console, client, stack.settings.dataset)
@@ -100,10 +100,10 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
 
 
 def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Sequence[Generated], rate: float) -> Demo:
-    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     archived: dict[str, list[bytes]] = collections.defaultdict(list)
     wanted = {message.attributes["event_id"] for message in messages}
-    accounts = read_accounts(client, stack.settings.dataset)
+    accounts = read_warehouse(client, stack.settings.dataset)
     started = time.monotonic()
     with _progress(console) as progress, _in_background() as (background, stopping):
         publishing = progress.add_task("published", total=len(messages))
@@ -120,7 +120,7 @@ def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Seq
                 all_published.result()
             for envelope in reader.new_envelopes():
                 archived[envelope.event_id].append(envelope.message().data)
-            accounts = read_accounts(client, stack.settings.dataset)
+            accounts = read_warehouse(client, stack.settings.dataset)
             settled.count = len((accounts.accepted | accounts.dead) & archived.keys() & wanted)
             progress.update(settling, completed=settled.count)
     return Demo(messages, dict(archived), reader.objects, accounts, time.monotonic() - started)

@@ -11,7 +11,7 @@ from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
-from sluice.readings import Contents, Reader, embedded, encoded_forms, spellings
+from sluice.erase.encodings import Contents, Reader, embedded, encoded_forms, spellings
 
 MIN_LONG = 8
 """Minimum characters of an unmistakable id: it counts in a longer text, and as a number of any field."""

@@ -12,7 +12,7 @@ from functions.core.privacy import Privacy
 from functions.reconcile.records import StoredRecord
 
 
-class Contents:
+class ContentComparison:
     """Compares what the contract itself makes of a payload; enrichment may change from one version to the next.
 
     Args:

@@ -1,7 +1,7 @@
 """An endless, deterministic stream of events from a simulated shop, with a chosen share of bad ones.
 
 Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
-`sluice.story` chooses the time: a story of the last days, or one that happens now.
+`sluice.shop.timeline` chooses the time: a story of the last days, or one that happens now.
 """
 
 import json
@@ -17,7 +17,7 @@ from random import Random
 from typing import Any, Literal
 from uuid import UUID
 
-from sluice.catalogue import BOTS, CITIES, DEVICES, PRODUCTS, Device, Product
+from sluice.shop.catalog import BOTS, CITIES, DEVICES, PRODUCTS, Device, Product
 
 type Event = dict[str, Any]
 type Spoil = Callable[[Event], bytes]
@@ -110,10 +110,10 @@ def generate(
         >>> json.loads(next(messages).data)["activity_type"]
         'login'
     """
-    return tell(Story(seed, bad_share, duplicate_share, events_per_day), start)
+    return simulate(Story(seed, bad_share, duplicate_share, events_per_day), start)
 
 
-def tell(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
+def simulate(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
     """Yield the events of a story in order of time on a simulated clock, without end.
 
     The same arguments give the same bytes on every machine, and the same seed, start and pace the same good

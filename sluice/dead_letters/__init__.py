@@ -1,0 +1,1 @@
+"""Lookup and display of dead letters."""

@@ -1,0 +1,1 @@
+"""Erasure of a person from the tables, the dead letters and the archive."""
