@@ -89,9 +89,12 @@ class Connection(asyncio.Protocol):
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived; close the connection where it is no HTTP."""
+        """Parse what has arrived; close the connection where it is no HTTP, or not handled."""
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            self.close()
+            raise
         except httptools.HttpParserError:
             self.close()
 
