@@ -22,8 +22,8 @@ from fake_google.scripted import Cloud
 from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.support import metadata_server
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 INSERT_ALL = "/bigquery/v2/projects/project/datasets/live/tables/orders/insertAll"

@@ -20,7 +20,7 @@ from functions.schema.definitions import FOLDER as SQL
 from sluice import smoke
 from sluice.contract.example import example
 from sluice.smoke import NoExample, Smoke, oldest_day, probes
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
