@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fake_google import scripted
+from fake_google.answers import Answer
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
 from sluice.local.functions import serving, unpacked
@@ -18,10 +20,9 @@ from sluice.local.stack import Stack
 from sluice.verify.check import Outcome
 from sluice.verify.checks import CHECKS
 from sluice.verify.project import Project
-from tests.support import cloud_logging, fake_google, samples
+from tests.support import cloud_logging, samples
 from tests.support.broken_tables import away, other_type
 from tests.support.deployed_stack import Deploy
-from tests.support.fake_google import Answer
 from tests.support.push_requests import NOW, event, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -132,7 +133,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
 def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
     refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
-    with fake_google.running() as google:
+    with scripted.running() as google:
         google.on_insert = refusal
         environment = {
             "BIGQUERY_EMULATOR_HOST": google.url,

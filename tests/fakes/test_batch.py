@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from fake_google.answers import Answer, error, insert_errors
+from fake_google.scripted import Cloud
 from functions.archive.writer import Archive
 from functions.core.decode import decode
 from functions.core.message import Message
@@ -13,7 +15,6 @@ from functions.ingest.flush_report import FlushReport
 from functions.ingest.http_client import ApiError, bigquery_api, storage_api
 from functions.ingest.retry import RetryBudget
 from functions.ingest.warehouse import Warehouse
-from tests.support.fake_google import Answer, Cloud, error, insert_errors
 from tests.support.samples import NOW, event, message, process
 from tests.support.waiting import PATIENCE
 

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.clients import bigquery_client
 from functions.schema import bootstrap
 from functions.schema.bootstrap import Bootstrap, SchemaChange, Step
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Kind, definitions
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
 

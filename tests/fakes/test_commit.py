@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from fake_google.answers import Answer, error, insert_errors
+from fake_google.scripted import Cloud
 from functions.archive import delivery
 from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.ingest.admission import PROBE, Overloaded
@@ -22,7 +24,6 @@ from functions.ingest.group_commit import GroupCommit
 from functions.ingest.request_body import NextChunk, read_body
 from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from functions.ingest.threads import MAX_THREADS, Threads
-from tests.support.fake_google import Answer, Cloud, error, insert_errors
 from tests.support.samples import event, message
 from tests.support.waiting import FACTOR, PATIENCE, until
 

@@ -12,6 +12,8 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
@@ -24,7 +26,6 @@ from functions.settings import Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
 from tests.support.configuration import configuration
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.flood import post, push
 from tests.support.samples import event, message, process
 from tests.support.waiting import FACTOR, PATIENCE, wait_until

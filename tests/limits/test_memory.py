@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from fake_google.answers import error
 from functions.core.message import MAX_EVENT_BYTES
 from functions.settings import Settings
 from sluice.local.functions import MEMORY
 from tests.limits.conftest import PAYLOADS, Served, payload, served
 from tests.support.configuration import configuration
-from tests.support.fake_google import error
 from tests.support.flood import flood, push
 from tests.support.ingest_worker import Worker
 
