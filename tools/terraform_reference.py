@@ -17,11 +17,9 @@ MARK = "<!-- From here on generated from terraform/, by UPDATE_DOCS=1 make test 
 
 _BLOCK = r'^%s "(\w+)" \{\n(.*?)^\}'
 _ARGUMENT = re.compile(r"^  (\w+) += ", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^ +([a-z_]+(?:, [a-z_]+)*): ", re.MULTILINE)
 _OPTIONAL = re.compile(r"(\w+) += optional\(\w+(?:\(\w+\))?, (.+)\)$", re.MULTILINE)
 """An attribute with a default."""
-
-_ATTRIBUTE = re.compile(r"\n +(?=[a-z]\w*(?:, [a-z]\w*)*: )")
-"""The space before a line that begins with names of attributes and a colon."""
 
 _SUBJECTS = {
     "Project, data and access": ("variables", "agents", "budget", "production"),
@@ -48,12 +46,11 @@ class Block:
 
     @property
     def description(self) -> str:
-        """The description as one line of Markdown, with a break before each attribute that begins a line."""
+        """The description as one line of Markdown, with a line break before each attribute that it explains."""
         text = self.arguments["description"]
         heredoc = re.fullmatch(r"<<-(\w+)\n(.*)\n +\1", text, re.DOTALL)
         plain = heredoc[2] if heredoc else text[1:-1].replace('\\"', '"')
-        attributes = _ATTRIBUTE.sub("<br>", plain)
-        return _one_line(attributes).replace("|", r"\|")
+        return _one_line(_ATTRIBUTE.sub(r"<br>`\1`: ", plain)).replace("|", r"\|")
 
 
 def update() -> str:

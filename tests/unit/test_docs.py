@@ -226,7 +226,7 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
     assert expected.count("\n| `") == len(variables) + len([*terraform_reference.read("output", ROOT / "terraform")])
     assert variables["region"].description.startswith("Region of the functions, the datasets")
     assert '| `ingest` | `object({ concurrency = 250, cpu = 1, memory = "512Mi",' in expected
-    assert "IAM members (user:, group:, serviceAccount:) by what they may do.<br>publishers: publish" in expected
+    assert "IAM members (user:, group:, serviceAccount:) by what they may do. <br>`publishers`: publish" in expected
 
 
 def test_the_page_of_the_commands_is_their_help() -> None:
