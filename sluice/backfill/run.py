@@ -97,6 +97,16 @@ type Listener = Callable[[Sequence[Settled]], object]
 is the failure of their load: they are durable all the same, and the next run reports them again."""
 
 
+def call_in_order(listeners: Sequence[Listener]) -> Listener:
+    """Return a listener that calls others in their order; an error of one ends the call."""
+
+    def call_all(settled: Sequence[Settled]) -> None:
+        for listener in listeners:
+            listener(settled)
+
+    return call_all
+
+
 class RunningJob(NamedTuple):
     """A load job that BigQuery still runs when the run ends.
 

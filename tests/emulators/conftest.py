@@ -11,7 +11,8 @@ from google.cloud import bigquery
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.demo.check import ArchiveReader, WarehouseContents, read_warehouse
-from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators, Stack, deployed, emulators
 from tests.support.dataset_fixtures import dropped
 from tests.support.shop import Shop, open_shop
 from tests.support.waiting import wait_until

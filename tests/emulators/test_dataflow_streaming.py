@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 from functions.core.message import Message, receive
 from sluice.local import pubsub
+from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import running
-from sluice.local.stack import PROJECT, Emulators, topic_name
+from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
 from tests.support.background import event_loop
 from tests.support.beam_process import ROOT, Scenarios, python, scenarios

@@ -17,7 +17,8 @@ from functions.clients import bigquery_client
 from functions.schema.definitions import definitions
 from functions.settings import Settings
 from sluice.cli import app
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from sluice.queries import WrongParameter
 from sluice.snapshots import Snapshots
 from tests.support.shop import Shop, age, load, once, open_shop

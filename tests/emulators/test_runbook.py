@@ -25,7 +25,8 @@ from functions.core.contracts import Contracts
 from sluice.cli import app
 from sluice.demo.check import ArchiveReader
 from sluice.local.functions import serving, unpacked
-from sluice.local.stack import Stack, topic_name
+from sluice.local.names import topic_name
+from sluice.local.stack import Stack
 from sluice.package import ROOT
 from sluice.publish import Publication, publish
 from tests.emulators.conftest import Deploy

@@ -26,9 +26,10 @@ from functions.settings import Settings
 from sluice.demo.check import ArchiveReader
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
+from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import Child, running
 from sluice.local.push_relay import Relay
-from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
+from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, Emulators
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, Story
 from sluice.shop.timeline import history_until

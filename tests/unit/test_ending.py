@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
-from sluice.commands.exit_codes import ExitCode, exit_code_of_errors, print_error
+from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes, print_error
 from tests.support.fake_google import Cloud, error
 from tests.support.waiting import PATIENCE
 
@@ -203,19 +203,19 @@ def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
 
 
 def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(typer.Exit) as ended, exit_code_of_errors():
+    with pytest.raises(typer.Exit) as ended, errors_as_exit_codes():
         raise OSError("Project was not passed")
     assert ended.value.exit_code == ExitCode.FAILED
     assert capsys.readouterr().err.startswith("Failed: Project was not passed\nFor the local stack")
 
 
 def test_what_is_a_mistake_of_ours_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError), exit_code_of_errors():
+    with pytest.raises(ZeroDivisionError), errors_as_exit_codes():
         raise ZeroDivisionError
 
 
 def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BrokenPipeError), exit_code_of_errors():
+    with pytest.raises(BrokenPipeError), errors_as_exit_codes():
         raise BrokenPipeError
     assert capsys.readouterr().err == ""
 

@@ -16,9 +16,8 @@ from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from functions.files.sources import Line, Unreadable
 from sluice.backfill.events import EventReader
-from sluice.backfill.run import Backfill, Fate, Settled
+from sluice.backfill.run import Backfill, Fate, Settled, call_in_order
 from sluice.commands.options import parse_time
-from sluice.commands.replay import call_in_order
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
 from sluice.replay.archived import OfType
 from sluice.replay.ledger import Cause, Origin
