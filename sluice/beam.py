@@ -39,7 +39,7 @@ def find_python(given: pathlib.Path | None) -> pathlib.Path:
     if given:
         if given.is_file():
             return given
-        raise NoBeam(f"{given} is no Python interpreter")
+        raise NoBeam(f"{given} is not a Python interpreter")
     for place in _PLACES:
         if (place / "ready").exists():
             return place / "bin" / "python"
@@ -53,7 +53,7 @@ class BeamRun:
     Attributes:
         python: Python of Beam's environment.
         names: Files, folders, globs and `gs://BUCKET/PREFIX`.
-        schema_version: Version of plain events; None for the newest.
+        schema_version: Contract version of plain events; None for the newest.
         id_fields: Paths of the fields with the ids of plain events.
         dry_run: Whether nothing is written.
     """

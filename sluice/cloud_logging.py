@@ -144,4 +144,4 @@ class Logs:
         try:
             return _decode_page(body)
         except msgspec.DecodeError as error:  # whoever answered, it was not Cloud Logging
-            raise NotReadable(f"the answer is none of Cloud Logging: {error}") from error
+            raise NotReadable(f"unexpected answer from Cloud Logging: {error}") from error

@@ -89,9 +89,9 @@ class Parameter:
         try:
             value = read(text)
         except ValueError as error:
-            raise WrongParameter(f"{self.name}: {text!r} is no {self.type}") from error
+            raise WrongParameter(f"{self.name}: {text!r} is not of type {self.type}") from error
         if self.bounds and not least <= value <= read(self.bounds[1]):
-            raise WrongParameter(f"{self.name}: {text} is not within {' to '.join(self.bounds)}")
+            raise WrongParameter(f"{self.name}: {text} is out of range; allowed is {' to '.join(self.bounds)}")
         return value
 
 
@@ -286,5 +286,5 @@ def _read(file: pathlib.Path) -> Query:
         else:
             notes.append(line)
     if not question or cost is None:
-        raise ValueError(f"{file}: must begin with its question and have a line '-- Cost: CLASS'")
+        raise ValueError(f"{file}: the first comment must be a question, and a line '-- Cost: CLASS' is required")
     return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, text)

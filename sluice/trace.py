@@ -58,7 +58,7 @@ class TracedRecord:
         message_id: Pub/Sub's id of the message that brought it.
         publish_time: Time at which Pub/Sub accepted that message.
         processed_at: Time at which Sluice processed or rejected it.
-        schema_version: The contract that it passed, or was checked against.
+        schema_version: Contract version that it passed or was checked against.
         code_version: The code that made the record.
         archive_uri: Object with the raw bytes.
         content_digest: Digest of a row's content; None of older code.
@@ -85,7 +85,7 @@ class TracedRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ArchiveObject:
-    """An object of the archive, and what it has of the event.
+    """An archive object and its envelopes of the event.
 
     Attributes:
         uri: Address of the object.
@@ -100,7 +100,7 @@ class ArchiveObject:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trace:
-    """All that is known of an event.
+    """All records of an event.
 
     Attributes:
         event_id: The event.
@@ -118,14 +118,14 @@ class Trace:
 
     @property
     def is_found(self) -> bool:
-        """Whether anything was found."""
+        """Whether there is any record of the event."""
         return bool(self.rows or self.dead_letters or self.replays or self.objects)
 
 
 def trace(
     event_id: str, bigquery_client: bigquery.Client, storage: StorageClient, settings: Settings, day: date | None = None
 ) -> Trace:
-    """Look for an event in all tables, and read the objects of the archive that these name.
+    """Search an event in all tables, and read the archive objects that the records name.
 
     Args:
         event_id: The event.
@@ -220,7 +220,7 @@ def read_object(event_id: str, blob: Blob) -> ArchiveObject:
         # Most objects of a day have nothing of the event, which takes no parsing to see.
         envelopes = read_envelopes(ndjson) if msgspec.json.encode(event_id) in ndjson else []
     except NotFound:
-        return ArchiveObject(uri, problem="the object is gone: its lifecycle has deleted it, or somebody has")
+        return ArchiveObject(uri, problem="the object does not exist: it was deleted by its lifecycle or manually")
     except UNREADABLE as error:
         return ArchiveObject(uri, problem=f"the object cannot be read: {error}")
     return ArchiveObject(uri, [envelope for envelope in envelopes if envelope.event_id == event_id])

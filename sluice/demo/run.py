@@ -168,7 +168,7 @@ def _progress(console: Console) -> Progress:
 def _show_accounts(console: Console, demo: Demo) -> None:
     kinds = collections.Counter(message.kind for message in demo.published)
     accounts = demo.accounts
-    table = Table("", "events", title="What has become of the events", title_justify="left")
+    table = Table("", "events", title="Result", title_justify="left")
     table.columns[1].justify = "right"
     table.add_row("published", f"{len(demo.published)}")
     table.add_row("  of these duplicates", f"{kinds['duplicate']}")
@@ -186,7 +186,7 @@ def _show_accounts(console: Console, demo: Demo) -> None:
     console.print(table)
     discrepancies = demo.discrepancies()
     if discrepancies:
-        console.print(Text(f"Does not add up: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
+        console.print(Text(f"Discrepancies: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
     else:
         distinct = len({message.attributes["event_id"] for message in demo.published})
         line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."

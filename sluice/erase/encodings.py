@@ -134,10 +134,10 @@ class Reader:
             nesting: Number of encodings that were undone before.
         """
         if nesting > MAX_NESTING:
-            return Contents(opaque=f"more than {MAX_NESTING} encodings in one another", is_packed=True)
+            return Contents(opaque=f"more than {MAX_NESTING} nested encodings", is_packed=True)
         for mark, name in _UNREAD_FORMATS.items():
             if data.startswith(mark):
-                return Contents((data.decode("latin-1"),), f"{name} is not read", is_packed=True)
+                return Contents((data.decode("latin-1"),), f"{name} is not supported", is_packed=True)
         for mark, decompressor in _FORMATS.items():
             if data.startswith(mark):
                 return self._unpacked(decompressor, data, nesting)
@@ -153,7 +153,7 @@ class Reader:
         if not inflated.texts:
             inflated = self._unpacked(lambda: zlib.decompressobj(-zlib.MAX_WBITS), data, nesting)
             if not inflated.texts or inflated.opaque:
-                return Contents((data.decode("latin-1"),), f"{len(data)} bytes that are no text")
+                return Contents((data.decode("latin-1"),), f"{len(data)} bytes that are not text")
         return inflated
 
     def _unpacked(self, decompressor: Callable[[], _Decompressor], data: bytes, nesting: int) -> Contents:
@@ -165,9 +165,9 @@ class Reader:
                 part = member.decompress(data, self._left + 1)
                 unpacked += part[: self._left]
                 if len(part) > self._left:
-                    problem = f"unpacked, it has more than {MAX_UNPACKED_BYTES} bytes"
+                    problem = f"its decompressed size exceeds {MAX_UNPACKED_BYTES} bytes"
                 elif not member.eof:
-                    problem = "compressed data is cut off"
+                    problem = "compressed data is truncated"
                 self._left -= min(len(part), self._left)
                 data = member.unused_data.lstrip(b"\0")
         except _ERRORS as error:

@@ -183,7 +183,7 @@ class _Deletion:
 
 @dataclasses.dataclass(slots=True)
 class Erasure:
-    """One run.
+    """A run of the backfill.
 
     Attributes:
         person: Whom to erase.
@@ -279,11 +279,13 @@ class Erasure:
             tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
             remaining = deadline - time.monotonic()
             if remaining < self.patience.pause:
-                self.erased.remaining.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
+                self.erased.remaining.append(
+                    f"{tables}: recent rows cannot be deleted yet; run the command again in 90 minutes"
+                )
                 break
             advance(
-                f"{tables}: rows came a short while ago; BigQuery deletes them after 90 minutes at most"
-                f" ({remaining / 60:.0f} minutes of patience)"
+                f"{tables}: recent rows cannot be deleted yet; BigQuery allows it after at most 90 minutes"
+                f" ({remaining / 60:.0f} minutes of waiting remain)"
             )
             time.sleep(self.patience.pause)
             for deletion in self._waiting[:]:
@@ -291,12 +293,14 @@ class Erasure:
                     self._waiting.remove(deletion)
                     if later := self._count_of(deletion):
                         self.erased.remaining.append(
-                            f"{deletion.table}: {later} rows that came meanwhile; start it again"
+                            f"{deletion.table}: {later} rows arrived during the run; run the command again"
                         )
         still = any(deletion.table == self._letters_table for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
-                self.erased.remaining.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
+                self.erased.remaining.append(
+                    f"{uri}: contains the only data that identifies the person of a dead letter that is not deleted yet"
+                )
             else:
                 self._count(self.rewrite(Blob.from_uri(uri, client=self.storage), letters_are_gone=True))
         self._needed.clear()
@@ -372,7 +376,7 @@ class Erasure:
         message = envelope.message()
         if row.payload is not None:
             if len(row.payload) != row.payload_bytes:
-                self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
+                self._leave(f"{table}: you may not read payloads; the policy tag of the raw columns defines who may")
             return [message]
         try:
             ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
@@ -382,7 +386,7 @@ class Erasure:
         except NotFound:
             return [message]
         except UNREADABLE as error:
-            self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
+            self._leave(f"{table}, event {row.event_id}: its bytes are unreadable: {row.archive_uri}: {error}")
             return [message]
 
     def _leave(self, problem: str) -> None:
@@ -490,8 +494,8 @@ class Erasure:
         if rows:
             expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
             self.erased.remaining.append(
-                f"{name}: has {rows} rows of the person; it is no table of an event type, and this command deletes"
-                f" nothing from it; drop it, or wait: it expires {expires}"
+                f"{name}: has {rows} rows of the person; it is not the table of an event type, and this command deletes"
+                f" nothing from it; drop it, or wait until it expires: {expires}"
             )
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
@@ -548,7 +552,7 @@ class Erasure:
                 blob.reload()
             except NotFound:
                 return ObjectChange(_uri(blob))
-        return ObjectChange(_uri(blob), blob.size or 0, problem="it keeps changing")
+        return ObjectChange(_uri(blob), blob.size or 0, problem="it changes constantly")
 
     def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "ObjectChange":
         stored = blob.download_as_bytes(if_generation_match=blob.generation)

@@ -103,7 +103,7 @@ def generate(
 ) -> Iterator[Generated]:
     """Yield the events of a shop, in order of time on a simulated clock, without end.
 
-    The arguments are those of `Story` and of `tell`, which raise for what is wrong with them.
+    The arguments are those of `Story` and of `simulate`, which raise for invalid values.
 
     Example:
         >>> messages = generate(seed=7, start=datetime(2026, 1, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""Dates of the simulated shop's events: in the last days up to now, or at the time they are sent."""
+"""Dates of the events of the simulated shop: in the last days up to now, or at the time of publication."""
 
 import collections
 import dataclasses
@@ -17,7 +17,7 @@ _ROOM = 1.1
 
 
 def stretch_pace(story: Story, count: int, earliest: datetime, end: datetime) -> Story:
-    """Return a story in which more happens in a day, if it would not lie between two times otherwise.
+    """Return a story with more events per day if it would not fit between two times otherwise.
 
     Args:
         story: Settings of the story.
@@ -40,7 +40,7 @@ def history_until(story: Story, count: int, end: datetime, earliest: datetime | 
         story: Settings of the story.
         count: Number of messages.
         end: Time of the last message, with a time zone.
-        earliest: Time before which no event is dated: more happens in a day where it has to.
+        earliest: Minimum date of the events: if necessary, there are more events per day.
 
     Returns:
         The messages in order of time.
@@ -59,12 +59,12 @@ def history_until(story: Story, count: int, end: datetime, earliest: datetime | 
 
 
 def _good(story: Story, count: int) -> float:
-    """Return how many of the messages are good, about."""
+    """Return the approximate number of valid messages."""
     return count * (1 - story.bad_share - story.duplicate_share)
 
 
 def _last_time(story: Story, count: int, start: datetime) -> datetime:
-    """Return the time of the simulated clock when a story has had so many messages."""
+    """Return the time of the simulated clock after a number of messages."""
     last = start
 
     def remember(time: datetime) -> datetime:
@@ -77,7 +77,7 @@ def _last_time(story: Story, count: int, start: datetime) -> datetime:
 
 
 def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Generated]:
-    """Yield an endless story as it happens: an event has the time at which it is taken from the iterator.
+    """Yield an endless story in real time: an event has the time at which it is taken from the iterator.
 
     A consumer of `events_per_day` follows the clock's speed on average only. So the simulated clock gives the order of
     the events, and `clock` their dates.
@@ -87,6 +87,6 @@ def live(story: Story, clock: Callable[[], datetime] = utc_now) -> Iterator[Gene
         clock: Returns the time, with a time zone.
 
     Returns:
-        The messages. None is dated ahead of the clock, but those that are spoiled so.
+        The messages. None is dated in the future, except invalid ones that are meant to be.
     """
     return simulate(story, clock(), lambda _: clock())

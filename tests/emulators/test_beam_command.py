@@ -124,7 +124,7 @@ def test_an_event_without_its_id_is_named_and_left_out(datasets: Datasets, tmp_p
     file.write_bytes(b'{"event_type": "order", "order_id": "o-1"}\n\n{"event_type": "order"}\n')
     ended = sluice(["beam", file, "--id-field", "$.order_id", "--json"], datasets.environment)
     assert (ended.returncode, json.loads(ended.stdout)["without_id"]) == (1, 1)
-    assert f"Left out: {file} line 3: $.order_id is missing" in ended.stderr
+    assert f"Skipped: {file} line 3: $.order_id is missing" in ended.stderr
     assert [row["event_id"] for row in datasets.rows("live.dead_letters")] == ["o-1"]
 
 
@@ -165,7 +165,7 @@ def test_why_bigquery_refuses_is_one_sentence(datasets: Datasets, tmp_path: path
     ("setting", "why"),
     [
         ({"IP_POLICY": "hash"}, "--ip_policy=hash needs"),
-        ({"SLUICE_BEAM_PYTHON": "/nowhere"}, "/nowhere is no Python interpreter"),
+        ({"SLUICE_BEAM_PYTHON": "/nowhere"}, "/nowhere is not a Python interpreter"),
     ],
     ids=str,
 )
@@ -202,7 +202,7 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         command.send_signal(signal.SIGINT)
         shown, errors = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130, errors
-    assert "not known to be durable" in shown
+    assert "not confirmed as written" in shown
     assert "Interrupted." in errors
     assert "Start it again" in errors
     assert "Traceback" not in errors

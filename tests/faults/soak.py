@@ -185,7 +185,7 @@ def soak(events: int, seed: int, share: float) -> bool:
     for label, number in lines.items():
         print(f"{label:40} {number:9d}")
     print(
-        f"Does not add up: {wrong}, {reconciled.summary()}"
+        f"Discrepancies: {wrong}, {reconciled.summary()}"
         if wrong or not reconciled.is_complete
         else "Every published event is accounted for."
     )

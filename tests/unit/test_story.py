@@ -152,7 +152,7 @@ class Sent(list[Publication]):
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     sent = Sent()
-    monkeypatch.setattr("sluice.cli.publish_all", sent)
+    monkeypatch.setattr("sluice.publish.publish", sent)
     return sent
 
 
@@ -175,7 +175,7 @@ def test_more_happens_in_a_day_where_the_retention_is_short(monkeypatch: pytest.
     monkeypatch.setenv("RETENTION_DAYS", "2")
     earliest = oldest_midnight(datetime.now(UTC), 2)
     result = CliRunner().invoke(app, ["generate", "--stdout", "--limit", "10000"])
-    assert "events a day instead of 3000: RETENTION_DAYS is 2." in result.stderr
+    assert "events per day instead of 3000: RETENTION_DAYS is 2." in result.stderr
     sluice("publish", "-", stdin=result.stdout_bytes)
     assert min(time_of(json.loads(message.data)) for message in sent) >= earliest - MILLISECOND
 
@@ -194,7 +194,7 @@ def test_without_a_limit_events_are_written_as_they_happen(monkeypatch: pytest.M
         paces.append(rate)
         return itertools.islice(items, 30)
 
-    monkeypatch.setattr("sluice.cli.paced", sent_at_once)
+    monkeypatch.setattr("sluice.publish.paced", sent_at_once)
     lines = sluice("generate", "--stdout", "--rate", "7").splitlines()
     assert (len(lines), paces) == (30, [7.0])
     assert all(datetime.now(UTC) - time_of(json.loads(line)) < timedelta(minutes=10) for line in lines)
