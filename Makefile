@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz beam promtool lint types contracts checkov terraform workflows package sbom audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam promtool lint types contracts checkov terraform workflows package sbom audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -11,6 +11,12 @@ help: ## Show what there is.
 	@echo "installing checkov into .venv/checkov" >&2
 	@.venv/bin/python -m venv --clear .venv/checkov
 	@.venv/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checkov.txt
+	@touch $@
+
+.venv/docs/ready: requirements-docs.txt | .venv/ready
+	@echo "installing MkDocs into .venv/docs" >&2
+	@.venv/bin/python -m venv --clear .venv/docs
+	@.venv/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $@
 
 .venv/beam/ready: requirements-beam.txt | .venv/ready
@@ -69,6 +75,9 @@ checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's p
 terraform: checkov promtool ## Check terraform/ with Terraform and checkov; what is missing is a failure.
 	@CI=true .venv/bin/pytest tests/terraform
 
+docs: .venv/docs/ready ## Build the site of the documentation into site/; a broken link is a failure.
+	@NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict
+
 workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's rules.
 	@.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
@@ -86,7 +95,7 @@ fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
-check: lint types contracts checkov workflows test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
@@ -101,6 +110,8 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
 	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-checkov.txt
+	.venv/bin/uv pip compile --group docs --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --output-file requirements-docs.txt
 	.venv/bin/uv pip compile pyproject.toml --group beam --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-beam.txt
 	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \

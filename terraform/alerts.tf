@@ -1,22 +1,22 @@
-# Who is woken, when, and what they read then. watching/alerts.yaml has the alerts, watching/queries.yaml what they ask.
+# Who is woken, when, and what they read then. monitoring/alerts.yaml has the alerts, monitoring/queries.yaml what they ask.
 
 locals {
-  each_selector = yamldecode(templatefile("${path.module}/watching/selectors.yaml", local.watching))
+  each_selector = yamldecode(templatefile("${path.module}/monitoring/selectors.yaml", local.monitoring_names))
   selectors     = merge(local.each_selector, { of_flushes = local.dataflow ? local.each_selector.of_job : local.each_selector.of_ingest })
 
   queries = {
-    for name, asked in yamldecode(templatefile("${path.module}/watching/queries.yaml", merge(local.watching, local.selectors))) :
+    for name, asked in yamldecode(templatefile("${path.module}/monitoring/queries.yaml", merge(local.monitoring_names, local.selectors))) :
     name => join(" + ", [
-      for key in try(local.repeated[asked.each], [""]) : replace(asked.query, local.watching.each, key)
+      for key in try(local.repeated[asked.each], [""]) : replace(asked.query, local.monitoring_names.each, key)
     ])
   }
 
   # Everything that alerts and dashboard may name. failing_share: from which share of failing requests on availability's
   # budget burns as fast as rings.
-  watched = merge(local.watching, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
+  monitoring_values = merge(local.monitoring_names, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
     failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # without what lies below
   })
-  alerts_of_engines = yamldecode(templatefile("${path.module}/watching/alerts.yaml", local.watched))
+  alerts_of_engines = yamldecode(templatefile("${path.module}/monitoring/alerts.yaml", local.monitoring_values))
   alerts = {
     for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[var.engine], {})) if try(alert.engine, var.engine) == var.engine
   }
@@ -29,7 +29,7 @@ locals {
 }
 
 locals {
-  # As often as an alert on absence expects a run: its window and its `for` in watching/alerts.yaml follow from it.
+  # As often as an alert on absence expects a run: its window and its `for` in monitoring/alerts.yaml follow from it.
   expected_runs = {
     no_reconciliation = {
       schedule = var.reconcile_schedule
@@ -65,7 +65,7 @@ resource "google_monitoring_notification_channel" "email" {
   depends_on = [google_project_service.needed]
 }
 
-resource "google_monitoring_alert_policy" "watching" {
+resource "google_monitoring_alert_policy" "this" {
   for_each = local.alerts
 
   project      = var.project_id
@@ -83,7 +83,7 @@ resource "google_monitoring_alert_policy" "watching" {
       display_name = each.value.title
 
       condition_prometheus_query_language {
-        query               = replace(conditions.value, local.watching.backup_ids, local.backup_ids)
+        query               = replace(conditions.value, local.monitoring_names.backup_ids, local.backup_ids)
         duration            = each.value.for
         evaluation_interval = "60s"
         # A log-based metric has no series, and BigQuery's none for a project, before the first value.
@@ -137,7 +137,7 @@ resource "google_monitoring_alert_policy" "watching" {
   documentation {
     subject   = "${local.name}: ${each.value.title}"
     mime_type = "text/markdown"
-    content = templatefile("${path.module}/watching/runbook.md", {
+    content = templatefile("${path.module}/monitoring/runbook.md", {
       alert = each.value
       story = lookup(local.runbook_links, each.key, "docs/operate.md, ${each.value.title}")
     })
@@ -163,5 +163,10 @@ resource "google_monitoring_alert_policy" "watching" {
   }
 
   # A policy may name a metric before it has values, not before it exists.
-  depends_on = [google_logging_metric.watching]
+  depends_on = [google_logging_metric.this]
+}
+
+moved {
+  from = google_monitoring_alert_policy.watching
+  to   = google_monitoring_alert_policy.this
 }

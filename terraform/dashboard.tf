@@ -1,11 +1,11 @@
-# What an operator reads at three in the morning. watching/dashboard.yaml has the tiles; here they get their places and
+# What an operator reads at three in the morning. monitoring/dashboard.yaml has the tiles; here they get their places and
 # the JSON of https://cloud.google.com/monitoring/api/ref_v3/rest/v1/projects.dashboards.
 #
 # Nothing zero, empty or null is written: Cloud Monitoring leaves it out, and the next plan would differ for ever
 # (https://github.com/hashicorp/terraform-provider-google/issues/16173).
 
 locals {
-  rows_of_engines = yamldecode(templatefile("${path.module}/watching/dashboard.yaml", merge(local.watched, {
+  rows_of_engines = yamldecode(templatefile("${path.module}/monitoring/dashboard.yaml", merge(local.monitoring_values, {
     runbook = local.runbook_url == null ? "docs/operate.md" : "[the runbook](${local.runbook_url})"
   })))
 
@@ -45,11 +45,11 @@ locals {
             dataSets = flatten([
               for line in [for line in tile.lines : line if try(line.engine, var.engine) == var.engine] : [
                 for key in try(local.repeated[line.each], [""]) : {
-                  legendTemplate = replace(line.name, local.watching.each, key)
+                  legendTemplate = replace(line.name, local.monitoring_names.each, key)
                   plotType       = "LINE"
                   targetAxis     = "Y1"
                   timeSeriesQuery = {
-                    prometheusQuery = replace(line.query, local.watching.each, key)
+                    prometheusQuery = replace(line.query, local.monitoring_names.each, key)
                     unitOverride    = tile.unit
                   }
                 }
@@ -63,12 +63,17 @@ locals {
   }
 }
 
-resource "google_monitoring_dashboard" "watching" {
+resource "google_monitoring_dashboard" "this" {
   project = var.project_id
   dashboard_json = jsonencode({
     displayName  = local.name
     mosaicLayout = { columns = 48, tiles = local.tiles }
   })
 
-  depends_on = [google_logging_metric.watching]
+  depends_on = [google_logging_metric.this]
+}
+
+moved {
+  from = google_monitoring_dashboard.watching
+  to   = google_monitoring_dashboard.this
 }

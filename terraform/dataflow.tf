@@ -1,4 +1,4 @@
-# The same pipeline as the functions', as a job of Dataflow: engine = "dataflow". Its account is in identities.tf, its bindings in
+# The same pipeline as the functions', as a job of Dataflow: engine = "dataflow". Its account is in service_accounts.tf, its bindings in
 # iam.tf and warehouse.tf, and its subscription is that of the functions, in pubsub.tf.
 
 locals {

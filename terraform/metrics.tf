@@ -1,4 +1,4 @@
-# What is measured from the own log lines of functions and workers. watching/metrics.yaml says what, in a form that the tests read too.
+# What is measured from the own log lines of functions and workers. monitoring/metrics.yaml says what, in a form that the tests read too.
 
 locals {
   # What a metric, a query or a line of the dashboard is repeated for.
@@ -12,8 +12,8 @@ locals {
     stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
   }
 
-  # What the files of watching/ call by name. ${each} stays what it is until its turn comes.
-  watching = {
+  # What the files of monitoring/ call by name. ${each} stays what it is until its turn comes.
+  monitoring_names = {
     project_id               = var.project_id
     job                      = "${local.name}-ingest"
     ingest                   = google_cloudfunctions2_function.ingest.name
@@ -34,15 +34,15 @@ locals {
     backup_ids = "$${backup_ids}"
   }
 
-  measured = yamldecode(templatefile("${path.module}/watching/metrics.yaml", local.watching))
+  measured = yamldecode(templatefile("${path.module}/monitoring/metrics.yaml", local.monitoring_names))
 
   metrics = merge([
     for name, metric in local.measured.metrics : {
       for key in try(local.repeated[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
-        about   = replace(metric.about, local.watching.each, key)
+        about   = replace(metric.about, local.monitoring_names.each, key)
         source  = metric.source
-        where   = replace(try(metric.where, ""), local.watching.each, key)
-        value   = try(replace(metric.value, local.watching.each, key), null)
+        where   = replace(try(metric.where, ""), local.monitoring_names.each, key)
+        value   = try(replace(metric.value, local.monitoring_names.each, key), null)
         buckets = try(local.measured.buckets[metric.buckets], null)
         unit    = try(metric.unit, "1")
       }
@@ -70,7 +70,7 @@ locals {
   }
 }
 
-resource "google_logging_metric" "watching" {
+resource "google_logging_metric" "this" {
   for_each = local.metrics
 
   project     = var.project_id
@@ -101,4 +101,9 @@ resource "google_logging_metric" "watching" {
       error_message = "Cloud Logging takes 100 characters for a metric's name: shorten the environment's."
     }
   }
+}
+
+moved {
+  from = google_logging_metric.watching
+  to   = google_logging_metric.this
 }

@@ -1,14 +1,14 @@
 # The service-level objectives, as docs/operate.md explains them.
 
 locals {
-  requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.watching.ingest}\""
+  requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.monitoring_names.ingest}\""
 
   # What stands for them where no requests are made.
-  acknowledged = "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"${local.watching.subscription}\""
+  acknowledged = "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"${local.monitoring_names.subscription}\""
 
   # Written out, so that a plan shows what an alert asks for.
   objective_names = {
-    for key, slo in google_monitoring_slo.watching :
+    for key, slo in google_monitoring_slo.this :
     key => "projects/${var.project_id}/services/${slo.service}/serviceLevelObjectives/${slo.slo_id}"
   }
 
@@ -23,7 +23,7 @@ locals {
     freshness = {
       title = "${var.objectives.freshness * 100} % of the flushes end within ${var.objectives.lag_seconds} s of their oldest event"
       goal  = var.objectives.freshness
-      lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"${local.dataflow ? "dataflow_job" : "cloud_run_revision"}\""
+      lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["lag"].name}\" resource.type=\"${local.dataflow ? "dataflow_job" : "cloud_run_revision"}\""
     }
   } : key => objective if key != "availability" || !local.dataflow } # A job is asked for nothing.
 }
@@ -37,7 +37,7 @@ resource "google_monitoring_custom_service" "sluice" {
   depends_on = [google_project_service.needed]
 }
 
-resource "google_monitoring_slo" "watching" {
+resource "google_monitoring_slo" "this" {
   for_each = local.objectives
 
   # Its metric must be known by then, which takes Cloud Logging a minute.
@@ -70,4 +70,9 @@ resource "google_monitoring_slo" "watching" {
       }
     }
   }
+}
+
+moved {
+  from = google_monitoring_slo.watching
+  to   = google_monitoring_slo.this
 }

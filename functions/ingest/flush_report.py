@@ -1,4 +1,4 @@
-"""The report of a flush, which both engines log: `terraform/watching/metrics.yaml` makes metrics of it."""
+"""The report of a flush, which both engines log: `terraform/monitoring/metrics.yaml` makes metrics of it."""
 
 import collections
 import logging

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,11 +125,11 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
 def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
     from functions.archive.writer import Archive
     from functions.clients import bigquery_client, storage_client
-    from functions.files.sources import find
     from functions.ingest.http_client import storage_api
     from sluice.backfill.events import EventReader
     from sluice.backfill.load_jobs import LoadJobs
     from sluice.backfill.run import Backfill
+    from sluice.replay.archived import named
     from sluice.replay.ledger import Ledger, ReplaySource, current_user
 
     storage = storage_client(settings)
@@ -139,9 +138,7 @@ def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *
     jobs = LoadJobs.open(client, settings)
     ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(
-        find(sorted(reconciliation.incomplete), functools.cache(lambda: storage))
-    )
+    return Backfill(read, jobs, archive, ledger)(named(storage, sorted(reconciliation.incomplete)))
 
 
 def _is_success(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from functions.archive import layout
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Json, parse_time
@@ -132,7 +133,7 @@ def _print_result(restored: Restored, bucket: str) -> None:
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
     print(f"Its previous rows are in the snapshot {restored.before}.")  # noqa: T201
     print("Next, load the events that arrived since then, for each day:")  # noqa: T201
-    print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
+    print(f"  sluice backfill {layout.address(bucket, layout.day_prefix(restored.as_of))}")  # noqa: T201
 
 
 def _show(snapshots: list[Snapshot], *, json: bool) -> None:

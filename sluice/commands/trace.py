@@ -19,7 +19,7 @@ from sluice.commands.options import EventId, Json
 from sluice.formatting import printable
 
 if TYPE_CHECKING:
-    from sluice.trace import ArchiveObject, Trace, TracedRecord
+    from sluice.trace import Trace, TracedObject, TracedRecord
 
 console = Console(stderr=True)
 
@@ -176,7 +176,7 @@ def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield f"  {record.archive_uri}"
 
 
-def _describe_object(archive_object: ArchiveObject) -> Iterator[Text | str]:
+def _describe_object(archive_object: TracedObject) -> Iterator[Text | str]:
     yield Text(archive_object.uri, "bold")
     if archive_object.problem:
         yield Text(f"  {archive_object.problem}", "red")

@@ -90,15 +90,16 @@ def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: 
         typer.Exit: With `ExitCode.FAILED`: the deployment cannot be observed, so nothing was published.
     """
     from sluice.verify.project import Failed, Unknown
-    from sluice.verify.under_load import COMMANDS, Observer
+    from sluice.verify.under_load import Observer
 
     try:
         observer = Observer(project)
+        commands = observer.commands(project)
     except (Failed, Unknown) as error:
         print_error("Failed:", error)
         raise typer.Exit(ExitCode.FAILED) from error
     _console.print(f"Publishing for {seconds:.0f} s, as {test.run}. Meanwhile, run one of these commands:")
-    for command in COMMANDS:
+    for command in commands:
         _console.print(f"  {command}", markup=False)
     with _console.status("publishing"):
         test.publish(topic, rate, seconds)

@@ -20,7 +20,7 @@ from sluice.verify.checks import CHECKS
 from sluice.verify.project import Project
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import NOW, event, wrapped
-from tests.emulators.test_watching import away, other_type
+from tests.emulators.test_log_metrics import away, other_type
 from tests.support import cloud_logging, fake_google, samples
 from tests.support.fake_google import Answer
 from tests.support.waiting import PATIENCE, wait_until

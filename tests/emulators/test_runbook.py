@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from sluice.cli import app
-from sluice.demo.check import ArchiveReader
+from sluice.demo.check import ArchiveFollower
 from sluice.local.functions import serving, unpacked
 from sluice.local.names import topic_name
 from sluice.local.stack import Stack
@@ -31,8 +31,8 @@ from sluice.package import ROOT
 from sluice.publish import Publication, publish
 from tests.emulators.conftest import Deploy
 from tests.emulators.test_ingest import event, post, wrapped
+from tests.emulators.test_log_metrics import other_type
 from tests.emulators.test_queries import CANNOT_RUN
-from tests.emulators.test_watching import other_type
 from tests.support import monitoring
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -228,7 +228,7 @@ def no_events_at_all(stack: Stack, placeholders: dict[str, str], types: Type) ->
 
 
 def the_job_is_slow(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
-    """The workers log what the function logs: tests/emulators/test_watching_dataflow.py."""
+    """The workers log what the function logs: tests/emulators/test_log_metrics_dataflow.py."""
     del stack, placeholders
     assert cell(types(), "inventory", "row_count") != "0"
 
@@ -387,7 +387,7 @@ def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> N
     assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
     assert "Snapshot orders_20" in output
     assert "ada" not in output
-    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     assert not any(b'"ada' in envelope.message().data for envelope in reader.new_envelopes())
 
 

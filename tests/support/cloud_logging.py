@@ -1,4 +1,4 @@
-"""Cloud Logging, as far as the metrics of `terraform/watching/metrics.yaml` and `sluice smoke` need it.
+"""Cloud Logging, as far as the metrics of `terraform/monitoring/metrics.yaml` and `sluice smoke` need it.
 
 Log entries from lines of standard output, and exactly the subset of the Logging query language that the filters use;
 what it does not know, it refuses.

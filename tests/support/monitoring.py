@@ -1,4 +1,4 @@
-"""`terraform/watching/` as Terraform reads it: the same files, rendered in the same order.
+"""`terraform/monitoring/` as Terraform reads it: the same files, rendered in the same order.
 
 Terraform's templates are used for names only, `${name}`, which `string.Template` understands; anything more fails here.
 """
@@ -75,13 +75,13 @@ class Metric(msgspec.Struct, frozen=True):
 
 def thresholds() -> dict[str, str]:
     """Defaults of the thresholds and objectives, from their variables."""
-    variables = (TERRAFORM / "variables-watching.tf").read_text()
+    variables = (TERRAFORM / "variables-monitoring.tf").read_text()
     return dict(re.findall(r"(\w+)\s+= optional\(number, ([\d.]+)\)", variables))
 
 
 def read(file: str, names: Mapping[str, str]) -> Any:
-    """A file of `terraform/watching/` with its names filled in."""
-    text = (TERRAFORM / "watching" / file).read_text()
+    """A file of `terraform/monitoring/` with its names filled in."""
+    text = (TERRAFORM / "monitoring" / file).read_text()
     return msgspec.yaml.decode(string.Template(text).substitute(names).encode())
 
 
@@ -127,7 +127,7 @@ def _before(path: str) -> str:
     return f"[^0-9A-Za-z_]{'[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]'.join(names)}[^0-9A-Za-z_]:"
 
 
-def watched(engine: Engine = "functions") -> dict[str, str]:
+def values(engine: Engine = "functions") -> dict[str, str]:
     """Everything that alerts and dashboard may name."""
     selectors = {**NAMES, **read("selectors.yaml", NAMES)}
     selectors["of_flushes"] = selectors["of_job" if engine == "dataflow" else "of_ingest"]
@@ -142,7 +142,7 @@ def watched(engine: Engine = "functions") -> dict[str, str]:
 
 def alerts(engine: Engine = "functions") -> dict[str, dict[str, Any]]:
     """All alerts of an engine, by key."""
-    written: dict[str, dict[str, Any]] = read("alerts.yaml", watched(engine))
+    written: dict[str, dict[str, Any]] = read("alerts.yaml", values(engine))
     return {key: {**alert, **alert.get(engine, {})} for key, alert in written.items() if is_of(alert, engine)}
 
 
@@ -154,7 +154,7 @@ def alerts_of_engines() -> list[dict[str, Any]]:
 
 def tiles(engine: Engine = "functions") -> list[dict[str, Any]]:
     """All tiles of the dashboard of an engine."""
-    rows = [row for row in read("dashboard.yaml", watched(engine)) if is_of(row, engine)]
+    rows = [row for row in read("dashboard.yaml", values(engine)) if is_of(row, engine)]
     return [tile for row in rows for tile in row["tiles"] if is_of(tile, engine)]
 
 

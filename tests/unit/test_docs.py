@@ -23,7 +23,7 @@ from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
 from tests.support import cloud_sdk, monitoring
 from tests.support.beam_process import beam
-from tools import licences, terraform_reference
+from tools import cli_reference, licences, terraform_reference
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,8 +74,8 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py.
-        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md"}
+        # Tests of their own run the commands of these.
+        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
@@ -129,6 +129,10 @@ def test_bq_has_every_flag_of_the_runbook(tmp_path: pathlib.Path) -> None:
     typed = [shlex.split(command)[1:] for file, command in commands() if command.startswith("bq ")]
     assert typed
     assert cloud_sdk.unknown_flags(typed, tmp_path) == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 100
 
 
 def anchors(file: pathlib.Path) -> set[str]:
@@ -238,6 +242,16 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
     assert variables["region"].description.startswith("Region of the functions, of the datasets")
     assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
     assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
+
+
+def test_the_page_of_the_commands_is_their_help() -> None:
+    expected = cli_reference.update()
+    if "UPDATE_DOCS" in os.environ:
+        cli_reference.FILE.write_text(expected)
+    assert cli_reference.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
+    assert {"### sluice demo", "### sluice contract check", "### sluice dead-letters replay"} <= set(
+        expected.splitlines()
+    )
 
 
 def test_the_page_of_the_data_model_says_who_uses_each_table_and_view() -> None:

@@ -102,7 +102,13 @@ def test_the_tests_run_on_what_is_deployed() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["requirements.txt", "requirements-dev.txt", "requirements-checkov.txt", "benchmarks/plain/requirements.txt"],
+    [
+        "requirements.txt",
+        "requirements-dev.txt",
+        "requirements-checkov.txt",
+        "requirements-docs.txt",
+        "benchmarks/plain/requirements.txt",
+    ],
 )
 def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
     assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []

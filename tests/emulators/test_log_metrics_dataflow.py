@@ -15,7 +15,7 @@ from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from sluice.local.stack import Emulators
 from tests.emulators.test_ingest import NOW, event
-from tests.emulators.test_watching import away, good_events, other_type
+from tests.emulators.test_log_metrics import away, good_events, other_type
 from tests.support import monitoring
 from tests.support.beam_process import beam
 from tests.support.cloud_logging import Entry, extracted, matches, worker_entry
@@ -56,11 +56,11 @@ def lines(datasets: Datasets, place: pathlib.Path, events: Sequence[bytes | dict
 
 
 @pytest.fixture(scope="module")
-def watched(
+def recorded(
     running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, int], list[Entry]]:
     """The expected counts, and the log entries of runs."""
-    place = tmp_path_factory.mktemp("watching")
+    place = tmp_path_factory.mktemp("monitoring")
     with fresh_datasets(running_emulators) as datasets:
         events: list[bytes | dict[str, Any]] = [
             *(payload for _, payload in good_events()),
@@ -99,17 +99,17 @@ def watched(
     )
 
 
-def test_every_metric_of_flushes_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+def test_every_metric_of_flushes_is_made_to_happen(recorded: tuple[dict[str, int], list[Entry]]) -> None:
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in recorded[1])}
     assert METRICS.keys() - counted == {NOT_MADE_HERE}
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - {NOT_MADE_HERE}))
 def test_a_metric_counts_what_has_happened_and_nothing_else(
-    watched: tuple[dict[str, int], list[Entry]], name: str
+    recorded: tuple[dict[str, int], list[Entry]], name: str
 ) -> None:
     metric = METRICS[name]
-    expected, entries = watched
+    expected, entries = recorded
     met = [line for line in entries if matches(metric.filter, line)]
     assert metric.extractor is not None
     assert metric.bounds is not None
@@ -121,9 +121,9 @@ def test_a_metric_counts_what_has_happened_and_nothing_else(
         assert 0 <= min(numbers) <= max(numbers) < metric.bounds[-1]
 
 
-def test_a_stage_that_does_not_happen_here_counts_as_any_other(watched: tuple[dict[str, int], list[Entry]]) -> None:
+def test_a_stage_that_does_not_happen_here_counts_as_any_other(recorded: tuple[dict[str, int], list[Entry]]) -> None:
     metric = METRICS[NOT_MADE_HERE]
-    line = next(line for line in watched[1] if matches(METRICS["dead-letters/decode"].filter, line))
+    line = next(line for line in recorded[1] if matches(METRICS["dead-letters/decode"].filter, line))
     text = line["jsonPayload"]["message"].replace('"decode":', '"enrich":')
     enriched = worker_entry(text, "WARNING", monitoring.NAMES["job"])
     assert metric.extractor is not None
@@ -131,9 +131,9 @@ def test_a_stage_that_does_not_happen_here_counts_as_any_other(watched: tuple[di
     assert not matches(metric.filter, line)
 
 
-def test_what_an_error_quotes_is_no_number(watched: tuple[dict[str, int], list[Entry]]) -> None:
+def test_what_an_error_quotes_is_no_number(recorded: tuple[dict[str, int], list[Entry]]) -> None:
     """Errors have the last place in a line, and are JSON in it: their quotation marks are escaped."""
-    line = next(line for line in watched[1] if matches(METRICS["not-durable"].filter, line))
+    line = next(line for line in recorded[1] if matches(METRICS["not-durable"].filter, line))
     errors = json.dumps(['"rows":{"orders":7},"dead_letters":{"decode":7}'])
     quoting = worker_entry(
         line["jsonPayload"]["message"].replace('"errors":[', f'"errors":[{errors[1:-1]},'),
@@ -145,8 +145,8 @@ def test_what_an_error_quotes_is_no_number(watched: tuple[dict[str, int], list[E
     assert counted == {name for name, metric in METRICS.items() if matches(metric.filter, line)}
 
 
-def test_lines_of_another_job_and_of_functions_count_nothing(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    others = [worker_entry(line["jsonPayload"]["message"], "INFO", "sluice-prod-ingest") for line in watched[1]]
+def test_lines_of_another_job_and_of_functions_count_nothing(recorded: tuple[dict[str, int], list[Entry]]) -> None:
+    others = [worker_entry(line["jsonPayload"]["message"], "INFO", "sluice-prod-ingest") for line in recorded[1]]
     assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in others)
     functions = monitoring.metrics("functions").values()
-    assert not any(matches(metric.filter, line) for metric in functions for line in watched[1])
+    assert not any(matches(metric.filter, line) for metric in functions for line in recorded[1])

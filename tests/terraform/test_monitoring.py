@@ -114,7 +114,7 @@ def test_what_these_tests_evaluate_is_what_terraform_plans(terraform: Terraform,
     made = {
         name[1]: (metric["filter"], metric["value_extractor"])
         for address, metric in plan.items()
-        if (name := re.fullmatch(r'google_logging_metric\.watching\["(.+)"\]', address))
+        if (name := re.fullmatch(r'google_logging_metric\.this\["(.+)"\]', address))
     }
     assert {
         name: (text.replace("sluice-dev", "sluice-test"), extractor) for name, (text, extractor) in made.items()
@@ -122,7 +122,7 @@ def test_what_these_tests_evaluate_is_what_terraform_plans(terraform: Terraform,
     queries = {
         f"alert {key}": condition["condition_prometheus_query_language"][0]["query"]
         for key in monitoring.alerts(engine)
-        for condition in plan[f'google_monitoring_alert_policy.watching["{key}"]']["conditions"]
+        for condition in plan[f'google_monitoring_alert_policy.this["{key}"]']["conditions"]
         if condition["condition_prometheus_query_language"]
     }
     assert queries.keys() == {whose for whose in monitoring.queries(engine) if whose.startswith("alert ")}
@@ -169,7 +169,7 @@ def test_every_alert_has_its_section_in_the_runbook(alert: dict[str, str]) -> No
 
 @pytest.mark.parametrize("key", monitoring.alerts())
 def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planned, key: str) -> None:
-    [documentation] = planned[f'google_monitoring_alert_policy.watching["{key}"]']["documentation"]
+    [documentation] = planned[f'google_monitoring_alert_policy.this["{key}"]']["documentation"]
     alert = monitoring.alerts()[key]
     for place in alert["look"]:
         assert place in documentation["content"]
@@ -194,7 +194,7 @@ def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "name", re.findall(r"`sluice sql (\w+)", (monitoring.TERRAFORM / "watching/dashboard.yaml").read_text())
+    "name", re.findall(r"`sluice sql (\w+)", (monitoring.TERRAFORM / "monitoring/dashboard.yaml").read_text())
 )
 def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) -> None:
     assert list(FOLDER.glob(f"*/{name}.sql")), name
@@ -217,7 +217,7 @@ def asked_by(alert: Mapping[str, Any]) -> Iterator[VectorSelector]:
         query = {"availability": "${server_errors} / ${requests}", "freshness": "${lag_p99}"}[
             alert["burn"]["objective"]
         ]
-        yield from selectors(string.Template(query).substitute(monitoring.watched()))
+        yield from selectors(string.Template(query).substitute(monitoring.values()))
 
 
 def test_each_objective_has_a_fast_and_a_slow_burn_rate_alert() -> None:
@@ -239,8 +239,7 @@ def test_objectives_name_metrics_that_exist() -> None:
     text = (monitoring.TERRAFORM / "objectives.tf").read_text()
     types = re.findall(r'metric\.type=\\"([^\\]+)\\"', text)
     own = {
-        f'logging.googleapis.com/user/${{google_logging_metric.watching["{name}"].name}}'
-        for name in monitoring.metrics()
+        f'logging.googleapis.com/user/${{google_logging_metric.this["{name}"].name}}' for name in monitoring.metrics()
     }
     assert types
     assert set(types) <= own | {metric.type for metric in GOOGLE_METRICS}

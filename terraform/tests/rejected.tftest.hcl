@@ -178,7 +178,7 @@ run "schedules_that_make_an_alert_on_absence_ring_are_refused" {
     reconcile_schedule = "11 */6 * * *"
     bootstrap_schedule = "17 3 * * 1"
   }
-  expect_failures = [google_monitoring_alert_policy.watching["no_reconciliation"], google_monitoring_alert_policy.watching["no_bootstrap"]]
+  expect_failures = [google_monitoring_alert_policy.this["no_reconciliation"], google_monitoring_alert_policy.this["no_bootstrap"]]
 }
 
 run "they_are_not_where_the_alert_is_disabled" {
@@ -189,7 +189,7 @@ run "they_are_not_where_the_alert_is_disabled" {
     alerts_disabled    = ["no_reconciliation", "no_bootstrap"]
   }
   assert {
-    condition     = !google_monitoring_alert_policy.watching["no_reconciliation"].enabled && google_monitoring_alert_policy.watching["no_backups"].enabled
+    condition     = !google_monitoring_alert_policy.this["no_reconciliation"].enabled && google_monitoring_alert_policy.this["no_backups"].enabled
     error_message = "Those that are disabled tell nobody, and no others."
   }
 }
@@ -201,7 +201,7 @@ run "they_are_not_where_the_alert_waits_for_longer" {
     alert_thresholds   = { no_reconciliation_minutes = 450 }
   }
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.watching["no_reconciliation"].conditions[0].condition_prometheus_query_language[0].query, "[450m]")
+    condition     = strcontains(google_monitoring_alert_policy.this["no_reconciliation"].conditions[0].condition_prometheus_query_language[0].query, "[450m]")
     error_message = "The alert looks back as long as it is told."
   }
 }

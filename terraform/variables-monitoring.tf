@@ -38,7 +38,7 @@ variable "alert_emails" {
 }
 
 variable "alerts_disabled" {
-  description = "Alerts, by their key in watching/alerts.yaml, that are made but tell nobody: in dev, no_events."
+  description = "Alerts, by their key in monitoring/alerts.yaml, that are made but tell nobody: in dev, no_events."
   type        = set(string)
   default     = []
   nullable    = false

@@ -29,7 +29,7 @@ run "each_table_and_each_stage_is_measured" {
   command = plan
 
   assert {
-    condition = toset([for name, metric in google_logging_metric.watching : trimprefix(name, "rows/") if startswith(name, "rows/")]) == setsubtract(
+    condition = toset([for name, metric in google_logging_metric.this : trimprefix(name, "rows/") if startswith(name, "rows/")]) == setsubtract(
       [for file in fileset("../sql/schema", "*.sql") : trimsuffix(file, ".sql")],
       ["dataset", "historical_dataset", "dead_letters", "replays"],
     )
@@ -37,17 +37,17 @@ run "each_table_and_each_stage_is_measured" {
   }
 
   assert {
-    condition     = length([for name, metric in google_logging_metric.watching : name if startswith(name, "dead-letters/")]) == 5
+    condition     = length([for name, metric in google_logging_metric.this : name if startswith(name, "dead-letters/")]) == 5
     error_message = "One metric for each stage of functions/core/dead_letters.py."
   }
 
   assert {
-    condition     = google_logging_metric.watching["rows/orders"].name == "sluice-test/rows/orders"
+    condition     = google_logging_metric.this["rows/orders"].name == "sluice-test/rows/orders"
     error_message = "A metric's name begins with the environment's."
   }
 
   assert {
-    condition = google_logging_metric.watching["rows/orders"].filter == join(" AND ", [
+    condition = google_logging_metric.this["rows/orders"].filter == join(" AND ", [
       "resource.type=\"cloud_run_revision\"",
       "resource.labels.service_name=\"sluice-test-ingest\"",
       "log_id(\"run.googleapis.com/stdout\")",
@@ -59,13 +59,13 @@ run "each_table_and_each_stage_is_measured" {
   }
 
   assert {
-    condition     = google_logging_metric.watching["rows/orders"].value_extractor == "EXTRACT(jsonPayload.rows.orders)"
+    condition     = google_logging_metric.this["rows/orders"].value_extractor == "EXTRACT(jsonPayload.rows.orders)"
     error_message = "Rows are summed, not lines counted."
   }
 
   assert {
     condition = alltrue([
-      for metric in google_logging_metric.watching :
+      for metric in google_logging_metric.this :
       (metric.value_extractor == null) == (metric.metric_descriptor[0].value_type == "INT64")
       && (metric.value_extractor == null) == (length(metric.bucket_options) == 0)
     ])
@@ -73,7 +73,7 @@ run "each_table_and_each_stage_is_measured" {
   }
 
   assert {
-    condition     = alltrue([for metric in google_logging_metric.watching : !strcontains(metric.filter, "$")])
+    condition     = alltrue([for metric in google_logging_metric.this : !strcontains(metric.filter, "$")])
     error_message = "No placeholder is left in a filter."
   }
 }
@@ -89,7 +89,7 @@ run "each_alert_is_complete" {
   }
 
   assert {
-    condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
+    condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
       "server_errors", "server_errors_slow", "lag", "lag_slow",
       "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
@@ -99,7 +99,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = alltrue([
-      for alert in google_monitoring_alert_policy.watching :
+      for alert in google_monitoring_alert_policy.this :
       toset(alert.notification_channels) == toset(["projects/project/notificationChannels/1", "projects/p/notificationChannels/made"])
     ])
     error_message = "Each alert tells the given channels and the addresses."
@@ -112,7 +112,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = alltrue([
-      for alert in google_monitoring_alert_policy.watching :
+      for alert in google_monitoring_alert_policy.this :
       alert.documentation[0].links[0].url == "https://example.com/operate.md#${replace(lower(split(": ", alert.display_name)[1]), " ", "-")}"
       && strcontains(alert.documentation[0].content, "**What it means.**")
       && strcontains(alert.documentation[0].content, "**Look at**\n\n1. ")
@@ -127,7 +127,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition = alltrue([
-      for alert in google_monitoring_alert_policy.watching :
+      for alert in google_monitoring_alert_policy.this :
       alltrue(flatten([
         for condition in alert.conditions : [
           for promql in condition.condition_prometheus_query_language : promql.disable_metric_validation && !strcontains(promql.query, "$")
@@ -141,7 +141,7 @@ run "each_alert_is_complete" {
   }
 
   assert {
-    condition     = [for key, alert in google_monitoring_alert_policy.watching : key if !alert.enabled] == ["no_events"]
+    condition     = [for key, alert in google_monitoring_alert_policy.this : key if !alert.enabled] == ["no_events"]
     error_message = "Disabled is what was disabled."
   }
 }
@@ -150,7 +150,7 @@ run "without_an_address_of_the_runbook_the_alerts_name_its_file" {
   command = plan
 
   assert {
-    condition = alltrue([for key, alert in google_monitoring_alert_policy.watching :
+    condition = alltrue([for key, alert in google_monitoring_alert_policy.this :
       length(alert.documentation[0].links) == 0
       && strcontains(alert.documentation[0].content, "**What it means.**")
       && endswith(trimspace(alert.documentation[0].content), "The whole story: docs/operate.md, ${local.alerts[key].title}")
@@ -167,8 +167,8 @@ run "a_repository_whose_workflows_deploy_has_the_runbook" {
   }
 
   assert {
-    condition     = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/releases/1/docs/operate.md#events-arrive-late"
-    error_message = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url
+    condition     = one(google_monitoring_alert_policy.this["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/releases/1/docs/operate.md#events-arrive-late"
+    error_message = one(google_monitoring_alert_policy.this["lag"].documentation[0].links).url
   }
 }
 
@@ -180,8 +180,8 @@ run "a_repository_is_linked_without_the_numbers_of_its_subject" {
   }
 
   assert {
-    condition     = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/HEAD/docs/operate.md#events-arrive-late"
-    error_message = one(google_monitoring_alert_policy.watching["lag"].documentation[0].links).url
+    condition     = one(google_monitoring_alert_policy.this["lag"].documentation[0].links).url == "https://github.com/acme/sluice/blob/HEAD/docs/operate.md#events-arrive-late"
+    error_message = one(google_monitoring_alert_policy.this["lag"].documentation[0].links).url
   }
 }
 
@@ -216,15 +216,15 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
         dead_letter_rate = ">= 423"
         no_events        = "[426m])) or vector(0)) < 1"
         cost             = "/ 1073741824 > 427"
-      } : endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
+      } : endswith(google_monitoring_alert_policy.this[key].conditions[0].condition_prometheus_query_language[0].query, end)
     ])
     error_message = "Thresholds of the queries are those of the variables."
   }
 
   assert {
     condition = (
-      strcontains(google_monitoring_alert_policy.watching["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
-      && strcontains(google_monitoring_alert_policy.watching["cost"].conditions[0].condition_prometheus_query_language[0].query, " - 428 * ")
+      strcontains(google_monitoring_alert_policy.this["dead_letter_rate"].conditions[0].condition_prometheus_query_language[0].query, " > 0.422 and ")
+      && strcontains(google_monitoring_alert_policy.this["cost"].conditions[0].condition_prometheus_query_language[0].query, " - 428 * ")
     )
     error_message = "Shares of the queries are those of the variables."
   }
@@ -236,19 +236,19 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
         server_errors_slow = [4, 4, 424]
         lag                = [20, 20, 423]
         lag_slow           = [4, 4, 423]
-      } : [for condition in google_monitoring_alert_policy.watching[key].conditions : condition.condition_threshold[0].threshold_value] == expected
+      } : [for condition in google_monitoring_alert_policy.this[key].conditions : condition.condition_threshold[0].threshold_value] == expected
     ])
     error_message = "Burn rates and the responses that are enough are those of the variables."
   }
 
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.watching["oldest_message"].documentation[0].content, "421 seconds")
+    condition     = strcontains(google_monitoring_alert_policy.this["oldest_message"].documentation[0].content, "421 seconds")
     error_message = "The runbook says the threshold that was crossed."
   }
 
   assert {
     condition = [
-      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles :
+      for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles :
       tile.widget.scorecard.thresholds[0].value if can(tile.widget.scorecard)
     ] == [421, 0.5, 20, 0.4]
     error_message = "The top row is red where the alerts are."
@@ -256,10 +256,10 @@ run "thresholds_and_objectives_reach_queries_runbooks_dashboard_and_slos" {
 
   assert {
     condition = (
-      google_monitoring_slo.watching["availability"].goal == 0.98
-      && google_monitoring_slo.watching["freshness"].goal == 0.97
-      && google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].range[0].max == 20000
-      && alltrue([for slo in google_monitoring_slo.watching : slo.rolling_period_days == 7])
+      google_monitoring_slo.this["availability"].goal == 0.98
+      && google_monitoring_slo.this["freshness"].goal == 0.97
+      && google_monitoring_slo.this["freshness"].request_based_sli[0].distribution_cut[0].range[0].max == 20000
+      && alltrue([for slo in google_monitoring_slo.this : slo.rolling_period_days == 7])
     )
     error_message = "The objectives are those of the variable."
   }
@@ -270,7 +270,7 @@ run "the_objectives_are_of_this_function" {
 
   assert {
     condition = (
-      google_monitoring_slo.watching["availability"].request_based_sli[0].good_total_ratio[0].good_service_filter
+      google_monitoring_slo.this["availability"].request_based_sli[0].good_total_ratio[0].good_service_filter
       == "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"sluice-test-ingest\" metric.label.\"response_code_class\"=\"2xx\""
     )
     error_message = "Availability is of the requests of ingest."
@@ -278,8 +278,8 @@ run "the_objectives_are_of_this_function" {
 
   assert {
     condition = (
-      google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter
-      == "metric.type=\"logging.googleapis.com/user/${google_logging_metric.watching["lag"].name}\" resource.type=\"cloud_run_revision\""
+      google_monitoring_slo.this["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter
+      == "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["lag"].name}\" resource.type=\"cloud_run_revision\""
     )
     error_message = "Freshness is of the lag."
   }
@@ -295,13 +295,13 @@ run "a_burn_rate_alert_asks_for_both_windows_of_its_objective_and_for_enough_res
         server_errors_slow = ["availability", 86400, 7200, "5xx", 7200]
         lag                = ["freshness", 3600, 300, "2xx", 3600]
         lag_slow           = ["freshness", 86400, 7200, "2xx", 7200]
-        } : google_monitoring_alert_policy.watching[key].combiner == "AND" && [
-        for condition in google_monitoring_alert_policy.watching[key].conditions : condition.condition_threshold[0].filter
+        } : google_monitoring_alert_policy.this[key].combiner == "AND" && [
+        for condition in google_monitoring_alert_policy.this[key].conditions : condition.condition_threshold[0].filter
         ] == [
         "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/${expected[0]}\", \"${expected[1]}s\")",
         "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/${expected[0]}\", \"${expected[2]}s\")",
         "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"sluice-test-ingest\" metric.label.\"response_code_class\"=\"${expected[3]}\"",
-      ] && one(google_monitoring_alert_policy.watching[key].conditions[2].condition_threshold[0].aggregations).alignment_period == "${expected[4]}s"
+      ] && one(google_monitoring_alert_policy.this[key].conditions[2].condition_threshold[0].aggregations).alignment_period == "${expected[4]}s"
     ])
     error_message = "Two burn rates of the objective, and a number of responses of ingest."
   }
@@ -316,7 +316,7 @@ run "each_backup_has_to_run" {
 
   assert {
     condition = endswith(
-      split(" unless ", google_monitoring_alert_policy.watching["no_backups"].conditions[0].condition_prometheus_query_language[0].query)[0],
+      split(" unless ", google_monitoring_alert_policy.this["no_backups"].conditions[0].condition_prometheus_query_language[0].query)[0],
       "< ${length(google_bigquery_data_transfer_config.scheduled) + length(google_bigquery_data_transfer_config.copy)}",
     )
     error_message = "So many have to run as there are."
@@ -324,7 +324,7 @@ run "each_backup_has_to_run" {
 
   assert {
     condition = strcontains(
-      google_monitoring_alert_policy.watching["no_backups"].conditions[0].condition_prometheus_query_language[0].query,
+      google_monitoring_alert_policy.this["no_backups"].conditions[0].condition_prometheus_query_language[0].query,
       "config_id=~\"made\"",
     )
     error_message = "It is about this environment's own."
@@ -336,7 +336,7 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
 
   assert {
     condition = alltrue([
-      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles :
+      for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles :
       try(tile.xPos, 0) + tile.width <= 48 && tile.height > 0
     ])
     error_message = "Each tile is within the 48 columns."
@@ -344,24 +344,24 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
 
   assert {
     condition = sum([
-      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
-    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
+      for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
+    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
     error_message = "The rows are full; no tile lies on another."
   }
 
   assert {
-    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.this.dashboard_json)) == 0
     error_message = "No zero, null or empty value: the plan after an apply is empty."
   }
 
   assert {
-    condition     = toset(regexall("\\$.[a-z_]*.", google_monitoring_dashboard.watching.dashboard_json)) == toset(["$${response_code}", "$${state}", "$${table}"])
+    condition     = toset(regexall("\\$.[a-z_]*.", google_monitoring_dashboard.this.dashboard_json)) == toset(["$${response_code}", "$${state}", "$${table}"])
     error_message = "No placeholder is left but the labels of legends."
   }
 
   assert {
     condition = toset(flatten([
-      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : [
+      for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : [
         for line in tile.widget.xyChart.dataSets : line.legendTemplate
       ] if startswith(tile.widget.title, "Events a minute")
     ])) == local.repeated.tables
@@ -379,7 +379,7 @@ run "what_is_no_emergency_pages_nobody_where_it_has_channels_of_its_own" {
 
   assert {
     condition = alltrue([
-      for alert in google_monitoring_alert_policy.watching :
+      for alert in google_monitoring_alert_policy.this :
       toset(alert.notification_channels) == toset(["projects/project/notificationChannels/${alert.severity == "WARNING" ? 2 : 1}"])
     ])
     error_message = "WARNING tells the second, all others the first."
@@ -448,7 +448,7 @@ run "an_alert_that_could_never_ring_is_refused" {
     objectives = { freshness = 0.9 }
   }
 
-  expect_failures = [google_monitoring_alert_policy.watching["lag"]]
+  expect_failures = [google_monitoring_alert_policy.this["lag"]]
 }
 
 run "a_slow_burn_is_slower_than_a_fast_one" {
@@ -490,28 +490,28 @@ run "dataflow_has_the_same_metrics_of_its_own_lines" {
   }
 
   assert {
-    condition = google_logging_metric.watching["rows/orders"].filter == join(" AND ", [
+    condition = google_logging_metric.this["rows/orders"].filter == join(" AND ", [
       "resource.type=\"dataflow_step\"",
       "resource.labels.job_name=\"sluice-test-ingest\"",
       "log_id(\"dataflow.googleapis.com/worker\")",
       "jsonPayload.message=~\"^flush [{]\"",
       "jsonPayload.message=~\"[^0-9A-Za-z_]rows[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]orders[^0-9A-Za-z_]:[1-9]\"",
     ])
-    error_message = google_logging_metric.watching["rows/orders"].filter
+    error_message = google_logging_metric.this["rows/orders"].filter
   }
 
   assert {
-    condition     = google_logging_metric.watching["lag"].value_extractor == "REGEXP_EXTRACT(jsonPayload.message, \"[^0-9A-Za-z_]lag_ms[^0-9A-Za-z_]:([0-9]+)\")"
-    error_message = google_logging_metric.watching["lag"].value_extractor
+    condition     = google_logging_metric.this["lag"].value_extractor == "REGEXP_EXTRACT(jsonPayload.message, \"[^0-9A-Za-z_]lag_ms[^0-9A-Za-z_]:([0-9]+)\")"
+    error_message = google_logging_metric.this["lag"].value_extractor
   }
 
   assert {
-    condition     = google_logging_metric.watching["missing"].value_extractor == "EXTRACT(jsonPayload.missing)"
+    condition     = google_logging_metric.this["missing"].value_extractor == "EXTRACT(jsonPayload.missing)"
     error_message = "The reconciliation is a function."
   }
 
   assert {
-    condition     = length(setintersection(["wait", "turned-away"], keys(google_logging_metric.watching))) == 0
+    condition     = length(setintersection(["wait", "turned-away"], keys(google_logging_metric.this))) == 0
     error_message = "A job rejects nothing."
   }
 
@@ -535,7 +535,7 @@ run "dataflow_has_alerts_and_objectives_of_its_own" {
   }
 
   assert {
-    condition = toset(keys(google_monitoring_alert_policy.watching)) == toset([
+    condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
       "system_lag", "data_freshness", "no_job", "lag", "lag_slow",
       "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
@@ -546,24 +546,24 @@ run "dataflow_has_alerts_and_objectives_of_its_own" {
   assert {
     condition = alltrue([
       for key, end in { system_lag = "> 431", data_freshness = "> 432" } :
-      endswith(google_monitoring_alert_policy.watching[key].conditions[0].condition_prometheus_query_language[0].query, end)
-      && strcontains(google_monitoring_alert_policy.watching[key].documentation[0].content, " ${trimprefix(end, "> ")} seconds")
+      endswith(google_monitoring_alert_policy.this[key].conditions[0].condition_prometheus_query_language[0].query, end)
+      && strcontains(google_monitoring_alert_policy.this[key].documentation[0].content, " ${trimprefix(end, "> ")} seconds")
     ])
     error_message = "Thresholds are those of the variables."
   }
 
   assert {
-    condition     = strcontains(google_monitoring_alert_policy.watching["oldest_message"].documentation[0].content, "dataflow_step") && strcontains(google_monitoring_alert_policy.watching["no_events"].documentation[0].content, "the job does not read")
+    condition     = strcontains(google_monitoring_alert_policy.this["oldest_message"].documentation[0].content, "dataflow_step") && strcontains(google_monitoring_alert_policy.this["no_events"].documentation[0].content, "the job does not read")
     error_message = "What to look at is the job."
   }
 
   assert {
-    condition     = keys(google_monitoring_slo.watching) == ["freshness"] && strcontains(google_monitoring_slo.watching["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter, "resource.type=\"dataflow_job\"")
+    condition     = keys(google_monitoring_slo.this) == ["freshness"] && strcontains(google_monitoring_slo.this["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter, "resource.type=\"dataflow_job\"")
     error_message = "Nobody asks a job for anything; freshness is of its lines."
   }
 
   assert {
-    condition = [for condition in google_monitoring_alert_policy.watching["lag"].conditions : condition.condition_threshold[0].filter] == [
+    condition = [for condition in google_monitoring_alert_policy.this["lag"].conditions : condition.condition_threshold[0].filter] == [
       "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/freshness\", \"3600s\")",
       "select_slo_burn_rate(\"projects/project/services/sluice-test/serviceLevelObjectives/freshness\", \"300s\")",
       "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"sluice-test-ingest\"",
@@ -582,18 +582,18 @@ run "the_dashboard_of_dataflow_fits" {
 
   assert {
     condition = sum([
-      for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
-    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.watching.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
+      for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : tile.width * tile.height
+    ]) == 48 * max([for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : try(tile.yPos, 0) + tile.height]...)
     error_message = "The rows are full; no tile lies on another."
   }
 
   assert {
-    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    condition     = length(regexall(":(0|null|\"\"|\\[\\]|\\{\\})[,}\\]]", google_monitoring_dashboard.this.dashboard_json)) == 0
     error_message = "No zero, null or empty value: the plan after an apply is empty."
   }
 
   assert {
-    condition     = length(regexall("service_name=.{1,2}sluice-test-ingest|push_request_count", google_monitoring_dashboard.watching.dashboard_json)) == 0
+    condition     = length(regexall("service_name=.{1,2}sluice-test-ingest|push_request_count", google_monitoring_dashboard.this.dashboard_json)) == 0
     error_message = "Nothing of the function is there."
   }
 }

@@ -13,7 +13,7 @@ resource "terraform_data" "permissions" {
 }
 
 resource "terraform_data" "metrics" {
-  triggers_replace = [google_logging_metric.watching["lag"].id]
+  triggers_replace = [google_logging_metric.this["lag"].id]
 
   provisioner "local-exec" {
     command = "sleep 90"

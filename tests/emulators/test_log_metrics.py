@@ -1,4 +1,4 @@
-"""The metrics of `terraform/watching/metrics.yaml`, on the lines of real runs.
+"""The metrics of `terraform/monitoring/metrics.yaml`, on the lines of real runs.
 
 What does not happen by itself is made to: a table that is not as its definition, a table that is away, too much in
 flight. Only the line of a failed attempt of Cloud Scheduler is written after its documentation.
@@ -118,12 +118,12 @@ def run(stack: Stack) -> collections.Counter[str]:
 
 
 @pytest.fixture(scope="module")
-def watched(
+def recorded(
     deploy: Deploy, running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[dict[str, int], list[Entry]]]:
     """The expected counts, and all log entries of a run of the functions."""
-    folder = tmp_path_factory.mktemp("watching")
-    with deploy("watching") as stack:
+    folder = tmp_path_factory.mktemp("monitoring")
+    with deploy("monitoring") as stack:
         expected = run(stack)
         taken, expected["turned-away"] = flood(stack, folder)
         expected["events"] += taken
@@ -183,17 +183,17 @@ def entries(log: pathlib.Path, service: str) -> list[Entry]:
     return [entry(line, service) for line in log.read_text().splitlines() if line.startswith("{")]
 
 
-def test_every_metric_is_made_to_happen(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in watched[1])}
+def test_every_metric_is_made_to_happen(recorded: tuple[dict[str, int], list[Entry]]) -> None:
+    counted = {name for name, metric in METRICS.items() if any(matches(metric.filter, line) for line in recorded[1])}
     assert counted ^ METRICS.keys() == NOT_MADE_HERE.keys()
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - NOT_MADE_HERE.keys()))
 def test_a_metric_counts_what_has_happened_and_nothing_else(
-    watched: tuple[dict[str, int], list[Entry]], name: str
+    recorded: tuple[dict[str, int], list[Entry]], name: str
 ) -> None:
     metric = METRICS[name]
-    expected, lines = watched
+    expected, lines = recorded
     met = [line for line in lines if matches(metric.filter, line)]
     if metric.extractor is None:
         assert len(met) == expected[name]
@@ -212,11 +212,11 @@ def test_a_metric_counts_what_has_happened_and_nothing_else(
 
 
 def test_each_number_of_a_flush_line_is_measured_or_not_on_purpose(
-    watched: tuple[dict[str, int], list[Entry]],
+    recorded: tuple[dict[str, int], list[Entry]],
 ) -> None:
     """A field that is new in the line must be decided upon."""
     measured = {metric.value.split(".")[1] for metric in METRICS.values() if metric.value}
-    flush = next(line for line in watched[1] if value(line, "jsonPayload.message") == "flush")
+    flush = next(line for line in recorded[1] if value(line, "jsonPayload.message") == "flush")
     fields = flush["jsonPayload"].keys() - {"logger", "message"}
     # Overload shows in the metrics of events that were rejected, or are not durable.
     unmeasured = {"archive_uri", "errors", "message_bytes", "archive_bytes", "overloaded", "in_flight_limit"}
@@ -227,18 +227,18 @@ def test_each_stage_has_a_metric() -> None:
     assert {f"dead-letters/{stage}" for stage in Stage} <= METRICS.keys()
 
 
-def test_the_lines_of_another_environment_count_nothing(watched: tuple[dict[str, int], list[Entry]]) -> None:
+def test_the_lines_of_another_environment_count_nothing(recorded: tuple[dict[str, int], list[Entry]]) -> None:
     lines: list[dict[str, Any]] = [
         {**line, "resource": {"type": "cloud_run_revision", "labels": {"service_name": "sluice-prod-ingest"}}}
-        for line in watched[1]
+        for line in recorded[1]
     ]
     assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in lines)
 
 
 def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_other(
-    watched: tuple[dict[str, int], list[Entry]],
+    recorded: tuple[dict[str, int], list[Entry]],
 ) -> None:
-    line = next(line for line in watched[1] if matches(METRICS["dead-letters/decode"].filter, line))
+    line = next(line for line in recorded[1] if matches(METRICS["dead-letters/decode"].filter, line))
     enriched = {**line, "jsonPayload": {**line["jsonPayload"], "dead_letters": {"enrich": 2}}}
     metric = METRICS["dead-letters/enrich"]
     assert metric.extractor is not None
@@ -246,8 +246,8 @@ def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_o
     assert not matches(metric.filter, line)
 
 
-def test_a_run_that_ends_behind_counts_and_is_no_finding(watched: tuple[dict[str, int], list[Entry]]) -> None:
-    entry = next(line for line in watched[1] if matches(METRICS["missing"].filter, line))
+def test_a_run_that_ends_behind_counts_and_is_no_finding(recorded: tuple[dict[str, int], list[Entry]]) -> None:
+    entry = next(line for line in recorded[1] if matches(METRICS["missing"].filter, line))
     behind = {**entry, "jsonPayload": {**entry["jsonPayload"], "message": "reconciliation is behind"}}
     assert matches(METRICS["reconcile-behind"].filter, behind)
     assert not matches(METRICS["reconcile-behind"].filter, entry)
