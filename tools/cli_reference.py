@@ -51,7 +51,6 @@ def _command(name: str, command: _Untyped) -> Iterator[str]:
         rows = [_row(parameter, context) for parameter in command.params if not getattr(parameter, "hidden", False)]
         if rows:
             yield "\n".join(["| | |", "|---|---|", *rows])
-    yield from _paragraphs(command.epilog or "")
     for member in (members or {}).values():
         yield from _command(f"{name} {member.name}", member)
 
