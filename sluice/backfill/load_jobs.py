@@ -192,7 +192,7 @@ class LoadJobs:
         job.result(retry=_RETRY)
         return is_ours and job.output_rows == len(records)
 
-    def refusal(self, event: Event, archive_uri: str) -> list[Violation]:
+    def rejection_reasons(self, event: Event, archive_uri: str) -> list[Violation]:
         """Load a single event. Return the reasons why BigQuery rejects its row; empty if the row is loaded.
 
         Raises:

@@ -88,7 +88,7 @@ class RejectedEvent(NamedTuple):
         return f"{line.source} line {line.number}, event {self.event.identity.event_id}"
 
 
-class RowsRefused(Exception):
+class RowsRejected(Exception):
     """Raised when BigQuery rejects rows that cannot become dead letters; names the rows and the reason."""
 
 
@@ -342,7 +342,7 @@ class Backfill:
             with self._counting:
                 self._is_stopped = True
                 self.report.running += [stopped.running] if stopped.running else []
-        except (*FAILURES, RowsRefused) as error:
+        except (*FAILURES, RowsRejected) as error:
             failure = error
         with self._counting:
             self.report.count(settled)
@@ -422,19 +422,19 @@ class Backfill:
         too_many = len(rejected_events) > MAX_REJECTED_LINES
         for rejected in rejected_events[:1] if too_many else rejected_events:
             try:
-                errors = jobs.refusal(*rejected)
+                errors = jobs.rejection_reasons(*rejected)
             except Stopped as stopped:
                 raise _Interrupted([], _running(stopped, Load(rejected.event.table, [rejected.event]), 1)) from stopped
             if errors and isinstance(rejected.event.outcome, Row) and not too_many:
                 letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
-                raise RowsRefused(
+                raise RowsRejected(
                     f"BigQuery rejects {len(rejected_events)} rows, first {rejected}: {errors[0].message}"
                 )
             else:
                 settled.append(Settled(rejected.event, Fate.LOADED, rejected.archive_uri))
         if too_many:
-            raise RowsRefused(
+            raise RowsRejected(
                 f"{len(rejected_events)} rows were rejected, but the first is accepted in isolation:"
                 f" {rejected_events[0]}"
             )
@@ -442,7 +442,7 @@ class Backfill:
             there, again = self._bring(Load(letters[0].table, letters))
             settled += there
             if again:
-                raise RowsRefused(f"{len(again)} dead letters are rejected, first {again[0]}")
+                raise RowsRejected(f"{len(again)} dead letters are rejected, first {again[0]}")
 
     def _dead_letter(self, rejected: RejectedEvent, row: Row, errors: Sequence[Violation]) -> Event:
         event = rejected.event

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sluice.publish import Publication
-    from sluice.shop.generator import Generated, Story
+    from sluice.shop.generator import Generated, Scenario
 
 console = Console(stderr=True)
 
@@ -119,12 +119,12 @@ def generate(
     from sluice.shop import generator
     from sluice.shop.timeline import live
 
-    story = functools.partial(generator.Story, seed, bad_share, duplicate_share)
+    scenario = functools.partial(generator.Scenario, seed, bad_share, duplicate_share)
     if stdout and limit is not None:
-        _write(_until_now(story(generator.EVENTS_PER_DAY if rate is None else round(rate * _DAY)), limit))
+        _write(_until_now(scenario(generator.EVENTS_PER_DAY if rate is None else round(rate * _DAY)), limit))
         return
     rate = rate or _RATE
-    messages = itertools.islice(live(story(round(rate * _DAY))), limit)
+    messages = itertools.islice(live(scenario(round(rate * _DAY))), limit)
     from sluice.publish import Publication, paced
 
     if stdout:
@@ -133,7 +133,7 @@ def generate(
         _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
 
 
-def _until_now(story: Story, count: int) -> Iterator[Generated]:
+def _until_now(scenario: Scenario, count: int) -> Iterator[Generated]:
     """Return events whose last one is now and none of which is older than the retention."""
     from sluice.shop.timeline import history_until, stretch_pace
     from sluice.smoke import oldest_midnight
@@ -141,13 +141,13 @@ def _until_now(story: Story, count: int) -> Iterator[Generated]:
     retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)
-    per_day = stretch_pace(story, count, earliest, now).events_per_day
-    if per_day > story.events_per_day:
+    per_day = stretch_pace(scenario, count, earliest, now).events_per_day
+    if per_day > scenario.events_per_day:
         console.print(
-            f"{per_day} events per day instead of {story.events_per_day}: RETENTION_DAYS is {retention_days}."
+            f"{per_day} events per day instead of {scenario.events_per_day}: RETENTION_DAYS is {retention_days}."
         )
     with console.status("searching the start of the history"):
-        return history_until(story, count, now, earliest)
+        return history_until(scenario, count, now, earliest)
 
 
 def _write(messages: Iterable[Generated]) -> None:

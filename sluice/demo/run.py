@@ -24,7 +24,7 @@ from sluice.formatting import table
 from sluice.local.stack import Stack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
 
@@ -88,8 +88,8 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
     """
     client = bigquery_client(stack.settings)
     now = datetime.now(UTC)
-    story = Story(seed, BAD_SHARE, DUPLICATE_SHARE)
-    messages = list(history_until(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
+    scenario = Scenario(seed, BAD_SHARE, DUPLICATE_SHARE)
+    messages = list(history_until(scenario, events, now, oldest_midnight(now, stack.settings.retention_days)))
     demo = _send(console, stack, client, messages, rate)
     _show_accounts(console, demo)
     _show_rows(console, client, stack.settings.dataset)

@@ -64,7 +64,7 @@ _UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _MAX_ESCAPING = 3
 
 
-class Contents(NamedTuple):
+class DecodedTexts(NamedTuple):
     """Contents of bytes.
 
     Attributes:
@@ -120,13 +120,13 @@ _UNREAD_FORMATS = {
 _MARKS = (*_BOMS, *_FORMATS, *_UNREAD_FORMATS)
 
 
-class Reader:
+class Decoder:
     """Reads the bytes of one payload, and what is embedded in them; what it unpacks is limited in all."""
 
     def __init__(self) -> None:
         self._left = MAX_UNPACKED_BYTES
 
-    def read(self, data: bytes, nesting: int = 0) -> Contents:
+    def read(self, data: bytes, nesting: int = 0) -> DecodedTexts:
         """Return the texts that bytes stand for.
 
         Args:
@@ -134,29 +134,29 @@ class Reader:
             nesting: Number of encodings that were undone before.
         """
         if nesting > MAX_NESTING:
-            return Contents(opaque=f"more than {MAX_NESTING} nested encodings", is_packed=True)
+            return DecodedTexts(opaque=f"more than {MAX_NESTING} nested encodings", is_packed=True)
         for mark, name in _UNREAD_FORMATS.items():
             if data.startswith(mark):
-                return Contents((data.decode("latin-1"),), f"{name} is not supported", is_packed=True)
+                return DecodedTexts((data.decode("latin-1"),), f"{name} is not supported", is_packed=True)
         for mark, decompressor in _FORMATS.items():
             if data.startswith(mark):
                 return self._unpacked(decompressor, data, nesting)
         return self._without_mark(data, nesting)
 
-    def _without_mark(self, data: bytes, nesting: int) -> Contents:
+    def _without_mark(self, data: bytes, nesting: int) -> DecodedTexts:
         """Return the contents of a text, or of what zlib makes: with a header that a text may have, or without one."""
-        inflated = self._unpacked(zlib.decompressobj, data, nesting) if _is_zlib(data) else Contents()
+        inflated = self._unpacked(zlib.decompressobj, data, nesting) if _is_zlib(data) else DecodedTexts()
         if inflated.texts and inflated.opaque is None:
             return inflated
         if (texts := _texts(data)) or not data:
-            return Contents(texts)
+            return DecodedTexts(texts)
         if not inflated.texts:
             inflated = self._unpacked(lambda: zlib.decompressobj(-zlib.MAX_WBITS), data, nesting)
             if not inflated.texts or inflated.opaque:
-                return Contents((data.decode("latin-1"),), f"{len(data)} bytes that are not text")
+                return DecodedTexts((data.decode("latin-1"),), f"{len(data)} bytes that are not text")
         return inflated
 
-    def _unpacked(self, decompressor: Callable[[], _Decompressor], data: bytes, nesting: int) -> Contents:
+    def _unpacked(self, decompressor: Callable[[], _Decompressor], data: bytes, nesting: int) -> DecodedTexts:
         """Return the contents of compressed bytes; of damaged or huge ones, of what comes out before that."""
         unpacked, problem = bytearray(), None
         try:
@@ -173,9 +173,9 @@ class Reader:
         except _ERRORS as error:
             problem = f"damaged compressed data: {error}"
         if not unpacked:
-            return Contents(opaque=problem, is_packed=True)
+            return DecodedTexts(opaque=problem, is_packed=True)
         contents = self.read(bytes(unpacked), nesting + 1)
-        return Contents(contents.texts, problem or contents.opaque, is_packed=True)
+        return DecodedTexts(contents.texts, problem or contents.opaque, is_packed=True)
 
 
 def _is_zlib(data: bytes) -> bool:
@@ -221,7 +221,7 @@ def _is_mostly_ascii(data: bytes) -> bool:
 _ASCII = bytes(32 <= byte < 127 or byte in b"\t\r\n" for byte in range(256))
 
 
-def embedded(text: str) -> Iterator[Embedded]:
+def embedded_bytes(text: str) -> Iterator[Embedded]:
     """Return what base64 and hexadecimal digits inside a text stand for, be it something or by chance."""
     whole = text.strip()
     for run in _DIGITS.finditer(text):
@@ -247,7 +247,7 @@ def _may_be_read(data: bytes) -> bool:
 _STANDARD = str.maketrans("-_", "+/")
 
 
-def spellings(text: str) -> Iterator[str]:
+def unescaped_variants(text: str) -> Iterator[str]:
     """Return a text as it is, and without the escapes of JSON, of URLs and of HTML, where it has some."""
     yield text
     unescaped = text

@@ -297,7 +297,7 @@ class Erasure:
                     f"{uri}: contains the only data that identifies the person of a dead letter that is not deleted yet"
                 )
             else:
-                self._count(self.rewrite(object_at(uri, self.storage), letters_are_gone=True))
+                self._count(self.rewrite(object_at(uri, self.storage), letters_deleted=True))
         self._needed.clear()
 
     @property
@@ -311,7 +311,7 @@ class Erasure:
             for line in messages.lines():
                 envelope = decode_line(line.data)
                 verdict = self.person.judge(envelope.message())
-                if not verdict.is_theirs:
+                if not verdict.belongs_to_person:
                     self._list(verdict, f"event {envelope.event_id} in {line.source}")
                 elif isinstance(line.origin, Lease):
                     self.erased.messages += 1
@@ -350,10 +350,10 @@ class Erasure:
             ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
         ]
         own = []
-        for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
+        for row in self._query(_DEAD_LETTERS.format(table=table), parameters):
             verdicts = [self.person.judge(message) for message in self._messages(row, table)]
-            if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
-                self.erased.unparsed += theirs.claim is Ownership.UNPARSED
+            if theirs := next((verdict for verdict in verdicts if verdict.belongs_to_person), None):
+                self.erased.unparsed += theirs.ownership is Ownership.UNPARSED
                 own.append(row)
             else:
                 uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
@@ -371,7 +371,9 @@ class Erasure:
         message = envelope.message()
         if row.payload is not None:
             if len(row.payload) != row.payload_bytes:
-                self._leave(f"{table}: you may not read payloads; the policy tag of the raw columns defines who may")
+                self._add_remaining(
+                    f"{table}: you may not read payloads; the policy tag of the raw columns defines who may"
+                )
             return [message]
         try:
             envelopes = object_at(row.archive_uri, self.storage).envelopes()
@@ -379,26 +381,26 @@ class Erasure:
         except ObjectNotFound:
             return [message]
         except UnreadableObject as error:
-            self._leave(f"{table}, event {row.event_id}: its bytes are unreadable: {row.archive_uri}: {error}")
+            self._add_remaining(f"{table}, event {row.event_id}: its bytes are unreadable: {row.archive_uri}: {error}")
             return [message]
 
-    def _leave(self, problem: str) -> None:
+    def _add_remaining(self, problem: str) -> None:
         """Say once what is left."""
         if problem not in self.erased.remaining:
             self.erased.remaining.append(problem)
 
     def _list(self, verdict: Verdict, place: str) -> None:
-        if verdict.claim is Ownership.DOUBTFUL:
+        if verdict.ownership is Ownership.DOUBTFUL:
             self.erased.doubtful.add(place)
         if verdict.opaque is not None:
             self.erased.unreadable.add(f"{place}: {verdict.opaque}")
 
-    def _ask(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
+    def _query(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
         return self.client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
 
     def _count_of(self, deletion: _Deletion) -> int:
         query = _COUNT.format(table=deletion.table, condition=deletion.condition)
-        [row] = self._ask(query, deletion.parameters)
+        [row] = self._query(query, deletion.parameters)
         return int(row.found)
 
     def _delete(self, deletion: _Deletion) -> bool:
@@ -441,7 +443,7 @@ class Erasure:
             limit=_MAX_LISTED,
         )
         mentions = ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING)
-        for row in self._ask(query, [*self._parameters(), mentions]):
+        for row in self._query(query, [*self._parameters(), mentions]):
             self.erased.doubtful.add(f"event {row.event_id} in {table}")
 
     def _ledger(self) -> None:
@@ -452,7 +454,7 @@ class Erasure:
             ArrayQueryParameter("ids", "STRING", ids),
             ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING),
         ]
-        entries = {_EventRef(*row) for row in self._ask(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
+        entries = {_EventRef(*row) for row in self._query(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
         erased = {event for event in entries if event in self._events or event.event_id in self.person.event_ids}
         for batch in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
             self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(batch)))
@@ -501,7 +503,7 @@ class Erasure:
                     if not change.letters:
                         self._count(change)
                     elif not letters or self._delete_letters(letters):
-                        self._count(self.rewrite(archived, letters_are_gone=True))
+                        self._count(self.rewrite(archived, letters_deleted=True))
                     else:
                         self._needed.add(change.uri)
                 advance(
@@ -525,12 +527,12 @@ class Erasure:
         if change.problem:
             erased.remaining.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, archived: ArchivedObject, *, letters_are_gone: bool = False) -> "ObjectChange":
+    def rewrite(self, archived: ArchivedObject, *, letters_deleted: bool = False) -> "ObjectChange":
         """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             archived: The object.
-            letters_are_gone: Whether the dead letters are deleted that only this object shows to be the person's.
+            letters_deleted: Whether the dead letters are deleted that only this object shows to be the person's.
                 Without it, such an object stays as it is, and `ObjectChange.letters` names them.
         """
         change = ObjectChange(archived.uri, archived.size)
@@ -538,7 +540,7 @@ class Erasure:
         def edit(ndjson: bytes, size: int) -> Sequence[bytes] | None:
             nonlocal change
             change = ObjectChange(archived.uri, size)
-            return self._edit(ndjson, change, letters_are_gone=letters_are_gone)
+            return self._edit(ndjson, change, letters_deleted=letters_deleted)
 
         try:
             rewrite(archived, edit, event_types())
@@ -550,13 +552,13 @@ class Erasure:
             return ObjectChange(archived.uri, change.size, problem="it changes constantly")
         return change
 
-    def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_are_gone: bool) -> Sequence[bytes] | None:
+    def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_deleted: bool) -> Sequence[bytes] | None:
         """Return the lines of an object that are not the person's; None if it stays as it is."""
         if not self.person.may_be_in(ndjson):
             return None
-        kept = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
+        kept = [line for line in ndjson.splitlines(keepends=True) if not self._belongs_to_person(line, change)]
         change.remaining = len(kept)
-        if letters_are_gone:
+        if letters_deleted:
             change.letters.clear()
         if not change.removed:
             return None
@@ -565,22 +567,22 @@ class Erasure:
             return None
         return kept
 
-    def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
+    def _belongs_to_person(self, line: bytes, change: "ObjectChange") -> bool:
         """Return whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
         envelope = decode_line(line)
         message = envelope.message()
         verdict = self.person.judge(message)
-        change.unparsed += verdict.claim is Ownership.UNPARSED
-        if not verdict.is_theirs:
+        change.unparsed += verdict.ownership is Ownership.UNPARSED
+        if not verdict.belongs_to_person:
             change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
             return False
         event = _EventRef(envelope.event_id, envelope.message_id)
         change.removed.append(event)
         if message.ordering_key:  # A dead letter has none: it has to be found without it, or by this envelope.
             without_key = msgspec.structs.replace(message, ordering_key="")
-            if not self.person.judge(without_key).is_theirs:
+            if not self.person.judge(without_key).belongs_to_person:
                 change.letters.append(event)
         return True
 

@@ -11,7 +11,7 @@ from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
-from sluice.erase.encodings import Contents, Reader, embedded, encoded_forms, spellings
+from sluice.erase.encodings import DecodedTexts, Decoder, embedded_bytes, encoded_forms, unescaped_variants
 
 MIN_LONG = 8
 """Minimum characters of an unmistakable id: it counts in a longer text, and as a number of any field."""
@@ -38,21 +38,21 @@ class Verdict(NamedTuple):
     """Relation of a message to a person.
 
     Attributes:
-        claim: Whether the message is the person's.
+        ownership: Whether the message is the person's.
         opaque: Reason why a part cannot be inspected, where no other part makes the message the person's.
     """
 
-    claim: Ownership
+    ownership: Ownership
     opaque: str | None = None
 
     @property
-    def is_theirs(self) -> bool:
+    def belongs_to_person(self) -> bool:
         """Whether it is erased."""
-        return self.claim >= Ownership.UNPARSED
+        return self.ownership >= Ownership.UNPARSED
 
     def __or__(self, other: "Verdict") -> "Verdict":
         """Return the verdict on two parts of a message together."""
-        return Verdict(max(self.claim, other.claim), self.opaque or other.opaque)
+        return Verdict(max(self.ownership, other.ownership), self.opaque or other.opaque)
 
 
 _NO = Verdict(Ownership.NO)
@@ -154,14 +154,14 @@ class Person:
         """
         if message.event_id in self.event_ids:
             return Verdict(Ownership.YES)
-        verdict, is_owned = self._event(message.data) or self._payload(message.data, Reader())
-        if verdict.is_theirs:
-            return Verdict(verdict.claim)
+        verdict, is_owned = self._event(message.data) or self._payload(message.data, Decoder())
+        if verdict.belongs_to_person:
+            return Verdict(verdict.ownership)
         places = [message.attributes, message.ordering_key, message.event_id]
         if is_owned:
             return verdict | self._of_others(places)
-        verdict |= self._value(places, Reader(), are_texts=True)
-        return Verdict(verdict.claim) if verdict.is_theirs else verdict
+        verdict |= self._value(places, Decoder(), are_texts=True)
+        return Verdict(verdict.ownership) if verdict.belongs_to_person else verdict
 
     def _event(self, data: bytes) -> tuple[Verdict, bool] | None:
         """Return whose a payload is that needs no decoding, as most do not."""
@@ -171,22 +171,22 @@ class Person:
             return None
         return verdict and (verdict, True)
 
-    def _payload(self, data: bytes, reader: Reader, nesting: int = 0) -> tuple[Verdict, bool]:
+    def _payload(self, data: bytes, reader: Decoder, nesting: int = 0) -> tuple[Verdict, bool]:
         """Return whose bytes are, and whether they are one event whose type says it."""
         return self._contents(reader.read(data, nesting), data, reader, nesting)
 
-    def _contents(self, contents: Contents, data: bytes, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+    def _contents(self, contents: DecodedTexts, data: bytes, reader: Decoder, nesting: int) -> tuple[Verdict, bool]:
         verdict = Verdict(Ownership.NO, contents.opaque)
         for text in contents.texts:
             text_verdict, is_owned = self._text(text, reader, nesting)
             if is_owned:
                 return text_verdict, True
             verdict |= text_verdict
-        if verdict.claim is Ownership.NO and any(form in data for form in self._forms):
+        if verdict.ownership is Ownership.NO and any(form in data for form in self._forms):
             verdict |= Verdict(Ownership.DOUBTFUL)
         return verdict, False
 
-    def _text(self, text: str, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+    def _text(self, text: str, reader: Decoder, nesting: int) -> tuple[Verdict, bool]:
         try:
             event = decode(text.encode(errors="surrogatepass"))
         except EventRejected:
@@ -212,9 +212,9 @@ class Person:
             event = {name: value for name, value in event.items() if name != event_type.person_field}
         return self._of_others(event)
 
-    def _no_json(self, text: str, reader: Reader, nesting: int) -> Verdict:
+    def _no_json(self, text: str, reader: Decoder, nesting: int) -> Verdict:
         verdict = _NO
-        for spelling in spellings(text):
+        for spelling in unescaped_variants(text):
             if self._search(spelling):
                 verdict |= Verdict(Ownership.UNPARSED)
             elif self._is_mentioned(spelling):
@@ -222,16 +222,16 @@ class Person:
             verdict |= self._embedded(spelling, reader, nesting)
         return verdict
 
-    def _embedded(self, text: str, reader: Reader, nesting: int) -> Verdict:
+    def _embedded(self, text: str, reader: Decoder, nesting: int) -> Verdict:
         """Return whose the bytes are that are written as text inside a text."""
         verdict = _NO
-        for part in embedded(text):
+        for part in embedded_bytes(text):
             contents = reader.read(part.data, nesting + 1)
             if contents.opaque is None or contents.is_packed or part.is_hidden:
                 verdict |= self._contents(contents, part.data, reader, nesting + 1)[0]
         return verdict
 
-    def _value(self, value: object, reader: Reader, nesting: int = 0, *, are_texts: bool = False) -> Verdict:
+    def _value(self, value: object, reader: Decoder, nesting: int = 0, *, are_texts: bool = False) -> Verdict:
         """Return whose a value is that says nothing of its person.
 
         Args:
@@ -251,7 +251,7 @@ class Person:
                 if inner.lstrip()[:1] in {"{", "["}:
                     verdict |= self._text(inner, reader, nesting + 1)[0]
                 else:
-                    for spelling in spellings(inner):
+                    for spelling in unescaped_variants(inner):
                         verdict |= self._embedded(spelling, reader, nesting)
         return verdict
 
@@ -275,9 +275,9 @@ class Person:
             return _Mention.WEAK | (_Mention.SURE if is_text else _Mention.NONE)
         if not isinstance(value, str):
             return _Mention.NONE
-        if any(map(self._search_long, spellings(value))):
+        if any(map(self._search_long, unescaped_variants(value))):
             return _Mention.WEAK | _Mention.STRONG
-        return _Mention.WEAK if any(map(self._search_short, spellings(value))) else _Mention.NONE
+        return _Mention.WEAK if any(map(self._search_short, unescaped_variants(value))) else _Mention.NONE
 
     def _is_mentioned(self, text: str) -> bool:
         return bool(self._search_long(text) or self._search_short(text))

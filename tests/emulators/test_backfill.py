@@ -21,7 +21,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import MAX_REJECTED_LINES, Backfill
 from sluice.local.stack import Emulators
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
@@ -435,8 +435,8 @@ def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path:
 
 def history(events: int, days: int) -> list[bytes]:
     """A mix of everything, of so many days up to now."""
-    story = history_until(Story(5, 0.05, 0.03, events // days), events, NOW)
-    return [message.data for message in story if b"\n" not in message.data]
+    scenario = history_until(Scenario(5, 0.05, 0.03, events // days), events, NOW)
+    return [message.data for message in scenario if b"\n" not in message.data]
 
 
 def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(

@@ -28,7 +28,7 @@ from sluice.cli import app
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators
 from sluice.record_comparison import ContentComparison
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
@@ -240,10 +240,10 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
-    story = history_until(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
+    scenario = history_until(Scenario(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
     messages = [
         Message(generated.data, dict(generated.attributes), f"m-{number}", NOW)
-        for number, generated in enumerate(story)
+        for number, generated in enumerate(scenario)
     ]
     extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
     datasets.stream([*messages, extra], NOW)

@@ -221,7 +221,7 @@ def _newest_column(run: Run) -> None:
     try:
         messages = [_with_unknown_field(message) for message in story(run.form.events, run.seed, bad=0)]
         run.publish(messages)
-        refused = run.deployment.relay.counts.refused
+        refused = run.deployment.relay.counts.rejected
         before = refused[503]
         run.wait(lambda: refused[503] > before, "events are rejected for want of a column")
     finally:
@@ -268,7 +268,7 @@ def _storage_stalls(run: Run) -> None:
 def _stalled(run: Run, *rules: Callable[..., Rule]) -> None:
     """Events are rejected unprocessed while nothing is served; afterwards all are accepted."""
     lane = faults.Lane(run.form.flush_timeout / 60)
-    refused = run.deployment.relay.counts.refused
+    refused = run.deployment.relay.counts.rejected
     messages = list(story(run.form.events, run.seed))
     half = len(messages) // 2
     with run.breaking(*(rule(faults.limited(lane)) for rule in rules)):
@@ -333,12 +333,12 @@ def _out_of_memory(run: Run) -> None:
     [worker] = run.deployment.workers()
     used = int(_status(worker, "VmSize")) * 1024
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
-    refused, unanswered = run.deployment.relay.counts.refused.total(), run.deployment.relay.counts.unanswered
+    refused, unanswered = run.deployment.relay.counts.rejected.total(), run.deployment.relay.counts.unanswered
     run.publish(_large(message) for message in story(60, run.seed, bad=0))
 
     def failed() -> bool:
         counts = run.deployment.relay.counts
-        return counts.refused.total() > refused or counts.unanswered > unanswered
+        return counts.rejected.total() > refused or counts.unanswered > unanswered
 
     run.wait(failed, "the instance has no memory left")
     run.kill()
@@ -380,7 +380,7 @@ def _clock_behind(run: Run) -> None:
 @case("The function", "a burst of ten times what it takes in flight")
 def _burst(run: Run) -> None:
     burst = min(run.form.events, run.deployment.concurrency)
-    refused = run.deployment.relay.counts.refused
+    refused = run.deployment.relay.counts.rejected
     before = refused[429]
     with run.deployment.instead(MAX_IN_FLIGHT=str(burst // 10)):
         for number in range(run.form.times // 2):

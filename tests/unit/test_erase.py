@@ -33,7 +33,7 @@ ADA = Person({"user_id": "ada", "customer_id": "ada"})
 
 
 def claim(person: Person, payload: bytes) -> Ownership:
-    return person.judge(Message(payload, {}, "m-1", NOW)).claim
+    return person.judge(Message(payload, {}, "m-1", NOW)).ownership
 
 
 def owns(person: Person, payload: bytes) -> bool:
@@ -191,8 +191,11 @@ def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
 )
 def test_attributes_ordering_key_and_event_id_tell_whose_a_message_is(attributes: dict[str, str], key: str) -> None:
     for data in (b"{", b"", b'{"event_type": "wish"}', b'{"event_type": "order", "customer_id": ""}'):
-        assert judge(LONG, data, attributes, key).claim is Ownership.YES
-    assert judge(LONG, payload("order", customer_id="bob"), attributes, key).claim in {Ownership.DOUBTFUL, Ownership.NO}
+        assert judge(LONG, data, attributes, key).ownership is Ownership.YES
+    assert judge(LONG, payload("order", customer_id="bob"), attributes, key).ownership in {
+        Ownership.DOUBTFUL,
+        Ownership.NO,
+    }
 
 
 def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
@@ -205,15 +208,16 @@ def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
         ({}, "customer-zoë.lovelace"),
     ):
         person = ADA if "ada" in str(places) else LONG
-        assert judge(person, bobs, *places).claim is Ownership.DOUBTFUL
-        assert judge(person, b"{", *places).claim > Ownership.NO
-    assert judge(ADA, bobs, {"whom": "ada"}, "ada").claim is Ownership.NO
-    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).claim is Ownership.DOUBTFUL
+        assert judge(person, bobs, *places).ownership is Ownership.DOUBTFUL
+        assert judge(person, b"{", *places).ownership > Ownership.NO
+    assert judge(ADA, bobs, {"whom": "ada"}, "ada").ownership is Ownership.NO
+    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).ownership is Ownership.DOUBTFUL
 
 
 def test_the_same_id_of_another_field_is_another_persons() -> None:
     assert (
-        judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).claim is Ownership.NO
+        judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).ownership
+        is Ownership.NO
     )
 
 
