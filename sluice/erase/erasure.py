@@ -60,7 +60,7 @@ WHERE text IS NULL
   OR event_id IN UNNEST(@events)
   OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @traces)
 """
-"""All but events whose type and field say that they are somebody else's, and in which the id does not stand."""
+"""Query of all dead letters, except those that belong to others by type and field and do not contain the id."""
 
 _NOTHING = r"[^\s\S]"
 """A regular expression that matches no text."""
@@ -181,11 +181,11 @@ class Erasure:
     """A run of the backfill.
 
     Attributes:
-        person: Whom to erase.
+        person: Person to erase.
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        dry_run: Find all of it, and leave it.
+        dry_run: Report what would be erased; change nothing.
         patience: Limits of the wait for rows of the last 90 minutes.
         erased: Counts of the data that was erased so far.
     """
@@ -200,11 +200,11 @@ class Erasure:
     _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
     _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
     _needed: set[str] = dataclasses.field(default_factory=set)
-    """Objects that alone have the bytes, or the ordering key, of dead letters that are still there."""
+    """Objects with the only copy of the bytes, or the ordering key, of dead letters that are not deleted yet."""
     _events: set[_EventRef] = dataclasses.field(default_factory=set)
     """Dead letters and events of the archive that were erased."""
     _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
-    """Dead letters that are left, unless the archive shows that they are the person's."""
+    """Dead letters that remain, unless the archive shows that they belong to the person."""
 
     def __call__(
         self,
@@ -214,13 +214,13 @@ class Erasure:
         undeliverable: Undeliverable | None = None,
         advance: Callable[[str], object] = lambda _: None,
     ) -> Erased:
-        """Erase the person; `erased.is_complete` says whether all that can be is gone.
+        """Erase the person; `erased.is_complete` is whether no data remains.
 
         Args:
-            start: Read the archive from this time of arrival on; None: from the beginning.
-            end: And to this one; None: to the end.
-            undeliverable: The messages of the dead-letter subscription; None: they are not searched.
-            advance: Called with what is being done, after each some objects and before each wait.
+            start: Start of the arrival times to read from the archive; None for the beginning.
+            end: End of the arrival times; None for the end.
+            undeliverable: Messages of the dead-letter subscription; None to skip them.
+            advance: Called with a description of the progress.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
@@ -242,7 +242,7 @@ class Erasure:
         return self.erased
 
     def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
-        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
+        """Erase the rows of a table whose column `field` has the person's id; recent rows have to wait.
 
         Args:
             table: Table of an event type, as `DATASET.TABLE`.
@@ -253,7 +253,7 @@ class Erasure:
             self._delete(_Deletion(table, condition, "processed_timestamp", self._parameters()))
 
     def _of_the_person(self, columns: Mapping[str, str], fields: Collection[str | None]) -> str | None:
-        """Return the condition for the rows in which one of the fields has the person's id; None where none has one."""
+        """Return the condition for rows with the person's id in one of the fields; None if no field applies."""
         conditions = [
             f"`{field}` = @id_{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @id_{field}"
             for field in self.person.ids
@@ -268,7 +268,7 @@ class Erasure:
         return [*ids, ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids))]
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
-        """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
+        """Wait until BigQuery deletes the recent rows that arrived before this run."""
         deadline = time.monotonic() + self.patience.seconds
         while self._waiting:
             tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
@@ -305,7 +305,7 @@ class Erasure:
         return f"{self.settings.dataset}.{dead_letters.TABLE}"
 
     def _undeliverable(self, messages: Undeliverable) -> None:
-        """Acknowledge the person's messages: that deletes them. All others are given back."""
+        """Acknowledge the person's messages, which deletes them. All others are returned."""
         self.erased.messages = 0
         try:
             for line in messages.lines():
@@ -327,7 +327,7 @@ class Erasure:
                 self._needed.update(row.archive_uri for row in batch if row.payload is None)
 
     def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
-        """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
+        """Delete dead letters, except recent ones. Return whether all are deleted."""
         deletion = _Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
         if is_done := self._delete(deletion):
             self._events.update(letters)
@@ -339,7 +339,7 @@ class Erasure:
                 self._list(verdict, f"event {event.event_id} in {table}")
 
     def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
-        """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
+        """Return the person's dead letters of a table; add uncertain ones to `uncertain`."""
         types = event_types()
         of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
         parameters = [
@@ -360,7 +360,7 @@ class Erasure:
         return own
 
     def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
-        """Return the message of a dead letter; the bytes of a long one are in the archive only."""
+        """Return the message of a dead letter, whose bytes are only in the archive if they are long."""
         envelope = Envelope(
             event_id=row.event_id,
             message_id=row.message_id,
@@ -385,7 +385,7 @@ class Erasure:
             return [message]
 
     def _add_remaining(self, problem: str) -> None:
-        """Say once what is left."""
+        """Add a remaining problem, once."""
         if problem not in self.erased.remaining:
             self.erased.remaining.append(problem)
 
@@ -404,7 +404,7 @@ class Erasure:
         return int(row.found)
 
     def _delete(self, deletion: _Deletion) -> bool:
-        """Delete all rows; where BigQuery does not yet, those that it does, and say so."""
+        """Delete rows, except recent ones. Return whether all are deleted."""
         if self.dry_run:
             self.erased.rows[deletion.table] += self._count_of(deletion)
             return True
@@ -415,7 +415,7 @@ class Erasure:
         return False
 
     def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
-        """Return whether BigQuery deletes the rows, all of them or those that came before a time."""
+        """Return whether BigQuery deleted the rows: all, or those that arrived before a time."""
         query = _DELETE.format(table=deletion.table, condition=deletion.condition)
         parameters = list(deletion.parameters)
         if before:
@@ -432,7 +432,7 @@ class Erasure:
         return True
 
     def _mentions_in_rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
-        """List rows of others that name the person: in another person's field, an unknown field, or the event id."""
+        """List rows of others that name the person in another person field, an unknown field or the event id."""
         others = self._of_the_person(columns, self.person.ids.keys() - {field})
         if others is None and self.person.mentions is None:
             return
@@ -447,7 +447,7 @@ class Erasure:
             self.erased.doubtful.add(f"event {row.event_id} in {table}")
 
     def _ledger(self) -> None:
-        """Delete what the ledger has of erased events where their ids name the person."""
+        """Delete entries of the ledger for erased events whose ids name the person."""
         table = f"{self.settings.dataset}.{ledger.TABLE}"
         ids = [*self.person.ids.values(), *self.person.event_ids]
         parameters = [
@@ -462,7 +462,7 @@ class Erasure:
             self.erased.doubtful.add(f"event {event.event_id} in {table}")
 
     def _copies(self) -> None:
-        """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
+        """Search the tables that Sluice does not write: snapshots, restored tables, and others."""
         live, historical = self.settings.dataset, self.settings.historical_dataset
         own = {
             f"{dataset}.{event_type.table}" for dataset in (live, historical) for event_type in event_types().values()

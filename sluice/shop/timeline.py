@@ -36,7 +36,8 @@ def history_until(
     """Yield the messages of a scenario whose last message has the time `end`.
 
     The same arguments give the same messages. A scenario's duration is known only at its end: it is generated in
-    advance, up to three times, to find the start from which it ends at `end`, with the shop's busy hours where they belong.
+    advance, up to three times, to find the start from which it ends at `end`, with the shop's busy hours at the right
+    times of the day.
 
     Args:
         scenario: Settings of the scenario.
