@@ -2,15 +2,15 @@
 
 A file begins with comment lines: the question; notes; a line for each parameter, which is a query parameter
 (`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name of a table (`${name} NAME = DEFAULT: what it is`); and
-what it costs:
+its cost class:
 
     -- Which customers are worth most to us?
     -- An order counts once, with its latest state.
     -- @days INT64 = 90 (0 to 3650): how many days back
     -- Cost: partitions
 
-Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
-harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
+Defaults and bounds are optional. A TIMESTAMP may be `now` or an age: `90m`, `24h`, `7d`. A file that must not be
+run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
 
 What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its
 name, `${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by
@@ -52,7 +52,7 @@ class Cost(enum.StrEnum):
 
 
 class WrongParameter(ValueError):
-    """A parameter is unknown, missing, not of its type, or out of its bounds; names it."""
+    """Raised for a parameter that is unknown, missing, of the wrong type or out of range; has its name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class Parameter:
 
     Attributes:
         name: Name of the parameter.
-        type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
-        default: Default as text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
-        bounds: The least and the most that it may be, as text; None where it may be anything of its type.
+        type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME for the name of a table or snapshot in the text.
+        default: Default as text; None if the parameter is required. A DATE may be `today` or `yesterday`.
+        bounds: Minimum and maximum as text; None for no bounds.
         description: Meaning of the value.
     """
 
@@ -79,10 +79,10 @@ class Parameter:
         return f"{self.name}{default}{bounds}: {self.description}"
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
-        """Return the value of a text.
+        """Parse a value.
 
         Raises:
-            WrongParameter: It is not of the type, or out of the bounds.
+            WrongParameter: The value has the wrong type or is out of range.
         """
         read = _READERS[self.type]
         least = read(self.bounds[0]) if self.bounds else None  # Before the value: `7d` ago is later each time.
@@ -138,7 +138,7 @@ class RenderedQuery:
     parameters: list[ScalarQueryParameter]
 
     def with_values(self) -> str:
-        """Return the text with the parameters' values in it: for people to read, and to run as it is."""
+        """Return the text with the values of the parameters as literals."""
         literals = {parameter.name: _literal(parameter.value) for parameter in self.parameters}
         return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
 
@@ -175,7 +175,7 @@ class Query:
         notes: Explanation of how it does so; may be empty.
         parameters: Parameters by name.
         cost: Cost class of the query.
-        part_of: The command that runs it, where nothing else should; else None.
+        part_of: Command that runs it, if it must not be run alone; None otherwise.
         sql: The text, with `${...}` for names.
     """
 
@@ -198,7 +198,7 @@ class Query:
         Args:
             project: The dataset's project.
             settings: Names of datasets, location, retention.
-            given: The caller's parameters; the others have their defaults.
+            given: Values of parameters; the others have their defaults.
 
         Raises:
             WrongParameter: A parameter is unknown, missing or wrong.
@@ -235,7 +235,7 @@ def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
     """Return all queries by name, in the order of their subjects.
 
     Raises:
-        ValueError: A file does not begin as it should.
+        ValueError: A file does not begin with the required comments.
     """
     files = [file for subject in SUBJECTS for file in sorted((folder / subject).glob("*.sql"))]
     return {file.stem: _read(file) for file in files}

@@ -56,7 +56,7 @@ class TracedRecord:
         publish_time: Time at which Pub/Sub accepted that message.
         processed_at: Time at which Sluice processed or rejected it.
         schema_version: Contract version that it passed or was checked against.
-        code_version: The code that made the record.
+        code_version: Version of the code that wrote the record.
         archive_uri: Object with the raw bytes.
         content_digest: Digest of a row's content; None of older code.
         shown_by: Views that show a row; none shows a duplicate.
@@ -87,7 +87,7 @@ class TracedObject:
     Attributes:
         uri: Address of the object.
         envelopes: Envelopes of the event.
-        problem: Reason why it could not be read, if it could not.
+        problem: Reason why it could not be read, if so.
     """
 
     uri: str
@@ -104,7 +104,7 @@ class Trace:
         rows: Rows in the event tables.
         dead_letters: Dead letters in their table.
         replays: Entries of the ledger for the event, oldest first: all columns.
-        objects: Archive objects that the others name, or that were found by the day of arrival.
+        objects: Archive objects that the records name, or that the search of the day found.
     """
 
     event_id: str
@@ -188,7 +188,7 @@ def _record(row: dict[str, Any], **more: Any) -> TracedRecord:  # noqa: ANN401 -
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the key by which the views choose: they show the last row of a day (sql/views/each/)."""
+    """Return the sort key of the views, which show the last row of a day (sql/views/each/)."""
     return row["day"], row["processed_at"], row["publish_time"], row["message_id"], row["archive_uri"]
 
 
@@ -210,7 +210,7 @@ def _read_all(event_id: str, objects: Iterable[ArchivedObject]) -> Iterator[Trac
 
 
 def read_object(event_id: str, archived: ArchivedObject) -> TracedObject:
-    """Return what an archive object has of an event."""
+    """Return an archive object with its envelopes of an event."""
     try:
         return TracedObject(archived.uri, archived.envelopes_of(event_id))
     except ObjectNotFound:

@@ -29,7 +29,7 @@ _CONDITIONS = {
     "pattern",
     "propertyNames",
 }
-"""Keywords that leave fewer values valid, whatever their value is."""
+"""Keywords that restrict the valid values, whatever their value is."""
 
 _COMPARED = (
     {"additionalProperties", "const", "enum", "items", "multipleOf", "properties", "required", "type", "uniqueItems"}
@@ -135,12 +135,12 @@ def _bounds(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
 
 
 def _low(schema: Schema) -> tuple[float, bool]:
-    """Return the least value, and whether it is itself excluded; the greater of two such bounds leaves fewer values."""
+    """Return the minimum and whether it is excluded; the greater of two such bounds is stricter."""
     return max((schema.get("minimum", -math.inf), False), (schema.get("exclusiveMinimum", -math.inf), True))
 
 
 def _high(schema: Schema) -> tuple[float, bool]:
-    """Return the greatest value, and whether it is itself valid; the smaller of two such bounds leaves fewer values."""
+    """Return the maximum and whether it is included; the smaller of two such bounds is stricter."""
     return min((schema.get("maximum", math.inf), True), (schema.get("exclusiveMaximum", math.inf), False))
 
 

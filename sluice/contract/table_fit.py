@@ -64,13 +64,13 @@ _NARROWING = {
     "required",
     "uniqueItems",
 }
-"""Keywords that leave fewer valid values, and say of none of them where it goes."""
+"""Keywords that restrict values without an effect on their columns."""
 
 _COMBINING = {"allOf", "anyOf", "dependentSchemas", "else", "if", "oneOf", "then"}
 _SHAPING = {"items", "properties", "type"}
 
 _CLOSING = {"additionalProperties", "maxProperties", "patternProperties", "propertyNames", "unevaluatedProperties"}
-"""Keywords by which an object has no room for other fields than today's; a JSON column's object may have them."""
+"""Keywords that forbid unknown fields in an object; they are allowed for the object of a JSON column."""
 
 _SQL_TYPES = {"BOOLEAN": "BOOL", "INTEGER": "INT64", "RECORD": "STRUCT"}
 
@@ -80,13 +80,13 @@ _NUMERIC_INTEGER_DIGITS, _NUMERIC_SCALE = 29, 9
 
 
 def agreement(schema: Schema, columns: Columns, name: str, event_type: EventType) -> Iterator[Finding]:
-    """Say where a valid event of a contract does not fit its table.
+    """Yield the places where a valid event of a contract does not fit its table.
 
     Args:
         schema: One version of the type's contract, a valid JSON Schema.
         columns: The columns of the type's table, as its DDL declares them.
         name: The type's name.
-        event_type: Its handler.
+        event_type: Handler of the type.
     """
     if schema.get("$schema", _DIALECT) != _DIALECT:
         yield _rows("$", f"`$schema` must be {_DIALECT}")
@@ -113,12 +113,12 @@ def _property(schema: Schema, name: str) -> Schema:
 
 
 def standard_columns(columns: Columns) -> Iterator[Finding]:
-    """Say which of Sluice's own columns a table lacks, or has in a way that does not take their values."""
+    """Yield the standard columns that a table lacks or declares incompatibly."""
     yield from _standard("", STANDARD_COLUMNS, columns)
 
 
 def column_names(columns: Columns, path: str = "") -> Iterator[Finding]:
-    """Say which columns have names that BigQuery rejects."""
+    """Yield the columns with names that BigQuery rejects."""
     seen: set[str] = set()
     for column in columns:
         yield from _name(f"{path}{column.name}", column.name, seen)
@@ -171,7 +171,7 @@ def _keywords(path: str, schema: Schema) -> Iterator[Finding]:
 
 
 def _branches(schema: Schema) -> Iterator[tuple[str, Any]]:
-    """Yield the schemas that a value is checked against as well, each with its keyword."""
+    """Yield the subschemas that also apply to a value, each with its keyword."""
     for keyword in sorted(_COMBINING & schema.keys()):
         value = schema[keyword]
         branches = value if isinstance(value, list) else value.values() if keyword == "dependentSchemas" else [value]
@@ -239,7 +239,7 @@ def _name(path: str, name: str, seen: set[str]) -> Iterator[Finding]:
 
 
 def _value(path: str, schema: Schema) -> Iterator[Finding]:
-    """Check what holds for a value of any column: one type, no null in arrays, bounds."""
+    """Check the rules for every column: one type, no null in arrays, bounds."""
     yield from _keywords(path, schema)
     if schema.get("format") == "date-time" and one_type(schema) != "string":
         yield _rows(path, "the format date-time needs the type string")
@@ -271,7 +271,7 @@ def _array(path: str, schema: Schema) -> Iterator[Finding]:
 
 
 def _fit(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
-    """Check that a column takes every value of a property."""
+    """Check that a column can store every value of a property."""
     if one_type(schema) == "array":
         if column.mode != "REPEATED":
             yield _rows(path, f"an array, but the column is not an ARRAY: {_type(column)}")
@@ -328,7 +328,7 @@ def _fitting(schema: Schema) -> tuple[str, ...]:
 
 
 def _numeric(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
-    """Check that a NUMERIC, of any precision and scale, takes every number once it is rounded to its scale."""
+    """Check that a NUMERIC of any precision and scale can store every number, rounded to its scale."""
     scale = _NUMERIC_SCALE if column.precision is None else column.scale or 0
     digits = _NUMERIC_INTEGER_DIGITS if column.precision is None else column.precision - scale
     for bound in _range(schema):
@@ -366,7 +366,7 @@ def _is_instant(text: str) -> bool:
 
 
 def _longest(schema: Schema) -> int | None:
-    """Return the length of a schema's longest string in characters; None where there is no bound."""
+    """Return the maximum length of a schema's strings in characters; None without a bound."""
     values = listed(schema)
     if values is not None:
         return max((len(value) for value in values if isinstance(value, str)), default=0)
@@ -375,7 +375,7 @@ def _longest(schema: Schema) -> int | None:
 
 
 def _range(schema: Schema) -> tuple[Decimal | None, Decimal | None]:
-    """Return the least and the greatest number of a schema; None where there is no bound."""
+    """Return the minimum and the maximum number of a schema; None without a bound."""
     values = listed(schema)
     if values is not None:
         numbers = [Decimal(str(value)) for value in values if _is_number(value)]

@@ -34,12 +34,12 @@ DUPLICATE_SHARE = 0.02
 _QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
 
 _PATIENCE = 60.0
-"""Maximum seconds without progress; after them the rest counts as lost."""
+"""Maximum seconds without progress, after which missing events count as lost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demo:
-    """Result of a demo: the messages it published, and what arrived.
+    """Result of a demo: the published messages, and what arrived.
 
     Attributes:
         published: All messages, in order.
@@ -56,7 +56,7 @@ class Demo:
     seconds: float
 
     def discrepancies(self) -> list[str]:
-        """Everything that does not add up, in words; empty when each event is where it belongs."""
+        """Descriptions of all discrepancies; empty if each event is in its table and in the archive."""
         good = {message.attributes["event_id"] for message in self.published if message.kind != "bad"}
         bad = {message.attributes["event_id"] for message in self.published if message.kind == "bad"}
         sent = {message.attributes["event_id"]: message.data for message in self.published}
@@ -84,7 +84,7 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
         seed: Seed of the generator.
 
     Returns:
-        Whether everything adds up.
+        Whether there are no discrepancies.
     """
     client = bigquery_client(stack.settings)
     now = datetime.now(UTC)
@@ -143,7 +143,7 @@ class _Settled:
 
 
 def _until_settled(total: int) -> Iterator[_Settled]:
-    """Look again until all events are settled, or none has been for a while."""
+    """Repeat until all events have arrived, or none has for `_PATIENCE` seconds."""
     settled = _Settled()
     progress_at = time.monotonic()
     while settled.count < total and time.monotonic() - progress_at < _PATIENCE:

@@ -1,6 +1,6 @@
-"""An endless, deterministic stream of events from a simulated shop, with a chosen share of bad ones.
+"""An endless, deterministic stream of events from a simulated shop, with a given share of invalid ones.
 
-Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
+Valid events come from `_Shop`, invalid ones from the tables of `SPOILS`, which damage a valid event.
 `sluice.shop.timeline` chooses the time: a scenario of the last days, or one that happens now.
 """
 
@@ -69,7 +69,7 @@ class Generated:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Settings of the events in the shop and of their faults; the time is not one of them.
+    """Settings of the events of the shop and of their faults, without the time.
 
     Attributes:
         seed: Seed of the shop and of the scenario.
@@ -203,9 +203,9 @@ class _Visitor:
 
 
 class _Shop:
-    """Visitors, stock, and an agenda of what goes on, on a clock of whole milliseconds.
+    """Visitors, stock and an event queue, on a clock of whole milliseconds.
 
-    Whatever goes on (a visit, an order, the stream of visits) is a `Process`, with a random generator of its own: when
+    Every activity (a visit, an order, the stream of visits) is a `Process` with its own random generator: when
     something happens does not change what else happens, so that a scenario is much the same whenever it starts. Chance
     uses neither `gauss` nor `expovariate`: the C library takes their logarithms, and its last bit differs from machine
     to machine.
@@ -225,7 +225,7 @@ class _Shop:
         self._start(self._visits(gap=max(1, round(DAY * EVENTS_PER_VISIT / events_per_day))))
 
     def events(self) -> Iterator[Event]:
-        """Run the agenda: yield all the events of the shop, in order of time."""
+        """Run the event queue: yield all events of the shop, in order of time."""
         while True:
             self._now, _, process, self._rng = heappop(self._agenda)
             for step in process:
