@@ -31,13 +31,14 @@ _RATE = 50.0
 """Default messages per second of `sluice generate`."""
 
 Seed = Annotated[int, typer.Option(help="Seed of the simulated shop. Event ids differ in each run.")]
-Share = Annotated[float, typer.Option(min=0, max=1)]
 
 
 def publish(
     file: Annotated[
         typer.FileBinaryRead,
-        typer.Argument(help="NDJSON with one event per line, compressed with gzip or not; - for standard input."),
+        typer.Argument(
+            metavar="FILE", help="NDJSON with one event per line, compressed with gzip or not; - for standard input."
+        ),
     ],
     rate: Annotated[
         float | None,
@@ -80,8 +81,8 @@ def publish(
 
 def generate(
     seed: Seed = 1,
-    bad_share: Share = 0.0,
-    duplicate_share: Share = 0.0,
+    bad_share: Annotated[float, typer.Option(min=0, max=1, help="Share of invalid messages.")] = 0.0,
+    duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Share of duplicate messages.")] = 0.0,
     rate: Annotated[
         float | None,
         typer.Option(

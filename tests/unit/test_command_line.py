@@ -89,6 +89,11 @@ def test_a_help_text_has_examples_that_parse(
                 pass  # The context checks the name and the value of each option.
 
 
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_each_option_has_a_help_text(name: Sequence[str]) -> None:
+    assert [parameter.name for parameter in COMMANDS[tuple(name)].params if not parameter.help] == []
+
+
 def test_the_help_lists_each_command_in_a_panel() -> None:
     text = CliRunner().invoke(app, ["--help"], terminal_width=80).output
     assert re.findall(r"╭─ (.+?) ─", text) == ["Options", *PANELS]
