@@ -201,9 +201,7 @@ class Snapshots:
     def _make(self, table: str, statement: RenderedQuery) -> None:
         # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.
         if self._live(table) in {definition.name for definition in definitions(self.client.project, self.settings)}:
-            raise SnapshotError(
-                f"{table} is a table of an event type: run the bootstrap, which creates it, then restore with --replace"
-            )
+            raise SnapshotError(f"{table} is created by the bootstrap: run it, then restore with --replace")
         if self._exists(self._live(table)):
             raise SnapshotError(f"table {table} already exists; choose another name with --to")
         self._run(statement)

@@ -105,7 +105,7 @@ def _query(name: str) -> Query:
     by_name = queries()
     if query := by_name.get(name):
         if query.part_of:
-            raise typer.BadParameter(f"query {name} is a part of `{query.part_of}`: run that query", param_hint="NAME")
+            raise typer.BadParameter(f"query {name} must not run alone: run `{query.part_of}`", param_hint="NAME")
         return query
     near = difflib.get_close_matches(name, by_name, cutoff=0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all queries"

@@ -135,7 +135,7 @@ def test_a_file_that_breaks_off_is_named_with_its_last_line(datasets: Datasets, 
     assert ended.returncode == 1
     assert f"Failed: {file}: after line " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "Start it again" in ended.stderr
+    assert "Run the command again" in ended.stderr
 
 
 def test_a_file_that_is_no_ndjson_has_its_whole_name(
@@ -204,7 +204,7 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
     assert command.returncode == 130, errors
     assert "not confirmed as written" in shown
     assert "Interrupted." in errors
-    assert "Start it again" in errors
+    assert "Run the command again" in errors
     assert "Traceback" not in errors
     assert beam
     wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in beam), "Beam has ended")

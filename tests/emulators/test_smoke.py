@@ -110,7 +110,7 @@ def test_a_function_that_works_and_logs_nothing_fails(smoked: Stack) -> None:
         logging.lines = list
         blind = smoke(smoked, "--timeout", "5", "--json", **{EMULATOR: logging.url})
         assert blind.returncode == 1
-        assert "The log of ingest is missing" in blind.stderr
+        assert "Log lines of ingest are missing" in blind.stderr
         assert "All 4 events" not in blind.stderr
         result = json.loads(blind.stdout)
         assert not result["passed"]

@@ -119,7 +119,7 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
         (["low_stock", "--param", "threshold"], "parameter 'threshold' does not have the form NAME=VALUE"),
         (["low_stock", "--param", "threshold=1", "--param", "threshold=2"], "threshold is given twice"),
         (["low_stock", "--json", "--csv"], "exclude each other"),
-        (["--dry-run"], "are for one query"),
+        (["--dry-run"], "need the NAME of a query"),
     ],
 )
 def test_what_is_wrong_is_named(sluice: Sluice, arguments: list[str], message: str) -> None:
