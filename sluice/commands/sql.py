@@ -75,8 +75,6 @@ def sql(
             raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
         _list(output_format)
         return
-    from google.cloud.bigquery import QueryJobConfig
-
     from functions.clients import bigquery_client
 
     query = _query(name)
@@ -84,7 +82,8 @@ def sql(
     given = _parameters(param or [])
     client = bigquery_client(settings)
     bound = query.bind(client.project, settings, given)
-    config = QueryJobConfig(query_parameters=bound.parameters, dry_run=dry_run)
+    config = bound.config()
+    config.dry_run = dry_run
     job = client.query(bound.sql, config, retry=_retry(), job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
@@ -115,7 +114,7 @@ def _query(name: str) -> Query:
 def _settings(query: Query) -> Settings:
     """Read the settings; ARCHIVE_BUCKET is required only by queries that read the archive."""
     environment = dict(os.environ)
-    if "${archive_bucket}" not in query.sql:
+    if "archive_bucket" not in query.template:
         environment["ARCHIVE_BUCKET"] = "unused"
     return Settings.from_environment(environment)
 

@@ -239,7 +239,7 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
         terraform_reference.FILE.write_text(expected)
     assert terraform_reference.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
-    assert variables["region"].description.startswith("Region of the functions, of the datasets")
+    assert variables["region"].description.startswith("Region of the functions, the datasets")
     assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
     assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
 
