@@ -192,7 +192,7 @@ def test_a_name_and_the_settings_are_put_into_the_text(write: Write) -> None:
 @pytest.mark.parametrize("text", ["", "a`; DROP TABLE b", "a.b", "a-b", "a\n", "a b", "{{ it }}", "@a", "x" * 1025])
 def test_nothing_but_a_name_is_put_into_the_text(write: Write, text: str) -> None:
     query = write(with_parameter("{{ it }} NAME: which", "DROP TABLE `{{ it }}`"))
-    with pytest.raises(WrongParameter, match="is no NAME"):
+    with pytest.raises(WrongParameter, match="is not of type NAME"):
         query.bind("project", SETTINGS, {"it": text})
 
 
