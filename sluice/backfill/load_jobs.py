@@ -19,7 +19,7 @@ from functions.core.rows import Row
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from functions.sql import query_config, render
-from sluice.backfill.chunks import Load
+from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, Identity
 from sluice.backfill.load_file import LoadFile, Record
 
@@ -125,7 +125,7 @@ class LoadJobs:
         if self._stopping.is_set():
             raise Stopped
 
-    def free_id(self, load: Load) -> str:
+    def free_id(self, load: TableLoad) -> str:
         """Return an unused job id for a load; wait for a running job of the same load.
 
         A job id cannot be reused, so the next id has a number.
@@ -142,14 +142,16 @@ class LoadJobs:
             job_id = next(ids)
         return job_id
 
-    def present(self, load: Load) -> set[Identity]:
+    def present(self, load: TableLoad) -> set[Identity]:
         """Return the identities of a load's present events, each with and without the id of its message.
 
         A row with the same id but different content does not count, unless its content is unknown.
         """
-        return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
+        return {
+            identity for events in _requests(load.events) for identity in self._present(TableLoad(load.table, events))
+        }
 
-    def _present(self, load: Load) -> Iterator[Identity]:
+    def _present(self, load: TableLoad) -> Iterator[Identity]:
         kinds = sorted({event.identity.kind for event in load.events})
         ids = ("ARRAY<STRING>", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letters.TABLE}"):
@@ -195,7 +197,7 @@ class LoadJobs:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for another reason.
             Stopped: The run was stopped while the job was running.
         """
-        load = Load(event.table, [event])
+        load = TableLoad(event.table, [event])
         job_id = self.free_id(load)
         if event.with_message in self.present(load):
             return []
@@ -246,7 +248,7 @@ class LoadJobs:
         self._wait_for(job)
         return cast("bigquery.LoadJob", job), is_ours
 
-    def _id(self, load: Load) -> str:
+    def _id(self, load: TableLoad) -> str:
         """Return the job id of a load, which depends on the table's creation: a recreated table is loaded again."""
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)

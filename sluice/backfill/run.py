@@ -23,7 +23,7 @@ from functions.core.rows import Row
 from functions.files.id_fields import NoEventId, WithoutId
 from functions.files.sources import Line, Lines, Unreadable
 from functions.ingest.http_client import ApiError
-from sluice.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
+from sluice.backfill.chunks import MAX_LINES, Seen, TableLoad, chunks, loads
 from sluice.backfill.events import Event, EventReader
 from sluice.backfill.load_jobs import LoadJobs, Stopped
 
@@ -303,7 +303,7 @@ class Backfill:
                 time.sleep(max(0.0, started + count / self._rate - time.monotonic()))
             yield line
 
-    def _plan(self, lines: Sequence[Line]) -> list[Load]:
+    def _plan(self, lines: Sequence[Line]) -> list[TableLoad]:
         """Process the lines of a chunk, and group them by table."""
         new: list[Event] = []
         smoke_tests = repeated = 0
@@ -331,7 +331,7 @@ class Backfill:
         self.report.smoke_tests += smoke_tests
         return loads(new)
 
-    def _load(self, load: Load, chunk: _Chunk) -> None:
+    def _load(self, load: TableLoad, chunk: _Chunk) -> None:
         """Load the events of a load and count the results. Runs in a thread, which no signal interrupts."""
         settled: list[Settled] = []
         failure: object = None
@@ -350,7 +350,7 @@ class Backfill:
                 self.report.failures.append(f"{load}: {failure}")
             chunk.loads -= len(settled) == len(load.events)
 
-    def _bring_all(self, load: Load, settled: list[Settled]) -> None:
+    def _bring_all(self, load: TableLoad, settled: list[Settled]) -> None:
         """Load the events of a load; those that BigQuery rejects become dead letters.
 
         Args:
@@ -372,7 +372,7 @@ class Backfill:
                 raise
             self._notify(others, settled)
 
-    def _bring(self, load: Load) -> tuple[list[Settled], list[RejectedEvent]]:
+    def _bring(self, load: TableLoad) -> tuple[list[Settled], list[RejectedEvent]]:
         """Load the events of a load. Return the events that are present and those that BigQuery rejects.
 
         Raises:
@@ -396,7 +396,7 @@ class Backfill:
             with_objects = _archived(self._archive, missing, self._read.now)
             rejected_events: list[RejectedEvent] = []
             if not self._jobs.run(job_id, load.table, with_objects):
-                taken = self._jobs.present(Load(load.table, missing))
+                taken = self._jobs.present(TableLoad(load.table, missing))
                 rejected_events = [
                     RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken
                 ]
@@ -424,7 +424,9 @@ class Backfill:
             try:
                 errors = jobs.rejection_reasons(*rejected)
             except Stopped as stopped:
-                raise _Interrupted([], _running(stopped, Load(rejected.event.table, [rejected.event]), 1)) from stopped
+                raise _Interrupted(
+                    [], _running(stopped, TableLoad(rejected.event.table, [rejected.event]), 1)
+                ) from stopped
             if errors and isinstance(rejected.event.outcome, Row) and not too_many:
                 letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
@@ -439,7 +441,7 @@ class Backfill:
                 f" {rejected_events[0]}"
             )
         if letters:
-            there, again = self._bring(Load(letters[0].table, letters))
+            there, again = self._bring(TableLoad(letters[0].table, letters))
             settled += there
             if again:
                 raise RowsRejected(f"{len(again)} dead letters are rejected, first {again[0]}")
@@ -476,7 +478,7 @@ def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[
     return still
 
 
-def _running(stopped: Stopped, load: Load, lines: int) -> RunningJob | None:
+def _running(stopped: Stopped, load: TableLoad, lines: int) -> RunningJob | None:
     return RunningJob(stopped.job_id, str(load), lines) if stopped.job_id else None
 
 

@@ -18,8 +18,8 @@ from sluice.local.functions import serving
 from sluice.local.names import PROJECT
 from sluice.local.stack import Emulators
 from sluice.package import unpack
-from tests.emulators.test_ingest import event, wrapped
 from tests.support.dataset_fixtures import dropped
+from tests.support.push_requests import event, wrapped
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
