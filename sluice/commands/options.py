@@ -112,4 +112,5 @@ Subscription = Annotated[
 IdleSeconds = Annotated[
     float, typer.Option("--patience", min=0.5, help="Seconds without a message that end --undeliverable.")
 ]
+Seed = Annotated[int, typer.Option(help="Seed of the simulated shop. Event ids differ in each run.")]
 EventId = Annotated[str, typer.Argument(help="Id of the event: its attribute event_id, or the id of its message.")]

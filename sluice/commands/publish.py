@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from functions.settings import Settings
-from sluice.commands.options import IdFieldPaths, Topic, id_fields
+from sluice.commands.options import IdFieldPaths, Seed, Topic, id_fields
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ console = Console(stderr=True)
 _DAY = 86_400
 _RATE = 50.0
 """Default messages per second of `sluice generate`."""
-
-Seed = Annotated[int, typer.Option(help="Seed of the simulated shop. Event ids differ in each run.")]
 
 
 def publish(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.console import Console
 
-from sluice.commands.publish import Seed
+from sluice.commands.options import Seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

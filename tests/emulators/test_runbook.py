@@ -386,7 +386,7 @@ def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> N
     assert cell(output, "events in the archive", "erased") == "4"
     assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
     assert "Snapshot orders_20" in output
-    assert "ada" not in output
+    assert not re.search(r"\bada\b", output)
     reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     assert not any(b'"ada' in envelope.message().data for envelope in reader.new_envelopes())
 
