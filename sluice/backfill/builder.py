@@ -22,9 +22,9 @@ class BackfillBuilder:
 
     Attributes:
         settings: The settings of the deployment.
-        now: The time of the whole run, in UTC.
+        now: Time of the run, in UTC.
         client: Client of the datasets' project.
-        read: Reads the lines.
+        read: Converts the lines into events.
         jobs: Loads what is not there; None in a dry run without BigQuery.
         archive: Archives the events; None in a dry run, which writes nothing.
     """
@@ -50,7 +50,7 @@ class BackfillBuilder:
 
         Args:
             settings: The settings of the deployment.
-            now: The time of the whole run, in UTC.
+            now: Time of the run, in UTC.
             dry_run: Whether nothing is written.
             read: Reads the lines; None to read them as the settings say.
             on_failure: Called if BigQuery does not answer in a dry run, which then takes no event for being there. None
