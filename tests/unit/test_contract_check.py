@@ -91,7 +91,7 @@ def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, d
         ("refund", "orders_all", "the view of the table orders by sql/views/each/all.sql"),
         ("refund", "stock_levels", "the view of sql/views/stock_levels.sql"),
         ("refund", "orders", "the table of the event type order and of the table of the event type refund"),
-        ("refund", "information_schema", "is a name of BigQuery's own"),
+        ("refund", "information_schema", "is reserved by BigQuery"),
         ("refund", "Refunds", "snake_case"),
         ("smoke_test", "refunds", "is reserved"),
         ("unknown", "refunds", "is reserved"),
