@@ -18,19 +18,14 @@ from sluice.cost import dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
 from sluice.cost.bill import Bill, BillLine
 from sluice.cost.deployment import DEFAULT
-from sluice.cost.measured import Measured, Sizes
 from sluice.cost.sluice import WAYS, Sluice, stored
 from sluice.cost.ways import bills
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 from sluice.queries import queries
+from tests.support.cost_inputs import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-MEASURED = Measured(
-    run="", revision="", message_bytes=350, event_cpu=120e-6, flush_cpu=3e-3, byte_cpu=30e-9, core_cpu=20e-6,
-    plain_cpu=1.6e-3, upload=0.06, insert=0.08, billed_row_bytes=1040, object_bytes=600, archived_bytes=100,
-    plain_object_bytes=620, sizes=Sizes(row=500, lineage=250, reconciled=200, merged=180, json=900),
-)  # fmt: skip
 
 A_MILLION = Workload(1_000_000, 350)
 

@@ -6,7 +6,7 @@ from functions import events
 from functions.events import event_types
 from functions.names import Names, column_problem, table_problem, type_problem
 from functions.schema.definitions import FOLDER, Kind, definitions
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 TABLES = {name: event_type.table for name, event_type in event_types().items()}
 NAMES = Names.read(FOLDER, TABLES)
@@ -42,7 +42,7 @@ def test_the_names_of_the_package_of_types_are_no_modules_of_it() -> None:
 
 def test_files_of_datasets_and_names_of_bigquery_are_no_tables() -> None:
     assert "creates a dataset" in str(table_problem("historical_dataset"))
-    assert "BigQuery's own" in str(table_problem("information_schema"))
+    assert "reserved by BigQuery" in str(table_problem("information_schema"))
     assert table_problem("orders") is None
 
 

@@ -26,8 +26,8 @@ from sluice.replay.letters import Letter, Tally
 from sluice.replay.transform import NoTransform, Transform
 from sluice.replay.undeliverable import PUBLISHED, original
 from tests.support import samples
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)
@@ -317,4 +317,4 @@ def test_a_choice_has_a_condition_for_each_thing_that_is_given() -> None:
     assert DeadLetterFilter().where() == "TRUE AND is_open"
     assert DeadLetterFilter(only_open=False).where() == "TRUE"
     where = DeadLetterFilter(["f"], "order", "decode", NOW).where()
-    assert all(f"@{parameter.name}" in where for parameter in DeadLetterFilter().parameters())
+    assert all(f"@{name}" in where for name in DeadLetterFilter().parameters())

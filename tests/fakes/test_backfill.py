@@ -28,7 +28,7 @@ from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
 from tests.support import samples
 from tests.support.fake_google import Cloud
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)

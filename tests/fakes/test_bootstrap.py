@@ -16,8 +16,8 @@ from functions.schema.bootstrap import Bootstrap, SchemaChange, Step
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Kind, definitions
 from tests.support.fake_google import Answer, Cloud, error
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 ONE_ATTEMPT = bootstrap._Attempts(DEFAULT_RETRY.with_timeout(0.001), PATIENCE)
 """No error is retried, and an answer may take its time."""

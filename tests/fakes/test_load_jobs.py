@@ -19,7 +19,7 @@ from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_jobs import LoadJobs
 from tests.support import samples
 from tests.support.fake_google import Cloud
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 READ = EventReader.from_settings(settings(), samples.NOW)
 GOOD = READ(Line("file", 1, json.dumps(samples.event("order")).encode())).outcome
