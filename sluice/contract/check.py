@@ -1,4 +1,4 @@
-"""The check: do all contracts agree with their tables, and are the changes since a base compatible?"""
+"""The check of contracts: whether each fits its table, and whether changes since a base are compatible."""
 
 import dataclasses
 import json
@@ -28,11 +28,11 @@ type Versions = dict[str, dict[int, Schema]]
 
 
 def check(project: Project, base: Project | None, event_types: Mapping[str, EventType]) -> list[Finding]:
-    """Find all that is wrong with contracts and tables.
+    """Return all problems of contracts and tables.
 
     Args:
-        project: As it is now.
-        base: As it was; None where there is nothing to compare with.
+        project: Current files.
+        base: Files to compare with; None for no comparison.
         event_types: The handlers by type.
     """
     versions, findings = _contracts(project)
@@ -51,7 +51,7 @@ def check(project: Project, base: Project | None, event_types: Mapping[str, Even
 def _type(
     name: str, event_type: EventType | None, versions: Mapping[int, Schema], tables: Mapping[str, "_Table"]
 ) -> Iterator[Finding]:
-    """Yield what is wrong between the files of one event type."""
+    """Yield the inconsistencies between the files of one event type."""
     handler = f"functions/events/{name}.py"
     if problem := type_problem(name):
         yield Finding("$.event_type", problem, Breaks.ROWS, file=handler)
@@ -59,12 +59,12 @@ def _type(
         yield Finding("$", f"{handler} is missing", Breaks.ROWS, file=_contract_file(name, min(versions)))
         return
     if not versions:
-        yield Finding("$", f"{_contract_file(name, 1)} is missing, or no contract", Breaks.ROWS, file=handler)
+        yield Finding("$", f"{_contract_file(name, 1)} is missing or is not a contract", Breaks.ROWS, file=handler)
     if problem := table_problem(event_type.table):
         yield Finding(event_type.table, problem, Breaks.BOOTSTRAP, file=handler)
     table = tables.get(event_type.table)
     if table is None:
-        problem = f"{TABLES}/{event_type.table}.sql is missing, or declares no table of this name"
+        problem = f"{TABLES}/{event_type.table}.sql is missing or does not declare a table with this name"
         yield Finding(event_type.table, problem, Breaks.ROWS, file=handler)
         return
     columns = table.declared.schema
@@ -77,7 +77,7 @@ def _type(
 def _persons(
     project: Project, event_types: Mapping[str, EventType], versions: Versions, tables: Mapping[str, "_Table"]
 ) -> Iterator[Finding]:
-    """Yield what keeps `sluice erase` from the events of a person."""
+    """Yield the reasons why `sluice erase` would miss events of a person."""
     fields = {event_type.person_field for event_type in event_types.values() if event_type.person_field}
     tagged = json.loads(project.policy_tags.get(POLICY_TAGS, "{}")).get("personal", [])
     for name, event_type in sorted(event_types.items()):
@@ -99,7 +99,7 @@ def _names(project: Project, event_types: Mapping[str, EventType]) -> Iterator[F
 
 
 def _contracts(project: Project) -> tuple[Versions, list[Finding]]:
-    """Return the contracts that can be read, and what is wrong with the others."""
+    """Return the valid contracts, and the problems of the others."""
     versions: Versions = {}
     findings = []
     for file, text in project.contracts.items():
@@ -126,11 +126,11 @@ def _schema(text: str) -> Schema:
     """Read a contract.
 
     Raises:
-        ValueError: It is no JSON, has a key twice, or is no JSON Schema.
+        ValueError: It is not JSON, has a duplicate key, or is not a JSON Schema.
     """
     schema = json.loads(text, object_pairs_hook=_object)
     if not isinstance(schema, dict):
-        raise ValueError("a contract is a JSON object")  # noqa: TRY004 - of the text, not of an argument
+        raise ValueError("a contract must be a JSON object")  # noqa: TRY004 - of the text, not of an argument
     try:
         jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
@@ -142,19 +142,19 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" stands twice in an object')
+        raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" is a duplicate key in an object')
     return members
 
 
 class _Table(NamedTuple):
-    """A table's statement, and what it declares."""
+    """A DDL statement and the table that it declares."""
 
     ddl: str
     declared: bigquery.Table
 
 
 def _tables(project: Project) -> tuple[dict[str, _Table], list[Finding]]:
-    """Return the tables that can be read by name, and what is wrong with the others."""
+    """Return the valid tables by name, and the problems of the others."""
     tables: dict[str, _Table] = {}
     findings = []
     for file, text in project.tables.items():
@@ -172,7 +172,7 @@ def _table(name: str, text: str) -> _Table:
     """Read a table's DDL.
 
     Raises:
-        ValueError: It names an unknown setting, is no DDL that Sluice keeps, or is of another table.
+        ValueError: It names an unknown setting, is not supported DDL, or declares another table.
     """
     try:
         ddl = render(text, **_NAMES)
@@ -190,13 +190,15 @@ _NAMES = parameters_of("project", Settings(archive_bucket="archive"))
 def _contract_changes(base: Project, project: Project) -> Iterator[Finding]:
     before, unreadable = _contracts(base)
     for finding in unreadable:
-        yield dataclasses.replace(finding, problem="the base's could not be read, nor compared", is_notice=True)
+        yield dataclasses.replace(
+            finding, problem="the file of the base is invalid and was not compared", is_notice=True
+        )
     after, _ = _contracts(project)
     for name, versions in before.items():
         for version, schema in versions.items():
             file = _contract_file(name, version)
             if f"{name}.v{version}.json" not in project.contracts:
-                problem = f"is gone: events that set `schema_version` to {version} are refused"
+                problem = f"is gone: events that set `schema_version` to {version} are rejected"
                 yield Finding("$", problem, Breaks.PRODUCERS, file=file)
             elif version in after.get(name, {}):
                 yield from _in(file, compatibility(schema, after[name][version]))
@@ -204,7 +206,7 @@ def _contract_changes(base: Project, project: Project) -> Iterator[Finding]:
 
 
 def _new_version(name: str, before: Mapping[int, Schema], after: Mapping[int, Schema]) -> Iterator[Finding]:
-    """Yield what a new version breaks: events without `schema_version` are checked against it from now on."""
+    """Yield the findings for a new version, against which events without `schema_version` are checked from now on."""
     was, becomes = max(before), max(after, default=0)
     if becomes <= was:
         return
@@ -219,11 +221,11 @@ def _table_changes(base: Project, project: Project) -> Iterator[Finding]:
     for name, table in before.items():
         file = f"{TABLES}/{name}.sql"
         if f"{name}.sql" not in project.tables:
-            problem = "is gone: where the table is live it stays as it is, and gets no more rows"
+            problem = "is removed: a deployed table remains, and receives no more rows"
             yield Finding(name, problem, Breaks.READERS, is_notice=True, file=file)
         elif name in after:
             for rejected in table_diff(table.declared, after[name].ddl).rejected:
-                problem = f"the bootstrap will refuse it where the table is live: {rejected}"
+                problem = f"the bootstrap will reject it for a deployed table: {rejected}"
                 yield Finding(rejected.path, problem, Breaks.BOOTSTRAP, file=file)
 
 
