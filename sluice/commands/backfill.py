@@ -51,7 +51,7 @@ def backfill(
     files = find(sources, storage)
     builder = BackfillBuilder.connect(settings, now, dry_run=dry_run, read=read, on_failure=_report_unavailable)
     report = progress.run(builder.build(), files, sum(source.size for source in files))
-    done = progress.Done(report, len(files), time.monotonic() - started, dry_run)
+    done = progress.FinishedBackfill(report, len(files), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:

@@ -239,7 +239,7 @@ def replay(
     letters = Letters(builder.client, storage_client(settings), settings, selection, fix)
     ledger = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)]
     report = progress.run(builder.build(*ledger, letters.tally, rate=rate), letters, letters.total, of_events=True)
-    done = progress.Done(report, letters.total, time.monotonic() - started, dry_run)
+    done = progress.FinishedBackfill(report, letters.total, time.monotonic() - started, dry_run)
     if as_json:
         done.print_json(**_tally_as_json(letters.tally))
     else:

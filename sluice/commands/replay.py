@@ -101,7 +101,7 @@ def replay(
             sources = [OfType(source, event_type) for source in objects] if event_type else objects
             total = sum(source.size for source in objects)
         report = progress.run(builder.build(*listeners, rate=rate), sources, total, of_events=undeliverable)
-    done = progress.Done(report, len(sources), time.monotonic() - started, dry_run)
+    done = progress.FinishedBackfill(report, len(sources), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:
