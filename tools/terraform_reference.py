@@ -17,6 +17,7 @@ MARK = "<!-- From here on generated from terraform/, by UPDATE_DOCS=1 make test 
 
 _BLOCK = r'^%s "(\w+)" \{\n(.*?)^\}'
 _ARGUMENT = re.compile(r"^  (\w+) += ", re.MULTILINE)
+_ATTRIBUTE = re.compile(r"^ +([a-z_]+(?:, [a-z_]+)*): ", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -33,11 +34,11 @@ class Block:
 
     @property
     def description(self) -> str:
-        """The description as one line of Markdown."""
+        """The description as one line of Markdown, with a line break before each attribute that it explains."""
         text = self.arguments["description"]
         heredoc = re.fullmatch(r"<<-(\w+)\n(.*)\n +\1", text, re.DOTALL)
         plain = heredoc[2] if heredoc else text[1:-1].replace('\\"', '"')
-        return _one_line(plain).replace("|", r"\|")
+        return _one_line(_ATTRIBUTE.sub(r"<br>`\1`: ", plain)).replace("|", r"\|")
 
 
 def update() -> str:

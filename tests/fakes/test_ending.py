@@ -16,6 +16,8 @@ import typer
 from google.api_core.exceptions import NotFound
 from typer.testing import CliRunner, Result
 
+from fake_google.answers import error
+from fake_google.scripted import Cloud
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes, print_error

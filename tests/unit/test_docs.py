@@ -64,7 +64,7 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run, by tests of their own.
+        # Tests of their own run the commands of these: test_deploy_docs.py and the like.
         if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
         for language, _, text in blocks(file)
         if language == "sh"
@@ -225,7 +225,7 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
     assert variables["region"].description.startswith("Region of the functions, the datasets")
     assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
-    assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
+    assert "IAM members (user:, group:, serviceAccount:) by what they may do. <br>`publishers`: publish" in expected
 
 
 def test_the_page_of_the_commands_is_their_help() -> None:
