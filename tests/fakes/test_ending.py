@@ -21,7 +21,6 @@ from fake_google.scripted import Cloud
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes, print_error
-from tests.support.fake_google import Cloud, error
 from tests.support.waiting import PATIENCE
 
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
