@@ -1,7 +1,7 @@
 """Builds the backfill of a deployment, for each command that loads, repairs or replays events."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Self
 
@@ -13,7 +13,7 @@ from functions.ingest.http_client import storage_api
 from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import FAILURES, Backfill, Listener, Settled
+from sluice.backfill.run import FAILURES, Backfill, Listener, call_in_order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,9 +79,4 @@ class BackfillBuilder:
             listeners: Called in their order with events that are durable; an error of one ends the call.
             rate: Maximum lines per second; None for as fast as they can be read.
         """
-
-        def call_all(settled: Sequence[Settled]) -> None:
-            for listener in listeners:
-                listener(settled)
-
-        return Backfill(self.read, self.jobs, self.archive, call_all if listeners else None, rate)
+        return Backfill(self.read, self.jobs, self.archive, call_in_order(listeners) if listeners else None, rate)

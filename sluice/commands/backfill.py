@@ -5,16 +5,12 @@ from __future__ import annotations
 import functools
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import typer
 
 from functions.settings import Settings
 from sluice.commands.exit_codes import print_error
 from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
-
-if TYPE_CHECKING:
-    from sluice.backfill.load_jobs import LoadJobs
 
 
 def backfill(
@@ -38,12 +34,10 @@ def backfill(
     Exit code 0: all events are loaded; 1: an event could not be read or loaded, or has no id; 2: an option or a setting
     is wrong; 130: interrupted.
     """
-    from functions.archive.writer import Archive
     from functions.clients import storage_client
     from functions.files.sources import find
-    from functions.ingest.http_client import storage_api
+    from sluice.backfill.builder import BackfillBuilder
     from sluice.backfill.events import EventReader
-    from sluice.backfill.run import Backfill
     from sluice.commands import progress
 
     started = time.monotonic()
@@ -51,14 +45,13 @@ def backfill(
         text = f"no contract has version {schema_version}; versions are {', '.join(map(str, sorted(versions)))}"
         raise typer.BadParameter(text, param_hint="--schema-version")
     fields = id_fields(id_field)
-    settings = Settings.from_environment()
+    settings, now = Settings.from_environment(), datetime.now(UTC)
     storage = functools.cache(lambda: storage_client(settings))
-    read = EventReader.from_settings(settings, datetime.now(UTC), schema_version, fields)
+    read = EventReader.from_settings(settings, now, schema_version, fields)
     files = find(sources, storage)
-    jobs = _open(settings, dry_run=dry_run)
-    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    report = progress.run(Backfill(read, jobs, archive), files, sum(source.size for source in files))
-    done = progress.Done(report, len(files), time.monotonic() - started, dry_run)
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run, read=read, on_failure=_report_unavailable)
+    report = progress.run(builder.build(), files, sum(source.size for source in files))
+    done = progress.FinishedBackfill(report, len(files), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:
@@ -73,15 +66,5 @@ def _versions() -> set[int]:
     return {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
 
 
-def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
-    from functions.clients import bigquery_client
-    from sluice.backfill.load_jobs import LoadJobs
-    from sluice.backfill.run import FAILURES
-
-    try:
-        return LoadJobs.open(bigquery_client(settings), settings)
-    except FAILURES as error:
-        if not dry_run:
-            raise
-        print_error("Cannot find out which events BigQuery already has:", error)
-        return None
+def _report_unavailable(error: Exception) -> None:
+    print_error("Cannot find out which events BigQuery already has:", error)

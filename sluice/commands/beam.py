@@ -85,7 +85,7 @@ def beam(
         shutil.rmtree(folder)
         print_error("Nothing was done:", counts.why)
         raise typer.Exit(code)
-    done = Done(counts, time.monotonic() - started, dry_run)
+    done = PipelineResult(counts, time.monotonic() - started, dry_run)
     if as_json:
         print(msgspec.json.encode(done.as_json()).decode())  # noqa: T201
     else:
@@ -160,7 +160,7 @@ def _exit_code(child: Child, counts: Counts) -> ExitCode:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Done:
+class PipelineResult:
     """Result of a finished run.
 
     Attributes:

@@ -14,7 +14,7 @@ from rich.text import Text
 from sluice.commands.options import Json
 
 if TYPE_CHECKING:
-    from sluice.contract.finding import Finding
+    from sluice.contract.finding import ContractFinding
 
 app = typer.Typer(help="Check the contracts of events, and create new event types.", no_args_is_help=True)
 console = Console(stderr=True)
@@ -44,17 +44,17 @@ def check(
     """
     from functions.events import event_types
     from sluice.contract.check import check as find
-    from sluice.contract.project import NoBase, Project
+    from sluice.contract.project import ContractFiles, NoBase
 
     try:
-        before = Project.at(base or _DEFAULT_BASE)
+        before = ContractFiles.at(base or _DEFAULT_BASE)
     except NoBase as error:
         if base is not None:
             console.print(Text(f"Base {base} does not exist: {error}", "bold red"), soft_wrap=True)
             raise typer.Exit(2) from error
         before = None
         console.print(Text(f"Not compared with a commit: {error}", "yellow"), soft_wrap=True)
-    project = Project.on_disk()
+    project = ContractFiles.on_disk()
     try:
         handlers = event_types()
     except (ImportError, AttributeError, SyntaxError) as error:
@@ -79,7 +79,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[ContractFinding]) -> None:
     if not findings:
         return
     table = Table("file", "field", "finding", "breaks")

@@ -23,7 +23,6 @@ from sluice.dead_letters import payload_view
 from sluice.formatting import printable
 
 if TYPE_CHECKING:
-    from sluice.backfill.run import Listener
     from sluice.dead_letters.lookup import DeadLetterDetails, Group
     from sluice.replay.ledger import Cause
     from sluice.replay.letters import CauseTally, RemainingError, Tally
@@ -226,31 +225,21 @@ def replay(
         raise typer.BadParameter(
             "select dead letters with --fingerprint, --type, --stage or --since, or use --all", param_hint="--all"
         )
-    from functions.archive.writer import Archive
-    from functions.clients import bigquery_client, storage_client
-    from functions.ingest.http_client import storage_api
-    from sluice.backfill.events import EventReader
-    from sluice.backfill.load_jobs import LoadJobs
-    from sluice.backfill.run import Backfill, call_in_order
+    from functions.clients import storage_client
+    from sluice.backfill.builder import BackfillBuilder
     from sluice.commands import progress
     from sluice.dead_letters.lookup import DeadLetterFilter
-    from sluice.replay.ledger import Ledger, ReplaySource, current_user
+    from sluice.replay.ledger import Ledger, ReplaySource
     from sluice.replay.letters import Letters
 
     fix = _load(transform) if transform else None
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
-    client, storage = bigquery_client(settings), storage_client(settings)
-    read = EventReader.from_settings(settings, now)
-    jobs = LoadJobs.open(client, settings)
-    letters = Letters(client, storage, settings, DeadLetterFilter(fingerprint or (), event_type, stage, since), fix)
-    archive = None
-    listeners: list[Listener] = []
-    if not dry_run:
-        archive = Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-        listeners.append(Ledger(client, jobs, settings, ReplaySource.DEAD_LETTER, now, current_user(client)))
-    run = Backfill(read, jobs, archive, call_in_order([*listeners, letters.tally]), rate)
-    report = progress.run(run, letters, letters.total, of_events=True)
-    done = progress.Done(report, letters.total, time.monotonic() - started, dry_run)
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
+    selection = DeadLetterFilter(fingerprint or (), event_type, stage, since)
+    letters = Letters(builder.client, storage_client(settings), settings, selection, fix)
+    ledger = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)]
+    report = progress.run(builder.build(*ledger, letters.tally, rate=rate), letters, letters.total, of_events=True)
+    done = progress.FinishedBackfill(report, letters.total, time.monotonic() - started, dry_run)
     if as_json:
         done.print_json(**_tally_as_json(letters.tally))
     else:

@@ -61,7 +61,7 @@ def _advance(progress: Progress, task: TaskID, report: BackfillReport, read: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Done:
+class FinishedBackfill:
     """Result of a finished run.
 
     Attributes:

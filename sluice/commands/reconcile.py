@@ -123,22 +123,14 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
 
 
 def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
-    from functions.archive.writer import Archive
-    from functions.clients import bigquery_client, storage_client
-    from functions.ingest.http_client import storage_api
-    from sluice.backfill.events import EventReader
-    from sluice.backfill.load_jobs import LoadJobs
-    from sluice.backfill.run import Backfill
+    from functions.clients import storage_client
+    from sluice.backfill.builder import BackfillBuilder
     from sluice.replay.archived import named
-    from sluice.replay.ledger import Ledger, ReplaySource, current_user
+    from sluice.replay.ledger import Ledger, ReplaySource
 
-    storage = storage_client(settings)
-    read = EventReader.from_settings(settings, now)
-    client = bigquery_client(settings)
-    jobs = LoadJobs.open(client, settings)
-    ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
-    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(named(storage, sorted(reconciliation.incomplete)))
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
+    listeners = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.ARCHIVE)]
+    return builder.build(*listeners)(named(storage_client(settings), sorted(reconciliation.incomplete)))
 
 
 def _is_success(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:

@@ -76,26 +76,19 @@ def replay(
         raise typer.BadParameter(
             f"event type {event_type} does not exist; event types are {names}", param_hint="--type"
         )
-    from functions.archive.writer import Archive
-    from functions.clients import bigquery_client, storage_client
-    from functions.ingest.http_client import storage_api
-    from sluice.backfill.events import EventReader
-    from sluice.backfill.load_jobs import LoadJobs
-    from sluice.backfill.run import Backfill, call_in_order
+    from functions.clients import storage_client
+    from sluice.backfill.builder import BackfillBuilder
     from sluice.commands import progress
     from sluice.replay import undeliverable as dead_letter_subscription
     from sluice.replay.archived import OfType, arrived
-    from sluice.replay.ledger import Ledger, ReplaySource, current_user
+    from sluice.replay.ledger import Ledger, ReplaySource
 
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
-    client, storage = bigquery_client(settings), storage_client(settings)
-    read = EventReader.from_settings(settings, now)
-    jobs = LoadJobs.open(client, settings)
-    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
     listeners: list[Listener] = []
     if not dry_run:
         source = ReplaySource.UNDELIVERABLE if undeliverable else ReplaySource.ARCHIVE
-        listeners.append(Ledger(client, jobs, settings, source, now, current_user(client)))
+        listeners.append(Ledger.of_backfill(builder, source))
     with contextlib.ExitStack() as leases:
         sources: Sequence[Lines]
         if start is None:
@@ -104,12 +97,11 @@ def replay(
                 listeners.append(messages)
             sources, total = [messages], None
         else:
-            objects = arrived(storage, settings.archive_bucket, start, end or now)
+            objects = arrived(storage_client(settings), settings.archive_bucket, start, end or now)
             sources = [OfType(source, event_type) for source in objects] if event_type else objects
             total = sum(source.size for source in objects)
-        run = Backfill(read, jobs, archive, call_in_order(listeners), rate)
-        report = progress.run(run, sources, total, of_events=undeliverable)
-    done = progress.Done(report, len(sources), time.monotonic() - started, dry_run)
+        report = progress.run(builder.build(*listeners, rate=rate), sources, total, of_events=undeliverable)
+    done = progress.FinishedBackfill(report, len(sources), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema_rs
 
 from functions.core.json_path import member
-from sluice.contract.finding import Breaks, Finding
+from sluice.contract.finding import Breaks, ContractFinding
 from sluice.contract.schema import ANNOTATIONS, Schema, listed, may_be_null, types
 
 _LEAST = ("minItems", "minLength", "minProperties")
@@ -39,7 +39,7 @@ _COMPARED = (
 )
 
 
-def compatibility(before: Schema, after: Schema, path: str = "$") -> Iterator[Finding]:
+def compatibility(before: Schema, after: Schema, path: str = "$") -> Iterator[ContractFinding]:
     """Yield the findings of a change of a contract, each with whom it breaks or concerns.
 
     A field that is new has a notice: an event may have had one of its name before, unknown and unchecked.
@@ -81,7 +81,7 @@ def _is_entangled(*schemas: Schema) -> bool:
     return any(f'"{word}' in text for word in ("$ref", "$dynamicRef", "unevaluated"))
 
 
-def _listed(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
+def _listed(before: Schema, after: Schema, path: str) -> Iterator[ContractFinding]:
     """Check whether each value that was listed as valid is still valid."""
     was, becomes = (
         jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True) for schema in (before, after)
@@ -103,7 +103,7 @@ def _validator(schema: Schema) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(dict(schema), validate_formats=True)
 
 
-def _types(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
+def _types(before: Schema, after: Schema, path: str) -> Iterator[ContractFinding]:
     if listed(after) is not None:
         yield _producers(path, "now only the values in `enum` or `const` are valid")
     was, becomes = types(before), types(after)
@@ -118,7 +118,7 @@ def _text(names: set[str]) -> str:
     return " or ".join(sorted(names)) or "any value"
 
 
-def _bounds(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
+def _bounds(before: Schema, after: Schema, path: str) -> Iterator[ContractFinding]:
     for keyword in _LEAST:
         if after.get(keyword, 0) > before.get(keyword, 0):
             yield _narrowed(path, keyword, before, after)
@@ -152,12 +152,12 @@ def _whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _narrowed(path: str, keyword: str, before: Schema, after: Schema) -> Finding:
+def _narrowed(path: str, keyword: str, before: Schema, after: Schema) -> ContractFinding:
     was = before.get(keyword, "missing")
     return _producers(path, f"`{keyword}` was {was}, is {after.get(keyword, 'missing')} now: fewer values are valid")
 
 
-def _conditions(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
+def _conditions(before: Schema, after: Schema, path: str) -> Iterator[ContractFinding]:
     for keyword in sorted(_CONDITIONS & after.keys()):
         if keyword not in before:
             yield _producers(path, f"`{keyword}` is new: fewer values are valid")
@@ -170,7 +170,7 @@ def _conditions(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
         yield _producers(path, "`additionalProperties` has changed: other fields may be invalid now")
 
 
-def _members(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
+def _members(before: Schema, after: Schema, path: str) -> Iterator[ContractFinding]:
     was: Mapping[str, Any] = before.get("properties", {})
     becomes: Mapping[str, Any] = after.get("properties", {})
     if "properties" in after and "properties" not in before:
@@ -186,12 +186,12 @@ def _members(before: Schema, after: Schema, path: str) -> Iterator[Finding]:
             yield from compatibility(schema, becomes[name], member(path, name))
         else:
             problem = "is removed: its column stays empty, and values that are still sent go into `extras`"
-            yield Finding(member(path, name), problem, Breaks.READERS)
+            yield ContractFinding(member(path, name), problem, Breaks.READERS)
     for name in becomes.keys() - was.keys():
         yield from _new_member(before, member(path, name))
 
 
-def _new_member(before: Schema, path: str) -> Iterator[Finding]:
+def _new_member(before: Schema, path: str) -> Iterator[ContractFinding]:
     others = before.get("additionalProperties", True)
     if others in (True, {}):
         problem = "is new: producers that already send an unknown field with this name are checked from now on"
@@ -200,9 +200,9 @@ def _new_member(before: Schema, path: str) -> Iterator[Finding]:
         yield _producers(path, "is new: values that `additionalProperties` allowed may be invalid now")
 
 
-def _producers(path: str, problem: str) -> Finding:
-    return Finding(path, problem, Breaks.PRODUCERS)
+def _producers(path: str, problem: str) -> ContractFinding:
+    return ContractFinding(path, problem, Breaks.PRODUCERS)
 
 
-def _notice(path: str, problem: str, for_whom: Breaks) -> Finding:
-    return Finding(path, problem, for_whom, is_notice=True)
+def _notice(path: str, problem: str, for_whom: Breaks) -> ContractFinding:
+    return ContractFinding(path, problem, for_whom, is_notice=True)

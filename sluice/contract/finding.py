@@ -20,7 +20,7 @@ class Breaks(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
+class ContractFinding:
     """A problem, or a notice.
 
     Attributes:

@@ -7,7 +7,7 @@ from google.cloud import bigquery
 
 from functions.core.json_path import member
 from functions.events import EventType
-from sluice.contract.finding import Breaks, Finding
+from sluice.contract.finding import Breaks, ContractFinding
 from sluice.contract.schema import Schema, types
 
 _PERSON = re.compile(
@@ -24,7 +24,7 @@ def person(
     columns: Sequence[bigquery.SchemaField],
     fields: Collection[str],
     personal: Collection[str],
-) -> Iterator[Finding]:
+) -> Iterator[ContractFinding]:
     """Yield the reasons why `sluice erase` would miss events of a type that concern a person.
 
     Args:
@@ -59,7 +59,9 @@ def person(
         yield _finding(column, problem)
 
 
-def _named(field: str, versions: Mapping[int, Schema], columns: Sequence[bigquery.SchemaField]) -> Iterator[Finding]:
+def _named(
+    field: str, versions: Mapping[int, Schema], columns: Sequence[bigquery.SchemaField]
+) -> Iterator[ContractFinding]:
     """Yield the problems of the person field of a type."""
     path = member("$", field)
     for version, schema in sorted(versions.items()):
@@ -76,5 +78,5 @@ def _named(field: str, versions: Mapping[int, Schema], columns: Sequence[bigquer
         yield _finding(field, "is the type's `person_field`, but the table does not have this column")
 
 
-def _finding(path: str, problem: str, *, is_notice: bool = False) -> Finding:
-    return Finding(path, problem, Breaks.PERSONS, is_notice=is_notice)
+def _finding(path: str, problem: str, *, is_notice: bool = False) -> ContractFinding:
+    return ContractFinding(path, problem, Breaks.PERSONS, is_notice=is_notice)

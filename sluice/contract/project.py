@@ -25,7 +25,7 @@ class NoBase(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Project:
+class ContractFiles:
     """Contracts, tables and views.
 
     Attributes:

@@ -14,7 +14,7 @@ from google.cloud import bigquery
 from functions.core.json_path import member
 from functions.events import EventType
 from functions.names import column_problem
-from sluice.contract.finding import Breaks, Finding
+from sluice.contract.finding import Breaks, ContractFinding
 from sluice.contract.schema import ANNOTATIONS, Schema, listed, may_be_null, one_type, types
 
 type Columns = Sequence[bigquery.SchemaField]
@@ -79,7 +79,7 @@ _NUMERIC_INTEGER_DIGITS, _NUMERIC_SCALE = 29, 9
 """https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types."""
 
 
-def agreement(schema: Schema, columns: Columns, name: str, event_type: EventType) -> Iterator[Finding]:
+def agreement(schema: Schema, columns: Columns, name: str, event_type: EventType) -> Iterator[ContractFinding]:
     """Yield the places where a valid event of a contract does not fit its table.
 
     Args:
@@ -112,12 +112,12 @@ def _property(schema: Schema, name: str) -> Schema:
     return field_schema if isinstance(field_schema, dict) else {}
 
 
-def standard_columns(columns: Columns) -> Iterator[Finding]:
+def standard_columns(columns: Columns) -> Iterator[ContractFinding]:
     """Yield the standard columns that a table lacks or declares incompatibly."""
     yield from _standard("", STANDARD_COLUMNS, columns)
 
 
-def column_names(columns: Columns, path: str = "") -> Iterator[Finding]:
+def column_names(columns: Columns, path: str = "") -> Iterator[ContractFinding]:
     """Yield the columns with names that BigQuery rejects."""
     seen: set[str] = set()
     for column in columns:
@@ -125,7 +125,7 @@ def column_names(columns: Columns, path: str = "") -> Iterator[Finding]:
         yield from column_names(column.fields, f"{path}{column.name}.")
 
 
-def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[Finding]:
+def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[ContractFinding]:
     others = {column.name: column for column in columns}
     for standard in standards:
         name = f"{path}{standard.name}"
@@ -144,7 +144,7 @@ def _standard(path: str, standards: Columns, columns: Columns) -> Iterator[Findi
                 yield _rows(f"{path}{name}", "is NOT NULL, but nothing fills it")
 
 
-def _time(schema: Schema, time_field: str) -> Iterator[Finding]:
+def _time(schema: Schema, time_field: str) -> Iterator[ContractFinding]:
     path = member("$", time_field)
     field = _property(schema, time_field)
     if types(field) != {"string"} or field.get("format") != "date-time":
@@ -153,13 +153,13 @@ def _time(schema: Schema, time_field: str) -> Iterator[Finding]:
         yield _rows(path, "is the time of the event, so it must be required")
 
 
-def _keywords(path: str, schema: Schema) -> Iterator[Finding]:
+def _keywords(path: str, schema: Schema) -> Iterator[ContractFinding]:
     """Check keywords beside types and bounds: those that `functions.core.rows` does not follow are findings."""
     is_struct = "properties" in schema
     for keyword, value in schema.items():
         if keyword in _CLOSING:
             if value is False or (is_struct and value not in (True, {})):
-                yield Finding(
+                yield ContractFinding(
                     path,
                     f"`{keyword}` rejects fields that a newer producer adds; without it, `extras` keeps them",
                     Breaks.PRODUCERS,
@@ -178,7 +178,7 @@ def _branches(schema: Schema) -> Iterator[tuple[str, Any]]:
         yield from ((keyword, branch) for branch in branches)
 
 
-def _branch(path: str, keyword: str, branch: Any, outer: Schema) -> Iterator[Finding]:  # noqa: ANN401 - JSON
+def _branch(path: str, keyword: str, branch: Any, outer: Schema) -> Iterator[ContractFinding]:  # noqa: ANN401 - JSON
     """Check that subschemas in allOf, anyOf or if declare no new properties, as these have no columns."""
     if isinstance(branch, bool):
         return
@@ -196,11 +196,11 @@ def _branch(path: str, keyword: str, branch: Any, outer: Schema) -> Iterator[Fin
         yield from _branch(path, f"{keyword}: {deeper}", schema, outer)
 
 
-def _not_understood(path: str, keyword: str) -> Finding:
+def _not_understood(path: str, keyword: str) -> ContractFinding:
     return _rows(path, f"`{keyword}` is not supported by this check nor by the row conversion; use another keyword")
 
 
-def _members(path: str, schema: Schema, columns: Columns) -> Iterator[Finding]:
+def _members(path: str, schema: Schema, columns: Columns) -> Iterator[ContractFinding]:
     """Check the properties of an object against the columns, or the fields of a STRUCT, that they fill."""
     properties: Mapping[str, Any] = schema["properties"]
     required = set(schema.get("required", ()))
@@ -229,7 +229,7 @@ def _members(path: str, schema: Schema, columns: Columns) -> Iterator[Finding]:
                 yield _rows(member(path, filled_by), "the column is NOT NULL, but the property is not required")
 
 
-def _name(path: str, name: str, seen: set[str]) -> Iterator[Finding]:
+def _name(path: str, name: str, seen: set[str]) -> Iterator[ContractFinding]:
     folded = name.casefold()
     if folded in seen:
         yield _rows(path, "differs from another field only by case, but names in BigQuery are case-insensitive")
@@ -238,7 +238,7 @@ def _name(path: str, name: str, seen: set[str]) -> Iterator[Finding]:
         yield _rows(path, problem)
 
 
-def _value(path: str, schema: Schema) -> Iterator[Finding]:
+def _value(path: str, schema: Schema) -> Iterator[ContractFinding]:
     """Check the rules for every column: one type, no null in arrays, bounds."""
     yield from _keywords(path, schema)
     if schema.get("format") == "date-time" and one_type(schema) != "string":
@@ -256,7 +256,7 @@ def _value(path: str, schema: Schema) -> Iterator[Finding]:
             yield from _array(path, schema)
 
 
-def _array(path: str, schema: Schema) -> Iterator[Finding]:
+def _array(path: str, schema: Schema) -> Iterator[ContractFinding]:
     if "maxItems" not in schema:
         yield _rows(path, "an array needs `maxItems`")
     items = schema.get("items")
@@ -270,7 +270,7 @@ def _array(path: str, schema: Schema) -> Iterator[Finding]:
     yield from _value(f"{path}[*]", items)
 
 
-def _fit(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
+def _fit(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[ContractFinding]:
     """Check that a column can store every value of a property."""
     if one_type(schema) == "array":
         if column.mode != "REPEATED":
@@ -285,7 +285,7 @@ def _fit(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Fi
     yield from _fit_one(path, schema, column)
 
 
-def _fit_one(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
+def _fit_one(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[ContractFinding]:
     fitting = _fitting(schema)
     if not fitting:
         return
@@ -327,7 +327,7 @@ def _fitting(schema: Schema) -> tuple[str, ...]:
     return ()
 
 
-def _numeric(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[Finding]:
+def _numeric(path: str, schema: Schema, column: bigquery.SchemaField) -> Iterator[ContractFinding]:
     """Check that a NUMERIC of any precision and scale can store every number, rounded to its scale."""
     scale = _NUMERIC_SCALE if column.precision is None else column.scale or 0
     digits = _NUMERIC_INTEGER_DIGITS if column.precision is None else column.precision - scale
@@ -391,5 +391,5 @@ def _type(column: bigquery.SchemaField) -> str:
     return name if limits == (None,) else f"{name}({', '.join(map(str, limits))})"
 
 
-def _rows(path: str, problem: str) -> Finding:
-    return Finding(path, problem, Breaks.ROWS)
+def _rows(path: str, problem: str) -> ContractFinding:
+    return ContractFinding(path, problem, Breaks.ROWS)

@@ -62,7 +62,7 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
     assert replay(datasets, "--from", "3d")["rows"] == {}
     assert len(ledger(datasets)) == 8
     assert "not before" in run(datasets, "replay", "--from", "1h", "--to", "2h", code=2)
-    assert "give --from" in run(datasets, "replay", code=2)
+    assert "give either --from" in run(datasets, "replay", code=2)
 
 
 def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whatever_time_zone(datasets: Datasets) -> None:

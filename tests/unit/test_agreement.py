@@ -17,7 +17,7 @@ from functions.core.privacy import Privacy
 from functions.core.rows import Row, RowConverter
 from functions.events import EventType, event_types
 from functions.schema.ddl import declared_table
-from sluice.contract.finding import Finding
+from sluice.contract.finding import ContractFinding
 from sluice.contract.table_fit import STANDARD_COLUMNS, agreement, standard_columns
 from tests.support import schema_strategies
 from tests.support.row_checks import declared_columns, misfits
@@ -309,7 +309,7 @@ LIKELY = {
 }
 
 
-def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[Finding]:
+def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[ContractFinding]:
     return list(agreement(schema, table, "drawn", TYPE))
 
 

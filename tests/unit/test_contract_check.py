@@ -15,23 +15,23 @@ import pytest
 from functions.core.json_path import member
 from functions.events import EventType, event_types
 from sluice.contract.check import check
-from sluice.contract.finding import Breaks, Finding
-from sluice.contract.project import ROOT, NoBase, Project
+from sluice.contract.finding import Breaks, ContractFinding
+from sluice.contract.project import ROOT, ContractFiles, NoBase
 
-NOW = Project.on_disk()
+NOW = ContractFiles.on_disk()
 ORDER, ORDERS = "order.v1.json", "orders.sql"
 
 
-def findings_of(project: Project, base: Project | None = None) -> list[Finding]:
+def findings_of(project: ContractFiles, base: ContractFiles | None = None) -> list[ContractFinding]:
     return check(project, base, event_types())
 
 
-def with_contract(file: str, text: str | None) -> Project:
+def with_contract(file: str, text: str | None) -> ContractFiles:
     others = {name: other for name, other in NOW.contracts.items() if name != file}
     return dataclasses.replace(NOW, contracts=others if text is None else {**others, file: text})
 
 
-def with_table(file: str, text: str | None) -> Project:
+def with_table(file: str, text: str | None) -> ContractFiles:
     others = {name: other for name, other in NOW.tables.items() if name != file}
     return dataclasses.replace(NOW, tables=others if text is None else {**others, file: text})
 
@@ -69,13 +69,13 @@ def test_the_project_has_no_findings() -> None:
          "becomes INT64"),
     ],
 )  # fmt: skip
-def test_files_that_do_not_belong_together_are_findings(project: Project, file: str, problem: str) -> None:
+def test_files_that_do_not_belong_together_are_findings(project: ContractFiles, file: str, problem: str) -> None:
     assert any(finding.file == file and problem in finding.problem for finding in findings_of(project)), findings_of(
         project
     )
 
 
-def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, dict[str, EventType]]:
+def with_type(name: str, table: str, project: ContractFiles = NOW) -> tuple[ContractFiles, dict[str, EventType]]:
     """The project with another event type, which is like orders."""
     contract = NOW.contracts[ORDER].replace('"const": "order"', f'"const": "{name}"')
     ddl = ORDERS_DDL.replace("dataset }}.orders", "dataset }}." + table)
@@ -91,7 +91,7 @@ def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, d
         ("refund", "orders_all", "the view of the table orders by sql/views/each/all.sql"),
         ("refund", "stock_levels", "the view of sql/views/stock_levels.sql"),
         ("refund", "orders", "the table of the event type order and of the table of the event type refund"),
-        ("refund", "information_schema", "is a name of BigQuery's own"),
+        ("refund", "information_schema", "is reserved by BigQuery"),
         ("refund", "Refunds", "snake_case"),
         ("smoke_test", "refunds", "is reserved"),
         ("unknown", "refunds", "is reserved"),
@@ -216,14 +216,14 @@ def narrow(project: pathlib.Path) -> None:
 
 def test_the_files_of_a_commit_are_read_from_any_place_in_a_repository(checkout: pathlib.Path) -> None:
     narrow(checkout)
-    assert Project.at("first", checkout) == NOW
-    assert Project.at("HEAD", checkout) != Project.on_disk(checkout)
+    assert ContractFiles.at("first", checkout) == NOW
+    assert ContractFiles.at("HEAD", checkout) != ContractFiles.on_disk(checkout)
 
 
 @pytest.mark.parametrize("commit", ["nothing", "--all", ""])
 def test_a_commit_that_is_none_is_told(checkout: pathlib.Path, commit: str) -> None:
     with pytest.raises(NoBase):
-        Project.at(commit, checkout)
+        ContractFiles.at(commit, checkout)
 
 
 @pytest.mark.check
