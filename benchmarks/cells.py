@@ -11,7 +11,8 @@ import msgspec
 from benchmarks.events import Kind
 from benchmarks.load import Closed, Driven, Open
 from benchmarks.servers import Name, Server
-from benchmarks.stand_in import Counts, StandIn
+from benchmarks.stand_in import StandIn
+from fake_google.metered import Counts
 
 type Drive = Callable[[str, Kind, Closed | Open], Driven]
 

@@ -20,14 +20,7 @@ from rich.text import Text
 ROOT = pathlib.Path(__file__).parent.parent
 TERRAFORM = ROOT / "terraform"
 
-_CHECKOV = (
-    str(ROOT / ".venv" / "checkov" / "bin" / "checkov"),
-    "--framework=terraform",
-    "--output=json",
-    "--skip-download",
-    # Terraform's tests and their mocks: no infrastructure, and more Terraform than checkov's parser knows.
-    r"--skip-path=\.(tftest|tfmock)\.hcl$",
-)
+_CHECKOV = (str(ROOT / ".venv" / "checkov" / "bin" / "checkov"), f"--config-file={ROOT / '.checkov.yaml'}")
 
 _SKIP = re.compile(r"(?:checkov|bridgecrew|cortex):skip= *([\w,-]*)(?::(.*))?")
 """Pattern by which checkov finds an exception."""

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterator
 
-FOLDERS = ("benchmarks", "dataflow", "functions", "sluice", "tests", "tools")
+FOLDERS = ("benchmarks", "dataflow", "fake_google", "functions", "sluice", "tests", "tools")
 """Folders that are checked."""
 
 _is_fragment = re.compile(

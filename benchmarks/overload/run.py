@@ -18,8 +18,8 @@ from benchmarks.overload.records import WINDOW, PhaseRecord, Record, Sample, goo
 from benchmarks.overload.scenarios import MAX_IN_FLIGHT, Scenario
 from benchmarks.overload.subscription import Subscription
 from benchmarks.servers import environment
-from benchmarks.service_queue import Disturbance
 from benchmarks.stand_in import StandIn
+from fake_google.service_queue import Disturbance
 from sluice.local.functions import serving, unpacked
 
 SAMPLE_SECONDS = 1.0

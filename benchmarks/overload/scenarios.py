@@ -7,8 +7,8 @@ from typing import Self
 
 from benchmarks.events import MIX
 from benchmarks.overload.subscription import Backoff
-from benchmarks.service_queue import Capacity, Disturbance
-from benchmarks.stand_in import Service
+from fake_google.metered import Service
+from fake_google.service_queue import Capacity, Disturbance
 
 MAX_IN_FLIGHT = 250
 """Maximum deliveries in flight: the concurrency of an instance as Terraform deploys it."""

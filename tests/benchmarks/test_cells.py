@@ -12,7 +12,7 @@ from benchmarks.load import Closed, Driven, Open
 from benchmarks.plan import QUICK
 from benchmarks.runs import _Bench
 from benchmarks.servers import Server
-from benchmarks.stand_in import Counts
+from fake_google.metered import Counts
 
 LOAD = Closed(8, 1.0)
 DRIVEN = Driven(1.0, 4, 4, 4, 4, 0, {}, 0, 1, array("d", [0.1, 0.2, 0.3, 0.4]), 0.5)

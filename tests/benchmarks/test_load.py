@@ -8,7 +8,7 @@ import pytest
 from benchmarks.cells import LostEvents, check
 from benchmarks.generator import drive
 from benchmarks.load import Closed, Driven, Open
-from benchmarks.stand_in import Counts
+from fake_google.metered import Counts
 from tests.support.scripted_server import CLOSING, NO_CONTENT, UNAVAILABLE, server
 
 

@@ -28,6 +28,7 @@ from benchmarks.scale import app, tables
 from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive.writer import Archive
+from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
@@ -40,6 +41,7 @@ from sluice.cost.measured import Measured
 from sluice.cost.measured import read as read_measured
 from sluice.cost.sluice import WAYS, Sluice
 from sluice.cost.workload import Workload
+from tests.support.configuration import configuration
 from tests.support.cost_inputs import MEASURED
 from tests.support.samples import NOW, event, message, process
 
@@ -62,10 +64,10 @@ class _Archive:
         return 0
 
 
-class _Commit(GroupCommit):
-    """Its calls take time that passes as the clock says, and no threads."""
+class _Calls:
+    """Runs calls without threads; they take time that passes as the clock says."""
 
-    async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+    async def run[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         result = call(*arguments)
         await asyncio.sleep(INSTANCE.upload if isinstance(result, int) else INSTANCE.insert)
         return result
@@ -81,7 +83,8 @@ def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -
     warehouse = SimpleNamespace(insert=lambda *_: InsertResult({}, {}))
 
     async def take_all(clock: VirtualClock) -> list[float]:
-        commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings, clock)
+        services = FlushServices(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), _Calls())
+        commit = GroupCommit(services, settings, clock)
 
         async def take(moment: float) -> float:
             await asyncio.sleep(moment)
@@ -274,9 +277,9 @@ def test_a_quota_is_reached_where_a_load_takes_all_of_it() -> None:
 
 
 def test_the_instances_are_those_of_terraform() -> None:
-    text = (ROOT / "terraform" / "variables-functions.tf").read_text()
-    assert re.findall(r"max_instances\s+= optional\(number, (\d+)\)", text) == [str(TERRAFORM_INSTANCES)]
-    assert re.findall(r"concurrency\s+= optional\(number, (\d+)\)", text) == [str(CONCURRENCY)]
+    ingest = configuration().defaults("ingest")
+    assert ingest["max_instances"] == str(TERRAFORM_INSTANCES)
+    assert ingest["concurrency"] == str(CONCURRENCY)
 
 
 def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performance() -> None:

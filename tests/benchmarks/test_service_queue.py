@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from benchmarks.overload.scenarios import capacity
-from benchmarks.service_queue import Capacity, Disturbance, ServiceQueue
+from fake_google.service_queue import Capacity, Disturbance, ServiceQueue
 
 
 class Clock:

@@ -14,8 +14,9 @@ from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
 from benchmarks import stand_in
-from benchmarks.service_queue import Capacity, Disturbance
-from benchmarks.stand_in import EventIds, StandIn
+from benchmarks.stand_in import StandIn
+from fake_google.metered import EventIds
+from fake_google.service_queue import Capacity, Disturbance
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter, Stage
 from functions.core.message import Message

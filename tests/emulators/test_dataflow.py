@@ -17,6 +17,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_google import scripted
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.archive.envelope import Envelope
 from functions.archive.summary import Summary
 from functions.clients import bigquery_client, storage_client
@@ -27,12 +30,10 @@ from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Story
 from sluice.shop.timeline import history_until
-from tests.support import fake_google as stand_in
 from tests.support.beam_process import ROOT, Scenarios, beam, python, scenarios
 from tests.support.command_line import sluice
 from tests.support.datasets import Datasets, fresh_datasets
 from tests.support.deployed_stack import Deploy, Warehouse
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.waiting import wait_until
 
 type Rows = dict[str, list[tuple[str, dict[str, Any]]]]
@@ -51,7 +52,7 @@ pytestmark = pytest.mark.check
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     """Takes everything at once, which the emulators do not."""
-    with stand_in.running() as running:
+    with scripted.running() as running:
         yield running
 
 

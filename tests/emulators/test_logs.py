@@ -11,6 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
+from fake_google import scripted
+from fake_google.answers import Answer
 from functions.clients import bigquery_client, storage_client
 from functions.events import event_types
 from sluice.local.functions import serving, unpacked
@@ -18,10 +20,9 @@ from sluice.local.stack import Stack
 from sluice.verify.check import Outcome
 from sluice.verify.checks import CHECKS
 from sluice.verify.project import Project
-from tests.support import cloud_logging, fake_google, samples
+from tests.support import cloud_logging, samples
 from tests.support.broken_tables import away, other_type
 from tests.support.deployed_stack import Deploy
-from tests.support.fake_google import Answer
 from tests.support.push_requests import NOW, event, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -96,7 +97,7 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
     assert next(iter(stored)).n > 0
     log = quiet.ingest.child.log.read_text()
     assert '"flush"' in log
-    assert "not_durable" in log
+    assert '"failed":' in log
     assert CANARY not in log
     assert ADDRESS not in log
 
@@ -119,12 +120,12 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
     ("refusal", "message"),
     [
         (quoting(400, "invalid"), "BadRequest: 400 invalid"),
-        (quoting(413, "uploadTooLarge"), "dead_letters refused a row"),
+        (quoting(413, "uploadTooLarge"), "dead_letters rejected a row"),
         (quoting(403, "accessDenied"), "Forbidden: 403 accessDenied"),
         (quoting(404, "notFound"), "NotFound: 404 notFound"),
         (quoting(500, "internalError"), "InternalServerError: 500 internalError"),
         (quoting(503, "backendError"), "ServiceUnavailable: 503 backendError"),
-        (quoting(200, "invalid", rows=True), "dead_letters refused a row: $.total_amount invalid"),
+        (quoting(200, "invalid", rows=True), "dead_letters rejected a row: $.total_amount invalid"),
         (quoting(200, "stopped", rows=True), "orders: stopped"),
         (quoting(200, "timeout", rows=True), "orders: timeout"),
     ],
@@ -132,7 +133,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
 def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
     refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
-    with fake_google.running() as google:
+    with scripted.running() as google:
         google.on_insert = refusal
         environment = {
             "BIGQUERY_EMULATOR_HOST": google.url,

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fake_google.answers import error
 from functions.archive import layout
 from functions.archive.envelope import Envelope, read_envelopes
 from functions.clients import bigquery_client, storage_client
@@ -24,7 +25,6 @@ from sluice.smoke import Smoke
 from sluice.verify.load import CHANGED, Load
 from tests.support import command_line, logging_server
 from tests.support.deployed_stack import Deploy, Warehouse
-from tests.support.fake_google import error
 from tests.support.waiting import wait_until
 
 TABLES = ("inventory", "orders", "user_activity")

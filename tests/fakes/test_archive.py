@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fake_google.scripted import Cloud
 from functions.archive import layout
 from functions.archive.envelope import Envelope, read_envelopes
 from functions.archive.summary import Summary
 from functions.archive.writer import Archive
 from functions.core.message import Message
 from functions.ingest.http_client import storage_api
-from tests.support.fake_google import Cloud
 from tests.support.samples import archive_snippets
 
 MOMENTS = st.datetimes(timezones=st.just(UTC))

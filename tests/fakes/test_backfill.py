@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from fake_google.scripted import Cloud
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from functions.core.rows import Row
@@ -27,7 +28,6 @@ from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
 from tests.support import samples
-from tests.support.fake_google import Cloud
 from tests.support.settings import settings
 
 NOW = samples.NOW

@@ -16,10 +16,11 @@ import typer
 from google.api_core.exceptions import NotFound
 from typer.testing import CliRunner, Result
 
+from fake_google.answers import error
+from fake_google.scripted import Cloud
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, exit_code_of_errors, print_error
-from tests.support.fake_google import Cloud, error
 from tests.support.waiting import PATIENCE
 
 OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"

@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.archive.envelope import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message
@@ -25,7 +27,6 @@ from sluice.cli import app
 from sluice.erase.erasure import Erasure, Patience
 from sluice.erase.ownership import Ownership, Person, Verdict, person_fields
 from tests.support import samples
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.samples import NOW
 from tests.support.settings import settings
 

@@ -9,18 +9,19 @@ import pathlib
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import urllib3
 from google.auth.transport.urllib3 import Request
 
+from fake_google import http_server
+from fake_google.answers import error
+from fake_google.http_server import Connection, response, serving
+from fake_google.scripted import Cloud
 from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
 from functions.settings import InvalidSettings, Settings
 from tests.support import metadata_server
-from tests.support.fake_google import Cloud, error
 from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
 
@@ -42,30 +43,12 @@ class Guarded:
 def guarded(*valid: str) -> Iterator[Guarded]:
     guard = Guarded(*valid)
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(request: http_server.Request, connection: Connection) -> None:
+        guard.shown.append(request.headers[b"authorization"].decode().removeprefix("Bearer "))
+        connection.answer(response(b"{}", 200 if guard.shown[-1] in guard.valid else 401))
 
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            guard.shown.append(self.headers["authorization"].removeprefix("Bearer "))
-            self.send_response(200 if guard.shown[-1] in guard.valid else 401)
-            self.send_header("content-length", "2")
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    guard.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with serving(answer) as guard.url:
         yield guard
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def in_google_cloud(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from sluice.commands.exit_codes import ExitCode
 from tests.support import samples
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
 

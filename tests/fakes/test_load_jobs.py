@@ -9,6 +9,7 @@ import pytest
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import bigquery
 
+from fake_google.scripted import Cloud
 from functions.clients import bigquery_client
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
@@ -18,7 +19,6 @@ from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_jobs import LoadJobs
 from tests.support import samples
-from tests.support.fake_google import Cloud
 from tests.support.settings import settings
 
 READ = EventReader.from_settings(settings(), samples.NOW)

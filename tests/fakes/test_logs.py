@@ -10,10 +10,10 @@ import urllib3
 from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 
+from fake_google.answers import error
 from sluice import cloud_logging
 from sluice.cloud_logging import EMULATOR, CloudLogs, NotReadable
 from tests.support import logging_server
-from tests.support.fake_google import error
 from tests.support.logging_server import LoggingServer
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

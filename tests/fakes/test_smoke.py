@@ -8,6 +8,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from fake_google.answers import Answer
+from fake_google.scripted import Cloud
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import FOLDER
 from functions.core.message import SMOKE_TEST_IDS, Message
@@ -18,7 +20,6 @@ from functions.schema.definitions import FOLDER as SQL
 from sluice import smoke
 from sluice.contract.example import example
 from sluice.smoke import NoExample, Smoke, oldest_day, probes
-from tests.support.fake_google import Answer, Cloud
 from tests.support.settings import settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

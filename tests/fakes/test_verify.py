@@ -2,10 +2,8 @@
 
 import contextlib
 import copy
-import http.server
 import json
 import pathlib
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -13,6 +11,7 @@ from typing import Any, cast
 import pytest
 import requests
 
+from fake_google.http_server import Connection, Request, response, serving
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.verify.check import Finding, Outcome
@@ -196,41 +195,25 @@ def _on_dataflow() -> Answers:
 def _apis(answers: Answers) -> Iterator[str]:
     """Serve the APIs; gives the address of each, with `{api}` in it. An exception stands for a 403."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, query = self.path.removeprefix("/").partition("?")
-            if path.endswith("/timeSeries"):
-                keys = {"sluice-prod%2Fevents": EVENTS, "select_slo_burn_rate": BURN_RATES, "utilizations": MEMORY}
-                keys |= {SYSTEM_LAG: SYSTEM_LAG, FRESHNESS: FRESHNESS}
-                path = next(key for text, key in keys.items() if text in query)
-            self.answer(path)
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+    def key(request: Request) -> str:
+        path = request.path.decode().removeprefix("/")
+        if request.method == b"POST":
             keys = (WORKER_LINES, FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
-            self.answer(next(key for key in keys if key in body["filter"]))
+            return next(key for key in keys if key in json.loads(request.body)["filter"])
+        if path.endswith("/timeSeries"):
+            by_text = {"sluice-prod%2Fevents": EVENTS, "select_slo_burn_rate": BURN_RATES, "utilizations": MEMORY}
+            by_text |= {SYSTEM_LAG: SYSTEM_LAG, FRESHNESS: FRESHNESS}
+            return next(key for text, key in by_text.items() if text in request.query.decode())
+        return path
 
-        def answer(self, path: str) -> None:
-            content = answers.get(path, {})
-            denied = {"error": {"message": "Permission denied on resource"}}
-            data = json.dumps(denied if content is PermissionError else content).encode()
-            self.send_response(403 if content is PermissionError else 200)
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def answer(request: Request, connection: Connection) -> None:
+        content, status = answers.get(key(request), {}), 200
+        if content is PermissionError:
+            content, status = {"error": {"message": "Permission denied on resource"}}, 403
+        connection.answer(response(json.dumps(content).encode(), status))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/{{api}}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(answer) as url:
+        yield f"{url}/{{api}}"
 
 
 def _found(answers: Answers, settings: Settings = SETTINGS) -> dict[str, Finding]:

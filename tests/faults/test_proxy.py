@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
+from fake_google import scripted
+from fake_google.scripted import Cloud
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
-from tests.support import fake_google as stand_in
 from tests.support import fault_proxy as faults
 from tests.support.background import event_loop
-from tests.support.fake_google import Cloud
 from tests.support.fault_proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload
 from tests.support.samples import NOW, event, message
 from tests.support.waiting import FACTOR, wait_until
@@ -27,7 +27,7 @@ SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    with stand_in.running() as running:
+    with scripted.running() as running:
         yield running
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from fake_google import scripted
+from fake_google.scripted import Cloud
 from sluice.local.functions import Function, serving
-from tests.support import fake_google as stand_in
 from tests.support import samples
-from tests.support.fake_google import Cloud
 from tests.support.ingest_worker import Worker
 
 collect_ignore = [] if sys.platform == "linux" else ["test_memory.py", "test_soak.py"]
@@ -42,7 +42,7 @@ class Served:
 @contextlib.contextmanager
 def served(folder: pathlib.Path, **settings: str) -> Iterator[Served]:
     """Serve the ingest function while the context lasts, with settings as environment variables."""
-    with stand_in.running() as cloud:
+    with scripted.running() as cloud:
         environment = {
             "BIGQUERY_EMULATOR_HOST": cloud.url,
             "STORAGE_EMULATOR_HOST": cloud.url,

@@ -12,16 +12,20 @@ from typing import Any, cast
 import msgspec
 import pytest
 
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
-from functions.ingest.group_commit import RECEIVE_SECONDS, GroupCommit
+from functions.ingest.flush import FlushServices
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.request_body import MAX_SECONDS
 from functions.ingest.retry import within
 from functions.ingest.warehouse import _PAUSES, InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.limits.conftest import PAYLOADS, Served, served
-from tests.support.fake_google import Answer, Cloud, error
+from tests.support.configuration import configuration
 from tests.support.flood import post, push
 from tests.support.samples import event, message, process
 from tests.support.waiting import FACTOR, PATIENCE, wait_until
@@ -29,13 +33,12 @@ from tests.support.waiting import FACTOR, PATIENCE, wait_until
 pytestmark = pytest.mark.check
 
 ROOT = pathlib.Path(__file__).parents[2]
-VARIABLES = (ROOT / "terraform" / "variables-functions.tf").read_text()
 
 
-def variable(name: str, text: str = VARIABLES) -> float:
-    """A default of Terraform's variables."""
-    [value] = re.findall(rf"^ +{name} += optional\(number, ([\d.]+)\)$", text, re.MULTILINE)
-    return float(value)
+def variable(name: str) -> float:
+    """Return a default of Terraform's variables."""
+    module = configuration()
+    return float((module.defaults("delivery") | module.defaults("flush") | module.defaults("ingest"))[name])
 
 
 def longest(seconds: float) -> float:
@@ -68,14 +71,14 @@ class Spy:
 async def longest_answer(settings: Settings) -> float:
     """Seconds after which a request is answered at the latest: it arrives, waits for its flush, and is flushed."""
     spy = Spy()
-    commit = GroupCommit(process, cast("Archive", spy), cast("Warehouse", spy), settings)
+    commit = GroupCommit(FlushServices(process, cast("Archive", spy), cast("Warehouse", spy)), settings)
     await commit(message(event("order")))
     [archive], [warehouse] = spy.archive, spy.warehouse
     assert warehouse <= settings.flush_timeout
     flush = longest(archive) + longest(settings.flush_timeout - archive)
     assert flush <= settings.flush_timeout + 1e-9, "archive and tables, retries included, fit into a flush"
     waiting = settings.flush_timeout
-    return RECEIVE_SECONDS + waiting + flush
+    return MAX_SECONDS + waiting + flush
 
 
 async def test_the_defaults_add_up() -> None:
@@ -110,14 +113,18 @@ async def test_the_commands_of_the_guide_add_up() -> None:
 
 
 def test_terraform_refuses_what_does_not_add_up() -> None:
-    seconds = f"{RECEIVE_SECONDS:.0f}"
-    assert f"var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + {seconds}" in VARIABLES
-    assert "var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds" in VARIABLES
+    seconds = f"{MAX_SECONDS:.0f}"
+    conditions = {
+        name: " ".join(rule["condition"] for rule in configuration().variables[name]["validation"])
+        for name in ("delivery", "ingest")
+    }
+    assert f"var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + {seconds}" in conditions["delivery"]
+    assert "var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds" in conditions["ingest"]
 
 
 def test_each_description_says_the_same() -> None:
     properties = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
-    assert f"twice this and {RECEIVE_SECONDS:.0f} s" in properties["FLUSH_TIMEOUT"]["description"]
+    assert f"twice this and {MAX_SECONDS:.0f} s" in properties["FLUSH_TIMEOUT"]["description"]
 
 
 FLUSH_TIMEOUT = 2.0 * FACTOR
@@ -208,5 +215,5 @@ def test_who_sends_slowly_is_told_so_and_holds_up_nobody(hurried: Served) -> Non
 
     (status, seconds), others = asyncio.run(both())
     assert status.split()[1] == b"503"
-    assert seconds < RECEIVE_SECONDS + SLACK
+    assert seconds < MAX_SECONDS + SLACK
     assert [status for status, _ in others] == [204] * 3

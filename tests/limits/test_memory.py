@@ -3,18 +3,17 @@
 import asyncio
 import itertools
 import logging
-import pathlib
-import re
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from fake_google.answers import error
 from functions.core.message import MAX_EVENT_BYTES
 from functions.settings import Settings
 from sluice.local.functions import MEMORY
 from tests.limits.conftest import PAYLOADS, Served, payload, served
-from tests.support.fake_google import error
+from tests.support.configuration import configuration
 from tests.support.flood import flood, push
 from tests.support.ingest_worker import Worker
 
@@ -23,8 +22,7 @@ pytestmark = pytest.mark.check
 logger = logging.getLogger(__name__)
 
 MiB = 2**20
-VARIABLES = (pathlib.Path(__file__).parents[2] / "terraform" / "variables-functions.tf").read_text()
-AT_ONCE = int(re.search(r"concurrency += optional\(number, (\d+)\)", VARIABLES)[1])  # type: ignore[index]
+AT_ONCE = int(configuration().defaults("ingest")["concurrency"])
 
 IN_FLIGHT = 6
 """Bytes of memory for a byte in flight: itself, four where a wide character is in a text that becomes a column, and the

@@ -15,9 +15,10 @@ import time
 
 import pytest
 
-from functions.ingest.group_commit import MAX_THREADS
+from fake_google.answers import Answer, error
+from fake_google.scripted import Cloud
+from functions.ingest.threads import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
-from tests.support.fake_google import Answer, Cloud, error
 from tests.support.flood import flood, push
 from tests.support.waiting import LIMIT, wait_until
 

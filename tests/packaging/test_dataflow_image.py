@@ -14,8 +14,8 @@ import pytest
 from functions.settings import Settings
 from tests.support import cloud_sdk
 from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.support.configuration import configuration
 from tests.support.requires import missing
-from tests.support.terraform import FOLDER
 
 DOCKERFILE = (ROOT / "dataflow" / "Dockerfile").read_text()
 METADATA = ROOT / "dataflow" / "metadata.json"
@@ -168,8 +168,9 @@ def test_dataflow_rejects_what_the_pipeline_would(name: str, value: str, taken: 
 
 
 def test_terraform_gives_parameters_that_there_are() -> None:
-    text = (FOLDER / "dataflow.tf").read_text().partition("dataflow_parameters = {")[2].partition("\n  } :")[0]
-    assert set(re.findall(r"^    (\w+) +=", text, re.MULTILINE)) <= PARAMETERS.keys()
+    given = set(re.findall(r"[{,] ?(\w+) = ", configuration().local_values["dataflow_parameters"]))
+    assert "input_subscription" in given
+    assert given <= PARAMETERS.keys()
 
 
 @pytest.mark.check

@@ -3,13 +3,12 @@
 import contextlib
 import dataclasses
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from fake_google.answers import Answer
+from fake_google.http_server import Request, blocking, response, serving
 from tests.support.cloud_logging import entry, matches, worker_entry
-from tests.support.fake_google import Answer
 
 
 @dataclasses.dataclass
@@ -49,27 +48,12 @@ def running() -> Iterator[LoggingServer]:
     """Serve it while the context lasts."""
     logging = LoggingServer()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            status, answer = logging.list_entries(body) if self.path == "/v2/entries:list" else (404, {})
-            data = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+    def answer(request: Request) -> bytes:
+        status: int = 404
+        answer: dict[str, Any] = {}
+        if request.path == b"/v2/entries:list":
+            status, answer = logging.list_entries(json.loads(request.body))
+        return response(json.dumps(answer).encode(), status)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    logging.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with serving(blocking(answer)) as logging.url:
         yield logging
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -3,9 +3,9 @@
 import contextlib
 import itertools
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from fake_google.http_server import Connection, Request, response, serving
 
 PROJECT = "project-of-the-metadata"
 UNIVERSE = "universe.test"
@@ -13,6 +13,11 @@ UNIVERSE = "universe.test"
 EMAIL = "ingest@project.iam.gserviceaccount.com"
 
 _SERVICE_ACCOUNT = "/computeMetadata/v1/instance/service-accounts"
+_TEXTS = {
+    "": "computeMetadata/",
+    "/computeMetadata/v1/project/project-id": PROJECT,
+    "/computeMetadata/v1/universe/universe-domain": UNIVERSE,
+}
 
 
 @contextlib.contextmanager
@@ -23,42 +28,22 @@ def running() -> Iterator[dict[str, str]]:
     """
     tokens = itertools.count(1)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0].rstrip("/")
-            if path in {f"{_SERVICE_ACCOUNT}/default/token", f"{_SERVICE_ACCOUNT}/{EMAIL}/token"}:
-                token = {"access_token": f"token-{next(tokens)}", "expires_in": 3600, "token_type": "Bearer"}
-                self.answer("application/json", json.dumps(token))
-            elif path.startswith(_SERVICE_ACCOUNT):
-                account = {"email": EMAIL, "aliases": ["default"], "scopes": ["cloud-platform"]}
-                self.answer("application/json", json.dumps(account))
-            elif path == "/computeMetadata/v1/project/project-id":
-                self.answer("text/plain", PROJECT)
-            elif path == "/computeMetadata/v1/universe/universe-domain":
-                self.answer("text/plain", UNIVERSE)
-            elif not path:
-                self.answer("text/plain", "computeMetadata/")
-            else:
-                self.send_error(404)
+    def answer(request: Request, connection: Connection) -> None:
+        path = request.path.decode().rstrip("/")
+        if path in {f"{_SERVICE_ACCOUNT}/default/token", f"{_SERVICE_ACCOUNT}/{EMAIL}/token"}:
+            token = {"access_token": f"token-{next(tokens)}", "expires_in": 3600, "token_type": "Bearer"}
+            content = _response(json.dumps(token), "application/json")
+        elif path.startswith(_SERVICE_ACCOUNT):
+            account = {"email": EMAIL, "aliases": ["default"], "scopes": ["cloud-platform"]}
+            content = _response(json.dumps(account), "application/json")
+        else:
+            content = _response(_TEXTS[path]) if path in _TEXTS else response(b"", 404)
+        connection.answer(content)
 
-        def answer(self, content_type: str, text: str) -> None:
-            self.send_response(200)
-            self.send_header("metadata-flavor", "Google")
-            self.send_header("content-type", content_type)
-            self.send_header("content-length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    address = f"127.0.0.1:{server.server_port}"
-    try:
+    with serving(answer) as url:
+        address = url.removeprefix("http://")
         yield {"GCE_METADATA_HOST": address, "GCE_METADATA_IP": address, "GCE_METADATA_DETECT_RETRIES": "1"}
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+
+
+def _response(text: str, content_type: str = "text/plain") -> bytes:
+    return response(text.encode(), content_type=content_type, headers={"metadata-flavor": "Google"})

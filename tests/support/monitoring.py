@@ -13,6 +13,7 @@ import msgspec
 
 from functions.core.dead_letters import Stage
 from functions.events import event_types
+from tests.support.configuration import configuration
 
 TERRAFORM = pathlib.Path(__file__).parents[2] / "terraform"
 
@@ -75,8 +76,7 @@ class Metric(msgspec.Struct, frozen=True):
 
 def thresholds() -> dict[str, str]:
     """Defaults of the thresholds and objectives, from their variables."""
-    variables = (TERRAFORM / "variables-monitoring.tf").read_text()
-    return dict(re.findall(r"(\w+)\s+= optional\(number, ([\d.]+)\)", variables))
+    return configuration().defaults("alert_thresholds") | configuration().defaults("objectives")
 
 
 def read(file: str, names: Mapping[str, str]) -> Any:

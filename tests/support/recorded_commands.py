@@ -9,7 +9,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from tests.support.docs import ROOT
+from tests.support.configuration import configuration
 
 PROGRAMS = ("bq", "curl", "docker", "gcloud", "gh", "git", "make", "openssl", "terraform", ".venv/bin/sluice")
 
@@ -76,7 +76,7 @@ def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[
         "PATH": f"{place / 'bin'}:{os.environ['PATH']}",
         "CALLS": str(place / "calls"),
         "HOME": str(place),
-        "RESOURCES": "\n".join(resources()),
+        "RESOURCES": "\n".join(configuration().resources),
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -89,10 +89,3 @@ def recorded(page: pathlib.Path, place: pathlib.Path, **variables: str) -> list[
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (place / "calls").read_text().splitlines()]
     return [Call(program, arguments, section) for section, program, *arguments in lines]
-
-
-def resources() -> dict[str, str]:
-    """Return the text of each resource of Terraform by its address."""
-    text = "\n".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
-    blocks = re.findall(r'^resource "(\w+)" "(\w+)" \{\n(.*?)^\}', text, re.MULTILINE | re.DOTALL)
-    return {f"{kind}.{name}": body for kind, name, body in blocks}

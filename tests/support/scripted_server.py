@@ -1,9 +1,11 @@
 """A tiny HTTP server that answers each request as a test says."""
 
 import asyncio
+import collections
 import contextlib
-import threading
 from collections.abc import Awaitable, Callable, Iterator
+
+from fake_google.http_server import Connection, Request, serving
 
 type Answer = Callable[[int], Awaitable[bytes]]
 
@@ -18,37 +20,22 @@ CLOSING = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n"
 def server(answer: Answer, requests_of_a_connection: int = 10**9) -> Iterator[str]:
     """A tiny server: what it answers to its n-th request; it hangs up after so many on a connection."""
     count = 0
+    requests: collections.Counter[Connection] = collections.Counter()
+    tasks: set[asyncio.Task[None]] = set()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def respond(connection: Connection, number: int) -> None:
+        answered = await answer(number)
+        connection.write(answered)
+        if answered in {b"", CLOSING} or requests[connection] == requests_of_a_connection:
+            connection.close()
+
+    def handle(_: Request, connection: Connection) -> None:
         nonlocal count
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-            for _ in range(requests_of_a_connection):
-                head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
-                count += 1
-                answered = await answer(count)
-                writer.write(answered)
-                if answered in {b"", CLOSING}:
-                    break
-        writer.close()
+        count += 1
+        requests[connection] += 1
+        task = asyncio.get_running_loop().create_task(respond(connection, count))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    ready = threading.Event()
-    port = 0
-    loop = asyncio.new_event_loop()
-    stop = asyncio.Event()
-
-    async def run() -> None:
-        nonlocal port
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-            port = listening.sockets[0].getsockname()[1]
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),))
-    thread.start()
-    ready.wait()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+    with serving(handle) as url:
+        yield url

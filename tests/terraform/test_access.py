@@ -9,8 +9,9 @@ from tests.support import terraform as running
 from tests.support.access.documented import Documented, documented
 from tests.support.access.grants import MEMBERS, Binding, Grants, bindings_of, custom_roles_of
 from tests.support.access.needs import Need, predefined_roles, table
+from tests.support.configuration import configuration
 from tests.support.docs import ROOT
-from tests.support.terraform import FOLDER, Planned, Terraform
+from tests.support.terraform import Planned, Terraform
 
 pytestmark = pytest.mark.check
 
@@ -118,8 +119,7 @@ def test_without_terraform_a_deployer_needs_the_roles_that_are_always_needed(com
 
 
 def test_a_deployer_may_make_each_kind_of_resource(grants: Grants) -> None:
-    text = "\n".join(file.read_text() for file in FOLDER.glob("*.tf"))
-    kinds = set(re.findall(r'^resource "(google_\w+)"', text, re.MULTILINE))
+    kinds = {address.partition(".")[0] for address in configuration().resources} - {"terraform_data"}
     assert kinds == TABLE.resources.keys()
     lacking = [
         (kind, permission)

@@ -6,6 +6,7 @@ import re
 import pytest
 import yaml
 
+from tests.support.configuration import configuration
 from tests.support.terraform import FOLDER, passed, terraform
 
 EXAMPLES = ("dev", "prod")
@@ -28,14 +29,14 @@ def test_prod_with_its_state_on_this_machine_fails(tmp_path: pathlib.Path) -> No
 
 def test_the_provider_is_configured_by_the_roots_alone() -> None:
     """A module with a provider block can be called neither with count nor by a root with another configuration."""
-    configured = re.compile(r'^provider "|^ +backend "', re.MULTILINE)
-    assert [file.name for file in FOLDER.glob("*.tf") if configured.search(file.read_text())] == []
+    module = configuration()
+    assert module.providers == {}
+    assert [settings for settings in module.settings if "backend" in settings] == []
     for example in EXAMPLES:
-        main = (FOLDER / "examples" / example / "main.tf").read_text()
-        configured_here = re.findall(r'^provider "([\w-]+)" \{\n(.*?)^\}', main, re.MULTILINE | re.DOTALL)
-        assert [name for name, _ in configured_here] == ["google", "google-beta"]
-        for _, body in configured_here:
-            assert "user_project_override = true" in body, "budgets are asked for in the name of a project"
+        providers = configuration(FOLDER / "examples" / example).providers
+        assert providers.keys() == {"google", "google-beta"}
+        for provider in providers.values():
+            assert provider["user_project_override"] is True, "budgets are asked for in the name of a project"
 
 
 def test_everything_is_made_in_the_project_of_the_variable() -> None:
@@ -44,12 +45,9 @@ def test_everything_is_made_in_the_project_of_the_variable() -> None:
         r"google_(kms|data_catalog|service_account_iam|storage_bucket_|pubsub_\w+_iam|secret_manager_secret_iam|billing_budget)"
     )
     elsewhere = {
-        f"{kind}.{name}"
-        for file in FOLDER.glob("*.tf")
-        for kind, name, body in re.findall(
-            r'^resource "(google_\w+)" "(\w+)" \{\n(.*?)^\}', file.read_text(), re.MULTILINE | re.DOTALL
-        )
-        if "\n  project " not in f"\n{body}" and not named_with_its_project.match(kind)
+        address
+        for address, body in configuration().resources.items()
+        if address.startswith("google_") and "project" not in body and not named_with_its_project.match(address)
     }
     assert elsewhere == set()
 

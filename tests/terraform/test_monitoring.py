@@ -17,6 +17,7 @@ from sluice.cli import app
 from tests.support import cloud_logging, monitoring
 from tests.support import terraform as running
 from tests.support.cloud_logging import Unknown, entry, matches
+from tests.support.configuration import configuration
 from tests.support.docs import anchors
 from tests.support.google_metrics import GOOGLE_METRICS
 from tests.support.monitoring import ENGINES, Engine
@@ -104,7 +105,7 @@ def test_names_of_metrics_do_not_meet_in_promql() -> None:
 
 
 def test_both_engines_have_the_same_metrics_but_for_what_requests_have() -> None:
-    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"turned-away", "wait"}
+    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"rejected", "wait"}
     assert monitoring.metrics("dataflow").keys() <= monitoring.metrics("functions").keys()
 
 
@@ -138,13 +139,13 @@ def shape(query: str) -> list[str]:
 def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
     rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
-    assert rule in (monitoring.TERRAFORM / "metrics.tf").read_text()
+    assert rule in configuration().local_values["repeated"]["tables"]
     tables = [file.stem for file in (FOLDER / "schema").glob("*.sql") if "ingest STRUCT" in file.read_text()]
     assert sorted(tables) == list(monitoring.KEYS["tables"])
 
 
 def test_the_stages_that_terraform_lists_are_those_of_the_code() -> None:
-    [listed] = re.findall(r"stages = toset\(\[(.*?)\]\)", (monitoring.TERRAFORM / "metrics.tf").read_text())
+    listed = configuration().local_values["repeated"]["stages"]
     assert sorted(re.findall(r'"(\w+)"', listed)) == list(monitoring.KEYS["stages"])
 
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from tests.support.terraform import ENVIRONMENTS, FOLDER, Planned
+from tests.support.configuration import configuration
+from tests.support.terraform import ENVIRONMENTS, Planned
 
 LABELS = {
     "dev": {"environment": "dev", "managed_by": "cloud_function", "assessment": "data_engineering"},
@@ -112,8 +113,7 @@ def test_all_alerts_ring_but_for_a_silent_dev(
 
 
 def test_the_tables_are_there_before_the_code_that_fills_them() -> None:
-    functions = (FOLDER / "functions.tf").read_text()
-    ingest = functions.partition('resource "google_cloudfunctions2_function" "ingest"')[2]
-    assert "terraform_data.bootstrap," in ingest.partition("depends_on")[2]
-    bootstrap = (FOLDER / "bootstrap.tf").read_text()
-    assert 'command = "sh ${path.module}/run_bootstrap.sh"' in bootstrap
+    resources = configuration().resources
+    assert "${terraform_data.bootstrap}" in resources["google_cloudfunctions2_function.ingest"]["depends_on"]
+    [provisioner] = resources["terraform_data.bootstrap"]["provisioner"]
+    assert provisioner["local-exec"]["command"] == "sh ${path.module}/run_bootstrap.sh"

@@ -4,11 +4,11 @@ import contextlib
 import os
 import pathlib
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from fake_google.http_server import Connection, Request, response, serving
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "terraform" / "run_bootstrap.sh"
 
@@ -36,23 +36,14 @@ def answering(*statuses: int) -> Iterator[tuple[str, list[tuple[str, str | None]
     remaining = list(statuses)
     asked: list[tuple[str, str | None]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked.append((self.path, self.headers["authorization"]))
-            status = remaining.pop(0) if len(remaining) > 1 else remaining[0]
-            body = f'{{"objects": [], "status": {status}}}'.encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(request: Request, connection: Connection) -> None:
+        authorization = request.headers.get(b"authorization")
+        asked.append((request.path.decode(), None if authorization is None else authorization.decode()))
+        status = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+        connection.answer(response(f'{{"objects": [], "status": {status}}}'.encode(), status))
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
+    with serving(answer) as url:
+        yield url, asked
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.support.terraform import FOLDER, edited, passed
+from tests.support.configuration import configuration
+from tests.support.terraform import edited, passed
 
 pytestmark = pytest.mark.check
 
@@ -65,15 +66,7 @@ def test_the_job_may_read_and_write_until_it_has_ended(steps: list[tuple[str, st
 @pytest.mark.parametrize("resource", ["google_pubsub_subscription.ingest", "google_bigquery_dataset.events"])
 def test_what_the_job_needs_is_changed_back_after_its_end(steps: list[tuple[str, str]], resource: str) -> None:
     """Terraform updates it after what it depended on is destroyed, which is destroyed after the job."""
-    kind, _, name = resource.partition(".")
-    [body] = [
-        text
-        for file in FOLDER.glob("*.tf")
-        for text in re.findall(
-            rf'^resource "{kind}" "{name}" \{{\n(.*?)^\}}', file.read_text(), re.MULTILINE | re.DOTALL
-        )
-    ]
-    assert "terraform_data.pull" in body.partition("depends_on")[2]
+    assert "${terraform_data.pull}" in configuration().resources[resource]["depends_on"]
     back = [address for address, _ in steps[steps.index((JOB, "Delete")) :]]
     changed = next(at for at, address in enumerate(back) if address.partition("[")[0] == resource)
     assert back.index("terraform_data.pull[0]") < changed

@@ -1,13 +1,13 @@
 """The infrastructure as Terraform reads it, and what holds of it whatever the variables."""
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 import pytest
 
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
+from tests.support.configuration import configuration
 from tests.support.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
 
 
@@ -26,48 +26,43 @@ def test_each_environment_is_what_its_file_says(terraform: Terraform, name: str)
     assert passed(terraform(*environment(name)))
 
 
-def text(pattern: str = "*.tf") -> str:
-    return "\n".join(file.read_text() for file in sorted(FOLDER.glob(pattern)))
+MODULE = configuration()
+
+SOURCE = "\n".join(file.read_text() for file in sorted(FOLDER.glob("*.tf")))
 
 
-def blocks(kind: str) -> Iterator[tuple[str, str]]:
-    """Name and text of each top-level block, such as `google_pubsub_topic.events`."""
-    for match in re.finditer(rf'^{kind} ((?:"\w+" ?)+)\{{\n(.*?)^\}}', text(), re.MULTILINE | re.DOTALL):
-        yield ".".join(re.findall(r'"(\w+)"', match[1])), match[2]
+def names(expression: str) -> set[str]:
+    """Return the names of the values of an object in an expression."""
+    return set(re.findall(r"[{,] ?(\w+) = ", expression))
 
 
 def test_the_environment_has_exactly_the_settings_that_the_functions_read() -> None:
-    [plain] = re.findall(r"^  settings = merge\(\{\n(.*?)^  \}, ", text(), re.MULTILINE | re.DOTALL)
-    names = set(re.findall(r"^    (\w+) +=", plain, re.MULTILINE))
-    [protections] = re.findall(r"^  protections = .*?\{\n(.*?)^  \} : \{\}", text(), re.MULTILINE | re.DOTALL)
-    names |= {f"POLICY_TAG_{name.upper()}" for name in re.findall(r"^    (\w+) +=", protections, re.MULTILINE)}
-    names |= set(re.findall(r'google_secret_manager_secret.ip_hash_key : "(\w+)" =>', text()))
+    settings = names(MODULE.local_values["settings"].partition("}")[0])
+    settings |= {f"POLICY_TAG_{name.upper()}" for name in re.findall(r"(\w+) = {", MODULE.local_values["protections"])}
+    settings |= set(re.findall(r'google_secret_manager_secret.ip_hash_key : "(\w+)" =>', SOURCE))
     read = {field.encode_name for field in msgspec.structs.fields(Settings)}
-    assert names == read - {"CODE_VERSION"}, "CODE_VERSION is the revision, which Cloud Run sets"
+    assert settings == read - {"CODE_VERSION"}, "CODE_VERSION is the revision, which Cloud Run sets"
 
 
 def test_the_defaults_of_the_group_commit_are_the_functions_own() -> None:
-    flush = dict(blocks("variable"))["flush"]
-    defaults = {name: float(value) for name, value in re.findall(r"(\w+) += optional\(number, ([\d.]+)\)", flush)}
+    defaults = {name: float(value) for name, value in MODULE.defaults("flush").items()}
     fields = {field.name: field.default for field in msgspec.structs.fields(Settings)}
     assert defaults
     assert defaults == {name: fields[name] for name in defaults}
-    variables = dict(blocks("variable"))
     for name in ("dataset", "historical_dataset", "retention_days", "ip_policy", "log_level", "environment"):
-        [default] = re.findall(r"^  default += \"?(\w+)\"?$", variables[name], re.MULTILINE)
-        assert default == str(fields[name]), name
+        assert MODULE.variables[name]["default"] == fields[name], name
 
 
 def test_every_binding_is_listed_by_a_test_of_terraform() -> None:
-    listed = text("tests/*.tftest.hcl")
-    bindings = [name for name, _ in blocks("resource") if re.search(r"_iam_(member|binding|policy)\.", name)]
+    listed = "".join(file.read_text() for file in FOLDER.glob("tests/*.tftest.hcl"))
+    bindings = [name for name in MODULE.resources if re.search(r"_iam_(member|binding|policy)\.", name)]
     assert len(bindings) > 20
     assert [name for name in bindings if name not in listed] == []
     assert [name for name in bindings if not name.split(".")[0].endswith("_member")] == [], "a policy replaces others'"
 
 
 def test_no_role_is_wider_than_what_it_is_for() -> None:
-    assert set(re.findall(r'"(roles/[\w.]+)"', text())) == {
+    assert set(re.findall(r'"(roles/[\w.]+)"', SOURCE)) == {
         "roles/artifactregistry.reader",
         "roles/artifactregistry.writer",
         "roles/bigquery.jobUser",
@@ -106,17 +101,17 @@ HOLDS_DATA = (
 
 
 def test_nothing_that_holds_data_is_destroyed_or_replaced_by_an_apply() -> None:
+    kinds = {name.partition(".")[0] for name in HOLDS_DATA}
     holding = {
         name: body
-        for name, body in blocks("resource")
-        if name.startswith(HOLDS_DATA)
-        and name.split(".")[0] + "." in [*(f"{kind}." for kind in HOLDS_DATA), "google_storage_bucket."]
+        for name, body in MODULE.resources.items()
+        if name.partition(".")[0] in kinds and name.startswith(HOLDS_DATA)
     }
     assert len(holding) == 10, list(holding)
-    assert [name for name, body in holding.items() if "prevent_destroy = true" not in body] == []
+    assert [name for name, body in holding.items() if not body["lifecycle"][0].get("prevent_destroy")] == []
     for name, body in holding.items():
         if name.startswith("google_bigquery_dataset"):
-            assert re.search(r"delete_contents_on_destroy += false", body), name
+            assert body["delete_contents_on_destroy"] is False, name
 
 
 def test_who_reads_rows_reads_all_of_events_and_none_of_dead_letters(planned: Planned) -> None:
@@ -157,35 +152,31 @@ PROTECTS_DATA = (
 
 
 def test_nothing_that_masks_kept_data_is_destroyed_by_an_apply() -> None:
-    resources = dict(blocks("resource"))
-    assert [name for name in PROTECTS_DATA if "prevent_destroy = true" not in resources[name]] == []
+    assert [name for name in PROTECTS_DATA if not MODULE.resources[name]["lifecycle"][0].get("prevent_destroy")] == []
     protecting = ("google_bigquery_datapolicy", "google_bigquery_row_access_policy", "google_data_catalog")
-    others = {name for name in resources if name.startswith(protecting) and "_iam_member." not in name}
+    others = {name for name in MODULE.resources if name.startswith(protecting) and "_iam_member." not in name}
     assert others - set(PROTECTS_DATA) == {"google_bigquery_row_access_policy.this"}
-    assert (
-        "depends_on = [google_bigquery_row_access_policy.all_rows]"
-        in resources["google_bigquery_row_access_policy.this"]
-    )
+    one_by_one = MODULE.resources["google_bigquery_row_access_policy.this"]["depends_on"]
+    assert one_by_one == ["${google_bigquery_row_access_policy.all_rows}"]
 
 
 def test_tables_are_the_bootstrap_s() -> None:
-    assert "google_bigquery_table" not in text()
+    assert [name for name in MODULE.resources if name.startswith("google_bigquery_table")] == []
 
 
 def test_a_plan_after_an_apply_is_empty_for_nothing_in_it_moves() -> None:
-    assert re.findall(r"\b(?:plan)?timestamp\(\)|\buuid\(\)|\bbcrypt\(", text()) == []
+    assert re.findall(r"\b(?:plan)?timestamp\(\)|\buuid\(\)|\bbcrypt\(", SOURCE) == []
 
 
-@pytest.mark.parametrize(("name", "body"), list(blocks("variable")))
-def test_a_variable_says_what_it_is_and_what_it_takes(name: str, body: str) -> None:
-    assert re.search(r"^  description += \S", body, re.MULTILINE), name
-    assert re.search(r"^  type += \S", body, re.MULTILINE), name
-    optional = re.search(r"^  default += null$", body, re.MULTILINE)
-    assert optional or re.search(r"^  nullable += false$", body, re.MULTILINE), name
-    assert "validation {" in body or re.search(r"^  type += bool$", body, re.MULTILINE), name
+@pytest.mark.parametrize("name", MODULE.variables)
+def test_a_variable_says_what_it_is_and_what_it_takes(name: str) -> None:
+    variable = MODULE.variables[name]
+    assert variable["description"]
+    assert variable["type"]
+    assert ("default" in variable and variable["default"] is None) or variable["nullable"] is False
+    assert "validation" in variable or variable["type"] == "bool"
 
 
 def test_an_output_says_what_it_is() -> None:
-    outputs = dict(blocks("output"))
-    assert outputs
-    assert [name for name, body in outputs.items() if "description" not in body] == []
+    assert MODULE.outputs
+    assert [name for name, output in MODULE.outputs.items() if not output.get("description")] == []

@@ -1,10 +1,13 @@
 """A unit test starts no server and installs nothing: tests/fakes, tests/emulators and tests/packaging are for that."""
 
+import pathlib
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+FOLDER = pathlib.Path(__file__).parent
 
 _running: list[str] = []
 """Id of the unit test that runs with its fixtures, if one does."""
@@ -24,8 +27,12 @@ sys.addaudithook(_forbid)
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Fail a test that listens on an address, or runs pip or venv, or whose fixtures do."""
-    _running.append(item.nodeid)
+    """Fail a unit test that listens on an address, or runs pip or venv, or whose fixtures do.
+
+    The hook is called for the tests of all folders.
+    """
+    if item.path.is_relative_to(FOLDER):
+        _running.append(item.nodeid)
     try:
         return (yield)
     finally:

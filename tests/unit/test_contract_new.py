@@ -12,7 +12,7 @@ from sluice.cli import app
 from sluice.contract.new import Taken, Unfit, files, free, write
 from sluice.contract.project import ROOT
 
-PARTS = ("docs", "functions", "jsonschemas", "sluice", "sql", "tests", "tools")
+PARTS = ("docs", "fake_google", "functions", "jsonschemas", "sluice", "sql", "tests", "tools")
 PAGE = ("is_that_of_the_sql", "says_who_uses_each_table_and_view")
 LONGEST = "an_event_type_with_a_name_of_forty_chars"
 

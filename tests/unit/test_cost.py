@@ -22,6 +22,7 @@ from sluice.cost.sluice import WAYS, Sluice, stored
 from sluice.cost.ways import bills
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 from sluice.queries import queries
+from tests.support.configuration import configuration
 from tests.support.cost_inputs import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -102,8 +103,8 @@ def test_reconciliation_and_history_are_paid_for_by_what_they_read() -> None:
 def test_two_jobs_of_the_scheduler_cost_twenty_cents_a_month() -> None:
     lines = [line for line in Sluice(MEASURED, A_MILLION).bill().lines if line.price is prices.SCHEDULER_JOBS]
     assert sum(line.usd for line in lines) == pytest.approx(0.20)
-    schedule = (ROOT / "terraform" / "functions.tf").read_text()
-    assert len(re.findall(r"^ +schedule += ", schedule, re.MULTILINE)) == deployment.SCHEDULER_JOBS
+    scheduled = [name for name, function in configuration().local_values["called"].items() if "schedule" in function]
+    assert len(scheduled) == deployment.SCHEDULER_JOBS
 
 
 def test_subscriptions_cost_what_the_price_lists_say() -> None:
@@ -187,18 +188,18 @@ def test_the_queries_that_price_queries_have_the_same_price() -> None:
 
 
 def test_the_deployment_is_that_of_terraform() -> None:
-    terraform = "".join(file.read_text() for file in (ROOT / "terraform").glob("*.tf"))
+    backup = configuration().defaults("backup")
+    archive = configuration().defaults("archive")
     for name, value in {
         "nearline_days": DEFAULT.nearline_days,
         "coldline_days": DEFAULT.coldline_days,
         "keep_history_days": DEFAULT.keep_history_days,
         "snapshot_days": DEFAULT.snapshot_days,
     }.items():
-        assert re.findall(rf"{name}\s+= optional\(number, (\d+)\)", terraform) == [str(value)], name
-    kept = ("delete_days", "soft_delete_days")
-    days = [int(re.findall(rf"{name}\s+= optional\(number, (\d+)\)", terraform)[0]) for name in kept]
-    assert sum(days) == DEFAULT.archive_days
-    assert f'message_retention_duration = "${{{DEFAULT.topic_days} * 86400}}s"' in terraform
+        assert (archive | backup)[name] == str(value), name
+    assert int(archive["delete_days"]) + int(archive["soft_delete_days"]) == DEFAULT.archive_days
+    kept = configuration().resources["google_pubsub_topic.events"]["message_retention_duration"]
+    assert kept == f"${{{DEFAULT.topic_days} * 86400}}s"
     assert DEFAULT.retention_days == Settings(archive_bucket="archive").retention_days
 
 

@@ -12,8 +12,9 @@ from functions.settings import Settings
 from sluice.cli import app
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.support import cloud_sdk
+from tests.support.configuration import configuration
 from tests.support.docs import ROOT, blocks
-from tests.support.recorded_commands import Call, recorded, resources
+from tests.support.recorded_commands import Call, recorded
 from tests.support.terraform import Planned
 
 pytestmark = pytest.mark.check
@@ -229,18 +230,17 @@ def test_the_subscription_pushes_to_the_function_and_gives_up_into_the_dead_lett
 
 def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(calls: list[Call]) -> None:
     [job] = of(calls, "dataflow", "flex-template", "run")
-    made = (ROOT / "terraform" / "dataflow.tf").read_text()
-    text = made.partition("dataflow_parameters = {")[2].partition("\n  } :")[0]
-    declared = set(re.findall(r"^    (\w+) +=", text, re.MULTILINE))
+    declared = set(re.findall(r"[{,] ?(\w+) = ", configuration().local_values["dataflow_parameters"]))
     parameters = dict(pair.split("=", 1) for pair in job.option("parameters").split(","))
     assert parameters.keys() - {"sdk_container_image"} <= declared
     assert parameters["input_subscription"] == "projects/my-project/subscriptions/events-ingest"
-    defaults = (ROOT / "terraform" / "variables-dataflow.tf").read_text()
+    defaults = configuration().defaults("dataflow")
     for option, name in {"max-workers": "max_workers", "worker-machine-type": "machine_type"}.items():
-        assert re.search(rf"{name} += optional\(\w+, \"?{job.option(option)}\"?\)", defaults)
-    assert f'additional_pipeline_options = ["{job.option("additional-pipeline-options")}"]' in made
+        assert defaults[name] == job.option(option)
+    template_job = configuration().resources["google_dataflow_flex_template_job.ingest"]
+    assert template_job["additional_pipeline_options"] == [job.option("additional-pipeline-options")]
     for name in ("linger", "shards"):
-        assert re.search(rf"{name} += optional\(number, {parameters[name]}\)", defaults)
+        assert defaults[name] == parameters[name]
     [template] = of(calls, "dataflow", "flex-template", "build")
     assert template.arguments[3] == job.option("template-file-gcs-location")
     assert template.option("image") == parameters["sdk_container_image"]
@@ -295,7 +295,11 @@ def test_a_tear_down_by_terraform_keeps_data_and_what_protects_it(calls: list[Ca
     kept = {
         call.arguments[3] for call in calls if call.program == "terraform" and call.arguments[1:3] == ["state", "rm"]
     }
-    held = {address for address, body in resources().items() if "prevent_destroy = true" in body}
+    held = {
+        address
+        for address, body in configuration().resources.items()
+        if any(lifecycle.get("prevent_destroy") for lifecycle in body.get("lifecycle", []))
+    }
     assert kept == held | {"google_bigquery_row_access_policy.this", "google_kms_crypto_key_iam_member.agent"}
     plans = [
         call

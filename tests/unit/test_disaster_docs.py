@@ -12,6 +12,7 @@ from functions.events import event_types
 from functions.schema.definitions import FOLDER
 from sluice.cli import app
 from tests.support import cloud_sdk
+from tests.support.configuration import configuration
 from tests.support.docs import ROOT
 from tests.support.recorded_commands import Call, recorded
 from tests.support.terraform import Planned
@@ -39,11 +40,7 @@ def test_gcloud_bq_and_sluice_take_every_command(calls: list[Call], tmp_path: pa
 
 
 def test_terraform_has_every_variable_that_is_given_to_it(calls: list[Call]) -> None:
-    declared = {
-        name
-        for file in (ROOT / "terraform" / "examples" / "prod").glob("*.tf")
-        for name in re.findall(r'^variable "(\w+)"', file.read_text(), re.MULTILINE)
-    }
+    declared = configuration(ROOT / "terraform" / "examples" / "prod").variables.keys()
     given = {
         name
         for call in calls

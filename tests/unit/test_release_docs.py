@@ -6,6 +6,7 @@ import re
 import pytest
 
 from tests.support import cloud_sdk
+from tests.support.configuration import configuration
 from tests.support.docs import ROOT
 from tests.support.recorded_commands import Call, recorded
 
@@ -30,12 +31,11 @@ def test_gcloud_takes_every_command_of_the_page(calls: list[Call], tmp_path: pat
 
 
 def test_terraform_has_every_variable_and_output_of_the_page(calls: list[Call]) -> None:
-    text = "\n".join(file.read_text() for file in (TERRAFORM / "examples" / "dev").glob("*.tf"))
-    declared = {kind: set(re.findall(rf'^{kind} "(\w+)"', text, re.MULTILINE)) for kind in ("variable", "output")}
+    declared = configuration(TERRAFORM / "examples" / "dev")
     commands = [call for call in calls if call.program == "terraform"]
     used = [re.findall(r"^-var=(\w+)=", argument) for call in commands for argument in call.arguments]
-    assert {"github", "release"} <= {name for names in used for name in names} <= declared["variable"]
-    assert {call.arguments[-1] for call in commands if "output" in call.arguments} <= declared["output"]
+    assert {"github", "release"} <= {name for names in used for name in names} <= declared.variables.keys()
+    assert {call.arguments[-1] for call in commands if "output" in call.arguments} <= declared.outputs.keys()
     assert all((ROOT / name).exists() for call in commands for name in re.findall(r"-chdir=(\S+)", str(call)))
 
 
