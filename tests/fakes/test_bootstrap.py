@@ -78,7 +78,7 @@ def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[s
     live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
-            "dev_events_dataset.orders", SchemaChange.REFUSED, error="there is a VIEW of this name"
+            "dev_events_dataset.orders", SchemaChange.REJECTED, error="a VIEW has this name"
         )
     }
 
@@ -89,7 +89,7 @@ def test_where_two_have_one_name_nothing_is_made(made: Bootstrap, cloud: Cloud, 
     clashing = dataclasses.replace(made, folder=tmp_path / "sql")
     for steps in (clashing.plan(), clashing.run()):
         [step] = steps
-        assert (step.name, step.change) == ("dev_events_dataset.orders_all", SchemaChange.REFUSED)
+        assert (step.name, step.change) == ("dev_events_dataset.orders_all", SchemaChange.REJECTED)
         assert "sql/views/orders_all.sql and of the view of the table orders" in str(step.error)
     assert cloud.calls == []
 
@@ -120,12 +120,12 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
             "dev_events_dataset.orders",
-            SchemaChange.REFUSED,
+            SchemaChange.REJECTED,
             [
-                "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
+                "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL: existing rows have no value",
                 f'~ description "before" -> "{wanted["description"]}"',
             ],
-            "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
+            "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL: existing rows have no value",
         )
     }
     assert patches == []
@@ -155,7 +155,10 @@ def test_a_table_that_somebody_else_keeps_changing_is_an_error(
     live[ORDERS]["description"] = "before"
     cloud.on_patch = lambda _path, _body: error(412, "conditionNotMet")
     [step] = differing(made.run()).values()
-    assert (step.change, step.error) == (SchemaChange.ERROR, "somebody else keeps changing the table")
+    assert (step.change, step.error) == (
+        SchemaChange.ERROR,
+        "others changed the table during each attempt; run the bootstrap later",
+    )
 
 
 def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_before_anything_is_touched(
@@ -173,9 +176,9 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
     del live["/datasets/dev_events_dataset/tables/inventory"]
     steps = differing(made.run())
     assert {name: step.error for name, step in steps.items()} == {
-        "historical_dataset": "it is in EU, and LOCATION is us-central1: a dataset cannot move",
+        "historical_dataset": "it is in EU, and LOCATION is us-central1; a dataset cannot be moved",
         "dev_events_dataset.inventory": None,
-        "dev_events_dataset.stock_levels": "there is a TABLE of this name",
+        "dev_events_dataset.stock_levels": "a TABLE has this name",
     }
     assert steps["dev_events_dataset.inventory"].change is SchemaChange.CREATE
     assert jobs == []
@@ -184,9 +187,9 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
 def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     live[ORDERS]["schema"]["fields"][1]["maxLength"] = "8"
     [step] = differing(made.run()).values()
-    assert step.change is SchemaChange.REFUSED
+    assert step.change is SchemaChange.REJECTED
     assert step.error == (
-        "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it by ALTER COLUMN SET DATA TYPE only; "
+        "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it only by ALTER COLUMN SET DATA TYPE; "
         "by hand: ALTER TABLE `project.dev_events_dataset.orders` ALTER COLUMN order_id SET DATA TYPE STRING"
     )
 

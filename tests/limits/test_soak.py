@@ -17,7 +17,7 @@ import pytest
 
 from fake_google.answers import Answer, error
 from fake_google.scripted import Cloud
-from functions.ingest.group_commit import MAX_THREADS
+from functions.ingest.threads import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.support.flood import flood, push
 from tests.support.waiting import LIMIT, wait_until

@@ -16,7 +16,7 @@ from functions.settings import Settings
 from sluice.cli import app
 from sluice.cost import dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
-from sluice.cost.bill import Bill, Line
+from sluice.cost.bill import Bill, BillLine
 from sluice.cost.deployment import DEFAULT
 from sluice.cost.sluice import WAYS, Sluice, stored
 from sluice.cost.ways import bills
@@ -159,7 +159,7 @@ def test_storage_is_half_full_in_the_first_month_and_full_after_its_time() -> No
 
 
 def test_the_free_tier_is_used_up_once() -> None:
-    lines = [Line("a", prices.SCHEDULER_JOBS, 2), Line("b", prices.SCHEDULER_JOBS, 4)]
+    lines = [BillLine("a", prices.SCHEDULER_JOBS, 2), BillLine("b", prices.SCHEDULER_JOBS, 4)]
     free = Bill(lines, 1).less_free_tier()
     assert [line.units for line in free.lines] == [0, 3]
 

@@ -64,7 +64,7 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run, by tests of their own.
+        # Tests of their own run the commands of these: test_deploy_docs.py and the like.
         if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
         for language, _, text in blocks(file)
         if language == "sh"
