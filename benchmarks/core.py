@@ -19,7 +19,7 @@ from benchmarks.events import MIX, Bodies, Kind
 from benchmarks.machine import FUNCTION_CORE, on_core
 from functions.archive import layout
 from functions.archive.envelope import Envelope
-from functions.core.message import receive
+from functions.core.message import parse_request
 from functions.core.pipeline import EventPipeline, utc_now
 from functions.files import sources
 from functions.schema.ddl import declared_table
@@ -79,7 +79,7 @@ def core(rounds: int, events: int) -> list[Core]:
     process = EventPipeline.from_settings(SETTINGS)
 
     def to_row(body: bytes) -> bytes:
-        return bytes(process(receive(_HEADERS, body), utc_now()).encoded(_URI))
+        return bytes(process(parse_request(_HEADERS, body), utc_now()).encoded(_URI))
 
     kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
     kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]
@@ -119,7 +119,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
         AssertionError: The load files have other than these events.
     """
     file = folder / "events.ndjson.gz"
-    messages = [receive(_HEADERS, body) for body in _bodies("mixed", events, with_bad=True)]
+    messages = [parse_request(_HEADERS, body) for body in _bodies("mixed", events, with_bad=True)]
     lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {

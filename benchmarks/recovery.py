@@ -22,6 +22,7 @@ from functions.archive.writer import Archive
 from functions.core.message import Message
 from functions.ingest.admission import Overloaded
 from functions.ingest.batch_writer import NotDurable
+from functions.ingest.flush import FlushServices
 from functions.ingest.flush_report import Outcome
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.retry import Call, Service
@@ -189,15 +190,22 @@ class _Warehouse:
         return _Request(is_upload=False, rows=len(records), seconds=seconds)
 
 
-class _Commit(GroupCommit):
-    """Awaits the simulated services instead of a thread."""
+class _Calls:
+    """Awaits the simulated services instead of a thread.
 
-    storage: _Queue
-    bigquery: _Queue
+    Args:
+        storage: Cloud Storage.
+        bigquery: BigQuery.
+    """
 
-    async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+    def __init__(self, storage: _Queue, bigquery: _Queue) -> None:
+        self._storage = storage
+        self._bigquery = bigquery
+
+    async def run[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+        """Run a call, and return its result."""
         request = cast("_Request", call(*arguments))
-        await (self.storage if request.is_upload else self.bigquery).send(request.rows, request.seconds)
+        await (self._storage if request.is_upload else self._bigquery).send(request.rows, request.seconds)
         return cast("Result", request.rows if request.is_upload else InsertResult({}, {}))
 
 
@@ -223,9 +231,11 @@ class _Simulation:
         settings = Settings(archive_bucket="archive", flush_timeout=overload.flush_timeout)
         archive, warehouse = cast("Archive", _Archive()), cast("Warehouse", _Warehouse())
         by_id = {str(number): outcome for number, outcome in enumerate(outcomes)}
-        self._commit = _Commit(lambda message, _: by_id[message.message_id], archive, warehouse, settings, clock)
-        self._commit.storage = _Queue(overload.storage, clock, lambda _at, _rows: None)
-        self._commit.bigquery = _Queue(overload.bigquery, clock, self._written)
+        calls = _Calls(
+            _Queue(overload.storage, clock, lambda _at, _rows: None), _Queue(overload.bigquery, clock, self._written)
+        )
+        services = FlushServices(lambda message, _: by_id[message.message_id], archive, warehouse, calls)
+        self._commit = GroupCommit(services, settings, clock)
 
     def _written(self, at: float, rows: int) -> None:
         self._timeline.rows[int(at)] += rows

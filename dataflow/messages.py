@@ -77,7 +77,7 @@ def from_pubsub(message: PubsubMessage) -> Message:
 
 
 def _time(timestamp: Any) -> datetime:
-    """Return a protobuf Timestamp, rounded to microseconds as `core.message.receive` rounds that of a push."""
+    """Return a protobuf Timestamp, rounded to microseconds as `core.message.parse_request` rounds that of a push."""
     return datetime.fromtimestamp(timestamp.seconds, UTC) + timedelta(microseconds=(timestamp.nanos + 500) // 1000)
 
 

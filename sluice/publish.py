@@ -171,7 +171,7 @@ def _time(contracts: Contracts, line: bytes) -> _Time | None:
     try:
         event = decode(line)
         contract = contracts.choose(event, {})
-        columns, _ = contract.columns(event, len(line))
+        columns, _ = contract.validate(event, len(line))
     except EventRejected:
         return None
     return _Time(contract.event_type.time_field, columns[contract.event_type.time_field])

@@ -34,7 +34,7 @@ class ContentComparison:
         try:
             event = decode(message.data)
             contract = self._contracts.choose(event, {**message.attributes, **version})
-            columns, extras = contract.columns(event, len(message.data))
+            columns, extras = contract.validate(event, len(message.data))
         except EventRejected:
             return False
         enriched = contract.event_type.enrich(columns, self._privacy)

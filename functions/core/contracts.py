@@ -1,4 +1,4 @@
-"""Contracts: what an event must be to become a row, by type and version."""
+"""Contracts: the rules that an event must pass to become a row, by type and version."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ _MAX_BRANCH_ERRORS = 3
 """Maximum number of errors of each branch of a choice in a message; an array of wrong items has no end of them."""
 
 _MAX_INSTANCE = 100
-"""Maximum number of characters of a wrong value in a message: what is allowed stands behind it."""
+"""Maximum number of characters of a wrong value in a message: what is allowed follows it."""
 
 _MASK = "\0"
 """Stands for the wrong value in the validator's own messages."""
@@ -45,22 +45,22 @@ class Contract:
     _validator: jsonschema_rs.Draft202012Validator
     _shape: RowConverter
 
-    def columns(self, event: dict[str, Any], payload_bytes: int) -> tuple[Columns, Extras]:
-        """Check an event and shape it: its columns, and the fields that the contract does not know.
+    def validate(self, event: dict[str, Any], payload_bytes: int) -> tuple[Columns, Extras]:
+        """Validate an event, and convert it to its columns and the fields that the contract does not know.
 
         Args:
-            event: As `decode` gives it; becomes the columns.
-            payload_bytes: How long its payload is.
+            event: The result of `decode`; becomes the columns.
+            payload_bytes: Size of its payload.
 
         Raises:
-            Refused: Stage `contract`, with each violation's place; of a long event the first only.
+            EventRejected: Stage `contract`, with the path of each violation; of a long event only the first.
         """
         if not self._validator.is_valid(event):
             raise EventRejected(Stage.CONTRACT, self._violations(event, payload_bytes))
         return self._shape.columns(event)
 
     def _violations(self, event: dict[str, Any], payload_bytes: int) -> list[Violation]:
-        """The validator looks for all errors before it gives the first: 400 000 of them are 2 s and 700 MB."""
+        """Return the violations. The validator collects all errors before the first: 400 000 take 2 s and 700 MB."""
         if payload_bytes <= _ALL_ERRORS_UP_TO_BYTES:
             return [_violation(error) for error in self._validator.iter_errors(event)][:MAX_ERRORS]
         try:
@@ -90,7 +90,7 @@ def _violation(error: jsonschema_rs.ValidationError) -> Violation:
 
 
 def _message(error: jsonschema_rs.ValidationError) -> str:
-    """Say what is wrong and what is allowed: all values of an enumeration, and what each branch of a choice expects."""
+    """Return what is wrong and what is allowed: the values of an enumeration, the rules of each branch of a choice."""
     match error.kind:
         case jsonschema_rs.ValidationErrorKind.Enum(options=options):
             more = f" or {len(options) - _MAX_VALUES} others" if len(options) > _MAX_VALUES else ""
@@ -152,14 +152,14 @@ class Contracts:
 
     @property
     def event_types(self) -> Collection[str]:
-        """The names of all event types."""
+        """Names of all event types."""
         return self._contracts.keys()
 
     def choose(self, event: dict[str, Any], attributes: Mapping[str, str]) -> Contract:
-        """The contract of an event: by its `event_type`, and the newest or what `schema_version` asks for.
+        """Return the contract of an event: the version in the attribute `schema_version`, or the newest of its type.
 
         Raises:
-            Refused: Stage `contract`; tells which types or versions exist.
+            EventRejected: Stage `contract`, with the types or versions that exist.
         """
         name = event.get("event_type")
         version = attributes.get("schema_version")

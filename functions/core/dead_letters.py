@@ -1,4 +1,4 @@
-"""Dead letters: the one shape of everything that could not become a row, and why."""
+"""Dead letters: messages that could not become rows, and the reasons."""
 
 import dataclasses
 import enum
@@ -17,13 +17,13 @@ _encode = msgspec.json.Encoder().encode
 TABLE = "dead_letters"
 
 MAX_ERRORS = 20
-"""A dead letter tells its first errors; a long array of wrong items has no end of them."""
+"""Maximum number of errors in a dead letter. A long array of wrong items has many."""
 
 _MAX_TEXT = 500
 
 
 class Stage(enum.StrEnum):
-    """The step of `process` or of the commit that refused the event."""
+    """The stage that rejected the event: of the pipeline, or the insert into the warehouse."""
 
     DECODE = "decode"
     CONTRACT = "contract"
@@ -33,12 +33,12 @@ class Stage(enum.StrEnum):
 
 
 class Violation(NamedTuple):
-    """One thing that is wrong with an event.
+    """A broken rule of an event.
 
     Attributes:
-        path: The place: a JSON path into the payload (`$.items[0].price`) or `attributes.NAME`.
+        path: The JSON path into the payload (`$.items[0].price`) or `attributes.NAME`.
         rule: The broken rule, in JSON Schema's own words where it has one (`maximum`, `required`).
-        message: What a person reads.
+        message: The explanation for people.
     """
 
     path: str
@@ -59,7 +59,7 @@ class KnownNames(NamedTuple):
 
 
 class EventRejected(Exception):
-    """A step found an event bad."""
+    """Raised when a stage rejects an event."""
 
     def __init__(self, stage: Stage, violations: Sequence[Violation]) -> None:
         super().__init__(stage, violations)
@@ -73,11 +73,11 @@ class DeadLetter:
 
     Attributes:
         message: The message, with its original bytes.
-        stage: Where it failed.
-        errors: Why, at least one, at most `MAX_ERRORS`.
-        failed_at: When, with a time zone.
-        code_version: The code that refused it.
-        event_type: What the payload says of its type, known or not; None if it does not say.
+        stage: The stage that rejected it.
+        errors: The reasons, at least one, at most `MAX_ERRORS`.
+        failed_at: The time, with a time zone.
+        code_version: The code that rejected it.
+        event_type: The type in the payload, known or not; None without any.
         schema_version: The version it was checked against, or what its attribute asked for.
         known_names: The names of the contracts; None where all names are those of a table.
     """
@@ -95,7 +95,7 @@ class DeadLetter:
 
     @property
     def insert_id(self) -> str:
-        """The id by which BigQuery recognizes the row when it comes again."""
+        """The id by which BigQuery recognizes a repeated row."""
         return self.content_digest
 
     @property
@@ -171,5 +171,5 @@ def content_digest(message: Message) -> str:
 
 
 def clip(text: str | None) -> str | None:
-    """Keep what a person reads of a text that a producer may have made arbitrarily long."""
+    """Shorten a text, which a producer may have made arbitrarily long, for people."""
     return text if text is None or len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"

@@ -1,4 +1,4 @@
-"""Decodes payload bytes to one JSON object, or says why there is none."""
+"""Decodes a payload to a JSON object, or rejects it with the reason."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MAX_DEPTH = 100
 (https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#json_type)."""
 
 MAX_VALUES = 50_000
-"""Maximum members and items in a payload, at any depth. Work for each value stays below a tenth of a second."""
+"""Maximum number of members and items in a payload, at any depth: it bounds the time of all work on an event."""
 
 _parse = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -28,19 +28,19 @@ def decode(data: bytes) -> dict[str, Any]:
     """Parse a payload; numbers with a fraction or an exponent become Decimal, so that money stays exact.
 
     Raises:
-        Refused: Stage `decode`; too large, not UTF-8, not JSON, no object, too deep, or a key twice in an object.
+        EventRejected: Stage `decode`; too large, not UTF-8, not JSON, no object, too deep, or with a duplicate key.
     """
     if len(data) > MAX_EVENT_BYTES:
-        raise _refused("maxBytes", f"{len(data)} bytes are more than the {MAX_EVENT_BYTES} of an event")
+        raise _rejected("maxBytes", f"{len(data)} bytes are more than the {MAX_EVENT_BYTES} of an event")
     try:
         event = _parse(data)
     except (msgspec.DecodeError, UnicodeDecodeError, ArithmeticError, RecursionError) as error:
-        raise _refused(*_explain(data, error)) from error
+        raise _rejected(*_explain(data, error)) from error
     if type(event) is not dict:
-        raise _refused("type", f"an event is a JSON object, this is {_JSON_NAMES[type(event)]}")
+        raise _rejected("type", f"an event is a JSON object, this is {_JSON_NAMES[type(event)]}")
     if len(data) > 2 * MAX_VALUES:  # each value takes two bytes at least
-        _refuse_too_many_values(event)
-    _refuse_duplicate_keys(data, _count_strings(event))
+        _check_number_of_values(event)
+    _check_duplicate_keys(data, _count_strings(event))
     return event
 
 
@@ -54,16 +54,16 @@ _JSON_NAMES = {
 }
 
 
-def _refused(rule: str, message: str, path: str = "$") -> EventRejected:
+def _rejected(rule: str, message: str, path: str = "$") -> EventRejected:
     return EventRejected(Stage.DECODE, [Violation(path, rule, message)])
 
 
 def _too_deep() -> EventRejected:
-    return _refused("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
+    return _rejected("maxDepth", f"nested deeper than {MAX_DEPTH} levels")
 
 
 def _explain(data: bytes, error: Exception) -> tuple[str, str]:  # noqa: PLR0911 - one for each reason
-    """Say why a payload is not JSON: rule and message. Slow and precise; only the bad ones come here."""
+    """Return the rule and the message of a payload that is not JSON. Slow and precise, for bad payloads only."""
     if not data:
         return "json", "the payload is empty"
     if isinstance(error, ArithmeticError):
@@ -77,7 +77,7 @@ def _explain(data: bytes, error: Exception) -> tuple[str, str]:  # noqa: PLR0911
     except UnicodeDecodeError as not_utf8:
         return "utf-8", f"byte {not_utf8.start} (0x{data[not_utf8.start]:02x}): {not_utf8.reason}"
     try:
-        json.loads(text, parse_constant=_refuse_constant)
+        json.loads(text, parse_constant=_reject_constant)
     except (ValueError, RecursionError) as reason:
         return "json", str(reason)
     if _SURROGATE_ESCAPE.search(data):
@@ -85,18 +85,18 @@ def _explain(data: bytes, error: Exception) -> tuple[str, str]:  # noqa: PLR0911
     return "json", str(error)
 
 
-def _refuse_constant(name: str) -> NoReturn:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _refuse_too_many_values(event: dict[str, Any]) -> None:
+def _check_number_of_values(event: dict[str, Any]) -> None:
     values = 0
     containers: list[Any] = [event]
     while containers:
         container = containers.pop()
         values += len(container)
         if values > MAX_VALUES:
-            raise _refused("maxValues", f"more than {MAX_VALUES} values")
+            raise _rejected("maxValues", f"more than {MAX_VALUES} values")
         inner = container.values() if type(container) is dict else container
         containers.extend(value for value in inner if type(value) is dict or type(value) is list)
 
@@ -105,7 +105,7 @@ def _count_strings(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
     """Count the strings in a value, keys among them.
 
     Raises:
-        Refused: It is nested too deep.
+        EventRejected: It is nested too deep.
     """
     if depth > MAX_DEPTH:
         raise _too_deep()
@@ -124,11 +124,11 @@ def _count_strings(value: dict[str, Any] | list[Any], depth: int = 1) -> int:
     return count
 
 
-_BACKSLASH = ord("\\")  # a number is looked for ten times as fast as a byte string
+_BACKSLASH = ord("\\")  # The search for a number is ten times as fast.
 
 
-def _refuse_duplicate_keys(data: bytes, strings: int) -> None:
-    """Refuse a payload in which an object has a key twice: parsers keep one of the values, which one differs.
+def _check_duplicate_keys(data: bytes, strings: int) -> None:
+    """Reject a payload in which an object has a duplicate key. Parsers keep one of the values; which one differs.
 
     A key that was dropped is a string that is written in the payload and not found in what was parsed. In JSON each
     string is between two quotes, and a backslash is before each other one.
@@ -141,7 +141,7 @@ def _refuse_duplicate_keys(data: bytes, strings: int) -> None:
     except RecursionError:  # in a value that another one of the same key has replaced
         raise _too_deep() from None
     for path in _duplicates(pairs):
-        raise _refused("uniqueKeys", f"{path} stands there twice", path)
+        raise _rejected("uniqueKeys", f"{path} is a duplicate key", path)
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -112,7 +112,7 @@ _MESSAGE_ID = _METADATA + "message-id"
 _OWN_ATTRIBUTES = ("event_id", "schema_version", SMOKE_TEST_ATTRIBUTE)
 
 
-def receive(headers: Mapping[str, str], body: bytes) -> Message:
+def parse_request(headers: Mapping[str, str], body: bytes) -> Message:
     """Read the message of a request.
 
     Takes a push (wrapped), an Eventarc CloudEvent in binary mode (whose body is the same), and an unwrapped

@@ -1,4 +1,4 @@
-"""`process`: from a message to a row or a dead letter. Pure; function, Dataflow, replay and backfill share it."""
+"""The pure core: from a message to a row or a dead letter. Function, Dataflow, replay and backfill share it."""
 
 import dataclasses
 import hashlib
@@ -28,11 +28,11 @@ MAX_EXTRAS_BYTES = MAX_EVENT_BYTES * 3 // 2
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EventPipeline:
-    """Everything that decides what becomes of a message, besides the message and the time.
+    """Makes a row or a dead letter of a message. Besides the message and the time, its attributes decide which.
 
     Attributes:
-        contracts: What events must be.
-        privacy: How rows show addresses.
+        contracts: The contracts of events.
+        privacy: The policy for addresses in rows.
         retention_days: Days that a partition lives.
         code_version: Written to every row and dead letter.
     """
@@ -48,7 +48,7 @@ class EventPipeline:
         return cls(Contracts.load(), Privacy.from_settings(settings), settings.retention_days, settings.code_version)
 
     def __call__(self, message: Message, now: datetime) -> Row | DeadLetter:
-        """Decode, validate, enrich, and check the time bounds.
+        """Take a message through all stages. A stage that rejects it makes it a dead letter.
 
         Args:
             message: Any message at all.
@@ -60,17 +60,12 @@ class EventPipeline:
             _check_event_id(message)
             event = decode(message.data)
             contract = self.contracts.choose(event, message.attributes)
-            columns, extras = contract.columns(event, len(message.data))
+            columns, extras = contract.validate(event, len(message.data))
             event_time: datetime = columns[contract.event_type.time_field]
-            computed = {
-                "processed_timestamp": now,
-                "event_date": event_time.date(),
-                "extras": _extras(extras) if extras else None,
-            }
-            content, digest = self._enrich(message.event_id, contract, columns, computed)
+            content, digest = self._enrich(message.event_id, contract, columns, extras, now)
             self._check_time_bounds(contract, event_time, now)
-        except EventRejected as refused:
-            return self._dead_letter(message, now, refused, event, contract)
+        except EventRejected as error:
+            return self._dead_letter(message, now, error, event, contract)
         return Row(
             message,
             contract.name,
@@ -82,11 +77,18 @@ class EventPipeline:
             self.code_version,
         )
 
-    def _enrich(self, event_id: str, contract: Contract, columns: Columns, computed: Columns) -> tuple[bytes, str]:
+    def _enrich(
+        self, event_id: str, contract: Contract, columns: Columns, extras: Extras, now: datetime
+    ) -> tuple[bytes, str]:
         """Return all columns as JSON and the digest of the producer's own.
 
         What cannot be encoded rejects one event here; later it would fail the batch.
         """
+        computed = {
+            "processed_timestamp": now,
+            "event_date": columns[contract.event_type.time_field].date(),
+            "extras": _extras(extras) if extras else None,
+        }
         try:
             enriched = contract.event_type.enrich(columns, self.privacy)
             for name in enriched:
@@ -102,7 +104,7 @@ class EventPipeline:
             raise EventRejected(Stage.ENRICH, [violation]) from error
 
     def _check_time_bounds(self, contract: Contract, event_time: datetime, now: datetime) -> None:
-        """A row outside would vanish or be refused: a partition is gone when its day is `retention_days` old."""
+        """Reject a row without a partition: one is gone when its day is `retention_days` old."""
         if now.toordinal() - event_time.toordinal() >= self.retention_days:
             message = f"{event_time.isoformat()} is before the {self.retention_days} days of retention"
             rule = "minimum"
@@ -117,7 +119,7 @@ class EventPipeline:
         self,
         message: Message,
         now: datetime,
-        refused: EventRejected,
+        error: EventRejected,
         event: dict[str, Any],
         contract: Contract | None,
     ) -> DeadLetter:
@@ -125,8 +127,8 @@ class EventPipeline:
         version = str(contract.version) if contract else clip(message.attributes.get("schema_version"))
         return DeadLetter(
             message,
-            refused.stage,
-            refused.violations,
+            error.stage,
+            error.violations,
             now,
             self.code_version,
             clip(event_type) if isinstance(event_type, str) else None,
@@ -171,5 +173,5 @@ def _check_event_id(message: Message) -> None:
 
 
 def utc_now() -> datetime:
-    """The clock of the callers of `process`."""
+    """Return the time, for callers of the pipeline."""
     return datetime.now(UTC)

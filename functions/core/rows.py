@@ -33,7 +33,7 @@ class _Lineage(msgspec.Struct, gc=False):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """An event on its way into its table.
+    """An event as a row of its table.
 
     Attributes:
         message: The message that brought the event.
@@ -42,7 +42,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         table: The table of its type.
         content: All columns but `ingest`, as the JSON that `insertAll` takes.
         content_digest: Digest of the event id and the producer's fields: the row's `insertId`.
-        unknown_fields: How many fields the contract does not know; they are in the column `extras`.
+        unknown_fields: Number of fields that the contract does not know; they are in the column `extras`.
         code_version: The code that made the row.
     """
 
@@ -57,7 +57,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def insert_id(self) -> str:
-        """The id by which BigQuery recognizes the row when it comes again."""
+        """The id by which BigQuery recognizes a repeated row."""
         return self.content_digest
 
     @property
@@ -113,13 +113,13 @@ class RowConverter:
         self._convert = _compile_struct(schema)
 
     def columns(self, event: dict[str, Any]) -> tuple[Columns, Extras]:
-        """Shape a valid event: its columns, and the fields that the schema does not know.
+        """Convert a valid event to its columns and the fields that the schema does not know.
 
         Args:
-            event: Becomes the columns: most of its values stay as they are.
+            event: Becomes the columns. Most of its values stay unchanged.
 
         Raises:
-            Refused: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
+            EventRejected: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
         """
         extras: Extras = {}
         self._convert(event, (), extras)

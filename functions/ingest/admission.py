@@ -1,4 +1,4 @@
-"""Limits the events in flight: to what the settings allow, or to fewer while the services do not keep up."""
+"""Limits the events in flight: to the maximum of the settings, or to fewer while the services do not keep up."""
 
 import math
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class FlushResult(NamedTuple):
 
 
 class Admission:
-    """Counts what is in flight, and rejects what is too much. Pure: all times are passed in.
+    """Counts requests and events in flight, and rejects those above a limit. Pure: all times are passed in.
 
     In flight are the requests that are being read, and the events that are not durable yet. The limit on these events
     follows the services as TCP's congestion window follows the network:
@@ -139,7 +139,7 @@ class Admission:
             raise self.reject()
 
     def flush_ended(self, flush: FlushResult) -> None:
-        """Adapt the limit to what became of a flush."""
+        """Adapt the limit to the result of a flush."""
         if flush.durable:
             self._last_success = flush.ended
         failed = 1 - flush.durable / flush.events

@@ -1,6 +1,6 @@
 """Writes a batch of messages in the caller's thread: archive first, then rows, then dead letters of rejected rows.
 
-`functions/ingest/group_commit.py` does the same for requests that wait for their answers. This module is for callers
+`functions/ingest/flush.py` does the same for requests that wait for their answers. This module is for callers
 that already have batches, such as a worker of Dataflow.
 """
 
@@ -28,18 +28,18 @@ class Inserts(Protocol):
     """Inserts rows into tables, as `functions.ingest.warehouse.Warehouse` does."""
 
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
-        """Insert rows into a table, with a fate for each row."""
+        """Insert rows into a table. The result has each row that is not durable."""
 
 
 class BatchWriter:
     """Makes batches durable, one at a time. Several threads may share it.
 
     Args:
-        process: Decides what becomes of each message.
+        process: Makes a row or a dead letter of each message.
         archive: Takes all messages.
         warehouse: Takes rows and dead letters.
         timeout: Seconds that each call of a service may take, retries included.
-        report: Is called with what has become of a batch, durable or not.
+        report: Called with the report of each batch, durable or not.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class BatchWriter:
     def write(self, messages: Sequence[Message], now: datetime) -> FlushReport:
         """Write a batch; blocks.
 
-        A batch that is written again has another archive object, and the same insert ids.
+        A batch that is written again gets another archive object, and the same insert ids.
 
         Args:
             messages: The batch, at least one message.
             now: The time, in UTC.
 
         Returns:
-            What has become of it, all of which is durable.
+            The report of the batch, which is durable.
 
         Raises:
-            NotDurable: BigQuery did not take all rows, for a reason that passes.
-            ApiError: Cloud Storage or BigQuery refused.
+            NotDurable: BigQuery did not take all rows, and a retry may succeed.
+            ApiError: Cloud Storage or BigQuery rejected the request.
             urllib3.exceptions.HTTPError: One of them did not answer in time, or the connection failed.
         """
         name = self._archive.name(now)
@@ -81,7 +81,7 @@ class BatchWriter:
         except Exception as error:
             report.overloaded |= is_overload(error)
             reason = str(error) if isinstance(error, NotDurable) else log.safe_message(error)
-            report.failed(len(messages) - report.durable, reason)
+            report.count_failed(len(messages) - report.durable, reason)
             raise
         finally:
             oldest = min(message.publish_time for message in messages)
@@ -103,7 +103,7 @@ class BatchWriter:
         report.insert_ms = round((time.monotonic() - archived) * 1000)
 
     def _outcome(self, message: Message, now: datetime) -> Outcome:
-        """Process a message. An error that nobody foresaw would fail its batch again and again: it is a dead letter.
+        """Process a message. An unforeseen error would fail its batch on each delivery, so it makes a dead letter.
 
         A lack of memory is no fault of the event.
         """
@@ -123,12 +123,12 @@ class BatchWriter:
         insertion = self._warehouse.insert(table, records, self._timeout)
         for position, outcome in enumerate(outcomes):
             if position not in insertion.rejected and position not in insertion.retryable:
-                report.count(outcome)
+                report.count_durable(outcome)
         if insertion.retryable:
             report.overloaded |= insertion.is_overloaded
             reasons = sorted(set(insertion.retryable.values()))
             raise NotDurable(f"{len(insertion.retryable)} of {len(outcomes)} rows: {'; '.join(reasons)}")
-        return [rejected(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
+        return [dead_letter_of(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
 
 
 def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:
@@ -139,13 +139,13 @@ def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]
     return tables
 
 
-def rejected(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> DeadLetter:
+def dead_letter_of(outcome: Outcome, errors: Sequence[Violation], now: datetime) -> DeadLetter:
     """Return the dead letter of a row that BigQuery has rejected.
 
     Raises:
-        NotDurable: It was a dead letter already: the table does not fit to the code.
+        NotDurable: It was a dead letter already: its table does not fit the code.
     """
     if isinstance(outcome, Row):
         return outcome.dead_letter(Stage.WAREHOUSE, errors, now)
-    places = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
-    raise NotDurable(f"{outcome.table} refused a row: {places}")
+    paths = ", ".join(f"{path} {rule}" for path, rule, _ in errors)
+    raise NotDurable(f"{outcome.table} rejected a row: {paths}")

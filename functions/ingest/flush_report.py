@@ -13,25 +13,25 @@ type Outcome = Row | DeadLetter
 
 
 class FlushReport(msgspec.Struct, kw_only=True):
-    """Counts and times of a flush, in milliseconds, and nothing of any payload.
+    """Counts and times of a flush, in milliseconds. It contains nothing of any payload.
 
     Attributes:
-        archive_uri: The object that has its messages.
+        archive_uri: The archive object of its messages.
         events: Number of its messages.
         message_bytes: Bytes of their payloads and attributes.
-        wait_ms: How long the first of them waited for the flush.
-        lag_ms: From the publication of the oldest until the end of the flush.
+        wait_ms: Time that the first of them was queued.
+        lag_ms: Time from the publication of the oldest to the end of the flush.
         archive_ms: Time until all were archived.
         archive_bytes: Size of the object.
-        insert_ms: Time that BigQuery took.
+        insert_ms: Time that the inserts took.
         rows: Durable rows by table.
         dead_letters: Durable dead letters by stage.
-        unknown_fields: Fields of the durable rows that no contract knows.
-        not_durable: Number of events that must be delivered again.
-        turned_away: Number of events that found too much in flight since the last line.
+        unknown_fields: Number of fields of the durable rows that no contract knows.
+        failed: Number of events that must be delivered again.
+        rejected: Number of events rejected since the last report because too much was in flight.
         overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
         in_flight_limit: Maximum number of events in flight after this flush; 0 where there is none.
-        errors: Why events are not durable, each reason once.
+        errors: Reasons why events are not durable, without duplicates.
     """
 
     archive_uri: str
@@ -45,8 +45,8 @@ class FlushReport(msgspec.Struct, kw_only=True):
     rows: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     unknown_fields: int = 0
-    not_durable: int = 0
-    turned_away: int = 0
+    failed: int = 0
+    rejected: int = 0
     overloaded: bool = False
     in_flight_limit: int = 0
     errors: list[str] = []
@@ -66,7 +66,7 @@ class FlushReport(msgspec.Struct, kw_only=True):
         """The fields of its log line."""
         return msgspec.structs.asdict(self)
 
-    def count(self, durable: Outcome) -> None:
+    def count_durable(self, durable: Outcome) -> None:
         """Count an event that is durable."""
         match durable:
             case Row():
@@ -75,8 +75,8 @@ class FlushReport(msgspec.Struct, kw_only=True):
             case DeadLetter():
                 self.dead_letters[durable.stage] += 1
 
-    def failed(self, events: int, reason: str) -> None:
+    def count_failed(self, events: int, reason: str) -> None:
         """Count events that must be delivered again."""
         if reason not in self.errors:
             self.errors.append(reason)
-        self.not_durable += events
+        self.failed += events

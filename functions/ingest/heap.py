@@ -1,4 +1,4 @@
-"""The heap: what a large message took goes back to the system, where a container's memory is counted."""
+"""Settings of the allocator and of the garbage collector, so that the memory of large messages is returned."""
 
 import contextlib
 import ctypes
@@ -11,8 +11,8 @@ _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 def configure_malloc() -> None:
     """Map each block of 1 MiB and more by itself, and let all threads share two arenas.
 
-    Left to itself, glibc raises the first bound to 32 MiB as soon as such a block is freed, and has an arena for each
-    thread: after a flood of large messages a third of the memory was holes. Without effect where there is no glibc.
+    By default glibc raises the first limit to 32 MiB as soon as such a block is freed, and has an arena for each
+    thread. Then a third of the memory was holes after a flood of large messages. Without glibc it has no effect.
     """
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -21,11 +21,11 @@ def configure_malloc() -> None:
 
 
 def freeze_gc() -> None:
-    """Let the garbage collector pass over all that is there, and look at the rest less often.
+    """Freeze all imported objects, and raise the collection threshold.
 
-    What was imported stays as long as the process, and the collector writes to each object that it looks at: so the
-    pages that gunicorn's master and its worker share stay shared. The objects of a request live as long as its
-    flush, and make no cycles: to look at them again and again took a tenth of the time.
+    The collector writes to each object that it visits. Frozen objects stay in the pages that gunicorn's master and its
+    worker share. The objects of a request live as long as its flush, and are in no cycle (`references.py`): visiting
+    them again and again took a tenth of the time.
     """
     gc.collect()
     gc.freeze()

@@ -1,14 +1,13 @@
 """BigQuery's and Cloud Storage's JSON APIs, as `ingest` writes to them.
 
-The google-cloud clients write the same; but to import them takes longer than everything else of a cold start, and
-their calls cost more than all that is done with an event (docs/performance.md).
+The google-cloud clients write the same. But their import takes longer than all else in a cold start, and their calls
+cost more than the whole processing of an event (docs/performance.md).
 """
 
 import functools
 import http
 import os
 import time
-import traceback
 from collections.abc import Callable
 
 import certifi
@@ -17,6 +16,7 @@ import msgspec
 import urllib3
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 
+from functions.ingest.references import clear_frames
 from functions.ingest.retry import Call, Service
 from functions.settings import InvalidSettings, Settings
 
@@ -51,9 +51,9 @@ class ApiError(Exception):
     """An API answered with an error. Its text has the status and the reasons, and nothing of what was sent.
 
     Attributes:
-        status: Of HTTP.
-        reasons: In Google's words: `rateLimitExceeded`.
-        unsafe_message: What the API says, which may quote what it was sent.
+        status: HTTP status.
+        reasons: Google's reasons, such as `rateLimitExceeded`.
+        unsafe_message: The message of the API, which may quote the request.
     """
 
     def __init__(self, status: int, body: bytes) -> None:
@@ -90,9 +90,9 @@ def is_overload(error: BaseException) -> bool:
 
 
 def _has_timed_out(error: BaseException) -> bool:
-    """Return whether the service may still work on a request that was given up. urllib3 counts refusals as timeouts."""
-    is_refusal = isinstance(error, urllib3.exceptions.NewConnectionError)
-    return isinstance(error, urllib3.exceptions.TimeoutError) and not is_refusal
+    """Return whether the service may still work on a request. urllib3 counts a refused connection as a timeout."""
+    is_refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    return isinstance(error, urllib3.exceptions.TimeoutError) and not is_refused
 
 
 _AS_ANSWERED = {"retries": False, "redirect": False}
@@ -119,7 +119,7 @@ class Api:
         self._urlopen = urlopen
 
     def post(self, path: str, content_type: str, body: bytes, seconds: float) -> bytes:
-        """Send a request that does no harm when it arrives twice; blocks.
+        """Send an idempotent request; blocks.
 
         Args:
             path: Path and query.
@@ -133,14 +133,14 @@ class Api:
         Raises:
             ApiError: The API answered with an error.
             urllib3.exceptions.HTTPError: The API did not answer in time, or the connection failed.
-            google.auth.exceptions.GoogleAuthError: There is no token to be had.
+            google.auth.exceptions.GoogleAuthError: No token is available.
         """
         call = Call(self.service, seconds, time.monotonic())
         while True:
             try:
                 return self._post(self._root + path, content_type, body, call.timeout(time.monotonic()))
             except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
-                _forget_request(error)
+                clear_frames(error)
                 if not is_overload(error):
                     raise
                 pause = call.pause(time.monotonic(), after_timeout=_has_timed_out(error))
@@ -164,13 +164,6 @@ class Api:
         return answer.data
 
 
-def _forget_request(error: BaseException | None) -> None:
-    """Free the body: frames of urllib3 refer to their own exception, and would keep it until the collector comes."""
-    while error:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
-
-
 def bigquery_api() -> Api:
     """BigQuery, with Application Default Credentials; the emulator at BIGQUERY_EMULATOR_HOST, if that is set."""
     return _api("bigquery", os.environ.get("BIGQUERY_EMULATOR_HOST"))
@@ -189,7 +182,7 @@ def _api(service: str, emulator: str | None) -> Api:
 
 
 def project(settings: Settings) -> str:
-    """The project of the settings, or else of the credentials.
+    """Return the project of the settings, or else of the credentials.
 
     Raises:
         InvalidSettings: Neither has one.
@@ -201,12 +194,12 @@ def project(settings: Settings) -> str:
     except DefaultCredentialsError:
         credentials_project = None
     if not credentials_project:
-        raise InvalidSettings("environment: GOOGLE_CLOUD_PROJECT is missing, and no credentials say it")
+        raise InvalidSettings("environment: GOOGLE_CLOUD_PROJECT is missing, and the credentials name no project")
     return credentials_project
 
 
 class _Connections(urllib3.PoolManager):
-    """Can be copied, as google-auth does for what it asks beside our requests; the copy has connections of its own."""
+    """A pool that can be copied: google-auth does so for its own requests. The copy has connections of its own."""
 
     def __init__(self) -> None:
         super().__init__(maxsize=CONNECTIONS, ca_certs=certifi.where())

@@ -28,11 +28,11 @@ SLOW_SHARE = 1 / 3
 """Share of `flush_timeout` from which a flush counts as slow: fewer run at once from then on."""
 
 
-class Queue(NamedTuple):
-    """The events that wait for a flush.
+class QueueState(NamedTuple):
+    """The state of the queue, which is not empty.
 
     Attributes:
-        events: Their number, at least 1.
+        events: Number of queued events.
         is_full: Whether they fill a batch.
         oldest: When the first of them was queued, in seconds of the scheduler's clock.
     """
@@ -77,7 +77,7 @@ class FlushScheduler:
         self._duration = 0.0
         self._last_start = -math.inf
 
-    def next_start(self, queue: Queue, now: float) -> float | None:
+    def next_start(self, queue: QueueState, now: float) -> float | None:
         """Return the time from which the next flush may start; None while it has to wait for a running flush."""
         if not self.running:
             return -math.inf

@@ -1,4 +1,4 @@
-"""The warehouse: streaming rows into BigQuery, with a fate for each row."""
+"""Streams rows into BigQuery, with a result for each row."""
 
 import http
 import itertools
@@ -18,7 +18,7 @@ class InsertRow(NamedTuple):
     """A row as `insertAll` takes it.
 
     Attributes:
-        insert_id: BigQuery drops a second row with the same id for about a minute, as well as it can; at most 128
+        insert_id: BigQuery drops a second row with the same id for about a minute, on a best-effort basis; at most 128
             characters (https://cloud.google.com/bigquery/quotas#streaming_inserts).
         columns: JSON values by column name, or that JSON itself.
     """
@@ -31,9 +31,9 @@ class InsertResult(NamedTuple):
     """The result of an insert. Rows that neither attribute names are durable.
 
     Attributes:
-        rejected: By position, the rows that BigQuery says are invalid, and why.
-        retryable: By position, the rows that were not inserted for a reason that passes, and the reason.
-        is_overloaded: Whether rows remain for another reason than that BigQuery stopped them for a bad neighbour.
+        rejected: Reasons why rows are invalid, by position.
+        retryable: Reasons why rows were not inserted that a retry may insert, by position.
+        is_overloaded: Whether rows are retryable for another reason than a bad row in the same request.
     """
 
     rejected: dict[int, Sequence[Violation]]
@@ -88,15 +88,15 @@ class Warehouse:
         self._tables = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables"
 
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
-        """Stream rows into a table; blocks. One bad row does not fail its neighbours.
+        """Stream rows into a table; blocks. A bad row does not fail the others.
 
         Args:
             table: Name of the table.
             records: The rows, at least one.
-            timeout: Seconds that it may take at most, retries included.
+            timeout: Maximum seconds, retries included.
 
         Raises:
-            ApiError: BigQuery refused the request.
+            ApiError: BigQuery rejected the request.
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
         """
         deadline = time.monotonic() + timeout
@@ -145,12 +145,12 @@ class Warehouse:
 
 
 def _is_too_large(error: ApiError) -> bool:
-    """413 comes from Google's front end, 400 from BigQuery itself for more than 10 MB."""
+    """Return whether a request is too large: 413 is from Google's front end, 400 from BigQuery for more than 10 MB."""
     return error.status == http.HTTPStatus.CONTENT_TOO_LARGE or "payload size exceeds" in error.unsafe_message
 
 
 def _is_missing_column(problem: _Problem) -> bool:
-    """The columns of a row are ours, so a table that lacks one is behind the code: no fault of the event."""
+    """Return whether the table lacks a column. Then it is behind the code; the event is not bad."""
     return problem.message.startswith("no such field")
 
 

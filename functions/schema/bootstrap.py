@@ -37,7 +37,7 @@ class SchemaChange(enum.StrEnum):
     REPLACE = "replace"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
-    REFUSED = "refused"
+    REJECTED = "rejected"
     ERROR = "error"
 
 
@@ -85,7 +85,7 @@ class Bootstrap:
         Concurrent runs are safe: one of them makes a change, and the others find it made.
         """
         plan = self.plan()
-        if any(step.change in {SchemaChange.REFUSED, SchemaChange.ERROR} for step in plan):
+        if any(step.change in {SchemaChange.REJECTED, SchemaChange.ERROR} for step in plan):
             return plan
         return list(self._make_all(plan))
 
@@ -94,7 +94,7 @@ class Bootstrap:
         event_tables = {name: event_type.table for name, event_type in event_types().items()}
         for clash in Names.read(self.folder, event_tables).clashes():
             yield Step(
-                f"{self.settings.dataset}.{clash.name}", SchemaChange.REFUSED, error=f"{clash}; rename all but one"
+                f"{self.settings.dataset}.{clash.name}", SchemaChange.REJECTED, error=f"{clash}; rename all but one"
             )
 
     def _definitions(self) -> list[Definition]:
@@ -127,13 +127,13 @@ class Bootstrap:
         live = self.client.get_dataset(reference, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
         if live.location.casefold() != self.settings.location.casefold():
             why = f"it is in {live.location}, and LOCATION is {self.settings.location}; a dataset cannot be moved"
-            return Step(definition.name, SchemaChange.REFUSED, error=why)
+            return Step(definition.name, SchemaChange.REJECTED, error=why)
         return Step(definition.name, SchemaChange.UNCHANGED)
 
     def _compare_table(self, definition: Definition) -> Step:
         live = self._live(definition)
         if live.table_type != "TABLE":
-            return Step(definition.name, SchemaChange.REFUSED, error=f"a {live.table_type} has this name")
+            return Step(definition.name, SchemaChange.REJECTED, error=f"a {live.table_type} has this name")
         return _step(definition, table_diff(live, definition.ddl, definition.policy_tags))
 
     def _live(self, definition: Definition) -> bigquery.Table:
@@ -201,13 +201,13 @@ def _step(definition: Definition, wanted: TableDiff) -> Step:
     if wanted.rejected:
         by_hand = [f"by hand: {statement}" for statement in wanted.manual_statements]
         why = "; ".join([*map(str, wanted.rejected), *by_hand])
-        return Step(definition.name, SchemaChange.REFUSED, diff, why)
+        return Step(definition.name, SchemaChange.REJECTED, diff, why)
     return Step(definition.name, SchemaChange.ALTER if diff else SchemaChange.UNCHANGED, diff)
 
 
 def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
     if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
-        return Step(definition.name, SchemaChange.REFUSED, error=f"a {live.table_type} has this name")
+        return Step(definition.name, SchemaChange.REJECTED, error=f"a {live.table_type} has this name")
     before = live.labels.get(_LABEL)
     if before == definition.digest:
         return Step(definition.name, SchemaChange.UNCHANGED)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from random import Random
 from typing import NamedTuple
 
-from functions.ingest.scheduler import FlushScheduler, Queue
+from functions.ingest.scheduler import FlushScheduler, QueueState
 from functions.settings import Settings
 from sluice.cost.measured import Measured
 
@@ -126,7 +126,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
             scheduler.ended(flush.started, now, instance.upload + instance.insert, is_overloaded=False)
         start = math.inf
         while waiting:
-            queue = Queue(len(waiting), len(waiting) >= instance.batch, waiting[0])
+            queue = QueueState(len(waiting), len(waiting) >= instance.batch, waiting[0])
             moment = scheduler.next_start(queue, now)
             if moment is None:
                 break

@@ -511,7 +511,7 @@ run "dataflow_has_the_same_metrics_of_its_own_lines" {
   }
 
   assert {
-    condition     = length(setintersection(["wait", "turned-away"], keys(google_logging_metric.this))) == 0
+    condition     = length(setintersection(["wait", "rejected"], keys(google_logging_metric.this))) == 0
     error_message = "A job rejects nothing."
   }
 

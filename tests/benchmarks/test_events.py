@@ -9,7 +9,7 @@ import pytest
 from benchmarks.events import LARGE_ORDER_ITEMS, Bodies, payloads
 from functions.core.contracts import Contracts
 from functions.core.dead_letters import DeadLetter
-from functions.core.message import receive
+from functions.core.message import parse_request
 from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 
@@ -22,7 +22,7 @@ def test_each_push_has_ids_of_its_own_and_becomes_what_it_is_said_to_become() ->
     types: collections.Counter[str | None] = collections.Counter()
     letters = 0
     for body, is_bad in (next(bodies) for _ in range(2_000)):
-        message = receive({}, body)
+        message = parse_request({}, body)
         ids |= {message.event_id, message.message_id}
         assert message.event_id != message.message_id
         outcome = process(message, datetime.now(UTC))
@@ -42,4 +42,4 @@ def test_a_large_order_is_valid_and_large() -> None:
         assert not is_bad
         assert len(json.loads(payload)["items"]) == LARGE_ORDER_ITEMS
     body, _ = next(Bodies("large_orders"))
-    assert not isinstance(process(receive({}, body), datetime.now(UTC)), DeadLetter)
+    assert not isinstance(process(parse_request({}, body), datetime.now(UTC)), DeadLetter)

@@ -28,6 +28,7 @@ from benchmarks.scale import app, tables
 from benchmarks.spread import NotMeasured
 from benchmarks.virtual_time import VirtualClock
 from functions.archive.writer import Archive
+from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
@@ -63,10 +64,10 @@ class _Archive:
         return 0
 
 
-class _Commit(GroupCommit):
-    """Its calls take time that passes as the clock says, and no threads."""
+class _Calls:
+    """Runs calls without threads; they take time that passes as the clock says."""
 
-    async def _in_thread[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
+    async def run[Result](self, call: Callable[..., Result], *arguments: object) -> Result:
         result = call(*arguments)
         await asyncio.sleep(INSTANCE.upload if isinstance(result, int) else INSTANCE.insert)
         return result
@@ -82,7 +83,8 @@ def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -
     warehouse = SimpleNamespace(insert=lambda *_: InsertResult({}, {}))
 
     async def take_all(clock: VirtualClock) -> list[float]:
-        commit = _Commit(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), settings, clock)
+        services = FlushServices(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), _Calls())
+        commit = GroupCommit(services, settings, clock)
 
         async def take(moment: float) -> float:
             await asyncio.sleep(moment)

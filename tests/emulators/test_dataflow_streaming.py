@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from functions.core.message import Message, receive
+from functions.core.message import Message, parse_request
 from sluice.local import pubsub
 from sluice.local.process import running
 from sluice.local.stack import PROJECT, Emulators, topic_name
@@ -167,7 +167,7 @@ def test_a_message_is_read_as_the_function_reads_its_push(
         "attributes": attributes,
         "orderingKey": ordering_key,
     }
-    pushed = receive({}, msgspec.json.encode({"message": message}))
+    pushed = parse_request({}, msgspec.json.encode({"message": message}))
     assert run("read", list[Message], **fields) == [pushed, pushed]
 
 

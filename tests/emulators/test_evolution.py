@@ -157,7 +157,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
         answer = httpx.post(bootstrap.url, timeout=PATIENCE)
     assert answer.status_code == 409
     by_table = steps(answer)
-    assert by_table[f"{dataset}.orders"]["change"] == "refused"
+    assert by_table[f"{dataset}.orders"]["change"] == "rejected"
     assert message in by_table[f"{dataset}.orders"]["error"]
     assert by_table[f"{dataset}.inventory"]["change"] == "alter"
     assert [table.full_table_id for table in warehouse.client.list_tables(dataset)] == before

@@ -75,7 +75,7 @@ def run(stack: Stack) -> collections.Counter[str]:
             "dead-letters/time_bounds": 1,
             "dead-letters/warehouse": 1,
             "unknown-fields": 1,
-            "not-durable": 1,
+            "failed": 1,
         }
     )
     return expected
@@ -89,15 +89,15 @@ def recorded(
     folder = tmp_path_factory.mktemp("monitoring")
     with deploy("monitoring") as stack:
         expected = run(stack)
-        taken, expected["turned-away"] = flood(stack, folder)
+        taken, expected["rejected"] = flood(stack, folder)
         expected["events"] += taken
         expected["rows/orders"] += taken
         # The bootstrap ran once, well. This one finds its datasets in another place, and fails.
         elsewhere = {**stack.environment, "LOCATION": "europe-west1"}
         with serving("bootstrap", folder, elsewhere, "elsewhere") as bootstrap:
-            refused = httpx.post(bootstrap.url, timeout=PATIENCE)
-        assert refused.status_code == 409
-        expected["bootstrap-failures"] = sum(step["change"] == "refused" for step in refused.json()["objects"])
+            rejected = httpx.post(bootstrap.url, timeout=PATIENCE)
+        assert rejected.status_code == 409
+        expected["bootstrap-failures"] = sum(step["change"] == "rejected" for step in rejected.json()["objects"])
         with serving("reconcile", folder, stack.environment, "reconcile") as reconcile:
             expected["missing"], expected["unreadable"] = 1, 1
             bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)

@@ -86,7 +86,7 @@ def recorded(
             "dead-letters/time_bounds": 1,
             "dead-letters/warehouse": 1,
             "unknown-fields": 1,
-            "not-durable": 1,
+            "failed": 1,
         }
     )
     return (
@@ -133,7 +133,7 @@ def test_a_stage_that_does_not_happen_here_counts_as_any_other(recorded: tuple[d
 
 def test_what_an_error_quotes_is_no_number(recorded: tuple[dict[str, int], list[Entry]]) -> None:
     """Errors have the last place in a line, and are JSON in it: their quotation marks are escaped."""
-    line = next(line for line in recorded[1] if matches(METRICS["not-durable"].filter, line))
+    line = next(line for line in recorded[1] if matches(METRICS["failed"].filter, line))
     errors = json.dumps(['"rows":{"orders":7},"dead_letters":{"decode":7}'])
     quoting = worker_entry(
         line["jsonPayload"]["message"].replace('"errors":[', f'"errors":[{errors[1:-1]},'),

@@ -96,7 +96,7 @@ def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Sta
     assert next(iter(stored)).n > 0
     log = quiet.ingest.child.log.read_text()
     assert '"flush"' in log
-    assert "not_durable" in log
+    assert '"failed":' in log
     assert CANARY not in log
     assert ADDRESS not in log
 
@@ -119,12 +119,12 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
     ("refusal", "message"),
     [
         (quoting(400, "invalid"), "BadRequest: 400 invalid"),
-        (quoting(413, "uploadTooLarge"), "dead_letters refused a row"),
+        (quoting(413, "uploadTooLarge"), "dead_letters rejected a row"),
         (quoting(403, "accessDenied"), "Forbidden: 403 accessDenied"),
         (quoting(404, "notFound"), "NotFound: 404 notFound"),
         (quoting(500, "internalError"), "InternalServerError: 500 internalError"),
         (quoting(503, "backendError"), "ServiceUnavailable: 503 backendError"),
-        (quoting(200, "invalid", rows=True), "dead_letters refused a row: $.total_amount invalid"),
+        (quoting(200, "invalid", rows=True), "dead_letters rejected a row: $.total_amount invalid"),
         (quoting(200, "stopped", rows=True), "orders: stopped"),
         (quoting(200, "timeout", rows=True), "orders: timeout"),
     ],

@@ -301,7 +301,7 @@ def the_bootstrap_failed(stack: Stack, placeholders: dict[str, str], types: Type
     del placeholders
     with other_type(bigquery_client(stack.settings), f"{stack.settings.dataset}.inventory"):
         assert httpx.post(stack.bootstrap.url, timeout=PATIENCE).status_code == 409
-        assert '"refused"' in errors(stack.bootstrap.child.log)
+        assert '"rejected"' in errors(stack.bootstrap.child.log)
         output = types()
         assert "extras" in output
         assert "INT64" in output

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from functions.archive.writer import Archive
+from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import Warehouse
@@ -32,12 +33,8 @@ def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
     def make(clock: Callable[[], float] = time.monotonic, **changes: Any) -> GroupCommit:
         chosen = settings(**changes)
         archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
-        return GroupCommit(
-            lambda message, _: process(message, NOW),
-            archive,
-            Warehouse(bigquery_api(), "project", chosen.dataset),
-            chosen,
-            clock,
-        )
+        warehouse = Warehouse(bigquery_api(), "project", chosen.dataset)
+        services = FlushServices(lambda message, _: process(message, NOW), archive, warehouse)
+        return GroupCommit(services, chosen, clock)
 
     return make

@@ -57,7 +57,7 @@ def test_a_batch_is_archived_first_and_dead_letters_come_last(cloud: Cloud, writ
     assert [line["event_id"] for line in archived] == ["bad", "order", "inventory"]
     assert {row["ingest"]["archive_uri"] for row in cloud.rows("orders")} == {f"gs://archive/{name}"}
     assert (report.rows, report.dead_letters) == ({"orders": 1, "inventory": 1}, {"decode": 1})
-    assert (report.events, report.durable, report.not_durable, report.errors) == (3, 3, 0, [])
+    assert (report.events, report.durable, report.failed, report.errors) == (3, 3, 0, [])
     assert write.reports == [report]
 
 
@@ -105,7 +105,7 @@ def test_a_lack_of_memory_is_no_fault_of_an_event(cloud: Cloud, write: Writer, m
     with pytest.raises(MemoryError):
         write(ORDER, BAD)
     assert not cloud.calls
-    assert write.reports[0].not_durable == 2
+    assert write.reports[0].failed == 2
 
 
 def test_a_batch_that_is_not_archived_has_no_rows(cloud: Cloud, write: Writer) -> None:
@@ -114,7 +114,7 @@ def test_a_batch_that_is_not_archived_has_no_rows(cloud: Cloud, write: Writer) -
         write(ORDER, INVENTORY)
     assert cloud.calls == ["upload"]
     [report] = write.reports
-    assert (report.durable, report.not_durable, report.errors) == (0, 2, ["Forbidden: 403 forbidden"])
+    assert (report.durable, report.failed, report.errors) == (0, 2, ["Forbidden: 403 forbidden"])
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_a_table_that_fails_fails_the_batch(cloud: Cloud, write: Writer, answer:
         write(ORDER, INVENTORY, second)
     [failed] = write.reports
     assert (failed.rows["orders"], failed.errors) == (1, [reason])
-    assert failed.durable + failed.not_durable == failed.events == 3
+    assert failed.durable + failed.failed == failed.events == 3
     cloud.on_insert = refuse("", answer)
     report = write(ORDER, INVENTORY, second)
-    assert (report.durable, report.not_durable, len(cloud.objects)) == (3, 0, 2)
+    assert (report.durable, report.failed, len(cloud.objects)) == (3, 0, 2)
     ids = [row["insertId"] for table, rows in cloud.inserts if table == "orders" for row in rows]
     assert (len(ids), len(set(ids))) == (2, 1)
 
@@ -152,7 +152,7 @@ def test_a_table_behind_the_code_makes_no_dead_letter(cloud: Cloud, write: Write
     cloud.on_insert = refuse(table, answer)
     with pytest.raises(NotDurable, match=table):
         write(ORDER, BAD)
-    assert write.reports[0].not_durable >= 1
+    assert write.reports[0].failed >= 1
 
 
 @pytest.mark.usefixtures("no_retries")

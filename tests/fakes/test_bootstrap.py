@@ -77,7 +77,7 @@ def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[s
     live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
-            "dev_events_dataset.orders", SchemaChange.REFUSED, error="a VIEW has this name"
+            "dev_events_dataset.orders", SchemaChange.REJECTED, error="a VIEW has this name"
         )
     }
 
@@ -88,7 +88,7 @@ def test_where_two_have_one_name_nothing_is_made(made: Bootstrap, cloud: Cloud, 
     clashing = dataclasses.replace(made, folder=tmp_path / "sql")
     for steps in (clashing.plan(), clashing.run()):
         [step] = steps
-        assert (step.name, step.change) == ("dev_events_dataset.orders_all", SchemaChange.REFUSED)
+        assert (step.name, step.change) == ("dev_events_dataset.orders_all", SchemaChange.REJECTED)
         assert "sql/views/orders_all.sql and of the view of the table orders" in str(step.error)
     assert cloud.calls == []
 
@@ -119,7 +119,7 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
             "dev_events_dataset.orders",
-            SchemaChange.REFUSED,
+            SchemaChange.REJECTED,
             [
                 "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL: existing rows have no value",
                 f'~ description "before" -> "{wanted["description"]}"',
@@ -186,7 +186,7 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
 def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     live[ORDERS]["schema"]["fields"][1]["maxLength"] = "8"
     [step] = differing(made.run()).values()
-    assert step.change is SchemaChange.REFUSED
+    assert step.change is SchemaChange.REJECTED
     assert step.error == (
         "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it only by ALTER COLUMN SET DATA TYPE; "
         "by hand: ALTER TABLE `project.dev_events_dataset.orders` ALTER COLUMN order_id SET DATA TYPE STRING"

@@ -18,8 +18,10 @@ from functions.archive import delivery
 from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.ingest.admission import PROBE, Overloaded
 from functions.ingest.batch_writer import NotDurable
-from functions.ingest.group_commit import MAX_THREADS, GroupCommit, NextChunk
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.request_body import NextChunk, read_body
 from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
+from functions.ingest.threads import MAX_THREADS, Threads
 from tests.support.fake_google import Answer, Cloud, error, insert_errors
 from tests.support.samples import event, message
 from tests.support.waiting import FACTOR, PATIENCE, until
@@ -81,6 +83,13 @@ def only_the_collector_frees() -> Iterator[list[object]]:
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+def threads(commit: GroupCommit) -> Threads:
+    """Return the threads of a group commit."""
+    threads = commit._services.threads
+    assert isinstance(threads, Threads)
+    return threads
 
 
 class Clock:
@@ -270,7 +279,7 @@ async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
     answers = await commit_all(commit, [sent(index) for index in range(8)])
     assert [type(answer) for answer in answers] == [type(None)] * 5 + [Overloaded] * 3
     assert await commit_all(commit, [sent(index) for index in range(5)]) == [None] * 5
-    assert sum(flush["turned_away"] for flush in flushes(caplog)) == 3
+    assert sum(flush["rejected"] for flush in flushes(caplog)) == 3
 
 
 async def test_a_message_larger_than_the_limit_in_bytes_is_taken_alone(cloud: Cloud, group_commit: Make) -> None:
@@ -296,7 +305,7 @@ def arriving(*chunks: bytes, gate: asyncio.Event | None = None) -> NextChunk:
 async def test_a_request_that_arrives_is_in_flight(cloud: Cloud, group_commit: Make, length: int | None) -> None:
     commit = group_commit(max_in_flight_bytes=1600)
     gate = asyncio.Event()
-    receiving = asyncio.create_task(commit.receive(arriving(b"x" * 1000, b"y" * 500, gate=gate), length))
+    receiving = asyncio.create_task(read_body(arriving(b"x" * 1000, b"y" * 500, gate=gate), length, commit.admission))
     await pause()
     with pytest.raises(Overloaded, match="1 events, 1500 bytes"):
         await commit(sent(1))
@@ -312,10 +321,10 @@ async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group
     await until(lambda: cloud.calls == ["upload"])
     chunks = arriving(b"x" * 1500)
     with pytest.raises(Overloaded):
-        await commit.receive(chunks, 1500)
+        await read_body(chunks, 1500, commit.admission)
     assert await chunks() == (b"x" * 1500, False)
     with pytest.raises(Overloaded):
-        await commit.receive(arriving(b"x" * 800, b"y" * 800), None)
+        await read_body(arriving(b"x" * 800, b"y" * 800), None, commit.admission)
     gate.set()
     await flushing
 
@@ -323,10 +332,10 @@ async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group
 async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its_room(
     cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.ingest.group_commit.RECEIVE_SECONDS", 0.05)
+    monkeypatch.setattr("functions.ingest.request_body.MAX_SECONDS", 0.05)
     commit = group_commit(max_in_flight=1)
     with pytest.raises(NotDurable, match="did not arrive"):
-        await commit.receive(arriving(b"x", gate=asyncio.Event()), 2)
+        await read_body(arriving(b"x", gate=asyncio.Event()), 2, commit.admission)
     await commit(sent(1))
 
 
@@ -334,7 +343,7 @@ async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its
 async def test_a_request_longer_than_any_message_is_none(cloud: Cloud, group_commit: Make, length: int | None) -> None:
     commit = group_commit()
     with pytest.raises(NotAMessage, match="more than"):
-        await commit.receive(arriving(b"x" * MAX_REQUEST_BYTES, b"x"), length)
+        await read_body(arriving(b"x" * MAX_REQUEST_BYTES, b"x"), length, commit.admission)
     await commit(sent(1))
 
 
@@ -347,9 +356,9 @@ async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_
     for _ in range(3):
         answers = await commit_all(commit, [sent(index) for index in range(10)])
         assert {type(answer) for answer in answers} == {NotDurable}
-    assert commit._threads._work_queue.qsize() == 0
+    assert threads(commit)._executor._work_queue.qsize() == 0
     gate.set()
-    await until(lambda: commit._free_threads._value == MAX_THREADS)
+    await until(lambda: threads(commit)._free._value == MAX_THREADS)
     assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
@@ -385,7 +394,7 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
     assert cloud.calls.count("upload") > 1
     assert cloud.inserts == []
     [flush] = flushes(caplog)
-    assert (flush["not_durable"], flush["rows"]) == (2, {})
+    assert (flush["failed"], flush["rows"]) == (2, {})
 
 
 @pytest.mark.parametrize("answer", [error(404, "notFound"), (200, {"reset": True})], ids=["404", "reset"])
@@ -401,7 +410,7 @@ async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
     assert [type(error) for error in await commit_all(commit, [sent(0)])] == [NotDurable]
     with only_the_collector_frees() as kept:
         assert [type(error) for error in await commit_all(commit, [sent(1)])] == [NotDurable]
-        await until(lambda: commit._free_threads._value == MAX_THREADS)
+        await until(lambda: threads(commit)._free._value == MAX_THREADS)
     assert kept == []
 
 
@@ -417,7 +426,7 @@ async def test_of_a_request_that_broke_off_nothing_is_kept_until_the_collector_c
 
     with only_the_collector_frees() as kept:
         with contextlib.suppress(ConnectionResetError):
-            await commit.receive(next_chunk, 2000)
+            await read_body(next_chunk, 2000, commit.admission)
         await asyncio.sleep(0)
     assert kept == []
 
@@ -598,7 +607,7 @@ async def test_a_row_too_large_for_bigquery_is_a_dead_letter(cloud: Cloud, group
 
 async def test_a_dead_letter_that_cannot_be_written_is_told_to_come_again(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "invalid"))
-    with pytest.raises(NotDurable, match="dead_letters refused a row"):
+    with pytest.raises(NotDurable, match="dead_letters rejected a row"):
         await group_commit()(sent(1, status="lost"))
 
 
@@ -606,14 +615,14 @@ async def test_what_nobody_foresaw_of_an_event_is_its_own_requests_alone(
     cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = group_commit()
-    usual = commit._process
+    usual = commit._services.process
 
     def process(message: Message, now: datetime) -> Any:
         if message.event_id == "e-1":
             raise KeyError("a defect")
         return usual(message, now)
 
-    monkeypatch.setattr(commit, "_process", process)
+    monkeypatch.setattr(commit._services, "process", process)
     answers = await commit_all(commit, [sent(index) for index in range(3)])
     assert [type(answer) for answer in answers] == [type(None), KeyError, type(None)]
     assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
@@ -660,7 +669,7 @@ async def test_queued_events_are_rejected_when_nothing_becomes_durable(cloud: Cl
 
     cloud.on_upload = upload
     commit = group_commit(clock=Clock(), flush_timeout=200, batch_rows=5, max_in_flight=100)
-    while commit._archive._api.service.retries.take(time.monotonic()):
+    while commit._services.archive._api.service.retries.take(time.monotonic()):
         pass
     tasks = [asyncio.create_task(commit(sent(index))) for index in range(40)]
     await until(lambda: cloud.calls == ["upload"] * MAX_ARCHIVING)
@@ -680,11 +689,11 @@ async def test_cancelled_requests_leave_nothing_in_flight(cloud: Cloud, group_co
     await commit(sent(1))
     cancelled.cancel()
     cloud.on_insert = lambda *_: error(503, "backendError")
-    while commit._warehouse._api.service.retries.take(time.monotonic()):
+    while commit._services.warehouse._api.service.retries.take(time.monotonic()):
         pass
     gate.set()
     await until(lambda: not commit._flushes)
-    assert (commit._admission.events, commit._admission.size, commit._scheduler.running) == (0, 0, 0)
+    assert (commit.admission.events, commit.admission.size, commit._scheduler.running) == (0, 0, 0)
 
 
 async def test_a_table_that_hangs_holds_up_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
@@ -704,7 +713,7 @@ async def test_a_table_that_hangs_holds_up_its_own_events_only(cloud: Cloud, gro
     assert not any(task.done() for task in hanging)
     gate.set()
     await asyncio.gather(*hanging)
-    assert commit._admission.events == 0
+    assert commit.admission.events == 0
 
 
 @pytest.mark.parametrize("service", ["insert orders", "upload"])
@@ -733,7 +742,7 @@ async def test_the_archive_has_half_the_time_of_a_flush(group_commit: Make, monk
         timeouts.append(timeout)
         return 1
 
-    monkeypatch.setattr(commit._archive, "write", write)
+    monkeypatch.setattr(commit._services.archive, "write", write)
     await commit(sent(1))
     assert timeouts == [100]
 

@@ -15,7 +15,9 @@ import pytest
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
-from functions.ingest.group_commit import RECEIVE_SECONDS, GroupCommit
+from functions.ingest.flush import FlushServices
+from functions.ingest.group_commit import GroupCommit
+from functions.ingest.request_body import MAX_SECONDS
 from functions.ingest.retry import within
 from functions.ingest.warehouse import _PAUSES, InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
@@ -68,14 +70,14 @@ class Spy:
 async def longest_answer(settings: Settings) -> float:
     """Seconds after which a request is answered at the latest: it arrives, waits for its flush, and is flushed."""
     spy = Spy()
-    commit = GroupCommit(process, cast("Archive", spy), cast("Warehouse", spy), settings)
+    commit = GroupCommit(FlushServices(process, cast("Archive", spy), cast("Warehouse", spy)), settings)
     await commit(message(event("order")))
     [archive], [warehouse] = spy.archive, spy.warehouse
     assert warehouse <= settings.flush_timeout
     flush = longest(archive) + longest(settings.flush_timeout - archive)
     assert flush <= settings.flush_timeout + 1e-9, "archive and tables, retries included, fit into a flush"
     waiting = settings.flush_timeout
-    return RECEIVE_SECONDS + waiting + flush
+    return MAX_SECONDS + waiting + flush
 
 
 async def test_the_defaults_add_up() -> None:
@@ -110,7 +112,7 @@ async def test_the_commands_of_the_guide_add_up() -> None:
 
 
 def test_terraform_refuses_what_does_not_add_up() -> None:
-    seconds = f"{RECEIVE_SECONDS:.0f}"
+    seconds = f"{MAX_SECONDS:.0f}"
     conditions = {
         name: " ".join(rule["condition"] for rule in configuration().variables[name]["validation"])
         for name in ("delivery", "ingest")
@@ -121,7 +123,7 @@ def test_terraform_refuses_what_does_not_add_up() -> None:
 
 def test_each_description_says_the_same() -> None:
     properties = msgspec.json.schema(Settings)["$defs"]["Settings"]["properties"]
-    assert f"twice this and {RECEIVE_SECONDS:.0f} s" in properties["FLUSH_TIMEOUT"]["description"]
+    assert f"twice this and {MAX_SECONDS:.0f} s" in properties["FLUSH_TIMEOUT"]["description"]
 
 
 FLUSH_TIMEOUT = 2.0 * FACTOR
@@ -212,5 +214,5 @@ def test_who_sends_slowly_is_told_so_and_holds_up_nobody(hurried: Served) -> Non
 
     (status, seconds), others = asyncio.run(both())
     assert status.split()[1] == b"503"
-    assert seconds < RECEIVE_SECONDS + SLACK
+    assert seconds < MAX_SECONDS + SLACK
     assert [status for status, _ in others] == [204] * 3

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from functions.ingest.group_commit import MAX_THREADS
+from functions.ingest.threads import MAX_THREADS
 from tests.limits.conftest import PAYLOADS, served
 from tests.support.fake_google import Answer, Cloud, error
 from tests.support.flood import flood, push

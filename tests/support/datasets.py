@@ -21,6 +21,7 @@ from functions.core.contracts import Contracts
 from functions.core.message import Message
 from functions.core.pipeline import EventPipeline
 from functions.files.sources import find
+from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import Warehouse
@@ -83,12 +84,9 @@ class Datasets:
     def stream(self, messages: Sequence[Message], now: datetime) -> None:
         """Take messages as `ingest` does."""
         process = EventPipeline.from_settings(self.settings)
-        commit = GroupCommit(
-            lambda message, _: process(message, now),
-            self.archive(),
-            Warehouse(bigquery_api(), PROJECT, self.settings.dataset),
-            self.settings,
-        )
+        warehouse = Warehouse(bigquery_api(), PROJECT, self.settings.dataset)
+        services = FlushServices(lambda message, _: process(message, now), self.archive(), warehouse)
+        commit = GroupCommit(services, self.settings)
 
         async def all_of_them() -> None:
             await asyncio.gather(*(commit(message) for message in messages))

@@ -1,6 +1,6 @@
 """Hypothesis strategies: events as no producer should send them, from almost right to nearly random.
 
-A payload is drawn as a tree whose objects are lists of pairs, so that a key may stand there twice, and whose leaves are
+A payload is drawn as a tree whose objects are lists of pairs, so that a key may be duplicate, and whose leaves are
 JSON's own text, so that they may be numbers, strings and words that no encoder would write. Then its bytes are damaged.
 """
 

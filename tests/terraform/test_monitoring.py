@@ -105,7 +105,7 @@ def test_names_of_metrics_do_not_meet_in_promql() -> None:
 
 
 def test_both_engines_have_the_same_metrics_but_for_what_requests_have() -> None:
-    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"turned-away", "wait"}
+    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"rejected", "wait"}
     assert monitoring.metrics("dataflow").keys() <= monitoring.metrics("functions").keys()
 
 

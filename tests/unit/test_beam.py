@@ -49,7 +49,7 @@ def test_the_counts_are_the_sum_of_what_the_log_says() -> None:
         archive_bytes=100,
         rows=collections.Counter(orders=2),
         dead_letters=collections.Counter(contract=1),
-        not_durable=1,
+        failed=1,
         errors=["NotDurable: one"],
     )
     read = ReadReport(files=1, events=4, bytes=9, smoke_tests=1, without_id=1, first_without_id=["a line 3: no id"])

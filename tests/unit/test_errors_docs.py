@@ -3,7 +3,6 @@
 import json
 import pathlib
 import re
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from functions.core.contracts import FOLDER
 from functions.core.dead_letters import DeadLetter, Stage
 from functions.core.message import MAX_EVENT_BYTES, Message, NotAMessage
-from functions.ingest.admission import Overloaded
+from functions.ingest.admission import Admission, Overloaded
 from functions.ingest.app import IngestApp
 from functions.ingest.batch_writer import NotDurable
+from functions.settings import Settings
 from tests.support import hostile_events
 from tests.support.samples import NOW, event, message, process
 
@@ -117,11 +117,8 @@ class Commit:
     """Ends each event in one way."""
 
     def __init__(self, error: Exception | None) -> None:
+        self.admission = Admission(Settings(archive_bucket="archive"))
         self._error = error
-
-    async def receive(self, next_chunk: Callable[[], Awaitable[object]], length: int | None) -> bytes:
-        del next_chunk, length
-        return b'{"message": {"messageId": "1"}}'
 
     async def __call__(self, message: Message) -> None:
         del message
@@ -129,11 +126,16 @@ class Commit:
             raise self._error
 
 
+async def receive() -> dict[str, Any]:
+    """Return the only part of a request's body, as ASGI servers do."""
+    return {"type": "http.request", "body": b'{"message": {"messageId": "1"}}'}
+
+
 async def test_each_answer_of_ingest_is_on_the_page() -> None:
     ends = [None, NotAMessage(), Overloaded(), NotDurable(), ClientDisconnect(), RuntimeError()]
     answers = set()
     for error in ends:
         commit: Any = Commit(error)
-        request = Request({"type": "http", "headers": []})
+        request = Request({"type": "http", "headers": []}, receive)
         answers.add((await IngestApp(commit, "project")(request)).status_code)
     assert answers == statuses("ingest")

@@ -14,13 +14,13 @@ from functions.ingest.scheduler import (
     MAX_FLUSHES,
     SHARE,
     FlushScheduler,
-    Queue,
+    QueueState,
 )
 
 NOW = 100.0
-FEW = Queue(1, is_full=False, oldest=100.0)
-MANY = Queue(BACKLOG_THRESHOLD, is_full=False, oldest=100.0)
-FULL = Queue(500, is_full=True, oldest=100.0)
+FEW = QueueState(1, is_full=False, oldest=100.0)
+MANY = QueueState(BACKLOG_THRESHOLD, is_full=False, oldest=100.0)
+FULL = QueueState(500, is_full=True, oldest=100.0)
 
 
 def scheduler(duration: float = 0.0, running: int = 0, timeout: float = 25.0) -> FlushScheduler:
@@ -47,12 +47,12 @@ def test_with_no_flush_running_the_next_one_starts_at_once() -> None:
 
 @pytest.mark.parametrize(("queue", "interval"), [(FEW, INTERVAL), (MANY, BACKLOG_INTERVAL)], ids=["few", "many"])
 @pytest.mark.parametrize("duration", [0.0, 0.01, 0.14])
-def test_fast_services_have_fixed_intervals(queue: Queue, interval: float, duration: float) -> None:
+def test_fast_services_have_fixed_intervals(queue: QueueState, interval: float, duration: float) -> None:
     assert scheduler(duration, running=1).next_start(queue, NOW) == pytest.approx(100 + interval)
 
 
 @pytest.mark.parametrize("queue", [FEW, MANY, FULL], ids=["few", "many", "full"])
-def test_slow_services_get_about_two_flushes_at_once(queue: Queue) -> None:
+def test_slow_services_get_about_two_flushes_at_once(queue: QueueState) -> None:
     assert scheduler(2.0, running=1).next_start(queue, NOW) == pytest.approx(100 + 2.0 * SHARE)
 
 
@@ -119,7 +119,9 @@ def test_an_overloaded_flush_is_forgotten_after_as_long_again() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 30), st.booleans()), max_size=30), st.sampled_from([FEW, MANY, FULL]))
-def test_whatever_happened_an_idle_function_flushes_at_once(flushes: list[tuple[float, bool]], queue: Queue) -> None:
+def test_whatever_happened_an_idle_function_flushes_at_once(
+    flushes: list[tuple[float, bool]], queue: QueueState
+) -> None:
     made = scheduler()
     for number, (seconds, overloaded) in enumerate(flushes):
         end(made, float(number), seconds, overloaded=overloaded)

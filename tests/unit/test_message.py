@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from starlette.datastructures import Headers
 
-from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, receive
+from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, parse_request
 
 PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
 
@@ -28,7 +28,7 @@ EXPECTED = Message(b'{"a": 1}', {"event_id": "e-1"}, "42", PUBLISHED, 3, "k")
 
 
 def test_a_wrapped_push_is_a_message() -> None:
-    assert receive({}, push()) == EXPECTED
+    assert parse_request({}, push()) == EXPECTED
 
 
 def test_an_eventarc_cloud_event_in_binary_mode_is_the_same_message() -> None:
@@ -40,7 +40,7 @@ def test_an_eventarc_cloud_event_in_binary_mode_is_the_same_message() -> None:
             "ce-specversion": "1.0",
         }
     )
-    assert receive(headers, push()) == EXPECTED
+    assert parse_request(headers, push()) == EXPECTED
 
 
 def test_an_unwrapped_push_with_metadata_headers_is_the_same_message() -> None:
@@ -56,7 +56,7 @@ def test_an_unwrapped_push_with_metadata_headers_is_the_same_message() -> None:
             "User-Agent": "CloudPubSub-Google",
         }
     )
-    assert receive(headers, b'{"a": 1}') == EXPECTED
+    assert parse_request(headers, b'{"a": 1}') == EXPECTED
 
 
 def test_an_unwrapped_push_keeps_no_credentials() -> None:
@@ -67,12 +67,12 @@ def test_an_unwrapped_push_keeps_no_credentials() -> None:
             "authorization": "Bearer secret",
         }
     )
-    assert receive(headers, b"").attributes == {}
+    assert parse_request(headers, b"").attributes == {}
 
 
 def test_a_message_without_data_or_attributes_is_a_message() -> None:
     body = b'{"message": {"messageId": "1", "publishTime": "2026-11-23T12:00:00Z"}}'
-    message = receive({}, body)
+    message = parse_request({}, body)
     assert (message.data, message.attributes, message.delivery_attempt) == (b"", {}, None)
 
 
@@ -83,7 +83,7 @@ def test_a_message_without_data_or_attributes_is_a_message() -> None:
 )
 def test_what_a_push_lacks_is_empty_and_its_time_is_that_of_its_arrival(missing: str) -> None:
     before = datetime.now(UTC)
-    message = receive({}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode())
+    message = parse_request({}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode())
     assert (message.data, message.attributes, message.ordering_key, message.delivery_attempt) == (b"", {}, "", None)
     assert before <= message.publish_time <= datetime.now(UTC)
 
@@ -107,7 +107,7 @@ def test_what_a_push_lacks_is_empty_and_its_time_is_that_of_its_arrival(missing:
 )
 def test_anything_else_is_refused_and_says_where_it_is_wrong(body: bytes, said: str) -> None:
     with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as refused:
-        receive({}, body)
+        parse_request({}, body)
     assert said in str(refused.value)
 
 
@@ -121,7 +121,7 @@ def test_anything_else_is_refused_and_says_where_it_is_wrong(body: bytes, said: 
 )
 def test_metadata_headers_that_are_missing_or_wrong_are_named(headers: dict[str, str]) -> None:
     with pytest.raises(NotAMessage, match="x-goog-pubsub"):
-        receive(headers, b"")
+        parse_request(headers, b"")
 
 
 RUN = f"smoke-{'0123456789abcdef' * 2}"
@@ -154,7 +154,7 @@ def test_an_id_of_the_smoke_test_is_the_identity_of_its_own_events_only(
 
 def test_an_unwrapped_push_of_the_smoke_test_keeps_its_identity() -> None:
     headers = {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "2026-11-23T12:00:00Z"}
-    message = receive(Headers(headers | {"event_id": f"{RUN}-order", SMOKE_TEST_ATTRIBUTE: RUN}), b"")
+    message = parse_request(Headers(headers | {"event_id": f"{RUN}-order", SMOKE_TEST_ATTRIBUTE: RUN}), b"")
     assert message.event_id == f"{RUN}-order"
 
 
