@@ -1,4 +1,4 @@
-"""Names: those that event types, tables and views have, and those that no other may have."""
+"""Names of event types, tables and views: which are allowed, which are reserved, and which are taken."""
 
 import collections
 import dataclasses
@@ -12,7 +12,7 @@ from functions import events
 from functions.core import dead_letters
 
 UNKNOWN = "unknown"
-"""Stands for the type of an event that names none, or none that exists, wherever events are counted by type."""
+"""Type under which events are counted that name no type, or none that exists."""
 
 SMOKE_TEST = "smoke_test"
 """Type of the event with which `sluice smoke` proves that a bad event becomes a dead letter."""
@@ -21,31 +21,30 @@ RESERVED_TYPES = {
     UNKNOWN: "counts by type have it for events of no known type",
     SMOKE_TEST: "`sluice smoke` sends an event of it, which has to become a dead letter",
 }
-"""Event types that cannot exist, and why."""
+"""Names that no event type may have, with the reasons."""
 
 REPLAYS = "replays"
 
 OWN_TABLES = (dead_letters.TABLE, REPLAYS)
-"""Tables of no event type."""
+"""Tables that belong to no event type."""
 
 DATASETS = ("dataset", "historical_dataset")
 """Files of `sql/schema` that make a dataset, and the settings with their names; the others make tables."""
 
 MAX_NAME = 40
-"""Maximum number of characters of an event type or a table: no line of the templates of `sluice contract new` is longer
-than ours may be, and a label's value, which the table's name becomes, has 63
+"""Maximum number of characters of an event type or a table. The templates of `sluice contract new` need it to stay
+within the maximum length of a line, and a table's name becomes the value of a label, which has at most 63
 (https://cloud.google.com/bigquery/docs/labels-intro#requirements)."""
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-"""Fewer characters than BigQuery allows in a table's name (https://cloud.google.com/bigquery/docs/tables#table_naming):
-it needs no quoting, is a module of Python, and begins as none of BigQuery's own names such as `_SESSION` or
-`__TABLES__`."""
+"""Pattern of a name, which is stricter than that of BigQuery (https://cloud.google.com/bigquery/docs/tables#table_naming):
+it needs no quoting, is a valid Python module, and cannot be one of BigQuery's own names, such as `_SESSION`."""
 
 _OF_BIGQUERY = {"information_schema"}
 
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,299}")
 _RESERVED_COLUMNS = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
-"""Both: https://cloud.google.com/bigquery/docs/schemas#column_names."""
+"""Prefixes that BigQuery reserves (https://cloud.google.com/bigquery/docs/schemas#column_names)."""
 
 
 def type_problem(name: str) -> str | None:
@@ -62,27 +61,29 @@ def type_problem(name: str) -> str | None:
 
 
 def table_problem(name: str) -> str | None:
-    """Return why a table of an event type cannot have a name, whatever other names there are; None if it can."""
+    """Return why a table of an event type cannot have a name; None if it can. Taken names are not checked."""
     if name in DATASETS:
-        return f"{name} is reserved: sql/schema/{name}.sql makes a dataset"
+        return f"{name} is reserved: sql/schema/{name}.sql creates a dataset"
     if name in _OF_BIGQUERY:
-        return f"{name} is a name of BigQuery's own"
+        return f"{name} is reserved by BigQuery"
     return _problem(name)
 
 
 def column_problem(name: str) -> str | None:
     """Return why a column cannot have a name; None if it can."""
     if not _COLUMN.fullmatch(name):
-        return "is no name of a column: letters, digits and _, not a digit first, at most 300"
+        return "is no name of a column; allowed are at most 300 letters, digits and _, not beginning with a digit"
     if name.casefold().startswith(_RESERVED_COLUMNS):
-        return f"begins as BigQuery's own columns do: {', '.join(_RESERVED_COLUMNS)}"
+        return f"begins with a prefix that BigQuery reserves: {', '.join(_RESERVED_COLUMNS)}"
     return None
 
 
 def _problem(name: str) -> str | None:
     if _NAME.fullmatch(name) and len(name) <= MAX_NAME:
         return None
-    return f"{name!r} is no snake_case name of at most {MAX_NAME} characters: a-z, 0-9 and _ between them, a-z first"
+    return (
+        f"{name!r} is no snake_case name; allowed are at most {MAX_NAME} of a-z, 0-9 and single _, beginning with a-z"
+    )
 
 
 def view_of(table: str, view: str) -> str:
@@ -94,8 +95,8 @@ class Clash(NamedTuple):
     """A name that several tables and views have.
 
     Attributes:
-        name: As the first of them has it.
-        owners: Which they are.
+        name: The name, in the spelling of the first of them.
+        owners: Descriptions of the tables and views.
     """
 
     name: str
@@ -130,11 +131,11 @@ class Names:
         return cls(event_tables, tables, views, views_of_tables)
 
     def with_type(self, name: str, table: str) -> Self:
-        """Return the names with an event type and its table besides."""
+        """Return the names with those of a further event type and its table."""
         return dataclasses.replace(self, event_tables={**self.event_tables, name: table})
 
     def of_table(self, table: str) -> list[str]:
-        """Return the names that an event table brings: its own and those of its views."""
+        """Return the names that an event table takes: its own and those of its views."""
         return [table, *(view_of(table, view) for view in sorted(self.views_of_tables))]
 
     def taken(self) -> list[str]:

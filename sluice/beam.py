@@ -24,22 +24,22 @@ _ENDED = re.compile(r"(Failed|Nothing was done): (.*)")
 
 
 class NoBeam(Exception):
-    """Apache Beam is not installed; says how to get it."""
+    """Raised when Apache Beam is not installed; says how to install it."""
 
 
 def find_python(given: pathlib.Path | None) -> pathlib.Path:
-    """Return the Python of Beam's environment.
+    """Return the Python interpreter of Beam's environment.
 
     Args:
         given: Interpreter to use; None for the one that `make beam` installs.
 
     Raises:
-        NoBeam: There is none.
+        NoBeam: It does not exist.
     """
     if given:
         if given.is_file():
             return given
-        raise NoBeam(f"{given} is no Python interpreter")
+        raise NoBeam(f"{given} is not a Python interpreter")
     for place in _PLACES:
         if (place / "ready").exists():
             return place / "bin" / "python"
@@ -53,7 +53,7 @@ class BeamRun:
     Attributes:
         python: Python of Beam's environment.
         names: Files, folders, globs and `gs://BUCKET/PREFIX`.
-        schema_version: Version of plain events; None for the newest.
+        schema_version: Contract version of plain events; None for the newest.
         id_fields: Paths of the fields with the ids of plain events.
         dry_run: Whether nothing is written.
     """
@@ -98,9 +98,9 @@ class Counts:
         files: Files that were read to their end.
         bytes: Bytes that were read, as they are stored.
         events: Events that were read.
-        smoke_tests: Events of `sluice smoke`, which are left out.
-        without_id: Events that lack the id that was asked for, which are left out.
-        rows: Rows by table; all counts from here on are of what is durable, or would be.
+        smoke_tests: Events of `sluice smoke`, which are skipped.
+        without_id: Events without the id of `--id-field`, which are skipped.
+        rows: Rows by table. This and all following counts are of durable data, or of data that would be.
         dead_letters: Number of dead letters by stage.
         objects: Number of archive objects that were written.
         object_bytes: Size of these objects in bytes.
@@ -125,7 +125,7 @@ class Counts:
 
     @property
     def unfinished(self) -> int:
-        """Number of events that were read and are not known to be rows or dead letters."""
+        """Number of events that were read and are not confirmed as rows or dead letters."""
         return max(0, self.events - self.durable)
 
     @property
@@ -134,7 +134,7 @@ class Counts:
         return self.events + self.smoke_tests + self.without_id.count
 
     def add(self, line: str) -> None:
-        """Add what a line of the log says; most lines are of Beam, and say nothing of events."""
+        """Add the counts of a log line; most lines are Beam's own and have none."""
         if ended := _ENDED.fullmatch(line):
             self.why = ended[2]
         elif logged := _LOGGED.fullmatch(line):
@@ -164,7 +164,7 @@ def _counter(_: type, value: Mapping[str, int]) -> collections.Counter[str]:
 
 
 def whole_lines(log: TextIO) -> Iterator[str]:
-    """Yield the lines that a log has got since the last call, but for one that is being written."""
+    """Yield the complete lines that were added to a log since the last call."""
     while True:
         start = log.tell()
         line = log.readline()

@@ -1,4 +1,4 @@
-"""The log lines of functions and of a Dataflow job's workers, as Cloud Logging has them."""
+"""Log lines of the functions and of Dataflow workers, read from Cloud Logging."""
 
 import os
 from collections.abc import Collection
@@ -41,7 +41,7 @@ _FLUSHES_OF_WORKERS = (
 
 
 class NotReadable(Exception):
-    """The log cannot be read; says why."""
+    """Raised when the log cannot be read; has the reason."""
 
 
 class _LoggedFlush(msgspec.Struct):
@@ -144,4 +144,4 @@ class CloudLogs:
         try:
             return _decode_page(body)
         except msgspec.DecodeError as error:  # whoever answered, it was not Cloud Logging
-            raise NotReadable(f"the answer is none of Cloud Logging: {error}") from error
+            raise NotReadable(f"unexpected answer from Cloud Logging: {error}") from error

@@ -1,4 +1,4 @@
-"""Tables of generated pages: as Markdown between their marks, and on the screen."""
+"""Tables of generated pages, as Markdown between markers, and on the screen."""
 
 import dataclasses
 import re
@@ -12,9 +12,9 @@ class Table:
     """A table.
 
     Attributes:
-        name: Name of its place in the page.
+        name: Name of its marker in the page.
         title: Title on the screen.
-        columns: Heads; those of numbers begin with `>`.
+        columns: Headings; those of numbers begin with `>`.
         rows: Cells as text.
         note: A paragraph below it.
     """
@@ -43,15 +43,15 @@ class Table:
 
 
 def fill_tables(page: str, tables: Iterable[Table]) -> str:
-    """Return the page with these tables in their places.
+    """Return the page with these tables at their markers.
 
     Raises:
-        ValueError: The page has no place for one.
+        ValueError: The page has no marker for a table.
     """
     for table in tables:
         pattern = rf"(<!-- {table.name} -->\n)(.*?)(<!-- end -->)"
         if not re.search(pattern, page, re.DOTALL):
-            raise ValueError(f"the page has no place for {table.name}")
+            raise ValueError(f"the page has no marker for {table.name}")
         written = table.markdown()
         page = re.sub(pattern, lambda match, written=written: f"{match[1]}{written}{match[3]}", page, flags=re.DOTALL)  # type: ignore[misc]
     return page

@@ -1,4 +1,4 @@
-"""Rows of BigQuery, for people and for programs."""
+"""Output of BigQuery rows as tables, JSON and CSV."""
 
 import csv
 import io
@@ -12,11 +12,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 type Rows = Iterable[Mapping[str, Any]]
-"""Values by column name, of the types that BigQuery's client gives."""
+"""Values by column name, of the types of BigQuery's client."""
 
 
 def table(names: Sequence[str], rows: Rows) -> Table:
-    """Return a table for people: NULL is empty, floats have at most four decimals, times are UTC in seconds."""
+    """Return a table for the screen: NULL is empty, floats have at most four decimals, times are UTC in seconds."""
     shown = Table(*(Column(name, overflow="fold") for name in names))
     for row in rows:
         shown.add_row(*(_readable(row[name]) for name in names))
@@ -24,7 +24,7 @@ def table(names: Sequence[str], rows: Rows) -> Table:
 
 
 def printable(text: str) -> str:
-    """Return a producer's text without control characters, which a terminal would obey."""
+    """Return a text with control characters escaped, so that a producer cannot control the terminal."""
     return "".join(
         character if character.isprintable() or character in "\n\t" else f"\\x{ord(character):02x}"
         for character in text
@@ -64,7 +64,7 @@ def _csv_line(cells: Sequence[str]) -> str:
 
 
 def _cell(value: object) -> str:
-    """Text of a value, exactly."""
+    """Return the exact text of a value."""
     match value:
         case None:
             return ""

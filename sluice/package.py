@@ -1,4 +1,4 @@
-"""The package: exactly the files that are deployed, as a zip that is the same on every machine."""
+"""The package: the files to deploy, as a zip with the same bytes on every machine."""
 
 import dataclasses
 import hashlib
@@ -46,7 +46,7 @@ def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
     """Return the paths of the deployed files, relative to the project, sorted.
 
     Raises:
-        FileNotFoundError: A pattern of `FILES` matches nothing: this is no project of Sluice's.
+        FileNotFoundError: A pattern of `FILES` matches nothing, so the folder is not a project of Sluice.
     """
     names: set[str] = set()
     for pattern in FILES:
@@ -58,10 +58,10 @@ def deployed_files(root: pathlib.Path = ROOT) -> list[str]:
 
 
 def build(file: pathlib.Path, root: pathlib.Path = ROOT) -> Package:
-    """Write the zip; what was there before stays until the new one is whole.
+    """Write the zip. A previous one is replaced when the new one is complete.
 
-    Nothing of the machine gets into it: names are sorted, times and modes fixed, and files are stored as they are,
-    since what a compressor makes of them differs between its versions.
+    It does not depend on the machine: names are sorted, times and modes are fixed, and files are stored uncompressed,
+    since the output of a compressor differs between its versions.
 
     Args:
         file: File to write.
@@ -88,7 +88,7 @@ def unpack(folder: pathlib.Path, root: pathlib.Path = ROOT) -> None:
     """Build the zip and unpack it, as the platform does before it builds the function.
 
     Args:
-        folder: Where its files are put; the zip is beside it.
+        folder: Folder for the files; the zip is written beside it.
         root: The project's folder.
     """
     with zipfile.ZipFile(build(folder.with_name(f"{folder.name}.zip"), root).file) as archive:

@@ -68,11 +68,11 @@ def publish(
     Args:
         publications: Messages to publish; may be endless.
         topic: Full name, `projects/PROJECT/topics/TOPIC`.
-        rate: Messages per second; as fast as they are accepted by default.
+        rate: Messages per second; None for as fast as Pub/Sub accepts them.
         published: Called for each message that Pub/Sub has accepted, in any thread.
 
     Returns:
-        How many messages were published.
+        Number of published messages.
 
     Raises:
         One of `FAILURES`: A message was rejected, is too large, or was not accepted within 20 seconds.
@@ -115,12 +115,12 @@ def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.F
 
 
 def from_lines(lines: Iterable[Line], id_fields: Sequence[IdField], without_id: WithoutId) -> Iterator[Publication]:
-    """Make each line a message with an event id, so that a retried publish is no second event.
+    """Return a message with an event id for each line, so that a retried publish is not a second event.
 
     Args:
         lines: Lines of NDJSON.
-        id_fields: The fields with the ids, as for `sluice backfill`; none where each line gets an id of its own.
-        without_id: Gets the lines that lack these fields. They are no messages.
+        id_fields: Fields with the ids, as for `sluice backfill`; if empty, each line gets a random id.
+        without_id: Receives the lines without these fields, which are not published.
     """
     identify = Identify(id_fields) if id_fields else None
     for line in lines:
@@ -136,10 +136,10 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
-    """Move valid events in time, all by the same distance. All other lines stay as they are.
+    """Shift the times of valid events by the same duration. All other lines are unchanged.
 
-    An event that is more than a day ahead of `newest` stays where it is when others are not: its time stands for
-    "never", and would move these to the distant past.
+    An event that is more than a day after `newest` is unchanged if others are not: its time represents
+    "never", and would shift the others into the distant past.
 
     Args:
         newest: The time that the newest event gets.

@@ -55,7 +55,7 @@ class Cost(enum.StrEnum):
 
 
 class WrongParameter(ValueError):
-    """A parameter is unknown, missing, not of its type, or out of its bounds; names it."""
+    """Raised for a parameter that is unknown, missing, of the wrong type or out of range; has its name."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Parameter:
 
     Attributes:
         name: Name of the parameter.
-        type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME: of a table or a snapshot, put into the text.
-        default: Default as text; None where the caller has to choose. A DATE may be `today` or `yesterday`.
-        bounds: The least and the most that it may be, as text; None where it may be anything of its type.
+        type: INT64, FLOAT64, STRING, DATE, TIMESTAMP, or NAME for the name of a table or snapshot in the text.
+        default: Default as text; None if the parameter is required. A DATE may be `today` or `yesterday`.
+        bounds: Minimum and maximum as text; None for no bounds.
         description: Meaning of the value.
     """
 
@@ -82,19 +82,19 @@ class Parameter:
         return f"{self.name}{default}{bounds}: {self.description}"
 
     def value(self, text: str) -> Any:  # noqa: ANN401 - of the parameter's type
-        """Return the value of a text.
+        """Parse a value.
 
         Raises:
-            WrongParameter: It is not of the type, or out of the bounds.
+            WrongParameter: The value has the wrong type or is out of range.
         """
         read = _READERS[self.type]
         least = read(self.bounds[0]) if self.bounds else None  # Before the value: `7d` ago is later each time.
         try:
             value = read(text)
         except ValueError as error:
-            raise WrongParameter(f"{self.name}: {text!r} is no {self.type}") from error
+            raise WrongParameter(f"{self.name}: {text!r} is not of type {self.type}") from error
         if self.bounds and not least <= value <= read(self.bounds[1]):
-            raise WrongParameter(f"{self.name}: {text} is not within {' to '.join(self.bounds)}")
+            raise WrongParameter(f"{self.name}: {text} is out of range; allowed is {' to '.join(self.bounds)}")
         return value
 
 
@@ -145,7 +145,7 @@ class RenderedQuery:
         return query_config(**self.parameters)
 
     def with_values(self) -> str:
-        """Return the text with the parameters' values in it: for people to read, and to run as it is."""
+        """Return the text with the values of the parameters as literals."""
         return with_literals(self.sql, {name: _literal(value) for name, (_, value) in self.parameters.items()})
 
 
@@ -184,7 +184,7 @@ class Query:
         notes: Explanation of how it does so; may be empty.
         parameters: Parameters by name.
         cost: Cost class of the query.
-        part_of: The command that runs it, where nothing else should; else None.
+        part_of: Command that runs it, if it must not be run alone; None otherwise.
         header: Comment lines at the beginning, which say all of that.
         template: The statement, a template.
     """
@@ -209,7 +209,7 @@ class Query:
         Args:
             project: The dataset's project.
             settings: Names of datasets, location, retention.
-            given: The caller's parameters; the others have their defaults.
+            given: Values of parameters; the others have their defaults.
 
         Raises:
             WrongParameter: A parameter is unknown, missing or wrong.
@@ -256,7 +256,7 @@ def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
     """Return all queries by name, in the order of their subjects.
 
     Raises:
-        ValueError: A file does not begin as it should.
+        ValueError: A file does not begin with the required comments.
     """
     files = [file for subject in SUBJECTS for file in sorted((folder / subject).glob("*.sql"))]
     return {file.stem: _read(file) for file in files}
@@ -291,6 +291,6 @@ def _read(file: pathlib.Path) -> Query:
         else:
             notes.append(line)
     if not question or cost is None:
-        raise ValueError(f"{file}: must begin with its question and have a line '-- Cost: CLASS'")
+        raise ValueError(f"{file}: the first comment must be a question, and a line '-- Cost: CLASS' is required")
     template = text.removeprefix(header)
     return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, header, template)

@@ -1,11 +1,11 @@
-"""Credentials for Google's REST APIs, beside those that the client libraries find by themselves."""
+"""Credentials with a quota project, for REST APIs of Google."""
 
 from google.auth.credentials import Credentials
 from google.oauth2.credentials import Credentials as UserCredentials
 
 
 def with_quota_project(credentials: Credentials, project: str) -> Credentials:
-    """Return credentials whose requests are charged to a project.
+    """Return credentials with a quota project, to which requests are charged.
 
     Google's APIs reject requests of a person whose credentials name no project for quota and billing. Service accounts
     have a project of their own.

@@ -1,4 +1,4 @@
-"""Compare the contents of a row or a dead letter with its envelope in the archive."""
+"""Comparison of a row or a dead letter with its envelope in the archive."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from functions.reconcile.records import StoredRecord
 
 
 class ContentComparison:
-    """Compares what the contract itself makes of a payload; enrichment may change from one version to the next.
+    """Compares the columns that a contract derives from a payload, except enriched columns.
 
     Args:
-        contracts: All of them: each row is compared by the version that it has passed.
-        privacy: Settings of enrichment, which decide the enriched columns.
+        contracts: All contracts, as each row is compared by its contract version.
+        privacy: Privacy settings, which determine the enriched columns.
     """
 
     def __init__(self, contracts: Contracts, privacy: Privacy) -> None:
@@ -25,7 +25,7 @@ class ContentComparison:
         self._privacy = privacy
 
     def __call__(self, envelope: Envelope, record: StoredRecord) -> bool:
-        """Return whether a record holds what its envelope does; of a dead letter too long for its table, its length."""
+        """Return whether a record matches its envelope; for a dead letter without payload, by length."""
         message, stored = envelope.message(), record.columns
         if record.is_dead_letter:
             same = stored["payload"] in {None, message.data}

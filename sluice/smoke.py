@@ -1,4 +1,4 @@
-"""The smoke test: send an event of each type and a bad one through a deployment, until each has arrived."""
+"""The smoke test publishes an event of each type and an invalid one, and waits until each has arrived."""
 
 import dataclasses
 import json
@@ -65,17 +65,17 @@ WHERE {{ day }} BETWEEN @first AND @last AND REGEXP_CONTAINS({{ event_id }}, @pa
 
 
 class NoExample(ValueError):
-    """No good event of a type could be made of its contract; says why."""
+    """Raised when no valid event can be generated from a contract; has the reason."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Probe:
-    """An event of the smoke test, and where it belongs.
+    """An event of the smoke test.
 
     Attributes:
         event_id: `smoke-<run>-<type>`.
         data: The payload.
-        table: Table that its row should be in: its type's, or the dead letters'.
+        table: Expected table: that of its type, or `dead_letters`.
     """
 
     event_id: str
@@ -83,7 +83,7 @@ class Probe:
     table: str
 
     def publication(self, run: str) -> Publication:
-        """Return what is published of it.
+        """Return the message to publish.
 
         Args:
             run: The run, with which its id begins.
@@ -101,8 +101,8 @@ class Arrival:
         lag: Seconds from its acceptance by Pub/Sub until it was processed.
         archive_uri: Archive object that its row names.
         rows: Number of its rows: Pub/Sub may deliver an event twice.
-        why: Of a dead letter: stage, place and message.
-        problem: Fault of its row, if there is one.
+        why: Stage, place and message of a dead letter.
+        problem: Error in its row, if there is one.
     """
 
     table: str
@@ -136,7 +136,7 @@ class Remains:
     Attributes:
         table: `DATASET.TABLE`.
         expires: Time at which their partition expires; None in the historical dataset.
-        why: Message of BigQuery's error.
+        why: Error message of BigQuery.
     """
 
     table: str
@@ -145,7 +145,7 @@ class Remains:
 
 
 def oldest_day(now: datetime, retention_days: int) -> date:
-    """Return the oldest day that events may have and whose partition does not expire within an hour."""
+    """Return the oldest event date whose partition does not expire within an hour."""
     return (now + _LIVES_ON).date() - timedelta(days=retention_days - 1)
 
 
@@ -155,15 +155,15 @@ def oldest_midnight(now: datetime, retention_days: int) -> datetime:
 
 
 def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
-    """Return a good event of each type, on the oldest possible day, and an event of an unknown type.
+    """Return a valid event of each type, dated on the oldest possible day, and an event of an unknown type.
 
     Args:
         settings: Settings of the deployment.
-        now: The time.
+        now: Current time.
         run: Name of this run, which the ids begin with.
 
     Raises:
-        NoExample: Of a type whose contract asks for more than this can make up.
+        NoExample: No valid event can be generated from a contract.
     """
     at = oldest_midnight(now, settings.retention_days) + timedelta(hours=12)
     process = EventPipeline.from_settings(settings)
@@ -178,7 +178,7 @@ def _good(name: str, process: EventPipeline, at: datetime, now: datetime, run: s
     outcome = process(Message(probe.data, _attributes(probe, run), "0", now), now)
     if not isinstance(outcome, Row):
         path, _, message = outcome.errors[0]
-        raise NoExample(f"no {name} event could be made of its contract, give it `examples`: {path}: {message}")
+        raise NoExample(f"no {name} event can be generated from its contract; add `examples` to it: {path}: {message}")
     return probe
 
 
@@ -193,7 +193,7 @@ def _newest_schema(contracts: Contracts, name: str) -> dict[str, Any]:
 
 
 class Smoke:
-    """One run of the smoke test.
+    """A run of the smoke test.
 
     Args:
         client: Client of the datasets' project.
@@ -220,7 +220,7 @@ class Smoke:
 
     @property
     def arrived(self) -> bool:
-        """Whether every event is where it belongs, and in the archive."""
+        """Whether every event is in its table and in the archive."""
         return len(self.arrivals) == len(self.probes) and not any(arrival.problem for arrival in self.arrivals.values())
 
     @property
@@ -229,15 +229,15 @@ class Smoke:
         return self.arrived and not (self.log_lines and self.log_lines.missing)
 
     def send(self, topic: str, timeout: float, arrived: Callable[[], object]) -> None:
-        """Publish, and look until all have arrived or the time is over.
+        """Publish the events, and wait until all have arrived or the timeout ends.
 
         Args:
             topic: Full name of the topic.
             timeout: Seconds to wait after Pub/Sub has accepted the events.
-            arrived: Called whenever some have.
+            arrived: Called when events have arrived.
 
         Raises:
-            One of `sluice.publish.FAILURES`: Pub/Sub did not take the events.
+            One of `sluice.publish.FAILURES`: Pub/Sub did not accept an event.
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         publish((probe.publication(self.run) for probe in self.probes), topic)
@@ -252,10 +252,10 @@ class Smoke:
             time.sleep(_LOOK_EVERY)
 
     def look_into_the_log(self, timeout: float) -> LogLines:
-        """Look until the log has the lines of all flushes, or the time is over: a function may work, and log nothing.
+        """Wait until the log has the lines of all flushes or the timeout ends. A function may work without logging.
 
         Args:
-            timeout: Seconds to wait. Cloud Logging takes some to show a line.
+            timeout: Maximum seconds to wait. Cloud Logging shows a line after some seconds.
         """
         expected = sorted({arrival.archive_uri for arrival in self.arrivals.values()})
         started = time.monotonic()
@@ -305,12 +305,12 @@ class Smoke:
             return f"in {row.name} instead of {probe.table}"
         bucket = f"gs://{self._settings.archive_bucket}/"
         if not row.archive_uri.startswith(bucket):
-            return f"archived in {row.archive_uri}, not in {bucket}"
+            return f"archived in {row.archive_uri} instead of {bucket}"
         archived = read_object(probe.event_id, object_at(row.archive_uri, self._storage))
         if archived.problem:
             return archived.problem
         if probe.data not in [envelope.message().data for envelope in archived.envelopes]:
-            return "the archive object does not have its bytes"
+            return "the archive object does not contain its bytes"
         return None
 
     def _query(self, sql: str, **parameters: Parameter) -> Iterator[bigquery.Row]:
@@ -320,7 +320,7 @@ class Smoke:
     def delete(self, *, all_runs: bool = False) -> list[Remains]:
         """Delete the rows of this run, or of all runs of the last 30 days, and return those that remain.
 
-        BigQuery deletes no row that it streamed in just now. The archive keeps what it has.
+        BigQuery cannot delete rows that were streamed recently. The archive is unchanged.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejects a statement for another reason.

@@ -1,4 +1,4 @@
-"""Take snapshots of tables and restore them, by the files of `sql/maintenance`."""
+"""Take snapshots of tables and restore them, with the statements of `sql/maintenance`."""
 
 import dataclasses
 import re
@@ -20,7 +20,7 @@ from sluice.replay import ledger
 STAMP = "%Y%m%dT%H%M%S"
 
 _TIME_TRAVEL_HOURS = 168
-"""Hours of a dataset's time travel window where it has not set them."""
+"""Default hours of a dataset's time travel window."""
 
 _CANNOT_READ_BEFORE = re.compile(r"[Cc]annot read before (\d+)")
 """BigQuery's error for a time before a table was created, with the first time that can be read, in milliseconds
@@ -33,7 +33,7 @@ class SnapshotError(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A table as it was.
+    """A snapshot of a table.
 
     Attributes:
         snapshot: Name of the snapshot in the historical dataset.
@@ -69,7 +69,7 @@ class Restored:
 class Snapshots:
     """Takes snapshots of the live dataset's tables into the historical dataset, and restores them.
 
-    They are not in the live dataset because its default partition expiration would take their days away one by one.
+    They are not in the live dataset because its default partition expiration would delete their partitions.
 
     Attributes:
         client: Client of the datasets' project.
@@ -85,11 +85,11 @@ class Snapshots:
 
     @staticmethod
     def tables() -> list[str]:
-        """All: those of the event types, the dead letters, and the ledger, without which all of these are open."""
+        """Return all tables: those of the event types, the dead letters, and the ledger, which closes dead letters."""
         return [*event_tables(), dead_letters.TABLE, ledger.TABLE]
 
     def take(self, table: str, now: datetime, days: int) -> Snapshot:
-        """Keep a table as it is.
+        """Take a snapshot of a table.
 
         Args:
             table: Table of the live dataset.
@@ -97,8 +97,8 @@ class Snapshots:
             days: Days for which the snapshot is kept.
 
         Raises:
-            WrongParameter: `table` is no name, or `days` too few or too many.
-            SnapshotError: There is no such table, or it is a view.
+            WrongParameter: `table` is not a valid name, or `days` is out of range.
+            SnapshotError: The table does not exist or is a view.
             GoogleAPIError: BigQuery rejects the request.
         """
         name = f"{table}_{now.astimezone(UTC):{STAMP}}"
@@ -115,18 +115,19 @@ class Snapshots:
             yield Snapshot(row.snapshot, row.table_name, row.snapshot_time, snapshot.expires)
 
     def restore(self, snapshot: str, to: str | None, now: datetime, *, replace: bool = False) -> Restored:
-        """Make a table of a snapshot, or put it in the place of its table.
+        """Restore a snapshot into a new table, or replace its table.
 
         Args:
             snapshot: Snapshot of the historical dataset.
             to: Name of the new table; None: that of the snapshot and `_restored`.
-            now: Names the snapshot of what is replaced.
+            now: Time in the name of the snapshot of the replaced rows.
             replace: Whether to replace the table that the snapshot is of.
 
         Raises:
-            WrongParameter: A name is none.
-            SnapshotError: There is no such snapshot; the new table exists, or has the name of a table or view that the
-                bootstrap makes; there is no table to replace, or its columns, partitions or clustering are others.
+            WrongParameter: A name is invalid.
+            SnapshotError: The snapshot does not exist; the new table exists, or has the name of a table or view that
+                the bootstrap creates; the table to replace does not exist, or its columns, partitions or clustering
+                differ.
             GoogleAPIError: BigQuery rejects the request.
         """
         new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
@@ -134,7 +135,7 @@ class Snapshots:
         kept = self._table(self._names.historical(snapshot))
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
-            raise SnapshotError(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
+            raise SnapshotError(f"snapshot {snapshot} does not exist; `sluice snapshot --list` lists all snapshots")
         table = str(definition.base_table_reference.table_id)
         if replace:
             self._check_is_table(table)
@@ -144,21 +145,21 @@ class Snapshots:
     def restore_as_of(
         self, table: str, at: datetime, to: str | None, now: datetime, *, replace: bool = False
     ) -> Restored:
-        """Make a table of what another one was, or put it back to that.
+        """Restore a table as of a time into a new table, or in place.
 
         Args:
             table: Table of the live dataset; it still has to exist.
             at: Within the dataset's time travel window, of seven days unless it is set to fewer
                 (https://cloud.google.com/bigquery/docs/time-travel).
             to: Name of the new table; None: that of the table and the time and `_restored`.
-            now: Names the snapshot of what is replaced.
+            now: Time in the name of the snapshot of the replaced rows.
             replace: Whether to replace the table.
 
         Raises:
-            WrongParameter: A name is none; or `at` is in the future, before the time travel window, or before the
+            WrongParameter: A name is invalid; or `at` is in the future, before the time travel window, or before the
                 table was created.
             SnapshotError: There is no such table, or it is a view; the new one exists, or has the name of a table or
-                view that the bootstrap makes; or the table had other columns then, and is to be replaced.
+                view that the bootstrap creates; or the table to replace had different columns then.
             GoogleAPIError: BigQuery rejects the request.
         """
         as_it_was = f"{table}_{at.astimezone(UTC):{STAMP}}"
@@ -171,7 +172,7 @@ class Snapshots:
         except BadRequest as error:
             if earliest := _CANNOT_READ_BEFORE.search(str(error)):
                 first = datetime.fromtimestamp(int(earliest[1]) / 1000, UTC)
-                raise WrongParameter(_out_of_range(f"{table} was not there yet", at, first, now)) from error
+                raise WrongParameter(_out_of_range(f"table {table} did not exist yet", at, first, now)) from error
             raise
         return self._finish(new, table, at, now, replace=replace)
 
@@ -199,9 +200,9 @@ class Snapshots:
         # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.
         name = self._names.live(table)
         if name in {definition.name for definition in definitions(self.client.project, self.settings)}:
-            raise SnapshotError(f"{table} is made by the bootstrap; run it, then restore with --replace")
+            raise SnapshotError(f"{table} is created by the bootstrap: run it, then restore with --replace")
         if self._exists(name):
-            raise SnapshotError(f"{table} exists already; choose another name with --to")
+            raise SnapshotError(f"table {table} already exists; choose another name with --to")
         self._run(statement)
 
     def _drop(self, table: str) -> None:
@@ -212,20 +213,20 @@ class Snapshots:
         restored, live = (self._table(self._names.live(name)) for name in (new, table))
         for what, of in _SHAPE.items():
             if of(restored) != of(live):
-                return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
+                return f"the {what} of the restored table and of {table} differ: {of(restored)} and {of(live)}"
         return None
 
     def _check_is_table(self, table: str) -> None:
         if (kind := self._table(self._names.live(table)).table_type) != "TABLE":
-            raise SnapshotError(f"{table} is no table: its type is {kind}")
+            raise SnapshotError(f"{table} is not a table: its type is {kind}")
 
     def _check_time_travel(self, at: datetime, now: datetime) -> None:
-        """BigQuery itself knows whether the table was there: it may have replaced a table that can still be read."""
+        """BigQuery determines whether the table existed: it may have replaced a table that can still be read."""
         # An int64 of the API is a string.
         hours = int(self.client.get_dataset(self.settings.dataset).max_time_travel_hours or _TIME_TRAVEL_HOURS)
         earliest = now - timedelta(hours=hours)
         if at > now:
-            raise WrongParameter(_out_of_range("that is in the future", at, earliest, now))
+            raise WrongParameter(_out_of_range("the time is in the future", at, earliest, now))
         if at < earliest:
             why = f"the time travel of {self.settings.dataset} goes back {hours} hours"
             raise WrongParameter(_out_of_range(why, at, earliest, now))
@@ -244,7 +245,7 @@ class Snapshots:
         try:
             return self.client.get_table(name)
         except NotFound as error:
-            raise SnapshotError(f"there is no {name}") from error
+            raise SnapshotError(f"{name} does not exist") from error
 
     @property
     def _names(self) -> Tables:
@@ -257,7 +258,7 @@ def _out_of_range(why: str, at: datetime, earliest: datetime, now: datetime) -> 
 
 
 def _on_the_way(name: str, now: datetime) -> str:
-    """Name of a table that is there while another one is replaced; no earlier try is in its way."""
+    """Return the name of a temporary table for a replacement, which no earlier attempt has used."""
     return f"{name}_restoring_{now.astimezone(UTC):{STAMP}}"
 
 

@@ -1,4 +1,4 @@
-"""Times as people write them on the command line."""
+"""Parsing of times on the command line."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -8,10 +8,10 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 def read_time(text: str) -> datetime:
-    """Read a time: ISO 8601, in UTC unless it says otherwise; or `now`; or how long ago, as `90m`, `24h` or `7d`.
+    """Parse a time: ISO 8601, by default in UTC; or `now`; or an age such as `90m`, `24h` or `7d`.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The text has none of these forms.
     """
     now = datetime.now(UTC)
     if text == "now":

@@ -56,8 +56,8 @@ class TracedRecord:
         message_id: Pub/Sub's id of the message that brought it.
         publish_time: Time at which Pub/Sub accepted that message.
         processed_at: Time at which Sluice processed or rejected it.
-        schema_version: The contract that it passed, or was checked against.
-        code_version: The code that made the record.
+        schema_version: Contract version that it passed or was checked against.
+        code_version: Version of the code that wrote the record.
         archive_uri: Object with the raw bytes.
         content_digest: Digest of a row's content; None of older code.
         shown_by: Views that show a row; none shows a duplicate.
@@ -83,12 +83,12 @@ class TracedRecord:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TracedObject:
-    """An object of the archive, and what it has of the event.
+    """An archive object and its envelopes of the event.
 
     Attributes:
         uri: Address of the object.
         envelopes: Envelopes of the event.
-        problem: Reason why it could not be read, if it could not.
+        problem: Reason why it could not be read, if so.
     """
 
     uri: str
@@ -98,14 +98,14 @@ class TracedObject:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trace:
-    """All that is known of an event.
+    """All records of an event.
 
     Attributes:
         event_id: The event.
         rows: Rows in the event tables.
         dead_letters: Dead letters in their table.
         replays: Entries of the ledger for the event, oldest first: all columns.
-        objects: Archive objects that the others name, or that were found by the day of arrival.
+        objects: Archive objects that the records name, or that the search of the day found.
     """
 
     event_id: str
@@ -116,14 +116,14 @@ class Trace:
 
     @property
     def is_found(self) -> bool:
-        """Whether anything was found."""
+        """Whether there is any record of the event."""
         return bool(self.rows or self.dead_letters or self.replays or self.objects)
 
 
 def trace(
     event_id: str, bigquery_client: bigquery.Client, storage: StorageClient, settings: Settings, day: date | None = None
 ) -> Trace:
-    """Look for an event in all tables, and read the objects of the archive that these name.
+    """Search an event in all tables, and read the archive objects that the records name.
 
     Args:
         event_id: The event.
@@ -188,7 +188,7 @@ def _record(row: dict[str, Any], **more: Any) -> TracedRecord:  # noqa: ANN401 -
 
 
 def _rank(row: dict[str, Any]) -> tuple[Any, ...]:
-    """Return the key by which the views choose: they show the last row of a day (sql/views/each/)."""
+    """Return the sort key of the views, which show the last row of a day (sql/views/each/)."""
     return row["day"], row["processed_at"], row["publish_time"], row["message_id"], row["archive_uri"]
 
 
@@ -210,11 +210,11 @@ def _read_all(event_id: str, objects: Iterable[ArchivedObject]) -> Iterator[Trac
 
 
 def read_object(event_id: str, archived: ArchivedObject) -> TracedObject:
-    """Return what an archive object has of an event."""
+    """Return an archive object with its envelopes of an event."""
     try:
         return TracedObject(archived.uri, archived.envelopes_of(event_id))
     except ObjectNotFound:
-        problem = "the object is gone: its lifecycle has deleted it, or somebody has"
+        problem = "the object does not exist: it was deleted by its lifecycle or manually"
     except UnreadableObject as error:
         problem = f"the object cannot be read: {error}"
     return TracedObject(archived.uri, problem=problem)

@@ -16,8 +16,6 @@ FILE = pathlib.Path(__file__).parents[1] / "docs" / "cli.md"
 
 MARK = "<!-- From here on generated from the commands' help, by UPDATE_DOCS=1 make test -->\n"
 
-_DEFAULT_PANEL = "Commands"
-
 type _Untyped = Any
 """A command, a parameter or a context, whose classes typer does not export."""
 
@@ -31,7 +29,7 @@ def update() -> str:
 def _sections() -> Iterator[str]:
     """Yield a heading for each help panel, and a section for each command."""
     root: _Untyped = typer.main.get_command(app)
-    commands = sorted(root.commands.values(), key=_panel)  # stable: in the order of the help
+    commands = [root.commands[name] for name in root.list_commands(root.context_class(root))]
     for panel, members in itertools.groupby(commands, _panel):
         yield f"## {panel}"
         for command in members:
@@ -39,8 +37,7 @@ def _sections() -> Iterator[str]:
 
 
 def _panel(command: _Untyped) -> str:
-    panel = command.rich_help_panel
-    return panel if isinstance(panel, str) else _DEFAULT_PANEL
+    return str(command.rich_help_panel)
 
 
 def _command(name: str, command: _Untyped) -> Iterator[str]:
@@ -54,7 +51,6 @@ def _command(name: str, command: _Untyped) -> Iterator[str]:
         rows = [_row(parameter, context) for parameter in command.params if not getattr(parameter, "hidden", False)]
         if rows:
             yield "\n".join(["| | |", "|---|---|", *rows])
-    yield from _paragraphs(command.epilog or "")
     for member in (members or {}).values():
         yield from _command(f"{name} {member.name}", member)
 
@@ -67,16 +63,14 @@ def _row(parameter: _Untyped, context: _Untyped) -> str:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    r"""Yield the paragraphs of a help text; what is not to be reflowed (`\b`, or indented) is a block."""
+    """Yield the paragraphs of a help text; the lines of the examples are a block."""
     for paragraph in inspect.cleandoc(text).split("\n\n"):
-        lines = paragraph.splitlines()
-        verbatim = [line for line in lines if line != "\b"]
-        if not verbatim:
-            continue
-        if len(verbatim) < len(lines) or all(line.startswith("  ") for line in verbatim):
-            yield f"```text\n{inspect.cleandoc('\n'.join(['', *verbatim]))}\n```"
+        title, *lines = paragraph.splitlines()
+        if title == "Examples:":
+            yield title
+            yield f"```text\n{inspect.cleandoc('\n'.join(['', *lines]))}\n```"
         else:
-            yield " ".join(verbatim).replace("<", "&lt;")
+            yield paragraph.replace("<", "&lt;")
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from functions.settings import Settings
 from sluice.demo.check import read_warehouse
 from sluice.local.stack import Emulators, Stack, delivering, deployed, emulators
 from sluice.publish import Publication, publish
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
 
@@ -156,8 +156,8 @@ def _region(on: Emulators, folder: pathlib.Path, name: str) -> Iterator[Stack]:
 
 def _messages(events: int, settings: Settings) -> list[Generated]:
     now = datetime.now(UTC)
-    story = Story(_SEED, BAD_SHARE, DUPLICATE_SHARE)
-    return list(history_until(story, events, now, oldest_midnight(now, settings.retention_days)))
+    scenario = Scenario(_SEED, BAD_SHARE, DUPLICATE_SHARE)
+    return list(history_until(scenario, events, now, oldest_midnight(now, settings.retention_days)))
 
 
 def _ids(stack: Stack) -> set[str]:

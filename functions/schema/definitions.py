@@ -1,4 +1,4 @@
-"""Definitions: what the warehouse should be, from the DDL in `sql/`."""
+"""Definitions of the objects of the warehouse, from the DDL in `sql/`."""
 
 import dataclasses
 import enum
@@ -17,8 +17,8 @@ from functions.tables import event_tables
 FOLDER = pathlib.Path(__file__).parents[2] / "sql"
 
 LATEST_FIRST = "processed_timestamp DESC, ingest.publish_time DESC, ingest.message_id DESC, ingest.archive_uri DESC"
-"""The order of several rows of an event: the first one counts, which was processed last; of those that one run of a
-backfill or replay brought, the one that was published last. SQL has it as `{{ latest_first }}`."""
+"""Order of the rows of an event, of which the first one counts: the row that was processed last; among rows of one run
+of a backfill or replay, the one that was published last. SQL uses it as `{{ latest_first }}`."""
 
 
 class Kind(enum.StrEnum):
@@ -35,12 +35,12 @@ class Definition:
 
     Attributes:
         name: `DATASET`, or `DATASET.TABLE`.
-        kind: What it is.
-        ddl: The statement that makes it, ready to run.
-        policy_tags: Of a table: the resource names of the policy tags by column (`errors.message` for a nested one).
-            DDL cannot say them.
-        digest: 16 hex digits of the statement and of all that it reads. A view carries it as its label `definition`,
-            so that it is made again when one of its tables changes: BigQuery keeps a view's columns as they were.
+        kind: Its kind.
+        ddl: The statement that creates it.
+        policy_tags: Resource names of the policy tags of a table by column (`errors.message` for a nested one), which
+            DDL cannot set.
+        digest: 16 hex digits of the statement and of all objects that it reads. It is the label `definition` of a view,
+            so that the view is replaced when one of its tables changes: BigQuery keeps the columns of a view.
     """
 
     name: str
@@ -89,7 +89,7 @@ def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[D
 
 
 def _policy_tags(folder: pathlib.Path, settings: Settings, event_tables: list[str]) -> dict[str, dict[str, str]]:
-    """Return the tags by table and column; the table `*` stands for that of each event type."""
+    """Return the policy tags by table and column; `*` in the file stands for the table of each event type."""
     tags = {"personal": settings.policy_tag_personal, "raw": settings.policy_tag_raw}
     tagged: dict[str, dict[str, str]] = {}
     protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])

@@ -1,7 +1,7 @@
 """Builds the backfill of a deployment, for each command that loads, repairs or replays events."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Self
 
@@ -13,7 +13,7 @@ from functions.ingest.http_client import storage_api
 from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import FAILURES, Backfill, Listener, Settled
+from sluice.backfill.run import FAILURES, Backfill, Listener, call_in_order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class BackfillBuilder:
 
     Attributes:
         settings: The settings of the deployment.
-        now: The time of the whole run, in UTC.
+        now: Time of the run, in UTC.
         client: Client of the datasets' project.
-        read: Reads the lines.
+        read: Converts the lines into events.
         jobs: Loads what is not there; None in a dry run without BigQuery.
         archive: Archives the events; None in a dry run, which writes nothing.
     """
@@ -50,7 +50,7 @@ class BackfillBuilder:
 
         Args:
             settings: The settings of the deployment.
-            now: The time of the whole run, in UTC.
+            now: Time of the run, in UTC.
             dry_run: Whether nothing is written.
             read: Reads the lines; None to read them as the settings say.
             on_failure: Called if BigQuery does not answer in a dry run, which then takes no event for being there. None
@@ -79,9 +79,4 @@ class BackfillBuilder:
             listeners: Called in their order with events that are durable; an error of one ends the call.
             rate: Maximum lines per second; None for as fast as they can be read.
         """
-
-        def call_all(settled: Sequence[Settled]) -> None:
-            for listener in listeners:
-                listener(settled)
-
-        return Backfill(self.read, self.jobs, self.archive, call_all if listeners else None, rate)
+        return Backfill(self.read, self.jobs, self.archive, call_in_order(listeners) if listeners else None, rate)

@@ -1,4 +1,4 @@
-"""Chunks: the lines that are processed and loaded together, and the loads that become of them."""
+"""Chunks of lines that are processed together, and the load jobs that their events need."""
 
 import collections
 import dataclasses
@@ -19,7 +19,7 @@ MAX_DAYS_OF_A_LOAD = 4_000
 
 
 def chunks(lines: Iterable[Line], max_lines: int = MAX_LINES, max_bytes: int = MAX_BYTES) -> Iterator[list[Line]]:
-    """Yield lines in their order, as many together as fit; the same lines give the same chunks.
+    """Yield chunks of lines in order, each as large as allowed. The same lines give the same chunks.
 
     Args:
         lines: The lines of all sources.
@@ -56,11 +56,11 @@ class TableLoad:
 
 
 def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[TableLoad]:
-    """Group events by table, in their order; more than one load for a table where there are too many days.
+    """Group events by table, in order. A table with too many days gets several loads.
 
     Args:
         events: The events of a chunk, each once.
-        max_days: Different `event_date`s of a load.
+        max_days: Maximum number of different `event_date`s of a load.
     """
     full_loads: list[TableLoad] = []
     groups: dict[str, list[Event]] = {}
@@ -77,7 +77,7 @@ def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[T
 
 
 class Seen:
-    """The events that a run has met, in a temporary file: there may be more than memory holds."""
+    """The identities of the events of a run, in a temporary file, as they may not fit into memory."""
 
     def __init__(self) -> None:
         self._file = sqlite3.connect("")
@@ -85,9 +85,10 @@ class Seen:
         self._file.execute("CREATE TABLE seen (identity BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
 
     def new(self, event: Event) -> Event | None:
-        """Return an event that is met for the first time on its way into its table; None for a repetition.
+        """Return an event if its identity is new in this run; None for a repetition.
 
-        An id that comes with another content is no repetition: the event is new, and its identity has its message's id.
+        The same id with different content is not a repetition: the event is new, and its identity has the id of its
+        message.
         """
         message = event.outcome.message
         # An event without an id of its own is what its message is, which has one content.

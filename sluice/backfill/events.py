@@ -1,4 +1,4 @@
-"""Events of sources: what becomes of a line, and which table it belongs in."""
+"""Conversion of lines into events: the row or dead letter of a line, and its table."""
 
 import dataclasses
 import functools
@@ -23,13 +23,13 @@ MAX_DAYS = 10_000
 
 
 class Identity(NamedTuple):
-    """The identity of an event: two records of a table with the same one are duplicates for the deduplicated views.
+    """Identity of an event: the deduplicated views treat two records with the same identity as duplicates.
 
     Attributes:
         event_id: The event's identity.
         kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint.
-        message_id: The id of its message, where the run has met the event with another content before: it
-            distinguishes the two. Otherwise empty.
+        message_id: Id of its message, if the run has already read the id with different content: it
+            distinguishes the two. Empty otherwise.
     """
 
     event_id: str
@@ -38,14 +38,14 @@ class Identity(NamedTuple):
 
 
 class Event(NamedTuple):
-    """An event on its way into a table.
+    """An event that is to be loaded into a table.
 
     Attributes:
-        line: The line that it is in.
-        outcome: Its row or its dead letter.
+        line: Line with the event.
+        outcome: Row or dead letter of the event.
         table: The table of the outcome: `DATASET.TABLE`.
         identity: Its identity in that table.
-        archive_uri: The object of the archive that has it already.
+        archive_uri: Archive object that already contains the event.
     """
 
     line: Line
@@ -62,13 +62,13 @@ class Event(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EventReader:
-    """Reads the lines of a run: envelopes of the archive, and plain events. It reads each line once.
+    """Converts the lines of a run: envelopes of the archive, and plain events.
 
     Attributes:
-        process: The pipeline that makes rows and dead letters; no event is too old for it.
+        process: Pipeline without a limit on the age of events.
         settings: Datasets, retention and archive.
-        now: The time of the whole run, in UTC.
-        plain: Makes messages of plain events.
+        now: Time of the run, in UTC.
+        plain: Creates the messages of plain events.
     """
 
     process: EventPipeline
@@ -80,13 +80,13 @@ class EventReader:
     def from_settings(
         cls, settings: Settings, now: datetime, schema_version: int | None = None, id_fields: Sequence[IdField] = ()
     ) -> "EventReader":
-        """Read as the settings ask for.
+        """Return a reader with the settings of a deployment.
 
         Args:
             settings: The settings of the deployment.
-            now: The time of the whole run, in UTC.
-            schema_version: Version of plain events; None for the newest.
-            id_fields: The fields with the ids of plain events; none where what a line says is its identity.
+            now: Time of the run, in UTC.
+            schema_version: Contract version of plain events; None for the newest.
+            id_fields: Fields with the ids of plain events; if empty, the id is derived from the line.
         """
         process = dataclasses.replace(EventPipeline.from_settings(settings), retention_days=MAX_DAYS)
         return cls(process, settings, now, PlainEvents.of_version(now, schema_version, id_fields))
@@ -107,17 +107,17 @@ class EventReader:
 
     @staticmethod
     def is_smoke_test(line: Line) -> bool:
-        """Return whether a line is an event of the smoke test, as its envelope says: no real data."""
+        """Return whether the envelope of a line is that of an event of the smoke test."""
         envelope = read_envelope(line.data) if b'"smoke-' in line.data else None
         return envelope is not None and is_smoke_test(envelope.event_id)
 
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
-        """Return a line that is a dead letter."""
+        """Return the event of a line that is a dead letter."""
         identity = Identity(letter.message.event_id, letter.fingerprint)
         return Event(line, letter, Tables(self.settings).live(letter.table), identity, archive_uri)
 
     def _message(self, line: Line) -> tuple[Message, str | None]:
-        """Return the message of a line, and the object of the archive if the line is in there."""
+        """Return the message of a line, and the archive object if the line is from the archive."""
         if envelope := read_envelope(line.data):
             is_archived = layout.is_archived(self.settings.archive_bucket, line.source)
             return envelope.message(), line.source if is_archived else None
@@ -126,6 +126,6 @@ class EventReader:
 
 @functools.lru_cache
 def _dataset(event_date: str, today: date, settings: Settings) -> str:
-    """Return the dataset: the historical one for what the live one would let expire at once, as `process` decides."""
+    """Return the historical dataset for an event whose live partition is expired, otherwise the live one."""
     is_live = today - date.fromisoformat(event_date) < timedelta(days=settings.retention_days)
     return settings.dataset if is_live else settings.historical_dataset

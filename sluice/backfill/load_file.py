@@ -1,4 +1,4 @@
-"""Load files: records as load jobs take them, one JSON object a line."""
+"""Load files: records in the JSON format of load jobs, one object per line."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ class LoadFile:
         self._embed = _embed_fields(schema) or _as_it_is
 
     def __call__(self, records: Iterable[Record]) -> bytes:
-        """Return the file of these records, which are as `insertAll` takes them."""
+        """Return the file of records in the format of `insertAll`."""
         return _encode_lines([self._embed(record) for record in records])
 
 
@@ -37,7 +37,7 @@ def _as_it_is(record: Record) -> Record:
 
 
 def _embed_fields(fields: Sequence[SchemaField]) -> _Embed | None:
-    """Return the function that prepares a struct; None where there is nothing to do."""
+    """Return a function that converts a struct; None if no field needs conversion."""
     embeds = {field.name: embed for field in fields if (embed := _embed_field(field))}
     if not embeds:
         return None

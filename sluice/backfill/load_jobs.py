@@ -1,4 +1,4 @@
-"""Load jobs with deterministic ids: the same load never runs twice, in whichever run and however often."""
+"""Load jobs with deterministic ids, so that the same load never runs twice."""
 
 import collections
 import hashlib
@@ -29,7 +29,7 @@ type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery
 _POLL_SECONDS = 0.5
 
 _RETRY = DEFAULT_RETRY.with_delay(initial=0.1, maximum=5.0).with_timeout(60.0)
-"""The client's own retries, but for one minute, not ten: the user can start the command again at any time."""
+"""Retries of the client, limited to one minute instead of ten: the user can run the command again at any time."""
 
 MAX_PARAMETER_BYTES = 8 * 10**6
 """Maximum size of a query's parameters; the whole request has 10 MB at most
@@ -54,10 +54,11 @@ WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 
 
 def _has_content(row: bigquery.Row, event: Event) -> bool:
-    """Return whether a row or dead letter makes an event with its id needless, which another message has brought.
+    """Return whether a stored row or dead letter covers an event with the same id from another message.
 
-    It has the same content; or it is a row that was published later: the event's own row was superseded, and may have
-    been removed as a duplicate. Older code wrote no digest, and the digests of two versions of a contract cannot be
+    It does if it has the same content, or if it is a row that was published later: the event's own row was superseded,
+    and may have been removed as a duplicate. Older code wrote no digest, and the digests of two versions of a contract
+    cannot be
     compared: then the row counts as the event, unless this run has met the id with another content before.
     """
     outcome = event.outcome
@@ -69,10 +70,10 @@ def _has_content(row: bigquery.Row, event: Event) -> bool:
 
 
 class Stopped(Exception):
-    """Raised when the run was asked to stop; a job that BigQuery has begun continues there.
+    """Raised when the run is stopped. A load job that has started continues in BigQuery.
 
     Attributes:
-        job_id: The job that still ran; None where none was begun.
+        job_id: Id of the running job; None if none was started.
     """
 
     def __init__(self, job_id: str | None = None) -> None:
@@ -83,7 +84,7 @@ class Stopped(Exception):
 class LoadJobs:
     """The load jobs of a project into its tables.
 
-    The tables are asked what they hold, as rows may have changed since their load job. The ids of jobs prevent that
+    The tables are queried for existing rows, which may have changed since their load job. The ids of jobs prevent that
     concurrent runs, or requests whose answers were lost, load the same twice: BigQuery knows them for six months
     (https://cloud.google.com/bigquery/docs/managing-jobs).
 
@@ -112,25 +113,25 @@ class LoadJobs:
         return cls(client, {name: client.get_table(f"{client.project}.{name}", retry=_RETRY) for name in names})
 
     def stop(self) -> None:
-        """Let those who wait for a job, in other threads, wait no longer: `Stopped`."""
+        """Stop all threads that wait for a job: they raise `Stopped`."""
         self._stopping.set()
 
     def go_on(self) -> None:
-        """Return where there is no reason to stop.
+        """Check whether the run is stopped.
 
         Raises:
-            Stopped: There is.
+            Stopped: It is.
         """
         if self._stopping.is_set():
             raise Stopped
 
     def free_id(self, load: TableLoad) -> str:
-        """Return an id for the job of a load, which no job has had; waits for one that is running.
+        """Return an unused job id for a load; wait for a running job of the same load.
 
-        A job keeps its id, so the next one has a number.
+        A job id cannot be reused, so the next id has a number.
 
         Raises:
-            Stopped: Before, or while it waited.
+            Stopped: The run was stopped.
         """
         self.go_on()
         first = self._id(load)
@@ -142,9 +143,9 @@ class LoadJobs:
         return job_id
 
     def present(self, load: TableLoad) -> set[Identity]:
-        """Return what the table holds already of a load's events: each identity, and each with its message's id.
+        """Return the identities of a load's present events, each with and without the id of its message.
 
-        A row with another content of the event's id does not count; where that cannot be known, it does.
+        A row with the same id but different content does not count, unless its content is unknown.
         """
         return {
             identity for events in _requests(load.events) for identity in self._present(TableLoad(load.table, events))
@@ -178,23 +179,23 @@ class LoadJobs:
             events: One event or more, each with the address of its archive object.
 
         Returns:
-            Whether it surely took all of them; if not, `present` says which.
+            Whether all events are known to be loaded; if not, `present` returns those that are.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job; no event is loaded.
-            Stopped: While it waited.
+            Stopped: The run was stopped while the job was running.
         """
         records = [event.outcome.record(archive_uri) for event, archive_uri in events]
         job, is_ours = self._run(job_id, table, records, max_rejected=len(records))
         job.result(retry=_RETRY)
         return is_ours and job.output_rows == len(records)
 
-    def refusal(self, event: Event, archive_uri: str) -> list[Violation]:
-        """Load an event alone. Return why BigQuery rejects its row; nothing where the row is in its table.
+    def rejection_reasons(self, event: Event, archive_uri: str) -> list[Violation]:
+        """Load a single event. Return the reasons why BigQuery rejects its row; empty if the row is loaded.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for a reason that is not the row's.
-            Stopped: While it waited.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for another reason.
+            Stopped: The run was stopped while the job was running.
         """
         load = TableLoad(event.table, [event])
         job_id = self.free_id(load)
@@ -211,16 +212,16 @@ class LoadJobs:
         return []
 
     def load(self, job_id: str, table: str, records: Sequence[Record]) -> None:
-        """Load records, as `insertAll` takes them, and wait until they are in the table.
+        """Load records in the format of `insertAll`, and wait until they are in the table.
 
         Args:
-            job_id: One that no job has had, but for one with the same records.
+            job_id: Id that no other job has had, except one with the same records.
             table: `DATASET.TABLE`.
             records: One record or more.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job; no record is loaded.
-            Stopped: While it waited.
+            Stopped: The run was stopped while the job was running.
         """
         job, _ = self._run(job_id, table, records)
         job.result(retry=_RETRY)
@@ -228,7 +229,7 @@ class LoadJobs:
     def _run(
         self, job_id: str, table: str, records: Sequence[Record], max_rejected: int = 0
     ) -> tuple[bigquery.LoadJob, bool]:
-        """Run a job that may leave out `max_rejected` rows. Return it, and whether this call surely started it."""
+        """Run a job that may skip `max_rejected` rows. Return it, and whether this call is known to have started it."""
         data = self._files[table](records)
         config = LoadJobConfig(
             source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
@@ -248,7 +249,7 @@ class LoadJobs:
         return cast("bigquery.LoadJob", job), is_ours
 
     def _id(self, load: TableLoad) -> str:
-        """Return the id of a load's job. The table's creation is a part of it: a recreated table is filled anew."""
+        """Return the job id of a load, which depends on the table's creation: a recreated table is loaded again."""
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)
         for event in load.events:
@@ -269,7 +270,7 @@ class LoadJobs:
 
 
 def _requests(events: Iterable[Event]) -> Iterator[Sequence[Event]]:
-    """Yield as many events together as fit into a query's parameters; by days, as each day that is read is billed."""
+    """Yield batches of events that fit into the parameters of a query, by day, as each day that is read is billed."""
     group: list[Event] = []
     size = 0
     for event in sorted(events, key=lambda event: event.identity.kind):

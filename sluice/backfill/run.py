@@ -1,4 +1,4 @@
-"""The backfill: events of files into the live and the historical tables, by load jobs, which are free."""
+"""The backfill loads events from files into the live and the historical tables, with load jobs, which are free."""
 
 import collections
 import dataclasses
@@ -31,9 +31,9 @@ FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException, ApiError
 """Errors of the clients where Google Cloud rejects a request or does not answer."""
 
 MAX_REJECTED_LINES = 100
-"""Maximum rejected rows of a load that become dead letters; of more, the table or the code is the cause.
+"""Maximum rejected rows of a load that become dead letters. If there are more, the cause is the table or the code.
 
-To ask why takes a job for each, and a table takes a limited number of them a day
+The reason for each row needs a job of its own, and the number of jobs per table and day is limited
 (https://cloud.google.com/bigquery/quotas#load_jobs).
 """
 
@@ -42,29 +42,29 @@ _MAX_FAILURES = 10
 _ARCHIVE_SECONDS = 300.0
 
 _PACED_SECONDS = 10.0
-"""Seconds of lines in a load, where they come at a rate; at full speed there are as many as fit."""
+"""Seconds of lines in a load with a limited rate. Without a limit, a load has as many lines as fit."""
 
 
 class Fate(enum.Enum):
     """The result for an event that is durable."""
 
     LOADED = enum.auto()
-    """It is in its table now; in a dry run: it would be."""
+    """The event was loaded or, in a dry run, would be."""
     PRESENT = enum.auto()
-    """It was there before."""
+    """The event was already present."""
     REPEATED = enum.auto()
-    """An earlier line of the run has the same event, and that one is in the table."""
+    """An earlier line of the run has the same event, which is in its table."""
     SMOKE_TEST = enum.auto()
-    """It is an event of the smoke test, which no table gets again."""
+    """The event is one of the smoke test, which is not loaded again."""
 
 
 class Settled(NamedTuple):
-    """An event that is durable, or in a dry run: that would be; or that has not to be, as `fate` says.
+    """An event that is durable, would be in a dry run, or does not need to be; see `fate`.
 
     Attributes:
         event: The event.
         fate: The result for the event.
-        archive_uri: The object of the archive that its line is in; None where no object is known to be.
+        archive_uri: Archive object with the line; None if unknown.
     """
 
     event: Event
@@ -77,7 +77,7 @@ class RejectedEvent(NamedTuple):
 
     Attributes:
         event: The event.
-        archive_uri: The object of the archive that its line is in.
+        archive_uri: Archive object with the line.
     """
 
     event: Event
@@ -88,17 +88,27 @@ class RejectedEvent(NamedTuple):
         return f"{line.source} line {line.number}, event {self.event.identity.event_id}"
 
 
-class RowsRefused(Exception):
-    """BigQuery rejects rows, and they cannot be dead letters; says which and why."""
+class RowsRejected(Exception):
+    """Raised when BigQuery rejects rows that cannot become dead letters; names the rows and the reason."""
 
 
 type Listener = Callable[[Sequence[Settled]], object]
-"""Is called with events as soon as they are durable, in several threads at once. An error of `FAILURES` that it raises
-is the failure of their load: they are durable all the same, and the next run reports them again."""
+"""Called with events when they are durable, by several threads concurrently. An error of `FAILURES` that it raises
+counts as a failure of their load. The events are durable nevertheless, and the next run reports them again."""
+
+
+def call_in_order(listeners: Sequence[Listener]) -> Listener:
+    """Return a listener that calls others in their order; an error of one ends the call."""
+
+    def call_all(settled: Sequence[Settled]) -> None:
+        for listener in listeners:
+            listener(settled)
+
+    return call_all
 
 
 class RunningJob(NamedTuple):
-    """A load job that BigQuery still runs when the run ends.
+    """A load job that is still running when the run ends.
 
     Attributes:
         job_id: Its id.
@@ -113,22 +123,22 @@ class RunningJob(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class BackfillReport:
-    """The result for the lines; every line that was read is in exactly one of the counts, or in a running job.
+    """Counts of a run. Every line that was read is in exactly one of the counts or in a running job.
 
     Attributes:
         events: Lines whose event no earlier line has.
         repeated: Lines whose event is in an earlier line.
-        smoke_tests: Lines with events of the smoke test, which are left out.
-        without_id: Lines without the id that was asked for.
-        same_id: Of `events`, those whose id an earlier line has with another content.
+        smoke_tests: Lines with events of the smoke test, which are skipped.
+        without_id: Lines without the id of `--id-field`.
+        same_id: Number of `events` with the id of an earlier line but different content.
         rows: Rows that were loaded, by `DATASET.TABLE`.
         dead_letters: Dead letters that were loaded, by stage.
-        rows_present: Rows that were there before, by `DATASET.TABLE`.
-        dead_letters_present: Dead letters that were there before, by stage.
-        running: The load jobs that BigQuery still runs, after an interruption.
-        failures: Which loads failed, wholly or for some rows, or which source could not be read, and why.
-        interrupted: Whether the run was asked to stop before all was done.
-        complete_to: The line up to which all events are in their tables, after an interruption.
+        rows_present: Rows that were already present, by `DATASET.TABLE`.
+        dead_letters_present: Dead letters that were already present, by stage.
+        running: Load jobs that are still running after an interruption.
+        failures: Loads that failed, wholly or for some rows, and sources that could not be read, with the reason.
+        interrupted: Whether the run was stopped before it was complete.
+        complete_to: Last line up to which all events are in their tables, after an interruption.
     """
 
     events: int = 0
@@ -147,12 +157,12 @@ class BackfillReport:
 
     @property
     def lines(self) -> int:
-        """Lines read."""
+        """Number of lines that were read."""
         return self.events + self.repeated + self.smoke_tests + self.without_id.count
 
     @property
     def unfinished(self) -> int:
-        """Lines that a load that failed has not brought, or that the run did not come to."""
+        """Number of lines of failed loads, or that the run has not reached."""
         counts = (self.rows, self.dead_letters, self.rows_present, self.dead_letters_present)
         done = sum(counter.total() for counter in counts)
         return self.events - done - sum(job.lines for job in self.running)
@@ -163,7 +173,7 @@ class BackfillReport:
         return not (self.unfinished or self.running or self.failures or self.interrupted or self.without_id.count)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts for a program to read."""
+        """Return the counts as a JSON object."""
         return {
             "lines": self.lines,
             **msgspec.to_builtins(self),
@@ -184,7 +194,7 @@ class BackfillReport:
 
 
 class _Interrupted(Exception):
-    """Raised when the run was asked to stop: what is there, and the job that may bring the rest, if one was begun."""
+    """Raised when the run is stopped; has the present events and the job that may load the rest."""
 
     def __init__(self, settled: Sequence[Settled], running: RunningJob | None) -> None:
         super().__init__(settled, running)
@@ -197,8 +207,8 @@ class _Chunk:
     """Lines that were processed together.
 
     Attributes:
-        last: The last of them.
-        loads: Number of its loads that are not in their tables.
+        last: Last line of the chunk.
+        loads: Number of its loads that are not finished.
     """
 
     last: str
@@ -206,14 +216,14 @@ class _Chunk:
 
 
 class Backfill:
-    """One run.
+    """A run of the backfill.
 
     Args:
-        read: Reads the lines.
-        jobs: Loads what is not there; None to take nothing for being there, in a dry run without BigQuery.
+        read: Converts the lines into events.
+        jobs: Load jobs; None for a dry run without BigQuery, which treats no event as present.
         archive: The archive of raw events; None for a dry run, which writes nothing.
-        listener: Is called with events that are durable.
-        rate: Lines per second at most; None for as fast as they can be read.
+        listener: Called with events that are durable.
+        rate: Maximum lines per second; None for no limit.
     """
 
     def __init__(
@@ -237,14 +247,14 @@ class Backfill:
         self.report = BackfillReport()
 
     def __call__(self, sources: Iterable[Lines], advance: Callable[[int], object] = lambda _: None) -> BackfillReport:
-        """Load all lines of all sources, a few loads at once while the next chunk is processed.
+        """Load all lines of all sources; several loads run while the next chunk is processed.
 
         Args:
             sources: The sources, in the order in which they are read.
             advance: Called now and then with how much was read since the last call; of a `Source`, stored bytes.
 
         Returns:
-            What was done, also where it was interrupted.
+            The counts of the run, also if it was interrupted.
         """
         max_lines = max(1, min(MAX_LINES, round(self._rate * _PACED_SECONDS))) if self._rate else MAX_LINES
         is_read = is_told = False
@@ -277,7 +287,7 @@ class Backfill:
         return self.report
 
     def _lines(self, sources: Iterable[Lines], advance: Callable[[int], object]) -> Iterator[Line]:
-        """Yield the lines of all sources; of a damaged one those before the damage."""
+        """Yield the lines of all sources; those before the damage for a damaged source."""
         for source in sources:
             if len(self.report.failures) >= _MAX_FAILURES:
                 return
@@ -294,7 +304,7 @@ class Backfill:
             yield line
 
     def _plan(self, lines: Sequence[Line]) -> list[TableLoad]:
-        """Process the lines of a chunk, and sort them by their tables."""
+        """Process the lines of a chunk, and group them by table."""
         new: list[Event] = []
         smoke_tests = repeated = 0
         for line in lines:
@@ -322,7 +332,7 @@ class Backfill:
         return loads(new)
 
     def _load(self, load: TableLoad, chunk: _Chunk) -> None:
-        """Bring a load into its table, and count the results. Runs in a thread: no signal interrupts it."""
+        """Load the events of a load and count the results. Runs in a thread, which no signal interrupts."""
         settled: list[Settled] = []
         failure: object = None
         try:
@@ -332,7 +342,7 @@ class Backfill:
             with self._counting:
                 self._is_stopped = True
                 self.report.running += [stopped.running] if stopped.running else []
-        except (*FAILURES, RowsRefused) as error:
+        except (*FAILURES, RowsRejected) as error:
             failure = error
         with self._counting:
             self.report.count(settled)
@@ -341,15 +351,15 @@ class Backfill:
             chunk.loads -= len(settled) == len(load.events)
 
     def _bring_all(self, load: TableLoad, settled: list[Settled]) -> None:
-        """Bring a load into its table, and the events that BigQuery rejects to the dead letters.
+        """Load the events of a load; those that BigQuery rejects become dead letters.
 
         Args:
             load: The load.
-            settled: Gets what is there, and was reported.
+            settled: Receives the events that are present and were reported.
 
         Raises:
-            _Interrupted: Before all is there.
-            RowsRefused: Some rows are not there.
+            _Interrupted: The run was stopped before all events were loaded.
+            RowsRejected: Some rows were not loaded.
         """
         brought, rejected_events = self._bring(load)
         self._notify(brought, settled)
@@ -363,10 +373,10 @@ class Backfill:
             self._notify(others, settled)
 
     def _bring(self, load: TableLoad) -> tuple[list[Settled], list[RejectedEvent]]:
-        """Bring a load into its table. Return what is there, and what BigQuery rejects.
+        """Load the events of a load. Return the events that are present and those that BigQuery rejects.
 
         Raises:
-            _Interrupted: Before all is there.
+            _Interrupted: The run was stopped before all events were loaded.
         """
         if not self._jobs:
             return [Settled(event, Fate.LOADED, event.archive_uri) for event in load.events], []
@@ -397,22 +407,22 @@ class Backfill:
         return [*settled, *loaded], rejected_events
 
     def _bring_rejected(self, jobs: LoadJobs, rejected_events: Sequence[RejectedEvent], settled: list[Settled]) -> None:
-        """Bring events that BigQuery rejected among others to the dead letters, or after all into their table.
+        """Load events as dead letters that BigQuery rejected as a part of a load, unless it accepts them in isolation.
 
         Args:
             jobs: The load jobs.
             rejected_events: The events.
-            settled: Gets what is there.
+            settled: Receives the events that are present.
 
         Raises:
-            _Interrupted: Before all is there.
-            RowsRefused: They cannot be dead letters.
+            _Interrupted: The run was stopped before all events were loaded.
+            RowsRejected: The events cannot become dead letters.
         """
         letters: list[Event] = []
         too_many = len(rejected_events) > MAX_REJECTED_LINES
         for rejected in rejected_events[:1] if too_many else rejected_events:
             try:
-                errors = jobs.refusal(*rejected)
+                errors = jobs.rejection_reasons(*rejected)
             except Stopped as stopped:
                 raise _Interrupted(
                     [], _running(stopped, TableLoad(rejected.event.table, [rejected.event]), 1)
@@ -420,20 +430,21 @@ class Backfill:
             if errors and isinstance(rejected.event.outcome, Row) and not too_many:
                 letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
-                raise RowsRefused(
-                    f"BigQuery refuses {len(rejected_events)} rows, the first is {rejected}: {errors[0].message}"
+                raise RowsRejected(
+                    f"BigQuery rejects {len(rejected_events)} rows, first {rejected}: {errors[0].message}"
                 )
             else:
                 settled.append(Settled(rejected.event, Fate.LOADED, rejected.archive_uri))
         if too_many:
-            raise RowsRefused(
-                f"{len(rejected_events)} rows were refused, and the first is not any more: {rejected_events[0]}"
+            raise RowsRejected(
+                f"{len(rejected_events)} rows were rejected, but the first is accepted in isolation:"
+                f" {rejected_events[0]}"
             )
         if letters:
             there, again = self._bring(TableLoad(letters[0].table, letters))
             settled += there
             if again:
-                raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
+                raise RowsRejected(f"{len(again)} dead letters are rejected, first {again[0]}")
 
     def _dead_letter(self, rejected: RejectedEvent, row: Row, errors: Sequence[Violation]) -> Event:
         event = rejected.event
@@ -442,7 +453,7 @@ class Backfill:
         return dead._replace(identity=dead.identity._replace(message_id=event.identity.message_id))
 
     def _notify(self, brought: Sequence[Settled], settled: list[Settled]) -> None:
-        """Report events that are there to the listener, and add them to `settled`."""
+        """Report events that are present to the listener, and add them to `settled`."""
         if self._listener and brought:
             try:
                 self._listener(brought)
@@ -451,12 +462,12 @@ class Backfill:
         settled += brought
 
     def _notify_of_not_loaded(self) -> None:
-        """Report the lines that no load has to the listener, once all events of earlier lines are durable."""
+        """Report the lines that need no load to the listener, after all events of earlier lines are durable."""
         if self._listener and self._not_loaded and not self.report.failures:
             try:
                 self._listener(self._not_loaded)
             except FAILURES as error:
-                self.report.failures.append(f"{len(self._not_loaded)} lines that no load has: {error}")
+                self.report.failures.append(f"{len(self._not_loaded)} lines that are not loaded: {error}")
 
 
 def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[None]]:
@@ -472,7 +483,7 @@ def _running(stopped: Stopped, load: TableLoad, lines: int) -> RunningJob | None
 
 
 def _archived(archive: Archive, events: Sequence[Event], now: datetime) -> list[tuple[Event, str]]:
-    """Archive the events that no object of the archive has yet. Return the object of each."""
+    """Archive the events that are not in the archive yet. Return the archive object of each event."""
     name = archive.name(now)
     if outcomes := [event.outcome for event in events if event.archive_uri is None]:
         archive.write(name, outcomes, _ARCHIVE_SECONDS)

@@ -1,63 +1,57 @@
-"""`sluice backfill`: what a person sees of it."""
+"""The command `sluice backfill`."""
+
+from __future__ import annotations
 
 import functools
 import time
 from datetime import UTC, datetime
-from typing import Annotated
 
 import typer
 
-from functions.archive.writer import Archive
-from functions.clients import bigquery_client, storage_client
-from functions.core.contracts import FILE_NAME, FOLDER
-from functions.files.sources import find
-from functions.ingest.http_client import storage_api
 from functions.settings import Settings
-from sluice.backfill.events import EventReader
-from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import FAILURES, Backfill
-from sluice.commands import progress
 from sluice.commands.exit_codes import print_error
-from sluice.commands.options import IdFieldPaths, id_fields
+from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 
 
 def backfill(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE",
-            help="Files, folders, globs, gs://BUCKET/PREFIX: NDJSON of events or of the archive, compressed or not.",
-            show_default=False,
-        ),
-    ],
-    schema_version: Annotated[
-        int | None, typer.Option(min=1, help="Contract of the events that are in no envelope; default: the newest.")
-    ] = None,
+    sources: FilePatterns,
+    schema_version: SchemaVersion = None,
     id_field: IdFieldPaths = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
 ) -> None:
-    """Load events of the past: by their date into the live or the historical tables, each once.
+    """Load past events from files or from the archive, each once.
 
-    What cannot become a row becomes a dead letter. What is there already is left alone, so a run that was interrupted
-    goes on when it is started again. An event's id is that of its envelope, or of --id-field, or what its line says.
+    An event goes into the live or the historical table, depending on its date. An event that cannot become a row
+    becomes a dead letter. Events that are already loaded are skipped, so an interrupted run is resumed by running the
+    command again. The event id is that of the envelope, or the value of --id-field, or derived from the line.
 
-    Exit code 0: all is there; 1: something could not be read or loaded, or has no id; 2: an option or a setting is
-    wrong; 130: interrupted.
+    Examples:
+        sluice backfill events.ndjson --dry-run
+        sluice backfill 'exports/*.ndjson.gz' --id-field '$.order_id'
+        sluice backfill gs://BUCKET/raw/dt=2026-11-23
+
+    Exit code 0: all events are loaded; 1: an event could not be read or loaded, or has no id; 2: an option or a setting
+    is wrong; 130: interrupted.
     """
+    from functions.clients import storage_client
+    from functions.files.sources import find
+    from sluice.backfill.builder import BackfillBuilder
+    from sluice.backfill.events import EventReader
+    from sluice.commands import progress
+
     started = time.monotonic()
     if schema_version and schema_version not in (versions := _versions()):
-        text = f"no contract has version {schema_version}; there are {', '.join(map(str, sorted(versions)))}"
+        text = f"no contract has version {schema_version}; versions are {', '.join(map(str, sorted(versions)))}"
         raise typer.BadParameter(text, param_hint="--schema-version")
     fields = id_fields(id_field)
-    settings = Settings.from_environment()
+    settings, now = Settings.from_environment(), datetime.now(UTC)
     storage = functools.cache(lambda: storage_client(settings))
-    read = EventReader.from_settings(settings, datetime.now(UTC), schema_version, fields)
+    read = EventReader.from_settings(settings, now, schema_version, fields)
     files = find(sources, storage)
-    jobs = _open(settings, dry_run=dry_run)
-    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    report = progress.run(Backfill(read, jobs, archive), files, sum(source.size for source in files))
-    done = progress.Done(report, len(files), time.monotonic() - started, dry_run)
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run, read=read, on_failure=_report_unavailable)
+    report = progress.run(builder.build(), files, sum(source.size for source in files))
+    done = progress.FinishedBackfill(report, len(files), time.monotonic() - started, dry_run)
     if as_json:
         done.print_json()
     else:
@@ -66,15 +60,11 @@ def backfill(
 
 
 def _versions() -> set[int]:
-    """Return the versions that there are, of whichever event type."""
+    """Return the versions of the contracts of all event types."""
+    from functions.core.contracts import FILE_NAME, FOLDER
+
     return {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
 
 
-def _open(settings: Settings, *, dry_run: bool) -> LoadJobs | None:
-    try:
-        return LoadJobs.open(bigquery_client(settings), settings)
-    except FAILURES as error:
-        if not dry_run:
-            raise
-        print_error("BigQuery does not say what is there already:", error)
-        return None
+def _report_unavailable(error: Exception) -> None:
+    print_error("Cannot find out which events BigQuery already has:", error)

@@ -1,4 +1,6 @@
-"""`sluice beam`: what a person sees of the pipeline on Apache Beam, run on this machine."""
+"""The command `sluice beam`."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -9,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -18,16 +20,15 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from functions.clients import storage_client
-from functions.files import sources
-from functions.ingest.http_client import bigquery_api, project
 from functions.settings import Settings
-from sluice.beam import BeamRun, Counts, find_python, whole_lines
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import DryRun, IdFieldPaths, Json, id_fields
+from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 from sluice.commands.progress import print_lines_without_id
 from sluice.formatting import printable
-from sluice.local.process import Child, running
+
+if TYPE_CHECKING:
+    from sluice.beam import BeamRun, Counts
+    from sluice.local.process import Child
 
 console = Console(stderr=True)
 
@@ -39,43 +40,41 @@ _MAX_LISTED = 20_000
 
 
 def beam(
-    files: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="FILE...",
-            help="Files, folders, globs, gs://BUCKET/PREFIX: NDJSON of events or of the archive, compressed or not.",
-            show_default=False,
-        ),
-    ],
-    schema_version: Annotated[
-        int | None, typer.Option(min=1, help="Contract of the events that are in no envelope; default: the newest.")
-    ] = None,
+    files: FilePatterns,
+    schema_version: SchemaVersion = None,
     id_field: IdFieldPaths = None,
     dry_run: DryRun = False,
     as_json: Json = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show all that Beam logs.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the log of Beam.")] = False,
     python: Annotated[
         pathlib.Path | None,
         typer.Option(
-            help="Python of Beam's environment; default: that of `make beam`.",
+            help="Python interpreter with Apache Beam; default: that of `make beam`.",
             envvar="SLUICE_BEAM_PYTHON",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """Run the pipeline of Dataflow on this machine, from files into the live tables.
+    """Run the Dataflow pipeline on this machine, from files into the live tables.
 
-    Each event is written again, with its old id: at least once, and the views show one of each. What is older than
-    RETENTION_DAYS becomes a dead letter: `sluice backfill` takes it, and loads nothing that is there.
+    Each event is written at least once with its original id, also if it is already loaded; the views show one row for
+    each id. An event that is older than RETENTION_DAYS becomes a dead letter. `sluice backfill` loads old events too,
+    and skips events that are already loaded.
 
-    Example: sluice beam gs://BUCKET/raw/dt=2026-11-23/ --dry-run
+    Examples:
+        sluice beam gs://BUCKET/raw/dt=2026-11-23/ --dry-run
+        sluice beam events.ndjson --id-field '$.order_id' --verbose
 
-    Exit code 0: all is written; 1: not all of it, and why; 2: an option or a setting is wrong; 130: interrupted.
+    Exit code 0: all events are written; 1: an event could not be written or has no id; 2: an option or a setting is
+    wrong; 130: interrupted.
     """
+    from functions.ingest.http_client import bigquery_api, project
+    from sluice.beam import BeamRun, find_python
+
     started = time.monotonic()
     paths = [field.path for field in id_fields(id_field)]
     settings = Settings.from_environment()
-    if not dry_run:  # Without project or credentials nothing is begun.
+    if not dry_run:  # Fail early without project or credentials.
         project(settings)
         bigquery_api()
     size = _size(files, settings)
@@ -86,25 +85,28 @@ def beam(
         shutil.rmtree(folder)
         print_error("Nothing was done:", counts.why)
         raise typer.Exit(code)
-    done = Done(counts, time.monotonic() - started, dry_run)
+    done = PipelineResult(counts, time.monotonic() - started, dry_run)
     if as_json:
         print(msgspec.json.encode(done.as_json()).decode())  # noqa: T201
     else:
         done.show()
     if code == ExitCode.FAILED:
         print_error("Failed:", counts.why)
-        console.print(f"The log is kept: {folder / 'beam.log'}", soft_wrap=True)
+        console.print(f"Log: {folder / 'beam.log'}", soft_wrap=True)
     else:
         shutil.rmtree(folder)
     done.end(code)
 
 
 def _size(files: Sequence[str], settings: Settings) -> int | None:
-    """Return the total size of files in bytes; None where they are so many that only Beam lists them all.
+    """Return the total size of files in bytes; None for more than `_MAX_LISTED` files.
 
     Raises:
-        Unreadable: A name stands for nothing, or for what cannot be read.
+        Unreadable: A name matches no file, or a file cannot be read.
     """
+    from functions.clients import storage_client
+    from functions.files import sources
+
     storage = functools.cache(lambda: storage_client(settings))
     names = dict.fromkeys(files)
     for name in names:
@@ -115,16 +117,19 @@ def _size(files: Sequence[str], settings: Settings) -> int | None:
 
 
 def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool) -> tuple[Counts, ExitCode]:
-    """Run the pipeline, with its progress; Ctrl-C ends it."""
+    """Run the pipeline and show its progress. Ctrl-C ends it."""
+    from sluice.beam import Counts, whole_lines
+    from sluice.local.process import running
+
     counts, code = Counts(), ExitCode.INTERRUPTED
-    read = TextColumn("{task.fields[events]} events read, {task.fields[durable]} done")
+    read = TextColumn("{task.fields[events]} events read, {task.fields[durable]} written")
     columns = (read, BarColumn(), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     log = folder / "beam.log"
     log.touch()
     with log.open(errors="replace") as text, Progress(*columns, console=console) as progress:
         task = progress.add_task("", total=size, events=0, durable=0)
 
-        def look() -> None:
+        def read_log() -> None:
             for line in whole_lines(text):
                 counts.add(line)
                 if verbose:
@@ -133,35 +138,35 @@ def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool)
 
         with contextlib.suppress(KeyboardInterrupt), running("beam", run.command, folder, run.environment) as child:
             while child.process.poll() is None:
-                look()
+                read_log()
                 time.sleep(_PAUSE)
-            code = _ended(child, counts)
-        look()
+            code = _exit_code(child, counts)
+        read_log()
     if code == ExitCode.DONE and counts.events != counts.durable:
-        counts.why, code = f"{counts.events} events were read, and {counts.durable} are done", ExitCode.FAILED
+        counts.why, code = f"{counts.events} events were read, but only {counts.durable} are written", ExitCode.FAILED
     if code == ExitCode.FAILED:
-        counts.why = counts.why or "Beam says no reason"
+        counts.why = counts.why or "Beam did not report a reason"
     return counts, code
 
 
-def _ended(child: Child, counts: Counts) -> ExitCode:
+def _exit_code(child: Child, counts: Counts) -> ExitCode:
     """Return the exit code of a run that has ended."""
     match child.process.returncode:
         case ExitCode.DONE | ExitCode.WRONG as code:
             return ExitCode(code)
         case code if code < 0:
-            counts.why = f"Beam was ended by signal {-code}"
+            counts.why = f"signal {-code} ended Beam"
     return ExitCode.FAILED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Done:
-    """A run that is over.
+class PipelineResult:
+    """Result of a finished run.
 
     Attributes:
-        counts: Its counts.
-        seconds: Its duration in seconds.
-        dry_run: Whether it was one.
+        counts: Counts of the run.
+        seconds: Duration in seconds.
+        dry_run: Whether nothing was written.
     """
 
     counts: Counts
@@ -186,7 +191,7 @@ class Done:
         }
 
     def show(self) -> None:
-        """Write the counts as a table to standard output."""
+        """Print the counts to standard output as a table."""
         counts = self.counts
         written = "would be written" if self.dry_run else "written"
         table = Table(
@@ -198,31 +203,31 @@ class Done:
         for name, count in sorted(counts.dead_letters.items()):
             table.add_row(f"dead letters {written}: {name}", f"{count}")
         if counts.smoke_tests:
-            table.add_row("of the smoke test, left out", f"{counts.smoke_tests}")
+            table.add_row("events of the smoke test, skipped", f"{counts.smoke_tests}")
         if counts.without_id.count:
-            table.add_row("without the id that was asked for", f"{counts.without_id.count}", style="bold red")
+            table.add_row("without the id of --id-field", f"{counts.without_id.count}", style="bold red")
         if counts.unfinished:
-            table.add_row("not known to be durable", f"{counts.unfinished}", style="bold red")
+            table.add_row("not confirmed as written", f"{counts.unfinished}", style="bold red")
         table.add_section()
         table.add_row(f"read (files: {counts.files})", f"{counts.lines}")
         Console().print(table)
         rate = f"{counts.events / self.seconds:.0f} events/s"
-        objects = f"{counts.objects} objects of the archive {written}, {decimal(counts.object_bytes)}"
+        objects = f"{counts.objects} archive objects {written}, {decimal(counts.object_bytes)}"
         console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)
 
     def end(self, code: ExitCode) -> None:
-        """Report what is left, and end.
+        """Print what is missing, and end the command.
 
         Raises:
-            typer.Exit: The run failed, was interrupted, or has left lines out.
+            typer.Exit: The run failed, was interrupted, or skipped lines.
         """
-        print_lines_without_id("Left out:", self.counts.without_id)
+        print_lines_without_id("Skipped:", self.counts.without_id)
         if code == ExitCode.INTERRUPTED:
             console.print("[bold]Interrupted.[/]")
         if code != ExitCode.DONE and not self.dry_run:
             console.print(
-                "What was written stays. Start it again with the same files: it begins anew, which does no harm, as the"
-                " views show each event once.",
+                "Written events are kept. Run the command again with the same files: it writes all events again, and"
+                " the views show each event once.",
                 soft_wrap=True,
             )
         if code == ExitCode.DONE and self.counts.without_id.count:

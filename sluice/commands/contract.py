@@ -1,22 +1,22 @@
-"""`sluice contract`: check the contracts, and begin a new event type."""
+"""The commands `sluice contract check` and `sluice contract new`."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from functions.events import event_types
-from sluice.contract.check import check as find
-from sluice.contract.finding import Finding
-from sluice.contract.new import Taken, Unfit, files, free, write
-from sluice.contract.project import NoBase, Project
-from sluice.data_model import introduce
+from sluice.commands.options import Json
 
-app = typer.Typer(help="Contracts: what events must be.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from sluice.contract.finding import ContractFinding
+
+app = typer.Typer(help="Check the contracts of events, and create new event types.", no_args_is_help=True)
 console = Console(stderr=True)
 
 _DEFAULT_BASE = "HEAD"
@@ -27,28 +27,38 @@ def check(
     base: Annotated[
         str | None,
         typer.Option(
-            help="Commit to compare with.", envvar="SLUICE_CONTRACT_BASE", show_default=f"{_DEFAULT_BASE}, if any"
+            help="Git commit to compare with.",
+            envvar="SLUICE_CONTRACT_BASE",
+            show_default=_DEFAULT_BASE,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the findings as JSON to standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Prove that each contract agrees with its table, and that changes since a commit are compatible.
+    """Check that each contract fits its table, and that changes since a commit are compatible.
 
-    Exit code 0: they are, whatever the notices; 1: a finding breaks somebody; 2: the check could not be made.
+    Examples:
+        sluice contract check
+        sluice contract check --base origin/main --json
+
+    Exit code 0: no finding, or notices only; 1: a finding breaks producers or consumers; 2: the check failed to run.
     """
+    from functions.events import event_types
+    from sluice.contract.check import check as find
+    from sluice.contract.project import ContractFiles, NoBase
+
     try:
-        before = Project.at(base or _DEFAULT_BASE)
+        before = ContractFiles.at(base or _DEFAULT_BASE)
     except NoBase as error:
         if base is not None:
-            console.print(Text(f"There is no base {base}: {error}", "bold red"), soft_wrap=True)
+            console.print(Text(f"Base {base} does not exist: {error}", "bold red"), soft_wrap=True)
             raise typer.Exit(2) from error
         before = None
-        console.print(Text(f"Not compared with any commit: {error}", "yellow"), soft_wrap=True)
-    project = Project.on_disk()
+        console.print(Text(f"Not compared with a commit: {error}", "yellow"), soft_wrap=True)
+    project = ContractFiles.on_disk()
     try:
         handlers = event_types()
     except (ImportError, AttributeError, SyntaxError) as error:
-        console.print(Text(f"A handler in functions/events/ cannot be loaded: {error}", "bold red"), soft_wrap=True)
+        console.print(Text(f"A handler in functions/events/ cannot be imported: {error}", "bold red"), soft_wrap=True)
         raise typer.Exit(2) from error
     findings = find(project, before, handlers)
     if as_json:
@@ -56,7 +66,7 @@ def check(
     else:
         _show(findings)
     broken = sum(not finding.is_notice for finding in findings)
-    compared = f"compared with {base or _DEFAULT_BASE}" if before else "compared with nothing"
+    compared = f"compared with {base or _DEFAULT_BASE}" if before else "not compared with a commit"
     summary = f"{_count(len(project.contracts), 'contract')}, {compared}: {_count(broken, 'finding')}"
     notices = len(findings) - broken
     text = f"{summary}, {_count(notices, 'notice')}" if notices else summary
@@ -69,7 +79,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _show(findings: list[Finding]) -> None:
+def _show(findings: list[ContractFinding]) -> None:
     if not findings:
         return
     table = Table("file", "field", "finding", "breaks")
@@ -81,14 +91,22 @@ def _show(findings: list[Finding]) -> None:
 
 @app.command()
 def new(
-    name: Annotated[str, typer.Argument(help="The new event_type, in snake_case.")],
-    table: Annotated[str | None, typer.Option(help="Table of its rows; default: NAME with an s.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would be written.")] = False,
+    name: Annotated[str, typer.Argument(help="Name of the new event type, in snake_case.")],
+    table: Annotated[str | None, typer.Option(help="Table of its rows; default: NAMEs.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files; write nothing.")] = False,
 ) -> None:
-    """Begin an event type: contract, table, handler, sample events, and tests that pass at once.
+    """Create an event type: contract, table, handler, sample events and passing tests.
 
-    Exit code 0: it is written; 1: a file is there already, or a table or a view of that name; 2: a name is not allowed.
+    Examples:
+        sluice contract new shipment --dry-run
+        sluice contract new delivery --table deliveries
+
+    Exit code 0: the files are written; 1: a file, or a table or view with that name, already exists; 2: a name is not
+    allowed.
     """
+    from sluice.contract.new import Taken, Unfit, files, free, write
+    from sluice.data_model import introduce
+
     chosen = table or f"{name}s"
     try:
         made = files(name, chosen)
@@ -96,7 +114,7 @@ def new(
     except Unfit as error:
         raise typer.BadParameter(str(error)) from error
     except Taken as error:
-        console.print(Text(f"Nothing is written: {error}", "bold red"), soft_wrap=True)
+        console.print(Text(f"Nothing was written: {error}", "bold red"), soft_wrap=True)
         raise typer.Exit(1) from error
     if not dry_run:
         write(made)
@@ -106,9 +124,9 @@ def new(
         out.print(f"{'would write' if dry_run else 'wrote'} {path}")
     out.print(
         "\nNext:\n"
-        "  edit these files: the fields, what they mean, and what to add\n"
+        "  edit these files: the fields, their descriptions, and the enrichment\n"
         f"  .venv/bin/pytest tests/unit/events/test_{name}.py\n"
         "  .venv/bin/sluice contract check\n"
-        "  UPDATE_DOCS=1 make test, after each change, and say in docs/data-model.md who reads the table\n"
-        f"  deploy, and call the bootstrap: it makes the table {chosen}"
+        "  UPDATE_DOCS=1 make test, after each change; describe the readers of the table in docs/data-model.md\n"
+        f"  deploy, and call the bootstrap, which creates the table {chosen}"
     )

@@ -1,4 +1,4 @@
-"""`sluice cost`: what Sluice costs a month, by item, and what the ways beside it cost."""
+"""The command `sluice cost`."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from sluice.commands.options import Json
 from sluice.cost import measured
 from sluice.cost.bill import MILLION, Bill
 from sluice.cost.deployment import Deployment, Writer
@@ -17,41 +18,43 @@ from sluice.cost.workload import SECONDS_OF_DAY, RateProfile, Workload
 
 
 def cost(
-    events_per_day: Annotated[int, typer.Option(min=1, max=10**12, help="Events of a day.", show_default=False)],
+    events_per_day: Annotated[int, typer.Option(min=1, max=10**12, help="Events per day.", show_default=False)],
     bytes_: Annotated[
         int | None,
         typer.Option(
             "--bytes",
             min=1,
             max=10_000_000,
-            help="Mean bytes of an event's JSON; default: 340, as the events of `sluice generate` have.",
+            help="Mean size of an event in bytes of JSON; default: 340, as for events of `sluice generate`.",
             show_default=False,
         ),
     ] = None,
     rate_profile: Annotated[
         RateProfile,
-        typer.Option(help="When they come: `flat`, or over the `day` of a shop: few at night, most in the evening."),
+        typer.Option(help="Rate over the day: `flat`, or `day` with few events at night and most in the evening."),
     ] = "flat",
     free_tier: Annotated[
-        bool, typer.Option("--free-tier", help="Leave out what is free each month, as if nothing else used it.")
+        bool, typer.Option("--free-tier", help="Subtract the monthly free tier, as if nothing else used it.")
     ] = False,
     writer: Annotated[
         Writer | None,
         typer.Option(
-            help="API by which Sluice writes rows; default: that of each engine (docs/scale.md).", show_default=False
+            help="API that writes the rows; default: depends on the engine (docs/scale.md).", show_default=False
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json: Json = False,
 ) -> None:
-    """Compute what Sluice costs, by item, and what the ways beside it cost.
+    """Estimate the monthly cost of Sluice and of its alternatives.
 
-    List prices of us-central1; docs/cost.md says where they come from, and what is in each item. A month is one
-    in which as much expires as comes in: after two years, the archive's age. Nothing is asked of Google Cloud.
-    The last table says from which steady rate on Dataflow costs less than the function (docs/scale.md).
+    The estimate uses list prices of us-central1 and needs no access to Google Cloud; docs/cost.md documents the
+    prices and items. It is for a month in which as much data expires as arrives, which is after two years, the maximum
+    age of the archive. The last table shows the steady rate above which Dataflow costs less than the function.
 
-    Example: sluice cost --events-per-day 1000000 --rate-profile day
+    Examples:
+        sluice cost --events-per-day 1000000 --rate-profile day
+        sluice cost --events-per-day 5000000 --bytes 900 --free-tier
 
-    Exit code 0: done; 2: an option is wrong.
+    Exit code 0: printed; 2: an option is wrong.
     """
     measurement = measured.read()
     size = measurement.message_bytes if bytes_ is None else bytes_
@@ -73,7 +76,9 @@ def cost(
     console.print(_items(bills_by_way[SLUICE]))
     console.print(_ways(bills_by_way))
     first = bills_by_way[SLUICE].first_usd
-    console.print(f"In the first month, Sluice costs {_usd(first)} USD: the storage is still empty.", soft_wrap=True)
+    console.print(
+        f"In the first month, Sluice costs {_usd(first)} USD, as there is no stored data yet.", soft_wrap=True
+    )
     console.print(_from_rates(rates))
 
 
@@ -101,11 +106,11 @@ def _usd(usd: float) -> str:
 
 
 def _from_rates(rates: Mapping[str, float | None]) -> Table:
-    """Return from which steady rate on Dataflow costs less than the function."""
+    """Return a table of the steady rates above which Dataflow costs less than the function."""
     table = Table(
         Column("Dataflow costs less than"),
         Column("from events/s", justify="right"),
-        Column("events a day", justify="right"),
+        Column("events per day", justify="right"),
     )
     for key, rate in rates.items():
         [title] = [way.title for way in WAYS if way.key == key]

@@ -1,10 +1,12 @@
-"""`sluice dead-letters`: what a person sees of it."""
+"""The commands `sluice dead-letters list`, `show` and `replay`."""
+
+from __future__ import annotations
 
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -12,31 +14,25 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from functions.archive.writer import Archive
-from functions.clients import bigquery_client, storage_client
 from functions.core.dead_letters import Stage
-from functions.ingest.http_client import storage_api
 from functions.settings import Settings
-from sluice.backfill.events import EventReader
-from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import Backfill, Listener
-from sluice.commands import progress
-from sluice.commands.exit_codes import ExitCode, exit_code_of_errors
-from sluice.commands.options import DryRun, Json, Rate, parse_past_time
-from sluice.commands.replay import call_in_order
+from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes
+from sluice.commands.options import DryRun, EventId, Json, Rate, parse_past_time
 from sluice.commands.trace import describe_replay, envelope_as_json
 from sluice.dead_letters import payload_view
-from sluice.dead_letters.lookup import DeadLetterDetails, DeadLetterFilter, Group, dead_letters_of, groups
 from sluice.formatting import printable
-from sluice.replay.ledger import Cause, Ledger, ReplaySource, current_user
-from sluice.replay.letters import CauseTally, Letters, RemainingError, Tally
-from sluice.replay.transform import NoTransform, Transform
 
-app = typer.Typer(help="Dead letters: look at them, and bring them back.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from sluice.dead_letters.lookup import DeadLetterDetails, Group
+    from sluice.replay.ledger import Cause
+    from sluice.replay.letters import CauseTally, RemainingError, Tally
+    from sluice.replay.transform import Transform
+
+app = typer.Typer(help="List, show and replay dead letters.", no_args_is_help=True)
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 
-Type = Annotated[str | None, typer.Option("--type", help="Whose payload says this event type.")]
-InStage = Annotated[Stage | None, typer.Option("--stage", help="What this stage refused.")]
+Type = Annotated[str | None, typer.Option("--type", help="Event type in the payload.")]
+InStage = Annotated[Stage | None, typer.Option("--stage", help="Stage that rejected the event.")]
 Since = Annotated[
     datetime | None,
     typer.Option(
@@ -52,28 +48,38 @@ def list_(
     event_type: Type = None,
     stage: InStage = None,
     since: Since = None,
-    everything: Annotated[bool, typer.Option("--all", help="Those that are no longer open, too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Include closed dead letters.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the open dead letters by cause: those whose events no replay has made rows of.
+    """List the open dead letters by cause.
 
-    Exit code 0: listed; 1: BigQuery's error; 2: an option or a setting is wrong.
+    A dead letter is open until a replay has loaded its event.
+
+    Examples:
+        sluice dead-letters list
+        sluice dead-letters list --type order --since 24h --all
+
+    Exit code 0: listed; 1: BigQuery rejected the query or did not answer; 2: an option or a setting is wrong.
     """
+    from functions.clients import bigquery_client
+    from sluice.dead_letters.lookup import DeadLetterFilter, groups
+
     settings = Settings.from_environment()
-    choice = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
-    causes = groups(bigquery_client(settings), settings, choice)
+    selection = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
+    causes = groups(bigquery_client(settings), settings, selection)
     if as_json:
         print(msgspec.json.encode(causes).decode())  # noqa: T201
         return
     if not causes:
-        console.print("There are none." if everything else "None is open.")
+        console.print("There are no dead letters." if everything else "There are no open dead letters.")
         return
     Console().print(_groups(causes, everything=everything))
-    console.print("sluice dead-letters show EVENT_ID shows one; replay --fingerprint FINGERPRINT --dry-run tries them.")
+    console.print("Details of an event: sluice dead-letters show EVENT_ID")
+    console.print("Test a replay: sluice dead-letters replay --fingerprint FINGERPRINT --dry-run")
 
 
 def _groups(causes: Sequence[Group], *, everything: bool) -> Table:
-    counts = ["open", "of all"] if everything else ["open"]
+    counts = ["open", "all"] if everything else ["open"]
     table = Table(
         *(Column(name, justify="right") for name in counts),
         Column("error", overflow="fold"),
@@ -85,12 +91,16 @@ def _groups(causes: Sequence[Group], *, everything: bool) -> Table:
         numbers = [f"{group.open_events}", f"{group.events}"] if everything else [f"{group.open_events}"]
         seen = f"{group.first_seen_at:%m-%d %H:%M} to\n{group.last_seen_at:%m-%d %H:%M}"
         table.add_row(
-            *numbers, _why(group, group.message), seen, group.fingerprint, Text(printable(group.example_event_id))
+            *numbers,
+            _describe_cause(group, group.message),
+            seen,
+            group.fingerprint,
+            Text(printable(group.example_event_id)),
         )
     return table
 
 
-def _why(cause: Cause | Group, message: str | None) -> Text:
+def _describe_cause(cause: Cause | Group, message: str | None) -> Text:
     """Return stage and type, place and rule, and the message of the error."""
     text = Text(f"{cause.stage} {printable(cause.event_type or '(no type)')}\n", "bold")
     text.append(printable(f"{cause.place}  {cause.rule}"), "not bold")
@@ -100,47 +110,55 @@ def _why(cause: Cause | Group, message: str | None) -> Text:
 
 
 def show(
-    event_id: Annotated[str, typer.Argument(help="The event: its attribute event_id, or its message's id.")],
+    event_id: EventId,
     as_json: Json = False,
 ) -> None:
-    """Show everything about the dead letters of an event, its payload with the offending places marked.
+    """Show the dead letters of an event, with each error marked in the payload.
 
-    Exit code 0: there are some; 1: there are none, or they cannot be looked for; 2: a setting is wrong.
+    Examples:
+        sluice dead-letters show EVENT_ID
+        sluice dead-letters show EVENT_ID --json
+
+    Exit code 0: the event has dead letters; 1: it has none, or the search failed; 2: a setting is wrong.
     """
+    from functions.clients import bigquery_client, storage_client
+    from sluice.dead_letters.lookup import dead_letters_of
+
     settings = Settings.from_environment()
-    with console.status("looking"):
+    with console.status("searching"):
         letters = dead_letters_of(event_id, bigquery_client(settings), storage_client(settings), settings)
     if as_json:
         print(msgspec.json.encode([_as_json(letter) for letter in letters]).decode())  # noqa: T201
     else:
         for letter in letters:
-            for line in _known(letter):
+            for line in _describe(letter):
                 Console().print(line, soft_wrap=True, highlight=False, markup=False)
     if not letters:
         console.print(
-            f"The event {printable(event_id)} has no dead letters; sluice trace looks elsewhere.", markup=False
+            f"The event {printable(event_id)} has no dead letters. sluice trace searches tables and archive.",
+            markup=False,
         )
         raise typer.Exit(ExitCode.FAILED)
 
 
 def _as_json(letter: DeadLetterDetails) -> dict[str, Any]:
-    """Return its columns, with attributes and payload as JSON where they are JSON."""
+    """Return the columns of a dead letter, with attributes and payload as JSON if they are valid JSON."""
     record = {name: value for name, value in letter.record.items() if name != "payload"}
     record["attributes"] = msgspec.Raw((letter.record["attributes"] or "{}").encode())
     more: dict[str, Any] = {"is_open": letter.is_open, "replays": letter.replays, "problem": letter.problem}
     if letter.message:
-        sealed = envelope_as_json(letter.message)
-        more |= {name: sealed[name] for name in sealed if name.startswith("payload")}
+        envelope = envelope_as_json(letter.message)
+        more |= {name: envelope[name] for name in envelope if name.startswith("payload")}
     return record | more
 
 
-def _known(letter: DeadLetterDetails) -> Iterator[Text | str]:
+def _describe(letter: DeadLetterDetails) -> Iterator[Text | str]:
     record, errors = letter.record, letter.record["errors"]
     state = "open" if letter.is_open else "closed"
     yield Text(f"dead letter, {state}: stage {record['stage']}, fingerprint {record['fingerprint']}", "bold red")
     version = f", version {record['schema_version']}" if record["schema_version"] else ""
     yield printable(f"  event type {record['event_type'] or '(none)'}{version}")
-    yield printable(f"  refused {record['failed_at'].isoformat()} by code {record['code_version']}")
+    yield printable(f"  rejected {record['failed_at'].isoformat()} by code {record['code_version']}")
     attempt = f", delivery {record['delivery_attempt']}" if record["delivery_attempt"] else ""
     yield printable(f"  message {record['message_id']}, published {record['publish_time'].isoformat()}{attempt}")
     yield f"  {record['archive_uri']}"
@@ -170,18 +188,18 @@ def _note(text: str) -> Text:
 
 def replay(
     fingerprint: Annotated[
-        list[str] | None, typer.Option("--fingerprint", help="Of this cause; once for each.", show_default=False)
+        list[str] | None, typer.Option("--fingerprint", help="Fingerprint of a cause; repeatable.", show_default=False)
     ] = None,
     event_type: Type = None,
     stage: InStage = None,
     since: Since = None,
-    everything: Annotated[bool, typer.Option("--all", help="All open ones.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Replay all open dead letters.")] = False,
     transform: Annotated[
         pathlib.Path | None,
         typer.Option(
             metavar="FILE.py",
-            help="A file with transform(payload: bytes, attributes: dict) -> bytes | None, which repairs"
-            " payloads; None leaves an event alone.",
+            help="Python file with a function transform(payload: bytes, attributes: dict) -> bytes | None, which fixes"
+            " payloads. None skips the event.",
             exists=True,
             dir_okay=False,
         ),
@@ -190,29 +208,38 @@ def replay(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Process open dead letters again, by today's code and contracts, and bring those that pass into their tables.
+    """Process open dead letters again with the current code and contracts, and load the events that pass.
 
-    Events that are too old for the live dataset go into the historical one. What is wrong after all stays a dead
-    letter. Each event is there once, however often it is replayed; the table `replays` has what was done.
+    An event that is too old for the live dataset goes into the historical one. An event that is rejected again stays a
+    dead letter. Each event is loaded once, however often it is replayed. The table `replays` records each replay.
 
-    Exit code 0: all were processed, whatever became of them; 1: some could not be read, transformed or loaded; 2: an
+    Examples:
+        sluice dead-letters replay --fingerprint 4c1f0a9be2d37a55 --dry-run
+        sluice dead-letters replay --type order --since 24h
+        sluice dead-letters replay --all --transform fix.py
+
+    Exit code 0: all were processed, whether they passed or not; 1: some could not be read, transformed or loaded; 2: an
     option, the transform or a setting is wrong; 130: interrupted.
     """
     if not (everything or fingerprint or event_type or stage or since):
-        raise typer.BadParameter("say which: --fingerprint, --type, --stage, --since; or --all", param_hint="--all")
-    repair = _load(transform) if transform else None
+        raise typer.BadParameter(
+            "select dead letters with --fingerprint, --type, --stage or --since, or use --all", param_hint="--all"
+        )
+    from functions.clients import storage_client
+    from sluice.backfill.builder import BackfillBuilder
+    from sluice.commands import progress
+    from sluice.dead_letters.lookup import DeadLetterFilter
+    from sluice.replay.ledger import Ledger, ReplaySource
+    from sluice.replay.letters import Letters
+
+    fix = _load(transform) if transform else None
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
-    client, storage = bigquery_client(settings), storage_client(settings)
-    read = EventReader.from_settings(settings, now)
-    jobs = LoadJobs.open(client, settings)
-    letters = Letters(client, storage, settings, DeadLetterFilter(fingerprint or (), event_type, stage, since), repair)
-    archive, listeners = None, list[Listener]()
-    if not dry_run:
-        archive = Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-        listeners.append(Ledger(client, jobs, settings, ReplaySource.DEAD_LETTER, now, current_user(client)))
-    run = Backfill(read, jobs, archive, call_in_order([*listeners, letters.tally]), rate)
-    report = progress.run(run, letters, letters.total, of_events=True)
-    done = progress.Done(report, letters.total, time.monotonic() - started, dry_run)
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
+    selection = DeadLetterFilter(fingerprint or (), event_type, stage, since)
+    letters = Letters(builder.client, storage_client(settings), settings, selection, fix)
+    ledger = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)]
+    report = progress.run(builder.build(*ledger, letters.tally, rate=rate), letters, letters.total, of_events=True)
+    done = progress.FinishedBackfill(report, letters.total, time.monotonic() - started, dry_run)
     if as_json:
         done.print_json(**_tally_as_json(letters.tally))
     else:
@@ -221,6 +248,8 @@ def replay(
 
 
 def _load(file: pathlib.Path) -> Transform:
+    from sluice.replay.transform import NoTransform, Transform
+
     try:
         return Transform.load(file)
     except NoTransform as error:
@@ -257,7 +286,7 @@ def _sorted(tally: Tally) -> list[CauseTally]:
 def _show_tally(tally: Tally, *, dry_run: bool) -> None:
     events = tally.count("events")
     if not events:
-        console.print("None of these is open.")
+        console.print("No open dead letter matches.")
         return
     for change in sorted(tally.changes):
         Console().print(Text(f"event {printable(change.event_id)}", "bold"), soft_wrap=True)
@@ -265,31 +294,31 @@ def _show_tally(tally: Tally, *, dry_run: bool) -> None:
             style = "green" if line.startswith("+") else "red" if line.startswith("-") else ""
             Console().print(Text(line, style), soft_wrap=True)
     passing = "would pass" if dry_run else "passed"
-    table = Table(Column("events", justify="right"), "cause", Column(passing, justify="right"), "what is still wrong")
+    table = Table(Column("events", justify="right"), "cause", Column(passing, justify="right"), "remaining errors")
     for cause_tally in _sorted(tally):
-        still = [_still(cause_tally.cause, other) for other in cause_tally.still.values()]
+        remaining = [_describe_remaining(cause_tally.cause, other) for other in cause_tally.still.values()]
         if cause_tally.left_alone:
-            still.append(Text(f"{cause_tally.left_alone}: left alone"))
+            remaining.append(Text(f"{cause_tally.left_alone}: skipped by the transform"))
         if cause_tally.smoke_tests:
-            still.append(Text(f"{cause_tally.smoke_tests}: of the smoke test, left out"))
+            remaining.append(Text(f"{cause_tally.smoke_tests}: events of the smoke test, skipped"))
         table.add_row(
             f"{cause_tally.events}",
-            _why(cause_tally.cause, cause_tally.cause.fingerprint),
+            _describe_cause(cause_tally.cause, cause_tally.cause.fingerprint),
             f"{cause_tally.passing}",
-            Text("\n").join(still),
+            Text("\n").join(remaining),
         )
     Console().print(table)
-    what = "would pass with today's contracts" if dry_run else "passed, and are rows now"
+    what = "would pass with the current contracts" if dry_run else "passed and are rows now"
     Console().print(f"{tally.count('passing')} of {events} {what}.", soft_wrap=True, highlight=False)
     if dry_run:
         console.print("Nothing was written.")
 
 
-def _still(cause: Cause, still: RemainingError) -> Text:
-    if still.cause.fingerprint == cause.fingerprint:
-        return Text(f"{still.events}: the same\n").append(printable(still.message), "dim")
-    return Text(f"{still.events}: ").append_text(_why(still.cause, still.message))
+def _describe_remaining(cause: Cause, remaining: RemainingError) -> Text:
+    if remaining.cause.fingerprint == cause.fingerprint:
+        return Text(f"{remaining.events}: the same error\n").append(printable(remaining.message), "dim")
+    return Text(f"{remaining.events}: ").append_text(_describe_cause(remaining.cause, remaining.message))
 
 
 for name, command in (("list", list_), ("show", show), ("replay", replay)):
-    app.command(name)(exit_code_of_errors()(command))
+    app.command(name)(errors_as_exit_codes()(command))

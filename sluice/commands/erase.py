@@ -1,26 +1,35 @@
-"""`sluice erase`: what a person sees of it."""
+"""The command `sluice erase`."""
+
+from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
-from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import check_order, parse_past_time, parse_time
-from sluice.erase.erasure import Erased, Erasure, Listed, Patience
-from sluice.erase.ownership import Person, person_fields
-from sluice.local.stack import undeliverable_name
-from sluice.replay.undeliverable import Undeliverable
-from sluice.snapshots import Snapshots
+from sluice.commands.options import (
+    IdleSeconds,
+    Json,
+    Subscription,
+    Undeliverable,
+    check_order,
+    parse_past_time,
+    parse_time,
+)
+from sluice.local.names import UNDELIVERABLE
+
+if TYPE_CHECKING:
+    from google.cloud import bigquery
+
+    from sluice.erase.erasure import Erased, Listed
 
 console = Console(stderr=True)
 
@@ -29,14 +38,14 @@ _SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}
 
 
 def erase(
-    user: Annotated[str | None, typer.Option(help="Id of a user: the same as --id user_id=ID.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Id of a customer: the same as --id customer_id=ID.")] = None,
+    user: Annotated[str | None, typer.Option(help="Id of a user; short for --id user_id=ID.")] = None,
+    customer: Annotated[str | None, typer.Option(help="Id of a customer; short for --id customer_id=ID.")] = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
             "--id",
             metavar="FIELD=ID",
-            help="Id of the person in a field of the event types' persons; once for each field.",
+            help="Id of the person in a field that identifies persons; repeatable, once for each field.",
             show_default=False,
         ),
     ] = None,
@@ -45,7 +54,7 @@ def erase(
         typer.Option(
             "--event",
             metavar="EVENT_ID",
-            help="An event that an earlier run has listed and that is theirs: erase all with its id. Once for each.",
+            help="Id of an event that an earlier run listed and that belongs to the person; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -55,43 +64,51 @@ def erase(
             "--from",
             parser=parse_past_time,
             metavar="TIME",
-            help="Read the archive from this time of arrival on: a time, or 24h, 7d ago.",
+            help="Start of the arrival times to read from the archive: a time, or 24h, 7d ago.",
             show_default=False,
         ),
     ] = None,
     end: Annotated[
         datetime | None,
         typer.Option(
-            "--to", parser=parse_time, metavar="TIME", help="Read the archive up to this time.", show_default=False
+            "--to",
+            parser=parse_time,
+            metavar="TIME",
+            help="End of the arrival times to read from the archive.",
+            show_default=False,
         ),
     ] = None,
-    undeliverable: Annotated[
-        bool, typer.Option("--undeliverable", help="Search the dead-letter subscription, too.")
-    ] = False,
-    subscription: Annotated[
-        str,
-        typer.Option(
-            help="Of --undeliverable, as projects/PROJECT/subscriptions/SUBSCRIPTION.", envvar="SLUICE_UNDELIVERABLE"
-        ),
-    ] = undeliverable_name(),
-    patience: Annotated[
-        float, typer.Option(min=0.5, help="Of --undeliverable: seconds without a message that are the end.")
-    ] = 10,
-    wait: Annotated[int, typer.Option(min=0, help="Minutes to wait for rows that BigQuery does not delete yet.")] = 100,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Find all of it, and leave it.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON to standard output.")] = False,
+    undeliverable: Undeliverable = False,
+    subscription: Subscription = UNDELIVERABLE,
+    patience: IdleSeconds = 10,
+    wait: Annotated[
+        int, typer.Option(min=0, help="Maximum minutes to wait for recent rows, which BigQuery cannot delete yet.")
+    ] = 100,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be erased; change nothing.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Remove a person from tables, history, dead letters and archive; list what it leaves or cannot look into.
+    """Erase a person from the live and historical tables, the dead letters and the archive.
 
-    It looks into payloads, attributes, ordering keys and event ids; in dead letters also into UTF-16, UTF-32, 8-bit
-    texts, gzip, zlib, bzip2, xz and base64. Without --from and --to all objects of the archive are read. What was
-    interrupted is completed by starting it again.
+    The command searches payloads, attributes, ordering keys and event ids; in dead letters also text in UTF-16, UTF-32
+    and 8-bit encodings, and data in gzip, zlib, bzip2, xz and base64. Without --from and --to, it reads all objects of
+    the archive. It lists data that is not erased, may belong to the person, or cannot be searched. To resume an
+    interrupted run, run the command again.
 
-    Exit code 0: nothing of the person is left in the tables, their snapshots, the dead letters and the archive, nor
-    with --undeliverable in the subscription; 1: something is left (`Left:`), may be theirs (`May be theirs:`) or cannot
-    be looked into (`Cannot be read:`), each with its place, or Google Cloud refused or did not answer; 2: an option or
-    a setting is wrong; 130: interrupted. What was erased until then is told.
+    Examples:
+        sluice erase --user user-17 --dry-run
+        sluice erase --customer C-1001 --user user-17 --undeliverable
+        sluice erase --user user-17 --event EVENT_ID
+
+    Exit code 0: no data of the person remains in the tables, their snapshots, the dead letters and the archive, nor,
+    with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to the person (`Uncertain:`)
+    or is unreadable (`Unreadable:`), each with its place, or Google Cloud rejected a request or did not answer; 2: an
+    option or a setting is wrong; 130: interrupted. The command reports what it has erased in all cases.
     """
+    from functions.clients import bigquery_client, storage_client
+    from sluice.erase.erasure import Erasure, Patience
+    from sluice.erase.ownership import Person
+    from sluice.replay import undeliverable as dead_letter_subscription
+
     person = Person(_ids(user, customer, given or ()), events or ())
     check_order(start, end)
     settings = Settings.from_environment()
@@ -100,8 +117,12 @@ def erase(
     erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
     complete = False
     try:
-        with contextlib.ExitStack() as leases, console.status("looking") as status:
-            messages = leases.enter_context(Undeliverable(subscription, patience)) if undeliverable else None
+        with contextlib.ExitStack() as leases, console.status("searching") as status:
+            messages = (
+                leases.enter_context(dead_letter_subscription.Undeliverable(subscription, patience))
+                if undeliverable
+                else None
+            )
             erasure(start, end, undeliverable=messages, advance=status.update)
         complete = erasure.erased.is_complete
     finally:  # Report what was erased, also after an error.
@@ -111,10 +132,10 @@ def erase(
             print(msgspec.json.encode(answer).decode())  # noqa: T201
         else:
             _show(erasure.erased, snapshots, dry_run=dry_run)
-    _list("May be theirs:", erasure.erased.doubtful)
-    _list("Cannot be read:", erasure.erased.unreadable)
+    _list("Uncertain:", erasure.erased.doubtful)
+    _list("Unreadable:", erasure.erased.unreadable)
     for problem in erasure.erased.remaining:
-        print_error("Left:", problem)
+        print_error("Not erased:", problem)
     if not complete:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -123,8 +144,11 @@ def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[s
     """Return the person's ids by field.
 
     Raises:
-        typer.BadParameter: There is none, one cannot be printed, or a field is none of a person or is given twice.
+        typer.BadParameter: There is no id, an id is empty or not printable, or a field does not identify persons or is
+            given twice.
     """
+    from sluice.erase.ownership import person_fields
+
     pairs = [
         (field, person_id)
         for field, person_id in (("user_id", user), ("customer_id", customer))
@@ -137,15 +161,15 @@ def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[s
         hint = "--id" if field not in _SHORT_FORMS else f"--id or {_SHORT_FORMS[field]}"
         if field not in fields:
             raise typer.BadParameter(
-                f"{field!r} is no person's field of an event type; they are {', '.join(fields)}", param_hint=hint
+                f"field {field!r} does not identify persons; fields that do are {', '.join(fields)}", param_hint=hint
             )
         if field in ids:
-            raise typer.BadParameter(f"{field} is given twice; a run erases one id of each field", param_hint=hint)
+            raise typer.BadParameter(f"{field} is given twice; a run accepts one id for each field", param_hint=hint)
         if not person_id or not person_id.isprintable():
-            raise typer.BadParameter(f"{field} needs an id that can be printed", param_hint=hint)
+            raise typer.BadParameter(f"{field} needs an id of printable characters", param_hint=hint)
         ids[field] = person_id
     if not ids:
-        raise typer.BadParameter(f"an id is needed: FIELD=ID, of {', '.join(fields)}", param_hint="--id")
+        raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {', '.join(fields)}", param_hint="--id")
     return ids
 
 
@@ -157,7 +181,9 @@ def _list(what: str, listed: Listed) -> None:
 
 
 def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, object]]:
-    """Return the snapshots, from which no row can be deleted."""
+    """Return the snapshots of tables, which are read-only."""
+    from sluice.snapshots import Snapshots
+
     return [
         {"snapshot": snapshot.snapshot, "expires_at": snapshot.expires_at}
         for snapshot in Snapshots(client, settings).taken()
@@ -172,12 +198,12 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
     table.add_row("events in the archive", f"{erased.envelopes}")
     table.add_row("  objects rewritten", f"{erased.objects_rewritten}")
     table.add_row("  objects deleted", f"{erased.objects_deleted}")
-    table.add_row("  of rows and events: no JSON", f"{erased.unparsed}")
+    table.add_row("  of all rows and events: not JSON", f"{erased.unparsed}")
     if erased.messages is not None:
         table.add_row("undeliverable messages", f"{erased.messages}")
     table.add_section()
-    table.add_row("left: may be theirs", f"{erased.doubtful.count}")
-    table.add_row("left: cannot be read", f"{erased.unreadable.count}")
+    table.add_row("not erased: uncertain", f"{erased.doubtful.count}")
+    table.add_row("not erased: unreadable", f"{erased.unreadable.count}")
     table.add_section()
     table.add_row("objects read", f"{erased.objects_read}")
     table.add_row("MB read", f"{erased.bytes_read / 1e6:.1f}")
@@ -187,12 +213,12 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) 
         out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
     subscription = "" if erased.messages is not None else ", and the dead-letter subscription (--undeliverable)"
     console.print(
-        "Not searched: BigQuery's time travel (7 days) and fail-safe (7 more), deleted objects (as long as the bucket's"
-        " soft delete keeps them), copies in other regions until they are made again, exports, and the topic"
-        f"{subscription}: events that come again bring the person back.",
+        "Not searched: BigQuery's time travel (7 days) and fail-safe (7 more days), soft-deleted objects of the bucket,"
+        f" copies in other regions until their next refresh, exports, and the topic{subscription}. An event that is"
+        " delivered again restores the data of the person.",
         soft_wrap=True,
     )
     for snapshot in snapshots:
         expires = snapshot["expires_at"]
-        until = f"{expires:%Y-%m-%d}" if isinstance(expires, datetime) else "somebody deletes it"
-        console.print(f"Snapshot {snapshot['snapshot']}: has what it had, until {until}.")
+        until = f"{expires:%Y-%m-%d}" if isinstance(expires, datetime) else "it is deleted"
+        console.print(f"Snapshot {snapshot['snapshot']} is unchanged and is kept until {until}.")

@@ -1,32 +1,38 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from functions.files.id_fields import IdField
 from sluice.times import read_time
+
+if TYPE_CHECKING:
+    from functions.files.id_fields import IdField
 
 
 def parse_time(text: str) -> datetime:
-    """Read a time, as `read_time` does.
+    """Parse a time, as `read_time` does.
 
     Raises:
-        typer.BadParameter: It is none.
+        typer.BadParameter: The text is not a time.
     """
     try:
         return read_time(text)
     except ValueError as error:
-        raise typer.BadParameter(f"{text!r} is no time: 2026-11-23, 2026-11-23T20:15:00Z, 90m, 24h, 7d") from error
+        raise typer.BadParameter(
+            f"{text!r} is not a time; examples of times are 2026-11-23, 2026-11-23T20:15:00Z, 90m, 24h, 7d"
+        ) from error
 
 
 def parse_past_time(text: str) -> datetime:
-    """Read a time that is over: of a later one, an answer would be empty.
+    """Parse a time that must not be in the future, where there is no data.
 
     Raises:
-        typer.BadParameter: It is none, or it is in the future.
+        typer.BadParameter: The text is not a time, or the time is in the future.
     """
     time = parse_time(text)
     if time > datetime.now(UTC):
@@ -35,10 +41,10 @@ def parse_past_time(text: str) -> datetime:
 
 
 def check_order(start: datetime | None, end: datetime | None) -> None:
-    """Check that there is time between `--from` and `--to`, where both are given.
+    """Check that `--from` is before `--to`, where both are given.
 
     Raises:
-        typer.BadParameter: There is none.
+        typer.BadParameter: It is not.
     """
     if start and end and start >= end:
         raise typer.BadParameter(f"{start.isoformat()} is not before --to, {end.isoformat()}", param_hint="--from")
@@ -48,26 +54,63 @@ def id_fields(paths: Sequence[str] | None) -> list[IdField]:
     """Parse the paths of `--id-field`.
 
     Raises:
-        typer.BadParameter: One of them is no path.
+        typer.BadParameter: A path is invalid.
     """
+    from functions.files.id_fields import IdField
+
     try:
         return [IdField.parse(path) for path in paths or ()]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--id-field") from error
 
 
+FilePatterns = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="FILE...",
+        help="Files, folders, globs or gs://BUCKET/PREFIX: NDJSON of events or of the archive, compressed or not.",
+        show_default=False,
+    ),
+]
+SchemaVersion = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Contract version of events without an envelope; default: the newest.", show_default=False
+    ),
+]
 IdFieldPaths = Annotated[
     list[str] | None,
     typer.Option(
         "--id-field",
         metavar="PATH",
-        help="Field with the id of each event that is in no envelope: $.order_id, $.meta.id. Several make up one id,"
-        " joined by |.",
+        help="Field that contains the event id, for events without an envelope: $.order_id, $.meta.id. The values of"
+        " several fields are joined with |.",
         show_default=False,
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
 Rate = Annotated[
-    float | None, typer.Option(min=0.1, help="Events per second at most; default: as fast as they can be loaded.")
+    float | None,
+    typer.Option(
+        min=0.1, help="Maximum events per second; default: as fast as they can be loaded.", show_default=False
+    ),
 ]
+Topic = Annotated[
+    str, typer.Option(help="Topic to publish to, as projects/PROJECT/topics/TOPIC.", envvar="SLUICE_TOPIC")
+]
+Undeliverable = Annotated[
+    bool, typer.Option("--undeliverable", help="Read the dead-letter subscription, to which Pub/Sub forwards failures.")
+]
+Subscription = Annotated[
+    str,
+    typer.Option(
+        help="Dead-letter subscription of --undeliverable, as projects/PROJECT/subscriptions/SUBSCRIPTION.",
+        envvar="SLUICE_UNDELIVERABLE",
+    ),
+]
+IdleSeconds = Annotated[
+    float, typer.Option("--patience", min=0.5, help="Seconds without a message that end --undeliverable.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of the simulated shop. Event ids differ in each run.")]
+EventId = Annotated[str, typer.Argument(help="Id of the event: its attribute event_id, or the id of its message.")]

@@ -1,4 +1,4 @@
-"""`sluice package`."""
+"""The command `sluice package`."""
 
 import pathlib
 from typing import Annotated
@@ -12,18 +12,23 @@ _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def package(
-    output: Annotated[pathlib.Path, typer.Option(dir_okay=False, help="Where to write it.")] = ROOT / "dist/sluice.zip",
-    list_: Annotated[bool, typer.Option("--list", help="Print the names of its files.")] = False,
+    output: Annotated[pathlib.Path, typer.Option(dir_okay=False, help="File to write.")] = ROOT / "dist/sluice.zip",
+    list_: Annotated[bool, typer.Option("--list", help="Print the names of the files in the zip.")] = False,
 ) -> None:
-    """Build the zip that is deployed: the functions and what they read, nothing else.
+    """Build the zip to deploy: the functions and the files that they read.
 
-    The same files make the same bytes on every machine, so its digest names a version. Exit code 1: not written; says
-    why.
+    The same files give the same bytes on every machine, so the digest of the zip identifies a version.
+
+    Examples:
+        sluice package
+        sluice package --output dist/sluice.zip --list
+
+    Exit code 0: the zip is written; 1: it could not be written.
     """
     try:
         built = build(output)
     except OSError as error:
-        _console.print(f"[bold red]No package:[/] {error}")
+        _console.print(f"[bold red]Not written:[/] {error}")
         raise typer.Exit(1) from error
     if list_:
         print("\n".join(built.names))  # noqa: T201

@@ -1,8 +1,11 @@
-"""The progress and the result of a run of the backfill, as each command shows them."""
+"""Progress and result of a backfill run, as all commands that load events show them."""
+
+from __future__ import annotations
 
 import dataclasses
 import functools
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
@@ -21,10 +24,12 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from functions.files.id_fields import WithoutId
-from functions.files.sources import Lines
-from sluice.backfill.run import Backfill, BackfillReport
 from sluice.commands.exit_codes import ExitCode, print_error
+
+if TYPE_CHECKING:
+    from functions.files.id_fields import WithoutId
+    from functions.files.sources import Lines
+    from sluice.backfill.run import Backfill, BackfillReport
 
 console = Console(stderr=True)
 
@@ -32,13 +37,13 @@ console = Console(stderr=True)
 def run(
     backfill: Backfill, sources: Iterable[Lines], total: int | None = None, *, of_events: bool = False
 ) -> BackfillReport:
-    """Run it, with its progress.
+    """Run a backfill and show its progress.
 
     Args:
         backfill: The run.
-        sources: The sources of its lines.
-        total: How much they report in all: bytes, unless `of_events`; None: it is not known.
-        of_events: Whether they report events.
+        sources: Sources of the lines.
+        total: Total size of the sources in bytes, or their number of events with `of_events`; None where unknown.
+        of_events: Whether the sources report their progress in events instead of bytes.
     """
     done: ProgressColumn = MofNCompleteColumn() if of_events else DownloadColumn()
     lines = TextColumn("{task.fields[lines]} lines")
@@ -56,14 +61,14 @@ def _advance(progress: Progress, task: TaskID, report: BackfillReport, read: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Done:
-    """A run that is over.
+class FinishedBackfill:
+    """Result of a finished run.
 
     Attributes:
-        report: Its counts.
-        sources: Number of its sources.
-        seconds: Its duration in seconds.
-        dry_run: Whether it was one.
+        report: Counts of the run.
+        sources: Number of sources.
+        seconds: Duration in seconds.
+        dry_run: Whether nothing was written.
     """
 
     report: BackfillReport
@@ -81,11 +86,11 @@ class Done:
         }
 
     def print_json(self, **more: object) -> None:
-        """Write the counts, and more, to standard output."""
+        """Print the counts and more fields to standard output as JSON."""
         print(msgspec.json.encode({**self.as_json(), **more}).decode())  # noqa: T201
 
     def show(self) -> None:
-        """Write the counts as a table to standard output."""
+        """Print the counts to standard output as a table."""
         report = self.report
         loaded = "would be loaded" if self.dry_run else "loaded"
         table = Table("", "lines", title="Dry run: nothing was written" if self.dry_run else None, title_justify="left")
@@ -95,30 +100,30 @@ class Done:
         for name, count in sorted(report.dead_letters.items()):
             table.add_row(f"dead letters {loaded}: {name}", f"{count}")
         for name, count in sorted(report.rows_present.items()):
-            table.add_row(f"{name}: there before", f"{count}")
+            table.add_row(f"{name}: rows already present", f"{count}")
         for name, count in sorted(report.dead_letters_present.items()):
-            table.add_row(f"dead letters there before: {name}", f"{count}")
-        table.add_row("repeat an earlier line", f"{report.repeated}")
+            table.add_row(f"dead letters already present: {name}", f"{count}")
+        table.add_row("repetitions of an earlier line", f"{report.repeated}")
         if report.smoke_tests:
-            table.add_row("of the smoke test, left out", f"{report.smoke_tests}")
+            table.add_row("events of the smoke test, skipped", f"{report.smoke_tests}")
         if report.without_id.count:
-            table.add_row("without the id that was asked for", f"{report.without_id.count}", style="bold red")
+            table.add_row("without the id of --id-field", f"{report.without_id.count}", style="bold red")
         if report.running:
             table.add_row(
-                "in load jobs that still run", f"{sum(job.lines for job in report.running)}", style="bold red"
+                "in load jobs that are still running", f"{sum(job.lines for job in report.running)}", style="bold red"
             )
         if report.unfinished:
-            table.add_row("not done", f"{report.unfinished}", style="bold red")
+            table.add_row("not loaded", f"{report.unfinished}", style="bold red")
         table.add_section()
         table.add_row(f"read (sources: {self.sources})", f"{report.lines}")
         Console().print(table)
         console.print(f"{self.seconds:.1f} s, {report.lines / self.seconds:.0f} lines/s")
 
     def end(self) -> None:
-        """Report what failed.
+        """Print what failed.
 
         Raises:
-            typer.Exit: Something did, a line has no id, or the run was interrupted.
+            typer.Exit: A part failed, a line has no id, or the run was interrupted.
         """
         report = self.report
         for failure in report.failures:
@@ -127,28 +132,30 @@ class Done:
         if report.same_id:
             loaded = "would be loaded" if self.dry_run else "are loaded"
             console.print(
-                f"{report.same_id} events have the id of an earlier line and another content. All {loaded}; the views"
-                " show one of each id and day.",
+                f"{report.same_id} events have the id of an earlier line but different content. All {loaded}; the views"
+                " show one event for each id and day.",
                 soft_wrap=True,
             )
         for job in report.running:
             print_error("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
         if report.interrupted:
             if report.complete_to:
-                console.print(f"All is there up to {escape(report.complete_to)}.", soft_wrap=True)
-            waits = ", waits for the load jobs that still run" if report.running else ""
+                console.print(f"All events are loaded up to {escape(report.complete_to)}.", soft_wrap=True)
+            waits = ", waits for the running load jobs" if report.running else ""
             console.print(
-                f"[bold]Interrupted.[/] Start it again with the same sources: it goes on{waits}.", soft_wrap=True
+                f"[bold]Interrupted.[/] To resume, run the command again with the same sources: it skips what is"
+                f" loaded{waits}.",
+                soft_wrap=True,
             )
             raise typer.Exit(ExitCode.INTERRUPTED)
         if report.failures:
-            console.print("What was loaded stays. Start it again when the cause is gone, and it goes on.")
+            console.print("Loaded events are kept. Fix the cause, then run the command again: it skips what is loaded.")
         if report.failures or report.without_id.count:
             raise typer.Exit(ExitCode.FAILED)
 
 
 def print_lines_without_id(what: str, without_id: WithoutId) -> None:
-    """Name the first lines that lack the id that was asked for, and say how many they are."""
+    """Print the first lines without the id of `--id-field`, and the number of the others."""
     for line in without_id.first:
         print_error(what, line)
     if without_id.count > len(without_id.first):

@@ -1,8 +1,10 @@
-"""`sluice reconcile`: what a person sees of it."""
+"""The command `sluice reconcile`."""
+
+from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -11,30 +13,22 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from functions.archive.writer import Archive
-from functions.clients import bigquery_client, storage_client
-from functions.core.contracts import Contracts
-from functions.core.privacy import Privacy
-from functions.ingest.http_client import storage_api
-from functions.reconcile.findings import EventRef, Reconciliation
-from functions.reconcile.reconciler import Reconciler
 from functions.settings import Settings
-from sluice.backfill.events import EventReader
-from sluice.backfill.load_jobs import LoadJobs
-from sluice.backfill.run import Backfill, BackfillReport
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import check_order, parse_past_time, parse_time
+from sluice.commands.options import Json, check_order, parse_past_time, parse_time
 from sluice.formatting import printable
-from sluice.record_comparison import ContentComparison
-from sluice.replay.archived import named
-from sluice.replay.ledger import Ledger, ReplaySource, current_user
+
+if TYPE_CHECKING:
+    from functions.reconcile.findings import EventRef, Reconciliation
+    from functions.reconcile.reconciler import Reconciler
+    from sluice.backfill.run import BackfillReport
 
 console = Console(stderr=True)
 
 _DAY = timedelta(days=1)
 _SHOWN = 10
 _ALWAYS_SHOWN = ("archived", "matched", "missing")
-"""Counts that the table shows where they are 0, too."""
+"""Counts that the table shows even if they are 0."""
 
 
 def reconcile(
@@ -44,7 +38,7 @@ def reconcile(
             "--from",
             parser=parse_past_time,
             metavar="TIME",
-            help="First time of arrival: a time, or 4h, 7d ago; default: a day before the end.",
+            help="Start of the arrival times: a time, or 4h, 7d ago; default: a day before the end.",
             show_default=False,
         ),
     ] = None,
@@ -54,31 +48,44 @@ def reconcile(
             "--to",
             parser=parse_time,
             metavar="TIME",
-            help="End of the times of arrival, now at the latest; default: so long ago that a flush must have ended.",
+            help="End of the arrival times; default: twice FLUSH_TIMEOUT ago, when all flushes have ended.",
             show_default=False,
         ),
     ] = None,
     contents: Annotated[
-        bool, typer.Option("--contents", help="Compare payloads with what is stored, too; reads all columns.")
+        bool, typer.Option("--contents", help="Also compare the payloads with the stored columns; reads all columns.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put back what is missing, from the archive, as `sluice backfill` does.")
+        bool, typer.Option("--repair", help="Load missing events from the archive, as `sluice backfill` does.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: say what would be put back.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write all of it as JSON to standard output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: report what would be loaded.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Compare the archive, which is what came in, with rows and dead letters, by event id, type and hour of arrival.
+    """Compare the archive, which has every received event, with rows and dead letters.
 
-    Exit code 0: nothing is missing and nothing differs, or all was put back; 1: something is missing, differs or cannot
-    be read; 2: a setting or an option is wrong; 130: interrupted.
+    Events are compared by id, type and hour of arrival.
+
+    Examples:
+        sluice reconcile --from 24h
+        sluice reconcile --from 2026-11-23 --to 2026-11-24 --contents
+        sluice reconcile --from 7d --repair
+
+    Exit code 0: no event is missing or different, or all missing events were loaded; 1: an event is missing, different
+    or unreadable; 2: a setting or an option is wrong; 130: interrupted.
     """
+    from functions.clients import bigquery_client, storage_client
+    from functions.core.contracts import Contracts
+    from functions.core.privacy import Privacy
+    from functions.reconcile.reconciler import Reconciler
+    from sluice.record_comparison import ContentComparison
+
     settings = Settings.from_environment()
     now = datetime.now(UTC)
     end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
     start = start or end - _DAY
     check_order(start, end)
     if dry_run and not repair:
-        raise typer.BadParameter("without --repair nothing is written anyway", param_hint="--dry-run")
+        raise typer.BadParameter("--dry-run needs --repair; without it, nothing is written", param_hint="--dry-run")
     compare = ContentComparison(Contracts.load(), Privacy.from_settings(settings)) if contents else None
     reconciliation = _run(
         Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end
@@ -92,15 +99,15 @@ def reconcile(
             _show_repair(report, dry_run=dry_run)
         elif reconciliation.incomplete:
             console.print(
-                "`sluice trace EVENT_ID --date DAY` tells more of an event; `sluice reconcile --repair` puts back what"
-                " is missing.",
+                "`sluice trace EVENT_ID --date DAY` shows an event;"
+                " `sluice reconcile --repair` loads the missing events.",
                 soft_wrap=True,
             )
     for failure in report.failures if report else ():
         print_error("Failed:", failure)
     if report and report.interrupted:
         raise typer.Exit(ExitCode.INTERRUPTED)
-    if not _is_well(reconciliation, report, dry_run=dry_run):
+    if not _is_success(reconciliation, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
 
 
@@ -116,16 +123,17 @@ def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliati
 
 
 def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *, dry_run: bool) -> BackfillReport:
-    storage = storage_client(settings)
-    read = EventReader.from_settings(settings, now)
-    client = bigquery_client(settings)
-    jobs = LoadJobs.open(client, settings)
-    ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
-    archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(named(storage, sorted(reconciliation.incomplete)))
+    from functions.clients import storage_client
+    from sluice.backfill.builder import BackfillBuilder
+    from sluice.replay.archived import named
+    from sluice.replay.ledger import Ledger, ReplaySource
+
+    builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
+    listeners = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.ARCHIVE)]
+    return builder.build(*listeners)(named(storage_client(settings), sorted(reconciliation.incomplete)))
 
 
-def _is_well(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
+def _is_success(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:
     if reconciliation.is_complete:
         return True
     is_repaired = report is not None and not dry_run and report.is_complete
@@ -153,7 +161,7 @@ def _as_json(
 
 
 def _show(reconciliation: Reconciliation, start: datetime, end: datetime) -> None:
-    # A terminal of 80 columns has no room for the counts of what did not happen; --json has them all.
+    # All counts do not fit into 80 columns, so those that are 0 are left out; --json has all of them.
     counted = dataclasses.asdict(reconciliation.total)
     names = [name for name, count in counted.items() if count or name in _ALWAYS_SHOWN]
     title = f"Arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
@@ -173,26 +181,26 @@ def _show(reconciliation: Reconciliation, start: datetime, end: datetime) -> Non
     table.add_section()
     table.add_row("all", "", *(f"{getattr(reconciliation.total, count_name)}" for count_name in names))
     Console().print(table)
-    _name("Missing:", reconciliation.missing, reconciliation.total.missing)
-    _name("Different:", reconciliation.different, reconciliation.total.different)
-    _name("Several contents under one id:", reconciliation.conflicting, reconciliation.total.conflicts)
+    _print_events("Missing:", reconciliation.missing, reconciliation.total.missing)
+    _print_events("Different:", reconciliation.different, reconciliation.total.different)
+    _print_events("Same id, different content:", reconciliation.conflicting, reconciliation.total.conflicts)
     for problem in reconciliation.unreadable:
-        print_error("Cannot be read:", problem)
+        print_error("Unreadable:", problem)
     if reconciliation.is_complete:
         console.print("[bold green]Nothing is missing.[/]")
 
 
-def _name(what: str, events: list[EventRef], total: int) -> None:
+def _print_events(what: str, events: list[EventRef], total: int) -> None:
     for event in events[:_SHOWN]:
         description = f" {printable(event.event_id)} ({printable(event.event_type)}), {event.archive_uri}"
         console.print(Text.assemble((what, "bold red"), description), soft_wrap=True)
     if total > _SHOWN:
-        console.print(f"... and {total - _SHOWN} more; --json names {len(events)}.")
+        console.print(f"... and {total - _SHOWN} more; --json lists {len(events)}.")
 
 
 def _show_repair(report: BackfillReport, *, dry_run: bool) -> None:
-    put = "would be put back" if dry_run else "put back"
+    loaded = "would be loaded" if dry_run else "loaded"
     console.print(
-        f"Missing events {put}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
-        f" there already: {report.rows_present.total() + report.dead_letters_present.total()}."
+        f"Missing events {loaded}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
+        f" already present: {report.rows_present.total() + report.dead_letters_present.total()}."
     )

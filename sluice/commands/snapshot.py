@@ -1,7 +1,9 @@
-"""`sluice snapshot` and `sluice restore`."""
+"""The commands `sluice snapshot` and `sluice restore`."""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -9,33 +11,40 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from functions.archive import layout
-from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.backfill.run import FAILURES
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import parse_time
-from sluice.snapshots import Restored, Snapshot, SnapshotError, Snapshots
+from sluice.commands.options import Json, parse_time
+
+if TYPE_CHECKING:
+    from sluice.snapshots import Restored, Snapshot, Snapshots
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the statements instead of running them.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def snapshot(
     tables: Annotated[
         list[str] | None,
-        typer.Argument(help="Tables of the live dataset; default: all of them, the dead letters and `replays` too."),
+        typer.Argument(help="Tables of the live dataset; default: all, including `dead_letters` and `replays`."),
     ] = None,
-    days: Annotated[int, typer.Option(help="How long to keep them.")] = 30,
-    list_: Annotated[bool, typer.Option("--list", help="List the snapshots that there are instead.")] = False,
+    days: Annotated[int, typer.Option(help="Days to keep the snapshots.")] = 30,
+    list_: Annotated[bool, typer.Option("--list", help="List the existing snapshots instead.")] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Keep tables as they are now, read-only, in the historical dataset.
+    """Take read-only snapshots of tables into the historical dataset.
 
-    What was streamed in during the last 90 minutes may not be in a snapshot yet; the archive has it.
+    A snapshot may lack rows of the last 90 minutes, which are in the archive.
 
-    Exit code 0: all snapshots were taken; 1: not all; 2: an argument or a setting is wrong.
+    Examples:
+        sluice snapshot
+        sluice snapshot orders --days 7
+        sluice snapshot --list --json
+
+    Exit code 0: all snapshots were taken; 1: a snapshot failed; 2: an argument or a setting is wrong.
     """
+    from sluice.backfill.run import FAILURES
+    from sluice.snapshots import SnapshotError, Snapshots
+
     snapshots = _open(dry_run)
     if list_:
         _show(list(snapshots.taken()), json=json)
@@ -58,35 +67,42 @@ def snapshot(
 
 
 def restore(
-    name: Annotated[str, typer.Argument(help="A snapshot; or, with --at, a table of the live dataset.")],
+    name: Annotated[str, typer.Argument(help="A snapshot or, with --at, a table of the live dataset.")],
     at: Annotated[
         datetime | None,
         typer.Option(
             parser=parse_time,
             metavar="TIME",
-            help="Restore the table as it was then: a time, or 90m, 24h ago; seven days at most.",
+            help="Restore the table as of this time: a time, or 90m, 24h ago; at most seven days ago.",
         ),
     ] = None,
-    to: Annotated[str | None, typer.Option(help="Name of the new table; default: NAME and _restored.")] = None,
+    to: Annotated[str | None, typer.Option(help="Name of the new table; default: NAME_restored.")] = None,
     replace: Annotated[
         bool,
         typer.Option(
             "--replace",
-            help="Put its rows in the place of the live table's, of which a snapshot is taken before. Stop the"
-            " ingestion 90 minutes before: BigQuery deletes no row that it streamed in since.",
+            help="Replace the rows of the live table, after a snapshot of it. Stop the ingestion 90 minutes before:"
+            " BigQuery cannot delete rows that were streamed more recently.",
         ),
     ] = False,
     dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
-    """Make a table of a snapshot, or of what a table was at a time, with its partitions and clustering.
+    """Restore a table from a snapshot or as of a time, with its partitions and clustering.
 
-    The table is a new one in the live dataset, unless --replace is given.
+    The rows go into a new table of the live dataset, or into the live table with --replace.
 
-    Exit code 0: restored; 1: refused, or failed; 2: an argument or a setting is wrong.
+    Examples:
+        sluice restore orders_20261123T201500
+        sluice restore orders --at 24h --to orders_yesterday
+        sluice restore orders --at 2026-11-23T20:00:00Z --replace --dry-run
+
+    Exit code 0: restored; 1: rejected or failed; 2: an argument or a setting is wrong.
     """
     if replace and to:
-        raise typer.BadParameter("--to names a new table, --replace takes the place of the live one: choose")
+        raise typer.BadParameter(
+            "--to and --replace exclude each other: --to names a new table, --replace replaces the live one"
+        )
     now = datetime.now(UTC)
     snapshots = _open(dry_run)
     if at is None:
@@ -98,22 +114,25 @@ def restore(
     elif json:
         _print_json(restored)
     else:
-        _announce(restored, snapshots.settings.archive_bucket)
+        _print_result(restored, snapshots.settings.archive_bucket)
 
 
 def _open(dry_run: bool) -> Snapshots:
+    from functions.clients import bigquery_client
+    from sluice.snapshots import Snapshots
+
     settings = Settings.from_environment()
     return Snapshots(bigquery_client(settings), settings, dry_run)
 
 
-def _announce(restored: Restored, bucket: str) -> None:
+def _print_result(restored: Restored, bucket: str) -> None:
     if restored.before is None:
         print(f"{restored.table} has {restored.rows} rows, as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC.")  # noqa: T201
-        print("Look at it, then run the same again with --replace, or copy the rows that you miss.")  # noqa: T201
+        print("Check it, then run the same command with --replace, or copy the missing rows.")  # noqa: T201
         return
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
-    print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
-    print("Next: load what came since, for each day from that one on:")  # noqa: T201
+    print(f"Its previous rows are in the snapshot {restored.before}.")  # noqa: T201
+    print("Next, load the events that arrived since then, for each day:")  # noqa: T201
     print(f"  sluice backfill {layout.address(bucket, layout.day_prefix(restored.as_of))}")  # noqa: T201
 
 

@@ -1,4 +1,6 @@
-"""`sluice sql`: the queries of `sql/`, listed and run, with what they cost."""
+"""The command `sluice sql`, which lists and runs the queries of `sql/`."""
+
+from __future__ import annotations
 
 import dataclasses
 import difflib
@@ -6,64 +8,75 @@ import enum
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from google.cloud.bigquery import Client, QueryJob
-from google.cloud.bigquery.retry import DEFAULT_RETRY
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice import formatting as show
+from sluice import formatting
 from sluice.cost.prices import QUERIED_BYTES
-from sluice.queries import SUBJECTS, Query, WrongParameter, queries
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud.bigquery import Client, QueryJob
+
+    from sluice.queries import Query
 
 _MIB, _TIB = 2**20, 2**40
-
-_RETRY = DEFAULT_RETRY.with_timeout(20)
-"""Retries end after 20 seconds, as a person waits. BigQuery's client would retry for ten minutes, and restart jobs."""
 
 _console = Console(stderr=True)
 
 
-class _Form(enum.Enum):
+class _Format(enum.Enum):
     TABLE = enum.auto()
     JSON = enum.auto()
     CSV = enum.auto()
 
 
 def price(size: int) -> Decimal:
-    """Return the USD that a query of so many bytes costs."""
+    """Return the price in USD of a query that scans `size` bytes."""
     return Decimal(str(QUERIED_BYTES.usd)) * size / _TIB
 
 
 def sql(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A query; without: list them all.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Name of the query; without it, all queries are listed.")
+    ] = None,
     *,
     param: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A parameter of the query; once for each.")
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter of the query; repeatable.")
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the query and estimate its price only.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line on standard output.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header on standard output.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the query and estimate its price.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write a JSON object for each row to standard output.")
+    ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
 ) -> None:
-    """List the queries, or run one and say what it cost.
+    """List the prepared queries, or run one and print its cost.
 
-    The dataset is that of the settings (GOOGLE_CLOUD_PROJECT, DATASET, LOCATION, ...).
+    The settings GOOGLE_CLOUD_PROJECT, DATASET and LOCATION select the dataset.
 
-    Exit code 0: answered; 1: BigQuery's error; 2: no such query, or a wrong parameter or setting.
+    Examples:
+        sluice sql
+        sluice sql customer_lifetime_value --csv
+        sluice sql low_stock --param threshold=10 --dry-run
+
+    Exit code 0: the query has run; 1: BigQuery rejected the query or did not answer; 2: the query does not exist, or a
+    parameter or a setting is wrong.
     """
     if as_json and as_csv:
-        raise typer.BadParameter("choose one of the two", param_hint="--json, --csv")
-    form = _Form.JSON if as_json else _Form.CSV if as_csv else _Form.TABLE
+        raise typer.BadParameter("--json and --csv exclude each other", param_hint="--json, --csv")
+    output_format = _Format.JSON if as_json else _Format.CSV if as_csv else _Format.TABLE
     if name is None:
         if param or dry_run:
-            raise typer.BadParameter("--param and --dry-run are for one query", param_hint="NAME")
-        _list(form)
+            raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
+        _list(output_format)
         return
+    from functions.clients import bigquery_client
+
     query = _query(name)
     settings = _settings(query)
     given = _parameters(param or [])
@@ -71,26 +84,35 @@ def sql(
     bound = query.bind(client.project, settings, given)
     config = bound.config()
     config.dry_run = dry_run
-    job = client.query(bound.sql, config, retry=_RETRY, job_retry=None)
+    job = client.query(bound.sql, config, retry=_retry(), job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
     else:
-        _show(client, job, form)
+        _show(client, job, output_format)
+
+
+def _retry() -> Retry:
+    """Return a retry that ends after 20 seconds. The default would retry for ten minutes, and restart jobs."""
+    from google.cloud.bigquery.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY.with_timeout(20)
 
 
 def _query(name: str) -> Query:
+    from sluice.queries import queries
+
     by_name = queries()
     if query := by_name.get(name):
         if query.part_of:
-            raise typer.BadParameter(f"{name} checks nothing alone: run `{query.part_of}`", param_hint="NAME")
+            raise typer.BadParameter(f"query {name} must not run alone: run `{query.part_of}`", param_hint="NAME")
         return query
     near = difflib.get_close_matches(name, by_name, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all."
-    raise typer.BadParameter(f"there is no query {name}; {hint}", param_hint="NAME")
+    hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all queries"
+    raise typer.BadParameter(f"query {name} does not exist; {hint}", param_hint="NAME")
 
 
 def _settings(query: Query) -> Settings:
-    """Read the settings from the environment; the bucket only where the query reads it, as an analyst has none."""
+    """Read the settings; ARCHIVE_BUCKET is required only by queries that read the archive."""
     environment = dict(os.environ)
     if "archive_bucket" not in query.template:
         environment["ARCHIVE_BUCKET"] = "unused"
@@ -98,21 +120,25 @@ def _settings(query: Query) -> Settings:
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str]:
+    from sluice.queries import WrongParameter
+
     parameters: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise WrongParameter(f"{text!r} is not NAME=VALUE")
+            raise WrongParameter(f"parameter {text!r} does not have the form NAME=VALUE")
         if name in parameters:
-            raise WrongParameter(f"{name} is given twice")
+            raise WrongParameter(f"parameter {name} is given twice")
         parameters[name] = value
     return parameters
 
 
-def _list(form: _Form) -> None:
-    if form is not _Form.TABLE:
+def _list(output_format: _Format) -> None:
+    from sluice.queries import SUBJECTS, queries
+
+    if output_format is not _Format.TABLE:
         listed = [_described(query) for query in queries().values()]
-        _write(form, list(listed[0]), listed)
+        _write(output_format, list(listed[0]), listed)
         return
     for subject in SUBJECTS:
         table = Table(Column("name", no_wrap=True), "question", "cost", title=subject, title_justify="left")
@@ -141,12 +167,12 @@ def _described(query: Query) -> dict[str, Any]:
     }
 
 
-def _show(client: Client, job: QueryJob, form: _Form) -> None:
-    rows = job.result(retry=_RETRY)
+def _show(client: Client, job: QueryJob, output_format: _Format) -> None:
+    rows = job.result(retry=_retry())
     if rows.schema and job.statement_type in {"SELECT", "SCRIPT"}:
-        _write(form, [field.name for field in rows.schema], map(dict, rows))
+        _write(output_format, [field.name for field in rows.schema], map(dict, rows))
     else:
-        for line in _done(client, job):
+        for line in _effects(client, job):
             _console.print(line, highlight=False)
     scanned, billed = job.total_bytes_processed or 0, job.total_bytes_billed or 0
     _console.print(
@@ -154,27 +180,27 @@ def _show(client: Client, job: QueryJob, form: _Form) -> None:
     )
 
 
-def _write(form: _Form, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    match form:
-        case _Form.TABLE:
-            Console().print(show.table(names, rows))
-        case _Form.JSON:
-            for line in show.json_lines(rows):
+def _write(output_format: _Format, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    match output_format:
+        case _Format.TABLE:
+            Console().print(formatting.table(names, rows))
+        case _Format.JSON:
+            for line in formatting.json_lines(rows):
                 typer.echo(line)
-        case _Form.CSV:
-            for line in show.csv_lines(names, rows):
+        case _Format.CSV:
+            for line in formatting.csv_lines(names, rows):
                 typer.echo(line)
 
 
-def _done(client: Client, job: QueryJob) -> list[str]:
-    """Return what a statement without an answer did; for a script, what each of its statements did."""
+def _effects(client: Client, job: QueryJob) -> list[str]:
+    """Describe the effect of a statement without result rows; for a script, of each of its statements."""
     jobs = [job]
     if job.statement_type == "SCRIPT":
         jobs = sorted(client.list_jobs(parent_job=job), key=lambda child: (child.started, child.ended))
-    return [_did(statement) for statement in jobs] or ["done"]
+    return [_effect(statement) for statement in jobs] or ["done"]
 
 
-def _did(job: QueryJob) -> str:
+def _effect(job: QueryJob) -> str:
     text = (job.statement_type or "statement").replace("_", " ").lower()
     if job.ddl_target_table:
         text += f" {job.ddl_target_table.dataset_id}.{job.ddl_target_table.table_id}"
@@ -187,6 +213,4 @@ def _did(job: QueryJob) -> str:
 
 def _estimate(job: QueryJob) -> str:
     scanned = job.total_bytes_processed or 0
-    return (
-        f"valid; would scan {scanned / _MIB:,.1f} MiB, {price(scanned):.6f} USD (10 MB are billed for a table at least)"
-    )
+    return f"valid; would scan {scanned / _MIB:,.1f} MiB, {price(scanned):.6f} USD (minimum: 10 MB for each table)"

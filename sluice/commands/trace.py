@@ -1,8 +1,10 @@
-"""`sluice trace`: what a person sees of it."""
+"""The command `sluice trace`."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -10,34 +12,42 @@ from rich.console import Console
 from rich.text import Text
 
 from functions.archive.envelope import Envelope
-from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message, is_smoke_test
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode
+from sluice.commands.options import EventId, Json
 from sluice.formatting import printable
-from sluice.trace import Trace, TracedObject, TracedRecord
-from sluice.trace import trace as look_for
+
+if TYPE_CHECKING:
+    from sluice.trace import Trace, TracedObject, TracedRecord
 
 console = Console(stderr=True)
 
 
 def trace(
-    event_id: Annotated[str, typer.Argument(help="The event: its attribute event_id, or its message's id.")],
+    event_id: EventId,
     date: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d"], help="UTC day of arrival; searched in the archive where no table knows the event."
+            formats=["%Y-%m-%d"], help="UTC day of arrival; its archive is searched if the event is in no table."
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Show all that is known of an event: rows, duplicates, dead letters, replays, archive objects and raw bytes.
+    """Show everything about an event: rows, duplicates, dead letters, replays, archive objects and raw bytes.
 
-    Exit code 0: it was found; 1: it was not, or could not be looked for; 2: a setting is wrong.
+    Examples:
+        sluice trace 6f1c1a52-6a0f-4f0e-9d0b-3c8f2f0f4c11
+        sluice trace EVENT_ID --date 2026-11-23 --json
+
+    Exit code 0: the event was found; 1: it was not found, or the search failed; 2: a setting is wrong.
     """
+    from functions.clients import bigquery_client, storage_client
+    from sluice.trace import trace as find_event
+
     settings = Settings.from_environment()
-    with console.status("looking"):
-        event_trace = look_for(
+    with console.status("searching"):
+        event_trace = find_event(
             event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None
         )
     if as_json:
@@ -45,12 +55,15 @@ def trace(
     else:
         _show(event_trace)
     if not event_trace.is_found:
-        where = f"nor in the archive of {date:%Y-%m-%d}" if date else "; --date DAY searches the archive of a day"
-        console.print(f"No table knows the event{' ' if date else ''}{where}.", soft_wrap=True, highlight=False)
+        if date:
+            text = f"The event is neither in a table nor in the archive of {date:%Y-%m-%d}."
+        else:
+            text = "The event is in no table. To search the archive of a day, add --date DAY."
+        console.print(text, soft_wrap=True, highlight=False)
         if is_smoke_test(event_id):
             console.print(
-                "Such ids are reserved for `sluice smoke`, which deletes its rows. A producer's event with one is a"
-                " dead letter with the id of its message.",
+                "Ids of this form are reserved for `sluice smoke`, which deletes its rows. An event of a producer with"
+                " such an id becomes a dead letter whose id is that of its message.",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -74,12 +87,12 @@ def _as_json(event_trace: Trace) -> dict[str, Any]:
 
 
 def envelope_as_json(message: Message) -> dict[str, Any]:
-    """Return a message, as `trace` writes those of the archive."""
+    """Return a message in the format of the envelopes of `sluice trace --json`."""
     return _envelope(Envelope.from_message(message, None))
 
 
 def _envelope(envelope: Envelope) -> dict[str, Any]:
-    """Return the message, with its payload as JSON where it is, else as text, else as base64."""
+    """Return an envelope whose payload is JSON if it is valid JSON, otherwise text, otherwise base64."""
     sealed: dict[str, Any] = msgspec.to_builtins(envelope)
     payload = sealed.pop("payload", None)
     if payload is not None:
@@ -100,54 +113,60 @@ def _show(event_trace: Trace) -> None:
     lines: list[Text | str] = []
     contents = {row.content_digest for row in event_trace.rows if row.content_digest}
     if len(contents) > 1:
-        text = f"{len(contents)} contents under this id: a producer has given it to several events (docs/producers.md)"
+        text = f"{len(contents)} events with different content have this id: ids must be unique (docs/producers.md)"
         lines.append(Text(text, "bold red"))
     if event_trace.is_found and is_smoke_test(event_trace.event_id):
-        lines.append(Text("an event of the smoke test, which backfills, replays and history leave out", "bold"))
+        lines.append(
+            Text("an event of the smoke test, which backfills, replays and the historical tables skip", "bold")
+        )
     for row in event_trace.rows:
-        lines += _of_row(row)
+        lines += _describe_row(row)
     for letter in event_trace.dead_letters:
-        lines += _of_dead_letter(letter)
+        lines += _describe_dead_letter(letter)
     for replay in event_trace.replays:
-        lines += _of_replay(replay)
+        lines += _describe_replay(replay)
     for archive_object in event_trace.objects:
-        lines += _of_object(archive_object)
+        lines += _describe_object(archive_object)
     for line in lines:
         Console().print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _of_row(row: TracedRecord) -> Iterator[Text | str]:
-    what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate: no view shows it"
+def _describe_row(row: TracedRecord) -> Iterator[Text | str]:
+    what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate, shown by no view"
     yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
     yield from _lineage(row, "processed")
     if row.content_digest:
         yield f"  content {row.content_digest}"
 
 
-def _of_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
+def _describe_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
     yield Text(f"dead letter in {letter.table}, stage {letter.stage}, fingerprint {letter.fingerprint}", "bold red")
     for error in letter.errors:
         yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
-    yield from _lineage(letter, "refused")
+    yield from _lineage(letter, "rejected")
 
 
 def describe_replay(replay: Mapping[str, Any]) -> str:
-    """Return a line of the ledger, in words."""
+    """Return a sentence that describes an entry of the ledger."""
     what = f"a row of {replay['table_name']}"
     if replay["outcome"] != "row":
         same = replay["new_fingerprint"] == replay["fingerprint"]
-        what = "a dead letter of the same cause" if same else f"a dead letter of {replay['new_fingerprint']}"
+        what = "a dead letter with the same cause" if same else f"a dead letter with cause {replay['new_fingerprint']}"
     transform = f" with {replay['transform']}" if replay["transform"] else ""
     return f"replayed {replay['replayed_at'].isoformat()} by {replay['replayed_by']}{transform}: {what}"
 
 
-def _of_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
+def _describe_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
     yield Text(printable(describe_replay(replay)), "bold")
-    source = {"dead_letter": "the dead letters", "archive": "the archive", "undeliverable": "what Pub/Sub gave up on"}
+    source = {
+        "dead_letter": "the dead letters",
+        "archive": "the archive",
+        "undeliverable": "the undeliverable messages",
+    }
     yield printable(
         f"  message {replay['message_id']}, from {source[replay['source']]}, by code {replay['code_version']}"
     )
-    yield f"  {replay['archive_uri'] or 'the event was there before'}"
+    yield f"  {replay['archive_uri'] or 'the event was already present'}"
 
 
 def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
@@ -157,7 +176,7 @@ def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield f"  {record.archive_uri}"
 
 
-def _of_object(archive_object: TracedObject) -> Iterator[Text | str]:
+def _describe_object(archive_object: TracedObject) -> Iterator[Text | str]:
     yield Text(archive_object.uri, "bold")
     if archive_object.problem:
         yield Text(f"  {archive_object.problem}", "red")

@@ -1,4 +1,4 @@
-"""An event that a contract accepts, made of the contract alone."""
+"""Generation of an example event from a contract."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,17 +15,17 @@ _FORMATS = {
     "uri": "https://example.com/",
     "uuid": "00000000-0000-4000-8000-000000000000",
 }
-"""Values of string formats, from the ranges that are reserved for examples, where there are such."""
+"""Values of string formats, from the ranges that are reserved for examples where they exist."""
 
 
 def example(schema: Mapping[str, Any], text: str) -> Any:  # noqa: ANN401 - whatever the schema says
-    """Return a small value that a schema accepts: of an object the required fields, of a choice the first.
+    """Return a small value that a schema accepts: the required fields of an object, the first of several choices.
 
-    What it does not know (`pattern`, `$ref`, conditions) it leaves out of account, so check what comes out.
+    It ignores `pattern`, `$ref` and conditions, so the caller must validate the result.
 
     Args:
         schema: A JSON Schema, or a part of one.
-        text: The value of strings that may have any value.
+        text: Value of strings without constraints.
     """
     if "const" in schema:
         return schema["const"]

@@ -1,4 +1,4 @@
-"""Findings: what a check has to say."""
+"""Findings of the check of contracts."""
 
 import dataclasses
 import enum
@@ -10,24 +10,24 @@ class Breaks(enum.StrEnum):
     PRODUCERS = "producers"
     """An event that was valid is rejected from now on."""
     READERS = "readers"
-    """A fact that queries rely on holds no longer."""
+    """A property that queries rely on no longer holds."""
     ROWS = "rows"
-    """An event is valid, and cannot become a row of its table, or not with all that it says."""
+    """A valid event cannot become a row of its table, or not with all its values."""
     PERSONS = "persons"
     """`sluice erase` does not find all events of a person."""
     BOOTSTRAP = "bootstrap"
-    """A table that is live does not follow its DDL any more."""
+    """A deployed table no longer follows its DDL."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Finding:
-    """A problem, or a notice that is worth reading.
+class ContractFinding:
+    """A problem, or a notice.
 
     Attributes:
         path: The field, as a JSON path (`$.items[*].price`), or the column (`ingest.event_id`).
         problem: The problem, as text.
-        breaks: Whom.
-        is_notice: Nothing has to change; it is for `breaks` to know.
+        breaks: Whom the problem breaks.
+        is_notice: Whether it only informs `breaks`, and requires no change.
         file: The file with the field, relative to the project's folder.
     """
 

@@ -11,11 +11,11 @@ _TEMPLATES = pathlib.Path(__file__).parent / "templates"
 
 
 class Unfit(ValueError):
-    """A name cannot be that of an event type or its table; says why."""
+    """Raised for an invalid name of an event type or table; has the reason."""
 
 
 class Taken(Exception):
-    """There is such a file already, or another table or view has a name; names it."""
+    """Raised when a file, table or view with a name already exists; has the name."""
 
 
 def files(name: str, table: str) -> dict[str, str]:
@@ -26,7 +26,7 @@ def files(name: str, table: str) -> dict[str, str]:
         table: Table of its rows, in snake_case.
 
     Raises:
-        Unfit: A name is none.
+        Unfit: A name is invalid.
     """
     if problem := type_problem(name) or table_problem(table):
         raise Unfit(problem)
@@ -44,25 +44,25 @@ def files(name: str, table: str) -> dict[str, str]:
 
 
 def free(made: dict[str, str], name: str, table: str, root: pathlib.Path = ROOT) -> None:
-    """Make sure that nothing is in the way of a new event type.
+    """Check that the names of a new event type are free.
 
     Raises:
-        Taken: A file is there already, or another table or view has the name of the table or of one of its views.
+        Taken: A file already exists, or another table or view has the name of the table or of one of its views.
     """
     for path in made:
         if (root / path).exists():
-            raise Taken(f"{path} is there already")
+            raise Taken(f"{path} already exists")
     names = Names.read(root / SQL, {other: event_type.table for other, event_type in event_types().items()})
     new = {new_name.casefold() for new_name in names.of_table(table)}
     for clash in names.with_type(name, table).clashes():
         if clash.name.casefold() in new:
             views = ", ".join(names.of_table("TABLE")[1:])
             taken = ", ".join(names.taken())
-            raise Taken(f"{clash}; choose another TABLE with --table: it, {views} must be none of {taken}")
+            raise Taken(f"{clash}; choose another TABLE with --table: it and {views} must not be one of {taken}")
 
 
 def write(made: dict[str, str], root: pathlib.Path = ROOT) -> None:
-    """Write new files; none of them may be there yet."""
+    """Write new files, none of which may exist."""
     for path, text in made.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         with (root / path).open("x", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The person of an event type: whether `sluice erase` finds the events that are about them."""
+"""Checks of the person field of an event type, by which `sluice erase` finds the events of a person."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from google.cloud import bigquery
 
 from functions.core.json_path import member
 from functions.events import EventType
-from sluice.contract.finding import Breaks, Finding
+from sluice.contract.finding import Breaks, ContractFinding
 from sluice.contract.schema import Schema, types
 
 _PERSON = re.compile(
@@ -24,8 +24,8 @@ def person(
     columns: Sequence[bigquery.SchemaField],
     fields: Collection[str],
     personal: Collection[str],
-) -> Iterator[Finding]:
-    """Say why `sluice erase` would not find events of a type that are about a person.
+) -> Iterator[ContractFinding]:
+    """Yield the reasons why `sluice erase` would miss events of a type that concern a person.
 
     Args:
         event_type: The type's handler.
@@ -43,34 +43,40 @@ def person(
     if field is not None:
         yield from _named(field, versions, columns)
         for name in sorted((properties.keys() & set(fields)) - {field}):
-            problem = f"is the person of another type: `sluice erase` lists such events, and erases by `{field}`"
+            problem = (
+                f"identifies the person of another type: `sluice erase` only lists such events, and erases by `{field}`"
+            )
             yield _finding(member("$", name), problem, is_notice=True)
         return
     for name in sorted(properties):
         if name in fields or _PERSON.fullmatch(name):
             problem = (
-                "looks like the id of a person, and the type has no `person_field`: `sluice erase` leaves its events"
+                "looks like the id of a person, but the type has no `person_field`: `sluice erase` keeps its events"
             )
             yield _finding(member("$", name), problem, is_notice=name not in fields)
     for column in sorted(personal):
-        problem = "is personal by its policy tag, and the type has no `person_field`: `sluice erase` leaves its rows"
+        problem = "is personal by its policy tag, but the type has no `person_field`: `sluice erase` keeps its rows"
         yield _finding(column, problem)
 
 
-def _named(field: str, versions: Mapping[int, Schema], columns: Sequence[bigquery.SchemaField]) -> Iterator[Finding]:
-    """Say what is wrong with the field that a type names."""
+def _named(
+    field: str, versions: Mapping[int, Schema], columns: Sequence[bigquery.SchemaField]
+) -> Iterator[ContractFinding]:
+    """Yield the problems of the person field of a type."""
     path = member("$", field)
     for version, schema in sorted(versions.items()):
         field_schema = schema.get("properties", {}).get(field)
         if not isinstance(field_schema, dict):
             yield _finding(
-                path, f"is the type's `person_field`, and version {version} of the contract has no such field"
+                path, f"is the type's `person_field`, but version {version} of the contract does not have this field"
             )
         elif not types(field_schema) - {"null"} <= {"string", "integer"} or not types(field_schema):
-            yield _finding(path, f"is the type's `person_field`, and so a string or an integer in version {version}")
+            yield _finding(
+                path, f"is the type's `person_field`, so it must be a string or an integer in version {version}"
+            )
     if field not in {column.name for column in columns}:
-        yield _finding(field, "is the type's `person_field`, and the table has no such column")
+        yield _finding(field, "is the type's `person_field`, but the table does not have this column")
 
 
-def _finding(path: str, problem: str, *, is_notice: bool = False) -> Finding:
-    return Finding(path, problem, Breaks.PERSONS, is_notice=is_notice)
+def _finding(path: str, problem: str, *, is_notice: bool = False) -> ContractFinding:
+    return ContractFinding(path, problem, Breaks.PERSONS, is_notice=is_notice)

@@ -21,11 +21,11 @@ _FILES = ((CONTRACTS, ".json"), (TABLES, ".sql"), (VIEWS, ".sql"), (VIEWS_OF_TAB
 
 
 class NoBase(Exception):
-    """There is no such commit, or no git to ask; says what git says."""
+    """Raised when the commit does not exist or git is missing; has the message of git."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Project:
+class ContractFiles:
     """Contracts, tables and views.
 
     Attributes:
@@ -57,11 +57,11 @@ class Project:
         """Return the files as they were in a commit.
 
         Args:
-            commit: Anything that git takes for one: `HEAD`, `origin/main`, `v1.2.0`.
+            commit: Any name of a commit in git: `HEAD`, `origin/main`, `v1.2.0`.
             root: The project's folder, at any place in its git checkout.
 
         Raises:
-            NoBase: There is no such commit.
+            NoBase: The commit does not exist.
         """
         digest = _git(root, "rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").strip()
 

@@ -1,4 +1,4 @@
-"""Reads what a JSON Schema says of a value, by the keywords of draft 2020-12.
+"""Evaluation of keywords of JSON Schema, draft 2020-12.
 
 https://json-schema.org/draft/2020-12/json-schema-validation
 """
@@ -26,7 +26,7 @@ ANNOTATIONS = frozenset(
 
 
 def types(schema: Schema) -> set[str]:
-    """Return the types that a value may have; empty where the schema does not say."""
+    """Return the types that a value may have; empty if the schema does not restrict them."""
     given = schema.get("type", ())
     return {given} if isinstance(given, str) else set(given)
 
@@ -38,7 +38,7 @@ def one_type(schema: Schema) -> str | None:
 
 
 def listed(schema: Schema) -> list[Any] | None:
-    """Return the values that `const` and `enum` leave; None where there is neither."""
+    """Return the values that `const` and `enum` allow; None if there is neither."""
     if "const" in schema:
         return [schema["const"]]
     return list(schema["enum"]) if "enum" in schema else None

@@ -1,4 +1,4 @@
-"""The bills of what a user would pick instead: subscriptions, a Dataflow template, the plain function."""
+"""Bills of the alternatives: subscriptions, a Dataflow template, the plain function."""
 
 import dataclasses
 import math
@@ -29,7 +29,7 @@ JAVA_EVENTS_OF_VCPU = 14_200
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Alternatives:
-    """Other ways to bring a workload's events into BigQuery, and to keep them as long.
+    """Alternatives that load a workload's events into BigQuery and keep them as long.
 
     A row has the producer's columns only. All rows are in one table, which keeps them as long as the model counts
     Sluice's history.

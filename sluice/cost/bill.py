@@ -1,4 +1,4 @@
-"""Bills: what is paid for in a month, line by line."""
+"""Monthly bills, line by line."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ class BillLine:
     Attributes:
         item: The use of the units; several lines may have one item.
         price: The price of a unit.
-        units: Units in a month, once as much expires as comes in.
-        first: Units in the first month, where storage only begins to fill; None where it is the same.
+        units: Units in a month in which as much data expires as arrives.
+        first: Units in the first month, when storage is filling; None if they are the same.
     """
 
     item: str
@@ -37,10 +37,10 @@ class BillLine:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bill:
-    """The cost of a way in a month.
+    """The monthly bill of an alternative.
 
     Attributes:
-        lines: All of it.
+        lines: Lines of the bill.
         events: Events in a month.
     """
 
@@ -75,7 +75,7 @@ class Bill:
         return sum(self.items.get(item, 0.0) for item in items) * MILLION / self.events
 
     def less_free_tier(self) -> "Bill":
-        """Return the bill less what is free of charge each month, if nothing else in the account uses it up."""
+        """Return the bill minus the monthly free tier, if nothing else in the account uses it."""
         return Bill(list(_less_free(self.lines)), self.events)
 
 

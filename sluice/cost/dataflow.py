@@ -1,4 +1,4 @@
-"""Workers of Dataflow: how many a rate needs, how large their batches are, and what they cost."""
+"""Workers of Dataflow: their number for a rate, the size of their batches, and their cost."""
 
 import dataclasses
 import math
@@ -60,7 +60,7 @@ class Beam(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read(file: pathlib.Path = FILE) -> Beam:
-    """Read what was measured."""
+    """Read the measurements."""
     return msgspec.json.decode(file.read_bytes(), type=Beam)
 
 
@@ -98,7 +98,7 @@ class Job:
 
     @property
     def workers(self) -> int:
-        """Number of workers that are paid for: as many as a whole job was published to need, or Sluice's own work.
+        """Number of billed workers: the published need of a whole job, or that of Sluice's own work.
 
         One is always there.
         """
@@ -106,7 +106,7 @@ class Job:
         return max(self.own_workers, workers(self.rate, 1 / cpu))
 
     def lines(self, hours: float) -> Iterator[BillLine]:
-        """Yield what is paid to Dataflow.
+        """Yield the lines for Dataflow.
 
         Args:
             hours: Hours of a month that have the rate.

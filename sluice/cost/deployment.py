@@ -1,4 +1,4 @@
-"""Choices of a deployment of Sluice that have a price: Terraform's defaults, and what the code does by itself."""
+"""Settings of a deployment of Sluice that affect its cost, with the defaults of Terraform and the code."""
 
 import dataclasses
 from typing import Literal, get_args
@@ -11,7 +11,7 @@ WRITERS: tuple[Writer, ...] = get_args(Writer.__value__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Deployment:
-    """A deployment; the defaults are those of `terraform/` and of the code.
+    """Settings of a deployment; the defaults are those of `terraform/` and of the code.
 
     Attributes:
         request_logs: Whether Cloud Run's log of the requests that succeeded is kept.

@@ -1,4 +1,4 @@
-"""Fleets: as many instances as a rate needs, by the autoscaler's rules."""
+"""Fleets of instances: their number for a rate, by the rules of the autoscaler."""
 
 import dataclasses
 import functools
@@ -68,7 +68,7 @@ def capacity(instance: Instance, concurrency: int = CONCURRENCY) -> float:
 
 
 def turn(is_so: Callable[[float], bool], low: float, high: float) -> float | None:
-    """Return the least rate from which on it is so, within 1 %; None if it is not so at the highest."""
+    """Return the minimum rate from which the condition holds, within 1 %; None if it never does."""
     if not is_so(high):
         return None
     if is_so(low):

@@ -1,4 +1,4 @@
-"""An instance as a queue: a simulation by discrete events of what its group commit does with Poisson arrivals.
+"""A discrete-event simulation of the group commit of an instance with Poisson arrivals.
 
 The flushes are scheduled by the product's own `FlushScheduler`. One test compares the simulation with the group commit
 itself, another one with what was measured.
@@ -145,7 +145,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
 
 @functools.cache
 def flow(instance: Instance, rate: float) -> Flow:
-    """Return the flow at a rate: the same each time."""
+    """Return the flow at a rate. The simulation is deterministic."""
     latencies, sizes = run(instance, itertools.islice(arrivals(rate), _EVENTS))
     flushes = len(sizes) / len(latencies)
     mean = statistics.fmean(latencies)

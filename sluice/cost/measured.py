@@ -1,4 +1,4 @@
-"""The measurements of an event: the inputs of the model, as `make bench` writes them."""
+"""Measurements of the cost of an event: the inputs of the model, written by `make bench`."""
 
 import pathlib
 
@@ -43,7 +43,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         object_bytes: Bytes of an object of the archive, besides its events.
         archived_bytes: Bytes of an event in an object of the archive, compressed.
         plain_object_bytes: Bytes of an object of the plain function, which has one event.
-        sizes: Sizes that no clock has a part in.
+        sizes: Sizes, which do not depend on the machine.
     """
 
     run: str

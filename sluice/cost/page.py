@@ -20,22 +20,22 @@ EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
 
 
 def update() -> str:
-    """Return the page with its tables as they should be."""
+    """Return the page with current tables."""
     return fill_tables(FILE.read_text(encoding="utf-8"), [_ways()])
 
 
 def update_cost() -> str:
-    """Return the page of the items with its tables as they should be."""
+    """Return the page of the items with current tables."""
     return fill_tables(COST.read_text(encoding="utf-8"), [_items(), _settings(), _prices()])
 
 
 def update_scale() -> str:
-    """Return the page of the engines with its tables as they should be."""
+    """Return the page of the engines with current tables."""
     return fill_tables(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
 
 
 def update_readme() -> str:
-    """Return the README with the cost as it should be."""
+    """Return the README with the current cost."""
     return fill_tables(README.read_text(encoding="utf-8"), [readme()])
 
 
@@ -45,7 +45,7 @@ def workload(events_per_day: float) -> Workload:
 
 
 def readme() -> Table:
-    """Return what a million events cost, for the README."""
+    """Return the table of the cost of a million events, for the README."""
     by_rate = [bills(measured.read(), workload(events)) for events in EVENTS_PER_DAY]
     rows = [(way.title, *(f"{of_ways[way].per_million:.2f}" for of_ways in by_rate)) for way in WAYS]
     heads = (f">{_short(events)} events a day" for events in EVENTS_PER_DAY)
@@ -74,7 +74,7 @@ def _items() -> Table:
 
 
 def _settings() -> Table:
-    """Return what single choices change, in USD for a million events."""
+    """Return the table of the effect of single settings, in USD for a million events."""
     measurement = measured.read()
     choices = {
         "requests that succeeded are logged": dataclasses.replace(DEFAULT, request_logs=True),
@@ -142,7 +142,7 @@ def _engines() -> Table:
 
 
 def _dataflow() -> Table:
-    """Return what Dataflow costs, in USD for a month, where push has other items."""
+    """Return the table of the cost of Dataflow in USD a month, for the items that push does not have."""
     measurement = measured.read()
     of_rate = [
         Sluice(measurement, Workload.at_rate(rate, measurement.message_bytes)).bill("Dataflow") for rate in RATES

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Literal
 
 type Known = Literal["read", "second hand"]
-"""Whether the price list itself was read, or only what others quote from it."""
+"""Whether the price was read from the price list itself or from a quotation."""
 
 GIB, TIB = 2**30, 2**40
 HOURS_OF_MONTH = 730
@@ -24,7 +24,7 @@ class Price:
     """A price.
 
     Attributes:
-        what: The thing that is paid for.
+        what: Subject of the price.
         usd: USD for `per` units.
         per: Number of units that the price list names.
         unit: Name of the unit.
@@ -32,7 +32,7 @@ class Price:
         date: Date on which the price was read there.
         read_by: Whether the price list itself was read, or a quotation.
         free: Units of a month that are free of charge; per billing account, or per project for logs.
-        shown: The name of `per` units, for people; empty where it is `unit` itself.
+        shown: Displayed name of `per` units; empty if it is `unit`.
     """
 
     what: str
@@ -52,7 +52,7 @@ class Price:
 
     @property
     def text(self) -> str:
-        """The price as the price list says it."""
+        """The price as in the price list."""
         usd = f"{self.usd:.9f}".rstrip("0").rstrip(".")
         return f"{usd} USD for {self.shown or f'1 {self.unit}'}"
 

@@ -1,4 +1,4 @@
-"""The bill of Sluice: what brings the events in, and what is paid for them afterwards."""
+"""The bill of Sluice: the cost of ingestion, and of storage, logs and scheduled jobs."""
 
 import dataclasses
 import functools
@@ -17,7 +17,7 @@ from sluice.cost.measured import Measured
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 
 type Way = Literal["push", "push, billed by instance", "pull", "Dataflow"]
-"""The way in which events are taken from Pub/Sub. `pull` is not built."""
+"""The way in which events are received from Pub/Sub. `pull` does not exist in Sluice."""
 
 WAYS: tuple[Way, ...] = get_args(Way.__value__)
 
@@ -27,7 +27,7 @@ WRITERS: Mapping[Way, Writer] = {
     "pull": "storage_write",
     "Dataflow": "insert_all",
 }
-"""The API that writes rows where the deployment does not choose it."""
+"""Default API that writes rows, by engine."""
 
 PUBLISH = "Pub/Sub: publish"
 DELIVER = "Pub/Sub: deliver"
@@ -61,7 +61,7 @@ class Hour(NamedTuple):
         hours: Hours of a month that have the rate.
         rate: Events per second.
         objects: Objects of the archive for an event; each is a flush with a log line.
-        lines: The cost of bringing the events in.
+        lines: Cost of ingestion.
     """
 
     hours: float
@@ -82,7 +82,7 @@ class Sluice:
     Attributes:
         measured: The measured cost of an event.
         workload: The events that come in.
-        deployment: The choices of the deployment.
+        deployment: Settings of the deployment.
         beam: The measured cost of an event on a worker of Dataflow.
     """
 
@@ -116,17 +116,17 @@ class Sluice:
         return self.measured.archived_bytes * self.workload.message_bytes / self.measured.message_bytes
 
     def bill(self, way: Way = "push") -> Bill:
-        """Return what a month costs."""
+        """Return the monthly bill."""
         hours = [self._hour(way, rate, hours * DAYS_OF_MONTH) for rate, hours in self.workload.hours.items()]
         lines = [*self._pubsub(way), *_summed(hours), *self._kept(hours), *self._watched(way, hours)]
         return Bill([*lines, *self._reconciled(hours), *self._history()], self.workload.events_per_month)
 
     def job(self, rate: float) -> Job:
-        """Return the job of Dataflow that takes a rate."""
+        """Return the Dataflow job for a rate."""
         return Job(self.beam, self.instance, self.instance.event_cpu - self.measured.event_cpu, rate)
 
     def cheaper_from(self, way: Way, other: Way) -> float | None:
-        """Return the events per second, as many in each second, from which on one way costs less than another.
+        """Return the steady rate in events per second from which one alternative costs less than another.
 
         Returns:
             The rate within 1 %; None if it never costs less.
@@ -166,7 +166,7 @@ class Sluice:
         return Hour(hours, rate, fleet.each.flushes, lines)
 
     def _written(self, way: Way, events: float) -> BillLine:
-        """Return what is paid for writing rows."""
+        """Return the lines for writing rows."""
         if (self.deployment.writer or WRITERS[way]) == "storage_write":
             return BillLine(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)
         return BillLine(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
@@ -196,7 +196,7 @@ class Sluice:
         yield stored(SNAPSHOTS, prices.LONG_TERM_STORAGE, rows, expiry, expiry + chosen.snapshot_days)
 
     def _watched(self, way: Way, hours: list[Hour]) -> Iterator[BillLine]:
-        """Yield the cost of logs, and of the metrics that are made of them."""
+        """Yield the cost of logs, and of the metrics that are derived from them."""
         lines = minutes = 0.0
         for hour in hours:
             lines += hour.events * hour.objects
@@ -247,10 +247,10 @@ class Sluice:
 
 
 def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, end: float) -> BillLine:
-    """Return the line of what is stored from an age on until another, in days.
+    """Return the line for data that is stored from one age to another, in days.
 
-    Once as much leaves as comes in, `(end - start)` days of it are there. In the first month it is half a month's, or
-    what there is until it leaves.
+    When as much data expires as arrives, `(end - start)` days of it are stored. In the first month it is half a
+    month's, or less if it expires earlier.
     """
     days = max(0.0, end - start)
     gib = bytes_of_month / prices.GIB / DAYS_OF_MONTH
@@ -260,7 +260,7 @@ def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, 
 
 
 def _summed(hours: list[Hour]) -> Iterator[BillLine]:
-    """Yield the lines of all hours, those of an item and a price as one."""
+    """Yield the lines of all hours, combined by item and price."""
     units: dict[tuple[str, prices.Price], float] = {}
     for hour in hours:
         for line in hour.lines:

@@ -1,4 +1,4 @@
-"""The ways into BigQuery that are compared, each with its bill."""
+"""The compared ways of loading events into BigQuery, each with its bill."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,9 +16,9 @@ class Way:
     """A way into BigQuery.
 
     Attributes:
-        key: Its name for programs.
-        title: Its name for people.
-        bill: Returns what a month of a workload costs.
+        key: Name in JSON.
+        title: Displayed name.
+        bill: Returns the monthly bill of a workload.
     """
 
     key: str
@@ -41,5 +41,5 @@ WAYS = (
 
 
 def bills(measured: Measured, workload: Workload, deployment: Deployment = DEFAULT) -> dict[Way, Bill]:
-    """Return what a month costs on each way."""
+    """Return the monthly bill of each way."""
     return {way: way.bill(measured, workload, deployment) for way in WAYS}

@@ -1,4 +1,4 @@
-"""Workloads: how many events come, how large they are, and at which times of the day."""
+"""Workloads: the rate and the size of events, and their distribution over the day."""
 
 import dataclasses
 from collections import Counter
@@ -9,7 +9,7 @@ from sluice.cost.prices import HOURS_OF_MONTH
 from sluice.shop.generator import VISITS_BY_HOUR
 
 type RateProfile = Literal["flat", "day"]
-"""`flat`: as many events in each second; `day`: those of a shop, few at night and most in the evening."""
+"""`flat`: a steady rate; `day`: the rate of a shop, low at night and highest in the evening."""
 
 RATE_PROFILES: tuple[RateProfile, ...] = get_args(RateProfile.__value__)
 
@@ -19,12 +19,12 @@ SECONDS_OF_DAY = 86_400
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Workload:
-    """The events that come in.
+    """Rate and size of the events that arrive.
 
     Attributes:
         events_per_day: Events of a day.
         message_bytes: Bytes of a message's payload.
-        profile: The times at which the events come.
+        profile: Distribution of the events over the day.
     """
 
     events_per_day: float
@@ -33,7 +33,7 @@ class Workload:
 
     @classmethod
     def at_rate(cls, rate: float, message_bytes: float) -> "Workload":
-        """Return the workload of so many events in each second."""
+        """Return the workload of a steady rate in events per second."""
         return cls(rate * SECONDS_OF_DAY, message_bytes)
 
     @property
@@ -43,7 +43,7 @@ class Workload:
 
     @property
     def hours(self) -> Mapping[float, float]:
-        """Hours of a day by their rate, in events per second."""
+        """Hours of a day by rate, in events per second."""
         mean = self.events_per_day / SECONDS_OF_DAY
         if self.profile == "flat":
             return {mean: 24.0}

@@ -1,4 +1,4 @@
-"""Dead letters by cause, and all details of those of one event."""
+"""Queries of dead letters by cause, and of all details of the dead letters of one event."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -66,7 +66,7 @@ class Group:
         stage: Stage that rejected them.
         event_type: Event type; None where the payload states none.
         place: Generalized path of the first error.
-        rule: The rule that it broke.
+        rule: Rule that the event violates.
         message: Message of the example's first error.
         events: Number of events that match the conditions.
         open_events: Number of these that have no other record yet.
@@ -128,14 +128,14 @@ def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class DeadLetterDetails:
-    """All that is known of a dead letter.
+    """A dead letter with its message and its replays.
 
     Attributes:
         record: Columns of the dead letter; of `errors`, path, rule and message of each.
         is_open: Whether its event has no other record yet.
         replays: Entries of the ledger for its event, oldest first.
         message: The message; None where its bytes cannot be read.
-        problem: Reason why they cannot be read.
+        problem: Reason why its bytes cannot be read.
     """
 
     record: Mapping[str, Any]
@@ -196,15 +196,15 @@ def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
     """Return the message of a dead letter; from the archive where its payload is too large for the table.
 
     Raises:
-        Unreadable: The object of the archive is gone, or the payload is hidden from who asks.
+        Unreadable: The archive object does not exist, or the caller may not read the payload.
     """
     payload = record["payload"]
     if payload is None:
         return _archived(record, storage)
     if len(payload) != record["payload_bytes"]:
         raise Unreadable(
-            f"dead letter {record['event_id']}: its payload is hidden from you; the policy tag of the raw columns"
-            " (docs/access.md) says who may read it"
+            f"dead letter {record['event_id']}: you may not read its payload; the policy tag of the raw columns"
+            " (docs/access.md) defines who may"
         )
     attributes = msgspec.json.decode(record["attributes"] or "{}", type=dict[str, str])
     return Message(payload, attributes, record["message_id"], record["publish_time"])
@@ -215,4 +215,6 @@ def _archived(record: Mapping[str, Any], storage: StorageClient) -> Message:
     for envelope in archived.envelopes:
         if envelope.message_id == record["message_id"]:
             return envelope.message()
-    raise Unreadable(f"{archived.uri}, event {record['event_id']}: {archived.problem or 'the event is not in it'}")
+    raise Unreadable(
+        f"{archived.uri}, event {record['event_id']}: {archived.problem or 'it does not contain the event'}"
+    )

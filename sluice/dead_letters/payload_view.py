@@ -1,4 +1,4 @@
-"""Payloads for people: pretty-printed, with the errors marked, and without control characters."""
+"""Display of payloads: formatted, with the errors marked, and without control characters."""
 
 import difflib
 import json
@@ -9,7 +9,7 @@ from functions.core.json_path import item, member
 from sluice.formatting import printable
 
 MAX_LINES = 200
-"""Maximum lines of a payload that is shown whole; a longer one is shown by its beginning and around the marks."""
+"""Maximum lines of a payload that is shown in full. Of a longer one, the beginning and the marked lines are shown."""
 
 _HEAD = 40
 _AROUND = 4
@@ -23,7 +23,7 @@ class Marked(NamedTuple):
     Attributes:
         text: The line.
         notes: Errors at this line.
-        is_gap: Whether it stands for lines that are left out.
+        is_gap: Whether it replaces lines that are omitted.
     """
 
     text: str
@@ -32,10 +32,10 @@ class Marked(NamedTuple):
 
 
 def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
-    """Return the lines of a payload, with the errors where they are.
+    """Return the lines of a payload, each with its errors.
 
-    A value that is missing is marked at the innermost object that is there. What is no JSON is shown as the text that
-    it is, marked where it ceases to be JSON, or UTF-8.
+    A missing value is marked at its innermost existing parent. A payload that is not JSON is shown as text and
+    marked where it stops being valid JSON or UTF-8.
 
     Args:
         data: The payload.
@@ -63,22 +63,22 @@ def pretty(data: bytes) -> list[str]:
 
 
 def diff(before: bytes, after: bytes) -> list[str]:
-    """Return the changes in the format of `diff -u`, by the lines that people read."""
+    """Return the changes in the format of `diff -u`, by formatted lines."""
     return list(difflib.unified_diff(pretty(before), pretty(after), "before", "after", lineterm="", n=2))
 
 
 class _Number(str):
-    """A number as it was written."""
+    """A number in its original notation."""
 
     __slots__ = ()
 
 
 class _KeyedValues(list[tuple[str, Any]]):
-    """The pairs of an object, which may have a key twice."""
+    """The pairs of an object, which may have duplicate keys."""
 
 
 def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
-    """Return lines with the paths of the values that begin there; None for what is no JSON."""
+    """Return lines with the paths of the values that begin there; None for invalid JSON."""
     try:
         value = _parse(data.decode())
         return list(_lines(value, "$", "", "", ""))
@@ -142,7 +142,7 @@ def _innermost(path: str, paths: set[str]) -> str:
 
 
 def _as_text(data: bytes, notes: list[str]) -> list[Marked]:
-    """Return the lines of data that is not JSON, with all notes where it ceases to be."""
+    """Return the lines of data that is not JSON, with all notes at the first invalid character."""
     before = _text(data[: _place(data)]).split("\n")
     number, column = len(before) - 1, len(before[-1])
     lines = [Marked(_clipped(line)) for line in _text(data).split("\n")]
@@ -160,7 +160,7 @@ def _text(data: bytes) -> str:
 
 
 def _place(data: bytes) -> int:
-    """Return the number of bytes before the place where data ceases to be UTF-8, or JSON."""
+    """Return the number of bytes before the first that is invalid UTF-8 or JSON."""
     try:
         text = data.decode()
         _parse(text)

@@ -24,7 +24,7 @@ from sluice.formatting import table
 from sluice.local.stack import Stack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from sluice.smoke import oldest_midnight
 
@@ -34,12 +34,12 @@ DUPLICATE_SHARE = 0.02
 _QUESTIONS = ("customer_lifetime_value", "low_stock", "user_funnel")
 
 _PATIENCE = 60.0
-"""Maximum seconds without progress; after them the rest counts as lost."""
+"""Maximum seconds without progress, after which missing events count as lost."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Demo:
-    """Result of a demo: the messages it published, and what arrived.
+    """Result of a demo: the published messages, and what arrived.
 
     Attributes:
         published: All messages, in order.
@@ -56,7 +56,7 @@ class Demo:
     seconds: float
 
     def discrepancies(self) -> list[str]:
-        """Everything that does not add up, in words; empty when each event is where it belongs."""
+        """Descriptions of all discrepancies; empty if each event is in its table and in the archive."""
         good = {message.attributes["event_id"] for message in self.published if message.kind != "bad"}
         bad = {message.attributes["event_id"] for message in self.published if message.kind == "bad"}
         sent = {message.attributes["event_id"]: message.data for message in self.published}
@@ -84,12 +84,12 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
         seed: Seed of the generator.
 
     Returns:
-        Whether everything adds up.
+        Whether there are no discrepancies.
     """
     client = bigquery_client(stack.settings)
     now = datetime.now(UTC)
-    story = Story(seed, BAD_SHARE, DUPLICATE_SHARE)
-    messages = list(history_until(story, events, now, oldest_midnight(now, stack.settings.retention_days)))
+    scenario = Scenario(seed, BAD_SHARE, DUPLICATE_SHARE)
+    messages = list(history_until(scenario, events, now, oldest_midnight(now, stack.settings.retention_days)))
     demo = _send(console, stack, client, messages, rate)
     _show_accounts(console, demo)
     _show_rows(console, client, stack.settings.dataset)
@@ -143,7 +143,7 @@ class _Settled:
 
 
 def _until_settled(total: int) -> Iterator[_Settled]:
-    """Look again until all events are settled, or none has been for a while."""
+    """Repeat until all events have arrived, or none has for `_PATIENCE` seconds."""
     settled = _Settled()
     progress_at = time.monotonic()
     while settled.count < total and time.monotonic() - progress_at < _PATIENCE:
@@ -168,7 +168,7 @@ def _progress(console: Console) -> Progress:
 def _show_accounts(console: Console, demo: Demo) -> None:
     kinds = collections.Counter(message.kind for message in demo.published)
     accounts = demo.accounts
-    table = Table("", "events", title="What has become of the events", title_justify="left")
+    table = Table("", "events", title="Result", title_justify="left")
     table.columns[1].justify = "right"
     table.add_row("published", f"{len(demo.published)}")
     table.add_row("  of these duplicates", f"{kinds['duplicate']}")
@@ -186,7 +186,7 @@ def _show_accounts(console: Console, demo: Demo) -> None:
     console.print(table)
     discrepancies = demo.discrepancies()
     if discrepancies:
-        console.print(Text(f"Does not add up: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
+        console.print(Text(f"Discrepancies: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
     else:
         distinct = len({message.attributes["event_id"] for message in demo.published})
         line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."

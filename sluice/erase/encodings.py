@@ -1,6 +1,6 @@
-"""Readings: the texts that bytes stand for, in the encodings in which payloads arrive. Pure.
+"""Decoding of bytes into texts, for all encodings in which payloads arrive. Without I/O.
 
-A dead letter may be UTF-16, an 8-bit text, gzip, base64, or several of these in one another. `Reader.read` undoes them;
+A dead letter may be UTF-16, an 8-bit text, gzip, base64, or a nesting of these. `Reader.read` undoes them;
 `embedded` finds base64 and hexadecimal digits inside a text, and `spellings` its escapes.
 """
 
@@ -18,10 +18,10 @@ from encodings.aliases import aliases
 from typing import NamedTuple, Protocol
 
 MAX_UNPACKED_BYTES = 32 * 2**20
-"""Maximum size of all that is unpacked of one payload: three times the largest message. The rest is not read."""
+"""Maximum decompressed bytes of one payload: three times the largest message. The rest is not read."""
 
 MAX_NESTING = 6
-"""Maximum number of encodings in one another: base64 of gzip of base64 of gzip is four."""
+"""Maximum number of nested encodings: base64 of gzip of base64 of gzip is four."""
 
 _BOMS = {  # UTF-32's little-endian mark begins as UTF-16's does.
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -34,12 +34,12 @@ _WIDE = ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
 _EIGHT_BIT = ("cp1252", "latin-1")
 
 _NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f\ufffd-\uffff\ud800-\udfff]")
-"""Characters that texts do not have; ESC is in those of terminals. What does not decode becomes U+FFFD."""
+"""Characters that do not occur in texts, except ESC in terminal output. Undecodable bytes become U+FFFD."""
 
 _MAX_NO_TEXT_UTF8 = 0.1
 _MAX_NO_TEXT = 0.02
 _MIN_ZEROS = 0.1
-"""Minimum share of zeros in a text of 16 or 32 bits: all that JSON itself consists of has them."""
+"""Minimum share of zero bytes in UTF-16 and UTF-32: all syntax characters of JSON have them."""
 
 _MIN_ASCII = 0.5
 """Minimum share of ASCII in an 8-bit text. Random bytes have 0.38; the syntax and the names of JSON are ASCII."""
@@ -64,13 +64,13 @@ _UNESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _MAX_ESCAPING = 3
 
 
-class Contents(NamedTuple):
-    """Contents of bytes.
+class DecodedTexts(NamedTuple):
+    """Texts that were decoded from bytes.
 
     Attributes:
-        texts: The texts that they may stand for; more than one where the encoding is not certain.
-        opaque: Reason why a part cannot be read; None where all can.
-        is_packed: Whether they are in a format that is recognized by more than chance.
+        texts: Possible texts; several if the encoding is uncertain.
+        opaque: Reason why a part cannot be decoded; None if all parts can.
+        is_packed: Whether the bytes have an unambiguous format.
     """
 
     texts: tuple[str, ...] = ()
@@ -79,11 +79,11 @@ class Contents(NamedTuple):
 
 
 class Embedded(NamedTuple):
-    """Bytes that are written as text inside a text.
+    """Bytes that are encoded inside a text.
 
     Attributes:
         data: The bytes.
-        is_hidden: Whether they are long, and the whole text: where they are no text, something is hidden in them.
+        is_hidden: Whether they are long and the whole text, so that binary data in them may hide an id.
     """
 
     data: bytes
@@ -120,44 +120,44 @@ _UNREAD_FORMATS = {
 _MARKS = (*_BOMS, *_FORMATS, *_UNREAD_FORMATS)
 
 
-class Reader:
-    """Reads the bytes of one payload, and what is embedded in them; what it unpacks is limited in all."""
+class Decoder:
+    """Decodes the bytes of one payload and of embedded data, with a limit on their total decompressed size."""
 
     def __init__(self) -> None:
         self._left = MAX_UNPACKED_BYTES
 
-    def read(self, data: bytes, nesting: int = 0) -> Contents:
-        """Return the texts that bytes stand for.
+    def read(self, data: bytes, nesting: int = 0) -> DecodedTexts:
+        """Return the texts of bytes.
 
         Args:
             data: The bytes.
-            nesting: Number of encodings that were undone before.
+            nesting: Number of encodings that were decoded before.
         """
         if nesting > MAX_NESTING:
-            return Contents(opaque=f"more than {MAX_NESTING} encodings in one another", is_packed=True)
+            return DecodedTexts(opaque=f"more than {MAX_NESTING} nested encodings", is_packed=True)
         for mark, name in _UNREAD_FORMATS.items():
             if data.startswith(mark):
-                return Contents((data.decode("latin-1"),), f"{name} is not read", is_packed=True)
+                return DecodedTexts((data.decode("latin-1"),), f"{name} is not supported", is_packed=True)
         for mark, decompressor in _FORMATS.items():
             if data.startswith(mark):
                 return self._unpacked(decompressor, data, nesting)
         return self._without_mark(data, nesting)
 
-    def _without_mark(self, data: bytes, nesting: int) -> Contents:
-        """Return the contents of a text, or of what zlib makes: with a header that a text may have, or without one."""
-        inflated = self._unpacked(zlib.decompressobj, data, nesting) if _is_zlib(data) else Contents()
+    def _without_mark(self, data: bytes, nesting: int) -> DecodedTexts:
+        """Return the texts of plain text or of zlib data, whose header is ambiguous or missing."""
+        inflated = self._unpacked(zlib.decompressobj, data, nesting) if _is_zlib(data) else DecodedTexts()
         if inflated.texts and inflated.opaque is None:
             return inflated
         if (texts := _texts(data)) or not data:
-            return Contents(texts)
+            return DecodedTexts(texts)
         if not inflated.texts:
             inflated = self._unpacked(lambda: zlib.decompressobj(-zlib.MAX_WBITS), data, nesting)
             if not inflated.texts or inflated.opaque:
-                return Contents((data.decode("latin-1"),), f"{len(data)} bytes that are no text")
+                return DecodedTexts((data.decode("latin-1"),), f"{len(data)} bytes that are not text")
         return inflated
 
-    def _unpacked(self, decompressor: Callable[[], _Decompressor], data: bytes, nesting: int) -> Contents:
-        """Return the contents of compressed bytes; of damaged or huge ones, of what comes out before that."""
+    def _unpacked(self, decompressor: Callable[[], _Decompressor], data: bytes, nesting: int) -> DecodedTexts:
+        """Return the texts of compressed bytes; of damaged or huge data, of the part before the error or the limit."""
         unpacked, problem = bytearray(), None
         try:
             while data and problem is None:
@@ -165,17 +165,17 @@ class Reader:
                 part = member.decompress(data, self._left + 1)
                 unpacked += part[: self._left]
                 if len(part) > self._left:
-                    problem = f"unpacked, it has more than {MAX_UNPACKED_BYTES} bytes"
+                    problem = f"its decompressed size exceeds {MAX_UNPACKED_BYTES} bytes"
                 elif not member.eof:
-                    problem = "compressed data is cut off"
+                    problem = "compressed data is truncated"
                 self._left -= min(len(part), self._left)
                 data = member.unused_data.lstrip(b"\0")
         except _ERRORS as error:
             problem = f"damaged compressed data: {error}"
         if not unpacked:
-            return Contents(opaque=problem, is_packed=True)
+            return DecodedTexts(opaque=problem, is_packed=True)
         contents = self.read(bytes(unpacked), nesting + 1)
-        return Contents(contents.texts, problem or contents.opaque, is_packed=True)
+        return DecodedTexts(contents.texts, problem or contents.opaque, is_packed=True)
 
 
 def _is_zlib(data: bytes) -> bool:
@@ -184,7 +184,7 @@ def _is_zlib(data: bytes) -> bool:
 
 
 def _texts(data: bytes) -> tuple[str, ...]:
-    """Return the readings of uncompressed bytes that look like texts."""
+    """Return the possible texts of uncompressed bytes."""
     for mark, name in _BOMS.items():
         if data.startswith(mark) and _is_text(text := data.removeprefix(mark).decode(name, "replace"), _MAX_NO_TEXT):
             return (text,)
@@ -204,7 +204,7 @@ def _texts(data: bytes) -> tuple[str, ...]:
 
 
 def _is_text(text: str, limit: float) -> bool:
-    """Return whether a text has few characters that texts do not have. Those at its ends may be of a cut."""
+    """Return whether a text has few invalid characters. Those at its ends may come from truncation."""
     text = text.strip("\x00\ufeff\ufffd")
     sample = text[:: 1 + len(text) // _SAMPLE]
     return bool(text) and len(_NO_TEXT.findall(sample)) <= max(1, limit * len(sample))
@@ -221,8 +221,8 @@ def _is_mostly_ascii(data: bytes) -> bool:
 _ASCII = bytes(32 <= byte < 127 or byte in b"\t\r\n" for byte in range(256))
 
 
-def embedded(text: str) -> Iterator[Embedded]:
-    """Return what base64 and hexadecimal digits inside a text stand for, be it something or by chance."""
+def embedded_bytes(text: str) -> Iterator[Embedded]:
+    """Yield the bytes of base64 and hexadecimal digits inside a text, also of digits by chance."""
     whole = text.strip()
     for run in _DIGITS.finditer(text):
         digits = "".join(run[0].split()).rstrip("=")
@@ -240,15 +240,15 @@ def embedded(text: str) -> Iterator[Embedded]:
 
 
 def _may_be_read(data: bytes) -> bool:
-    """Return whether to read the bytes that a word may encode: most words are not base64."""
+    """Return whether bytes are plausible, as most words are not base64."""
     return data.startswith(_MARKS) or _is_zlib(data) or _is_wide(data) or _is_mostly_ascii(data)
 
 
 _STANDARD = str.maketrans("-_", "+/")
 
 
-def spellings(text: str) -> Iterator[str]:
-    """Return a text as it is, and without the escapes of JSON, of URLs and of HTML, where it has some."""
+def unescaped_variants(text: str) -> Iterator[str]:
+    """Yield a text, and the text without escapes of JSON, URLs and HTML."""
     yield text
     unescaped = text
     for _ in range(_MAX_ESCAPING):

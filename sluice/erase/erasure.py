@@ -59,7 +59,7 @@ WHERE text IS NULL
   OR event_id IN UNNEST(@events)
   OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @traces)
 """
-"""All but events whose type and field say that they are somebody else's, and in which the id does not stand."""
+"""Query of all dead letters, except those that belong to others by type and field and do not contain the id."""
 
 _NOTHING = r"[^\s\S]"
 """A regular expression that matches no text."""
@@ -177,14 +177,14 @@ class _Deletion:
 
 @dataclasses.dataclass(slots=True)
 class Erasure:
-    """One run.
+    """A run of the backfill.
 
     Attributes:
-        person: Whom to erase.
+        person: Person to erase.
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        dry_run: Find all of it, and leave it.
+        dry_run: Report what would be erased; change nothing.
         patience: Limits of the wait for rows of the last 90 minutes.
         erased: Counts of the data that was erased so far.
     """
@@ -199,11 +199,11 @@ class Erasure:
     _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
     _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
     _needed: set[str] = dataclasses.field(default_factory=set)
-    """Objects that alone have the bytes, or the ordering key, of dead letters that are still there."""
+    """Objects with the only copy of the bytes, or the ordering key, of dead letters that are not deleted yet."""
     _events: set[_EventRef] = dataclasses.field(default_factory=set)
     """Dead letters and events of the archive that were erased."""
     _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
-    """Dead letters that are left, unless the archive shows that they are the person's."""
+    """Dead letters that remain, unless the archive shows that they belong to the person."""
 
     def __call__(
         self,
@@ -213,13 +213,13 @@ class Erasure:
         undeliverable: Undeliverable | None = None,
         advance: Callable[[str], object] = lambda _: None,
     ) -> Erased:
-        """Erase the person; `erased.is_complete` says whether all that can be is gone.
+        """Erase the person; `erased.is_complete` is whether no data remains.
 
         Args:
-            start: Read the archive from this time of arrival on; None: from the beginning.
-            end: And to this one; None: to the end.
-            undeliverable: The messages of the dead-letter subscription; None: they are not searched.
-            advance: Called with what is being done, after each some objects and before each wait.
+            start: Start of the arrival times to read from the archive; None for the beginning.
+            end: End of the arrival times; None for the end.
+            undeliverable: Messages of the dead-letter subscription; None to skip them.
+            advance: Called with a description of the progress.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
@@ -240,7 +240,7 @@ class Erasure:
         return self.erased
 
     def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
-        """Erase the rows of a table whose column `field` has the person's id, but for those that came just now.
+        """Erase the rows of a table whose column `field` has the person's id; recent rows have to wait.
 
         Args:
             table: Table of an event type, as `DATASET.TABLE`.
@@ -251,7 +251,7 @@ class Erasure:
             self._delete(_Deletion(table, condition, "processed_timestamp", self._parameters()))
 
     def _of_the_person(self, columns: Mapping[str, str], fields: Collection[str | None]) -> str | None:
-        """Return the condition for the rows in which one of the fields has the person's id; None where none has one."""
+        """Return the condition for rows with the person's id in one of the fields; None if no field applies."""
         conditions = [
             f"`{field}` = @id_{field}" if columns[field] == "STRING" else f"CAST(`{field}` AS STRING) = @id_{field}"
             for field in self.person.ids
@@ -266,17 +266,19 @@ class Erasure:
         return {**ids, "events": ("ARRAY<STRING>", sorted(self.person.event_ids))}
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
-        """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
+        """Wait until BigQuery deletes the recent rows that arrived before this run."""
         deadline = time.monotonic() + self.patience.seconds
         while self._waiting:
             tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
             remaining = deadline - time.monotonic()
             if remaining < self.patience.pause:
-                self.erased.remaining.append(f"{tables}: rows came a short while ago; start it again in 90 minutes")
+                self.erased.remaining.append(
+                    f"{tables}: recent rows cannot be deleted yet; run the command again in 90 minutes"
+                )
                 break
             advance(
-                f"{tables}: rows came a short while ago; BigQuery deletes them after 90 minutes at most"
-                f" ({remaining / 60:.0f} minutes of patience)"
+                f"{tables}: recent rows cannot be deleted yet; BigQuery allows it after at most 90 minutes"
+                f" ({remaining / 60:.0f} minutes of waiting remain)"
             )
             time.sleep(self.patience.pause)
             for deletion in self._waiting[:]:
@@ -284,14 +286,16 @@ class Erasure:
                     self._waiting.remove(deletion)
                     if later := self._count_of(deletion):
                         self.erased.remaining.append(
-                            f"{deletion.table}: {later} rows that came meanwhile; start it again"
+                            f"{deletion.table}: {later} rows arrived during the run; run the command again"
                         )
         still = any(deletion.table == self._tables.dead_letters for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
-                self.erased.remaining.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
+                self.erased.remaining.append(
+                    f"{uri}: contains the only data that identifies the person of a dead letter that is not deleted yet"
+                )
             else:
-                self._count(self.rewrite(object_at(uri, self.storage), letters_are_gone=True))
+                self._count(self.rewrite(object_at(uri, self.storage), letters_deleted=True))
         self._needed.clear()
 
     @property
@@ -299,13 +303,13 @@ class Erasure:
         return Tables(self.settings)
 
     def _undeliverable(self, messages: Undeliverable) -> None:
-        """Acknowledge the person's messages: that deletes them. All others are given back."""
+        """Acknowledge the person's messages, which deletes them. All others are returned."""
         self.erased.messages = 0
         try:
             for line in messages.lines():
                 envelope = decode_line(line.data)
                 verdict = self.person.judge(envelope.message())
-                if not verdict.is_theirs:
+                if not verdict.belongs_to_person:
                     self._list(verdict, f"event {envelope.event_id} in {line.source}")
                 elif isinstance(line.origin, Lease):
                     self.erased.messages += 1
@@ -321,7 +325,7 @@ class Erasure:
                 self._needed.update(row.archive_uri for row in batch if row.payload is None)
 
     def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
-        """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
+        """Delete dead letters, except recent ones. Return whether all are deleted."""
         deletion = _Deletion(self._tables.dead_letters, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
         if is_done := self._delete(deletion):
             self._events.update(letters)
@@ -333,7 +337,7 @@ class Erasure:
                 self._list(verdict, f"event {event.event_id} in {table}")
 
     def _letters(self, table: str, uncertain: list[tuple[_EventRef, Verdict]]) -> list[bigquery.Row]:
-        """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
+        """Return the person's dead letters of a table; add uncertain ones to `uncertain`."""
         types = event_types()
         of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
         parameters: dict[str, Parameter] = {
@@ -344,17 +348,17 @@ class Erasure:
             "events": ("ARRAY<STRING>", sorted(self.person.event_ids)),
         }
         own = []
-        for row in self._ask(render(_DEAD_LETTERS, table=table), parameters):
+        for row in self._query(render(_DEAD_LETTERS, table=table), parameters):
             verdicts = [self.person.judge(message) for message in self._messages(row, table)]
-            if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
-                self.erased.unparsed += theirs.claim is Ownership.UNPARSED
+            if theirs := next((verdict for verdict in verdicts if verdict.belongs_to_person), None):
+                self.erased.unparsed += theirs.ownership is Ownership.UNPARSED
                 own.append(row)
             else:
                 uncertain += [(_EventRef(row.event_id, row.message_id), verdict) for verdict in verdicts]
         return own
 
     def _messages(self, row: bigquery.Row, table: str) -> list[Message]:
-        """Return the message of a dead letter; the bytes of a long one are in the archive only."""
+        """Return the message of a dead letter, whose bytes are only in the archive if they are long."""
         envelope = Envelope(
             event_id=row.event_id,
             message_id=row.message_id,
@@ -365,7 +369,9 @@ class Erasure:
         message = envelope.message()
         if row.payload is not None:
             if len(row.payload) != row.payload_bytes:
-                self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
+                self._add_remaining(
+                    f"{table}: you may not read payloads; the policy tag of the raw columns defines who may"
+                )
             return [message]
         try:
             envelopes = object_at(row.archive_uri, self.storage).envelopes()
@@ -373,30 +379,30 @@ class Erasure:
         except ObjectNotFound:
             return [message]
         except UnreadableObject as error:
-            self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
+            self._add_remaining(f"{table}, event {row.event_id}: its bytes are unreadable: {row.archive_uri}: {error}")
             return [message]
 
-    def _leave(self, problem: str) -> None:
-        """Say once what is left."""
+    def _add_remaining(self, problem: str) -> None:
+        """Add a remaining problem, once."""
         if problem not in self.erased.remaining:
             self.erased.remaining.append(problem)
 
     def _list(self, verdict: Verdict, place: str) -> None:
-        if verdict.claim is Ownership.DOUBTFUL:
+        if verdict.ownership is Ownership.DOUBTFUL:
             self.erased.doubtful.add(place)
         if verdict.opaque is not None:
             self.erased.unreadable.add(f"{place}: {verdict.opaque}")
 
-    def _ask(self, query: str, parameters: Mapping[str, Parameter]) -> Iterable[bigquery.Row]:
+    def _query(self, query: str, parameters: Mapping[str, Parameter]) -> Iterable[bigquery.Row]:
         return self.client.query_and_wait(query, job_config=query_config(**parameters))
 
     def _count_of(self, deletion: _Deletion) -> int:
         query = render(_COUNT, table=deletion.table, condition=deletion.condition)
-        [row] = self._ask(query, deletion.parameters)
+        [row] = self._query(query, deletion.parameters)
         return int(row.found)
 
     def _delete(self, deletion: _Deletion) -> bool:
-        """Delete all rows; where BigQuery does not yet, those that it does, and say so."""
+        """Delete rows, except recent ones. Return whether all are deleted."""
         if self.dry_run:
             self.erased.rows[deletion.table] += self._count_of(deletion)
             return True
@@ -407,7 +413,7 @@ class Erasure:
         return False
 
     def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
-        """Return whether BigQuery deletes the rows, all of them or those that came before a time."""
+        """Return whether BigQuery deleted the rows: all, or those that arrived before a time."""
         query = render(_DELETE, table=deletion.table, condition=deletion.condition)
         parameters = dict(deletion.parameters)
         if before:
@@ -424,7 +430,7 @@ class Erasure:
         return True
 
     def _mentions_in_rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
-        """List rows of others that name the person: in another person's field, an unknown field, or the event id."""
+        """List rows of others that name the person in another person field, an unknown field or the event id."""
         others = self._of_the_person(columns, self.person.ids.keys() - {field})
         if others is None and self.person.mentions is None:
             return
@@ -436,15 +442,15 @@ class Erasure:
             limit=_MAX_LISTED,
         )
         mentions = ("STRING", self.person.mentions or _NOTHING)
-        for row in self._ask(query, {**self._parameters(), "mentions": mentions}):
+        for row in self._query(query, {**self._parameters(), "mentions": mentions}):
             self.erased.doubtful.add(f"event {row.event_id} in {table}")
 
     def _ledger(self) -> None:
-        """Delete what the ledger has of erased events where their ids name the person."""
+        """Delete entries of the ledger for erased events whose ids name the person."""
         table = self._tables.replays
         ids = [*self.person.ids.values(), *self.person.event_ids]
         parameters = {"ids": ("ARRAY<STRING>", ids), "mentions": ("STRING", self.person.mentions or _NOTHING)}
-        entries = {_EventRef(*row) for row in self._ask(render(_MENTIONS_IN_LEDGER, table=table), parameters)}
+        entries = {_EventRef(*row) for row in self._query(render(_MENTIONS_IN_LEDGER, table=table), parameters)}
         erased = {event for event in entries if event in self._events or event.event_id in self.person.event_ids}
         for batch in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
             self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(batch)))
@@ -452,7 +458,7 @@ class Erasure:
             self.erased.doubtful.add(f"event {event.event_id} in {table}")
 
     def _copies(self) -> None:
-        """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
+        """Search the tables that Sluice does not write: snapshots, restored tables, and others."""
         own = {*self._tables.events(), self._tables.dead_letters, self._tables.replays}
         for dataset in (self.settings.dataset, self.settings.historical_dataset):
             for listed in self.client.list_tables(dataset):
@@ -475,8 +481,8 @@ class Erasure:
         if rows:
             expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
             self.erased.remaining.append(
-                f"{name}: has {rows} rows of the person; it is no table of an event type, and this command deletes"
-                f" nothing from it; drop it, or wait: it expires {expires}"
+                f"{name}: has {rows} rows of the person; it is not the table of an event type, and this command deletes"
+                f" nothing from it; drop it, or wait until it expires: {expires}"
             )
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
@@ -489,7 +495,7 @@ class Erasure:
                     if not change.letters:
                         self._count(change)
                     elif not letters or self._delete_letters(letters):
-                        self._count(self.rewrite(archived, letters_are_gone=True))
+                        self._count(self.rewrite(archived, letters_deleted=True))
                     else:
                         self._needed.add(change.uri)
                 advance(
@@ -513,12 +519,12 @@ class Erasure:
         if change.problem:
             erased.remaining.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, archived: ArchivedObject, *, letters_are_gone: bool = False) -> "ObjectChange":
+    def rewrite(self, archived: ArchivedObject, *, letters_deleted: bool = False) -> "ObjectChange":
         """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             archived: The object.
-            letters_are_gone: Whether the dead letters are deleted that only this object shows to be the person's.
+            letters_deleted: Whether the dead letters are deleted that only this object shows to be the person's.
                 Without it, such an object stays as it is, and `ObjectChange.letters` names them.
         """
         change = ObjectChange(archived.uri, archived.size)
@@ -526,7 +532,7 @@ class Erasure:
         def edit(ndjson: bytes, size: int) -> Sequence[bytes] | None:
             nonlocal change
             change = ObjectChange(archived.uri, size)
-            return self._edit(ndjson, change, letters_are_gone=letters_are_gone)
+            return self._edit(ndjson, change, letters_deleted=letters_deleted)
 
         try:
             rewrite(archived, edit, event_types())
@@ -535,16 +541,16 @@ class Erasure:
         except UnreadableObject as error:
             return ObjectChange(archived.uri, change.size, problem=str(error))
         except KeepsChanging:
-            return ObjectChange(archived.uri, change.size, problem="it keeps changing")
+            return ObjectChange(archived.uri, change.size, problem="it changes constantly")
         return change
 
-    def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_are_gone: bool) -> Sequence[bytes] | None:
+    def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_deleted: bool) -> Sequence[bytes] | None:
         """Return the lines of an object that are not the person's; None if it stays as it is."""
         if not self.person.may_be_in(ndjson):
             return None
-        kept = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
+        kept = [line for line in ndjson.splitlines(keepends=True) if not self._belongs_to_person(line, change)]
         change.remaining = len(kept)
-        if letters_are_gone:
+        if letters_deleted:
             change.letters.clear()
         if not change.removed:
             return None
@@ -553,22 +559,22 @@ class Erasure:
             return None
         return kept
 
-    def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
+    def _belongs_to_person(self, line: bytes, change: "ObjectChange") -> bool:
         """Return whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
         envelope = decode_line(line)
         message = envelope.message()
         verdict = self.person.judge(message)
-        change.unparsed += verdict.claim is Ownership.UNPARSED
-        if not verdict.is_theirs:
+        change.unparsed += verdict.ownership is Ownership.UNPARSED
+        if not verdict.belongs_to_person:
             change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
             return False
         event = _EventRef(envelope.event_id, envelope.message_id)
         change.removed.append(event)
         if message.ordering_key:  # A dead letter has none: it has to be found without it, or by this envelope.
             without_key = msgspec.structs.replace(message, ordering_key="")
-            if not self.person.judge(without_key).is_theirs:
+            if not self.person.judge(without_key).belongs_to_person:
                 change.letters.append(event)
         return True
 

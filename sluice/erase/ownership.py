@@ -1,4 +1,4 @@
-"""Decide whether a message is a person's, by their ids in its payload, attributes, ordering key and event id."""
+"""Classification of messages by whether they belong to a person, by ids in payload, attributes, keys and event id."""
 
 import enum
 import re
@@ -11,10 +11,10 @@ from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
-from sluice.erase.encodings import Contents, Reader, embedded, encoded_forms, spellings
+from sluice.erase.encodings import DecodedTexts, Decoder, embedded_bytes, encoded_forms, unescaped_variants
 
 MIN_LONG = 8
-"""Minimum characters of an unmistakable id: it counts in a longer text, and as a number of any field."""
+"""Minimum characters of an unambiguous id, which counts inside a longer text and as a number of any field."""
 
 _MIN_FORM_BYTES = 3
 _ESCAPED = re.compile(r'["\\/\x00-\x1f]')
@@ -23,36 +23,36 @@ _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"
 
 
 class Ownership(enum.IntEnum):
-    """Whether a message is a person's."""
+    """Whether a message belongs to the person."""
 
     NO = enum.auto()
     DOUBTFUL = enum.auto()
-    """The message may be the person's and is kept: another person's event names the person, or it has the id only
-    inside a longer text, or a short id where anything may stand."""
+    """The message may belong to the person and is kept: another person's event names the person, or it has the id only
+    inside a longer text, or a short id in a field of any meaning."""
     UNPARSED = enum.auto()
-    """The message is not JSON, but has the id in quotes, after its field, or unmistakably long."""
+    """The message is not JSON, but has the id in quotes, after its field, or an unambiguous one."""
     YES = enum.auto()
 
 
 class Verdict(NamedTuple):
-    """Relation of a message to a person.
+    """Result of the classification of a message.
 
     Attributes:
-        claim: Whether the message is the person's.
-        opaque: Reason why a part cannot be inspected, where no other part makes the message the person's.
+        ownership: Whether the message belongs to the person.
+        opaque: Reason why a part cannot be inspected, unless another part shows that the message belongs to the person.
     """
 
-    claim: Ownership
+    ownership: Ownership
     opaque: str | None = None
 
     @property
-    def is_theirs(self) -> bool:
-        """Whether it is erased."""
-        return self.claim >= Ownership.UNPARSED
+    def belongs_to_person(self) -> bool:
+        """Whether the message is erased."""
+        return self.ownership >= Ownership.UNPARSED
 
     def __or__(self, other: "Verdict") -> "Verdict":
-        """Return the verdict on two parts of a message together."""
-        return Verdict(max(self.claim, other.claim), self.opaque or other.opaque)
+        """Return the combined verdict on two parts of a message."""
+        return Verdict(max(self.ownership, other.ownership), self.opaque or other.opaque)
 
 
 _NO = Verdict(Ownership.NO)
@@ -74,20 +74,20 @@ _NAMED = _Mention.WEAK | _Mention.STRONG | _Mention.SURE
 
 
 def person_fields() -> list[str]:
-    """Return the fields with which event types name their person."""
+    """Return the person fields of all event types."""
     return sorted({event_type.person_field for event_type in event_types().values() if event_type.person_field})
 
 
 class Person:
-    """Whom to erase.
+    """The person to erase.
 
     Args:
-        ids: The person's id by the field that event types have it in, as `person_fields` has them.
-        event_ids: Events that are the person's whatever they contain.
+        ids: The person's ids by person field.
+        event_ids: Ids of events that belong to the person whatever they contain.
 
     Attributes:
-        traces: Regular expression, as BigQuery has them, of what a payload that is JSON has in it where it has an id.
-        mentions: One of what a text has in it that names the person; None where their ids are short.
+        traces: Regular expression of BigQuery that matches every JSON payload with an id in it.
+        mentions: Regular expression of BigQuery for texts that name the person; None if all ids are short.
     """
 
     def __init__(self, ids: Mapping[str, str], event_ids: Collection[str] = ()) -> None:
@@ -115,7 +115,7 @@ class Person:
         return [value for value in self._values if len(value) >= MIN_LONG]
 
     def _erasing_patterns(self) -> Iterator[str]:
-        """Yield the patterns that make a text that is not JSON the person's."""
+        """Yield the patterns by which a text that is not JSON belongs to the person."""
         for value in self._values:
             yield f'"{re.escape(value)}"'
         for value in self._long():
@@ -124,16 +124,16 @@ class Person:
             yield rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])'
 
     def may_be_in(self, ndjson: bytes) -> bool:
-        """Return whether the envelopes of an object, or of a line of it, have to be parsed."""
+        """Return whether the envelopes in NDJSON must be parsed."""
         return self._has_signs(ndjson) or not all(map(self._is_of_a_type, ndjson.splitlines()))
 
     def _has_signs(self, ndjson: bytes) -> bool:
         return any(sign in ndjson for sign in self._signs)
 
     def _is_of_a_type(self, line: bytes) -> bool:
-        """Return whether a line is an event of a type that is judged by its person's field, or that has no person.
+        """Return whether a line is an event that its type shows not to belong to the person, without parsing.
 
-        An envelope says a type only where its payload is JSON.
+        An envelope has a type only if its payload is JSON.
         """
         match = _TYPE_OF_LINE.match(line)
         if match is None or match[2] not in self._person_signs or match[1] in self._encoded_event_ids:
@@ -142,51 +142,51 @@ class Person:
         return sign is None or sign in line
 
     def judge(self, message: Message) -> Verdict:
-        """Return whose a message is.
+        """Return whether a message belongs to the person.
 
-        An event of a type that names its person is judged by that field; of a type that names none, it is nobody's.
-        Where such an event, its attributes, its ordering key or its event id name the person all the same, it is
+        An event of a type with a person field is classified by that field; an event of a type without one belongs to
+        nobody. If such an event, its attributes, its ordering key or its event id name the person nevertheless, it is
         doubtful.
 
-        One that should have the field and has not, or of an unknown type, is theirs with the id as any text, or as the
-        number of its field, or as a long one; also in what is encoded in it, and in the attributes and keys. In what is
-        no JSON, the id has to stand in quotes or after its field, or to be long.
+        An event without its person field, or of an unknown type, belongs to the person with the id as any text, as the
+        number of its field, or as a long number; also in encoded parts, attributes and keys. In a text that is not
+        JSON, the id must be in quotes, after its field, or long.
         """
         if message.event_id in self.event_ids:
             return Verdict(Ownership.YES)
-        verdict, is_owned = self._event(message.data) or self._payload(message.data, Reader())
-        if verdict.is_theirs:
-            return Verdict(verdict.claim)
+        verdict, is_owned = self._event(message.data) or self._payload(message.data, Decoder())
+        if verdict.belongs_to_person:
+            return Verdict(verdict.ownership)
         places = [message.attributes, message.ordering_key, message.event_id]
         if is_owned:
             return verdict | self._of_others(places)
-        verdict |= self._value(places, Reader(), are_texts=True)
-        return Verdict(verdict.claim) if verdict.is_theirs else verdict
+        verdict |= self._value(places, Decoder(), are_texts=True)
+        return Verdict(verdict.ownership) if verdict.belongs_to_person else verdict
 
     def _event(self, data: bytes) -> tuple[Verdict, bool] | None:
-        """Return whose a payload is that needs no decoding, as most do not."""
+        """Return the verdict on a payload that is plain JSON, and whether its type decides it."""
         try:
             verdict = self._of_its_type(decode(data))
         except EventRejected:
             return None
         return verdict and (verdict, True)
 
-    def _payload(self, data: bytes, reader: Reader, nesting: int = 0) -> tuple[Verdict, bool]:
-        """Return whose bytes are, and whether they are one event whose type says it."""
+    def _payload(self, data: bytes, reader: Decoder, nesting: int = 0) -> tuple[Verdict, bool]:
+        """Return the verdict on bytes, and whether they are an event whose type decides it."""
         return self._contents(reader.read(data, nesting), data, reader, nesting)
 
-    def _contents(self, contents: Contents, data: bytes, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+    def _contents(self, contents: DecodedTexts, data: bytes, reader: Decoder, nesting: int) -> tuple[Verdict, bool]:
         verdict = Verdict(Ownership.NO, contents.opaque)
         for text in contents.texts:
             text_verdict, is_owned = self._text(text, reader, nesting)
             if is_owned:
                 return text_verdict, True
             verdict |= text_verdict
-        if verdict.claim is Ownership.NO and any(form in data for form in self._forms):
+        if verdict.ownership is Ownership.NO and any(form in data for form in self._forms):
             verdict |= Verdict(Ownership.DOUBTFUL)
         return verdict, False
 
-    def _text(self, text: str, reader: Reader, nesting: int) -> tuple[Verdict, bool]:
+    def _text(self, text: str, reader: Decoder, nesting: int) -> tuple[Verdict, bool]:
         try:
             event = decode(text.encode(errors="surrogatepass"))
         except EventRejected:
@@ -196,7 +196,7 @@ class Person:
         return self._value(event, reader, nesting), False
 
     def _of_its_type(self, event: dict[str, Any]) -> Verdict | None:
-        """Return whose an event is by its type; None where that does not say it."""
+        """Return the verdict on an event by its type; None if the type does not decide it."""
         name = event.get("event_type")
         event_type = self._types.get(name) if isinstance(name, str) else None
         if event_type is None:
@@ -212,9 +212,9 @@ class Person:
             event = {name: value for name, value in event.items() if name != event_type.person_field}
         return self._of_others(event)
 
-    def _no_json(self, text: str, reader: Reader, nesting: int) -> Verdict:
+    def _no_json(self, text: str, reader: Decoder, nesting: int) -> Verdict:
         verdict = _NO
-        for spelling in spellings(text):
+        for spelling in unescaped_variants(text):
             if self._search(spelling):
                 verdict |= Verdict(Ownership.UNPARSED)
             elif self._is_mentioned(spelling):
@@ -222,17 +222,17 @@ class Person:
             verdict |= self._embedded(spelling, reader, nesting)
         return verdict
 
-    def _embedded(self, text: str, reader: Reader, nesting: int) -> Verdict:
-        """Return whose the bytes are that are written as text inside a text."""
+    def _embedded(self, text: str, reader: Decoder, nesting: int) -> Verdict:
+        """Return the verdict on bytes that are encoded inside a text."""
         verdict = _NO
-        for part in embedded(text):
+        for part in embedded_bytes(text):
             contents = reader.read(part.data, nesting + 1)
             if contents.opaque is None or contents.is_packed or part.is_hidden:
                 verdict |= self._contents(contents, part.data, reader, nesting + 1)[0]
         return verdict
 
-    def _value(self, value: object, reader: Reader, nesting: int = 0, *, are_texts: bool = False) -> Verdict:
-        """Return whose a value is that says nothing of its person.
+    def _value(self, value: object, reader: Decoder, nesting: int = 0, *, are_texts: bool = False) -> Verdict:
+        """Return the verdict on a value without a person field.
 
         Args:
             value: Value of JSON.
@@ -251,12 +251,12 @@ class Person:
                 if inner.lstrip()[:1] in {"{", "["}:
                     verdict |= self._text(inner, reader, nesting + 1)[0]
                 else:
-                    for spelling in spellings(inner):
+                    for spelling in unescaped_variants(inner):
                         verdict |= self._embedded(spelling, reader, nesting)
         return verdict
 
     def _of_others(self, value: object) -> Verdict:
-        """Return whether somebody else's value, or nobody's, names the person."""
+        """Return the verdict on a value that does not belong to the person: whether it names the person."""
         encoded = msgspec.json.encode(value)
         if not any(piece in encoded for piece in self._pieces):
             return _NO
@@ -275,9 +275,9 @@ class Person:
             return _Mention.WEAK | (_Mention.SURE if is_text else _Mention.NONE)
         if not isinstance(value, str):
             return _Mention.NONE
-        if any(map(self._search_long, spellings(value))):
+        if any(map(self._search_long, unescaped_variants(value))):
             return _Mention.WEAK | _Mention.STRONG
-        return _Mention.WEAK if any(map(self._search_short, spellings(value))) else _Mention.NONE
+        return _Mention.WEAK if any(map(self._search_short, unescaped_variants(value))) else _Mention.NONE
 
     def _is_mentioned(self, text: str) -> bool:
         return bool(self._search_long(text) or self._search_short(text))

@@ -118,7 +118,7 @@ async def create_wiring(  # noqa: PLR0913 -- one keyword per setting
     minimum_backoff: float,
     maximum_backoff: float,
 ) -> None:
-    """Create production's topics and subscriptions; what is there already stays.
+    """Create production's topics and subscriptions; what already exists stays.
 
     The subscription is a pull one, for `sluice.local.push_relay` to push from; the rest is as in `terraform/`.
 

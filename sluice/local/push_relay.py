@@ -43,14 +43,14 @@ class RelayCounts:
     Attributes:
         pulled: Taken from the subscription.
         acknowledged: Acknowledged to the subscription, and taken by it.
-        refused: Rejected by the endpoint with a status that does not acknowledge, by status code.
+        rejected: Rejected by the endpoint with a status that does not acknowledge, by status code.
         unanswered: Not answered by the endpoint: no connection, or not within the ack deadline.
         in_flight: Open now.
     """
 
     pulled: int = 0
     acknowledged: int = 0
-    refused: Counter[int] = field(default_factory=Counter)
+    rejected: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     in_flight: int = 0
 
@@ -194,7 +194,7 @@ class Relay:
                 answer = await place.post(self._endpoint, content=body, headers=headers)
             acknowledged = answer.status_code in ACKNOWLEDGING
             if not acknowledged:
-                self.counts.refused[answer.status_code] += 1
+                self.counts.rejected[answer.status_code] += 1
         except (httpx.HTTPError, TimeoutError) as error:
             self._endpoint_failures.add(error)
             self.counts.unanswered += 1

@@ -12,9 +12,8 @@ import httpx
 from functions.settings import Settings
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving
+from sluice.local.names import PROJECT, topic_name, undeliverable_name
 from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
-
-PROJECT = "sluice-local"
 
 ACK_DEADLINE_SECONDS = 60
 """Ack deadline of the subscriptions, in seconds: longer than the function takes to answer, twice `flush_timeout`."""
@@ -75,16 +74,6 @@ class Stack:
     ingest: Function
     bootstrap: Function
     children: Sequence[Child]
-
-
-def topic_name(name: str = "events") -> str:
-    """Return the full name of a stack's topic."""
-    return f"projects/{PROJECT}/topics/{name}"
-
-
-def undeliverable_name(name: str = "events") -> str:
-    """Return the full name of the subscription that keeps what a stack could not deliver."""
-    return f"projects/{PROJECT}/subscriptions/{name}-undeliverable"
 
 
 @contextlib.contextmanager

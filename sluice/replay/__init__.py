@@ -1,1 +1,1 @@
-"""Replay: events that are no rows yet come back, all of them by the backfill; here are their sources and the ledger."""
+"""Replay: sources of events that are not rows yet, for the backfill, and the ledger of replays."""

@@ -1,4 +1,4 @@
-"""The archive as a source of lines: its objects of a time of arrival, and of them the events of a type."""
+"""The archive as a source of lines: its objects by arrival time, and their events by type."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -12,13 +12,13 @@ from functions.files.sources import Line, Source
 
 
 def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
-    """Return the objects that were begun within a time, in its order.
+    """Return the archive objects of a time range, in order of time.
 
     Args:
         storage: Client of the bucket's project.
         bucket: The archive.
-        start: The first moment that counts, with a time zone.
-        end: The first moment after it that does not.
+        start: Start of the range, inclusive, with a time zone.
+        end: End of the range, exclusive.
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
@@ -44,7 +44,7 @@ _decode_type = msgspec.json.Decoder(_Typed).decode
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class OfType:
-    """Lines of a source whose envelopes say that their events are of a type.
+    """Lines of a source with events of one type, according to their envelopes.
 
     Attributes:
         source: The source.

@@ -1,4 +1,4 @@
-"""The ledger: what was replayed, when, by whom, and how it ended."""
+"""The ledger of replays: which event was replayed, when, by whom, and the result."""
 
 import dataclasses
 import enum
@@ -31,14 +31,14 @@ class ReplaySource(enum.StrEnum):
 
 
 class Cause(NamedTuple):
-    """The cause of a dead letter: what those of one fingerprint have in common.
+    """Cause of dead letters: the properties that those with the same fingerprint share.
 
     Attributes:
-        fingerprint: The same for the same cause; of older code as `sluice dead-letters list` groups them.
+        fingerprint: Fingerprint of the cause; for older code, as `sluice dead-letters list` groups them.
         stage: The stage that rejected it.
-        event_type: The type that the payload says.
+        event_type: Event type in the payload.
         place: Generalized path of the first error.
-        rule: The rule that it broke.
+        rule: Rule that the event violates.
     """
 
     fingerprint: str
@@ -49,12 +49,12 @@ class Cause(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """A dead letter that a line is of.
+    """The dead letter from which a line was created.
 
     Attributes:
-        cause: Its cause.
-        fingerprint: Its own fingerprint.
-        transform: Name and digest of the file that changed its payload; None where nothing did.
+        cause: Cause of the dead letter.
+        fingerprint: Fingerprint of the dead letter itself.
+        transform: Name and digest of the file that changed its payload; None if it is unchanged.
     """
 
     cause: Cause
@@ -64,19 +64,19 @@ class Origin(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ledger:
-    """Writes down what a run does; a listener of the backfill.
+    """Records the replays of a run; a listener of the backfill.
 
-    It is written after the events are in their tables. A run that is killed in between leaves events out of it; the
-    next run finds them in their tables, and writes them down.
+    Entries are written after the events are in their tables. If a run is killed in between, entries are missing; the
+    next run adds them.
 
     Attributes:
         client: Client of the datasets' project.
         jobs: Load jobs of its tables.
         settings: Dataset, and version of the code.
-        source: The source of the events.
-        replayed_at: The time at which the run began; that of its dead letters too.
-        replayed_by: The address of the user who runs it.
-        replay_id: The run.
+        source: Source of the events.
+        replayed_at: Start time of the run, also of its dead letters.
+        replayed_by: Address of the user who runs it.
+        replay_id: Id of the run.
     """
 
     client: bigquery.Client
@@ -101,11 +101,11 @@ class Ledger:
         return cls(backfill.client, backfill.jobs, backfill.settings, source, backfill.now, user)
 
     def __call__(self, settled: Sequence[Settled]) -> None:
-        """Write events down, and wait until that is durable.
+        """Write the entries of events, and wait until they are durable.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request, or did not answer.
-            Stopped: While it waited.
+            Stopped: The run was stopped while the job was running.
         """
         records = [self._record(result) for result in self._worth_it(settled)]
         if records:
@@ -113,7 +113,7 @@ class Ledger:
             self.jobs.load(job_id, Tables(self.settings).replays, records)
 
     def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
-        """Return what changes something: what is new in a table, and what closes an open dead letter.
+        """Return the events with an effect: those that are new in a table, and those that close an open dead letter.
 
         A dead letter is closed by its own message, whatever other messages have the event's id.
         """
@@ -161,7 +161,7 @@ class Ledger:
 
 
 _IDS = 40_000
-"""Maximum ids of a query. They have at most 128 characters each: together they fit into a request of 10 MB."""
+"""Maximum ids of a query. Each has at most 128 characters, so that they fit into a request of 10 MB."""
 
 _OPEN = (
     "SELECT DISTINCT event_id, message_id FROM `{{ tables.dead_letter_status }}`"
@@ -174,6 +174,6 @@ def _message(settled: Settled) -> tuple[str, str]:
 
 
 def current_user(client: bigquery.Client) -> str:
-    """Return the address of the person or the service account that runs this, as BigQuery knows it."""
+    """Return the address of the user or the service account of this process, as BigQuery reports it."""
     [row] = client.query_and_wait("SELECT SESSION_USER() AS name")
     return str(row.name)

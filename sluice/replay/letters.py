@@ -1,4 +1,4 @@
-"""Open dead letters as a source of lines, and what would become of them."""
+"""Open dead letters as a source of lines, and the results of their replay."""
 
 import dataclasses
 import threading
@@ -22,7 +22,7 @@ from sluice.replay.ledger import Cause, Origin
 from sluice.replay.transform import ATTRIBUTE, Transform
 
 EXAMPLES = 3
-"""Number of a transform's changes that are shown."""
+"""Maximum changes of a transform that are shown."""
 
 
 _LETTERS = """
@@ -48,7 +48,7 @@ WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY letter.event_id, letter.message_id ORDER BY letter.code_version) = 1
 ORDER BY letter.failed_at, letter.publish_time, letter.event_id
 """
-"""The last dead letter of each message, once: an insert that was sent again may have brought it twice."""
+"""The last dead letter of each message, once: a retried insert may have written it twice."""
 
 
 class PayloadChange(NamedTuple):
@@ -61,10 +61,10 @@ class PayloadChange(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class RemainingError:
-    """The error that events of a cause still have.
+    """The remaining error of events of a cause.
 
     Attributes:
-        cause: The cause that they have now; the same, or another.
+        cause: Current cause, which may be the same.
         message: The error message of the first of them.
         events: Number of these events.
     """
@@ -82,9 +82,9 @@ class CauseTally:
         cause: The cause.
         events: Number of these events.
         passing: Number of those that become rows.
-        left_alone: Number of those for which the transform returned None.
+        left_alone: Number of events that the transform skipped.
         smoke_tests: Number of events of the smoke test.
-        still: The errors of the others, by fingerprint. Events that none of these counts failed.
+        still: Remaining errors of the others, by fingerprint. Events in none of these counts failed.
     """
 
     cause: Cause
@@ -96,11 +96,11 @@ class CauseTally:
 
 
 class Tally:
-    """Counts the results for dead letters; a listener of the backfill.
+    """Counts the results of a replay; a listener of the backfill.
 
     Attributes:
         causes: The tallies by fingerprint.
-        changes: The first that a transform made.
+        changes: First changes of a transform.
     """
 
     def __init__(self) -> None:
@@ -141,14 +141,14 @@ class Tally:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Letter:
-    """A dead letter, on its way back.
+    """A dead letter that is replayed.
 
     Attributes:
         record: Its columns.
-        number: Which one of the run it is.
+        number: Number of the dead letter in the run.
         storage: Client of the archive's project.
-        transform: The transform that repairs it.
-        tally: Counts it.
+        transform: Transform that fixes its payload.
+        tally: Counts the result.
     """
 
     record: Mapping[str, Any]
@@ -158,10 +158,10 @@ class Letter:
     tally: Tally
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """Yield the envelope; nothing where the transform leaves it alone, or the event is one of the smoke test.
+        """Yield the envelope; nothing if the transform skips it or the event is one of the smoke test.
 
         Raises:
-            Unreadable: Its payload cannot be read, or the transform failed.
+            Unreadable: The payload cannot be read, or the transform failed.
         """
         record = self.record
         cause = Cause(*(record[name] for name in Cause._fields))
@@ -190,12 +190,12 @@ class Letter:
 
 
 def _known_type(event_type: str | None, place: str | None) -> str | None:
-    """Return the type of the dead letters of a cause, of which the unknown ones have many."""
+    """Return the type of the dead letters of a cause; None for unknown types, which differ."""
     return None if place == "$.event_type" else event_type
 
 
 class Letters:
-    """The dead letters of a choice, each event once.
+    """The selected dead letters, each event once.
 
     Attributes:
         total: Number of dead letters.
@@ -210,14 +210,14 @@ class Letters:
         choice: DeadLetterFilter,
         transform: Transform | None = None,
     ) -> None:
-        """Ask for them.
+        """Query the dead letters.
 
         Args:
             client: Client of the datasets' project.
             storage: Client of the archive's project.
             settings: Names of the datasets.
-            choice: Which.
-            transform: The transform that repairs them.
+            choice: Selection of the dead letters.
+            transform: Transform that fixes their payloads.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.

@@ -1,4 +1,4 @@
-"""Transforms: a file with a function that repairs payloads before they are replayed."""
+"""Transforms: files with a function that fixes payloads before they are replayed."""
 
 import contextlib
 import hashlib
@@ -15,7 +15,7 @@ ATTRIBUTE = "sluice_transform"
 
 
 class NoTransform(ValueError):
-    """A file is no transform; says why."""
+    """Raised for a file that is not a transform; has the reason."""
 
 
 class Transform:
@@ -34,10 +34,10 @@ class Transform:
 
     @classmethod
     def load(cls, file: pathlib.Path) -> Self:
-        """Run a file, and take its function.
+        """Load the function of a file.
 
         Raises:
-            NoTransform: It cannot be run, or has no such function.
+            NoTransform: The file cannot be run, or does not have the function.
         """
         try:
             content = file.read_bytes()
@@ -50,7 +50,7 @@ class Transform:
         return cls(file, function, hashlib.blake2b(content, digest_size=8).hexdigest())
 
     def __call__(self, payload: bytes, attributes: Mapping[str, str], event_id: str) -> bytes | None:
-        """Return the payload as it should have been; None to leave the event alone.
+        """Return the fixed payload; None to skip the event.
 
         Raises:
             Unreadable: The function failed for this event; names its line.
@@ -63,7 +63,9 @@ class Transform:
             ) from error
         if repaired is None or isinstance(repaired, bytes):
             return repaired
-        raise Unreadable(f"{self._file}, event {event_id}: transform gave {type(repaired).__name__}, not bytes or None")
+        raise Unreadable(
+            f"{self._file}, event {event_id}: transform returned {type(repaired).__name__}, not bytes or None"
+        )
 
 
 def _line(file: pathlib.Path, error: Exception) -> str:

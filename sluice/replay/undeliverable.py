@@ -1,4 +1,4 @@
-"""The Pub/Sub dead-letter subscription as a source of lines: what Pub/Sub gave up on."""
+"""The Pub/Sub dead-letter subscription as a source of lines."""
 
 import contextlib
 import itertools
@@ -54,20 +54,20 @@ _log = logging.getLogger(__name__)
 
 
 class Lease(NamedTuple):
-    """A message that is ours until it is acknowledged or given back."""
+    """A leased message, which is not redelivered until the lease ends."""
 
     ack_id: str
 
 
 class Undeliverable:
-    """The messages that a subscription has, leased while the context lasts; what was not acknowledged is given back.
+    """The messages of a subscription, leased while the context lasts. Messages that are not acknowledged are returned.
 
-    A listener of the backfill: it acknowledges what is durable.
+    It is a listener of the backfill, which acknowledges the messages of durable events.
 
     Args:
         subscription: Full name, `projects/PROJECT/subscriptions/SUBSCRIPTION`.
-        patience: Seconds of silence that are the end: Pub/Sub does not say that a subscription is empty.
-        limit: Messages at most; None for all.
+        patience: Seconds without a message after which the subscription counts as empty.
+        limit: Maximum messages; None for all.
     """
 
     def __init__(self, subscription: str, patience: float = 10.0, limit: int | None = None) -> None:
@@ -93,7 +93,7 @@ class Undeliverable:
         self._client.close()
 
     def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
-        """Yield the envelope of each message, until there are no more.
+        """Yield the envelope of each message until the subscription is empty.
 
         Raises:
             Unreadable: The subscription cannot be read.
@@ -172,10 +172,10 @@ class Undeliverable:
 
 
 def original(message: PubsubMessage) -> Message:
-    """Return a message of the dead-letter topic as it was in the topic that it comes from, as far as Pub/Sub says.
+    """Return a message of the dead-letter topic as it was in its original topic, as far as Pub/Sub preserves it.
 
-    The event's identity is its attribute `event_id`; without one, the id of this message, for Pub/Sub does not say
-    what the id was before.
+    The event id is the attribute `event_id` or, without one, the id of this message, as Pub/Sub does not preserve
+    the original id.
     """
     attributes = dict(message.attributes)
     accepted = message.publish_time  # with nanoseconds, which nothing else knows of

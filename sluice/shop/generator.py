@@ -1,7 +1,7 @@
-"""An endless, deterministic stream of events from a simulated shop, with a chosen share of bad ones.
+"""An endless, deterministic stream of events from a simulated shop, with a given share of invalid ones.
 
-Good events come from `_Shop`, bad ones from the tables of `SPOILS`, which take a good event and spoil it.
-`sluice.shop.timeline` chooses the time: a story of the last days, or one that happens now.
+Valid events come from `_Shop`, invalid ones from the tables of `SPOILS`, which damage a valid event.
+`sluice.shop.timeline` chooses the time: a scenario of the last days, or one that happens now.
 """
 
 import json
@@ -68,11 +68,11 @@ class Generated:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
-    """Settings of the events in the shop and of their faults; the time is not one of them.
+class Scenario:
+    """Settings of the events of the shop and of their faults, without the time.
 
     Attributes:
-        seed: Seed of the shop and of the story.
+        seed: Seed of the shop and of the scenario.
         bad_share: Share of bad messages among all, 0 to 1.
         duplicate_share: Share of duplicates among all, 0 to 1; with `bad_share` below 1.
         events_per_day: Approximate number of good events in a simulated day.
@@ -103,25 +103,25 @@ def generate(
 ) -> Iterator[Generated]:
     """Yield the events of a shop, in order of time on a simulated clock, without end.
 
-    The arguments are those of `Story` and of `tell`, which raise for what is wrong with them.
+    The arguments are those of `Scenario` and of `simulate`, which raise for invalid values.
 
     Example:
         >>> messages = generate(seed=7, start=datetime(2026, 1, 1, tzinfo=UTC))
         >>> json.loads(next(messages).data)["activity_type"]
         'login'
     """
-    return simulate(Story(seed, bad_share, duplicate_share, events_per_day), start)
+    return simulate(Scenario(seed, bad_share, duplicate_share, events_per_day), start)
 
 
-def simulate(story: Story, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
-    """Yield the events of a story in order of time on a simulated clock, without end.
+def simulate(scenario: Scenario, start: datetime, dating: Dating = _as_simulated) -> Iterator[Generated]:
+    """Yield the events of a scenario in order of time on a simulated clock, without end.
 
     The same arguments give the same bytes on every machine, and the same seed, start and pace the same good
     messages whatever the shares. Another start gives other ids of messages, orders, sessions and stock changes, so
     that the events of two runs are different events. The customers are those of the seed.
 
     Args:
-        story: Settings of the story.
+        scenario: Settings of the scenario.
         start: First time of the simulated clock; timezone-aware.
         dating: Returns the date of an event. By default, it is the time of the simulated clock.
 
@@ -134,9 +134,9 @@ def simulate(story: Story, start: datetime, dating: Dating = _as_simulated) -> I
     if start.tzinfo is None:
         raise ValueError("start must have a time zone")
     now = (start - EPOCH) // timedelta(milliseconds=1)
-    ids = partial(_rng, f"{story.seed}/{now}")
-    shop = _Shop(_rng(story.seed, "shop"), ids("shop"), now, story.events_per_day, dating)
-    faults = _Faults(_rng(story.seed, "faults"), ids("faults"), story.bad_share, story.duplicate_share)
+    ids = partial(_rng, f"{scenario.seed}/{now}")
+    shop = _Shop(_rng(scenario.seed, "shop"), ids("shop"), now, scenario.events_per_day, dating)
+    faults = _Faults(_rng(scenario.seed, "faults"), ids("faults"), scenario.bad_share, scenario.duplicate_share)
     return _messages(shop.events(), ids("messages"), faults)
 
 
@@ -170,7 +170,7 @@ def _spoiled(event: Event, faults: _Faults) -> Generated:
 
 
 def _rng(seed: int | str, purpose: str) -> Random:
-    return Random(f"{seed}/{purpose}")  # noqa: S311 - a reproducible story, no secret
+    return Random(f"{seed}/{purpose}")  # noqa: S311 - a reproducible scenario, no secret
 
 
 def _id(prefix: str, rng: Random) -> str:
@@ -203,10 +203,10 @@ class _Visitor:
 
 
 class _Shop:
-    """Visitors, stock, and an agenda of what goes on, on a clock of whole milliseconds.
+    """Visitors, stock and an event queue, on a clock of whole milliseconds.
 
-    Whatever goes on (a visit, an order, the stream of visits) is a `Process`, with a random generator of its own: when
-    something happens does not change what else happens, so that a story is much the same whenever it starts. Chance
+    Every activity (a visit, an order, the stream of visits) is a `Process` with its own random generator: when
+    something happens does not change what else happens, so that a scenario is much the same whenever it starts. Chance
     uses neither `gauss` nor `expovariate`: the C library takes their logarithms, and its last bit differs from machine
     to machine.
     """
@@ -225,7 +225,7 @@ class _Shop:
         self._start(self._visits(gap=max(1, round(DAY * EVENTS_PER_VISIT / events_per_day))))
 
     def events(self) -> Iterator[Event]:
-        """Run the agenda: yield all the events of the shop, in order of time."""
+        """Run the event queue: yield all events of the shop, in order of time."""
         while True:
             self._now, _, process, self._rng = heappop(self._agenda)
             for step in process:

@@ -1,4 +1,4 @@
-"""A check of a deployment, and what comes of it."""
+"""A check of a deployment and its result."""
 
 import dataclasses
 import enum
@@ -10,7 +10,7 @@ from sluice.verify.project import Failed, NotThere, Project, Unknown
 _LOOK_EVERY = 15.0
 
 type Look = Callable[[Project], str]
-"""Looks at a deployment and returns what it saw; raises `Failed`, `NotThere` or `Unknown`."""
+"""Inspects a deployment and returns its observation; raises `Failed`, `NotThere` or `Unknown`."""
 
 
 class Outcome(enum.StrEnum):
@@ -26,12 +26,12 @@ class Outcome(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of a check and what it saw.
+    """The result of a check.
 
     Attributes:
         check: The check's title.
         outcome: Whether it passed.
-        seen: What was seen, as a sentence or less.
+        seen: Observation, as a short text.
     """
 
     check: str
@@ -44,11 +44,11 @@ class Check:
     """A check.
 
     Attributes:
-        title: The statement that is true when it passes.
-        why: Why only a real project can show it, for docs/verify.md.
-        look: Looks, and returns what it saw; raises `Failed`, `NotThere` or `Unknown`.
-        patience: Seconds after the start of all checks by which it has to pass: some of Google's services show late
-            what has happened.
+        title: Statement that is true if the check passes.
+        why: Reason why the check needs a real project, for docs/verify.md.
+        look: Inspects the deployment and returns its observation; raises `Failed`, `NotThere` or `Unknown`.
+        patience: Maximum seconds from the start of all checks until it passes: some services of Google report with
+            a delay.
     """
 
     title: str
@@ -57,11 +57,11 @@ class Check:
     patience: float = 0
 
     def run(self, project: Project, started: float, sleep: Callable[[float], object] = time.sleep) -> Finding:
-        """Look until the check passes, or its patience ends.
+        """Repeat the check until it passes or its patience ends.
 
         Args:
             project: The deployment.
-            started: The time at which the first of all checks was started, by `time.monotonic`.
+            started: Start time of the first check, by `time.monotonic`.
             sleep: Waits for some seconds.
         """
         ends = started + self.patience

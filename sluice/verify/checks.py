@@ -36,7 +36,7 @@ def _functions(project: Project) -> str:
         if condition.get("state") != "CONDITION_SUCCEEDED":
             raise Failed(f"{function} is not ready: {condition.get('message', condition)}")
     revision = short_name(project.service("ingest")["latestReadyRevision"])
-    return f"all three are; ingest's newest revision is {revision}"
+    return f"all three are ready; ingest's newest revision is {revision}"
 
 
 def _traffic(project: Project) -> str:
@@ -47,11 +47,11 @@ def _traffic(project: Project) -> str:
         if target.get("type") != "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST" and target.get("percent")
     ]
     if not split:
-        raise Failed("no revision of ingest gets traffic")
+        raise Failed("no revision of ingest receives traffic")
     if pinned:
         shares = ", ".join(f"{target['percent']} % to {target.get('revision', 'the newest')}" for target in pinned)
-        raise Failed(f"{shares}: a canary or a roll back that has not ended, and new code would get nothing")
-    return "the newest revision gets all of it"
+        raise Failed(f"{shares}: a canary or a rollback is unfinished, and new revisions would receive no traffic")
+    return "the newest revision receives all traffic"
 
 
 def _variables(project: Project) -> str:
@@ -59,11 +59,9 @@ def _variables(project: Project) -> str:
     variables = {variable["name"]: variable.get("value") for variable in container.get("env", ())}
     allowed = {name.upper() for name in Settings.__struct_fields__} | {_EXECUTION_ID}
     if unknown := sorted(variables.keys() - allowed):
-        raise Failed(f"{', '.join(unknown)}: neither a setting nor a variable that this machine's functions get")
+        raise Failed(f"{', '.join(unknown)}: neither a setting nor a variable of the local functions")
     if (value := variables.get(_EXECUTION_ID)) != "true":
-        raise Failed(
-            f"{_EXECUTION_ID} is {value}, where Cloud Functions sets true; no log line has an execution id then"
-        )
+        raise Failed(f"{_EXECUTION_ID} is {value}, but Cloud Functions sets true; log lines have no execution id")
     return f"{len(variables)} variables, {_EXECUTION_ID} among them"
 
 
@@ -76,7 +74,9 @@ def _push(project: Project) -> str:
     if not (account := push.get("oidcToken", {}).get("serviceAccountEmail")):
         raise Failed(f"{short_name(subscription['name'])} pushes without a token")
     if not subscription.get("deadLetterPolicy"):
-        raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic: what is given up on would be gone")
+        raise Failed(
+            f"{short_name(subscription['name'])} has no dead-letter topic: undeliverable messages would be lost"
+        )
     return f"{short_name(subscription['name'])} pushes as {account}"
 
 
@@ -91,7 +91,10 @@ def _forwarding(project: Project) -> str:
             member for binding in policy.get("bindings", ()) if binding["role"] == role for member in binding["members"]
         ]
         if not any(member.endswith("@gcp-sa-pubsub.iam.gserviceaccount.com") for member in members):
-            raise Failed(f"Pub/Sub's own account has no {role} on {resource}: undeliverable events would stay")
+            raise Failed(
+                f"Pub/Sub's service agent does not have {role} on {resource}: undeliverable events would not be"
+                f" forwarded"
+            )
     return f"Pub/Sub may forward to {short_name(topic)}"
 
 
@@ -105,7 +108,7 @@ def _logs(project: Project) -> str:
     if not entries:
         raise Failed(f"{name} has logged no flush within half an hour; run `sluice smoke` first")
     if not (version := entries[0].get("labels", {}).get("code_version")):
-        raise Failed("the newest flush line has no label code_version: Cloud Logging did not read it as it is meant")
+        raise Failed("the newest flush line has no label code_version: Cloud Logging did not parse the line")
     return f"the newest flush line is of {entries[0]['timestamp']}, by {version}"
 
 
@@ -115,7 +118,7 @@ def _job(project: Project) -> str:
     if (state := job["currentState"]) != "JOB_STATE_RUNNING":
         raise Failed(f"{job['name']} is {state}")
     if (kind := job.get("type")) != "JOB_TYPE_STREAMING":
-        raise Failed(f"{job['name']} is of {kind}: it was started with files, and would end")
+        raise Failed(f"{job['name']} is of {kind}: it was started with files, and will end")
     return f"{job['name']} runs since {job.get('startTime', job['createTime'])} as {job['id']}"
 
 
@@ -152,10 +155,10 @@ def _job_keeps_up(project: Project) -> str:
         series = f'metric.type="dataflow.googleapis.com/job/{metric}" AND resource.labels.job_name="{project.ingest}"'
         points = _points(project, series, timedelta(minutes=10))
         if not points:
-            raise Failed(f"{metric} has no value within ten minutes: the alerts on it cannot ring")
+            raise Failed(f"{metric} has had no value for ten minutes: its alerts cannot fire")
         ages[metric] = float(next(iter(points[0]["value"].values())))
     if slow := [f"{metric} is {age:.0f} s" for metric, age in ages.items() if age > _MOST_LAG]:
-        raise Failed(f"{' and '.join(slow)}; of a job that keeps up they are seconds")
+        raise Failed(f"{' and '.join(slow)}; for a job that keeps up, these are seconds")
     return ", ".join(f"{metric} is {age:.0f} s" for metric, age in ages.items())
 
 
@@ -164,7 +167,7 @@ def _request_logs(project: Project) -> str:
     requests_log = f'{of_service(name)} AND log_id("run.googleapis.com/requests")'
     if lines := project.lines(f"{requests_log} AND httpRequest.status<300", _RECENT):
         raise Failed(f"the request of {lines[0]['timestamp']} was logged; each event costs a line of about 1.2 KB")
-    return "no request with 2xx was logged within half an hour"
+    return "no request with status 2xx was logged within half an hour"
 
 
 def _audit_logs(project: Project) -> str:
@@ -195,7 +198,7 @@ def _objectives(project: Project) -> str:
     for objective in objectives:
         goal = f"{project.path}/services/{name}/serviceLevelObjectives/{objective}"
         if not _points(project, f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
-            raise Failed(f"the burn rate of {objective} has no value within two hours: its alerts cannot ring")
+            raise Failed(f"the burn rate of {objective} has had no value for two hours: its alerts cannot fire")
     return f"the burn rates of {' and '.join(objectives)} have values within two hours"
 
 
@@ -207,12 +210,12 @@ def _alerts(project: Project) -> str:
         if policy["displayName"].startswith(f"{name}: ")
     ]
     if not policies:
-        raise Failed(f"there is no alert whose name begins with {name}:")
+        raise Failed(f"no alert has a name that begins with {name}:")
     silent = [
         policy["displayName"] for policy in policies if policy.get("enabled") and not policy.get("notificationChannels")
     ]
     if silent:
-        raise Failed(f"{len(silent)} alerts tell nobody, the first of them is {silent[0]}")
+        raise Failed(f"{len(silent)} alerts have no notification channel, first {silent[0]}")
     invalid = [policy["displayName"] for policy in policies if policy.get("validity", {}).get("code")]
     if invalid:
         raise Failed(f"Cloud Monitoring calls {invalid[0]} invalid")
@@ -232,7 +235,7 @@ def _scheduled(function: str, project: Project) -> str:
     if code := job.get("status", {}).get("code"):
         raise Failed(f"the run of {last} failed with status {code}")
     if datetime.fromisoformat(last) < datetime.now(UTC) - _SCHEDULED:
-        raise Failed(f"{name} ran last at {last}")
+        raise Failed(f"the last run of {name} was at {last}")
     return f"{name} ran at {last}"
 
 
@@ -242,7 +245,7 @@ def _reconciled(project: Project) -> str:
     if not entries:
         raise Failed(f"{name} has logged no reconciliation within 26 hours")
     if not (execution := entries[0].get("labels", {}).get("execution_id")):
-        raise Failed(f"the newest line of {name} has no label execution_id, which says what a run has logged")
+        raise Failed(f"the newest line of {name} has no label execution_id, which identifies the lines of a run")
     parts = [entry["jsonPayload"] for entry in entries if entry.get("labels", {}).get("execution_id") == execution]
     counts = {key: sum(part.get(key, 0) for part in parts) for key in ("archived", *_WRONG)}
     if wrong := [f"{key}: {counts[key]:.0f}" for key in _WRONG if counts[key]]:
@@ -261,12 +264,14 @@ def _transfers(project: Project) -> str:
         if config["displayName"].startswith(f"{name}: ")
     ]
     if not any("keep history" in config["displayName"] for config in configs):
-        raise Failed("there is no scheduled query that keeps history")
+        raise Failed("no scheduled query copies rows into the historical tables")
     for config in configs:
         if config.get("state") not in {"SUCCEEDED", "PENDING", "RUNNING"}:
             raise Failed(f"{config['displayName']}: the last run is {config.get('state')}")
     if waiting := [config for config in configs if config["state"] != "SUCCEEDED"]:
-        return f"{len(configs) - len(waiting)} of {len(configs)} succeeded, {len(waiting)} have not run yet or run now"
+        return (
+            f"{len(configs) - len(waiting)} of {len(configs)} succeeded, {len(waiting)} have not run yet or are running"
+        )
     return f"the last run of each of {len(configs)} succeeded"
 
 
@@ -297,12 +302,12 @@ def _masks(project: Project) -> str:
             tag_with_mask and tag_with_mask.split("/locations/")[1] == tag.split("/locations/")[1]
             for tag_with_mask in masked
         ):
-            raise Failed(f"the policy tag {name} has no mask: its columns are read as they are, or not at all")
+            raise Failed(f"the policy tag {name} has no mask: its columns are readable in full or not at all")
     used = _tags_of(project)
     for name, tag in tags.items():
         if tag.split("/locations/")[1] not in used:
             raise Failed(f"no column of {project.settings.dataset} has the policy tag {name}: run the bootstrap")
-    return f"{' and '.join(tags)} columns have tags, and the tags have masks"
+    return f"{' and '.join(tags)} columns have policy tags, and the tags have masks"
 
 
 def _tags_of(project: Project) -> set[str]:
@@ -333,27 +338,27 @@ def _memory(project: Project) -> str:
         **{"aggregation.alignmentPeriod": "86400s", "aggregation.perSeriesAligner": "ALIGN_PERCENTILE_99"},
     )
     if not points:
-        raise Failed(f"{name} has shown no use of memory within a day")
+        raise Failed(f"{name} has no memory metric within a day")
     most = max(point["value"]["doubleValue"] for point in points)
     if most > _MOST_MEMORY:
-        raise Failed(f"{most:.0%} of an instance's memory at most; raise it, or lower concurrency")
-    return f"{most:.0%} of an instance's memory at most within a day"
+        raise Failed(f"{most:.0%} of an instance's memory used at most; increase memory or decrease concurrency")
+    return f"{most:.0%} of an instance's memory used at most within a day"
 
 
 CHECKS: Sequence[Check] = (
     Check(
         "The functions are deployed and ready",
-        "Cloud Build's image starts with the platform's variables, accounts and memory.",
+        "Only the platform starts the image of Cloud Build with its variables, accounts and memory.",
         _functions,
     ),
     Check(
-        "ingest has the variables that the tests give it",
-        "The platform sets some by itself, and may set others one day.",
+        "ingest has the same variables as in the tests",
+        "The platform sets some variables itself, and may add others.",
         _variables,
     ),
     Check(
-        "All traffic goes to the newest revision",
-        "A canary or a roll back pins revisions, and then a deployment changes nothing.",
+        "The newest revision receives all traffic",
+        "After a canary or a rollback, revisions are pinned and a deployment has no effect.",
         _traffic,
     ),
     Check(
@@ -362,106 +367,106 @@ CHECKS: Sequence[Check] = (
         _push,
     ),
     Check(
-        "Pub/Sub may forward what it gives up on",
-        "Its own account is made by Google; without the two roles undeliverable events go round for ever.",
+        "Pub/Sub may forward undeliverable messages",
+        "Google creates its service agent; without the two roles, undeliverable messages are redelivered without end.",
         _forwarding,
     ),
     Check(
         "ingest logs its flushes",
-        "The platform configures logging. Metrics, alerts and objectives are made of these lines.",
+        "The platform configures logging. Metrics, alerts and objectives are derived from these lines.",
         _logs,
         patience=120,
     ),
     Check(
-        "Requests with 2xx are not logged",
+        "Requests with status 2xx are not logged",
         "Cloud Run writes a line for each request, which costs ten times as much as BigQuery's inserts.",
         _request_logs,
     ),
     Check(
         "Inserts are not logged",
-        "Whether BigQuery's audit log has a line for each insert is documented nowhere.",
+        "It is not documented whether BigQuery's audit log has a line for each insert.",
         _audit_logs,
     ),
     Check(
-        "The log-based metrics count",
-        "Cloud Logging makes them of the lines; a wrong filter stays silent.",
+        "The log-based metrics have values",
+        "Cloud Logging derives them from log lines; a wrong filter gives no error.",
         _metrics,
         patience=300,
     ),
     Check(
-        "The objectives count",
-        "Their burn rates are computed by Cloud Monitoring alone.",
+        "The objectives have values",
+        "Only Cloud Monitoring computes their burn rates.",
         _objectives,
         patience=300,
     ),
     Check(
-        "Each alert tells somebody, and is valid",
+        "Each alert is valid and has a notification channel",
         "Cloud Monitoring checks a query when it is applied, and again later.",
         _alerts,
     ),
     Check(
-        "The bootstrap runs by schedule",
-        "Cloud Scheduler's account, its token and the function's ingress have to fit.",
+        "The bootstrap runs on schedule",
+        "It needs the account and the token of Cloud Scheduler and the ingress of the function.",
         functools.partial(_scheduled, "bootstrap"),
     ),
     Check(
-        "The reconciliation runs by schedule",
-        "The same, for the other function.",
+        "The reconciliation runs on schedule",
+        "It needs the account and the token of Cloud Scheduler and the ingress of the function.",
         functools.partial(_scheduled, "reconcile"),
     ),
     Check(
-        "The last reconciliation found nothing missing",
-        "It compares the archive with what BigQuery has, not with what it was sent.",
+        "The last reconciliation found no missing event",
+        "It compares the archive with the rows that BigQuery returns, not with those that were sent.",
         _reconciled,
     ),
     Check(
-        "History, snapshots and copies run",
-        "Google's account for data transfers has to act as the backup account.",
+        "The scheduled queries for history, snapshots and copies run",
+        "Google's service agent for data transfers must be allowed to act as the backup account.",
         _transfers,
     ),
     Check(
-        "Protected columns have tags, and the tags have masks",
-        "Who deletes a tag removes the mask from tables that are still readable.",
+        "Protected columns have policy tags, and the tags have masks",
+        "A deleted tag removes the mask from tables that are still readable.",
         _masks,
     ),
     Check(
-        "ingest has memory to spare",
-        "Cloud Run counts what the whole container takes, the file system included.",
+        "ingest has enough memory",
+        "Cloud Run counts the memory of the whole container, including the file system.",
         _memory,
         patience=300,
     ),
     Check(
-        "The Dataflow job runs, and no other beside it",
-        "Image, account, network and staging have to fit; two jobs would share the events.",
+        "Exactly one Dataflow job runs",
+        "It needs the image, the account, the network and the staging bucket; two jobs would share the events.",
         _job,
         patience=300,
     ),
     Check(
         "The Dataflow job logs its flushes",
-        "Workers send text to Cloud Logging; metrics, alerts and objectives are made of the JSON in it.",
+        "Workers send text to Cloud Logging; metrics, alerts and objectives are derived from its JSON.",
         _job_logs,
         patience=300,
     ),
     Check(
-        "The Dataflow job counts",
-        "Dataflow gathers Beam's counters of all workers.",
+        "The Dataflow job reports its counters",
+        "Dataflow collects the Beam counters of all workers.",
         _job_counts,
         patience=300,
     ),
     Check(
         "The Dataflow job keeps up",
-        "System lag and the age of the watermark are computed by Dataflow alone.",
+        "Only Dataflow computes the system lag and the age of the watermark.",
         _job_keeps_up,
         patience=300,
     ),
 )
-"""All checks, in the order in which they run: what a later one needs is checked before."""
+"""All checks in the order in which they run. A check comes after those that it depends on."""
 
 
 def findings(
     project: Project, sleep: Callable[[float], object] = time.sleep, checks: Sequence[Check] = CHECKS
 ) -> Iterator[Finding]:
-    """Run checks, and give each finding as soon as it is there."""
+    """Run checks, and yield each finding when it is available."""
     started = time.monotonic()
     for check in checks:
         yield check.run(project, started, sleep)
@@ -481,14 +486,14 @@ def _points(project: Project, series: str, since: timedelta, **aggregation: str)
 
 
 def _needs(engine: Engine, project: Project) -> None:
-    """Check that an engine takes the events.
+    """Check which engine receives the events.
 
     Raises:
-        NotThere: Another one does.
+        NotThere: Another engine does.
     """
     if project.engine != engine:
-        raise NotThere(f"the events are taken by {project.engine}")
+        raise NotThere(f"{project.engine} receives the events")
 
 
 def _without_terraform(what: str) -> NoReturn:
-    raise NotThere(f"gcloud's commands of docs/deploy.md make no {what}")
+    raise NotThere(f"the gcloud commands of docs/deploy.md create no {what}")

@@ -1,4 +1,4 @@
-"""Publishes events for a while, and reads what the tables have of them: none may be missing."""
+"""Publishes events for a time, and reads their rows, to check that none is missing."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ from sluice.publish import Publication, publish
 from sluice.smoke import Probe, Remains, Smoke, oldest_day
 
 CHANGED = 5
-"""Number of events that are published a second time, with another content."""
+"""Number of events that are published a second time with different content."""
 _CHANGED_AFTER = 60.0
 """Seconds until they are published again. BigQuery itself drops none of them: the insertId depends on the content."""
 
@@ -28,7 +28,7 @@ WHERE event_date = @day AND STARTS_WITH(ingest.event_id, @run) GROUP BY event_id
 
 
 class Arrived(NamedTuple):
-    """The rows that the tables have of an event.
+    """The rows of an event in the tables.
 
     Attributes:
         rows: Number of its rows.
@@ -40,7 +40,7 @@ class Arrived(NamedTuple):
 
 
 class Load:
-    """Events of the smoke test, many of them.
+    """A load of many events of the smoke test.
 
     Args:
         client: Client of the datasets' project.
@@ -50,8 +50,8 @@ class Load:
 
     Attributes:
         run: The run, with which their ids begin.
-        published: Ids of those that were given to Pub/Sub.
-        changed: Ids of those that were published a second time.
+        published: Ids of the published events.
+        changed: Ids of the events that were published a second time.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Load:
         self.changed: set[str] = set()
 
     def publish(self, topic: str, rate: float, seconds: float) -> None:
-        """Publish good events of all types, until the time is over and Pub/Sub has accepted them.
+        """Publish valid events of all types for a time, and wait until Pub/Sub has accepted them.
 
         Args:
             topic: Full name of the topic.
@@ -79,7 +79,7 @@ class Load:
             seconds: The duration.
 
         Raises:
-            One of `sluice.publish.FAILURES`: Pub/Sub did not take them.
+            One of `sluice.publish.FAILURES`: Pub/Sub did not accept an event.
         """
         publish(self._publications(self._clock() + seconds, min(_CHANGED_AFTER, seconds / 2)), topic, rate=rate)
 
@@ -99,13 +99,13 @@ class Load:
             yield probe.publication(self.run)
 
     def _changed(self, probes: list[Probe]) -> Iterator[Publication]:
-        """Yield events with an unknown field more: another content under the same id."""
+        """Yield the events with an additional unknown field: different content with the same id."""
         for probe in probes:
             self.changed.add(probe.event_id)
             yield dataclasses.replace(probe, data=probe.data[:-1] + b', "again": true}').publication(self.run)
 
     def arrived(self) -> Mapping[str, Arrived]:
-        """Return what the tables have of each event that has any row.
+        """Return the rows of each event that has at least one.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
@@ -117,5 +117,5 @@ class Load:
         return {row.event_id: Arrived(row.n, row.contents) for row in rows}
 
     def delete(self) -> list[Remains]:
-        """Delete the rows, and return which are left: BigQuery deletes none that it streamed in just now."""
+        """Delete the rows, and return those that remain. BigQuery cannot delete recently streamed rows."""
         return self._smoke.delete()

@@ -20,25 +20,25 @@ FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 """Functions. The name of each deployed service ends with one of them, by Terraform and by gcloud."""
 
 type Engine = Literal["functions", "dataflow"]
-"""The engine that takes the events from Pub/Sub."""
+"""The engine that receives the events from Pub/Sub."""
 
 _GOOGLE = "https://{api}.googleapis.com"
 _TIMEOUT = 30.0
 _ACTIVE = frozenset({"JOB_STATE_RUNNING", "JOB_STATE_PENDING", "JOB_STATE_QUEUED", "JOB_STATE_DRAINING"})
-"""States of jobs that take events, or are about to, or still write some."""
+"""States of jobs that receive events, start, or still write events."""
 _RETRIES = Retry(4, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None)
 
 
 class Failed(Exception):
-    """The deployment is not as it should be; the message says what was seen, and what should be."""
+    """Raised when the deployment is wrong; the message has the observed and the expected state."""
 
 
 class NotThere(Exception):
-    """The deployment does without what a check looks at; the message says what it is."""
+    """Raised when the deployment does not have the subject of a check; the message names it."""
 
 
 class Unknown(Exception):
-    """An API rejected a request or did not answer; the message says which, and why."""
+    """Raised when an API rejects a request or does not answer; the message names it and the reason."""
 
 
 class Project:
@@ -71,8 +71,7 @@ class Project:
         """
         if "BIGQUERY_EMULATOR_HOST" in os.environ:
             raise InvalidSettings(
-                "environment: BIGQUERY_EMULATOR_HOST is set, and the local stack has nothing to verify:"
-                " try `sluice smoke`"
+                "environment: BIGQUERY_EMULATOR_HOST is set, but the local stack cannot be verified: run `sluice smoke`"
             )
         credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         project = settings.google_cloud_project or own
@@ -81,18 +80,18 @@ class Project:
         return cls(AuthorizedSession(with_quota_project(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
 
     def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:
-        """Return what an API answers to a GET.
+        """Return the answer of an API to a GET request.
 
         Raises:
-            Unknown: It did not answer with 2xx.
+            Unknown: The status of the answer is not 2xx.
         """
         return self._answer(api, "GET", path, parameters=parameters)
 
     def post(self, api: str, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an API answers to a POST, which must not change anything.
+        """Return the answer of an API to a POST request that changes nothing.
 
         Raises:
-            Unknown: It did not answer with 2xx.
+            Unknown: The status of the answer is not 2xx.
         """
         return self._answer(api, "POST", path, body=body)
 
@@ -169,11 +168,11 @@ class Project:
         """Return the Cloud Run service of a function.
 
         Raises:
-            Failed: There is none.
+            Failed: It does not exist.
         """
         if function not in self.services:
             raise Failed(
-                f"{self.place} has no service whose name ends with {function} and whose ARCHIVE_BUCKET is"
+                f"{self.place} has no service with a name that ends with {function} and whose ARCHIVE_BUCKET is"
                 f" {self.settings.archive_bucket}"
             )
         return self.services[function]
@@ -183,7 +182,7 @@ class Project:
         """The subscription of the events: one that pushes to ingest, or that of its name, from which Dataflow pulls.
 
         Raises:
-            Failed: There is none.
+            Failed: It does not exist.
         """
         endpoints = addresses(self.service("ingest"))
         subscriptions = self.all("pubsub", f"v1/{self.path}/subscriptions", "subscriptions")
@@ -231,7 +230,7 @@ class Project:
         """The Dataflow job that runs.
 
         Raises:
-            Failed: None or several do.
+            Failed: No job or several jobs are running.
         """
         jobs = self.dataflow_jobs()
         running = [job for job in jobs if job["currentState"] in _ACTIVE]
@@ -247,7 +246,7 @@ class Project:
         """Return the Cloud Scheduler job that calls a function.
 
         Raises:
-            Failed: There is none.
+            Failed: It does not exist.
         """
         endpoints = addresses(self.service(function))
         for job in self.all("cloudscheduler", f"v1/{self.place}/jobs", "jobs"):

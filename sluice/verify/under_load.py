@@ -1,4 +1,4 @@
-"""The checks of what happens to a deployment while events are published: workers are lost, jobs drained or updated."""
+"""Checks of a deployment under load: workers are lost, jobs are drained or updated."""
 
 import functools
 import itertools
@@ -25,7 +25,7 @@ class _Worker(NamedTuple):
 
 
 class Observer:
-    """Looks at what happens to a deployment.
+    """Observes a deployment under load.
 
     Args:
         project: The deployment.
@@ -59,30 +59,30 @@ class Observer:
         """Return the checks; a load has been published."""
         return (
             Check(
-                "No event that was published meanwhile is missing",
-                "Messages are acknowledged when a bundle is committed, by Dataflow's own processes.",
+                "No event that was published during the test is missing",
+                "Dataflow acknowledges messages when it commits a bundle.",
                 functools.partial(_missing, load),
                 _PATIENCE,
             ),
             Check(
                 "A correction that is published within minutes arrives",
-                "Only Dataflow's source drops by an attribute, whatever the content is.",
+                "Only the source of Dataflow drops duplicates by attribute, whatever their content.",
                 functools.partial(_corrected, load),
                 _PATIENCE,
             ),
             Check(
                 "A worker was lost",
-                "Workers are VMs of the project; only there can one be deleted.",
+                "Workers are VMs of the project, and can be deleted only there.",
                 self._lost,
             ),
             Check(
                 "Workers were added and removed",
-                "Dataflow decides by its own measurements of backlog and CPU.",
+                "Dataflow scales by its own measurements of backlog and CPU.",
                 self._scaled,
                 _PATIENCE,
             ),
             Check(
-                "A job was drained or updated, and the events are taken again",
+                "A job was drained or updated, and events are processed again",
                 "A drain finishes what the job has read; an update hands it to the new job.",
                 self._replaced,
                 _PATIENCE,
@@ -92,30 +92,31 @@ class Observer:
     def _lost(self, project: Project) -> str:
         _of_dataflow(self._states)
         if project.dataflow_job["id"] in self._ended(project):
-            raise NotThere("the job ended, and its workers with it; delete one in another run")
+            raise NotThere("the job and its workers ended; delete a worker in another run")
         gone = self._workers.keys() - _workers(project).keys()
         if not gone:
-            raise NotThere("all workers of the beginning are there; delete one in the meantime to see it")
-        return f"{', '.join(sorted(self._workers[worker_id].name for worker_id in gone))} went, deleted or by scaling"
+            raise NotThere("no worker was lost; delete one during the test")
+        lost = sorted(self._workers[worker_id].name for worker_id in gone)
+        return f"{', '.join(lost)} ended, by deletion or by scaling"
 
     def _scaled(self, project: Project) -> str:
         _of_dataflow(self._states)
         of_jobs = [_worker_counts(project, job, self.since) for job in project.dataflow_jobs()]
         grown = [counts for counts in of_jobs if any(before < after for before, after in itertools.pairwise(counts))]
         if not grown:
-            raise NotThere("their number did not grow; publish more, --rate, to see it")
+            raise NotThere("the number of workers did not increase; increase --rate")
         counts = next((counts for counts in grown if _falls_after_growth(counts)), None)
         if counts is None:
-            raise Failed(f"their number went from {min(grown[0])} to {grown[0][-1]}, and not down again")
-        return f"their number was {', '.join(map(str, counts))}"
+            raise Failed(f"the number of workers went from {min(grown[0])} to {grown[0][-1]} and did not decrease")
+        return f"the number of workers was {', '.join(map(str, counts))}"
 
     def _replaced(self, project: Project) -> str:
         _of_dataflow(self._states)
         ended = self._ended(project)
         if not ended:
-            raise NotThere("no job ended; drain or update one in the meantime to see it")
+            raise NotThere("no job ended; drain or update one during the test")
         if lossy := sorted(job_id for job_id, state in ended.items() if state not in _KEPT):
-            raise Failed(f"{', '.join(lossy)} lost what it had read: docs/scale.md, After a cancel")
+            raise Failed(f"{', '.join(lossy)} lost messages that it had read: docs/scale.md, After a cancel")
         running = [job for job in project.dataflow_jobs() if job["currentState"] == "JOB_STATE_RUNNING"]
         pushes = project.pushes()
         if len(running) + pushes != 1:
@@ -139,9 +140,9 @@ _ENDED = _KEPT | {"JOB_STATE_CANCELLED", "JOB_STATE_FAILED"}
 def _missing(load: Load, _: Project) -> str:
     arrived = load.arrived()
     if missing := load.published - arrived.keys():
-        raise Failed(f"{len(missing)} of {len(load.published)} events have no row, the first is {min(missing)}")
+        raise Failed(f"{len(missing)} of {len(load.published)} events have no row, first {min(missing)}")
     several = sum(event.rows > 1 for event_id, event in arrived.items() if event_id not in load.changed)
-    return f"all {len(load.published)} events have a row; {several} have several, which the views show once"
+    return f"all {len(load.published)} events have a row; {several} have several, of which the views show one"
 
 
 def _corrected(load: Load, _: Project) -> str:
@@ -149,15 +150,14 @@ def _corrected(load: Load, _: Project) -> str:
     both = {event_id for event_id, event in arrived.items() if event.contents > 1}  # Two rows may be one content twice.
     if dropped := sorted(load.changed - both):
         raise Failed(
-            f"{len(dropped)} of {len(load.changed)} have one content, the first is {dropped[0]}:"
-            " has the job an --id_label?"
+            f"{len(dropped)} of {len(load.changed)} have one row, first {dropped[0]}: does the job have an --id_label?"
         )
-    return f"{len(load.changed)} were published again with another content, and both contents have a row"
+    return f"{len(load.changed)} were published again with different content, and both versions have a row"
 
 
 def _of_dataflow(states: Mapping[str, str]) -> None:
     if not states:
-        raise NotThere("there was no Dataflow job at the beginning")
+        raise NotThere("no Dataflow job ran when the test began")
 
 
 def _states(project: Project) -> dict[str, str]:

@@ -8,7 +8,8 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators, Stack, deployed, emulators
 from tests.support.dataset_fixtures import dropped
 from tests.support.deployed_stack import Deploy, Warehouse
 from tests.support.shop import Shop, open_shop

@@ -21,7 +21,7 @@ from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import MAX_REJECTED_LINES, Backfill
 from sluice.local.stack import Emulators
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
@@ -167,7 +167,7 @@ def test_an_id_with_several_contents_loses_none_of_them(datasets: Datasets, tmp_
     for name, count in (("rows", 4), ("rows_present", 4)):
         ran = sluice(datasets, log, "--id-field", "$.order_id", "--json")
         assert ran.returncode == 0
-        assert "2 events have the id of an earlier line and another content" in ran.stderr
+        assert "2 events have the id of an earlier line but different content" in ran.stderr
         report = json.loads(ran.stdout)
         assert (sum(report[name].values()), report["repeated"], report["same_id"]) == (count, 1, 2)
     assert datasets.ids("live.orders") == ["a", "a", "a", "b"]
@@ -375,7 +375,7 @@ def test_where_too_many_rows_of_a_load_are_refused_the_others_are_loaded_and_non
     report = datasets.backfill(file, now=NOW)
     assert (report.rows, report.unfinished) == ({table: 1}, MAX_REJECTED_LINES + 1)
     [failure] = report.failures
-    assert f"BigQuery refuses 101 rows, the first is {file} line 2, event backfill-" in failure
+    assert f"BigQuery rejects 101 rows, first {file} line 2, event backfill-" in failure
     assert datasets.rows("live.dead_letters") == []
 
 
@@ -435,8 +435,8 @@ def test_a_table_that_was_made_anew_is_filled_anew(datasets: Datasets, tmp_path:
 
 def history(events: int, days: int) -> list[bytes]:
     """A mix of everything, of so many days up to now."""
-    story = history_until(Story(5, 0.05, 0.03, events // days), events, NOW)
-    return [message.data for message in story if b"\n" not in message.data]
+    scenario = history_until(Scenario(5, 0.05, 0.03, events // days), events, NOW)
+    return [message.data for message in scenario if b"\n" not in message.data]
 
 
 def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(

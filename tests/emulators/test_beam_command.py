@@ -124,7 +124,7 @@ def test_an_event_without_its_id_is_named_and_left_out(datasets: Datasets, tmp_p
     file.write_bytes(b'{"event_type": "order", "order_id": "o-1"}\n\n{"event_type": "order"}\n')
     ended = sluice(["beam", file, "--id-field", "$.order_id", "--json"], datasets.environment)
     assert (ended.returncode, json.loads(ended.stdout)["without_id"]) == (1, 1)
-    assert f"Left out: {file} line 3: $.order_id is missing" in ended.stderr
+    assert f"Skipped: {file} line 3: $.order_id is missing" in ended.stderr
     assert [row["event_id"] for row in datasets.rows("live.dead_letters")] == ["o-1"]
 
 
@@ -135,7 +135,7 @@ def test_a_file_that_breaks_off_is_named_with_its_last_line(datasets: Datasets, 
     assert ended.returncode == 1
     assert f"Failed: {file}: after line " in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert "Start it again" in ended.stderr
+    assert "Run the command again" in ended.stderr
 
 
 def test_a_file_that_is_no_ndjson_has_its_whole_name(
@@ -165,7 +165,7 @@ def test_why_bigquery_refuses_is_one_sentence(datasets: Datasets, tmp_path: path
     ("setting", "why"),
     [
         ({"IP_POLICY": "hash"}, "--ip_policy=hash needs"),
-        ({"SLUICE_BEAM_PYTHON": "/nowhere"}, "/nowhere is no Python interpreter"),
+        ({"SLUICE_BEAM_PYTHON": "/nowhere"}, "/nowhere is not a Python interpreter"),
     ],
     ids=str,
 )
@@ -202,9 +202,9 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         command.send_signal(signal.SIGINT)
         shown, errors = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130, errors
-    assert "not known to be durable" in shown
+    assert "not confirmed as written" in shown
     assert "Interrupted." in errors
-    assert "Start it again" in errors
+    assert "Run the command again" in errors
     assert "Traceback" not in errors
     assert beam
     wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in beam), "Beam has ended")

@@ -10,7 +10,8 @@ from google.cloud.bigquery import ArrayQueryParameter, QueryJobConfig, ScalarQue
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 
 EMOJI = "\N{GRINNING FACE}" * 128
 NUL = "nul\0 and more"

@@ -12,7 +12,8 @@ from functions.clients import bigquery_client
 from functions.schema.definitions import definitions
 from functions.settings import Settings
 from sluice.local.functions import Function, serving
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from tests.support.dataset_fixtures import dropped
 from tests.support.waiting import PATIENCE
 

@@ -28,7 +28,7 @@ from functions.core.pipeline import EventPipeline
 from functions.settings import Settings
 from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support.beam_process import ROOT, Scenarios, beam, python, scenarios
 from tests.support.command_line import sluice
@@ -75,7 +75,7 @@ def messages(number: int) -> list[Message]:
 
 def _messages(number: int) -> Iterator[Message]:
     ids = map(str, itertools.count(10**15))
-    for position, generated in enumerate(history_until(Story(17, 0.05, 0.03), number, NOW)):
+    for position, generated in enumerate(history_until(Scenario(17, 0.05, 0.03), number, NOW)):
         data, attributes = generated.data, generated.attributes
         published = NOW - timedelta(microseconds=number - position)
         yield Message(data, attributes, next(ids), published, None, "key" * (position % 3))

@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from functions.core.message import Message, parse_request
 from sluice.local import pubsub
+from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import running
-from sluice.local.stack import PROJECT, Emulators, topic_name
+from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
 from tests.support.background import event_loop
 from tests.support.beam_process import ROOT, Scenarios, python, scenarios
 from tests.support.datasets import Datasets, fresh_datasets
-from tests.support.fault_harness import Books, Published, story
+from tests.support.fault_harness import Books, Published, scenario
 from tests.support.fault_proxy import (
     BIGQUERY,
     STORAGE,
@@ -175,7 +176,7 @@ def stream(published: Published, number: int = 60) -> list[Step]:
     """Return a stream of the shop's events in bundles, and note them as published."""
     seed = next(SEEDS)
     messages: list[Message] = []
-    for position, generated in enumerate(story(number, seed, duplicate=0.05)):
+    for position, generated in enumerate(scenario(number, seed, duplicate=0.05)):
         published.add(generated)
         messages.append(Message(generated.data, generated.attributes, f"{seed}-{position}", datetime.now(UTC)))
     return [{"bundle": bundle} for bundle in itertools.batched(messages, BUNDLE, strict=False)]
@@ -288,7 +289,7 @@ def test_what_is_published_becomes_rows(
         "--batch_rows=1",
     ]
     command += [f"--input_subscription=projects/{PROJECT}/subscriptions/{name}"]
-    messages = list(story(20, next(SEEDS)))
+    messages = list(scenario(20, next(SEEDS)))
     tables = [f"{datasets.settings.dataset}.{table}" for table in TABLES]
 
     def stored() -> int:

@@ -12,7 +12,7 @@ from sluice.cli import app
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from sluice.publish import Publication, publish
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from tests.support.deployed_stack import Deploy, Warehouse
 
@@ -23,8 +23,8 @@ needs_northwind = pytest.mark.skipif(
 )
 
 
-def story(events: int, share: float = 0.0) -> list[Generated]:
-    return list(history_until(Story(7, share, share), events, datetime.now(UTC)))
+def scenario(events: int, share: float = 0.0) -> list[Generated]:
+    return list(history_until(Scenario(7, share, share), events, datetime.now(UTC)))
 
 
 def send(stack: Stack, messages: list[Generated]) -> None:
@@ -39,7 +39,7 @@ def ids(messages: list[Generated], *kinds: str) -> set[str]:
 def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
     stack: Stack, warehouse: Warehouse
 ) -> None:
-    messages = story(600, 0.1)
+    messages = scenario(600, 0.1)
     good, bad = ids(messages, "good", "duplicate"), ids(messages, "bad")
     before = warehouse.accounts()
     send(stack, messages)
@@ -57,7 +57,7 @@ def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
 def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
     deploy: Deploy, running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
-    messages = story(500)
+    messages = scenario(500)
     with deploy("killed") as stack:
         warehouse = Warehouse(stack)
         send(stack, messages)
@@ -87,7 +87,7 @@ def test_events_are_published_from_standard_input_and_a_wrong_topic_is_named(
     stack: Stack, warehouse: Warehouse
 ) -> None:
     before = warehouse.accounts()
-    lines = b"".join(message.data + b"\n" for message in story(30))
+    lines = b"".join(message.data + b"\n" for message in scenario(30))
     arguments = ["publish", "-", "--limit", "20", "--rate", "1000", "--topic"]
     result = CliRunner().invoke(app, [*arguments, stack.topic], input=lines)
     assert result.exit_code == 0, result.output

@@ -15,8 +15,9 @@ from google.cloud import bigquery
 
 from functions.clients import storage_client
 from functions.reconcile.reconciler import Reconciler
+from sluice.local.names import PROJECT
 from sluice.local.process import Child, running
-from sluice.local.stack import PROJECT, Emulators, Stack, delivering
+from sluice.local.stack import Emulators, Stack, delivering
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, generate
 from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT

@@ -71,7 +71,7 @@ def steps(answer: httpx.Response) -> dict[str, dict[str, Any]]:
 ADDITIVE = [
     ("  item_count INT64", '  gift_note STRING OPTIONS (description = "What the card says"),\n  item_count INT64'),
     (
-        '    price NUMERIC NOT NULL OPTIONS (description = "Of one unit")',
+        '    price NUMERIC NOT NULL OPTIONS (description = "Price of one unit")',
         '    price NUMERIC OPTIONS (description = "Of one unit, net"),\n    color STRING',
     ),
     ("    country STRING NOT NULL", "    country STRING"),

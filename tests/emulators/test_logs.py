@@ -258,6 +258,6 @@ def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tm
             checkpoint.delete()  # so that there is something to compare
         assert httpx.post(reconcile.url, timeout=PATIENCE).is_success
         project = Logged({"ingest": ingest.child.log, "reconcile": reconcile.child.log})
-        for title in ("ingest logs its flushes", "The last reconciliation found nothing missing"):
+        for title in ("ingest logs its flushes", "The last reconciliation found no missing event"):
             finding = checks[title].run(project, 0, sleep=lambda _: None)
             assert finding.outcome == Outcome.OK, finding

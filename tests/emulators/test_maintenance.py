@@ -17,7 +17,8 @@ from functions.clients import bigquery_client
 from functions.schema.definitions import definitions
 from functions.settings import Settings
 from sluice.cli import app
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from sluice.queries import WrongParameter
 from sluice.snapshots import Snapshots
 from tests.support.shop import Shop, age, load, once, open_shop
@@ -287,7 +288,7 @@ def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: S
     assert in_table(store, "orders") == remaining
     assert shape(store.client.get_table(f"{store.settings.dataset}.{snapshot}_restored")) == shape(before)
     again = sluice("restore", snapshot)
-    assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+    assert (again.exit_code, "already exists" in again.stderr) == (1, True)
     assert sluice("restore", snapshot, "--to", "other").exit_code == 0
     assert in_table(store, "other") == there
 
@@ -336,7 +337,7 @@ def test_a_table_with_readers_is_not_made_by_a_restore(store: Shop) -> None:
     for name in ("orders", "user_activity", "orders_all"):
         refused = sluice("restore", snapshot, "--to", name)
         assert refused.exit_code == 1
-        assert f"{name} is made by the bootstrap; run it, then restore with --replace" in refused.stderr
+        assert f"{name} is created by the bootstrap: run it, then restore with --replace" in refused.stderr
 
 
 def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store: Shop) -> None:
@@ -345,7 +346,7 @@ def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store
     there = names(store)
     refused = sluice("restore", snapshot, "--replace")
     assert refused.exit_code == 1
-    assert "the columns are not those that orders has now" in refused.stderr
+    assert "the columns of the restored table and of orders differ" in refused.stderr
     assert names(store) == there
     assert sluice("restore", snapshot).exit_code == 0
 
@@ -368,9 +369,9 @@ def test_a_table_is_restored_as_of_a_time(store: Shop) -> None:
 @pytest.mark.parametrize(
     ("at", "why"),
     [
-        ("2999-01-01", "--at 2999-01-01T00:00:00.000+00:00: that is in the future; choose a time from"),
+        ("2999-01-01", "--at 2999-01-01T00:00:00.000+00:00: the time is in the future; choose a time from"),
         ("2020-01-01T12:00:00", "--at 2020-01-01T12:00:00.000+00:00: the time travel of maintenance goes back 168 h"),
-        ("6d", "orders was not there yet; choose a time from"),
+        ("6d", "orders did not exist yet; choose a time from"),
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--replace"], ["--to", "as_it_was"]])
@@ -392,7 +393,7 @@ def test_the_range_is_that_of_the_dataset_and_its_first_time_can_be_restored(fre
     now = datetime.now(UTC)
     with pytest.raises(WrongParameter, match="goes back 48 hours"):
         snapshots.restore_as_of("orders", now - timedelta(hours=49), None, now)
-    with pytest.raises(WrongParameter, match="not there yet") as refused:
+    with pytest.raises(WrongParameter, match="did not exist yet") as refused:
         snapshots.restore_as_of("orders", now - timedelta(hours=47), None, now)
     [first] = re.findall(r"from (\S+) to", str(refused.value))
     assert snapshots.restore_as_of("orders", datetime.fromisoformat(first), "first", now).rows == 0
@@ -415,14 +416,14 @@ def test_a_table_is_not_read_as_it_was_before_it_was_there(store: Shop) -> None:
     for at in ("8d", "2999-01-01"):
         refused = sluice("sql", "table_as_of", "--param", f"at={at}")
         assert (refused.exit_code, refused.stdout) == (2, "")
-        assert f"at: {at} is not within 7d to now" in refused.stderr
+        assert f"at: {at} is out of range; allowed is 7d to now" in refused.stderr
 
 
 def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> None:
     snapshot = taken("dead_letters")
     store.client.delete_table(f"{store.settings.dataset}.dead_letters")
     refused = sluice("restore", snapshot, "--replace")
-    assert (refused.exit_code, "there is no" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "does not exist" in refused.stderr) == (1, True)
     [made] = [
         definition for definition in definitions(PROJECT, store.settings) if definition.name.endswith(".dead_letters")
     ]
@@ -461,18 +462,18 @@ def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop)
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["restore", "orders_20200101T000000"], "there is no"),
-        (["restore", "invoices", "--at", "2026-11-23T12:00:00"], "there is no"),
-        (["restore", "a", "--to", "b", "--replace"], "choose"),
-        (["restore", "a.b.c.d"], "no NAME"),
-        (["restore", "orders_all", "--at", "2026-11-23T12:00:00"], "no table: its type is VIEW"),
-        (["snapshot", "orders`; DROP"], "no NAME"),
-        (["snapshot", "invoices"], "there is no"),
-        (["snapshot", "orders_all"], "No snapshot of orders_all: orders_all is no table: its type is VIEW"),
-        (["snapshot", "--days", "0"], "days: 0 is not within 1 to 3650"),
-        (["snapshot", "--days", "-3"], "days: -3 is not within 1 to 3650"),
-        (["snapshot", "--days", "99999999"], "days: 99999999 is not within 1 to 3650"),
-        (["snapshot", "--days", "99999999", "--dry-run"], "days: 99999999 is not within 1 to 3650"),
+        (["restore", "orders_20200101T000000"], "does not exist"),
+        (["restore", "invoices", "--at", "2026-11-23T12:00:00"], "does not exist"),
+        (["restore", "a", "--to", "b", "--replace"], "exclude each other"),
+        (["restore", "a.b.c.d"], "is not of type NAME"),
+        (["restore", "orders_all", "--at", "2026-11-23T12:00:00"], "not a table: its type is VIEW"),
+        (["snapshot", "orders`; DROP"], "is not of type NAME"),
+        (["snapshot", "invoices"], "does not exist"),
+        (["snapshot", "orders_all"], "No snapshot of orders_all: orders_all is not a table: its type is VIEW"),
+        (["snapshot", "--days", "0"], "days: 0 is out of range; allowed is 1 to 3650"),
+        (["snapshot", "--days", "-3"], "days: -3 is out of range; allowed is 1 to 3650"),
+        (["snapshot", "--days", "99999999"], "days: 99999999 is out of range; allowed is 1 to 3650"),
+        (["snapshot", "--days", "99999999", "--dry-run"], "days: 99999999 is out of range; allowed is 1 to 3650"),
     ],
 )
 def test_what_cannot_be_done_is_refused_with_the_reason(store: Shop, arguments: list[str], why: str) -> None:

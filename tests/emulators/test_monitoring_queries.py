@@ -12,7 +12,8 @@ import pytest
 from functions.clients import bigquery_client
 from functions.events import event_types
 from functions.settings import Settings
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from tests.support.dataset_fixtures import made
 from tests.support.shop import Record, Shop, instant, load, once
 

@@ -15,7 +15,8 @@ import pytest
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.local.functions import serving
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from sluice.package import unpack
 from tests.support.dataset_fixtures import dropped
 from tests.support.push_requests import event, wrapped

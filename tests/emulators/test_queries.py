@@ -10,7 +10,8 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from sluice.queries import Query, queries
 from tests.support.dataset_fixtures import made
 from tests.support.emulator_gaps import CANNOT_RUN

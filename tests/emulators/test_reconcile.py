@@ -28,7 +28,7 @@ from sluice.cli import app
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators
 from sluice.record_comparison import ContentComparison
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
@@ -103,9 +103,9 @@ def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Da
     assert result.is_complete
     environment = {**bootstrapped.environment, "COLUMNS": "200"}
     for arguments, text in (
-        (["reconcile", "--to", (datetime.now(UTC) + HOUR).isoformat()], "Several contents under one id: o-1 (order)"),
+        (["reconcile", "--to", (datetime.now(UTC) + HOUR).isoformat()], "Same id, different content: o-1 (order)"),
         (["sql", "conflicting_event_ids"], "o-1"),
-        (["trace", "o-1"], "2 contents under this id"),
+        (["trace", "o-1"], "2 events with different content have this id"),
     ):
         ran = CliRunner().invoke(app, arguments, env=environment)
         assert ran.exit_code == 0, ran.output
@@ -240,10 +240,10 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
 
 
 def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
-    story = history_until(Story(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
+    scenario = history_until(Scenario(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
     messages = [
         Message(generated.data, dict(generated.attributes), f"m-{number}", NOW)
-        for number, generated in enumerate(story)
+        for number, generated in enumerate(scenario)
     ]
     extra = order("extra", gift={"note": 'a "b"', "n": [1, 2.5, None, 2**70]})
     datasets.stream([*messages, extra], NOW)
@@ -333,7 +333,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     assert "Missing: gone (order), gs://" in done.stderr
     trial = sluice(datasets, "--repair", "--dry-run")
     assert trial.returncode == 1
-    assert "would be put back: 2 rows, 1 dead letters; there already: 1" in trial.stderr
+    assert "would be loaded: 2 rows, 1 dead letters; already present: 1" in trial.stderr
     assert datasets.ids("live.orders") == ["a"]
     repaired = sluice(datasets, "--repair", "--json")
     assert repaired.returncode == 0, repaired.stderr
@@ -355,7 +355,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     [
         (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
         (["--dry-run"], "without --repair nothing is written"),
-        (["--from", "yesterday"], "is no time"),
+        (["--from", "yesterday"], "is not a time"),
     ],
 )
 def test_a_wrong_option_is_told(arguments: list[str], message: str) -> None:

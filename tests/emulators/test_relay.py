@@ -115,7 +115,7 @@ async def test_every_message_is_delivered_once_and_acknowledged_with_many_reques
         assert Counter(endpoint.message_ids) == Counter(published)
     assert 2 < endpoint.peak <= 16
     assert (relay.counts.pulled, relay.counts.in_flight, relay.counts.unanswered) == (300, 0, 0)
-    assert not relay.counts.refused
+    assert not relay.counts.rejected
     assert await wiring.pull(wiring.subscription) == []
 
 
@@ -168,7 +168,7 @@ async def test_a_message_that_gets_503_comes_again_as_attempt_2(wiring: Wiring) 
             await until(lambda: relay.counts.acknowledged == 1)
     assert [body["deliveryAttempt"] for body in endpoint.bodies] == [1, 2]
     assert len(set(endpoint.message_ids)) == 1
-    assert relay.counts.refused == {503: 1}
+    assert relay.counts.rejected == {503: 1}
 
 
 async def test_a_message_that_always_gets_500_ends_in_the_dead_letter_subscription(wiring: Wiring) -> None:
@@ -178,7 +178,7 @@ async def test_a_message_that_always_gets_500_ends_in_the_dead_letter_subscripti
             [dead] = await wiring.pull(wiring.dead_letters, patience=PATIENCE)
     assert [body["deliveryAttempt"] for body in endpoint.bodies] == [1, 2, 3, 4, 5]
     assert set(endpoint.message_ids) == {message_id}
-    assert relay.counts.refused == {500: 5}
+    assert relay.counts.rejected == {500: 5}
     assert dead.message.data == b"event 1"
     assert dict(dead.message.attributes) == {
         "event_type": "order",

@@ -62,7 +62,7 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
     assert replay(datasets, "--from", "3d")["rows"] == {}
     assert len(ledger(datasets)) == 8
     assert "not before" in run(datasets, "replay", "--from", "1h", "--to", "2h", code=2)
-    assert "give --from" in run(datasets, "replay", code=2)
+    assert "give either --from" in run(datasets, "replay", code=2)
 
 
 def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whatever_time_zone(datasets: Datasets) -> None:
@@ -205,7 +205,7 @@ def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wir
     others = [sent("bob", order(customer_id="bob")), sent("wish", b'{"text": "for ada.lovelace"}')]
     asyncio.run(give_up(wiring, *theirs, *others))
     command = ["erase", "--customer", "ada.lovelace", "--undeliverable", "--patience", "3"]
-    doubtful = f"May be theirs: event wish in {wiring.dead_letters}"
+    doubtful = f"Uncertain: event wish in {wiring.dead_letters}"
     assert doubtful in run(datasets, *command, "--dry-run", code=1)
     assert len(waiting(wiring)) == 4
     assert doubtful in run(datasets, *command, code=1)
@@ -213,7 +213,7 @@ def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wir
     assert json.loads(run(datasets, *command, "--event", "wish", "--json"))["messages"] == 1
     assert [delivery.message.attributes["event_id"] for delivery in waiting(wiring)] == ["bob"]
     output = run(datasets, *command, "--subscription", "projects/p/subscriptions/none", code=1)
-    assert "Left: undeliverable messages: projects/p/subscriptions/none" in output
+    assert "Not erased: undeliverable messages: projects/p/subscriptions/none" in output
 
 
 @pytest.mark.check

@@ -110,16 +110,16 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
     ("arguments", "message"),
     [
         (["low_sock"], "did you mean low_stock?"),
-        (["xyzzy"], "there is no query xyzzy"),
+        (["xyzzy"], "query xyzzy does not exist"),
         (["low_stock", "--param", "treshold=3"], "no parameter treshold; it has threshold"),
-        (["low_stock", "--param", "threshold=few"], "threshold: 'few' is no INT64"),
-        (["revenue_by_day", "--param", "days=-1"], "days: -1 is not within 0 to 3650"),
+        (["low_stock", "--param", "threshold=few"], "threshold: 'few' is not of type INT64"),
+        (["revenue_by_day", "--param", "days=-1"], "days: -1 is out of range; allowed is 0 to 3650"),
         (["replace_table", "--param", "table=orders", "--param", "restored=copy"], "run `sluice restore --replace`"),
         (["replace_table", "--dry-run"], "run `sluice restore --replace`"),
-        (["low_stock", "--param", "threshold"], "'threshold' is not NAME=VALUE"),
+        (["low_stock", "--param", "threshold"], "parameter 'threshold' does not have the form NAME=VALUE"),
         (["low_stock", "--param", "threshold=1", "--param", "threshold=2"], "threshold is given twice"),
-        (["low_stock", "--json", "--csv"], "choose one of the two"),
-        (["--dry-run"], "are for one query"),
+        (["low_stock", "--json", "--csv"], "exclude each other"),
+        (["--dry-run"], "need the NAME of a query"),
     ],
 )
 def test_what_is_wrong_is_named(sluice: Sluice, arguments: list[str], message: str) -> None:

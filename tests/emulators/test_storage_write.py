@@ -17,7 +17,8 @@ from functions.ingest.batch_writer import Inserts, by_table
 from functions.ingest.http_client import ApiError, bigquery_api
 from functions.ingest.warehouse import InsertRow, Warehouse
 from functions.settings import Settings
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from sluice.shop.generator import generate
 from tests.support.datasets import fresh_datasets
 

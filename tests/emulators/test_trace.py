@@ -143,7 +143,7 @@ def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets
     assert (second["outcome"], second["table_name"], second["archive_uri"]) == ("row", row.table, row.archive_uri)
     shown = sluice(datasets, "back").stdout
     outcomes = [line.split(": ")[-1] for line in shown.splitlines() if line.startswith("replayed ")]
-    assert outcomes == ["a dead letter of the same cause", f"a row of {row.table}"]
+    assert outcomes == ["a dead letter with the same cause", f"a row of {row.table}"]
     assert "  message m-back, from the dead letters, by code " in shown
     assert [replay["source"] for replay in json.loads(sluice(datasets, "back", "--json").stdout)["replays"]] == [
         "dead_letter",

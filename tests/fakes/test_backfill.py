@@ -224,7 +224,7 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     again.write_bytes(b"{bad\n{bad\n{bad\n")
     ran = CliRunner().invoke(app, ["backfill", str(file), str(again), "--dry-run", "--json"])
     assert ran.exit_code == 0, ran.output
-    assert "BigQuery does not say what is there already" in ran.stderr
+    assert "Cannot find out which events BigQuery already has" in ran.stderr
     report = json.loads(ran.stdout)
     assert (report["lines"], report["repeated"], report["dead_letters"]) == (6, 2, {"decode": 3})
     assert report["rows"] == {"historical_dataset.orders": 1}

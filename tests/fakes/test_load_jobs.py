@@ -186,7 +186,7 @@ GIVING_UP = "JSON table encountered too many errors, giving up. Rows: 1; errors:
 def test_why_bigquery_refuses_a_row_is_told_as_it_says_it_with_most_first(cloud: Cloud) -> None:
     ends(cloud, GIVING_UP, "Could not convert value to double. Field: price")
     [event] = orders("a").events
-    assert jobs(cloud).refusal(event, "gs://archive/object") == [
+    assert jobs(cloud).rejection_reasons(event, "gs://archive/object") == [
         ("$", "invalid", "Could not convert value to double. Field: price"),
         ("$", "invalid", GIVING_UP),
     ]
@@ -199,4 +199,4 @@ def test_what_is_no_fault_of_the_row_is_no_reason_to_refuse_it(cloud: Cloud, rea
     ends(cloud, GIVING_UP, message, reason=reason)
     [event] = orders("a").events
     with pytest.raises(GoogleAPICallError, match=message):
-        jobs(cloud).refusal(event, "gs://archive/object")
+        jobs(cloud).rejection_reasons(event, "gs://archive/object")

@@ -52,11 +52,11 @@ WORKERS = f"compute/compute/v1/projects/{PROJECT}/aggregated/instances"
 WORKER_LINES, SYSTEM_LAG, FRESHNESS = "dataflow_step", "system_lag", "watermark_age"
 OF_FUNCTIONS = {
     "Pub/Sub pushes to ingest with a token",
-    "Pub/Sub may forward what it gives up on",
+    "Pub/Sub may forward undeliverable messages",
     "ingest logs its flushes",
-    "ingest has memory to spare",
+    "ingest has enough memory",
 }
-OF_DATAFLOW = {check.title for check in CHECKS if check.title.startswith("The Dataflow job")}
+OF_DATAFLOW = {check.title for check in CHECKS if "Dataflow job" in check.title}
 
 
 def _ago(**time: float) -> str:
@@ -233,17 +233,17 @@ def test_on_dataflow_the_checks_are_those_of_its_job() -> None:
     by_check = _found(_on_dataflow())
     assert _others(by_check) == dict.fromkeys(OF_FUNCTIONS, Outcome.SKIPPED)
     assert by_check["The Dataflow job logs its flushes"].seen.endswith("with 7 events")
-    assert by_check["The Dataflow job counts"].seen == "the job counts events_MAX"
+    assert by_check["The Dataflow job reports its counters"].seen == "the job counts events_MAX"
     assert by_check["The Dataflow job keeps up"].seen == "system_lag is 2 s, data_watermark_age is 2 s"
-    assert by_check["The objectives count"].seen == "the burn rates of freshness have values within two hours"
+    assert by_check["The objectives have values"].seen == "the burn rates of freshness have values within two hours"
 
 
 def test_a_deployment_where_all_is_well_passes_every_check() -> None:
     by_check = _found(_healthy())
     assert _others(by_check) == dict.fromkeys(OF_DATAFLOW, Outcome.SKIPPED)
     assert list(by_check) == [check.title for check in CHECKS]
-    assert "2 of 3 succeeded" in by_check["History, snapshots and copies run"].seen
-    assert by_check["The last reconciliation found nothing missing"].seen == "18 events from 01 to 03, none missing"
+    assert "2 of 3 succeeded" in by_check["The scheduled queries for history, snapshots and copies run"].seen
+    assert by_check["The last reconciliation found no missing event"].seen == "18 events from 01 to 03, none missing"
 
 
 def _set(path: str, *keys: str | int, value: object) -> Callable[[Answers], None]:
@@ -262,20 +262,20 @@ BROKEN = [
         _set(SERVICES, "services", 1, "terminalCondition", value={"message": "no memory"}),
         "ingest is not ready: no memory",
     ),
-    (0, _set(SERVICES, "services", value=[]), "no service whose name ends with ingest"),
+    (0, _set(SERVICES, "services", value=[]), "no service with a name that ends with ingest"),
     (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[{"revision": "old", "percent": 100}]), "100 % to old"),
-    (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[]), "no revision of ingest gets traffic"),
+    (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[]), "no revision of ingest receives traffic"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", value=[]), "no subscription pushes to"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", "oidcToken", value={}), "without a token"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "pushConfig", value={}), "sluice-prod-ingest does not push"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", 1, "deadLetterPolicy", value={}), "no dead-letter topic"),
-    (4, _set(f"pubsub/v1/{TOPIC}:getIamPolicy", "bindings", value=[]), "no roles/pubsub.publisher on"),
+    (4, _set(f"pubsub/v1/{TOPIC}:getIamPolicy", "bindings", value=[]), "does not have roles/pubsub.publisher on"),
     (5, _set(FLUSHES, "entries", value=[]), "logged no flush"),
     (5, _set(FLUSHES, "entries", 0, "labels", value={}), "no label code_version"),
     (6, _set(REQUESTS, "entries", value=[{"timestamp": "now"}]), "the request of now was logged"),
     (8, _set(EVENTS, "timeSeries", value=[]), "sluice-prod/events has no value"),
-    (10, _set(ALERTS, "alertPolicies", value=[]), "no alert whose name begins with sluice-prod:"),
-    (10, _set(ALERTS, "alertPolicies", 0, "notificationChannels", value=[]), "1 alerts tell nobody"),
+    (10, _set(ALERTS, "alertPolicies", value=[]), "no alert has a name that begins with sluice-prod:"),
+    (10, _set(ALERTS, "alertPolicies", 0, "notificationChannels", value=[]), "1 alerts have no notification channel"),
     (
         10,
         _set(ALERTS, "alertPolicies", 0, "validity", value={"code": 3}),
@@ -283,7 +283,7 @@ BROKEN = [
     ),
     (11, _set(JOBS, "jobs", 0, "status", value={"code": 7}), "failed with status 7"),
     (11, _set(JOBS, "jobs", 0, "lastAttemptTime", value=None), "has never run"),
-    (12, _set(JOBS, "jobs", 1, "lastAttemptTime", value=_ago(hours=27)), "ran last at"),
+    (12, _set(JOBS, "jobs", 1, "lastAttemptTime", value=_ago(hours=27)), "the last run of"),
     (12, _set(JOBS, "jobs", 1, "state", value="PAUSED"), "is PAUSED"),
     (13, _set(RECONCILIATIONS, "entries", 0, "jsonPayload", "missing", value=3.0), "missing: 3"),
     (13, _set(RECONCILIATIONS, "entries", 1, "jsonPayload", "unreadable_objects", value=2.0), "unreadable_objects: 2"),
@@ -291,7 +291,7 @@ BROKEN = [
     (13, _set(RECONCILIATIONS, "entries", value=[]), "no reconciliation within 26 hours"),
     (14, _set(TRANSFERS, "transferConfigs", 0, "state", value="FAILED"), "the last run is FAILED"),
     (14, _set(COPIES, "transferConfigs", 0, "state", value="FAILED"), "copy of the live dataset: the last run is"),
-    (14, _set(TRANSFERS, "transferConfigs", value=[]), "no scheduled query that keeps history"),
+    (14, _set(TRANSFERS, "transferConfigs", value=[]), "no scheduled query copies rows"),
     (15, _set(POLICIES, "dataPolicies", value=[]), "the policy tag personal has no mask"),
     (15, _set(TABLE, "tables", value=[]), "no column of events has the policy tag personal"),
     (16, _set(MEMORY, "timeSeries", 0, "points", 0, "value", "doubleValue", value=0.93), "93% of an instance's memory"),
@@ -311,7 +311,7 @@ BROKEN = [
         "LOG_EXECUTION_ID is false",
     ),
     (7, _set(AUDIT, "entries", value=[{"timestamp": "now"}]), "an insert of now was logged"),
-    (9, _set(BURN_RATES, "timeSeries", value=[]), "the burn rate of availability has no value"),
+    (9, _set(BURN_RATES, "timeSeries", value=[]), "the burn rate of availability has had no value"),
 ]
 
 
@@ -323,7 +323,7 @@ BROKEN_ON_DATAFLOW = [
     (18, _set(WORKER_LINES, "entries", value=[]), "no worker has logged a flush"),
     (18, _set(WORKER_LINES, "entries", 0, "jsonPayload", "message", value="flush {'events': 7}"), "is not JSON"),
     (19, _set(JOB_METRICS, "metrics", value=[]), "of sluice the job counts nothing, and no events"),
-    (20, _set(SYSTEM_LAG, "timeSeries", value=[]), "system_lag has no value"),
+    (20, _set(SYSTEM_LAG, "timeSeries", value=[]), "system_lag has had no value"),
     (20, _set(FRESHNESS, "timeSeries", 0, "points", 0, "value", value={"doubleValue": 900}), "watermark_age is 900 s"),
 ]
 
@@ -348,7 +348,7 @@ def test_every_check_can_fail() -> None:
 
 
 def test_what_may_not_be_read_is_unknown_and_names_the_reason() -> None:
-    finding = _found(_healthy() | {JOBS: PermissionError})["The bootstrap runs by schedule"]
+    finding = _found(_healthy() | {JOBS: PermissionError})["The bootstrap runs on schedule"]
     assert finding.outcome == Outcome.UNKNOWN
     assert finding.seen == "cloudscheduler answers 403: Permission denied on resource"
 
@@ -372,7 +372,7 @@ def test_an_unexpected_answer_is_unknown_and_ends_no_other_check(change: Callabl
     answers = _healthy()
     change(answers)
     by_check = _found(answers)
-    finding = by_check["The bootstrap runs by schedule"]
+    finding = by_check["The bootstrap runs on schedule"]
     assert finding.outcome == Outcome.UNKNOWN
     assert finding.seen.startswith(f"an API's answer is not as expected: {seen}")
     assert len(by_check) == len(CHECKS)
@@ -407,12 +407,12 @@ def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
         service["name"] = service["name"].replace("sluice-prod-", "")
     by_check = _found(answers, Settings(archive_bucket="shop-archive", google_cloud_project=PROJECT, dataset="events"))
     skipped = {
-        "The log-based metrics count",
-        "Each alert tells somebody, and is valid",
-        "History, snapshots and copies run",
+        "The log-based metrics have values",
+        "Each alert is valid and has a notification channel",
+        "The scheduled queries for history, snapshots and copies run",
     }
-    skipped.add("The objectives count")
-    skipped.add("Protected columns have tags, and the tags have masks")
+    skipped.add("The objectives have values")
+    skipped.add("Protected columns have policy tags, and the tags have masks")
     assert {
         finding.check for finding in by_check.values() if finding.outcome == Outcome.SKIPPED
     } == skipped | OF_DATAFLOW
@@ -464,7 +464,7 @@ def test_on_the_local_stack_there_is_nothing_to_verify() -> None:
         ["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"}
     )
     assert done.returncode == ExitCode.WRONG
-    assert "the local stack has nothing to verify: try `sluice smoke`" in done.stderr
+    assert "the local stack cannot be verified: run `sluice smoke`" in done.stderr
 
 
 def test_without_credentials_it_says_so(tmp_path: pathlib.Path) -> None:
@@ -540,43 +540,43 @@ def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> N
     missing, corrected, *others = _after(_nothing)
     assert (missing.outcome, missing.seen) == (
         Outcome.OK,
-        "all 3 events have a row; 1 have several, which the views show once",
+        "all 3 events have a row; 1 have several, of which the views show one",
     )
     assert (corrected.outcome, corrected.seen) == (
         Outcome.OK,
-        "1 were published again with another content, and both contents have a row",
+        "1 were published again with different content, and both versions have a row",
     )
     assert {finding.outcome for finding in others} == {Outcome.SKIPPED}
     assert [finding.seen.partition("; ")[2] for finding in others] == [
-        "delete one in the meantime to see it",
-        "publish more, --rate, to see it",
-        "drain or update one in the meantime to see it",
+        "delete one during the test",
+        "increase --rate",
+        "drain or update one during the test",
     ]
 
 
 @pytest.mark.parametrize(
     ("number", "change", "load", "outcome", "seen"),
     [
-        (0, _nothing, _Load(smoke_2=0), Outcome.FAIL, "1 of 3 events have no row, the first is smoke-2"),
+        (0, _nothing, _Load(smoke_2=0), Outcome.FAIL, "1 of 3 events have no row, first smoke-2"),
         (
             1,
             _nothing,
             _Load(contents=1),  # The correction is dropped, and the event itself has two rows.
             Outcome.FAIL,
-            "1 of 1 have one content, the first is smoke-0: has the job an --id_label?",
+            "1 of 1 have one row, first smoke-0: does the job have an --id_label?",
         ),
-        (2, _lost, None, Outcome.OK, "worker-a went"),
-        (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job ended, and its workers with it"),
-        (3, _scaled(1, 3, 1), None, Outcome.OK, "their number was 1, 3, 1"),
-        (3, _scaled(1, 3), None, Outcome.FAIL, "from 1 to 3, and not down again"),
-        (3, _scaled(3, 1), None, Outcome.SKIPPED, "their number did not grow"),
-        (3, _scaled(3, 1, 2), None, Outcome.FAIL, "from 1 to 2, and not down again"),
+        (2, _lost, None, Outcome.OK, "worker-a ended"),
+        (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job and its workers ended"),
+        (3, _scaled(1, 3, 1), None, Outcome.OK, "the number of workers was 1, 3, 1"),
+        (3, _scaled(1, 3), None, Outcome.FAIL, "from 1 to 3 and did not decrease"),
+        (3, _scaled(3, 1), None, Outcome.SKIPPED, "the number of workers did not increase"),
+        (3, _scaled(3, 1, 2), None, Outcome.FAIL, "from 1 to 2 and did not decrease"),
         (4, _ended("JOB_STATE_UPDATED"), None, Outcome.OK, "job-2 is JOB_STATE_UPDATED; job-3 runs"),
         (4, _ended("JOB_STATE_DRAINED"), None, Outcome.OK, "job-2 is JOB_STATE_DRAINED; job-3 runs"),
         (4, _ended("JOB_STATE_DRAINED", again=False, pushes=True), None, Outcome.OK, "ingest gets the events"),
         (4, _ended("JOB_STATE_DRAINED", again=False), None, Outcome.FAIL, "0 jobs run, and the subscription does not"),
         (4, _ended("JOB_STATE_DRAINED", pushes=True), None, Outcome.FAIL, "1 jobs run, and the subscription pushes"),
-        (4, _ended("JOB_STATE_CANCELLED"), None, Outcome.FAIL, "job-2 lost what it had read: docs/scale.md"),
+        (4, _ended("JOB_STATE_CANCELLED"), None, Outcome.FAIL, "job-2 lost messages that it had read: docs/scale.md"),
     ],
 )
 def test_under_load_a_check_says_what_happened(

@@ -20,7 +20,7 @@ from tests.support import fault_proxy as faults
 from tests.support import fault_report
 from tests.support.background import event_loop
 from tests.support.fault_cases import LONG
-from tests.support.fault_harness import Deployment, Published, deployment, story
+from tests.support.fault_harness import Deployment, Published, deployment, scenario
 from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Counts, Fault, Rule, insert, push, upload
 from tests.support.waiting import PATIENCE
 
@@ -78,7 +78,7 @@ class Soak:
         self.kills = 0
         self._deployment = deployment
         self._events = events
-        self._messages = story(events, seed, duplicate=0.02)
+        self._messages = scenario(events, seed, duplicate=0.02)
         rng = random.Random(seed)
         self._killing = sorted(rng.randrange(events) for _ in range(max(len(KILLS), events // EVENTS_PER_KILL)))
 
@@ -185,7 +185,7 @@ def soak(events: int, seed: int, share: float) -> bool:
     for label, number in lines.items():
         print(f"{label:40} {number:9d}")
     print(
-        f"Does not add up: {wrong}, {reconciled.summary()}"
+        f"Discrepancies: {wrong}, {reconciled.summary()}"
         if wrong or not reconciled.is_complete
         else "Every published event is accounted for."
     )

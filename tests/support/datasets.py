@@ -29,7 +29,8 @@ from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Backfill, BackfillReport
-from sluice.local.stack import PROJECT, Emulators
+from sluice.local.names import PROJECT
+from sluice.local.stack import Emulators
 from tests.support.dataset_fixtures import made
 
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from sluice.shop.generator import SPOILS, Generated, generate
 from tests.support import fault_proxy as faults
-from tests.support.fault_harness import Deployment, Published, story
+from tests.support.fault_harness import Deployment, Published, scenario
 from tests.support.fault_proxy import PUSH, Counts, Fault, Rule, insert, push, upload
 from tests.support.fault_report import Seen
 from tests.support.waiting import FACTOR
@@ -71,7 +71,7 @@ class Run:
 
     def publish(self, messages: Iterable[Generated] | None = None) -> None:
         """Publish; by default the shop's events."""
-        generated = story(self.form.events, self.seed) if messages is None else messages
+        generated = scenario(self.form.events, self.seed) if messages is None else messages
         self.deployment.publish(generated, self.published)
 
     def acknowledged(self) -> int:
@@ -202,7 +202,7 @@ for _fault in _FAULTS:
 @case("BigQuery", "dead letters are not taken")
 def _dead_letters(run: Run) -> None:
     with run.breaking(insert(faults.status(400, "invalid"), "dead_letters", times=run.form.times)):
-        run.publish(story(run.form.events, run.seed, bad=0.3))
+        run.publish(scenario(run.form.events, run.seed, bad=0.3))
         run.settle()
 
 
@@ -222,9 +222,9 @@ def _newest_column(run: Run) -> None:
     books = run.deployment.books
     books.query("ALTER TABLE `{dataset}.user_activity` DROP COLUMN extras")
     try:
-        messages = [_with_unknown_field(message) for message in story(run.form.events, run.seed, bad=0)]
+        messages = [_with_unknown_field(message) for message in scenario(run.form.events, run.seed, bad=0)]
         run.publish(messages)
-        refused = run.deployment.relay.counts.refused
+        refused = run.deployment.relay.counts.rejected
         before = refused[503]
         run.wait(lambda: refused[503] > before, "events are rejected for want of a column")
     finally:
@@ -247,7 +247,7 @@ def _storage_killed(run: Run) -> None:
 
 
 def _restarted(run: Run, emulator: str) -> None:
-    messages = list(story(run.form.events, run.seed))
+    messages = list(scenario(run.form.events, run.seed))
     half = len(messages) // 2
     run.publish(messages[:half])
     run.wait(lambda: run.acknowledged() > 0, "the first messages are acknowledged")
@@ -271,8 +271,8 @@ def _storage_stalls(run: Run) -> None:
 def _stalled(run: Run, *rules: Callable[..., Rule]) -> None:
     """Events are rejected unprocessed while nothing is served; afterwards all are accepted."""
     lane = faults.Lane(run.form.flush_timeout / 60)
-    refused = run.deployment.relay.counts.refused
-    messages = list(story(run.form.events, run.seed))
+    refused = run.deployment.relay.counts.rejected
+    messages = list(scenario(run.form.events, run.seed))
     half = len(messages) // 2
     with run.breaking(*(rule(faults.limited(lane)) for rule in rules)):
         run.publish(messages[:half])
@@ -336,12 +336,12 @@ def _out_of_memory(run: Run) -> None:
     [worker] = run.deployment.workers()
     used = int(_status(worker, "VmSize")) * 1024
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
-    refused, unanswered = run.deployment.relay.counts.refused.total(), run.deployment.relay.counts.unanswered
-    run.publish(_large(message) for message in story(60, run.seed, bad=0))
+    refused, unanswered = run.deployment.relay.counts.rejected.total(), run.deployment.relay.counts.unanswered
+    run.publish(_large(message) for message in scenario(60, run.seed, bad=0))
 
     def failed() -> bool:
         counts = run.deployment.relay.counts
-        return counts.refused.total() > refused or counts.unanswered > unanswered
+        return counts.rejected.total() > refused or counts.unanswered > unanswered
 
     run.wait(failed, "the instance has no memory left")
     run.kill()
@@ -360,7 +360,7 @@ def _large(message: Generated) -> Generated:
 @case("The function", "two instances at once, one of them killed")
 def _two_instances(run: Run) -> None:
     with run.deployment.instance() as second:
-        run.publish(story(run.form.events, run.seed, duplicate=0.3))
+        run.publish(scenario(run.form.events, run.seed, duplicate=0.3))
         run.wait(lambda: run.acknowledged() > run.form.events // 10, "the first messages are acknowledged")
         run.kills += run.deployment.kill(second)
         run.settle()
@@ -383,11 +383,11 @@ def _clock_behind(run: Run) -> None:
 @case("The function", "a burst of ten times what it takes in flight")
 def _burst(run: Run) -> None:
     burst = min(run.form.events, run.deployment.concurrency)
-    refused = run.deployment.relay.counts.refused
+    refused = run.deployment.relay.counts.rejected
     before = refused[429]
     with run.deployment.instead(MAX_IN_FLIGHT=str(burst // 10)):
         for number in range(run.form.times // 2):
-            run.publish(story(burst, run.seed * 100 + number))
+            run.publish(scenario(burst, run.seed * 100 + number))
             run.settle()
     assert refused[429] > before
 
@@ -401,13 +401,13 @@ def _acknowledgements_lost(run: Run) -> None:
 
 @case("Pub/Sub", "a publisher's retries")
 def _publishers_retries(run: Run) -> None:
-    run.publish(story(run.form.events, run.seed, duplicate=0.4))
+    run.publish(scenario(run.form.events, run.seed, duplicate=0.4))
     run.settle()
 
 
 @case("Pub/Sub", "events out of order")
 def _out_of_order(run: Run) -> None:
-    messages = list(story(run.form.events, run.seed))
+    messages = list(scenario(run.form.events, run.seed))
     random.Random(run.seed).shuffle(messages)
     run.publish(messages)
     run.settle()
@@ -415,7 +415,7 @@ def _out_of_order(run: Run) -> None:
 
 @case("Pub/Sub", "poisonous messages among good ones")
 def _poison(run: Run) -> None:
-    good = list(story(run.form.good, run.seed, bad=0))
+    good = list(scenario(run.form.good, run.seed, bad=0))
     poison = _one_of_each_kind(run.seed)
     for index, message in enumerate(poison):
         good.insert((index + 1) * len(good) // (len(poison) + 1), message)
@@ -431,22 +431,22 @@ def _one_of_each_kind(seed: int) -> list[Generated]:
             by_reason[message.reason] = message
         if by_reason.keys() == kinds:
             return list(by_reason.values())
-    raise AssertionError("the story never ends")
+    raise AssertionError("the scenario never ends")
 
 
 @case("Pub/Sub", "publishers' clocks are 20 hours ahead")
 def _publishers_ahead(run: Run) -> None:
-    run.publish(story(run.form.events, run.seed, bad=0, shift=timedelta(hours=20)))
+    run.publish(scenario(run.form.events, run.seed, bad=0, shift=timedelta(hours=20)))
     run.settle()
 
 
 @case("Pub/Sub", "publishers' clocks are 60 days behind")
 def _publishers_behind(run: Run) -> None:
-    run.publish(story(run.form.events, run.seed, bad=0, shift=timedelta(days=-60)))
+    run.publish(scenario(run.form.events, run.seed, bad=0, shift=timedelta(days=-60)))
     run.settle()
 
 
 @case("Pub/Sub", "publishers' clocks are 3 days ahead", rejects=True)
 def _publishers_far_ahead(run: Run) -> None:
-    run.publish(story(run.form.events, run.seed, bad=0, shift=timedelta(days=3)))
+    run.publish(scenario(run.form.events, run.seed, bad=0, shift=timedelta(days=3)))
     run.settle()

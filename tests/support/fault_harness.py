@@ -26,11 +26,12 @@ from functions.settings import Settings
 from sluice.demo.check import ArchiveFollower
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
+from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import Child, running
 from sluice.local.push_relay import Relay
-from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, PROJECT, Emulators, topic_name
+from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, Emulators
 from sluice.publish import Publication, publish
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from tests.support.background import Run
 from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Proxy
@@ -39,11 +40,11 @@ from tests.support.waiting import PATIENCE, wait_until
 EVENTS_PER_DAY = 30_000
 
 
-def story(
+def scenario(
     events: int, seed: int, *, bad: float = 0.05, duplicate: float = 0.0, shift: timedelta = timedelta()
 ) -> Iterator[Generated]:
     """Messages of the shop up to now, or as far from now as `shift` says."""
-    return history_until(Story(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
+    return history_until(Scenario(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
 
 
 def digest(data: bytes) -> bytes:

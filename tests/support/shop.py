@@ -17,7 +17,7 @@ from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.settings import Settings
 from sluice.queries import queries
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
 from tests.support.boundary_events import edges
 from tests.support.dataset_fixtures import made
@@ -124,7 +124,7 @@ def _filled(client: bigquery.Client, settings: Settings, seed: int) -> Shop:
 
 def _story(now: datetime, seed: int, days: int, events: int) -> Iterable[Generated]:
     """So many events of so many days until now."""
-    return history_until(Story(seed, 0.02, 0.03, events // days), events, now)
+    return history_until(Scenario(seed, 0.02, 0.03, events // days), events, now)
 
 
 def _outcomes(

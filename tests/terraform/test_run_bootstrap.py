@@ -133,7 +133,7 @@ def test_a_run_that_nobody_sees_is_no_success(tools: pathlib.Path, fails: str) -
     environment = {"INGRESS": "ALLOW_INTERNAL_ONLY", "GCLOUD_FAILS": fails}
     done = run("https://unused", f"{tools}:{os.environ['PATH']}", **environment)
     assert done.returncode == 1
-    assert "answered 000 (try 3 of 3)" in done.stderr
+    assert "responded with 000 (attempt 3 of 3)" in done.stderr
 
 
 def test_without_gcloud_it_says_so(tmp_path: pathlib.Path) -> None:

@@ -17,7 +17,7 @@ from functions.core.privacy import Privacy
 from functions.core.rows import Row, RowConverter
 from functions.events import EventType, event_types
 from functions.schema.ddl import declared_table
-from sluice.contract.finding import Finding
+from sluice.contract.finding import ContractFinding
 from sluice.contract.table_fit import STANDARD_COLUMNS, agreement, standard_columns
 from tests.support import schema_strategies
 from tests.support.row_checks import declared_columns, misfits
@@ -98,53 +98,53 @@ def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
 @pytest.mark.parametrize(
     ("schema", "ddl", "path", "problem"),
     [
-        (TEXT, "b STRING", "$.a", "has no column of its name"),
-        (TEXT, "a INT64", "$.a", "becomes STRING, and the column is INT64"),
-        (TEXT, "a STRING(4)", "$.a", "may have 5 characters, and the column is STRING(4)"),
-        (TEXT, "a ARRAY<STRING>", "$.a", "one value, and the column is an ARRAY<STRING>"),
-        (TEXT, "a STRING NOT NULL", "$.a", "the column is NOT NULL, the property is not required"),
-        (TEXT, "a STRING, b STRING NOT NULL", "$.b", "the column is NOT NULL, and no property fills it"),
+        (TEXT, "b STRING", "$.a", "has no column with its name"),
+        (TEXT, "a INT64", "$.a", "becomes STRING, but the column is INT64"),
+        (TEXT, "a STRING(4)", "$.a", "may have 5 characters, but the column is STRING(4)"),
+        (TEXT, "a ARRAY<STRING>", "$.a", "one value, but the column is an ARRAY<STRING>"),
+        (TEXT, "a STRING NOT NULL", "$.a", "the column is NOT NULL, but the property is not required"),
+        (TEXT, "a STRING, b STRING NOT NULL", "$.b", "the column is NOT NULL, but no property fills it"),
         ({"type": "string"}, "a STRING", "$.a", "a string needs `maxLength`, `enum` or `const`"),
         ({"type": "string", "enum": ["xx", "yyyyyy"]}, "a STRING(5)", "$.a", "may have 6 characters"),
         ({"type": "string", "format": "date-time", "maxLength": 64}, "a STRING", "$.a", "becomes TIMESTAMP"),
         ({"type": "string", "format": "date-time", "enum": ["2016-12-31T23:59:60Z"]}, "a TIMESTAMP", "$.a",
-         "no instant that a TIMESTAMP can hold"),
-        ({**COUNT, "format": "date-time"}, "a INT64", "$.a", "the format date-time is one of strings"),
+         "not a time that a TIMESTAMP can store"),
+        ({**COUNT, "format": "date-time"}, "a INT64", "$.a", "the format date-time needs the type string"),
         ({"type": "integer", "minimum": 0}, "a INT64", "$.a", "a number needs `minimum` and `maximum`"),
         ({"type": "integer", "minimum": 0, "maximum": 2**63}, "a INT64", "$.a", "of INT64"),
         ({"type": "integer", "enum": [-(2**63) - 1]}, "a INT64", "$.a", "of INT64"),
-        (COUNT, "a STRING", "$.a", "becomes INT64 or NUMERIC, and the column is STRING"),
-        (AMOUNT, "a INT64", "$.a", "becomes NUMERIC, and the column is INT64"),
-        (AMOUNT, "a FLOAT64", "$.a", "becomes NUMERIC, and the column is FLOAT"),
+        (COUNT, "a STRING", "$.a", "becomes INT64 or NUMERIC, but the column is STRING"),
+        (AMOUNT, "a INT64", "$.a", "becomes NUMERIC, but the column is INT64"),
+        (AMOUNT, "a FLOAT64", "$.a", "becomes NUMERIC, but the column is FLOAT"),
         (AMOUNT, "a NUMERIC(5, 2)", "$.a", '`"multipleOf": 0.01`'),
         ({**AMOUNT, "maximum": 1e29}, "a NUMERIC", "$.a", "29 integer digits of NUMERIC"),
         ({**AMOUNT, "maximum": 10**29 - 1}, "a NUMERIC", "$.a", "29 integer digits of NUMERIC"),
         ({**AMOUNT, "maximum": 999.995, "multipleOf": 0.01}, "a NUMERIC(5, 2)", "$.a", "3 integer digits"),
         ({"type": "integer", "minimum": 0, "maximum": 100}, "a NUMERIC(2)", "$.a", "2 integer digits of NUMERIC(2, 0)"),
         ({"type": "boolean"}, "a STRING", "$.a", "becomes BOOL"),
-        ({"type": "object"}, "a STRUCT<b STRING>", "$.a", "becomes JSON, and the column is STRUCT"),
-        (NESTED, "a JSON", "$.a", "becomes STRUCT, and the column is JSON"),
-        (NESTED, "a STRUCT<c STRING>", "$.a.b", "has no column of its name"),
+        ({"type": "object"}, "a STRUCT<b STRING>", "$.a", "becomes JSON, but the column is STRUCT"),
+        (NESTED, "a JSON", "$.a", "becomes STRUCT, but the column is JSON"),
+        (NESTED, "a STRUCT<c STRING>", "$.a.b", "has no column with its name"),
         (NESTED, "a STRUCT<b STRING, c STRING NOT NULL>", "$.a.c", "no property fills it"),
         ({**NESTED, "required": []}, "a STRUCT<b STRING NOT NULL>", "$.a.b", "the property is not required"),
-        ({**NESTED, "required": ["b", "c"]}, "a STRUCT<b STRING>", "$.a.c", "is required, and no property"),
-        ({**NESTED, "additionalProperties": False}, "a STRUCT<b STRING>", "$.a", "`additionalProperties` refuses"),
-        ({**NESTED, "patternProperties": {"^x": TEXT}}, "a STRUCT<b STRING>", "$.a", "`patternProperties` refuses"),
-        ({**NESTED, "allOf": [{"properties": {"c": TEXT}}]}, "a STRUCT<b STRING>", "$.a.c", "stands in `allOf` only"),
-        ({**NESTED, "anyOf": [{"oneOf": [{"$ref": "#"}]}]}, "a STRUCT<b STRING>", "$.a", "$ref` is not understood"),
-        ({**TEXT, "$ref": "#/x"}, "a STRING", "$.a", "`$ref` is not understood"),
-        ({"$ref": "#/x"}, "a STRING", "$.a", "a column needs one type, this is none"),
-        ({"anyOf": [TEXT, COUNT]}, "a STRING", "$.a", "a column needs one type, this is none"),
-        ({**TEXT, "maxlength": 5}, "a STRING", "$.a", "`maxlength` is not understood"),
-        ({"type": ["integer", "string"]}, "a STRING", "$.a", "a column needs one type, this is integer, string"),
+        ({**NESTED, "required": ["b", "c"]}, "a STRUCT<b STRING>", "$.a.c", "is required, but not a property"),
+        ({**NESTED, "additionalProperties": False}, "a STRUCT<b STRING>", "$.a", "`additionalProperties` rejects"),
+        ({**NESTED, "patternProperties": {"^x": TEXT}}, "a STRUCT<b STRING>", "$.a", "`patternProperties` rejects"),
+        ({**NESTED, "allOf": [{"properties": {"c": TEXT}}]}, "a STRUCT<b STRING>", "$.a.c", "is only in `allOf`"),
+        ({**NESTED, "anyOf": [{"oneOf": [{"$ref": "#"}]}]}, "a STRUCT<b STRING>", "$.a", "$ref` is not supported"),
+        ({**TEXT, "$ref": "#/x"}, "a STRING", "$.a", "`$ref` is not supported"),
+        ({"$ref": "#/x"}, "a STRING", "$.a", "a column needs one type, but this schema allows none"),
+        ({"anyOf": [TEXT, COUNT]}, "a STRING", "$.a", "a column needs one type, but this schema allows none"),
+        ({**TEXT, "maxlength": 5}, "a STRING", "$.a", "`maxlength` is not supported"),
+        ({"type": ["integer", "string"]}, "a STRING", "$.a", "this schema allows integer, string"),
         ({"type": "array", "items": TEXT}, "a ARRAY<STRING>", "$.a", "an array needs `maxItems`"),
         (LIST, "a ARRAY<STRING>", "$.a", "an array needs `items`"),
-        ({**LIST, "items": TEXT}, "a STRING", "$.a", "an array, and the column is no ARRAY but STRING"),
+        ({**LIST, "items": TEXT}, "a STRING", "$.a", "an array, but the column is not an ARRAY: STRING"),
         ({**LIST, "items": COUNT}, "a ARRAY<STRING>", "$.a[*]", "becomes INT64"),
         ({**LIST, "items": {"type": "string"}}, "a ARRAY<STRING>", "$.a[*]", "a string needs `maxLength`"),
-        ({**LIST, "items": {**TEXT, "type": ["string", "null"]}}, "a ARRAY<STRING>", "$.a[*]", "hold no NULL"),
+        ({**LIST, "items": {**TEXT, "type": ["string", "null"]}}, "a ARRAY<STRING>", "$.a[*]", "cannot contain NULL"),
         ({**LIST, "items": {**LIST, "items": TEXT}}, "a ARRAY<STRING>", "$.a[*]", "an array in an array"),
-        ({**LIST, "items": NESTED}, "a ARRAY<STRUCT<c STRING>>", "$.a[*].b", "has no column of its name"),
+        ({**LIST, "items": NESTED}, "a ARRAY<STRUCT<c STRING>>", "$.a[*].b", "has no column with its name"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_told_with_its_place(schema: dict[str, Any], ddl: str, path: str, problem: str) -> None:
@@ -186,7 +186,7 @@ def test_a_numeric_takes_the_double_after_a_bound_too_for_the_validator_rounds_t
 def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> None:
     nullable = {"type": ["string", "null"], "maxLength": 5}
     assert problems_of(contract({"a": nullable}, "a"), "a STRING NOT NULL") == [
-        ("$.a", "may be null, and the column is NOT NULL")
+        ("$.a", "may be null, but the column is NOT NULL")
     ]
 
 
@@ -199,14 +199,15 @@ def test_a_name_that_no_column_can_have_is_told(name: str) -> None:
 
 
 def test_two_names_that_differ_by_case_only_are_told() -> None:
-    assert ("$.A", "differs from another field by its case only, and BigQuery's names have none") in problems_of(
-        contract({"a": TEXT, "A": TEXT}), "a STRING"
-    )
+    assert (
+        "$.A",
+        "differs from another field only by case, but names in BigQuery are case-insensitive",
+    ) in problems_of(contract({"a": TEXT, "A": TEXT}), "a STRING")
 
 
 @pytest.mark.parametrize("name", ["ingest", "Extras", "event_date", "processed_timestamp"])
 def test_a_property_never_takes_the_name_of_a_column_of_ours(name: str) -> None:
-    assert (f"$.{name}", "is the name of a column that Sluice fills itself") in problems_of(contract({name: TEXT}), "")
+    assert (f"$.{name}", "is the name of a column that Sluice fills") in problems_of(contract({name: TEXT}), "")
 
 
 @pytest.mark.parametrize(
@@ -215,11 +216,11 @@ def test_a_property_never_takes_the_name_of_a_column_of_ours(name: str) -> None:
         ({"properties": {**HEAD, "event_type": TEXT}}, "$.event_type", '"const": "drawn"'),
         ({"properties": {**HEAD, "timestamp": TEXT}}, "$.timestamp", "a string of format date-time"),
         ({"properties": {"event_type": HEAD["event_type"]}}, "$.timestamp", "a string of format date-time"),
-        ({"required": ["event_type"]}, "$.timestamp", "and so required"),
+        ({"required": ["event_type"]}, "$.timestamp", "so it must be required"),
         ({"type": ["object", "null"]}, "$", '"type": "object"'),
-        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "$", "`$schema` is not"),
-        ({"additionalProperties": False}, "$", "`additionalProperties` refuses"),
-        ({"unevaluatedProperties": False}, "$", "`unevaluatedProperties` refuses"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#"}, "$", "`$schema` must be"),
+        ({"additionalProperties": False}, "$", "`additionalProperties` rejects"),
+        ({"unevaluatedProperties": False}, "$", "`unevaluatedProperties` rejects"),
     ],
 )
 def test_an_event_has_its_type_its_time_and_room_for_new_fields(
@@ -308,7 +309,7 @@ LIKELY = {
 }
 
 
-def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[Finding]:
+def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[ContractFinding]:
     return list(agreement(schema, table, "drawn", TYPE))
 
 

@@ -15,23 +15,23 @@ import pytest
 from functions.core.json_path import member
 from functions.events import EventType, event_types
 from sluice.contract.check import check
-from sluice.contract.finding import Breaks, Finding
-from sluice.contract.project import ROOT, NoBase, Project
+from sluice.contract.finding import Breaks, ContractFinding
+from sluice.contract.project import ROOT, ContractFiles, NoBase
 
-NOW = Project.on_disk()
+NOW = ContractFiles.on_disk()
 ORDER, ORDERS = "order.v1.json", "orders.sql"
 
 
-def findings_of(project: Project, base: Project | None = None) -> list[Finding]:
+def findings_of(project: ContractFiles, base: ContractFiles | None = None) -> list[ContractFinding]:
     return check(project, base, event_types())
 
 
-def with_contract(file: str, text: str | None) -> Project:
+def with_contract(file: str, text: str | None) -> ContractFiles:
     others = {name: other for name, other in NOW.contracts.items() if name != file}
     return dataclasses.replace(NOW, contracts=others if text is None else {**others, file: text})
 
 
-def with_table(file: str, text: str | None) -> Project:
+def with_table(file: str, text: str | None) -> ContractFiles:
     others = {name: other for name, other in NOW.tables.items() if name != file}
     return dataclasses.replace(NOW, tables=others if text is None else {**others, file: text})
 
@@ -57,9 +57,9 @@ def test_the_project_has_no_findings() -> None:
         (with_contract("rocket.v1.json", "{}"), "jsonschemas/rocket.v1.json", "functions/events/rocket.py is missing"),
         (with_contract("order.json", "{}"), "jsonschemas/order.json", "TYPE.vN.json"),
         (with_contract(ORDER, "{"), "jsonschemas/order.v1.json", "line 1 column 2"),
-        (with_contract(ORDER, "[]"), "jsonschemas/order.v1.json", "is a JSON object"),
+        (with_contract(ORDER, "[]"), "jsonschemas/order.v1.json", "must be a JSON object"),
         (with_contract(ORDER, '{"type": "x"}'), "jsonschemas/order.v1.json", "no JSON Schema"),
-        (with_contract(ORDER, '{"a": 1, "a": 2}'), "jsonschemas/order.v1.json", '"a" stands twice'),
+        (with_contract(ORDER, '{"a": 1, "a": 2}'), "jsonschemas/order.v1.json", '"a" is a duplicate key'),
         (with_table(ORDERS, None), "functions/events/order.py", "sql/schema/orders.sql is missing"),
         (with_table(ORDERS, "DROP TABLE x"), "sql/schema/orders.sql", "a CREATE TABLE with columns is expected"),
         (with_table(ORDERS, "CREATE TABLE `{{ nothing }}.d.orders` (a INT64)"), "sql/schema/orders.sql", "nothing"),
@@ -69,13 +69,13 @@ def test_the_project_has_no_findings() -> None:
          "becomes INT64"),
     ],
 )  # fmt: skip
-def test_files_that_do_not_belong_together_are_findings(project: Project, file: str, problem: str) -> None:
+def test_files_that_do_not_belong_together_are_findings(project: ContractFiles, file: str, problem: str) -> None:
     assert any(finding.file == file and problem in finding.problem for finding in findings_of(project)), findings_of(
         project
     )
 
 
-def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, dict[str, EventType]]:
+def with_type(name: str, table: str, project: ContractFiles = NOW) -> tuple[ContractFiles, dict[str, EventType]]:
     """The project with another event type, which is like orders."""
     contract = NOW.contracts[ORDER].replace('"const": "order"', f'"const": "{name}"')
     ddl = ORDERS_DDL.replace("dataset }}.orders", "dataset }}." + table)
@@ -91,7 +91,7 @@ def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, d
         ("refund", "orders_all", "the view of the table orders by sql/views/each/all.sql"),
         ("refund", "stock_levels", "the view of sql/views/stock_levels.sql"),
         ("refund", "orders", "the table of the event type order and of the table of the event type refund"),
-        ("refund", "information_schema", "is a name of BigQuery's own"),
+        ("refund", "information_schema", "is reserved by BigQuery"),
         ("refund", "Refunds", "snake_case"),
         ("smoke_test", "refunds", "is reserved"),
         ("unknown", "refunds", "is reserved"),
@@ -119,7 +119,7 @@ def test_a_column_that_bigquery_rejects_is_a_finding() -> None:
 def test_every_version_of_a_contract_has_to_fill_the_columns_that_are_not_null() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties.pop("status")))
     findings = [(finding.file, finding.path, finding.problem) for finding in findings_of(second)]
-    assert ("jsonschemas/order.v2.json", "$.status", "the column is NOT NULL, and no property fills it") in findings
+    assert ("jsonschemas/order.v2.json", "$.status", "the column is NOT NULL, but no property fills it") in findings
     assert {file for file, _, _ in findings} == {"jsonschemas/order.v2.json"}
 
 
@@ -216,14 +216,14 @@ def narrow(project: pathlib.Path) -> None:
 
 def test_the_files_of_a_commit_are_read_from_any_place_in_a_repository(checkout: pathlib.Path) -> None:
     narrow(checkout)
-    assert Project.at("first", checkout) == NOW
-    assert Project.at("HEAD", checkout) != Project.on_disk(checkout)
+    assert ContractFiles.at("first", checkout) == NOW
+    assert ContractFiles.at("HEAD", checkout) != ContractFiles.on_disk(checkout)
 
 
 @pytest.mark.parametrize("commit", ["nothing", "--all", ""])
 def test_a_commit_that_is_none_is_told(checkout: pathlib.Path, commit: str) -> None:
     with pytest.raises(NoBase):
-        Project.at(commit, checkout)
+        ContractFiles.at(commit, checkout)
 
 
 @pytest.mark.check
@@ -249,16 +249,16 @@ def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_a
 ) -> None:
     project = copy(tmp_path / "project")
     alone = run(project)
-    assert (alone.returncode, "Not compared with any commit" in alone.stderr) == (0, True), alone.stderr
+    assert (alone.returncode, "Not compared with a commit" in alone.stderr) == (0, True), alone.stderr
     asked = run(project, "--base", "HEAD")
-    assert (asked.returncode, "There is no base HEAD" in asked.stderr) == (2, True), asked.stderr
+    assert (asked.returncode, "Base HEAD does not exist" in asked.stderr) == (2, True), asked.stderr
 
 
 def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_made(tmp_path: pathlib.Path) -> None:
     project = copy(tmp_path / "project")
     (project / "functions" / "events" / "rocket.py").write_text('"""Nothing."""\n')
     answer = run(project)
-    assert (answer.returncode, "cannot be loaded" in answer.stderr) == (2, True), answer.stderr
+    assert (answer.returncode, "cannot be imported" in answer.stderr) == (2, True), answer.stderr
 
 
 def persons(contract: str, table: str = ORDERS_DDL, **changes: object) -> list[tuple[str, bool]]:

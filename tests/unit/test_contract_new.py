@@ -101,4 +101,4 @@ def test_the_command_names_the_clash_and_writes_nothing(arguments: list[str], co
 
 def test_a_second_one_of_the_same_name_is_told(project: pathlib.Path) -> None:
     answer = run(project, "sluice.cli", "contract", "new", "order", "--table", "others")
-    assert (answer.returncode, "jsonschemas/order.v1.json is there already" in answer.stderr) == (1, True)
+    assert (answer.returncode, "jsonschemas/order.v1.json already exists" in answer.stderr) == (1, True)

@@ -41,8 +41,8 @@ def test_the_names_of_the_package_of_types_are_no_modules_of_it() -> None:
 
 
 def test_files_of_datasets_and_names_of_bigquery_are_no_tables() -> None:
-    assert "makes a dataset" in str(table_problem("historical_dataset"))
-    assert "BigQuery's own" in str(table_problem("information_schema"))
+    assert "creates a dataset" in str(table_problem("historical_dataset"))
+    assert "reserved by BigQuery" in str(table_problem("information_schema"))
     assert table_problem("orders") is None
 
 

@@ -31,7 +31,7 @@ from sluice.cost import deployment
 from sluice.cost.deployment import DEFAULT
 from sluice.cost.workload import DAYS_OF_MONTH
 from sluice.queries import queries
-from sluice.shop.generator import Story
+from sluice.shop.generator import Scenario
 from sluice.shop.timeline import history_until
 from tests.support import monitoring
 from tests.support.samples import process
@@ -65,8 +65,8 @@ def size(value: Any, column: bigquery.SchemaField) -> int:
 def sizes() -> dict[str, float]:
     """Mean bytes of each column of an event, over all types: `event_date`, `ingest.event_id`."""
     total: collections.Counter[str] = collections.Counter()
-    story = list(history_until(Story(7), 3_000, TODAY))
-    for number, generated in enumerate(story):
+    scenario = list(history_until(Scenario(7), 3_000, TODAY))
+    for number, generated in enumerate(scenario):
         attributes = {"event_id": f"{number:08d}-0000-4000-8000-000000000000"}
         outcome = process(Message(generated.data, attributes, f"{number:017d}", TODAY), TODAY)
         assert isinstance(outcome, Row)
@@ -77,7 +77,7 @@ def sizes() -> dict[str, float]:
                     total[f"ingest.{field.name}"] += size(record["ingest"][field.name], field)
             else:
                 total[name] += size(record.get(name), column)
-    return {name: count / len(story) for name, count in total.items()}
+    return {name: count / len(scenario) for name, count in total.items()}
 
 
 SIZES = sizes()

@@ -85,14 +85,14 @@ def test_a_value_out_of_the_bounds_is_refused_with_the_rule(write: Write, text: 
     if is_within:
         assert query.bind("project", SETTINGS, {"days": text}).parameters == {"days": ("INT64", int(text))}
     else:
-        with pytest.raises(WrongParameter, match=f"^days: {text} is not within 1 to 30$"):
+        with pytest.raises(WrongParameter, match=f"^days: {text} is out of range; allowed is 1 to 30$"):
             query.bind("project", SETTINGS, {"days": text})
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-0.1"])
 def test_what_is_no_amount_is_within_no_bounds(write: Write, text: str) -> None:
     query = write(with_parameter("@usd FLOAT64 = 6.25 (0 to 1000): a price"))
-    with pytest.raises(WrongParameter, match=r"usd: .+ is not within 0 to 1000"):
+    with pytest.raises(WrongParameter, match=r"usd: .+ is out of range; allowed is 0 to 1000"):
         query.bind("project", SETTINGS, {"usd": text})
 
 
@@ -152,7 +152,7 @@ def test_values_are_of_their_parameters_type_and_not_in_the_text(
 )
 def test_a_value_of_another_type_is_refused(write: Write, type_: str, text: str) -> None:
     query = write(with_parameter(f"@it {type_} = 1: it"))
-    with pytest.raises(WrongParameter, match=f"it: '{text}' is no {type_}"):
+    with pytest.raises(WrongParameter, match=f"it: '{text}' is not of type {type_}"):
         query.bind("project", SETTINGS, {"it": text})
 
 
@@ -192,7 +192,7 @@ def test_a_name_and_the_settings_are_put_into_the_text(write: Write) -> None:
 @pytest.mark.parametrize("text", ["", "a`; DROP TABLE b", "a.b", "a-b", "a\n", "a b", "{{ it }}", "@a", "x" * 1025])
 def test_nothing_but_a_name_is_put_into_the_text(write: Write, text: str) -> None:
     query = write(with_parameter("{{ it }} NAME: which", "DROP TABLE `{{ it }}`"))
-    with pytest.raises(WrongParameter, match="is no NAME"):
+    with pytest.raises(WrongParameter, match="is not of type NAME"):
         query.bind("project", SETTINGS, {"it": text})
 
 

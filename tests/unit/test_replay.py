@@ -16,9 +16,8 @@ from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from functions.files.sources import Line, Unreadable
 from sluice.backfill.events import EventReader
-from sluice.backfill.run import Backfill, Fate, Settled
+from sluice.backfill.run import Backfill, Fate, Settled, call_in_order
 from sluice.commands.options import parse_time
-from sluice.commands.replay import call_in_order
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
 from sluice.replay.archived import OfType
 from sluice.replay.ledger import Cause, Origin
@@ -74,7 +73,7 @@ def test_a_file_that_is_no_transform_says_why(tmp_path: pathlib.Path, text: str,
     [
         ("raise KeyError('x')", r"repair\.py:2, event e-7: KeyError: 'x'"),
         ("import json; json.loads('{')", r"repair\.py:2, event e-7: JSONDecodeError"),
-        ("return 'text'", r"repair\.py, event e-7: transform gave str, not bytes or None"),
+        ("return 'text'", r"repair\.py, event e-7: transform returned str, not bytes or None"),
     ],
 )
 def test_a_transform_that_fails_names_its_line_and_the_event(tmp_path: pathlib.Path, body: str, why: str) -> None:
@@ -288,7 +287,7 @@ def test_a_transform_may_change_nothing_or_leave_an_event_alone(
 
 
 def test_a_payload_that_a_policy_tag_hides_is_not_replayed_as_an_empty_one() -> None:
-    with pytest.raises(Unreadable, match="dead letter e: its payload is hidden from you"):
+    with pytest.raises(Unreadable, match="dead letter e: you may not read its payload"):
         message_of(record(payload=b"", payload_bytes=7), None)
 
 

@@ -18,7 +18,7 @@ from functions.core.rows import Row
 from functions.settings import Settings
 from sluice.cli import app
 from sluice.publish import Publication
-from sluice.shop.generator import Generated, Story
+from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until, live
 from sluice.smoke import oldest_midnight
 
@@ -30,7 +30,7 @@ STATUSES = ["pending", "processing", "shipped", "delivered"]
 type Decide = Callable[[Message, datetime], object]
 
 stories = st.builds(
-    Story,
+    Scenario,
     st.integers(0, 1000),
     st.sampled_from([0.0, 0.3]),
     st.sampled_from([0.0, 0.3]),
@@ -69,15 +69,15 @@ def assert_states_are_in_order(messages: Sequence[Generated]) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(stories, st.integers(1, 1_000), st.timedeltas(-5_000 * DAY, 50_000 * DAY), st.integers(1, 1_825))
-@example(Story(1), 8_000, timedelta(), 90)
-@example(Story(1), 8_000, timedelta(hours=-12, seconds=1), 2)
-@example(Story(1), 100, timedelta(hours=11, minutes=59), 1)
+@example(Scenario(1), 8_000, timedelta(), 90)
+@example(Scenario(1), 8_000, timedelta(hours=-12, seconds=1), 2)
+@example(Scenario(1), 100, timedelta(hours=11, minutes=59), 1)
 def test_a_story_ends_now_and_is_not_older_than_the_retention(
-    story: Story, count: int, later: timedelta, retention_days: int
+    scenario: Scenario, count: int, later: timedelta, retention_days: int
 ) -> None:
     now = NOW + later
     earliest = min(oldest_midnight(now, retention_days), now)
-    messages = list(history_until(story, count, now, earliest))
+    messages = list(history_until(scenario, count, now, earliest))
     assert len(messages) == count
     assert_states_are_in_order(messages)
     by = process(retention_days)
@@ -85,13 +85,13 @@ def test_a_story_ends_now_and_is_not_older_than_the_retention(
         assert is_row(message, now, by) == (message.kind != "bad"), message
     times = [time_of(event) for event in good(messages)]
     assert all(earliest - MILLISECOND < time <= now for time in times)
-    if not story.bad_share and not story.duplicate_share:
+    if not scenario.bad_share and not scenario.duplicate_share:
         assert now - times[-1] < MILLISECOND
 
 
 def test_a_story_of_the_same_arguments_is_the_same_and_later_it_has_other_ids() -> None:
     def events_until(end: datetime) -> list[Generated]:
-        return list(history_until(Story(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
+        return list(history_until(Scenario(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
 
     assert events_until(NOW) == events_until(NOW)
     later = events_until(NOW + MILLISECOND)
@@ -108,7 +108,7 @@ def ids(messages: Iterable[Generated]) -> set[str]:
 
 def test_the_shop_is_busy_in_the_hours_that_it_says() -> None:
     logins = Counter(
-        time_of(event).hour for event in good(history_until(Story(2), 30_000, NOW)) if "login" in event.values()
+        time_of(event).hour for event in good(history_until(Scenario(2), 30_000, NOW)) if "login" in event.values()
     )
     assert sum(logins[hour] for hour in range(18, 21)) > 3 * sum(logins[hour] for hour in range(1, 4))
 
@@ -127,10 +127,10 @@ class Clock:
 
 @settings(max_examples=15, deadline=None)
 @given(stories, st.floats(0.000_1, 100))
-def test_a_live_story_is_never_ahead_of_the_clock(story: Story, tick: float) -> None:
+def test_a_live_story_is_never_ahead_of_the_clock(scenario: Scenario, tick: float) -> None:
     clock = Clock(timedelta(seconds=tick))
     messages = []
-    for message in itertools.islice(live(story, clock), 1_500):
+    for message in itertools.islice(live(scenario, clock), 1_500):
         messages.append(message)
         assert is_row(message, clock.now) == (message.kind != "bad"), message
         if message.kind == "good":
@@ -152,7 +152,7 @@ class Sent(list[Publication]):
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     sent = Sent()
-    monkeypatch.setattr("sluice.cli.publish_all", sent)
+    monkeypatch.setattr("sluice.publish.publish", sent)
     return sent
 
 
@@ -168,14 +168,14 @@ def test_what_generate_writes_can_be_published(sent: Sent, limit: int, options: 
     sluice("publish", "-", stdin=sluice("generate", "--stdout", "--limit", f"{limit}", *options))
     assert len(sent) == limit
     newest = max(time_of(json.loads(message.data)) for message in sent)
-    assert datetime.now(UTC) - newest < timedelta(minutes=10), "a story ends now"
+    assert datetime.now(UTC) - newest < timedelta(minutes=10), "a scenario ends now"
 
 
 def test_more_happens_in_a_day_where_the_retention_is_short(monkeypatch: pytest.MonkeyPatch, sent: Sent) -> None:
     monkeypatch.setenv("RETENTION_DAYS", "2")
     earliest = oldest_midnight(datetime.now(UTC), 2)
     result = CliRunner().invoke(app, ["generate", "--stdout", "--limit", "10000"])
-    assert "events a day instead of 3000: RETENTION_DAYS is 2." in result.stderr
+    assert "events per day instead of 3000: RETENTION_DAYS is 2." in result.stderr
     sluice("publish", "-", stdin=result.stdout_bytes)
     assert min(time_of(json.loads(message.data)) for message in sent) >= earliest - MILLISECOND
 
@@ -194,7 +194,7 @@ def test_without_a_limit_events_are_written_as_they_happen(monkeypatch: pytest.M
         paces.append(rate)
         return itertools.islice(items, 30)
 
-    monkeypatch.setattr("sluice.cli.paced", sent_at_once)
+    monkeypatch.setattr("sluice.publish.paced", sent_at_once)
     lines = sluice("generate", "--stdout", "--rate", "7").splitlines()
     assert (len(lines), paces) == (30, [7.0])
     assert all(datetime.now(UTC) - time_of(json.loads(line)) < timedelta(minutes=10) for line in lines)

@@ -1,0 +1,175 @@
+"""The commands `sluice publish` and `sluice generate`."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from functions.settings import Settings
+from sluice.commands.options import IdFieldPaths, Seed, Topic, id_fields
+from sluice.local.names import TOPIC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sluice.publish import Publication
+    from sluice.shop.generator import Generated, Scenario
+
+console = Console(stderr=True)
+
+_DAY = 86_400
+_RATE = 50.0
+"""Default messages per second of `sluice generate`."""
+
+
+def publish(
+    file: Annotated[
+        typer.FileBinaryRead,
+        typer.Argument(
+            metavar="FILE", help="NDJSON with one event per line, compressed with gzip or not; - for standard input."
+        ),
+    ],
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Messages per second; default: as fast as Pub/Sub accepts them.", show_default=False
+        ),
+    ] = None,
+    shift_to_now: Annotated[
+        bool,
+        typer.Option("--shift-to-now", help="Shift the times of all events so that the newest event is now."),
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Maximum lines to publish.")] = None,
+    id_field: IdFieldPaths = None,
+    topic: Topic = TOPIC,
+) -> None:
+    """Publish the events of a file.
+
+    Examples:
+        sluice publish events.ndjson
+        sluice publish events.ndjson --shift-to-now --rate 100
+        zcat events.ndjson.gz | sluice publish - --id-field '$.order_id'
+
+    Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong.
+    """
+    from functions.files.id_fields import WithoutId
+    from functions.files.sources import Source
+    from sluice.commands.progress import print_lines_without_id
+    from sluice.publish import from_lines, shift_to
+
+    # The unbuffered file returns each line as soon as it is available, and is what a source expects.
+    source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
+    lines = itertools.islice(source.lines(), limit)
+    fields, without_id = id_fields(id_field), WithoutId()
+    shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
+    _publish(from_lines(shifted, fields, without_id), topic, rate)
+    if without_id.count:
+        print_lines_without_id("Not published:", without_id)
+        raise typer.Exit(1)
+
+
+def generate(
+    seed: Seed = 1,
+    bad_share: Annotated[float, typer.Option(min=0, max=1, help="Share of invalid messages.")] = 0.0,
+    duplicate_share: Annotated[float, typer.Option(min=0, max=1, help="Share of duplicate messages.")] = 0.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1,
+            help="Messages per second; default: 50, or 3 000 per day with --stdout --limit.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of messages; default: endless.")] = None,
+    stdout: Annotated[
+        bool,
+        typer.Option(
+            "--stdout",
+            help="Write NDJSON without attributes to standard output instead. With --limit, the events are those of the"
+            " last days up to now, written at once.",
+        ),
+    ] = False,
+    topic: Topic = TOPIC,
+) -> None:
+    """Publish realistic events of a simulated shop until Ctrl-C.
+
+    No event is dated in the future or older than RETENTION_DAYS. If the requested number of events needs more days, the
+    command increases the number of events per day.
+
+    Examples:
+        sluice generate --rate 20
+        sluice generate --bad-share 0.05 --duplicate-share 0.02 --limit 1000
+        sluice generate --stdout --limit 100000 > events.ndjson
+
+    Exit code 0: all messages are published; 1: Pub/Sub rejected a message or did not answer; 2: an option or a setting
+    is wrong; 130: interrupted.
+    """
+    if bad_share + duplicate_share >= 1:
+        raise typer.BadParameter("--bad-share and --duplicate-share must be below 1 together")
+    from sluice.shop import generator
+    from sluice.shop.timeline import live
+
+    scenario = functools.partial(generator.Scenario, seed, bad_share, duplicate_share)
+    if stdout and limit is not None:
+        _write(_until_now(scenario(generator.EVENTS_PER_DAY if rate is None else round(rate * _DAY)), limit))
+        return
+    rate = rate or _RATE
+    messages = itertools.islice(live(scenario(round(rate * _DAY))), limit)
+    from sluice.publish import Publication, paced
+
+    if stdout:
+        _write(paced(messages, rate))
+    else:
+        _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
+
+
+def _until_now(scenario: Scenario, count: int) -> Iterator[Generated]:
+    """Return events whose last one is now and none of which is older than the retention."""
+    from sluice.shop.timeline import history_until, stretch_pace
+    from sluice.smoke import oldest_midnight
+
+    retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
+    now = datetime.now(UTC)
+    earliest = oldest_midnight(now, retention_days)
+    per_day = stretch_pace(scenario, count, earliest, now).events_per_day
+    if per_day > scenario.events_per_day:
+        console.print(
+            f"{per_day} events per day instead of {scenario.events_per_day}: RETENTION_DAYS is {retention_days}."
+        )
+    with console.status("searching the start of the history"):
+        return history_until(scenario, count, now, earliest)
+
+
+def _write(messages: Iterable[Generated]) -> None:
+    for message in messages:
+        sys.stdout.buffer.write(message.data + b"\n")
+        sys.stdout.buffer.flush()
+
+
+def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:
+    from functions.files.sources import Unreadable
+    from sluice.publish import FAILURES
+    from sluice.publish import publish as publish_all
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("published", total=None)
+        try:
+            publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        except Unreadable as error:
+            console.print(f"[bold red]Cannot read the events.[/] {escape(str(error))}", soft_wrap=True)
+            raise typer.Exit(1) from error
+        except FAILURES as error:
+            console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
+            if "PUBSUB_EMULATOR_HOST" not in os.environ:
+                console.print("For the local stack, run the export lines that `sluice up` prints.")
+            raise typer.Exit(1) from error

@@ -1,0 +1,110 @@
+"""The command line: help texts are grouped, have examples that parse, and need no heavy package."""
+
+import contextlib
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import typer.main
+from typer.testing import CliRunner
+
+from sluice.cli import PANELS, app
+
+HEAVY = (
+    "google.api_core",
+    "google.auth",
+    "google.cloud.bigquery",
+    "google.cloud.storage",
+    "google.protobuf",
+    "grpc",
+    "httpx",
+    "jinja2",
+    "numpy",
+    "pyarrow",
+    "requests",
+    "sqlglot",
+    "starlette",
+    "urllib3",
+)
+"""Packages that no help text needs."""
+
+
+def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield all commands with their names, those of groups included."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield (*names, name), command
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+HELPS = [(), ("contract",), ("dead-letters",), *COMMANDS]
+
+
+def examples(command: Any) -> list[str]:
+    """Return the lines of the examples in a help text."""
+    block = re.search(r"^Examples:\n((?:    .+\n?)+)", command.help, re.MULTILINE)
+    return [line.strip() for line in block[1].splitlines()] if block else []
+
+
+@pytest.mark.parametrize("name", HELPS, ids=" ".join)
+def test_a_help_text_imports_no_heavy_package(name: Sequence[str]) -> None:
+    code = f"""
+import sys
+from sluice.cli import app
+try:
+    app({[*name, "--help"]!r})
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, "Usage" in ran.stdout) == (0, True), ran.stderr
+    modules = ran.stderr.split()
+    assert [package for package in HEAVY if package in modules] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_a_help_text_has_examples_that_parse(
+    name: Sequence[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("events.ndjson", "fix.py"):
+        pathlib.Path(file).touch()
+    lines = examples(COMMANDS[tuple(name)])
+    assert lines
+    calls = [call.strip() for line in lines for call in re.split(r"[|>]|&&", line)]
+    own = [call for call in calls if call.startswith(f"sluice {' '.join(name)}")]
+    assert len(own) == len(lines)
+    for call in calls:
+        if call.startswith("sluice "):
+            arguments = shlex.split(call)[1:]
+            names = next(other for other in COMMANDS if tuple(arguments[: len(other)]) == other)
+            with contextlib.closing(COMMANDS[names].make_context(names[-1], arguments[len(names) :])):
+                pass  # The context checks the name and the value of each option.
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_each_option_has_a_help_text(name: Sequence[str]) -> None:
+    assert [parameter.name for parameter in COMMANDS[tuple(name)].params if not parameter.help] == []
+
+
+def test_the_help_lists_each_command_in_a_panel() -> None:
+    text = CliRunner().invoke(app, ["--help"], terminal_width=80).output
+    assert re.findall(r"╭─ (.+?) ─", text) == ["Options", *PANELS]
+    listed = re.findall(r"^│ ([a-z][a-z-]*) ", text, re.MULTILINE)
+    assert sorted(listed) == sorted({name[0] for name in COMMANDS})
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_a_paragraph_of_a_help_text_wraps_at_the_width(name: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 1_000)
+    output = CliRunner().invoke(app, [*name, "--help"]).output
+    text = output.partition("Usage")[2].partition("╭")[0]
+    prose = [line.strip() for line in text.splitlines()[1:] if line.strip() and not line.startswith("     ")]
+    assert [line for line in prose if not line.endswith((".", "Examples:"))] == []
