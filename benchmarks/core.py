@@ -10,12 +10,14 @@ import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from benchmarks.events import MIX, Bodies, Kind
 from benchmarks.machine import FUNCTION_CORE, on_core
+from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.core.message import receive
 from functions.core.pipeline import EventPipeline, utc_now
@@ -30,7 +32,7 @@ from sluice.backfill.load_file import LoadFile
 
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
 
-_URI = "gs://archive/raw/dt=2026-11-25/hr=12/20261125T120000.000000Z-0123456789ab-00000001.ndjson.gz"
+_URI = layout.address("archive", layout.object_name(datetime(2026, 11, 25, 12, tzinfo=UTC), "0123456789ab", 1))
 _HEADERS = {"content-type": "application/json", "content-length": "900", "user-agent": "CloudPubSub-Google"}
 
 

@@ -2,12 +2,14 @@
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from google.cloud.bigquery import SchemaField
 
 from benchmarks.events import payloads
+from functions.archive import layout
 from functions.core.message import Message
 from functions.core.pipeline import EventPipeline, utc_now
 from functions.core.rows import Row
@@ -18,7 +20,9 @@ from sluice.cost.measured import Sizes
 
 _SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")
 
-_URI = "gs://archive-of-a-project/raw/dt=2026-11-25/hr=12/20261125T120000.000000Z-0123456789ab-00000001.ndjson.gz"
+URI = layout.address(
+    "archive-of-a-project", layout.object_name(datetime(2026, 11, 25, 12, tzinfo=UTC), "0123456789ab", 1)
+)
 
 _BYTES = {
     "BOOLEAN": 1, "BOOL": 1, "DATE": 8,
@@ -58,7 +62,7 @@ def measure() -> Sizes:
             sent = Message(data, {"event_id": f"{number:036d}"}, f"{number:017d}", utc_now())
             outcome = process(sent, utc_now())
             if isinstance(outcome, Row):
-                rows.append((outcome.table, bytes(outcome.encoded(_URI)), len(outcome.insert_id)))
+                rows.append((outcome.table, bytes(outcome.encoded(URI)), len(outcome.insert_id)))
     schemas = {
         table.table_id: table.schema
         for definition in definitions("project", _SETTINGS)

@@ -41,7 +41,6 @@ from sluice.doc_tables import Table
 
 SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")
 
-URI = "gs://archive-of-a-project/raw/dt=2026-11-25/hr=12/20261125T120000.000000Z-0123456789ab-00000001.ndjson.gz"
 
 TIMEOUT = 60.0
 BATCHES = 20
@@ -64,7 +63,7 @@ def batches(events: int) -> Batches:
         ]
         outcomes = by_table((process(message, utc_now()) for message in sent), lambda outcome: outcome)
         for table, records in outcomes.items():
-            rows.append((table, [InsertRow(record.insert_id, record.encoded(URI)) for record in records]))
+            rows.append((table, [InsertRow(record.insert_id, record.encoded(sizes.URI)) for record in records]))
     return rows
 
 

@@ -17,7 +17,7 @@ from functions.core.message import Message
 from functions.files import sources
 from functions.files.id_fields import IdField
 from functions.files.messages import PlainEvents, ReadReport, read_messages
-from functions.files.sources import Part
+from functions.files.sources import Part, canonical
 from functions.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ReadFile(beam.DoFn):
         source = sources.source(*element, lambda: storage(self._settings))
         fields = [IdField.parse(path) for path in self._id_fields]
         plain = PlainEvents.of_version(self._now, self._schema_version, fields)
-        yield from read_messages(source, plain, _tell)
+        yield from read_messages(source, plain, _report)
 
 
 class ReadFiles(beam.PTransform):
@@ -116,11 +116,11 @@ def _split(name: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str, 
 
 def _list(part: tuple[str, str, str], variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     settings = Settings.from_environment(variables)
-    return ((source.name, source.size) for source in Part(*part).sources(lambda: storage(settings)))
+    return ((canonical(source.name), source.size) for source in Part(*part).sources(lambda: storage(settings)))
 
 
-def _tell(report: ReadReport) -> None:
-    """Log and count what was read: for who watches a run on their machine, as an archive has many small objects."""
+def _report(report: ReadReport) -> None:
+    """Log and count what was read. An archive has many small objects: at level DEBUG a local run shows each of them."""
     logger.debug("read %s", msgspec.json.encode(report).decode())
     for text in report.first_without_id:
         logger.error("left out: %s", text)

@@ -67,7 +67,7 @@ def _made(settings: Settings, inserts_by: str, dry_run: bool) -> BatchWriter:
         Archive(storage, settings.archive_bucket, process.contracts.event_types),
         _inserts(settings, inserts_by) if not dry_run else Warehouse(Nowhere(), "", settings.dataset),
         settings.flush_timeout,
-        _tell,
+        _report,
     )
 
 
@@ -125,7 +125,7 @@ def set_log_level(settings: Settings) -> None:
     logging.getLogger("dataflow").setLevel(settings.log_level)
 
 
-def _tell(report: FlushReport) -> None:
+def _report(report: FlushReport) -> None:
     """Log and count a batch as a flush of the function: the log-based metrics have the same names.
 
     A worker of Dataflow sends its log lines as text, so the fields are JSON in it.

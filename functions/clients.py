@@ -3,10 +3,13 @@
 With Application Default Credentials, or of the emulators if their variables are set.
 """
 
+import io
 import os
+from typing import BinaryIO, cast
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
+from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
 from functions.settings import Settings
@@ -15,9 +18,12 @@ LABEL = "sluice"
 """Label of Sluice's query jobs: the function that ran them, or `command`. It is in INFORMATION_SCHEMA.JOBS and on the
 bill."""
 
+_DOWNLOAD_BYTES = 8 * 2**20
+"""Maximum size of an object that is downloaded at once, and size of the chunks of a larger one."""
+
 
 def bigquery_client(settings: Settings) -> bigquery.Client:
-    """A client of BigQuery; of the emulator at BIGQUERY_EMULATOR_HOST, which unlike Storage's takes no ADC."""
+    """Return a client of BigQuery; of the emulator at BIGQUERY_EMULATOR_HOST, which unlike Storage's takes no ADC."""
     emulated = "BIGQUERY_EMULATOR_HOST" in os.environ
     labels = {LABEL: os.environ.get("FUNCTION_TARGET", "command")}
     return bigquery.Client(
@@ -29,5 +35,17 @@ def bigquery_client(settings: Settings) -> bigquery.Client:
 
 
 def storage_client(settings: Settings) -> StorageClient:
-    """A client of Cloud Storage; of the emulator at STORAGE_EMULATOR_HOST."""
+    """Return a client of Cloud Storage; of the emulator at STORAGE_EMULATOR_HOST."""
     return StorageClient(project=settings.google_cloud_project)
+
+
+def open_blob(blob: Blob, size: int) -> BinaryIO:
+    """Open an object as it is stored; a large one is downloaded in chunks.
+
+    Args:
+        blob: The object.
+        size: Its size in bytes.
+    """
+    if size <= _DOWNLOAD_BYTES:  # A reader in chunks would send a second request, to see that there is no more.
+        return io.BytesIO(blob.download_as_bytes(raw_download=True))
+    return cast("BinaryIO", blob.open("rb", chunk_size=_DOWNLOAD_BYTES, raw_download=True))

@@ -12,9 +12,9 @@ from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
+from functions.archive.reader import object_at
 from functions.core import dead_letters
 from functions.core.contracts import FOLDER, Contracts
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, SMOKE_TEST_IDS, Message
@@ -305,7 +305,7 @@ class Smoke:
         bucket = f"gs://{self._settings.archive_bucket}/"
         if not row.archive_uri.startswith(bucket):
             return f"archived in {row.archive_uri}, not in {bucket}"
-        archived = read_object(probe.event_id, Blob.from_uri(row.archive_uri, client=self._storage))
+        archived = read_object(probe.event_id, object_at(row.archive_uri, self._storage))
         if archived.problem:
             return archived.problem
         if probe.data not in [envelope.message().data for envelope in archived.envelopes]:

@@ -2,23 +2,20 @@
 
 import dataclasses
 import functools
-import gzip
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from typing import Any
 
 import msgspec
-from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import ScalarQueryParameter
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.envelope import Envelope
+from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
 from functions.core import dead_letters
 from functions.events import event_types
-from functions.reconcile.reconciler import UNREADABLE
 from functions.settings import Settings
 
 _READERS = 8
@@ -84,7 +81,7 @@ class TracedRecord:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ArchiveObject:
+class TracedObject:
     """An object of the archive, and what it has of the event.
 
     Attributes:
@@ -114,7 +111,7 @@ class Trace:
     rows: Sequence[TracedRecord]
     dead_letters: Sequence[TracedRecord]
     replays: Sequence[Mapping[str, Any]]
-    objects: Sequence[ArchiveObject]
+    objects: Sequence[TracedObject]
 
     @property
     def is_found(self) -> bool:
@@ -141,12 +138,12 @@ def trace(
     replays = replays_of(event_id, bigquery_client, settings)
     uris = [record.archive_uri for record in (*rows, *dead_letters)]
     uris += [replay["archive_uri"] for replay in replays if replay["archive_uri"]]
-    objects: Iterable[ArchiveObject] = ()
+    objects: Iterable[TracedObject] = ()
     if uris:
-        objects = _read_all(event_id, (Blob.from_uri(uri, client=storage) for uri in dict.fromkeys(uris)))
+        objects = _read_all(event_id, (object_at(uri, storage) for uri in dict.fromkeys(uris)))
     elif day is not None:
-        blobs = storage.list_blobs(settings.archive_bucket, prefix=f"raw/dt={day:%Y-%m-%d}/")
-        objects = (archive_object for archive_object in _read_all(event_id, blobs) if archive_object.envelopes)
+        of_day = ArchiveReader(storage, settings.archive_bucket).of_day(day)
+        objects = (traced for traced in _read_all(event_id, of_day) if traced.envelopes)
     return Trace(event_id, rows, dead_letters, replays, list(objects))
 
 
@@ -207,20 +204,17 @@ def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settin
     return views
 
 
-def _read_all(event_id: str, blobs: Iterable[Blob]) -> Iterator[ArchiveObject]:
+def _read_all(event_id: str, objects: Iterable[ArchivedObject]) -> Iterator[TracedObject]:
     with ThreadPoolExecutor(_READERS) as threads:
-        yield from threads.map(functools.partial(read_object, event_id), blobs)
+        yield from threads.map(functools.partial(read_object, event_id), objects)
 
 
-def read_object(event_id: str, blob: Blob) -> ArchiveObject:
-    """Return an archive object with its envelopes of an event."""
-    uri = f"gs://{blob.bucket.name}/{blob.name}"
+def read_object(event_id: str, archived: ArchivedObject) -> TracedObject:
+    """Return what an archive object has of an event."""
     try:
-        ndjson = gzip.decompress(blob.download_as_bytes())
-        # Most objects of a day have nothing of the event, which takes no parsing to see.
-        envelopes = read_envelopes(ndjson) if msgspec.json.encode(event_id) in ndjson else []
-    except NotFound:
-        return ArchiveObject(uri, problem="the object is gone: its lifecycle has deleted it, or somebody has")
-    except UNREADABLE as error:
-        return ArchiveObject(uri, problem=f"the object cannot be read: {error}")
-    return ArchiveObject(uri, [envelope for envelope in envelopes if envelope.event_id == event_id])
+        return TracedObject(archived.uri, archived.envelopes_of(event_id))
+    except ObjectNotFound:
+        problem = "the object is gone: its lifecycle has deleted it, or somebody has"
+    except UnreadableObject as error:
+        problem = f"the object cannot be read: {error}"
+    return TracedObject(archived.uri, problem=problem)

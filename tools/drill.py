@@ -26,6 +26,7 @@ from google.cloud import bigquery
 from rich.console import Console
 from rich.table import Table
 
+from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.demo.check import read_warehouse
@@ -124,7 +125,7 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
             f"{first_row_seconds:.1f} s later events arrive in the new region. The archive brings the others."
         )
 
-        source = f"gs://{lost.settings.archive_bucket}/raw/"
+        source = layout.address(lost.settings.archive_bucket, layout.PREFIX)
         backfill = _backfill(new, source)
         _wait(lambda: _ids(new) >= ids, publishing)
         recovered_seconds = time.monotonic() - lost_at

@@ -51,9 +51,9 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         )
 
     def message(self) -> Message:
-        """The message again, as it was but for the number of its delivery.
+        """Return the message as it was, without the number of its delivery.
 
-        What others have written may have another `event_id` than its message would have: that becomes the attribute.
+        An envelope of another program may have another `event_id` than its message: it becomes the attribute.
         """
         data = self.payload_base64 if self.payload is None else self.payload.encode()
         message = Message(
@@ -70,14 +70,22 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
 encode_lines = msgspec.json.Encoder().encode_lines
 
+_decoder = msgspec.json.Decoder(Envelope)
 
-_decode_lines = msgspec.json.Decoder(Envelope).decode_lines
+
+def decode_line(line: bytes) -> Envelope:
+    """Return the envelope of a line.
+
+    Raises:
+        msgspec.DecodeError: The line is no envelope.
+    """
+    return _decoder.decode(line)
 
 
 def read_envelopes(ndjson: bytes) -> list[Envelope]:
-    """The envelopes of an archive object's decompressed bytes.
+    """Return the envelopes of an archive object's decompressed bytes.
 
     Raises:
         msgspec.DecodeError: A line is no envelope.
     """
-    return _decode_lines(ndjson)
+    return _decoder.decode_lines(ndjson)

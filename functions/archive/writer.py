@@ -31,7 +31,7 @@ class _Object(msgspec.Struct, rename="camel"):
 
 
 class _Written(msgspec.Struct):
-    """The answer of Cloud Storage: the object."""
+    """The object, as Cloud Storage answers."""
 
     name: str
 
@@ -45,8 +45,7 @@ _decode_written = msgspec.json.Decoder(_Written).decode
 class Archive:
     """The bucket of the raw events.
 
-    One object for each flush: `raw/dt=YYYY-MM-DD/hr=HH/<time>-<instance>-<seq>.ndjson.gz`, by UTC time of arrival,
-    with the `Summary` of its events in the object's metadata.
+    It has one object for each flush, with the `Summary` of its events in the object's metadata.
 
     Args:
         api: Cloud Storage.
@@ -62,32 +61,32 @@ class Archive:
 
     @functools.cached_property
     def _instance(self) -> str:
-        """Drawn at the first use: the server forks its workers, and each is an instance of its own."""
+        """Random name of this process; drawn at the first use, since the server forks its workers."""
         return uuid.uuid4().hex[:12]
 
     def name(self, now: datetime) -> str:
-        """A new object's name; no other instance and no other call gets the same."""
-        return f"{layout.first_name_at(now)}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
+        """Return the name of a new object; no other instance and no other call gets the same."""
+        return layout.object_name(now, self._instance, next(self._sequence))
 
     def uri(self, name: str) -> str:
-        """The `gs://` address of an object."""
-        return f"gs://{self._bucket}/{name}"
+        """Return the `gs://` address of an object."""
+        return layout.address(self._bucket, name)
 
     def write(self, name: str, outcomes: Sequence[Row | DeadLetter], timeout: float) -> int:
-        """Write the messages of a flush as one object; blocks. Repeats are harmless.
+        """Write the messages of a flush as one object; blocks. It may be repeated.
 
         Args:
             name: From `name`.
-            outcomes: What became of the messages.
-            timeout: Seconds that it may take at most, retries included.
+            outcomes: Rows and dead letters of the messages.
+            timeout: Maximum seconds, retries included.
 
         Returns:
             The object's size in bytes.
 
         Raises:
-            ApiError: Cloud Storage refused.
-            urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
-            msgspec.DecodeError: Whoever answered, it was not Cloud Storage: this is no object.
+            ApiError: Cloud Storage rejected the request.
+            urllib3.exceptions.HTTPError: Cloud Storage did not answer in time, or the connection failed.
+            msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
         """
         envelopes = [Envelope.from_message(outcome.message, outcome.event_type) for outcome in outcomes]
         data = gzip.compress(encode_lines(envelopes), compresslevel=1)
@@ -97,7 +96,7 @@ class Archive:
         try:
             _decode_written(self._api.post(self._path, content_type, body, timeout))
         except ApiError as error:
-            # The name is ours alone: where it is taken, an earlier try did arrive, and its answer did not.
+            # No other writer uses this name: an earlier attempt has succeeded, and its answer was lost.
             if error.status != http.HTTPStatus.PRECONDITION_FAILED:
                 raise
         return len(data)
@@ -109,7 +108,7 @@ class Archive:
 
 
 def _related(resource: bytes, data: bytes) -> tuple[str, bytes]:
-    """The content type and the body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
+    """Return content type and body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
     boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n".encode()
     middle = f"\r\n--{boundary}\r\ncontent-type: application/gzip\r\n\r\n".encode()

@@ -7,13 +7,11 @@ from typing import Self
 
 import msgspec
 
-from functions.archive.envelope import Envelope
+from functions.archive.envelope import Envelope, decode_line
 from functions.core.message import Message, is_smoke_test
 from functions.files.id_fields import IdField, NoEventId, WithoutId
 from functions.files.identity import Identify
 from functions.files.sources import Line, Source
-
-_decode_envelope = msgspec.json.Decoder(Envelope).decode
 
 
 def read_envelope(data: bytes) -> Envelope | None:
@@ -21,7 +19,7 @@ def read_envelope(data: bytes) -> Envelope | None:
     if b'"publish_time"' not in data:  # To parse plain events twice would cost as much again.
         return None
     try:
-        envelope = _decode_envelope(data)
+        envelope = decode_line(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     has_payload = envelope.payload is not None or envelope.payload_base64 is not None

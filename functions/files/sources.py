@@ -8,6 +8,7 @@ import glob
 import gzip
 import io
 import json
+import os
 import pathlib
 import re
 import zlib
@@ -16,18 +17,20 @@ from typing import BinaryIO, NamedTuple, NoReturn, Protocol, cast
 
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
+from functions.clients import open_blob
+
 MAX_LINE_BYTES = 64 * 2**20
-"""Longer than the envelope of any message: 10 MB (https://cloud.google.com/pubsub/quotas#resource_limits), of which
-JSON makes six times as much at worst. What has no line breaks at all must not fill the memory."""
+"""Maximum size of a line: above the envelope of any message, which has 10 MB
+(https://cloud.google.com/pubsub/quotas#resource_limits), and as JSON six times as much at worst. It bounds the memory
+where a file has no line breaks at all."""
 
 _WHITE_SPACE = b" \t\r\n"  # https://www.rfc-editor.org/rfc/rfc8259#section-2
 
 _GZIP = b"\x1f\x8b"
 _OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
-"""UTF-32's other one begins as UTF-16's."""
+"""Byte order marks of other encodings. That of UTF-32-LE begins with that of UTF-16-LE."""
 
 _FORMATS = {
     b"Obj\x01": "Avro",
@@ -41,8 +44,10 @@ _FORMATS = {
 
 _HEAD_BYTES = 8_000
 _BUFFER_BYTES = 2**20
-_DOWNLOAD_BYTES = 8 * 2**20
 _CLOUD_STORAGE = "gs://"
+
+_WILDCARDS = "*?["
+"""Characters that make a name a glob, of files and of objects alike."""
 
 
 class Unreadable(Exception):
@@ -56,7 +61,7 @@ class Line(NamedTuple):
         source: Name of the source.
         number: Of the line, from 1; empty lines count.
         data: Without the white space around it, and without a byte order mark.
-        origin: What its source knows of it besides, for who is told what has become of it.
+        origin: Any reference of its source, which the result for the line is reported with.
     """
 
     source: str
@@ -69,13 +74,13 @@ class Lines(Protocol):
     """A source of lines, such as `Source`."""
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
-        """All lines.
+        """Yield all lines.
 
         Args:
             advance: Called now and then with how much was read since the last call.
 
         Raises:
-            Unreadable: There are no more to be had.
+            Unreadable: The source cannot be read any further.
         """
 
 
@@ -94,7 +99,7 @@ class Source:
     open: Callable[[], BinaryIO] = dataclasses.field(compare=False, repr=False)
 
     def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
-        """All lines that are not empty; decompressed where the content is gzip, whatever the name says.
+        """Yield all lines that are not empty; decompressed where the content is gzip, whatever the name says.
 
         Args:
             advance: Called now and then with the number of stored bytes that were read since the last call.
@@ -124,7 +129,7 @@ class Source:
             advance(self.size - reported)
 
     def check(self) -> None:
-        """Read the first byte; not of a pipe, which would lack it then.
+        """Read the first byte, except of a pipe, which would lose it.
 
         Raises:
             Unreadable: It cannot be read.
@@ -135,7 +140,7 @@ class Source:
 
 
 def _other_format(head: bytes) -> str | None:
-    """Say why a file that begins so is not NDJSON, and what to do; None: it may be NDJSON."""
+    """Return why a file that begins so is not NDJSON, and what to do; None if it may be NDJSON."""
     for mark, name in _FORMATS.items():
         if head.startswith(mark):
             return f"is {name}; convert it to NDJSON, which may be compressed with gzip"
@@ -148,8 +153,10 @@ def _other_format(head: bytes) -> str | None:
     if (first.rstrip(_WHITE_SPACE) == b"{" and more) or _has_line_breaks(text):
         return "is indented JSON; write one event a line: jq -c ."
     if first and not first.startswith(b"{"):
-        shown = first[:40].decode(errors="replace").rstrip()
-        return f"is not NDJSON: its first line is no JSON object ({shown!r}); is it CSV?"
+        # The content may be personal data, and the message may reach a log: only its position is reported.
+        return (
+            f"is not NDJSON: byte {len(head) - len(text)} begins a line that is no JSON object, expected {{; is it CSV?"
+        )
     return None
 
 
@@ -164,7 +171,7 @@ def _has_line_breaks(text: bytes) -> bool:
 
 
 def _is_other_than_utf8(head: bytes) -> bool:
-    """Whether a file begins as none of NDJSON does; a few NULs may be those of one broken line.
+    """Return whether a file begins as no NDJSON does; a few NULs may be those of one broken line.
 
     UTF-16 has a NUL in each ASCII character, so at least in all that JSON itself consists of.
     """
@@ -172,7 +179,7 @@ def _is_other_than_utf8(head: bytes) -> bool:
 
 
 def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Source]:
-    """The sources that names stand for, each once, sorted by name.
+    """Return the sources that names stand for, sorted by name; each once, however many of the names stand for it.
 
     Args:
         names: Files; folders, with all files below them but hidden ones; globs; and `gs://BUCKET/PREFIX`, all objects
@@ -183,14 +190,20 @@ def find(names: Sequence[str], storage: Callable[[], StorageClient]) -> list[Sou
     Raises:
         Unreadable: A name stands for nothing, or for what cannot be read.
     """
-    sources: set[Source] = set()
+    sources: dict[str, Source] = {}
     for name in names:
         all_of_them = sorted(matching(name, storage))
         # Who may read one object of a bucket may read the others; each look would cost a request.
         for source in all_of_them[:1] if is_remote(name) else all_of_them:
             source.check()
-        sources.update(all_of_them)
-    return sorted(sources)
+        for source in all_of_them:
+            sources.setdefault(canonical(source.name), source)
+    return sorted(sources.values())
+
+
+def canonical(name: str) -> str:
+    """Return the one name of a file or an object that may have several: an absolute path without links."""
+    return name if is_remote(name) else os.path.realpath(name)
 
 
 def _files(name: str) -> Iterator[Source]:
@@ -216,24 +229,20 @@ def _objects(name: str, storage: StorageClient) -> Iterator[Source]:
 
 
 def _parse(name: str) -> tuple[str, dict[str, str], str]:
-    """Return what a remote name says: the bucket, by what to list, and what all its objects' names begin with."""
+    """Return the bucket of a remote name, how to list its objects, and the prefix that all of them have."""
     bucket, _, prefix = name.removeprefix(_CLOUD_STORAGE).partition("/")
-    if "*" in prefix:
+    if any(character in prefix for character in _WILDCARDS):
         return bucket, {"match_glob": prefix}, re.split(r"[*?\[{\\]", prefix, maxsplit=1)[0]
     return bucket, {"prefix": prefix}, prefix
 
 
 def find_objects(bucket: str, storage: StorageClient, **chosen: str) -> Iterator[Source]:
-    """The objects of a bucket that Cloud Storage finds by `prefix`, `match_glob` and `delimiter`, as sources."""
+    """Yield the objects of a bucket that Cloud Storage finds by `prefix`, `match_glob` and `delimiter`, as sources."""
     for blob in storage.list_blobs(bucket, **chosen):
-        if not blob.name.endswith("/"):  # the console's "folders" are empty objects
-            yield Source(f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(_open, blob, blob.size))
-
-
-def _open(blob: Blob, size: int) -> BinaryIO:
-    if size <= _DOWNLOAD_BYTES:  # A reader in chunks would send a second request, to see that there is no more.
-        return io.BytesIO(blob.download_as_bytes(raw_download=True))
-    return cast("BinaryIO", blob.open("rb", chunk_size=_DOWNLOAD_BYTES, raw_download=True))
+        if not blob.name.endswith("/"):  # The folders of the console are empty objects.
+            yield Source(
+                f"{_CLOUD_STORAGE}{bucket}/{blob.name}", blob.size, functools.partial(open_blob, blob, blob.size)
+            )
 
 
 class Part(NamedTuple):
@@ -241,7 +250,7 @@ class Part(NamedTuple):
 
     Attributes:
         name: The name, as `find` takes it.
-        folder: What the names of the part's objects begin with; empty for files.
+        folder: Prefix of the names of the part's objects; empty for files.
         delimiter: `/` for the objects of the folder itself; empty for those of all folders below it, too.
     """
 
@@ -250,7 +259,7 @@ class Part(NamedTuple):
     delimiter: str = ""
 
     def sources(self, storage: Callable[[], StorageClient]) -> Iterator[Source]:
-        """All sources of the part.
+        """Yield all sources of the part.
 
         Raises:
             Unreadable: They cannot be listed.
@@ -307,7 +316,7 @@ def check(name: str, storage: Callable[[], StorageClient]) -> None:
     """
     path = pathlib.Path(name)
     if not is_remote(name) and path.exists() and not path.is_dir() and not path.is_file():
-        raise Unreadable(f"{name}: is neither a file nor a folder; write what it gives into a file first")
+        raise Unreadable(f"{name}: is neither a file nor a folder; write its output into a file first")
     next(matching(name, storage)).check()
 
 
@@ -323,7 +332,7 @@ def matching(name: str, storage: Callable[[], StorageClient]) -> Iterator[Source
             is_any = True
             yield source
     if not is_any:
-        raise Unreadable(f"{name}: there is nothing of this name")
+        raise Unreadable(f"{name}: no file, folder or object has this name")
 
 
 def source(name: str, size: int, storage: Callable[[], StorageClient]) -> Source:
@@ -332,7 +341,7 @@ def source(name: str, size: int, storage: Callable[[], StorageClient]) -> Source
         return Source(name, size, functools.partial(io.FileIO, name))
     bucket, _, path = name.removeprefix(_CLOUD_STORAGE).partition("/")
     blob = storage().bucket(bucket).blob(path)
-    return Source(name, size, functools.partial(_open, blob, size))
+    return Source(name, size, functools.partial(open_blob, blob, size))
 
 
 @contextlib.contextmanager

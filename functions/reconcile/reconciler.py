@@ -3,23 +3,27 @@
 import collections
 import dataclasses
 import functools
-import gzip
 import itertools
 import operator
-import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
-from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive import delivery, layout
-from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive import delivery
+from functions.archive.envelope import Envelope
+from functions.archive.reader import (
+    ArchivedObject,
+    ArchiveReader,
+    ObjectNotFound,
+    UnreadableObject,
+    arrival_time,
+    object_at,
+)
 from functions.archive.summary import Summary
 from functions.core.contracts import Contracts
 from functions.core.dead_letters import DeadLetter, content_digest
@@ -31,9 +35,6 @@ from functions.names import UNKNOWN
 from functions.reconcile.findings import MAX_EXAMPLES, EventRef, HourCounts, Reconciliation
 from functions.reconcile.records import EventsOfDays, ObjectRecords, Records, StoredRecord
 from functions.settings import Settings
-
-UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError)
-"""Errors of an object that is not as the archive wrote it."""
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -80,14 +81,17 @@ class _Object(NamedTuple):
     Attributes:
         uri: Its address.
         arrived: When its events arrived.
-        blob: The object; None where records name one that is gone.
-        summary: What its metadata says of its events.
+        archived: The object; None where records name one that is gone.
     """
 
     uri: str
     arrived: datetime
-    blob: Blob | None = None
-    summary: Summary | None = None
+    archived: ArchivedObject | None = None
+
+    @property
+    def summary(self) -> Summary | None:
+        """Summary of its events by its metadata."""
+        return self.archived.summary if self.archived else None
 
     @property
     def hour(self) -> datetime:
@@ -161,7 +165,8 @@ class Reconciler:
     def __init__(
         self, client: bigquery.Client, storage: StorageClient, settings: Settings, compare: Compare | None = None
     ) -> None:
-        self._bucket = storage.bucket(settings.archive_bucket)
+        self._storage = storage
+        self._archive = ArchiveReader(storage, settings.archive_bucket)
         self._records = Records(client, settings, with_columns=compare is not None)
         self._compare = compare
         self._types = frozenset(event_types())
@@ -206,7 +211,7 @@ class Reconciler:
     ) -> datetime:
         """Compare what arrived in a time that one query sums up; return the time up to which it did."""
         days = _days(start, end)
-        first, last = self._uri(layout.first_name_at(start)), self._uri(layout.first_name_at(end))
+        first, last = self._archive.bounds(start, end)
         # The records first: what arrives meanwhile is an object without any, and is found by its ids.
         records = self._records.of_objects(days, first, last)
         batch, hour, until = _Batch(days), _hour_of(start), end
@@ -232,21 +237,11 @@ class Reconciler:
         self._look_up(batch)
         return until
 
-    def _uri(self, name: str) -> str:
-        return f"gs://{self._bucket.name}/{name}"
-
     def _objects(self, start: datetime, end: datetime) -> Iterator[_Object]:
-        """Yield the objects of a time in the order of their names."""
-        hour = _hour_of(start)
-        bounds = {"start_offset": layout.first_name_at(start), "end_offset": layout.first_name_at(end)}
-        while hour < end:
-            blobs = self._bucket.list_blobs(
-                prefix=layout.hour_prefix(hour), fields="items(name,metadata),nextPageToken", **bounds
-            )
-            for blob in blobs:
-                summary = Summary.from_metadata(blob.metadata)
-                yield _Object(self._uri(blob.name), _arrived(blob.name, hour), blob, summary)
-            hour += _HOUR
+        """Yield the objects of a time in the order of their addresses."""
+        for archived in self._archive.objects(start, end):
+            if arrived := archived.arrived:
+                yield _Object(archived.uri, arrived, archived)
 
     def _merge(
         self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
@@ -258,7 +253,7 @@ class Reconciler:
         arrived = start
         for listed in self._objects(start, end):
             while uri is not None and uri < listed.uri:
-                yield self._gone(uri, arrived), list(named)
+                yield _gone(uri, arrived), list(named)
                 uri, named = next(grouped, nothing)
             arrived = listed.arrived
             if uri == listed.uri:
@@ -267,11 +262,8 @@ class Reconciler:
             else:
                 yield listed, []
         while uri is not None:
-            yield self._gone(uri, arrived), list(named)
+            yield _gone(uri, arrived), list(named)
             uri, named = next(grouped, nothing)
-
-    def _gone(self, uri: str, arrived: datetime) -> _Object:
-        return _Object(uri, _arrived(uri.removeprefix(self._uri("")), arrived))
 
     def _agrees(self, listed: _Object, named: Sequence[ObjectRecords]) -> bool:
         """Return whether the records that name an object are of the deliveries that its metadata sums up."""
@@ -280,13 +272,13 @@ class Reconciler:
         return listed.summary.digest == sum(group.digest for group in named)
 
     def _read(self, listed: _Object) -> _Content:
-        if listed.blob is None:
+        if listed.archived is None:
             return _Content()
         try:
-            return _Content(read_envelopes(gzip.decompress(listed.blob.download_as_bytes())))
-        except NotFound:
+            return _Content(listed.archived.envelopes())
+        except ObjectNotFound:
             return _Content()  # Deleted since it was listed.
-        except UNREADABLE as error:
+        except UnreadableObject as error:
             return _Content(problem=f"{listed.uri}: {error}")
 
     def _type(self, event_type: str | None) -> str:
@@ -443,10 +435,10 @@ class Reconciler:
     def _messages(self, uri: str) -> dict[tuple[str, str], Message]:
         """Return the messages of an object by event id and message id; none of one that is gone."""
         try:
-            ndjson = gzip.decompress(Blob.from_uri(uri, client=self._bucket.client).download_as_bytes())
-        except NotFound:
+            envelopes = object_at(uri, self._storage).envelopes()
+        except ObjectNotFound:
             return {}
-        return {(envelope.event_id, envelope.message_id): envelope.message() for envelope in read_envelopes(ndjson)}
+        return {(envelope.event_id, envelope.message_id): envelope.message() for envelope in envelopes}
 
     def _with_content(self, message: Message, records: Sequence[StoredRecord]) -> list[StoredRecord]:
         """Return the records that make a record of a message needless: they have the same content.
@@ -497,12 +489,9 @@ def _hour_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _arrived(name: str, otherwise: datetime) -> datetime:
-    """Return when an object's events arrived, by its name if it says so."""
-    try:
-        return layout.arrival_time(name)
-    except ValueError:
-        return otherwise
+def _gone(uri: str, otherwise: datetime) -> _Object:
+    """Return an object that only records name; it arrived when its address says, or else at another time."""
+    return _Object(uri, arrival_time(uri) or otherwise)
 
 
 def _days(start: datetime, end: datetime) -> frozenset[date]:

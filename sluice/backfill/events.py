@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from functions.archive import layout
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import Message, is_smoke_test
 from functions.core.pipeline import EventPipeline
@@ -117,7 +118,7 @@ class EventReader:
     def _message(self, line: Line) -> tuple[Message, str | None]:
         """Return the message of a line, and the object of the archive if the line is in there."""
         if envelope := read_envelope(line.data):
-            is_archived = line.source.startswith(f"gs://{self.settings.archive_bucket}/raw/")
+            is_archived = layout.is_archived(self.settings.archive_bucket, line.source)
             return envelope.message(), line.source if is_archived else None
         return self.plain(line), None
 

@@ -1,7 +1,6 @@
 """`sluice reconcile`: what a person sees of it."""
 
 import dataclasses
-import functools
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,7 +15,6 @@ from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from functions.core.privacy import Privacy
-from functions.files.sources import find
 from functions.ingest.http_client import storage_api
 from functions.reconcile.findings import EventRef, Reconciliation
 from functions.reconcile.reconciler import Reconciler
@@ -28,6 +26,7 @@ from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import check_order, parse_past_time, parse_time
 from sluice.formatting import printable
 from sluice.record_comparison import ContentComparison
+from sluice.replay.archived import named
 from sluice.replay.ledger import Ledger, ReplaySource, current_user
 
 console = Console(stderr=True)
@@ -123,9 +122,7 @@ def _repair(reconciliation: Reconciliation, settings: Settings, now: datetime, *
     jobs = LoadJobs.open(client, settings)
     ledger = None if dry_run else Ledger(client, jobs, settings, ReplaySource.ARCHIVE, now, current_user(client))
     archive = None if dry_run else Archive(storage_api(), settings.archive_bucket, read.process.contracts.event_types)
-    return Backfill(read, jobs, archive, ledger)(
-        find(sorted(reconciliation.incomplete), functools.cache(lambda: storage))
-    )
+    return Backfill(read, jobs, archive, ledger)(named(storage, sorted(reconciliation.incomplete)))
 
 
 def _is_well(reconciliation: Reconciliation, report: BackfillReport | None, *, dry_run: bool) -> bool:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
+from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.backfill.run import FAILURES
@@ -113,7 +114,7 @@ def _announce(restored: Restored, bucket: str) -> None:
     print(f"{restored.table} is as of {restored.as_of:%Y-%m-%d %H:%M:%S} UTC: {restored.rows} rows.")  # noqa: T201
     print(f"What it was before is the snapshot {restored.before}.")  # noqa: T201
     print("Next: load what came since, for each day from that one on:")  # noqa: T201
-    print(f"  sluice backfill gs://{bucket}/raw/dt={restored.as_of:%Y-%m-%d}")  # noqa: T201
+    print(f"  sluice backfill {layout.address(bucket, layout.day_prefix(restored.as_of))}")  # noqa: T201
 
 
 def _show(snapshots: list[Snapshot], *, json: bool) -> None:

@@ -15,7 +15,7 @@ from functions.core.message import Message, is_smoke_test
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.formatting import printable
-from sluice.trace import ArchiveObject, Trace, TracedRecord
+from sluice.trace import Trace, TracedObject, TracedRecord
 from sluice.trace import trace as look_for
 
 console = Console(stderr=True)
@@ -157,7 +157,7 @@ def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield f"  {record.archive_uri}"
 
 
-def _of_object(archive_object: ArchiveObject) -> Iterator[Text | str]:
+def _of_object(archive_object: TracedObject) -> Iterator[Text | str]:
     yield Text(archive_object.uri, "bold")
     if archive_object.problem:
         yield Text(f"  {archive_object.problem}", "red")

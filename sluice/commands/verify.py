@@ -17,7 +17,7 @@ from sluice.verify.check import Check, Finding, Outcome
 from sluice.verify.checks import CHECKS, findings
 from sluice.verify.load import Load
 from sluice.verify.project import Failed, Project, Unknown
-from sluice.verify.under_load import COMMANDS, Observer
+from sluice.verify.under_load import Observer
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -80,11 +80,12 @@ def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: 
     """
     try:
         observer = Observer(project)
+        commands = observer.commands(project)
     except (Failed, Unknown) as error:
         print_error("Failed:", error)
         raise typer.Exit(ExitCode.FAILED) from error
     _console.print(f"Publishing for {seconds:.0f} s, as {test.run}. Try meanwhile one of these:")
-    for command in COMMANDS:
+    for command in commands:
         _console.print(f"  {command}", markup=False)
     with _console.status("publishing"):
         test.publish(topic, rate, seconds)

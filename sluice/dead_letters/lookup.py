@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
+from functions.archive.reader import object_at
 from functions.core.message import Message
 from functions.files.sources import Unreadable
 from functions.settings import Settings
@@ -215,7 +215,7 @@ def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
 
 
 def _archived(record: Mapping[str, Any], storage: StorageClient) -> Message:
-    archived = read_object(record["event_id"], Blob.from_uri(record["archive_uri"], client=storage))
+    archived = read_object(record["event_id"], object_at(record["archive_uri"], storage))
     for envelope in archived.envelopes:
         if envelope.message_id == record["message_id"]:
             return envelope.message()

@@ -2,18 +2,18 @@
 
 import collections
 import dataclasses
-import gzip
 from collections.abc import Iterator
 
 from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive.envelope import Envelope, read_envelopes
+from functions.archive.envelope import Envelope
+from functions.archive.reader import ArchiveReader
 from functions.core import dead_letters
 from functions.events import event_types
 
 
-class ArchiveReader:
+class ArchiveFollower:
     """Reads the objects of an archive, each once.
 
     Args:
@@ -22,8 +22,7 @@ class ArchiveReader:
     """
 
     def __init__(self, client: StorageClient, bucket: str) -> None:
-        self._client = client
-        self._bucket = bucket
+        self._archive = ArchiveReader(client, bucket)
         self._read: set[str] = set()
 
     @property
@@ -33,11 +32,10 @@ class ArchiveReader:
 
     def new_envelopes(self) -> Iterator[Envelope]:
         """Return the envelopes of the objects that came since the last call."""
-        for blob in self._client.list_blobs(self._bucket, prefix="raw/"):
-            if blob.name not in self._read:
-                data = blob.download_as_bytes()
-                yield from read_envelopes(gzip.decompress(data))
-                self._read.add(blob.name)
+        for archived in self._archive.objects():
+            if archived.uri not in self._read:
+                yield from archived.envelopes()
+                self._read.add(archived.uri)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

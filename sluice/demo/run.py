@@ -19,7 +19,7 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.demo.check import ArchiveReader, WarehouseContents, read_warehouse
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.formatting import table
 from sluice.local.stack import Stack
 from sluice.publish import Publication, publish
@@ -100,7 +100,7 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
 
 
 def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Sequence[Generated], rate: float) -> Demo:
-    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     archived: dict[str, list[bytes]] = collections.defaultdict(list)
     wanted = {message.attributes["event_id"] for message in messages}
     accounts = read_warehouse(client, stack.settings.dataset)

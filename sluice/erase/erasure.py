@@ -7,8 +7,6 @@ interrupted one.
 
 import collections
 import dataclasses
-import functools
-import gzip
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -17,20 +15,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import msgspec
-from google.api_core.exceptions import BadRequest, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
-from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive import layout
-from functions.archive.envelope import Envelope, read_envelopes
-from functions.archive.summary import Summary
+from functions.archive.envelope import Envelope, decode_line
+from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
+from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.core import dead_letters
 from functions.core.message import Message
 from functions.events import event_types
 from functions.files.sources import Unreadable
-from functions.reconcile.reconciler import UNREADABLE
 from functions.settings import Settings
 from sluice.erase.ownership import Ownership, Person, Verdict
 from sluice.replay import ledger
@@ -40,7 +36,6 @@ _WORKERS = 8
 """Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 32
-_TRIES = 5
 
 _EVENTS_OF_A_STATEMENT = 5_000
 """Maximum events of a statement: with ids of 128 characters, each escaped to six, below the 10 MB of a request."""
@@ -298,7 +293,7 @@ class Erasure:
             if still:
                 self.erased.remaining.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
             else:
-                self._count(self.rewrite(Blob.from_uri(uri, client=self.storage), letters_are_gone=True))
+                self._count(self.rewrite(object_at(uri, self.storage), letters_are_gone=True))
         self._needed.clear()
 
     @property
@@ -310,7 +305,7 @@ class Erasure:
         self.erased.messages = 0
         try:
             for line in messages.lines():
-                envelope = _decode(line.data)
+                envelope = decode_line(line.data)
                 verdict = self.person.judge(envelope.message())
                 if not verdict.is_theirs:
                     self._list(verdict, f"event {envelope.event_id} in {line.source}")
@@ -375,13 +370,11 @@ class Erasure:
                 self._leave(f"{table}: payloads are hidden from you; the policy tag of raw columns says who reads them")
             return [message]
         try:
-            ndjson = gzip.decompress(Blob.from_uri(row.archive_uri, client=self.storage).download_as_bytes())
-            return [
-                archived.message() for archived in read_envelopes(ndjson) if archived.message_id == row.message_id
-            ] or [message]
-        except NotFound:
+            envelopes = object_at(row.archive_uri, self.storage).envelopes()
+            return [archived.message() for archived in envelopes if archived.message_id == row.message_id] or [message]
+        except ObjectNotFound:
             return [message]
-        except UNREADABLE as error:
+        except UnreadableObject as error:
             self._leave(f"{table}, event {row.event_id}: its bytes cannot be read: {row.archive_uri}: {error}")
             return [message]
 
@@ -495,24 +488,21 @@ class Erasure:
             )
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
-        bounds = {
-            name: layout.first_name_at(bound) for name, bound in (("start_offset", start), ("end_offset", end)) if bound
-        }
-        blobs = self.storage.list_blobs(self.settings.archive_bucket, prefix="raw/", **bounds)
+        objects = ArchiveReader(self.storage, self.settings.archive_bucket).objects(start, end)
         with ThreadPoolExecutor(_WORKERS) as threads:
-            for batch in itertools.batched(blobs, _OBJECTS_AT_ONCE, strict=False):
-                free = [blob for blob in batch if _uri(blob) not in self._needed]
-                for blob, change in zip(free, threads.map(self.rewrite, free), strict=True):
+            for batch in itertools.batched(objects, _OBJECTS_AT_ONCE, strict=False):
+                free = [archived for archived in batch if archived.uri not in self._needed]
+                for archived, change in zip(free, threads.map(self.rewrite, free), strict=True):
                     letters = [letter for letter in change.letters if letter not in self._events]
                     if not change.letters:
                         self._count(change)
                     elif not letters or self._delete_letters(letters):
-                        self._count(self.rewrite(blob, letters_are_gone=True))
+                        self._count(self.rewrite(archived, letters_are_gone=True))
                     else:
                         self._needed.add(change.uri)
                 advance(
                     f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
-                    f" up to {batch[-1].name}"
+                    f" up to {batch[-1].uri}"
                 )
 
     def _count(self, change: "ObjectChange") -> None:
@@ -531,48 +521,51 @@ class Erasure:
         if change.problem:
             erased.remaining.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, blob: Blob, *, letters_are_gone: bool = False) -> "ObjectChange":
+    def rewrite(self, archived: ArchivedObject, *, letters_are_gone: bool = False) -> "ObjectChange":
         """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
-            blob: The object.
+            archived: The object.
             letters_are_gone: Whether the dead letters are deleted that only this object shows to be the person's.
-                Without it, such an object stays as it is, and `Change.letters` names them.
+                Without it, such an object stays as it is, and `ObjectChange.letters` names them.
         """
-        for _ in range(_TRIES):
-            try:
-                if blob.generation is None:
-                    blob.reload()
-                return self._rewrite_once(blob, letters_are_gone=letters_are_gone)
-            except PreconditionFailed:
-                blob.reload()
-            except NotFound:
-                return ObjectChange(_uri(blob))
-        return ObjectChange(_uri(blob), blob.size or 0, problem="it keeps changing")
+        change = ObjectChange(archived.uri, archived.size)
 
-    def _rewrite_once(self, blob: Blob, *, letters_are_gone: bool) -> "ObjectChange":
-        stored = blob.download_as_bytes(if_generation_match=blob.generation)
-        change = ObjectChange(_uri(blob), len(stored))
+        def edit(ndjson: bytes, size: int) -> Sequence[bytes] | None:
+            nonlocal change
+            change = ObjectChange(archived.uri, size)
+            return self._edit(ndjson, change, letters_are_gone=letters_are_gone)
+
         try:
-            ndjson = gzip.decompress(stored)
-            if not self.person.may_be_in(ndjson):
-                return change
-            kept = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
-            summary = Summary.of((_decode(line) for line in kept) if change.removed else (), event_types())
-        except UNREADABLE as error:
-            return ObjectChange(change.uri, len(stored), problem=str(error))
+            rewrite(archived, edit, event_types())
+        except ObjectNotFound:
+            return ObjectChange(archived.uri)
+        except UnreadableObject as error:
+            return ObjectChange(archived.uri, change.size, problem=str(error))
+        except KeepsChanging:
+            return ObjectChange(archived.uri, change.size, problem="it keeps changing")
+        return change
+
+    def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_are_gone: bool) -> Sequence[bytes] | None:
+        """Return the lines of an object that are not the person's; None if it stays as it is."""
+        if not self.person.may_be_in(ndjson):
+            return None
+        kept = [line for line in ndjson.splitlines(keepends=True) if not self._takes_out(line, change)]
         change.remaining = len(kept)
         if letters_are_gone:
             change.letters.clear()
-        if change.removed and not change.letters and not self.dry_run:
-            self._put(blob, b"".join(kept), summary.metadata())
-        return change
+        if not change.removed:
+            return None
+        if change.letters or self.dry_run:
+            collections.deque(map(decode_line, kept), maxlen=0)  # A line that is no envelope is reported before.
+            return None
+        return kept
 
     def _takes_out(self, line: bytes, change: "ObjectChange") -> bool:
         """Return whether a line of an object is the person's."""
         if not self.person.may_be_in(line):
             return False
-        envelope = _decode(line)
+        envelope = decode_line(line)
         message = envelope.message()
         verdict = self.person.judge(message)
         change.unparsed += verdict.claim is Ownership.UNPARSED
@@ -587,19 +580,6 @@ class Erasure:
                 change.letters.append(event)
         return True
 
-    def _put(self, blob: Blob, kept: bytes, metadata: dict[str, str]) -> None:
-        if not kept:
-            blob.delete(if_generation_match=blob.generation)
-            return
-        rewritten = blob.bucket.blob(blob.name)
-        rewritten.metadata = metadata
-        rewritten.storage_class = blob.storage_class
-        rewritten.upload_from_string(
-            gzip.compress(kept, compresslevel=1),
-            content_type=blob.content_type,
-            if_generation_match=blob.generation,
-        )
-
 
 def _columns(table: bigquery.Table) -> dict[str, str]:
     """Return the types of a table's columns by name."""
@@ -611,10 +591,6 @@ def _parameters_of_events(events: Sequence[_EventRef]) -> list[Any]:
         ArrayQueryParameter("ids", "STRING", [event.event_id for event in events]),
         ArrayQueryParameter("messages", "STRING", [event.message_id for event in events]),
     ]
-
-
-def _uri(blob: Blob) -> str:
-    return f"gs://{blob.bucket.name}/{blob.name}"
 
 
 @dataclasses.dataclass(slots=True)
@@ -641,6 +617,3 @@ class ObjectChange:
     listed: list[tuple[Verdict, str]] = dataclasses.field(default_factory=list)
     letters: list[_EventRef] = dataclasses.field(default_factory=list)
     problem: str | None = None
-
-
-_decode = functools.partial(msgspec.json.decode, type=Envelope)

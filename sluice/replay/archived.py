@@ -1,14 +1,14 @@
 """The archive as a source of lines: its objects of a time of arrival, and of them the events of a type."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 
 import msgspec
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive import layout
-from functions.files.sources import Line, Source, find_objects
+from functions.archive.reader import ArchivedObject, ArchiveReader, object_at
+from functions.files.sources import Line, Source
 
 
 def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
@@ -23,12 +23,16 @@ def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime)
     Raises:
         google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
     """
-    days = [start.astimezone(UTC).date()]
-    while days[-1] < end.astimezone(UTC).date():
-        days.append(days[-1] + timedelta(days=1))
-    first, last = (f"gs://{bucket}/{layout.first_name_at(moment)}" for moment in (start, end))
-    sources = (source for day in days for source in find_objects(bucket, storage, prefix=f"raw/dt={day:%Y-%m-%d}/"))
-    return sorted(source for source in sources if first <= source.name < last)
+    return _sources(ArchiveReader(storage, bucket).objects(start, end))
+
+
+def named(storage: StorageClient, uris: Iterable[str]) -> list[Source]:
+    """Return the objects of addresses, without asking whether they exist."""
+    return _sources(object_at(uri, storage) for uri in uris)
+
+
+def _sources(objects: Iterable[ArchivedObject]) -> list[Source]:
+    return [Source(archived.uri, archived.size, archived.open) for archived in objects]
 
 
 class _Typed(msgspec.Struct):

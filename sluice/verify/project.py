@@ -56,6 +56,7 @@ class Project:
         self._session = session
         self._address = address
         self.settings = settings
+        self.id = project
         self.path = f"projects/{project}"
         self.place = f"{self.path}/locations/{settings.location}"
 

@@ -1,24 +1,27 @@
 """The checks of what happens to a deployment while events are published: workers are lost, jobs drained or updated."""
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sluice.verify.check import Check
 from sluice.verify.load import Load
-from sluice.verify.project import Failed, NotThere, Project
+from sluice.verify.project import Failed, NotThere, Project, short_name
 
 _PATIENCE = 1800.0
 """Seconds that a check waits: a drained job or the push is restarted, and workers go some minutes after a load."""
 
-COMMANDS = (
-    "gcloud compute instances list --project PROJECT --filter labels.dataflow_job_id=JOB_ID",
-    "gcloud compute instances delete WORKER --project PROJECT --zone ZONE --quiet",
-    "gcloud dataflow jobs drain JOB_ID --project PROJECT --region REGION",
-    "terraform apply",
-)
-"""Commands that change a deployment in the meantime: lose a worker, drain, update, switch the engine."""
+_SWITCH = "terraform apply"
+"""Command that updates a job, or switches the engine."""
+
+
+class _Worker(NamedTuple):
+    """A VM of a Dataflow job."""
+
+    name: str
+    zone: str
 
 
 class Observer:
@@ -32,6 +35,25 @@ class Observer:
         self.since = datetime.now(UTC)
         self._states = _states(project)
         self._workers = _workers(project)
+
+    def commands(self, project: Project) -> Sequence[str]:
+        """Return commands that change the deployment in the meantime: lose a worker, drain, update, switch the engine.
+
+        Raises:
+            Failed: No Dataflow job runs, or several do.
+            Unknown: An API rejected a request or did not answer.
+        """
+        if not self._states:
+            return (_SWITCH,)
+        name, location, job_id = project.id, project.settings.location, project.dataflow_job["id"]
+        return (
+            *(
+                f"gcloud compute instances delete {worker.name} --project {name} --zone {worker.zone} --quiet"
+                for worker in sorted(self._workers.values())[:1]
+            ),
+            f"gcloud dataflow jobs drain {job_id} --project {name} --region {location}",
+            _SWITCH,
+        )
 
     def checks(self, load: Load) -> Sequence[Check]:
         """Return the checks; a load has been published."""
@@ -74,15 +96,17 @@ class Observer:
         gone = self._workers.keys() - _workers(project).keys()
         if not gone:
             raise NotThere("all workers of the beginning are there; delete one in the meantime to see it")
-        return f"{', '.join(sorted(self._workers[worker_id] for worker_id in gone))} went, deleted or by scaling"
+        return f"{', '.join(sorted(self._workers[worker_id].name for worker_id in gone))} went, deleted or by scaling"
 
     def _scaled(self, project: Project) -> str:
         _of_dataflow(self._states)
-        counts = [count for job in project.dataflow_jobs() for count in _worker_counts(project, job, self.since)]
-        if len(set(counts)) < 2:
-            raise NotThere("their number did not change; publish more, --rate, to see it")
-        if max(counts) == counts[-1]:
-            raise Failed(f"their number went from {counts[0]} to {counts[-1]}, and not down again")
+        of_jobs = [_worker_counts(project, job, self.since) for job in project.dataflow_jobs()]
+        grown = [counts for counts in of_jobs if any(before < after for before, after in itertools.pairwise(counts))]
+        if not grown:
+            raise NotThere("their number did not grow; publish more, --rate, to see it")
+        counts = next((counts for counts in grown if _falls_after_growth(counts)), None)
+        if counts is None:
+            raise Failed(f"their number went from {min(grown[0])} to {grown[0][-1]}, and not down again")
         return f"their number was {', '.join(map(str, counts))}"
 
     def _replaced(self, project: Project) -> str:
@@ -141,14 +165,18 @@ def _states(project: Project) -> dict[str, str]:
     return {} if project.engine == "functions" else {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
 
 
-def _workers(project: Project) -> dict[str, str]:
-    """Return the names of the workers by the ids of their VMs."""
+def _workers(project: Project) -> dict[str, _Worker]:
+    """Return the workers by the ids of their VMs."""
     if project.engine == "functions":
         return {}
     job = project.dataflow_job["id"]
     path = f"compute/v1/{project.path}/aggregated/instances"
     items = project.get("compute", path, filter=f"labels.dataflow_job_id={job}").get("items", {})
-    return {instance["id"]: instance["name"] for zone in items.values() for instance in zone.get("instances", ())}
+    return {
+        instance["id"]: _Worker(instance["name"], short_name(zone))
+        for zone, listed in items.items()
+        for instance in listed.get("instances", ())
+    }
 
 
 def _worker_counts(project: Project, job: Mapping[str, Any], since: datetime) -> list[int]:
@@ -159,3 +187,9 @@ def _worker_counts(project: Project, job: Mapping[str, Any], since: datetime) ->
         (event["time"], int(event["currentNumWorkers"])) for event in events if "currentNumWorkers" in event
     )
     return [count for _, count in changes]
+
+
+def _falls_after_growth(counts: Sequence[int]) -> bool:
+    """Return whether workers were removed after some had been added."""
+    changes = [after - before for before, after in itertools.pairwise(counts) if after != before]
+    return any(first > 0 > second for first, second in itertools.pairwise(changes))

@@ -10,7 +10,7 @@ from google.cloud import bigquery
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.demo.check import ArchiveReader, WarehouseContents, read_warehouse
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
 from tests.support.dataset_fixtures import dropped
 from tests.support.shop import Shop, open_shop
@@ -72,7 +72,7 @@ class Warehouse:
     def __init__(self, stack: Stack) -> None:
         self.dataset = stack.settings.dataset
         self.client: bigquery.Client = bigquery_client(stack.settings)
-        self._reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+        self._reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
         self._archived: dict[str, list[bytes]] = collections.defaultdict(list)
 
     def query(self, sql: str) -> list[bigquery.Row]:

@@ -542,7 +542,7 @@ def test_without_its_source_or_its_tables_nothing_is_written(datasets: Datasets,
     good = write(tmp_path / "good", [order("a")])
     missing = sluice(datasets, good, tmp_path / "missing")
     assert (missing.returncode, missing.stdout) == (1, "")
-    assert f"{tmp_path}/missing: there is nothing of this name" in missing.stderr
+    assert f"{tmp_path}/missing: no file, folder or object has this name" in missing.stderr
     elsewhere = sluice(datasets, "gs://no-such-bucket/raw/", good)
     assert elsewhere.returncode == 1
     assert "gs://no-such-bucket/raw/" in elsewhere.stderr

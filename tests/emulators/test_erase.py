@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 from google.cloud import bigquery
+from google.cloud.storage import Blob
 
+from functions.archive.reader import ArchiveReader
 from functions.archive.summary import Summary
 from functions.clients import bigquery_client
 from functions.core.message import Message
@@ -140,10 +142,9 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets)
 def test_an_object_that_somebody_changes_meanwhile_loses_the_person_all_the_same(datasets: Datasets) -> None:
     datasets.stream([message("order", "a", customer_id="ada"), message("order", "b", customer_id="bob")], NOW)
     erasure = Erasure(Person({"customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)
-    [blob] = datasets.storage.list_blobs(datasets.settings.archive_bucket, prefix="raw/")
-    data = blob.download_as_bytes()
-    datasets.storage.bucket(datasets.settings.archive_bucket).blob(blob.name).upload_from_string(data)
-    change = erasure.rewrite(blob)
+    [archived] = ArchiveReader(datasets.storage, datasets.settings.archive_bucket).objects()
+    Blob.from_uri(archived.uri, client=datasets.storage).upload_from_string(archived.open().read())
+    change = erasure.rewrite(archived)
     assert (len(change.removed), change.remaining) == (1, 1)
     assert envelopes(datasets) == ["b"]
 

@@ -42,6 +42,8 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
         ("exports/orders-", 1),
         ("exports/orders-*", 1),
         ("exports/orders-1", 1),
+        ("exports/orders-?", 1),
+        ("exports/orders-[12]", 1),
     ],
 )
 def test_the_parts_of_a_name_are_all_its_objects_once(datasets: Datasets, name: str, parts: int) -> None:
@@ -50,6 +52,13 @@ def test_the_parts_of_a_name_are_all_its_objects_once(datasets: Datasets, name: 
     listed = collections.Counter(source.name for part in divided for source in part.sources(lambda: datasets.storage))
     assert listed == {source.name: 1 for source in find([full], lambda: datasets.storage)}
     assert len(divided) == parts
+
+
+@pytest.mark.parametrize(("name", "objects"), [("orders-?", "12"), ("orders-[2-9]", "2"), ("orders-[1]", "1")])
+def test_any_wildcard_makes_a_name_a_glob_as_it_does_of_files(datasets: Datasets, name: str, objects: str) -> None:
+    exports = f"gs://{datasets.settings.archive_bucket}/exports/"
+    sources = find([f"{exports}{name}", f"{exports}{name}"], lambda: datasets.storage)
+    assert [source.name for source in sources] == [f"{exports}orders-{number}" for number in objects]
 
 
 def test_an_object_is_read_by_its_name_and_size(datasets: Datasets) -> None:
@@ -61,5 +70,5 @@ def test_an_object_is_read_by_its_name_and_size(datasets: Datasets) -> None:
 @pytest.mark.parametrize("name", ["missing/", "missing*", "raw/f/x"])
 def test_what_is_not_there_is_named(datasets: Datasets, name: str) -> None:
     full = f"gs://{datasets.settings.archive_bucket}/{name}"
-    with pytest.raises(Unreadable, match="there is nothing of this name"):
+    with pytest.raises(Unreadable, match="no file, folder or object has this name"):
         check(full, lambda: datasets.storage)

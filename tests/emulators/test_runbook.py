@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from functions.clients import bigquery_client, storage_client
 from functions.core.contracts import Contracts
 from sluice.cli import app
-from sluice.demo.check import ArchiveReader
+from sluice.demo.check import ArchiveFollower
 from sluice.local.functions import serving, unpacked
 from sluice.local.stack import Stack, topic_name
 from sluice.package import ROOT
@@ -386,7 +386,7 @@ def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> N
     assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
     assert "Snapshot orders_20" in output
     assert "ada" not in output
-    reader = ArchiveReader(storage_client(stack.settings), stack.settings.archive_bucket)
+    reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     assert not any(b'"ada' in envelope.message().data for envelope in reader.new_envelopes())
 
 

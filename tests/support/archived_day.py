@@ -53,6 +53,15 @@ class _Asked(NamedTuple):
     event_ids: Sequence[str] = ()
 
 
+def _hours(first: str, last: str) -> list[datetime]:
+    """The hours in which objects arrived whose names are between two names."""
+    start, end = (layout.arrival_time(name) for name in (first, last))
+    hours = [start.replace(minute=0, second=0, microsecond=0)]
+    while hours[-1] + _HOUR < end:
+        hours.append(hours[-1] + _HOUR)
+    return hours
+
+
 class ArchivedDay:
     """The events of every hour, and the HTTP API of the archive and the tables that have them.
 
@@ -99,14 +108,15 @@ class ArchivedDay:
         return {"name": self.name(hour, sequence), "bucket": "archive", "metadata": summary.metadata()}
 
     async def list_objects(self, request: web.Request) -> web.Response:
-        """A page of the objects of an hour."""
-        hour = datetime.strptime(request.query["prefix"], "raw/dt=%Y-%m-%d/hr=%H/").replace(tzinfo=UTC)
-        first = int(request.query.get("pageToken", 0))
-        after = min(first + _LISTED, self._objects)
+        """A page of the objects of a time."""
         start, end = (request.query[name] for name in ("startOffset", "endOffset"))
-        sequences = [sequence for sequence in range(first, after) if start <= self.name(hour, sequence) < end]
-        more = {"nextPageToken": str(after)} if after < self._objects else {}
-        return web.json_response({"items": [self._resource(hour, sequence) for sequence in sequences], **more})
+        hours = _hours(start, end)
+        first, total = int(request.query.get("pageToken", 0)), len(hours) * self._objects
+        after = min(first + _LISTED, total)
+        places = [(hours[position // self._objects], position % self._objects) for position in range(first, after)]
+        items = [self._resource(*place) for place in places if start <= self.name(*place) < end]
+        more = {"nextPageToken": str(after)} if after < total else {}
+        return web.json_response({"items": items, **more})
 
     async def download(self, request: web.Request) -> web.Response:
         """An object."""
@@ -141,13 +151,7 @@ class ArchivedDay:
             for value in parameter["parameterValue"]["arrayValues"]
         ]
         first, last = given.get("first", ""), given.get("last", "")
-        hours: list[datetime] = []
-        if first:
-            start, end = (layout.arrival_time(uri.removeprefix("gs://archive/")) for uri in (first, last))
-            hour = start.replace(minute=0, second=0, microsecond=0)
-            while hour < end:
-                hours.append(hour)
-                hour += _HOUR
+        hours = _hours(*(uri.removeprefix("gs://archive/") for uri in (first, last))) if first else []
         name = job["jobReference"]["jobId"]
         self._jobs[name] = _Asked(table[1], hours, first, last, event_ids)
         return web.json_response({**job, "status": {"state": "DONE"}, "statistics": {"query": {}}})

@@ -23,7 +23,7 @@ from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.schema.bootstrap import Bootstrap, SchemaChange
 from functions.settings import Settings
-from sluice.demo.check import ArchiveReader
+from sluice.demo.check import ArchiveFollower
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.process import Child, running
@@ -107,7 +107,7 @@ class Books:
         self._settings = settings
         self._storage = storage_client(settings)
         self._dataset = settings.dataset
-        self._reader = ArchiveReader(self._storage, settings.archive_bucket)
+        self._reader = ArchiveFollower(self._storage, settings.archive_bucket)
         self._archived: dict[str, collections.Counter[bytes]] = collections.defaultdict(collections.Counter)
 
     def query(self, sql: str) -> list[bigquery.Row]:

@@ -47,8 +47,9 @@ def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: C
 def test_the_time_of_arrival_is_in_the_name() -> None:
     time = datetime(2026, 11, 24, 1, 30, 0, 7, tzinfo=UTC)
     assert layout.arrival_time(f"{layout.first_name_at(time)}-instance-00000001.ndjson.gz") == time
-    assert layout.arrival_time("raw/dt=2026-11-24/hr=01/copied.gz") == datetime(2026, 11, 24, 1, tzinfo=UTC)
-    with pytest.raises(ValueError, match=r"exports/a is no name of an object of the archive, which begins with raw/"):
+    for name in ("copied.gz", "20269924T013000.000000Z-of-no-month"):
+        assert layout.arrival_time(f"raw/dt=2026-11-24/hr=01/{name}") == datetime(2026, 11, 24, 1, tzinfo=UTC)
+    with pytest.raises(ValueError, match="exports/a: an object of the archive has a name that begins with raw/"):
         layout.arrival_time("exports/a")
 
 

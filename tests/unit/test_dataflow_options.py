@@ -154,7 +154,10 @@ def test_a_wrong_option_is_one_line_and_exit_code_2(tmp_path: pathlib.Path) -> N
     ended = main(*FILES, "--batch_rows=0")
     assert (ended.returncode, ended.stdout, len(ended.stderr.splitlines())) == (2, "", 1)
     ended = main(FILES[0], f"--input_files={tmp_path}/none", FILES[2])
-    assert (ended.returncode, ended.stderr) == (1, f"Failed: {tmp_path}/none: there is nothing of this name\n")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"Failed: {tmp_path}/none: no file, folder or object has this name\n",
+    )
 
 
 def test_workers_of_dataflow_do_not_see_the_key_of_this_machine() -> None:

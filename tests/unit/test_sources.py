@@ -30,6 +30,15 @@ def test_each_file_is_read_once_and_in_the_order_of_names(tmp_path: pathlib.Path
     assert [line.data for source in sources for line in source.lines()] == [b"{a}", b"{b}", b"{c}"]
 
 
+def test_a_file_of_several_names_is_read_once(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("{}")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path)
+    names = ("a", "a/x", "./a/../a/x", tmp_path / "a", "link", "link/x")
+    assert [source.name for source in files(*names)] == ["a/x"]
+
+
 def test_a_file_may_have_the_name_of_a_glob(tmp_path: pathlib.Path) -> None:
     (tmp_path / "[1].ndjson").write_text("{}")
     assert len(files(tmp_path / "[1].ndjson")) == 1
@@ -86,7 +95,7 @@ def test_an_empty_file_has_no_lines(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "miss*", "folder"])
 def test_what_is_not_there_is_named(tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
-    with pytest.raises(Unreadable, match=rf"/{name.replace('*', r'\*')}: there is nothing of this name"):
+    with pytest.raises(Unreadable, match=rf"/{name.replace('*', r'\*')}: no file, folder or object has this name"):
         files(tmp_path / name)
 
 
@@ -141,7 +150,7 @@ def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Pa
         (b'[{"a": 1}]', "is a JSON array"),
         (b'{"a": 1,\n "b": 2}\n', "is indented JSON; write one event a line: jq -c"),
         (b'{\n  "a": 1\n}\n', "is indented JSON; write one event a line: jq -c"),
-        (b"id,name\n1,a\n", r"its first line is no JSON object \('id,name.*is it CSV\?"),
+        (b"id,name\n1,a\n", "is not NDJSON: byte 0 begins a line that is no JSON object, expected {; is it CSV"),
     ],
 )
 def test_what_is_not_ndjson_is_refused_by_name(tmp_path: pathlib.Path, data: bytes, why: str) -> None:
@@ -149,6 +158,17 @@ def test_what_is_not_ndjson_is_refused_by_name(tmp_path: pathlib.Path, data: byt
     [source] = files(tmp_path)
     with pytest.raises(Unreadable, match=f"/b: .*{why}"):
         next(source.lines())
+
+
+def test_the_error_of_another_format_has_no_content_of_the_file(tmp_path: pathlib.Path) -> None:
+    """The error may reach the log of a Dataflow worker, where no personal data may be."""
+    (tmp_path / "b").write_bytes(b"\n \nada@example.org,1\n")
+    [source] = files(tmp_path)
+    with pytest.raises(Unreadable) as raised:
+        next(source.lines())
+    assert str(raised.value) == (
+        f"{tmp_path}/b: is not NDJSON: byte 3 begins a line that is no JSON object, expected {{; is it CSV?"
+    )
 
 
 def test_a_line_with_a_nul_is_one_bad_line_among_good_ones(tmp_path: pathlib.Path) -> None:

@@ -586,6 +586,8 @@ def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> N
         (2, _ended("JOB_STATE_UPDATED"), None, Outcome.SKIPPED, "the job ended, and its workers with it"),
         (3, _scaled(1, 3, 1), None, Outcome.OK, "their number was 1, 3, 1"),
         (3, _scaled(1, 3), None, Outcome.FAIL, "from 1 to 3, and not down again"),
+        (3, _scaled(3, 1), None, Outcome.SKIPPED, "their number did not grow"),
+        (3, _scaled(3, 1, 2), None, Outcome.FAIL, "from 1 to 2, and not down again"),
         (4, _ended("JOB_STATE_UPDATED"), None, Outcome.OK, "job-2 is JOB_STATE_UPDATED; job-3 runs"),
         (4, _ended("JOB_STATE_DRAINED"), None, Outcome.OK, "job-2 is JOB_STATE_DRAINED; job-3 runs"),
         (4, _ended("JOB_STATE_DRAINED", again=False, pushes=True), None, Outcome.OK, "ingest gets the events"),
@@ -599,6 +601,20 @@ def test_under_load_a_check_says_what_happened(
 ) -> None:
     finding = _after(change, load)[number]
     assert (finding.outcome, seen in finding.seen) == (outcome, True), finding
+
+
+def test_commands_under_load_name_the_job_and_a_worker() -> None:
+    answers = _on_dataflow()
+    with _apis(answers) as address, requests.Session() as session:
+        project = Project(session, SETTINGS, PROJECT, address)
+        assert Observer(project).commands(project) == (
+            f"gcloud compute instances delete worker-a --project {PROJECT} --zone a --quiet",
+            f"gcloud dataflow jobs drain job-2 --project {PROJECT} --region {SETTINGS.location}",
+            "terraform apply",
+        )
+    with _apis(_healthy()) as address, requests.Session() as session:
+        project = Project(session, SETTINGS, PROJECT, address)
+        assert Observer(project).commands(project) == ("terraform apply",)
 
 
 def test_under_load_functions_lose_nothing_and_the_rest_is_dataflows() -> None:
