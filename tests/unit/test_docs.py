@@ -74,7 +74,8 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py, test_tutorial.py.
+        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py, and
+        # tests/emulators/test_tutorial.py.
         if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
         for language, _, text in blocks(file)
         if language == "sh"
