@@ -11,7 +11,17 @@ from tests.support import monitoring
 from tests.unit.test_deploy_docs import recorded
 from tests.unit.test_docs import BLOCK, ROOT
 
-PAGES = ("analytics", "backfill", "deploy", "disaster-recovery", "monitoring", "operate")
+PAGES = (
+    "analytics",
+    "backfill",
+    "beam",
+    "deploy",
+    "disaster-recovery",
+    "monitoring",
+    "operate",
+    "restore",
+    "trace",
+)
 
 SCRIPTS = ("deploy", "disaster-recovery")
 """Those of them whose commands need a shell."""
