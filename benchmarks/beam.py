@@ -1,6 +1,6 @@
 """`python -m benchmarks.beam`: what the pipeline takes on Apache Beam, beside a plain loop that does the same.
 
-Explained in docs/performance.md, "On Apache Beam".
+Explained in docs/performance-beam.md.
 """
 
 import datetime
@@ -176,7 +176,7 @@ def _against_plain(measured: Mapping[str, list[float]], way: str) -> Spread:
 
 
 def tables(results: BeamResults) -> list[Table]:
-    """Return the tables of docs/performance.md."""
+    """Return the tables of docs/performance-beam.md."""
     stage = [
         (title, *_stage_columns(results.rows, way), *_stage_columns(results.all, way)) for way, title in TITLES.items()
     ]
@@ -238,7 +238,9 @@ def main(
     ] = None,
     docs: Annotated[
         bool,
-        typer.Option("--docs", help="Write the tables of docs/performance.md, and the input of the model of costs."),
+        typer.Option(
+            "--docs", help="Write the tables of docs/performance-beam.md, and the input of the model of costs."
+        ),
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when a target is missed.")] = False,
 ) -> None:
@@ -257,7 +259,7 @@ def main(
         path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if docs:
         of(results).write()
-        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), result_tables))
+        page.BEAM.write_text(page.fill_tables(page.BEAM.read_text(), result_tables))
     missed = [target for target in targets(results) if not target.is_met]
     for target in missed:
         console.print(f"[bold yellow]Target missed:[/] {target.what}")

@@ -1,6 +1,6 @@
 """`python -m benchmarks.scale`: from what one instance was measured to do, what 100 to 100 000 events/s take.
 
-Explained in docs/performance.md, "At scale".
+Explained in docs/performance-limits.md.
 """
 
 import math
@@ -39,7 +39,7 @@ def _load(fleet: Fleet, sluice: Sluice) -> Load:
 
 
 def tables(measurements: Measured) -> Iterator[Table]:
-    """Yield what docs/performance.md shows."""
+    """Yield what docs/performance-limits.md shows."""
     ours = [Sluice(measurements, Workload.at_rate(rate, measurements.message_bytes)) for rate in RATES]
     fleets = [Fleet(sluice.instance, rate) for sluice, rate in zip(ours, RATES, strict=True)]
     wider = Fleet(ours[-1].instance, RATES[-1], MAX_CONCURRENCY)
@@ -120,7 +120,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def main(
     results: Annotated[pathlib.Path, typer.Option(exists=True, help="What `make bench` measured.")] = FILE,
     json: Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")] = False,
-    docs: Annotated[bool, typer.Option("--docs", help="Write the tables of docs/performance.md.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help="Write the tables of docs/performance-limits.md.")] = False,
 ) -> None:
     """Instances, latency, cost and limits at 100 to 100 000 events/s, from what one instance was measured to do."""
     try:
@@ -128,7 +128,7 @@ def main(
     except NotMeasured as error:
         raise typer.BadParameter(str(error), param_hint="--results") from None
     if docs:
-        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), result_tables))
+        page.LIMITS.write_text(page.fill_tables(page.LIMITS.read_text(), result_tables))
     if json:
         typer.echo(msgspec.json.encode(result_tables).decode())
     else:

@@ -13,7 +13,7 @@ from functions.ingest.http_client import ApiError
 from functions.settings import InvalidSettings
 
 FAILED, WRONG, INTERRUPTED = 1, 2, 130
-"""Exit codes, as those of `sluice` (docs/operate.md)."""
+"""Exit codes, as those of `sluice` (docs/exit-codes.md)."""
 
 _FRAME = '\n  File "'
 """Beginning of each frame of a traceback."""

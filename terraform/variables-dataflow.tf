@@ -13,7 +13,7 @@ variable "engine" {
   }
   validation {
     condition     = var.engine != "dataflow" || var.dataflow.image != null
-    error_message = "engine = \"dataflow\" needs dataflow.image: build it as docs/deploy.md, Dataflow, says."
+    error_message = "engine = \"dataflow\" needs dataflow.image: build it as docs/deploy-dataflow.md says."
   }
 }
 

@@ -2,7 +2,7 @@ variable "ingest" {
   description = <<-TEXT
     Size of the ingest function. concurrency: requests at once in an instance, which share their flushes; cpu: vCPUs, one
     is what its one process uses; memory: such as 512Mi; instances: least and most; timeout_seconds: after it a request
-    is cut off; canary: whether an apply leaves the traffic where it is, for docs/deploy.md#canary, or sends all of it to what
+    is cut off; canary: whether an apply leaves the traffic where it is, for docs/new-version.md#canary, or sends all of it to what
     it deploys; billing: request, for requests and the time that an instance has any, or instance, for all the time that it
     is there, at lower prices and nothing for a request. docs/decisions.md says where the defaults come from, and from
     which rate on instance costs less.

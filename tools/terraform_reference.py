@@ -7,7 +7,7 @@ indented by two spaces.
 import dataclasses
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
@@ -17,6 +17,18 @@ MARK = "<!-- From here on generated from terraform/, by UPDATE_DOCS=1 make test 
 
 _BLOCK = r'^%s "(\w+)" \{\n(.*?)^\}'
 _ARGUMENT = re.compile(r"^  (\w+) += ", re.MULTILINE)
+_OPTIONAL = re.compile(r"(\w+) += optional\(\w+(?:\(\w+\))?, (.+)\)$", re.MULTILINE)
+"""An attribute with a default."""
+
+_SUBJECTS = {
+    "Project, data and access": ("variables", "agents", "budget", "production"),
+    "Functions": ("variables-functions", "logs"),
+    "Dataflow": ("variables-dataflow",),
+    "Delivery, archive and backups": ("pubsub", "archive", "backup"),
+    "Privacy, keys and networks": ("privacy", "encryption", "network", "audit", "ci"),
+    "Alerts and objectives": ("variables-monitoring",),
+}
+"""Titles of the sections of variables, and the names of their files."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,17 +60,15 @@ def update() -> str:
 
 def render(folder: pathlib.Path = _ROOT / "terraform") -> str:
     """Return the tables of all variables and outputs of a module, as Markdown."""
-    variables = sorted(read("variable", folder), key=lambda block: ("default" in block.arguments, block.name))
     outputs = sorted(read("output", folder), key=lambda block: block.name)
     return "\n".join(
         [
             MARK,
             "## Variables",
             "",
-            "| variable | type | default | |",
-            "|---|---|---|---|",
-            *(f"| `{block.name}` | {_type(block)} | {_default(block)} | {block.description} |" for block in variables),
+            "Attributes of objects are shown with their defaults.",
             "",
+            *(line for subject, files in _SUBJECTS.items() for line in _variables(subject, folder, files)),
             "## Outputs",
             "",
             "| output | |",
@@ -69,17 +79,26 @@ def render(folder: pathlib.Path = _ROOT / "terraform") -> str:
     )
 
 
-def read(kind: str, folder: pathlib.Path) -> Iterator[Block]:
-    """Return the blocks of a kind, `variable` or `output`, in all files of a module."""
-    for file in sorted(folder.glob("*.tf")):
+def _variables(subject: str, folder: pathlib.Path, files: Iterable[str]) -> list[str]:
+    """Return the section of the variables of some files, the required ones first."""
+    blocks = [block for file in files for block in read("variable", folder, f"{file}.tf")]
+    variables = sorted(blocks, key=lambda block: ("default" in block.arguments, block.name))
+    rows = [f"| `{block.name}` | {_type(block)} | {_default(block)} | {block.description} |" for block in variables]
+    return [f"### {subject}", "", "| variable | type | default | |", "|---|---|---|---|", *rows, ""]
+
+
+def read(kind: str, folder: pathlib.Path, files: str = "*.tf") -> Iterator[Block]:
+    """Return the blocks of a kind, `variable` or `output`, in the files of a module that match a pattern."""
+    for file in sorted(folder.glob(files)):
         for name, body in re.findall(_BLOCK % kind, file.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
             parts = _ARGUMENT.split(re.split(r"^  \w+ \{", body, maxsplit=1, flags=re.MULTILINE)[0])
             yield Block(name, {key: value.strip() for key, value in zip(parts[1::2], parts[2::2], strict=True)})
 
 
 def _type(block: Block) -> str:
-    """Return a type as code, each attribute of an object with its default."""
-    attributes = re.sub(r"\n +(?!\})", ", ", block.arguments["type"]).replace("({, ", "({ ")
+    """Return a type as code, each attribute of an object with its default instead of its type."""
+    defaults = _OPTIONAL.sub(r"\1 = \2", block.arguments["type"])
+    attributes = re.sub(r"\n +(?!\})", ", ", defaults).replace("({, ", "({ ")
     return f"`{_one_line(attributes)}`"
 
 

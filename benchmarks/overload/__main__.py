@@ -50,7 +50,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
         typer.Option(exists=True, help="Run nothing: show the records of an earlier run.", show_default=False),
     ] = None,
     docs: Annotated[
-        bool, typer.Option("--docs", help="Keep the records, and write table and plot of docs/performance.md.")
+        bool, typer.Option("--docs", help="Keep the records, and write table and plot of docs/performance-overload.md.")
     ] = False,
     check: Annotated[bool, typer.Option("--check", help="Fail when a criterion is missed.")] = False,
 ) -> None:
@@ -78,7 +78,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     if docs:
         records.write(FILE)
         runs = report.kept()
-        page.FILE.write_text(page.fill_tables(page.FILE.read_text(), report.tables(runs)))
+        page.OVERLOAD.write_text(page.fill_tables(page.OVERLOAD.read_text(), report.tables(runs)))
         report.draw(runs)
     missed = [(record.scenario, sentence) for record in records.records for sentence in record.missed()]
     for scenario, sentence in missed:

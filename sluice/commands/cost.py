@@ -45,7 +45,7 @@ def cost(
 ) -> None:
     """Compute what Sluice costs, by item, and what the ways beside it cost.
 
-    List prices of us-central1; docs/alternatives.md says where they come from, and what is in each item. A month is one
+    List prices of us-central1; docs/cost.md says where they come from, and what is in each item. A month is one
     in which as much expires as comes in: after two years, the archive's age. Nothing is asked of Google Cloud.
     The last table says from which steady rate on Dataflow costs less than the function (docs/scale.md).
 

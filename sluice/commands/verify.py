@@ -43,7 +43,7 @@ def verify(
 
     Run `sluice smoke` before, so that there is something to see. It reads Google Cloud's APIs, changes nothing, and
     takes less than ten minutes. With --load it publishes events, during which you lose a worker, drain or update the
-    job, or switch the engine (docs/scale.md); then no event may be missing. Exit code 0: all checks passed or do not
+    job, or switch the engine (docs/dataflow.md); then no event may be missing. Exit code 0: all checks passed or do not
     apply; 1: one failed, or could not be made.
 
     Example: sluice smoke && sluice verify

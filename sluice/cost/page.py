@@ -1,8 +1,7 @@
-"""The tables of docs/alternatives.md and docs/scale.md, and the cost that the README quotes."""
+"""The tables of docs/alternatives.md, docs/cost.md and docs/scale.md, and the cost that the README quotes."""
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
 
 from sluice.cost import dataflow, measured, prices, sluice
 from sluice.cost.bill import MILLION
@@ -13,6 +12,7 @@ from sluice.cost.workload import Workload
 from sluice.doc_tables import Table, fill_tables
 
 FILE = pathlib.Path(__file__).parents[2] / "docs" / "alternatives.md"
+COST = FILE.with_name("cost.md")
 SCALE = FILE.with_name("scale.md")
 README = FILE.parents[1] / "README.md"
 
@@ -21,7 +21,12 @@ EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
 
 def update() -> str:
     """Return the page with its tables as they should be."""
-    return fill_tables(FILE.read_text(encoding="utf-8"), [*_tables()])
+    return fill_tables(FILE.read_text(encoding="utf-8"), [_ways()])
+
+
+def update_cost() -> str:
+    """Return the page of the items with its tables as they should be."""
+    return fill_tables(COST.read_text(encoding="utf-8"), [_items(), _settings(), _prices()])
 
 
 def update_scale() -> str:
@@ -45,10 +50,6 @@ def readme() -> Table:
     rows = [(way.title, *(f"{of_ways[way].per_million:.2f}" for of_ways in by_rate)) for way in WAYS]
     heads = (f">{_short(events)} events a day" for events in EVENTS_PER_DAY)
     return Table("cost-per-million", "USD for a million events", ("", *heads), rows)
-
-
-def _tables() -> Sequence[Table]:
-    return [_ways(), _items(), _settings(), _prices()]
 
 
 def _ways() -> Table:

@@ -208,7 +208,7 @@ def message_of(record: Mapping[str, Any], storage: StorageClient) -> Message:
     if len(payload) != record["payload_bytes"]:
         raise Unreadable(
             f"dead letter {record['event_id']}: its payload is hidden from you; the policy tag of the raw columns"
-            " (docs/deploy.md) says who may read it"
+            " (docs/access.md) says who may read it"
         )
     attributes = msgspec.json.decode(record["attributes"] or "{}", type=dict[str, str])
     return Message(payload, attributes, record["message_id"], record["publish_time"])

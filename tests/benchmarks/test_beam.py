@@ -38,7 +38,7 @@ def test_without_beam_nothing_is_measured(tmp_path: pathlib.Path, monkeypatch: p
 
 
 def test_the_page_shows_the_results_that_are_kept(results: BeamResults) -> None:
-    text = page.FILE.read_text()
+    text = page.BEAM.read_text()
     assert page.fill_tables(text, tables(results)) == text, "run .venv/bin/python -m benchmarks.beam --docs"
 
 
@@ -57,7 +57,7 @@ def test_the_model_of_costs_counts_with_the_kept_results(results: BeamResults, t
 def test_the_page_says_which_target_the_kept_results_miss(results: BeamResults) -> None:
     missed = [target.what for target in targets(results) if not target.is_met]
     assert missed == ["from a Pub/Sub message to encoded rows, the same, handed over: CPU against the plain loop"]
-    assert "**One target is missed**: small bundles that are handed over" in " ".join(page.FILE.read_text().split())
+    assert "**One target is missed**: small bundles that are handed over" in " ".join(page.BEAM.read_text().split())
 
 
 def test_a_stage_that_is_too_slow_misses_its_targets(results: BeamResults) -> None:

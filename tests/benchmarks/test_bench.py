@@ -44,8 +44,9 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
     assert page.fill_tables(text, [brief(read(FILE))]) == text, "run .venv/bin/python -m benchmarks --docs --show FILE"
 
 
-def test_every_plot_of_the_page_is_there() -> None:
-    shown = re.findall(r"\]\((performance/\w+\.png)\)", page.FILE.read_text())
+def test_every_plot_of_the_pages_is_there() -> None:
+    text = page.FILE.read_text() + page.OVERLOAD.read_text()
+    shown = re.findall(r"\]\((performance/\w+\.png)\)", text)
     assert {(page.FILE.parent / name).resolve() for name in shown} == {*plots.FOLDER.glob("*.png")}
 
 

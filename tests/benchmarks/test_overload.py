@@ -259,7 +259,7 @@ def test_an_unknown_scenario_is_rejected() -> None:
 
 
 def test_the_page_shows_the_records_that_are_kept() -> None:
-    text = page.FILE.read_text()
+    text = page.OVERLOAD.read_text()
     assert page.fill_tables(text, report.tables(report.kept())) == text, "run python -m benchmarks.overload --docs"
 
 

@@ -280,8 +280,8 @@ def test_the_instances_are_those_of_terraform() -> None:
 
 
 def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performance() -> None:
-    limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.FILE.read_text(), re.MULTILINE))
-    scale = page.FILE.with_name("scale.md").read_text()
+    limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.LIMITS.read_text(), re.MULTILINE))
+    scale = page.LIMITS.with_name("scale.md").read_text()
     for ours, theirs in (
         ("instances of `ingest`", "this project's own instances"),
         ("Pub/Sub's push window", "Pub/Sub's push window"),
@@ -290,7 +290,7 @@ def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performa
         assert f"| {ours} | {limits[theirs]} |" in scale
     assert f"{limits['BigQuery, rows with an insertId']} rows a second with an insertId" in scale
     [worker] = re.findall(r"^\| Dataflow: workers \| (\d+) \|", scale, re.MULTILINE)
-    [turn] = re.findall(r"^\| Dataflow \| push \| (\d+)/s \|", page.FILE.read_text(), re.MULTILINE)
+    [turn] = re.findall(r"^\| Dataflow \| push \| (\d+)/s \|", page.LIMITS.read_text(), re.MULTILINE)
     readme = " ".join((ROOT / "README.md").read_text().split())
     assert f"above some {limits["this project's own instances"]} events a second" in readme
     assert f"first worker costs {worker} USD a month" in readme
@@ -299,7 +299,7 @@ def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performa
 
 @pytest.mark.check
 def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
-    text = page.FILE.read_text()
+    text = page.LIMITS.read_text()
     assert page.fill_tables(text, tables(measured.of(read(FILE)))) == text, "run python -m benchmarks.scale --docs"
 
 
@@ -308,7 +308,7 @@ def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_pat
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     results = _results(*cells)
     results.write(tmp_path / "results.json")
-    written = page.fill_tables(page.FILE.read_text(), tables(measured.of(results)))
+    written = page.fill_tables(page.LIMITS.read_text(), tables(measured.of(results)))
     ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json"), "--json"])
     assert ran.exit_code == 0, ran.output
     printed = json.loads(ran.stdout)

@@ -1,4 +1,4 @@
-"""docs/operate.md as somebody follows it: each situation is brought about, then each command is typed as it is written.
+"""The runbook and the pages on dead letters and erasure, followed: situations are caused, commands typed as written.
 
 The commands of `gcloud` are checked in tests/unit/test_docs.py.
 """
@@ -39,7 +39,8 @@ pytestmark = pytest.mark.check
 
 NOW = datetime.now(UTC)
 NAME = "runbook"
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "operate.md").read_text()
+PAGES = ("operate", "dead-letters", "erase")
+TEXT = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in PAGES)
 
 type Type = Callable[..., str]
 """Types the next command of a section, which must end with a code, and gives what it says."""
@@ -47,7 +48,7 @@ type Type = Callable[..., str]
 
 def sections() -> dict[str, str]:
     """Text by heading."""
-    parts = re.split(r"^##+ (.+)\n", PAGE, flags=re.MULTILINE)
+    parts = re.split(r"^#+ (.+)\n", TEXT, flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
@@ -431,7 +432,7 @@ def test_every_section_with_something_to_type_is_followed() -> None:
 def placeholders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The values for the page's placeholders in capitals, as far as earlier sections gave them."""
     repair = tmp_path_factory.mktemp("runbook") / "repair.py"
-    repair.write_text(re.findall(r"^```python\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)[0])
+    repair.write_text(re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)[0])
     # The emulator takes its time for each hour, also for those in which nothing arrived.
     return {"repair.py": str(repair), "5h": "1h"}
 

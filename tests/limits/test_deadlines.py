@@ -101,7 +101,7 @@ async def test_each_environment_adds_up(environment: str) -> None:
 
 
 async def test_the_commands_of_the_guide_add_up() -> None:
-    guide = (ROOT / "docs" / "deploy.md").read_text()
+    guide = (ROOT / "docs" / "deploy-gcloud.md").read_text()
     acks = [float(seconds) for seconds in re.findall(r"--ack-deadline=(\d+)", guide)]
     timeouts = [float(seconds) for seconds in re.findall(r"--timeout=(\d+)s", guide)]
     assert acks

@@ -1,4 +1,4 @@
-"""`python -m tests.support.beam_options`: options of the pipeline that are no settings, as rows of docs/scale.md."""
+"""`python -m tests.support.beam_options`: options of the pipeline that are no settings, as rows of docs/dataflow.md."""
 
 import argparse
 import sys

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.check
 TABLE = table()
 
 ROLES_OF_DEPLOYERS = re.findall(
-    r"^\| `(roles/[\w.]+)` \| .* \| (.*) \|$", (ROOT / "docs" / "deploy.md").read_text(), re.MULTILINE
+    r"^\| `(roles/[\w.]+)` \| .* \| (.*) \|$", (ROOT / "docs" / "access.md").read_text(), re.MULTILINE
 )
-"""Role, and when it is needed, of the list in docs/deploy.md."""
+"""Role, and when it is needed, of the list in docs/access.md."""
 
 
 NOT_OF_ACCESS = {"ci", "deployers"}

@@ -262,7 +262,12 @@ def test_the_page_of_the_engines_says_where_dataflow_begins_to_cost_less() -> No
 
 
 def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
-    pages = ((page.FILE, page.update()), (page.SCALE, page.update_scale()), (page.README, page.update_readme()))
+    pages = (
+        (page.FILE, page.update()),
+        (page.COST, page.update_cost()),
+        (page.SCALE, page.update_scale()),
+        (page.README, page.update_readme()),
+    )
     for file, expected in pages:
         if "UPDATE_DOCS" in os.environ:
             file.write_text(expected)

@@ -169,7 +169,7 @@ def test_workers_of_dataflow_do_not_see_the_key_of_this_machine() -> None:
 
 def test_the_options_of_the_page_are_right() -> None:
     """Only that of its names there is nothing: they are in capitals, in the place of real ones."""
-    page = (ROOT / "docs" / "scale.md").read_text().replace("\\\n", "")
+    page = (ROOT / "docs" / "dataflow.md").read_text().replace("\\\n", "")
     [command] = re.findall(r"^\.venv/beam/bin/python -m dataflow\.main (.*)$", page, re.MULTILINE)
     code = (
         "import os, sys; from dataflow.options import *\n"

@@ -81,7 +81,7 @@ def test_each_protected_column_is_a_column_of_its_table() -> None:
 
 
 def test_what_may_hold_anything_is_masked_in_every_table() -> None:
-    """JSON and bytes, live and historical: docs/deploy.md says that readers see them empty."""
+    """JSON and bytes, live and historical: docs/access.md says that readers see them empty."""
     for name, definition in protected().items():
         anything = {path for path, kind in columns(declared_table(definition.ddl).schema) if kind in {"JSON", "BYTES"}}
         raw = {column for column, tag in definition.policy_tags.items() if tag == "raw"}

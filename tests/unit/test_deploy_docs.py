@@ -1,4 +1,4 @@
-"""The commands of docs/deploy.md: run in order against stand-ins, and each checked by the Cloud SDK itself."""
+"""The commands of the pages on deployment: run in order against stand-ins, and each checked by the Cloud SDK itself."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from functions.settings import Settings
 from sluice.cli import app
 from sluice.local.stack import ACK_DEADLINE_SECONDS
-from tests.support import cloud_sdk
+from tests.support import cloud_sdk, deploy_guide
 from tests.support.terraform import Planned
 from tests.unit.test_docs import ROOT, blocks
 
@@ -117,9 +117,9 @@ def resources() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    """All commands of docs/deploy.md."""
+    """Run all commands of the pages on deployment."""
     place = tmp_path_factory.mktemp("deploy")
-    output = recorded(ROOT / "docs" / "deploy.md", place)
+    output = recorded(deploy_guide.joined(place), place)
     assert json.loads((place / "lifecycle.json").read_text())["rule"]
     return output
 
@@ -261,7 +261,7 @@ def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], plann
     assert (
         seconds(bucket.option("soft-delete-duration")) == archive["soft_delete_policy"][0]["retention_duration_seconds"]
     )
-    [lifecycle] = [text for language, _, text in blocks(ROOT / "docs" / "deploy.md") if "lifecycle.json" in text]
+    [lifecycle] = [text for language, _, text in blocks(ROOT / "docs" / "deploy-gcloud.md") if "lifecycle.json" in text]
     rules = json.loads(lifecycle.partition("<<'JSON'\n")[2].partition("JSON\n")[0])["rule"]
     assert {rule["action"].get("storageClass", "Delete"): rule["condition"]["age"] for rule in rules} == {
         rule["action"][0]["storage_class"] or "Delete": rule["condition"][0]["age"]

@@ -21,7 +21,7 @@ from sluice.verify.checks import CHECKS
 from sluice.verify.load import Load
 from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
-from tests.support import cloud_sdk, monitoring
+from tests.support import cloud_sdk, deploy_guide, monitoring
 from tests.support.beam_process import beam
 from tools import cli_reference, licences, terraform_reference
 
@@ -74,9 +74,8 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run: test_deploy_docs.py, test_disaster_docs.py, test_release_docs.py, and
-        # tests/emulators/test_tutorial.py.
-        if file.name not in {"deploy.md", "disaster-recovery.md", "release.md", "tutorial.md"}
+        # The commands of these are run: test_deploy_docs, test_disaster_docs, test_release_docs, test_tutorial.
+        if file.stem not in {*deploy_guide.PAGES, "disaster-recovery", "release", "tutorial"}
         for language, _, text in blocks(file)
         if language == "sh"
         for line in text.splitlines()
@@ -200,7 +199,7 @@ class _NoJob:
 
 
 def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
-    file = ROOT / "docs" / "scale.md"
+    file = ROOT / "docs" / "dataflow.md"
     checks = Observer(cast("Project", _NoJob())).checks(cast("Load", None))
     head = "| check | why only a real project shows it |\n|---|---|\n"
     expected = _with_rows(file.read_text(), head, [f"| {check.title} | {check.why} |" for check in checks])
@@ -211,7 +210,7 @@ def test_the_table_of_checks_under_load_is_that_of_the_code() -> None:
 
 @pytest.mark.check
 def test_the_table_of_the_pipelines_options_is_that_of_the_code() -> None:
-    file = ROOT / "docs" / "scale.md"
+    file = ROOT / "docs" / "dataflow.md"
     rows = beam("tests.support.beam_options", [], {}).splitlines()
     assert any("--input_subscription" in row for row in rows)
     expected = _with_rows(file.read_text(), "| option | |\n|---|---|\n", rows)
@@ -240,8 +239,9 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
         terraform_reference.FILE.write_text(expected)
     assert terraform_reference.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
+    assert expected.count("\n| `") == len(variables) + len([*terraform_reference.read("output", ROOT / "terraform")])
     assert variables["region"].description.startswith("Region of the functions, of the datasets")
-    assert "| `ingest` | `object({ concurrency = optional(number, 250)," in expected
+    assert '| `ingest` | `object({ concurrency = 250, cpu = 1, memory = "512Mi",' in expected
     assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
 
 

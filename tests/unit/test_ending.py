@@ -22,7 +22,7 @@ from sluice.commands.exit_codes import ExitCode, exit_code_of_errors, print_erro
 from tests.support.fake_google import Cloud, error
 from tests.support.waiting import PATIENCE
 
-OPERATE = pathlib.Path(__file__).parents[2] / "docs" / "operate.md"
+EXIT_CODES = pathlib.Path(__file__).parents[2] / "docs" / "exit-codes.md"
 
 ENVIRONMENT = {
     "ARCHIVE_BUCKET": "archive",
@@ -89,12 +89,12 @@ def test_every_command_on_google_cloud_is_here() -> None:
     assert {name(command) for command in COMMANDS} | without_emulators == on_google_cloud
 
 
-def test_the_runbook_says_what_the_exit_codes_of_every_command_are() -> None:
-    section = OPERATE.read_text().partition("\n## Exit codes\n")[2].partition("\n## ")[0]
-    first_cells = re.findall(r"^\| (.+?) \|", section.partition("| command |")[2], re.MULTILINE)
+def test_the_page_says_what_the_exit_codes_of_every_command_are() -> None:
+    page = EXIT_CODES.read_text()
+    first_cells = re.findall(r"^\| (.+?) \|", page.partition("| command |")[2], re.MULTILINE)
     written = {named for cell in first_cells for named in re.findall(r"`(.+?)`", cell)}
     assert written == {" ".join(name(command)) for command in COMMANDS} | {"verify"}
-    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)}
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
     assert codes == set(ExitCode)
 
 

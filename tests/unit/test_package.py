@@ -113,7 +113,7 @@ def test_bytecode_of_the_build_is_valid_in_an_image_whose_times_are_all_set_to_1
     with zipfile.ZipFile(build(tmp_path / "sluice.zip").file) as archive:
         archive.extractall(tmp_path / "workspace")
     [epoch] = re.findall(r'SOURCE_DATE_EPOCH = "(\d+)"', (ROOT / "terraform" / "functions.tf").read_text())
-    assert f"--set-build-env-vars=SOURCE_DATE_EPOCH={epoch}" in (ROOT / "docs" / "deploy.md").read_text()
+    assert f"--set-build-env-vars=SOURCE_DATE_EPOCH={epoch}" in (ROOT / "docs" / "deploy-gcloud.md").read_text()
     environment = {"SOURCE_DATE_EPOCH": epoch} if variables == "as deployed" else {}
     workspace = tmp_path / "workspace"
     # https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/functions_framework/lib/lib.go

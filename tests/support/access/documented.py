@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sluice.queries import queries
-from tests.support import monitoring
+from tests.support import deploy_guide, monitoring
 from tests.unit.test_deploy_docs import recorded
 from tests.unit.test_docs import BLOCK, ROOT
 
@@ -15,8 +15,10 @@ PAGES = (
     "analytics",
     "backfill",
     "beam",
+    "dead-letters",
     "deploy",
     "disaster-recovery",
+    "erase",
     "monitoring",
     "operate",
     "restore",
@@ -34,7 +36,7 @@ class Documented(NamedTuple):
     """A command.
 
     Attributes:
-        page: Where it stands: the page's name, or `alerts`.
+        page: Name of the page, `deploy` for all pages on deployment, or `alerts`.
         section: The heading above it.
         command: Its words, as the shell gives them to the program.
         roles: Who types it.
@@ -66,7 +68,7 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
                 yield Documented(page, section, _words(shlex.split(line, comments=True)), names)
         if page in SCRIPTS:
             (place / page).mkdir()
-            for call in recorded(ROOT / "docs" / f"{page}.md", place / page):
+            for call in recorded(_file(page, place / page), place / page):
                 yield Documented(page, call.section, _words([call.program, *call.arguments]), roles[call.section])
     for alert in monitoring.alerts_of_engines():
         yield Documented("alerts", alert["title"], _words(shlex.split(alert["type"])), ["operators"])
@@ -75,13 +77,21 @@ def documented(place: pathlib.Path) -> Iterator[Documented]:
             yield Documented("monitoring", "sluice sql", ["sluice", "sql", name], ["operators"])
 
 
+def _file(page: str, place: pathlib.Path) -> pathlib.Path:
+    return deploy_guide.joined(place) if page == "deploy" else ROOT / "docs" / f"{page}.md"
+
+
+def _text(page: str) -> str:
+    return deploy_guide.text() if page == "deploy" else (ROOT / "docs" / f"{page}.md").read_text()
+
+
 def _words(command: list[str]) -> list[str]:
     return [command[0].removeprefix(".venv/bin/"), *command[1:]]
 
 
 def _sections(page: str) -> Iterator[tuple[str, list[str], str]]:
     """Yield heading, roles and text of each section; one without roles has those of the section around it."""
-    parts = re.split(r"^(#+) (.+)\n", (ROOT / "docs" / f"{page}.md").read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^(#+) (.+)\n", _text(page), flags=re.MULTILINE)
     around: list[list[str]] = []
     for level, heading, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
         del around[len(level) - 1 :]

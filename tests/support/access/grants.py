@@ -1,4 +1,4 @@
-"""Roles that a plan of Terraform and the list in docs/deploy.md grant, by member."""
+"""Roles that a plan of Terraform and the list in docs/access.md grant, by member."""
 
 import collections
 import re
