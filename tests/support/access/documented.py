@@ -19,13 +19,14 @@ PAGES = (
     "deploy",
     "disaster-recovery",
     "erase",
+    "lost-region",
     "monitoring",
     "operate",
     "restore",
     "trace",
 )
 
-SCRIPTS = ("deploy", "disaster-recovery")
+SCRIPTS = ("deploy", "lost-region")
 """Those of them whose commands need a shell."""
 
 _ROLE = re.compile(r"^Role: (.+)$", re.MULTILINE)
