@@ -11,7 +11,8 @@ from functions.names import Names
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
 from functions.settings import Settings
-from sluice.queries import queries
+from functions.sql import render as render_template
+from sluice.queries import Query, queries, template_names
 
 FILE = pathlib.Path(__file__).parent.parent / "docs" / "data-model.md"
 
@@ -136,14 +137,17 @@ def _section(
 ) -> str:
     readers = sorted({_short(reader.name) for reader in _readers(definition, objects)})
     askers = [
-        query.name
-        for query in queries().values()
-        if f".{definition.name.partition('.')[2]}`" in query.expand_table_blocks()
+        query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in _statement(query)
     ]
     read = [f"Read by {_list(readers)}."] if readers else []
     asked = [f"Asked by {_list(askers)}."] if askers else []
     text = " ".join([f"{description}.", *facts, *read, *asked])
     return "\n".join([f"### {_short(definition.name)}", "", text, "", *columns, ""])
+
+
+def _statement(query: Query) -> str:
+    """Return a query's statement, without values for the names that the caller may choose."""
+    return render_template(query.template, **template_names(_PROJECT, _SETTINGS), **dict.fromkeys(query.names(), ""))
 
 
 def _list(names: Sequence[str]) -> str:

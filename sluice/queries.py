@@ -1,37 +1,40 @@
 """The queries of `sql/`: questions with parameters, which `sluice sql` lists and runs.
 
-A file begins with comment lines: the question; notes; a line for each parameter, which is a query parameter
-(`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name of a table (`${name} NAME = DEFAULT: what it is`); and
-what it costs:
+A file begins with comment lines: the question; notes; a line for each parameter; and what it costs. A parameter is a
+query parameter (`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name of a table
+(`{{ name }} NAME = DEFAULT: what it is`):
 
     -- Which customers are worth most to us?
     -- An order counts once, with its latest state.
     -- @days INT64 = 90 (0 to 3650): how many days back
     -- Cost: partitions
 
-Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A file that does
-harm when it is run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
+Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A query that must
+not be run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
 
-What lies between `-- Each table:` and `-- End.` is there for the table of each event type, with `${table}` for its
-name, `${event_type}` for that of the type, and `${time_field}` for the column of the events' own time: joined by
-UNION ALL, or one after the other where it ends with a semicolon. So a new event type is in every such query.
+The rest of a file is a Jinja2 template. Its names are `project`, `dataset`, `historical_dataset`, `location`,
+`archive_bucket`, `retention_days`, `latest_first`, the NAME parameters, and `event_types`: the `name`, `table` and
+`time_field` of each event type, in the order of their tables. A query that loops over them includes every new event
+type.
 """
 
 import dataclasses
 import enum
+import itertools
 import json
 import pathlib
 import re
-import string
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from google.cloud.bigquery import ScalarQueryParameter
+from google.cloud.bigquery import QueryJobConfig
 
 from functions.events import event_types
-from functions.schema.definitions import LATEST_FIRST
+from functions.schema.definitions import parameters_of
 from functions.settings import Settings
+from functions.sql import Parameter as TypedValue
+from functions.sql import query_config, render
 from sluice.times import read_time
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
@@ -131,25 +134,31 @@ class RenderedQuery:
 
     Attributes:
         sql: The text, with all names filled in.
-        parameters: Parameters for the `QueryJobConfig`.
+        parameters: Type and value of each query parameter, by name.
     """
 
     sql: str
-    parameters: list[ScalarQueryParameter]
+    parameters: Mapping[str, TypedValue]
+
+    def config(self) -> QueryJobConfig:
+        """Return the configuration of a job that runs the query."""
+        return query_config(**self.parameters)
 
     def with_values(self) -> str:
         """Return the text with the parameters' values in it: for people to read, and to run as it is."""
-        literals = {parameter.name: _literal(parameter.value) for parameter in self.parameters}
-        return _in_code(self.sql, lambda code: _NAMED.sub(lambda named: literals.get(named[1], named[0]), code))
+        return with_literals(self.sql, {name: _literal(value) for name, (_, value) in self.parameters.items()})
+
+
+def with_literals(sql: str, literals: Mapping[str, str]) -> str:
+    """Return a statement with literals in the places of its query parameters; comment lines stay as they are."""
+    lines = sql.splitlines(keepends=True)
+    return "".join(
+        line if line.lstrip().startswith("--") else _NAMED.sub(lambda named: literals.get(named[1], named[0]), line)
+        for line in lines
+    )
 
 
 _NAMED = re.compile(r"(?<!@)@(\w+)")
-
-
-def _in_code(sql: str, change: Callable[[str], str]) -> str:
-    """Change all lines but comments."""
-    lines = sql.splitlines(keepends=True)
-    return "".join(line if line.lstrip().startswith("--") else change(line) for line in lines)
 
 
 def _literal(value: Any) -> str:  # noqa: ANN401 - of the parameter's type
@@ -176,7 +185,8 @@ class Query:
         parameters: Parameters by name.
         cost: Cost class of the query.
         part_of: The command that runs it, where nothing else should; else None.
-        sql: The text, with `${...}` for names.
+        header: Comment lines at the beginning, which say all of that.
+        template: The statement, a template.
     """
 
     subject: str
@@ -186,11 +196,12 @@ class Query:
     parameters: Mapping[str, Parameter]
     cost: Cost
     part_of: str | None
-    sql: str
+    header: str
+    template: str
 
-    def expand_table_blocks(self) -> str:
-        """Return the text with its blocks expanded for each table."""
-        return _EACH_TABLE.sub(_for_each_table, self.sql)
+    def names(self) -> list[str]:
+        """Return the names of the parameters that are put into the text."""
+        return [parameter.name for parameter in self.parameters.values() if parameter.type == "NAME"]
 
     def bind(self, project: str, settings: Settings, given: Mapping[str, str]) -> RenderedQuery:
         """Fill in names and parameters.
@@ -212,23 +223,33 @@ class Query:
             if text is None:
                 raise WrongParameter(f"{self.name} needs {parameter.name}: {parameter.description}")
             values[parameter.name] = parameter.value(text)
-        names = {name: value for name, value in values.items() if self.parameters[name].type == "NAME"}
-        names |= {
-            "project": project,
-            "dataset": settings.dataset,
-            "historical_dataset": settings.historical_dataset,
-            "location": settings.location,
-            "archive_bucket": settings.archive_bucket,
-            "retention_days": settings.retention_days,
-            "latest_first": LATEST_FIRST,
-        }
-        sql = _in_code(self.expand_table_blocks(), lambda code: string.Template(code).substitute(names))
-        bound = [
-            ScalarQueryParameter(name, self.parameters[name].type, value)
-            for name, value in values.items()
-            if self.parameters[name].type != "NAME"
-        ]
-        return RenderedQuery(sql, bound)
+        names = {name: values.pop(name) for name in self.names()}
+        sql = self.header + render(self.template, **template_names(project, settings), **names)
+        return RenderedQuery(sql, {name: (self.parameters[name].type, value) for name, value in values.items()})
+
+
+class EventTable(NamedTuple):
+    """An event type, as templates use it.
+
+    Attributes:
+        name: Name of the event type.
+        table: Name of its table.
+        time_field: Column with the events' own time.
+    """
+
+    name: str
+    table: str
+    time_field: str
+
+
+def template_names(project: str, settings: Settings) -> dict[str, Any]:
+    """Return the names that the template of any query may use, with their values."""
+    tables = [EventTable(name, event_type.table, event_type.time_field) for name, event_type in event_types().items()]
+    return {
+        **parameters_of(project, settings),
+        "archive_bucket": settings.archive_bucket,
+        "event_types": sorted(tables, key=lambda event_type: event_type.table),
+    }
 
 
 def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
@@ -241,21 +262,8 @@ def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
     return {file.stem: _read(file) for file in files}
 
 
-_EACH_TABLE = re.compile(r"^ *-- Each table:\n(.*?)\n *-- End\.$", re.DOTALL | re.MULTILINE)
-
-
-def _for_each_table(block: re.Match[str]) -> str:
-    template = string.Template(block[1])
-    all_types = sorted(event_types().items(), key=lambda item: item[1].table)
-    texts = [
-        template.safe_substitute(event_type=name, table=each.table, time_field=each.time_field)
-        for name, each in all_types
-    ]
-    return ("\n" if block[1].endswith(";") else "\nUNION ALL\n").join(texts)
-
-
 _PARAMETER = re.compile(
-    r"(?:@(?P<value>\w+) (?P<type>INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\$\{(?P<name>\w+)\} NAME)"
+    r"(?:@(?P<value>\w+) (?P<type>INT64|FLOAT64|STRING|DATE|TIMESTAMP)|\{\{ (?P<name>\w+) \}\} NAME)"
     r"(?: = (?P<default>[^:]+?))?(?: \((?P<least>\S+) to (?P<most>\S+)\))?: (?P<description>.+)"
 )
 _COST = re.compile(r"Cost: (\w+)")
@@ -264,12 +272,9 @@ _PART_OF = re.compile(r"Part of: (.+)")
 
 def _read(file: pathlib.Path) -> Query:
     text = file.read_text(encoding="utf-8")
-    comment = []
-    for line in text.splitlines():
-        if not line.startswith("--"):
-            break
-        comment.append(line.removeprefix("--").strip())
-    question, *rest = comment or [""]
+    lines = itertools.takewhile(lambda line: line.startswith("--"), text.splitlines(keepends=True))
+    header = "".join(lines)
+    question, *rest = [line.removeprefix("--").strip() for line in header.splitlines()] or [""]
     notes: list[str] = []
     parameters: dict[str, Parameter] = {}
     cost: Cost | None = None
@@ -287,4 +292,5 @@ def _read(file: pathlib.Path) -> Query:
             notes.append(line)
     if not question or cost is None:
         raise ValueError(f"{file}: must begin with its question and have a line '-- Cost: CLASS'")
-    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, text)
+    template = text.removeprefix(header)
+    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, header, template)

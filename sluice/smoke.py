@@ -10,7 +10,6 @@ from typing import Any
 
 from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from google.cloud.bigquery.retry import DEFAULT_JOB_RETRY, DEFAULT_RETRY
 from google.cloud.storage import Client as StorageClient
 
@@ -23,6 +22,8 @@ from functions.core.rows import Row
 from functions.events import event_types
 from functions.names import SMOKE_TEST
 from functions.settings import Settings
+from functions.sql import Parameter, query_config, render
+from functions.tables import Tables, event_tables
 from sluice.cloud_logging import Logs, NotReadable
 from sluice.contract.example import example
 from sluice.publish import Publication, publish
@@ -43,23 +44,23 @@ _JOB_RETRY = DEFAULT_JOB_RETRY.with_timeout(20)
 
 _ROWS = """
 SELECT
-  ingest.event_id AS event_id, '{table}' AS name, ingest.archive_uri AS archive_uri,
+  ingest.event_id AS event_id, '{{ table }}' AS name, ingest.archive_uri AS archive_uri,
   ingest.publish_time AS publish_time, processed_timestamp AS processed_at, CAST(NULL AS STRING) AS why
-FROM `{project}.{dataset}.{table}`
+FROM `{{ dataset }}.{{ table }}`
 WHERE event_date = @day AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
 SELECT
-  event_id, '{table}', archive_uri, publish_time, failed_at,
+  event_id, '{{ table }}', archive_uri, publish_time, failed_at,
   CONCAT(stage, ', ', errors[OFFSET(0)].path, ': ', errors[OFFSET(0)].message)
-FROM `{project}.{dataset}.{table}`
+FROM `{{ dataset }}.{{ table }}`
 WHERE failed_at >= TIMESTAMP(@today) AND event_id IN UNNEST(@ids)
 """
 
 _DELETE = """
-DELETE FROM `{table}`
-WHERE {day} BETWEEN @first AND @last AND REGEXP_CONTAINS({event_id}, @pattern)
+DELETE FROM `{{ table }}`
+WHERE {{ day }} BETWEEN @first AND @last AND REGEXP_CONTAINS({{ event_id }}, @pattern)
 """
 
 
@@ -289,14 +290,14 @@ class Smoke:
             )
 
     def _rows(self, ids: Sequence[str]) -> Iterator[bigquery.Row]:
-        names = {"project": self._client.project, "dataset": self._settings.dataset}
-        selects = [_ROWS.format(table=table, **names) for table in _event_tables()]
-        selects.append(_DEAD_LETTERS.format(table=dead_letters.TABLE, **names))
+        dataset = self._settings.dataset
+        selects = [render(_ROWS, dataset=dataset, table=table) for table in event_tables()]
+        selects.append(render(_DEAD_LETTERS, dataset=dataset, table=dead_letters.TABLE))
         yield from self._query(
             "UNION ALL".join(selects),
-            ScalarQueryParameter("day", "DATE", oldest_day(self.started, self._settings.retention_days)),
-            ScalarQueryParameter("today", "DATE", self.started.date()),
-            ArrayQueryParameter("ids", "STRING", ids),
+            day=("DATE", oldest_day(self.started, self._settings.retention_days)),
+            today=("DATE", self.started.date()),
+            ids=("ARRAY<STRING>", ids),
         )
 
     def _problem(self, probe: Probe, row: bigquery.Row) -> str | None:
@@ -312,8 +313,8 @@ class Smoke:
             return "the archive object does not have its bytes"
         return None
 
-    def _query(self, sql: str, *parameters: ScalarQueryParameter | ArrayQueryParameter) -> Iterator[bigquery.Row]:
-        config = bigquery.QueryJobConfig(query_parameters=parameters)
+    def _query(self, sql: str, **parameters: Parameter) -> Iterator[bigquery.Row]:
+        config = query_config(**parameters)
         yield from self._client.query_and_wait(sql, job_config=config, retry=_RETRY, job_retry=_JOB_RETRY)
 
     def delete(self, *, all_runs: bool = False) -> list[Remains]:
@@ -325,13 +326,13 @@ class Smoke:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejects a statement for another reason.
             google.auth.exceptions.GoogleAuthError: There are no credentials.
         """
-        live, historical = self._settings.dataset, self._settings.historical_dataset
+        tables = Tables(self._settings)
         event_day = oldest_day(self.started, self._settings.retention_days)
-        remains_by_table = [self._delete(f"{live}.{table}", event_day, all_runs=all_runs) for table in _event_tables()]
-        remains_by_table.append(self._delete(f"{live}.{dead_letters.TABLE}", self.started.date(), all_runs=all_runs))
+        remains_by_table = [self._delete(tables.live(table), event_day, all_runs=all_runs) for table in event_tables()]
+        remains_by_table.append(self._delete(tables.dead_letters, self.started.date(), all_runs=all_runs))
         if all_runs:  # Nothing brings them there today; a backfill from the archive by an older version did.
             remains_by_table += [
-                self._delete(f"{historical}.{table}", event_day, all_runs=True) for table in _event_tables()
+                self._delete(tables.historical(table), event_day, all_runs=True) for table in event_tables()
             ]
         return [remains for remains in remains_by_table if remains]
 
@@ -340,12 +341,11 @@ class Smoke:
         day, event_id = (
             ("DATE(failed_at)", "event_id") if name == dead_letters.TABLE else ("event_date", "ingest.event_id")
         )
-        statement = _DELETE.format(table=f"{self._client.project}.{table}", day=day, event_id=event_id)
         rows = self._query(
-            statement,
-            ScalarQueryParameter("first", "DATE", newest - timedelta(days=_CLEANED_DAYS if all_runs else 0)),
-            ScalarQueryParameter("last", "DATE", newest + timedelta(days=1)),
-            ScalarQueryParameter("pattern", "STRING", SMOKE_TEST_IDS if all_runs else f"^{self.run}-"),
+            render(_DELETE, table=table, day=day, event_id=event_id),
+            first=("DATE", newest - timedelta(days=_CLEANED_DAYS if all_runs else 0)),
+            last=("DATE", newest + timedelta(days=1)),
+            pattern=("STRING", SMOKE_TEST_IDS if all_runs else f"^{self.run}-"),
         )
         try:
             list(rows)
@@ -360,7 +360,3 @@ class Smoke:
 
 def _midnight(day: date) -> datetime:
     return datetime.combine(day, datetime.min.time(), UTC)
-
-
-def _event_tables() -> list[str]:
-    return sorted({event_type.table for event_type in event_types().values()})

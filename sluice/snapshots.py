@@ -10,10 +10,10 @@ from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 
 from functions.core import dead_letters
-from functions.events import event_types
 from functions.schema.ddl import Field
 from functions.schema.definitions import definitions
 from functions.settings import Settings
+from functions.tables import Tables, event_tables
 from sluice.queries import RenderedQuery, WrongParameter, queries
 from sluice.replay import ledger
 
@@ -86,7 +86,7 @@ class Snapshots:
     @staticmethod
     def tables() -> list[str]:
         """All: those of the event types, the dead letters, and the ledger, without which all of these are open."""
-        return [*sorted({event_type.table for event_type in event_types().values()}), dead_letters.TABLE, ledger.TABLE]
+        return [*event_tables(), dead_letters.TABLE, ledger.TABLE]
 
     def take(self, table: str, now: datetime, days: int) -> Snapshot:
         """Keep a table as it is.
@@ -111,9 +111,8 @@ class Snapshots:
         """Return the snapshots of the live dataset's tables that have not expired, newest first."""
         bound = self._bound("snapshots")
         for row in self.client.query_and_wait(bound.sql):
-            yield Snapshot(
-                row.snapshot, row.table_name, row.snapshot_time, self._table(self._historical(row.snapshot)).expires
-            )
+            snapshot = self._table(self._names.historical(row.snapshot))
+            yield Snapshot(row.snapshot, row.table_name, row.snapshot_time, snapshot.expires)
 
     def restore(self, snapshot: str, to: str | None, now: datetime, *, replace: bool = False) -> Restored:
         """Make a table of a snapshot, or put it in the place of its table.
@@ -132,7 +131,7 @@ class Snapshots:
         """
         new = _on_the_way(snapshot, now) if replace else to or f"{snapshot}_restored"
         statement = self._bound("restore_snapshot", snapshot=snapshot, to=new)
-        kept = self._table(self._historical(snapshot))
+        kept = self._table(self._names.historical(snapshot))
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
             raise SnapshotError(f"{snapshot} is no snapshot; see `sluice snapshot --list`")
@@ -194,30 +193,30 @@ class Snapshots:
     def _run(self, bound: RenderedQuery) -> None:
         self.statements.append(bound.with_values())
         if not self.dry_run:
-            config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-            self.client.query_and_wait(bound.sql, job_config=config)
+            self.client.query_and_wait(bound.sql, job_config=bound.config())
 
     def _make(self, table: str, statement: RenderedQuery) -> None:
         # Readers have access to these by their names, and only the bootstrap puts policy tags on their columns.
-        if self._live(table) in {definition.name for definition in definitions(self.client.project, self.settings)}:
+        name = self._names.live(table)
+        if name in {definition.name for definition in definitions(self.client.project, self.settings)}:
             raise SnapshotError(f"{table} is made by the bootstrap; run it, then restore with --replace")
-        if self._exists(self._live(table)):
+        if self._exists(name):
             raise SnapshotError(f"{table} exists already; choose another name with --to")
         self._run(statement)
 
     def _drop(self, table: str) -> None:
         if not self.dry_run:
-            self.client.delete_table(self._live(table))
+            self.client.delete_table(self._names.live(table))
 
     def _differs(self, new: str, table: str) -> str | None:
-        restored, live = (self._table(self._live(name)) for name in (new, table))
+        restored, live = (self._table(self._names.live(name)) for name in (new, table))
         for what, of in _SHAPE.items():
             if of(restored) != of(live):
                 return f"the {what} are not those that {table} has now: {of(restored)} and {of(live)}"
         return None
 
     def _check_is_table(self, table: str) -> None:
-        if (kind := self._table(self._live(table)).table_type) != "TABLE":
+        if (kind := self._table(self._names.live(table)).table_type) != "TABLE":
             raise SnapshotError(f"{table} is no table: its type is {kind}")
 
     def _check_time_travel(self, at: datetime, now: datetime) -> None:
@@ -239,7 +238,7 @@ class Snapshots:
         return True
 
     def _rows(self, table: str) -> int | None:
-        return None if self.dry_run else self._table(self._live(table)).num_rows
+        return None if self.dry_run else self._table(self._names.live(table)).num_rows
 
     def _table(self, name: str) -> bigquery.Table:
         try:
@@ -247,11 +246,9 @@ class Snapshots:
         except NotFound as error:
             raise SnapshotError(f"there is no {name}") from error
 
-    def _live(self, table: str) -> str:
-        return f"{self.settings.dataset}.{table}"
-
-    def _historical(self, table: str) -> str:
-        return f"{self.settings.historical_dataset}.{table}"
+    @property
+    def _names(self) -> Tables:
+        return Tables(self.settings)
 
 
 def _out_of_range(why: str, at: datetime, earliest: datetime, now: datetime) -> str:

@@ -9,26 +9,27 @@ from typing import Any
 
 import msgspec
 from google.cloud import bigquery
-from google.cloud.bigquery import ScalarQueryParameter
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope
 from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
 from functions.core import dead_letters
-from functions.events import event_types
+from functions.names import view_of
 from functions.settings import Settings
+from functions.sql import query_config, render
+from functions.tables import Tables, event_tables
 
 _READERS = 8
 """Number of threads; below the ten connections that a client keeps."""
 
 _ROWS = """
 SELECT
-  '{dataset}' AS dataset, '{table}' AS name, event_date AS day, ingest.message_id AS message_id,
+  '{{ dataset }}' AS dataset, '{{ table }}' AS name, event_date AS day, ingest.message_id AS message_id,
   ingest.publish_time AS publish_time, processed_timestamp AS processed_at,
   CAST(ingest.schema_version AS STRING) AS schema_version, ingest.code_version AS code_version,
   ingest.archive_uri AS archive_uri, CAST(NULL AS STRING) AS stage, CAST(NULL AS STRING) AS fingerprint,
   CAST(NULL AS STRING) AS errors, ingest.content_digest AS content_digest
-FROM `{project}.{dataset}.{table}`
+FROM `{{ dataset }}.{{ table }}`
 WHERE ingest.event_id = @event_id
 """
 
@@ -36,13 +37,13 @@ _COLUMNS = "day message_id publish_time processed_at schema_version code_version
 
 _DEAD_LETTERS = """
 SELECT
-  '{dataset}', '{table}', DATE(failed_at), message_id, publish_time, failed_at, schema_version, code_version,
+  '{{ dataset }}', '{{ table }}', DATE(failed_at), message_id, publish_time, failed_at, schema_version, code_version,
   archive_uri, stage, fingerprint, TO_JSON_STRING(errors), CAST(NULL AS STRING)
-FROM `{project}.{dataset}.{table}`
+FROM `{{ dataset }}.{{ table }}`
 WHERE event_id = @event_id
 """
 
-_REPLAYS = "SELECT * FROM `{project}.{dataset}.replays` WHERE event_id = @event_id ORDER BY replayed_at"
+_REPLAYS = "SELECT * FROM `{{ tables.replays }}` WHERE event_id = @event_id ORDER BY replayed_at"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,22 +154,21 @@ def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> li
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
     """
-    query = _REPLAYS.format(project=client.project, dataset=settings.dataset)
-    config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
+    query = render(_REPLAYS, tables=Tables(settings))
+    config = query_config(event_id=("STRING", event_id))
     return [dict(row) for row in client.query_and_wait(query, job_config=config)]
 
 
 def _records(
     event_id: str, client: bigquery.Client, settings: Settings
 ) -> tuple[list[TracedRecord], list[TracedRecord]]:
-    tables = sorted({event_type.table for event_type in event_types().values()})
     selects = [
-        _ROWS.format(project=client.project, dataset=dataset, table=table)
-        for table in tables
+        render(_ROWS, dataset=dataset, table=table)
+        for table in event_tables()
         for dataset in (settings.dataset, settings.historical_dataset)
     ]
-    selects.append(_DEAD_LETTERS.format(project=client.project, dataset=settings.dataset, table=dead_letters.TABLE))
-    config = bigquery.QueryJobConfig(query_parameters=[ScalarQueryParameter("event_id", "STRING", event_id)])
+    selects.append(render(_DEAD_LETTERS, dataset=settings.dataset, table=dead_letters.TABLE))
+    config = query_config(event_id=("STRING", event_id))
     records = [dict(row) for row in client.query_and_wait("UNION ALL".join(selects), job_config=config)]
     records.sort(key=lambda row: (row["dataset"], row["name"], *_rank(row)))
     rows = [row for row in records if row["stage"] is None]
@@ -198,9 +198,9 @@ def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settin
     live = [other for other in same if other["dataset"] == settings.dataset]
     views = []
     if live and row is max(live, key=_rank):
-        views.append(f"{settings.dataset}.{row['name']}_deduplicated")
+        views.append(Tables(settings).live(view_of(row["name"], "deduplicated")))
     if row is max(same, key=_rank):
-        views.append(f"{settings.dataset}.{row['name']}_all")
+        views.append(Tables(settings).live(view_of(row["name"], "all")))
     return views
 
 

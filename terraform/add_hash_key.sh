@@ -1,6 +1,6 @@
 #!/bin/sh
-# Make keys in the secret $SECRET of $PROJECT until it has version $VERSION: Secret Manager counts them itself. Needs gcloud.
-# A key goes from the kernel to Secret Manager, and nowhere else.
+# Add keys to the secret $SECRET of $PROJECT until it has version $VERSION. Needs gcloud.
+# A key is piped from /dev/urandom to Secret Manager, and stored nowhere else.
 set -eu
 
 version=$(gcloud secrets versions list "$SECRET" --project="$PROJECT" --sort-by=~name --limit=1 --format='value(name.basename())' --quiet)

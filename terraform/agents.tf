@@ -1,8 +1,8 @@
-# Google's own accounts that act as ours. They are made by `gcloud beta services identity create`, as docs/deploy.md says:
-# the resource for it, google_project_service_identity, is in the google-beta provider only.
+# Service agents of Google that impersonate service accounts of this module. `gcloud beta services identity create` creates
+# them (docs/deploy.md), as the resource google_project_service_identity is in the google-beta provider only.
 
 variable "project_older_than_april_2021" {
-  description = "Whether the project was made before 8 April 2021. Then Pub/Sub may not make tokens of the account that it pushes as until it is allowed to."
+  description = "Whether the project was created before 8 April 2021. In such a project, Pub/Sub needs a binding to create tokens of the service account with which it pushes."
   type        = bool
   default     = false
   nullable    = false
@@ -17,8 +17,8 @@ resource "google_service_account_iam_member" "pubsub_agent" {
   member             = local.pubsub_agent
 }
 
-# Scheduled queries and copies run as the backup account. On this account alone, and not on the project as the provider's
-# examples have it: https://cloud.google.com/bigquery/docs/dts-authentication-authorization
+# Scheduled queries and copies run as the service account backup. The binding is on this service account instead of the
+# project, unlike in the examples of the provider: https://cloud.google.com/bigquery/docs/dts-authentication-authorization
 resource "google_service_account_iam_member" "transfer_agent" {
   service_account_id = google_service_account.this["backup"].id
   role               = "roles/iam.serviceAccountTokenCreator"

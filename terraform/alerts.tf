@@ -1,4 +1,4 @@
-# Who is woken, when, and what they read then. monitoring/alerts.yaml has the alerts, monitoring/queries.yaml what they ask.
+# Alert policies and their notification channels. monitoring/alerts.yaml has the alerts, monitoring/queries.yaml their queries.
 
 locals {
   each_selector = yamldecode(templatefile("${path.module}/monitoring/selectors.yaml", local.monitoring_names))
@@ -11,17 +11,17 @@ locals {
     ])
   }
 
-  # Everything that alerts and dashboard may name. failing_share: from which share of failing requests on availability's
-  # budget burns as fast as rings.
+  # Names that the templates of alerts and dashboard may use. failing_share is the share of failing requests at which the
+  # error budget of availability burns at fast_burn_rate.
   monitoring_values = merge(local.monitoring_names, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
-    failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # without what lies below
+    failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # Rounded, without floating-point noise.
   })
   alerts_of_engines = yamldecode(templatefile("${path.module}/monitoring/alerts.yaml", local.monitoring_values))
   alerts = {
     for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[var.engine], {})) if try(alert.engine, var.engine) == var.engine
   }
 
-  # An alert has its runbook in it; the link to the whole story is of who deploys this, or there is none.
+  # An alert contains its short runbook, and a link to the section of docs/operate.md if its URL is known.
   runbook_url = var.runbook_url != null ? var.runbook_url : try("${local.github_page}/docs/operate.md", null)
   runbook_links = local.runbook_url == null ? {} : {
     for name, alert in local.alerts : name => "${local.runbook_url}#${replace(lower(alert.title), " ", "-")}"
@@ -29,19 +29,19 @@ locals {
 }
 
 locals {
-  # As often as an alert on absence expects a run: its window and its `for` in monitoring/alerts.yaml follow from it.
+  # Minimum frequency of the runs for the alerts on absence. Their window and `for` in monitoring/alerts.yaml depend on it.
   expected_runs = {
     no_reconciliation = {
       schedule = var.reconcile_schedule
-      # Whoever raises the minutes has chosen them for the schedule.
+      # A larger no_reconciliation_minutes was chosen for the schedule.
       pattern = var.alert_thresholds.no_reconciliation_minutes > 90 ? "" : "^\\S+ \\*(/[12])? \\* \\* \\*$"
       often   = "every two hours (or raise alert_thresholds.no_reconciliation_minutes)"
     }
     no_bootstrap = { schedule = var.bootstrap_schedule, pattern = "^\\S+ \\S+ \\* \\* \\*$", often = "daily" }
   }
 
-  # Only known after they were made, so they cannot be in what the keys of the alerts are read from. The label config_id is
-  # the last part of the name.
+  # Known only after apply, so they cannot be in the template from which the keys of the alerts are read. The label
+  # config_id is the last part of the name.
   backup_ids = join("|", sort(distinct([
     for config in concat(values(google_bigquery_data_transfer_config.scheduled), values(google_bigquery_data_transfer_config.copy)) : basename(config.name)
   ])))
@@ -59,7 +59,7 @@ resource "google_monitoring_notification_channel" "email" {
   display_name = "${local.name}: ${each.value}"
   type         = "email"
   labels       = { email_address = each.value }
-  force_delete = true # or a channel could not go before the alerts that name it, which are changed after it
+  force_delete = true # Otherwise a channel could not be deleted, as alerts that name it are updated later.
   user_labels  = local.labels
 
   depends_on = [google_project_service.needed]
@@ -86,13 +86,13 @@ resource "google_monitoring_alert_policy" "this" {
         query               = replace(conditions.value, local.monitoring_names.backup_ids, local.backup_ids)
         duration            = each.value.for
         evaluation_interval = "60s"
-        # A log-based metric has no series, and BigQuery's none for a project, before the first value.
+        # Before the first value, a log-based metric and the metrics of BigQuery have no time series.
         disable_metric_validation = true
       }
     }
   }
 
-  # By the objective itself, as the console shows it:
+  # The burn rate of the objective itself, as shown in the console:
   # https://cloud.google.com/stackdriver/docs/solutions/slo-monitoring/api/create-policy-api
   dynamic "conditions" {
     for_each = try(each.value.burn.seconds, [])
@@ -108,7 +108,7 @@ resource "google_monitoring_alert_policy" "this" {
     }
   }
 
-  # A share of few requests says nothing. 25 hours are the longest alignment_period of an alert:
+  # A share of few requests is not significant. The maximum alignment_period of an alert is 25 hours:
   # https://cloud.google.com/monitoring/api/ref_v3/rest/v3/projects.alertPolicies#Aggregation
   dynamic "conditions" {
     for_each = try([each.value.enough], [])
@@ -152,7 +152,7 @@ resource "google_monitoring_alert_policy" "this" {
   }
 
   lifecycle {
-    precondition { # where everything fails, the budget burns 1 / (1 - goal) times as fast as it may
+    precondition { # If all requests fail, the burn rate is 1 / (1 - goal).
       condition     = try(each.value.burn.rate * (1 - var.objectives[each.value.burn.objective]) < 1, true)
       error_message = "This alert could never ring: its burn rate times the error budget of its objective is less than 1. Raise the objective, or lower the rate in alert_thresholds."
     }
@@ -162,7 +162,7 @@ resource "google_monitoring_alert_policy" "this" {
     }
   }
 
-  # A policy may name a metric before it has values, not before it exists.
+  # A policy may name a metric that has no values yet, but the metric must exist.
   depends_on = [google_logging_metric.this]
 }
 

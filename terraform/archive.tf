@@ -1,10 +1,13 @@
 variable "archive" {
   description = <<-TEXT
-    How long raw events stay, and where. nearline_days, coldline_days: age at which objects move to a colder class (0:
-    never, for a transition is paid for each object, and objects of less than about 1 MB never earn it); delete_days: age at which they are deleted (0: never); soft_delete_days: how long what was deleted can be brought
-    back; dual_region: a pair of regions in a multi-region instead of var.region, such as
-    { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }. What one of the regions has and the other not yet is lost
-    with it: by default nearly all objects arrive there within an hour, with turbo = true within 15 minutes.
+    Retention and location of raw events.
+    nearline_days, coldline_days: age at which objects move to a colder storage class. 0: never, as each transition has a
+    fee that objects of less than about 1 MB never save.
+    delete_days: age at which objects are deleted. 0: never.
+    soft_delete_days: days for which deleted objects can be restored.
+    dual_region: two regions of a multi-region instead of var.region, such as
+    { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }. If a region is lost, objects that have not been replicated
+    are lost too. By default nearly all objects are replicated within an hour, with turbo = true within 15 minutes.
   TEXT
   type = object({
     nearline_days    = optional(number, 0)
@@ -24,31 +27,31 @@ variable "archive" {
     condition = alltrue([for days in [var.archive.nearline_days, var.archive.coldline_days] : days >= 0 && (var.archive.delete_days == 0 || days < var.archive.delete_days)]) && (
       var.archive.nearline_days == 0 || var.archive.coldline_days == 0 || var.archive.nearline_days < var.archive.coldline_days
     )
-    error_message = "nearline_days < coldline_days < delete_days, where they are not 0."
+    error_message = "archive: nearline_days < coldline_days < delete_days, for those that are not 0."
   }
   validation {
     condition     = var.archive.delete_days == 0 || var.archive.delete_days > var.retention_days
-    error_message = "delete_days is longer than retention_days: rows can be put back from the archive as long as they live."
+    error_message = "archive.delete_days: 0 or more than retention_days, so that rows can be restored from the archive until they expire."
   }
   validation {
     condition     = var.archive.soft_delete_days == 0 || (var.archive.soft_delete_days >= 7 && var.archive.soft_delete_days <= 90)
-    error_message = "soft_delete_days: 0 (off) or 7 to 90, what Cloud Storage takes."
+    error_message = "archive.soft_delete_days: 0 (off) or 7 to 90, as Cloud Storage requires."
   }
   validation {
     condition     = var.archive.dual_region == null || (contains(["US", "EU", "ASIA"], try(var.archive.dual_region.location, "")) && length(try(var.archive.dual_region.regions, [])) == 2)
-    error_message = "dual_region: location US, EU or ASIA, and two regions in it."
+    error_message = "archive.dual_region: location is US, EU or ASIA, and regions are two regions in it."
   }
 }
 
 locals {
   archive_location = var.archive.dual_region == null ? var.region : var.archive.dual_region.location
-  # Cloud KMS calls the EU europe: https://cloud.google.com/kms/docs/locations
+  # The EU is named europe in Cloud KMS: https://cloud.google.com/kms/docs/locations
   archive_key_location = lookup({ EU = "europe" }, local.archive_location, lower(local.archive_location))
 }
 
 resource "google_storage_bucket" "archive" {
-  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
-  #checkov:skip=CKV_GCP_78:Each object has a name of its own and is written once; what is deleted comes back by soft delete
+  #checkov:skip=CKV_GCP_62:Access logs are for public buckets; the organization configures audit logs for readers
+  #checkov:skip=CKV_GCP_78:Each object has a unique name and is written once; soft delete restores deleted objects
   project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-archive"
   location                    = upper(local.archive_location)

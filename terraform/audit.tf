@@ -1,10 +1,10 @@
-# Data Access audit logs: who read and wrote. BigQuery writes them always, and they cannot be turned off there.
+# Data Access audit logs. Those of BigQuery are always written and cannot be disabled.
 
 variable "data_access_logs" {
   description = <<-TEXT
-    Services whose Data Access audit logs are written, such as ["storage.googleapis.com"]: each read and write of data by
-    people and by other accounts, but not those of ingest and reconcile, which are one for each object. For each of these
-    services this replaces what the project had; what the organisation or a folder has stays.
+    Services whose Data Access audit logs are written, such as ["storage.googleapis.com"]: reads and writes of data by
+    people and by service accounts. Those of ingest and reconcile are exempt, as they access every object. For each of these
+    services, the module replaces the configuration of the project; that of the organization or a folder stays.
   TEXT
   type        = set(string)
   default     = []
@@ -12,7 +12,7 @@ variable "data_access_logs" {
 
   validation {
     condition     = length(setsubtract(var.data_access_logs, ["cloudkms.googleapis.com", "datacatalog.googleapis.com", "iam.googleapis.com", "pubsub.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com", "sts.googleapis.com"])) == 0
-    error_message = "data_access_logs: any of cloudkms, datacatalog, iam, pubsub, secretmanager, storage and sts, each with .googleapis.com. BigQuery's are always written."
+    error_message = "data_access_logs: any of cloudkms, datacatalog, iam, pubsub, secretmanager, storage and sts, each with .googleapis.com. Those of BigQuery are always written."
   }
 }
 

@@ -1,8 +1,8 @@
 variable "backup" {
   description = <<-TEXT
-    keep_history_days: events go into the historical dataset so many days before they expire; snapshot_days: how long the
-    daily snapshot of each live table is kept (0: none); copy_region: another region with a daily copy of both
-    datasets, the live one and the historical one (null: none).
+    keep_history_days: days before its expiration at which an event is copied into the historical dataset.
+    snapshot_days: days for which the daily snapshot of each live table is kept. 0: no snapshots.
+    copy_region: another region with a daily copy of the live and the historical dataset. null: no copy.
   TEXT
   type = object({
     keep_history_days = optional(number, 7)
@@ -14,40 +14,32 @@ variable "backup" {
 
   validation {
     condition     = var.backup.keep_history_days >= 1 && var.backup.keep_history_days < var.retention_days
-    error_message = "keep_history_days: at least 1, and less than retention_days."
+    error_message = "backup.keep_history_days: at least 1 and less than retention_days."
   }
   validation {
     condition     = var.backup.snapshot_days >= 0 && var.backup.snapshot_days <= 3650
-    error_message = "snapshot_days: 0 to 3650."
+    error_message = "backup.snapshot_days: 0 to 3650."
   }
   validation {
     condition     = var.backup.copy_region != var.region
-    error_message = "copy_region is another region than region."
+    error_message = "backup.copy_region: a region other than region."
   }
 }
 
 locals {
-  # The files of sql/maintenance, as `sluice sql` runs them: one text for both.
-  names = {
+  # `python -m tools.scheduled_queries` renders sql/maintenance into scheduled_queries/, with these names for Terraform.
+  query_names = {
     project            = var.project_id
     dataset            = google_bigquery_dataset.events["live"].dataset_id
     historical_dataset = google_bigquery_dataset.events["historical"].dataset_id
     retention_days     = var.retention_days
   }
-  keep_history = { for table in local.event_tables : table => replace(replace(
-    templatefile("${path.module}/../sql/maintenance/keep_history.sql", merge(local.names, { table = table })),
-    "@days", tostring(var.backup.keep_history_days)),
-    "@overdue", "7",
+  keep_history = { for table in local.event_tables : table => templatefile(
+    "${path.module}/scheduled_queries/keep_history.sql", merge(local.query_names, { table = table, days = var.backup.keep_history_days })
   ) }
-  # A scheduled query has no parameters but its own, and a snapshot's name has its time in it, as `sluice snapshot` writes it.
-  snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => join("", [
-    "EXECUTE IMMEDIATE REPLACE(r'''",
-    replace(
-      templatefile("${path.module}/../sql/maintenance/snapshot.sql", merge(local.names, { table = table, snapshot = "${table}_{now}" })),
-      "@days", tostring(var.backup.snapshot_days),
-    ),
-    "''', '{now}', FORMAT_TIMESTAMP('%Y%m%dT%H%M%S', CURRENT_TIMESTAMP()))",
-  ]) }
+  snapshot = { for table in var.backup.snapshot_days > 0 ? local.tables : [] : table => templatefile(
+    "${path.module}/scheduled_queries/snapshot.sql", merge(local.query_names, { table = table, days = var.backup.snapshot_days })
+  ) }
   scheduled_queries = merge(
     { for table, query in local.keep_history : "keep history of ${table}" => { query = query, schedule = "every day 02:00" } },
     { for table, query in local.snapshot : "snapshot of ${table}" => { query = query, schedule = "every day 04:00" } },

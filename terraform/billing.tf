@@ -1,5 +1,5 @@
-# Cloud Functions has no setting for how an instance is billed, and keeps that of the Cloud Run service that the function is:
-# docs/decisions-infrastructure.md says why it is set there, and not by a google_cloud_run_v2_service. It is looked at after each deploy.
+# Cloud Functions has no setting for the billing of instances, and keeps that of the Cloud Run service of the function.
+# docs/decisions-infrastructure.md explains why a script sets it instead of google_cloud_run_v2_service. It is checked after each deployment.
 
 resource "terraform_data" "billing" {
   triggers_replace = [

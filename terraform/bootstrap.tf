@@ -1,4 +1,4 @@
-# After each deploy, and before ingest gets the new code.
+# Runs the bootstrap in each deployment, before ingest gets the new code.
 resource "terraform_data" "bootstrap" {
   triggers_replace = [
     local.package_object,

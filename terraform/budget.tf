@@ -1,5 +1,5 @@
 variable "budget" {
-  description = "A monthly budget of the project, such as { billing_account = \"012345-678901-ABCDEF\", amount = 200, currency = \"USD\" }; its alerts go to the notification channels. null: none."
+  description = "A monthly budget of the project, such as { billing_account = \"012345-678901-ABCDEF\", amount = 200, currency = \"USD\" }; its alerts go to the notification channels. null: no budget."
   type = object({
     billing_account = string
     amount          = number
@@ -9,7 +9,7 @@ variable "budget" {
 
   validation {
     condition     = var.budget == null || (can(regex("^[0-9A-F]{6}-[0-9A-F]{6}-[0-9A-F]{6}$", var.budget.billing_account)) && try(var.budget.amount, 0) >= 1 && can(regex("^[A-Z]{3}$", var.budget.currency)))
-    error_message = "billing_account: XXXXXX-XXXXXX-XXXXXX; amount: whole units, 1 or more; currency: three letters."
+    error_message = "budget: billing_account is XXXXXX-XXXXXX-XXXXXX, amount a whole number of at least 1, currency three letters."
   }
 }
 
@@ -40,7 +40,7 @@ resource "google_billing_budget" "monthly" {
   }
 
   dynamic "all_updates_rule" {
-    for_each = length(local.channels) > 0 ? [slice(local.channels, 0, min(5, length(local.channels)))] : [] # five at most
+    for_each = length(local.channels) > 0 ? [slice(local.channels, 0, min(5, length(local.channels)))] : [] # At most five channels.
     content {
       monitoring_notification_channels = all_updates_rule.value
     }

@@ -1,9 +1,9 @@
 variable "github" {
   description = <<-TEXT
-    Repository whose workflows may deploy the functions without a key (docs/release.md); null: none. repository: as in
-    the subject of its tokens, OWNER@ID/NAME@ID, or OWNER/NAME where it was made before July 2026. Either environment, the
-    GitHub environment of the job that deploys, as of .github/workflows/deploy.yml; or ref, the branch or tag of a
-    workflow whose job has no environment, refs/heads/main if neither is given.
+    Repository whose workflows may deploy the functions without a key (docs/release.md). null: none.
+    repository: OWNER@ID/NAME@ID as in the subject of its tokens, or OWNER/NAME if it was created before July 2026.
+    environment: GitHub environment of the deploying job, as in .github/workflows/deploy.yml.
+    ref: branch or tag of a workflow whose job has no environment. Default: refs/heads/main. Set one of the two at most.
   TEXT
   type = object({
     repository  = string
@@ -14,7 +14,7 @@ variable "github" {
 
   validation {
     condition     = var.github == null || can(regex("^([\\w.-]+/[\\w.-]+|[\\w.-]+@\\d+/[\\w.-]+@\\d+)$", var.github.repository))
-    error_message = "github.repository: OWNER@ID/NAME@ID with the numbers of both, or OWNER/NAME."
+    error_message = "github.repository: OWNER@ID/NAME@ID with both numeric IDs, or OWNER/NAME."
   }
   validation {
     condition     = var.github == null || try(var.github.environment, null) == null || can(regex("^[\\w.-]+$", var.github.environment))
@@ -26,7 +26,7 @@ variable "github" {
   }
   validation {
     condition     = var.github == null || try(var.github.environment, null) == null || try(var.github.ref, null) == null
-    error_message = "github: either environment or ref. A job with an environment has that as its subject, whatever the ref."
+    error_message = "github: either environment or ref. The subject of a job with an environment does not have the ref."
   }
 }
 
@@ -69,7 +69,7 @@ resource "google_iam_workload_identity_pool_provider" "github" {
   lifecycle {
     precondition { # https://cloud.google.com/iam/docs/workload-identity-federation#mapping
       condition     = length(local.github_subject) <= 127
-      error_message = "github: the subject ${local.github_subject} is longer than the 127 characters that Google takes."
+      error_message = "github: the subject ${local.github_subject} is longer than 127 characters, the maximum of Google Cloud."
     }
   }
 }
@@ -79,7 +79,7 @@ resource "google_service_account" "ci" {
 
   project      = var.project_id
   account_id   = "${local.name}-ci"
-  display_name = "Workflows on GitHub deploy the functions as it"
+  display_name = "Deploys the functions from GitHub workflows"
   depends_on   = [google_project_service.needed]
 }
 
@@ -91,20 +91,20 @@ resource "google_service_account_iam_member" "github" {
   member             = "principal://iam.googleapis.com/${google_iam_workload_identity_pool.github[0].name}/subject/${local.github_subject}"
 }
 
-# What .ci/deploy and the smoke test ask for: docs/release.md has the list, tests/terraform/test_ci.py compares the two.
+# Permissions of .ci/deploy and of the smoke test. docs/release.md lists them, and tests/terraform/test_ci.py compares the two.
 
 resource "google_project_iam_custom_role" "ci" {
   for_each = var.github == null ? {} : {
     deployer = {
-      title = "runs the bootstrap by Cloud Scheduler, and reads how it ended"
+      title = "runs the bootstrap by Cloud Scheduler and reads its result"
       permissions = [
-        "cloudscheduler.jobs.run", # Cloud Scheduler has no bindings on a job, and Cloud Logging none on a log.
+        "cloudscheduler.jobs.run", # Neither Cloud Scheduler jobs nor logs have bindings of their own.
         "logging.logEntries.list",
         "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
       ]
     }
     releaser = {
-      title       = "adds packages, and neither replaces nor deletes any"
+      title       = "adds packages, without replacing or deleting any"
       permissions = ["storage.objects.create", "storage.objects.get", "storage.objects.list"]
     }
   }
@@ -116,7 +116,7 @@ resource "google_project_iam_custom_role" "ci" {
   depends_on  = [google_project_service.needed]
 }
 
-# New code for the functions, which run as their own accounts; a query for the smoke test.
+# Deploys new code of the functions, which run as their own service accounts, and runs the query of the smoke test.
 resource "google_project_iam_member" "ci" {
   for_each = var.github == null ? {} : {
     deploys = "roles/cloudfunctions.developer"
@@ -134,7 +134,7 @@ moved {
   to   = google_project_iam_member.ci["deploys"]
 }
 
-# As caller it runs the bootstrap: google_service_account_iam_member.deployer in iam.tf.
+# It runs the bootstrap as the service account caller: google_service_account_iam_member.deployer in iam.tf.
 resource "google_service_account_iam_member" "ci" {
   for_each = toset(var.github == null ? [] : ["ingest", "bootstrap", "reconcile", "build"])
 

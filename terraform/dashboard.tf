@@ -1,7 +1,7 @@
-# What an operator reads at three in the morning. monitoring/dashboard.yaml has the tiles; here they get their places and
-# the JSON of https://cloud.google.com/monitoring/api/ref_v3/rest/v1/projects.dashboards.
+# The dashboard. monitoring/dashboard.yaml has the tiles; this file places them and renders the JSON of
+# https://cloud.google.com/monitoring/api/ref_v3/rest/v1/projects.dashboards.
 #
-# Nothing zero, empty or null is written: Cloud Monitoring leaves it out, and the next plan would differ for ever
+# Zero, empty and null values are omitted, as Cloud Monitoring does not return them and every plan would show a difference
 # (https://github.com/hashicorp/terraform-provider-google/issues/16173).
 
 locals {

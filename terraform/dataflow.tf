@@ -1,10 +1,10 @@
-# The same pipeline as the functions', as a job of Dataflow: engine = "dataflow". Its account is in service_accounts.tf, its bindings in
-# iam.tf and warehouse.tf, and its subscription is that of the functions, in pubsub.tf.
+# The pipeline as a Dataflow job: engine = "dataflow". Its service account is in service_accounts.tf, its bindings are in iam.tf
+# and warehouse.tf. It uses the same subscription as the functions, in pubsub.tf.
 
 locals {
   dataflow = var.engine == "dataflow"
 
-  # Options of the pipeline (dataflow/options.py): all texts, as a template takes them.
+  # Options of the pipeline (dataflow/options.py), as strings, which a template requires.
   dataflow_parameters = { for name, value in {
     archive_bucket     = google_storage_bucket.archive.name
     batch_bytes        = var.flush.batch_bytes
@@ -22,10 +22,10 @@ locals {
     writer             = var.dataflow.writer
   } : name => tostring(value) if value != null }
 
-  # In the rows' code_version: the image's tag, or the beginning of its digest.
+  # code_version of rows: the tag of the image, or the beginning of its digest.
   dataflow_version = var.dataflow.image == null ? null : "dataflow-${substr(regex("[^:]+$", var.dataflow.image), 0, 20)}"
 
-  # What `gcloud dataflow flex-template build` would write.
+  # The same as the output of `gcloud dataflow flex-template build`.
   dataflow_template = jsonencode({
     image    = var.dataflow.image
     sdkInfo  = { language = "PYTHON" }
@@ -33,10 +33,10 @@ locals {
   })
 }
 
-# Nothing under staging/ is deleted by age: a job may start workers, which read it, for as long as it runs.
+# staging/ has no lifecycle rule: a job may start workers, which read it, as long as it runs.
 resource "google_storage_bucket" "dataflow" {
-  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
-  #checkov:skip=CKV_GCP_78:A template's name is the hash of its content; the other objects are Dataflow's own, and made again
+  #checkov:skip=CKV_GCP_62:Access logs are for public buckets; the organization configures audit logs for readers
+  #checkov:skip=CKV_GCP_78:The name of a template is the hash of its content; Dataflow recreates all other objects
   count = local.dataflow ? 1 : 0
 
   project                     = var.project_id
@@ -45,10 +45,10 @@ resource "google_storage_bucket" "dataflow" {
   labels                      = local.labels
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = true # It holds no event.
+  force_destroy               = true # It contains no events.
 
   soft_delete_policy {
-    retention_duration_seconds = 0 # Temporary files would be billed for a week after their end.
+    retention_duration_seconds = 0 # Otherwise temporary files would be billed for a week after their deletion.
   }
 
   lifecycle_rule {
@@ -71,7 +71,7 @@ resource "google_storage_bucket" "dataflow" {
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 }
 
-# Under the hash of its content, so that a job that was changed is a job of another template.
+# Named by the hash of its content, so that any change updates the job.
 resource "google_storage_bucket_object" "template" {
   count = local.dataflow ? 1 : 0
 
@@ -81,17 +81,17 @@ resource "google_storage_bucket_object" "template" {
   content_type = "application/json"
 }
 
-# The order of a switch. The subscription and the job both depend on it, the job on the subscription, too:
+# The order of a switch. The subscription and the job depend on this resource, and the job also depends on the subscription:
 #
-# - to Dataflow: this is made, then the push ends, then the job begins;
-# - back: the job is drained and ends, then this is destroyed, then the push begins. Terraform updates a resource after it has
-#   destroyed what that depended on, and destroys a resource after all that depend on it.
+# - to Dataflow: this resource is created, then the push stops, then the job starts.
+# - back: the job is drained and ends, then this resource is destroyed, then the push starts. Terraform updates a resource after
+#   destroying its former dependencies, and destroys a resource after everything that depends on it.
 #
-# So one of them takes events at any time, and never both. What is published in between waits in the subscription.
+# So at most one of the two reads events at any time. Events published in between wait in the subscription.
 resource "terraform_data" "pull" {
   count = local.dataflow ? 1 : 0
 
-  # Permissions of a new account take a while to arrive.
+  # Permissions of a new service account take a while to take effect.
   provisioner "local-exec" {
     command = "sleep 90"
   }
@@ -129,14 +129,14 @@ resource "google_dataflow_flex_template_job" "ingest" {
   enable_streaming_engine = true
   autoscaling_algorithm   = "THROUGHPUT_BASED"
 
-  # Streaming Engine is billed by what it does, in compute units, and not by the bytes that go through it
+  # Streaming Engine is billed in compute units instead of processed bytes
   # (https://cloud.google.com/dataflow/docs/streaming-engine#resource-based).
   additional_pipeline_options = ["dataflow_service_options=enable_streaming_engine_resource_based_billing"]
 
   subnetwork       = var.dataflow.subnetwork
   ip_configuration = var.dataflow.public_ips ? "WORKER_IP_PUBLIC" : "WORKER_IP_PRIVATE"
 
-  # Ends when what it has read is written, and Terraform waits for that.
+  # A drained job ends after it has written all events that it has read, and Terraform waits for that.
   on_delete                    = "drain"
   skip_wait_on_job_termination = false
 

@@ -1,16 +1,16 @@
 variable "customer_managed_keys" {
-  description = "Encrypt every store by keys of this project's Cloud KMS instead of Google's. Decide before the first apply: datasets and functions keep the key that they were made with."
+  description = "Encrypt all data with Cloud KMS keys of this project instead of keys of Google. Set it before the first apply: datasets and functions keep the key with which they were created."
   type        = bool
   default     = false
   nullable    = false
 }
 
 locals {
-  # A key lies where its data lies.
+  # A key must be in the location of its data.
   key_locations = var.customer_managed_keys ? toset(compact([var.region, local.archive_key_location, var.backup.copy_region])) : []
   keys          = { for location, key in google_kms_crypto_key.store : location => key.id }
 
-  # Google's agents that read and write the stores: they use the keys, we do not.
+  # Service agents of Google that read and write the data. Only they use the keys.
   key_users = var.customer_managed_keys ? merge({
     artifactregistry = "service-${data.google_project.this.number}@gcp-sa-artifactregistry.iam.gserviceaccount.com"
     bigquery         = data.google_bigquery_default_service_account.this[0].email
@@ -25,7 +25,7 @@ locals {
   } : {}) : {}
 }
 
-# To ask for these two makes them; the others are made by gcloud, as docs/deploy.md says.
+# Reading these two data sources creates the service agents; gcloud creates the others (docs/deploy.md).
 
 data "google_bigquery_default_service_account" "this" {
   count = var.customer_managed_keys ? 1 : 0

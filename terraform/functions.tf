@@ -1,6 +1,6 @@
 locals {
-  # Exactly the settings of functions/settings.py; a test compares them. IP_HASH_KEY comes from the secret, and
-  # CODE_VERSION is the revision, which Cloud Run tells.
+  # The settings of functions/settings.py; a test compares them. IP_HASH_KEY comes from the secret, and CODE_VERSION from
+  # K_REVISION, which Cloud Run sets.
   settings = merge({
     ARCHIVE_BUCKET       = google_storage_bucket.archive.name
     BATCH_BYTES          = var.flush.batch_bytes
@@ -22,18 +22,18 @@ locals {
   package_digest = var.release == null ? filesha256(var.package) : var.release
   package_object = one(concat(google_storage_bucket_object.package[*].name, data.google_storage_bucket_object.release[*].name))
 
-  # The build compiles the functions, and then sets all times to 1980; with this, bytecode is valid by its source's hash
-  # instead of its time, and no start compiles again. The number is any time:
+  # The build compiles the functions and then sets all file times to 1980. With SOURCE_DATE_EPOCH, bytecode is validated by
+  # the hash of its source instead of the time, so that no start compiles again. Any time will do:
   # https://docs.python.org/3/library/py_compile.html
   #
-  # SLUICE_PACKAGE does nothing in the build. It shows which code runs: the provider returns the configured source of a
-  # function instead of the deployed one, but the deployed variables (docs/decisions.md, "How it is released").
+  # SLUICE_PACKAGE has no effect on the build. It identifies the deployed code: the provider returns the configured source
+  # of a function, but its deployed variables (docs/decisions.md, "How it is released").
   build_variables = { SOURCE_DATE_EPOCH = "315532801", SLUICE_PACKAGE = local.package_digest }
 
-  # What is called by schedule, deploys and operators.
+  # Functions called by a schedule, by deployments and by operators.
   called = {
     bootstrap = {
-      description     = "Makes datasets, tables and views what sql/ defines"
+      description     = "Creates and updates datasets, tables and views as sql/ defines them"
       memory          = "512Mi"
       concurrency     = 8
       timeout_seconds = 600
@@ -43,14 +43,14 @@ locals {
       description     = "Compares the archive with rows and dead letters"
       memory          = "1Gi"
       concurrency     = 1
-      timeout_seconds = 1800 # functions/reconcile/scheduled.py stops before, and leaves the rest to the next run
+      timeout_seconds = 1800 # functions/reconcile/scheduled.py stops earlier and leaves the rest to the next run.
       schedule        = var.reconcile_schedule
     }
   }
 }
 
 resource "google_storage_bucket" "packages" {
-  #checkov:skip=CKV_GCP_62:Access logs are for buckets that are served to the public; who reads is a choice of the audit log of the organisation
+  #checkov:skip=CKV_GCP_62:Access logs are for public buckets; the organization configures audit logs for readers
   #checkov:skip=CKV_GCP_78:An object's name is the hash of its content: there is only one version
   project                     = var.project_id
   name                        = "${var.project_id}-${local.name}-packages"
@@ -58,7 +58,7 @@ resource "google_storage_bucket" "packages" {
   labels                      = local.labels
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"
-  force_destroy               = true # `make package` builds each of them again from its commit.
+  force_destroy               = true # `make package` rebuilds any package from its commit.
 
   dynamic "encryption" {
     for_each = var.customer_managed_keys ? [local.keys[var.region]] : []
@@ -70,7 +70,7 @@ resource "google_storage_bucket" "packages" {
   depends_on = [google_project_service.needed, google_kms_crypto_key_iam_member.agent]
 }
 
-# Terraform and the workflow name a package alike, .ci/deploy too. Packages stay, to be deployed again.
+# Terraform, the workflow and .ci/deploy use the same name for a package. Packages are kept for later deployments.
 resource "google_storage_bucket_object" "package" {
   count = var.release == null ? 1 : 0
 
@@ -90,7 +90,7 @@ data "google_storage_bucket_object" "release" {
 resource "google_artifact_registry_repository" "images" {
   project       = var.project_id
   repository_id = local.name
-  description   = "Images that Cloud Build makes of the functions"
+  description   = "Images of the functions, built by Cloud Build"
   location      = var.region
   format        = "DOCKER"
   labels        = local.labels
@@ -115,7 +115,7 @@ resource "google_artifact_registry_repository" "images" {
 }
 
 resource "google_cloudfunctions2_function" "called" {
-  #checkov:skip=CKV_GCP_124:Deployers and operators call them from outside; IAM says who they are, nobody else gets in
+  #checkov:skip=CKV_GCP_124:Deployers and operators call them from outside; IAM rejects all others
   for_each = local.called
 
   project      = var.project_id
@@ -163,7 +163,7 @@ resource "google_cloudfunctions2_function" "called" {
   ]
 }
 
-# Ingest is deployed once the tables have what its rows need: a refused change of the schema ends the deploy here.
+# Ingest is deployed after its tables have been updated. A rejected change of the schema stops the deployment here.
 resource "google_cloudfunctions2_function" "ingest" {
   project      = var.project_id
   name         = "${local.name}-ingest"

@@ -1,7 +1,7 @@
-# Every binding but those of the datasets, which are in warehouse.tf. terraform/tests/access.tftest.hcl lists them all.
+# All bindings except those of the datasets, which are in warehouse.tf. terraform/tests/access.tftest.hcl lists them.
 
 locals {
-  # Made by `gcloud beta services identity create`, as docs/deploy.md says: the provider cannot.
+  # `gcloud beta services identity create` creates it (docs/deploy.md), as the provider cannot.
   pubsub_agent = "serviceAccount:service-${data.google_project.this.number}@gcp-sa-pubsub.iam.gserviceaccount.com"
 }
 
@@ -58,7 +58,7 @@ resource "google_storage_bucket_iam_member" "reconcile" {
   member = google_service_account.this["reconcile"].member
 }
 
-# It remembers how far it has compared in objects of its own, each of which it writes once.
+# The reconciliation stores its progress in objects of its own, each written once.
 resource "google_storage_bucket_iam_member" "checkpoints" {
   bucket = google_storage_bucket.archive.name
   role   = google_project_iam_custom_role.this["archiver"].id
@@ -87,7 +87,7 @@ resource "google_storage_bucket_iam_member" "archive_eraser" {
 }
 
 resource "google_pubsub_subscription_iam_member" "dead_letters" {
-  for_each = setunion(var.access.operators, var.access.erasers) # and no readers: who pulls may acknowledge, and so delete
+  for_each = setunion(var.access.operators, var.access.erasers) # No readers: pulling includes the permission to acknowledge, and so to delete.
 
   subscription = google_pubsub_subscription.dead_letters.id
   role         = "roles/pubsub.subscriber"
@@ -96,8 +96,7 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
 
 # Dataflow
 
-# To run as a worker, and to be seen by name. The role may also read and create objects in the whole project, and Google has none
-# without: https://cloud.google.com/dataflow/docs/concepts/access-control
+# The role of workers. It can also read and create objects in the whole project; Google has no narrower role: https://cloud.google.com/dataflow/docs/concepts/access-control
 resource "google_project_iam_member" "dataflow" {
   for_each = local.dataflow ? toset(["roles/dataflow.worker"]) : toset([])
 
@@ -140,7 +139,7 @@ resource "google_artifact_registry_repository_iam_member" "dataflow" {
   member     = google_service_account.this["dataflow"].member
 }
 
-# Who starts a job has to be allowed to act as its account.
+# To start a job, a member must be allowed to act as its service account.
 resource "google_service_account_iam_member" "dataflow" {
   for_each = local.dataflow ? var.deployers : toset([])
 
@@ -149,7 +148,7 @@ resource "google_service_account_iam_member" "dataflow" {
   member             = each.value
 }
 
-# What is called
+# Functions that are called
 
 resource "google_cloud_run_v2_service_iam_member" "called" {
   for_each = merge([for name, function in google_cloudfunctions2_function.called : merge(
@@ -164,8 +163,8 @@ resource "google_cloud_run_v2_service_iam_member" "called" {
   member   = each.value.member
 }
 
-# What the runbook switches: the push of events, and the revision that takes them. Who sets an account has to be allowed to act
-# as it: https://cloud.google.com/iam/docs/service-accounts-actas
+# Actions of the runbook: the push of events, and the revision with the traffic. To set a service account on a resource, a member
+# must be allowed to act as it: https://cloud.google.com/iam/docs/service-accounts-actas
 
 resource "google_pubsub_subscription_iam_member" "push_manager" {
   for_each = var.access.operators
@@ -200,12 +199,12 @@ resource "google_service_account_iam_member" "deployer" {
   )
 
   service_account_id = google_service_account.this["caller"].id
-  # serviceAccountOpenIdTokenCreator would not do: gcloud makes an access token on its way to an identity token.
+  # serviceAccountOpenIdTokenCreator is not sufficient, as gcloud creates an access token before an identity token.
   role   = "roles/iam.serviceAccountTokenCreator"
   member = each.value
 }
 
-# Queries: who may run them. What they may read is up to the datasets.
+# Permission to run queries. The bindings of the datasets control which data they may read.
 
 resource "google_project_iam_member" "jobs" {
   for_each = merge(
@@ -222,7 +221,7 @@ resource "google_project_iam_member" "jobs" {
   member  = each.value
 }
 
-# Who is woken: what the runbook asks them to look at, and to run. Sizes and costs are metadata of the whole project.
+# Operators on call: what the runbook tells them to inspect and run. Sizes and costs are metadata of the whole project.
 resource "google_project_iam_member" "operator" {
   for_each = { for pair in setproduct(
     ["roles/bigquery.metadataViewer", "roles/bigquery.resourceViewer", "roles/logging.viewer", "roles/monitoring.viewer", "roles/pubsub.viewer", "operator"],
@@ -239,7 +238,7 @@ resource "google_project_iam_member" "operator" {
 resource "google_project_iam_member" "build" {
   for_each = {
     log = { role = "roles/logging.logWriter", condition = null }
-    # The functions service copies the package into a bucket of its own, which it makes at the first deploy.
+    # Cloud Functions copies the package into a bucket of its own, which it creates with the first deployment.
     source = {
       role      = "roles/storage.objectViewer"
       condition = "resource.name.startsWith(\"projects/_/buckets/gcf-v2-sources-${data.google_project.this.number}-${var.region}\")"
@@ -273,7 +272,7 @@ resource "google_storage_bucket_iam_member" "build" {
   member = google_service_account.this["build"].member
 }
 
-# The secret. Who backfills and replays makes rows, too.
+# The secret. Backfills and replays create rows too, so that operators need it.
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
   for_each = var.ip_policy == "hash" ? merge(

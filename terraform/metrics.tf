@@ -1,18 +1,18 @@
-# What is measured from the own log lines of functions and workers. monitoring/metrics.yaml says what, in a form that the tests read too.
+# Log-based metrics of functions and workers. monitoring/metrics.yaml defines them, in a form that the tests read too.
 
 locals {
-  # What a metric, a query or a line of the dashboard is repeated for.
+  # Keys for which a metric, a query or a line of the dashboard is repeated.
   repeated = {
-    # Each table that has events, by its definition; dead letters are measured by stage.
+    # Each table with events, by its definition. Dead letters are measured by stage.
     tables = toset([
       for file in fileset("${path.module}/../sql/schema", "*.sql") : trimsuffix(file, ".sql")
       if strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")
     ])
-    # Stage of functions/core/dead_letters.py.
+    # Values of Stage in functions/core/dead_letters.py.
     stages = toset(["contract", "decode", "enrich", "time_bounds", "warehouse"])
   }
 
-  # What the files of monitoring/ call by name. ${each} stays what it is until its turn comes.
+  # Names that the templates of monitoring/ may use. ${each} and ${backup_ids} are replaced later.
   monitoring_names = {
     project_id               = var.project_id
     job                      = "${local.name}-ingest"
@@ -49,8 +49,8 @@ locals {
     } if try(metric.engine, var.engine) == var.engine
   ]...)
 
-  # Where a line's fields are JSON in a text: before the number that jsonPayload.rows.orders is, the text has
-  # "rows":{..."orders": and any character that is in no name stands for a quotation mark.
+  # Dataflow logs the fields as JSON in a text. The text has "rows":{..."orders": before the number of
+  # jsonPayload.rows.orders. A character class that matches no part of a name stands for a quotation mark.
   paths = toset(flatten([for metric in local.metrics : [for text in [metric.where, metric.value] : regexall("jsonPayload\\.[\\w.]+", text) if text != null]]))
   before = { for path in local.paths :
     path => "[^0-9A-Za-z_]${join("[^0-9A-Za-z_]:[{][^}]*[^0-9A-Za-z_]", split(".", trimprefix(path, "jsonPayload.")))}[^0-9A-Za-z_]:"
@@ -98,7 +98,7 @@ resource "google_logging_metric" "this" {
   lifecycle {
     precondition {
       condition     = length("${local.name}/${each.key}") <= 100
-      error_message = "Cloud Logging takes 100 characters for a metric's name: shorten the environment's."
+      error_message = "environment: too long, as the name of a metric has at most 100 characters."
     }
   }
 }

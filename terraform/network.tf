@@ -1,10 +1,12 @@
-# From where the functions can be reached, and how they reach Google.
+# Ingress and egress of the functions.
 
 variable "ingress" {
   description = <<-TEXT
-    From where the functions can be reached, in gcloud's words: internal-only, internal-and-gclb or all; IAM says by whom.
-    Pub/Sub and Cloud Scheduler of the same project are internal. called are bootstrap and reconcile: with all, deployers
-    and operators call them from their machines; otherwise they run them by their Cloud Scheduler jobs.
+    Networks from which the functions accept requests: internal-only, internal-and-gclb or all, as in gcloud. IAM controls
+    the callers. Pub/Sub and Cloud Scheduler of the same project are internal.
+    ingest: of the function ingest.
+    called: of bootstrap and reconcile. With all, deployers and operators call them from their machines; otherwise they run
+    them by their Cloud Scheduler jobs.
   TEXT
   type = object({
     ingest = optional(string, "internal-only")
@@ -15,15 +17,16 @@ variable "ingress" {
 
   validation {
     condition     = alltrue([for name, value in var.ingress : contains(["internal-only", "internal-and-gclb", "all"], value)])
-    error_message = "ingress.ingest and ingress.called: internal-only, internal-and-gclb or all."
+    error_message = "ingress: ingest and called are internal-only, internal-and-gclb or all."
   }
 }
 
 variable "vpc" {
   description = <<-TEXT
-    The VPC network that the functions' traffic leaves by; null: none. connector: a Serverless VPC Access connector,
-    projects/P/locations/R/connectors/NAME. all_traffic: all of it and not only that to private addresses; the network
-    then needs Private Google Access, or the functions reach neither BigQuery nor Cloud Storage.
+    Serverless VPC Access of the functions. null: none.
+    connector: projects/PROJECT/locations/REGION/connectors/NAME.
+    all_traffic: route all traffic through it, instead of traffic to private addresses only. The network then needs Private
+    Google Access, or the functions cannot reach BigQuery and Cloud Storage.
   TEXT
   type = object({
     connector   = string

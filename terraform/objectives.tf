@@ -3,10 +3,10 @@
 locals {
   requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.monitoring_names.ingest}\""
 
-  # What stands for them where no requests are made.
+  # Their replacement with Dataflow, which receives no requests.
   acknowledged = "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"${local.monitoring_names.subscription}\""
 
-  # Written out, so that a plan shows what an alert asks for.
+  # Not taken from the resource, so that a plan shows the query of an alert.
   objective_names = {
     for key, slo in google_monitoring_slo.this :
     key => "projects/${var.project_id}/services/${slo.service}/serviceLevelObjectives/${slo.slo_id}"
@@ -16,7 +16,7 @@ locals {
     availability = {
       title = "${var.objectives.availability * 100} % of the requests are answered without a failure"
       goal  = var.objectives.availability
-      # 4xx are not counted: 400 is no message, 429 is back-pressure, which freshness sees.
+      # 4xx are not counted: 400 is an invalid request, and 429 is back-pressure, which affects freshness.
       good = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"2xx\""
       bad  = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"5xx\""
     }
@@ -25,7 +25,7 @@ locals {
       goal  = var.objectives.freshness
       lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["lag"].name}\" resource.type=\"${local.dataflow ? "dataflow_job" : "cloud_run_revision"}\""
     }
-  } : key => objective if key != "availability" || !local.dataflow } # A job is asked for nothing.
+  } : key => objective if key != "availability" || !local.dataflow } # A job receives no requests.
 }
 
 resource "google_monitoring_custom_service" "sluice" {
@@ -40,7 +40,7 @@ resource "google_monitoring_custom_service" "sluice" {
 resource "google_monitoring_slo" "this" {
   for_each = local.objectives
 
-  # Its metric must be known by then, which takes Cloud Logging a minute.
+  # Its metric must exist, which takes about a minute after its creation.
   depends_on = [terraform_data.metrics]
 
   project             = var.project_id

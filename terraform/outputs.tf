@@ -1,20 +1,20 @@
 output "topic" {
-  description = "Publish events to it."
+  description = "Topic for events."
   value       = google_pubsub_topic.events.id
 }
 
 output "dead_letter_subscription" {
-  description = "Messages that could not be delivered."
+  description = "Subscription with the messages that could not be delivered."
   value       = google_pubsub_subscription.dead_letters.id
 }
 
 output "archive_bucket" {
-  description = "Every raw event."
+  description = "Bucket with all raw events."
   value       = google_storage_bucket.archive.name
 }
 
 output "functions" {
-  description = "The functions' addresses."
+  description = "URLs of the functions."
   value = {
     ingest    = google_cloudfunctions2_function.ingest.service_config[0].uri
     bootstrap = google_cloudfunctions2_function.called["bootstrap"].service_config[0].uri
@@ -23,12 +23,12 @@ output "functions" {
 }
 
 output "images" {
-  description = "Repository of images: that of dataflow/Dockerfile is pushed to it, as dataflow."
+  description = "Repository of images. Push the image of dataflow/Dockerfile to it, as dataflow."
   value       = "${var.region}-docker.pkg.dev/${var.project_id}/${google_artifact_registry_repository.images.repository_id}"
 }
 
 output "settings" {
-  description = "Environment of the `sluice` command: `eval \"$(terraform output -raw settings)\"`. A key is fetched, not shown."
+  description = "Environment of the `sluice` command: `eval \"$(terraform output -raw settings)\"`. Keys are fetched from Secret Manager, not shown."
   value = join("\n", concat(
     [for name, value in merge(local.settings, {
       SLUICE_TOPIC         = google_pubsub_topic.events.id
@@ -39,12 +39,12 @@ output "settings" {
 }
 
 output "workload_identity_provider" {
-  description = "For the workflow's google-github-actions/auth step; null without var.github."
+  description = "Workload identity provider for the step google-github-actions/auth; null without var.github."
   value       = one(google_iam_workload_identity_pool_provider.github[*].name)
 }
 
 output "ci_account" {
-  description = "The account that the workflow deploys as; null without var.github."
+  description = "Service account with which the workflow deploys; null without var.github."
   value       = one(google_service_account.ci[*].email)
 }
 

@@ -1,29 +1,29 @@
 variable "ip_policy" {
-  description = "Addresses in rows: keep, truncate (to /24 or /48) or hash (with a key that nobody sees)."
+  description = "IP addresses in rows: keep, truncate (to /24 or /48) or hash (with a secret key)."
   type        = string
   default     = "keep"
   nullable    = false
 
   validation {
     condition     = contains(["keep", "truncate", "hash"], var.ip_policy)
-    error_message = "keep, truncate or hash."
+    error_message = "ip_policy: keep, truncate or hash."
   }
 }
 
 variable "ip_hash_key_version" {
-  description = "Counts the keys of ip_policy = hash, from 1. One more makes a new key; hashes before and after differ."
+  description = "Number of the key of ip_policy = hash, from 1. Increment it to create a new key; hashes before and after differ."
   type        = number
   default     = 1
   nullable    = false
 
   validation {
     condition     = var.ip_hash_key_version >= 1 && floor(var.ip_hash_key_version) == var.ip_hash_key_version
-    error_message = "1, 2, 3 ..."
+    error_message = "ip_hash_key_version: a whole number of at least 1."
   }
 }
 
 variable "column_security" {
-  description = "Protect the columns of sql/policy_tags.json by policy tags: readers see them masked. Not back to false while the tables have rows: such a plan fails."
+  description = "Protect the columns of sql/policy_tags.json with policy tags, so that readers see masked values. It cannot be set back to false: such a plan fails."
   type        = bool
   default     = true
   nullable    = false
@@ -31,10 +31,12 @@ variable "column_security" {
 
 variable "row_access_policies" {
   description = <<-TEXT
-    Who sees which rows, by the policy's name. table: of the live dataset, and of the historical one where that has it; filter: a
-    condition on its columns; grantees: IAM members. A table with a policy shows no row to whom no policy names, but all of
-    them to operators, and to the accounts that keep, check and define the tables. A table without one shows all rows to all
-    readers, so a plan that takes away the last one of a table fails.
+    Row access policies by name.
+    table: a table of the live dataset; the policy also applies to the historical table of the same name.
+    filter: condition on columns of the table.
+    grantees: IAM members who see the matching rows.
+    Readers see only rows of a policy that names them. Operators, erasers and the service accounts that copy, check and define tables
+    see all rows. A table without a policy shows all rows to all readers, so that a plan that removes the last policy fails.
   TEXT
   type = map(object({
     table    = string
@@ -46,11 +48,11 @@ variable "row_access_policies" {
 
   validation {
     condition     = alltrue([for name, policy in var.row_access_policies : name != "all_rows" && contains(local.tables, policy.table) && trimspace(policy.filter) != "" && length(policy.grantees) > 0])
-    error_message = "table is a table of sql/schema, filter a condition, grantees name somebody, and all_rows is taken."
+    error_message = "row_access_policies: table is a table of sql/schema, filter a condition, grantees are not empty, and the name all_rows is reserved."
   }
 }
 
-# The key of the hashes. It is made by the shell and goes to Secret Manager alone: not to the state, not to a log.
+# The key of the hashes. A shell script creates it and stores it in Secret Manager only: it is in no state and no log.
 
 locals {
   ip_hash_key = { for secret in google_secret_manager_secret.ip_hash_key : "IP_HASH_KEY" => secret.secret_id }
@@ -66,7 +68,7 @@ resource "google_secret_manager_secret" "ip_hash_key" {
 
   replication {
     user_managed {
-      # Also where the copies are: with another key, the hashes of an environment that takes this one's place would differ.
+      # Also in the region of the copies: after a failover with another key, hashes would differ.
       dynamic "replicas" {
         for_each = compact([var.region, var.backup.copy_region])
         content {
@@ -87,7 +89,7 @@ resource "google_secret_manager_secret" "ip_hash_key" {
 
   lifecycle {
     prevent_destroy = true
-    ignore_changes  = [replication] # it never changes; another place would be another secret
+    ignore_changes  = [replication] # Another location would be another secret.
   }
 }
 
@@ -106,22 +108,22 @@ resource "terraform_data" "ip_hash_key" {
   }
 }
 
-# Protected columns: which ones is in sql/policy_tags.json; the bootstrap puts the tags on them.
+# Protected columns. sql/policy_tags.json lists them, and the bootstrap attaches the policy tags.
 
 locals {
   protections = var.column_security ? {
-    personal = { description = "Tells who a person is", mask = "SHA256" }
-    raw      = { description = "What no contract knows, and so may hold anything", mask = "DEFAULT_MASKING_VALUE" }
+    personal = { description = "Identifies a person", mask = "SHA256" }
+    raw      = { description = "Not checked by any contract, so it may contain anything", mask = "DEFAULT_MASKING_VALUE" }
   } : {}
 
-  # What must copy the columns as they are reads them as they are.
+  # Service accounts and members that must copy or inspect unmasked columns.
   column_readers = var.column_security ? {
     personal = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.personal_data_readers, var.access.operators) : member => member })
     raw      = merge({ backup = google_service_account.this["backup"].member }, { for member in setunion(var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member })
   } : {}
   masked_readers = merge(
-    { bootstrap = google_service_account.this["bootstrap"].member },       # who makes a view must be able to query it
-    { for account in google_service_account.ci : "ci" => account.member }, # the smoke test reads why an event is a dead letter
+    { bootstrap = google_service_account.this["bootstrap"].member },       # To create a view, it must be able to query it.
+    { for account in google_service_account.ci : "ci" => account.member }, # The smoke test reads the reasons of dead letters.
     { for member in setunion(local.readers, var.access.raw_data_readers) : member => member },
   )
 }
@@ -131,12 +133,12 @@ resource "google_data_catalog_taxonomy" "protected" {
 
   project                = var.project_id
   display_name           = local.name
-  description            = "Columns of Sluice that not every reader sees"
+  description            = "Columns of Sluice that are masked for most readers"
   region                 = var.region
   activated_policy_types = ["FINE_GRAINED_ACCESS_CONTROL"]
   depends_on             = [google_project_service.needed]
 
-  # Google takes a tag that is deleted off the columns, which all readers of the tables see then as they are:
+  # Deleting a tag removes it from the columns, and all readers of the tables see unmasked values:
   # https://cloud.google.com/data-catalog/docs/reference/rest/v1/projects.locations.taxonomies.policyTags/delete
   lifecycle {
     prevent_destroy = true
@@ -173,8 +175,8 @@ resource "google_bigquery_datapolicy_data_policy" "masked" {
   }
 }
 
-# Without all rows, history would keep some and let the others expire, and no error would tell. It is also the last policy of a
-# table: while it is there, nobody sees rows that no policy shows them.
+# Without all rows, keep_history would silently miss some, which would expire. It is also the last policy of a table: while
+# it exists, no reader sees rows without a policy that grants them.
 resource "google_bigquery_row_access_policy" "all_rows" {
   for_each = { for pair in setproduct(keys(local.datasets), distinct([for policy in var.row_access_policies : policy.table])) :
     join(" ", pair) => { dataset = pair[0], table = pair[1] } if pair[0] == "live" || contains(local.event_tables, pair[1])

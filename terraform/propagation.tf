@@ -1,4 +1,5 @@
-# What Google Cloud knows only a while after it has answered: permissions of the account that builds, and new metrics.
+# Waits for changes that take effect in Google Cloud after the API has answered: permissions of the service account build, and
+# new metrics.
 
 resource "terraform_data" "permissions" {
   triggers_replace = [

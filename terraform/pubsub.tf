@@ -1,7 +1,7 @@
 variable "message_regions" {
   description = <<-TEXT
-    Regions that messages may be stored in, such as ["us-central1", "us-east1"]. Empty: Google stores them near the
-    publisher, within what the organisation's policy allows. With one region nobody can publish while that one is down.
+    Regions in which messages may be stored, such as ["us-central1", "us-east1"]. Empty: Google stores them near the
+    publisher, as far as the policy of the organization allows. With a single region, nobody can publish during its outage.
   TEXT
   type        = set(string)
   default     = []
@@ -9,7 +9,7 @@ variable "message_regions" {
 
   validation {
     condition     = alltrue([for region in var.message_regions : can(regex("^[a-z]+-[a-z]+[0-9]+$", region))])
-    error_message = "message_regions: regions, such as us-central1."
+    error_message = "message_regions: each is a region, such as us-central1."
   }
 }
 
@@ -54,7 +54,7 @@ resource "google_pubsub_topic" "dead_letters" {
   }
 }
 
-# Without it, what is forwarded to the topic would be gone.
+# Without a subscription, messages forwarded to the topic would be lost.
 resource "google_pubsub_subscription" "dead_letters" {
   project                    = var.project_id
   name                       = "${local.name}-dead-letters"
@@ -72,7 +72,8 @@ resource "google_pubsub_subscription" "dead_letters" {
   }
 }
 
-# Direct, not an Eventarc trigger: that one's hidden subscription keeps 24 hours and takes no dead-letter policy.
+# A direct subscription instead of an Eventarc trigger, whose hidden subscription keeps messages for 24 hours only and
+# supports no dead-letter policy.
 resource "google_pubsub_subscription" "ingest" {
   project                    = var.project_id
   name                       = "${local.name}-ingest"
@@ -81,8 +82,8 @@ resource "google_pubsub_subscription" "ingest" {
   ack_deadline_seconds       = var.delivery.ack_deadline_seconds
   message_retention_duration = "${7 * 86400}s"
 
-  # With Dataflow it has no push, is updated in its place, and keeps its messages. Two subscriptions would deliver each event
-  # to both engines.
+  # With Dataflow, the same subscription has no push and keeps its messages. Two subscriptions would deliver each event to
+  # both engines.
   dynamic "push_config" {
     for_each = local.dataflow ? [] : [google_cloudfunctions2_function.ingest.service_config[0].uri]
     content {
@@ -95,8 +96,8 @@ resource "google_pubsub_subscription" "ingest" {
     }
   }
 
-  # Dataflow supports neither of these two (https://cloud.google.com/pubsub/docs/handling-failures): a job that is slow or scales
-  # down lets deadlines pass, so that good events would be given up on.
+  # Dataflow supports neither of these two (https://cloud.google.com/pubsub/docs/handling-failures). A job that is slow or
+  # scales down misses deadlines, so that good events would become undeliverable.
   dynamic "retry_policy" {
     for_each = local.dataflow ? [] : [var.delivery]
     content {

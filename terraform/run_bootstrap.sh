@@ -1,11 +1,11 @@
 #!/bin/sh
-# Run the bootstrap function and fail as it fails. Used by Terraform and by .ci/deploy. Needs gcloud and curl.
+# Run the bootstrap function, and fail if it fails. Used by Terraform and by .ci/deploy. Needs gcloud and curl.
 #
-# PROJECT, REGION, FUNCTION: the function. ACCOUNT: who may call it. JOB: the job of Cloud Scheduler that calls it.
+# PROJECT, REGION, FUNCTION: the function. ACCOUNT: service account that may call it. JOB: Cloud Scheduler job that calls it.
 #
-# A function with the ingress setting `all` is called from here, as ACCOUNT. One with any other setting is out of reach of
-# this machine: then Cloud Scheduler calls it, and Cloud Run's request log has the status.
-# Permissions that were granted a moment ago take minutes to arrive, so what looks like a missing one is retried.
+# A function with the ingress setting `all` is called from this machine, as ACCOUNT. Otherwise Cloud Scheduler calls it, and
+# the request log of Cloud Run has the status.
+# New permissions take minutes to take effect, so a missing permission is retried.
 set -eu
 
 for tool in gcloud curl; do
@@ -63,9 +63,9 @@ while :; do
   attempt
   case $status in
     200) cat "$answer"; echo; exit 0 ;;
-    409) echo "the bootstrap refuses to change the tables, and nothing was touched:" >&2; cat "$answer" >&2; echo >&2; exit 1 ;;
+    409) echo "the bootstrap rejected a change of the tables, and nothing was changed:" >&2; cat "$answer" >&2; echo >&2; exit 1 ;;
   esac
-  echo "the bootstrap answered $status (try $try of $tries)" >&2
+  echo "the bootstrap responded with $status (attempt $try of $tries)" >&2
   [ "$try" -lt "$tries" ] || break
   try=$((try + 1))
   sleep "${PAUSE:-15}"

@@ -1,6 +1,6 @@
-# What runs by the clock. The bootstrap daily: what somebody has changed by hand shows itself, and is mended or reported.
-# The reconciliation twice an hour: the first run compares the hour that has ended an hour ago, so that what came in and is
-# nowhere shows itself within two hours; the second has something to do only where the first could not finish.
+# Scheduled calls. The bootstrap runs daily, and fixes or reports manual changes. The reconciliation runs twice an hour. The
+# first run compares the hour that ended an hour ago, so that a lost event is found within two hours. The second run has
+# work only if the first could not finish.
 
 resource "google_cloud_scheduler_job" "called" {
   for_each = local.called

@@ -1,14 +1,14 @@
-# One account for each thing that acts, so that each may do its own and no more.
+# A service account for each component, with no more permissions than it needs.
 
 resource "google_service_account" "this" {
   for_each = merge({
     ingest    = "Runs the ingest function"
     bootstrap = "Runs the bootstrap function"
     reconcile = "Runs the reconcile function"
-    push      = "Pub/Sub calls ingest as it"
-    caller    = "Cloud Scheduler and deploys call functions as it"
-    build     = "Builds the functions' images"
-    backup    = "Keeps history, and takes snapshots and copies"
+    push      = "Calls ingest for Pub/Sub"
+    caller    = "Calls bootstrap and reconcile for Cloud Scheduler and deployments"
+    build     = "Builds the images of the functions"
+    backup    = "Copies history, and takes snapshots and copies"
   }, local.dataflow ? { dataflow = "Runs the Dataflow job, its launcher and its workers" } : {})
 
   project      = var.project_id
@@ -17,8 +17,8 @@ resource "google_service_account" "this" {
   depends_on   = [google_project_service.needed]
 }
 
-# What the predefined roles would allow beyond: dataEditor deletes tables, objectCreator lists projects,
-# dataOwner gives access away.
+# Custom roles, as predefined ones have more permissions: dataEditor deletes tables, objectCreator lists projects, and
+# dataOwner grants access.
 resource "google_project_iam_custom_role" "this" {
   for_each = merge({
     row_writer = {
@@ -26,24 +26,24 @@ resource "google_project_iam_custom_role" "this" {
       permissions = ["bigquery.tables.get", "bigquery.tables.updateData"]
     }
     archiver = {
-      title       = "writes new objects, and neither reads nor replaces any"
+      title       = "writes new objects, without reading or replacing any"
       permissions = ["storage.objects.create"]
     }
     operator = {
-      title = "looks at functions, revisions and transfers, and runs scheduled jobs"
+      title = "views functions, revisions and transfers, and runs scheduled jobs"
       permissions = concat([
         "bigquery.transfers.get",
         "cloudfunctions.functions.get",
         "cloudscheduler.jobs.enable",
         "cloudscheduler.jobs.get",
-        "cloudscheduler.jobs.run", # Cloud Scheduler has no bindings on a job.
+        "cloudscheduler.jobs.run", # Cloud Scheduler jobs have no bindings of their own.
         "run.operations.get",
         "run.revisions.list",
         "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
         ], local.dataflow ? [
-        "dataflow.jobs.get", # Dataflow has no bindings on a job: https://cloud.google.com/dataflow/docs/concepts/access-control
+        "dataflow.jobs.get", # Dataflow jobs have no bindings of their own: https://cloud.google.com/dataflow/docs/concepts/access-control
         "dataflow.jobs.list",
-        "dataflow.jobs.updateContents", # to drain it
+        "dataflow.jobs.updateContents", # Drains it.
         "dataflow.messages.list",
         "dataflow.metrics.get",
       ] : [])
@@ -57,21 +57,21 @@ resource "google_project_iam_custom_role" "this" {
       permissions = ["pubsub.subscriptions.update"]
     }
     restorer = {
-      title = "writes objects, and restores deleted ones, also over others"
+      title = "writes objects, and restores deleted ones, also by overwriting others"
       permissions = [
         "storage.objects.create",
-        "storage.objects.delete", # Cloud Storage asks for it where a restored object replaces another.
+        "storage.objects.delete", # Required if a restored object replaces another one.
         "storage.objects.restore",
       ]
     }
     definer = {
-      title = "makes and alters tables and views"
+      title = "creates and alters tables and views"
       permissions = [
         "bigquery.datasets.get",
         "bigquery.tables.create",
-        "bigquery.tables.delete", # BigQuery asks for it where a statement sets an expiration of partitions.
+        "bigquery.tables.delete", # Required if a statement sets an expiration of partitions.
         "bigquery.tables.get",
-        "bigquery.tables.getData", # and for this where one makes a view.
+        "bigquery.tables.getData", # Required to create a view.
         "bigquery.tables.setCategory",
         "bigquery.tables.update",
         "bigquery.tables.updateData",
@@ -90,7 +90,7 @@ resource "google_project_iam_custom_role" "this" {
       permissions = [
         "bigquery.datasets.get",
         "bigquery.tables.createSnapshot",
-        "bigquery.tables.deleteSnapshot", # Who takes one that expires, deletes it: https://cloud.google.com/bigquery/docs/table-snapshots-create
+        "bigquery.tables.deleteSnapshot", # Required to create a snapshot that expires: https://cloud.google.com/bigquery/docs/table-snapshots-create
         "bigquery.tables.get",
         "bigquery.tables.getData",
         "bigquery.tables.list",
@@ -112,7 +112,7 @@ resource "google_project_iam_custom_role" "this" {
       ]
     }
     copier = {
-      title       = "is asked of who copies into a dataset" # https://cloud.google.com/bigquery/docs/managing-datasets
+      title       = "is required to copy into a dataset" # https://cloud.google.com/bigquery/docs/managing-datasets
       permissions = ["bigquery.datasets.update"]
     }
     keeper = {

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Make Cloud Run bill the service $SERVICE in $REGION of $PROJECT by $BILLING: request or instance. Needs gcloud.
+# Set the billing of the Cloud Run service $SERVICE in $REGION of $PROJECT to $BILLING: request or instance. Needs gcloud.
 # Cloud Run calls it CPU throttling: https://cloud.google.com/run/docs/configuring/billing-settings
 set -eu
 

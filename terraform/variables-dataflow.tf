@@ -1,7 +1,7 @@
 variable "engine" {
   description = <<-TEXT
-    What reads the subscription of events: functions, to which Pub/Sub pushes, or dataflow, a job that pulls. docs/scale.md
-    says when to switch, and what a switch does. The function ingest stays deployed, without traffic, for the way back.
+    Engine that reads the subscription of events: functions, to which Pub/Sub pushes, or dataflow, a job that pulls.
+    docs/scale.md explains when to switch and what happens. The function ingest stays deployed, without traffic.
   TEXT
   type        = string
   default     = "functions"
@@ -13,18 +13,21 @@ variable "engine" {
   }
   validation {
     condition     = var.engine != "dataflow" || var.dataflow.image != null
-    error_message = "engine = \"dataflow\" needs dataflow.image: build it as docs/deploy-dataflow.md says."
+    error_message = "engine: dataflow requires dataflow.image. Build it as described in docs/deploy-dataflow.md."
   }
 }
 
 variable "dataflow" {
   description = <<-TEXT
-    The job of engine = "dataflow". image: what dataflow/Dockerfile makes, with a tag that is never reused or a digest;
-    another image updates the job in its place. max_workers: how far it may scale; machine_type: of each worker; linger:
-    seconds that an event may wait for others, a batch being an object and a few requests; shards: batches that fill at
-    once, one for each 1 000 events a second; writer: insert_all or storage_write, null for the pipeline's own default.
-    subnetwork: regions/REGION/subnetworks/NAME or its URL, null for the network default; public_ips: whether workers
-    have public addresses, without which the subnetwork needs Private Google Access.
+    The job of engine = "dataflow".
+    image: image built from dataflow/Dockerfile, with a digest or a tag that is never reused. Another image updates the job.
+    max_workers: maximum number of workers.
+    machine_type: machine type of the workers.
+    linger: maximum seconds that an event waits for its batch. A batch is one object and a few requests.
+    shards: number of batches that fill concurrently; one for each 1 000 events/s.
+    writer: insert_all or storage_write. null: the default of the pipeline.
+    subnetwork: regions/REGION/subnetworks/NAME or its URL. null: the network default.
+    public_ips: whether workers have public addresses. Without them, the subnetwork needs Private Google Access.
   TEXT
   type = object({
     image        = optional(string)
@@ -45,15 +48,15 @@ variable "dataflow" {
   }
   validation {
     condition     = !endswith(coalesce(var.dataflow.image, "none"), ":latest")
-    error_message = "dataflow.image: not :latest. Under a tag that moves, workers of one job could run different code, and no plan would show it."
+    error_message = "dataflow.image: the tag latest is not allowed. Workers of one job could run different code, and no plan would show it."
   }
   validation {
     condition     = var.dataflow.max_workers >= 1 && var.dataflow.max_workers <= 1000 && floor(var.dataflow.max_workers) == var.dataflow.max_workers
-    error_message = "dataflow.max_workers: 1 to 1000."
+    error_message = "dataflow.max_workers: a whole number from 1 to 1000."
   }
   validation {
     condition     = can(regex("^[a-z0-9]+-[a-z0-9-]+$", var.dataflow.machine_type))
-    error_message = "dataflow.machine_type: such as e2-standard-2."
+    error_message = "dataflow.machine_type: a machine type, such as e2-standard-2."
   }
   validation {
     condition     = var.dataflow.linger >= 0 && var.dataflow.linger <= 60
@@ -61,7 +64,7 @@ variable "dataflow" {
   }
   validation {
     condition     = var.dataflow.shards >= 1 && var.dataflow.shards <= 1000 && floor(var.dataflow.shards) == var.dataflow.shards
-    error_message = "dataflow.shards: 1 to 1000."
+    error_message = "dataflow.shards: a whole number from 1 to 1000."
   }
   validation {
     condition     = var.dataflow.writer == null || contains(["insert_all", "storage_write"], coalesce(var.dataflow.writer, "none"))
@@ -69,6 +72,6 @@ variable "dataflow" {
   }
   validation {
     condition     = var.dataflow.subnetwork == null || can(regex("^(https://www\\.googleapis\\.com/compute/v1/projects/[^/]+/)?regions/[^/]+/subnetworks/[^/]+$", var.dataflow.subnetwork))
-    error_message = "dataflow.subnetwork: regions/REGION/subnetworks/NAME, or https://www.googleapis.com/compute/v1/projects/PROJECT/ before it."
+    error_message = "dataflow.subnetwork: regions/REGION/subnetworks/NAME, optionally after https://www.googleapis.com/compute/v1/projects/PROJECT/."
   }
 }

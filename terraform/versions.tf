@@ -1,4 +1,4 @@
-# A module: the root that calls it configures the provider and the backend. examples/ has roots for dev and prod.
+# The root module configures the provider and the backend. examples/ has root modules for dev and prod.
 
 terraform {
   required_version = ">= 1.11"
@@ -8,7 +8,7 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 6.50"
     }
-    # It alone has google_dataflow_flex_template_job.
+    # Only this provider has google_dataflow_flex_template_job.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = "~> 6.50"

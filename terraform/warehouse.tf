@@ -1,4 +1,4 @@
-# Datasets only. Tables and views are the bootstrap's: a change of a schema never replaces a table.
+# Datasets only. The bootstrap creates tables and views, so that a change of a schema never replaces a table.
 
 locals {
   datasets = {
@@ -18,8 +18,8 @@ locals {
     }
   }
 
-  # Rows of events are read by name: neither dead letters, which have the original bytes, nor snapshots are among them.
-  # A condition takes twelve operators: https://cloud.google.com/iam/docs/conditions-overview
+  # Tables and views with rows of events, by name. Dead letters, which have the original bytes, and snapshots are excluded.
+  # A condition has at most twelve operators: https://cloud.google.com/iam/docs/conditions-overview
   rows_of_events = { for key, dataset in local.datasets : key => [
     for names in chunklist(sort(dataset.readable), 10) : join(" && ", [
       "resource.service == \"bigquery.googleapis.com\"",
@@ -28,11 +28,11 @@ locals {
     ])
   ] }
 
-  # Everyone who has access, and nobody else: the access lists are complete. BigQuery has its own names for the basic
-  # roles and gives them back, so they are used here.
+  # The complete access lists: everything else is removed. BigQuery returns basic roles by its own names, so they are used
+  # here.
   dataset_access = { for key, dataset in local.datasets : key => concat(
     [for account, role in dataset.accounts : { member = google_service_account.this[account].member, role = google_project_iam_custom_role.this[role].id, condition = null }],
-    [for account in google_service_account.ci : { member = account.member, role = google_project_iam_custom_role.this["record_reader"].id, condition = null } if key == "live"], # the smoke test
+    [for account in google_service_account.ci : { member = account.member, role = google_project_iam_custom_role.this["record_reader"].id, condition = null } if key == "live"], # The smoke test.
     [for member in var.access.operators : { member = member, role = "WRITER", condition = null }],
     [for member in var.access.operators : { member = member, role = google_project_iam_custom_role.this["snapshotter"].id, condition = null }],
     [for member in var.access.erasers : { member = member, role = google_project_iam_custom_role.this["eraser"].id, condition = null }],

@@ -20,6 +20,9 @@ _ARGUMENT = re.compile(r"^  (\w+) += ", re.MULTILINE)
 _OPTIONAL = re.compile(r"(\w+) += optional\(\w+(?:\(\w+\))?, (.+)\)$", re.MULTILINE)
 """An attribute with a default."""
 
+_ATTRIBUTE = re.compile(r"\n +(?=[a-z]\w*(?:, [a-z]\w*)*: )")
+"""The space before a line that begins with names of attributes and a colon."""
+
 _SUBJECTS = {
     "Project, data and access": ("variables", "agents", "budget", "production"),
     "Functions": ("variables-functions", "logs"),
@@ -45,11 +48,12 @@ class Block:
 
     @property
     def description(self) -> str:
-        """The description as one line of Markdown."""
+        """The description as one line of Markdown, with a break before each attribute that begins a line."""
         text = self.arguments["description"]
         heredoc = re.fullmatch(r"<<-(\w+)\n(.*)\n +\1", text, re.DOTALL)
         plain = heredoc[2] if heredoc else text[1:-1].replace('\\"', '"')
-        return _one_line(plain).replace("|", r"\|")
+        attributes = _ATTRIBUTE.sub("<br>", plain)
+        return _one_line(attributes).replace("|", r"\|")
 
 
 def update() -> str:

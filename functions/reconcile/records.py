@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 import msgspec
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from functions.archive import delivery
-from functions.core import dead_letters
 from functions.core.pipeline import utc_now
 from functions.events import event_types
 from functions.schema.definitions import LATEST_FIRST
 from functions.settings import Settings
+from functions.sql import Parameter, query_config, render
+from functions.tables import Tables
 
 _CONFLICTING = "COUNT(DISTINCT ingest.content_digest) OVER (PARTITION BY ingest.event_id, ingest.schema_version) > 1"
 """Whether rows of an event id differ in content; digests of two versions of a contract cannot be compared."""
@@ -30,22 +30,22 @@ MAX_NAMED_CONFLICTS = 20
 
 _ROWS_OF_DAYS = """
   SELECT
-    {columns}ingest.event_id AS _event_id, ingest.message_id AS _message_id, ingest.archive_uri AS _archive_uri,
-    event_date AS _day, {row_digest} AS _digest,
-    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY {latest_first}) > 1 AS _is_duplicate,
-    {conflicting} AS _is_conflicting
-  FROM `{table}`
+    {{ columns }}ingest.event_id AS _event_id, ingest.message_id AS _message_id, ingest.archive_uri AS _archive_uri,
+    event_date AS _day, {{ row_digest }} AS _digest,
+    ROW_NUMBER() OVER (PARTITION BY event_date, ingest.event_id ORDER BY {{ latest_first }}) > 1 AS _is_duplicate,
+    {{ conflicting }} AS _is_conflicting
+  FROM `{{ table }}`
   WHERE event_date IN UNNEST(@days)
 """
 _DEAD_LETTERS_OF_DAYS = """
   SELECT
-    {columns}event_id AS _event_id, message_id AS _message_id, archive_uri AS _archive_uri, event_type AS _event_type,
-    DATE(failed_at) AS _day, {letter_digest} AS _digest
-  FROM `{table}`
+    {{ columns }}event_id AS _event_id, message_id AS _message_id, archive_uri AS _archive_uri,
+    event_type AS _event_type, DATE(failed_at) AS _day, {{ letter_digest }} AS _digest
+  FROM `{{ table }}`
   WHERE DATE(failed_at) IN UNNEST(@days)
 """
 _EACH = """
-SELECT * FROM ({records})
+SELECT * FROM ({{ records }})
 WHERE _archive_uri BETWEEN @first AND @last
 ORDER BY _archive_uri
 """
@@ -54,34 +54,34 @@ SELECT
   _archive_uri, COUNT(*) AS _count, SUM(DISTINCT _digest) AS _digest,
   COUNTIF(_is_duplicate) AS _duplicates, COUNTIF(_is_conflicting) AS _conflicts,
   STRING_AGG(
-    IF(_is_conflicting, TO_JSON_STRING([_event_id, _message_id]), NULL), ',' LIMIT {max_named_conflicts}
+    IF(_is_conflicting, TO_JSON_STRING([_event_id, _message_id]), NULL), ',' LIMIT {{ max_named_conflicts }}
   ) AS _conflicting
-FROM ({records})
+FROM ({{ records }})
 WHERE _archive_uri BETWEEN @first AND @last
 GROUP BY _archive_uri
 ORDER BY _archive_uri
 """
 _DEAD_LETTERS_SUMMED_UP = """
 SELECT _archive_uri, _event_type, COUNT(*) AS _count, SUM(DISTINCT _digest) AS _digest
-FROM ({records})
+FROM ({{ records }})
 WHERE _archive_uri BETWEEN @first AND @last
 GROUP BY _archive_uri, _event_type
 ORDER BY _archive_uri
 """
 _ROWS_OF_EVENTS = """
 SELECT
-  {columns}ingest.event_id AS _event_id, ingest.message_id AS _message_id, ingest.archive_uri AS _archive_uri,
-  event_date AS _day, FALSE AS _is_duplicate, {conflicting} AS _is_conflicting,
+  {{ columns }}ingest.event_id AS _event_id, ingest.message_id AS _message_id, ingest.archive_uri AS _archive_uri,
+  event_date AS _day, FALSE AS _is_duplicate, {{ conflicting }} AS _is_conflicting,
   ingest.publish_time AS _publish_time, ingest.content_digest AS _content_digest,
   ingest.schema_version AS _schema_version
-FROM `{table}`
-WHERE {of_days} AND ingest.event_id IN UNNEST(@ids)
+FROM `{{ table }}`
+WHERE {{ of_days }} AND ingest.event_id IN UNNEST(@ids)
 """
 _DEAD_LETTERS_OF_EVENTS = """
 SELECT
-  {columns}event_id AS _event_id, message_id AS _message_id, archive_uri AS _archive_uri, event_type AS _event_type,
+  {{ columns }}event_id AS _event_id, message_id AS _message_id, archive_uri AS _archive_uri, event_type AS _event_type,
   DATE(failed_at) AS _day, publish_time AS _publish_time, content_digest AS _content_digest
-FROM `{table}`
+FROM `{{ table }}`
 WHERE DATE(failed_at) >= @since AND event_id IN UNNEST(@ids)
 """
 _decode_names = msgspec.json.Decoder(list[tuple[str, str]]).decode
@@ -184,7 +184,7 @@ class EventsOfDays(NamedTuple):
     days: Collection[date] | None
 
 
-type _Parameter = ArrayQueryParameter | ScalarQueryParameter
+type _Parameters = Mapping[str, Parameter]
 
 
 class Records:
@@ -202,7 +202,7 @@ class Records:
         self._with_columns = with_columns
         self._columns = "*, " if with_columns else ""
         self._tables = {name: event_type.table for name, event_type in event_types().items()}
-        self._dead_letters = f"{settings.dataset}.{dead_letters.TABLE}"
+        self._names = Tables(settings)
 
     def of_objects(self, days: Collection[date], first: str, last: str) -> Iterator[ObjectRecords]:
         """Return the records that name an object, in the order of the objects' addresses.
@@ -215,16 +215,12 @@ class Records:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
         """
-        parameters: list[_Parameter] = [
-            ArrayQueryParameter("days", "DATE", sorted(days)),
-            ScalarQueryParameter("first", "STRING", first),
-            ScalarQueryParameter("last", "STRING", last),
-        ]
+        parameters = {"days": ("ARRAY<DATE>", sorted(days)), "first": ("STRING", first), "last": ("STRING", last)}
         rows, letters = (_EACH, _EACH) if self._with_columns else (_ROWS_SUMMED_UP, _DEAD_LETTERS_SUMMED_UP)
         tables = [(name, table) for name in self._tables for table in self._tables_with(name, days)]
         texts = [self._text(rows, table, records=self._text(_ROWS_OF_DAYS, table)) for _, table in tables]
-        letters_of_days = self._text(_DEAD_LETTERS_OF_DAYS, self._dead_letters)
-        texts.append(self._text(letters, self._dead_letters, records=letters_of_days))
+        letters_of_days = self._text(_DEAD_LETTERS_OF_DAYS, self._names.dead_letters)
+        texts.append(self._text(letters, self._names.dead_letters, records=letters_of_days))
         *of_tables, of_letters = self._ask([(text, parameters) for text in texts])
         sum_up = self._group if self._with_columns else self._read_sums
         results = [sum_up(result, name) for result, (name, _) in zip(of_tables, tables, strict=True)]
@@ -246,24 +242,20 @@ class Records:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
         """
-        queries: list[tuple[str, list[_Parameter]]] = []
+        queries: list[tuple[str, _Parameters]] = []
         event_type_of: list[str] = []
         for event_type, (event_ids, days) in events.items():
-            parameters: list[_Parameter] = [ArrayQueryParameter("ids", "STRING", sorted(event_ids))]
+            parameters: dict[str, Parameter] = {"ids": ("ARRAY<STRING>", sorted(event_ids))}
             condition = "TRUE"
             if days is not None:
-                parameters.append(ArrayQueryParameter("days", "DATE", sorted(days)))
+                parameters["days"] = ("ARRAY<DATE>", sorted(days))
                 condition = "event_date IN UNNEST(@days)"
-            for dataset in (self._settings.dataset, self._settings.historical_dataset):
-                table = f"{dataset}.{self._tables[event_type]}"
+            for table in self._names.both(self._tables[event_type]):
                 queries.append((self._text(_ROWS_OF_EVENTS, table, of_days=condition), parameters))
                 event_type_of.append(event_type)
         if dead_letters:
-            parameters = [
-                ArrayQueryParameter("ids", "STRING", sorted(dead_letters)),
-                ScalarQueryParameter("since", "DATE", since),
-            ]
-            queries.append((self._text(_DEAD_LETTERS_OF_EVENTS, self._dead_letters), parameters))
+            parameters = {"ids": ("ARRAY<STRING>", sorted(dead_letters)), "since": ("DATE", since)}
+            queries.append((self._text(_DEAD_LETTERS_OF_EVENTS, self._names.dead_letters), parameters))
         results = self._ask(queries)
         for result, event_type in zip(results, event_type_of, strict=False):
             yield from (_row(row, event_type) for row in result)
@@ -278,19 +270,16 @@ class Records:
         expired = utc_now().date() - timedelta(days=self._settings.retention_days)
         table = self._tables[event_type]
         if any(day >= expired for day in days):
-            yield f"{self._settings.dataset}.{table}"
+            yield self._names.live(table)
         if any(day <= expired for day in days):
-            yield f"{self._settings.historical_dataset}.{table}"
+            yield self._names.historical(table)
 
     def _text(self, text: str, table: str, **names: str) -> str:
-        return text.format(table=table, columns=self._columns, **_NAMES, **names)
+        return render(text, table=table, columns=self._columns, **_NAMES, **names)
 
-    def _ask(self, queries: Sequence[tuple[str, list[_Parameter]]]) -> list[Iterable[bigquery.Row]]:
+    def _ask(self, queries: Sequence[tuple[str, _Parameters]]) -> list[Iterable[bigquery.Row]]:
         """Run queries at the same time."""
-        jobs = [
-            self._client.query(text, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
-            for text, parameters in queries
-        ]
+        jobs = [self._client.query(text, job_config=query_config(**parameters)) for text, parameters in queries]
         return [job.result(page_size=_ROWS_OF_A_PAGE) for job in jobs]
 
     @staticmethod

@@ -5,20 +5,20 @@ import enum
 import graphlib
 import hashlib
 import pathlib
-import string
 from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from functions.events import event_types
 from functions.names import DATASETS, view_of
 from functions.settings import Settings
+from functions.sql import render
+from functions.tables import event_tables
 
 FOLDER = pathlib.Path(__file__).parents[2] / "sql"
 
 LATEST_FIRST = "processed_timestamp DESC, ingest.publish_time DESC, ingest.message_id DESC, ingest.archive_uri DESC"
 """The order of several rows of an event: the first one counts, which was processed last; of those that one run of a
-backfill or replay brought, the one that was published last. SQL has it as `${latest_first}`."""
+backfill or replay brought, the one that was published last. SQL has it as `{{ latest_first }}`."""
 
 
 class Kind(enum.StrEnum):
@@ -55,22 +55,22 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
 
     `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
     of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
-    `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. `${...}` are settings in lower case,
-    `${table}` the table, and `${definition}` the digest. `policy_tags.json` has the columns that are protected by the
-    policy tags of the settings: `TABLE.COLUMN`, or `*.COLUMN` for the table of each event type.
+    `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. The files are templates. Their names are
+    the settings in lower case, `table`, and `definition` for the digest. `policy_tags.json` has the columns that are
+    protected by the policy tags of the settings: `TABLE.COLUMN`, or `*.COLUMN` for the table of each event type.
     """
     parameters = parameters_of(project, settings)
-    event_tables = sorted({event_type.table for event_type in event_types().values()})
-    tags = _policy_tags(folder, settings, event_tables)
+    of_events = event_tables()
+    tags = _policy_tags(folder, settings, of_events)
     return [
         *_datasets(folder / "schema", parameters),
-        *(tables := list(_tables(folder / "schema", parameters, event_tables, tags))),
-        *_views(folder / "views", parameters, event_tables, tables),
+        *(tables := list(_tables(folder / "schema", parameters, of_events, tags))),
+        *_views(folder / "views", parameters, of_events, tables),
     ]
 
 
 def parameters_of(project: str, settings: Settings) -> dict[str, str]:
-    """Return the values of the `${...}` of `schema/`, by name."""
+    """Return the names that the templates of `schema/` may use, with their values."""
     return {
         "project": project,
         "dataset": settings.dataset,
@@ -84,7 +84,7 @@ def parameters_of(project: str, settings: Settings) -> dict[str, str]:
 
 def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
     for stem in DATASETS:
-        ddl = _template(folder / f"{stem}.sql").substitute(parameters)
+        ddl = render(_read(folder / f"{stem}.sql"), **parameters)
         yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
 
 
@@ -112,7 +112,7 @@ def _tables(
         if file.stem in DATASETS:
             continue
         for each in (parameters, historical) if file.stem in event_tables else (parameters,):
-            ddl = _template(file).substitute(each)
+            ddl = render(_read(file), **each)
             name = f"{each['dataset']}.{file.stem}"
             yield Definition(name, Kind.TABLE, ddl, _digest(ddl), policy_tags.get(file.stem, {}))
 
@@ -120,12 +120,12 @@ def _tables(
 def _views(
     folder: pathlib.Path, parameters: Mapping[str, str], event_tables: list[str], tables: list[Definition]
 ) -> Iterator[Definition]:
-    templates = {file.stem: (_template(file), parameters) for file in folder.glob("*.sql")}
+    templates = {file.stem: (_read(file), parameters) for file in folder.glob("*.sql")}
     for file in (folder / "each").glob("*.sql"):
         for table in event_tables:
-            templates[view_of(table, file.stem)] = _template(file), {**parameters, "table": table}
+            templates[view_of(table, file.stem)] = _read(file), {**parameters, "table": table}
     names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
-    texts = {names[stem]: template.substitute(values, definition="") for stem, (template, values) in templates.items()}
+    texts = {names[stem]: render(template, **values, definition="") for stem, (template, values) in templates.items()}
     readable = [*(table.name for table in tables), *texts]
     reads = {
         name: [other for other in readable if other != name and f"`{parameters['project']}.{other}`" in text]
@@ -137,12 +137,12 @@ def _views(
         if name in stems:
             digests[name] = _digest(texts[name], *(digests[other] for other in reads[name]))
             template, values = templates[stems[name]]
-            ddl = template.substitute(values, definition=digests[name])
+            ddl = render(template, **values, definition=digests[name])
             yield Definition(name, Kind.VIEW, ddl, digests[name])
 
 
-def _template(file: pathlib.Path) -> string.Template:
-    return string.Template(file.read_text(encoding="utf-8"))
+def _read(file: pathlib.Path) -> str:
+    return file.read_text(encoding="utf-8")
 
 
 def _digest(*texts: str) -> str:

@@ -15,6 +15,7 @@ from functions.files.id_fields import IdField
 from functions.files.messages import PlainEvents, read_envelope
 from functions.files.sources import Line
 from functions.settings import Settings
+from functions.tables import Tables
 
 MAX_DAYS = 10_000
 """Maximum age in days of an event in the historical dataset: a table has no more partitions
@@ -113,7 +114,7 @@ class EventReader:
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
         """Return a line that is a dead letter."""
         identity = Identity(letter.message.event_id, letter.fingerprint)
-        return Event(line, letter, f"{self.settings.dataset}.{letter.table}", identity, archive_uri)
+        return Event(line, letter, Tables(self.settings).live(letter.table), identity, archive_uri)
 
     def _message(self, line: Line) -> tuple[Message, str | None]:
         """Return the message of a line, and the object of the archive if the line is in there."""

@@ -11,13 +11,14 @@ from typing import Self, cast
 
 from google.api_core.exceptions import Conflict, NotFound
 from google.cloud import bigquery
-from google.cloud.bigquery import DEFAULT_RETRY, ArrayQueryParameter, LoadJobConfig, ScalarQueryParameter
+from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
 
 from functions.core import dead_letters
 from functions.core.dead_letters import Violation
 from functions.core.rows import Row
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
+from functions.sql import query_config, render
 from sluice.backfill.chunks import Load
 from sluice.backfill.events import Event, Identity
 from sluice.backfill.load_file import LoadFile, Record
@@ -40,14 +41,14 @@ _ROWS = """
 SELECT
   ingest.event_id AS event_id, CAST(event_date AS STRING) AS kind, ingest.message_id AS message_id,
   ingest.publish_time AS publish_time, ingest.content_digest AS content_digest, ingest.schema_version AS schema_version
-FROM `{table}`
+FROM `{{ table }}`
 WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 """
 
 _DEAD_LETTERS = """
 SELECT
   event_id, fingerprint AS kind, message_id, publish_time, content_digest, CAST(NULL AS INT64) AS schema_version
-FROM `{table}`
+FROM `{{ table }}`
 WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
 """
 
@@ -149,17 +150,12 @@ class LoadJobs:
 
     def _present(self, load: Load) -> Iterator[Identity]:
         kinds = sorted({event.identity.kind for event in load.events})
-        ids = ArrayQueryParameter("ids", "STRING", [event.identity.event_id for event in load.events])
+        ids = ("ARRAY<STRING>", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letters.TABLE}"):
-            query = _DEAD_LETTERS.format(table=load.table)
-            parameters: list[ArrayQueryParameter | ScalarQueryParameter]
-            parameters = [ids, ArrayQueryParameter("fingerprints", "STRING", kinds)]
+            query, config = _DEAD_LETTERS, query_config(ids=ids, fingerprints=("ARRAY<STRING>", kinds))
         else:
-            query = _ROWS.format(table=load.table)
-            days = (("first", kinds[0]), ("last", kinds[-1]))
-            parameters = [ids, *(ScalarQueryParameter(name, "DATE", day) for name, day in days)]
-        config = bigquery.QueryJobConfig(query_parameters=parameters)
-        rows = self._client.query_and_wait(query, job_config=config, retry=_RETRY)
+            query, config = _ROWS, query_config(ids=ids, first=("DATE", kinds[0]), last=("DATE", kinds[-1]))
+        rows = self._client.query_and_wait(render(query, table=load.table), job_config=config, retry=_RETRY)
         rows_by_identity: dict[Identity, list[bigquery.Row]] = collections.defaultdict(list)
         for row in rows:
             rows_by_identity[Identity(row.event_id, row.kind)].append(row)

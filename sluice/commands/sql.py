@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
-from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
+from google.cloud.bigquery import Client, QueryJob
 from google.cloud.bigquery.retry import DEFAULT_RETRY
 from rich.console import Console
 from rich.table import Column, Table
@@ -69,7 +69,8 @@ def sql(
     given = _parameters(param or [])
     client = bigquery_client(settings)
     bound = query.bind(client.project, settings, given)
-    config = QueryJobConfig(query_parameters=bound.parameters, dry_run=dry_run)
+    config = bound.config()
+    config.dry_run = dry_run
     job = client.query(bound.sql, config, retry=_RETRY, job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
@@ -91,7 +92,7 @@ def _query(name: str) -> Query:
 def _settings(query: Query) -> Settings:
     """Read the settings from the environment; the bucket only where the query reads it, as an analyst has none."""
     environment = dict(os.environ)
-    if "${archive_bucket}" not in query.sql:
+    if "archive_bucket" not in query.template:
         environment["ARCHIVE_BUCKET"] = "unused"
     return Settings.from_environment(environment)
 

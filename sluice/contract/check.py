@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import string
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from functions.schema.ddl import declared_table
 from functions.schema.definitions import parameters_of
 from functions.schema.table_diff import table_diff
 from functions.settings import Settings
+from functions.sql import InvalidTemplate, render
 from sluice.contract.compatibility import compatibility
 from sluice.contract.finding import Breaks, Finding
 from sluice.contract.person import person
@@ -175,16 +175,16 @@ def _table(name: str, text: str) -> _Table:
         ValueError: It names an unknown setting, is no DDL that Sluice keeps, or is of another table.
     """
     try:
-        ddl = string.Template(text).substitute(_PARAMETERS)
-    except KeyError as error:
-        raise ValueError(f"${{{error.args[0]}}} is none of {', '.join(_PARAMETERS)}") from error
+        ddl = render(text, **_NAMES)
+    except InvalidTemplate as error:
+        raise ValueError(f"{error}; names are {', '.join(_NAMES)}") from error
     declared = declared_table(ddl)
     if declared.table_id != name:
         raise ValueError(f"declares the table {declared.table_id}")
     return _Table(ddl, declared)
 
 
-_PARAMETERS = parameters_of("project", Settings(archive_bucket="archive"))
+_NAMES = parameters_of("project", Settings(archive_bucket="archive"))
 
 
 def _contract_changes(base: Project, project: Project) -> Iterator[Finding]:

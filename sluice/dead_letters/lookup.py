@@ -7,13 +7,14 @@ from typing import Any
 
 import msgspec
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.reader import object_at
 from functions.core.message import Message
 from functions.files.sources import Unreadable
 from functions.settings import Settings
+from functions.sql import Parameter, query_config, render
+from functions.tables import Tables
 from sluice.trace import read_object, replays_of
 
 
@@ -46,14 +47,14 @@ class DeadLetterFilter:
         conditions += ["failed_at >= @since"] if self.since else []
         return " AND ".join(conditions)
 
-    def parameters(self) -> list[ArrayQueryParameter | ScalarQueryParameter]:
-        """Those of the conditions."""
-        return [
-            ArrayQueryParameter("fingerprints", "STRING", list(self.fingerprints)),
-            ScalarQueryParameter("event_type", "STRING", self.event_type),
-            ScalarQueryParameter("stage", "STRING", self.stage),
-            ScalarQueryParameter("since", "TIMESTAMP", self.since),
-        ]
+    def parameters(self) -> dict[str, Parameter]:
+        """Return the query parameters of the conditions."""
+        return {
+            "fingerprints": ("ARRAY<STRING>", self.fingerprints),
+            "event_type": ("STRING", self.event_type),
+            "stage": ("STRING", self.stage),
+            "since": ("TIMESTAMP", self.since),
+        }
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,15 +99,15 @@ FROM (
     COUNT(DISTINCT CONCAT(event_id, COALESCE(content_digest, ''))) AS events,
     COUNT(DISTINCT IF(is_open, CONCAT(event_id, COALESCE(content_digest, '')), NULL)) AS open_events,
     MIN(failed_at) AS first_seen_at, MAX(failed_at) AS last_seen_at,
-    ARRAY_AGG(event_id ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_event_id,
-    ARRAY_AGG(fingerprint ORDER BY {last_first} LIMIT 1)[OFFSET(0)] AS example_fingerprint
-  FROM `{project}.{dataset}.dead_letter_status`
-  WHERE {where}
+    ARRAY_AGG(event_id ORDER BY {{ last_first }} LIMIT 1)[OFFSET(0)] AS example_event_id,
+    ARRAY_AGG(fingerprint ORDER BY {{ last_first }} LIMIT 1)[OFFSET(0)] AS example_fingerprint
+  FROM `{{ tables.dead_letter_status }}`
+  WHERE {{ where }}
   GROUP BY cause, stage
 ) AS found
 LEFT JOIN (
   SELECT event_id, fingerprint, MIN(errors[SAFE_OFFSET(0)].message) AS message
-  FROM `{project}.{dataset}.dead_letters`
+  FROM `{{ tables.dead_letters }}`
   GROUP BY event_id, fingerprint
 ) AS letter
   ON letter.event_id = found.example_event_id AND letter.fingerprint = found.example_fingerprint
@@ -120,9 +121,8 @@ def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
     """
-    names = {"project": client.project, "dataset": settings.dataset}
-    query = _GROUPS.format(**names, where=choice.where(), last_first=_LAST_FIRST)
-    config = bigquery.QueryJobConfig(query_parameters=choice.parameters())
+    query = render(_GROUPS, tables=Tables(settings), where=choice.where(), last_first=_LAST_FIRST)
+    config = query_config(**choice.parameters())
     return [Group(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
 
 
@@ -148,10 +148,10 @@ class DeadLetterDetails:
 _OF_EVENT = """
 SELECT letter.* EXCEPT (attributes, errors), TO_JSON_STRING(attributes) AS attributes, TO_JSON_STRING(errors) AS errors,
   status.is_open
-FROM `{project}.{dataset}.dead_letters` AS letter
+FROM `{{ tables.dead_letters }}` AS letter
 JOIN (
   SELECT DISTINCT event_id, fingerprint, failed_at, archive_uri, content_digest, is_open
-  FROM `{project}.{dataset}.dead_letter_status`
+  FROM `{{ tables.dead_letter_status }}`
   WHERE event_id = @event_id
 ) AS status
   ON status.event_id = letter.event_id
@@ -176,14 +176,10 @@ def dead_letters_of(
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
     """
-    names = {"project": client.project, "dataset": settings.dataset}
-    parameters = [ScalarQueryParameter("event_id", "STRING", event_id)]
-    config = bigquery.QueryJobConfig(query_parameters=parameters)
+    query = render(_OF_EVENT, tables=Tables(settings))
+    config = query_config(event_id=("STRING", event_id))
     replays = replays_of(event_id, client, settings)
-    return [
-        _known(dict(row), replays, storage)
-        for row in client.query_and_wait(_OF_EVENT.format(**names), job_config=config)
-    ]
+    return [_known(dict(row), replays, storage) for row in client.query_and_wait(query, job_config=config)]
 
 
 def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> DeadLetterDetails:

@@ -10,7 +10,8 @@ from google.cloud.storage import Client as StorageClient
 from functions.archive.envelope import Envelope
 from functions.archive.reader import ArchiveReader
 from functions.core import dead_letters
-from functions.events import event_types
+from functions.sql import render
+from functions.tables import event_tables
 
 
 class ArchiveFollower:
@@ -62,24 +63,22 @@ class WarehouseContents:
 
 
 _ROWS = """
-SELECT '{table}' AS name, ingest.event_id AS event_id, COUNT(*) AS n, CAST(NULL AS STRING) AS stage,
+SELECT '{{ table }}' AS name, ingest.event_id AS event_id, COUNT(*) AS n, CAST(NULL AS STRING) AS stage,
   CAST(NULL AS STRING) AS rule
-FROM `{dataset}.{table}` GROUP BY event_id
+FROM `{{ dataset }}.{{ table }}` GROUP BY event_id
 """
 _DEAD_LETTERS = """
-SELECT '{table}' AS name, event_id, COUNT(*) AS n, stage, errors[OFFSET(0)].rule AS rule
-FROM `{dataset}.{table}` GROUP BY event_id, stage, rule
+SELECT '{{ table }}' AS name, event_id, COUNT(*) AS n, stage, errors[OFFSET(0)].rule AS rule
+FROM `{{ dataset }}.{{ table }}` GROUP BY event_id, stage, rule
 """
 
 
 def read_warehouse(client: bigquery.Client, dataset: str) -> WarehouseContents:
     """Read the event ids of all tables of a dataset, in one query: it shows all of them at the same moment."""
-    rows: dict[str, dict[str, int]] = {
-        table: {} for table in sorted({event_type.table for event_type in event_types().values()})
-    }
+    rows: dict[str, dict[str, int]] = {table: {} for table in event_tables()}
     causes: dict[tuple[str, str], collections.Counter[str]] = {}
-    parts = [_ROWS.format(dataset=dataset, table=table) for table in rows]
-    parts.append(_DEAD_LETTERS.format(dataset=dataset, table=dead_letters.TABLE))
+    parts = [render(_ROWS, dataset=dataset, table=table) for table in rows]
+    parts.append(render(_DEAD_LETTERS, dataset=dataset, table=dead_letters.TABLE))
     for row in client.query_and_wait("UNION ALL".join(parts)):
         if row.name == dead_letters.TABLE:
             causes.setdefault((row.stage, row.rule), collections.Counter())[row.event_id] += row.n

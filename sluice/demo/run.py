@@ -229,8 +229,7 @@ def _show_analytics(console: Console, client: bigquery.Client, settings: Setting
     all_queries = queries()
     for name in _QUESTIONS:
         bound = all_queries[name].bind(client.project, settings, {})
-        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-        rows = client.query_and_wait(bound.sql, job_config=config)
+        rows = client.query_and_wait(bound.sql, job_config=bound.config())
         _show(console, f"{all_queries[name].question}  (sluice sql {name})", rows, 5)
 
 

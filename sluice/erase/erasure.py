@@ -12,24 +12,23 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope, decode_line
 from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
 from functions.archive.rewriter import KeepsChanging, rewrite
-from functions.core import dead_letters
 from functions.core.message import Message
 from functions.events import event_types
 from functions.files.sources import Unreadable
 from functions.settings import Settings
+from functions.sql import Parameter, query_config, render
+from functions.tables import Tables
 from sluice.erase.ownership import Ownership, Person, Verdict
-from sluice.replay import ledger
 from sluice.replay.undeliverable import Lease, Undeliverable
 
 _WORKERS = 8
@@ -51,7 +50,7 @@ _SETTLED = timedelta(minutes=90)
 
 _DEAD_LETTERS = """
 SELECT event_id, message_id, publish_time, archive_uri, payload, payload_bytes, TO_JSON_STRING(attributes) AS attributes
-FROM (SELECT *, SAFE_CONVERT_BYTES_TO_STRING(payload) AS text FROM `{table}`)
+FROM (SELECT *, SAFE_CONVERT_BYTES_TO_STRING(payload) AS text FROM `{{ table }}`)
 WHERE text IS NULL
   OR BYTE_LENGTH(payload) != payload_bytes
   OR event_type IS NULL
@@ -67,23 +66,23 @@ _NOTHING = r"[^\s\S]"
 
 _COLUMNS_OF_LETTERS = {"event_id", "message_id", "archive_uri", "payload", "payload_bytes", "attributes"}
 _THESE_EVENTS = "event_id IN UNNEST(@ids) AND message_id IN UNNEST(@messages)"
-_COUNT = "SELECT COUNT(*) AS found FROM `{table}` WHERE {condition}"
-_DELETE = "DELETE FROM `{table}` WHERE {condition}"
-_OLD = " AND COALESCE({age} < @before, TRUE)"
+_COUNT = "SELECT COUNT(*) AS found FROM `{{ table }}` WHERE {{ condition }}"
+_DELETE = "DELETE FROM `{{ table }}` WHERE {{ condition }}"
+_OLD = " AND COALESCE({{ age }} < @before, TRUE)"
 _MENTIONS_IN_ROWS = """
 SELECT DISTINCT ingest.event_id AS event_id
-FROM `{table}`
-WHERE NOT COALESCE({own}, FALSE)
+FROM `{{ table }}`
+WHERE NOT COALESCE({{ own }}, FALSE)
   AND (
-    {others}
+    {{ others }}
     OR REGEXP_CONTAINS(CONCAT(COALESCE(ingest.event_id, ''), ' ', COALESCE(TO_JSON_STRING(extras), '')), @mentions)
   )
 ORDER BY event_id
-LIMIT {limit}
+LIMIT {{ limit }}
 """
 _MENTIONS_IN_LEDGER = """
 SELECT DISTINCT event_id, message_id
-FROM `{table}`
+FROM `{{ table }}`
 WHERE event_id IN UNNEST(@ids) OR REGEXP_CONTAINS(event_id, @mentions)
 ORDER BY event_id, message_id
 """
@@ -173,7 +172,7 @@ class _Deletion:
     table: str
     condition: str
     age: str
-    parameters: Sequence[Any]
+    parameters: Mapping[str, Parameter]
 
 
 @dataclasses.dataclass(slots=True)
@@ -230,15 +229,14 @@ class Erasure:
         self._dead_letters()
         self._archive(start, end, advance)
         for event_type in event_types().values():
-            for dataset in (self.settings.dataset, self.settings.historical_dataset):
-                table = f"{dataset}.{event_type.table}"
+            for table in self._tables.both(event_type.table):
                 columns = _columns(self.client.get_table(table))
                 self.rows(table, event_type.person_field, columns)
                 self._mentions_in_rows(table, event_type.person_field, columns)
         self._ledger()
         self._copies()
         self.wait(advance)
-        self._list_all(self._uncertain, self._letters_table)
+        self._list_all(self._uncertain, self._tables.dead_letters)
         return self.erased
 
     def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
@@ -263,9 +261,9 @@ class Erasure:
             conditions.append("ingest.event_id IN UNNEST(@events)")
         return f"({' OR '.join(conditions)})" if conditions else None
 
-    def _parameters(self) -> list[Any]:
-        ids = [ScalarQueryParameter(f"id_{field}", "STRING", value) for field, value in self.person.ids.items()]
-        return [*ids, ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids))]
+    def _parameters(self) -> dict[str, Parameter]:
+        ids: dict[str, Parameter] = {f"id_{field}": ("STRING", value) for field, value in self.person.ids.items()}
+        return {**ids, "events": ("ARRAY<STRING>", sorted(self.person.event_ids))}
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
         """Erase what BigQuery has not deleted yet and came before this run began, as soon as it does."""
@@ -288,7 +286,7 @@ class Erasure:
                         self.erased.remaining.append(
                             f"{deletion.table}: {later} rows that came meanwhile; start it again"
                         )
-        still = any(deletion.table == self._letters_table for deletion in self._waiting)
+        still = any(deletion.table == self._tables.dead_letters for deletion in self._waiting)
         for uri in sorted(self._needed):
             if still:
                 self.erased.remaining.append(f"{uri}: has what shows whose a dead letter is that is not deleted yet")
@@ -297,8 +295,8 @@ class Erasure:
         self._needed.clear()
 
     @property
-    def _letters_table(self) -> str:
-        return f"{self.settings.dataset}.{dead_letters.TABLE}"
+    def _tables(self) -> Tables:
+        return Tables(self.settings)
 
     def _undeliverable(self, messages: Undeliverable) -> None:
         """Acknowledge the person's messages: that deletes them. All others are given back."""
@@ -317,14 +315,14 @@ class Erasure:
             self.erased.remaining.append(f"undeliverable messages: {error}")
 
     def _dead_letters(self) -> None:
-        letters = self._letters(self._letters_table, self._uncertain)
+        letters = self._letters(self._tables.dead_letters, self._uncertain)
         for batch in itertools.batched(letters, _EVENTS_OF_A_STATEMENT, strict=False):
             if not self._delete_letters([_EventRef(row.event_id, row.message_id) for row in batch]):
                 self._needed.update(row.archive_uri for row in batch if row.payload is None)
 
     def _delete_letters(self, letters: Sequence[_EventRef]) -> bool:
         """Delete dead letters; where BigQuery does not yet, those that it does, and say so."""
-        deletion = _Deletion(self._letters_table, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
+        deletion = _Deletion(self._tables.dead_letters, _THESE_EVENTS, "failed_at", _parameters_of_events(letters))
         if is_done := self._delete(deletion):
             self._events.update(letters)
         return is_done
@@ -338,15 +336,15 @@ class Erasure:
         """Return the person's dead letters of a table; add those that may be theirs to `uncertain`."""
         types = event_types()
         of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
-        parameters = [
-            ScalarQueryParameter("traces", "STRING", self.person.traces),
-            ArrayQueryParameter("types", "STRING", sorted(types)),
-            ArrayQueryParameter("types_of_persons", "STRING", sorted(of_persons)),
-            ScalarQueryParameter("fields", "STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
-            ArrayQueryParameter("events", "STRING", sorted(self.person.event_ids)),
-        ]
+        parameters: dict[str, Parameter] = {
+            "traces": ("STRING", self.person.traces),
+            "types": ("ARRAY<STRING>", sorted(types)),
+            "types_of_persons": ("ARRAY<STRING>", sorted(of_persons)),
+            "fields": ("STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
+            "events": ("ARRAY<STRING>", sorted(self.person.event_ids)),
+        }
         own = []
-        for row in self._ask(_DEAD_LETTERS.format(table=table), parameters):
+        for row in self._ask(render(_DEAD_LETTERS, table=table), parameters):
             verdicts = [self.person.judge(message) for message in self._messages(row, table)]
             if theirs := next((verdict for verdict in verdicts if verdict.is_theirs), None):
                 self.erased.unparsed += theirs.claim is Ownership.UNPARSED
@@ -389,11 +387,11 @@ class Erasure:
         if verdict.opaque is not None:
             self.erased.unreadable.add(f"{place}: {verdict.opaque}")
 
-    def _ask(self, query: str, parameters: Sequence[Any]) -> Iterable[bigquery.Row]:
-        return self.client.query_and_wait(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+    def _ask(self, query: str, parameters: Mapping[str, Parameter]) -> Iterable[bigquery.Row]:
+        return self.client.query_and_wait(query, job_config=query_config(**parameters))
 
     def _count_of(self, deletion: _Deletion) -> int:
-        query = _COUNT.format(table=deletion.table, condition=deletion.condition)
+        query = render(_COUNT, table=deletion.table, condition=deletion.condition)
         [row] = self._ask(query, deletion.parameters)
         return int(row.found)
 
@@ -410,13 +408,13 @@ class Erasure:
 
     def _deleted(self, deletion: _Deletion, before: datetime | None = None) -> bool:
         """Return whether BigQuery deletes the rows, all of them or those that came before a time."""
-        query = _DELETE.format(table=deletion.table, condition=deletion.condition)
-        parameters = list(deletion.parameters)
+        query = render(_DELETE, table=deletion.table, condition=deletion.condition)
+        parameters = dict(deletion.parameters)
         if before:
-            query += _OLD.format(age=deletion.age)
-            parameters.append(ScalarQueryParameter("before", "TIMESTAMP", before))
+            query += render(_OLD, age=deletion.age)
+            parameters["before"] = ("TIMESTAMP", before)
         try:
-            job = self.client.query(query, job_config=bigquery.QueryJobConfig(query_parameters=parameters))
+            job = self.client.query(query, job_config=query_config(**parameters))
             job.result()
         except BadRequest as error:
             if _STREAMING_BUFFER not in str(error):
@@ -430,25 +428,23 @@ class Erasure:
         others = self._of_the_person(columns, self.person.ids.keys() - {field})
         if others is None and self.person.mentions is None:
             return
-        query = _MENTIONS_IN_ROWS.format(
+        query = render(
+            _MENTIONS_IN_ROWS,
             table=table,
             own=self._of_the_person(columns, {field}) or "FALSE",
             others=others or "FALSE",
             limit=_MAX_LISTED,
         )
-        mentions = ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING)
-        for row in self._ask(query, [*self._parameters(), mentions]):
+        mentions = ("STRING", self.person.mentions or _NOTHING)
+        for row in self._ask(query, {**self._parameters(), "mentions": mentions}):
             self.erased.doubtful.add(f"event {row.event_id} in {table}")
 
     def _ledger(self) -> None:
         """Delete what the ledger has of erased events where their ids name the person."""
-        table = f"{self.settings.dataset}.{ledger.TABLE}"
+        table = self._tables.replays
         ids = [*self.person.ids.values(), *self.person.event_ids]
-        parameters = [
-            ArrayQueryParameter("ids", "STRING", ids),
-            ScalarQueryParameter("mentions", "STRING", self.person.mentions or _NOTHING),
-        ]
-        entries = {_EventRef(*row) for row in self._ask(_MENTIONS_IN_LEDGER.format(table=table), parameters)}
+        parameters = {"ids": ("ARRAY<STRING>", ids), "mentions": ("STRING", self.person.mentions or _NOTHING)}
+        entries = {_EventRef(*row) for row in self._ask(render(_MENTIONS_IN_LEDGER, table=table), parameters)}
         erased = {event for event in entries if event in self._events or event.event_id in self.person.event_ids}
         for batch in itertools.batched(sorted(erased), _EVENTS_OF_A_STATEMENT, strict=False):
             self._delete(_Deletion(table, _THESE_EVENTS, "replayed_at", _parameters_of_events(batch)))
@@ -457,12 +453,8 @@ class Erasure:
 
     def _copies(self) -> None:
         """Search the tables that Sluice does not write: snapshots, what was restored of them, and others' tables."""
-        live, historical = self.settings.dataset, self.settings.historical_dataset
-        own = {
-            f"{dataset}.{event_type.table}" for dataset in (live, historical) for event_type in event_types().values()
-        }
-        own |= {self._letters_table, f"{live}.{ledger.TABLE}"}
-        for dataset in (live, historical):
+        own = {*self._tables.events(), self._tables.dead_letters, self._tables.replays}
+        for dataset in (self.settings.dataset, self.settings.historical_dataset):
             for listed in self.client.list_tables(dataset):
                 name = f"{dataset}.{listed.table_id}"
                 if name not in own and listed.table_type in {"TABLE", "SNAPSHOT"}:
@@ -586,11 +578,11 @@ def _columns(table: bigquery.Table) -> dict[str, str]:
     return {column.name: column.field_type for column in table.schema}
 
 
-def _parameters_of_events(events: Sequence[_EventRef]) -> list[Any]:
-    return [
-        ArrayQueryParameter("ids", "STRING", [event.event_id for event in events]),
-        ArrayQueryParameter("messages", "STRING", [event.message_id for event in events]),
-    ]
+def _parameters_of_events(events: Sequence[_EventRef]) -> dict[str, Parameter]:
+    return {
+        "ids": ("ARRAY<STRING>", [event.event_id for event in events]),
+        "messages": ("ARRAY<STRING>", [event.message_id for event in events]),
+    }
 
 
 @dataclasses.dataclass(slots=True)

@@ -9,11 +9,12 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter
 
 from functions.core.dead_letters import DeadLetter
 from functions.names import REPLAYS
 from functions.settings import Settings
+from functions.sql import query_config, render
+from functions.tables import Tables
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Fate, Settled
 
@@ -96,7 +97,7 @@ class Ledger:
         records = [self._record(result) for result in self._worth_it(settled)]
         if records:
             job_id = f"sluice_replay_{self.replay_id}_{next(self._numbers)}"
-            self.jobs.load(job_id, f"{self.settings.dataset}.{TABLE}", records)
+            self.jobs.load(job_id, Tables(self.settings).replays, records)
 
     def _worth_it(self, settled: Sequence[Settled]) -> list[Settled]:
         """Return what changes something: what is new in a table, and what closes an open dead letter.
@@ -118,11 +119,10 @@ class Ledger:
 
     def _open(self, event_ids: Sequence[str]) -> set[tuple[str, str]]:
         """Return event id and message id of the open dead letters of these events."""
-        query = _OPEN.format(project=self.client.project, dataset=self.settings.dataset)
+        query = render(_OPEN, tables=Tables(self.settings))
         open_letters: set[tuple[str, str]] = set()
         for batch in itertools.batched(event_ids, _IDS, strict=False):
-            config = bigquery.QueryJobConfig(query_parameters=[ArrayQueryParameter("ids", "STRING", batch)])
-            rows = self.client.query_and_wait(query, job_config=config)
+            rows = self.client.query_and_wait(query, job_config=query_config(ids=("ARRAY<STRING>", batch)))
             open_letters |= {(row.event_id, row.message_id) for row in rows}
         return open_letters
 
@@ -151,7 +151,7 @@ _IDS = 40_000
 """Maximum ids of a query. They have at most 128 characters each: together they fit into a request of 10 MB."""
 
 _OPEN = (
-    "SELECT DISTINCT event_id, message_id FROM `{project}.{dataset}.dead_letter_status`"
+    "SELECT DISTINCT event_id, message_id FROM `{{ tables.dead_letter_status }}`"
     " WHERE is_open AND event_id IN UNNEST(@ids)"
 )
 

@@ -14,6 +14,8 @@ from functions.core.dead_letters import DeadLetter
 from functions.core.message import is_smoke_test
 from functions.files.sources import Line
 from functions.settings import Settings
+from functions.sql import query_config, render
+from functions.tables import Tables
 from sluice.backfill.run import Settled
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
 from sluice.replay.ledger import Cause, Origin
@@ -28,11 +30,11 @@ SELECT
   letter.event_id, letter.message_id, letter.publish_time, letter.event_type, letter.stage,
   letter.fingerprint AS own_fingerprint, chosen.cause AS fingerprint, chosen.place, chosen.rule,
   letter.payload, letter.payload_bytes, TO_JSON_STRING(letter.attributes) AS attributes, letter.archive_uri
-FROM `{project}.{dataset}.dead_letters` AS letter
+FROM `{{ tables.dead_letters }}` AS letter
 JOIN (
   SELECT event_id, fingerprint, failed_at, archive_uri, cause, place, rule, message_id
-  FROM `{project}.{dataset}.dead_letter_status`
-  WHERE {where}
+  FROM `{{ tables.dead_letter_status }}`
+  WHERE {{ where }}
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id, message_id ORDER BY failed_at DESC, fingerprint, archive_uri
   ) = 1
@@ -220,9 +222,8 @@ class Letters:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
-        query = _LETTERS.format(project=client.project, dataset=settings.dataset, where=choice.where())
-        config = bigquery.QueryJobConfig(query_parameters=choice.parameters())
-        self._rows = client.query_and_wait(query, job_config=config)
+        query = render(_LETTERS, tables=Tables(settings), where=choice.where())
+        self._rows = client.query_and_wait(query, job_config=query_config(**choice.parameters()))
         self._storage = storage
         self._transform = transform
         self.total: int = self._rows.total_rows or 0

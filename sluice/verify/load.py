@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from google.cloud import bigquery
-from google.cloud.bigquery import ScalarQueryParameter
 from google.cloud.storage import Client as StorageClient
 
-from functions.events import event_types
 from functions.settings import Settings
+from functions.sql import query_config, render
+from functions.tables import Tables, event_tables
 from sluice.publish import Publication, publish
 from sluice.smoke import Probe, Remains, Smoke, oldest_day
 
@@ -22,7 +22,7 @@ _CHANGED_AFTER = 60.0
 
 _ROWS = """
 SELECT ingest.event_id AS event_id, COUNT(*) AS n, COUNT(DISTINCT ingest.content_digest) AS contents
-FROM `{project}.{dataset}.{table}`
+FROM `{{ table }}`
 WHERE event_date = @day AND STARTS_WITH(ingest.event_id, @run) GROUP BY event_id
 """
 
@@ -84,7 +84,7 @@ class Load:
         publish(self._publications(self._clock() + seconds, min(_CHANGED_AFTER, seconds / 2)), topic, rate=rate)
 
     def _publications(self, end: float, change_after: float) -> Iterator[Publication]:
-        good = [probe for probe in self._smoke.probes if probe.table in _event_tables()]
+        good = [probe for probe in self._smoke.probes if probe.table in event_tables()]
         first: list[Probe] = []
         change_at = self._clock() + change_after
         for number, template in enumerate(itertools.cycle(good)):
@@ -110,17 +110,12 @@ class Load:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
-        names = {"project": self._client.project, "dataset": self._settings.dataset}
-        query = "UNION ALL".join(_ROWS.format(table=table, **names) for table in _event_tables())
-        parameters = [ScalarQueryParameter("day", "DATE", self._day), ScalarQueryParameter("run", "STRING", self.run)]
-        config = bigquery.QueryJobConfig(query_parameters=parameters)
+        tables = Tables(self._settings)
+        query = "UNION ALL".join(render(_ROWS, table=tables.live(table)) for table in event_tables())
+        config = query_config(day=("DATE", self._day), run=("STRING", self.run))
         rows = self._client.query_and_wait(query, job_config=config)
         return {row.event_id: Arrived(row.n, row.contents) for row in rows}
 
     def delete(self) -> list[Remains]:
         """Delete the rows, and return which are left: BigQuery deletes none that it streamed in just now."""
         return self._smoke.delete()
-
-
-def _event_tables() -> list[str]:
-    return sorted({event_type.table for event_type in event_types().values()})

@@ -1,17 +1,17 @@
 -- Which products are bought together?
--- support: the pair's share of all orders. confidence: its share of the orders with the one product, that have the other
--- too. lift: how many times more often than if the two had nothing to do with each other.
--- An order counts once, with its latest lines. The 30 days before are read too, so that an older order does not count
--- because of its later states.
+-- support is the share of all orders that have both products. confidence is the share of the orders with the first
+-- product that also have the second. lift compares that with the share to expect if the two products were unrelated.
+-- An order counts once, with its latest lines. The query also reads the 30 days before, so that an older order does not
+-- count because of a later status.
 -- @days INT64 = 90 (0 to 3650): how many days back
--- @min_orders INT64 = 5 (1 to 1000000): in how many orders a pair must be
+-- @min_orders INT64 = 5 (1 to 1000000): minimum number of orders with a pair
 -- Cost: partitions
 WITH latest AS (
   SELECT
     order_id,
     items,
     MIN(event_date) OVER (PARTITION BY order_id) AS ordered_on
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY order_id

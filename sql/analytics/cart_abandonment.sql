@@ -1,11 +1,11 @@
--- How many filled carts are left behind?
--- A cart is a visit that put more into it than it took out, without bots, on the UTC day when the visit began. It is
--- ordered when the same person places an order from the visit's begin to @hours after its end, open as long as that may
--- still happen, and abandoned afterwards. The rate is of the carts that are not open any more.
--- The day before is read too, for visits over midnight, and 30 days of orders, so that an older one does not count
--- because of its later states.
+-- How many filled carts are abandoned?
+-- A cart is a visit, without bots, that added more products than it removed; it belongs to the UTC day on which the
+-- visit began. It is ordered if the same person places an order between the start of the visit and @hours after its
+-- end. Until then it is open, afterwards abandoned. abandonment_rate leaves out open carts.
+-- The query also reads the day before, for visits over midnight, and 30 days of orders, so that an older order does not
+-- count because of a later status.
 -- @days INT64 = 7 (0 to 3650): how many days back
--- @hours INT64 = 24 (0 to 720): within how many hours after the visit an order counts
+-- @hours INT64 = 24 (0 to 720): hours after the visit in which an order counts
 -- Cost: partitions
 WITH visits AS (
   SELECT
@@ -13,7 +13,7 @@ WITH visits AS (
     user_id,
     MIN(started_at) AS began_at,
     MAX(ended_at) AS left_at
-  FROM `${project}.${dataset}.user_sessions`
+  FROM `{{ project }}.{{ dataset }}.user_sessions`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 1 DAY)
   GROUP BY session_id, user_id
   HAVING SUM(added_to_cart) > SUM(removed_from_cart)
@@ -24,7 +24,7 @@ orders AS (
   SELECT
     customer_id,
     MIN(order_date) AS ordered_at
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   GROUP BY customer_id, order_id
 ),

@@ -1,13 +1,14 @@
 -- Do customers come back?
--- A cohort is the customers of one month of first orders; retention is the share of them that placed an order so many
--- months later. Months are of UTC; an order is placed with its first event. The current month is not over yet.
+-- A cohort is the customers whose first order is of the same month. Retention is the share of them that placed an order
+-- the given number of months later. Months are in UTC. An order is placed with its first event. The current month is
+-- incomplete.
 -- @months INT64 = 12 (0 to 120): how many months of cohorts before the current one
 -- Cost: history
 WITH orders AS (
   SELECT
     customer_id,
     DATE_TRUNC(MIN(event_date), MONTH) AS month
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   GROUP BY customer_id, order_id
 ),
 active AS (

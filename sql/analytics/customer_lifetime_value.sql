@@ -1,6 +1,6 @@
 -- Which customers are worth most to us?
--- An order counts once, with its latest amount, for the customers that placed it in the last @days days and today.
--- The 30 days before are read too, so that an older order does not count because of its later states.
+-- An order counts once, with its latest amount, if it was placed in the last @days days or today. The query also reads
+-- the 30 days before, so that an older order does not count because of a later status.
 -- @days INT64 = 90 (0 to 3650): how many days back
 -- Cost: partitions
 WITH orders AS (
@@ -9,7 +9,7 @@ WITH orders AS (
     customer_id,
     total_amount,
     MIN(order_date) OVER (PARTITION BY order_id) AS ordered_at
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY order_id

@@ -1,7 +1,7 @@
 -- How long does it take from order to delivery?
--- Hours from an order's first pending event to its first delivered one, by country, of what was delivered in the last
--- @days days and today. An order without one of the two events, or delivered before it was pending, is not measured.
--- The 30 days before are read too, for the beginning of what was delivered.
+-- Hours from the first pending event of an order to its first delivered event, by country, for orders delivered in the
+-- last @days days or today. An order that lacks one of the two events, or was delivered before it was pending, is left
+-- out. The query also reads the 30 days before, for the beginning of these orders.
 -- @days INT64 = 30 (0 to 3650): how many days back
 -- Cost: partitions
 WITH orders AS (
@@ -9,7 +9,7 @@ WITH orders AS (
     MIN(IF(status = 'pending', order_date, NULL)) AS pending_at,
     MIN(IF(status = 'delivered', order_date, NULL)) AS delivered_at,
     MIN(IF(status = 'delivered', shipping_address.country, NULL)) AS country
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   GROUP BY order_id
 ),

@@ -1,12 +1,12 @@
 -- Which products are about to run out, and where?
--- Stock is the running total of all changes ever, each counted once.
--- @threshold INT64 = 10: below how many units stock is low
+-- Stock is the sum of all changes ever, each counted once.
+-- @threshold INT64 = 10: number of units below which stock is low
 -- Cost: history
 SELECT
   product_id,
   warehouse_id,
   current_stock,
   last_changed_at
-FROM `${project}.${dataset}.stock_levels`
+FROM `{{ project }}.{{ dataset }}.stock_levels`
 WHERE current_stock < @threshold
 ORDER BY current_stock, product_id, warehouse_id

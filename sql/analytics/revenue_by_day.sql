@@ -1,6 +1,6 @@
 -- How much do we sell each day?
 -- An order counts once, on the UTC day of its first event, with its latest amounts. A day without orders has a row too.
--- The 30 days before are read too, so that an older order does not count because of its later states.
+-- The query also reads the 30 days before, so that an older order does not count because of a later status.
 -- @days INT64 = 30 (0 to 3650): how many days back
 -- Cost: partitions
 WITH orders AS (
@@ -9,7 +9,7 @@ WITH orders AS (
     total_amount,
     item_count,
     MIN(event_date) OVER (PARTITION BY order_id) AS ordered_on
-  FROM `${project}.${dataset}.orders_all`
+  FROM `{{ project }}.{{ dataset }}.orders_all`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days + 30 DAY)
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY order_id

@@ -1,7 +1,7 @@
 -- How far do people get in the shop?
--- Without bots. The steps are login, view_product, add_to_cart; users_this_far took this step or a later one, and
--- conversion is their share of those who got as far as the step before. Taking out of the cart shows that one had been
--- filled. The other activities are no steps.
+-- Bots are left out. The steps are login, view_product and add_to_cart. users_this_far took this step or a later one,
+-- and conversion is their share of the users who reached the previous step. remove_from_cart counts as add_to_cart,
+-- since the cart was filled before. Other activities are no steps.
 -- @hours INT64 = 24 (0 to 8760): how many hours back
 -- Cost: partitions
 WITH activity AS (
@@ -10,7 +10,7 @@ WITH activity AS (
     activity_type,
     CASE activity_type WHEN 'add_to_cart' THEN 3 WHEN 'remove_from_cart' THEN 3 WHEN 'view_product' THEN 2 ELSE 1 END
       AS step
-  FROM `${project}.${dataset}.user_activity_deduplicated`
+  FROM `{{ project }}.{{ dataset }}.user_activity_deduplicated`
   WHERE event_date >= DATE(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR))
     AND timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
     AND is_bot IS NOT TRUE

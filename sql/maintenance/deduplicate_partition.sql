@@ -1,18 +1,18 @@
--- Delete the duplicates of a day: of each event, the row that the deduplicated view shows stays.
--- Writes the whole partition again, in one step: readers see it as it was or as it is after. BigQuery refuses it while
--- a row of the day is younger than 30 minutes: what insertAll wrote cannot be changed at once
+-- Delete the duplicates of a day; the row that the deduplicated view shows stays.
+-- Rewrites the whole partition in one step, so that readers see either the old or the new rows. BigQuery rejects the
+-- statement while a row of the day is younger than 30 minutes, as rows that insertAll wrote cannot be changed earlier
 -- (https://cloud.google.com/bigquery/docs/data-manipulation-language#limitations).
--- ${table} NAME = orders: an event table
--- @day DATE = yesterday: which day's events
+-- {{ table }} NAME = orders: an event table
+-- @day DATE = yesterday: day of the events
 -- Cost: partitions
-MERGE `${project}.${dataset}.${table}` AS target
+MERGE `{{ project }}.{{ dataset }}.{{ table }}` AS target
 USING (
   SELECT *
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ table }}`
   WHERE event_date = @day
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_date, ingest.event_id
-    ORDER BY ${latest_first}
+    ORDER BY {{ latest_first }}
   ) = 1
 ) AS source
 ON FALSE

@@ -1,9 +1,9 @@
--- Read a day of a table as it was at a time of the last seven days.
+-- Read a day of a table as it was at a time within the last seven days.
 -- Source: https://cloud.google.com/bigquery/docs/access-historical-data
--- ${table} NAME = orders: an event table
--- @at TIMESTAMP (7d to now): as of when: a time, or 90m, 24h ago
--- @day DATE = today: which day's events
+-- {{ table }} NAME = orders: an event table
+-- @at TIMESTAMP (7d to now): a time, or how long ago, such as 90m or 24h
+-- @day DATE = today: day of the events
 -- Cost: partitions
 SELECT *
-FROM `${project}.${dataset}.${table}` FOR SYSTEM_TIME AS OF @at
+FROM `{{ project }}.{{ dataset }}.{{ table }}` FOR SYSTEM_TIME AS OF @at
 WHERE event_date = @day

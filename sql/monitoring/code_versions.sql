@@ -1,22 +1,25 @@
--- Which versions of the code processed events, and did a deploy bring dead letters or lag?
--- Two that get a part of the traffic each are compared over the time that both have run: choose @hours so. Lag is from
--- Pub/Sub's acceptance of the event to its row or dead letter; p50 and p95 are approximate. Of events that answered 5xx
--- there is nothing here: they are in the logs of the revision, whose name the version is.
+-- Which versions of the code processed events, and did a deployment increase dead letters or lag?
+-- To compare two versions that share the traffic, choose @hours so that both ran all the time. Lag is the time from the
+-- publication of an event to its row or dead letter; p50 and p95 are approximate. Requests that were answered with 5xx
+-- are not included: see the logs of the revision, which has the name of the version.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated; see ingestion_freshness
 -- Cost: partitions
 WITH outcomes AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
     ingest.code_version AS code_version,
     processed_timestamp AS happened_at,
     ingest.publish_time AS publish_time,
     ingest.event_id AS event_id,
     FALSE AS is_dead
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
     AND processed_timestamp >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
   UNION ALL
   SELECT
     code_version,
@@ -24,7 +27,7 @@ WITH outcomes AS (
     publish_time,
     event_id,
     TRUE
-  FROM `${project}.${dataset}.dead_letters`
+  FROM `{{ project }}.{{ dataset }}.dead_letters`
   WHERE failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
 )
 SELECT

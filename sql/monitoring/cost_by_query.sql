@@ -1,7 +1,7 @@
 -- Which queries cost most?
--- Queries that differ in their literals only are one. On demand, in this project and region; a script's statements are
--- counted, the script is not. The `source` of the dearest one is as in cost_by_user. The first TiB of a month is free,
--- which this leaves out.
+-- Queries that differ only in their literals are one. Prices are on demand, for this project and region. The statements
+-- of a script count; the script itself does not. `source` of the most expensive run is as in cost_by_user. The first
+-- TiB of a month is free, which is not considered.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-jobs, https://cloud.google.com/bigquery/pricing
 -- @days INT64 = 7 (1 to 180): how many days back; BigQuery keeps 180
 -- @usd_per_tib FLOAT64 = 6.25 (0 to 1000): price of what is billed
@@ -25,7 +25,7 @@ SELECT
     )
     ORDER BY total_bytes_billed DESC LIMIT 1
   )[OFFSET(0)] AS dearest
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @days DAY)
   AND job_type = 'QUERY'
   AND (statement_type IS NULL OR statement_type != 'SCRIPT')

@@ -1,7 +1,7 @@
--- Why are events refused, and which causes are new?
--- A cause is what has one fingerprint: stage, rule and place, without any text of the producers. before is the same span of time just before; first_seen_at is within
--- the retention. open_events are those of all that time that no replay has made rows of. One event of each cause is
--- named, to look at with `sluice dead-letters show`.
+-- Why are events rejected, and which causes are new?
+-- A cause is a fingerprint: stage, rule and place, without any text of the producers. before counts the same span of
+-- time just before. first_seen_at is within the retention. open_events counts all events of the retention that no
+-- replay has turned into rows. Look at the example event with `sluice dead-letters show`.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
 -- Cost: table
 SELECT
@@ -21,7 +21,7 @@ FROM (
     failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR) AS is_recent,
     failed_at < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
       AND failed_at >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 2 * @hours HOUR) AS is_before
-  FROM `${project}.${dataset}.dead_letter_status`
+  FROM `{{ project }}.{{ dataset }}.dead_letter_status`
 )
 GROUP BY stage, cause
 HAVING events > 0

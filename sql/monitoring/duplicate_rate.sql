@@ -1,20 +1,24 @@
 -- How many rows are duplicates, day by day?
--- Rows with an event id that their table has already: Pub/Sub delivers at least once, and BigQuery drops a repeated
--- insertId for about a minute only. The views show each event once, so duplicates with the same content are harmless;
--- deduplicate_partition removes them. Those with another content are not: conflicting_event_ids names them.
+-- A duplicate is a row whose event id is already in its table: Pub/Sub delivers at least once, and BigQuery drops a
+-- repeated insertId only for about a minute. The views show each event once, so duplicates with the same content are
+-- harmless; deduplicate_partition removes them. Duplicates with different contents are not harmless: see
+-- conflicting_event_ids.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
 -- Cost: partitions
 WITH days AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
+    '{{ event_type.table }}' AS table_name,
     event_date,
     COUNT(*) AS row_count,
     COUNT(DISTINCT ingest.event_id) AS events
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date > DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
   GROUP BY event_date
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
   table_name,

@@ -1,15 +1,15 @@
 -- Which days are about to expire, and does the historical dataset have their events?
--- A day expires when it is RETENTION_DAYS days old. Where not_in_history is not 0, keep_history copies these events, as
--- they were processed last, before they are gone. It leaves out those of the smoke test, and so does this.
--- Of history it reads the days that keep_history copies. Where a table keeps its days longer than RETENTION_DAYS, run both
--- with a longer @overdue: a day that should have expired before is shown as not_in_history.
--- @days INT64 = 7 (0 to 1825): expire within how many days
--- @overdue INT64 = 7 (0 to 1825): look in history for days that should have expired at most so many days ago
+-- A day expires when it is RETENTION_DAYS days old. If not_in_history is not 0, keep_history copies these events, as
+-- they were processed last. Both leave out events of the smoke test.
+-- The query reads the days of history that keep_history copies. If a table keeps its days longer than RETENTION_DAYS,
+-- run both with a larger @overdue; otherwise a day that should have expired earlier is reported as not_in_history.
+-- @days INT64 = 7 (0 to 1825): days that expire within this number of days
+-- @overdue INT64 = 7 (0 to 1825): include days that should have expired at most this number of days ago
 -- Cost: partitions
 WITH days AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
+    '{{ event_type.table }}' AS table_name,
     live.event_date,
     COUNT(*) AS events,
     SUM(live.row_count) AS row_count,
@@ -20,8 +20,8 @@ WITH days AS (
       ingest.event_id AS event_id,
       COUNT(*) AS row_count,
       MAX(processed_timestamp) AS processed_timestamp
-    FROM `${project}.${dataset}.${table}`
-    WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+    FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
+    WHERE event_date <= DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} - @days DAY)
       AND REGEXP_CONTAINS(ingest.event_id, '^smoke-[0-9a-f]{32}-') IS NOT TRUE
     GROUP BY event_date, event_id
   ) AS live
@@ -30,19 +30,22 @@ WITH days AS (
       event_date,
       ingest.event_id AS event_id,
       MAX(processed_timestamp) AS processed_timestamp
-    FROM `${project}.${historical_dataset}.${table}`
-    WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} + @overdue DAY)
-      AND DATE_SUB(CURRENT_DATE(), INTERVAL ${retention_days} - @days DAY)
+    FROM `{{ project }}.{{ historical_dataset }}.{{ event_type.table }}`
+    WHERE event_date BETWEEN DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} + @overdue DAY)
+      AND DATE_SUB(CURRENT_DATE(), INTERVAL {{ retention_days }} - @days DAY)
     GROUP BY event_date, event_id
   ) AS kept
     ON kept.event_date = live.event_date
     AND kept.event_id = live.event_id
     AND (kept.processed_timestamp >= live.processed_timestamp OR live.processed_timestamp IS NULL)
   GROUP BY live.event_date
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
-  DATE_ADD(event_date, INTERVAL ${retention_days} DAY) AS expires_on,
+  DATE_ADD(event_date, INTERVAL {{ retention_days }} DAY) AS expires_on,
   table_name,
   event_date,
   row_count,

@@ -12,7 +12,7 @@ SELECT
   error_result.message AS message,
   job_id,
   query
-FROM `${project}`.`region-${location}`.INFORMATION_SCHEMA.JOBS
+FROM `{{ project }}`.`region-{{ location }}`.INFORMATION_SCHEMA.JOBS
 WHERE creation_time >= TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @hours HOUR)
   AND error_result.reason IS NOT NULL
 ORDER BY creation_time DESC

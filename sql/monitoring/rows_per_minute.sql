@@ -1,23 +1,29 @@
 -- How many rows arrive each minute, and were there gaps?
--- By the time of processing; minutes without a row are in the result, with 0, the current minute is not. See
--- ingestion_freshness for @days.
+-- By the time of processing. Minutes without a row are in the result, with 0; the current minute is not. For @days, see
+-- ingestion_freshness.
 -- @minutes INT64 = 60 (1 to 10080): how many minutes back
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
 -- Cost: partitions
 WITH arrivals AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${table}' AS table_name,
+    '{{ event_type.table }}' AS table_name,
     TIMESTAMP_TRUNC(processed_timestamp, MINUTE) AS minute
-  FROM `${project}.${dataset}.${table}`
+  FROM `{{ project }}.{{ dataset }}.{{ event_type.table }}`
   WHERE event_date >= DATE_SUB(CURRENT_DATE(), INTERVAL @days DAY)
     AND processed_timestamp >= TIMESTAMP_TRUNC(TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL @minutes MINUTE), MINUTE)
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 ),
 tables AS (
-  -- Each table:
-  SELECT '${table}' AS table_name
-  -- End.
+  {% for event_type in event_types %}
+  SELECT '{{ event_type.table }}' AS table_name
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 ),
 minutes AS (
   SELECT

@@ -1,7 +1,8 @@
 -- Do the historical tables and the views have the columns of the live tables?
--- One line for each column that is missing, too many, or of another type; no lines is what it should be. A table of the
--- historical dataset that differs breaks its *_all view; a view that differs is behind its table. How the live tables
--- differ from their DDL is not asked here: the bootstrap's GET tells, and its POST mends it.
+-- One row for each column that is missing, additional, or of another type; the expected result is empty. A difference
+-- in a table of the historical dataset breaks its *_all view; a difference in a view means that it is older than its
+-- table. Differences between live tables and their DDL are not checked here: GET of the bootstrap reports them, and
+-- POST fixes them.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-column-field-paths
 -- Cost: metadata
 WITH live AS (
@@ -9,35 +10,35 @@ WITH live AS (
     table_name,
     field_path,
     data_type
-  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+  FROM `{{ project }}`.{{ dataset }}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
 ),
 historical AS (
   SELECT
     table_name,
     field_path,
     data_type
-  FROM `${project}`.${historical_dataset}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
+  FROM `{{ project }}`.{{ historical_dataset }}.INFORMATION_SCHEMA.COLUMN_FIELD_PATHS
 ),
 columns AS (
   SELECT
     table_name,
     column_name,
     data_type
-  FROM `${project}`.${dataset}.INFORMATION_SCHEMA.COLUMNS
+  FROM `{{ project }}`.{{ dataset }}.INFORMATION_SCHEMA.COLUMNS
 ),
 both AS (
-  -- Each table:
+  {% for event_type in event_types %}
   SELECT
-    '${historical_dataset}.${table}' AS compared,
+    '{{ historical_dataset }}.{{ event_type.table }}' AS compared,
     field_path,
     live.data_type AS live_type,
     historical.data_type AS other_type
-  FROM (SELECT * FROM live WHERE table_name = '${table}') AS live
-  FULL JOIN (SELECT * FROM historical WHERE table_name = '${table}') AS historical
+  FROM (SELECT * FROM live WHERE table_name = '{{ event_type.table }}') AS live
+  FULL JOIN (SELECT * FROM historical WHERE table_name = '{{ event_type.table }}') AS historical
     USING (field_path)
   UNION ALL
   SELECT
-    CONCAT('${dataset}.', view_name) AS compared,
+    CONCAT('{{ dataset }}.', view_name) AS compared,
     column_name,
     live.data_type,
     other.data_type
@@ -47,8 +48,8 @@ both AS (
       column_name,
       data_type
     FROM columns
-    CROSS JOIN UNNEST(['${table}_deduplicated', '${table}_all']) AS view_name
-    WHERE table_name = '${table}'
+    CROSS JOIN UNNEST(['{{ event_type.table }}_deduplicated', '{{ event_type.table }}_all']) AS view_name
+    WHERE table_name = '{{ event_type.table }}'
   ) AS live
   FULL JOIN (
     SELECT
@@ -56,10 +57,13 @@ both AS (
       column_name,
       data_type
     FROM columns
-    WHERE table_name IN ('${table}_deduplicated', '${table}_all')
+    WHERE table_name IN ('{{ event_type.table }}_deduplicated', '{{ event_type.table }}_all')
   ) AS other
     USING (view_name, column_name)
-  -- End.
+  {% if not loop.last %}
+  UNION ALL
+  {% endif %}
+  {% endfor %}
 )
 SELECT
   compared,

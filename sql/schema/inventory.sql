@@ -1,8 +1,8 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.inventory` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.inventory` (
   event_type STRING NOT NULL OPTIONS (description = "Always `inventory`"),
   inventory_id STRING NOT NULL OPTIONS (description = "The change"),
   product_id STRING NOT NULL OPTIONS (description = "The product whose stock changed"),
-  warehouse_id STRING NOT NULL OPTIONS (description = "Where it changed"),
+  warehouse_id STRING NOT NULL OPTIONS (description = "The warehouse"),
   quantity_change INT64 NOT NULL OPTIONS (description = "Units, -100 to 100; negative when stock shrinks"),
   reason STRING NOT NULL OPTIONS (description = "restock, sale, return or damage"),
   timestamp TIMESTAMP NOT NULL OPTIONS (description = "The event's own time"),
@@ -23,9 +23,9 @@ PARTITION BY event_date
 CLUSTER BY product_id, warehouse_id
 OPTIONS (
   description = "Inventory changes table with product and warehouse clustering",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "inventory"),
     ("assessment", "data_engineering")

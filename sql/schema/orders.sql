@@ -1,14 +1,14 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.orders` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.orders` (
   event_type STRING NOT NULL OPTIONS (description = "Always `order`"),
   order_id STRING NOT NULL OPTIONS (description = "The order; its events share it"),
-  customer_id STRING NOT NULL OPTIONS (description = "Who ordered"),
+  customer_id STRING NOT NULL OPTIONS (description = "The customer who ordered"),
   order_date TIMESTAMP NOT NULL OPTIONS (description = "The event's own time"),
   status STRING NOT NULL OPTIONS (description = "pending, processing, shipped or delivered"),
   items ARRAY<STRUCT<
-    product_id STRING NOT NULL OPTIONS (description = "What was ordered"),
+    product_id STRING NOT NULL OPTIONS (description = "The product"),
     product_name STRING NOT NULL OPTIONS (description = "Its name at that time"),
     quantity INT64 NOT NULL OPTIONS (description = "Units"),
-    price NUMERIC NOT NULL OPTIONS (description = "Of one unit")
+    price NUMERIC NOT NULL OPTIONS (description = "Price of one unit")
   >> OPTIONS (description = "The order's lines, at least one"),
   shipping_address STRUCT<
     street STRING NOT NULL OPTIONS (description = "Street and number"),
@@ -35,9 +35,9 @@ PARTITION BY event_date
 CLUSTER BY customer_id, status
 OPTIONS (
   description = "Order events table with daily partitioning and customer clustering",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "orders"),
     ("assessment", "data_engineering")

@@ -1,11 +1,11 @@
-CREATE TABLE IF NOT EXISTS `${project}.${dataset}.user_activity` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.user_activity` (
   event_type STRING NOT NULL OPTIONS (description = "Always `user_activity`"),
-  user_id STRING NOT NULL OPTIONS (description = "Who; the same id as an order's customer_id"),
+  user_id STRING NOT NULL OPTIONS (description = "The user; the same id as customer_id of an order"),
   activity_type STRING NOT NULL OPTIONS (
     description = "login, logout, view_product, add_to_cart or remove_from_cart"
   ),
   ip_address STRING NOT NULL OPTIONS (description = "Address, as IP_POLICY shows it"),
-  user_agent STRING NOT NULL OPTIONS (description = "What the browser says of itself"),
+  user_agent STRING NOT NULL OPTIONS (description = "The User-Agent header of the client"),
   timestamp TIMESTAMP NOT NULL OPTIONS (description = "The event's own time"),
   metadata STRUCT<
     session_id STRING NOT NULL OPTIONS (description = "The visit"),
@@ -32,9 +32,9 @@ PARTITION BY event_date
 CLUSTER BY user_id, activity_type
 OPTIONS (
   description = "User activity events with session and platform tracking",
-  partition_expiration_days = ${retention_days},
+  partition_expiration_days = {{ retention_days }},
   labels = [
-    ("environment", "${environment}"),
+    ("environment", "{{ environment }}"),
     ("managed_by", "cloud_function"),
     ("table_type", "user_activity"),
     ("assessment", "data_engineering")

@@ -1,24 +1,24 @@
-CREATE OR REPLACE VIEW `${project}.${dataset}.dead_letter_status` (
+CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.dead_letter_status` (
   failed_on OPTIONS (description = "UTC day"),
   event_id OPTIONS (description = "Identity of the event"),
-  content_digest OPTIONS (description = "Digest of event_id and the original bytes; NULL of older code"),
+  content_digest OPTIONS (description = "Digest of event_id and the original bytes; NULL for older code"),
   message_id OPTIONS (description = "Pub/Sub's id of the message"),
-  failed_at OPTIONS (description = "When Sluice refused the event"),
-  event_type OPTIONS (description = "What the payload says of its type, known or not"),
+  failed_at OPTIONS (description = "When Sluice rejected the event"),
+  event_type OPTIONS (description = "Event type that the payload states, known or not"),
   stage OPTIONS (description = "decode, contract, enrich, time_bounds or warehouse"),
   place OPTIONS (description = "Path of the first error, with [*] for indexes and for names that no contract has"),
   rule OPTIONS (description = "The rule that it broke"),
   fingerprint OPTIONS (description = "The same for the same cause"),
   cause OPTIONS (description = "The fingerprint; for dead letters without place made from stage, type, rule and path"),
   archive_uri OPTIONS (description = "Object with the message"),
-  code_version OPTIONS (description = "Code that refused the event"),
-  is_open OPTIONS (description = "Whether the event is still nothing but this dead letter, as far as replays tell"),
+  code_version OPTIONS (description = "Code that rejected the event"),
+  is_open OPTIONS (description = "Whether the event has no other record, according to the replays"),
   replayed_at OPTIONS (description = "When the event was replayed last"),
-  outcome OPTIONS (description = "How that ended: row or dead_letter")
+  outcome OPTIONS (description = "Result of that replay: row or dead_letter")
 )
 OPTIONS (
   description = "Each dead letter, and whether it is open: not replayed yet, or with the same result; no payloads",
-  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS
 SELECT
@@ -56,7 +56,7 @@ FROM (
       place IS NULL,
       TO_HEX(MD5(TO_JSON_STRING(STRUCT(
         stage,
-        IF(errors[SAFE_OFFSET(0)].path = '$$.event_type', NULL, event_type) AS event_type,
+        IF(errors[SAFE_OFFSET(0)].path = '$.event_type', NULL, event_type) AS event_type,
         REGEXP_REPLACE(errors[SAFE_OFFSET(0)].path, r"\[([0-9]+|'.*')\]", "[*]") AS path,
         errors[SAFE_OFFSET(0)].rule AS rule
       )))),
@@ -64,7 +64,7 @@ FROM (
     ) AS cause,
     archive_uri,
     code_version
-  FROM `${project}.${dataset}.dead_letters`
+  FROM `{{ project }}.{{ dataset }}.dead_letters`
 ) AS letter
 LEFT JOIN (
   SELECT
@@ -73,7 +73,7 @@ LEFT JOIN (
     outcome,
     new_fingerprint,
     replayed_at
-  FROM `${project}.${dataset}.replays`
+  FROM `{{ project }}.{{ dataset }}.replays`
   WHERE TRUE
   QUALIFY ROW_NUMBER() OVER (
     PARTITION BY event_id, message_id

@@ -1,11 +1,11 @@
-CREATE OR REPLACE VIEW `${project}.${dataset}.orders_current`
+CREATE OR REPLACE VIEW `{{ project }}.{{ dataset }}.orders_current`
 OPTIONS (
-  description = "The latest state of each order that had an event within the retention; what comes out of order is put in order",
-  labels = [("environment", "${environment}"), ("managed_by", "cloud_function"), ("definition", "${definition}")]
+  description = "The latest state of each order within the retention, even if events arrived out of order",
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("definition", "{{ definition }}")]
 )
 AS
 SELECT *
-FROM `${project}.${dataset}.orders_deduplicated`
+FROM `{{ project }}.{{ dataset }}.orders_deduplicated`
 WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (
   PARTITION BY order_id

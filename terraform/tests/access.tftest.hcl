@@ -1,4 +1,4 @@
-# Every binding there is. A test in tests/terraform reads the resources' names here: a new one has to be listed.
+# All bindings. A test in tests/terraform reads the names of resources here, so that a new binding must be listed.
 
 mock_provider "google-beta" {
   override_during = plan
@@ -24,7 +24,7 @@ variables {
   }
 }
 
-run "everybody_may_do_what_is_theirs_and_no_more" {
+run "members_have_exactly_their_permissions" {
   command = plan
 
   # project wide are jobs metadata and the build s log and sources
@@ -187,7 +187,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
   }
   assert {
     condition     = alltrue([for role in ["keeper", "snapshotter"] : contains(google_project_iam_custom_role.this[role].permissions, "bigquery.tables.deleteSnapshot")])
-    error_message = "A snapshot that expires is refused to who may not delete it."
+    error_message = "BigQuery rejects a snapshot that expires without the permission to delete it."
   }
   assert {
     condition     = google_project_iam_custom_role.this["row_writer"].permissions == toset(["bigquery.tables.get", "bigquery.tables.updateData"])
@@ -198,7 +198,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
     error_message = "groups are groups, and others are not"
   }
 
-  # protected columns are masked for readers and plain for whom they are meant
+  # protected columns are masked for readers and plain for their readers
   assert {
     condition = toset([for binding in google_data_catalog_policy_tag_iam_member.reader : "${binding.policy_tag} ${binding.role} ${binding.member}"]) == toset([
       "the personal tag roles/datacatalog.categoryFineGrainedReader serviceAccount:backup@a",
@@ -230,7 +230,7 @@ run "everybody_may_do_what_is_theirs_and_no_more" {
   }
   assert {
     condition     = local.settings.POLICY_TAG_PERSONAL == "the personal tag" && local.settings.POLICY_TAG_RAW == "the raw tag"
-    error_message = "the bootstrap is told the tags"
+    error_message = "the bootstrap has the tags in its settings"
   }
 
   # the secret is read by what makes rows alone
@@ -259,7 +259,7 @@ run "without_column_security_there_are_no_tags" {
   }
 }
 
-run "rows_are_shown_by_policy_when_asked_for" {
+run "rows_are_shown_by_policy_if_configured" {
   command = plan
   variables {
     row_access_policies = {

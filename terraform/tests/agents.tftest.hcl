@@ -1,4 +1,4 @@
-# Whom Google's own accounts may act as; what is logged of the access to data.
+# Service accounts that service agents of Google may impersonate, and audit logs of data access.
 
 mock_provider "google-beta" {
   override_during = plan
@@ -44,7 +44,7 @@ run "in_an_old_project_pubsub_may_make_tokens_of_the_push_account" {
   }
 }
 
-run "people_s_access_to_data_is_logged_when_asked_for" {
+run "access_of_people_to_data_is_logged_if_configured" {
   command = plan
   variables {
     data_access_logs = ["secretmanager.googleapis.com", "storage.googleapis.com"]
@@ -59,7 +59,7 @@ run "people_s_access_to_data_is_logged_when_asked_for" {
   }
 }
 
-run "a_service_without_such_logs_is_no_service_of_ours" {
+run "a_service_without_such_logs_is_rejected" {
   command = plan
   variables {
     data_access_logs = ["bigquery.googleapis.com"]

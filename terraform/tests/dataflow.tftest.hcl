@@ -1,4 +1,4 @@
-# engine = "dataflow": the job, its account, its subscription, and what watches it.
+# engine = "dataflow": the job, its service account, its subscription, and its monitoring.
 
 mock_provider "google-beta" {
   override_during = plan
@@ -29,29 +29,29 @@ run "functions_have_nothing_of_dataflow" {
 
   assert {
     condition     = length(google_dataflow_flex_template_job.ingest) + length(google_storage_bucket.dataflow) + length(google_project_iam_member.dataflow) + length(terraform_data.pull) == 0
-    error_message = "A job, a bucket, a binding or a wait that nobody asked for."
+    error_message = "A job, a bucket, a binding or a wait that is not configured."
   }
   assert {
     condition     = !contains(keys(google_service_account.this), "dataflow") && !contains(keys(google_project_iam_custom_role.this), "stager")
-    error_message = "An account or a role that nobody asked for."
+    error_message = "A service account or a role that is not configured."
   }
   assert {
     condition     = length(setintersection(["dataflow.googleapis.com", "compute.googleapis.com"], keys(google_project_service.needed))) == 0
-    error_message = "Services that nobody asked for."
+    error_message = "Services that are not needed."
   }
   assert {
     condition     = !anytrue([for permission in google_project_iam_custom_role.this["operator"].permissions : startswith(permission, "dataflow.")])
-    error_message = "Permissions that nobody asked for."
+    error_message = "Permissions that are not needed."
   }
 }
 
 run "a_job_reads_the_same_subscription" {
   command = plan
 
-  # nobody pushes; nothing gives up or waits, which Dataflow does not support
+  # no push no dead letter topic and no backoff which dataflow does not support
   assert {
     condition     = length(google_pubsub_subscription.ingest.push_config) == 0
-    error_message = "Of a subscription with a push nobody can pull."
+    error_message = "A subscription with a push cannot be pulled."
   }
   assert {
     condition     = length(google_pubsub_subscription.ingest.dead_letter_policy) + length(google_pubsub_subscription.ingest.retry_policy) == 0
@@ -73,10 +73,10 @@ run "a_job_reads_the_same_subscription" {
   # the function is there for the way back, and costs nothing
   assert {
     condition     = google_cloudfunctions2_function.ingest.service_config[0].min_instance_count == 0
-    error_message = "An instance would wait for nothing."
+    error_message = "A minimum of instances would be billed without any traffic."
   }
 
-  # what the pipeline is told
+  # parameters of the pipeline
   assert {
     condition = google_dataflow_flex_template_job.ingest[0].parameters == tomap({
       archive_bucket     = "a-project-sluice-dev-archive"
@@ -114,7 +114,7 @@ run "a_job_reads_the_same_subscription" {
   }
   assert {
     condition     = alltrue([for place in [google_dataflow_flex_template_job.ingest[0].staging_location, google_dataflow_flex_template_job.ingest[0].temp_location] : startswith(place, "gs://a-project-sluice-dev-dataflow/")])
-    error_message = "Dataflow would make a bucket."
+    error_message = "Without it, Dataflow would create a bucket."
   }
   assert {
     condition     = google_dataflow_flex_template_job.ingest[0].service_account_email == "dataflow@a" && google_dataflow_flex_template_job.ingest[0].ip_configuration == "WORKER_IP_PRIVATE"

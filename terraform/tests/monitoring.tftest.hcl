@@ -102,7 +102,7 @@ run "each_alert_is_complete" {
       for alert in google_monitoring_alert_policy.this :
       toset(alert.notification_channels) == toset(["projects/project/notificationChannels/1", "projects/p/notificationChannels/made"])
     ])
-    error_message = "Each alert tells the given channels and the addresses."
+    error_message = "Each alert uses the given channels and addresses."
   }
 
   assert {
@@ -115,14 +115,14 @@ run "each_alert_is_complete" {
       for alert in google_monitoring_alert_policy.this :
       alert.documentation[0].links[0].url == "https://example.com/operate.md#${replace(lower(split(": ", alert.display_name)[1]), " ", "-")}"
       && strcontains(alert.documentation[0].content, "**What it means.**")
-      && strcontains(alert.documentation[0].content, "**Look at**\n\n1. ")
-      && strcontains(alert.documentation[0].content, "**Type**\n\n```sh\n")
+      && strcontains(alert.documentation[0].content, "**Check**\n\n1. ")
+      && strcontains(alert.documentation[0].content, "**Run**\n\n```sh\n")
       && strcontains(alert.documentation[0].content, alert.documentation[0].links[0].url)
       && !strcontains(alert.documentation[0].content, "$${")
       && length(alert.documentation[0].content) < 8192
       && length(alert.documentation[0].subject) <= 255
     ])
-    error_message = "Each alert says what it means, what to look at and what to type, and links to its runbook."
+    error_message = "Each alert has its meaning, checks and a command, and links to its runbook."
   }
 
   assert {
@@ -142,7 +142,7 @@ run "each_alert_is_complete" {
 
   assert {
     condition     = [for key, alert in google_monitoring_alert_policy.this : key if !alert.enabled] == ["no_events"]
-    error_message = "Disabled is what was disabled."
+    error_message = "Exactly the given alerts are disabled."
   }
 }
 
@@ -153,9 +153,9 @@ run "without_an_address_of_the_runbook_the_alerts_name_its_file" {
     condition = alltrue([for key, alert in google_monitoring_alert_policy.this :
       length(alert.documentation[0].links) == 0
       && strcontains(alert.documentation[0].content, "**What it means.**")
-      && endswith(trimspace(alert.documentation[0].content), "The whole story: docs/operate.md, ${local.alerts[key].title}")
+      && endswith(trimspace(alert.documentation[0].content), "Details: docs/operate.md, ${local.alerts[key].title}")
     ])
-    error_message = "The text is there, and no link that leads nowhere."
+    error_message = "The text has the name of the file, and no broken link."
   }
 }
 
@@ -363,7 +363,7 @@ run "the_dashboard_fits_and_has_nothing_that_cloud_monitoring_leaves_out" {
     condition = toset(flatten([
       for tile in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : [
         for line in tile.widget.xyChart.dataSets : line.legendTemplate
-      ] if startswith(tile.widget.title, "Events a minute")
+      ] if startswith(tile.widget.title, "Events per minute")
     ])) == local.repeated.tables
     error_message = "Each table has its line."
   }
@@ -382,13 +382,13 @@ run "what_is_no_emergency_pages_nobody_where_it_has_channels_of_its_own" {
       for alert in google_monitoring_alert_policy.this :
       toset(alert.notification_channels) == toset(["projects/project/notificationChannels/${alert.severity == "WARNING" ? 2 : 1}"])
     ])
-    error_message = "WARNING tells the second, all others the first."
+    error_message = "WARNING uses the second, all others the first."
   }
 }
 
 # Each run gives one wrong value to each of several variables, for a plan takes seconds.
 
-run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_refused" {
+run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_rejected" {
   command = plan
 
   variables {
@@ -405,7 +405,7 @@ run "an_id_of_no_channel_a_name_an_unknown_alert_and_a_link_with_an_anchor_are_r
   ]
 }
 
-run "a_share_in_percent_and_an_objective_between_two_buckets_are_refused" {
+run "a_share_in_percent_and_an_objective_between_two_buckets_are_rejected" {
   command = plan
 
   variables {
@@ -418,7 +418,7 @@ run "a_share_in_percent_and_an_objective_between_two_buckets_are_refused" {
   expect_failures = [var.alert_auto_close_minutes, var.alert_thresholds, var.objectives, var.runbook_url]
 }
 
-run "a_minimum_of_none_and_more_days_than_cloud_monitoring_takes_are_refused" {
+run "a_minimum_of_none_and_more_days_than_cloud_monitoring_takes_are_rejected" {
   command = plan
 
   variables {
@@ -441,7 +441,7 @@ run "one_redelivery_is_no_alarm_and_an_objective_is_never_all" {
   expect_failures = [var.alert_thresholds, var.objectives]
 }
 
-run "an_alert_that_could_never_ring_is_refused" {
+run "an_alert_that_could_never_ring_is_rejected" {
   command = plan
 
   variables {
@@ -554,12 +554,12 @@ run "dataflow_has_alerts_and_objectives_of_its_own" {
 
   assert {
     condition     = strcontains(google_monitoring_alert_policy.this["oldest_message"].documentation[0].content, "dataflow_step") && strcontains(google_monitoring_alert_policy.this["no_events"].documentation[0].content, "the job does not read")
-    error_message = "What to look at is the job."
+    error_message = "The checks are about the job."
   }
 
   assert {
     condition     = keys(google_monitoring_slo.this) == ["freshness"] && strcontains(google_monitoring_slo.this["freshness"].request_based_sli[0].distribution_cut[0].distribution_filter, "resource.type=\"dataflow_job\"")
-    error_message = "Nobody asks a job for anything; freshness is of its lines."
+    error_message = "A job receives no requests; freshness is measured by its log lines."
   }
 
   assert {

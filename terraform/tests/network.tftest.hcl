@@ -1,4 +1,4 @@
-# How the functions are reached, how their traffic leaves, where messages lie, and how an instance is billed.
+# Ingress and egress of the functions, regions of messages, and billing of instances.
 
 mock_provider "google-beta" {
   override_during = plan
@@ -15,7 +15,7 @@ variables {
   package    = "versions.tf"
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
   assert {
@@ -24,19 +24,19 @@ run "as_it_comes" {
   }
   assert {
     condition     = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.service_config[0].vpc_connector == null])
-    error_message = "no VPC unless asked for"
+    error_message = "no VPC by default"
   }
   assert {
     condition     = length(google_pubsub_topic.events.message_storage_policy) + length(google_pubsub_topic.dead_letters.message_storage_policy) == 0
-    error_message = "Messages lie where the organisation allows."
+    error_message = "Messages are stored where the organization allows."
   }
   assert {
     condition     = terraform_data.billing.triggers_replace[2].billing == "request"
-    error_message = "as gcloud functions deploy makes it"
+    error_message = "as created by gcloud functions deploy"
   }
 }
 
-run "all_functions_are_internal_when_asked_for" {
+run "all_functions_are_internal_if_configured" {
   command = plan
   variables {
     ingress = { called = "internal-only" }
@@ -72,7 +72,7 @@ run "messages_stay_in_their_regions" {
   }
 }
 
-run "an_instance_is_billed_for_its_time_when_asked_for" {
+run "an_instance_is_billed_for_its_time_if_configured" {
   command = plan
   variables {
     ingest = { billing = "instance" }

@@ -1,4 +1,4 @@
-# A plan of prod without anybody to tell, a budget or a backend fails; elsewhere it does not.
+# A plan of prod without a recipient of alerts, a budget or a backend fails; plans of other environments do not.
 
 mock_provider "google-beta" {
   override_during = plan

@@ -1,5 +1,5 @@
-# Each wrong value is refused, by a rule of its own variable; a run has one for each of several variables
-# that do not depend on each other.
+# Each wrong value is rejected by a validation of its own variable. A run has one for each of several variables that do
+# not depend on each other.
 
 mock_provider "google-beta" {
   override_during = plan
@@ -172,7 +172,7 @@ run "wrong_values_13" {
   expect_failures = [var.ingest]
 }
 
-run "schedules_that_make_an_alert_on_absence_ring_are_refused" {
+run "schedules_that_make_an_alert_on_absence_ring_are_rejected" {
   command = plan
   variables {
     reconcile_schedule = "11 */6 * * *"
@@ -190,7 +190,7 @@ run "they_are_not_where_the_alert_is_disabled" {
   }
   assert {
     condition     = !google_monitoring_alert_policy.this["no_reconciliation"].enabled && google_monitoring_alert_policy.this["no_backups"].enabled
-    error_message = "Those that are disabled tell nobody, and no others."
+    error_message = "Exactly the given alerts are disabled."
   }
 }
 
@@ -202,7 +202,7 @@ run "they_are_not_where_the_alert_waits_for_longer" {
   }
   assert {
     condition     = strcontains(google_monitoring_alert_policy.this["no_reconciliation"].conditions[0].condition_prometheus_query_language[0].query, "[450m]")
-    error_message = "The alert looks back as long as it is told."
+    error_message = "The window of the alert is the given one."
   }
 }
 
@@ -217,7 +217,7 @@ run "every_other_hour_is_often_enough" {
   }
 }
 
-run "a_subject_that_google_would_not_take_is_refused" {
+run "a_subject_that_is_too_long_is_rejected" {
   command = plan
   variables {
     github = { repository = "acme@123456789/${join("", [for _ in range(100) : "a"])}@1234567890", environment = "prod" }

@@ -13,10 +13,10 @@ variables {
   package    = "versions.tf"
 }
 
-run "as_it_comes" {
+run "defaults" {
   command = plan
 
-  # pubsub pushes to ingest as the push account
+  # pubsub pushes to ingest with the service account push
   assert {
     condition     = google_pubsub_subscription.ingest.push_config[0].push_endpoint == google_cloudfunctions2_function.ingest.service_config[0].uri
     error_message = "endpoint: ${google_pubsub_subscription.ingest.push_config[0].push_endpoint}"
@@ -72,11 +72,11 @@ run "as_it_comes" {
   assert {
     condition = alltrue([for binding in [google_pubsub_topic_iam_member.forwards, google_pubsub_subscription_iam_member.forwards] :
     binding.member == "serviceAccount:service-123456789012@gcp-sa-pubsub.iam.gserviceaccount.com"])
-    error_message = "Pub/Sub's own agent publishes to the dead-letter topic and acknowledges in the subscription."
+    error_message = "The service agent of Pub/Sub publishes to the dead-letter topic and acknowledges in the subscription."
   }
   assert {
     condition     = google_pubsub_subscription_iam_member.forwards.subscription == google_pubsub_subscription.ingest.id && google_pubsub_topic_iam_member.forwards.topic == google_pubsub_topic.dead_letters.id
-    error_message = "the agent's permissions are elsewhere"
+    error_message = "the permissions of the agent are elsewhere"
   }
 
   # the functions run the same package as their own accounts
@@ -96,11 +96,11 @@ run "as_it_comes" {
   }
   assert {
     condition     = google_cloudfunctions2_function.ingest.service_config[0].service_account_email == "ingest@a" && alltrue([for name, function in google_cloudfunctions2_function.called : function.service_config[0].service_account_email == "${name}@a"])
-    error_message = "each runs as its own account"
+    error_message = "each runs with its own service account"
   }
   assert {
     condition     = google_cloudfunctions2_function.ingest.service_config[0].ingress_settings == "ALLOW_INTERNAL_ONLY"
-    error_message = "Nobody but Pub/Sub calls ingest."
+    error_message = "Only Pub/Sub calls ingest."
   }
   assert {
     condition     = alltrue([for function in google_cloudfunctions2_function.called : function.service_config[0].environment_variables == google_cloudfunctions2_function.ingest.service_config[0].environment_variables])
@@ -176,7 +176,7 @@ run "as_it_comes" {
   }
   assert {
     condition     = google_storage_bucket.archive.location == "US-CENTRAL1" && length(google_storage_bucket.archive.custom_placement_config) == 0
-    error_message = "one region, unless two are asked for"
+    error_message = "one region by default"
   }
 
   # history and snapshots are scheduled for each table
@@ -194,7 +194,7 @@ run "as_it_comes" {
   }
   assert {
     condition     = length(google_bigquery_dataset.copy) == 0 && length(google_bigquery_data_transfer_config.copy) == 0
-    error_message = "no copy unless asked for"
+    error_message = "no copy by default"
   }
 
   # no secret without hashing
@@ -210,7 +210,7 @@ run "as_it_comes" {
   }
 }
 
-run "the_log_of_requests_that_succeeded_is_kept_only_when_asked_for" {
+run "the_log_of_requests_that_succeeded_is_kept_only_if_configured" {
   command = plan
   variables {
     request_logs = true
@@ -222,7 +222,7 @@ run "the_log_of_requests_that_succeeded_is_kept_only_when_asked_for" {
   }
 }
 
-run "the_archive_lies_in_two_regions_when_asked_for" {
+run "the_archive_lies_in_two_regions_if_configured" {
   command = plan
   variables {
     archive = { dual_region = { location = "US", regions = ["us-central1", "us-east1"], turbo = true }, delete_days = 0, nearline_days = 30 }
@@ -242,7 +242,7 @@ run "the_archive_lies_in_two_regions_when_asked_for" {
   }
 }
 
-run "an_apply_leaves_the_traffic_where_it_is_when_asked_to" {
+run "an_apply_leaves_the_traffic_where_it_is_if_configured" {
   command = plan
   variables {
     ingest = { canary = true }
@@ -254,7 +254,7 @@ run "an_apply_leaves_the_traffic_where_it_is_when_asked_to" {
   }
 }
 
-run "copies_lie_in_another_region_when_asked_for" {
+run "copies_lie_in_another_region_if_configured" {
   command = plan
   variables {
     backup = { copy_region = "us-east1", snapshot_days = 0 }
@@ -331,7 +331,7 @@ run "the_command_gets_the_settings_of_the_functions_and_fetches_the_key" {
   }
 }
 
-run "a_budget_only_when_asked_for" {
+run "a_budget_only_if_configured" {
   command = plan
   variables {
     budget                = { billing_account = "012345-678901-ABCDEF", amount = 200, currency = "EUR" }
@@ -344,7 +344,7 @@ run "a_budget_only_when_asked_for" {
   }
   assert {
     condition     = google_billing_budget.monthly[0].all_updates_rule[0].monitoring_notification_channels == tolist(["projects/a-project/notificationChannels/1"])
-    error_message = "It tells whom the alerts tell."
+    error_message = "It uses the channels of the alerts."
   }
 }
 

@@ -14,6 +14,7 @@ import pytest
 
 from functions.clients import bigquery_client
 from functions.schema.ddl import declared_table
+from functions.sql import render
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.stack import Stack
 from tests.emulators.conftest import Deploy, Warehouse
@@ -133,9 +134,7 @@ def test_additive_changes_are_made_in_place_while_events_keep_coming(own_stack: 
 
 def _ddl(release: Release) -> str:
     text = (release.folder / "sql" / "schema" / "orders.sql").read_text()
-    for name, value in {"project": "p", "dataset": "d", "environment": "dev", "retention_days": "120"}.items():
-        text = text.replace(f"${{{name}}}", value)
-    return text
+    return render(text, project="p", dataset="d", environment="dev", retention_days=120)
 
 
 @pytest.mark.parametrize(

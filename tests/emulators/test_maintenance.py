@@ -451,7 +451,7 @@ def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop)
         ["restore", "orders", "--at", f"{at:%Y-%m-%dT%H:%M:%S}", "--to", "by_hand"],
     ):
         printed = sluice(*command, "--dry-run").stdout
-        assert "-- ${table} NAME: " in printed
+        assert "-- {{ table }} NAME: " in printed
         before = names(store)
         store.client.query_and_wait(printed)
         [new] = names(store) - before

@@ -64,8 +64,7 @@ class Bench:
     def run(self, query: Query) -> None:
         at = {"at": self.now.isoformat()} if "at" in query.parameters else {}
         bound = query.bind(self.client.project, self.settings, {**CHOSEN.get(query.name, {}), **at})
-        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-        self.client.query_and_wait(bound.sql, job_config=config)
+        self.client.query_and_wait(bound.sql, job_config=bound.config())
 
 
 @pytest.fixture(scope="module")

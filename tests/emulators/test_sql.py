@@ -147,15 +147,15 @@ def test_bigquerys_error_is_shown_in_its_words(
 
 
 SCRIPT = """-- Copy what there is
--- ${copy} NAME: the copy
+-- {{ copy }} NAME: the copy
 -- Cost: table
 DECLARE few INT64 DEFAULT 2;
-CREATE TABLE `${project}.${dataset}.${copy}` AS SELECT x FROM UNNEST([1, 2, 3]) AS x;
-DELETE FROM `${project}.${dataset}.${copy}` WHERE x <= few;
+CREATE TABLE `{{ project }}.{{ dataset }}.{{ copy }}` AS SELECT x FROM UNNEST([1, 2, 3]) AS x;
+DELETE FROM `{{ project }}.{{ dataset }}.{{ copy }}` WHERE x <= few;
 """
 
 
-BUCKET = "-- Which bucket?\n-- Cost: metadata\nSELECT '${archive_bucket}' AS bucket\n"
+BUCKET = "-- Which bucket?\n-- Cost: metadata\nSELECT '{{ archive_bucket }}' AS bucket\n"
 
 
 @pytest.fixture

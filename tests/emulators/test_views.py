@@ -213,7 +213,7 @@ def message_ids(records: Iterable[Record]) -> list[str]:
 def run(client: bigquery.Client, names: Settings, query: str, **given: str) -> None:
     """Run a file of `sql/maintenance`."""
     bound = queries()[query].bind(client.project, names, given)
-    client.query_and_wait(bound.sql, job_config=bigquery.QueryJobConfig(query_parameters=bound.parameters))
+    client.query_and_wait(bound.sql, job_config=bound.config())
 
 
 @pytest.fixture(scope="module")

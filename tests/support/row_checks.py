@@ -2,7 +2,6 @@
 
 import base64
 import json
-import string
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from decimal import Context, Decimal
@@ -12,13 +11,14 @@ from google.cloud.bigquery import SchemaField
 
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, parameters_of
+from functions.sql import render
 from tests.unit.conftest import settings
 
 
 def declared_columns(table: str) -> list[SchemaField]:
     """The columns of a table of `sql/schema/`."""
     ddl = (FOLDER / "schema" / f"{table}.sql").read_text(encoding="utf-8")
-    return list(declared_table(string.Template(ddl).substitute(parameters_of("project", settings()))).schema)
+    return list(declared_table(render(ddl, **parameters_of("project", settings()))).schema)
 
 
 def misfits(record: dict[str, Any], columns: Iterable[SchemaField], path: str = "") -> list[str]:

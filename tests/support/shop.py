@@ -82,8 +82,7 @@ class Shop:
     def ask(self, name: str, **given: str) -> list[dict[str, Any]]:
         """Rows of a file of `sql/analytics`, `sql/monitoring` or `sql/maintenance`."""
         bound = queries()[name].bind(self.client.project, self.settings, given)
-        config = bigquery.QueryJobConfig(query_parameters=bound.parameters)
-        return [dict(row) for row in self.client.query_and_wait(bound.sql, job_config=config)]
+        return [dict(row) for row in self.client.query_and_wait(bound.sql, job_config=bound.config())]
 
 
 @contextlib.contextmanager

@@ -2,10 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from google.cloud.bigquery import ScalarQueryParameter
 from zetasql import types
 from zetasql.core.exceptions import ServerError
 from zetasql.core.local_service import ZetaSqlLocalService
@@ -13,6 +12,7 @@ from zetasql.core.local_service import ZetaSqlLocalService
 from functions.schema.ddl import Field
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
+from functions.sql import Parameter
 from tests.support.information_schema import VIEWS
 
 IN_DEVELOPMENT = {
@@ -83,13 +83,13 @@ class Analyzer:
                 analyzer.add(statement.resolved)
         return analyzer
 
-    def analyze(self, sql: str, parameters: Sequence[ScalarQueryParameter] = ()) -> list[Analyzed]:
+    def analyze(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> list[Analyzed]:
         """The statements of a text.
 
         Raises:
             WrongSql: One of them is wrong.
         """
-        return list(self._statements(sql, parameters))
+        return list(self._statements(sql, parameters or {}))
 
     def evaluate(self, expression: str) -> str:
         """The text that an expression without columns makes, by Google's reference implementation.
@@ -115,12 +115,12 @@ class Analyzer:
             columns = [(column.name, column.column.type) for column in created.output_column_list]
         self._add(created.name_path, columns)
 
-    def _statements(self, sql: str, parameters: Sequence[ScalarQueryParameter]) -> Iterator[Analyzed]:
+    def _statements(self, sql: str, parameters: Mapping[str, Parameter]) -> Iterator[Analyzed]:
         options = types.AnalyzerOptions(
             language_options=self._language,
             query_parameters=[
-                types.AnalyzerOptions.QueryParameter(name=parameter.name, type=_scalar(parameter.type_))
-                for parameter in parameters
+                types.AnalyzerOptions.QueryParameter(name=name, type=_scalar(type_name))
+                for name, (type_name, _) in parameters.items()
             ],
             error_message_mode=types.ErrorMessageMode.ERROR_MESSAGE_MULTI_LINE_WITH_CARET,
         )

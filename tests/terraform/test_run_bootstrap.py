@@ -91,14 +91,14 @@ def test_a_permission_that_is_on_its_way_is_waited_for(tools: pathlib.Path) -> N
     with answering(403, 200) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, len(asked)) == (0, 2), done.stderr
-    assert "answered 403 (try 1 of 3)" in done.stderr
+    assert "responded with 403 (attempt 1 of 3)" in done.stderr
 
 
 def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.Path) -> None:
     with answering(409) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, len(asked)) == (1, 1)
-    assert "nothing was touched" in done.stderr
+    assert "nothing was changed" in done.stderr
     assert '"status": 409' in done.stderr
 
 
@@ -130,7 +130,7 @@ def test_a_refusal_that_the_scheduler_got_ends_it_with_what_the_function_logged(
     (tools / "next").write_text("of-now\t409\n")
     done = run("https://unused", f"{tools}:{os.environ['PATH']}", INGRESS="ALLOW_INTERNAL_ONLY")
     assert done.returncode == 1
-    assert "nothing was touched" in done.stderr
+    assert "nothing was changed" in done.stderr
     assert "the column a would be lost" in done.stderr
     assert (tools / "runs").read_text() == "1\n", "it is not run again"
 

@@ -43,7 +43,7 @@ def test_the_environment_has_exactly_the_settings_that_the_functions_read() -> N
     names |= {f"POLICY_TAG_{name.upper()}" for name in re.findall(r"^    (\w+) +=", protections, re.MULTILINE)}
     names |= set(re.findall(r'google_secret_manager_secret.ip_hash_key : "(\w+)" =>', text()))
     read = {field.encode_name for field in msgspec.structs.fields(Settings)}
-    assert names == read - {"CODE_VERSION"}, "CODE_VERSION is the revision, which Cloud Run tells"
+    assert names == read - {"CODE_VERSION"}, "CODE_VERSION is the revision, which Cloud Run sets"
 
 
 def test_the_defaults_of_the_group_commit_are_the_functions_own() -> None:

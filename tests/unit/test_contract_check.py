@@ -62,7 +62,7 @@ def test_the_project_has_no_findings() -> None:
         (with_contract(ORDER, '{"a": 1, "a": 2}'), "jsonschemas/order.v1.json", '"a" stands twice'),
         (with_table(ORDERS, None), "functions/events/order.py", "sql/schema/orders.sql is missing"),
         (with_table(ORDERS, "DROP TABLE x"), "sql/schema/orders.sql", "not a CREATE TABLE"),
-        (with_table(ORDERS, "CREATE TABLE `${nothing}.d.orders` (a INT64)"), "sql/schema/orders.sql", "${nothing}"),
+        (with_table(ORDERS, "CREATE TABLE `{{ nothing }}.d.orders` (a INT64)"), "sql/schema/orders.sql", "nothing"),
         (with_table(ORDERS, NOW.tables["inventory.sql"]), "sql/schema/orders.sql", "declares the table inventory"),
         (with_table(ORDERS, ORDERS_DDL.replace("extras JSON", "extras STRING")), "sql/schema/orders.sql", "JSON"),
         (with_table(ORDERS, ORDERS_DDL.replace("quantity INT64", "quantity BOOL")), "jsonschemas/order.v1.json",
@@ -78,7 +78,7 @@ def test_files_that_do_not_belong_together_are_findings(project: Project, file: 
 def with_type(name: str, table: str, project: Project = NOW) -> tuple[Project, dict[str, EventType]]:
     """The project with another event type, which is like orders."""
     contract = NOW.contracts[ORDER].replace('"const": "order"', f'"const": "{name}"')
-    ddl = ORDERS_DDL.replace("dataset}.orders", f"dataset}}.{table}")
+    ddl = ORDERS_DDL.replace("dataset }}.orders", "dataset }}." + table)
     more = {"contracts": {**project.contracts, f"{name}.v1.json": contract}}
     more["tables"] = {**project.tables, f"{table}.sql": ddl}
     types = event_types()
@@ -170,7 +170,9 @@ def test_a_new_column_is_no_finding() -> None:
 
 
 def test_a_table_that_is_gone_is_a_notice_for_readers() -> None:
-    [notice] = findings_of(NOW, with_table("refunds.sql", ORDERS_DDL.replace("dataset}.orders", "dataset}.refunds")))
+    [notice] = findings_of(
+        NOW, with_table("refunds.sql", ORDERS_DDL.replace("dataset }}.orders", "dataset }}.refunds"))
+    )
     assert (notice.path, notice.breaks, notice.is_notice) == ("refunds", Breaks.READERS, True)
 
 

@@ -39,7 +39,7 @@ def test_all_parameters_are_filled_in_and_all_come_after_what_they_read() -> Non
     in_order = list(defined().values())
     assert [definition.kind for definition in in_order[:2]] == [Kind.DATASET] * 2
     for position, definition in enumerate(in_order):
-        assert "${" not in definition.ddl
+        assert "{{" not in definition.ddl
         assert f"`project.{definition.name}`" in definition.ddl
         assert not any(f"`project.{later.name}`" in definition.ddl for later in in_order[position + 1 :])
 

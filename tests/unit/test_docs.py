@@ -240,9 +240,9 @@ def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> Non
     assert terraform_reference.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
     assert expected.count("\n| `") == len(variables) + len([*terraform_reference.read("output", ROOT / "terraform")])
-    assert variables["region"].description.startswith("Region of the functions, of the datasets")
+    assert variables["region"].description.startswith("Region of the functions, the datasets")
     assert '| `ingest` | `object({ concurrency = 250, cpu = 1, memory = "512Mi",' in expected
-    assert "Who may do what, as IAM members (user:, group:, serviceAccount:). publishers publish" in expected
+    assert "IAM members (user:, group:, serviceAccount:) by what they may do.<br>publishers: publish" in expected
 
 
 def test_the_page_of_the_commands_is_their_help() -> None:

@@ -4,11 +4,11 @@ import pathlib
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from functions.settings import Settings
+from functions.sql import InvalidTemplate
 from sluice.queries import Cost, Query, WrongParameter, queries
 
 SETTINGS = Settings(archive_bucket="raw", dataset="live", historical_dataset="old")
@@ -36,7 +36,7 @@ def with_parameter(line: str, sql: str = "SELECT 1") -> str:
 def test_a_header_says_question_notes_parameters_and_cost(write: Write) -> None:
     query = write(
         "-- Who came?\n-- Bots did not.\n-- Nor did others.\n-- @days INT64 = 90: how many: at most\n"
-        "-- ${copy} NAME: of the table\n-- Cost: partitions\nSELECT @days FROM ${copy} -- @other\n"
+        "-- {{ copy }} NAME: of the table\n-- Cost: partitions\nSELECT @days FROM {{ copy }} -- @other\n"
     )
     assert (query.subject, query.name, query.question) == ("maintenance", "example", "Who came?")
     assert (query.notes, query.cost) == ("Bots did not. Nor did others.", Cost.PARTITIONS)
@@ -83,8 +83,7 @@ def test_a_parameter_may_have_bounds(
 def test_a_value_out_of_the_bounds_is_refused_with_the_rule(write: Write, text: str, *, is_within: bool) -> None:
     query = write(with_parameter("@days INT64 = 7 (1 to 30): how many"))
     if is_within:
-        [bound] = query.bind("project", SETTINGS, {"days": text}).parameters
-        assert bound.value == int(text)
+        assert query.bind("project", SETTINGS, {"days": text}).parameters == {"days": ("INT64", int(text))}
     else:
         with pytest.raises(WrongParameter, match=f"^days: {text} is not within 1 to 30$"):
             query.bind("project", SETTINGS, {"days": text})
@@ -103,8 +102,8 @@ def test_a_file_may_be_part_of_a_command(write: Write) -> None:
 
 def test_what_is_not_given_has_its_default(write: Write) -> None:
     query = write("-- What?\n-- @a INT64 = 1: one\n-- @b STRING = x y: two\n-- Cost: table\nSELECT @a, @b\n")
-    values = {parameter.name: parameter.value for parameter in query.bind("project", SETTINGS, {"a": "-5"}).parameters}
-    assert values == {"a": -5, "b": "x y"}
+    parameters = query.bind("project", SETTINGS, {"a": "-5"}).parameters
+    assert parameters == {"a": ("INT64", -5), "b": ("STRING", "x y")}
 
 
 def test_what_has_no_default_has_to_be_given(write: Write) -> None:
@@ -134,7 +133,8 @@ def test_values_are_of_their_parameters_type_and_not_in_the_text(
     write: Write, type_: str, text: str, value: object
 ) -> None:
     bound = write(with_parameter(f"@it {type_}: it", "SELECT @it")).bind("project", SETTINGS, {"it": text})
-    [parameter] = bound.parameters
+    assert bound.parameters == {"it": (type_, value)}
+    [parameter] = bound.config().query_parameters
     assert (parameter.name, parameter.type_, parameter.value) == ("it", type_, value)
     assert bound.sql.endswith("SELECT @it\n")
 
@@ -159,51 +159,53 @@ def test_a_value_of_another_type_is_refused(write: Write, type_: str, text: str)
 def test_a_date_may_be_today_or_yesterday_in_utc(write: Write) -> None:
     query = write("-- What?\n-- @a DATE = today: one\n-- @b DATE = yesterday: two\n-- Cost: table\nSELECT @a, @b\n")
     before = datetime.now(UTC).date()
-    values: list[Any] = [parameter.value for parameter in query.bind("project", SETTINGS, {}).parameters]
+    values = [value for _, value in query.bind("project", SETTINGS, {}).parameters.values()]
     today, yesterday = values
     assert before <= today <= datetime.now(UTC).date()
     assert today - yesterday == timedelta(days=1)
 
 
 def test_the_text_with_values_is_what_one_would_write_by_hand(write: Write) -> None:
-    header = "-- What?\n-- ${name} NAME: a table\n-- @days INT64 = 7: how many\n-- @who STRING: who\n"
+    header = "-- What?\n-- {{ name }} NAME: a table\n-- @days INT64 = 7: how many\n-- @who STRING: who\n"
     header += "-- @at TIMESTAMP: when\n-- @day DATE: which\n-- @usd FLOAT64 = 6.25: price\n-- Cost: table\n"
     sql = (
-        "SELECT @days, @who, @at, @day, @usd, @@version, @other\n  -- not @days of ${name}\nFROM `${dataset}.${name}`\n"
+        "SELECT @days, @who, @at, @day, @usd, @@version, @other\n  -- not @days of {{ name }}\n"
+        "FROM `{{ dataset }}.{{ name }}`\n"
     )
     given = {"name": "orders", "who": 'a "b"\n\\ü', "at": "2026-11-23T12:00:00", "day": "2026-11-23"}
     bound = write(header + sql).bind("project", SETTINGS, given)
     assert bound.with_values() == (
         f"{header}SELECT 7, \"a \\\"b\\\"\\n\\\\ü\", TIMESTAMP '2026-11-23T12:00:00+00:00', DATE '2026-11-23', 6.25, "
-        "@@version, @other\n  -- not @days of ${name}\nFROM `live.orders`\n"
+        "@@version, @other\n  -- not @days of orders\nFROM `live.orders`\n"
     )
-    assert bound.sql == header + sql.replace("`${dataset}.${name}`", "`live.orders`")
+    assert bound.sql == header + sql.replace("{{ dataset }}", "live").replace("{{ name }}", "orders")
 
 
 def test_a_name_and_the_settings_are_put_into_the_text(write: Write) -> None:
-    sql = "COPY `${project}.${dataset}.${it}` `${historical_dataset}` ${location} ${retention_days} gs://${archive_bucket}"
-    bound = write(with_parameter("${it} NAME = orders: which", sql)).bind("project", SETTINGS, {"it": "copy_1"})
+    sql = "COPY `{{ project }}.{{ dataset }}.{{ it }}` `{{ historical_dataset }}` {{ location }} {{ retention_days }} "
+    sql += "gs://{{ archive_bucket }}"
+    bound = write(with_parameter("{{ it }} NAME = orders: which", sql)).bind("project", SETTINGS, {"it": "copy_1"})
     assert bound.sql.splitlines()[-1] == "COPY `project.live.copy_1` `old` us-central1 90 gs://raw"
-    assert bound.parameters == []
+    assert bound.parameters == {}
 
 
-@pytest.mark.parametrize("text", ["", "a`; DROP TABLE b", "a.b", "a-b", "a\n", "a b", "${project}", "@a", "x" * 1025])
+@pytest.mark.parametrize("text", ["", "a`; DROP TABLE b", "a.b", "a-b", "a\n", "a b", "{{ it }}", "@a", "x" * 1025])
 def test_nothing_but_a_name_is_put_into_the_text(write: Write, text: str) -> None:
-    query = write(with_parameter("${it} NAME: which", "DROP TABLE `${it}`"))
+    query = write(with_parameter("{{ it }} NAME: which", "DROP TABLE `{{ it }}`"))
     with pytest.raises(WrongParameter, match="is no NAME"):
         query.bind("project", SETTINGS, {"it": text})
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
 def test_every_parameter_of_a_file_is_used_and_every_one_that_is_used_is_declared(query: Query) -> None:
-    code = "\n".join(line for line in query.sql.splitlines() if not line.lstrip().startswith("--"))
+    code = "\n".join(line for line in query.template.splitlines() if not line.lstrip().startswith("--"))
     named = {name for name, parameter in query.parameters.items() if parameter.type == "NAME"}
     assert set(re.findall(r"(?<!@)@(\w+)", code)) == query.parameters.keys() - named
     any_of = {"NAME": "x", "TIMESTAMP": "1h"}
     chosen = {name: any_of[parameter.type] for name, parameter in query.parameters.items() if parameter.default is None}
-    assert named <= set(re.findall(r"\$\{(\w+)\}", code))
+    assert named <= set(re.findall(r"\{\{ (\w+)", code))
     bound = query.bind("project", SETTINGS, chosen)
-    assert not [line for line in bound.sql.splitlines() if "${" in line and not line.lstrip().startswith("--")]
+    assert "{{" not in bound.sql.removeprefix(query.header)
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
@@ -226,3 +228,9 @@ def test_every_number_has_bounds_but_a_stock_which_may_be_anything() -> None:
         if parameter.type in {"INT64", "FLOAT64"} and parameter.bounds is None
     }
     assert without == {"low_stock.threshold"}
+
+
+@pytest.mark.parametrize(("sql", "why"), [("SELECT {{ nothing }}", "'nothing' is undefined"), ("{% for %}", "xpected")])
+def test_a_template_with_an_error_or_an_unknown_name_is_rejected(write: Write, sql: str, why: str) -> None:
+    with pytest.raises(InvalidTemplate, match=why):
+        write(with_parameter("Part of: x", sql)).bind("project", SETTINGS, {})

@@ -317,4 +317,4 @@ def test_a_choice_has_a_condition_for_each_thing_that_is_given() -> None:
     assert DeadLetterFilter().where() == "TRUE AND is_open"
     assert DeadLetterFilter(only_open=False).where() == "TRUE"
     where = DeadLetterFilter(["f"], "order", "decode", NOW).where()
-    assert all(f"@{parameter.name}" in where for parameter in DeadLetterFilter().parameters())
+    assert all(f"@{name}" in where for name in DeadLetterFilter().parameters())

@@ -1,4 +1,4 @@
-CREATE TABLE IF NOT EXISTS `$${project}.$${dataset}.$table` (
+CREATE TABLE IF NOT EXISTS `{{ project }}.{{ dataset }}.$table` (
   event_type STRING NOT NULL OPTIONS (description = "Always `$name`"),
   ${name}_id STRING NOT NULL OPTIONS (description = "What the event is about"),
   amount NUMERIC OPTIONS (description = "An example; exact to nine decimals"),
@@ -21,6 +21,6 @@ PARTITION BY event_date
 CLUSTER BY ${name}_id
 OPTIONS (
   description = "Events of type $name",
-  partition_expiration_days = $${retention_days},
-  labels = [("environment", "$${environment}"), ("managed_by", "cloud_function"), ("table_type", "$table")]
+  partition_expiration_days = {{ retention_days }},
+  labels = [("environment", "{{ environment }}"), ("managed_by", "cloud_function"), ("table_type", "$table")]
 );

@@ -1,4 +1,4 @@
-# The data model's own names and labels, and no more than it takes to try.
+# Names and labels of the data model, with the minimum of resources for a trial.
 
 terraform {
   required_version = ">= 1.11"

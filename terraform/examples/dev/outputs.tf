@@ -4,12 +4,12 @@ output "settings" {
 }
 
 output "topic" {
-  description = "Publish events to it."
+  description = "Topic for events."
   value       = module.sluice.topic
 }
 
 output "functions" {
-  description = "The functions' addresses."
+  description = "URLs of the functions."
   value       = module.sluice.functions
 }
 

@@ -1,21 +1,24 @@
 variable "project_id" {
-  description = "Project that everything is made in."
+  description = "ID of the project in which all resources are created."
   type        = string
+  nullable    = false
 }
 
 variable "deployers" {
-  description = "Who applies this, as IAM members."
+  description = "IAM members who apply this configuration."
   type        = set(string)
+  nullable    = false
 }
 
 variable "package" {
-  description = "The functions' zip, as `make package` builds it."
+  description = "Path of the zip file with the functions, as built by `make package`."
   type        = string
   default     = "../../../dist/sluice.zip"
+  nullable    = false
 }
 
 variable "access" {
-  description = "Who may do what, as the module's own variable."
+  description = "IAM members by what they may do; see the variable of the module."
   type = object({
     publishers            = optional(set(string), [])
     readers               = optional(set(string), [])
@@ -24,17 +27,18 @@ variable "access" {
     operators             = optional(set(string), [])
     erasers               = optional(set(string), [])
   })
-  default = {}
+  default  = {}
+  nullable = false
 }
 
 variable "release" {
-  description = "SHA-256 of a package that a workflow has deployed; null: package is deployed."
+  description = "SHA-256 of a package that a workflow has uploaded. If null, package is deployed."
   type        = string
   default     = null
 }
 
 variable "github" {
-  description = "Repository, and environment or ref, whose workflows may deploy the functions; null: none."
+  description = "Repository, and environment or ref, whose workflows may deploy the functions. null: none."
   type = object({
     repository  = string
     environment = optional(string)

@@ -1,4 +1,5 @@
-# Addresses are hashed, personal columns masked, an instance is always warm, and a daily copy of both datasets lies in another region.
+# IP addresses are hashed, personal columns are masked, one instance is always warm, and both datasets are copied daily to
+# another region.
 
 terraform {
   required_version = ">= 1.11"

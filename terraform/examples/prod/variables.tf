@@ -1,35 +1,40 @@
 variable "project_id" {
-  description = "Project that everything is made in."
+  description = "ID of the project in which all resources are created."
   type        = string
+  nullable    = false
 }
 
 variable "deployers" {
-  description = "Who applies this, as IAM members."
+  description = "IAM members who apply this configuration."
   type        = set(string)
+  nullable    = false
 }
 
 variable "alert_emails" {
-  description = "Addresses that every alert tells by e-mail."
+  description = "E-mail addresses that receive all alerts."
   type        = set(string)
+  nullable    = false
 }
 
 variable "budget" {
-  description = "Billing account, whole amount and currency of the project's monthly budget."
+  description = "Billing account, whole amount and currency of the monthly budget of the project."
   type = object({
     billing_account = string
     amount          = number
     currency        = optional(string, "USD")
   })
+  nullable = false
 }
 
 variable "package" {
-  description = "The functions' zip, as `make package` builds it."
+  description = "Path of the zip file with the functions, as built by `make package`."
   type        = string
   default     = "../../../dist/sluice.zip"
+  nullable    = false
 }
 
 variable "access" {
-  description = "Who may do what, as the module's own variable."
+  description = "IAM members by what they may do; see the variable of the module."
   type = object({
     publishers            = optional(set(string), [])
     readers               = optional(set(string), [])
@@ -38,17 +43,18 @@ variable "access" {
     operators             = optional(set(string), [])
     erasers               = optional(set(string), [])
   })
-  default = {}
+  default  = {}
+  nullable = false
 }
 
 variable "release" {
-  description = "SHA-256 of a package that a workflow has deployed; null: package is deployed."
+  description = "SHA-256 of a package that a workflow has uploaded. If null, package is deployed."
   type        = string
   default     = null
 }
 
 variable "github" {
-  description = "Repository, and environment or ref, whose workflows may deploy the functions; null: none."
+  description = "Repository, and environment or ref, whose workflows may deploy the functions. null: none."
   type = object({
     repository  = string
     environment = optional(string)
@@ -57,34 +63,39 @@ variable "github" {
   default = null
 }
 
-# What the environment of a disaster recovery changes: docs/disaster-recovery.md.
+# Variables that an environment for disaster recovery changes: docs/disaster-recovery.md.
 
 variable "environment" {
-  description = "Which Sluice this is: part of all names, and a label."
+  description = "Name of the environment: part of all resource names, and a label."
   type        = string
   default     = "prod"
+  nullable    = false
 }
 
 variable "region" {
-  description = "Region of the functions, of the datasets and of the archive."
+  description = "Region of the functions, the datasets and the archive."
   type        = string
   default     = "us-central1"
+  nullable    = false
 }
 
 variable "copy_region" {
-  description = "Another region, with a daily copy of both datasets; empty: no copy."
+  description = "Another region, with a daily copy of both datasets. Empty: no copy."
   type        = string
   default     = "us-east1"
+  nullable    = false
 }
 
 variable "dataset" {
-  description = "Dataset of the live tables."
+  description = "Name of the dataset with the live tables."
   type        = string
   default     = "events"
+  nullable    = false
 }
 
 variable "historical_dataset" {
-  description = "Dataset of the events that are older than the retention, and of the snapshots."
+  description = "Name of the dataset with the events that are older than the retention, and with the snapshots."
   type        = string
   default     = "events_historical"
+  nullable    = false
 }
