@@ -58,10 +58,11 @@ beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
 
 promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
 
-lint: .venv/ready ## Check style and format.
+lint: .venv/ready ## Check style, format, language, and who imports what.
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	@.venv/bin/python -m tools.language
+	@.venv/bin/lint-imports --no-logo --no-cache
 
 types: .venv/ready ## Check types.
 	.venv/bin/mypy

@@ -1,4 +1,4 @@
-"""A connection of the Storage Write API: requests to append rows, each answered in its turn."""
+"""A connection of the Storage Write API: requests to append rows, which are answered in their order."""
 
 import collections
 import concurrent.futures
@@ -12,8 +12,8 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
 
-class Failed(Exception):
-    """A call failed. The text has nothing of what was sent.
+class AppendFailed(Exception):
+    """Raised for a failed call. The text quotes no payload.
 
     Attributes:
         code: Status of gRPC.
@@ -30,7 +30,7 @@ class AppendConnection:
     """Appends rows over one stream of gRPC, which several threads may share.
 
     The client library's own `AppendRowsStream` polls for an answer, which takes up to a second, and its streams cannot
-    be given up while they are being opened.
+    be cancelled while they are being opened.
 
     Args:
         transport: BigQuery's Storage Write API.
@@ -61,7 +61,7 @@ class AppendConnection:
 
         Args:
             rows: Serialized messages.
-            timeout: Maximum seconds to wait for the answer. After it the connection is ended, for all who wait.
+            timeout: Maximum seconds to wait for the answer. Then the connection is closed, which fails all requests.
 
         Returns:
             The answer, which may be an error.
@@ -73,7 +73,7 @@ class AppendConnection:
         future: concurrent.futures.Future[AppendRowsResponse] = concurrent.futures.Future()
         with self._lock:
             if self._is_closed:
-                raise Failed(grpc.StatusCode.UNAVAILABLE)
+                raise AppendFailed(grpc.StatusCode.UNAVAILABLE)
             if self._first is not None:
                 request, self._first = self._first, None
             AppendRowsRequest.pb(request).proto_rows.rows.serialized_rows.extend(rows)
@@ -83,7 +83,7 @@ class AppendConnection:
             return future.result(timeout)
         except TimeoutError:
             self._call.cancel()
-            raise Failed(grpc.StatusCode.DEADLINE_EXCEEDED) from None
+            raise AppendFailed(grpc.StatusCode.DEADLINE_EXCEEDED) from None
 
     def close(self) -> None:
         """Accept no more requests, and end the connection when all are answered."""
@@ -92,7 +92,7 @@ class AppendConnection:
             self._requests.put(None)
 
     def _read(self) -> None:
-        """Hand each answer to whoever waits for it, until the connection ends."""
+        """Resolve the future of each answer, until the connection ends."""
         code = grpc.StatusCode.UNAVAILABLE
         try:
             for response in self._call:
@@ -102,4 +102,4 @@ class AppendConnection:
         finally:
             self.close()
             while self._unanswered:
-                self._unanswered.popleft().set_exception(Failed(code))
+                self._unanswered.popleft().set_exception(AppendFailed(code))

@@ -1,4 +1,4 @@
-"""Batches of messages, bounded by rows and by bytes: of a bundle, or across bundles for a little while."""
+"""Batches of messages, bounded by rows and by bytes, within a bundle or across bundles."""
 
 import time
 import zlib
@@ -25,7 +25,7 @@ Packed = tuple[int, int, bytes]
 
 
 class Filling:
-    """Takes messages one by one into batches.
+    """Fills batches with messages.
 
     Args:
         rows: Maximum number of messages in a batch.
@@ -158,7 +158,7 @@ class BatchAcrossBundles(beam.DoFn):
         parts: Any = beam.DoFn.StateParam(PARTS),
         filled: Any = beam.DoFn.StateParam(FILLED),
     ) -> Iterator[list[Message]]:
-        """Yield what has waited long enough."""
+        """Yield the batch whose linger time is over."""
         yield from self._complete(parts, filled)
 
     @on_timer(ENDED)
@@ -179,13 +179,13 @@ class BatchAcrossBundles(beam.DoFn):
 
 
 class Batch(beam.PTransform):
-    """Messages to batches: of each bundle, or across bundles where `linger` is given.
+    """Batches messages within each bundle, or across bundles if `linger` is given.
 
     Args:
         rows: Maximum number of messages in a batch.
         size: Maximum number of their bytes; a larger message has a batch of its own.
-        linger: Seconds that a message may wait for those of other bundles; None or 0: it does not wait.
-        shards: As many batches fill at once, and as many are written at once.
+        linger: Maximum seconds that a message waits for those of other bundles; None or 0 to batch within bundles.
+        shards: Number of batches that fill, and of those that are written, concurrently.
         clock: Returns the time in seconds since 1970.
     """
 
@@ -210,10 +210,10 @@ class Batch(beam.PTransform):
 
 
 def keyed(batch: Sequence[Message], shards: int) -> tuple[int, Packed]:
-    """Return a batch with one of the keys, which a retry of its bundle does not change."""
+    """Return a batch with its key, which is the same in a retry of the bundle."""
     return zlib.crc32(batch[0].message_id.encode()) % shards, packed(batch)  # `hash` differs between processes
 
 
 def packed(batch: Sequence[Message]) -> Packed:
-    """Return a batch as it goes from worker to worker."""
+    """Return a batch as workers exchange it."""
     return len(batch), sum(message.size for message in batch), pack(batch)

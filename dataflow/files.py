@@ -17,7 +17,7 @@ from functions.core.message import Message
 from functions.files import sources
 from functions.files.id_fields import IdField
 from functions.files.messages import PlainEvents, ReadReport, read_messages
-from functions.files.sources import Part, canonical
+from functions.files.sources import SourceListing, canonical
 from functions.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ def _split(name: str, variables: Mapping[str, str]) -> Iterator[tuple[str, str, 
 
 def _list(part: tuple[str, str, str], variables: Mapping[str, str]) -> Iterator[tuple[str, int]]:
     settings = Settings.from_environment(variables)
-    return ((canonical(source.name), source.size) for source in Part(*part).sources(lambda: storage(settings)))
+    return ((canonical(source.name), source.size) for source in SourceListing(*part).sources(lambda: storage(settings)))
 
 
 def _report(report: ReadReport) -> None:

@@ -22,7 +22,7 @@ logger = logging.getLogger("dataflow.main")
 
 
 def main() -> None:
-    """Run the pipeline until it ends; a stream does not."""
+    """Run the pipeline until it ends. That of a subscription does not end by itself."""
     arguments = sys.argv[1:]
     if {"-h", "--help"} & set(arguments):
         sys.stdout.write(help_text())
@@ -38,14 +38,14 @@ def main() -> None:
         pipeline.run().wait_until_finish()
     except KeyboardInterrupt:
         logging.shutdown()
-        os._exit(INTERRUPTED)  # Threads of a runner on this machine would go on until their bundle ends.
+        os._exit(INTERRUPTED)  # A local runner would wait until the bundles of its threads end.
     except Exception as error:
         logger.exception("The pipeline failed.")
         _end(FAILED, f"Failed: {reason(error)}")
 
 
 def reason(error: Exception) -> str:
-    """Return why a pipeline failed: what an API says, or else Beam's words in one line, without a traceback."""
+    """Return why a pipeline failed: the message of an API, or else Beam's in one line, without a traceback."""
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, ApiError) and cause.unsafe_message:

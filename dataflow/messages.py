@@ -1,4 +1,4 @@
-"""Messages: where they come from, and how Beam passes them on."""
+"""Messages: how they are read, and how Beam passes them between steps."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,11 +25,11 @@ class MessageCoder(beam.coders.Coder):
         return type(self)._encode(value)
 
     def decode(self, encoded: bytes) -> Message:
-        """Return the message again."""
+        """Return the message of the bytes that `encode` returned."""
         return type(self)._decode(encoded)
 
     def is_deterministic(self) -> bool:
-        """Return that equal messages have equal bytes: attributes keep their order."""
+        """Return True: equal messages have equal bytes, since attributes keep their order."""
         return True
 
     def to_type_hint(self) -> type[Message]:
@@ -70,7 +70,7 @@ def from_bytes(data: bytes) -> Message:
 
 
 def from_pubsub(message: PubsubMessage) -> Message:
-    """Return the message of what the direct runners read, which have no bytes of it."""
+    """Return the message that a direct runner reads, which is parsed already."""
     published = _time(message.publish_time.timestamp_pb())
     attributes = dict(message.attributes or {})
     return Message(message.data or b"", attributes, message.message_id, published, None, message.ordering_key or "")
@@ -82,15 +82,15 @@ def _time(timestamp: Any) -> datetime:
 
 
 def to_message(element: bytes | PubsubMessage) -> Message:
-    """Return the message of what was read: bytes, or what the direct runners read."""
+    """Return the message of an element: bytes, or the parsed message of a direct runner."""
     return from_bytes(element) if isinstance(element, bytes) else from_pubsub(element)
 
 
 class _ReadUnparsed(ReadFromPubSub):
-    """Reads messages as Dataflow passes them on, in bytes. A direct runner puts a read of its own in its place."""
+    """Reads messages as bytes, as Dataflow delivers them. A direct runner replaces it by its own read."""
 
     def expand_continued(self, pcoll: Any) -> Any:
-        """Leave out the step that parses messages."""
+        """Return the messages unparsed."""
         return pcoll
 
 
@@ -99,7 +99,7 @@ class ReadMessages(beam.PTransform):
 
     Args:
         subscription: `projects/PROJECT/subscriptions/NAME`.
-        id_label: The attribute by which Dataflow drops duplicates; None: by the id of the message.
+        id_label: The attribute by which Dataflow drops duplicates; None for the id of the message.
     """
 
     def __init__(self, subscription: str, id_label: str | None) -> None:

@@ -23,7 +23,7 @@ WRITERS: Sequence[str] = ("insert_all", "storage_write")
 """Values of `--writer`, the default first."""
 
 DEFAULT_LINGER = 1.0
-"""Seconds, of a stream: its bundles may have a few messages only."""
+"""Seconds that an event of a subscription waits for others: a bundle may have only a few messages."""
 
 DEFAULT_SHARDS = 8
 
@@ -43,9 +43,9 @@ The pipeline of Sluice's functions on Apache Beam: from a Pub/Sub subscription, 
 """
 
 _OF_BEAM = """\
-Beam's own options are taken, too. --runner is needed: DataflowRunner for a subscription, FnApiRunner for files on this
-machine. With --dry_run=true nothing is written: everything is processed on this machine, or no job is made on Dataflow.
-Others: https://cloud.google.com/dataflow/docs/reference/pipeline-options#python
+Beam's own options are allowed, too. --runner is required: DataflowRunner for a subscription, FnApiRunner for files on
+this machine. With --dry_run=true nothing is written: all events are processed on this machine, or no job is created on
+Dataflow. Others: https://cloud.google.com/dataflow/docs/reference/pipeline-options#python
 """
 
 
@@ -74,7 +74,7 @@ class SluiceOptions(PipelineOptions):
         files.add_argument(
             "--id_fields",
             metavar="PATHS",
-            help="fields with their ids, separated by commas: $.order_id; default: what an event says is its identity",
+            help="fields with their ids, separated by commas: $.order_id; default: a digest of the content",
         )
         batches = parser.add_argument_group("events of a subscription")
         batches.add_argument(
@@ -86,20 +86,20 @@ class SluiceOptions(PipelineOptions):
             "--linger",
             type=_value(_Linger),
             metavar="SECONDS",
-            help=f"how long an event may wait for others, across bundles: 0 to 60, default {DEFAULT_LINGER:g}",
+            help=f"maximum seconds that an event waits for others, across bundles: 0 to 60, default {DEFAULT_LINGER:g}",
         )
         batches.add_argument(
             "--shards",
             type=_value(_Shards),
             metavar="N",
-            help=f"batches that fill and are written at once: one for each 1 000 events/s, default {DEFAULT_SHARDS}",
+            help=f"batches that fill and are written concurrently: 1 for each 1 000 events/s, default {DEFAULT_SHARDS}",
         )
         rows = parser.add_argument_group("rows")
         rows.add_argument(
             "--writer",
             type=_value(_Writer),
             metavar="API",
-            help=f"API that writes rows, default {WRITERS[0]}: insert_all drops a row that comes twice within a minute,"
+            help=f"API that writes rows, default {WRITERS[0]}: insert_all drops duplicates within a minute,"
             " storage_write costs a fifth",
         )
         settings = parser.add_argument_group("settings, also as variables of the environment in upper case")
@@ -121,7 +121,7 @@ class SluiceOptions(PipelineOptions):
 
 
 def _value(annotation: Any) -> Callable[[str], Any]:
-    """Return what reads an option's value, with the rule in its error; an empty one is that of no option."""
+    """Return a parser of an option's value, whose error names the rule; an empty value is as no option."""
     allowed = _allowed(msgspec.json.schema(annotation))
 
     def read(text: str) -> Any:
@@ -138,12 +138,12 @@ def _value(annotation: Any) -> Callable[[str], Any]:
 
 
 def regex(form: str) -> str:
-    """Return the regular expression of a form, in which what differs is in capitals."""
+    """Return the regular expression of a form, whose placeholders are in capitals."""
     return re.sub(r"[A-Z]+", "[^/]+", form)
 
 
 def _name(form: str) -> Callable[[str], str | None]:
-    """Return what reads a resource's name, whose parts are in capitals in a form."""
+    """Return a parser of a resource's name of a form, whose placeholders are in capitals."""
     pattern = re.compile(regex(form))
 
     def read(text: str) -> str | None:
@@ -155,7 +155,7 @@ def _name(form: str) -> Callable[[str], str | None]:
 
 
 def _allowed(schema: Mapping[str, Any]) -> str:
-    """Return the values that a JSON schema allows; empty where it does not list or bound them."""
+    """Return the values that a JSON schema allows; empty if it neither lists nor bounds them."""
     words = {"minimum": "at least", "exclusiveMinimum": "more than", "maximum": "at most"}
     options = schema.get("anyOf", [schema])
     choices = [" or ".join(option["enum"]) for option in options if "enum" in option]
@@ -172,7 +172,7 @@ def _explained(schema: Mapping[str, Any]) -> str:
 
 
 def help_text() -> str:
-    """Return what `--help` writes."""
+    """Return the text of `--help`."""
     parser = argparse.ArgumentParser(
         prog="python -m dataflow.main",
         usage="%(prog)s --runner=RUNNER (--input_subscription=... | --input_files=...) --archive_bucket=... [options]",
@@ -185,9 +185,7 @@ def help_text() -> str:
 
 
 def parse(arguments: Sequence[str]) -> PipelineOptions:
-    """Return the options of Beam and of Sluice.
-
-    Beam ignores an option that it does not know, and with it a typing error.
+    """Return the options of Beam and of Sluice. Beam itself would ignore an unknown option, such as a typing error.
 
     Raises:
         InvalidSettings: An option is unknown, or its value is not allowed; names the option.
@@ -213,7 +211,7 @@ def _fail(message: str) -> NoReturn:
 
 
 def variables(options: PipelineOptions, environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the settings as variables, without any secret: options win over the environment.
+    """Return the settings as variables, without any secret. Options override the environment.
 
     Raises:
         InvalidSettings: A setting is missing or wrong; names the variable.
@@ -243,7 +241,7 @@ def check_source(options: PipelineOptions) -> None:
     """Check that there is one source, and that the runner can read it.
 
     Raises:
-        InvalidSettings: There is none or are two, or the runner cannot read it.
+        InvalidSettings: There are none or two, or the runner cannot read it.
     """
     own, runner = options.view_as(SluiceOptions), options.view_as(StandardOptions).runner
     if bool(own.input_subscription) == bool(own.input_files):
@@ -254,18 +252,18 @@ def check_source(options: PipelineOptions) -> None:
         )
     if own.input_subscription and runner.rpartition(".")[2] == "FnApiRunner":
         raise InvalidSettings(
-            "options: FnApiRunner reads no --input_subscription: it would end without an event; take DataflowRunner"
+            "options: FnApiRunner cannot read --input_subscription: it would end without an event; use DataflowRunner"
         )
     local = [name for name in input_files(own) if not is_remote(name)]
     if local and is_on_dataflow(options):
         raise InvalidSettings(
-            f"options: --input_files: {local[0]} is on this machine, where no worker of Dataflow can read it;"
+            f"options: --input_files: {local[0]} is on this machine, and workers of Dataflow cannot read it;"
             " copy it to gs://BUCKET/..."
         )
 
 
 def is_on_dataflow(options: PipelineOptions) -> bool:
-    """Return whether the workers are Dataflow's, which see neither files nor variables of this machine."""
+    """Return whether the workers are those of Dataflow, which have neither files nor variables of this machine."""
     return str(options.view_as(StandardOptions).runner).rpartition(".")[2] == "DataflowRunner"
 
 
@@ -278,7 +276,7 @@ def id_fields(options: SluiceOptions) -> list[str]:
     """Return the paths in `--id_fields`.
 
     Raises:
-        InvalidSettings: One of them is no path to a field.
+        InvalidSettings: One of them is no path of a field.
     """
     paths = split_list(options.id_fields)
     try:
@@ -295,5 +293,5 @@ def split_list(text: str | None) -> list[str]:
 
 
 def is_dry_run(options: PipelineOptions) -> bool:
-    """Return whether nothing is to be written, by Beam's own `--dry_run`."""
+    """Return whether nothing is written, by Beam's own option `--dry_run`."""
     return str(options.view_as(TestOptions).dry_run).lower() not in {"false", "0", "no", ""}

@@ -28,17 +28,17 @@ from functions.settings import InvalidSettings, Settings
 
 
 def build(arguments: Sequence[str]) -> beam.Pipeline:
-    """Return the pipeline that some options ask for.
+    """Return the pipeline for some options.
 
     Args:
         arguments: Options of Beam, and those of `SluiceOptions`.
 
     Raises:
         InvalidSettings: An option or a setting is missing or wrong.
-        Unreadable: A name of `--input_files` stands for nothing.
+        Unreadable: A name of `--input_files` has no file or object.
     """
     options = parse(arguments)
-    # Workers import this package; to send them the main module, too, would pickle what cannot be pickled.
+    # Workers import this package. The main module cannot be pickled.
     options.view_as(SetupOptions).save_main_session = False
     own = options.view_as(SluiceOptions)
     check_source(options)
@@ -52,7 +52,7 @@ def build(arguments: Sequence[str]) -> beam.Pipeline:
         source, pipeline = _source(own, given, settings), beam.Pipeline(options=options)
     except InvalidSettings:
         raise
-    except ValueError as error:  # There is no such runner, it lacks an option, or a name is none of Pub/Sub.
+    except ValueError as error:  # The runner is unknown or lacks an option, or Pub/Sub has no such name.
         raise InvalidSettings(f"options: {' '.join(str(error).split())}") from error
     write = WriteBatches(given, own.ip_hash_key_secret, own.writer or WRITERS[0], dry_run=is_dry_run(options))
     _ = (

@@ -1,4 +1,4 @@
-"""The insertIds of rows that a worker has appended lately."""
+"""The insertIds of the rows that a worker has appended recently."""
 
 import threading
 import time
@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 
 
 class RecentIds:
-    """Remembers the last ids, as BigQuery does for `insertAll`: a bundle that fails comes again. Safe for threads.
+    """Remembers the last ids, as BigQuery does for `insertAll`, since a failed bundle is retried. It is thread-safe.
 
     Args:
-        capacity: Maximum number of ids; those that were neither added nor asked for the longest are forgotten.
-        seconds: Seconds after which an id is forgotten that was neither added nor asked for: its row may be deleted,
-            and its event published again.
+        capacity: Maximum number of ids; the least recently used ones are forgotten.
+        seconds: Seconds after its last use at which an id is forgotten: its row may be deleted, and its event
+            published again.
         clock: Returns a time in seconds.
     """
 
@@ -24,7 +24,7 @@ class RecentIds:
         """Time at which each id was last used, in the order of these times."""
 
     def remembered(self, ids: Iterable[str]) -> set[str]:
-        """Return the ids that are remembered, which they will be for longer then."""
+        """Return the ids that are remembered; this is a use of them."""
         with self._lock:
             self._forget()
             remembered = self._used.keys() & set(ids)
@@ -32,7 +32,7 @@ class RecentIds:
         return remembered
 
     def add(self, ids: Iterable[str]) -> None:
-        """Remember ids."""
+        """Add ids; this is a use of them."""
         with self._lock:
             self._renew(ids)
             self._forget()

@@ -1,4 +1,4 @@
-"""Secrets that workers fetch themselves, so that none is in a job's graph, which readers of Dataflow may see."""
+"""Secrets, which workers fetch themselves. The graph of a job has none, since readers of Dataflow may see it."""
 
 import os
 
@@ -14,8 +14,8 @@ def fetch(name: str) -> str:
         name: `projects/PROJECT/secrets/NAME/versions/VERSION`.
 
     Raises:
-        google.api_core.exceptions.GoogleAPIError: Secret Manager refused or did not answer.
-        UnicodeDecodeError: It is no text.
+        google.api_core.exceptions.GoogleAPIError: Secret Manager rejected a request or did not answer.
+        UnicodeDecodeError: The secret is not UTF-8.
     """
     text: str = _client().access_secret_version(name=name).payload.data.decode()
     return text

@@ -26,7 +26,7 @@ from google.cloud.bigquery_storage_v1.types import (
     WriteStreamView,
 )
 
-from dataflow.append_connection import AppendConnection, Failed
+from dataflow.append_connection import AppendConnection, AppendFailed
 from dataflow.recent_ids import RecentIds
 from dataflow.row_encoder import InvalidRow, RowEncoder, UnknownColumn
 from functions.core.dead_letters import Violation
@@ -45,11 +45,11 @@ RECENT_IDS = 50_000
 """Maximum number of insertIds that are remembered for a table: they take 9 MB."""
 
 RECENT_SECONDS = 600.0
-"""Seconds for which an insertId is remembered after its last use: longer than a bundle that fails takes to come again,
-and no longer than one can wait who deletes rows and publishes their events again."""
+"""Seconds for which an insertId is remembered after its last use: longer than the retry of a failed bundle takes, and
+short enough to wait for it before deleted rows are published again."""
 
 _CHANNEL_OPTIONS = (("grpc.max_reconnect_backoff_ms", 5_000),)
-"""gRPC would wait for two minutes before it connects again after an outage."""
+"""Options of the channel. By default gRPC waits up to two minutes before it reconnects after an outage."""
 
 _RETRYABLE = {
     grpc.StatusCode.ABORTED,
@@ -68,12 +68,12 @@ class _Encoded(NamedTuple):
 
     Attributes:
         rows: Serialized messages.
-        refused: Rows that the table cannot hold, and why.
+        rejected: Rows that the table cannot hold, with the violations.
         lacking: Rows with a column that the table lacks, and which.
     """
 
     rows: dict[int, bytes]
-    refused: dict[int, Sequence[Violation]]
+    rejected: dict[int, Sequence[Violation]]
     lacking: dict[int, str]
 
 
@@ -106,10 +106,10 @@ class _Stream:
             except UnknownColumn as error:
                 encoded.lacking[position] = str(error)
             except InvalidRow as error:
-                encoded.refused[position] = [error.violation]
+                encoded.rejected[position] = [error.violation]
             else:
                 if len(row) + _ROW_OVERHEAD > MAX_REQUEST_BYTES:
-                    encoded.refused[position] = [Violation("$", "invalid", "the row is too large for BigQuery")]
+                    encoded.rejected[position] = [Violation("$", "invalid", "the row is too large for BigQuery")]
                 else:
                     encoded.rows[position] = row
         return encoded
@@ -169,8 +169,8 @@ class StorageWriter:
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Append rows to a table; blocks. One bad row does not fail its neighbours.
 
-        A row that this worker has appended lately is durable and left out, by its insertId: a bundle that failed comes
-        again, and it may do so for as long as one of its tables takes none.
+        A row that this worker has appended lately is durable, and is left out by its insertId: a failed bundle is
+        retried, as long as one of its tables accepts no rows.
 
         Args:
             table: Name of the table.
@@ -189,45 +189,45 @@ class StorageWriter:
         waiting = {place: records[place] for insert_id, place in first.items() if insert_id not in appended}
         try:
             insertion = self._insert(table, waiting, call)
-        except Failed as error:
+        except AppendFailed as error:
             self._forget(table)
             raise _api_error(error) from None
         places = [(position, first[insert_id]) for position, insert_id in enumerate(ids)]
-        refused = {position: insertion.rejected[place] for position, place in places if place in insertion.rejected}
+        rejected = {position: insertion.rejected[place] for position, place in places if place in insertion.rejected}
         unfinished = {
             position: insertion.retryable[place] for position, place in places if place in insertion.retryable
         }
-        return InsertResult(refused, unfinished, insertion.is_overloaded)
+        return InsertResult(rejected, unfinished, insertion.is_overloaded)
 
     def _insert(self, table: str, records: Mapping[int, InsertRow], call: Call) -> InsertResult:
         """Append rows by position.
 
         Raises:
-            Failed: BigQuery rejected the request, for a reason that does not pass.
+            Failed: BigQuery rejected the request, for a reason that is not retryable.
         """
-        refused: dict[int, Sequence[Violation]] = {}
+        rejected: dict[int, Sequence[Violation]] = {}
         unfinished = dict.fromkeys(records, "")
         try:
             stream = self._stream(table, call)
             encoded = stream.encode(records)
-            if encoded.lacking or encoded.refused:  # Or a column has another type now than when the schema was read.
-                stream = self._read_again(table, call)
+            if encoded.lacking or encoded.rejected:  # Or a column has got another type since the schema was read.
+                stream = self._reload(table, call)
                 encoded = stream.encode(records)
-            refused |= encoded.refused
+            rejected |= encoded.rejected
             for rows in _requests(encoded.rows):
-                rejected = self._append(table, stream, rows, call)
-                refused |= rejected
-                taken = rows.keys() - rejected.keys()
+                newly_rejected = self._append(table, stream, rows, call)
+                rejected |= newly_rejected
+                taken = rows.keys() - newly_rejected.keys()
                 self._recent_ids(table).add(records[position].insert_id for position in taken)
                 for position in rows:
                     del unfinished[position]
-        except Failed as error:
+        except AppendFailed as error:
             if error.code not in _RETRYABLE:
                 raise
-            waiting = unfinished.keys() - refused.keys()
-            return InsertResult(refused, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
+            waiting = unfinished.keys() - rejected.keys()
+            return InsertResult(rejected, dict.fromkeys(waiting, f"{table}: {error}"), is_overloaded=True)
         reasons = {position: f"{table} lacks a column: {column}" for position, column in encoded.lacking.items()}
-        return InsertResult(refused, reasons)
+        return InsertResult(rejected, reasons)
 
     def close(self) -> None:
         """Close all connections."""
@@ -241,13 +241,13 @@ class StorageWriter:
     ) -> dict[int, Sequence[Violation]]:
         """Append the rows of a request, and return those that BigQuery rejects.
 
-        It then appends none, so the others are sent again.
+        If it rejects some, it appends none; then the others are sent again.
 
         Raises:
-            Failed: BigQuery took none, and not for a fault of some.
+            Failed: BigQuery appended none, and not because some are bad.
         """
-        refused: dict[int, Sequence[Violation]] = {}
-        while positions := [position for position in rows if position not in refused]:
+        rejected: dict[int, Sequence[Violation]] = {}
+        while positions := [position for position in rows if position not in rejected]:
             serialized = [rows[position] for position in positions]
             response = self._retried(call, functools.partial(stream.append, serialized))
             if response.updated_schema.fields:
@@ -255,17 +255,17 @@ class StorageWriter:
             if not response.row_errors:
                 break
             for error in response.row_errors:
-                refused[positions[error.index]] = [Violation("$", "invalid", error.message)]
-        return refused
+                rejected[positions[error.index]] = [Violation("$", "invalid", error.message)]
+        return rejected
 
     def _recent_ids(self, table: str) -> RecentIds:
         with self._lock:
             return self._appended.setdefault(table, RecentIds(RECENT_IDS, RECENT_SECONDS))
 
     def _stream(self, table: str, call: Call) -> _Stream:
-        return self._streams.get(table) or self._read_again(table, call)
+        return self._streams.get(table) or self._reload(table, call)
 
-    def _read_again(self, table: str, call: Call) -> _Stream:
+    def _reload(self, table: str, call: Call) -> _Stream:
         """Return the stream of a table with the schema that the table has now."""
         request = GetWriteStreamRequest(name=self._name(table), view=WriteStreamView.FULL)
 
@@ -273,7 +273,7 @@ class StorageWriter:
             try:
                 return self._client.get_write_stream(request, retry=None, timeout=timeout).table_schema
             except exceptions.GoogleAPICallError as error:
-                raise Failed(error.grpc_status_code or grpc.StatusCode.UNKNOWN) from None
+                raise AppendFailed(error.grpc_status_code or grpc.StatusCode.UNKNOWN) from None
 
         return self._replace(table, self._retried(call, read))
 
@@ -288,7 +288,7 @@ class StorageWriter:
             return stream
 
     def _forget(self, table: str) -> None:
-        """Forget the schema and the rows of a table: it may be another one before the next row."""
+        """Forget the schema and the rows of a table, which may be replaced before the next row."""
         with self._lock:
             self._appended.pop(table, None)
             if stream := self._streams.pop(table, None):
@@ -298,13 +298,13 @@ class StorageWriter:
         return f"{self._tables}/{table}/streams/_default"
 
     def _retried[Answer](self, call: Call, attempt: Callable[[float], Answer]) -> Answer:
-        """Return the answer of an attempt, the last of several where the others failed for a reason that passes."""
+        """Return the answer of the first attempt that does not fail for a retryable reason."""
         while True:
             started = time.monotonic()
             timeout = call.timeout(started)
             try:
                 answer = attempt(timeout)
-            except Failed as error:
+            except AppendFailed as error:
                 has_timed_out = error.code is grpc.StatusCode.DEADLINE_EXCEEDED
                 if has_timed_out:
                     self._service.answer_time.timed_out(timeout)
@@ -336,21 +336,21 @@ def _requests(rows: Mapping[int, bytes]) -> Iterator[dict[int, bytes]]:
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _failed(response: AppendRowsResponse) -> Failed:
+def _failed(response: AppendRowsResponse) -> AppendFailed:
     """Return the error of a response, whose message may quote what was sent."""
     status = AppendRowsResponse.pb(response).error
     detail = StorageError.pb()()
     for packed in status.details:
         if packed.Unpack(detail):
-            return Failed(_code(status.code), StorageError.StorageErrorCode(detail.code).name)
-    return Failed(_code(status.code))
+            return AppendFailed(_code(status.code), StorageError.StorageErrorCode(detail.code).name)
+    return AppendFailed(_code(status.code))
 
 
 def _code(number: int) -> grpc.StatusCode:
     return _CODES.get(number, grpc.StatusCode.UNKNOWN)
 
 
-def _api_error(error: Failed) -> ApiError:
+def _api_error(error: AppendFailed) -> ApiError:
     """Return an error as the REST API would answer with it."""
     first, *others = (error.reason or error.code.name).lower().split("_")
     reason = first + "".join(map(str.title, others))

@@ -29,13 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class Nowhere(http_client.Api):
-    """Takes what is written, and sends nothing: neither Cloud Storage nor BigQuery has anything against it."""
+    """An API that sends nothing, and answers as if Cloud Storage and BigQuery had accepted the request."""
 
     def __init__(self) -> None:
         super().__init__("", urllib3.PoolManager().urlopen)
 
     def post(self, path: str, content_type: str, body: bytes, seconds: float) -> bytes:
-        """Return the answer of an object, or of rows that are all taken."""
+        """Return the answer for an object, or for rows that are all accepted."""
         del path, content_type, body, seconds
         return b'{"name": ""}'
 
@@ -44,17 +44,17 @@ _making = threading.Lock()
 
 
 def writer(settings: Settings, inserts_by: str, *, dry_run: bool = False) -> BatchWriter:
-    """Return what writes batches. It is made once in a worker's process, and its threads share it.
+    """Return the writer of batches, which is created once in a worker's process and shared by its threads.
 
-    All threads of a worker ask for it when they start. Each with a writer of its own, they would have a connection each
-    for each table, and one would not know the rows that another one has appended.
+    With writers of their own, threads would have a connection each for each table, and one would not know the rows that
+    another one has appended.
 
     Args:
         settings: The settings.
-        inserts_by: One of `dataflow.options.WRITERS`; a dry run has no use for it.
-        dry_run: Whether all is done but to write.
+        inserts_by: One of `dataflow.options.WRITERS`; not used in a dry run.
+        dry_run: Whether nothing is written.
     """
-    with _making:  # `functools.cache` lets several threads make the same one.
+    with _making:  # `functools.cache` would let several threads create one each.
         return _made(settings, inserts_by, dry_run)
 
 
@@ -79,13 +79,13 @@ def _inserts(settings: Settings, inserts_by: str) -> Inserts:
 
 
 class WriteBatches(beam.DoFn):
-    """Writes batches. What cannot be written fails the bundle, which the runner tries again.
+    """Writes batches. A batch that cannot be written fails the bundle, which the runner retries.
 
     Args:
         variables: The settings, as `Settings.from_environment` reads them, without any secret.
         ip_hash_key_secret: The secret that has the key of `IP_POLICY=hash`; None: it is in the worker's environment.
         inserts_by: One of `dataflow.options.WRITERS`.
-        dry_run: Whether all is done but to write.
+        dry_run: Whether nothing is written.
     """
 
     def __init__(
@@ -113,15 +113,15 @@ class WriteBatches(beam.DoFn):
         """Write a batch, and yield a report when all of it is durable.
 
         Raises:
-            NotDurable: BigQuery did not take all rows, for a reason that passes.
-            ApiError: Cloud Storage or BigQuery refused.
+            NotDurable: BigQuery did not take all rows, for a retryable reason.
+            ApiError: Cloud Storage or BigQuery rejected a request.
             urllib3.exceptions.HTTPError: One of them did not answer in time, or the connection failed.
         """
         yield self._writer.write(list(element), utc_now())
 
 
 def set_log_level(settings: Settings) -> None:
-    """Log what is as severe as LOG_LEVEL says; of the other loggers, the runner decides."""
+    """Set the level of this package's loggers to LOG_LEVEL; the runner sets that of all others."""
     logging.getLogger("dataflow").setLevel(settings.log_level)
 
 

@@ -38,8 +38,8 @@ class _RetryError(Protocol):
 def safe_message(error: BaseException) -> str:
     """Return the part of an exception's message that quotes no payload.
 
-    BigQuery and Cloud Storage say in their messages what they were sent, so of their refusals it is the code and the
-    reasons; of an error on the way to them its own words; of any other its type, and where it was raised.
+    BigQuery and Cloud Storage quote payloads in the messages of rejected requests: of these it is the code and the
+    reasons. It is the whole message of a connection error, and type and place of any other exception.
     """
     name = type(error).__name__
     match error:
@@ -112,7 +112,7 @@ class JsonFormatter(logging.Formatter):
 class Logs:
     """The logs of this process, libraries and framework included: JSON on standard output.
 
-    functions-framework configures logging anew after it has loaded `main.py`, where the platform sets
+    functions-framework reconfigures logging after it has loaded `main.py`, where the platform sets
     `LOG_EXECUTION_ID=true`: it replaces the handler and disables all loggers. So each function calls `restore` first.
 
     Args:
@@ -129,7 +129,7 @@ class Logs:
         self.restore()
 
     def restore(self) -> None:
-        """Configure logging as it should be, unless it is."""
+        """Configure logging, unless it is configured already."""
         if logging.root.handlers == [self._handler]:
             return
         logging.basicConfig(level=logging.WARNING, handlers=[self._handler], force=True)
@@ -140,7 +140,7 @@ class Logs:
 
 
 def trace(headers: Mapping[str, str], project: str) -> str | None:
-    """The trace of a request, as Cloud Logging names it; None outside Google Cloud.
+    """Return the trace of a request, as Cloud Logging names it; None outside Google Cloud.
 
     Args:
         headers: The request's headers.

@@ -138,5 +138,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         except msgspec.ValidationError as error:
             raise InvalidSettings(f"environment: {error}") from error
         if settings.dataset.casefold() == settings.historical_dataset.casefold():
-            raise InvalidSettings(f"environment: DATASET and HISTORICAL_DATASET are both {settings.dataset}; name two")
+            raise InvalidSettings(
+                f"environment: DATASET and HISTORICAL_DATASET are both {settings.dataset}; they must be different"
+            )
         return settings

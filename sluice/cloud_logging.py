@@ -44,7 +44,7 @@ class NotReadable(Exception):
     """The log cannot be read; says why."""
 
 
-class _Flush(msgspec.Struct):
+class _LoggedFlush(msgspec.Struct):
     archive_uri: str
 
 
@@ -67,11 +67,11 @@ class _Page(msgspec.Struct, rename="camel"):
     next_page_token: str | None = None
 
 
-_decode_flush = msgspec.json.Decoder(_Flush).decode
+_decode_flush = msgspec.json.Decoder(_LoggedFlush).decode
 _decode_page = msgspec.json.Decoder(_Page).decode
 
 
-class Logs:
+class CloudLogs:
     """Reads the log of a project.
 
     Args:

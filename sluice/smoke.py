@@ -24,7 +24,7 @@ from functions.names import SMOKE_TEST
 from functions.settings import Settings
 from functions.sql import Parameter, query_config, render
 from functions.tables import Tables, event_tables
-from sluice.cloud_logging import Logs, NotReadable
+from sluice.cloud_logging import CloudLogs, NotReadable
 from sluice.contract.example import example
 from sluice.publish import Publication, publish
 from sluice.trace import read_object
@@ -260,7 +260,7 @@ class Smoke:
         expected = sorted({arrival.archive_uri for arrival in self.arrivals.values()})
         started = time.monotonic()
         try:
-            logs = Logs.connect(self._settings.google_cloud_project or self._client.project)
+            logs = CloudLogs.connect(self._settings.google_cloud_project or self._client.project)
             while True:
                 logged = logs.flushes(expected, self.started - _CLOCKS_DIFFER)
                 missing = [uri for uri in expected if uri not in logged]

@@ -124,3 +124,9 @@ def planned(terraform: Terraform) -> Planned:
     """Terraform's plan of dev, with a reader: the variables' defaults, mostly."""
     access = '-var=access={readers=["group:analysts@example.com"]}'
     return running.planned(terraform, "dev", f"-var=runbook_url={RUNBOOK}", access)
+
+
+@pytest.fixture(scope="session")
+def plans(terraform: Terraform) -> Mapping[str, Planned]:
+    """Terraform's plans of dev and prod, by the name of the environment."""
+    return {name: running.planned(terraform, name) for name in running.ENVIRONMENTS}

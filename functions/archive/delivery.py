@@ -1,4 +1,4 @@
-"""The digest of a delivery: which message brought which event, in Python and in GoogleSQL.
+"""The digest of a delivery, which is an event with the message that brought it; in Python and in GoogleSQL.
 
 The sum of the digests of several deliveries says which they are, in any order. An object of the archive has the sum of
 its lines, a query returns that of the records that name the object: equal sums are the same deliveries.
@@ -7,7 +7,8 @@ its lines, a query returns that of the records that name the object: equal sums 
 import hashlib
 
 _HEX_DIGITS = 10
-"""40 bits: eight million digests add up to less than an INT64, and two sums that differ are equal once in 10^12."""
+"""Size of a digest: 40 bits. Eight million digests add up to less than an INT64; sums of different deliveries are equal
+once in 10^12."""
 
 
 def digest(event_id: str, message_id: str) -> int:

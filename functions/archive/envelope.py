@@ -1,4 +1,4 @@
-"""The line of an archive object: a message with all that it takes to process it again."""
+"""The lines of archive objects: envelopes, each with a message and all that its processing needs."""
 
 from datetime import datetime
 
@@ -8,19 +8,19 @@ from functions.core.message import Message
 
 
 class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """A line of an archive object: all that it takes to process a message again, exactly.
+    """A line of an archive object: a message with all that its processing needs, so that it can be repeated exactly.
 
     docs/archive.md describes it for other readers and writers.
 
     Attributes:
         event_id: The event's identity.
-        event_type: What the payload says of its type, known or not; None if it does not say.
+        event_type: The type that the payload names, also an unknown one; None if it names none.
         message_id: Pub/Sub's id of the message.
         publish_time: When Pub/Sub accepted the message.
         attributes: The message's attributes.
         ordering_key: The producer's ordering key; empty without one.
         payload: The payload as text; its UTF-8 is the original bytes.
-        payload_base64: The payload instead, where it is not UTF-8.
+        payload_base64: The payload, if it is not UTF-8; then `payload` is None.
     """
 
     event_id: str

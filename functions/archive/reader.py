@@ -137,8 +137,8 @@ class ArchiveReader:
         Raises:
             google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
         """
-        bounds = {name: layout.first_name_at(time) for name, time in (("start", start), ("end", end)) if time}
-        return self._list(layout.PREFIX, bounds.get("start"), bounds.get("end"))
+        first, last = (layout.first_name_at(time) if time else None for time in (start, end))
+        return self._list(layout.PREFIX, first, last)
 
     def of_day(self, day: date) -> Iterator[ArchivedObject]:
         """List the objects whose events arrived on a day, in UTC; raise the errors of `objects`."""
@@ -146,7 +146,9 @@ class ArchiveReader:
 
     def _list(self, prefix: str, first: str | None = None, last: str | None = None) -> Iterator[ArchivedObject]:
         for blob in self._bucket.list_blobs(prefix=prefix, start_offset=first, end_offset=last, fields=_FIELDS):
-            if not blob.name.endswith("/"):  # The folders of the console are empty objects.
+            # The emulator of the local stack ignores the bounds. The folders of the console are empty objects.
+            is_within = (first is None or first <= blob.name) and (last is None or blob.name < last)
+            if is_within and not blob.name.endswith("/"):
                 uri = layout.address(self._bucket.name, blob.name)
                 yield ArchivedObject(uri, blob, Summary.from_metadata(blob.metadata))
 

@@ -1,4 +1,4 @@
-"""Rewrites an object of the archive without some of its lines, which nothing but the erasure of a person does."""
+"""Rewrites an object of the archive without some of its lines; only the erasure of a person does it."""
 
 import gzip
 from collections.abc import Callable, Collection, Sequence
@@ -26,7 +26,7 @@ def rewrite(archived: ArchivedObject, edit: Edit, event_types: Collection[str]) 
 
     Args:
         archived: The object.
-        edit: Called with the content; and again, if somebody has written another one meanwhile.
+        edit: Called with the content, and with a later version if another writer has replaced it meanwhile.
         event_types: The types that the summary counts by name.
 
     Raises:

@@ -9,14 +9,14 @@ from functions.archive.envelope import Envelope
 from functions.names import UNKNOWN
 
 DIGEST = "deliveries-digest"
-"""Key of an object's metadata; no event type has a hyphen in its name."""
+"""Key of the digest in an object's metadata; no event type has a hyphen in its name."""
 
 
 class Summary(NamedTuple):
     """The counts and the digest of an object's events, as its metadata has them.
 
     Attributes:
-        counts: Events per type; what is of no known type counts as `unknown`.
+        counts: Number of events by type; those of no known type count as `unknown`.
         digest: Sum of the digests of their deliveries.
     """
 
@@ -28,7 +28,7 @@ class Summary(NamedTuple):
         """Sum up the envelopes of an object.
 
         Args:
-            envelopes: All of them.
+            envelopes: All envelopes of the object.
             event_types: The types that are counted by name.
         """
         counts: collections.Counter[str] = collections.Counter()

@@ -21,7 +21,7 @@ from functions.core.rows import Row
 from functions.ingest.http_client import Api, ApiError
 
 
-class _Object(msgspec.Struct, rename="camel"):
+class _ObjectResource(msgspec.Struct, rename="camel"):
     """https://cloud.google.com/storage/docs/json_api/v1/objects#resource."""
 
     name: str
@@ -92,7 +92,7 @@ class Archive:
         data = gzip.compress(encode_lines(envelopes), compresslevel=1)
         checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
         metadata = Summary.of(envelopes, self._event_types).metadata()
-        content_type, body = _related(_encode_object(_Object(name, metadata, checksum)), data)
+        content_type, body = _related(_encode_object(_ObjectResource(name, metadata, checksum)), data)
         try:
             _decode_written(self._api.post(self._path, content_type, body, timeout))
         except ApiError as error:

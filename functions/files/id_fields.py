@@ -1,4 +1,4 @@
-"""Ids that events have in fields of their own: which field that is, and its value."""
+"""Ids that events have in their own fields: paths of the fields, and their values."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ _ESCAPED = str.maketrans({"\\": "\\\\", "|": "\\|"})
 
 
 class NoEventId(ValueError):
-    """Raised for an event that lacks the id that was asked for; names the field and the rule."""
+    """Raised for an event without the id that was asked for; names the field and the rule."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class IdField:
         """Parse a JSON path of names and indexes, as `functions.core.json_path` writes them and RFC 9535 allows them.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The text is no such path.
         """
         steps: list[str | int] = []
         end = 1
@@ -74,7 +74,7 @@ class IdField:
         if value is None:
             raise NoEventId(f"{self.path} is missing")
         if value == "" or type(value) not in {str, int}:
-            raise NoEventId(f"{self.path} is no id; allowed are an integer, and a string that is not empty")
+            raise NoEventId(f"{self.path} cannot be an id; allowed are an integer and a string that is not empty")
         return str(value)
 
 
@@ -93,7 +93,9 @@ def _step(path: str, match: re.Match[str]) -> str | int:
 
 
 def _no_path(path: str) -> ValueError:
-    return ValueError(f"{path!r} is no path to a field; write $.order_id, $.meta.id, $.items[0].id or $['order-id']")
+    return ValueError(
+        f"{path!r} is no path of a field; examples are $.order_id, $.meta.id, $.items[0].id and $['order-id']"
+    )
 
 
 def event_id(fields: Sequence[IdField], event: dict[str, Any]) -> str:
@@ -112,13 +114,13 @@ def event_id(fields: Sequence[IdField], event: dict[str, Any]) -> str:
     text = texts[0] if len(texts) == 1 else "|".join(part.translate(_ESCAPED) for part in texts)
     if len(text) > MAX_EVENT_ID:
         paths = " and ".join(field.path for field in fields)
-        raise NoEventId(f"{paths}: {len(text)} characters are more than the {MAX_EVENT_ID} of an event id")
+        raise NoEventId(f"{paths}: the id has {len(text)} characters; an event id has at most {MAX_EVENT_ID}")
     return text
 
 
 @dataclasses.dataclass(slots=True)
 class WithoutId:
-    """The lines that lack the id that was asked for. They are neither published nor loaded.
+    """The lines without the id that was asked for. They are neither published nor loaded.
 
     Attributes:
         count: Number of lines.

@@ -1,4 +1,4 @@
-"""The identity of lines that are in no envelope: an id that the event has, or what the line says."""
+"""The identity of lines that are in no envelope: an id in the event, or a digest of its content."""
 
 import functools
 import hashlib
@@ -43,8 +43,8 @@ def bytes_digest(data: bytes) -> str:
 def content_digest(data: bytes) -> str:
     """Return 32 hex digits, the same for all spellings of a JSON object.
 
-    The order of keys, white space, escapes and the spelling of numbers make no difference. What the core does not
-    decode, such as an object with a duplicate key, has no other spelling: its bytes count.
+    The order of keys, white space, escapes and the spelling of numbers make no difference. The digest of what the
+    core does not decode, such as an object with a duplicate key, is that of its bytes.
     """
     try:
         decode(data)
@@ -54,9 +54,9 @@ def content_digest(data: bytes) -> str:
 
 
 class Occurrences:
-    """Counts how often a content occurs in a source, in a temporary file: there may be more than memory holds.
+    """Counts how often a content occurs in a source, in a temporary file, since contents may exceed the memory.
 
-    Sources come one after the other.
+    Sources are counted one after the other.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class PlainId(NamedTuple):
 
     Attributes:
         event_id: The id that the event has in its fields; None for none.
-        content_id: An id that is made of what the line says. Where the line has no other, equal lines of a source have
+        content_id: An id made of the content of the line. If `event_id` is None, equal lines of a source have
             different ones.
     """
 
@@ -99,10 +99,10 @@ class PlainId(NamedTuple):
 
 
 class Identify:
-    """Gives lines their ids. It is given each line of a run once, in the order of its source.
+    """Gives lines their ids. It must be called once for each line of a run, in the order of its source.
 
     Args:
-        fields: The fields that make up the id of an event; none for what its line says.
+        fields: The fields that make up the id of an event; empty to use a digest of its content.
     """
 
     def __init__(self, fields: Sequence[IdField] = ()) -> None:
@@ -110,7 +110,7 @@ class Identify:
         self._occurrences = Occurrences()
 
     def __call__(self, line: Line) -> PlainId:
-        """Return the identity of a line. What is no JSON object has no fields: what it says is its identity.
+        """Return the identity of a line. A line that is no JSON object has no fields, so its digest is used.
 
         Raises:
             NoEventId: The event lacks a field.

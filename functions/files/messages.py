@@ -15,8 +15,8 @@ from functions.files.sources import Line, Source
 
 
 def read_envelope(data: bytes) -> Envelope | None:
-    """Return the envelope that a line is; None: it is no complete one, and so a plain event."""
-    if b'"publish_time"' not in data:  # To parse plain events twice would cost as much again.
+    """Return the envelope of a line; None if the line is a plain event, which has no complete envelope."""
+    if b'"publish_time"' not in data:  # Parsing plain events a second time would double the cost.
         return None
     try:
         envelope = decode_line(data)
@@ -68,7 +68,7 @@ class PlainEvents:
         """
         own, content_id = self.identify(line)
         attributes = self.attributes if own is None else {**self.attributes, "event_id": own}
-        # Of several contents under one id, the one of the later line counts.
+        # If lines have the same id, the views show the content of the last one.
         published = self.now + timedelta(microseconds=line.number)
         return Message(line.data, attributes, content_id, published)
 
@@ -99,7 +99,7 @@ def read_messages(source: Source, plain: PlainEvents, report: Callable[[ReadRepo
     Args:
         source: The file.
         plain: Makes messages of its plain events.
-        report: Is called now and then, and at the end.
+        report: Called after some lines, and at the end of the file.
 
     Raises:
         Unreadable: It is not NDJSON, or cannot be read to its end; names the file and the line.

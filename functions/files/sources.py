@@ -245,7 +245,7 @@ def find_objects(bucket: str, storage: StorageClient, **chosen: str) -> Iterator
             )
 
 
-class Part(NamedTuple):
+class SourceListing(NamedTuple):
     """A part of what a name stands for, which is listed at once.
 
     Attributes:
@@ -275,7 +275,7 @@ class Part(NamedTuple):
             yield from find_objects(bucket, storage(), **chosen)
 
 
-def split(name: str, storage: Callable[[], StorageClient]) -> Iterator[Part]:
+def split(name: str, storage: Callable[[], StorageClient]) -> Iterator[SourceListing]:
     """Divide what a name stands for by folders, two levels deep, so that others list them at the same time.
 
     The archive has a folder for each day, and in it one for each hour.
@@ -284,21 +284,21 @@ def split(name: str, storage: Callable[[], StorageClient]) -> Iterator[Part]:
         Unreadable: The folders cannot be listed.
     """
     if not is_remote(name):
-        yield Part(name)
+        yield SourceListing(name)
         return
     bucket, _, begin = _parse(name)
     with _reading(name):
         yield from _split(name, bucket, begin, storage(), levels=2)
 
 
-def _split(name: str, bucket: str, folder: str, storage: StorageClient, levels: int) -> Iterator[Part]:
+def _split(name: str, bucket: str, folder: str, storage: StorageClient, levels: int) -> Iterator[SourceListing]:
     if levels == 0:
-        yield Part(name, folder)
+        yield SourceListing(name, folder)
         return
     listing = storage.list_blobs(bucket, prefix=folder, delimiter="/", fields="prefixes,nextPageToken")
     for _ in listing.pages:
         pass
-    yield Part(name, folder, "/")
+    yield SourceListing(name, folder, "/")
     for below in sorted(listing.prefixes):
         yield from _split(name, bucket, below, storage, levels - 1)
 

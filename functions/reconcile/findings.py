@@ -1,4 +1,4 @@
-"""Findings: what a reconciliation has counted and found wrong."""
+"""Findings of a reconciliation: counts by hour and type, and the events with problems."""
 
 import collections
 import dataclasses
@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 MAX_EXAMPLES = 1_000
-"""Events that are named; all are counted."""
+"""Maximum number of events that are named; all are counted."""
 
 _MAX_LOGGED = 20
 
 
 class EventRef(NamedTuple):
-    """An event of the archive with which something is wrong."""
+    """An event of the archive with a problem."""
 
     event_id: str
     event_type: str
@@ -29,7 +29,7 @@ class HourCounts:
             gone.
         matched: Those of them whose event has a row or a dead letter that names this very object.
         redelivered: Those whose event has its row or dead letter by another delivery.
-        missing: Those whose event is nowhere.
+        missing: Those whose event has neither a row nor a dead letter.
         rows: Rows that name an object of this hour.
         dead_letters: Dead letters that do.
         duplicates: Those of the rows that do not count, because another row of their event was processed later.
@@ -51,7 +51,7 @@ class HourCounts:
     different: int = 0
 
     def add(self, other: "HourCounts") -> None:
-        """Add the counts of another account."""
+        """Add the counts of another hour."""
         for field in dataclasses.fields(self):
             setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
 

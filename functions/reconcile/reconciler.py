@@ -1,4 +1,4 @@
-"""Reconciliation: what came in, which is the archive, against what came out: the rows and the dead letters."""
+"""Reconciliation: compares the archive, which has all messages, with the rows and the dead letters."""
 
 import collections
 import dataclasses
@@ -40,25 +40,25 @@ _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 
 SPAN = 6 * _HOUR
-"""Time of arrival that one query sums up. Each query reads its days again; its answer is sorted, so it must not become
-too large."""
+"""Maximum time of arrival that one query sums up. Each query reads whole days, so it should be long; the answer is
+sorted, so it must not be too long."""
 
 _SPAN_WITH_CONTENTS = _HOUR
-"""The same where the answer has whole rows."""
+"""Maximum time of arrival of a query that returns whole rows."""
 
 _READERS = 8
-"""Number of threads, below the ten connections that a client keeps."""
+"""Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 16
 
 _NO_RETENTION_DAYS = 10_000
-"""No event is too old to be compared."""
+"""Retention in days of the comparison: no event is too old."""
 
 _BYTES_OF_A_LOOKUP = 2 * 2**20
-"""Bytes of the ids in a look-up: each reads its days again. A request has 10 MB at most."""
+"""Maximum size of the ids in a look-up, in bytes. Each look-up reads whole days; a request has 10 MB at most."""
 
 _BYTES_BESIDES_AN_ID = 16
-"""Bytes of JSON around an id in a request."""
+"""Size of the JSON around an id in a request, in bytes."""
 
 
 class Archived(msgspec.Struct):
@@ -70,18 +70,18 @@ class Archived(msgspec.Struct):
 
 
 type Compare = Callable[[Envelope, StoredRecord], bool]
-"""Whether a record, with its columns, holds what its envelope does."""
+"""Returns whether a record, with its columns, has the content of its envelope."""
 
 type _ReadMessages = Callable[[str], Mapping[tuple[str, str], Message]]
 
 
-class _Object(NamedTuple):
+class _ListedObject(NamedTuple):
     """An object of the archive.
 
     Attributes:
         uri: Its address.
         arrived: When its events arrived.
-        archived: The object; None where records name one that is gone.
+        archived: The object; None if records name it, but it has been deleted.
     """
 
     uri: str
@@ -159,7 +159,7 @@ class Reconciler:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
-        compare: Compares the contents, too; all objects are read.
+        compare: Compares contents; then all objects are read. None to compare ids only.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ class Reconciler:
         self._records = Records(client, settings, with_columns=compare is not None)
         self._compare = compare
         self._types = frozenset(event_types())
-        # A content is compared with what the row shows of it, which no address policy changes.
+        # The digest of a content does not depend on the policy for addresses.
         self._process = EventPipeline(Contracts.load(), Privacy(), _NO_RETENTION_DAYS, settings.code_version)
         self._found = Reconciliation(datetime.max.replace(tzinfo=UTC))
 
@@ -185,12 +185,12 @@ class Reconciler:
 
         Args:
             start: Its begin, with a time zone.
-            end: Its end, exclusive. What is on its way into its table just then counts as missing.
+            end: Its end, exclusive. An event that is being inserted at the time counts as missing.
             advance: Called with the time up to which all is compared.
-            is_over: Whether to stop before the end; asked again and again, first when something is compared.
+            is_over: Returns whether to stop before the end; called after each group of objects.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
         self._found = reconciliation = Reconciliation(start.astimezone(UTC))
         span = SPAN if self._compare is None else _SPAN_WITH_CONTENTS
@@ -237,15 +237,15 @@ class Reconciler:
         self._look_up(batch)
         return until
 
-    def _objects(self, start: datetime, end: datetime) -> Iterator[_Object]:
+    def _objects(self, start: datetime, end: datetime) -> Iterator[_ListedObject]:
         """Yield the objects of a time in the order of their addresses."""
         for archived in self._archive.objects(start, end):
             if arrived := archived.arrived:
-                yield _Object(archived.uri, arrived, archived)
+                yield _ListedObject(archived.uri, arrived, archived)
 
     def _merge(
         self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
-    ) -> Iterator[tuple[_Object, list[ObjectRecords]]]:
+    ) -> Iterator[tuple[_ListedObject, list[ObjectRecords]]]:
         """Yield each object of a time with the records that name it; objects that are gone, but have records, too."""
         grouped = itertools.groupby(records, key=operator.attrgetter("archive_uri"))
         nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
@@ -265,13 +265,13 @@ class Reconciler:
             yield _gone(uri, arrived), list(named)
             uri, named = next(grouped, nothing)
 
-    def _agrees(self, listed: _Object, named: Sequence[ObjectRecords]) -> bool:
+    def _agrees(self, listed: _ListedObject, named: Sequence[ObjectRecords]) -> bool:
         """Return whether the records that name an object are of the deliveries that its metadata sums up."""
         if self._compare is not None or listed.summary is None:
             return False
         return listed.summary.digest == sum(group.digest for group in named)
 
-    def _read(self, listed: _Object) -> _Content:
+    def _read(self, listed: _ListedObject) -> _Content:
         if listed.archived is None:
             return _Content()
         try:
@@ -284,10 +284,10 @@ class Reconciler:
     def _type(self, event_type: str | None) -> str:
         return event_type if event_type is not None and event_type in self._types else UNKNOWN
 
-    def _account(self, listed: _Object, event_type: str | None) -> HourCounts:
+    def _account(self, listed: _ListedObject, event_type: str | None) -> HourCounts:
         return self._found.accounts[listed.hour, self._type(event_type)]
 
-    def _count(self, listed: _Object, named: Sequence[ObjectRecords]) -> None:
+    def _count(self, listed: _ListedObject, named: Sequence[ObjectRecords]) -> None:
         """Count the records that name an object, and the object's events where the records are of exactly these."""
         for group in named:
             account = self._account(listed, group.event_type)
@@ -305,7 +305,7 @@ class Reconciler:
                 account.archived += count
                 account.matched += count
 
-    def _settle(self, listed: _Object, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
+    def _settle(self, listed: _ListedObject, named: Sequence[ObjectRecords], content: _Content, batch: _Batch) -> None:
         """Count the envelopes of an object; those that its records may not be of go into the batch."""
         if content.problem:
             self._found.unreadable.append(content.problem)
@@ -325,7 +325,7 @@ class Reconciler:
 
     def _settle_type(
         self,
-        listed: _Object,
+        listed: _ListedObject,
         event_type: str,
         envelopes: Collection[Envelope],
         named: Sequence[ObjectRecords],
@@ -489,9 +489,9 @@ def _hour_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def _gone(uri: str, otherwise: datetime) -> _Object:
+def _gone(uri: str, otherwise: datetime) -> _ListedObject:
     """Return an object that only records name; it arrived when its address says, or else at another time."""
-    return _Object(uri, arrival_time(uri) or otherwise)
+    return _ListedObject(uri, arrival_time(uri) or otherwise)
 
 
 def _days(start: datetime, end: datetime) -> frozenset[date]:

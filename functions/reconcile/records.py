@@ -177,7 +177,7 @@ class EventsOfDays(NamedTuple):
 
     Attributes:
         event_ids: Their ids.
-        days: The only days whose rows are read; None for all days, which is dear.
+        days: The days whose rows are read; None for all days, which costs most.
     """
 
     event_ids: Collection[str]
@@ -193,7 +193,7 @@ class Records:
     Args:
         client: Client of their project.
         settings: Datasets.
-        with_columns: Read the whole records, too.
+        with_columns: Whether to read all columns of the records.
     """
 
     def __init__(self, client: bigquery.Client, settings: Settings, *, with_columns: bool = False) -> None:
@@ -213,7 +213,7 @@ class Records:
             last: Address that sorts after all of them.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request or did not answer.
         """
         parameters = {"days": ("ARRAY<DATE>", sorted(days)), "first": ("STRING", first), "last": ("STRING", last)}
         rows, letters = (_EACH, _EACH) if self._with_columns else (_ROWS_SUMMED_UP, _DEAD_LETTERS_SUMMED_UP)
@@ -240,7 +240,7 @@ class Records:
             since: The first day whose dead letters are read.
 
         Raises:
-            google.api_core.exceptions.GoogleAPIError: BigQuery refused or did not answer.
+            google.api_core.exceptions.GoogleAPIError: BigQuery rejected a request or did not answer.
         """
         queries: list[tuple[str, _Parameters]] = []
         event_type_of: list[str] = []
@@ -278,13 +278,13 @@ class Records:
         return render(text, table=table, columns=self._columns, **_NAMES, **names)
 
     def _ask(self, queries: Sequence[tuple[str, _Parameters]]) -> list[Iterable[bigquery.Row]]:
-        """Run queries at the same time."""
+        """Run queries concurrently."""
         jobs = [self._client.query(text, job_config=query_config(**parameters)) for text, parameters in queries]
         return [job.result(page_size=_ROWS_OF_A_PAGE) for job in jobs]
 
     @staticmethod
     def _read_sums(result: Iterable[bigquery.Row], table_type: str | None) -> Iterator[ObjectRecords]:
-        """Read what a query has summed up.
+        """Yield the sums that a query returns.
 
         Args:
             result: Its rows.

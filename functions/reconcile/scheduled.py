@@ -1,4 +1,4 @@
-"""The scheduled reconciliation: each run begins where the last one ended, and stops before its time is over."""
+"""The scheduled reconciliation: each run starts where the last one ended, and stops before its deadline."""
 
 import re
 import time
@@ -14,13 +14,12 @@ from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import SPAN
 
 MAX_SECONDS = 1_500
-"""Seconds after which a run stops, and leaves the rest to the next one. The function has 1 800: the last look-up may
-take some of them."""
+"""Maximum seconds of a run; the next one continues. The function has 1 800, of which the last look-up may take some."""
 
 _HOUR = timedelta(hours=1)
 
 MAX_BEHIND = timedelta(days=7)
-"""The farthest that a run goes back; it reports what is older, which is for `sluice reconcile`."""
+"""Maximum time that a run goes back. It reports what is older, which `sluice reconcile` compares."""
 
 _FOLDER = "reconciled/"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
@@ -28,9 +27,9 @@ _CHECKPOINT = re.compile(rf"{_FOLDER}(\d{{8}}T\d{{6}}\.\d{{6}}Z)\.json")
 
 
 def recent_hours(now: datetime) -> tuple[datetime, datetime]:
-    """Return what the first run compares: two hours, of which the last one ended at least an hour ago.
+    """Return the time that the first run compares: two hours, which ended at least an hour ago.
 
-    By then an outage of minutes is over: Pub/Sub has redelivered what had to wait for its end.
+    Within an hour Pub/Sub has redelivered the messages of an outage of minutes.
     """
     end = _hour_of(now) - _HOUR
     return end - 2 * _HOUR, end
@@ -45,7 +44,7 @@ class Part(NamedTuple):
 
     Attributes:
         start: The first time of arrival.
-        reconciliation: What was found.
+        reconciliation: Its result.
     """
 
     start: datetime
@@ -53,11 +52,11 @@ class Part(NamedTuple):
 
     @property
     def is_complete(self) -> bool:
-        """Return whether every event that came in is there."""
+        """Return whether no event is missing, different or unreadable."""
         return self.reconciliation.is_complete
 
     def summary(self) -> dict[str, Any]:
-        """Return what a log line says."""
+        """Return the fields of a log line."""
         return {
             "start": self.start.isoformat(),
             "end": self.reconciliation.until.isoformat(),
@@ -66,7 +65,7 @@ class Part(NamedTuple):
 
 
 class Compares(Protocol):
-    """A `Reconciler`."""
+    """The call of a `Reconciler`."""
 
     def __call__(
         self,
@@ -94,10 +93,10 @@ class Checkpoints:
     def last(self, now: datetime) -> datetime | None:
         """Return the last checkpoint, however old; None without any.
 
-        One that was written before its time is none: the clock of its run was ahead, and what arrived until then was
-        not compared. Other objects of the folder are none either.
+        A checkpoint that was written before its time does not count: the clock of its run was ahead, and what arrived
+        until then was not compared. Other objects of the folder do not count either.
         """
-        # Those of two years are many, and are listed only where the last days have none.
+        # Two years have many checkpoints: all are listed only if the last days have none.
         return max(self._since(_name(now - MAX_BEHIND)), default=None) or max(self._since(_FOLDER), default=None)
 
     def _since(self, first: str) -> Iterator[datetime]:
@@ -117,7 +116,7 @@ class Checkpoints:
             self._bucket.blob(_name(part.reconciliation.until)).upload_from_string(
                 msgspec.json.encode(counts), content_type="application/json", if_generation_match=0
             )
-        except PreconditionFailed:  # An attempt before has arrived after all.
+        except PreconditionFailed:  # An earlier attempt has succeeded.
             return
 
 
@@ -126,17 +125,17 @@ def _name(until: datetime) -> str:
 
 
 class ScheduledReconciliation:
-    """A run: compares what has arrived since the last one, up to an hour ago.
+    """A run: compares what has arrived since the last one, until an hour ago.
 
     Args:
         compare: Compares the archive with the tables.
         checkpoints: Where the last run ended.
         now: The time, in UTC.
-        clock: Seconds since any time.
+        clock: Returns seconds, as `time.monotonic`.
 
     Attributes:
         until: The time of arrival up to which all is compared, but for `skipped`.
-        skipped: Begin and end of what arrived too long ago, and is not compared; None without such a time.
+        skipped: Begin and end of the time that is not compared, since it is too long ago; None if there is none.
     """
 
     def __init__(
@@ -154,7 +153,7 @@ class ScheduledReconciliation:
     def __iter__(self) -> Iterator[Part]:
         """Compare one part after the other; a part's checkpoint is written when the next one is asked for."""
         deadline = self._clock() + MAX_SECONDS
-        if self._is_first:  # Where it fails, the next one begins here, too.
+        if self._is_first:  # If it fails, the next run starts here, too.
             self._checkpoints.add(Part(self.until, Reconciliation(self.until)))
         while self.until < self._end and self._clock() < deadline:
             end = min(_hour_of(self.until) + SPAN, self._end)  # A part is one query of each table.

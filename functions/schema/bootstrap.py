@@ -1,4 +1,4 @@
-"""The bootstrap: makes the warehouse what `sql/` defines, and keeps it so, as often as one likes."""
+"""The bootstrap: creates and updates the warehouse as `sql/` defines it. It is idempotent."""
 
 import dataclasses
 import enum
@@ -43,13 +43,13 @@ class SchemaChange(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Step:
-    """One object of the warehouse.
+    """The result for one object of the warehouse.
 
     Attributes:
         name: `DATASET`, or `DATASET.TABLE`.
-        change: What happened, or would.
-        diff: How a live table differs from its DDL, a line each: `+ items.color STRING`.
-        error: Why it was refused, or what went wrong.
+        change: The change, made or planned.
+        diff: Differences between a live table and its DDL, a line each: `+ items.color STRING`.
+        error: Reason of a rejected change, or of an error.
     """
 
     name: str
@@ -73,16 +73,16 @@ class Bootstrap:
     folder: pathlib.Path = FOLDER
 
     def plan(self) -> list[Step]:
-        """Say what `run` would do, and do nothing."""
-        if refused := list(self._clashes()):
-            return refused
+        """Return what `run` would do; change nothing."""
+        if rejected := list(self._clashes()):
+            return rejected
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             return list(pool.map(lambda definition: _attempt(definition, self._look), self._definitions()))
 
     def run(self) -> list[Step]:
-        """Make what is missing, and change what differs; where a difference is refused, touch nothing at all.
+        """Create what is missing, and update what differs. If one difference is rejected, change nothing at all.
 
-        Several runs at once do no harm: one of them makes a change, the others find it made.
+        Concurrent runs are safe: one of them makes a change, and the others find it made.
         """
         plan = self.plan()
         if any(step.change in {SchemaChange.REFUSED, SchemaChange.ERROR} for step in plan):
@@ -90,7 +90,7 @@ class Bootstrap:
         return list(self._make_all(plan))
 
     def _clashes(self) -> Iterator[Step]:
-        """Reject names that several tables and views have: the last of them would take the others' place."""
+        """Yield an error for each name that several tables or views have: the last of them would replace the others."""
         event_tables = {name: event_type.table for name, event_type in event_types().items()}
         for clash in Names.read(self.folder, event_tables).clashes():
             yield Step(
@@ -126,14 +126,14 @@ class Bootstrap:
         reference = bigquery.DatasetReference(self.client.project, definition.name)
         live = self.client.get_dataset(reference, retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout)
         if live.location.casefold() != self.settings.location.casefold():
-            why = f"it is in {live.location}, and LOCATION is {self.settings.location}: a dataset cannot move"
+            why = f"it is in {live.location}, and LOCATION is {self.settings.location}; a dataset cannot be moved"
             return Step(definition.name, SchemaChange.REFUSED, error=why)
         return Step(definition.name, SchemaChange.UNCHANGED)
 
     def _compare_table(self, definition: Definition) -> Step:
         live = self._live(definition)
         if live.table_type != "TABLE":
-            return Step(definition.name, SchemaChange.REFUSED, error=f"there is a {live.table_type} of this name")
+            return Step(definition.name, SchemaChange.REFUSED, error=f"a {live.table_type} has this name")
         return _step(definition, table_diff(live, definition.ddl, definition.policy_tags))
 
     def _live(self, definition: Definition) -> bigquery.Table:
@@ -144,7 +144,7 @@ class Bootstrap:
         return table_diff(self._live(definition), definition.ddl, definition.policy_tags)
 
     def _create(self, definition: Definition) -> Step:
-        """Set what DDL cannot say, right after the table is made and before there are rows."""
+        """Create an object, and set the policy tags, which DDL has not, before the table has rows."""
         step = self._execute(definition)
         if definition.policy_tags:
             altered = self._alter(definition)
@@ -162,7 +162,7 @@ class Bootstrap:
         return Step(definition.name, done.get(job.ddl_operation_performed or "", SchemaChange.UNCHANGED))
 
     def _alter(self, definition: Definition) -> Step:
-        """Send all changes in one request, on the condition that nobody has changed the table since it was compared."""
+        """Send all changes in one request, on the condition that the table is unchanged since it was compared."""
         for _ in range(_TIMES_CHANGED_BY_OTHERS):
             wanted = self._evolution(definition)
             step = _step(definition, wanted)
@@ -173,7 +173,11 @@ class Bootstrap:
             except PreconditionFailed:
                 continue
             return dataclasses.replace(step, change=SchemaChange.ALTERED)
-        return Step(definition.name, SchemaChange.ERROR, error="somebody else keeps changing the table")
+        return Step(
+            definition.name,
+            SchemaChange.ERROR,
+            error="others changed the table during each attempt; run the bootstrap later",
+        )
 
 
 class _Attempts(NamedTuple):
@@ -203,7 +207,7 @@ def _step(definition: Definition, wanted: TableDiff) -> Step:
 
 def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
     if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
-        return Step(definition.name, SchemaChange.REFUSED, error=f"there is a {live.table_type} of this name")
+        return Step(definition.name, SchemaChange.REFUSED, error=f"a {live.table_type} has this name")
     before = live.labels.get(_LABEL)
     if before == definition.digest:
         return Step(definition.name, SchemaChange.UNCHANGED)

@@ -10,9 +10,10 @@ from sqlglot.dialects.bigquery import (
 )
 
 type Field = dict[str, Any]
-"""https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema."""
+"""A field of https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema."""
 
 _DAY_MS = 86_400_000
+_OPTIONS = "the options description, labels, partition_expiration_days and require_partition_filter"
 
 _API_TYPES = {
     "BOOL": "BOOLEAN",
@@ -29,29 +30,30 @@ _API_TYPES = {
     "TIME": "TIME",
     "TIMESTAMP": "TIMESTAMP",
 }
-"""https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema.FIELDS.type."""
+"""Types of the API (https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#TableFieldSchema.FIELDS.type) by
+those of GoogleSQL."""
 
 
 class UnknownDdl(ValueError):
-    """The DDL says something that Sluice would not keep when it compares and changes tables; tells what."""
+    """Raised for DDL with a part that Sluice does not compare and update; names the part and what is allowed."""
 
 
 def declared_table(ddl: str) -> bigquery.Table:
-    """The table that a `CREATE TABLE` statement declares.
+    """Return the table that a `CREATE TABLE` statement declares.
 
     Args:
         ddl: One statement with columns, `PARTITION BY` a date or a timestamp's date, `CLUSTER BY`, and the options
             description, labels, partition_expiration_days and require_partition_filter.
 
     Raises:
-        UnknownDdl: There is anything else in it, or it is no GoogleSQL.
+        UnknownDdl: The statement has anything else, or is not GoogleSQL.
     """
     try:
         create = parse_one(ddl, dialect=BigQuery)
     except errors.ParseError as error:
         raise UnknownDdl(str(error)) from error
     if not isinstance(create, exp.Create) or create.kind != "TABLE" or not isinstance(create.this, exp.Schema):
-        raise UnknownDdl(f"not a CREATE TABLE with columns: {ddl.partition('\n')[0]}")
+        raise UnknownDdl(f"{ddl.partition('\n')[0]}: a CREATE TABLE with columns is expected")
     name = create.this.this
     columns = [bigquery.SchemaField.from_api_repr(field) for field in _fields(create.this.expressions)]
     table = bigquery.Table(f"{name.catalog}.{name.db}.{name.name}", columns)
@@ -71,10 +73,13 @@ def declared_table(ddl: str) -> bigquery.Table:
             case exp.Property(this=exp.Var(this="require_partition_filter")):
                 table.require_partition_filter = part.args["value"].this is True
             case _:
-                raise UnknownDdl(f"{table.table_id}: {part.sql('bigquery')}")
+                raise UnknownDdl(
+                    f"table {table.table_id}: {part.sql('bigquery')} is not supported;"
+                    f" supported are PARTITION BY, CLUSTER BY and {_OPTIONS}"
+                )
     if expiration_days is not None:
         if table.time_partitioning is None:
-            raise UnknownDdl(f"{table.table_id}: partition_expiration_days without PARTITION BY")
+            raise UnknownDdl(f"table {table.table_id}: partition_expiration_days needs PARTITION BY")
         table.time_partitioning.expiration_ms = round(expiration_days * _DAY_MS)
     return table
 
@@ -89,13 +94,13 @@ def _fields(columns: Iterable[exp.Expression]) -> list[Field]:
     for column in columns:
         field = _field(column)
         if (before := fields.setdefault(field["name"].casefold(), field)) is not field:
-            raise UnknownDdl(f"{field['name']}: {before['name']} has this name already, and in names case is nothing")
+            raise UnknownDdl(f"column {field['name']}: {before['name']} has the same name; case makes no difference")
     return list(fields.values())
 
 
 def _field(column: exp.Expression) -> Field:
     if not isinstance(column, exp.ColumnDef) or column.kind is None:
-        raise UnknownDdl(f"not a column: {column.sql('bigquery')}")
+        raise UnknownDdl(f"{column.sql('bigquery')}: a column with a type is expected")
     field: Field = {"name": column.name, "mode": "NULLABLE"}
     for constraint in column.constraints:
         match constraint.kind:
@@ -104,22 +109,31 @@ def _field(column: exp.Expression) -> Field:
             case exp.Properties(expressions=[exp.Property(this=exp.Var(this="description")) as option]):
                 field["description"] = _string(option)
             case _:
-                raise UnknownDdl(f"{column.name}: {constraint.sql('bigquery')}")
+                raise UnknownDdl(
+                    f"column {column.name}: {constraint.sql('bigquery')} is not supported;"
+                    " supported are NOT NULL and a description"
+                )
     kind = column.kind
     if kind.this == exp.DataType.Type.ARRAY:
         if field["mode"] == "REQUIRED":
-            raise UnknownDdl(f"{column.name}: BigQuery has no NOT NULL on an ARRAY")
+            raise UnknownDdl(f"column {column.name}: BigQuery has no NOT NULL on an ARRAY")
         field["mode"], kind = "REPEATED", kind.expressions[0]
     if kind.this == exp.DataType.Type.STRUCT:
         return {**field, "type": "RECORD", "fields": _fields(kind.expressions)}
     name, _, parameters = kind.sql("bigquery").rstrip(")").partition("(")
     if name not in _API_TYPES:
-        raise UnknownDdl(f"{column.name}: the type {name}")
+        raise UnknownDdl(
+            f"column {column.name}: type {name} is not supported;"
+            f" supported are {', '.join(sorted(_API_TYPES))}, ARRAY and STRUCT"
+        )
     return {**field, "type": _API_TYPES[name], **_type_parameters(name, parameters)}
 
 
 def _type_parameters(type_name: str, parameters: str) -> Field:
-    """https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types."""
+    """Return the parameters of a type.
+
+    https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#parameterized_data_types
+    """
     names = ["maxLength"] if type_name in {"STRING", "BYTES"} else ["precision", "scale"]
     values = [value.strip() for value in parameters.split(",")] if parameters else []
     return dict(zip(names, values, strict=False))

@@ -1,4 +1,4 @@
-"""Evolution: how a live table follows its DDL, additively and in place, or why it cannot."""
+"""The differences between a live table and its DDL, and the update that removes them in place and without loss."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,25 +20,25 @@ class Difference:
 
     Attributes:
         path: The column (`items.price` for a nested one), or the table's property.
-        before: What it is; None where it is missing.
-        after: What the DDL declares; None where it declares nothing.
-        refused: Why the table cannot follow; None where it can.
+        before: The live definition; None if there is none.
+        after: The declared definition; None if there is none.
+        rejected: Reason why the table cannot be updated; None if it can.
     """
 
     path: str
     before: str | None
     after: str | None
-    refused: str | None = None
+    rejected: str | None = None
 
     def __str__(self) -> str:
-        """A line of a diff: `+ items.color STRING`, `~ status NOT NULL -> NULLABLE`."""
+        """Return a line of a diff: `+ items.color STRING`, `~ status NOT NULL -> NULLABLE`."""
         if self.before is None:
             line = f"+ {self.path} {self.after}"
         elif self.after is None:
             line = f"- {self.path} {self.before}"
         else:
             line = f"~ {self.path} {self.before} -> {self.after}"
-        return f"{line}: {self.refused}" if self.refused else line
+        return f"{line}: {self.rejected}" if self.rejected else line
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class TableDiff:
     """All differences between a live table and its DDL, and the update that removes them.
 
     Attributes:
-        table: Where nothing is refused, the live table as declared; `update_table` takes it, with its etag.
-        fields: What `update_table` has to send.
+        table: If nothing is rejected, the live table as declared, with its etag, for `update_table`.
+        fields: Fields that `update_table` has to send.
         differences: All differences; empty where the table is as declared.
-        manual_statements: Statements that make the refused conversions which BigQuery can make.
+        manual_statements: Statements for those rejected conversions that BigQuery can make.
     """
 
     table: bigquery.Table
@@ -60,23 +60,24 @@ class TableDiff:
     @property
     def rejected(self) -> list[Difference]:
         """The differences that are not additive."""
-        return [difference for difference in self.differences if difference.refused]
+        return [difference for difference in self.differences if difference.rejected]
 
 
 def table_diff(live: bigquery.Table, ddl: str, policy_tags: Mapping[str, str] = MappingProxyType({})) -> TableDiff:
     """Compare a live table with its DDL.
 
-    Additive, and so applied: a new nullable or repeated column, also inside a STRUCT; NOT NULL dropped; descriptions;
-    labels; clustering; a longer retention; the required partition filter; policy tags. All else is refused. Labels and
-    policy tags that others have set stay, and so does the order of the columns: to BigQuery, what is new comes last.
+    Additive differences are applied: a new nullable or repeated column, also inside a STRUCT; a dropped NOT NULL;
+    descriptions; labels; clustering; a longer retention; the required partition filter; policy tags. All others are
+    rejected. Labels and policy tags that others have set are kept, and so is the order of the columns: BigQuery
+    appends new ones.
 
     Args:
-        live: As `get_table` gives it.
+        live: The table that `get_table` returns.
         ddl: A `CREATE TABLE` statement.
         policy_tags: Resource names of policy tags by column.
 
     Raises:
-        UnknownDdl: The DDL has something in it that cannot be compared.
+        UnknownDdl: The DDL has a part that cannot be compared.
     """
     declared = declared_table(ddl)
     table: bigquery.Table = bigquery.Table.from_api_repr(live.to_api_repr())
@@ -116,14 +117,14 @@ def _schema(table: bigquery.Table) -> list[Field]:
 def _fields(
     live: Sequence[Field], declared: Sequence[Field], path: str = "", *, in_array: bool = False
 ) -> tuple[list[Field], list[Difference]]:
-    """The live fields with what is new, at one level, and the differences below it."""
+    """Return the live fields with the new ones, and their differences."""
     wanted = _by_name(declared)
     merged: list[Field] = []
     differences: list[Difference] = []
     for field in live:
         name = path + field["name"]
         if (target := wanted.pop(field["name"].casefold(), None)) is None:
-            why = "the DDL has no such column, and to drop or rename one loses its data"
+            why = "the DDL has no such column; to drop or rename a column would lose its data"
             differences.append(Difference(name, _type(field), None, why))
             merged.append(field)
         else:
@@ -158,11 +159,11 @@ def _by_name(fields: Sequence[Field]) -> dict[str, Field]:
 
 
 def _reject_added(field: Field, path: str, before_known: bool) -> str | None:
-    """https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column."""
+    """Return why BigQuery cannot add a field (https://cloud.google.com/bigquery/docs/managing-table-schemas#add_column)."""
     if field["mode"] == "REQUIRED":
-        return "what is new cannot be NOT NULL: the rows that are there have no value"
+        return "a new column cannot be NOT NULL: existing rows have no value"
     if path and before_known:
-        return "a new field of a STRUCT comes last: BigQuery appends it, and the order is part of the STRUCT's type"
+        return "a new field of a STRUCT must be the last one: BigQuery appends it, and the order is part of the type"
     return None
 
 
@@ -172,9 +173,9 @@ def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Fie
     in_array = in_array or live.get("mode") == "REPEATED"
     if (live["type"], _limits(live)) != (declared["type"], _limits(declared)):
         why = _reject_converted(live, declared) or (
-            "BigQuery converts nothing that is in an ARRAY; make the table again by a query"
+            "BigQuery converts no values in an ARRAY; create a new table by a query"
             if in_array
-            else "BigQuery converts it by ALTER COLUMN SET DATA TYPE only"
+            else "BigQuery converts it only by ALTER COLUMN SET DATA TYPE"
         )
         differences.append(Difference(name, _type(live), _type(declared), why))
     if (was := live.get("mode", "NULLABLE")) != declared["mode"]:
@@ -197,7 +198,7 @@ def _field(live: Field, declared: Field, name: str, in_array: bool) -> tuple[Fie
 
 _MODES = {"REQUIRED": "NOT NULL", "NULLABLE": "NULLABLE", "REPEATED": "ARRAY"}
 _WHY_MODES = {
-    "REQUIRED": "the rows that are there may have no value",
+    "REQUIRED": "existing rows may have no value",
     "NULLABLE": "BigQuery cannot make an ARRAY a single value",
     "REPEATED": "BigQuery cannot make a single value an ARRAY",
 }
@@ -208,14 +209,14 @@ def _limits(field: Field) -> dict[str, int]:
 
 
 _CONVERSIONS = {"INTEGER": {"NUMERIC", "BIGNUMERIC", "FLOAT"}, "NUMERIC": {"BIGNUMERIC", "FLOAT"}}
-"""https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules: what numbers are coerced to."""
+"""Types into which numbers are coerced (https://cloud.google.com/bigquery/docs/reference/standard-sql/conversion_rules)."""
 
 
 def _reject_converted(live: Field, declared: Field) -> str | None:
     if live["type"] != declared["type"] and declared["type"] not in _CONVERSIONS.get(live["type"], ()):
         before, after = (_STANDARD_TYPES.get(field["type"], field["type"]) for field in (live, declared))
-        return f"BigQuery converts no {before} into {after}; a new column can take what a query makes of the old one"
-    return None if _wider(_limits(live), _limits(declared)) else "values that are there may not fit"
+        return f"BigQuery converts no {before} into {after}; add a new column and fill it by a query"
+    return None if _wider(_limits(live), _limits(declared)) else "existing values may not fit"
 
 
 def _wider(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
@@ -228,20 +229,20 @@ def _wider(before: Mapping[str, int], after: Mapping[str, int]) -> bool:
 
 
 def _conversions(table: bigquery.Table, declared: Sequence[Field]) -> Iterator[str]:
-    """A statement for each column that can be converted, for a STRUCT with the types of all its fields.
+    """Yield a statement for each column that can be converted; for a STRUCT it has the types of all its fields.
 
-    The API cannot: https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type.
+    The API cannot convert: https://cloud.google.com/bigquery/docs/managing-table-schemas#change_a_columns_data_type.
     """
     wanted = _by_name(declared)
     for field in _schema(table):
         converted = _converted(field, wanted.get(field["name"].casefold(), field))
         if converted != field:
-            kind = _type(converted).replace(" NOT NULL", "")  # GoogleSQL takes none there.
+            kind = _type(converted).replace(" NOT NULL", "")  # ALTER COLUMN allows no NOT NULL.
             yield f"ALTER TABLE `{table.reference}` ALTER COLUMN {field['name']} SET DATA TYPE {kind}"
 
 
 def _converted(live: Field, declared: Field) -> Field:
-    """The live field with the declared types, its own and those of its fields, as far as BigQuery converts them."""
+    """Return the live field with the declared types, also of its fields, as far as BigQuery converts them."""
     if live.get("mode") == "REPEATED" or _reject_converted(live, declared):
         return live
     if live["type"] == declared["type"] == "RECORD":
@@ -256,7 +257,7 @@ def _order(live: Sequence[Field], declared: Sequence[Field], name: str) -> Itera
     before, after = _by_name(live), _by_name(declared)
     was, becomes = ([key for key in fields if key in before and key in after] for fields in (before, after))
     if was != becomes:
-        why = "BigQuery cannot put a STRUCT's fields into another order, and the order is part of its type"
+        why = "BigQuery cannot reorder the fields of a STRUCT, and the order is part of its type"
         yield Difference(f"{name} order", ", ".join(was), ", ".join(becomes), why)
 
 
@@ -305,7 +306,7 @@ def _partitioning(
     )
     if was != becomes:
         shorter = becomes is not None and (was is None or becomes < was)
-        why = "it would delete partitions at once; ALTER TABLE by hand where that is meant" if shorter else None
+        why = "it would delete partitions at once; if that is intended, run ALTER TABLE" if shorter else None
         yield Difference("partition expiration", _days(was), _days(becomes), why)
 
 

@@ -39,7 +39,7 @@ def chunks(lines: Iterable[Line], max_lines: int = MAX_LINES, max_bytes: int = M
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Load:
+class TableLoad:
     """The events of one load job.
 
     Attributes:
@@ -55,25 +55,25 @@ class Load:
         return f"{self.table}, from {first.source} line {first.number} to {last.source} line {last.number}"
 
 
-def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[Load]:
+def loads(events: Iterable[Event], max_days: int = MAX_DAYS_OF_A_LOAD) -> list[TableLoad]:
     """Group events by table, in their order; more than one load for a table where there are too many days.
 
     Args:
         events: The events of a chunk, each once.
         max_days: Different `event_date`s of a load.
     """
-    full_loads: list[Load] = []
+    full_loads: list[TableLoad] = []
     groups: dict[str, list[Event]] = {}
     days: dict[str, set[str]] = collections.defaultdict(set)
     for event in events:
         table = event.table
         if isinstance(event.outcome, Row) and event.identity.kind not in days[table]:
             if len(days[table]) == max_days:
-                full_loads.append(Load(table, groups.pop(table)))
+                full_loads.append(TableLoad(table, groups.pop(table)))
                 days[table].clear()
             days[table].add(event.identity.kind)
         groups.setdefault(table, []).append(event)
-    return [*full_loads, *(Load(table, group) for table, group in groups.items())]
+    return [*full_loads, *(TableLoad(table, group) for table, group in groups.items())]
 
 
 class Seen:

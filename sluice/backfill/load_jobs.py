@@ -19,7 +19,7 @@ from functions.core.rows import Row
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from functions.sql import query_config, render
-from sluice.backfill.chunks import Load
+from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, Identity
 from sluice.backfill.load_file import LoadFile, Record
 
@@ -124,7 +124,7 @@ class LoadJobs:
         if self._stopping.is_set():
             raise Stopped
 
-    def free_id(self, load: Load) -> str:
+    def free_id(self, load: TableLoad) -> str:
         """Return an id for the job of a load, which no job has had; waits for one that is running.
 
         A job keeps its id, so the next one has a number.
@@ -141,14 +141,16 @@ class LoadJobs:
             job_id = next(ids)
         return job_id
 
-    def present(self, load: Load) -> set[Identity]:
+    def present(self, load: TableLoad) -> set[Identity]:
         """Return what the table holds already of a load's events: each identity, and each with its message's id.
 
         A row with another content of the event's id does not count; where that cannot be known, it does.
         """
-        return {identity for events in _requests(load.events) for identity in self._present(Load(load.table, events))}
+        return {
+            identity for events in _requests(load.events) for identity in self._present(TableLoad(load.table, events))
+        }
 
-    def _present(self, load: Load) -> Iterator[Identity]:
+    def _present(self, load: TableLoad) -> Iterator[Identity]:
         kinds = sorted({event.identity.kind for event in load.events})
         ids = ("ARRAY<STRING>", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letters.TABLE}"):
@@ -194,7 +196,7 @@ class LoadJobs:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the job for a reason that is not the row's.
             Stopped: While it waited.
         """
-        load = Load(event.table, [event])
+        load = TableLoad(event.table, [event])
         job_id = self.free_id(load)
         if event.with_message in self.present(load):
             return []
@@ -245,7 +247,7 @@ class LoadJobs:
         self._wait_for(job)
         return cast("bigquery.LoadJob", job), is_ours
 
-    def _id(self, load: Load) -> str:
+    def _id(self, load: TableLoad) -> str:
         """Return the id of a load's job. The table's creation is a part of it: a recreated table is filled anew."""
         table = self._tables[load.table]
         digest = hashlib.blake2b(f"{table.full_table_id} {table.created}".encode(), digest_size=16)

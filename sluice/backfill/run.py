@@ -23,7 +23,7 @@ from functions.core.rows import Row
 from functions.files.id_fields import NoEventId, WithoutId
 from functions.files.sources import Line, Lines, Unreadable
 from functions.ingest.http_client import ApiError
-from sluice.backfill.chunks import MAX_LINES, Load, Seen, chunks, loads
+from sluice.backfill.chunks import MAX_LINES, Seen, TableLoad, chunks, loads
 from sluice.backfill.events import Event, EventReader
 from sluice.backfill.load_jobs import LoadJobs, Stopped
 
@@ -293,7 +293,7 @@ class Backfill:
                 time.sleep(max(0.0, started + count / self._rate - time.monotonic()))
             yield line
 
-    def _plan(self, lines: Sequence[Line]) -> list[Load]:
+    def _plan(self, lines: Sequence[Line]) -> list[TableLoad]:
         """Process the lines of a chunk, and sort them by their tables."""
         new: list[Event] = []
         smoke_tests = repeated = 0
@@ -321,7 +321,7 @@ class Backfill:
         self.report.smoke_tests += smoke_tests
         return loads(new)
 
-    def _load(self, load: Load, chunk: _Chunk) -> None:
+    def _load(self, load: TableLoad, chunk: _Chunk) -> None:
         """Bring a load into its table, and count the results. Runs in a thread: no signal interrupts it."""
         settled: list[Settled] = []
         failure: object = None
@@ -340,7 +340,7 @@ class Backfill:
                 self.report.failures.append(f"{load}: {failure}")
             chunk.loads -= len(settled) == len(load.events)
 
-    def _bring_all(self, load: Load, settled: list[Settled]) -> None:
+    def _bring_all(self, load: TableLoad, settled: list[Settled]) -> None:
         """Bring a load into its table, and the events that BigQuery rejects to the dead letters.
 
         Args:
@@ -362,7 +362,7 @@ class Backfill:
                 raise
             self._notify(others, settled)
 
-    def _bring(self, load: Load) -> tuple[list[Settled], list[RejectedEvent]]:
+    def _bring(self, load: TableLoad) -> tuple[list[Settled], list[RejectedEvent]]:
         """Bring a load into its table. Return what is there, and what BigQuery rejects.
 
         Raises:
@@ -386,7 +386,7 @@ class Backfill:
             with_objects = _archived(self._archive, missing, self._read.now)
             rejected_events: list[RejectedEvent] = []
             if not self._jobs.run(job_id, load.table, with_objects):
-                taken = self._jobs.present(Load(load.table, missing))
+                taken = self._jobs.present(TableLoad(load.table, missing))
                 rejected_events = [
                     RejectedEvent(event, uri) for event, uri in with_objects if event.with_message not in taken
                 ]
@@ -414,7 +414,9 @@ class Backfill:
             try:
                 errors = jobs.refusal(*rejected)
             except Stopped as stopped:
-                raise _Interrupted([], _running(stopped, Load(rejected.event.table, [rejected.event]), 1)) from stopped
+                raise _Interrupted(
+                    [], _running(stopped, TableLoad(rejected.event.table, [rejected.event]), 1)
+                ) from stopped
             if errors and isinstance(rejected.event.outcome, Row) and not too_many:
                 letters.append(self._dead_letter(rejected, rejected.event.outcome, errors))
             elif errors:
@@ -428,7 +430,7 @@ class Backfill:
                 f"{len(rejected_events)} rows were refused, and the first is not any more: {rejected_events[0]}"
             )
         if letters:
-            there, again = self._bring(Load(letters[0].table, letters))
+            there, again = self._bring(TableLoad(letters[0].table, letters))
             settled += there
             if again:
                 raise RowsRefused(f"{len(again)} dead letters are refused, the first is of {again[0]}")
@@ -465,7 +467,7 @@ def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[
     return still
 
 
-def _running(stopped: Stopped, load: Load, lines: int) -> RunningJob | None:
+def _running(stopped: Stopped, load: TableLoad, lines: int) -> RunningJob | None:
     return RunningJob(stopped.job_id, str(load), lines) if stopped.job_id else None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sluice.cost import dataflow, prices, sluice
 from sluice.cost import deployment as deployed
-from sluice.cost.bill import Bill, Line
+from sluice.cost.bill import Bill, BillLine
 from sluice.cost.deployment import DEFAULT, Deployment
 from sluice.cost.fleet import CONCURRENCY, INSTANCE_GIB, INSTANCE_VCPU, TARGET
 from sluice.cost.measured import Measured
@@ -50,7 +50,7 @@ class Alternatives:
 
     def subscriptions(self) -> Bill:
         """Return the bill of a BigQuery subscription with a JavaScript transform, and one into Cloud Storage."""
-        transform = Line(TRANSFORM, prices.TRANSFORM, self._events * self._size)
+        transform = BillLine(TRANSFORM, prices.TRANSFORM, self._events * self._size)
         return self._bill([*self._published(), *self._subscription(), transform, *self._files(), *self._rows()])
 
     def dataflow_template(self) -> Bill:
@@ -60,9 +60,9 @@ class Alternatives:
             for rate, hours in self.workload.hours.items()
         )
         lines = [
-            Line(sluice.DELIVER, prices.PUBSUB_BYTES, self._events * self._size),
+            BillLine(sluice.DELIVER, prices.PUBSUB_BYTES, self._events * self._size),
             *dataflow.worker_lines(workers),
-            Line(sluice.INSERTS, prices.WRITTEN_BYTES, self._events * self._row_bytes),
+            BillLine(sluice.INSERTS, prices.WRITTEN_BYTES, self._events * self._row_bytes),
         ]
         return self._bill([*self._published(), *lines, *self._files(), *self._rows()])
 
@@ -78,14 +78,14 @@ class Alternatives:
         billed = max(prices.MIN_ROW_BYTES, self._row_bytes)
         stored_bytes = self.measured.plain_object_bytes + self.workload.message_bytes - self.measured.message_bytes
         lines = [
-            Line(sluice.DELIVER, prices.PUBSUB_BYTES, self._events * max(self._size, prices.PUBSUB_MIN_BYTES)),
-            Line(sluice.REQUESTS, prices.REQUESTS, self._events),
-            Line(sluice.CPU, prices.VCPU_SECONDS, seconds * INSTANCE_VCPU),
-            Line(sluice.MEMORY, prices.GIB_SECONDS, seconds * INSTANCE_GIB),
-            Line(sluice.INSERTS, prices.INSERTED_BYTES, self._events * billed),
-            Line(sluice.OBJECTS, prices.CLASS_A, self._events),
+            BillLine(sluice.DELIVER, prices.PUBSUB_BYTES, self._events * max(self._size, prices.PUBSUB_MIN_BYTES)),
+            BillLine(sluice.REQUESTS, prices.REQUESTS, self._events),
+            BillLine(sluice.CPU, prices.VCPU_SECONDS, seconds * INSTANCE_VCPU),
+            BillLine(sluice.MEMORY, prices.GIB_SECONDS, seconds * INSTANCE_GIB),
+            BillLine(sluice.INSERTS, prices.INSERTED_BYTES, self._events * billed),
+            BillLine(sluice.OBJECTS, prices.CLASS_A, self._events),
             stored(sluice.ARCHIVE, prices.STANDARD, self._events * stored_bytes, 0, self.deployment.archive_days),
-            Line(sluice.REQUEST_LINES, prices.LOGGED_BYTES, self._events * deployed.REQUEST_LINE_BYTES),
+            BillLine(sluice.REQUEST_LINES, prices.LOGGED_BYTES, self._events * deployed.REQUEST_LINE_BYTES),
         ]
         return self._bill([*self._published(), *lines, *self._rows()])
 
@@ -103,23 +103,23 @@ class Alternatives:
         sizes = self.measured.sizes
         return max(1.0, sizes.row - sizes.lineage + self.workload.message_bytes - self.measured.message_bytes)
 
-    def _bill(self, lines: list[Line]) -> Bill:
+    def _bill(self, lines: list[BillLine]) -> Bill:
         return Bill(lines, self._events)
 
-    def _published(self) -> Iterator[Line]:
-        yield Line(sluice.PUBLISH, prices.PUBSUB_BYTES, self._events * max(self._size, prices.PUBSUB_MIN_BYTES))
+    def _published(self) -> Iterator[BillLine]:
+        yield BillLine(sluice.PUBLISH, prices.PUBSUB_BYTES, self._events * max(self._size, prices.PUBSUB_MIN_BYTES))
 
-    def _subscription(self) -> Iterator[Line]:
-        yield Line(BIGQUERY_SUBSCRIPTION, prices.BIGQUERY_SUBSCRIPTION, self._events * self._size)
+    def _subscription(self) -> Iterator[BillLine]:
+        yield BillLine(BIGQUERY_SUBSCRIPTION, prices.BIGQUERY_SUBSCRIPTION, self._events * self._size)
 
-    def _files(self) -> Iterator[Line]:
+    def _files(self) -> Iterator[BillLine]:
         """Yield the cost of the archive that a Cloud Storage subscription writes: payloads as text."""
-        yield Line(STORAGE_SUBSCRIPTION, prices.STORAGE_SUBSCRIPTION, self._events * self._size)
-        yield Line(sluice.OBJECTS, prices.CLASS_A, FILES_OF_DAY * DAYS_OF_MONTH)
+        yield BillLine(STORAGE_SUBSCRIPTION, prices.STORAGE_SUBSCRIPTION, self._events * self._size)
+        yield BillLine(sluice.OBJECTS, prices.CLASS_A, FILES_OF_DAY * DAYS_OF_MONTH)
         archived = self._events * self.workload.message_bytes
         yield stored(sluice.ARCHIVE, prices.STANDARD, archived, 0, self.deployment.archive_days)
 
-    def _rows(self) -> Iterator[Line]:
+    def _rows(self) -> Iterator[BillLine]:
         rows = self._events * self._row_bytes
         yield stored(ROWS, prices.ACTIVE_STORAGE, rows, 0, 90)
         yield stored(ROWS, prices.LONG_TERM_STORAGE, rows, 90, self.deployment.history_days)

@@ -9,7 +9,7 @@ MILLION = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Line:
+class BillLine:
     """A line of a bill.
 
     Attributes:
@@ -44,7 +44,7 @@ class Bill:
         events: Events in a month.
     """
 
-    lines: Sequence[Line]
+    lines: Sequence[BillLine]
     events: float
 
     @property
@@ -79,7 +79,7 @@ class Bill:
         return Bill(list(_less_free(self.lines)), self.events)
 
 
-def _less_free(lines: Sequence[Line]) -> Iterator[Line]:
+def _less_free(lines: Sequence[BillLine]) -> Iterator[BillLine]:
     free_left = {line.price: line.price.free for line in lines}
     free_left_first = dict(free_left)
     for line in lines:
@@ -87,4 +87,4 @@ def _less_free(lines: Sequence[Line]) -> Iterator[Line]:
         free, free_first = min(line.units, free_left[line.price]), min(first, free_left_first[line.price])
         free_left[line.price] -= free
         free_left_first[line.price] -= free_first
-        yield Line(line.item, line.price, line.units - free, first - free_first)
+        yield BillLine(line.item, line.price, line.units - free, first - free_first)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from sluice.cost import prices
-from sluice.cost.bill import Line
+from sluice.cost.bill import BillLine
 from sluice.cost.flow import Instance
 
 WORKERS = "Dataflow: workers"
@@ -105,7 +105,7 @@ class Job:
         cpu = 1 / PUBLISHED_EVENTS_OF_VCPU + self.larger_cpu
         return max(self.own_workers, workers(self.rate, 1 / cpu))
 
-    def lines(self, hours: float) -> Iterator[Line]:
+    def lines(self, hours: float) -> Iterator[BillLine]:
         """Yield what is paid to Dataflow.
 
         Args:
@@ -113,8 +113,8 @@ class Job:
         """
         yield from worker_lines(self.workers * hours)
         units = UNIT_HOURS_OF_MESSAGE * self.rate * 3600 * hours
-        yield Line(STREAMING_ENGINE, prices.DATAFLOW_UNIT_HOURS, units)
-        yield Line(IMAGE, prices.IMAGES, IMAGE_GIB * hours / prices.HOURS_OF_MONTH)
+        yield BillLine(STREAMING_ENGINE, prices.DATAFLOW_UNIT_HOURS, units)
+        yield BillLine(IMAGE, prices.IMAGES, IMAGE_GIB * hours / prices.HOURS_OF_MONTH)
 
 
 def workers(rate: float, events_of_vcpu: float) -> int:
@@ -127,12 +127,12 @@ def workers(rate: float, events_of_vcpu: float) -> int:
     return max(1, math.ceil(rate / events_of_vcpu / TARGET / VCPU))
 
 
-def worker_lines(hours: float) -> Iterator[Line]:
+def worker_lines(hours: float) -> Iterator[BillLine]:
     """Yield the lines of Dataflow's workers.
 
     Args:
         hours: Hours of all workers.
     """
-    yield Line(WORKERS, prices.DATAFLOW_VCPU_HOURS, hours * VCPU)
-    yield Line(WORKERS, prices.DATAFLOW_GIB_HOURS, hours * GIB)
-    yield Line(WORKERS, prices.DATAFLOW_DISK_HOURS, hours * DISK_GIB)
+    yield BillLine(WORKERS, prices.DATAFLOW_VCPU_HOURS, hours * VCPU)
+    yield BillLine(WORKERS, prices.DATAFLOW_GIB_HOURS, hours * GIB)
+    yield BillLine(WORKERS, prices.DATAFLOW_DISK_HOURS, hours * DISK_GIB)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, get_args
 
 from sluice.cost import dataflow, prices
 from sluice.cost import deployment as deployed
-from sluice.cost.bill import Bill, Line
+from sluice.cost.bill import Bill, BillLine
 from sluice.cost.dataflow import Beam, Job
 from sluice.cost.deployment import DEFAULT, Deployment, Writer
 from sluice.cost.fleet import INSTANCE_GIB, INSTANCE_VCPU, MAX_RATE, Fleet, turn
@@ -67,7 +67,7 @@ class Hour(NamedTuple):
     hours: float
     rate: float
     objects: float
-    lines: list[Line]
+    lines: list[BillLine]
 
     @property
     def events(self) -> float:
@@ -138,11 +138,11 @@ class Sluice:
 
         return turn(is_so, 1.0, MAX_RATE)
 
-    def _pubsub(self, way: Way) -> Iterator[Line]:
+    def _pubsub(self, way: Way) -> Iterator[BillLine]:
         events, size = self.workload.events_per_month, self.workload.message_bytes + deployed.MESSAGE_OVERHEAD_BYTES
         delivered = max(size, prices.PUBSUB_MIN_BYTES) if way.startswith("push") else size
-        yield Line(PUBLISH, prices.PUBSUB_BYTES, events * max(size, prices.PUBSUB_MIN_BYTES))
-        yield Line(DELIVER, prices.PUBSUB_BYTES, events * delivered)
+        yield BillLine(PUBLISH, prices.PUBSUB_BYTES, events * max(size, prices.PUBSUB_MIN_BYTES))
+        yield BillLine(DELIVER, prices.PUBSUB_BYTES, events * delivered)
         yield stored(TOPIC, prices.PUBSUB_KEPT, events * size, 0, self.deployment.topic_days)
 
     def _hour(self, way: Way, rate: float, hours: float) -> Hour:
@@ -158,25 +158,25 @@ class Sluice:
             cpu, memory = prices.INSTANCE_VCPU_SECONDS, prices.INSTANCE_GIB_SECONDS
             instances = fleet.working_instances if way == "pull" else fleet.instances
         lines = [
-            Line(REQUESTS, prices.REQUESTS, events if way == "push" else 0.0),
-            Line(CPU, cpu, instances * INSTANCE_VCPU * seconds),
-            Line(MEMORY, memory, instances * INSTANCE_GIB * seconds),
+            BillLine(REQUESTS, prices.REQUESTS, events if way == "push" else 0.0),
+            BillLine(CPU, cpu, instances * INSTANCE_VCPU * seconds),
+            BillLine(MEMORY, memory, instances * INSTANCE_GIB * seconds),
             written,
         ]
         return Hour(hours, rate, fleet.each.flushes, lines)
 
-    def _written(self, way: Way, events: float) -> Line:
+    def _written(self, way: Way, events: float) -> BillLine:
         """Return what is paid for writing rows."""
         if (self.deployment.writer or WRITERS[way]) == "storage_write":
-            return Line(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)
-        return Line(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
+            return BillLine(INSERTS, prices.WRITTEN_BYTES, events * self.row_bytes)
+        return BillLine(INSERTS, prices.INSERTED_BYTES, events * self.billed_row_bytes)
 
-    def _kept(self, hours: list[Hour]) -> Iterator[Line]:
+    def _kept(self, hours: list[Hour]) -> Iterator[BillLine]:
         """Yield the cost of storage: the archive, live rows, history and snapshots."""
         chosen, events = self.deployment, self.workload.events_per_month
         objects = sum(hour.events * hour.objects for hour in hours)
         archived = objects * self.measured.object_bytes + events * self._object_bytes
-        yield Line(OBJECTS, prices.CLASS_A, objects)
+        yield BillLine(OBJECTS, prices.CLASS_A, objects)
         classes = [
             (0, prices.STANDARD, None),
             (chosen.nearline_days, prices.NEARLINE, prices.NEARLINE_CLASS_A),
@@ -187,7 +187,7 @@ class Sluice:
         for (start, price, transition), end in zip(used, ends, strict=True):
             yield stored(ARCHIVE, price, archived, start, end)
             if transition:
-                yield Line(TRANSITIONS, transition, objects, first=0.0)
+                yield BillLine(TRANSITIONS, transition, objects, first=0.0)
         rows, expiry = events * self.row_bytes, chosen.retention_days
         yield stored(LIVE, prices.ACTIVE_STORAGE, rows, 0, expiry)
         copied = expiry - chosen.keep_history_days
@@ -195,7 +195,7 @@ class Sluice:
         yield stored(HISTORY, prices.LONG_TERM_STORAGE, rows, copied + 90, chosen.history_days)
         yield stored(SNAPSHOTS, prices.LONG_TERM_STORAGE, rows, expiry, expiry + chosen.snapshot_days)
 
-    def _watched(self, way: Way, hours: list[Hour]) -> Iterator[Line]:
+    def _watched(self, way: Way, hours: list[Hour]) -> Iterator[BillLine]:
         """Yield the cost of logs, and of the metrics that are made of them."""
         lines = minutes = 0.0
         for hour in hours:
@@ -203,23 +203,23 @@ class Sluice:
             flushes_of_minute = 60 * hour.rate * hour.objects
             minutes += hour.hours * _MINUTES_OF_HOUR * (1 - math.exp(-flushes_of_minute))
         requests = self.workload.events_per_month if way.startswith("push") and self.deployment.request_logs else 0.0
-        yield Line(FLUSH_LINES, prices.LOGGED_BYTES, lines * deployed.FLUSH_LINE_BYTES)
-        yield Line(REQUEST_LINES, prices.LOGGED_BYTES, requests * deployed.REQUEST_LINE_BYTES)
+        yield BillLine(FLUSH_LINES, prices.LOGGED_BYTES, lines * deployed.FLUSH_LINE_BYTES)
+        yield BillLine(REQUEST_LINES, prices.LOGGED_BYTES, requests * deployed.REQUEST_LINE_BYTES)
         points = minutes * deployed.FLUSH_METRICS
-        yield Line(METRICS, prices.METRIC_BYTES, points * prices.METRIC_POINT_BYTES)
+        yield BillLine(METRICS, prices.METRIC_BYTES, points * prices.METRIC_POINT_BYTES)
 
-    def _reconciled(self, hours: list[Hour]) -> Iterator[Line]:
+    def _reconciled(self, hours: list[Hour]) -> Iterator[BillLine]:
         chosen, compared = self.deployment, 24 * DAYS_OF_MONTH
         runs = compared * deployed.RUNS_OF_AN_HOUR
         read = self.workload.events_per_day * chosen.reconciled_days * self.measured.sizes.reconciled
         minimum = deployed.TABLES_OF_A_RUN * prices.MIN_TABLE_BYTES
-        yield Line(RECONCILE_QUERIES, prices.QUERIED_BYTES, compared * max(read, minimum))
+        yield BillLine(RECONCILE_QUERIES, prices.QUERIED_BYTES, compared * max(read, minimum))
         objects = sum(hour.events * hour.objects for hour in hours)
         opened = objects * chosen.reconciled_objects
         pages = max(objects / deployed.LISTED_OBJECTS, compared)
         # Each run lists the checkpoints, and one of an hour's writes the next one.
-        yield Line(RECONCILE_OBJECTS, prices.CLASS_A, pages + runs + compared)
-        yield Line(RECONCILE_OBJECTS, prices.CLASS_B, opened)
+        yield BillLine(RECONCILE_OBJECTS, prices.CLASS_A, pages + runs + compared)
+        yield BillLine(RECONCILE_OBJECTS, prices.CLASS_B, opened)
         sums = objects * min(deployed.LIVE_TABLES, self.workload.events_per_month / objects)
         seconds = (
             runs * deployed.RUN_SECONDS
@@ -228,25 +228,25 @@ class Sluice:
             + sums * deployed.SUM_SECONDS
             + opened * deployed.OBJECT_READ_SECONDS / deployed.OBJECT_READERS
         )
-        yield Line(RECONCILE_CPU, prices.VCPU_SECONDS, seconds)
-        yield Line(RECONCILE_CPU, prices.GIB_SECONDS, seconds * deployed.RECONCILE_GIB)
-        yield Line(SCHEDULE, prices.SCHEDULER_JOBS, deployed.SCHEDULER_JOBS)
+        yield BillLine(RECONCILE_CPU, prices.VCPU_SECONDS, seconds)
+        yield BillLine(RECONCILE_CPU, prices.GIB_SECONDS, seconds * deployed.RECONCILE_GIB)
+        yield BillLine(SCHEDULE, prices.SCHEDULER_JOBS, deployed.SCHEDULER_JOBS)
         bootstrap = DAYS_OF_MONTH * deployed.BOOTSTRAP_SECONDS
-        yield Line(SCHEDULE, prices.VCPU_SECONDS, bootstrap)
-        yield Line(SCHEDULE, prices.GIB_SECONDS, bootstrap * INSTANCE_GIB)
+        yield BillLine(SCHEDULE, prices.VCPU_SECONDS, bootstrap)
+        yield BillLine(SCHEDULE, prices.GIB_SECONDS, bootstrap * INSTANCE_GIB)
 
-    def _history(self) -> Iterator[Line]:
+    def _history(self) -> Iterator[BillLine]:
         """Yield the cost of the daily `keep_history`: live rows that expire soon, and the ids of the history."""
         chosen, a_day = self.deployment, self.workload.events_per_day
         ids = a_day * chosen.history_days_read * self.measured.sizes.merged
         read = a_day * chosen.keep_history_days * self.row_bytes + ids
         minimum = 2 * deployed.LIVE_TABLES * prices.MIN_TABLE_BYTES
-        yield Line(
+        yield BillLine(
             KEEP_HISTORY, prices.QUERIED_BYTES, DAYS_OF_MONTH * max(read, minimum), first=DAYS_OF_MONTH * minimum
         )
 
 
-def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, end: float) -> Line:
+def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, end: float) -> BillLine:
     """Return the line of what is stored from an age on until another, in days.
 
     Once as much leaves as comes in, `(end - start)` days of it are there. In the first month it is half a month's, or
@@ -256,14 +256,14 @@ def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, 
     gib = bytes_of_month / prices.GIB / DAYS_OF_MONTH
     month = DAYS_OF_MONTH
     first = month / 2 if end >= month else end - end**2 / (2 * month)
-    return Line(item, price, gib * days, gib * first if not start else 0.0)
+    return BillLine(item, price, gib * days, gib * first if not start else 0.0)
 
 
-def _summed(hours: list[Hour]) -> Iterator[Line]:
+def _summed(hours: list[Hour]) -> Iterator[BillLine]:
     """Yield the lines of all hours, those of an item and a price as one."""
     units: dict[tuple[str, prices.Price], float] = {}
     for hour in hours:
         for line in hour.lines:
             units[line.item, line.price] = units.get((line.item, line.price), 0.0) + line.units
     for (item, price), total in units.items():
-        yield Line(item, price, total)
+        yield BillLine(item, price, total)

@@ -73,7 +73,7 @@ class _Number(str):
     __slots__ = ()
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _KeyedValues(list[tuple[str, Any]]):
     """The pairs of an object, which may have a key twice."""
 
 
@@ -88,7 +88,7 @@ def _as_json(data: bytes) -> list[tuple[str | None, str]] | None:
 
 def _parse(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return json.loads(
-        text, object_pairs_hook=_Pairs, parse_int=_Number, parse_float=_Number, parse_constant=_reject_constant
+        text, object_pairs_hook=_KeyedValues, parse_int=_Number, parse_float=_Number, parse_constant=_reject_constant
     )
 
 
@@ -100,7 +100,7 @@ def _lines(value: object, path: str, key: str, indent: str, end: str) -> Iterato
     """Yield the lines of a value, with `key` before it and `end` after it."""
     inner: list[tuple[str, str, object]]
     match value:
-        case _Pairs():
+        case _KeyedValues():
             brackets = "{}"
             inner = [(member(path, name), f"{_quoted(name)}: ", inner_value) for name, inner_value in value]
         case list():

@@ -6,7 +6,7 @@ import itertools
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from google.cloud import bigquery
 
@@ -15,6 +15,7 @@ from functions.names import REPLAYS
 from functions.settings import Settings
 from functions.sql import query_config, render
 from functions.tables import Tables
+from sluice.backfill.builder import BackfillBuilder
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import Fate, Settled
 
@@ -86,6 +87,18 @@ class Ledger:
     replayed_by: str
     replay_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     _numbers: "itertools.count[int]" = dataclasses.field(default_factory=itertools.count)
+
+    @classmethod
+    def of_backfill(cls, backfill: BackfillBuilder, source: ReplaySource) -> Self:
+        """Return the ledger of a backfill, which the current user runs.
+
+        Raises:
+            ValueError: It is a dry run, of which nothing is recorded.
+        """
+        if backfill.jobs is None or backfill.archive is None:
+            raise ValueError("a dry run replays nothing, so it has no ledger")
+        user = current_user(backfill.client)
+        return cls(backfill.client, backfill.jobs, backfill.settings, source, backfill.now, user)
 
     def __call__(self, settled: Sequence[Settled]) -> None:
         """Write events down, and wait until that is durable.

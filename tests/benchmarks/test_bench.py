@@ -13,7 +13,7 @@ import pytest
 from benchmarks import page, plots
 from benchmarks.results import FILE, Results, read
 from benchmarks.tables import brief, tables
-from tests.unit.test_docs import ROOT
+from tests.support.docs import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 

@@ -18,9 +18,9 @@ from benchmarks.overload.__main__ import app
 from benchmarks.overload.records import PhaseRecord, Record, Records, Sample, goodput, read, recovered_after
 from benchmarks.overload.scenarios import METASTABLE, SCENARIOS
 from benchmarks.overload.subscription import Backoff, Subscription
-from tests.benchmarks.test_load import NO_CONTENT, UNAVAILABLE, Answer, server
+from tests.support.docs import ROOT
+from tests.support.scripted_server import NO_CONTENT, UNAVAILABLE, Answer, server
 from tests.support.waiting import PATIENCE, until
-from tests.unit.test_docs import ROOT
 
 BODY = Body((b'{"event":"', b'","message":"', b'"}'), is_bad=False)
 AT_ONCE = Backoff(minimum=0.0, maximum=0.0)

@@ -40,8 +40,8 @@ from sluice.cost.measured import Measured
 from sluice.cost.measured import read as read_measured
 from sluice.cost.sluice import WAYS, Sluice
 from sluice.cost.workload import Workload
+from tests.support.cost_inputs import MEASURED
 from tests.support.samples import NOW, event, message, process
-from tests.unit.test_cost import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -1,22 +1,17 @@
 """One set of emulators for each worker. Each module deploys the functions on it in a dataset of its own."""
 
-import collections
 import contextlib
 import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from google.cloud import bigquery
 
-from functions.clients import bigquery_client, storage_client
+from functions.clients import bigquery_client
 from functions.settings import Settings
-from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.stack import PROJECT, Emulators, Stack, deployed, emulators
 from tests.support.dataset_fixtures import dropped
+from tests.support.deployed_stack import Deploy, Warehouse
 from tests.support.shop import Shop, open_shop
-from tests.support.waiting import wait_until
-
-type Deploy = Callable[..., contextlib.AbstractContextManager[Stack]]
 
 
 @contextlib.contextmanager
@@ -64,49 +59,6 @@ def stack(deploy: Deploy, request: pytest.FixtureRequest) -> Iterator[Stack]:
     """The functions with the default settings; they end with the module, and load the machine no longer."""
     with deploy(request.module.__name__.rpartition(".")[2]) as running:
         yield running
-
-
-class Warehouse:
-    """Looks into the dataset and the archive of a stack."""
-
-    def __init__(self, stack: Stack) -> None:
-        self.dataset = stack.settings.dataset
-        self.client: bigquery.Client = bigquery_client(stack.settings)
-        self._reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
-        self._archived: dict[str, list[bytes]] = collections.defaultdict(list)
-
-    def query(self, sql: str) -> list[bigquery.Row]:
-        """Rows of a query; `{dataset}` is the stack's."""
-        return list(self.client.query_and_wait(sql.format(dataset=self.dataset)))
-
-    def accounts(self) -> WarehouseContents:
-        """All event ids."""
-        return read_warehouse(self.client, self.dataset)
-
-    def archived(self) -> dict[str, list[bytes]]:
-        """Payloads in the archive by event id."""
-        for envelope in self._reader.new_envelopes():
-            self._archived[envelope.event_id].append(envelope.message().data)
-        return self._archived
-
-    def stored(self) -> int:
-        """Return the number of rows and dead letters, with duplicates; costs the emulator much less than `accounts`."""
-        tables = self.client.list_tables(self.dataset)
-        return sum(self.client.get_table(table).num_rows or 0 for table in tables if table.table_type == "TABLE")
-
-    def wait_for(self, events: int) -> WarehouseContents:
-        """Wait until so many events are rows or dead letters."""
-        accounts = WarehouseContents({}, {})
-
-        def complete() -> bool:
-            nonlocal accounts
-            if self.stored() < events:
-                return False
-            accounts = self.accounts()
-            return len(accounts.accepted | accounts.dead) >= events
-
-        wait_until(complete, f"{events} events are stored", self.stored, pause=0.3)
-        return accounts
 
 
 @pytest.fixture(scope="module")

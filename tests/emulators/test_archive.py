@@ -1,16 +1,23 @@
 """The archive as the external table of its page has it, as far as the emulator goes: it reads no external tables."""
 
+import gzip
 import io
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 import pytest
+from google.api_core.exceptions import PreconditionFailed
 from google.cloud import bigquery
+from google.cloud.storage import Blob
 
 from functions.archive.envelope import Envelope
+from functions.archive.reader import ArchiveReader, ObjectNotFound, UnreadableObject, object_at
+from functions.archive.rewriter import KeepsChanging, rewrite
+from functions.archive.summary import Summary
 from functions.core.message import Message
+from functions.events import event_types
 from sluice.local.stack import Emulators
 from tests.support import samples
 from tests.support.datasets import Datasets, fresh_datasets
@@ -48,3 +55,92 @@ def test_the_columns_of_the_external_table_take_the_lines_and_its_query_answers(
         ("b", NOW, None, b"\xff{", None),
         ("m-3", NOW, None, b"{", None),
     ]
+
+
+def archive(datasets: Datasets, arrived: datetime, *event_ids: str) -> str:
+    """Write an object of some events, and return its address."""
+    writer = datasets.archive()
+    messages = [samples.message(samples.event("order"), event_id=event_id) for event_id in event_ids]
+    name = writer.name(arrived)
+    writer.write(name, [samples.process(message, NOW) for message in messages], 60)
+    return writer.uri(name)
+
+
+def reader_of(datasets: Datasets) -> ArchiveReader:
+    return ArchiveReader(datasets.storage, datasets.settings.archive_bucket)
+
+
+def test_objects_are_listed_by_the_time_of_their_arrival(datasets: Datasets) -> None:
+    times = [NOW, NOW + timedelta(microseconds=1), NOW + timedelta(hours=1), NOW + timedelta(days=1)]
+    first, second, third, fourth = uris = [archive(datasets, time, "a") for time in times]
+    bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+    bucket.blob("exports/a").upload_from_string("")
+    archived = reader_of(datasets)
+    assert [listed.uri for listed in archived.objects()] == uris
+    assert [listed.arrived for listed in archived.objects()] == times
+    assert [listed.uri for listed in archived.objects(times[1], times[3])] == [second, third]
+    assert [listed.uri for listed in archived.objects(end=times[1])] == [first]
+    assert [listed.uri for listed in archived.of_day(date(2026, 11, 24))] == [fourth]
+    low, high = archived.bounds(times[1], times[3])
+    assert [uri for uri in uris if low <= uri < high] == [second, third]
+
+
+def test_an_object_is_read_by_its_address(datasets: Datasets) -> None:
+    uri = archive(datasets, NOW, "a", "b", "a")
+    [listed] = reader_of(datasets).objects()
+    for archived in (listed, object_at(uri, datasets.storage)):
+        assert [envelope.event_id for envelope in archived.envelopes()] == ["a", "b", "a"]
+        assert [envelope.event_id for envelope in archived.envelopes_of("a")] == ["a", "a"]
+        assert archived.envelopes_of("c") == []
+        assert len(archived.open().read()) == archived.size == listed.size > 0
+    assert listed.summary == Summary.of(listed.envelopes(), event_types())
+
+
+def test_an_object_that_is_gone_or_damaged_has_an_error_of_its_own(datasets: Datasets) -> None:
+    uri = archive(datasets, NOW, "a")
+    archived = object_at(uri, datasets.storage)
+    for damaged in (b"no gzip", gzip.compress(b'{"event_id": "a"}')):
+        Blob.from_uri(uri, client=datasets.storage).upload_from_string(damaged)
+        with pytest.raises(UnreadableObject):
+            archived.envelopes()
+    Blob.from_uri(uri, client=datasets.storage).delete()
+    with pytest.raises(ObjectNotFound):
+        archived.envelopes()
+    with pytest.raises(ObjectNotFound):
+        rewrite(archived, lambda _, __: None, event_types())
+
+
+def test_a_rewritten_object_has_the_lines_that_stay_and_their_summary(datasets: Datasets) -> None:
+    uri = archive(datasets, NOW, "a", "b")
+    [listed] = reader_of(datasets).objects()
+    rewrite(listed, lambda ndjson, _: ndjson.splitlines(keepends=True)[1:], event_types())
+    [rewritten] = reader_of(datasets).objects()
+    assert [envelope.event_id for envelope in rewritten.envelopes()] == ["b"]
+    assert rewritten.summary == Summary.of(rewritten.envelopes(), event_types())
+    rewrite(rewritten, lambda _, __: None, event_types())
+    assert [listed.uri for listed in reader_of(datasets).objects()] == [uri]
+    rewrite(rewritten, lambda _, __: [], event_types())
+    assert list(reader_of(datasets).objects()) == []
+
+
+def test_a_version_that_was_written_meanwhile_is_rewritten_and_not_overwritten(datasets: Datasets) -> None:
+    uri = archive(datasets, NOW, "a", "b")
+    [listed] = reader_of(datasets).objects()
+    Blob.from_uri(uri, client=datasets.storage).upload_from_string(gzip.compress(listed.ndjson() * 2))
+    rewrite(listed, lambda ndjson, _: ndjson.splitlines(keepends=True)[1:], event_types())
+    assert [envelope.event_id for envelope in listed.envelopes()] == ["b", "a", "b"]
+
+
+def test_an_object_that_changes_during_each_attempt_is_given_up(datasets: Datasets) -> None:
+    archive(datasets, NOW, "a", "b")
+    [listed] = reader_of(datasets).objects()
+    attempts = 0
+
+    def edit(_: bytes, __: int) -> Sequence[bytes]:
+        nonlocal attempts
+        attempts += 1
+        raise PreconditionFailed("changed")  # type: ignore[no-untyped-call]
+
+    with pytest.raises(KeepsChanging, match=f"{listed.uri}: others keep changing it"):
+        rewrite(listed, edit, event_types())
+    assert attempts == 5

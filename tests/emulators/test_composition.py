@@ -16,8 +16,8 @@ from functions.clients import storage_client
 from functions.core.message import Message
 from sluice.local.functions import SECRETS, served_environment, unpacked
 from sluice.local.stack import Stack
-from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import event, wrapped
+from tests.support.deployed_stack import Deploy
+from tests.support.push_requests import event, wrapped
 
 KEY = "a key of the tests, long enough"
 

@@ -27,11 +27,11 @@ from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Story
 from sluice.shop.timeline import history_until
-from tests.emulators.conftest import Deploy, Warehouse
 from tests.support import fake_google as stand_in
 from tests.support.beam_process import ROOT, Scenarios, beam, python, scenarios
 from tests.support.command_line import sluice
 from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.deployed_stack import Deploy, Warehouse
 from tests.support.fake_google import Answer, Cloud, error
 from tests.support.waiting import wait_until
 

@@ -2,26 +2,17 @@
 
 import base64
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from functions.core.message import Message
-from sluice.cli import app
 from sluice.local.stack import Emulators
-from tests.support import samples
 from tests.support.datasets import Datasets, fresh_datasets
-from tests.support.waiting import PATIENCE
-
-NOW = datetime.now(UTC)
+from tests.support.dead_letter_commands import KILLED, NOW, ledger, letters, message, order, run
 
 REPAIR = """
 def transform(payload, attributes):
@@ -35,40 +26,6 @@ def transform(payload, attributes):
 def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
     with fresh_datasets(running_emulators, views=True) as fresh:
         yield fresh
-
-
-def order(days_ago: float = 0, **changes: Any) -> bytes:
-    date = (NOW - timedelta(days=days_ago)).isoformat()
-    return json.dumps(samples.event("order", order_date=date, **changes)).encode()
-
-
-def message(event_id: str, payload: bytes, **attributes: str) -> Message:
-    return Message(payload, {"event_id": event_id, **attributes}, f"m-{event_id}", NOW)
-
-
-def run(datasets: Datasets, *arguments: object, code: int = 0, script: str | None = None) -> str:
-    """Run the command, as a process where it is a script; gives its standard output, or what it says of a failure."""
-    environment = {**datasets.environment, "COLUMNS": "200", "CODE_VERSION": "tests"}
-    given = [str(argument) for argument in arguments]
-    if script is not None:
-        command = [sys.executable, "-c", script, *given]
-        ran = subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        assert ran.returncode == code, ran.stdout + ran.stderr
-        return ran.stderr
-    ended = CliRunner().invoke(app, given, env=environment)
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.output
-    assert ended.exit_code == code, ended.output
-    return ended.stdout if code == 0 else ended.stderr
-
-
-def letters(datasets: Datasets, *arguments: object) -> Any:
-    return json.loads(run(datasets, "dead-letters", *arguments, "--json"))
-
-
-def ledger(datasets: Datasets) -> list[dict[str, Any]]:
-    return sorted(datasets.rows("live.replays"), key=lambda row: (row["replayed_at"], row["event_id"]))
 
 
 def stream_bad_ones(datasets: Datasets) -> None:
@@ -314,19 +271,6 @@ def transform(payload, attributes):
         datasets, "dead-letters", "replay", "--all", "--transform", repair, code=2
     ).replace("│\n│ ", "")
     assert len(datasets.rows("live.replays")) == 1
-
-
-KILLED = """
-import os, signal
-from sluice.replay import ledger, undeliverable
-undeliverable.LEASE_SECONDS = 10
-def kill(_, settled):
-    if any(one.fate.name == "LOADED" for one in settled):
-        os.kill(os.getpid(), signal.SIGKILL)
-{}.__call__ = kill
-from sluice.cli import app
-app()
-"""
 
 
 @pytest.mark.check

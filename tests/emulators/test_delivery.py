@@ -14,7 +14,7 @@ from sluice.local.stack import Emulators, Stack
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, Story
 from sluice.shop.timeline import history_until
-from tests.emulators.conftest import Deploy, Warehouse
+from tests.support.deployed_stack import Deploy, Warehouse
 
 NORTHWIND = pathlib.Path(__file__).parents[3] / "shared" / "data" / "northwind-events.ndjson"
 needs_northwind = pytest.mark.skipif(

@@ -19,8 +19,8 @@ from sluice.local.process import Child, running
 from sluice.local.stack import PROJECT, Emulators, Stack, delivering
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, generate
-from tests.emulators.conftest import Deploy, Warehouse
 from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
+from tests.support.deployed_stack import Deploy, Warehouse
 from tests.support.requires import missing
 from tests.support.waiting import PATIENCE, wait_until
 

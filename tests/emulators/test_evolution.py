@@ -17,8 +17,8 @@ from functions.schema.ddl import declared_table
 from functions.sql import render
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.stack import Stack
-from tests.emulators.conftest import Deploy, Warehouse
-from tests.emulators.test_ingest import event, wrapped
+from tests.support.deployed_stack import Deploy, Warehouse
+from tests.support.push_requests import event, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
 ROOT = pathlib.Path(__file__).parents[2]

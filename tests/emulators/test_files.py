@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from functions.files.sources import Part, Unreadable, check, find, source, split
+from functions.files.sources import SourceListing, Unreadable, check, find, source, split
 from sluice.local.stack import Emulators
 from tests.support.datasets import Datasets, fresh_datasets
 
@@ -48,7 +48,7 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
 )
 def test_the_parts_of_a_name_are_all_its_objects_once(datasets: Datasets, name: str, parts: int) -> None:
     full = f"gs://{datasets.settings.archive_bucket}/{name}"
-    divided = [Part(*part) for part in split(full, lambda: datasets.storage)]
+    divided = [SourceListing(*part) for part in split(full, lambda: datasets.storage)]
     listed = collections.Counter(source.name for part in divided for source in part.sources(lambda: datasets.storage))
     assert listed == {source.name: 1 for source in find([full], lambda: datasets.storage)}
     assert len(divided) == parts

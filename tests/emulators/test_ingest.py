@@ -1,12 +1,11 @@
 """The whole way over HTTP: the real functions-framework, the real clients, the emulators."""
 
-import base64
 import concurrent.futures
 import json
 import pathlib
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,35 +13,9 @@ import pytest
 
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
-from tests.emulators.conftest import Warehouse
-from tests.support import samples
+from tests.support.deployed_stack import Warehouse
+from tests.support.push_requests import NOW, encode, event, post, wrapped
 from tests.support.waiting import PATIENCE, wait_until
-
-NOW = datetime.now(UTC)
-
-
-def event(event_type: str, **changes: Any) -> dict[str, Any]:
-    time_field = "order_date" if event_type == "order" else "timestamp"
-    return samples.event(event_type, **{time_field: NOW.isoformat(), **changes})
-
-
-def encode(payload: bytes | dict[str, Any]) -> bytes:
-    return payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-
-
-def wrapped(payload: bytes | dict[str, Any], event_id: str, **attributes: str) -> dict[str, Any]:
-    message = {
-        "data": base64.b64encode(encode(payload)).decode(),
-        "messageId": str(uuid.uuid4().int),
-        "publishTime": NOW.isoformat(),
-        "attributes": {"event_id": event_id, **attributes},
-    }
-    return {"message": message, "subscription": "projects/p/subscriptions/s", "deliveryAttempt": 1}
-
-
-def post(stack: Stack, payload: bytes | dict[str, Any], **attributes: str) -> tuple[str, httpx.Response]:
-    event_id = str(uuid.uuid4())
-    return event_id, httpx.post(stack.ingest.url, json=wrapped(payload, event_id, **attributes), timeout=PATIENCE)
 
 
 def test_an_order_is_durable_in_its_table_and_in_the_archive_when_it_is_acknowledged(

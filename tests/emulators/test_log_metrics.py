@@ -6,7 +6,6 @@ flight. Only the line of a failed attempt of Cloud Scheduler is written after it
 
 import collections
 import concurrent.futures
-import contextlib
 import gzip
 import pathlib
 import uuid
@@ -17,21 +16,20 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from google.cloud import bigquery
 
 from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.core.dead_letters import Stage
 from functions.core.message import Message
-from functions.events import event_types
 from functions.reconcile.scheduled import recent_hours
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
-from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import NOW, event, post, wrapped
 from tests.support import monitoring, samples
+from tests.support.broken_tables import away, other_type
 from tests.support.cloud_logging import Entry, entry, extracted, matches, value
+from tests.support.deployed_stack import Deploy
+from tests.support.push_requests import NOW, event, good_events, post, wrapped
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check
@@ -46,40 +44,6 @@ NOT_MADE_HERE = {
     "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-behind": "no run here has an hour's work left after 25 minutes",
 }
-
-
-@contextlib.contextmanager
-def other_type(client: bigquery.Client, table: str) -> Iterator[None]:
-    """Give the column for unknown fields another type, which rejects them."""
-    client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
-    client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras INT64")
-    try:
-        yield
-    finally:
-        client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
-        client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras JSON")
-
-
-@contextlib.contextmanager
-def away(client: bigquery.Client, table: str) -> Iterator[None]:
-    """Rename a table."""
-    name = table.partition(".")[2]
-    client.query_and_wait(f"ALTER TABLE `{table}` RENAME TO {name}_away")
-    try:
-        yield
-    finally:
-        client.query_and_wait(f"ALTER TABLE `{table}_away` RENAME TO {name}")
-
-
-def good_events() -> list[tuple[str, dict[str, Any]]]:
-    """The table and an event of each type, also of those that `sluice contract new` began."""
-    return [
-        (
-            event_type.table,
-            {**(samples.EVENTS.get(name) or samples.samples(name)[0]), event_type.time_field: NOW.isoformat()},
-        )
-        for name, event_type in event_types().items()
-    ]
 
 
 def run(stack: Stack) -> collections.Counter[str]:

@@ -14,12 +14,12 @@ import pytest
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from sluice.local.stack import Emulators
-from tests.emulators.test_ingest import NOW, event
-from tests.emulators.test_log_metrics import away, good_events, other_type
 from tests.support import monitoring
 from tests.support.beam_process import beam
+from tests.support.broken_tables import away, other_type
 from tests.support.cloud_logging import Entry, extracted, matches, worker_entry
 from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.push_requests import NOW, event, good_events
 
 pytestmark = pytest.mark.check
 

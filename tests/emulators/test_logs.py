@@ -18,11 +18,11 @@ from sluice.local.stack import Stack
 from sluice.verify.check import Outcome
 from sluice.verify.checks import CHECKS
 from sluice.verify.project import Project
-from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import NOW, event, wrapped
-from tests.emulators.test_log_metrics import away, other_type
 from tests.support import cloud_logging, fake_google, samples
+from tests.support.broken_tables import away, other_type
+from tests.support.deployed_stack import Deploy
 from tests.support.fake_google import Answer
+from tests.support.push_requests import NOW, event, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
 CANARY = "canary"

@@ -17,8 +17,8 @@ from functions.settings import Settings
 from sluice.local.functions import serving
 from sluice.local.stack import PROJECT, Emulators
 from sluice.package import unpack
-from tests.emulators.test_ingest import event, wrapped
 from tests.support.dataset_fixtures import dropped
+from tests.support.push_requests import event, wrapped
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.check

@@ -15,10 +15,10 @@ from sluice.local import pubsub
 from sluice.local.process import free_port
 from sluice.local.stack import Emulators
 from sluice.replay.archived import arrived
-from tests.emulators.test_dead_letters import KILLED, ledger, letters, message, order, run
-from tests.emulators.test_relay import HOW_TO_GET, Wiring, emulator_process
 from tests.support import samples
 from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.dead_letter_commands import KILLED, ledger, letters, message, order, run
+from tests.support.pubsub_wiring import HOW_TO_GET, Wiring, emulator_process
 from tests.support.requires import missing
 from tests.support.waiting import PATIENCE
 

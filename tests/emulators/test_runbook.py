@@ -28,11 +28,11 @@ from sluice.local.functions import serving, unpacked
 from sluice.local.stack import Stack, topic_name
 from sluice.package import ROOT
 from sluice.publish import Publication, publish
-from tests.emulators.conftest import Deploy
-from tests.emulators.test_ingest import event, post, wrapped
-from tests.emulators.test_log_metrics import other_type
-from tests.emulators.test_queries import CANNOT_RUN
 from tests.support import monitoring
+from tests.support.broken_tables import other_type
+from tests.support.deployed_stack import Deploy
+from tests.support.emulator_gaps import CANNOT_RUN
+from tests.support.push_requests import event, post, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check

@@ -22,8 +22,8 @@ from sluice.cloud_logging import EMULATOR
 from sluice.local.stack import Stack
 from sluice.smoke import Smoke
 from sluice.verify.load import CHANGED, Load
-from tests.emulators.conftest import Deploy, Warehouse
 from tests.support import command_line, logging_server
+from tests.support.deployed_stack import Deploy, Warehouse
 from tests.support.fake_google import error
 from tests.support.waiting import wait_until
 

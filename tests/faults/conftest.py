@@ -8,11 +8,9 @@ import pytest
 
 from sluice.local.stack import emulators
 from tests.support.background import event_loop
-from tests.support.fault_cases import LONG, SHORT, Form
+from tests.support.fault_cases import LONG, SEED, SHORT, Form
 from tests.support.fault_harness import Deployment, deployment
 from tests.support.requires import missing
-
-SEED = 20261124
 
 
 @pytest.fixture(scope="session")

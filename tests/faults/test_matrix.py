@@ -6,9 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.faults.conftest import SEED
 from tests.support import fault_report
-from tests.support.fault_cases import CASES, SKEW, Case, Form, Run
+from tests.support.fault_cases import CASES, SEED, SKEW, Case, Form, Run
 from tests.support.fault_harness import Deployment
 from tests.support.fault_report import Seen
 

@@ -43,6 +43,9 @@ class Form:
 SHORT = Form(events=60, times=2, good=300, flush_timeout=min(3.0 * FACTOR, 25.0), backoff=(0.1, 1.0))
 LONG = Form(events=2_000, times=20, good=1_000, flush_timeout=25.0, backoff=(1.0, 600.0))
 
+SEED = 20261124
+"""Seed of all random choices of a run."""
+
 SKEW = timedelta(hours=6)
 """Skew of a function's clock."""
 

@@ -12,7 +12,7 @@ from google.cloud.bigquery import SchemaField
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, parameters_of
 from functions.sql import render
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 
 def declared_columns(table: str) -> list[SchemaField]:

@@ -18,6 +18,9 @@ OFFLINE = ROOT.parent / "shared" / "tools" / "terraform-offline" / "check"
 
 HOW_TO_GET = "there is no terraform on this machine: https://developer.hashicorp.com/terraform/install, 1.11 or later"
 
+ENVIRONMENTS = ("dev", "prod")
+"""Examples that are an environment each."""
+
 RUNBOOK = "https://example.com/sluice/blob/main/docs/operate.md"
 """Address of the runbook in the plans."""
 

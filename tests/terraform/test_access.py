@@ -9,8 +9,8 @@ from tests.support import terraform as running
 from tests.support.access.documented import Documented, documented
 from tests.support.access.grants import MEMBERS, Binding, Grants, bindings_of, custom_roles_of
 from tests.support.access.needs import Need, predefined_roles, table
+from tests.support.docs import ROOT
 from tests.support.terraform import FOLDER, Planned, Terraform
-from tests.unit.test_docs import ROOT
 
 pytestmark = pytest.mark.check
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.support.deploy_script import deploy
 from tests.support.terraform import ROOT, Planned, Terraform, planned
-from tests.unit.test_workflows import deploy
 
 GITHUB = '-var=github={repository="acme@1/sluice@2",environment="prod"}'
 MEMBER = "serviceAccount:ci@a"

@@ -17,10 +17,10 @@ from sluice.cli import app
 from tests.support import cloud_logging, monitoring
 from tests.support import terraform as running
 from tests.support.cloud_logging import Unknown, entry, matches
+from tests.support.docs import anchors
 from tests.support.google_metrics import GOOGLE_METRICS
 from tests.support.monitoring import ENGINES, Engine
 from tests.support.terraform import RUNBOOK, Planned, Terraform
-from tests.unit.test_docs import anchors
 
 ROOT = monitoring.TERRAFORM.parent
 OPERATE = (ROOT / "docs" / "operate.md").read_text()

@@ -1,48 +1,32 @@
-"""Fixtures that the unit tests share."""
+"""A unit test starts no server and installs nothing: tests/fakes, tests/emulators and tests/packaging are for that."""
 
-import time
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from functions.archive.writer import Archive
-from functions.ingest.group_commit import GroupCommit
-from functions.ingest.http_client import bigquery_api, storage_api
-from functions.ingest.warehouse import Warehouse
-from functions.settings import Settings
-from tests.support import fake_google as stand_in
-from tests.support.fake_google import Cloud
-from tests.support.samples import NOW, process
+_running: list[str] = []
+"""Id of the unit test that runs with its fixtures, if one does."""
 
 
-@pytest.fixture
-def cloud(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    """BigQuery and Cloud Storage, as the clients find them."""
-    with stand_in.running() as running:
-        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", running.url)
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", running.url)
-        yield running
+def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _running:
+        return
+    if event == "socket.bind" and isinstance(arguments[1], tuple):
+        raise AssertionError(f"{_running[0]} starts a server at {arguments[1]}: it belongs into tests/fakes")
+    if event == "subprocess.Popen" and {"pip", "venv"} & {str(argument) for argument in arguments[1] or ()}:
+        raise AssertionError(f"{_running[0]} installs packages: it belongs into tests/packaging")
 
 
-def settings(**changes: Any) -> Settings:
-    """Settings of the tests."""
-    return Settings(archive_bucket="archive", google_cloud_project="project", **changes)
+sys.addaudithook(_forbid)
 
 
-@pytest.fixture
-def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
-    """Makes a group commit with the given settings, and a clock."""
-
-    def make(clock: Callable[[], float] = time.monotonic, **changes: Any) -> GroupCommit:
-        chosen = settings(**changes)
-        archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
-        return GroupCommit(
-            lambda message, _: process(message, NOW),
-            archive,
-            Warehouse(bigquery_api(), "project", chosen.dataset),
-            chosen,
-            clock,
-        )
-
-    return make
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that listens on an address, or runs pip or venv, or whose fixtures do."""
+    _running.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _running.clear()

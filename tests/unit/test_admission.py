@@ -3,7 +3,7 @@
 import pytest
 
 from functions.ingest.admission import PROBE, Admission, FlushResult, Overloaded
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 
 def admission(events: int = 0, **changes: int) -> Admission:

@@ -7,8 +7,8 @@ import pytest
 
 from benchmarks import bots, page
 from functions.core.bots import PATTERNS_OF_PEOPLE
+from tests.support.outcomes import row
 from tests.support.samples import event
-from tests.unit.test_process import row
 
 _ANDROID = "Mozilla/5.0 (Linux; Android 11; {}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/91.0 Mobile Safari/537.36"
 _IPHONE = (

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.pubsub_v1 import types
 
-from sluice.local.pubsub_emulator.state import MAX_RESPONSE_BYTES, Broker, CallRejected, Lease, Message
+from sluice.local.pubsub_emulator.state import MAX_RESPONSE_BYTES, Broker, CallRejected, LeasedMessage, PublishedMessage
 
 TOPIC, DEAD_TOPIC = "projects/p/topics/events", "projects/p/topics/dead"
 SUBSCRIPTION, DEAD_SUBSCRIPTION = "projects/p/subscriptions/events", "projects/p/subscriptions/dead"
@@ -30,18 +30,18 @@ def wired(**settings: Any) -> Broker:
 
 
 def publish(broker: Broker, *payloads: bytes, now: float = T0) -> list[str]:
-    return broker.publish(TOPIC, [Message(payload, {"event_type": "order"}) for payload in payloads], now)
+    return broker.publish(TOPIC, [PublishedMessage(payload, {"event_type": "order"}) for payload in payloads], now)
 
 
-def pull(broker: Broker, now: float, subscription: str = SUBSCRIPTION, max_messages: int = 1000) -> list[Lease]:
+def pull(broker: Broker, now: float, subscription: str = SUBSCRIPTION, max_messages: int = 1000) -> list[LeasedMessage]:
     return broker.pull(subscription, max_messages, now)
 
 
-def nack(broker: Broker, leases: list[Lease], now: float) -> None:
+def nack(broker: Broker, leases: list[LeasedMessage], now: float) -> None:
     broker.modify_ack_deadline(SUBSCRIPTION, [lease.ack_id for lease in leases], 0, now)
 
 
-def acknowledge(broker: Broker, leases: list[Lease], now: float) -> None:
+def acknowledge(broker: Broker, leases: list[LeasedMessage], now: float) -> None:
     broker.acknowledge(SUBSCRIPTION, [lease.ack_id for lease in leases], now)
 
 
@@ -57,15 +57,19 @@ def fail_every_delivery(broker: Broker, attempts: int) -> float:
 
 def test_message_ids_are_unique_and_rise_over_all_topics() -> None:
     broker = wired()
-    ids = [*publish(broker, b"a", b"b"), *broker.publish(DEAD_TOPIC, [Message(b"c", {})], T0), *publish(broker, b"d")]
+    ids = [
+        *publish(broker, b"a", b"b"),
+        *broker.publish(DEAD_TOPIC, [PublishedMessage(b"c", {})], T0),
+        *publish(broker, b"d"),
+    ]
     assert [int(message_id) for message_id in ids] == sorted({int(message_id) for message_id in ids})
 
 
 def test_a_message_arrives_as_published_with_its_id_and_time() -> None:
     broker = wired()
-    [message_id] = broker.publish(TOPIC, [Message(b"\x00\xff", {"k": "v"}, "key")], T0)
+    [message_id] = broker.publish(TOPIC, [PublishedMessage(b"\x00\xff", {"k": "v"}, "key")], T0)
     [lease] = pull(broker, T0 + 1)
-    assert lease.message == Message(b"\x00\xff", {"k": "v"}, "key", message_id, T0)
+    assert lease.message == PublishedMessage(b"\x00\xff", {"k": "v"}, "key", message_id, T0)
     assert lease.attempt == 1
 
 
@@ -310,7 +314,7 @@ def test_what_does_not_exist_is_not_found() -> None:
     calls: list[Callable[[], object]] = [
         lambda: broker.topic(missing_topic),
         lambda: broker.delete_topic(missing_topic),
-        lambda: broker.publish(missing_topic, [Message(b"a", {})], T0),
+        lambda: broker.publish(missing_topic, [PublishedMessage(b"a", {})], T0),
         lambda: broker.subscription(missing),
         lambda: broker.delete_subscription(missing),
         lambda: broker.pull(missing, 1, T0),
@@ -376,8 +380,8 @@ def test_calls_with_impossible_arguments_are_an_invalid_argument() -> None:
     [lease] = pull(broker, T0)
     calls: list[Callable[[], object]] = [
         lambda: broker.publish(TOPIC, [], T0),
-        lambda: broker.publish(TOPIC, [Message(b"", {})], T0),
-        lambda: broker.publish(TOPIC, [Message(bytes(10_000_001), {})], T0),
+        lambda: broker.publish(TOPIC, [PublishedMessage(b"", {})], T0),
+        lambda: broker.publish(TOPIC, [PublishedMessage(bytes(10_000_001), {})], T0),
         lambda: broker.pull(SUBSCRIPTION, 0, T0),
         lambda: broker.acknowledge(SUBSCRIPTION, [], T0),
         lambda: broker.acknowledge(SUBSCRIPTION, [lease.ack_id, "of another subscription"], T0),
@@ -392,5 +396,5 @@ def test_calls_with_impossible_arguments_are_an_invalid_argument() -> None:
 
 def test_a_message_of_attributes_alone_is_delivered() -> None:
     broker = wired()
-    broker.publish(TOPIC, [Message(b"", {"a": "b"})], T0)
+    broker.publish(TOPIC, [PublishedMessage(b"", {"a": "b"})], T0)
     assert [lease.message.attributes for lease in pull(broker, T0)] == [{"a": "b"}]

@@ -61,7 +61,7 @@ def test_the_project_has_no_findings() -> None:
         (with_contract(ORDER, '{"type": "x"}'), "jsonschemas/order.v1.json", "no JSON Schema"),
         (with_contract(ORDER, '{"a": 1, "a": 2}'), "jsonschemas/order.v1.json", '"a" stands twice'),
         (with_table(ORDERS, None), "functions/events/order.py", "sql/schema/orders.sql is missing"),
-        (with_table(ORDERS, "DROP TABLE x"), "sql/schema/orders.sql", "not a CREATE TABLE"),
+        (with_table(ORDERS, "DROP TABLE x"), "sql/schema/orders.sql", "a CREATE TABLE with columns is expected"),
         (with_table(ORDERS, "CREATE TABLE `{{ nothing }}.d.orders` (a INT64)"), "sql/schema/orders.sql", "nothing"),
         (with_table(ORDERS, NOW.tables["inventory.sql"]), "sql/schema/orders.sql", "declares the table inventory"),
         (with_table(ORDERS, ORDERS_DDL.replace("extras JSON", "extras STRING")), "sql/schema/orders.sql", "JSON"),

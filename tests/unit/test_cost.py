@@ -16,21 +16,16 @@ from functions.settings import Settings
 from sluice.cli import app
 from sluice.cost import dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
-from sluice.cost.bill import Bill, Line
+from sluice.cost.bill import Bill, BillLine
 from sluice.cost.deployment import DEFAULT
-from sluice.cost.measured import Measured, Sizes
 from sluice.cost.sluice import WAYS, Sluice, stored
 from sluice.cost.ways import bills
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 from sluice.queries import queries
+from tests.support.cost_inputs import MEASURED
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-MEASURED = Measured(
-    run="", revision="", message_bytes=350, event_cpu=120e-6, flush_cpu=3e-3, byte_cpu=30e-9, core_cpu=20e-6,
-    plain_cpu=1.6e-3, upload=0.06, insert=0.08, billed_row_bytes=1040, object_bytes=600, archived_bytes=100,
-    plain_object_bytes=620, sizes=Sizes(row=500, lineage=250, reconciled=200, merged=180, json=900),
-)  # fmt: skip
 
 A_MILLION = Workload(1_000_000, 350)
 
@@ -164,7 +159,7 @@ def test_storage_is_half_full_in_the_first_month_and_full_after_its_time() -> No
 
 
 def test_the_free_tier_is_used_up_once() -> None:
-    lines = [Line("a", prices.SCHEDULER_JOBS, 2), Line("b", prices.SCHEDULER_JOBS, 4)]
+    lines = [BillLine("a", prices.SCHEDULER_JOBS, 2), BillLine("b", prices.SCHEDULER_JOBS, 4)]
     free = Bill(lines, 1).less_free_tier()
     assert [line.units for line in free.lines] == [0, 3]
 

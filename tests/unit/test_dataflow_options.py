@@ -83,7 +83,7 @@ CASES = {
         "options: --ip_policy: 'drop' is wrong: it must be hash or keep or truncate",
     ),
     "an option of Beam": ([*FILES, "--num_workers=many"], "options: --num_workers: invalid int value: 'many'"),
-    "a field": ([*FILES, "--id_fields=order_id"], "options: --id_fields: 'order_id' is no path to a field"),
+    "a field": ([*FILES, "--id_fields=order_id"], "options: --id_fields: 'order_id' is no path of a field"),
     "a missing setting": (FILES[:2], "options: --archive_bucket is missing, and so is the variable ARCHIVE_BUCKET"),
     "a missing runner": (FILES[1:], "options: --runner is missing; DataflowRunner runs the pipeline on Dataflow"),
     "no such runner": (["--runner=Foo", *FILES[1:]], "options: Unexpected pipeline runner: Foo. Valid values are "),
@@ -95,7 +95,7 @@ CASES = {
     ),
     "a stream that the runner does not read": (
         [FILES[0], *STREAM[1:]],
-        "options: FnApiRunner reads no --input_subscription",
+        "options: FnApiRunner cannot read --input_subscription",
     ),
     "a file of this machine on Dataflow": (
         [STREAM[0], *FILES[1:]],

@@ -10,7 +10,7 @@ from functions.events import event_types
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
 from functions.schema.table_diff import table_diff
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 TABLES = {event_type.table for event_type in event_types().values()}
 

@@ -1,7 +1,9 @@
 """The commands of docs/lost-region.md: run in order against stand-ins, and checked by the Cloud SDK itself."""
 
+import json
 import pathlib
 import re
+from collections.abc import Mapping
 
 import pytest
 from typer.testing import CliRunner
@@ -10,9 +12,9 @@ from functions.events import event_types
 from functions.schema.definitions import FOLDER
 from sluice.cli import app
 from tests.support import cloud_sdk
-from tests.terraform.plans import FOLDER as PLANS
-from tests.unit.test_deploy_docs import Call, recorded
-from tests.unit.test_docs import ROOT
+from tests.support.docs import ROOT
+from tests.support.recorded_commands import Call, recorded
+from tests.support.terraform import Planned
 
 pytestmark = pytest.mark.check
 
@@ -69,9 +71,9 @@ def test_sluice_asks_the_new_environment(calls: list[Call]) -> None:
     assert programs[0] == "terraform"
 
 
-def test_each_name_is_that_of_prod_in_terraforms_plan() -> None:
+def test_each_name_is_that_of_prod_in_terraforms_plan(plans: Mapping[str, Planned]) -> None:
     """Those of the environment `dr` differ by it alone."""
-    planned = (PLANS / "prod.json").read_text()
+    planned = json.dumps(plans["prod"])
     names = set(re.findall(r"sluice-(?:prod|dr)-[a-z-]+[a-z]", PAGE))
     assert len(names) > 5
     for name in names:

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import cast
 
 import msgspec
@@ -23,15 +22,11 @@ from sluice.verify.project import Project
 from sluice.verify.under_load import Observer
 from tests.support import cloud_sdk, deploy_guide, monitoring
 from tests.support.beam_process import beam
+from tests.support.docs import DOCS, ROOT, anchors, blocks
 from tools import cli_reference, licences, terraform_reference
-
-ROOT = pathlib.Path(__file__).parents[2]
-DOCS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 WITH_GCLOUD = {"operate.md", "scale.md"}
 """Pages whose commands of gcloud the Cloud SDK checks."""
-
-BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 SEND = """
 from datetime import UTC, datetime
@@ -45,11 +40,6 @@ now = datetime(2026, 11, 23, 12, tzinfo=UTC)
 row = process(Message(sys.stdin.buffer.read(), {}, "1", now), now)
 print(row.table, row.columns["stars"], row.columns["is_positive"])
 """
-
-
-def blocks(file: pathlib.Path) -> Iterator[tuple[str, str, str]]:
-    """Language, title and text of each fenced block."""
-    yield from BLOCK.findall(file.read_text())
 
 
 def test_the_three_files_of_the_guide_are_an_event_type_that_agrees_with_its_table(tmp_path: pathlib.Path) -> None:
@@ -133,12 +123,6 @@ def test_bq_has_every_flag_of_the_runbook(tmp_path: pathlib.Path) -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 100
-
-
-def anchors(file: pathlib.Path) -> set[str]:
-    """The headings of a page, as GitHub and GitLab make them addresses."""
-    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", file.read_text()), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)

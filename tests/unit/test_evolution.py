@@ -79,18 +79,18 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
     [
         ("code STRING(8)", "code INT64", "~ code STRING(8) -> INT64: BigQuery converts no STRING into INT64"),
         ("at TIMESTAMP", "at STRUCT<d DATE>", "~ at TIMESTAMP -> STRUCT<d DATE>: BigQuery converts no TIMESTAMP"),
-        ("n INT64", "n NUMERIC", "~ items.n INT64 -> NUMERIC: BigQuery converts nothing that is in an ARRAY"),
+        ("n INT64", "n NUMERIC", "~ items.n INT64 -> NUMERIC: BigQuery converts no values in an ARRAY"),
         ("sku STRING NOT NULL, n INT64", "n INT64, sku STRING NOT NULL", "~ items order sku, n -> n, sku: BigQuery"),
         ("  code STRING(8),\n", "", "- code STRING(8): the DDL has no such column"),
         ("sku STRING NOT NULL, ", "", "- items.sku STRING NOT NULL: the DDL has no such column"),
-        ("amount NUMERIC(10, 2)", "amount NUMERIC(10, 2) NOT NULL", "~ amount NULLABLE -> NOT NULL: the rows"),
-        ("  day DATE", "  day DATE,\n  note STRING NOT NULL", "+ note STRING NOT NULL: what is new cannot be"),
-        ("n INT64", "color STRING, n INT64", "+ items.color STRING: a new field of a STRUCT comes last"),
+        ("amount NUMERIC(10, 2)", "amount NUMERIC(10, 2) NOT NULL", "~ amount NULLABLE -> NOT NULL: existing rows"),
+        ("  day DATE", "  day DATE,\n  note STRING NOT NULL", "+ note STRING NOT NULL: a new column cannot be"),
+        ("n INT64", "color STRING, n INT64", "+ items.color STRING: a new field of a STRUCT must be the last"),
         ("tags ARRAY<STRING>", "tags STRING", "~ tags ARRAY -> NULLABLE: BigQuery cannot make"),
         ("code STRING(8)", "code ARRAY<STRING(8)>", "~ code NULLABLE -> ARRAY: BigQuery cannot make"),
-        ("STRING(8)", "STRING(7)", "~ code STRING(8) -> STRING(7): values that are there may not fit"),
-        ("NUMERIC(10, 2)", "NUMERIC(10, 3)", "~ amount NUMERIC(10, 2) -> NUMERIC(10, 3): values that are there"),
-        ("tags ARRAY<STRING>", "tags ARRAY<STRING(3)>", "~ tags ARRAY<STRING> -> ARRAY<STRING(3)>: values"),
+        ("STRING(8)", "STRING(7)", "~ code STRING(8) -> STRING(7): existing values may not fit"),
+        ("NUMERIC(10, 2)", "NUMERIC(10, 3)", "~ amount NUMERIC(10, 2) -> NUMERIC(10, 3): existing values"),
+        ("tags ARRAY<STRING>", "tags ARRAY<STRING(3)>", "~ tags ARRAY<STRING> -> ARRAY<STRING(3)>: existing values"),
         ("days = 90", "days = 30", "~ partition expiration 90 days -> 30 days: it would delete partitions at once"),
         ("PARTITION BY day", "PARTITION BY DATE(at)", "~ partitioning DAY of day -> DAY of at: BigQuery cannot"),
     ],
@@ -135,7 +135,7 @@ def test_what_bigquery_converts_by_a_statement_only_is_refused_with_the_statemen
 ) -> None:
     evolution = evolved(before, after)
     rejections = [str(rejection) for rejection in evolution.rejected]
-    assert rejections == [f"{diff}: BigQuery converts it by ALTER COLUMN SET DATA TYPE only"]
+    assert rejections == [f"{diff}: BigQuery converts it only by ALTER COLUMN SET DATA TYPE"]
     assert evolution.manual_statements == [f"ALTER TABLE `p.d.t` ALTER COLUMN {converted}"]
 
 

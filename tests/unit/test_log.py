@@ -15,7 +15,7 @@ import requests
 from google.api_core.exceptions import BadRequest, GoogleAPICallError, RetryError
 
 from functions.log import JsonFormatter, Logs, safe_message, trace
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 
 def line(**extra: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ from functions import events
 from functions.events import event_types
 from functions.names import Names, column_problem, table_problem, type_problem
 from functions.schema.definitions import FOLDER, Kind, definitions
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 TABLES = {name: event_type.table for name, event_type in event_types().items()}
 NAMES = Names.read(FOLDER, TABLES)

@@ -35,7 +35,7 @@ from sluice.shop.generator import Story
 from sluice.shop.timeline import history_until
 from tests.support import monitoring
 from tests.support.samples import process
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 SETTINGS = settings(dataset="live", historical_dataset="history")
 SCHEMAS = {

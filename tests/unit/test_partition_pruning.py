@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from functions.events import event_types
 from functions.schema.definitions import Definition, Kind, definitions
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 DEFINITIONS = definitions("project", settings())
 EVENT_TABLES = sorted({event_type.table for event_type in event_types().values()})

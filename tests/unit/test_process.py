@@ -20,22 +20,11 @@ from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import EventType, event_types
+from tests.support.outcomes import dead, row
 from tests.support.samples import EVENTS, NOW, event, message, process
 
 TYPES = sorted(EVENTS)
 THERE_ARE = ", ".join(sorted(event_types()))
-
-
-def row(payload: bytes | dict[str, Any], **attributes: str) -> Row:
-    outcome = process(message(payload, **attributes), NOW)
-    assert isinstance(outcome, Row), outcome
-    return outcome
-
-
-def dead(payload: bytes | dict[str, Any], **attributes: str) -> DeadLetter:
-    outcome = process(message(payload, **attributes), NOW)
-    assert isinstance(outcome, DeadLetter), outcome
-    return outcome
 
 
 def first_error(letter: DeadLetter) -> tuple[str, str, str]:

@@ -91,7 +91,10 @@ def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, mon
     assert sent[2].data == b"{no JSON}"
     assert (result.exit_code, len(sent)) == (1, 3)
     assert f"Not published: {file} line 3: $.meta.id is missing\n" in result.output
-    assert f"{file} line 5: $.meta.id is no id; allowed are an integer, and a string that is not empty" in result.output
+    assert (
+        f"{file} line 5: $.meta.id cannot be an id; allowed are an integer and a string that is not empty"
+        in result.output
+    )
 
 
 @pytest.mark.parametrize("command", ["publish", "backfill"])

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from tests.support import cloud_sdk
-from tests.unit.test_deploy_docs import Call, recorded
-from tests.unit.test_docs import ROOT
+from tests.support.docs import ROOT
+from tests.support.recorded_commands import Call, recorded
 
 pytestmark = pytest.mark.check
 

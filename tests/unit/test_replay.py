@@ -26,8 +26,8 @@ from sluice.replay.letters import Letter, Tally
 from sluice.replay.transform import NoTransform, Transform
 from sluice.replay.undeliverable import PUBLISHED, original
 from tests.support import samples
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)

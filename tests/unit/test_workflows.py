@@ -1,13 +1,11 @@
 """The workflows of GitHub: valid, pinned, without keys, with no more permissions than each job needs."""
 
 import hashlib
-import json
 import os
 import pathlib
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +15,7 @@ from typer.testing import CliRunner
 
 from sluice.cli import app
 from tests.support import cloud_sdk
+from tests.support.deploy_script import deploy
 from tools.audit import REQUIRED
 
 pytestmark = pytest.mark.check
@@ -172,51 +171,6 @@ def test_a_workflow_that_is_wrong_is_found(tmp_path: pathlib.Path, right: str, w
     assert right in text
     file.write_text(text.replace(right, wrong))
     assert said in findings(tmp_path)
-
-
-GCLOUD = f"""#!{sys.executable} -IS
-import json, os, pathlib, sys
-here = pathlib.Path(__file__).parent
-with (here / "calls").open("a") as calls:
-    calls.write(json.dumps(sys.argv[1:]) + "\\n")
-command = " ".join(sys.argv[1:])
-if command.startswith("storage cat"):
-    sys.stdout.buffer.write((here / "object").read_bytes())
-elif "allTrafficOnLatestRevision" in command:
-    print(os.environ["LATEST"])
-elif command.startswith("functions describe"):
-    print("https://bootstrap-abc.a.run.app", "ALLOW_ALL", "sluice-dev-bootstrap-00002-abc", sep="\\t")
-elif command.startswith("auth print-identity-token"):
-    print("a-token")
-"""
-
-CURL = """#!/bin/sh
-cat > /dev/null
-echo '["curl"]' >> "$(dirname "$0")/calls"
-printf %s "$STATUS"
-"""
-
-
-def deploy(
-    place: pathlib.Path, status: int = 200, stored: bytes = b"a package", latest: str = "True"
-) -> tuple[int, list[list[str]]]:
-    """Exit code and commands of `.ci/deploy`, with stand-ins for gcloud and the bootstrap."""
-    for name, text in {"gcloud": GCLOUD, "curl": CURL}.items():
-        (place / name).write_text(text)
-        (place / name).chmod(0o755)
-    (place / "sluice.zip").write_bytes(b"a package")
-    (place / "object").write_bytes(stored)
-    variables = {"GOOGLE_CLOUD_PROJECT": "a-project", "LOCATION": "us-central1", "SLUICE_NAME": "sluice-dev"}
-    environment = {"PATH": f"{place}:{os.environ['PATH']}", "STATUS": str(status), "PACKAGES_BUCKET": "packages"}
-    environment["LATEST"] = latest
-    done = subprocess.run(
-        [ROOT / ".ci" / "deploy", place / "sluice.zip"],
-        env={**variables, **environment},
-        capture_output=True,
-        check=False,
-    )
-    (place / "said").write_bytes(done.stderr)
-    return done.returncode, [json.loads(line) for line in (place / "calls").read_text().splitlines()]
 
 
 def test_the_tables_are_deployed_before_the_code_that_fills_them(tmp_path: pathlib.Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import grpc
 from google.pubsub_v1 import types
 
-from sluice.local.pubsub_emulator.state import MAX_MESSAGE_BYTES, Broker, CallRejected, Lease, Message
+from sluice.local.pubsub_emulator.state import MAX_MESSAGE_BYTES, Broker, CallRejected, LeasedMessage, PublishedMessage
 
 MAX_IDLE_WAIT = 1.0  # seconds that a pull waits for a first message
 
@@ -75,7 +75,7 @@ class PubSubService:
 
     def _publish(self, request: types.PublishRequest) -> types.PublishResponse:
         raw = types.PublishRequest.pb(request).messages  # proto-plus takes seven times as long per message
-        messages = [Message(each.data, dict(each.attributes), each.ordering_key) for each in raw]
+        messages = [PublishedMessage(each.data, dict(each.attributes), each.ordering_key) for each in raw]
         message_ids = self._broker.publish(request.topic, messages, self._clock())
         self._wake_pulls()
         return types.PublishResponse(message_ids=message_ids)
@@ -160,7 +160,7 @@ async def _reject_streaming_pull(_: object, context: _Context) -> None:
     await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
 
 
-def _pull_response(leases: Iterable[Lease], *, counted: bool) -> types.PullResponse:
+def _pull_response(leases: Iterable[LeasedMessage], *, counted: bool) -> types.PullResponse:
     response = types.PullResponse()
     received = types.PullResponse.pb(response).received_messages
     for lease in leases:

@@ -40,7 +40,7 @@ class CallRejected(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class PublishedMessage:
     """One message.
 
     Attributes:
@@ -63,11 +63,11 @@ class Message:
         return len(self.data) + sum(len(f"{key}{value}".encode()) for key, value in self.attributes.items())
 
 
-class Lease(NamedTuple):
+class LeasedMessage(NamedTuple):
     """One delivery of a message, the subscriber's until `expires` (seconds since the epoch)."""
 
     ack_id: str
-    message: Message
+    message: PublishedMessage
     attempt: int
     expires: float
 
@@ -121,25 +121,26 @@ class Subscription:
     """
 
     def __init__(
-        self, resource: types.Subscription, dead_letter: Callable[["Subscription", Lease, float], bool]
+        self, resource: types.Subscription, dead_letter: Callable[["Subscription", LeasedMessage, float], bool]
     ) -> None:
         self.resource = resource
         self.rules = Rules.of(resource)
         self._dead_letter = dead_letter
         self._order = count(1)
-        self._waiting: list[tuple[float, int, Message, int]] = []  # heap: ready at, order, message, attempts made
-        self._leases: dict[str, Lease] = {}
+        # A heap of the time at which a message is ready, order, message, and number of attempts.
+        self._waiting: list[tuple[float, int, PublishedMessage, int]] = []
+        self._leases: dict[str, LeasedMessage] = {}
         self._expiries: list[tuple[float, str]] = []  # heap: expires, ack id; stale once the lease has changed
         self._ack_prefix = f"{resource.name}:"
         self._life = secrets.token_hex(4)  # so that an ack id from before a restart meets no new lease
 
-    def enqueue(self, message: Message, ready: float, attempts: int = 0) -> None:
+    def enqueue(self, message: PublishedMessage, ready: float, attempts: int = 0) -> None:
         """Have the message delivered from `ready` on, after so many attempts."""
         heapq.heappush(self._waiting, (ready, next(self._order), message, attempts))
 
-    def lease(self, max_messages: int, now: float) -> list[Lease]:
+    def lease(self, max_messages: int, now: float) -> list[LeasedMessage]:
         """Hand out what is ready, oldest first, for the length of the ack deadline."""
-        leases: list[Lease] = []
+        leases: list[LeasedMessage] = []
         size = 0
         while self._waiting and self._waiting[0][0] <= now and len(leases) < max_messages:
             size += self._waiting[0][2].size
@@ -147,7 +148,7 @@ class Subscription:
                 break
             _, order, message, attempts = heapq.heappop(self._waiting)
             ack_id = f"{self._ack_prefix}{self._life}-{order}"
-            leases.append(Lease(ack_id, message, attempts + 1, now + self.rules.ack_deadline))
+            leases.append(LeasedMessage(ack_id, message, attempts + 1, now + self.rules.ack_deadline))
             self._hold(leases[-1])
         return leases
 
@@ -181,18 +182,18 @@ class Subscription:
         """The earliest time at which a lease expires; infinity for never."""
         return self._expiries[0][0] if self._expiries else math.inf
 
-    def _hold(self, lease: Lease) -> None:
+    def _hold(self, lease: LeasedMessage) -> None:
         self._leases[lease.ack_id] = lease
         heapq.heappush(self._expiries, (lease.expires, lease.ack_id))
 
-    def _release(self, ack_ids: Iterable[str]) -> list[Lease]:
+    def _release(self, ack_ids: Iterable[str]) -> list[LeasedMessage]:
         ids = list(ack_ids)
         _require(bool(ids), "No ack ids specified")
         for ack_id in ids:
             _require(ack_id.startswith(self._ack_prefix), f"Invalid ack id: {ack_id}")
         return [self._leases.pop(ack_id) for ack_id in ids if ack_id in self._leases]
 
-    def _give_back(self, lease: Lease, now: float) -> None:
+    def _give_back(self, lease: LeasedMessage, now: float) -> None:
         last = self.rules.dead_letter_topic and lease.attempt >= self.rules.max_delivery_attempts
         if not (last and self._dead_letter(self, lease, now)):
             self.enqueue(lease.message, now + self.rules.backoff(lease.attempt), lease.attempt)
@@ -249,7 +250,7 @@ class Broker:
         """Remove a subscription and what it holds."""
         del self._subscriptions[self.subscription(name).resource.name]
 
-    def publish(self, topic: str, messages: list[Message], now: float) -> list[str]:
+    def publish(self, topic: str, messages: list[PublishedMessage], now: float) -> list[str]:
         """Put each message into every subscription of the topic; answers the message ids, in order."""
         self.topic(topic)
         _require(0 < len(messages) <= 1000, "a publish request takes 1 to 1000 messages")
@@ -257,7 +258,7 @@ class Broker:
         _require(sum(message.size for message in messages) <= MAX_MESSAGE_BYTES, "more than 10 MB in a request")
         return [self._deliver(topic, message, now) for message in messages]
 
-    def pull(self, subscription: str, max_messages: int, now: float) -> list[Lease]:
+    def pull(self, subscription: str, max_messages: int, now: float) -> list[LeasedMessage]:
         """Lease up to `max_messages` that are ready."""
         _require(max_messages > 0, "No max_messages specified")
         self._expire(now)
@@ -283,14 +284,14 @@ class Broker:
         for subscription in self._subscriptions.values():
             subscription.expire(now)
 
-    def _deliver(self, topic: str, message: Message, now: float) -> str:
+    def _deliver(self, topic: str, message: PublishedMessage, now: float) -> str:
         published = replace(message, message_id=str(next(self._message_ids)), publish_time=now)
         for subscription in self._subscriptions.values():
             if subscription.resource.topic == topic:
                 subscription.enqueue(published, now)
         return published.message_id
 
-    def _dead_letter(self, source: Subscription, lease: Lease, now: float) -> bool:
+    def _dead_letter(self, source: Subscription, lease: LeasedMessage, now: float) -> bool:
         if source.rules.dead_letter_topic not in self._topics:
             return False
         _, project, _, subscription_id = source.resource.name.split("/")

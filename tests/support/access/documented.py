@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sluice.queries import queries
 from tests.support import deploy_guide, monitoring
-from tests.unit.test_deploy_docs import recorded
-from tests.unit.test_docs import BLOCK, ROOT
+from tests.support.docs import BLOCK, ROOT
+from tests.support.recorded_commands import recorded
 
 PAGES = (
     "analytics",

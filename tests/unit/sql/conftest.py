@@ -2,13 +2,8 @@
 
 import pytest
 
-from functions.settings import Settings
 from tests.support.sql_analyzer import Analyzer
-
-PROJECT = "a-project"
-"""Project of the tests of Terraform, which renders SQL too."""
-
-SETTINGS = Settings(archive_bucket="the-archive")
+from tests.support.sql_arguments import PROJECT, SETTINGS
 
 
 @pytest.fixture(scope="session")

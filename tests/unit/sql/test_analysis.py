@@ -16,9 +16,9 @@ from sluice.queries import Query, queries
 from tests.support.information_schema import VIEWS
 from tests.support.samples import archive_snippets
 from tests.support.sql_analyzer import Analyzer, WrongSql, fields
+from tests.support.sql_arguments import PROJECT, SETTINGS, given
 from tests.support.sql_rules import violations
 from tests.support.terraform import Planned
-from tests.unit.sql.conftest import PROJECT, SETTINGS
 
 pytestmark = pytest.mark.check
 
@@ -28,18 +28,6 @@ TABLE_DDL = [table.ddl for table in TABLES]
 QUERIES = queries()
 
 ORDERS = f"`{PROJECT}.{SETTINGS.dataset}.orders`"
-
-ANY = {"NAME": "orders", "TIMESTAMP": "2026-11-23T20:15:00", "DATE": "2026-11-23", "STRING": "a", "INT64": "1"}
-"""Values for parameters that have no default, by type; `orders` is in both datasets."""
-
-
-def given(query: Query) -> dict[str, str]:
-    """Values for the parameters that a caller has to choose."""
-    return {
-        parameter.name: "20261123" if parameter.name == "partition" else ANY[parameter.type]
-        for parameter in query.parameters.values()
-        if parameter.default is None
-    }
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)

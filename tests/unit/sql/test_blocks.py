@@ -4,8 +4,7 @@ import re
 
 from functions.events import event_types
 from sluice.queries import queries
-from tests.unit.sql.conftest import PROJECT, SETTINGS
-from tests.unit.sql.test_analysis import given
+from tests.support.sql_arguments import PROJECT, SETTINGS, given
 
 TABLES = {event_type.table for event_type in event_types().values()}
 

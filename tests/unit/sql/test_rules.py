@@ -4,9 +4,8 @@ import pytest
 
 from functions.schema.definitions import Kind, definitions
 from sluice.queries import queries
+from tests.support.sql_arguments import PROJECT, SETTINGS, given
 from tests.support.sql_rules import RULES, violations
-from tests.unit.sql.conftest import PROJECT, SETTINGS
-from tests.unit.sql.test_analysis import given
 
 DEFINITIONS = definitions(PROJECT, SETTINGS)
 TABLES = [definition.ddl for definition in DEFINITIONS if definition.kind is Kind.TABLE]

@@ -16,8 +16,8 @@ from functions.schema.definitions import Kind, definitions
 from sluice.commands.exit_codes import ExitCode
 from tests.support import samples
 from tests.support.fake_google import Answer, Cloud, error
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 CHOSEN = settings(dataset="live", historical_dataset="old")
 LIVE, OLD = "live.orders", "old.orders"

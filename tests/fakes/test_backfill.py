@@ -21,14 +21,14 @@ from functions.files.id_fields import IdField
 from functions.files.sources import Line
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
-from sluice.backfill.chunks import Load, Seen, chunks, loads
+from sluice.backfill.chunks import Seen, TableLoad, chunks, loads
 from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
 from tests.support import samples
 from tests.support.fake_google import Cloud
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 NOW = samples.NOW
 read = EventReader.from_settings(settings(), NOW)
@@ -210,7 +210,9 @@ def test_the_counts_add_up_to_the_lines(batches: Sequence[tuple[list[Event], boo
 
 def test_a_load_says_which_lines_it_has() -> None:
     read_events = [read(line(order(name), number, "orders.ndjson")) for number, name in ((3, "a"), (9, "b"))]
-    assert str(Load("live.orders", read_events)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
+    assert (
+        str(TableLoad("live.orders", read_events)) == "live.orders, from orders.ndjson line 3 to orders.ndjson line 9"
+    )
 
 
 def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_a
 from functions.settings import InvalidSettings, Settings
 from tests.support import metadata_server
 from tests.support.fake_google import Cloud, error
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 INSERT_ALL = "/bigquery/v2/projects/project/datasets/live/tables/orders/insertAll"

@@ -16,8 +16,8 @@ from functions.schema.bootstrap import Bootstrap, SchemaChange, Step
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Kind, definitions
 from tests.support.fake_google import Answer, Cloud, error
+from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
-from tests.unit.conftest import settings
 
 ONE_ATTEMPT = bootstrap._Attempts(DEFAULT_RETRY.with_timeout(0.001), PATIENCE)
 """No error is retried, and an answer may take its time."""
@@ -77,7 +77,7 @@ def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[s
     live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
-            "dev_events_dataset.orders", SchemaChange.REFUSED, error="there is a VIEW of this name"
+            "dev_events_dataset.orders", SchemaChange.REFUSED, error="a VIEW has this name"
         )
     }
 
@@ -121,10 +121,10 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
             "dev_events_dataset.orders",
             SchemaChange.REFUSED,
             [
-                "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
+                "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL: existing rows have no value",
                 f'~ description "before" -> "{wanted["description"]}"',
             ],
-            "+ items.price NUMERIC NOT NULL: what is new cannot be NOT NULL: the rows that are there have no value",
+            "+ items.price NUMERIC NOT NULL: a new column cannot be NOT NULL: existing rows have no value",
         )
     }
     assert patches == []
@@ -154,7 +154,10 @@ def test_a_table_that_somebody_else_keeps_changing_is_an_error(
     live[ORDERS]["description"] = "before"
     cloud.on_patch = lambda _path, _body: error(412, "conditionNotMet")
     [step] = differing(made.run()).values()
-    assert (step.change, step.error) == (SchemaChange.ERROR, "somebody else keeps changing the table")
+    assert (step.change, step.error) == (
+        SchemaChange.ERROR,
+        "others changed the table during each attempt; run the bootstrap later",
+    )
 
 
 def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_before_anything_is_touched(
@@ -172,9 +175,9 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
     del live["/datasets/dev_events_dataset/tables/inventory"]
     steps = differing(made.run())
     assert {name: step.error for name, step in steps.items()} == {
-        "historical_dataset": "it is in EU, and LOCATION is us-central1: a dataset cannot move",
+        "historical_dataset": "it is in EU, and LOCATION is us-central1; a dataset cannot be moved",
         "dev_events_dataset.inventory": None,
-        "dev_events_dataset.stock_levels": "there is a TABLE of this name",
+        "dev_events_dataset.stock_levels": "a TABLE has this name",
     }
     assert steps["dev_events_dataset.inventory"].change is SchemaChange.CREATE
     assert jobs == []
@@ -185,7 +188,7 @@ def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: d
     [step] = differing(made.run()).values()
     assert step.change is SchemaChange.REFUSED
     assert step.error == (
-        "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it by ALTER COLUMN SET DATA TYPE only; "
+        "~ order_id STRING(8) NOT NULL -> STRING NOT NULL: BigQuery converts it only by ALTER COLUMN SET DATA TYPE; "
         "by hand: ALTER TABLE `project.dev_events_dataset.orders` ALTER COLUMN order_id SET DATA TYPE STRING"
     )
 

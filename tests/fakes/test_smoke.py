@@ -19,7 +19,7 @@ from sluice import smoke
 from sluice.contract.example import example
 from sluice.smoke import NoExample, Smoke, oldest_day, probes
 from tests.support.fake_google import Answer, Cloud
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -1,12 +1,12 @@
 """A function is served here with the variables, secrets and memory that Terraform deploys it with."""
 
-import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from sluice.local.functions import EMULATORS, LOCAL, MEMORY, SECRETS, platform_environment, served_environment
-from tests.terraform.plans import ENVIRONMENTS, FOLDER
+from tests.support.terraform import ENVIRONMENTS, Planned
 
 KEY = "a key of the tests, long enough"
 
@@ -28,18 +28,19 @@ RESOURCES = {
 }
 
 
-def service(environment: str, target: str) -> dict[str, Any]:
-    """Return Terraform's plan of a function; a test of its own compares the kept plans with real ones."""
-    plan = json.loads((FOLDER / f"{environment}.json").read_text())
+def service(plan: Planned, target: str) -> dict[str, Any]:
+    """Return Terraform's plan of a function."""
     [config] = plan[RESOURCES[target]]["service_config"]
-    return {"secret_environment_variables": [], **config}
+    return {**config}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("target", RESOURCES)
-def test_a_function_has_the_variables_that_terraform_sets_and_no_others(environment: str, target: str) -> None:
+def test_a_function_has_the_variables_that_terraform_sets_and_no_others(
+    plans: Mapping[str, Planned], environment: str, target: str
+) -> None:
     """Given is what has no default; the local stack gives all functions the same."""
-    config = service(environment, target)
+    config = service(plans[environment], target)
     by_terraform = {
         *config["environment_variables"],
         *(variable["key"] for variable in config["secret_environment_variables"]),
@@ -55,7 +56,9 @@ def test_a_function_has_the_variables_that_terraform_sets_and_no_others(environm
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("target", RESOURCES)
-def test_a_function_has_the_memory_that_terraform_gives_it(environment: str, target: str) -> None:
-    memory = service(environment, target)["available_memory"]
+def test_a_function_has_the_memory_that_terraform_gives_it(
+    plans: Mapping[str, Planned], environment: str, target: str
+) -> None:
+    memory = service(plans[environment], target)["available_memory"]
     units = {"Mi": 2**20, "Gi": 2**30}
     assert int(memory[:-2]) * units[memory[-2:]] == MEMORY[target]

@@ -14,12 +14,12 @@ from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
 from functions.files.sources import Line
 from sluice.backfill import load_jobs
-from sluice.backfill.chunks import Load
+from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_jobs import LoadJobs
 from tests.support import samples
 from tests.support.fake_google import Cloud
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 READ = EventReader.from_settings(settings(), samples.NOW)
 GOOD = READ(Line("file", 1, json.dumps(samples.event("order")).encode())).outcome
@@ -30,12 +30,12 @@ DAYS = [f"2026-01-{day:02}" for day in range(1, 29)]
 REQUEST_BYTES = 10 * 10**6
 
 
-def events(table: str, outcome: Row | DeadLetter, identities: Sequence[Identity]) -> Load:
+def events(table: str, outcome: Row | DeadLetter, identities: Sequence[Identity]) -> TableLoad:
     line = Line("file", 1, b"")
-    return Load(table, [Event(line, outcome, table, identity, None) for identity in identities])
+    return TableLoad(table, [Event(line, outcome, table, identity, None) for identity in identities])
 
 
-def orders(*event_ids: str) -> Load:
+def orders(*event_ids: str) -> TableLoad:
     """Return a load of orders, each on another day."""
     return events(
         "live.orders",

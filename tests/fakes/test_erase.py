@@ -27,7 +27,7 @@ from sluice.erase.ownership import Ownership, Person, Verdict, person_fields
 from tests.support import samples
 from tests.support.fake_google import Answer, Cloud, error
 from tests.support.samples import NOW
-from tests.unit.conftest import settings
+from tests.support.settings import settings
 
 ADA = Person({"user_id": "ada", "customer_id": "ada"})
 

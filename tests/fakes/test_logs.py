@@ -11,7 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.oauth2.credentials import Credentials
 
 from sluice import cloud_logging
-from sluice.cloud_logging import EMULATOR, Logs, NotReadable
+from sluice.cloud_logging import EMULATOR, CloudLogs, NotReadable
 from tests.support import logging_server
 from tests.support.fake_google import error
 from tests.support.logging_server import LoggingServer
@@ -34,11 +34,11 @@ def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoggingServer]:
 def test_the_flushes_of_some_objects_are_found_on_all_pages(logging: LoggingServer) -> None:
     before = NOW - timedelta(minutes=1)
     logging.lines = lambda: [line(URIS[0]), line(URIS[1]), line(URIS[2], time=before), line(URIS[2], message="other")]
-    assert Logs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
-    assert Logs.connect("project").flushes(URIS[:1], NOW) == {URIS[0]}
+    assert CloudLogs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
+    assert CloudLogs.connect("project").flushes(URIS[:1], NOW) == {URIS[0]}
     assert logging.requests[0]["resourceNames"] == ["projects/project"]
     logging.lines = list
-    assert Logs.connect("project").flushes(URIS, NOW) == set()
+    assert CloudLogs.connect("project").flushes(URIS, NOW) == set()
 
 
 def test_the_flushes_of_a_dataflow_job_are_found_beside_those_of_functions(logging: LoggingServer) -> None:
@@ -48,26 +48,26 @@ def test_the_flushes_of_a_dataflow_job_are_found_beside_those_of_functions(loggi
         f'flush {{"archive_uri":"gs://archive/raw/another","errors":["{URIS[2]}"]}}',
         f"read {URIS[2]}",
     ]
-    assert Logs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
+    assert CloudLogs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
 
 
 def test_who_may_not_read_the_log_is_told_what_it_takes(logging: LoggingServer) -> None:
     logging.error = error(403, "forbidden")
     with pytest.raises(NotReadable, match=r"^forbidden \(logging\.logEntries\.list is in roles/logging\.viewer\)$"):
-        Logs.connect("project").flushes(URIS, NOW)
+        CloudLogs.connect("project").flushes(URIS, NOW)
 
 
 def test_where_nothing_answers_the_log_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(EMULATOR, "http://127.0.0.1:1")
     monkeypatch.setattr(cloud_logging, "_SECONDS", 0.1)
     with pytest.raises(NotReadable, match="Connection refused"):
-        Logs.connect("project").flushes(URIS, NOW)
+        CloudLogs.connect("project").flushes(URIS, NOW)
 
 
 def test_emulators_have_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1")
     with pytest.raises(NotReadable, match="the emulators have no Cloud Logging"):
-        Logs.connect("project")
+        CloudLogs.connect("project")
 
 
 def test_a_user_without_a_quota_project_pays_with_that_of_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,5 +80,5 @@ def test_a_user_without_a_quota_project_pays_with_that_of_the_functions(monkeypa
     monkeypatch.setattr(cloud_logging, "AuthorizedHttp", authorized)
     for credentials in (Credentials("token"), Credentials("token", quota_project_id="own"), AnonymousCredentials()):  # type: ignore[no-untyped-call]
         monkeypatch.setattr(google.auth, "default", lambda *_, default=credentials: (default, None))
-        Logs.connect("project")
+        CloudLogs.connect("project")
     assert [getattr(credentials, "quota_project_id", None) for credentials in used] == ["project", "own", None]
