@@ -64,7 +64,7 @@ def commands() -> list[tuple[str, str]]:
     return [
         (file.name, line.strip())
         for file in DOCS
-        # The commands of these are run: test_deploy_docs, test_disaster_docs, test_release_docs, test_tutorial.
+        # Tests of their own run the commands of these: test_deploy_docs.py and the like.
         if file.stem not in {*deploy_guide.PAGES, "lost-region", "release", "tutorial"}
         for language, _, text in blocks(file)
         if language == "sh"
