@@ -1,4 +1,4 @@
-"""The commands of docs/disaster-recovery.md: run in order against stand-ins, and checked by the Cloud SDK itself."""
+"""The commands of docs/lost-region.md: run in order against stand-ins, and checked by the Cloud SDK itself."""
 
 import json
 import pathlib
@@ -19,12 +19,12 @@ from tests.support.terraform import Planned
 
 pytestmark = pytest.mark.check
 
-PAGE = (ROOT / "docs" / "disaster-recovery.md").read_text()
+PAGE = (ROOT / "docs" / "lost-region.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
-    return recorded(ROOT / "docs" / "disaster-recovery.md", tmp_path_factory.mktemp("disaster"))
+    return recorded(ROOT / "docs" / "lost-region.md", tmp_path_factory.mktemp("disaster"))
 
 
 def test_gcloud_bq_and_sluice_take_every_command(calls: list[Call], tmp_path: pathlib.Path) -> None:

@@ -11,9 +11,22 @@ from tests.support import deploy_guide, monitoring
 from tests.support.docs import BLOCK, ROOT
 from tests.support.recorded_commands import recorded
 
-PAGES = ("analytics", "backfill", "dead-letters", "deploy", "disaster-recovery", "erase", "monitoring", "operate")
+PAGES = (
+    "analytics",
+    "backfill",
+    "beam",
+    "dead-letters",
+    "deploy",
+    "disaster-recovery",
+    "erase",
+    "lost-region",
+    "monitoring",
+    "operate",
+    "restore",
+    "trace",
+)
 
-SCRIPTS = ("deploy", "disaster-recovery")
+SCRIPTS = ("deploy", "lost-region")
 """Those of them whose commands need a shell."""
 
 _ROLE = re.compile(r"^Role: (.+)$", re.MULTILINE)
