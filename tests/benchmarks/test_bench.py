@@ -53,7 +53,7 @@ def test_every_plot_of_the_pages_is_there() -> None:
 def test_a_page_without_a_place_for_a_table_is_an_error() -> None:
     results = json.dumps({"started": "", "revision": "", "seconds": 1, "machine": _MACHINE})
     drawn = tables(msgspec.json.decode(results, type=Results))
-    with pytest.raises(ValueError, match="no place for"):
+    with pytest.raises(ValueError, match="no marker for"):
         page.fill_tables("nothing", drawn)
 
 

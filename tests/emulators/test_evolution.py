@@ -72,7 +72,7 @@ ADDITIVE = [
     ("  item_count INT64", '  gift_note STRING OPTIONS (description = "What the card says"),\n  item_count INT64'),
     (
         '    price NUMERIC NOT NULL OPTIONS (description = "Price of one unit")',
-        '    price NUMERIC OPTIONS (description = "Of one unit, net"),\n    color STRING',
+        '    price NUMERIC OPTIONS (description = "Net price of one unit"),\n    color STRING',
     ),
     ("    country STRING NOT NULL", "    country STRING"),
     ('("table_type", "orders")', '("table_type", "orders"), ("owner", "sales")'),
@@ -110,7 +110,7 @@ def test_additive_changes_are_made_in_place_while_events_keep_coming(own_stack: 
         sender.join()
     diff = [
         "~ items.price NOT NULL -> NULLABLE",
-        '~ items.price description "Of one unit" -> "Of one unit, net"',
+        '~ items.price description "Price of one unit" -> "Net price of one unit"',
         "+ items.color STRING",
         "~ shipping_address.country NOT NULL -> NULLABLE",
         "+ gift_note STRING",

@@ -162,7 +162,7 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
 
 def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Path) -> None:
     code = unpacked(tmp_path / "code")
-    app, right = code / "functions" / "ingest" / "app.py", "await self.commit(message)"
+    app, right = code / "functions" / "ingest" / "stages.py", "await commit(message)"
     text = app.read_text()
     assert text.count(right) == 1
     app.write_text(text.replace(right, "raise ValueError(message)"))
@@ -175,7 +175,7 @@ def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Pa
         function.child.wait_until(lambda: "ValueError" in function.child.log.read_text())
         log = function.child.log.read_text()
     assert answer.status_code == 500
-    assert "app.py" in log
+    assert "stages.py" in log
     assert CANARY not in log + answer.text
 
 

@@ -354,7 +354,7 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
     ("arguments", "message"),
     [
         (["--from", "2026-07-02", "--to", "2026-07-01"], "is not before"),
-        (["--dry-run"], "without --repair nothing is written"),
+        (["--dry-run"], "without it, nothing is written"),
         (["--from", "yesterday"], "is not a time"),
     ],
 )

@@ -41,7 +41,7 @@ def test_without_a_name_all_queries_are_listed(sluice: Sluice) -> None:
     for query in queries().values():
         assert query.name in result.stdout
         assert query.question.split()[0] in result.stdout
-    assert "min_orders = 5 (1 to 1000000): in how many orders a pair must be" in result.stdout
+    assert "min_orders = 5 (1 to 1000000): minimum number of orders with a pair" in result.stdout
     assert "part of `sluice restore --replace`" in result.stdout
     assert "partitions" in result.stdout
 
@@ -56,7 +56,7 @@ def test_the_list_is_for_programs_too(sluice: Sluice) -> None:
             "type": "INT64",
             "default": "10",
             "bounds": None,
-            "description": "below how many units stock is low",
+            "description": "number of units below which stock is low",
         }
     ]
     assert {query["name"]: query["part_of"] for query in listed if query["part_of"]} == {

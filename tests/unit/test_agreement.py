@@ -194,7 +194,8 @@ def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> Non
 def test_a_name_that_no_column_can_have_is_told(name: str) -> None:
     findings = list(agreement(contract({name: TEXT}), columns(""), "drawn", TYPE))
     assert any(
-        "name of a column" in finding.problem or "BigQuery's own columns" in finding.problem for finding in findings
+        "name of a column" in finding.problem or "a prefix that BigQuery reserves" in finding.problem
+        for finding in findings
     )
 
 

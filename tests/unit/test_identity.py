@@ -102,7 +102,14 @@ def test_a_field_that_an_event_lacks_is_missing(path: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "what"),
-    [(None, "is missing"), ("", "no id"), (True, "no id"), ({}, "no id"), ([], "no id"), ("x" * 129, "the 128 of")],
+    [
+        (None, "is missing"),
+        ("", "cannot be an id"),
+        (True, "cannot be an id"),
+        ({}, "cannot be an id"),
+        ([], "cannot be an id"),
+        ("x" * 129, "at most 128"),
+    ],
 )
 def test_a_value_that_is_no_id_says_why(value: Any, what: str) -> None:
     with pytest.raises(NoEventId, match=what):
