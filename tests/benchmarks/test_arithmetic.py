@@ -12,7 +12,7 @@ from benchmarks.spread import NotMeasured, Spread, ratio
 from benchmarks.targets import Target
 
 
-def test_arrivals_are_the_same_for_the_same_seed_and_as_many_as_the_rate_says() -> None:
+def test_arrivals_depend_on_the_seed_and_match_the_rate() -> None:
     first, again = [*arrivals(Open(500, 20, seed=3))], [*arrivals(Open(500, 20, seed=3))]
     assert first == again != [*arrivals(Open(500, 20, seed=4))]
     assert first == sorted(first)
@@ -35,7 +35,7 @@ def test_a_percentile_is_a_latency_that_was_measured() -> None:
     assert percentile([], 0.5) is None
 
 
-def test_whoever_was_not_answered_took_forever() -> None:
+def test_unanswered_requests_count_as_infinite_latency() -> None:
     latencies = [*map(float, range(1, 96))]
     assert percentile(latencies, 0.95, 100) == 95
     assert percentile(latencies, 0.99, 100) is None
@@ -72,5 +72,5 @@ def test_a_target_is_met_by_the_median(median: float, least: float | None, most:
     assert Target("", Spread(median, 0, 100), least, most).is_met is is_met
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+def test_unmeasured_target_is_neither_met_nor_missed() -> None:
     assert Target("", None, 10).is_met is None

@@ -69,7 +69,7 @@ def test_a_cell_that_acknowledged_nothing_has_no_values_for_an_event() -> None:
     assert (cell.events_per_second, cell.p50) == (0.0, None)
 
 
-def test_refused_requests_count_as_the_slowest() -> None:
+def test_rejected_requests_count_as_the_slowest() -> None:
     refusing = dataclasses.replace(DRIVEN, sent=8, refused={503: 4})
     cell = run(refusing)
     assert (cell.p50, cell.p99) == (0.4, None)

@@ -16,7 +16,7 @@ from functions.core.privacy import Privacy
 process = EventPipeline(Contracts.load(), Privacy(), 90, "tests")
 
 
-def test_each_push_has_ids_of_its_own_and_becomes_what_it_is_said_to_become() -> None:
+def test_each_push_has_unique_ids_and_the_stated_outcome() -> None:
     bodies = Bodies("mixed")
     ids: set[str] = set()
     types: collections.Counter[str | None] = collections.Counter()

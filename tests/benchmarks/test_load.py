@@ -25,7 +25,7 @@ def test_a_closed_loop_keeps_its_connections() -> None:
     assert driven.refused == {}
 
 
-def test_what_is_not_2xx_is_counted_and_not_acknowledged() -> None:
+def test_responses_other_than_2xx_are_counted_as_rejected() -> None:
     async def every_third(number: int) -> bytes:
         return UNAVAILABLE if number % 3 == 0 else NO_CONTENT
 
@@ -35,7 +35,7 @@ def test_what_is_not_2xx_is_counted_and_not_acknowledged() -> None:
     assert driven.acknowledged == driven.sent - driven.sent // 3
 
 
-def test_a_connection_that_the_server_closes_between_requests_is_replaced() -> None:
+def test_connection_closed_between_requests_is_replaced() -> None:
     with server(yes, requests_of_a_connection=5) as url:
         driven = drive(url, "inventory", Closed(3, 0.3, ramp=0.0))
     assert driven.acknowledged == driven.sent > 20
@@ -53,7 +53,7 @@ def test_a_connection_that_the_server_says_it_closes_is_replaced() -> None:
     assert driven.resent == 0
 
 
-def test_a_connection_that_breaks_instead_of_an_answer_is_no_acknowledgement() -> None:
+def test_broken_connection_is_not_an_acknowledgement() -> None:
     async def breaking(number: int) -> bytes:
         return b"" if number == 1 else NO_CONTENT
 
@@ -63,7 +63,7 @@ def test_a_connection_that_breaks_instead_of_an_answer_is_no_acknowledgement() -
     assert driven.acknowledged == driven.sent - 1
 
 
-def test_in_an_open_loop_requests_arrive_though_nobody_answers_and_wait_from_when_they_arrived() -> None:
+def test_open_loop_latency_begins_at_the_arrival() -> None:
     async def slowly(_: int) -> bytes:
         await asyncio.sleep(0.2)
         return NO_CONTENT
@@ -75,7 +75,7 @@ def test_in_an_open_loop_requests_arrive_though_nobody_answers_and_wait_from_whe
     assert min(driven.latencies) >= 0.2
 
 
-def test_what_is_answered_after_the_run_is_acknowledged_and_no_answer_in_time() -> None:
+def test_late_response_is_acknowledged_but_not_answered_in_time() -> None:
     async def late(number: int) -> bytes:
         await asyncio.sleep(2.0 if number == 1 else 0.0)
         return NO_CONTENT
@@ -114,7 +114,7 @@ def test_rows_that_fit_are_fine() -> None:
     check(driven(100, 120), Counts(uploads=1, rows={"orders": 110}), "a cell")
 
 
-def test_requests_that_are_refused_take_their_time_too() -> None:
+def test_rejected_requests_count_in_the_duration() -> None:
     """One request is in flight and every second one is rejected: the rate is that of the whole time."""
 
     async def every_second(number: int) -> bytes:

@@ -74,7 +74,7 @@ class _Calls:
 
 
 @pytest.mark.parametrize(("rate", "batch"), [(5, 500), (40, 500), (300, 500), (1500, 500), (3000, 500), (1000, 80)])
-def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -> None:
+def test_simulation_matches_the_group_commit(rate: int, batch: int) -> None:
     archive = _Archive()
     moments = [*arrivals(Open(rate, 1_500 / rate))]
     sent = message(event("order"), event_id="e-1")
@@ -100,7 +100,7 @@ def test_the_simulation_does_what_the_group_commit_does(rate: int, batch: int) -
 
 
 @pytest.mark.parametrize("rate", [1, 30, 900, 6_000])
-def test_every_event_is_flushed_once_and_no_flush_is_larger_than_a_batch(rate: int) -> None:
+def test_each_event_is_flushed_once_in_a_batch_within_the_limit(rate: int) -> None:
     moments = [*arrivals(Open(rate, 3_000 / rate))]
     latencies, sizes = run(INSTANCE, moments)
     assert len(latencies) == sum(sizes) == len(moments)
@@ -180,7 +180,7 @@ def test_rows_have_the_sizes_that_are_kept() -> None:
     assert now == pytest.approx(kept, rel=0.05)
 
 
-def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
+def test_rates_separate_the_cpu_of_events_from_that_of_flushes() -> None:
     a, b = 1.2, 3e-3 * 10_000
     uploads = [1_400, 470, 95]
     cells = [_cell(rate, n, a + b * n / 10_000, 0.18, 0.22) for rate, n in zip(RATES, uploads, strict=True)]
@@ -194,7 +194,7 @@ def test_cpu_of_events_and_flushes_is_told_apart_by_the_rates() -> None:
         measured.of(_results(*cells[:1]))
 
 
-def test_cpu_that_cannot_be_told_apart_is_not_measured() -> None:
+def test_inseparable_cpu_is_reported_as_not_measured() -> None:
     """More objects with less CPU: the line would say that a flush takes less than no CPU."""
     cells = [_cell(100, 1_400, 1.0, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     with pytest.raises(NotMeasured, match="cannot be told apart"):
@@ -228,7 +228,7 @@ def at_rate(rate: float, measurements: Measured = MEASURED) -> Sluice:
     return Sluice(measurements, Workload.at_rate(rate, measurements.message_bytes))
 
 
-def test_dataflow_costs_its_workers_and_what_they_write() -> None:
+def test_dataflow_cost_includes_workers_and_writes() -> None:
     """A worker is 2 vCPU that are used to 70 %; 10 000/s fill batches of 500 on ten shards within half a second."""
     slow, of = (dataclasses.replace(at_rate(10_000), beam=Beam(source="", event_cpu=cpu)) for cpu in (5e-4, 5e-5))
     assert slow.job(10_000).workers == math.ceil(10_000 * (5e-4 + 3e-3 / 500) / 0.7 / 2) == 4
@@ -246,7 +246,7 @@ def test_dataflow_costs_its_workers_and_what_they_write() -> None:
     assert written.part(sluice.INSERTS) == pytest.approx(500e6 * 0.025 / 2**30)
 
 
-def test_a_batch_of_dataflow_is_complete_when_it_is_full_or_after_a_second() -> None:
+def test_dataflow_batch_closes_when_full_or_after_a_second() -> None:
     """One more of 8 events/s on eight shards comes within a second of the first."""
     assert at_rate(8).job(8).batches == pytest.approx(1 / 2)
     assert at_rate(800).job(800).batches == pytest.approx(1 / 101)
@@ -256,7 +256,7 @@ def test_a_batch_of_dataflow_is_complete_when_it_is_full_or_after_a_second() -> 
     assert large.job(8_000).workers > 8 * at_rate(8_000).job(8_000).workers
 
 
-def test_the_rate_from_which_on_it_is_cheaper_lies_between_dearer_and_cheaper() -> None:
+def test_break_even_rate_separates_more_and_less_expensive_rates() -> None:
     rate = at_rate(1).cheaper_from("Dataflow", "push")
     assert rate is not None
     below, above = (at_rate(rate * factor) for factor in (0.9, 1.1))
@@ -282,7 +282,7 @@ def test_the_instances_are_those_of_terraform() -> None:
     assert ingest["concurrency"] == str(CONCURRENCY)
 
 
-def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performance() -> None:
+def test_readme_and_scale_page_have_the_numbers_of_the_limits_page() -> None:
     limits = dict(re.findall(r"^\| ([^|]+) \| [\d ]+ \| [^|]+ \| ([\d ]+) \|", page.LIMITS.read_text(), re.MULTILINE))
     scale = page.LIMITS.with_name("scale.md").read_text()
     for ours, theirs in (
@@ -301,13 +301,13 @@ def test_readme_and_page_of_the_engines_have_the_numbers_of_the_page_of_performa
 
 
 @pytest.mark.check
-def test_the_page_shows_what_the_model_says_of_the_results_that_are_kept() -> None:
+def test_page_matches_the_model_of_the_stored_results() -> None:
     text = page.LIMITS.read_text()
     assert page.fill_tables(text, tables(measured.of(read(FILE)))) == text, "run python -m benchmarks.scale --docs"
 
 
 @pytest.mark.check
-def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_path: pathlib.Path) -> None:
+def test_page_and_command_show_each_table(tmp_path: pathlib.Path) -> None:
     cells = [_cell(100, 1_400, 5.4, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
     results = _results(*cells)
     results.write(tmp_path / "results.json")
@@ -321,7 +321,7 @@ def test_the_page_has_a_place_for_each_table_and_the_command_prints_them(tmp_pat
     assert all(" | ".join(row) in written for table in printed for row in table["rows"])
 
 
-def test_results_without_rates_are_refused(tmp_path: pathlib.Path) -> None:
+def test_results_without_two_rates_are_rejected(tmp_path: pathlib.Path) -> None:
     _results().write(tmp_path / "results.json")
     ran = CliRunner().invoke(app, ["--results", str(tmp_path / "results.json")])
     assert ran.exit_code == 2

@@ -54,7 +54,7 @@ def test_rows_are_counted_by_table_whatever_they_quote(cloud: StandIn) -> None:
     assert counts.inserts == counts.calls == 2
 
 
-def test_small_rows_are_billed_as_a_kilobyte_and_large_ones_as_they_are(cloud: StandIn) -> None:
+def test_small_rows_are_billed_as_a_kilobyte_and_large_rows_by_size(cloud: StandIn) -> None:
     insert("orders", *({"id": n} for n in range(10)))
     assert cloud.counts().billed_row_bytes == 10 * MIN_ROW_BYTES
     cloud.reset(0, 0)
@@ -109,7 +109,7 @@ def limited(cloud: StandIn) -> StandIn:
     return cloud
 
 
-def test_rows_and_objects_are_told_apart_by_their_ids(limited: StandIn) -> None:
+def test_distinct_rows_and_objects_are_counted_by_id(limited: StandIn) -> None:
     archive = Archive(storage_api(), "archive", {"order"})
     outcomes = [dead_letter(event_id) for event_id in ("a", "b")]
     archive.write("raw/object", outcomes, PATIENCE)

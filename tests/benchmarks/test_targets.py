@@ -113,7 +113,7 @@ def test_without_a_run_every_target_says_why_it_is_not_measured() -> None:
         assert goal.why_not.endswith((": not run", "were not measured"))
 
 
-def test_what_acknowledged_nothing_has_no_value_for_an_event() -> None:
+def test_no_value_per_event_without_acknowledged_events() -> None:
     """Zero uploads for an event would meet the target."""
     cells = [cell(opened(300), "plain", 1), cell(opened(300), "sluice", 1, acknowledged=0, uploads=None, cpu=None)]
     assert target(results(*cells), "uploads per event").is_met is None
@@ -143,7 +143,7 @@ def test_the_highest_rate_is_proven_in_each_repetition() -> None:
     assert highest(results(*cells, failed, *other), "sluice") is None
 
 
-def test_the_tables_show_what_was_not_measured() -> None:
+def test_tables_show_missing_measurements() -> None:
     cells = [cell(opened(300), "plain", 1, **BEHIND), cell(opened(300), "sluice", 1)]
     shown = {table.name: table for table in [*tables(results(*cells)), brief(results(*cells))]}
     row = next(row for row in shown["targets"].rows if row[0].startswith("p99 at 300/s"))
@@ -156,7 +156,7 @@ def test_the_tables_show_what_was_not_measured() -> None:
     assert [row[-1].split(":")[0] for row in shown["cost"].rows] == ["not measured", "not measured"]
 
 
-def test_the_brief_table_says_on_what_it_was_measured() -> None:
+def test_brief_table_names_the_machine() -> None:
     measured = results()
     measured.machine = Machine("A processor", 2, 8, "Linux", "3.13.0", pinned=True)
     measured.started, measured.revision = "2026-11-28T08:00:00+00:00", "abc"
@@ -173,13 +173,13 @@ def test_a_rate_that_the_load_generator_limits_is_a_lower_bound() -> None:
     assert shown["open"][0][-1] == "yes, limited by the load generator"
 
 
-def test_the_cost_plot_shows_what_was_not_measured() -> None:
+def test_cost_plot_shows_missing_measurements() -> None:
     axes = Figure().add_subplot()
     plots._cost(results(cell(opened(300), "plain", 1)), axes)
     assert [text.get_text() for text in axes.texts] == ["not measured"]
 
 
-def test_cold_starts_are_compared_one_by_one() -> None:
+def test_cold_starts_are_compared_individually() -> None:
     measured = results()
     for seconds in (1.0, 2.0):
         for name in NAMES:
@@ -195,7 +195,7 @@ def test_cold_starts_are_compared_one_by_one() -> None:
     assert target(measured, "cold start").is_met is None
 
 
-def test_the_core_is_measured_on_what_becomes_rows() -> None:
+def test_core_target_uses_the_mixed_events() -> None:
     measured = results()
     measured.core = [
         Core(events="mixed", microseconds=[11.0, 12.5, 11.5]),
@@ -230,7 +230,7 @@ def test_a_missed_target_is_exit_code_1_only_with_check(tmp_path: pathlib.Path) 
     assert checked(slow, tmp_path / "results.json", "--only", "core", "--check") == 1
 
 
-def test_a_target_that_was_not_measured_fails_a_check_that_asked_for_it(tmp_path: pathlib.Path) -> None:
+def test_unmeasured_target_fails_a_check_that_includes_it(tmp_path: pathlib.Path) -> None:
     measured = results()
     measured.core = [Core(events="mixed", microseconds=[11.0])]
     assert checked(measured, tmp_path / "results.json") == 0

@@ -31,7 +31,7 @@ def datasets(running_emulators: Emulators) -> Iterator[Datasets]:
         yield fresh
 
 
-def test_the_columns_of_the_external_table_take_the_lines_and_its_query_answers(datasets: Datasets) -> None:
+def test_documented_external_table_and_query_read_archived_lines(datasets: Datasets) -> None:
     snippets = samples.archive_snippets()
     name = f"{datasets.client.project}.{datasets.settings.dataset}.archive"
     columns = snippets["bigquery-table"].partition("`PROJECT.DATASET.archive`")[2].partition("WITH PARTITION")[0]
@@ -123,7 +123,7 @@ def test_a_rewritten_object_has_the_lines_that_stay_and_their_summary(datasets: 
     assert list(reader_of(datasets).objects()) == []
 
 
-def test_a_version_that_was_written_meanwhile_is_rewritten_and_not_overwritten(datasets: Datasets) -> None:
+def test_concurrently_written_version_is_rewritten_not_overwritten(datasets: Datasets) -> None:
     uri = archive(datasets, NOW, "a", "b")
     [listed] = reader_of(datasets).objects()
     Blob.from_uri(uri, client=datasets.storage).upload_from_string(gzip.compress(listed.ndjson() * 2))

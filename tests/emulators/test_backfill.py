@@ -55,9 +55,7 @@ def sluice(datasets: Datasets, *arguments: object) -> subprocess.CompletedProces
     return command_line.sluice(["backfill", *arguments], datasets.environment)
 
 
-def test_an_event_goes_by_its_date_into_the_live_or_the_historical_table(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_event_date_selects_the_live_or_the_historical_table(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     ages = {"today": 0, "last live day": 89, "first historical day": 90, "long ago": 7_000}
     file = write(tmp_path / "orders.ndjson", (order(name, days) for name, days in ages.items()))
     report = datasets.backfill(file, now=NOW)
@@ -68,7 +66,7 @@ def test_an_event_goes_by_its_date_into_the_live_or_the_historical_table(
     assert report.failures == []
 
 
-def test_what_cannot_be_a_row_is_a_dead_letter_with_its_bytes_and_archived(
+def test_invalid_line_becomes_an_archived_dead_letter_with_its_bytes(
     datasets: Datasets, tmp_path: pathlib.Path
 ) -> None:
     too_old = order("too old", 10_001)
@@ -130,7 +128,7 @@ def test_a_second_run_adds_nothing_under_whatever_name(datasets: Datasets, tmp_p
     assert sum(len(envelopes) for envelopes in datasets.objects().values()) == 5
 
 
-def test_equal_lines_are_events_however_they_are_spelled_and_a_rotated_copy_has_the_same_ones(
+def test_rotated_copy_of_a_log_adds_only_new_events(
     datasets: Datasets, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A log has a line three times; other chunks, another serializer, and a longer copy of it add only what is new."""
@@ -145,7 +143,7 @@ def test_equal_lines_are_events_however_they_are_spelled_and_a_rotated_copy_has_
     assert order_ids(datasets, "live.orders") == ["a", "a", "a", "a", "b"]
 
 
-def test_the_log_of_a_producer_adds_only_what_did_not_arrive(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_log_of_a_producer_adds_only_missing_events(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     """Events of two lost hours: some of the log were streamed, under the ids that are in their fields."""
     datasets.stream([Message(order("a"), {"event_id": "a"}, "m-1", NOW)], NOW)
     without = {**json.loads(order("c")), "order_id": None}
@@ -188,9 +186,7 @@ def test_a_content_that_no_row_of_its_id_has_is_loaded(datasets: Datasets, tmp_p
     assert sorted(row["status"] for row in datasets.rows("live.orders")) == ["pending", "shipped"]
 
 
-def test_dead_letters_with_one_id_and_cause_are_all_there_in_any_order(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_dead_letters_with_one_id_and_cause_are_kept_in_any_order(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     bad = [order("a", total_amount=str(number)) for number in range(3)]
     datasets.stream([Message(bad[0], {"event_id": "a"}, "m-1", NOW)], NOW)
     for lines, there in (([bad[1]], 2), ([bad[2], bad[0], bad[1]], 3), ([bad[0], bad[1], bad[2]], 3)):
@@ -209,7 +205,7 @@ def test_the_later_line_of_one_id_counts(running_emulators: Emulators, tmp_path:
         assert [row.status for row in datasets.client.query_and_wait(query)] == ["shipped"]
 
 
-def test_of_several_contents_a_restored_archive_shows_the_one_that_was_published_last(
+def test_restored_archive_shows_the_content_that_was_published_last(
     running_emulators: Emulators,
 ) -> None:
     with fresh_datasets(running_emulators, views=True) as datasets:
@@ -226,9 +222,7 @@ def test_of_several_contents_a_restored_archive_shows_the_one_that_was_published
         assert [row.status for row in datasets.client.query_and_wait(query)] == ["processing"]
 
 
-def test_the_event_id_of_an_envelope_from_elsewhere_is_that_of_its_row(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_envelope_from_another_source_keeps_its_event_id(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     datasets.stream([Message(order("a"), {"event_id": "own"}, "m-1", NOW)], NOW)
     envelope = {"event_id": "own", "message_id": "x", "publish_time": NOW.isoformat(), "attributes": {}}
     line = json.dumps({**envelope, "payload": order("a").decode()}).encode()
@@ -237,9 +231,7 @@ def test_the_event_id_of_an_envelope_from_elsewhere_is_that_of_its_row(
     assert datasets.ids("live.orders") == ["own"]
 
 
-def test_what_has_left_the_live_dataset_by_the_next_day_goes_into_the_historical_one(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_event_past_retention_goes_into_the_historical_dataset(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "orders", [order("a", 89), order("b", 88)])
     datasets.backfill(file, now=NOW)
     tomorrow = datasets.backfill(file, now=NOW + timedelta(days=1))
@@ -249,7 +241,7 @@ def test_what_has_left_the_live_dataset_by_the_next_day_goes_into_the_historical
     assert datasets.backfill(file, now=NOW + timedelta(days=1)).rows == {}
 
 
-def test_events_that_were_streamed_are_not_loaded_again_from_their_archive(datasets: Datasets) -> None:
+def test_streamed_events_are_not_loaded_again_from_the_archive(datasets: Datasets) -> None:
     messages = [
         Message(order("streamed"), {"event_id": "streamed", "producer": "shop"}, "m-1", NOW),
         Message(order("was too old", 100), {"event_id": "was too old"}, "m-2", NOW),
@@ -282,7 +274,7 @@ def test_envelopes_from_elsewhere_are_archived_here(datasets: Datasets, tmp_path
     assert (envelope.message_id, envelope.attributes) == ("m-1", {"event_id": "a", "producer": "shop"})
 
 
-def test_free_form_json_is_what_insert_all_makes_of_it(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_loaded_free_form_json_equals_the_streamed_one(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     unknown: dict[str, Any] = {
         "gift": True,
         "note": 'a "quoted" ü',
@@ -301,7 +293,7 @@ def test_free_form_json_is_what_insert_all_makes_of_it(datasets: Datasets, tmp_p
     assert letters[0]["attributes"] == {"schema_version": "1"}
 
 
-def test_a_job_that_failed_is_told_and_done_by_the_next_run(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_failed_job_is_reported_and_repeated_by_the_next_run(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "mixed", [order("a"), order("b", 100), b"bad"])
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
@@ -332,9 +324,7 @@ def retype(datasets: Datasets, customer_id: str) -> None:
     datasets.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN customer_id {customer_id}")
 
 
-def test_a_row_that_bigquery_refuses_is_a_dead_letter_and_all_others_of_its_load_are_rows(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_rejected_row_of_a_load_job_becomes_a_dead_letter(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     lines = [order(f"{number:02}", customer_id=f"c{number}" if number in {7, 30} else "1") for number in range(40)]
     file = write(tmp_path / "orders", [*lines, b"bad"])
     table = narrow(datasets)
@@ -351,9 +341,7 @@ def test_a_row_that_bigquery_refuses_is_a_dead_letter_and_all_others_of_its_load
         assert letter["event_id"] in [envelope.event_id for envelope in datasets.objects()[letter["archive_uri"]]]
 
 
-def test_a_second_run_of_a_file_with_refused_rows_adds_nothing_until_they_are_taken(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_second_run_adds_nothing_until_rejected_rows_are_accepted(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "orders", [order("a", customer_id="1"), order("b", customer_id="c2")])
     table = narrow(datasets)
     datasets.backfill(file, now=NOW)
@@ -366,9 +354,7 @@ def test_a_second_run_of_a_file_with_refused_rows_adds_nothing_until_they_are_ta
     assert order_ids(datasets, "live.orders") == ["a", "b"]
 
 
-def test_where_too_many_rows_of_a_load_are_refused_the_others_are_loaded_and_none_is_a_dead_letter(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_too_many_rejected_rows_of_a_load_become_no_dead_letters(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     lines = [order(f"{number:03}", customer_id=f"c{number}") for number in range(MAX_REJECTED_LINES + 1)]
     file = write(tmp_path / "orders", [order("good", customer_id="1"), *lines])
     table = narrow(datasets)
@@ -379,9 +365,7 @@ def test_where_too_many_rows_of_a_load_are_refused_the_others_are_loaded_and_non
     assert datasets.rows("live.dead_letters") == []
 
 
-def test_runs_at_the_same_time_with_refused_rows_make_each_event_one_row_or_one_dead_letter(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_concurrent_runs_with_a_rejected_row_create_no_duplicates(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     lines = [order(f"{number:02}", customer_id="c" if number == 20 else "1") for number in range(40)]
     file = write(tmp_path / "orders", lines)
     narrow(datasets)
@@ -400,9 +384,7 @@ def test_runs_at_the_same_time_load_each_event_once(datasets: Datasets, tmp_path
     assert len(order_ids(datasets, "historical.orders")) == 90
 
 
-def test_what_is_not_in_the_table_any_more_is_loaded_again_by_the_same_files(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_deleted_rows_are_loaded_again_from_the_same_files(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = write(tmp_path / "orders", [order("a", 100), order("b", 100), order("c", 100)])
     table = f"{datasets.settings.historical_dataset}.orders"
     for gone in ("'a'", "'a', 'b'"):
@@ -439,9 +421,7 @@ def history(events: int, days: int) -> list[bytes]:
     return [message.data for message in scenario if b"\n" not in message.data]
 
 
-def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_reported_counts_match_the_lines_and_the_tables(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     lines = history(2_000, 200)
     file = write(tmp_path / "history", lines)
     dry = sluice(datasets, file, "--dry-run", "--json")
@@ -473,7 +453,7 @@ def test_the_counts_of_the_command_add_up_to_the_lines_and_to_the_tables(
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.check)])
-def test_a_run_that_was_stopped_in_the_middle_goes_on_and_each_event_is_there_once(
+def test_interrupted_run_resumes_without_loss_or_duplicates(
     datasets: Datasets, tmp_path: pathlib.Path, number: signal.Signals
 ) -> None:
     lines = [order(f"{index // 2:05}", index // 2 % 180) for index in range(6_000)]  # each of them twice
@@ -555,7 +535,7 @@ def test_without_its_source_or_its_tables_nothing_is_written(datasets: Datasets,
     assert datasets.objects() == {}
 
 
-def test_what_stands_before_and_after_a_damage_is_loaded(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_readable_events_around_a_damaged_part_are_loaded(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     damaged = tmp_path / "1-damaged"
     damaged.write_bytes(gzip.compress(order("a") + b"\n") + gzip.compress(order("b"))[:-9])
     report = datasets.backfill(damaged, write(tmp_path / "2-good", [order("c")]), now=NOW)

@@ -90,7 +90,7 @@ def test_events_of_all_forms_are_counted_and_stored(datasets: Datasets, tmp_path
     assert sum(report.dead_letters.values()) == 0
 
 
-def test_the_archive_is_read_at_once_and_each_object_once(datasets: Datasets) -> None:
+def test_overlapping_patterns_read_each_object_once(datasets: Datasets) -> None:
     datasets.stream(messages(50), NOW)
     bucket = f"gs://{datasets.settings.archive_bucket}"
     before = datasets.objects()
@@ -149,7 +149,7 @@ def test_a_file_that_is_no_ndjson_has_its_whole_name(
     assert "Failed: orders.csv: is not NDJSON" in ended.stderr
 
 
-def test_why_bigquery_refuses_is_one_sentence(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_error_of_bigquery_is_reported_in_one_sentence(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     file = tmp_path / "events.ndjson"
     file.write_bytes(sealed(messages(20)))
     datasets.client.delete_table(f"{datasets.settings.dataset}.orders")
@@ -169,7 +169,7 @@ def test_why_bigquery_refuses_is_one_sentence(datasets: Datasets, tmp_path: path
     ],
     ids=str,
 )
-def test_what_is_wrong_before_it_begins_is_one_sentence(
+def test_error_before_the_start_is_reported_in_one_sentence(
     datasets: Datasets, tmp_path: pathlib.Path, setting: dict[str, str], why: str
 ) -> None:
     file = tmp_path / "events.ndjson"

@@ -70,7 +70,7 @@ def test_after_each_statement_it_says_the_same_as_the_emulator() -> None:
     compare("no-project", "one")
 
 
-def test_results_are_found_too() -> None:
+def test_query_results_are_listed() -> None:
     place = ("emulator", tables.RESULTS, f"{PROJECT}:a-job")
     database.execute(f"CREATE TABLE {database.quote(*place)} AS SELECT x AS {tables.INGESTION_TIME} FROM range(7) r(x)")
     assert bigquery_catalog.objects(*place) == database.objects(*place) == [(place[-1], "TABLE", 7)]
@@ -79,13 +79,13 @@ def test_results_are_found_too() -> None:
     assert bigquery_catalog.columns(*result) == tables.columns(*result)
 
 
-def test_columns_of_what_is_not_there_are_an_error() -> None:
+def test_columns_of_a_missing_table_raise_an_error() -> None:
     for find in (bigquery_catalog.columns, tables.columns):
         with pytest.raises(BigQueryError, match=f"Not found: Table {PROJECT}:one.none"):
             find(PROJECT, "one", "none")
 
 
-def test_new_results_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_query_results_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also under names that need quotes; that of a result is its job's."""
     monkeypatch.setattr(results, "materialise", bigquery_catalog.materialise)
     for job in ("new", 'odd "name".x'):

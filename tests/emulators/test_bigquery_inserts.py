@@ -107,7 +107,7 @@ def rows_of(table: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("row", GOOD)
-def test_a_row_becomes_what_the_emulator_makes_of_it(row: dict[str, Any]) -> None:
+def test_inserted_row_equals_that_of_the_emulator(row: dict[str, Any]) -> None:
     ours, theirs = new_table(), new_table()
     assert insert(ours, body(row))
     assert emulator_insert(theirs, body(row)) == {}
@@ -115,7 +115,7 @@ def test_a_row_becomes_what_the_emulator_makes_of_it(row: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("row", BAD)
-def test_a_bad_row_is_left_to_the_emulator(row: dict[str, Any]) -> None:
+def test_request_with_an_invalid_row_is_passed_to_the_emulator(row: dict[str, Any]) -> None:
     """So are all other rows of its request; their insertIds stay new."""
     table = new_table()
     request = body(FULL, row, ids=True)
@@ -143,7 +143,7 @@ def test_an_insert_id_is_inserted_once() -> None:
     assert len(rows_of(table)) == 4
 
 
-def test_requests_at_once_fail_each_for_itself() -> None:
+def test_concurrent_requests_fail_independently() -> None:
     """Those that wait are inserted together; a bad one among them is found, and the others are not lost."""
     names = [new_table(), new_table()]
     with ThreadPoolExecutor(20) as pool:
@@ -170,7 +170,7 @@ def test_columns_are_those_of_the_moment() -> None:
     assert not insert("none", b"no JSON")
 
 
-def test_the_emulator_gets_what_was_not_inserted() -> None:
+def test_requests_not_inserted_are_passed_to_the_emulator() -> None:
     """The request keeps all of its bytes, however many parts they come in, and stays compressed."""
     table = new_table()
 

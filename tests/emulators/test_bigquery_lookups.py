@@ -43,7 +43,7 @@ def tables(client: bigquery.Client) -> Iterator[str]:
         yield table
 
 
-def test_a_row_is_found_whatever_its_value_and_its_neighbours(client: bigquery.Client) -> None:
+def test_lookup_returns_a_row_for_any_value_and_neighbours(client: bigquery.Client) -> None:
     missed = []
     for table in tables(client):
         for column, condition, value in itertools.product(["id", "ingest.event_id"], CONDITIONS, VALUES):

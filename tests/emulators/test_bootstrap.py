@@ -52,7 +52,7 @@ def changes(answer: httpx.Response) -> dict[str, str]:
     return {step["name"]: step["change"] for step in answer.json()["objects"]}
 
 
-def test_it_tells_what_it_would_do_does_it_and_does_nothing_the_second_time(bootstrap: Serve) -> None:
+def test_bootstrap_plans_applies_and_then_changes_nothing(bootstrap: Serve) -> None:
     url = bootstrap("twice").url
     names = objects("twice")
     assert changes(httpx.get(url, timeout=PATIENCE)) == dict.fromkeys(names, "create")
@@ -73,7 +73,7 @@ def test_several_at_once_fail_nothing_and_create_each_object_once(bootstrap: Ser
     assert sorted(made) == sorted(objects("at_once"))
 
 
-def test_only_what_is_missing_is_made(bootstrap: Serve, client: bigquery.Client) -> None:
+def test_only_missing_objects_are_created(bootstrap: Serve, client: bigquery.Client) -> None:
     url = bootstrap("missing").url
     assert httpx.post(url, timeout=PATIENCE).status_code == 200
     client.delete_table("missing.orders_all")
@@ -88,7 +88,7 @@ def test_only_what_is_missing_is_made(bootstrap: Serve, client: bigquery.Client)
     assert set(changes(httpx.get(url, timeout=PATIENCE)).values()) == {"unchanged"}
 
 
-def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emulators: Emulators) -> None:
+def test_error_of_bigquery_is_reported_for_each_object(bootstrap: Serve, running_emulators: Emulators) -> None:
     del running_emulators
     answer = httpx.post(bootstrap("wrong", GOOGLE_CLOUD_PROJECT="Not-A-Project").url, timeout=PATIENCE)
     assert answer.status_code == 500
@@ -97,7 +97,7 @@ def test_what_bigquery_says_of_an_object_is_told(bootstrap: Serve, running_emula
     assert all("Invalid project" in step["error"] for step in steps)
 
 
-def test_any_other_method_is_refused(bootstrap: Serve) -> None:
+def test_other_http_methods_are_rejected(bootstrap: Serve) -> None:
     answer = httpx.put(bootstrap("method").url, timeout=PATIENCE)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
 

@@ -42,7 +42,7 @@ def start(marker: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 @needs_proc
-def test_the_demo_runs_without_the_cloud_sdk_adds_up_and_leaves_nothing_behind() -> None:
+def test_demo_without_the_cloud_sdk_succeeds_and_cleans_up() -> None:
     process = start("demo-stand-in", "demo", "--stand-in", "--events", "300")
     output, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, output
@@ -57,7 +57,7 @@ def test_the_demo_runs_without_the_cloud_sdk_adds_up_and_leaves_nothing_behind()
     "number",
     [signal.SIGINT, *(pytest.param(number, marks=pytest.mark.check) for number in (signal.SIGTERM, signal.SIGHUP))],
 )
-def test_the_stack_stops_when_it_is_interrupted_or_the_terminal_closed(number: signal.Signals) -> None:
+def test_stack_stops_on_an_interrupt_and_on_a_closed_terminal(number: signal.Signals) -> None:
     command = "demo" if number == signal.SIGTERM else "up"
     marker = f"interrupted-{command}-{number}"
     process = start(marker, command)
@@ -74,7 +74,7 @@ def test_the_stack_stops_when_it_is_interrupted_or_the_terminal_closed(number: s
     assert children(marker) == []
 
 
-def test_up_prints_what_another_client_needs() -> None:
+def test_up_prints_the_variables_that_another_client_needs() -> None:
     process = start("up-exports", "up")
     assert process.stdout is not None
     exports = {}

@@ -144,7 +144,7 @@ def by_id(sent: Iterable[Message]) -> list[Message]:
     return sorted(sent, key=operator.attrgetter("message_id"))
 
 
-def test_20_000_events_become_what_the_pure_pipeline_makes_of_them(cloud: Cloud, tmp_path: pathlib.Path) -> None:
+def test_beam_outcomes_of_20_000_events_equal_those_of_the_core(cloud: Cloud, tmp_path: pathlib.Path) -> None:
     sent = messages(20_000)
     beam("dataflow.main", ("--runner=FnApiRunner", f"--input_files={files(sent, tmp_path)}"), variables(cloud))
     expected = processed(sent)
@@ -180,9 +180,7 @@ def archived(datasets: Datasets) -> dict[str, Message]:
     return {line.message_id: line.message() for line in lines}
 
 
-def test_2_000_events_of_the_function_s_archive_become_the_same_again(
-    deploy: Deploy, running_emulators: Emulators
-) -> None:
+def test_replay_of_2_000_archived_events_has_the_same_outcomes(deploy: Deploy, running_emulators: Emulators) -> None:
     """Events go through Pub/Sub and the function, and from its archive through Beam; both archives replay alike."""
     sent = messages(2_000)
     contents = sum(len({insert_id for insert_id, _ in rows}) for rows in processed(sent).values())
@@ -218,7 +216,7 @@ def shipped(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path / "shipped"
 
 
-def test_worker_processes_need_what_is_shipped_and_nothing_else(
+def test_worker_processes_need_only_the_shipped_packages(
     cloud: Cloud, shipped: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """Two processes of Beam's harness, over gRPC: pickling, imports and setup are as on Dataflow.

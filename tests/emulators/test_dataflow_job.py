@@ -85,14 +85,14 @@ def test_dataflow_itself_reads_the_subscription(stream: dict[str, Any]) -> None:
     assert stream["source"] == {"subscription": SUBSCRIPTION, "with_attributes": True}
 
 
-def test_a_stream_needs_no_option_to_be_one(stream: dict[str, Any]) -> None:
+def test_streaming_needs_no_option(stream: dict[str, Any]) -> None:
     """Neither `--streaming` nor `--enable_streaming_engine` was given."""
     assert stream["is_stream"]
     assert stream["options"]["streaming"] is True
     assert {"enable_streaming_engine", "use_runner_v2"} <= {*stream["environment"]["experiments"]}
 
 
-def test_launcher_and_workers_have_one_image(stream: dict[str, Any]) -> None:
+def test_launcher_and_workers_share_one_image(stream: dict[str, Any]) -> None:
     """It has the code: nothing is staged but the job itself and a list of the launcher's packages."""
     [pool] = stream["environment"]["worker_pools"]
     [harness] = pool["sdk_harness_container_images"]

@@ -247,7 +247,7 @@ def test_rows_that_bigquery_rejects_are_dead_letters(run: Scenarios, proxy: Prox
     assert differences == {}
 
 
-def test_a_stream_that_was_given_up_can_be_run_again(run: Scenarios, proxy: Proxy, books: Books) -> None:
+def test_abandoned_stream_can_be_restarted(run: Scenarios, proxy: Proxy, books: Books) -> None:
     """The runner gives up after four attempts, as Dataflow does not."""
     published = Published()
     steps = stream(published)
@@ -260,7 +260,7 @@ def test_a_stream_that_was_given_up_can_be_run_again(run: Scenarios, proxy: Prox
     assert wrong(books, published) == {}
 
 
-def test_what_is_published_becomes_rows(
+def test_published_events_become_rows(
     datasets: Datasets, running_emulators: Emulators, books: Books, tmp_path: pathlib.Path
 ) -> None:
     """This runner acknowledges before it processes, which Dataflow does not: here nothing may fail.

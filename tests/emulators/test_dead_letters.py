@@ -60,7 +60,7 @@ def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
     assert "select dead letters" in run(datasets, "dead-letters", "replay", code=2)
 
 
-def test_the_list_has_one_line_for_each_cause_of_new_and_old_dead_letters(datasets: Datasets) -> None:
+def test_list_groups_new_and_old_dead_letters_by_cause(datasets: Datasets) -> None:
     people = [f"person-{number}@example.com" for number in range(20)]
     bad = [b'{"event_type": "%b"}' % person.encode() for person in people]
     bad += [b'{"people": {"%b": {"a": 1, "a": 2}}}' % person.encode() for person in people]
@@ -92,9 +92,7 @@ def test_the_list_has_one_line_for_each_cause_of_new_and_old_dead_letters(datase
     assert [group["event_type"] for group in letters(datasets, "list", "--type", people[0])] == [None, None]
 
 
-def test_two_contents_under_one_id_are_two_dead_letters_and_two_replays(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_two_contents_of_one_id_are_two_dead_letters_and_replays(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     for number, status in enumerate(("pending", "shipped")):
         bad = Message(order(status=status, total_amount="9"), {"event_id": "a"}, f"m-{number}", NOW)
         datasets.stream([bad], NOW + timedelta(seconds=number))
@@ -213,9 +211,7 @@ def test_show_marks_the_places_of_each_payload_and_obeys_none(datasets: Datasets
     assert "has no dead letters" in run(datasets, "dead-letters", "show", "nobody\x1b[2J", code=1)
 
 
-def test_a_payload_that_the_table_does_not_hold_comes_from_the_archive_or_is_named(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_payload_missing_in_the_table_is_read_from_the_archive(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     datasets.stream([message("large", order(note="x" * 3 * 2**20))], NOW)
     datasets.stream([message("gone", order(note="x" * 3 * 2**20))], NOW)
     [gone] = [uri for uri, (envelope,) in datasets.objects().items() if envelope.event_id == "gone"]
@@ -228,9 +224,7 @@ def test_a_payload_that_the_table_does_not_hold_comes_from_the_archive_or_is_nam
     assert "the object does not exist" in run(datasets, "dead-letters", "show", "gone")
 
 
-def test_what_is_wrong_otherwise_afterwards_is_open_as_that_and_each_state_counts_once(
-    datasets: Datasets, tmp_path: pathlib.Path
-) -> None:
+def test_replay_with_a_new_cause_moves_the_open_dead_letter(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     datasets.stream([message("e", order(status="lost"))], NOW)
     [first] = letters(datasets, "list")
     worse, same = tmp_path / "worse.py", tmp_path / "same.py"
@@ -249,7 +243,7 @@ def test_what_is_wrong_otherwise_afterwards_is_open_as_that_and_each_state_count
     }
 
 
-def test_a_transform_that_fails_names_its_line_and_the_event_and_the_others_come_back(
+def test_failing_transform_names_line_and_event_and_spares_the_others(
     datasets: Datasets, tmp_path: pathlib.Path
 ) -> None:
     datasets.stream([message(name, order(status="lost")) for name in ("good", "bad\x1b[2J", "text")], NOW)
@@ -274,7 +268,7 @@ def transform(payload, attributes):
 
 
 @pytest.mark.check
-def test_a_run_that_is_killed_before_it_writes_the_ledger_is_made_good_by_the_next(datasets: Datasets) -> None:
+def test_run_killed_before_the_ledger_is_completed_by_the_next_run(datasets: Datasets) -> None:
     datasets.stream([message("old", order(100)), message("bad", order(status="lost"))], NOW)
     script = KILLED.format("ledger.Ledger")
     run(datasets, "dead-letters", "replay", "--stage", "time_bounds", code=-9, script=script)

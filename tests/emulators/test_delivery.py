@@ -36,9 +36,7 @@ def ids(messages: list[Generated], *kinds: str) -> set[str]:
     return {message.attributes["event_id"] for message in messages if message.kind in kinds}
 
 
-def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
-    stack: Stack, warehouse: Warehouse
-) -> None:
+def test_published_events_become_one_row_or_dead_letter_each(stack: Stack, warehouse: Warehouse) -> None:
     messages = scenario(600, 0.1)
     good, bad = ids(messages, "good", "duplicate"), ids(messages, "bad")
     before = warehouse.accounts()
@@ -54,7 +52,7 @@ def test_published_events_become_rows_or_dead_letters_and_duplicates_one_row(
     }
 
 
-def test_events_in_flight_when_the_function_is_killed_are_delivered_again(
+def test_events_in_flight_are_redelivered_after_a_kill(
     deploy: Deploy, running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
     messages = scenario(500)
@@ -83,9 +81,7 @@ def sluice(*arguments: str) -> str:
     return result.output
 
 
-def test_events_are_published_from_standard_input_and_a_wrong_topic_is_named(
-    stack: Stack, warehouse: Warehouse
-) -> None:
+def test_publish_reads_standard_input_and_names_a_missing_topic(stack: Stack, warehouse: Warehouse) -> None:
     before = warehouse.accounts()
     lines = b"".join(message.data + b"\n" for message in scenario(30))
     arguments = ["publish", "-", "--limit", "20", "--rate", "1000", "--topic"]
@@ -114,7 +110,7 @@ def test_all_that_is_generated_becomes_rows_of_the_past(stack: Stack, warehouse:
 
 @pytest.mark.check
 @needs_northwind
-def test_the_northwind_events_moved_to_now_are_all_rows_and_their_sums_are_exact(deploy: Deploy) -> None:
+def test_shifted_northwind_events_are_all_rows_with_exact_sums(deploy: Deploy) -> None:
     with deploy("northwind", RETENTION_DAYS="1825") as stack:
         warehouse = Warehouse(stack)
         sluice("publish", str(NORTHWIND), "--shift-to-now", "--topic", stack.topic)

@@ -11,9 +11,7 @@ from tools import drill
 pytestmark = pytest.mark.check
 
 
-def test_a_region_that_is_lost_comes_back_with_every_event(
-    running_emulators: Emulators, tmp_path: pathlib.Path
-) -> None:
+def test_lost_region_is_restored_with_every_event(running_emulators: Emulators, tmp_path: pathlib.Path) -> None:
     result = drill.run(Console(), running_emulators, tmp_path, events=300, rate=100)
     assert result.missing == frozenset()
     assert 0 < result.backfilled < result.accepted

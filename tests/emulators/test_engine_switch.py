@@ -118,7 +118,7 @@ def shown(client: bigquery.Client, dataset: str, view: str) -> list[str]:
     return [row.id for row in rows]
 
 
-def test_a_switch_under_load_loses_no_event_and_the_views_show_each_once(
+def test_engine_switch_under_load_loses_and_duplicates_no_event(
     deploy: Deploy, running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
     if not (ENVIRONMENT / "ready").exists():

@@ -78,7 +78,7 @@ def envelopes(datasets: Datasets) -> list[str]:
 LEFT = ["bob-1", "bob-long", "nobody's", "stock-1"]
 
 
-def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets) -> None:
+def test_person_is_erased_everywhere_and_other_people_are_not(datasets: Datasets) -> None:
     fill(datasets)
     assert datasets.ids("historical.orders") == ["ada-old"]
     person = Person({"user_id": "ada", "customer_id": "ada"})
@@ -104,7 +104,7 @@ def test_a_person_is_gone_from_everywhere_and_nobody_else_is(datasets: Datasets)
     assert (again.rows.total(), again.envelopes) == (0, 0)
 
 
-def test_what_is_left_is_as_it_was_and_reconciles(datasets: Datasets) -> None:
+def test_remaining_events_are_unchanged_and_reconcile(datasets: Datasets) -> None:
     fill(datasets)
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
     before = {envelope.event_id: envelope for archived in datasets.objects().values() for envelope in archived}
@@ -140,7 +140,7 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets)
     assert envelopes(datasets) == LEFT
 
 
-def test_an_object_that_somebody_changes_meanwhile_loses_the_person_all_the_same(datasets: Datasets) -> None:
+def test_person_is_erased_from_a_concurrently_changed_object(datasets: Datasets) -> None:
     datasets.stream([message("order", "a", customer_id="ada"), message("order", "b", customer_id="bob")], NOW)
     erasure = Erasure(Person({"customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)
     [archived] = ArchiveReader(datasets.storage, datasets.settings.archive_bucket).objects()
@@ -187,9 +187,7 @@ def long_letter() -> Message:
     return message("order", "ada-long", customer_id="ada", status="lost", note="x" * 3 * 2**20)
 
 
-def test_an_object_stays_while_it_alone_has_the_bytes_of_a_dead_letter_that_does(
-    datasets: Datasets, running_emulators: Emulators
-) -> None:
+def test_object_is_kept_while_a_dead_letter_needs_its_bytes(datasets: Datasets, running_emulators: Emulators) -> None:
     datasets.stream([message("order", "ada-bad", customer_id="ada", status="lost")], NOW)
     datasets.stream([long_letter()], NOW)
     assert {row["payload"] is None for row in datasets.rows("live.dead_letters")} == {True, False}
@@ -205,7 +203,7 @@ def test_an_object_stays_while_it_alone_has_the_bytes_of_a_dead_letter_that_does
     assert (envelopes(datasets), datasets.rows("live.dead_letters")) == ([], [])
 
 
-def test_what_may_be_theirs_is_told_and_left(datasets: Datasets) -> None:
+def test_uncertain_events_are_reported_and_kept(datasets: Datasets) -> None:
     datasets.stream([Message(b"7, broken", {"event_id": "whose"}, "m-1", NOW)], NOW)
     datasets.stream([Message(b'"7", broken', {"event_id": "theirs"}, "m-2", NOW)], NOW)
     erased = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
@@ -214,7 +212,7 @@ def test_what_may_be_theirs_is_told_and_left(datasets: Datasets) -> None:
     assert envelopes(datasets) == ["whose"]
 
 
-def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> None:
+def test_erased_counts_are_reported_when_a_later_step_fails(datasets: Datasets) -> None:
     fill(datasets)
     datasets.client.delete_table(f"{datasets.settings.historical_dataset}.user_activity")
     failed = sluice(datasets, "--user", "ada", "--customer", "ada", "--json")
@@ -231,7 +229,7 @@ def test_what_was_erased_is_told_even_if_the_rest_fails(datasets: Datasets) -> N
     [b"torn", gzip.compress(b"{}")[:-4], gzip.compress(b'{"event_id":"ada\xff"}\n')],
     ids=["no gzip", "cut", "not UTF-8"],
 )
-def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(datasets: Datasets, torn: bytes) -> None:
+def test_remaining_data_is_named_with_exit_code_1_until_erased(datasets: Datasets, torn: bytes) -> None:
     datasets.stream([message("order", "a", customer_id="ada")], NOW)
     datasets.stream([long_letter()], NOW)
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
@@ -249,7 +247,7 @@ def test_what_is_left_is_named_and_the_command_ends_with_1_until_it_is_gone(data
     assert sluice(datasets, "--customer", "ada", "--from", "24h").returncode == 0
 
 
-def test_the_command_tells_what_it_did_and_what_it_does_not_reach(datasets: Datasets) -> None:
+def test_command_reports_counts_and_unreached_copies(datasets: Datasets) -> None:
     fill(datasets)
     trial = sluice(datasets, "--customer", "ada", "--dry-run", "--json")
     assert trial.returncode == 0, trial.stderr
@@ -279,7 +277,7 @@ def everywhere(datasets: Datasets) -> set[str]:
     return archived
 
 
-def test_a_person_is_found_in_every_encoding_attribute_and_key(datasets: Datasets) -> None:
+def test_person_is_erased_in_every_encoding_attribute_and_key(datasets: Datasets) -> None:
     def order(customer: str) -> str:
         event = samples.event("order", customer_id=customer, order_date=NOW.isoformat())
         return json.dumps(event, ensure_ascii=False)
@@ -313,7 +311,7 @@ def test_a_person_is_found_in_every_encoding_attribute_and_key(datasets: Dataset
     assert {**output, "dry_run": True} == tried
 
 
-def test_what_may_be_theirs_and_what_cannot_be_read_end_with_1_until_it_is_settled(datasets: Datasets) -> None:
+def test_uncertain_and_unreadable_events_exit_with_1_until_resolved(datasets: Datasets) -> None:
     person = ["--customer", "ada.lovelace"]
     datasets.stream(
         [
@@ -345,7 +343,7 @@ def test_what_may_be_theirs_and_what_cannot_be_read_end_with_1_until_it_is_settl
     assert sluice(datasets, *person).returncode == 0
 
 
-def test_copies_of_tables_that_have_the_person_are_left_and_named(datasets: Datasets) -> None:
+def test_table_copies_with_the_person_are_kept_and_named(datasets: Datasets) -> None:
     bad = message("order", "ada-bad", customer_id="ada", status="lost")
     datasets.stream([message("order", "ada-1", customer_id="ada"), bad], NOW)
     kept = Snapshots(datasets.client, datasets.settings)

@@ -145,7 +145,7 @@ def _ddl(release: Release) -> str:
         (("PARTITION BY event_date", "PARTITION BY DATE(order_date)"), "~ partitioning DAY of event_date"),
     ],
 )
-def test_what_is_not_additive_is_refused_before_anything_is_touched(
+def test_change_that_is_not_additive_is_rejected_before_any_change(
     stack: Stack, release: Release, change: tuple[str, str], message: str
 ) -> None:
     warehouse = Warehouse(stack)
@@ -165,9 +165,7 @@ def test_what_is_not_additive_is_refused_before_anything_is_touched(
 
 
 @pytest.mark.check
-def test_events_with_a_field_whose_column_is_not_there_yet_wait_for_the_bootstrap(
-    own_stack: Stack, release: Release
-) -> None:
+def test_events_for_a_missing_column_wait_for_the_bootstrap(own_stack: Stack, release: Release) -> None:
     """The code is deployed before the bootstrap: such rows are rejected with 503, and redelivered by Pub/Sub."""
     stack = own_stack
     dataset = stack.settings.dataset

@@ -68,7 +68,7 @@ def test_an_object_is_read_by_its_name_and_size(datasets: Datasets) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing/", "missing*", "raw/f/x"])
-def test_what_is_not_there_is_named(datasets: Datasets, name: str) -> None:
+def test_missing_source_is_named(datasets: Datasets, name: str) -> None:
     full = f"gs://{datasets.settings.archive_bucket}/{name}"
     with pytest.raises(Unreadable, match="no file, folder or object has this name"):
         check(full, lambda: datasets.storage)

@@ -18,9 +18,7 @@ from tests.support.push_requests import NOW, encode, event, post, wrapped
 from tests.support.waiting import PATIENCE, wait_until
 
 
-def test_an_order_is_durable_in_its_table_and_in_the_archive_when_it_is_acknowledged(
-    stack: Stack, warehouse: Warehouse
-) -> None:
+def test_acknowledged_order_is_in_the_table_and_the_archive(stack: Stack, warehouse: Warehouse) -> None:
     payload = encode(event("order", gift=True))
     event_id, answer = post(stack, payload)
     assert (answer.status_code, answer.content) == (204, b"")
@@ -62,7 +60,7 @@ def test_every_form_of_delivery_is_taken(stack: Stack, warehouse: Warehouse, for
 
 
 @pytest.mark.parametrize("body", [b"", b"hello", b"{}", b"\xff", b'{"message": {"data": "e30="}}'])
-def test_what_is_no_message_gets_400_with_a_json_error_and_a_warning_without_the_body(
+def test_invalid_push_gets_400_and_a_warning_without_the_body(
     stack: Stack, logs: Callable[[], str], body: bytes
 ) -> None:
     trace = uuid.uuid4().hex
@@ -118,9 +116,7 @@ BAD: dict[str, tuple[bytes | dict[str, Any], str, str, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input_is_acknowledged_as_a_dead_letter_with_its_place_and_its_bytes(
-    stack: Stack, warehouse: Warehouse, name: str
-) -> None:
+def test_invalid_event_is_acknowledged_as_a_dead_letter(stack: Stack, warehouse: Warehouse, name: str) -> None:
     payload, stage, path, rule = BAD[name]
     attributes = {"schema_version": "99"} if name == "an unknown version" else {}
     event_id, answer = post(stack, payload, **attributes)
@@ -171,7 +167,7 @@ def test_the_log_has_a_line_for_each_flush_and_nothing_of_any_payload(
     } | {row.archive_uri for row in warehouse.query("SELECT DISTINCT archive_uri FROM `{dataset}.dead_letters`")}
 
 
-def test_a_row_that_the_warehouse_refuses_is_a_dead_letter_of_that_stage(stack: Stack, warehouse: Warehouse) -> None:
+def test_row_rejected_by_bigquery_is_a_dead_letter_of_its_stage(stack: Stack, warehouse: Warehouse) -> None:
     table = f"{warehouse.dataset}.inventory"
     warehouse.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
     warehouse.client.query_and_wait(f"ALTER TABLE `{table}` ADD COLUMN extras INT64")
@@ -186,7 +182,7 @@ def test_a_row_that_the_warehouse_refuses_is_a_dead_letter_of_that_stage(stack: 
     assert (letter.stage, error["path"], error["rule"]) == ("warehouse", "$.extras", "invalid")
 
 
-def test_an_event_for_a_column_that_is_not_there_yet_comes_again(stack: Stack, warehouse: Warehouse) -> None:
+def test_event_for_a_missing_column_is_redelivered(stack: Stack, warehouse: Warehouse) -> None:
     table = f"{warehouse.dataset}.user_activity"
     warehouse.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
     event_id = str(uuid.uuid4())
@@ -221,7 +217,7 @@ def test_beyond_its_limit_the_function_sends_requests_away_with_429(
         assert answers == {204, 429}
 
 
-def test_with_its_table_missing_an_event_is_neither_lost_nor_a_dead_letter(stack: Stack, warehouse: Warehouse) -> None:
+def test_event_is_retried_while_its_table_is_missing(stack: Stack, warehouse: Warehouse) -> None:
     table = f"{warehouse.dataset}.user_activity"
     warehouse.client.query_and_wait(f"ALTER TABLE `{table}` RENAME TO user_activity_away")
     event_id = str(uuid.uuid4())

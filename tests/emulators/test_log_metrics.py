@@ -153,9 +153,7 @@ def test_every_metric_is_made_to_happen(recorded: tuple[dict[str, int], list[Ent
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - NOT_MADE_HERE.keys()))
-def test_a_metric_counts_what_has_happened_and_nothing_else(
-    recorded: tuple[dict[str, int], list[Entry]], name: str
-) -> None:
+def test_metric_counts_exactly_the_matching_log_lines(recorded: tuple[dict[str, int], list[Entry]], name: str) -> None:
     metric = METRICS[name]
     expected, lines = recorded
     met = [line for line in lines if matches(metric.filter, line)]
@@ -199,7 +197,7 @@ def test_the_lines_of_another_environment_count_nothing(recorded: tuple[dict[str
     assert not any(matches(metric.filter, line) for metric in METRICS.values() for line in lines)
 
 
-def test_a_dead_letter_of_the_stage_that_does_not_happen_here_counts_as_of_any_other(
+def test_metric_of_the_enrich_stage_counts_its_dead_letters(
     recorded: tuple[dict[str, int], list[Entry]],
 ) -> None:
     line = next(line for line in recorded[1] if matches(METRICS["dead-letters/decode"].filter, line))
@@ -230,7 +228,7 @@ def attempt(severity: str, job: str) -> Entry:
 
 
 @pytest.mark.parametrize("function", ["bootstrap", "reconcile"])
-def test_a_scheduled_run_that_failed_counts_and_one_that_did_not_does_not(function: str) -> None:
+def test_only_failed_scheduled_runs_are_counted(function: str) -> None:
     text = METRICS[f"{function}-schedule-failures"].filter
     job = monitoring.NAMES[f"{function}_job"]
     assert matches(text, attempt("ERROR", job))

@@ -105,9 +105,7 @@ def test_every_metric_of_flushes_is_made_to_happen(recorded: tuple[dict[str, int
 
 
 @pytest.mark.parametrize("name", sorted(METRICS.keys() - {NOT_MADE_HERE}))
-def test_a_metric_counts_what_has_happened_and_nothing_else(
-    recorded: tuple[dict[str, int], list[Entry]], name: str
-) -> None:
+def test_metric_counts_exactly_the_matching_log_lines(recorded: tuple[dict[str, int], list[Entry]], name: str) -> None:
     metric = METRICS[name]
     expected, entries = recorded
     met = [line for line in entries if matches(metric.filter, line)]
@@ -131,7 +129,7 @@ def test_a_stage_that_does_not_happen_here_counts_as_any_other(recorded: tuple[d
     assert not matches(metric.filter, line)
 
 
-def test_what_an_error_quotes_is_no_number(recorded: tuple[dict[str, int], list[Entry]]) -> None:
+def test_numbers_quoted_in_an_error_are_not_counted(recorded: tuple[dict[str, int], list[Entry]]) -> None:
     """Errors have the last place in a line, and are JSON in it: their quotation marks are escaped."""
     line = next(line for line in recorded[1] if matches(METRICS["failed"].filter, line))
     errors = json.dumps(['"rows":{"orders":7},"dead_letters":{"decode":7}'])

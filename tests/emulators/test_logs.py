@@ -81,7 +81,7 @@ def push(stack: Stack, payload: bytes, **message: Any) -> int:
 
 
 @pytest.mark.check
-def test_whatever_happens_to_an_event_no_log_line_tells_what_is_in_it(quiet: Stack) -> None:
+def test_no_log_line_contains_the_content_of_an_event(quiet: Stack) -> None:
     client, dataset = bigquery_client(quiet.settings), quiet.settings.dataset
     sent = list(events())
     assert {push(quiet, payload) for payload in sent} == {204}
@@ -130,7 +130,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
         (quoting(200, "timeout", rows=True), "orders: timeout"),
     ],
 )
-def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
+def test_no_log_line_contains_values_quoted_by_bigquery(
     refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
     with scripted.running() as google:
@@ -160,7 +160,7 @@ def test_what_bigquery_quotes_in_its_refusals_is_in_no_log_line(
     assert ADDRESS not in log + answer.text
 
 
-def test_what_nobody_foresaw_of_an_event_is_told_without_it(tmp_path: pathlib.Path) -> None:
+def test_unexpected_error_is_logged_without_the_event(tmp_path: pathlib.Path) -> None:
     code = unpacked(tmp_path / "code")
     app, right = code / "functions" / "ingest" / "stages.py", "await commit(message)"
     text = app.read_text()
@@ -244,7 +244,7 @@ class Logged(Project):
         return [entry for entry in newest if cloud_logging.matches(log_filter, entry)][:most]
 
 
-def test_sluice_verify_finds_the_lines_that_the_functions_write(quiet: Stack, tmp_path: pathlib.Path) -> None:
+def test_sluice_verify_reads_the_log_lines_of_the_functions(quiet: Stack, tmp_path: pathlib.Path) -> None:
     checks = {check.title: check for check in CHECKS}
     with (
         serving("ingest", tmp_path, quiet.environment, "ingest") as ingest,

@@ -119,7 +119,7 @@ def test_a_table_is_read_as_it_was(fresh: Shop) -> None:
     assert fresh.ask("table_as_of", at=datetime.now(UTC).isoformat(), day=day.isoformat()) == []
 
 
-def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_left_alone(fresh: Shop) -> None:
+def test_deduplication_changes_one_partition_and_matches_the_view(fresh: Shop) -> None:
     rows = fresh.live["inventory"]
     day = fullest_day(rows)
     view = f"SELECT * EXCEPT (extras) FROM inventory_deduplicated WHERE event_date = '{day}' ORDER BY ingest.event_id"
@@ -133,7 +133,7 @@ def test_a_partition_is_deduplicated_as_the_view_shows_it_and_the_others_are_lef
     assert in_table(fresh, "inventory") == sorted([*kept, *event_ids(others)])
 
 
-def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest_message_and_address(
+def test_deduplication_breaks_ties_by_time_message_id_and_archive_uri(
     fresh: Shop,
 ) -> None:
     first = fresh.live["inventory"][0]
@@ -158,7 +158,7 @@ def test_of_an_events_rows_the_newest_stays_and_of_equally_new_ones_the_greatest
     assert shown("inventory") == expected
 
 
-def test_what_expires_soon_is_kept_once_however_often_that_runs(fresh: Shop) -> None:
+def test_expiring_rows_are_kept_once_after_repeated_runs(fresh: Shop) -> None:
     last = datetime.now(UTC).date() - timedelta(days=10)
     within = str(fresh.settings.retention_days - 10)
     for table, rows in fresh.live.items():
@@ -249,7 +249,7 @@ def test_a_snapshot_of_every_table_is_taken_listed_and_expires(store: Shop) -> N
     assert listed_names >= {snapshot["snapshot"] for snapshot in snapshots}
 
 
-def test_a_snapshot_that_fails_does_not_keep_the_others_from_being_taken(store: Shop) -> None:
+def test_failed_snapshot_does_not_prevent_the_others(store: Shop) -> None:
     pass_by(datetime.now(UTC) + SECOND)  # since the test before has taken one of this name, maybe
     taken = sluice("snapshot", "invoices", "orders", "--json")
     assert taken.exit_code == 1
@@ -275,7 +275,7 @@ def taken(table: str) -> str:
     return str(snapshot["snapshot"])
 
 
-def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: Shop) -> None:
+def test_snapshot_is_restored_into_a_new_table(store: Shop) -> None:
     there = in_table(store, "orders")
     snapshot = taken("orders")
     before = store.client.get_table(f"{store.settings.dataset}.orders")
@@ -293,7 +293,7 @@ def test_a_snapshot_is_restored_into_a_new_table_and_the_live_one_stays(store: S
     assert in_table(store, "other") == there
 
 
-def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept(store: Shop) -> None:
+def test_replace_restores_the_live_table_and_keeps_its_old_rows(store: Shop) -> None:
     there = in_table(store, "inventory")
     snapshot = taken("inventory")
     levels = "SELECT * FROM stock_levels ORDER BY product_id, warehouse_id"
@@ -314,7 +314,7 @@ def test_a_snapshot_replaces_the_live_table_only_if_told_and_what_it_was_is_kept
     assert not [name for name in names(store) if "_restoring_" in name]
 
 
-def test_a_replaced_table_keeps_what_protects_its_columns_and_rows(store: Shop) -> None:
+def test_replaced_table_keeps_its_policy_tags_and_labels(store: Shop) -> None:
     """It is the same table: one that is made anew has no policy tags and no row access policies, but its readers."""
     snapshot = taken("orders")
     name = f"{store.settings.dataset}.orders"
@@ -340,7 +340,7 @@ def test_a_table_with_readers_is_not_made_by_a_restore(store: Shop) -> None:
         assert f"{name} is created by the bootstrap: run it, then restore with --replace" in refused.stderr
 
 
-def test_a_snapshot_does_not_replace_a_table_that_has_other_columns_by_now(store: Shop) -> None:
+def test_snapshot_does_not_replace_a_table_with_other_columns(store: Shop) -> None:
     snapshot = taken("orders")
     store.query("ALTER TABLE orders ADD COLUMN color STRING")
     there = names(store)
@@ -375,7 +375,7 @@ def test_a_table_is_restored_as_of_a_time(store: Shop) -> None:
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--replace"], ["--to", "as_it_was"]])
-def test_a_time_that_cannot_be_read_restores_nothing_and_names_the_range(
+def test_time_out_of_range_restores_nothing_and_names_the_range(
     store: Shop, at: str, why: str, more: list[str]
 ) -> None:
     there, rows = names(store), in_table(store, "orders")
@@ -385,7 +385,7 @@ def test_a_time_that_cannot_be_read_restores_nothing_and_names_the_range(
     assert (names(store), in_table(store, "orders")) == (there, rows)
 
 
-def test_the_range_is_that_of_the_dataset_and_its_first_time_can_be_restored(fresh: Shop) -> None:
+def test_range_follows_the_dataset_and_includes_its_first_time(fresh: Shop) -> None:
     dataset = fresh.client.get_dataset(fresh.settings.dataset)
     dataset.max_time_travel_hours = 48
     fresh.client.update_dataset(dataset, ["max_time_travel_hours"])
@@ -399,7 +399,7 @@ def test_the_range_is_that_of_the_dataset_and_its_first_time_can_be_restored(fre
     assert snapshots.restore_as_of("orders", datetime.fromisoformat(first), "first", now).rows == 0
 
 
-def test_what_cannot_be_cloned_leaves_no_table(fresh: Shop) -> None:
+def test_failed_clone_leaves_no_table(fresh: Shop) -> None:
     before = datetime.now(UTC)
     pass_by(before)
     fresh.query("ALTER TABLE orders DROP COLUMN total_amount")
@@ -409,7 +409,7 @@ def test_what_cannot_be_cloned_leaves_no_table(fresh: Shop) -> None:
     assert names(fresh) == there
 
 
-def test_a_table_is_not_read_as_it_was_before_it_was_there(store: Shop) -> None:
+def test_table_cannot_be_read_before_its_creation(store: Shop) -> None:
     refused = sluice("sql", "table_as_of", "--param", "at=6d")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "Cannot read before" in refused.stderr
@@ -419,7 +419,7 @@ def test_a_table_is_not_read_as_it_was_before_it_was_there(store: Shop) -> None:
         assert f"at: {at} is out of range; allowed is 7d to now" in refused.stderr
 
 
-def test_a_table_that_was_dropped_comes_back_from_its_snapshot(store: Shop) -> None:
+def test_dropped_table_is_restored_from_its_snapshot(store: Shop) -> None:
     snapshot = taken("dead_letters")
     store.client.delete_table(f"{store.settings.dataset}.dead_letters")
     refused = sluice("restore", snapshot, "--replace")
@@ -443,7 +443,7 @@ def test_a_dry_run_prints_the_statements_and_changes_nothing(store: Shop) -> Non
     assert names(store) == there
 
 
-def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop) -> None:
+def test_statement_of_a_dry_run_has_the_same_effect_by_hand(store: Shop) -> None:
     there = in_table(store, "orders")
     at = datetime.now(UTC).replace(microsecond=0)
     pass_by(at + SECOND)
@@ -476,7 +476,7 @@ def test_what_a_dry_run_prints_does_the_same_when_it_is_run_by_hand(store: Shop)
         (["snapshot", "--days", "99999999", "--dry-run"], "days: 99999999 is out of range; allowed is 1 to 3650"),
     ],
 )
-def test_what_cannot_be_done_is_refused_with_the_reason(store: Shop, arguments: list[str], why: str) -> None:
+def test_impossible_command_is_rejected_with_the_reason(store: Shop, arguments: list[str], why: str) -> None:
     there = names(store)
     refused = sluice(*arguments)
     assert refused.exit_code in {1, 2}

@@ -162,7 +162,7 @@ def test_the_dead_letter_rate_is_that_of_the_events(busy: Shop) -> None:
     ]
 
 
-def test_the_causes_of_the_last_hour_are_compared_with_the_hour_before(busy: Shop) -> None:
+def test_causes_of_the_last_hour_are_compared_with_the_previous(busy: Shop) -> None:
     def between(letters: Rows, oldest: int, newest: int) -> Rows:
         first, last = busy.now - timedelta(hours=oldest), busy.now - timedelta(hours=newest)
         return [letter for letter in letters if first <= moment(letter["failed_at"]) < last]
@@ -218,7 +218,7 @@ def latest(rows: Iterable[Record]) -> dict[str, datetime]:
     return {row["ingest"]["event_id"]: instant(row["processed_timestamp"]) for row in once(rows)}
 
 
-def test_the_days_that_expire_are_told_with_what_is_not_kept(shop: Shop) -> None:
+def test_expiring_days_are_listed_with_rows_not_in_history(shop: Shop) -> None:
     within = shop.settings.retention_days - 15
     last = datetime.now(UTC).date() - timedelta(days=15)
     expected = {}
@@ -237,7 +237,7 @@ def test_the_days_that_expire_are_told_with_what_is_not_kept(shop: Shop) -> None
     assert all(row["expires_on"] - row["event_date"] == timedelta(days=90) for row in answer)
 
 
-def test_the_versions_of_the_code_are_told_with_their_dead_letters(busy: Shop) -> None:
+def test_code_versions_are_listed_with_their_dead_letters(busy: Shop) -> None:
     expected = []
     for version in ("v2", "v1"):
         rows = [row for table in busy.live.values() for row in dated(table, 7)]
@@ -262,7 +262,7 @@ def test_the_versions_of_the_code_are_told_with_their_dead_letters(busy: Shop) -
     assert answer == expected
 
 
-def test_each_version_of_a_contract_is_told_with_what_it_rejects(busy: Shop) -> None:
+def test_contract_versions_are_listed_with_their_rejections(busy: Shop) -> None:
     outcomes: dict[tuple[str | None, str | None, str], tuple[set[str], set[str], list[datetime]]] = {}
 
     def of(event_type: str | None, schema_version: object, code: str) -> tuple[set[str], set[str], list[datetime]]:
@@ -295,7 +295,7 @@ def test_each_version_of_a_contract_is_told_with_what_it_rejects(busy: Shop) -> 
     assert any(0 < row["rejected_rate"] < 1 for row in answer)
 
 
-def test_columns_that_differ_are_told(running_emulators: Emulators) -> None:
+def test_differing_columns_are_listed(running_emulators: Emulators) -> None:
     del running_emulators
     settings = Settings(
         archive_bucket="shop", google_cloud_project=PROJECT, dataset="drift", historical_dataset="drift_historical"

@@ -70,9 +70,7 @@ def settings(running_emulators: Emulators) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def test_it_imports_nothing_but_itself_and_what_it_requires(
-    deployed_package: Deployed, settings: dict[str, str]
-) -> None:
+def test_package_imports_only_itself_and_its_requirements(deployed_package: Deployed, settings: dict[str, str]) -> None:
     environment = {"PATH": os.environ["PATH"], **settings}
     done = subprocess.run(
         [deployed_package.python, "-c", WHERE],

@@ -57,7 +57,7 @@ def bench(running_emulators: Emulators) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
-def test_the_emulator_runs_all_but_what_is_listed(bench: Bench, query: Query) -> None:
+def test_emulator_runs_all_but_the_listed_queries(bench: Bench, query: Query) -> None:
     if lack := CANNOT_RUN.get(query.name):
         with pytest.raises(GoogleAPICallError, match=lack.match):
             bench.run(query)
@@ -65,5 +65,5 @@ def test_the_emulator_runs_all_but_what_is_listed(bench: Bench, query: Query) ->
         bench.run(query)
 
 
-def test_what_is_listed_is_there() -> None:
+def test_listed_queries_exist() -> None:
     assert queries().keys() >= CANNOT_RUN.keys() | CHOSEN.keys()

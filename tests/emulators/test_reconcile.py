@@ -73,7 +73,7 @@ def delete(datasets: Datasets, table: str, condition: str) -> None:
     datasets.client.query_and_wait(f"DELETE FROM `{datasets.settings.dataset}.{table}` WHERE {condition}")
 
 
-def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival(datasets: Datasets) -> None:
+def test_archived_and_stored_events_are_counted_by_type_and_hour(datasets: Datasets) -> None:
     good = [order("a"), order("b"), order("late", timedelta(days=30))]
     bad = [order("bad", status="lost"), Message(b"{", {"event_id": "broken"}, "m-broken", NOW)]
     datasets.stream([*good, *bad], NOW)
@@ -88,7 +88,7 @@ def test_all_that_came_in_and_came_out_is_counted_by_type_and_by_hour_of_arrival
     assert result.is_complete
 
 
-def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Datasets) -> None:
+def test_two_contents_of_one_id_both_arrive_and_are_reported(bootstrapped: Datasets) -> None:
     states = [order("o-1", message_id=f"m-{status}", status=status) for status in ("pending", "shipped")]
     for number, message in enumerate([*states, order("b"), states[0]]):  # the last one is a redelivery
         bootstrapped.stream([message], NOW + timedelta(seconds=number % 3))
@@ -112,7 +112,7 @@ def test_two_contents_under_one_id_both_arrive_and_are_reported(bootstrapped: Da
         assert text in ran.output
 
 
-def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Datasets) -> None:
+def test_event_without_row_and_dead_letter_is_missing_and_named(datasets: Datasets) -> None:
     datasets.stream([order("a"), order("gone"), order("gone too", timedelta(days=5)), order("bad", status="lost")], NOW)
     delete(datasets, "orders", "ingest.event_id LIKE 'gone%'")
     delete(datasets, "dead_letters", "TRUE")
@@ -126,7 +126,7 @@ def test_what_is_neither_row_nor_dead_letter_is_missing_and_named(datasets: Data
     assert not result.is_complete
 
 
-def test_an_event_that_came_twice_is_not_missing_whichever_delivery_made_its_row(datasets: Datasets) -> None:
+def test_redelivered_event_with_one_row_is_not_missing(datasets: Datasets) -> None:
     first, again = order("a", message_id="m-1"), order("a", message_id="m-2")
     raw, process = datasets.archive(), EventPipeline.from_settings(datasets.settings)
     raw.write(raw.name(NOW), [process(first, NOW)], 10)
@@ -145,7 +145,7 @@ def test_duplicates_are_counted_in_their_hour_and_hide_nothing(datasets: Dataset
     assert result.is_complete
 
 
-def test_nobody_misses_the_rows_that_the_smoke_test_has_deleted(datasets: Datasets) -> None:
+def test_deleted_rows_of_the_smoke_test_are_not_missing(datasets: Datasets) -> None:
     own = smoke_test()
     producers = order(own.event_id, message_id="m-1")
     datasets.stream([own, producers, order("smoke-alarm"), order("a")], NOW)
@@ -182,7 +182,7 @@ def test_a_row_without_its_raw_bytes_is_extra(datasets: Datasets) -> None:
     ids=["no gzip", "cut", "no JSON", "not UTF-8"],
 )
 @pytest.mark.parametrize("contents", [False, pytest.param(True, marks=pytest.mark.check)])
-def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, contents: bool) -> None:
+def test_unreadable_object_is_reported(datasets: Datasets, data: bytes, contents: bool) -> None:
     datasets.stream([order("a")], NOW)
     [uri] = datasets.objects()
     blob = datasets.storage.bucket(datasets.settings.archive_bucket).blob(uri.split("/", 3)[3])
@@ -193,9 +193,7 @@ def test_an_object_that_cannot_be_read_is_told(datasets: Datasets, data: bytes, 
     assert not result.is_complete
 
 
-def test_an_object_is_not_read_where_its_rows_are_of_the_same_deliveries(
-    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_object_whose_deliveries_all_have_rows_is_not_read(datasets: Datasets, monkeypatch: pytest.MonkeyPatch) -> None:
     """Odd event ids do not matter; an object whose event is dated on another day, or whose record is gone, is read."""
     odd_ids = ["é\n\t\\", "\U0001f600" * 128, "a", "a'\"`", " "]
     datasets.stream([*(order(event_id) for event_id in odd_ids), order("bad", status="lost")], NOW)
@@ -239,7 +237,7 @@ def test_an_event_that_todays_contracts_reject_may_have_its_row(datasets: Datase
     assert reconcile(datasets).total == HourCounts(archived=1, matched=1, rows=1)
 
 
-def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
+def test_rows_and_dead_letters_match_the_archived_events(datasets: Datasets) -> None:
     scenario = history_until(Scenario(3, bad_share=0.2, duplicate_share=0.1), 300, NOW)
     messages = [
         Message(generated.data, dict(generated.attributes), f"m-{number}", NOW)
@@ -263,7 +261,7 @@ def test_rows_and_dead_letters_hold_what_came_in(datasets: Datasets) -> None:
         "SET order_date = TIMESTAMP_ADD(order_date, INTERVAL 1 MICROSECOND)",
     ],
 )
-def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, change: str) -> None:
+def test_row_that_differs_from_its_archived_bytes_is_reported(datasets: Datasets, change: str) -> None:
     datasets.stream([order("a", gift=True), order("b", gift=True)], NOW)
     datasets.client.query_and_wait(f"UPDATE `{datasets.settings.dataset}.orders` {change} WHERE ingest.event_id = 'b'")
     assert reconcile(datasets).is_complete
@@ -274,9 +272,7 @@ def test_a_row_that_differs_from_its_raw_bytes_is_told(datasets: Datasets, chang
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_back(
-    bootstrapped: Datasets, *, together: bool
-) -> None:
+def test_event_without_a_row_is_restored_despite_a_shared_id(bootstrapped: Datasets, *, together: bool) -> None:
     """The id may be shared by an event of any type or a dead letter, in one object or several."""
     later = msgspec.structs.replace(
         order("a", message_id="m-2", total_amount=7), publish_time=NOW + timedelta(seconds=1)
@@ -302,7 +298,7 @@ def test_of_events_that_share_an_id_the_one_without_a_row_is_missing_and_comes_b
     assert len(bootstrapped.ids("live.orders")) == 3
 
 
-def test_a_superseded_content_that_was_removed_is_not_missing_and_does_not_come_back(bootstrapped: Datasets) -> None:
+def test_removed_superseded_content_is_not_missing_nor_restored(bootstrapped: Datasets) -> None:
     for number, amount in enumerate((7, 9)):
         sent = msgspec.structs.replace(
             order("a", message_id=f"m-{number}", total_amount=amount), publish_time=NOW + timedelta(seconds=number)
@@ -321,7 +317,7 @@ def sluice(datasets: Datasets, *arguments: str) -> subprocess.CompletedProcess[s
     return command_line.sluice(["reconcile", "--from", "1h", *arguments], environment)
 
 
-def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(bootstrapped: Datasets) -> None:
+def test_command_names_and_repairs_missing_events(bootstrapped: Datasets) -> None:
     datasets = bootstrapped
     smoke = smoke_test()
     gone = [order("gone"), order("old", timedelta(days=89)), order("bad", status="lost")]
@@ -358,13 +354,13 @@ def test_the_command_names_what_is_missing_puts_it_back_and_then_nothing_is(boot
         (["--from", "yesterday"], "is not a time"),
     ],
 )
-def test_a_wrong_option_is_told(arguments: list[str], message: str) -> None:
+def test_wrong_option_is_reported(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["reconcile", *arguments], env={"ARCHIVE_BUCKET": "bucket", "COLUMNS": "300"})
     assert result.exit_code == 2
     assert message in result.output
 
 
-def test_the_function_logs_what_an_alert_can_use(
+def test_function_logs_the_fields_of_the_alerts(
     datasets: Datasets, running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
     datasets.stream([order("a")], NOW)
@@ -395,7 +391,7 @@ def test_the_function_logs_what_an_alert_can_use(
     assert checkpoints[0]["end"] == checkpoints[1]["start"], "where the first run begins, should it fail"
 
 
-def test_the_function_says_what_it_skips_after_a_long_pause(
+def test_function_logs_the_skipped_time_after_a_long_pause(
     datasets: Datasets, running_emulators: Emulators, tmp_path: pathlib.Path
 ) -> None:
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)

@@ -107,7 +107,7 @@ def numbered(number: int) -> types.PubsubMessage:
     return types.PubsubMessage(data=f"event {number}".encode(), attributes={"event_type": "order"})
 
 
-async def test_every_message_is_delivered_once_and_acknowledged_with_many_requests_in_flight(wiring: Wiring) -> None:
+async def test_concurrent_relay_delivers_and_acknowledges_each_message_once(wiring: Wiring) -> None:
     published = await wiring.publish(*map(numbered, range(300)))
     with Endpoint(takes=0.03).up() as endpoint:
         async with relaying(wiring, endpoint, concurrency=16) as relay:
@@ -119,9 +119,7 @@ async def test_every_message_is_delivered_once_and_acknowledged_with_many_reques
     assert await wiring.pull(wiring.subscription) == []
 
 
-async def test_a_relay_that_found_nothing_delivers_what_is_published_later(
-    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_relay_delivers_messages_after_an_empty_pull(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:
     pulls: list[None] = []
     pull = Relay._pull
 
@@ -161,7 +159,7 @@ async def test_the_body_is_that_of_pub_subs_wrapped_push(wiring: Wiring) -> None
     assert publish_time.endswith("Z")
 
 
-async def test_a_message_that_gets_503_comes_again_as_attempt_2(wiring: Wiring) -> None:
+async def test_message_answered_with_503_is_redelivered_as_attempt_2(wiring: Wiring) -> None:
     await wiring.publish(numbered(1))
     with Endpoint(lambda body: 503 if body["deliveryAttempt"] == 1 else 204).up() as endpoint:
         async with relaying(wiring, endpoint) as relay:
@@ -171,7 +169,7 @@ async def test_a_message_that_gets_503_comes_again_as_attempt_2(wiring: Wiring) 
     assert relay.counts.rejected == {503: 1}
 
 
-async def test_a_message_that_always_gets_500_ends_in_the_dead_letter_subscription(wiring: Wiring) -> None:
+async def test_message_that_always_gets_500_is_dead_lettered(wiring: Wiring) -> None:
     [message_id] = await wiring.publish(numbered(1))
     with Endpoint(lambda _: 500).up() as endpoint:
         async with relaying(wiring, endpoint) as relay:
@@ -212,7 +210,7 @@ async def test_a_request_that_outlasts_the_ack_deadline_is_a_nack(wiring: Wiring
     assert relay.counts.acknowledged == 0
 
 
-async def test_a_cancelled_relay_lets_open_requests_finish_and_acknowledges_them(wiring: Wiring) -> None:
+async def test_cancelled_relay_finishes_and_acknowledges_open_requests(wiring: Wiring) -> None:
     await wiring.publish(*map(numbered, range(5)))
     with Endpoint(takes=0.3).up() as endpoint:
         async with relaying(wiring, endpoint) as relay:
@@ -231,7 +229,7 @@ async def test_requests_still_open_after_the_grace_period_are_given_back(wiring:
     assert again.delivery_attempt == 2
 
 
-async def test_a_relay_ends_with_an_error_when_its_subscription_does_not_exist(emulator: str) -> None:
+async def test_relay_fails_without_its_subscription(emulator: str) -> None:
     with pytest.raises(exceptions.NotFound):
         await Relay(emulator, "projects/none/subscriptions/none", "http://127.0.0.1:1/").run()
 
@@ -241,7 +239,7 @@ async def test_a_relay_that_would_outlive_its_leases_does_not_start(wiring: Wiri
         await Relay(wiring.emulator, wiring.subscription, "http://127.0.0.1:1/", ack_deadline=61).run()
 
 
-async def test_wiring_twice_changes_nothing_and_wiring_otherwise_is_an_error(wiring: Wiring) -> None:
+async def test_repeated_wiring_is_idempotent_and_a_different_one_fails(wiring: Wiring) -> None:
     await wiring.create()
     with pytest.raises(ValueError, match="retry_policy"):
         await wiring.create(minimum_backoff=0.2)
@@ -280,7 +278,7 @@ async def test_a_relay_outlives_its_emulator() -> None:
     assert [base64.b64decode(body["message"]["data"]) for body in endpoint.bodies] == [b"event 1", b"event 2"]
 
 
-async def test_waiting_for_an_emulator_that_is_not_there_times_out_and_says_why() -> None:
+async def test_waiting_for_a_missing_emulator_times_out_with_the_cause() -> None:
     with pytest.raises(TimeoutError, match="no Pub/Sub emulator") as waited:
         await pubsub.wait_until_ready(f"127.0.0.1:{free_port()}", timeout=0.2)
     assert isinstance(waited.value.__cause__, exceptions.ServiceUnavailable)

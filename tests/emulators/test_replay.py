@@ -39,7 +39,7 @@ def hours_ago(hours: float) -> str:
     return (NOW - timedelta(hours=hours)).isoformat()
 
 
-def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datasets: Datasets) -> None:
+def test_archived_events_are_replayed_by_arrival_time_and_type(datasets: Datasets) -> None:
     process, archive = EventPipeline.from_settings(datasets.settings), datasets.archive()
     inventory = json.dumps(samples.event("inventory", timestamp=NOW.isoformat())).encode()
     for hours, name in ((30, "a"), (3, "b"), (2, "c"), (0.5, "d")):
@@ -65,7 +65,7 @@ def test_events_of_the_archive_come_back_by_their_time_of_arrival_and_type(datas
     assert "give either --from" in run(datasets, "replay", code=2)
 
 
-def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whatever_time_zone(datasets: Datasets) -> None:
+def test_time_range_includes_the_start_and_excludes_the_end(datasets: Datasets) -> None:
     process, archive = EventPipeline.from_settings(datasets.settings), datasets.archive()
     midnight = datetime(2026, 11, 23, tzinfo=UTC)
     moments = [midnight + timedelta(microseconds=number) for number in (-1, 0, 1, 2)]
@@ -79,7 +79,7 @@ def test_of_the_archive_the_first_moment_counts_and_the_last_does_not_in_whateve
     assert [object_.name for object_ in objects] == [archive.uri(name) for name in names[1:3]]
 
 
-def test_dead_letters_that_come_back_from_the_archive_are_closed_even_after_a_kill(datasets: Datasets) -> None:
+def test_replayed_dead_letters_are_closed_even_after_a_kill(datasets: Datasets) -> None:
     datasets.stream([message("old", order(100)), message("bad", order(status="lost")), message("good", order())], NOW)
     run(datasets, "replay", "--from", "1h", code=-9, script=KILLED.format("ledger.Ledger"))
     assert datasets.ids("historical.orders") == ["old"]
@@ -152,9 +152,7 @@ def sent(event_id: str | None, data: bytes) -> types.PubsubMessage:
     return types.PubsubMessage(data=data, attributes={"event_id": event_id} if event_id else {"producer": "shop"})
 
 
-def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
-    datasets: Datasets, wiring: Wiring
-) -> None:
+def test_undeliverable_messages_are_replayed_and_acknowledged(datasets: Datasets, wiring: Wiring) -> None:
     there = message("there", order(order_id="there"))
     datasets.stream([there], NOW)
     smoke = sent(f"smoke-{'0' * 32}-order", order(order_id="smoke"))
@@ -200,7 +198,7 @@ def test_what_pub_sub_gave_up_on_comes_back_as_what_it_was_and_is_acknowledged(
     assert len(ledger(datasets)) == 4
 
 
-def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wiring: Wiring) -> None:
+def test_person_is_erased_from_undeliverable_messages(datasets: Datasets, wiring: Wiring) -> None:
     theirs = [sent("ada-1", order(customer_id="ada.lovelace")), sent("ada-2", order(customer_id="ada.lovelace")[:-1])]
     others = [sent("bob", order(customer_id="bob")), sent("wish", b'{"text": "for ada.lovelace"}')]
     asyncio.run(give_up(wiring, *theirs, *others))
@@ -219,7 +217,7 @@ def test_a_person_is_erased_from_what_pub_sub_gave_up_on(datasets: Datasets, wir
 @pytest.mark.check
 @pytest.mark.parametrize("broker", ["stand-in"], indirect=True)
 @pytest.mark.parametrize("place", ["ledger.Ledger", "undeliverable.Undeliverable"])
-def test_a_run_that_is_killed_before_it_acknowledges_is_made_good_by_the_next(
+def test_run_killed_before_acknowledging_is_completed_by_the_next_run(
     datasets: Datasets, wiring: Wiring, place: str
 ) -> None:
     asyncio.run(give_up(wiring, sent("lost", order())))
@@ -233,7 +231,7 @@ def test_a_run_that_is_killed_before_it_acknowledges_is_made_good_by_the_next(
     assert waiting(wiring) == []
 
 
-def test_what_could_not_be_loaded_is_given_back(datasets: Datasets, wiring: Wiring) -> None:
+def test_message_that_could_not_be_loaded_stays_in_the_subscription(datasets: Datasets, wiring: Wiring) -> None:
     asyncio.run(give_up(wiring, sent("lost", order()), sent("bad", b"bad")))
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN extras")
@@ -243,9 +241,7 @@ def test_what_could_not_be_loaded_is_given_back(datasets: Datasets, wiring: Wiri
     assert [entry["event_id"] for entry in ledger(datasets)] == ["bad"]
 
 
-def test_what_bigquery_refuses_is_a_dead_letter_in_the_ledger_too_and_acknowledged(
-    datasets: Datasets, wiring: Wiring
-) -> None:
+def test_row_rejected_by_bigquery_is_recorded_and_acknowledged(datasets: Datasets, wiring: Wiring) -> None:
     asyncio.run(give_up(wiring, sent("good", order(customer_id="1")), sent("refused", order(customer_id="c"))))
     table = f"{datasets.settings.dataset}.orders"
     datasets.client.query_and_wait(f"ALTER TABLE `{table}` DROP COLUMN customer_id")
@@ -258,7 +254,7 @@ def test_what_bigquery_refuses_is_a_dead_letter_in_the_ledger_too_and_acknowledg
     assert entries == {"good": ("row", None), "refused": ("dead_letter", letter["fingerprint"])}
 
 
-def test_a_subscription_that_is_not_there_is_named(datasets: Datasets, wiring: Wiring) -> None:
+def test_missing_subscription_is_named(datasets: Datasets, wiring: Wiring) -> None:
     del wiring
     output = run(datasets, "replay", "--undeliverable", "--subscription", "projects/p/subscriptions/none", code=1)
     assert "projects/p/subscriptions/none: " in output

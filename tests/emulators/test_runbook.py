@@ -439,6 +439,6 @@ def placeholders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("title", SITUATIONS)
-def test_what_a_section_says_helps(stack: Stack, placeholders: dict[str, str], title: str) -> None:
+def test_instructions_of_each_section_help(stack: Stack, placeholders: dict[str, str], title: str) -> None:
     with following(stack, title, placeholders) as types:
         SITUATIONS[title](stack, placeholders, types)

@@ -59,7 +59,7 @@ def envelopes(stack: Stack) -> list[Envelope]:
     return [envelope for blob in blobs for envelope in read_envelopes(gzip.decompress(blob.download_as_bytes()))]
 
 
-def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_content(smoked: Stack) -> None:
+def test_each_event_of_a_load_has_one_row_per_content(smoked: Stack) -> None:
     """Only Dataflow drops by the attribute event_id; in functions both contents arrive."""
     seconds = itertools.count()
     load = Load(
@@ -79,7 +79,7 @@ def test_a_load_has_a_row_for_each_event_and_two_where_nobody_drops_the_second_c
     assert not load.arrived()
 
 
-def test_all_arrive_each_in_its_place_and_nothing_is_left(smoked: Stack) -> None:
+def test_all_probes_arrive_in_their_tables_and_are_deleted(smoked: Stack) -> None:
     done = smoke(smoked, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -153,7 +153,7 @@ def test_no_reader_of_the_archive_or_of_dead_letters_brings_them_back(smoked: St
     assert rows(smoked) == 0
 
 
-def test_what_an_earlier_run_left_is_deleted_and_nothing_else(smoked: Stack) -> None:
+def test_only_rows_of_earlier_runs_are_deleted(smoked: Stack) -> None:
     done = smoke(smoked, "--keep")
     assert done.returncode == 0, done.stderr
     test = Smoke(bigquery_client(smoked.settings), storage_client(smoked.settings), smoked.settings)
@@ -178,7 +178,7 @@ def test_what_an_earlier_run_left_is_deleted_and_nothing_else(smoked: Stack) -> 
 
 
 @pytest.mark.check
-def test_an_event_in_the_wrong_place_and_bytes_that_are_not_archived_are_told(smoked: Stack) -> None:
+def test_wrong_table_and_missing_archive_bytes_are_reported(smoked: Stack) -> None:
     changed = smoke(smoked, RETENTION_DAYS="92")
     assert changed.returncode == 1
     assert "in dead_letters instead of orders" in changed.stdout
@@ -189,7 +189,7 @@ def test_an_event_in_the_wrong_place_and_bytes_that_are_not_archived_are_told(sm
     assert problems == {f"archived in gs://{smoked.settings.archive_bucket}"}
 
 
-def test_bytes_that_are_gone_from_the_archive_are_told(smoked: Stack) -> None:
+def test_bytes_deleted_from_the_archive_are_reported(smoked: Stack) -> None:
     storage = storage_client(smoked.settings)
     test = Smoke(bigquery_client(smoked.settings), storage, smoked.settings)
     test.send(smoked.topic, 60, lambda: None)

@@ -122,7 +122,7 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
         (["--dry-run"], "need the NAME of a query"),
     ],
 )
-def test_what_is_wrong_is_named(sluice: Sluice, arguments: list[str], message: str) -> None:
+def test_wrong_argument_is_named(sluice: Sluice, arguments: list[str], message: str) -> None:
     result = sluice(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
@@ -182,7 +182,7 @@ def maintain(shop: Shop, tmp_path: pathlib.Path) -> Callable[..., subprocess.Com
     return run
 
 
-def test_a_script_without_an_answer_says_what_each_statement_did(
+def test_script_without_a_result_reports_each_statement(
     maintain: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     result = maintain("copy", "--param", "copy=copy_1", "--json")
@@ -190,7 +190,7 @@ def test_a_script_without_an_answer_says_what_each_statement_did(
     assert result.stderr.splitlines() == ["create table as select maintained.copy_1: create", "delete: 2 rows", COST]
 
 
-def test_the_archives_bucket_is_asked_for_only_by_what_reads_it(
+def test_only_queries_of_the_archive_require_its_bucket(
     maintain: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     refused = maintain("bucket")
@@ -204,7 +204,7 @@ def test_the_price_is_that_of_bytes_on_demand() -> None:
     assert f"{price(10 * 2**20):.6f}" == "0.000060"
 
 
-def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(tmp_path: pathlib.Path) -> None:
+def test_missing_credentials_are_reported_with_the_local_stack(tmp_path: pathlib.Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.endswith("EMULATOR_HOST")}
     process = subprocess.run(
         [sys.executable, "-m", "sluice.cli", "sql", "low_stock"],

@@ -159,7 +159,7 @@ def test_a_column_that_the_table_lacks_is_awaited(tables: Tables) -> None:
     assert [row["added"] for row in tables.rows(table)] == [None, "x"]
 
 
-def test_a_table_that_is_not_there_is_awaited(tables: Tables) -> None:
+def test_insert_succeeds_once_a_missing_table_is_created(tables: Tables) -> None:
     """It is the infrastructure's fault, and is found when it is there."""
     with pytest.raises(ApiError, match=r"^NotFound: 404 notFound$"):
         tables.writer.insert("later", records({"id": 1}), TIMEOUT)
@@ -167,7 +167,7 @@ def test_a_table_that_is_not_there_is_awaited(tables: Tables) -> None:
     assert tables.writer.insert("later", records({"id": 1}), TIMEOUT) == ({}, {}, False)
 
 
-def test_what_exceeds_a_request_is_divided(tables: Tables) -> None:
+def test_rows_that_exceed_a_request_are_divided(tables: Tables) -> None:
     """A row that exceeds one by itself is rejected."""
     table = tables.new("id INT64, name STRING")
     given = records(*({"id": n, "name": "x" * 4_000_000} for n in range(3)), {"id": 3, "name": "x" * 10_000_000})

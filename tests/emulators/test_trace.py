@@ -55,7 +55,7 @@ def test_an_event_leads_to_its_row_and_its_raw_bytes(datasets: Datasets) -> None
     assert not trace.dead_letters
 
 
-def test_of_duplicates_it_says_which_one_the_views_show(datasets: Datasets) -> None:
+def test_duplicate_shown_by_the_views_is_named(datasets: Datasets) -> None:
     yesterday, age = NOW - timedelta(days=1), timedelta(days=89)
     sent = message("twice", order_date=(NOW - age).isoformat())
     datasets.stream([sent], yesterday)
@@ -103,7 +103,7 @@ def test_a_dead_letter_says_why_and_an_object_that_is_gone_is_said(datasets: Dat
     )
 
 
-def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Datasets) -> None:
+def test_archived_event_without_a_row_is_traced_by_its_day(datasets: Datasets) -> None:
     archive = datasets.archive()
     outcome = EventPipeline.from_settings(datasets.settings)(message("never inserted"), NOW)
     archive.write(archive.name(NOW), [outcome], 10)
@@ -123,7 +123,7 @@ def test_an_event_that_is_only_in_the_archive_is_found_by_its_day(datasets: Data
     assert json.loads(nowhere.stdout) == {"event_id": "nobody", "is_smoke_test": False, **nothing}
 
 
-def test_an_event_of_the_smoke_test_is_shown_as_one(datasets: Datasets) -> None:
+def test_event_of_the_smoke_test_is_marked(datasets: Datasets) -> None:
     run = f"smoke-{'0' * 32}"
     sent = message(f"{run}-order")
     sent.attributes[SMOKE_TEST_ATTRIBUTE] = run
@@ -132,7 +132,7 @@ def test_an_event_of_the_smoke_test_is_shown_as_one(datasets: Datasets) -> None:
     assert "reserved for `sluice smoke`" in sluice(datasets, f"{run}-inventory").stderr
 
 
-def test_what_replays_made_of_an_event_is_told_in_their_order(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+def test_replays_of_an_event_are_listed_in_order(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     datasets.stream([message("back", status="lost")], NOW)
     repair = tmp_path / "repair.py"
     repair.write_text("def transform(payload, attributes):\n    return payload.replace(b'\"lost\"', b'\"pending\"')\n")

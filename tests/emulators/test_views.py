@@ -70,14 +70,14 @@ def expected_rows(records: Iterable[Record]) -> list[tuple[str, str, str, dateti
 
 
 @pytest.mark.parametrize("table", EVENT_TABLES)
-def test_the_deduplicated_view_has_each_event_once_as_it_was_processed_last(shop: Shop, table: str) -> None:
+def test_deduplicated_view_has_the_latest_row_of_each_event(shop: Shop, table: str) -> None:
     expected = expected_rows(shop.live[table])
     assert len(expected) < len(shop.live[table])
     assert rows_shown(shop, f"{table}_deduplicated") == expected
 
 
 @pytest.mark.parametrize("table", EVENT_TABLES)
-def test_the_all_view_has_each_live_and_historical_event_once_as_it_was_processed_last(shop: Shop, table: str) -> None:
+def test_all_view_has_the_latest_row_of_both_datasets(shop: Shop, table: str) -> None:
     live, historical = expected_rows(shop.live[table]), expected_rows(shop.historical[table])
     expected = expected_rows([*shop.live[table], *shop.historical[table]])
     assert rows_shown(shop, f"{table}_all") == expected
@@ -105,7 +105,7 @@ def test_stock_levels_are_the_sum_of_all_changes_ever(shop: Shop) -> None:
     assert max(row["last_changed_at"] for row in levels) == max(instant(change["timestamp"]) for change in changes)
 
 
-def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
+def test_user_sessions_summarize_each_visit(shop: Shop) -> None:
     visits: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for activity in once(shop.live["user_activity"]):
         visits[activity["event_date"], activity["metadata"]["session_id"], activity["user_id"]].append(activity)
@@ -129,7 +129,7 @@ def test_user_sessions_tell_what_each_visit_did(shop: Shop) -> None:
     assert {row["funnel_step"] for row in funnel.values()} == {1, 2, 3}
 
 
-def test_the_dead_letter_summary_counts_each_cause_and_shows_no_payload(shop: Shop) -> None:
+def test_dead_letter_summary_counts_causes_without_payloads(shop: Shop) -> None:
     causes: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
     for letter in shop.dead_letters:
         causes[letter["stage"], letter["fingerprint"], letter["place"]].append(letter)
@@ -233,7 +233,7 @@ def empty(any_order: Settings) -> Iterator[bigquery.Client]:
 
 @given(data=st.data(), orders=ORDERS, changes=CHANGES)
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
+def test_views_do_not_depend_on_order_or_repetition(
     empty: bigquery.Client,
     data: st.DataObject,
     orders: Sequence[tuple[int, str, int]],
@@ -263,7 +263,7 @@ def test_any_order_and_any_repetition_of_the_same_events_gives_the_same_views(
     assert {(row.product_id, row.warehouse_id): row.current_stock for row in rows} == stock(first_changes)
 
 
-def test_of_an_event_the_last_processed_row_counts_once_in_both_datasets_and_another_day_is_another_event(
+def test_latest_row_counts_once_per_event_and_day(
     empty: bigquery.Client,
 ) -> None:
     case = uuid.uuid4().hex
@@ -342,7 +342,7 @@ def test_everything_chooses_the_same_row_of_an_event(
     assert levels() == stock(chosen)
 
 
-def test_of_two_events_of_one_time_and_status_the_greater_id_is_the_state_of_the_order(empty: bigquery.Client) -> None:
+def test_greater_event_id_wins_between_equal_times_and_statuses(empty: bigquery.Client) -> None:
     case = uuid.uuid4().hex
     load(empty, "any_order.orders", [order_row(case, event, 9 - event, (0, "shipped", 0)) for event in (1, 0)])
     [state] = empty.query_and_wait(f"SELECT total_amount FROM orders_current WHERE order_id LIKE '{case}%'")

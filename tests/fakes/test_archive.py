@@ -25,7 +25,7 @@ ATTRIBUTES = st.dictionaries(st.text(), st.text(), max_size=3)
 
 
 @given(st.binary() | st.text().map(str.encode), ATTRIBUTES, st.text(min_size=1), MOMENTS, st.text())
-def test_a_message_comes_out_of_its_envelope_as_it_went_in(
+def test_envelope_round_trip_preserves_the_message(
     data: bytes, attributes: dict[str, str], message_id: str, published: datetime, ordering_key: str
 ) -> None:
     message = Message(data, attributes, message_id, published, None, ordering_key)
@@ -33,7 +33,7 @@ def test_a_message_comes_out_of_its_envelope_as_it_went_in(
     assert opened.message() == message
 
 
-def test_an_object_is_named_by_utc_time_of_arrival_and_no_two_are_alike(cloud: Cloud) -> None:
+def test_object_names_are_unique_and_begin_with_the_utc_arrival(cloud: Cloud) -> None:
     del cloud
     archive, other = (Archive(storage_api(), "archive", ()) for _ in range(2))
     now = datetime(2026, 11, 23, 23, 30, tzinfo=timezone(timedelta(hours=-2)))

@@ -50,7 +50,7 @@ def test_the_content_of_a_plain_event_is_its_identity() -> None:
     assert here.outcome.message.publish_time - NOW == timedelta(microseconds=1)
 
 
-def test_equal_lines_of_a_file_are_events_and_those_of_another_file_are_the_same_ones() -> None:
+def test_equal_lines_of_two_files_have_the_same_identities() -> None:
     """Key order and white space make no line another one; three equal lines in the first file, two in the second."""
     spellings = [order(), json.dumps(dict(reversed(json.loads(order()).items())), indent=None).encode(), b" " + order()]
     first = [read(line(text, number, "1")).identity for number, text in enumerate(spellings)]
@@ -63,7 +63,7 @@ def with_id(*paths: str) -> EventReader:
     return EventReader.from_settings(settings(), NOW, 1, [IdField.parse(path) for path in paths])
 
 
-def test_the_value_of_a_field_is_the_id_of_a_plain_event_and_not_of_an_envelope() -> None:
+def test_id_field_applies_to_plain_events_and_not_to_envelopes() -> None:
     event = with_id("$.order_id")(line(order("o-1")))
     assert (event.identity.event_id, event.outcome.message.attributes) == (
         "o-1",
@@ -78,7 +78,7 @@ def test_the_value_of_a_field_is_the_id_of_a_plain_event_and_not_of_an_envelope(
     )
 
 
-def test_an_id_that_comes_with_another_content_is_no_repetition() -> None:
+def test_same_id_with_another_content_is_not_a_repetition() -> None:
     identify, seen = with_id("$.order_id"), Seen()
     states = [json.dumps(json.loads(order()) | {"status": status}).encode() for status in ("pending", "shipped")]
     new = [seen.new(identify(line(text))) for text in (*states, *states)]
@@ -114,7 +114,7 @@ def test_an_envelope_is_its_message() -> None:
         {"event_id": 1},
     ],
 )
-def test_what_only_resembles_an_envelope_is_a_plain_event(changes: dict[str, Any]) -> None:
+def test_malformed_envelope_is_a_plain_event(changes: dict[str, Any]) -> None:
     sealed = msgspec.to_builtins(Envelope.from_message(Message(order(), {}, "m", NOW), "order"))
     data = json.dumps(sealed | changes).encode()
     assert read(line(data)).outcome.message.data == data
@@ -174,7 +174,7 @@ def events(draw: st.DrawFn) -> list[Event]:
 
 
 @given(events(), st.integers(1, 5))
-def test_each_event_is_in_one_load_of_its_table_with_not_too_many_days(events: list[Event], max_days: int) -> None:
+def test_each_event_is_in_one_load_within_the_limit_of_days(events: list[Event], max_days: int) -> None:
     planned = loads(events, max_days)
     assert sorted(event for load in planned for event in load.events) == sorted(events)
     for load in planned:

@@ -68,13 +68,13 @@ def differing(steps: list[Step]) -> dict[str, Step]:
     return {step.name: step for step in steps if step.change is not SchemaChange.UNCHANGED}
 
 
-def test_a_warehouse_that_is_as_defined_is_left_alone(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+def test_matching_warehouse_is_not_changed(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     assert len(live) == len(NAMES)
     assert differing(made.plan()) == {}
     assert differing(made.run()) == {}
 
 
-def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+def test_view_with_the_name_of_a_table_is_rejected(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     live[ORDERS] = {**live[ORDERS], "type": "VIEW"}
     assert differing(made.run()) == {
         "dev_events_dataset.orders": Step(
@@ -83,7 +83,7 @@ def test_a_view_in_the_place_of_a_table_is_refused(made: Bootstrap, live: dict[s
     }
 
 
-def test_where_two_have_one_name_nothing_is_made(made: Bootstrap, cloud: Cloud, tmp_path: pathlib.Path) -> None:
+def test_duplicate_name_prevents_every_creation(made: Bootstrap, cloud: Cloud, tmp_path: pathlib.Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "sql")
     (tmp_path / "sql" / "views" / "orders_all.sql").write_text("CREATE VIEW ...")
     clashing = dataclasses.replace(made, folder=tmp_path / "sql")
@@ -104,7 +104,7 @@ def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap
     assert {step.change for step in made.run()} == {SchemaChange.UNCHANGED}
 
 
-def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_table_that_was_compared(
+def test_changes_of_a_table_are_one_conditional_request(
     made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
 ) -> None:
     patches: list[dict[str, Any]] = []
@@ -139,7 +139,7 @@ def test_all_changes_of_a_table_are_one_request_on_the_condition_that_it_is_the_
     assert [field["name"] for field in patch["schema"]["fields"]][-1] == "item_count"
 
 
-def test_a_table_that_somebody_else_changes_meanwhile_is_compared_again(
+def test_concurrently_changed_table_is_compared_again(
     made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
 ) -> None:
     live[ORDERS]["description"] = "before"
@@ -161,7 +161,7 @@ def test_a_table_that_somebody_else_keeps_changing_is_an_error(
     )
 
 
-def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_before_anything_is_touched(
+def test_wrong_location_or_kind_is_rejected_before_any_change(
     made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]]
 ) -> None:
     jobs: list[dict[str, Any]] = []
@@ -184,7 +184,7 @@ def test_a_dataset_elsewhere_and_a_table_in_the_place_of_a_view_are_refused_befo
     assert jobs == []
 
 
-def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
+def test_change_by_hand_is_reported_with_its_statement(made: Bootstrap, live: dict[str, dict[str, Any]]) -> None:
     live[ORDERS]["schema"]["fields"][1]["maxLength"] = "8"
     [step] = differing(made.run()).values()
     assert step.change is SchemaChange.REJECTED
@@ -195,7 +195,7 @@ def test_what_takes_a_statement_by_hand_is_told_with_it(made: Bootstrap, live: d
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
+def test_unreadable_object_prevents_every_change(
     made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(bootstrap, "_ATTEMPTS", ONE_ATTEMPT)
@@ -223,7 +223,7 @@ def test_where_one_object_cannot_be_looked_at_nothing_is_touched(
 
 
 @pytest.mark.parametrize("status", [403, 500])
-def test_what_bigquery_answers_is_told_for_each_object(
+def test_error_of_bigquery_is_reported_for_each_object(
     made: Bootstrap, cloud: Cloud, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     monkeypatch.setattr(bootstrap, "_ATTEMPTS", ONE_ATTEMPT)

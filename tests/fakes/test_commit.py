@@ -114,14 +114,12 @@ def _all_logs(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "functions")
 
 
-async def test_an_event_alone_is_flushed_at_once(cloud: Cloud, group_commit: Make) -> None:
+async def test_single_event_is_flushed_immediately(cloud: Cloud, group_commit: Make) -> None:
     await group_commit(clock=Clock(), linger_ms=10_000)(sent(1))
     assert cloud.calls == ["upload", "insert orders"]
 
 
-async def test_events_in_flight_share_one_object_and_one_insert_for_each_table(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_concurrent_events_share_one_object_and_one_insert_per_table(cloud: Cloud, group_commit: Make) -> None:
     commit = group_commit(linger_ms=10_000)
     kinds = ["order", "inventory", "user_activity"]
     messages = [sent(index, kinds[index % 3]) for index in range(90)] + [sent(90, status="lost")]
@@ -155,9 +153,7 @@ async def test_the_next_flush_takes_all_that_came_during_the_last(cloud: Cloud, 
     assert [len(lines) for lines in cloud.objects.values()] == [1, 19]
 
 
-async def test_while_flushes_are_in_the_tables_the_next_one_is_in_the_archive_but_not_too_many(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_next_flush_uploads_while_others_insert_up_to_the_limit(cloud: Cloud, group_commit: Make) -> None:
     gate = threading.Event()
 
     def insert(_table: str, _body: dict[str, Any]) -> Answer:
@@ -184,9 +180,7 @@ async def test_while_flushes_are_in_the_tables_the_next_one_is_in_the_archive_bu
     assert [len(lines) for lines in cloud.objects.values()] == [2] * MAX_FLUSHES + [1]
 
 
-async def test_many_events_begin_a_second_flush_beside_one_that_is_being_archived_but_no_third(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_backlog_starts_a_second_upload_but_no_third(cloud: Cloud, group_commit: Make) -> None:
     gate, clock = hold_uploads(cloud), Clock()
     commit = group_commit(clock=clock, linger_ms=10_000, flush_timeout=200)
     first = asyncio.create_task(commit(sent(0)))
@@ -220,7 +214,7 @@ async def test_beside_a_flush_that_is_over_soon_none_is_started(cloud: Cloud, gr
 
 
 @pytest.mark.parametrize("limit", [{"batch_rows": 10}, {"batch_bytes": 10 * SIZE}])
-async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
+async def test_full_batch_starts_a_second_flush_but_no_third(
     cloud: Cloud, group_commit: Make, limit: dict[str, int]
 ) -> None:
     assert sent(1).size == SIZE
@@ -240,9 +234,7 @@ async def test_a_full_batch_starts_a_second_flush_beside_the_first_but_no_third(
     assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 10, 10, 10]
 
 
-async def test_who_has_lingered_long_enough_is_flushed_beside_a_flush_that_hangs(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_lingering_event_is_flushed_while_another_flush_hangs(cloud: Cloud, group_commit: Make) -> None:
     gate, clock = hold_uploads(cloud, which="-00000001.ndjson.gz"), Clock()
     commit = group_commit(clock=clock, linger_ms=100, flush_timeout=200)
     hanging = asyncio.create_task(commit(sent(0)))
@@ -271,7 +263,7 @@ async def test_an_event_larger_than_a_batch_has_a_flush_of_its_own(cloud: Cloud,
 
 
 @pytest.mark.parametrize("limit", [{"max_in_flight": 5}, {"max_in_flight_bytes": 2100}])
-async def test_too_much_in_flight_is_sent_away_and_taken_again_later(
+async def test_events_above_the_limit_are_rejected_and_accepted_later(
     cloud: Cloud, group_commit: Make, limit: dict[str, int], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert 5 * sent(0).size <= 2100 < 6 * sent(0).size
@@ -330,7 +322,7 @@ async def test_of_a_request_that_has_no_room_nothing_is_read(cloud: Cloud, group
     await flushing
 
 
-async def test_a_request_that_does_not_arrive_in_time_comes_again_and_leaves_its_room(
+async def test_request_body_that_times_out_is_retried_and_frees_its_room(
     cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("functions.ingest.request_body.MAX_SECONDS", 0.05)
@@ -348,9 +340,7 @@ async def test_a_request_longer_than_any_message_is_none(cloud: Cloud, group_com
     await commit(sent(1))
 
 
-async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_piles_up(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_requests_are_answered_while_all_threads_are_blocked(cloud: Cloud, group_commit: Make) -> None:
     gate = threading.Event()
     cloud.on_insert = lambda *_: (200, {} if gate.is_set() else {"trickle": gate})
     commit = group_commit(flush_timeout=0.3, batch_rows=1, linger_ms=0)
@@ -363,18 +353,14 @@ async def test_with_all_threads_held_up_requests_are_still_answered_and_nothing_
     assert await commit_all(commit, [sent(index) for index in range(6)]) == [None] * 6
 
 
-async def test_the_archive_is_written_before_the_rows_and_each_row_names_its_object(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_archive_is_written_before_rows_that_name_its_object(cloud: Cloud, group_commit: Make) -> None:
     await group_commit()(sent(1))
     assert cloud.calls == ["upload", "insert orders"]
     [name] = cloud.objects
     assert cloud.rows("orders")[0]["ingest"]["archive_uri"] == f"gs://archive/{name}"
 
 
-async def test_every_message_good_or_bad_is_archived_in_its_envelope_and_counted_by_type(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_every_message_is_archived_and_counted_by_type(cloud: Cloud, group_commit: Make) -> None:
     messages = [sent(1), sent(2, "inventory"), sent(3, status="lost")]
     messages += [message(b"\xff", event_id="e-4"), message({"event_type": "x" * 9999})]
     await commit_all(group_commit(), messages)
@@ -386,7 +372,7 @@ async def test_every_message_good_or_bad_is_archived_in_its_envelope_and_counted
     assert lines[3]["payload_base64"] == "/w=="
 
 
-async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_come_again(
+async def test_no_rows_are_inserted_while_the_archive_fails(
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.on_upload = lambda _: error(503, "backendError")
@@ -400,7 +386,7 @@ async def test_with_the_archive_down_nothing_is_inserted_and_all_are_told_to_com
 
 @pytest.mark.parametrize("answer", [error(404, "notFound"), (200, {"reset": True})], ids=["404", "reset"])
 @pytest.mark.parametrize("service", ["insert", "upload"])
-async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
+async def test_failed_flush_leaves_no_reference_cycles(
     cloud: Cloud, group_commit: Make, service: str, answer: Answer
 ) -> None:
     if service == "insert":
@@ -415,7 +401,7 @@ async def test_what_could_not_be_written_is_not_kept_until_the_collector_comes(
     assert kept == []
 
 
-async def test_of_a_request_that_broke_off_nothing_is_kept_until_the_collector_comes(group_commit: Make) -> None:
+async def test_aborted_request_leaves_no_reference_cycles(group_commit: Make) -> None:
     commit = group_commit()
     chunks = iter([b"x" * 1000])
 
@@ -432,7 +418,7 @@ async def test_of_a_request_that_broke_off_nothing_is_kept_until_the_collector_c
     assert kept == []
 
 
-async def test_one_table_down_fails_its_own_events_only(cloud: Cloud, group_commit: Make) -> None:
+async def test_failing_table_fails_only_its_own_events(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda table, _: error(500, "internalError") if table == "orders" else (200, {})
     answers = await commit_all(group_commit(flush_timeout=1.5 * FACTOR), [sent(1), sent(2, "inventory")])
     assert [type(answer) for answer in answers] == [NotDurable, type(None)]
@@ -451,7 +437,7 @@ PASSING = [
 
 @pytest.mark.parametrize("answer", PASSING, ids=str)
 @pytest.mark.parametrize("service", ["insert", "upload"])
-async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(
+async def test_transient_error_is_retried_within_the_flush(
     cloud: Cloud, group_commit: Make, service: str, answer: tuple[int, str]
 ) -> None:
     failures = iter([error(*answer)])
@@ -466,7 +452,7 @@ async def test_a_passing_error_is_tried_again_and_the_requests_notice_nothing(
 
 @pytest.mark.parametrize("answer", [(403, "accessDenied"), (403, "quotaExceeded"), (404, "notFound")], ids=str)
 @pytest.mark.parametrize("service", ["insert", "upload"])
-async def test_an_error_that_does_not_pass_is_tried_again_by_pubsub_only(
+async def test_permanent_error_is_retried_only_by_pubsub(
     cloud: Cloud, group_commit: Make, service: str, answer: tuple[int, str]
 ) -> None:
     if service == "insert":
@@ -484,13 +470,13 @@ async def test_an_object_that_did_arrive_in_an_earlier_try_is_written(cloud: Clo
     assert len(cloud.rows("orders")) == 1
 
 
-async def test_what_is_no_answer_of_cloud_storage_says_nothing_of_an_object(cloud: Cloud, group_commit: Make) -> None:
+async def test_unexpected_response_of_cloud_storage_is_not_durable(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_upload = lambda _: (200, {"name": None})
     assert [type(error) for error in await commit_all(group_commit(), [sent(1)])] == [NotDurable]
     assert cloud.inserts == []
 
 
-async def test_a_row_that_bigquery_refuses_becomes_a_dead_letter_and_its_neighbours_are_rows(
+async def test_rejected_row_becomes_a_dead_letter_and_the_others_are_rows(
     cloud: Cloud, group_commit: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     cloud.on_insert = lambda table, _: insert_errors((1, "invalid")) if table == "orders" else (200, {})
@@ -518,9 +504,7 @@ async def test_rows_that_were_stopped_by_a_bad_neighbour_are_inserted(cloud: Clo
     assert [letter["event_id"] for letter in cloud.rows("dead_letters")] == ["e-1"]
 
 
-async def test_rows_that_bigquery_refuses_for_passing_reasons_are_tried_until_the_deadline(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_rows_with_retryable_errors_are_retried_until_the_deadline(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "backendError"))
     with pytest.raises(NotDurable, match="orders: backendError"):
         await group_commit(flush_timeout=2 * FACTOR)(sent(1))
@@ -538,9 +522,7 @@ async def test_a_batch_too_large_for_bigquery_is_halved_until_it_fits(cloud: Clo
 
 
 @pytest.mark.parametrize("status", [413, 400])
-async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halved(
-    cloud: Cloud, group_commit: Make, status: int
-) -> None:
+async def test_halving_a_batch_isolates_the_invalid_row(cloud: Cloud, group_commit: Make, status: int) -> None:
     def insert(table: str, body: dict[str, Any]) -> Answer:
         ids = [event_id(row) for row in body["rows"]]
         if table == "orders" and len(ids) > 2:
@@ -554,16 +536,14 @@ async def test_the_bad_row_is_told_from_its_neighbours_in_a_batch_that_was_halve
     assert {row["ingest"]["event_id"] for row in cloud.rows("orders")} == {f"e-{index}" for index in range(8)} - {"e-6"}
 
 
-async def test_any_other_refusal_of_a_whole_request_is_no_events_fault(cloud: Cloud, group_commit: Make) -> None:
+async def test_other_rejection_of_a_request_makes_no_dead_letter(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: error(400, "invalid")
     with pytest.raises(NotDurable):
         await group_commit()(sent(1))
     assert cloud.calls.count("insert orders") == 1
 
 
-async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_up_no_other(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_missing_column_is_retried_and_does_not_block_other_events(cloud: Cloud, group_commit: Make) -> None:
     def insert(table: str, body: dict[str, Any]) -> Answer:
         bad = [index for index, row in enumerate(body["rows"]) if event_id(row) == "e-1" and table == "orders"]
         errors = [{"reason": "invalid", "location": "status", "message": "bad value"}]
@@ -577,7 +557,7 @@ async def test_a_table_that_lacks_a_column_refuses_no_event_for_good_and_holds_u
     assert cloud.rows("dead_letters") == []
 
 
-async def test_what_repeats_do_no_harm_says_so(cloud: Cloud, group_commit: Make) -> None:
+async def test_idempotent_requests_carry_their_preconditions(cloud: Cloud, group_commit: Make) -> None:
     bodies: list[dict[str, Any]] = []
 
     def insert(_: str, body: dict[str, Any]) -> Answer:
@@ -606,13 +586,13 @@ async def test_a_row_too_large_for_bigquery_is_a_dead_letter(cloud: Cloud, group
     assert "too large" in cloud.rows("dead_letters")[0]["errors"][0]["message"]
 
 
-async def test_a_dead_letter_that_cannot_be_written_is_told_to_come_again(cloud: Cloud, group_commit: Make) -> None:
+async def test_dead_letter_that_cannot_be_written_is_not_durable(cloud: Cloud, group_commit: Make) -> None:
     cloud.on_insert = lambda *_: insert_errors((0, "invalid"))
     with pytest.raises(NotDurable, match="dead_letters rejected a row"):
         await group_commit()(sent(1, status="lost"))
 
 
-async def test_what_nobody_foresaw_of_an_event_is_its_own_requests_alone(
+async def test_unexpected_error_fails_only_its_own_request(
     cloud: Cloud, group_commit: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = group_commit()
@@ -646,9 +626,7 @@ async def test_a_cancelled_request_does_not_hurt_its_batch(cloud: Cloud, group_c
     assert await commit_all(commit, [sent(9)]) == [None]
 
 
-async def test_who_waits_longer_than_a_flush_may_take_is_sent_away_and_no_longer_in_flight(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_event_queued_past_the_flush_timeout_is_rejected(cloud: Cloud, group_commit: Make) -> None:
     gate, clock = hold_uploads(cloud), Clock()
     commit = group_commit(clock=clock, flush_timeout=200, batch_rows=1, max_in_flight=6)
     tasks = [asyncio.create_task(commit(sent(index))) for index in range(6)]
@@ -748,9 +726,7 @@ async def test_the_archive_has_half_the_time_of_a_flush(group_commit: Make, monk
     assert timeouts == [100]
 
 
-async def test_an_answer_that_comes_byte_by_byte_holds_nobody_longer_than_a_flush_may_take(
-    cloud: Cloud, group_commit: Make
-) -> None:
+async def test_slow_response_blocks_no_longer_than_the_flush_timeout(cloud: Cloud, group_commit: Make) -> None:
     gate = threading.Event()
 
     def trickle(table: str, _: dict[str, Any]) -> Answer:

@@ -91,7 +91,7 @@ def test_every_command_on_google_cloud_is_here() -> None:
     assert {name(command) for command in COMMANDS} | without_emulators == on_google_cloud
 
 
-def test_the_page_says_what_the_exit_codes_of_every_command_are() -> None:
+def test_page_lists_the_exit_codes_of_every_command() -> None:
     page = EXIT_CODES.read_text()
     first_cells = re.findall(r"^\| (.+?) \|", page.partition("| command |")[2], re.MULTILINE)
     written = {named for cell in first_cells for named in re.findall(r"`(.+?)`", cell)}
@@ -147,7 +147,7 @@ def test_a_missing_setting_is_named_too(monkeypatch: pytest.MonkeyPatch, command
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=of)
-def test_where_google_cloud_refuses_it_is_told_in_its_own_words(command: Sequence[str]) -> None:
+def test_rejection_by_google_cloud_is_reported_verbatim(command: Sequence[str]) -> None:
     ended = run(command)
     assert ended.exit_code == ExitCode.FAILED
     assert isinstance(ended.exception, SystemExit)
@@ -157,7 +157,7 @@ def test_where_google_cloud_refuses_it_is_told_in_its_own_words(command: Sequenc
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=of)
-def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(
+def test_missing_credentials_are_reported_with_the_local_stack(
     monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, command: Sequence[str]
 ) -> None:
     monkeypatch.delenv("BIGQUERY_EMULATOR_HOST")
@@ -204,19 +204,19 @@ def test_ctrl_c_ends_every_command_with_130_and_without_a_traceback(
     assert "Traceback" not in errors
 
 
-def test_a_project_that_no_client_finds_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_project_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(typer.Exit) as ended, errors_as_exit_codes():
         raise OSError("Project was not passed")
     assert ended.value.exit_code == ExitCode.FAILED
     assert capsys.readouterr().err.startswith("Failed: Project was not passed\nFor the local stack")
 
 
-def test_what_is_a_mistake_of_ours_keeps_its_traceback() -> None:
+def test_internal_error_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), errors_as_exit_codes():
         raise ZeroDivisionError
 
 
-def test_who_has_read_enough_is_told_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_closed_pipe_prints_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(BrokenPipeError), errors_as_exit_codes():
         raise BrokenPipeError
     assert capsys.readouterr().err == ""
@@ -234,12 +234,12 @@ def refusal(**more: Any) -> Exception:
         (refusal(errors=[{"message": "Not found: Table t"}]), "Not found: Table t"),
     ],
 )
-def test_an_error_is_told_as_it_is(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:
+def test_error_is_printed_literally(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:
     print_error("No [b]:", why)
     assert capsys.readouterr().err == f"No [b]: {text}\n"
 
 
-def test_an_error_that_names_what_a_producer_sent_does_nothing_to_the_terminal(
+def test_terminal_escapes_in_an_error_are_quoted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_error("Failed:", "event \x1b[2J: KeyError")

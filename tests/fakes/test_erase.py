@@ -68,9 +68,7 @@ def payload(name: str, **changes: object) -> bytes:
         (b'{"customer_id": "adam', False),
     ],
 )
-def test_an_event_belongs_to_whom_its_type_names_and_what_has_no_type_to_whose_id_it_has(
-    event: bytes, is_theirs: bool
-) -> None:
+def test_owner_is_the_person_field_or_any_id_of_an_unknown_type(event: bytes, is_theirs: bool) -> None:
     assert owns(ADA, event) is is_theirs
 
 
@@ -80,7 +78,7 @@ def test_only_the_fields_that_are_asked_for_count() -> None:
     assert not owns(user, payload("order", customer_id="ada"))
 
 
-def test_a_number_is_an_id_as_well() -> None:
+def test_number_is_compared_as_an_id() -> None:
     assert owns(Person({"customer_id": "42"}), payload("order", customer_id=42))
     assert owns(Person({"customer_id": "42"}), b'{"customer_id": 42, ')
     assert not owns(Person({"customer_id": "42"}), b'{"customer_id": 421, ')
@@ -90,7 +88,7 @@ def test_a_number_is_an_id_as_well() -> None:
     assert not owns(Person({"customer_id": "12345678"}), b"broken 123456789 broken")
 
 
-def test_what_is_no_json_is_told_from_what_is() -> None:
+def test_invalid_json_is_classified_as_doubtful_or_unparsed() -> None:
     short = Person({"customer_id": "42"})
     claims = [claim(short, data) for data in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
     assert claims == [Ownership.DOUBTFUL, Ownership.UNPARSED, Ownership.NO, Ownership.NO, Ownership.NO]
@@ -106,7 +104,7 @@ def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
     assert claim(short, json.dumps({**stray, "customer": "7"}).encode()) is Ownership.YES
 
 
-def test_an_event_of_a_type_that_names_no_person_is_nobodys_but_told_where_it_has_the_id() -> None:
+def test_type_without_a_person_field_is_doubtful_if_it_has_the_id() -> None:
     short, long = Person({"user_id": "7"}), Person({"user_id": "ada.lovelace"})
     assert claim(short, payload("inventory", product_id="7", quantity_change=7)) is Ownership.NO
     assert claim(short, payload("inventory", by={"user_id": 7})) is Ownership.DOUBTFUL
@@ -115,9 +113,7 @@ def test_an_event_of_a_type_that_names_no_person_is_nobodys_but_told_where_it_ha
 
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())
-def test_what_is_theirs_is_never_overlooked_before_it_is_parsed(
-    identity: str, escape: bool, broken: bool, as_base64: bool
-) -> None:
+def test_prefilter_never_excludes_an_owned_line(identity: str, escape: bool, broken: bool, as_base64: bool) -> None:
     person = Person({"customer_id": identity})
     text = json.dumps({**samples.event("order"), "customer_id": identity}, ensure_ascii=escape)
     data = text.encode(errors="surrogatepass") + (b"}" if broken else b"") + (b"\xff" if as_base64 else b"")
@@ -136,7 +132,7 @@ UNKNOWN = json.dumps({"event_type": "wish", "whom": "zoë.lovelace"}, ensure_asc
 
 @pytest.mark.parametrize("name", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32", "utf-32-le", "latin-1", "cp1252"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, zlib.compress, base64.b64encode, base64.encodebytes])
-def test_an_event_in_any_encoding_is_whose_it_is(name: str, pack: Callable[[bytes], bytes]) -> None:
+def test_ownership_is_independent_of_the_encoding(name: str, pack: Callable[[bytes], bytes]) -> None:
     def encoded(event: dict[str, Any]) -> bytes:
         return pack(json.dumps(event, ensure_ascii=False).encode(name))
 
@@ -149,7 +145,7 @@ def test_an_event_in_any_encoding_is_whose_it_is(name: str, pack: Callable[[byte
     assert judge(LONG, encoded({"event_type": "wish", "whom": "bob"})) == (Ownership.NO, None)
 
 
-def test_what_is_inside_an_event_of_no_known_person_is_looked_into() -> None:
+def test_nested_content_of_an_event_without_a_person_is_searched() -> None:
     ada, bob = (base64.b64encode(payload("order", customer_id=name)).decode() for name in ("zoë.lovelace", "bob"))
     pushes = [{"message": {"data": data}} for data in (bob, ada)]
     assert owns(LONG, json.dumps({"event_type": "batch", "pushes": pushes}).encode())
@@ -190,7 +186,7 @@ def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
         ({"context": base64.b64encode(UNKNOWN.encode()).decode()}, ""),
     ],
 )
-def test_attributes_ordering_key_and_event_id_tell_whose_a_message_is(attributes: dict[str, str], key: str) -> None:
+def test_attributes_ordering_key_and_event_id_identify_the_owner(attributes: dict[str, str], key: str) -> None:
     for data in (b"{", b"", b'{"event_type": "wish"}', b'{"event_type": "order", "customer_id": ""}'):
         assert judge(LONG, data, attributes, key).ownership is Ownership.YES
     assert judge(LONG, payload("order", customer_id="bob"), attributes, key).ownership in {
@@ -234,7 +230,7 @@ def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch)
     )
 
 
-def test_what_cannot_be_looked_into_says_so_unless_it_is_known_whose_it_is() -> None:
+def test_opaque_content_is_reported_unless_the_owner_is_identified() -> None:
     noise = random.Random(1).randbytes(200)
     assert "not text" in str(judge(ADA, noise).opaque)
     assert "not text" in str(judge(ADA, base64.b64encode(noise)).opaque)
@@ -345,7 +341,7 @@ def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, 
     return made, messages
 
 
-def test_old_rows_are_gone_at_once_and_those_that_came_a_short_while_ago_are_waited_for(cloud: Cloud) -> None:
+def test_old_rows_are_deleted_first_and_buffered_rows_awaited(cloud: Cloud) -> None:
     buffered = Buffered(old=5, young=2, refusals=3)
     made, messages = run(buffered, cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
@@ -355,21 +351,21 @@ def test_old_rows_are_gone_at_once_and_those_that_came_a_short_while_ago_are_wai
     assert made.erased.remaining == []
 
 
-def test_who_goes_on_sending_events_is_erased_up_to_the_beginning_of_the_run(cloud: Cloud) -> None:
+def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, late=4, refusals=2), cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
     [remaining] = made.erased.remaining
     assert "4 rows arrived during the run" in remaining
 
 
-def test_rows_that_stay_in_the_buffer_are_told_and_the_old_ones_are_gone(cloud: Cloud) -> None:
+def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
     made, _ = run(Buffered(old=5, young=2, refusals=1_000), cloud, Patience(0.1, pause=0.05))
     assert made.erased.rows == {f"{settings().dataset}.orders": 5}
     [remaining] = made.erased.remaining
     assert "run the command again in 90 minutes" in remaining
 
 
-def test_any_other_refusal_ends_it(cloud: Cloud) -> None:
+def test_any_other_rejection_ends_the_run(cloud: Cloud) -> None:
     with pytest.raises(BadRequest, match="no such column"):
         run(Buffered(young=1, refusals=1, reason="no such column"), cloud, Patience(5))
 
@@ -388,7 +384,7 @@ def test_any_other_refusal_ends_it(cloud: Cloud) -> None:
         (["--id", "user_id=ada", "--user", "bob"], "user_id is given twice"),
     ],
 )
-def test_an_id_that_is_none_of_a_person_is_refused(arguments: list[str], problem: str) -> None:
+def test_invalid_id_of_a_person_is_rejected(arguments: list[str], problem: str) -> None:
     refused = CliRunner().invoke(app, ["erase", *arguments], env={"COLUMNS": "160"})
     assert refused.exit_code == 2
     assert problem in " ".join(refused.stderr.replace("│", " ").split())

@@ -82,7 +82,7 @@ print(http_client.bigquery_api()._root, http_client.storage_api()._root)
     ],
     ids=["valid", "expired", "not wanted"],
 )
-def test_requests_bear_a_token_that_is_kept_and_a_new_one_where_it_is_refused(
+def test_token_is_cached_and_refreshed_after_a_rejection(
     valid: list[str], shown: list[str], warnings: list[str]
 ) -> None:
     with guarded(*valid) as guard:
@@ -92,7 +92,7 @@ def test_requests_bear_a_token_that_is_kept_and_a_new_one_where_it_is_refused(
     assert done.stdout.splitlines() == [*warnings, "https://bigquery.googleapis.com https://storage.googleapis.com"]
 
 
-def test_google_auth_can_copy_what_it_asks_with_for_its_requests_beside_ours() -> None:
+def test_google_auth_can_copy_its_request() -> None:
     request = Request(_Connections())  # type: ignore[no-untyped-call]
     copied = copy.deepcopy(request)
     assert copied.http is not request.http
@@ -106,14 +106,12 @@ print(project(Settings(archive_bucket="archive")))
 """
 
 
-def test_the_project_is_that_of_the_settings_or_else_of_the_credentials() -> None:
+def test_project_of_the_settings_precedes_that_of_the_credentials() -> None:
     assert project(settings()) == "project"
     assert in_google_cloud(PROJECT).stdout.strip() == metadata_server.PROJECT
 
 
-def test_no_project_at_all_is_told_by_the_name_of_its_setting(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
-) -> None:
+def test_missing_project_is_reported_by_its_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
     for name, value in {"NO_GCE_CHECK": "true", "CLOUDSDK_CONFIG": str(tmp_path), "PATH": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
@@ -132,7 +130,7 @@ def test_no_project_at_all_is_told_by_the_name_of_its_setting(
     ],
     ids=str,
 )
-def test_a_refusal_tells_status_and_reasons_and_quotes_nothing(
+def test_rejection_has_status_and_reasons_and_quotes_nothing(
     cloud: Cloud, answer: tuple[int, dict[str, object]], message: str, reasons: int
 ) -> None:
     cloud.on_insert = lambda *_: answer
@@ -172,7 +170,7 @@ def test_retries_end_and_leave_nothing_of_the_request_behind(
     assert frames == []
 
 
-def test_a_refused_connection_is_no_timeout() -> None:
+def test_refused_connection_is_not_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     api = Api(f"http://127.0.0.1:{port}", _Connections().urlopen)

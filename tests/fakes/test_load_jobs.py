@@ -120,7 +120,7 @@ def requests(cloud: Cloud) -> list[dict[str, Any]]:
     return asked
 
 
-def test_a_small_load_is_one_question(cloud: Cloud, requests: list[dict[str, Any]]) -> None:
+def test_small_load_is_one_query(cloud: Cloud, requests: list[dict[str, Any]]) -> None:
     assert jobs(cloud).present(orders("a1", "b2", "c1")) == {
         Identity("a1", "2026-01-01"),
         Identity("c1", "2026-01-03"),
@@ -150,7 +150,7 @@ def test_each_question_is_about_few_days(
     assert all(first <= last <= following for (first, last), (following, _) in itertools.pairwise(spans))
 
 
-def test_an_event_that_is_larger_than_a_question_may_be_is_asked_alone(
+def test_event_larger_than_the_query_limit_is_queried_alone(
     cloud: Cloud, requests: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(load_jobs, "MAX_PARAMETER_BYTES", 10)
@@ -183,7 +183,7 @@ def ends(cloud: Cloud, *messages: str, reason: str = "invalid") -> None:
 GIVING_UP = "JSON table encountered too many errors, giving up. Rows: 1; errors: 1."
 
 
-def test_why_bigquery_refuses_a_row_is_told_as_it_says_it_with_most_first(cloud: Cloud) -> None:
+def test_rejection_reasons_are_verbatim_and_most_specific_first(cloud: Cloud) -> None:
     ends(cloud, GIVING_UP, "Could not convert value to double. Field: price")
     [event] = orders("a").events
     assert jobs(cloud).rejection_reasons(event, "gs://archive/object") == [
@@ -195,7 +195,7 @@ def test_why_bigquery_refuses_a_row_is_told_as_it_says_it_with_most_first(cloud:
 @pytest.mark.parametrize(
     ("reason", "message"), [("invalid", "No such field: extras."), ("quotaExceeded", "too many loads")], ids=str
 )
-def test_what_is_no_fault_of_the_row_is_no_reason_to_refuse_it(cloud: Cloud, reason: str, message: str) -> None:
+def test_error_not_caused_by_the_row_does_not_reject_it(cloud: Cloud, reason: str, message: str) -> None:
     ends(cloud, GIVING_UP, message, reason=reason)
     [event] = orders("a").events
     with pytest.raises(GoogleAPICallError, match=message):

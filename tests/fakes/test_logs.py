@@ -31,7 +31,7 @@ def logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoggingServer]:
         yield server
 
 
-def test_the_flushes_of_some_objects_are_found_on_all_pages(logging: LoggingServer) -> None:
+def test_flushes_are_read_from_all_pages(logging: LoggingServer) -> None:
     before = NOW - timedelta(minutes=1)
     logging.lines = lambda: [line(URIS[0]), line(URIS[1]), line(URIS[2], time=before), line(URIS[2], message="other")]
     assert CloudLogs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
@@ -41,7 +41,7 @@ def test_the_flushes_of_some_objects_are_found_on_all_pages(logging: LoggingServ
     assert CloudLogs.connect("project").flushes(URIS, NOW) == set()
 
 
-def test_the_flushes_of_a_dataflow_job_are_found_beside_those_of_functions(logging: LoggingServer) -> None:
+def test_flushes_of_functions_and_dataflow_are_read(logging: LoggingServer) -> None:
     logging.lines = lambda: [line(URIS[0])]
     logging.worker_lines = lambda: [
         f'flush {{"archive_uri":"{URIS[1]}","events":3}}',
@@ -51,7 +51,7 @@ def test_the_flushes_of_a_dataflow_job_are_found_beside_those_of_functions(loggi
     assert CloudLogs.connect("project").flushes(URIS, NOW) == {*URIS[:2]}
 
 
-def test_who_may_not_read_the_log_is_told_what_it_takes(logging: LoggingServer) -> None:
+def test_missing_permission_to_read_the_log_is_named(logging: LoggingServer) -> None:
     logging.error = error(403, "forbidden")
     with pytest.raises(NotReadable, match=r"^forbidden \(logging\.logEntries\.list is in roles/logging\.viewer\)$"):
         CloudLogs.connect("project").flushes(URIS, NOW)
@@ -70,7 +70,7 @@ def test_emulators_have_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
         CloudLogs.connect("project")
 
 
-def test_a_user_without_a_quota_project_pays_with_that_of_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quota_project_defaults_to_that_of_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[object] = []
 
     def authorized(credentials: object, pool: urllib3.PoolManager) -> urllib3.PoolManager:

@@ -27,9 +27,7 @@ NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize("retention_days", [1, 2, 90, 1825])
 @pytest.mark.parametrize("now", [NOON, NOON.replace(hour=0), NOON.replace(hour=23, minute=59)])
-def test_the_good_events_are_rows_of_a_partition_that_expires_soon_but_not_within_the_hour(
-    retention_days: int, now: datetime
-) -> None:
+def test_valid_probes_are_in_a_partition_that_expires_soon(retention_days: int, now: datetime) -> None:
     chosen = settings(retention_days=retention_days)
     *good, bad = probes(chosen, now, "smoke-1")
     for moment in (now, now + timedelta(hours=1)):
@@ -76,12 +74,12 @@ SCHEMAS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=json.dumps)
-def test_an_example_is_what_its_schema_accepts(schema: dict[str, Any]) -> None:
+def test_example_is_valid_for_its_schema(schema: dict[str, Any]) -> None:
     validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True)
     assert validator.is_valid(example(schema, "smoke"))
 
 
-def test_where_no_example_can_be_made_it_says_of_what(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_impossible_example_names_the_event_type(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = json.loads((FOLDER / "order.v1.json").read_text())
     contract["properties"]["status"] = {"type": "integer"}
     monkeypatch.setattr(smoke, "_newest_schema", lambda _contracts, _name: contract)
@@ -89,7 +87,7 @@ def test_where_no_example_can_be_made_it_says_of_what(monkeypatch: pytest.Monkey
         probes(settings(), NOON, "smoke-1")
 
 
-def test_what_bigquery_does_not_delete_is_told_with_its_end(cloud: Cloud) -> None:
+def test_undeleted_rows_are_reported_with_their_expiration(cloud: Cloud) -> None:
     statements: list[str] = []
 
     def refuse(job: dict[str, Any]) -> Answer:
@@ -114,7 +112,7 @@ def test_what_bigquery_does_not_delete_is_told_with_its_end(cloud: Cloud) -> Non
     assert all(statement.count(chosen.dataset) + statement.count("historical") == 1 for statement in statements)
 
 
-def test_all_sql_knows_the_ids_of_the_smoke_test_by_the_one_definition() -> None:
+def test_all_sql_uses_one_pattern_for_ids_of_the_smoke_test() -> None:
     """Terraform schedules these very files, so that no name can be filled in for the expression."""
     texts = {str(file.relative_to(SQL)): file.read_text() for file in SQL.rglob("*.sql")}
     patterns = {name: set(re.findall(r"'([^']*smoke[^']*)'", text)) for name, text in texts.items() if "smoke-" in text}

@@ -176,7 +176,7 @@ def test_threads_share_a_connection(writer: StorageWriter, service: Service) -> 
     assert service.connections == 1
 
 
-def test_rejected_rows_are_left_out_and_the_others_sent_again(writer: StorageWriter, service: Service) -> None:
+def test_rejected_rows_are_removed_and_the_others_sent_again(writer: StorageWriter, service: Service) -> None:
     """BigQuery takes no row of a request with a bad one, and may find another one then."""
     service.answers += [
         failed(grpc.StatusCode.INVALID_ARGUMENT, "", 1, 2),
@@ -210,7 +210,7 @@ def test_an_error_that_does_not_pass_in_time_is_unfinished(writer: StorageWriter
     assert is_overloaded
 
 
-def test_nobody_listens(writer: StorageWriter, server: grpc.Server) -> None:
+def test_unavailable_server_makes_rows_retryable(writer: StorageWriter, server: grpc.Server) -> None:
     server.stop(None).wait()
     assert insert(writer, 1, timeout=2) == ({}, {0: "orders: UNAVAILABLE"}, True)
 
@@ -225,7 +225,7 @@ def test_a_connection_that_hangs_is_given_up_in_time(writer: StorageWriter, serv
     assert service.ids == [1, 3]
 
 
-def test_a_connection_that_bigquery_has_ended_is_opened_again(writer: StorageWriter, service: Service) -> None:
+def test_connection_closed_by_bigquery_is_reopened(writer: StorageWriter, service: Service) -> None:
     """BigQuery ends an idle connection after ten minutes. The next one gets the description of the rows again."""
     service.is_impatient = True
     assert [insert(writer, number) for number in range(3)] == [DONE] * 3
@@ -260,7 +260,7 @@ def test_a_row_is_appended_once_by_a_worker(writer: StorageWriter, service: Serv
     assert service.ids == [1, 2, 3]
 
 
-def test_what_becomes_of_a_row_becomes_of_its_repetition(writer: StorageWriter, service: Service) -> None:
+def test_repeated_row_has_the_result_of_the_first(writer: StorageWriter, service: Service) -> None:
     """A row that was not appended is not remembered."""
     service.answers += [failed(grpc.StatusCode.INVALID_ARGUMENT, "", 0), taken()]
     refused, *_ = insert(writer, 1, 2, 1)
@@ -316,7 +316,7 @@ def test_an_error_of_the_request_fails_it(
     assert (service.ids, service.reads) == ([2], 2)
 
 
-def test_what_becomes_of_a_closed_writer(writer: StorageWriter, service: Service) -> None:
+def test_closed_writer_leaves_no_thread(writer: StorageWriter, service: Service) -> None:
     """Its connections end, and no thread is left."""
     assert insert(writer, 1) == DONE
     writer.close()

@@ -334,7 +334,7 @@ ALL_BROKEN = [
 
 
 @pytest.mark.parametrize(("healthy", "number", "change", "seen"), ALL_BROKEN, ids=[seen for *_, seen in ALL_BROKEN])
-def test_a_check_fails_and_says_what_it_saw(
+def test_failed_check_reports_its_observation(
     healthy: Callable[[], Answers], number: int, change: Callable[[Answers], None], seen: str
 ) -> None:
     answers = healthy()
@@ -347,7 +347,7 @@ def test_every_check_can_fail() -> None:
     assert {number for _, number, _, _ in ALL_BROKEN} == set(range(len(CHECKS)))
 
 
-def test_what_may_not_be_read_is_unknown_and_names_the_reason() -> None:
+def test_unreadable_check_is_unknown_with_the_reason() -> None:
     finding = _found(_healthy() | {JOBS: PermissionError})["The bootstrap runs on schedule"]
     assert finding.outcome == Outcome.UNKNOWN
     assert finding.seen == "cloudscheduler answers 403: Permission denied on resource"
@@ -378,7 +378,7 @@ def test_an_unexpected_answer_is_unknown_and_ends_no_other_check(change: Callabl
     assert len(by_check) == len(CHECKS)
 
 
-def test_a_subscription_of_eventarc_is_found() -> None:
+def test_subscription_of_eventarc_is_recognized() -> None:
     answers = _healthy()
     push = answers[SUBSCRIPTIONS]["subscriptions"][1]["pushConfig"]
     push["pushEndpoint"] += "?__GCP_CloudEventsMode=CUSTOM_PUBSUB_projects%2Fshop-prod%2Ftopics%2Fevents"
@@ -401,7 +401,7 @@ def test_all_checks_together_wait_no_longer_than_the_most_patient() -> None:
     assert now == max(check.patience for check in CHECKS)
 
 
-def test_what_a_deployment_by_gcloud_does_without_is_skipped() -> None:
+def test_checks_not_applicable_to_gcloud_are_skipped() -> None:
     answers = _healthy()
     for service in answers[SERVICES]["services"]:
         service["name"] = service["name"].replace("sluice-prod-", "")
@@ -459,7 +459,7 @@ def test_a_load_without_a_job_that_takes_it_publishes_nothing(monkeypatch: pytes
     assert "Publishing" not in done.stderr
 
 
-def test_on_the_local_stack_there_is_nothing_to_verify() -> None:
+def test_local_stack_has_nothing_to_verify() -> None:
     done = command_line.sluice(
         ["verify"], {"ARCHIVE_BUCKET": "archive", "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:1"}
     )
@@ -536,7 +536,7 @@ def _nothing(_: Answers) -> None:
     pass
 
 
-def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> None:
+def test_unobserved_checks_under_load_are_skipped_with_a_hint() -> None:
     missing, corrected, *others = _after(_nothing)
     assert (missing.outcome, missing.seen) == (
         Outcome.OK,
@@ -579,7 +579,7 @@ def test_under_load_what_did_not_happen_is_skipped_and_says_how_to_see_it() -> N
         (4, _ended("JOB_STATE_CANCELLED"), None, Outcome.FAIL, "job-2 lost messages that it had read: docs/scale.md"),
     ],
 )
-def test_under_load_a_check_says_what_happened(
+def test_check_under_load_reports_its_observation(
     number: int, change: Callable[[Answers], None], load: _Load | None, outcome: Outcome, seen: str
 ) -> None:
     finding = _after(change, load)[number]

@@ -31,7 +31,7 @@ IN_SHORT = {
 """Cases that `make test` runs, at least one of each way to lose an event; `make check` runs them all."""
 
 
-def test_the_short_matrix_is_a_part_of_the_whole_one() -> None:
+def test_short_matrix_is_a_subset_of_the_full_one() -> None:
     assert {case.id for case in CASES} >= IN_SHORT
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_lost(deployed: Deployment, form: Form, case: Case) -> None:
     assert wrong == {}
 
 
-def test_the_reconciliation_of_all_cases_finds_nothing_missing(deployed: Deployment) -> None:
+def test_reconciliation_of_all_cases_reports_nothing_missing(deployed: Deployment) -> None:
     reconciliations = [deployed.books.reconciled(clock) for clock in (timedelta(), SKEW, -SKEW)]
     assert [reconciliation.summary() for reconciliation in reconciliations if not reconciliation.is_complete] == []
     assert sum(reconciliation.total.archived for reconciliation in reconciliations) >= sum(seen.events for seen in SEEN)

@@ -57,9 +57,7 @@ AFTER += [faults.half_written(), faults.slow()]
 
 
 @pytest.mark.parametrize("fault", [*BEFORE, *AFTER], ids=lambda fault: fault.name)
-def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_got_lost(
-    cloud: Cloud, proxy: Proxy, fault: Fault
-) -> None:
+def test_insert_is_retried_and_arrives_twice_after_a_lost_response(cloud: Cloud, proxy: Proxy, fault: Fault) -> None:
     with proxy.breaking(insert(fault, times=1)):
         assert insert_rows() == InsertResult({}, {})
         wait_until(lambda: len(cloud.inserts) == (2 if fault in AFTER else 1), "what comes late has come")
@@ -72,9 +70,7 @@ def test_a_failed_insert_is_sent_again_and_arrives_twice_where_only_its_answer_g
 @pytest.mark.parametrize(
     "fault", [faults.status(503, "backendError", after=True), faults.half_written()], ids=lambda fault: fault.name
 )
-def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
-    cloud: Cloud, proxy: Proxy, fault: Fault
-) -> None:
+def test_upload_retried_after_a_lost_response_is_the_same_object(cloud: Cloud, proxy: Proxy, fault: Fault) -> None:
     outcome = EventPipeline.from_settings(SETTINGS)(message(event("order")), NOW)
     assert isinstance(outcome, Row)
     archive = Archive(storage_api(), "archive", {"order"})
@@ -84,9 +80,7 @@ def test_an_upload_whose_answer_got_lost_is_the_same_object_when_it_comes_again(
     assert (proxy.counts.repeated, proxy.counts.faults.total()) == (1, 1)
 
 
-def test_rows_that_are_not_taken_are_told_by_their_position_and_the_others_are_inserted(
-    cloud: Cloud, proxy: Proxy
-) -> None:
+def test_row_errors_have_positions_and_the_others_are_inserted(cloud: Cloud, proxy: Proxy) -> None:
     with proxy.breaking(insert(faults.row_errors("invalid", 0.5), times=1)):
         assert set(insert_rows().rejected) == {0, 1}
     with proxy.breaking(insert(faults.row_errors("stopped", 1.0), times=2)):
@@ -94,7 +88,7 @@ def test_rows_that_are_not_taken_are_told_by_their_position_and_the_others_are_i
     assert [row["n"] for row in cloud.rows("orders")] == [2, 3, 0, 1, 2, 3]
 
 
-def test_a_fault_befalls_the_requests_that_match_as_often_as_asked_or_by_a_seeded_draw() -> None:
+def test_fault_applies_to_matching_requests_by_count_or_share() -> None:
     def hits(**which: Any) -> int:
         rule = insert(faults.reset(), "orders", **which)
         draw = Proxy({}, seed=3)._draw
@@ -111,9 +105,7 @@ def test_a_fault_befalls_the_requests_that_match_as_often_as_asked_or_by_a_seede
     assert dataclasses.asdict(Rule(faults.reset(), BIGQUERY))["hits"] == 0
 
 
-def test_a_held_request_says_that_it_is_and_a_server_that_is_gone_is_a_broken_connection(
-    cloud: Cloud, proxy: Proxy
-) -> None:
+def test_held_request_is_signalled_and_a_lost_server_disconnects(cloud: Cloud, proxy: Proxy) -> None:
     reached = threading.Event()
     with proxy.breaking(insert(faults.silence(after=True, reached=reached), times=1)):
         insert_rows()

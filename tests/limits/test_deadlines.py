@@ -112,7 +112,7 @@ async def test_the_commands_of_the_guide_add_up() -> None:
     assert await longest_answer(Settings(archive_bucket="archive")) < min(acks) <= max(acks) < min(timeouts)
 
 
-def test_terraform_refuses_what_does_not_add_up() -> None:
+def test_terraform_validates_the_order_of_deadlines() -> None:
     seconds = f"{MAX_SECONDS:.0f}"
     conditions = {
         name: " ".join(rule["condition"] for rule in configuration().variables[name]["validation"])
@@ -200,7 +200,7 @@ def test_every_request_is_answered_within_the_bound(hurried: Served, service: st
     assert [status for status, _ in again] == [204] * 3
 
 
-def test_who_sends_slowly_is_told_so_and_holds_up_nobody(hurried: Served) -> None:
+def test_slow_request_gets_503_and_does_not_delay_others(hurried: Served) -> None:
     async def stall() -> tuple[bytes, float]:
         host, _, port = hurried.function.url.removeprefix("http://").partition(":")
         reader, writer = await asyncio.open_connection(host, int(port))

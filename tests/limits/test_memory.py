@@ -68,9 +68,7 @@ def flooded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.parametrize("kind", FLOODS)
-def test_memory_stays_within_its_bound_in_a_flood_while_the_warehouse_is_slow(
-    flooded: tuple[Served, int], kind: str
-) -> None:
+def test_memory_is_bounded_in_a_flood_with_a_slow_warehouse(flooded: tuple[Served, int], kind: str) -> None:
     running, limit = flooded
     worker, cloud, url = running.worker, running.cloud, running.function.url
     if limit != 32 * MiB and kind != "all of them":
@@ -117,7 +115,7 @@ def test_a_body_without_a_length_is_bounded_too(flooded: tuple[Served, int]) -> 
 
 
 @pytest.mark.parametrize("service", ["on_upload", "on_insert"])
-def test_what_a_service_refuses_is_bounded_too(
+def test_memory_is_bounded_while_a_service_fails(
     flooded: tuple[Served, int], service: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running, limit = flooded
@@ -134,7 +132,7 @@ def test_what_a_service_refuses_is_bounded_too(
     assert asyncio.run(flood(running.function.url, map(push, PAYLOADS), 3)) == {204: len(PAYLOADS)}
 
 
-def test_what_is_longer_than_any_message_is_refused_unread(flooded: tuple[Served, int]) -> None:
+def test_body_above_the_message_limit_is_rejected_unread(flooded: tuple[Served, int]) -> None:
     running, _ = flooded
     body = b"x" * (17 * MiB)
     assert asyncio.run(flood(running.function.url, [body], 1)) == {400: 1}

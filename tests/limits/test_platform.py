@@ -56,7 +56,7 @@ def probe(tmp_path: pathlib.Path) -> pathlib.Path:
     return code
 
 
-def test_a_function_has_the_platforms_environment_and_cannot_write_its_code(
+def test_function_has_the_platform_environment_and_read_only_code(
     probe: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
@@ -81,7 +81,7 @@ def test_a_function_has_the_platforms_environment_and_cannot_write_its_code(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing limits memory elsewhere")
 @pytest.mark.parametrize("limit", ["cgroup", "RLIMIT_DATA"])
-def test_a_function_that_takes_more_memory_than_it_is_deployed_with_fails(
+def test_function_fails_above_its_deployed_memory(
     probe: pathlib.Path, tmp_path: pathlib.Path, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if limit == "RLIMIT_DATA":

@@ -23,14 +23,14 @@ def an_hour() -> Measured:
     return measure(PER_HOUR, 1, PER_OBJECT)
 
 
-def test_every_event_of_an_hour_is_compared_and_what_has_no_row_is_found(an_hour: Measured) -> None:
+def test_reconciliation_of_an_hour_reports_every_missing_event(an_hour: Measured) -> None:
     assert an_hour.total.archived == PER_HOUR
     assert an_hour.total.missing == an_hour.lost > 0
     assert an_hour.total.matched == an_hour.total.rows == PER_HOUR - an_hour.lost
     assert an_hour.total.extra == an_hour.total.duplicates == 0
 
 
-def test_hours_of_which_nothing_is_there_take_a_part_of_the_memory_of_the_function() -> None:
+def test_reconciliation_of_fully_missing_hours_has_bounded_memory() -> None:
     lost = measure(PER_HOUR, 2, PER_OBJECT, one_lost_in=1)
     assert lost.total.missing == lost.total.archived == 2 * PER_HOUR
     assert lost.peak_bytes < 400 * MB

@@ -78,7 +78,7 @@ async def soak(url: str, seconds: float, draw: random.Random) -> collections.Cou
     return statuses
 
 
-def test_after_a_soak_with_faults_there_are_no_more_threads_sockets_and_memory(tmp_path: pathlib.Path) -> None:
+def test_soak_with_faults_leaks_no_threads_sockets_or_memory(tmp_path: pathlib.Path) -> None:
     draw = random.Random(SEED)
     with served(tmp_path, FLUSH_TIMEOUT="3", MAX_IN_FLIGHT="75", BATCH_ROWS="40") as running:
         worker, cloud, url = running.worker, running.cloud, running.function.url
@@ -109,7 +109,7 @@ def test_after_a_soak_with_faults_there_are_no_more_threads_sockets_and_memory(t
         assert running.errors() == []
 
 
-def test_connections_are_used_again_and_none_is_thrown_away(tmp_path: pathlib.Path) -> None:
+def test_connections_are_reused_and_none_is_discarded(tmp_path: pathlib.Path) -> None:
     with served(tmp_path, LINGER_MS="0", BATCH_ROWS="20") as running:
         cloud: Cloud = running.cloud
         cloud.latency = 0.02

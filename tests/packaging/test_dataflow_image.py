@@ -73,7 +73,7 @@ def test_packages_are_installed_by_their_hashes_and_fit_together() -> None:
     assert command.endswith("&& pip check")
 
 
-def test_what_is_copied_is_there_and_is_let_through() -> None:
+def test_copied_sources_exist_and_are_not_ignored() -> None:
     sources = {source for source, _ in COPIED}
     assert sources == {"requirements-beam.txt", "jsonschemas", "functions", "dataflow"}
     assert [source for source in sources if not (ROOT / source).exists()] == []
@@ -87,7 +87,7 @@ def test_the_functions_package_has_nothing_of_dataflow() -> None:
 
 
 @pytest.mark.check
-def test_what_is_copied_suffices_to_launch_the_pipeline(image: tuple[pathlib.Path, Mapping[str, str]]) -> None:
+def test_copied_sources_suffice_to_launch_the_pipeline(image: tuple[pathlib.Path, Mapping[str, str]]) -> None:
     """The launcher runs the file; a graph needs all that workers import."""
     folder, variables = image
     options = ("--runner=BundleBasedDirectRunner", "--archive_bucket=abc")
@@ -114,7 +114,7 @@ print(len(proto.components.transforms), sorted(Contracts.load().event_types))
 
 
 @pytest.mark.check
-def test_a_file_of_the_package_stands_for_no_module_of_python(image: tuple[pathlib.Path, Mapping[str, str]]) -> None:
+def test_no_file_of_the_package_shadows_a_standard_module(image: tuple[pathlib.Path, Mapping[str, str]]) -> None:
     """A file that is run has its folder in the path, and dataflow/secrets.py is there."""
     folder, variables = image
     (folder / "dataflow" / "probe.py").write_text("import secrets; print(secrets.token_hex(2))")
@@ -134,12 +134,12 @@ def test_the_metadata_has_the_options_of_the_pipeline() -> None:
 PARAMETERS = {parameter["name"]: parameter for parameter in json.loads(METADATA.read_text())["parameters"]}
 
 
-def test_only_what_has_no_default_is_required() -> None:
+def test_only_parameters_without_a_default_are_required() -> None:
     assert [name for name, parameter in PARAMETERS.items() if not parameter["isOptional"]] == ["archive_bucket"]
 
 
 @pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Settings) if field.name in PARAMETERS])
-def test_the_default_of_a_setting_is_one_that_dataflow_takes(name: str) -> None:
+def test_default_of_a_setting_matches_its_pattern(name: str) -> None:
     default = getattr(Settings(archive_bucket="any"), name)
     if default is not None:
         [regex] = PARAMETERS[name]["regexes"]
@@ -163,11 +163,11 @@ def test_the_default_of_a_setting_is_one_that_dataflow_takes(name: str) -> None:
         ("dataset", "my-project:events", False),
     ],
 )
-def test_dataflow_rejects_what_the_pipeline_would(name: str, value: str, taken: bool) -> None:
+def test_dataflow_and_the_pipeline_reject_the_same_values(name: str, value: str, taken: bool) -> None:
     assert any(re.fullmatch(regex, value) for regex in PARAMETERS[name]["regexes"]) is taken
 
 
-def test_terraform_gives_parameters_that_there_are() -> None:
+def test_terraform_sets_only_existing_parameters() -> None:
     given = set(re.findall(r"[{,] ?(\w+) = ", configuration().local_values["dataflow_parameters"]))
     assert "input_subscription" in given
     assert given <= PARAMETERS.keys()

@@ -45,7 +45,7 @@ def run(project: pathlib.Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("name", ["python3.13", "python3", "uv"])
-def test_python_is_found_under_each_of_its_names(project: pathlib.Path, name: str) -> None:
+def test_python_is_located_under_each_of_its_names(project: pathlib.Path, name: str) -> None:
     install(project, name, RECORD + MAKE_VENV)
     if name != "python3":
         install(project, "python3", OLD)

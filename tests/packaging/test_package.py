@@ -40,7 +40,7 @@ def project(tmp_path: pathlib.Path) -> pathlib.Path:
     return copy
 
 
-def test_it_has_what_runs_and_nothing_else(project: pathlib.Path, tmp_path: pathlib.Path) -> None:
+def test_package_has_only_deployed_files(project: pathlib.Path, tmp_path: pathlib.Path) -> None:
     built = build(tmp_path / "sluice.zip", project)
     list_files = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     ours = subprocess.run(list_files, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
@@ -89,7 +89,7 @@ def sluice(*arguments: str, cwd: pathlib.Path) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_command_tells_the_digest_and_puts_it_where_terraform_looks(project: pathlib.Path) -> None:
+def test_command_prints_the_digest_and_writes_the_file_of_terraform(project: pathlib.Path) -> None:
     done = sluice("--list", cwd=project)
     assert done.returncode == 0, done.stderr
     file = project / "dist" / "sluice.zip"
@@ -107,7 +107,7 @@ def test_where_a_file_is_missing_nothing_is_written(project: pathlib.Path) -> No
 
 
 @pytest.mark.parametrize(("variables", "is_valid"), [("as deployed", True), ("none", False)])
-def test_bytecode_of_the_build_is_valid_in_an_image_whose_times_are_all_set_to_1980(
+def test_bytecode_is_valid_in_an_image_with_times_of_1980(
     tmp_path: pathlib.Path, variables: str, is_valid: bool
 ) -> None:
     with zipfile.ZipFile(build(tmp_path / "sluice.zip").file) as archive:

@@ -54,7 +54,7 @@ CHECKOV = pinned("requirements-checkov.txt")
 PLAIN = pinned("benchmarks/plain/requirements.txt")
 
 
-def test_each_dependency_of_the_project_is_pinned_to_a_version_that_it_allows() -> None:
+def test_each_dependency_is_pinned_to_an_allowed_version() -> None:
     extras = PROJECT["optional-dependencies"]
     asked = [
         (DEPLOYED, PROJECT["dependencies"]),
@@ -88,13 +88,13 @@ def test_nothing_else_is_deployed() -> None:
     assert here == {name for name, _ in needed}
 
 
-def test_what_sluice_is_measured_against_has_the_same_versions() -> None:
+def test_comparison_function_has_the_deployed_versions() -> None:
     shared = PLAIN.keys() & DEPLOYED.keys()
     assert len(shared) > 20
     assert {name: version(PLAIN[name]) for name in shared} == {name: version(DEPLOYED[name]) for name in shared}
 
 
-def test_the_tests_run_on_what_is_deployed() -> None:
+def test_tests_run_on_the_deployed_versions() -> None:
     assert {name: version(requirement) for name, requirement in DEPLOYED.items()} == {
         name: version(DEVELOPED[name]) for name in DEPLOYED
     }
@@ -114,7 +114,7 @@ def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
     assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []
 
 
-def test_every_deployed_package_has_a_known_licence_that_asks_nothing_of_our_code() -> None:
+def test_every_deployed_package_has_an_allowed_licence() -> None:
     packages = licences.deployed()
     assert {package.name for package in packages} == {
         requirement.name
@@ -124,7 +124,7 @@ def test_every_deployed_package_has_a_known_licence_that_asks_nothing_of_our_cod
     assert [package for package in packages if not package.allowed] == []
 
 
-def test_the_bill_of_materials_lists_what_is_deployed(tmp_path: pathlib.Path) -> None:
+def test_bill_of_materials_lists_the_deployed_packages(tmp_path: pathlib.Path) -> None:
     package = build(tmp_path / "sluice.zip")
     text = sbom(package)
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
@@ -142,7 +142,7 @@ def test_the_bill_of_materials_lists_what_is_deployed(tmp_path: pathlib.Path) ->
 
 
 @pytest.mark.parametrize("licence", ["GPL-3.0-only", "AGPL-3.0-or-later", "LGPL-2.1-only", "SSPL-1.0", "unknown"])
-def test_a_licence_that_reaches_further_is_refused(licence: str) -> None:
+def test_restrictive_licence_is_rejected(licence: str) -> None:
     assert not Package("package", [licence]).allowed
     assert Package("package", [licence, "MIT"]).allowed
 
@@ -157,7 +157,7 @@ REPORT = {
 }
 
 
-def test_what_the_advisory_service_says_is_told_from_what_it_does_not_say() -> None:
+def test_advisories_are_separated_from_unproven_packages() -> None:
     assert read_advisories(json.dumps(REPORT).encode(), "") == Advisories(
         3,
         ["bad 2: PYSEC-1, mended in 3, 4", "worse 5: PYSEC-2, mended in none"],
@@ -170,9 +170,7 @@ def test_what_the_advisory_service_says_is_told_from_what_it_does_not_say() -> N
 
 
 @pytest.mark.parametrize(("required", "status"), [("", 0), ("1", 1)])
-def test_without_the_advisory_service_nothing_is_proven_and_our_own_code_is_looked_at(
-    required: str, status: int
-) -> None:
+def test_audit_checks_own_code_without_the_advisory_service(required: str, status: int) -> None:
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "", "no_proxy": "", "https_proxy": "http://127.0.0.1:1"}
     done = subprocess.run(
         [sys.executable, "-m", "tools.audit"],

@@ -65,7 +65,7 @@ def test_each_entry_of_the_table_is_of_a_documented_command(commands: list[Docum
     assert used == TABLE.abilities.keys()
 
 
-def test_whoever_a_command_is_for_may_run_it(commands: list[Documented], grants: Grants) -> None:
+def test_documented_roles_may_run_each_command(commands: list[Documented], grants: Grants) -> None:
     lacking: dict[str, set[str]] = {}
     for usage in commands:
         entry = TABLE.entry(usage.command)
@@ -79,13 +79,13 @@ def test_whoever_a_command_is_for_may_run_it(commands: list[Documented], grants:
     assert lacking == {}
 
 
-def test_readers_are_refused_what_the_page_says_they_are(grants: Grants) -> None:
+def test_documented_rejections_lack_a_permission(grants: Grants) -> None:
     for role, entries in TABLE.refused.items():
         for entry in entries:
             assert not all(grants.has(MEMBERS[role], need) for need in TABLE.needs(entry)), entry
 
 
-def test_operators_may_not_change_what_only_a_deployment_changes(grants: Grants) -> None:
+def test_operators_may_not_change_deployed_resources(grants: Grants) -> None:
     forbidden = [
         Need("bigquery.datasets.update", "dataset live"),
         Need("bigquery.rowAccessPolicies.delete", "dataset live"),
@@ -102,7 +102,7 @@ def test_operators_may_not_change_what_only_a_deployment_changes(grants: Grants)
     assert [need for need in forbidden if grants.has(MEMBERS["operators"], need)] == []
 
 
-def test_without_terraform_a_deployer_needs_the_roles_that_are_always_needed(commands: list[Documented]) -> None:
+def test_documented_roles_suffice_to_deploy_without_terraform(commands: list[Documented]) -> None:
     always = [
         Binding("deployer", role, "project") for role, when in ROLES_OF_DEPLOYERS if when in {"always", "for Dataflow"}
     ]

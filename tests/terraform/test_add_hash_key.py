@@ -18,7 +18,9 @@ esac
 
 
 @pytest.mark.parametrize(("there", "asked", "then"), [(0, 1, 1), (1, 1, 1), (1, 3, 3), (2, 1, 2)])
-def test_keys_are_made_until_the_version_is_there(tmp_path: pathlib.Path, there: int, asked: int, then: int) -> None:
+def test_add_hash_key_adds_versions_up_to_the_requested_one(
+    tmp_path: pathlib.Path, there: int, asked: int, then: int
+) -> None:
     (tmp_path / "gcloud").write_text(GCLOUD)
     (tmp_path / "gcloud").chmod(0o755)
     (tmp_path / "keys").mkdir()

@@ -191,7 +191,7 @@ def evaluated(
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_does_not_run_is_told_once(tmp_path: pathlib.Path, case: str) -> None:
+def test_missing_scheduled_run_raises_one_alert(tmp_path: pathlib.Path, case: str) -> None:
     series, expected = CASES[case]
     alerts = {key: alert for key, alert in monitoring.alerts().items() if key in SCHEDULED}
     assert len(alerts) == len(SCHEDULED)
@@ -224,7 +224,7 @@ JOBS: Mapping[str, tuple[dict[str, str], Mapping[int, set[str]]]] = {
 
 
 @pytest.mark.parametrize("case", JOBS)
-def test_a_job_that_does_not_follow_is_told(tmp_path: pathlib.Path, case: str) -> None:
+def test_job_that_falls_behind_raises_an_alert(tmp_path: pathlib.Path, case: str) -> None:
     series, expected = JOBS[case]
     alerts = {key: alert for key, alert in monitoring.alerts("dataflow").items() if alert.get("engine") == "dataflow"}
     assert alerts.keys() == {"system_lag", "data_freshness", "no_job"}

@@ -52,7 +52,7 @@ def test_everything_is_made_in_the_project_of_the_variable() -> None:
     assert elsewhere == set()
 
 
-def test_the_examples_ask_for_what_the_module_asks_for() -> None:
+def test_examples_require_the_versions_of_the_module() -> None:
     def versions(file: pathlib.Path) -> list[str]:
         return re.findall(r'version += "(.+)"', file.read_text())
 
@@ -60,7 +60,7 @@ def test_the_examples_ask_for_what_the_module_asks_for() -> None:
         assert versions(FOLDER / "examples" / example / "main.tf") == versions(FOLDER / "versions.tf")
 
 
-def test_dependabot_proposes_one_provider_for_the_module_and_its_roots() -> None:
+def test_dependabot_updates_the_module_and_its_roots_together() -> None:
     """An update of the module alone could not be planned by any root."""
     [update] = [
         update

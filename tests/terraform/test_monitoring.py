@@ -74,7 +74,7 @@ def metric_names(engine: Engine) -> dict[str, tuple[str, set[str]]]:
     ("engine", "whose", "query"),
     [(engine, whose, query) for engine in ENGINES for whose, query in monitoring.queries(engine).items()],
 )
-def test_every_query_names_metrics_that_exist_and_whose_they_are(engine: Engine, whose: str, query: str) -> None:
+def test_every_query_selects_existing_metrics_and_its_resource(engine: Engine, whose: str, query: str) -> None:
     metrics = metric_names(engine)
     vectors = selectors(query)
     assert vectors, whose
@@ -104,13 +104,13 @@ def test_names_of_metrics_do_not_meet_in_promql() -> None:
     assert len(names) == len(set(names))
 
 
-def test_both_engines_have_the_same_metrics_but_for_what_requests_have() -> None:
+def test_engines_have_the_same_metrics_except_those_of_requests() -> None:
     assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"rejected", "wait"}
     assert monitoring.metrics("dataflow").keys() <= monitoring.metrics("functions").keys()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_what_these_tests_evaluate_is_what_terraform_plans(terraform: Terraform, engine: Engine) -> None:
+def test_evaluated_filters_and_queries_are_those_of_the_plan(terraform: Terraform, engine: Engine) -> None:
     plan = running.planned(terraform, "dev", *OPTIONS[engine])
     made = {
         name[1]: (metric["filter"], metric["value_extractor"])
@@ -136,7 +136,7 @@ def shape(query: str) -> list[str]:
     return [str(selector.name).replace("sluice_dev", "sluice_test") for selector in selectors(query)]
 
 
-def test_the_tables_that_terraform_finds_are_those_of_the_event_types() -> None:
+def test_tables_in_terraform_are_those_of_the_event_types() -> None:
     """The rule of metrics.tf, on the same files."""
     rule = 'strcontains(file("${path.module}/../sql/schema/${file}"), "ingest STRUCT")'
     assert rule in configuration().local_values["repeated"]["tables"]
@@ -182,7 +182,7 @@ def test_every_alert_brings_its_runbook_and_links_to_its_section(planned: Planne
 
 
 @pytest.mark.parametrize("alert", monitoring.alerts_of_engines(), ids=operator.itemgetter("title"))
-def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, str]) -> None:
+def test_command_named_by_an_alert_exists(alert: dict[str, str]) -> None:
     program, *arguments = shlex.split(alert["type"])
     if program == "gcloud":
         assert arguments[arguments.index("--project") + 1] == "project"
@@ -197,12 +197,12 @@ def test_what_an_alert_says_to_type_is_a_command_that_there_is(alert: dict[str, 
 @pytest.mark.parametrize(
     "name", re.findall(r"`sluice sql (\w+)", (monitoring.TERRAFORM / "monitoring/dashboard.yaml").read_text())
 )
-def test_every_query_that_the_dashboard_names_is_one_that_there_is(name: str) -> None:
+def test_every_query_named_by_the_dashboard_exists(name: str) -> None:
     assert list(FOLDER.glob(f"*/{name}.sql")), name
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_dashboard_begins_with_what_wakes_people(engine: Engine) -> None:
+def test_dashboard_begins_with_the_metrics_of_the_alerts(engine: Engine) -> None:
     first = [tile["query"] for tile in monitoring.tiles(engine) if "bad" in tile]
     waking = {selector.name for alert in monitoring.alerts(engine).values() for selector in asked_by(alert)}
     assert len(first) == 4
@@ -280,7 +280,7 @@ LINE = '{"severity":"ERROR","time":"2026-11-23T12:00:00Z","message":"flush","row
         ('timestamp>="2026-11-23T13:00:00+00:00"', False),
     ],
 )
-def test_filters_mean_what_cloud_logging_says(text: str, expected: bool) -> None:
+def test_evaluated_filters_follow_the_rules_of_cloud_logging(text: str, expected: bool) -> None:
     assert matches(text, entry(LINE, "service")) is expected
 
 
@@ -295,7 +295,7 @@ def test_filters_mean_what_cloud_logging_says(text: str, expected: bool) -> None
         'jsonPayload.message="other" AND jsonPayload.message',
     ],
 )
-def test_what_the_evaluator_does_not_know_it_refuses(text: str) -> None:
+def test_evaluator_rejects_unknown_syntax(text: str) -> None:
     with pytest.raises(Unknown):
         matches(text, entry(LINE, "service"))
 

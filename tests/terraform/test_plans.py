@@ -42,7 +42,7 @@ def resource(address: str) -> str:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_what_takes_labels_has_those_of_its_environment(plans: Mapping[str, Planned], environment: str) -> None:
+def test_resources_have_the_labels_of_their_environment(plans: Mapping[str, Planned], environment: str) -> None:
     labels = {
         address: attributes.get("user_labels") or attributes["labels"]
         for address, attributes in plans[environment].items()
@@ -83,7 +83,7 @@ def test_names_begin_with_that_of_the_environment(plans: Mapping[str, Planned], 
     assert unnamed == {}
 
 
-def test_prod_has_all_that_dev_has_and_what_protects_data(plans: Mapping[str, Planned]) -> None:
+def test_prod_has_the_resources_of_dev_and_data_protection(plans: Mapping[str, Planned]) -> None:
     dev, prod = ({resource(address) for address in plans[environment]} for environment in ENVIRONMENTS)
     assert dev - prod == set()
     assert prod - dev == ONLY_IN_PROD
@@ -112,7 +112,7 @@ def test_all_alerts_ring_but_for_a_silent_dev(
     assert [key for key, enabled in alerts.items() if not enabled] == disabled
 
 
-def test_the_tables_are_there_before_the_code_that_fills_them() -> None:
+def test_tables_are_created_before_the_code_that_fills_them() -> None:
     resources = configuration().resources
     assert "${terraform_data.bootstrap}" in resources["google_cloudfunctions2_function.ingest"]["depends_on"]
     [provisioner] = resources["terraform_data.bootstrap"]["provisioner"]

@@ -85,7 +85,7 @@ def test_a_permission_that_is_on_its_way_is_waited_for(tools: pathlib.Path) -> N
     assert "responded with 403 (attempt 1 of 3)" in done.stderr
 
 
-def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.Path) -> None:
+def test_rejected_change_ends_the_apply_with_the_report(tools: pathlib.Path) -> None:
     with answering(409) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}")
     assert (done.returncode, len(asked)) == (1, 1)
@@ -94,7 +94,7 @@ def test_a_refused_change_ends_the_apply_at_once_with_the_report(tools: pathlib.
 
 
 @pytest.mark.parametrize("fails", ["", "auth print-identity-token", "functions describe"])
-def test_what_keeps_failing_ends_the_apply_with_the_last_answer(tools: pathlib.Path, fails: str) -> None:
+def test_permanent_failure_ends_the_apply_with_the_last_response(tools: pathlib.Path, fails: str) -> None:
     with answering(500) as (uri, asked):
         done = run(uri, f"{tools}:{os.environ['PATH']}", GCLOUD_FAILS=fails)
     assert (done.returncode, len(asked)) == (1, 0 if fails else 3)
@@ -102,7 +102,7 @@ def test_what_keeps_failing_ends_the_apply_with_the_last_answer(tools: pathlib.P
 
 
 @pytest.mark.parametrize("ingress", ["ALLOW_INTERNAL_ONLY", "ALLOW_INTERNAL_AND_GCLB"])
-def test_what_is_out_of_reach_is_called_by_the_scheduler(tools: pathlib.Path, ingress: str) -> None:
+def test_unreachable_function_is_called_by_the_scheduler(tools: pathlib.Path, ingress: str) -> None:
     (tools / "requests").write_text("of-last-night\t500\n")
     (tools / "next").write_text("of-now\t200\n")
     with answering(200) as (uri, asked):
@@ -116,7 +116,7 @@ def test_what_is_out_of_reach_is_called_by_the_scheduler(tools: pathlib.Path, in
     assert "print-identity-token" not in commands
 
 
-def test_a_refusal_that_the_scheduler_got_ends_it_with_what_the_function_logged(tools: pathlib.Path) -> None:
+def test_rejection_via_the_scheduler_prints_the_log_of_the_function(tools: pathlib.Path) -> None:
     (tools / "requests").write_text("")
     (tools / "next").write_text("of-now\t409\n")
     done = run("https://unused", f"{tools}:{os.environ['PATH']}", INGRESS="ALLOW_INTERNAL_ONLY")
@@ -127,7 +127,7 @@ def test_a_refusal_that_the_scheduler_got_ends_it_with_what_the_function_logged(
 
 
 @pytest.mark.parametrize("fails", ["", "scheduler jobs", "logging read"])
-def test_a_run_that_nobody_sees_is_no_success(tools: pathlib.Path, fails: str) -> None:
+def test_unobserved_run_is_a_failure(tools: pathlib.Path, fails: str) -> None:
     (tools / "requests").write_text("of-last-night\t200\n")
     (tools / "next").write_text("")
     environment = {"INGRESS": "ALLOW_INTERNAL_ONLY", "GCLOUD_FAILS": fails}

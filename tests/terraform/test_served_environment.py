@@ -36,7 +36,7 @@ def service(plan: Planned, target: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("target", RESOURCES)
-def test_a_function_has_the_variables_that_terraform_sets_and_no_others(
+def test_served_function_has_the_variables_of_terraform(
     plans: Mapping[str, Planned], environment: str, target: str
 ) -> None:
     """Given is what has no default; the local stack gives all functions the same."""

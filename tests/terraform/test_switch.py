@@ -64,7 +64,7 @@ def test_the_job_may_read_and_write_until_it_has_ended(steps: list[tuple[str, st
 
 
 @pytest.mark.parametrize("resource", ["google_pubsub_subscription.ingest", "google_bigquery_dataset.events"])
-def test_what_the_job_needs_is_changed_back_after_its_end(steps: list[tuple[str, str]], resource: str) -> None:
+def test_dependencies_of_the_job_are_reverted_after_its_end(steps: list[tuple[str, str]], resource: str) -> None:
     """Terraform updates it after what it depended on is destroyed, which is destroyed after the job."""
     assert "${terraform_data.pull}" in configuration().resources[resource]["depends_on"]
     back = [address for address, _ in steps[steps.index((JOB, "Delete")) :]]
@@ -72,7 +72,7 @@ def test_what_the_job_needs_is_changed_back_after_its_end(steps: list[tuple[str,
     assert back.index("terraform_data.pull[0]") < changed
 
 
-def test_nothing_that_holds_events_is_made_again(steps: list[tuple[str, str]]) -> None:
+def test_no_resource_with_events_is_recreated(steps: list[tuple[str, str]]) -> None:
     holding = (
         "google_pubsub_topic.",
         "google_pubsub_subscription.",

@@ -11,7 +11,7 @@ from tests.support.configuration import configuration
 from tests.support.terraform import FOLDER, Planned, Terraform, environment, passed, succeeded
 
 
-def test_the_format_is_terraform_s_own_and_all_arguments_are_the_provider_s(terraform: Terraform) -> None:
+def test_configuration_is_formatted_and_valid(terraform: Terraform) -> None:
     succeeded(terraform("fmt", "-check", "-recursive", "-diff"))
     assert "The configuration is valid" in succeeded(terraform("validate", "-no-color"))
 
@@ -22,7 +22,7 @@ def test_terraform_s_own_tests_pass(terraform: Terraform, file: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["dev", "prod"])
-def test_each_environment_is_what_its_file_says(terraform: Terraform, name: str) -> None:
+def test_each_environment_passes_its_test_file(terraform: Terraform, name: str) -> None:
     assert passed(terraform(*environment(name)))
 
 
@@ -36,7 +36,7 @@ def names(expression: str) -> set[str]:
     return set(re.findall(r"[{,] ?(\w+) = ", expression))
 
 
-def test_the_environment_has_exactly_the_settings_that_the_functions_read() -> None:
+def test_terraform_sets_exactly_the_settings_of_the_functions() -> None:
     settings = names(MODULE.local_values["settings"].partition("}")[0])
     settings |= {f"POLICY_TAG_{name.upper()}" for name in re.findall(r"(\w+) = {", MODULE.local_values["protections"])}
     settings |= set(re.findall(r'google_secret_manager_secret.ip_hash_key : "(\w+)" =>', SOURCE))
@@ -61,7 +61,7 @@ def test_every_binding_is_listed_by_a_test_of_terraform() -> None:
     assert [name for name in bindings if not name.split(".")[0].endswith("_member")] == [], "a policy replaces others'"
 
 
-def test_no_role_is_wider_than_what_it_is_for() -> None:
+def test_only_listed_roles_are_granted() -> None:
     assert set(re.findall(r'"(roles/[\w.]+)"', SOURCE)) == {
         "roles/artifactregistry.reader",
         "roles/artifactregistry.writer",
@@ -114,7 +114,7 @@ def test_nothing_that_holds_data_is_destroyed_or_replaced_by_an_apply() -> None:
             assert body["delete_contents_on_destroy"] is False, name
 
 
-def test_who_reads_rows_reads_all_of_events_and_none_of_dead_letters(planned: Planned) -> None:
+def test_readers_have_all_tables_of_events_and_no_dead_letters(planned: Planned) -> None:
     """No column is masked in dev: the access itself ends before dead letters."""
     names = {
         name
@@ -169,7 +169,7 @@ def test_a_plan_after_an_apply_is_empty_for_nothing_in_it_moves() -> None:
 
 
 @pytest.mark.parametrize("name", MODULE.variables)
-def test_a_variable_says_what_it_is_and_what_it_takes(name: str) -> None:
+def test_each_variable_has_a_description_a_type_and_a_validation(name: str) -> None:
     variable = MODULE.variables[name]
     assert variable["description"]
     assert variable["type"]
@@ -177,6 +177,6 @@ def test_a_variable_says_what_it_is_and_what_it_takes(name: str) -> None:
     assert "validation" in variable or variable["type"] == "bool"
 
 
-def test_an_output_says_what_it_is() -> None:
+def test_each_output_has_a_description() -> None:
     assert MODULE.outputs
     assert [name for name, output in MODULE.outputs.items() if not output.get("description")] == []

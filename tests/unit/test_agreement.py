@@ -91,7 +91,7 @@ def test_each_contract_of_ours_agrees_with_its_table(name: str) -> None:
         (TEXT, "a STRING, enriched ARRAY<STRING>, also INT64"),
     ],
 )
-def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
+def test_matching_contract_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
     assert problems_of(contract({"a": schema}), ddl) == []
 
 
@@ -147,7 +147,7 @@ def test_what_fits_has_no_findings(schema: dict[str, Any], ddl: str) -> None:
         ({**LIST, "items": NESTED}, "a ARRAY<STRUCT<c STRING>>", "$.a[*].b", "has no column with its name"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_told_with_its_place(schema: dict[str, Any], ddl: str, path: str, problem: str) -> None:
+def test_mismatch_is_reported_with_its_path(schema: dict[str, Any], ddl: str, path: str, problem: str) -> None:
     findings = problems_of(contract({"a": schema}), ddl)
     assert [(place, problem in text) for place, text in findings if problem in text] == [(path, True)], findings
 
@@ -176,14 +176,12 @@ def below(bound: float, doubles: int) -> float:
     ],
     ids=str,
 )
-def test_a_numeric_takes_the_double_after_a_bound_too_for_the_validator_rounds_to_the_bound(
-    keywords: dict[str, Any], column: str, fits: bool
-) -> None:
+def test_numeric_must_fit_the_double_beyond_a_bound(keywords: dict[str, Any], column: str, fits: bool) -> None:
     findings = problems_of(contract({"a": {"type": "number", **keywords}}), f"a {column}")
     assert [(path, "integer digits" in problem) for path, problem in findings] == [("$.a", True)] * (not fits)
 
 
-def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> None:
+def test_nullable_property_does_not_fit_a_not_null_column() -> None:
     nullable = {"type": ["string", "null"], "maxLength": 5}
     assert problems_of(contract({"a": nullable}, "a"), "a STRING NOT NULL") == [
         ("$.a", "may be null, but the column is NOT NULL")
@@ -191,7 +189,7 @@ def test_a_property_that_may_be_null_does_not_fill_a_column_that_is_not() -> Non
 
 
 @pytest.mark.parametrize("name", ["b.c", "1st", "größe", "x" * 301, "_PARTITIONTIME", "_table_suffix", ""])
-def test_a_name_that_no_column_can_have_is_told(name: str) -> None:
+def test_invalid_column_name_is_reported(name: str) -> None:
     findings = list(agreement(contract({name: TEXT}), columns(""), "drawn", TYPE))
     assert any(
         "name of a column" in finding.problem or "a prefix that BigQuery reserves" in finding.problem
@@ -199,7 +197,7 @@ def test_a_name_that_no_column_can_have_is_told(name: str) -> None:
     )
 
 
-def test_two_names_that_differ_by_case_only_are_told() -> None:
+def test_names_that_differ_only_by_case_are_reported() -> None:
     assert (
         "$.A",
         "differs from another field only by case, but names in BigQuery are case-insensitive",
@@ -231,7 +229,7 @@ def test_an_event_has_its_type_its_time_and_room_for_new_fields(
     assert [place for place, text in findings if problem in text] == [path], findings
 
 
-def test_the_columns_of_ours_are_there_with_their_types() -> None:
+def test_own_columns_are_required_with_their_types() -> None:
     short = SchemaField(
         "ingest", "RECORD", fields=[SchemaField("event_id", "INTEGER"), *STANDARD_COLUMNS[3].fields[1:]]
     )
@@ -268,7 +266,7 @@ def assert_every_event_is_a_row_that_fits(
 
 @given(st.sampled_from(sorted(event_types())), st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow], max_examples=50, deadline=None)
-def test_every_valid_event_of_a_contract_of_ours_is_a_row_that_fits_its_table(name: str, data: st.DataObject) -> None:
+def test_valid_events_of_own_contracts_fit_their_tables(name: str, data: st.DataObject) -> None:
     schema = json.loads((FOLDER / f"{name}.v1.json").read_text())
     if name == "user_activity":
         schema["properties"]["ip_address"] = {"type": "string", "enum": ["203.0.113.7", "2001:db8::1"]}
@@ -315,7 +313,7 @@ def findings_of(schema: dict[str, Any], table: list[SchemaField]) -> list[Contra
 
 
 @pytest.mark.parametrize("examples", [20, pytest.param(100, marks=pytest.mark.check)])
-def test_every_valid_event_of_a_contract_that_agrees_is_a_row_that_fits(examples: int) -> None:
+def test_valid_events_of_a_matching_contract_fit_the_table(examples: int) -> None:
     checks = [HealthCheck.too_slow, HealthCheck.filter_too_much]
     drawing = given(schema_strategies.objects(schema_strategies.SCHEMAS), st.data())(
         every_valid_event_is_a_row_that_fits

@@ -18,7 +18,7 @@ from tests.support.command_line import sluice
 SETTINGS = {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}
 
 
-def test_who_has_no_beam_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_beam_is_reported_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam, "_PLACES", ())
     ended = sluice(["beam", __file__, "--dry-run"], SETTINGS)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -41,7 +41,7 @@ def test_names_with_commas_and_quotes_arrive_as_they_are() -> None:
     assert next(csv.reader([option.partition("=")[2]])) == names
 
 
-def test_the_counts_are_the_sum_of_what_the_log_says() -> None:
+def test_counts_are_the_sum_of_the_log_lines() -> None:
     flush = FlushReport(
         archive_uri="gs://archive/raw/1",
         events=4,

@@ -81,7 +81,7 @@ def test_every_subscription_of_a_topic_gets_every_message() -> None:
     assert [lease.message.data for lease in pull(broker, T0, "projects/p/subscriptions/second")] == [b"a", b"b"]
 
 
-def test_a_message_published_before_the_subscription_exists_is_not_delivered_to_it() -> None:
+def test_message_published_before_the_subscription_is_not_delivered() -> None:
     broker = wired()
     publish(broker, b"early")
     broker.create_subscription(types.Subscription(name="projects/p/subscriptions/late", topic=TOPIC))
@@ -89,7 +89,7 @@ def test_a_message_published_before_the_subscription_exists_is_not_delivered_to_
     assert [lease.message.data for lease in pull(broker, T0, "projects/p/subscriptions/late")] == [b"late"]
 
 
-def test_a_leased_message_is_not_delivered_again_before_its_ack_deadline() -> None:
+def test_leased_message_is_not_redelivered_before_its_deadline() -> None:
     broker = wired()
     publish(broker, b"a")
     pull(broker, T0)
@@ -105,7 +105,7 @@ def test_an_expired_lease_is_redelivered_under_a_new_ack_id() -> None:
     assert second.ack_id != first.ack_id
 
 
-def test_an_acknowledged_message_never_comes_again() -> None:
+def test_acknowledged_message_is_never_redelivered() -> None:
     broker = wired()
     publish(broker, b"a")
     acknowledge(broker, pull(broker, T0), T0 + 59)
@@ -150,7 +150,7 @@ def test_a_shortened_ack_deadline_holds_too() -> None:
     assert pull(broker, T0 + 64) == []
 
 
-def test_a_nack_without_a_retry_policy_redelivers_at_once() -> None:
+def test_nack_without_a_retry_policy_redelivers_immediately() -> None:
     broker = wired()
     publish(broker, b"a")
     nack(broker, pull(broker, T0), T0 + 1)
@@ -177,7 +177,7 @@ def test_an_expired_lease_backs_off_from_its_expiry() -> None:
     assert [lease.attempt for lease in pull(broker, T0 + 61)] == [2]
 
 
-def test_one_message_backing_off_does_not_hold_up_the_others() -> None:
+def test_backoff_of_a_message_does_not_delay_the_others() -> None:
     broker = wired(retry_policy=RETRY)
     publish(broker, b"a", b"b")
     nack(broker, pull(broker, T0, max_messages=1), T0)
@@ -191,7 +191,7 @@ def test_a_retry_policy_without_values_waits_ten_seconds_at_first() -> None:
     assert broker.next_due(SUBSCRIPTION) == T0 + 10
 
 
-def test_after_the_last_failed_attempt_the_message_is_in_the_dead_letter_topic_and_nowhere_else() -> None:
+def test_last_failed_attempt_moves_the_message_to_the_dead_letters() -> None:
     broker = wired(dead_letter_policy=DEAD_LETTER)
     [message_id] = publish(broker, b"a")
     now = fail_every_delivery(broker, attempts=5)
@@ -209,7 +209,7 @@ def test_after_the_last_failed_attempt_the_message_is_in_the_dead_letter_topic_a
     assert dead.message.publish_time == now
 
 
-def test_an_acknowledgement_of_the_last_attempt_keeps_the_message_out_of_the_dead_letter_topic() -> None:
+def test_ack_of_the_last_attempt_prevents_the_dead_letter() -> None:
     broker = wired(dead_letter_policy=DEAD_LETTER)
     publish(broker, b"a")
     now = fail_every_delivery(broker, attempts=4) + 10
@@ -219,7 +219,7 @@ def test_an_acknowledgement_of_the_last_attempt_keeps_the_message_out_of_the_dea
     assert pull(broker, now + 10_000, DEAD_SUBSCRIPTION) == []
 
 
-def test_an_expired_last_attempt_shows_up_for_whoever_waits_on_the_dead_letter_subscription() -> None:
+def test_expired_last_attempt_wakes_the_dead_letter_subscription() -> None:
     broker = wired(dead_letter_policy=DEAD_LETTER)
     publish(broker, b"a")
     now = fail_every_delivery(broker, attempts=4) + 10
@@ -236,7 +236,7 @@ def test_without_a_dead_letter_policy_a_message_is_tried_for_ever() -> None:
     assert [lease.attempt for lease in pull(broker, now)] == [51]
 
 
-def test_a_message_whose_dead_letter_topic_is_gone_stays_in_its_subscription() -> None:
+def test_message_without_its_dead_letter_topic_stays_subscribed() -> None:
     broker = wired(dead_letter_policy=DEAD_LETTER)
     publish(broker, b"a")
     broker.delete_topic(DEAD_TOPIC)
@@ -251,7 +251,7 @@ def test_a_pull_takes_the_oldest_messages_and_no_more_than_asked() -> None:
     assert [lease.message.data for lease in pull(broker, T0, max_messages=2)] == [b"c"]
 
 
-def test_a_response_stays_below_what_grpc_clients_accept_unless_one_message_is_larger() -> None:
+def test_response_stays_below_the_grpc_limit_if_messages_allow() -> None:
     broker = wired()
     large, small = bytes(MAX_RESPONSE_BYTES + 1), b"a"
     publish(broker, large, small, bytes(MAX_RESPONSE_BYTES - 200), bytes(1000))
@@ -259,7 +259,7 @@ def test_a_response_stays_below_what_grpc_clients_accept_unless_one_message_is_l
     assert sizes == [[len(large)], [1, MAX_RESPONSE_BYTES - 200], [1000], []]
 
 
-def test_a_nacked_message_wakes_its_own_pull_only_when_the_backoff_is_over() -> None:
+def test_nacked_message_wakes_a_pull_only_after_its_backoff() -> None:
     broker = wired(retry_policy=RETRY)
     assert broker.next_due(SUBSCRIPTION) == float("inf")
     publish(broker, b"a")
@@ -267,7 +267,7 @@ def test_a_nacked_message_wakes_its_own_pull_only_when_the_backoff_is_over() -> 
     assert broker.next_due(SUBSCRIPTION) == T0 + 1
 
 
-def test_ack_ids_of_an_earlier_server_mean_nothing_to_a_new_one() -> None:
+def test_ack_ids_of_an_earlier_server_are_ignored() -> None:
     old, new = wired(), wired()
     publish(old, b"a")
     publish(new, b"b")
@@ -277,7 +277,7 @@ def test_ack_ids_of_an_earlier_server_mean_nothing_to_a_new_one() -> None:
     assert [lease.message.data for lease in pull(new, T0 + 60)] == [b"b"]
 
 
-def test_a_subscription_outlives_its_topic_with_what_it_holds() -> None:
+def test_subscription_keeps_its_messages_without_its_topic() -> None:
     broker = wired()
     publish(broker, b"a")
     broker.delete_topic(TOPIC)
@@ -299,7 +299,7 @@ def test_an_ack_deadline_of_zero_becomes_the_default_of_ten_seconds() -> None:
     assert broker.subscription(SUBSCRIPTION).resource.ack_deadline_seconds == 10
 
 
-def test_what_exists_cannot_be_created_again() -> None:
+def test_existing_resources_cannot_be_created_again() -> None:
     broker = wired()
     with pytest.raises(CallRejected) as topic:
         broker.create_topic(types.Topic(name=TOPIC))
@@ -308,7 +308,7 @@ def test_what_exists_cannot_be_created_again() -> None:
     assert topic.value.code == subscription.value.code == grpc.StatusCode.ALREADY_EXISTS
 
 
-def test_what_does_not_exist_is_not_found() -> None:
+def test_missing_resources_raise_not_found() -> None:
     broker = wired()
     missing_topic, missing = "projects/p/topics/missing", "projects/p/subscriptions/missing"
     calls: list[Callable[[], object]] = [
@@ -368,7 +368,7 @@ def test_settings_out_of_bounds_are_an_invalid_argument(settings: dict[str, Any]
     ],
     ids=str,
 )
-def test_settings_that_it_cannot_honour_are_refused_rather_than_ignored(settings: dict[str, Any]) -> None:
+def test_unsupported_settings_are_rejected(settings: dict[str, Any]) -> None:
     with pytest.raises(CallRejected) as refused:
         wired(**settings)
     assert refused.value.code == grpc.StatusCode.UNIMPLEMENTED

@@ -57,9 +57,7 @@ def test_an_exception_with_a_reason_is_all_right(tmp_path: pathlib.Path) -> None
     ],
     ids=["failed", "unreadable", "nothing", "no reason", "stale", "one of two is stale", "not written"],
 )
-def test_what_has_to_be_mended_is_told(
-    tmp_path: pathlib.Path, text: str, results: Results, expected: list[str]
-) -> None:
+def test_failed_policies_are_reported(tmp_path: pathlib.Path, text: str, results: Results, expected: list[str]) -> None:
     assert problems_of(tmp_path, text, results) == expected
 
 

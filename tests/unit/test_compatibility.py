@@ -42,7 +42,7 @@ def changes_of(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str,
                                                      "additionalProperties": False}),
     ],
 )  # fmt: skip
-def test_what_leaves_every_valid_event_valid_has_no_findings(before: dict[str, Any], after: dict[str, Any]) -> None:
+def test_compatible_change_has_no_findings(before: dict[str, Any], after: dict[str, Any]) -> None:
     assert changes_of(before, after) == []
 
 
@@ -88,7 +88,7 @@ def test_what_leaves_every_valid_event_valid_has_no_findings(before: dict[str, A
          "$.z"),
     ],
 )  # fmt: skip
-def test_what_may_refuse_an_event_that_was_valid_breaks_producers(
+def test_change_that_may_reject_valid_events_breaks_producers(
     before: dict[str, Any], after: dict[str, Any], path: str
 ) -> None:
     assert (path, Breaks.PRODUCERS, False) in changes_of(before, after)
@@ -108,7 +108,7 @@ def test_a_property_that_is_gone_breaks_readers() -> None:
         (OBJECT, {**OBJECT, "properties": {**OBJECT["properties"], "z": TEXT}}, "$.z", Breaks.PRODUCERS),
     ],
 )
-def test_what_is_new_to_readers_or_producers_and_breaks_nobody_is_a_notice(
+def test_compatible_change_that_is_visible_is_a_notice(
     before: dict[str, Any], after: dict[str, Any], path: str, whom: Breaks
 ) -> None:
     assert changes_of(before, after) == [(path, whom, True)]
@@ -127,9 +127,7 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 
 @given(schema_strategies.SCHEMAS | schema_strategies.objects(schema_strategies.SCHEMAS), st.data())
 @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much], deadline=None)
-def test_no_event_that_was_valid_is_invalid_after_a_change_that_passes(
-    before: dict[str, Any], data: st.DataObject
-) -> None:
+def test_compatible_change_keeps_every_valid_event_valid(before: dict[str, Any], data: st.DataObject) -> None:
     after = data.draw(schema_strategies.changed(before))
     findings = list(compatibility(before, after))
     assume(not any(finding.breaks is Breaks.PRODUCERS and not finding.is_notice for finding in findings))

@@ -116,7 +116,7 @@ def test_a_column_that_bigquery_rejects_is_a_finding() -> None:
     assert (finding.file, finding.path) == ("sql/schema/orders.sql", "_PARTITIONKEY")
 
 
-def test_every_version_of_a_contract_has_to_fill_the_columns_that_are_not_null() -> None:
+def test_every_version_of_a_contract_fills_the_not_null_columns() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties.pop("status")))
     findings = [(finding.file, finding.path, finding.problem) for finding in findings_of(second)]
     assert ("jsonschemas/order.v2.json", "$.status", "the column is NOT NULL, but no property fills it") in findings
@@ -141,7 +141,7 @@ def test_a_contract_that_is_gone_breaks_the_producers_that_ask_for_it() -> None:
     assert "`schema_version` to 2" in finding.problem
 
 
-def test_what_a_new_version_breaks_is_a_notice_that_names_the_attribute() -> None:
+def test_break_in_a_new_version_is_a_notice_with_the_attribute() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties["customer_id"].update(maxLength=64)))
     [finding] = findings_of(second, NOW)
     assert (finding.file, finding.path, finding.is_notice) == ("jsonschemas/order.v2.json", "$.customer_id", True)
@@ -214,14 +214,14 @@ def narrow(project: pathlib.Path) -> None:
     )
 
 
-def test_the_files_of_a_commit_are_read_from_any_place_in_a_repository(checkout: pathlib.Path) -> None:
+def test_files_of_a_commit_are_read_from_any_folder(checkout: pathlib.Path) -> None:
     narrow(checkout)
     assert ContractFiles.at("first", checkout) == NOW
     assert ContractFiles.at("HEAD", checkout) != ContractFiles.on_disk(checkout)
 
 
 @pytest.mark.parametrize("commit", ["nothing", "--all", ""])
-def test_a_commit_that_is_none_is_told(checkout: pathlib.Path, commit: str) -> None:
+def test_unknown_commit_is_reported(checkout: pathlib.Path, commit: str) -> None:
     with pytest.raises(NoBase):
         ContractFiles.at(commit, checkout)
 
@@ -244,7 +244,7 @@ def test_the_command_compares_with_head_or_the_base_that_is_asked_for(checkout: 
 
 
 @pytest.mark.check
-def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_asked_for(
+def test_missing_base_commit_fails_only_if_it_was_requested(
     tmp_path: pathlib.Path,
 ) -> None:
     project = copy(tmp_path / "project")
@@ -254,7 +254,7 @@ def test_without_a_commit_to_compare_with_it_says_so_and_fails_only_if_one_was_a
     assert (asked.returncode, "Base HEAD does not exist" in asked.stderr) == (2, True), asked.stderr
 
 
-def test_a_handler_that_cannot_be_loaded_is_no_finding_but_a_check_that_was_not_made(tmp_path: pathlib.Path) -> None:
+def test_handler_that_cannot_be_imported_fails_the_check(tmp_path: pathlib.Path) -> None:
     project = copy(tmp_path / "project")
     (project / "functions" / "events" / "rocket.py").write_text('"""Nothing."""\n')
     answer = run(project)
@@ -270,7 +270,7 @@ def persons(contract: str, table: str = ORDERS_DDL, **changes: object) -> list[t
     return [(finding.path, finding.is_notice) for finding in findings]
 
 
-def test_a_type_whose_person_cannot_be_erased_is_a_finding() -> None:
+def test_type_without_an_erasable_person_is_a_finding() -> None:
     as_it_is = NOW.contracts[ORDER]
     renamed = as_it_is.replace("customer_id", "driver_id")
     driver = ORDERS_DDL.replace("customer_id", "driver_id")

@@ -32,7 +32,7 @@ def run(project: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.check
-def test_its_tests_pass_it_agrees_with_its_table_and_no_list_has_to_change(project: pathlib.Path) -> None:
+def test_generated_type_passes_its_tests_and_the_contract_check(project: pathlib.Path) -> None:
     assert len(LONGEST) == 40
     for arguments in (["parcel"], [LONGEST, "--table", LONGEST]):
         made = run(project, "sluice.cli", "contract", "new", *arguments)
@@ -78,7 +78,7 @@ def test_no_name_is_given_twice(tmp_path: pathlib.Path, path: str) -> None:
     free(files("parcel", "others"), "parcel", "others", tmp_path)
 
 
-def test_a_name_that_is_not_allowed_is_refused_for_a_type_and_for_a_table() -> None:
+def test_invalid_name_of_a_type_or_a_table_is_rejected() -> None:
     for name, table in (("Parcel", "parcels"), ("parcel", "Parcels"), ("unknown", "parcels"), ("parcel", "dataset")):
         with pytest.raises(Unfit):
             files(name, table)
@@ -99,6 +99,6 @@ def test_the_command_names_the_clash_and_writes_nothing(arguments: list[str], co
     assert (ran.exit_code, said in ran.stderr, ran.stdout) == (code, True, ""), ran.stderr
 
 
-def test_a_second_one_of_the_same_name_is_told(project: pathlib.Path) -> None:
+def test_existing_type_is_reported(project: pathlib.Path) -> None:
     answer = run(project, "sluice.cli", "contract", "new", "order", "--table", "others")
     assert (answer.returncode, "jsonschemas/order.v1.json already exists" in answer.stderr) == (1, True)

@@ -36,7 +36,7 @@ def usd(bill: Bill, item: str) -> float:
     return bill.part(item)
 
 
-def test_pubsub_and_inserts_cost_what_the_price_lists_say() -> None:
+def test_pubsub_and_inserts_cost_the_listed_prices() -> None:
     bill = Sluice(MEASURED, A_MILLION).bill()
     assert usd(bill, sluice.PUBLISH) == pytest.approx(1e9 * 40 / 2**40)
     assert usd(bill, sluice.DELIVER) == pytest.approx(1e9 * 40 / 2**40)
@@ -86,7 +86,7 @@ def test_logs_and_metrics_are_paid_for_by_the_flush_and_by_the_minute() -> None:
     assert logged.per_million - bill.per_million == pytest.approx(usd(logged, sluice.REQUEST_LINES))
 
 
-def test_reconciliation_and_history_are_paid_for_by_what_they_read() -> None:
+def test_cost_of_reconciliation_and_history_follows_the_bytes_read() -> None:
     bill = Sluice(MEASURED, A_MILLION).bill()
     assert usd(bill, sluice.RECONCILE_QUERIES) == pytest.approx(24 * DEFAULT.reconciled_days * 200e6 * 6.25 / 2**40)
     objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
@@ -107,7 +107,7 @@ def test_two_jobs_of_the_scheduler_cost_twenty_cents_a_month() -> None:
     assert len(scheduled) == deployment.SCHEDULER_JOBS
 
 
-def test_subscriptions_cost_what_the_price_lists_say() -> None:
+def test_subscriptions_cost_the_listed_prices() -> None:
     """The bytes of messages of 1 000 bytes in all, in TiB: 40 + 50, and 40 + 50 + 40 + 50 USD."""
     of = Alternatives(MEASURED, Workload(1_000_000, 1_000 - deployment.MESSAGE_OVERHEAD_BYTES))
     bare, both = of.bare_subscription(), of.subscriptions()
@@ -117,7 +117,7 @@ def test_subscriptions_cost_what_the_price_lists_say() -> None:
     assert sum(line.usd for line in pubsub) == pytest.approx(both.events * 1_000 / 2**40 * 180)
 
 
-def test_a_template_has_a_worker_and_a_plain_function_an_object_of_each_event() -> None:
+def test_template_pays_a_worker_and_a_plain_function_each_object() -> None:
     of = Alternatives(MEASURED, A_MILLION)
     worker = 730 * (2 * 0.069 + 8 * 0.003557 + 30 * 0.000054)
     assert of.dataflow_template().items[dataflow.WORKERS] == pytest.approx(worker)
@@ -150,7 +150,7 @@ def test_larger_events_cost_more_of_everything_but_requests() -> None:
     assert large.usd > 5 * small.usd
 
 
-def test_storage_is_half_full_in_the_first_month_and_full_after_its_time() -> None:
+def test_storage_is_half_full_in_the_first_month() -> None:
     month = prices.GIB * DAYS_OF_MONTH
     line = stored("", prices.STANDARD, month, 0, 730)
     assert (line.units, line.first) == (730, DAYS_OF_MONTH / 2)
@@ -244,7 +244,7 @@ def test_the_page_says_between_which_rates_another_way_is_cheaper() -> None:
     assert is_cheaper("dataflow_template", 450_000)
 
 
-def test_the_page_of_the_engines_says_where_dataflow_begins_to_cost_less() -> None:
+def test_page_of_the_engines_names_the_break_even_of_dataflow() -> None:
     of = Sluice(measured.read(), page.workload(1_000_000))
     text = " ".join((page.SCALE.read_text() + page.FILE.read_text()).split())
     assert of.cheaper_from("Dataflow", "push") == pytest.approx(10, rel=0.1)
@@ -270,7 +270,7 @@ def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
         assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
 
 
-def test_the_writer_changes_what_inserts_cost() -> None:
+def test_writer_changes_the_cost_of_inserts() -> None:
     usd = {
         writer: next(
             line["usd_per_million"]

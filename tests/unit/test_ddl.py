@@ -89,7 +89,7 @@ def test_everything_that_the_statement_says_is_in_the_table() -> None:
         ("CREATE TABLE p.d.t (x", "Expecting"),
     ],
 )
-def test_what_could_not_be_compared_is_an_error_that_names_it(ddl: str, message: str) -> None:
+def test_unsupported_ddl_is_an_error_that_names_it(ddl: str, message: str) -> None:
     with pytest.raises(UnknownDdl, match=message.replace("(", r"\(")):
         declared_table(ddl)
 
@@ -117,13 +117,13 @@ def test_partitions_are_days_of_a_column(columns: str, by: str, field: str) -> N
         ("x STRING", "DATE(x)"),
     ],
 )
-def test_of_other_partitions_it_is_told_which_are_known(columns: str, by: str) -> None:
+def test_unsupported_partitioning_names_the_supported_ones(columns: str, by: str) -> None:
     with pytest.raises(UnknownDdl, match=r"by a column of type DATE, or by DATE\(column\)") as raised:
         declared_table(f"CREATE TABLE p.d.t ({columns}) PARTITION BY {by}")
     assert f"PARTITION BY {by}: " in str(raised.value)
 
 
-def test_the_dialect_is_loaded_with_the_module_for_its_first_statements_may_be_read_by_several_threads() -> None:
+def test_dialect_is_loaded_with_the_module() -> None:
     """sqlglot loads a dialect at its first use by name, and another thread may then see half of it."""
     check = "import sys, functions.schema.ddl; sys.exit('sqlglot.dialects.bigquery' not in sys.modules)"
     subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=True)

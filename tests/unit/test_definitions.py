@@ -35,7 +35,7 @@ def test_partitions_expire_in_the_live_dataset_only() -> None:
     assert "partition_expiration_days = NULL," in by_name["historical_dataset.orders"].ddl
 
 
-def test_all_parameters_are_filled_in_and_all_come_after_what_they_read() -> None:
+def test_definitions_are_rendered_and_ordered_by_dependency() -> None:
     in_order = list(defined().values())
     assert [definition.kind for definition in in_order[:2]] == [Kind.DATASET] * 2
     for position, definition in enumerate(in_order):
@@ -80,7 +80,7 @@ def test_each_protected_column_is_a_column_of_its_table() -> None:
     assert not any(definition.policy_tags for definition in defined().values())
 
 
-def test_what_may_hold_anything_is_masked_in_every_table() -> None:
+def test_free_form_columns_are_masked_in_every_table() -> None:
     """JSON and bytes, live and historical: docs/access.md says that readers see them empty."""
     for name, definition in protected().items():
         anything = {path for path, kind in columns(declared_table(definition.ddl).schema) if kind in {"JSON", "BYTES"}}
@@ -89,7 +89,7 @@ def test_what_may_hold_anything_is_masked_in_every_table() -> None:
         assert ("extras" in raw) == (name.partition(".")[2] in TABLES), name
 
 
-def test_a_view_shows_each_reader_what_its_tables_show_them() -> None:
+def test_views_are_logical_and_keep_the_masks_of_their_tables() -> None:
     """A logical view is a query of its reader's own; a materialized one would be rows of its own, without a mask."""
     views = [definition.ddl for definition in defined().values() if definition.kind is Kind.VIEW]
     assert views

@@ -50,7 +50,7 @@ def test_gcloud_takes_every_command_with_its_flags_and_values(calls: list[Call],
     assert cloud_sdk.refused(commands, tmp_path / "home") == []
 
 
-def test_a_wrong_flag_or_value_is_found(tmp_path: pathlib.Path) -> None:
+def test_wrong_flag_or_value_is_reported(tmp_path: pathlib.Path) -> None:
     wrong = [
         "gcloud pubsub subscriptions create events --topic=events --max-retry-delay=601s",
         "gcloud functions deploy ingest --gen2 --concurency=250",
@@ -96,7 +96,7 @@ def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call
             assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
 
 
-def test_the_functions_get_what_terraform_gives_them_or_it_is_the_default(calls: list[Call], planned: Planned) -> None:
+def test_settings_of_the_guide_equal_those_of_terraform(calls: list[Call], planned: Planned) -> None:
     defaults = Settings(archive_bucket="any")
     for call in of(calls, "functions", "deploy"):
         for given in (
@@ -170,7 +170,7 @@ def test_messages_are_kept_and_delivered_as_by_terraform(calls: list[Call], plan
     assert int(push.option("max-delivery-attempts")) == policy["max_delivery_attempts"]
 
 
-def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], planned: Planned) -> None:
+def test_retention_equals_that_of_terraform(calls: list[Call], planned: Planned) -> None:
     [bucket] = [call for call in of(calls, "storage", "buckets", "create") if "-archive" in str(call)]
     archive = planned["google_storage_bucket.archive"]
     assert (
@@ -191,21 +191,21 @@ def test_what_is_stored_is_kept_as_long_as_by_terraform(calls: list[Call], plann
 
 
 @pytest.mark.parametrize("name", ["bootstrap", "reconcile"])
-def test_what_runs_by_the_clock_is_scheduled_as_by_terraform(calls: list[Call], planned: Planned, name: str) -> None:
+def test_schedules_equal_those_of_terraform(calls: list[Call], planned: Planned, name: str) -> None:
     [call] = of(calls, "scheduler", "jobs", "create", "http", f"sluice-{name}")
     job = planned[f'google_cloud_scheduler_job.called["{name}"]']
     for option in ("schedule", "time-zone", "attempt-deadline"):
         assert call.option(option) == job[option.replace("-", "_")]
 
 
-def test_nobody_without_an_account_may_call_and_only_the_project_reaches_ingest(calls: list[Call]) -> None:
+def test_calls_need_an_account_and_ingest_is_internal(calls: list[Call]) -> None:
     first = {call.arguments[2]: call for call in reversed(of(calls, "functions", "deploy"))}
     assert all("--no-allow-unauthenticated" in call.arguments for call in first.values())
     assert first["ingest"].option("ingress-settings") == "internal-only"
     assert not any("allUsers" in str(call) or "allAuthenticatedUsers" in str(call) for call in calls)
 
 
-def test_the_subscription_pushes_to_the_function_and_gives_up_into_the_dead_letter_topic(calls: list[Call]) -> None:
+def test_subscription_pushes_to_ingest_and_has_a_dead_letter_topic(calls: list[Call]) -> None:
     created = {call.arguments[3]: call for call in of(calls, "pubsub", "subscriptions", "create")}
     push, dead = created["events-ingest"], created["events-undeliverable"]
     uri = "https://ingest-abc-uc.a.run.app"
@@ -228,7 +228,7 @@ def test_the_subscription_pushes_to_the_function_and_gives_up_into_the_dead_lett
     assert (subscriber.option("member"), subscriber.option("role")) == (agent, "roles/pubsub.subscriber")
 
 
-def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(calls: list[Call]) -> None:
+def test_dataflow_job_equals_that_of_terraform(calls: list[Call]) -> None:
     [job] = of(calls, "dataflow", "flex-template", "run")
     declared = set(re.findall(r"[{,] ?(\w+) = ", configuration().local_values["dataflow_parameters"]))
     parameters = dict(pair.split("=", 1) for pair in job.option("parameters").split(","))
@@ -259,7 +259,7 @@ def test_the_job_is_that_of_terraform_and_reads_the_subscription_without_a_push(
         assert restored.option(name) == created.option(name)
 
 
-def test_no_account_has_a_role_in_the_whole_project_that_could_be_smaller(calls: list[Call]) -> None:
+def test_project_wide_roles_are_the_listed_ones(calls: list[Call]) -> None:
     bound = of(calls, "projects", "add-iam-policy-binding")
     assert {call.option("role") for call in bound} == PROJECT_ROLES
     for call in bound:
@@ -291,7 +291,7 @@ def test_each_account_is_made_used_and_taken_away(calls: list[Call]) -> None:
     assert made == gone == used
 
 
-def test_a_tear_down_by_terraform_keeps_data_and_what_protects_it(calls: list[Call]) -> None:
+def test_tear_down_by_terraform_keeps_data_and_its_protection(calls: list[Call]) -> None:
     kept = {
         call.arguments[3] for call in calls if call.program == "terraform" and call.arguments[1:3] == ["state", "rm"]
     }
@@ -310,7 +310,7 @@ def test_a_tear_down_by_terraform_keeps_data_and_what_protects_it(calls: list[Ca
     assert all("-var=access={}" in call.arguments for call in plans)
 
 
-def test_the_tear_down_leaves_nothing_that_was_made(calls: list[Call]) -> None:
+def test_tear_down_deletes_every_created_resource(calls: list[Call]) -> None:
     def kinds(verb: str) -> set[str]:
         matching = [call.arguments for call in calls if call.program == "gcloud" and verb in call.arguments[:4]]
         return {" ".join(arguments[: arguments.index(verb)]) for arguments in matching}

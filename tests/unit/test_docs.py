@@ -42,7 +42,7 @@ print(row.table, row.columns["stars"], row.columns["is_positive"])
 """
 
 
-def test_the_three_files_of_the_guide_are_an_event_type_that_agrees_with_its_table(tmp_path: pathlib.Path) -> None:
+def test_files_of_the_guide_are_a_valid_event_type(tmp_path: pathlib.Path) -> None:
     for folder in ("functions", "jsonschemas", "sluice", "sql"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     titled = {title: text for _, title, text in blocks(ROOT / "docs" / "add-an-event-type.md")}
@@ -77,7 +77,7 @@ def commands() -> list[tuple[str, str]]:
     ("file", "command"),
     [pytest.param(*command, marks=[pytest.mark.check] * (command[0] != "README.md")) for command in commands()],
 )
-def test_every_command_of_the_documentation_is_one_that_there_is(file: str, command: str) -> None:
+def test_every_documented_command_exists(file: str, command: str) -> None:
     program, *arguments = shlex.split(command.partition(" | ")[0], comments=True)
     match program:
         case "make":
@@ -126,7 +126,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("file", DOCS, ids=lambda file: file.name)
-def test_every_link_to_a_file_leads_to_one_and_to_a_heading_of_it(file: pathlib.Path) -> None:
+def test_every_link_leads_to_a_file_and_a_heading(file: pathlib.Path) -> None:
     for link in re.findall(r"\]\((?!https?://)([^)]+)\)", file.read_text()):
         name, _, anchor = link.partition("#")
         target = file.parent / name if name else file
@@ -217,7 +217,7 @@ def test_the_page_of_the_licences_is_that_of_the_packages() -> None:
     assert licences.FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
 
 
-def test_the_page_of_the_terraform_module_has_its_variables_and_outputs() -> None:
+def test_terraform_page_has_all_variables_and_outputs() -> None:
     expected = terraform_reference.update()
     if "UPDATE_DOCS" in os.environ:
         terraform_reference.FILE.write_text(expected)

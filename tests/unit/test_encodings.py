@@ -76,7 +76,7 @@ def everything(data: bytes, reader: Decoder | None = None, nesting: int = 0) -> 
 @pytest.mark.parametrize("written", WRITTEN)
 @pytest.mark.parametrize("packed", PACKED)
 @pytest.mark.parametrize("plain", PLAIN)
-def test_a_text_is_read_in_whatever_encoding_it_comes(plain: str, packed: str, written: str) -> None:
+def test_text_is_read_in_any_supported_encoding(plain: str, packed: str, written: str) -> None:
     data = WRITTEN[written](PACKED[packed](PLAIN[plain]))
     assert any('"whom": "Zoë"' in text for text in everything(data))
     assert Decoder().read(data).opaque is None
@@ -97,7 +97,7 @@ def test_a_text_is_read_in_whatever_encoding_it_comes(plain: str, packed: str, w
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else "",
 )
-def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
+def test_unreadable_content_has_a_reason(data: bytes, reason: str) -> None:
     assert reason in str(Decoder().read(data).opaque)
 
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_says_why(data: bytes, reason: str) -> None:
     "text",
     ["", "healthcheck", "ping", "hello, world", "müsli", "\x1b[1mbold\x1b[0m", "x^2 + y^2 = z^2", "BZh", "\t\r\n", "7"],
 )
-def test_a_text_is_not_taken_for_what_it_is_not(text: str) -> None:
+def test_plain_text_is_not_mistaken_for_an_encoding(text: str) -> None:
     assert Decoder().read(text.encode()) == ((text,) if text else (), None, False)
     assert not any(part.is_hidden for part in embedded_bytes(text))
 
@@ -131,7 +131,7 @@ def test_a_text_is_searched_without_its_escapes(spelled: str) -> None:
     assert any("Zoë" in spelling for spelling in unescaped_variants(spelled))
 
 
-def test_an_id_is_known_in_every_encoding_of_python() -> None:
+def test_id_is_recognized_in_every_encoding_of_python() -> None:
     forms = encoded_forms("Аня😀")
     assert "Аня😀".encode("gb18030") in forms
     assert "Аня".encode("koi8-r") in encoded_forms("Аня")

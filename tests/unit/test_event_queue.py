@@ -62,7 +62,7 @@ async def test_a_queue_is_full_by_rows_or_by_bytes(events: int, limits: dict[str
     assert queue(*range(events), **limits).is_full == is_full
 
 
-async def test_what_leaves_the_queue_no_longer_counts() -> None:
+async def test_removed_events_free_the_queue() -> None:
     events = queue(1, 2, 3, batch_bytes=2 * SIZE)
     full = [events.is_full]
     while events:

@@ -67,7 +67,7 @@ def evolved(before: str, after: str, **live: Any) -> TableDiff:
         ),
     ],
 )
-def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields: list[str]) -> None:
+def test_additive_change_is_applied(before: str, after: str, diff: str, fields: list[str]) -> None:
     evolution = evolved(before, after)
     assert ([str(difference) for difference in evolution.differences], evolution.rejected) == ([diff], [])
     assert list(evolution.fields) == fields
@@ -95,7 +95,7 @@ def test_what_is_additive_is_applied(before: str, after: str, diff: str, fields:
         ("PARTITION BY day", "PARTITION BY DATE(at)", "~ partitioning DAY of day -> DAY of at: BigQuery cannot"),
     ],
 )
-def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str, diff: str) -> None:
+def test_change_that_is_not_additive_is_rejected_with_the_reason(before: str, after: str, diff: str) -> None:
     evolution = evolved(before, after)
     assert evolution.rejected
     assert any(str(rejection).startswith(diff) for rejection in evolution.rejected), [
@@ -130,7 +130,7 @@ def test_what_is_not_additive_is_refused_with_the_reason(before: str, after: str
         ),
     ],
 )
-def test_what_bigquery_converts_by_a_statement_only_is_refused_with_the_statement(
+def test_conversion_by_statement_only_is_rejected_with_the_statement(
     before: str, after: str, diff: str, converted: str
 ) -> None:
     evolution = evolved(before, after)
@@ -146,7 +146,7 @@ def test_columns_in_another_order_are_no_difference() -> None:
     ).differences
 
 
-def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
+def test_renamed_column_is_reported_as_dropped_and_added() -> None:
     evolution = evolved("  code STRING(8),", "  codes STRING(8),")
     assert [str(difference).partition(":")[0] for difference in evolution.differences] == [
         "- code STRING(8)",
@@ -155,7 +155,7 @@ def test_a_renamed_column_is_told_as_one_dropped_and_one_new() -> None:
     assert [rejection.path for rejection in evolution.rejected] == ["code"]
 
 
-def test_to_live_for_ever_is_told_to_bigquery_and_to_live_shorter_than_for_ever_is_refused() -> None:
+def test_expiration_may_be_removed_but_not_added() -> None:
     evolution = evolved("days = 90", "days = NULL")
     assert evolution.table.to_api_repr()["timePartitioning"]["expirationMs"] is None
     without_end = declared_table(BASE.replace("days = 90", "days = NULL"))
@@ -184,13 +184,13 @@ def test_a_protected_column_gets_its_policy_tag_and_keeps_it() -> None:
     assert str(moved) == '~ id policy tag "tags/1" -> "tags/3"'
 
 
-def test_a_new_column_comes_with_its_policy_tag() -> None:
+def test_new_column_has_its_policy_tag() -> None:
     wider = BASE.replace("  day DATE", "  day DATE,\n  secret BYTES")
     schema = table_diff(declared_table(BASE), wider, {"secret": "tags/1"}).table.schema
     assert schema[-1].to_api_repr()["policyTags"] == {"names": ["tags/1"]}
 
 
-def test_what_others_have_set_stays() -> None:
+def test_labels_and_policy_tags_of_others_are_kept() -> None:
     evolution = evolved('"Base"', '"Other"', labels={"env": "dev", "goog-terraform": "true"})
     assert evolution.table.labels == {"env": "dev", "goog-terraform": "true"}
     live = declared_table(BASE).to_api_repr()
@@ -224,9 +224,7 @@ SCHEMAS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), TYPES, min_size
 
 
 @given(SCHEMAS, SCHEMAS)
-def test_a_table_either_follows_its_ddl_completely_or_the_evolution_is_refused(
-    live: dict[str, str], declared: dict[str, str]
-) -> None:
+def test_table_matches_its_ddl_unless_the_change_is_rejected(live: dict[str, str], declared: dict[str, str]) -> None:
     evolution = table_diff(declared_table(table(live)), table(declared))
     names = [field.name for field in evolution.table.schema]
     assert names[: len(live)] == list(live)

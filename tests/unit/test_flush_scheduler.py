@@ -41,7 +41,7 @@ def end(made: FlushScheduler, started: float, seconds: float, *, overloaded: boo
     made.ended(started, started + seconds, seconds, is_overloaded=overloaded)
 
 
-def test_with_no_flush_running_the_next_one_starts_at_once() -> None:
+def test_next_flush_starts_immediately_without_a_running_flush() -> None:
     assert scheduler(duration=20).next_start(FEW, NOW) == -math.inf
 
 
@@ -52,12 +52,12 @@ def test_fast_services_have_fixed_intervals(queue: QueueState, interval: float, 
 
 
 @pytest.mark.parametrize("queue", [FEW, MANY, FULL], ids=["few", "many", "full"])
-def test_slow_services_get_about_two_flushes_at_once(queue: QueueState) -> None:
+def test_slow_services_get_about_two_concurrent_flushes(queue: QueueState) -> None:
     assert scheduler(2.0, running=1).next_start(queue, NOW) == pytest.approx(100 + 2.0 * SHARE)
 
 
 @pytest.mark.parametrize(("duration", "running", "share"), [(2.0, 1, 125), (2.0, 0, 250), (0.2, 1, 250)])
-def test_slow_flushes_at_once_are_of_equal_size(duration: float, running: int, share: int) -> None:
+def test_concurrent_slow_flushes_have_equal_sizes(duration: float, running: int, share: int) -> None:
     assert scheduler(duration, running).fair_share(250) == share
 
 
@@ -77,7 +77,7 @@ def test_an_event_lingers_while_a_flush_is_being_archived() -> None:
     assert scheduler(2.0, running=1).next_start(FEW._replace(oldest=90.0), NOW) == 92.0
 
 
-def test_no_more_flushes_run_at_once_than_may() -> None:
+def test_concurrent_flushes_stay_within_the_limit() -> None:
     assert scheduler(running=MAX_FLUSHES).next_start(FULL, NOW) is None
     assert scheduler(running=MAX_FLUSHES - 1).next_start(FULL, NOW) is not None
     made = scheduler()
@@ -86,7 +86,7 @@ def test_no_more_flushes_run_at_once_than_may() -> None:
     assert made.next_start(FULL, NOW) is None
 
 
-def test_slow_flushes_halve_how_many_run_at_once_and_fast_ones_raise_it() -> None:
+def test_slow_flushes_halve_the_concurrency_and_fast_ones_raise_it() -> None:
     made = scheduler(timeout=3.0)
     end(made, 0, 1.1)
     made.started(100.0)
@@ -119,9 +119,7 @@ def test_an_overloaded_flush_is_forgotten_after_as_long_again() -> None:
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 30), st.booleans()), max_size=30), st.sampled_from([FEW, MANY, FULL]))
-def test_whatever_happened_an_idle_function_flushes_at_once(
-    flushes: list[tuple[float, bool]], queue: QueueState
-) -> None:
+def test_idle_function_always_flushes_immediately(flushes: list[tuple[float, bool]], queue: QueueState) -> None:
     made = scheduler()
     for number, (seconds, overloaded) in enumerate(flushes):
         end(made, float(number), seconds, overloaded=overloaded)

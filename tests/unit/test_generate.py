@@ -74,7 +74,7 @@ def test_the_example_in_the_docstring_is_true() -> None:
     assert (attempted.attempted, attempted.failed) == (2, 0)
 
 
-def test_the_same_arguments_give_the_same_messages_and_another_seed_gives_others() -> None:
+def test_messages_depend_only_on_the_arguments_and_the_seed() -> None:
     once, again = (messages(3000, bad_share=0.2, duplicate_share=0.1) for _ in range(2))
     assert once == again
     assert messages(100, seed=1) != messages(100, seed=2)
@@ -101,7 +101,7 @@ def test_the_good_messages_are_the_same_whatever_the_shares(disturbed: list[Gene
     assert good == messages(len(good))
 
 
-def test_every_good_event_keeps_its_contract_and_has_no_field_beside_it(disturbed: list[Generated]) -> None:
+def test_good_events_match_their_contract_without_extra_fields(disturbed: list[Generated]) -> None:
     for message in disturbed:
         if message.kind == "good":
             event = json.loads(message.data)
@@ -161,7 +161,7 @@ def test_the_start_may_be_in_any_time_zone() -> None:
     assert list(islice(generate(seed=1, start=abroad), 50)) == messages(50)
 
 
-def test_each_order_goes_through_its_statuses_in_order_and_some_are_still_on_the_way(
+def test_each_order_has_its_statuses_in_order(
     events: list[Event],
 ) -> None:
     events_of_order: defaultdict[str, list[Event]] = defaultdict(list)
@@ -191,7 +191,7 @@ def test_the_stock_of_a_product_in_a_warehouse_never_goes_negative(events: list[
         assert (event["quantity_change"] < 0) == (event["reason"] in {"sale", "damage"})
 
 
-def test_what_is_sold_is_what_was_ordered_and_big_lines_are_split(events: list[Event]) -> None:
+def test_sales_match_orders_and_large_lines_are_split(events: list[Event]) -> None:
     ordered: Counter[str] = Counter()
     for event in of_type(events, "order"):
         ordered[event["status"]] += sum(item["quantity"] for item in event["items"])
@@ -201,7 +201,7 @@ def test_what_is_sold_is_what_was_ordered_and_big_lines_are_split(events: list[E
     assert any(item["quantity"] > 100 for event in of_type(events, "order") for item in event["items"])
 
 
-def test_a_customer_orders_under_the_id_and_keeps_the_device_of_his_visits(events: list[Event]) -> None:
+def test_customers_keep_their_id_and_device(events: list[Event]) -> None:
     devices: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
     for event in of_type(events, "user_activity"):
         devices[event["user_id"]].add((event["ip_address"], event["user_agent"], event["metadata"]["platform"]))
@@ -209,7 +209,7 @@ def test_a_customer_orders_under_the_id_and_keeps_the_device_of_his_visits(event
     assert {event["customer_id"] for event in of_type(events, "order")} <= devices.keys()
 
 
-def test_visits_begin_with_a_login_may_end_with_a_logout_and_interleave(events: list[Event]) -> None:
+def test_visits_begin_with_a_login_and_interleave(events: list[Event]) -> None:
     bots = {bot.user_agent for bot in BOTS}
     visits: defaultdict[str, list[Event]] = defaultdict(list)
     resumed, latest = 0, ""
@@ -231,7 +231,7 @@ def test_visits_begin_with_a_login_may_end_with_a_logout_and_interleave(events: 
     assert 0.005 < crawled / len(visits) < 0.05
 
 
-def test_addresses_are_from_the_ranges_for_documentation_mostly_v4_and_in_canonical_form(
+def test_addresses_are_canonical_and_from_documentation_ranges(
     events: list[Event],
 ) -> None:
     addresses = {event["ip_address"] for event in of_type(events, "user_activity")}
@@ -248,7 +248,7 @@ def test_the_shares_are_met(disturbed: list[Generated]) -> None:
     assert {message.kind for message in messages(1000)} == {"good"}
 
 
-def test_a_duplicate_is_a_recent_good_message_again(disturbed: list[Generated]) -> None:
+def test_duplicate_repeats_a_recent_good_message(disturbed: list[Generated]) -> None:
     recent: list[Generated] = []
     for message in disturbed:
         if message.kind == "good":
@@ -302,6 +302,6 @@ def read_strictly(message: Generated, now: datetime) -> Event:
         partial(generate, seed=1, start=START, events_per_day=0),
     ],
 )
-def test_arguments_that_make_no_sense_are_refused_at_once(make: partial[Iterator[Generated]]) -> None:
+def test_invalid_arguments_are_rejected_immediately(make: partial[Iterator[Generated]]) -> None:
     with pytest.raises(ValueError, match="must"):
         make()

@@ -41,7 +41,7 @@ APART = [
 ]
 
 
-def test_all_spellings_of_an_event_are_one_content_and_other_values_are_another() -> None:
+def test_equal_events_have_one_digest_and_other_values_another() -> None:
     assert all(len({content_digest(text) for text in spellings}) == 1 for spellings in SAME)
     assert len({content_digest(text) for text in APART}) == len(APART)
 

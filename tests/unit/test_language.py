@@ -23,7 +23,7 @@ from tools.language import problems
         ("event.found", None),
     ],
 )
-def test_fragments_and_names_that_say_nothing_are_found(tmp_path: pathlib.Path, code: str, problem: str | None) -> None:
+def test_fragments_and_meaningless_names_are_reported(tmp_path: pathlib.Path, code: str, problem: str | None) -> None:
     file = tmp_path / "code.py"
     file.write_text(code)
     listed = list(problems(file))

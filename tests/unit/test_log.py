@@ -60,7 +60,7 @@ def stdout(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 @pytest.mark.usefixtures("logging_as_before")
-def test_only_what_is_severe_enough_is_logged_and_libraries_only_from_warning(stdout: io.StringIO) -> None:
+def test_log_level_filters_and_libraries_log_only_warnings(stdout: io.StringIO) -> None:
     Logs(settings(log_level="ERROR", environment="test", code_version="7"))
     logging.getLogger("functions.ingest.group_commit").info("hidden")
     logging.getLogger("functions.ingest.group_commit").error("shown")
@@ -113,11 +113,11 @@ QUOTING = bad_request("Could not convert value: 'secret'", errors=[{"reason": "i
         (ValueError("secret"), "ValueError"),
     ],
 )
-def test_of_an_exception_nothing_is_told_that_may_quote_an_event(error: BaseException, message: str) -> None:
+def test_safe_message_quotes_nothing_of_an_event(error: BaseException, message: str) -> None:
     assert safe_message(error) == message
 
 
-def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
+def test_internal_error_is_logged_with_its_place() -> None:
     try:
         dict[str, str]()["secret"]
     except KeyError as error:
@@ -125,7 +125,7 @@ def test_what_is_nobody_elses_fault_tells_where_it_was_raised() -> None:
     assert re.fullmatch(r"KeyError, .*test_log.py:\d+", message)
 
 
-def test_an_exception_is_told_in_the_same_line() -> None:
+def test_exception_is_logged_in_the_same_line() -> None:
     try:
         int("broken")
     except ValueError:

@@ -81,7 +81,7 @@ def test_a_message_without_data_or_attributes_is_a_message() -> None:
     ["", ', "publishTime": null, "data": null, "attributes": null, "orderingKey": null'],
     ids=["left out", "null"],
 )
-def test_what_a_push_lacks_is_empty_and_its_time_is_that_of_its_arrival(missing: str) -> None:
+def test_missing_fields_of_a_push_are_empty_or_the_arrival_time(missing: str) -> None:
     before = datetime.now(UTC)
     message = parse_request({}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode())
     assert (message.data, message.attributes, message.ordering_key, message.delivery_attempt) == (b"", {}, "", None)
@@ -105,7 +105,7 @@ def test_what_a_push_lacks_is_empty_and_its_time_is_that_of_its_arrival(missing:
         (b'{"message": ' * 100_000, "recursion"),
     ],
 )
-def test_anything_else_is_refused_and_says_where_it_is_wrong(body: bytes, said: str) -> None:
+def test_invalid_push_is_rejected_with_the_place(body: bytes, said: str) -> None:
     with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as refused:
         parse_request({}, body)
     assert said in str(refused.value)
@@ -143,7 +143,7 @@ RUN = f"smoke-{'0123456789abcdef' * 2}"
         (f"{RUN}-{'x' * 128}", {SMOKE_TEST_ATTRIBUTE: RUN}, False, False),
     ],
 )
-def test_an_id_of_the_smoke_test_is_the_identity_of_its_own_events_only(
+def test_ids_of_the_smoke_test_are_reserved_for_its_own_events(
     own: str, attributes: dict[str, str], is_reserved: bool, is_smoke: bool
 ) -> None:
     message = Message(b"", {"event_id": own, **attributes}, "42", PUBLISHED)
@@ -158,7 +158,7 @@ def test_an_unwrapped_push_of_the_smoke_test_keeps_its_identity() -> None:
     assert message.event_id == f"{RUN}-order"
 
 
-def test_the_producers_event_id_is_the_identity_and_the_message_id_where_there_is_none() -> None:
+def test_event_id_defaults_to_the_message_id() -> None:
     assert Message(b"", {"event_id": "mine"}, "42", PUBLISHED).event_id == "mine"
     assert Message(b"", {}, "42", PUBLISHED).event_id == "42"
     assert Message(b"", {"event_id": ""}, "42", PUBLISHED).event_id == "42"

@@ -52,7 +52,7 @@ def test_a_column_has_no_name_of_bigquerys_own(name: str) -> None:
     assert column_problem("_a1") is None
 
 
-def test_the_project_has_each_name_once_and_they_are_those_that_the_bootstrap_makes() -> None:
+def test_names_are_unique_and_those_of_the_bootstrap() -> None:
     assert NAMES.clashes() == []
     live = {
         definition.name.partition(".")[2]
@@ -79,7 +79,7 @@ def test_a_table_that_another_table_or_view_is_named_as_is_a_clash(name: str, ta
     assert all(owner in actual for owner, actual in zip(owners, clash.owners, strict=True)), clash
 
 
-def test_a_table_whose_own_views_have_a_name_that_is_there_is_a_clash() -> None:
+def test_table_whose_views_have_an_existing_name_is_a_clash() -> None:
     before = Names({"archive": "refunds_all"}, {"refunds_all"}, {"refunds_deduplicated"}, {"all", "deduplicated"})
     clashes = {clash.name: clash.owners for clash in before.with_type("refund", "refunds").clashes()}
     assert clashes == {

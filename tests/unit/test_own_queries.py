@@ -169,7 +169,7 @@ def a_day() -> list[tuple[datetime, list[Query]]]:
     return [(time, asked) for time, asked in runs(start, start + 2 * DAY) if time >= start + DAY]
 
 
-def test_a_run_reads_the_day_whose_hour_it_compares_once(a_day: list[tuple[datetime, list[Query]]]) -> None:
+def test_run_queries_the_compared_day_once(a_day: list[tuple[datetime, list[Query]]]) -> None:
     event_tables = {f"live.{event_type.table}" for event_type in event_types().values()}
     for time, asked in a_day:
         if time.minute == 41:
@@ -211,7 +211,7 @@ def test_the_alert_on_cost_leaves_out_all_that_sluice_reads_itself(a_day: list[t
     assert [usd for _, usd in said] == [round(read * 1e7 * DAYS_OF_MONTH * 6.25 / 2**40) for read, _ in said]
 
 
-def test_the_model_of_costs_counts_what_the_reconciliation_asks(a_day: list[tuple[datetime, list[Query]]]) -> None:
+def test_cost_model_counts_the_queries_of_the_reconciliation(a_day: list[tuple[datetime, list[Query]]]) -> None:
     asked = [query for _, queries_of_run in a_day for query in queries_of_run]
     assert {query.columns for query in asked if query.table == "live.orders"} == {frozenset(RECONCILED)}
     assert len(asked) == 24 * deployment.TABLES_OF_A_RUN

@@ -40,11 +40,11 @@ EVENT = b'{"a": {"b": [1, 2.50, {"c": "x"}], "a.b": 1e5}, "items": [], "a": null
         ("$.a.b[7]", '"b": ['),
     ],
 )
-def test_an_error_is_marked_at_its_value_or_at_the_innermost_one_that_is_there(path: str, line: str) -> None:
+def test_error_is_marked_at_its_value_or_the_innermost_parent(path: str, line: str) -> None:
     assert noted(EVENT, path) == {line: [path]}
 
 
-def test_a_key_that_stands_there_twice_is_marked_twice_and_numbers_stay_as_they_were_written() -> None:
+def test_duplicate_key_is_marked_twice_and_numbers_are_verbatim() -> None:
     assert noted(EVENT, "$.a") == {'"a": {': ["$.a"], '"a": null,': ["$.a"]}
     assert pretty(b"[1.50, 1e400, 100000000000000000000, -0]") == [
         "[",
@@ -67,7 +67,7 @@ def test_a_key_that_stands_there_twice_is_marked_twice_and_numbers_stay_as_they_
         (b"x" * 1_000 + b"\xff", "…" + "x" * 200 + "\\xff", 201),
     ],
 )
-def test_what_is_no_json_is_marked_where_it_ceases_to_be(data: bytes, line: str, column: int) -> None:
+def test_invalid_json_is_marked_at_the_first_invalid_character(data: bytes, line: str, column: int) -> None:
     [marked_line] = [line for line in marked(data, [error("$")]) if line.notes]
     assert marked_line.text == line
     assert (marked_line.notes[0], len(marked_line.notes)) == (" " * column + "^", 2)
@@ -129,7 +129,7 @@ def test_each_violation_of_a_real_event_is_marked_at_its_own_line() -> None:
     assert sum(len(line.notes) for line in lines) == len(letter.errors)
 
 
-def test_a_diff_is_of_what_people_read() -> None:
+def test_diff_compares_the_formatted_payloads() -> None:
     assert diff(b'{"a":1,"b":2}', b'{"b":2, "a":3}')[2:] == [
         "@@ -1,4 +1,4 @@",
         " {",

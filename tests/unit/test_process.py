@@ -106,7 +106,7 @@ def test_the_digest_does_not_reveal_an_address_that_the_policy_hides() -> None:
     assert len({digest(activity, by) for activity in activities for by in (process, hashing)}) == 1
 
 
-def test_an_insert_id_has_128_characters_at_most_whatever_the_event_id() -> None:
+def test_insert_id_has_at_most_128_characters() -> None:
     event_id = "\N{ROBOT FACE}" * 128
     assert len(digest(event("order"), event_id=event_id).encode()) <= 128
     contents = [dead(payload, event_id=event_id).insert_id for payload in (b"{", b"[", b"[")]
@@ -120,7 +120,7 @@ def test_an_inventory_change_becomes_a_row_of_inventory() -> None:
     assert (change.columns["quantity_change"], change.columns["event_date"]) == (-2, "2026-11-23")
 
 
-def test_a_user_activity_tells_browser_system_device_and_that_it_is_no_bot() -> None:
+def test_user_activity_has_browser_os_device_and_is_bot() -> None:
     columns = row(event("user_activity")).columns
     assert {name: columns[name] for name in ("browser", "os", "device", "is_bot")} == {
         "browser": "Mobile Safari",
@@ -130,14 +130,14 @@ def test_a_user_activity_tells_browser_system_device_and_that_it_is_no_bot() -> 
     }
 
 
-def test_a_crawler_is_a_bot_and_an_unknown_agent_is_nothing_in_particular() -> None:
+def test_crawler_is_a_bot_and_an_empty_agent_has_no_browser() -> None:
     crawler = "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)"
     assert row(event("user_activity", user_agent=crawler)).columns["is_bot"] is True
     columns = row(event("user_activity", user_agent="")).columns
     assert [columns[name] for name in ("browser", "os", "device", "is_bot")] == [None, None, None, False]
 
 
-def test_of_a_long_user_agent_the_first_512_characters_are_parsed_and_all_are_kept() -> None:
+def test_first_512_characters_of_a_user_agent_are_parsed() -> None:
     """Others would take milliseconds: the parser's time grows with the square of the length."""
     people = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 Safari/537.36"
     long = f"{people:512}" + "bot " * 300
@@ -199,7 +199,7 @@ def test_unknown_fields_are_kept_under_their_path_and_counted() -> None:
     assert outcome.columns["items"][1].keys() == {"product_id", "product_name", "quantity", "price"}
 
 
-def test_unknown_fields_whose_names_look_like_paths_do_not_take_each_others_place() -> None:
+def test_unknown_fields_named_like_paths_are_kept_apart() -> None:
     order = event("order", **{"shipping_address.zip": "top", "items[0].sku": "top", "it's": 1, "0": 2})
     order["shipping_address"]["zip"] = "nested"
     order["items"][0]["sku"] = "nested"
@@ -213,7 +213,7 @@ def test_unknown_fields_whose_names_look_like_paths_do_not_take_each_others_plac
     }
 
 
-def test_unknown_numbers_that_a_json_column_cannot_hold_are_kept_as_text() -> None:
+def test_unknown_numbers_out_of_the_json_range_are_kept_as_text() -> None:
     payload = b'{"a": 0.1234567890123456789, "b": 1e999, "c": 18446744073709551616, "d": 0.5,'
     payload += b' "e": [18446744073709551615, -9223372036854775808]}'
     change = json.dumps(event("inventory"))[:-1].encode() + b', "more": ' + payload + b"}"
@@ -255,7 +255,7 @@ def test_addresses_are_shown_as_the_policy_allows(policy: str, address: str, sho
     assert outcome.columns["ip_address"] == shown
 
 
-def test_a_hashed_address_is_the_same_for_each_way_to_write_it_and_another_with_another_key() -> None:
+def test_hashed_address_depends_on_the_address_and_the_key_only() -> None:
     privacy, other = Privacy("hash", "k" * 16), Privacy("hash", "l" * 16)
     assert privacy.treat("2001:db8::1") == privacy.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
     assert privacy.treat("::ffff:203.0.113.7") == privacy.treat("203.0.113.7")
@@ -273,7 +273,7 @@ def test_a_hashed_address_is_the_same_for_each_way_to_write_it_and_another_with_
         "2001:0:4136:e378:8000:63bf:34ff:8eb2",  # Teredo, RFC 4380: the client's address is inverted
     ],
 )
-def test_an_ipv4_address_in_an_ipv6_address_is_treated_as_one(address: str) -> None:
+def test_ipv4_mapped_address_is_treated_as_ipv4(address: str) -> None:
     assert Privacy("truncate").treat(address) == "203.0.113.0"
     assert Privacy("hash", "k" * 16).treat(address) == Privacy("hash", "k" * 16).treat("203.0.113.77")
 
@@ -290,7 +290,7 @@ def test_an_ipv4_address_in_an_ipv6_address_is_treated_as_one(address: str) -> N
     ],
     ids=["enum", "anyOf", "long"],
 )
-def test_a_message_says_what_is_allowed(changes: dict[str, Any], says: str) -> None:
+def test_error_message_names_the_allowed_values(changes: dict[str, Any], says: str) -> None:
     assert [error.message for error in dead(event("user_activity", **changes)).errors] == [says]
 
 
@@ -304,7 +304,7 @@ def test_a_message_says_what_is_allowed(changes: dict[str, Any], says: str) -> N
         ("\\", "$['\\\\']"),
     ],
 )
-def test_a_path_is_one_of_rfc_9535(name: str, path: str) -> None:
+def test_path_follows_rfc_9535(name: str, path: str) -> None:
     assert json_path.from_root([name]) == path
 
 
@@ -377,7 +377,7 @@ ORDER = json.dumps(EVENTS["order"])
         (event("order", order_date="2026-11-25T12:00:00Z"), "time_bounds", "$.order_date", "maximum", "a day ahead"),
     ],
 )  # fmt: skip
-def test_a_bad_event_becomes_a_dead_letter_that_names_stage_place_rule_and_reason(
+def test_dead_letter_names_stage_path_rule_and_reason(
     payload: bytes | dict[str, Any], stage: str, path: str, rule: str, said: str
 ) -> None:
     letter = dead(payload)
@@ -387,7 +387,7 @@ def test_a_bad_event_becomes_a_dead_letter_that_names_stage_place_rule_and_reaso
 
 
 @pytest.mark.parametrize("version", ["99", "0", "v1", "", " 1", "one"])
-def test_an_unknown_version_is_a_dead_letter_that_says_which_there_are(version: str) -> None:
+def test_unknown_version_is_a_dead_letter_with_the_existing_ones(version: str) -> None:
     letter = dead(event("order"), schema_version=version)
     assert first_error(letter) == ("contract", "attributes.schema_version", "enum")
     assert letter.errors[0].message.endswith("there is 1")
@@ -401,7 +401,7 @@ def test_an_event_id_too_long_for_an_insert_id_is_a_dead_letter() -> None:
     assert outcome.record("gs://a/b")["event_id"] == "m-1"
 
 
-def test_a_producers_event_with_an_id_of_the_smoke_test_is_a_dead_letter() -> None:
+def test_reserved_event_id_of_a_producer_is_a_dead_letter() -> None:
     run = f"smoke-{'0' * 32}"
     letter = dead(event("order"), event_id=f"{run}-order")
     assert first_error(letter) == ("decode", "attributes.event_id", "reserved")
@@ -412,7 +412,7 @@ def test_a_producers_event_with_an_id_of_the_smoke_test_is_a_dead_letter() -> No
     assert own.record("gs://a/b")["ingest"]["event_id"] == f"{run}-order"
 
 
-def test_all_violations_are_told_up_to_twenty() -> None:
+def test_at_most_twenty_violations_are_reported() -> None:
     assert [error.path for error in dead(event("order", status="lost", order_id="")).errors] == [
         "$.order_id",
         "$.status",
@@ -421,12 +421,12 @@ def test_all_violations_are_told_up_to_twenty() -> None:
     assert len(dead(event("order", items=items)).errors) == 20
 
 
-def test_an_event_of_many_errors_costs_little_and_tells_its_first() -> None:
+def test_event_with_many_errors_reports_only_the_first() -> None:
     letter = dead(b'{"event_type":"order","items":[' + b"{}," * 40_000 + b"{}]}")
     assert (letter.stage, len(letter.errors)) == ("contract", 1)
 
 
-def test_what_a_producer_made_long_is_cut_in_a_dead_letter_but_for_the_payload() -> None:
+def test_long_values_are_truncated_except_the_payload() -> None:
     key = "k" * 10_000
     record = dead(f'{{"{key}": 1, "{key}": 2}}'.encode()).record("gs://a/b")
     assert len(record["errors"][0]["path"]) == len(record["errors"][0]["message"]) == 500
@@ -482,7 +482,7 @@ def test_a_lack_of_memory_makes_no_dead_letter() -> None:
         enriched_by(enrich)(message(event("order")), NOW)
 
 
-def test_the_same_cause_has_the_same_fingerprint_whatever_the_values_and_array_indexes() -> None:
+def test_fingerprint_ignores_values_and_array_indexes() -> None:
     def quantity(index: int, value: int) -> DeadLetter:
         order = event("order")
         order["items"][index]["quantity"] = value
@@ -517,7 +517,7 @@ def test_a_fingerprint_and_its_place_have_no_text_of_the_producers() -> None:
         ("attributes.event_id", "attributes.event_id"),
     ],
 )
-def test_a_generalized_path_keeps_known_names_only(path: str, place: str) -> None:
+def test_generalized_path_keeps_only_names_of_the_contract(path: str, place: str) -> None:
     assert json_path.generalize(path, {"items", "price"}) == place
 
 
@@ -526,7 +526,7 @@ def test_a_generalized_path_has_as_many_steps_as_the_path(steps: list[str | int]
     assert json_path.generalize(json_path.from_root(steps), ()) == "$" + "[*]" * len(steps)
 
 
-def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> None:
+def test_dead_letter_row_has_the_bytes_and_all_metadata() -> None:
     record = dead(b'{"event_type": "teleport"}', schema_version="7").record("gs://a/b")
     assert record["payload"] == "eyJldmVudF90eXBlIjogInRlbGVwb3J0In0="
     assert record["payload_bytes"] == 26
@@ -541,7 +541,7 @@ def test_a_dead_letter_row_has_the_original_bytes_and_all_that_is_known() -> Non
     ]
 
 
-def test_a_payload_too_large_for_a_row_is_left_to_the_archive() -> None:
+def test_payload_too_large_for_a_row_is_only_in_the_archive() -> None:
     record = dead(b"x" * 10_000_000).record("gs://a/b")
     assert (record["payload"], record["payload_bytes"]) == (None, 10_000_000)
 
@@ -600,7 +600,7 @@ ORACLES = {
 
 
 @given(st.sampled_from(PLACES), JSON)
-def test_a_valid_event_changed_in_one_place_is_refused_for_that_place_or_still_valid(
+def test_changed_event_is_valid_or_rejected_at_the_changed_path(
     where: tuple[str, tuple[str | int, ...]], value: Any
 ) -> None:
     name, place = where
@@ -613,7 +613,7 @@ def test_a_valid_event_changed_in_one_place_is_refused_for_that_place_or_still_v
 
 
 @given(st.sampled_from(PLACES), JSON)
-def test_jsonschema_refuses_the_same_places(where: tuple[str, tuple[str | int, ...]], value: Any) -> None:
+def test_jsonschema_rejects_the_same_paths(where: tuple[str, tuple[str | int, ...]], value: Any) -> None:
     name, place = where
     assume(place != ("event_type",))
     changed = mutate(name, place, value)

@@ -40,7 +40,7 @@ def shifted(lines: Iterable[bytes]) -> list[bytes]:
     return [line.data for line in shift_to(NOON, numbered(lines))]
 
 
-def test_the_newest_event_is_moved_to_the_given_time_and_the_distances_stay() -> None:
+def test_newest_event_moves_to_the_given_time_with_equal_gaps() -> None:
     lines = [order("1996-07-04T00:00:00Z"), change("1996-07-05T06:00:00+06:00"), order("1996-07-04t12:00:00z")]
     expected = ["2026-11-22T12:00:00.000Z", "2026-11-23T12:00:00.000Z", "2026-11-23T00:00:00.000Z"]
     assert times(shifted(lines)) == expected
@@ -66,7 +66,7 @@ def test_the_first_dates_there_are_move_or_stay(first: str) -> None:
     assert moved == [first, "2026-11-23T12:00:00.000Z"]
 
 
-def test_what_is_no_valid_event_stays_as_it_is() -> None:
+def test_invalid_lines_are_not_changed() -> None:
     odd = [b"", b"not json", b"[]", b"\xff", b'{"event_type": "teleport"}', b'{"event_type": "order"}']
     odd += [order(time) for time in ("2025-01-01T10:00:00", "2025-01-01", "20250101T100000Z", "yesterday")]
     odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n"', b'"status": "lost", "n"')]
@@ -131,7 +131,7 @@ def test_a_byte_order_mark_and_gzip_are_no_part_of_the_events(
 
 
 @pytest.mark.parametrize("stdin", [False, True])
-def test_nothing_is_published_of_what_is_not_ndjson(
+def test_file_that_is_not_ndjson_is_not_published(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, stdin: bool
 ) -> None:
     (tmp_path / "events.json").write_text("[\n  {}\n]")
@@ -165,13 +165,13 @@ def test_every_command_helps_and_a_wrong_option_is_named() -> None:
 
 
 @pytest.mark.parametrize("duplicates", ["0.4", "0.5"])
-def test_shares_that_leave_no_good_events_are_refused(duplicates: str) -> None:
+def test_shares_without_good_events_are_rejected(duplicates: str) -> None:
     code, output = run("generate", "--bad-share", "0.6", "--duplicate-share", duplicates)
     assert code == 2
     assert "below 1 together" in output
 
 
-def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_credentials_are_reported_with_the_local_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PUBSUB_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "nowhere.json")
     result = CliRunner().invoke(app, ["publish", "-"], input='{"event_type": "order"}\n')
@@ -180,7 +180,7 @@ def test_without_credentials_it_says_so_and_how_to_find_the_local_stack(monkeypa
     assert "sluice up" in result.output
 
 
-def test_a_file_that_is_not_there_is_named() -> None:
+def test_missing_file_is_named() -> None:
     code, output = run("publish", "nowhere.ndjson")
     assert code == 2
     assert "nowhere.ndjson" in output

@@ -52,7 +52,7 @@ def test_a_file_without_question_or_cost_is_named(write: Write, text: str) -> No
         write(text)
 
 
-def test_a_cost_class_that_there_is_not_is_refused(write: Write) -> None:
+def test_unknown_cost_class_is_rejected(write: Write) -> None:
     with pytest.raises(ValueError, match="cheap"):
         write("-- What?\n-- Cost: cheap\nSELECT 1")
 
@@ -80,7 +80,7 @@ def test_a_parameter_may_have_bounds(
 
 
 @pytest.mark.parametrize(("text", "is_within"), [("1", True), ("30", True), ("0", False), ("31", False), ("-7", False)])
-def test_a_value_out_of_the_bounds_is_refused_with_the_rule(write: Write, text: str, *, is_within: bool) -> None:
+def test_value_out_of_bounds_is_rejected_with_the_rule(write: Write, text: str, *, is_within: bool) -> None:
     query = write(with_parameter("@days INT64 = 7 (1 to 30): how many"))
     if is_within:
         assert query.bind("project", SETTINGS, {"days": text}).parameters == {"days": ("INT64", int(text))}
@@ -90,7 +90,7 @@ def test_a_value_out_of_the_bounds_is_refused_with_the_rule(write: Write, text: 
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "-0.1"])
-def test_what_is_no_amount_is_within_no_bounds(write: Write, text: str) -> None:
+def test_infinite_and_nan_values_are_out_of_bounds(write: Write, text: str) -> None:
     query = write(with_parameter("@usd FLOAT64 = 6.25 (0 to 1000): a price"))
     with pytest.raises(WrongParameter, match=r"usd: .+ is out of range; allowed is 0 to 1000"):
         query.bind("project", SETTINGS, {"usd": text})
@@ -100,19 +100,19 @@ def test_a_file_may_be_part_of_a_command(write: Write) -> None:
     assert write(with_parameter("Part of: sluice restore")).part_of == "sluice restore"
 
 
-def test_what_is_not_given_has_its_default(write: Write) -> None:
+def test_missing_parameter_has_its_default(write: Write) -> None:
     query = write("-- What?\n-- @a INT64 = 1: one\n-- @b STRING = x y: two\n-- Cost: table\nSELECT @a, @b\n")
     parameters = query.bind("project", SETTINGS, {"a": "-5"}).parameters
     assert parameters == {"a": ("INT64", -5), "b": ("STRING", "x y")}
 
 
-def test_what_has_no_default_has_to_be_given(write: Write) -> None:
+def test_parameter_without_a_default_is_required(write: Write) -> None:
     query = write(with_parameter("@day DATE: which day"))
     with pytest.raises(WrongParameter, match="needs day: which day"):
         query.bind("project", SETTINGS, {})
 
 
-def test_a_parameter_that_there_is_not_is_named_with_those_that_there_are(write: Write) -> None:
+def test_unknown_parameter_is_named_with_the_existing_ones(write: Write) -> None:
     query = write(with_parameter("@days INT64 = 1: how many"))
     with pytest.raises(WrongParameter, match="no parameter day; it has days"):
         query.bind("project", SETTINGS, {"day": "1"})
@@ -150,7 +150,7 @@ def test_values_are_of_their_parameters_type_and_not_in_the_text(
         ("INT64", ""),
     ],
 )
-def test_a_value_of_another_type_is_refused(write: Write, type_: str, text: str) -> None:
+def test_value_of_another_type_is_rejected(write: Write, type_: str, text: str) -> None:
     query = write(with_parameter(f"@it {type_} = 1: it"))
     with pytest.raises(WrongParameter, match=f"it: '{text}' is not of type {type_}"):
         query.bind("project", SETTINGS, {"it": text})
@@ -165,7 +165,7 @@ def test_a_date_may_be_today_or_yesterday_in_utc(write: Write) -> None:
     assert today - yesterday == timedelta(days=1)
 
 
-def test_the_text_with_values_is_what_one_would_write_by_hand(write: Write) -> None:
+def test_rendered_query_has_literal_values(write: Write) -> None:
     header = "-- What?\n-- {{ name }} NAME: a table\n-- @days INT64 = 7: how many\n-- @who STRING: who\n"
     header += "-- @at TIMESTAMP: when\n-- @day DATE: which\n-- @usd FLOAT64 = 6.25: price\n-- Cost: table\n"
     sql = (
@@ -197,7 +197,7 @@ def test_nothing_but_a_name_is_put_into_the_text(write: Write, text: str) -> Non
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
-def test_every_parameter_of_a_file_is_used_and_every_one_that_is_used_is_declared(query: Query) -> None:
+def test_parameters_are_declared_and_used(query: Query) -> None:
     code = "\n".join(line for line in query.template.splitlines() if not line.lstrip().startswith("--"))
     named = {name for name, parameter in query.parameters.items() if parameter.type == "NAME"}
     assert set(re.findall(r"(?<!@)@(\w+)", code)) == query.parameters.keys() - named
@@ -209,7 +209,7 @@ def test_every_parameter_of_a_file_is_used_and_every_one_that_is_used_is_declare
 
 
 @pytest.mark.parametrize("query", queries().values(), ids=lambda query: query.name)
-def test_every_default_is_of_its_type_and_every_question_ends_as_one(query: Query) -> None:
+def test_defaults_have_their_type_and_titles_are_questions(query: Query) -> None:
     for parameter in query.parameters.values():
         if parameter.default is not None:
             parameter.value(parameter.default)

@@ -101,7 +101,7 @@ def test_a_time_may_be_how_long_ago(text: str, ago: timedelta) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "7", "7w", "-1d", "999999d"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_invalid_time_is_rejected(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_time(text)
 
@@ -119,9 +119,7 @@ PUBLISH_TIME = datetime(2026, 11, 20, 8, 0, 0, 123000, tzinfo=UTC)
         (None, PUBLISH_TIME),
     ],
 )
-def test_an_undeliverable_message_has_the_time_of_its_first_publication(
-    published: str | None, expected: datetime
-) -> None:
+def test_undeliverable_message_has_its_first_publish_time(published: str | None, expected: datetime) -> None:
     attributes = {"event_id": "e"} | ({PUBLISHED: published} if published else {})
     restored = original(
         PubsubMessage(data=b"\xff", attributes=attributes, message_id="9", publish_time=PUBLISH_TIME, ordering_key="k")
@@ -153,7 +151,7 @@ def sealed(event_id: str, payload: bytes, event_type: str | None = None, **attri
     return msgspec.json.encode(Envelope.from_message(message, event_type))
 
 
-def test_lines_of_a_type_are_those_whose_envelopes_say_so() -> None:
+def test_event_type_of_the_envelope_selects_the_lines() -> None:
     data = [sealed("a", b"{}", "order"), sealed("b", b"{}", "inventory"), sealed("c", b"{}"), b"\xff", b"[]", b"1"]
     of_type = OfType(Given(*data), "order").lines(lambda _: None)  # type: ignore[arg-type]
     assert [line.data for line in of_type] == data[:1]
@@ -177,7 +175,7 @@ def run_of(*sources: Given, fails: bool = False) -> tuple[Backfill, list[Settled
     return run, heard
 
 
-def test_who_listens_is_told_of_each_line_once_and_of_repetitions_last() -> None:
+def test_listener_gets_each_line_once_and_repetitions_last() -> None:
     run, heard = run_of(Given(sealed("a", order()), sealed("a", order()), sealed("b", b"bad")))
     assert sorted((settled.event.line.number, settled.fate.name) for settled in heard) == [
         (1, "LOADED"),
@@ -192,7 +190,7 @@ RUN = f"smoke-{'0' * 32}"
 SMOKE = sealed(f"{RUN}-order", order(), sluice_smoke_test=RUN)
 
 
-def test_an_event_of_the_smoke_test_is_in_no_load_and_told_last() -> None:
+def test_event_of_the_smoke_test_is_not_loaded_and_reported_last() -> None:
     older = msgspec.json.decode(SMOKE) | {"attributes": {"event_id": f"{RUN}-order"}}
     run, heard = run_of(Given(SMOKE, json.dumps(older).encode(), sealed("a", order())))
     assert [settled.fate.name for settled in heard] == ["LOADED", "SMOKE_TEST", "SMOKE_TEST"]
@@ -200,19 +198,19 @@ def test_an_event_of_the_smoke_test_is_in_no_load_and_told_last() -> None:
     assert (report.lines, report.smoke_tests, report.rows.total(), report.unfinished) == (3, 2, 1, 0)
 
 
-def test_a_producers_event_with_such_an_id_is_not_left_out() -> None:
+def test_smoke_test_id_of_a_producer_is_a_dead_letter() -> None:
     run, _ = run_of(Given(sealed(f"{RUN}-order", order()), json.dumps({"event_id": f"{RUN}-order"}).encode()))
     assert (run.report.smoke_tests, run.report.dead_letters) == (0, {"decode": 1, "contract": 1})
 
 
-def test_what_a_listener_could_not_take_is_a_failure_and_repetitions_are_not_told() -> None:
+def test_failed_listener_is_a_failure_and_gets_no_repetitions() -> None:
     run, heard = run_of(Given(sealed("a", order()), sealed("a", order())), fails=True)
     assert (heard, run.report.unfinished, run.report.repeated) == ([], 1, 1)
     [failure] = run.report.failures
     assert failure.startswith("dev_events_dataset.orders, from given line 1")
 
 
-def test_a_listener_is_not_told_what_the_one_before_it_could_not_take() -> None:
+def test_failed_listener_stops_the_following_ones() -> None:
     heard: list[str] = []
 
     def refuse(_: object) -> None:
@@ -251,7 +249,7 @@ def line_of(record: dict[str, Any], repair: Transform | None, tally: Tally) -> l
     return list(Letter(record, 1, None, repair, tally).lines(lambda _: None))
 
 
-def test_a_dead_letter_names_the_object_that_has_its_bytes_and_a_repaired_one_does_not(tmp_path: pathlib.Path) -> None:
+def test_only_unchanged_dead_letters_name_their_archive_object(tmp_path: pathlib.Path) -> None:
     tally = Tally()
     [plain] = line_of(record(), None, tally)
     assert read(plain).archive_uri == "gs://archive/raw/dt=2026-11-23/hr=12/x"
@@ -286,12 +284,12 @@ def test_a_transform_may_change_nothing_or_leave_an_event_alone(
     assert [read(line).archive_uri for line in lines_of_record] == ["gs://archive/raw/dt=2026-11-23/hr=12/x"] * lines
 
 
-def test_a_payload_that_a_policy_tag_hides_is_not_replayed_as_an_empty_one() -> None:
+def test_masked_payload_is_not_replayed_as_an_empty_payload() -> None:
     with pytest.raises(Unreadable, match="dead letter e: you may not read its payload"):
         message_of(record(payload=b"", payload_bytes=7), None)
 
 
-def test_the_tally_says_what_passes_and_what_is_still_wrong(tmp_path: pathlib.Path) -> None:
+def test_tally_counts_passing_events_and_remaining_errors(tmp_path: pathlib.Path) -> None:
     tally = Tally()
     good = [line for number in range(2) for line in line_of(record(f"{number}", order()), None, tally)]
     same = line_of(record("2"), None, tally)

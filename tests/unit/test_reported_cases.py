@@ -80,7 +80,7 @@ def test_names_that_differ_in_case_only_are_kept_as_written() -> None:
     assert json.loads(kept.columns["extras"]) == dict.fromkeys(names, "x")
 
 
-def test_an_order_of_another_shop_keeps_every_digit_and_text_is_no_money() -> None:
+def test_foreign_order_keeps_all_digits_and_rejects_text_as_money() -> None:
     # iglu-central PR 365, dbcrossbar PR 135: ids above 2^53, money as text, null for a customer, local times
     other = {"id": 820982911946154508, "subtotal_price": "238.47", "customer": None, "test": True}
     shop = event("order", order_date="2026-11-23T06:00:00-05:00", **other)
@@ -146,7 +146,7 @@ def test_an_odd_event_id_is_an_event_id(event_id: str) -> None:
     assert row(event("order"), event_id=event_id).record("gs://a/b")["ingest"]["event_id"] == event_id
 
 
-def test_one_id_in_two_types_is_two_rows() -> None:
+def test_same_id_in_two_types_makes_two_rows() -> None:
     both = [row(event(name), event_id="same") for name in ("order", "inventory")]
     assert len({(row.table, row.insert_id) for row in both}) == 2
 

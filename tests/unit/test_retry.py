@@ -45,7 +45,7 @@ def test_a_retry_after_a_timeout_costs_as_much_as_five() -> None:
     assert [budget.take(0.0, after_timeout=True) for _ in range(11)] == [True] * 10 + [False]
 
 
-def test_the_budget_comes_back_with_time() -> None:
+def test_budget_recovers_with_time() -> None:
     budget = RetryBudget()
     while budget.take(0.0):
         pass

@@ -87,7 +87,7 @@ def run(archive: Archive, checkpoints: Checkpoints, now: datetime) -> ScheduledR
     return reconciliation
 
 
-def test_the_first_run_compares_two_hours_and_each_next_one_those_since(checkpoints: Checkpoints) -> None:
+def test_each_run_continues_at_the_end_of_the_previous(checkpoints: Checkpoints) -> None:
     archive = Archive()
     for now in (NOW, NOW + HOUR / 2, NOW + HOUR, NOW + 4 * HOUR):
         assert run(archive, checkpoints, now).behind == timedelta()
@@ -122,7 +122,7 @@ def test_hours_that_take_longer_than_they_are_leave_the_runs_behind(checkpoints:
     assert all(before[1] == after[0] for before, after in zip(archive.compared, archive.compared[1:], strict=False))
 
 
-def test_what_failed_is_compared_by_the_next_run(checkpoints: Checkpoints) -> None:
+def test_failed_run_is_repeated_by_the_next(checkpoints: Checkpoints) -> None:
     def fail(*_: Any, **__: Any) -> Reconciliation:
         raise RuntimeError
 
@@ -175,14 +175,14 @@ def test_other_objects_of_the_folder_are_no_checkpoints(bucket: Bucket, checkpoi
     assert run(Archive(), checkpoints, NOW).until == LAST_HOUR
 
 
-def test_of_two_runs_at_once_both_end(checkpoints: Checkpoints) -> None:
+def test_two_concurrent_runs_both_end(checkpoints: Checkpoints) -> None:
     archive = Archive()
     both = [ScheduledReconciliation(archive, checkpoints, NOW) for _ in range(2)]
     for parts in both:
         assert [part.reconciliation.until for part in parts] == [LAST_HOUR]
 
 
-def test_a_run_that_ends_before_its_checkpoint_is_done_again(checkpoints: Checkpoints) -> None:
+def test_run_without_a_checkpoint_is_repeated(checkpoints: Checkpoints) -> None:
     archive = Archive()
     next(iter(ScheduledReconciliation(archive, checkpoints, NOW)))
     run(archive, checkpoints, NOW + HOUR)

@@ -35,12 +35,12 @@ def test_the_tests_children_end_on_ctrl_c() -> None:
         assert process.wait() == -signal.SIGINT
 
 
-def test_a_process_that_is_left_is_found_with_its_test() -> None:
+def test_leaked_process_is_reported_with_its_test() -> None:
     mark = f"{MARK}={os.environ[MARK]}"
     with subprocess.Popen(["sleep", "1000"], start_new_session=True) as process:
         wait_until(lambda: "sleep" in str(started_by(mark)), "the process runs")
         [(command, test)] = [item for item in started_by(mark).items() if item[0].startswith(f"{process.pid} ")]
         assert command.split() == [str(process.pid), "sleep", "1000"]
-        assert "test_a_process_that_is_left" in test
+        assert "test_leaked_process" in test
         process.kill()
     assert str(process.pid) not in {command.split()[0] for command in started_by(mark)}

@@ -46,7 +46,7 @@ def test_an_empty_variable_is_the_same_as_none() -> None:
     assert Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "DATASET": ""}).dataset == "dev_events_dataset"
 
 
-def test_the_code_version_is_cloud_runs_revision_unless_told_otherwise() -> None:
+def test_code_version_defaults_to_the_revision_of_cloud_run() -> None:
     given = {"ARCHIVE_BUCKET": "bucket", "K_REVISION": "ingest-00007"}
     assert Settings.from_environment(given).code_version == "ingest-00007"
     assert Settings.from_environment(given | {"CODE_VERSION": "1.2.3"}).code_version == "1.2.3"

@@ -20,7 +20,7 @@ class Slot:
         self.starts += 1
 
 
-async def test_the_time_of_the_services_begins_when_the_events_are_processed() -> None:
+async def test_service_time_begins_after_processing() -> None:
     flush = Slot()
     flush.now = 11
     flush.slot.processed()

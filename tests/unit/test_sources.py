@@ -57,7 +57,7 @@ def test_lines_keep_their_numbers_and_lose_nothing_but_white_space(tmp_path: pat
     ]
 
 
-def test_progress_is_told_in_stored_bytes_and_ends_at_all_of_them(tmp_path: pathlib.Path) -> None:
+def test_progress_counts_stored_bytes_up_to_the_size(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "events.gz"
     file.write_bytes(gzip.compress(b"".join(b"{" + os.urandom(500).hex().encode() + b"\n" for _ in range(5_000))))
     sizes: list[int] = []
@@ -76,7 +76,7 @@ def test_a_pipe_is_read_to_its_end(*, compress: bool) -> None:
     assert len(list(Source("-", 0, lambda: io.FileIO(reading)).lines())) == 2_500
 
 
-def test_a_pipe_that_is_found_by_its_name_loses_nothing() -> None:
+def test_named_pipe_loses_no_lines() -> None:
     """A shell gives the output of a command so: sluice backfill <(zstdcat events.zst)."""
     reading, writing = os.pipe()
     os.write(writing, b'{"a": 1}\n')
@@ -93,19 +93,19 @@ def test_an_empty_file_has_no_lines(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "miss*", "folder"])
-def test_what_is_not_there_is_named(tmp_path: pathlib.Path, name: str) -> None:
+def test_missing_source_is_named(tmp_path: pathlib.Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(Unreadable, match=rf"/{name.replace('*', r'\*')}: no file, folder or object has this name"):
         files(tmp_path / name)
 
 
-def test_a_file_that_may_not_be_read_is_told_at_once(tmp_path: pathlib.Path) -> None:
+def test_unreadable_file_is_reported_immediately(tmp_path: pathlib.Path) -> None:
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     with pytest.raises(Unreadable, match="No such file"):
         files(tmp_path)
 
 
-def test_a_line_without_end_is_refused_before_it_fills_the_memory(
+def test_overlong_line_is_rejected_before_it_fills_the_memory(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "MAX_LINE_BYTES", 100)
@@ -122,9 +122,7 @@ TEXT = "".join(f'{{"name": "東京 {number}"}}\n' for number in range(3))
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("compress", [False, True])
-def test_a_file_in_another_encoding_is_refused_by_name(
-    tmp_path: pathlib.Path, encoding: str, *, compress: bool
-) -> None:
+def test_file_in_another_encoding_is_rejected_by_name(tmp_path: pathlib.Path, encoding: str, *, compress: bool) -> None:
     data = TEXT.encode(encoding)
     (tmp_path / "events").write_bytes(gzip.compress(data) if compress else data)
     [source] = files(tmp_path)
@@ -132,7 +130,7 @@ def test_a_file_in_another_encoding_is_refused_by_name(
         next(source.lines())
 
 
-def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Path) -> None:
+def test_byte_order_mark_of_another_encoding_is_rejected(tmp_path: pathlib.Path) -> None:
     (tmp_path / "events").write_bytes("\ufeff東京".encode("utf-16-be"))
     [source] = files(tmp_path)
     with pytest.raises(Unreadable, match=r"is not in UTF-8"):
@@ -153,7 +151,7 @@ def test_marks_of_other_encodings_are_known_where_no_nul_is(tmp_path: pathlib.Pa
         (b"id,name\n1,a\n", "is not NDJSON: byte 0 begins a line that is no JSON object, expected {; is it CSV"),
     ],
 )
-def test_what_is_not_ndjson_is_refused_by_name(tmp_path: pathlib.Path, data: bytes, why: str) -> None:
+def test_file_that_is_not_ndjson_is_rejected_by_name(tmp_path: pathlib.Path, data: bytes, why: str) -> None:
     (tmp_path / "b").write_bytes(data)
     [source] = files(tmp_path)
     with pytest.raises(Unreadable, match=f"/b: .*{why}"):
@@ -177,7 +175,7 @@ def test_a_line_with_a_nul_is_one_bad_line_among_good_ones(tmp_path: pathlib.Pat
     assert len(list(source.lines())) == 4
 
 
-def test_white_space_around_an_event_and_a_byte_order_mark_are_no_part_of_it(tmp_path: pathlib.Path) -> None:
+def test_white_space_and_byte_order_mark_are_stripped(tmp_path: pathlib.Path) -> None:
     (tmp_path / "events.ndjson").write_bytes(b'\xef\xbb\xbf{"a": 1} \t\r\n  {"a": 2}\n \r\n')
     [source] = files(tmp_path / "events.ndjson")
     assert [line.data for line in source.lines(lambda _: None)] == [b'{"a": 1}', b'{"a": 2}']

@@ -89,7 +89,7 @@ def test_a_story_ends_now_and_is_not_older_than_the_retention(
         assert now - times[-1] < MILLISECOND
 
 
-def test_a_story_of_the_same_arguments_is_the_same_and_later_it_has_other_ids() -> None:
+def test_history_is_reproducible_and_later_ones_have_other_ids() -> None:
     def events_until(end: datetime) -> list[Generated]:
         return list(history_until(Scenario(1, 0.2, 0.1), 500, end, NOW - 30 * DAY))
 
@@ -164,7 +164,7 @@ def sluice(*arguments: str, stdin: bytes | None = None) -> bytes:
 
 @pytest.mark.parametrize("options", [[], ["--rate", "0.1"], ["--rate", "1000"], ["--seed", "5"]])
 @pytest.mark.parametrize("limit", [1, 300, 8_000])
-def test_what_generate_writes_can_be_published(sent: Sent, limit: int, options: list[str]) -> None:
+def test_generated_events_can_be_published(sent: Sent, limit: int, options: list[str]) -> None:
     sluice("publish", "-", stdin=sluice("generate", "--stdout", "--limit", f"{limit}", *options))
     assert len(sent) == limit
     newest = max(time_of(json.loads(message.data)) for message in sent)

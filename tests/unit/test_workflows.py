@@ -149,7 +149,7 @@ def findings(folder: pathlib.Path) -> str:
     return done.stdout + done.stderr if done.returncode else ""
 
 
-def test_github_and_zizmor_find_nothing_in_the_workflows() -> None:
+def test_github_and_zizmor_report_nothing_in_the_workflows() -> None:
     assert findings(ROOT) == ""
 
 
@@ -162,7 +162,7 @@ def test_github_and_zizmor_find_nothing_in_the_workflows() -> None:
         ("--dir dist", '--dir "${{ inputs.environment }}"', "template-injection"),
     ],
 )
-def test_a_workflow_that_is_wrong_is_found(tmp_path: pathlib.Path, right: str, wrong: str, said: str) -> None:
+def test_invalid_workflow_is_reported(tmp_path: pathlib.Path, right: str, wrong: str, said: str) -> None:
     for entry in ROOT.iterdir():
         if entry.name not in {".git", ".github"}:
             (tmp_path / entry.name).symlink_to(entry)
@@ -207,7 +207,7 @@ def test_all_functions_are_deployed_from_one_object(tmp_path: pathlib.Path) -> N
             ], call
 
 
-def test_a_refused_change_of_the_tables_ends_the_deployment(tmp_path: pathlib.Path) -> None:
+def test_rejected_change_of_the_tables_ends_the_deployment(tmp_path: pathlib.Path) -> None:
     code, calls = deploy(tmp_path, status=409)
     assert code == 1
     assert not [call for call in calls if "sluice-dev-ingest" in call]

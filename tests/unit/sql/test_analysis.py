@@ -31,11 +31,11 @@ ORDERS = f"`{PROJECT}.{SETTINGS.dataset}.orders`"
 
 
 @pytest.mark.parametrize("name", DEFINITIONS)
-def test_what_the_bootstrap_runs_is_one_statement_that_the_analyzer_takes(analyzer: Analyzer, name: str) -> None:
+def test_each_definition_is_one_valid_statement(analyzer: Analyzer, name: str) -> None:
     assert len(analyzer.analyze(DEFINITIONS[name].ddl)) == 1
 
 
-def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: Analyzer) -> None:
+def test_manual_statements_are_valid_sql(analyzer: Analyzer) -> None:
     ddl = DEFINITIONS[f"{SETTINGS.dataset}.orders"].ddl
     live = ddl.replace("order_id STRING", "order_id STRING(8)").replace("total_amount NUMERIC", "total_amount INT64")
     live = live.replace("street STRING", "street STRING(20)")
@@ -45,7 +45,7 @@ def test_the_analyzer_takes_the_statements_that_an_operator_is_told(analyzer: An
         assert analyzer.analyze(statement)
 
 
-def test_the_external_table_of_the_archive_has_the_fields_of_its_lines() -> None:
+def test_external_table_of_the_archive_has_the_envelope_fields() -> None:
     analyzer = Analyzer(PROJECT, SETTINGS)
     snippets = archive_snippets()
     [table] = analyzer.analyze(snippets["bigquery-table"])
@@ -71,9 +71,7 @@ def scheduled(planned: Planned) -> dict[str, str]:
     }
 
 
-def test_the_analyzer_takes_what_terraform_schedules_to_keep_history(
-    analyzer: Analyzer, scheduled: dict[str, str]
-) -> None:
+def test_scheduled_history_queries_are_valid_sql(analyzer: Analyzer, scheduled: dict[str, str]) -> None:
     queries_of_tables = [sql for name, sql in scheduled.items() if name.startswith("keep history of ")]
     assert len(queries_of_tables) == len({event_type.table for event_type in event_types().values()})
     for sql in queries_of_tables:
@@ -82,9 +80,7 @@ def test_the_analyzer_takes_what_terraform_schedules_to_keep_history(
         assert violations(sql, TABLE_DDL) == []
 
 
-def test_the_analyzer_takes_what_terraform_schedules_as_snapshots_and_what_that_makes(
-    analyzer: Analyzer, scheduled: dict[str, str]
-) -> None:
+def test_scheduled_snapshots_and_their_statements_are_valid_sql(analyzer: Analyzer, scheduled: dict[str, str]) -> None:
     """The statement has its own time in its name, and so is made by another one."""
     of_tables = {name.removeprefix("snapshot of "): sql for name, sql in scheduled.items() if "snapshot of" in name}
     assert of_tables.keys() == {table.name.partition(".")[2] for table in TABLES}
@@ -108,9 +104,7 @@ def parsed(definition: Definition) -> list[Field]:
 
 
 @pytest.mark.parametrize("definition", TABLES, ids=lambda definition: definition.name)
-def test_the_bootstrap_reads_the_same_columns_in_the_ddl_as_the_analyzer(
-    analyzer: Analyzer, definition: Definition
-) -> None:
+def test_bootstrap_and_analyzer_read_the_same_columns(analyzer: Analyzer, definition: Definition) -> None:
     [statement] = analyzer.analyze(definition.ddl)
     assert parsed(definition) == fields(statement.resolved)
 
@@ -137,12 +131,12 @@ def test_the_bootstrap_reads_the_same_columns_in_the_ddl_as_the_analyzer(
         ("SELECT 1 FRM x", "Syntax error"),
     ],
 )
-def test_wrong_sql_is_refused(analyzer: Analyzer, sql: str, why: str) -> None:
+def test_invalid_sql_is_rejected(analyzer: Analyzer, sql: str, why: str) -> None:
     with pytest.raises(WrongSql, match=re.escape(why)):
         analyzer.analyze(sql, {"days": ("INT64", 1)})
 
 
-def test_a_view_of_a_missing_column_is_refused() -> None:
+def test_query_of_a_column_missing_in_a_view_is_rejected() -> None:
     fresh = Analyzer(PROJECT, SETTINGS)
     [table] = fresh.analyze("CREATE TABLE `a.b.t` (x INT64, y STRUCT<z STRING>)")
     fresh.add(table.resolved)
@@ -153,7 +147,7 @@ def test_a_view_of_a_missing_column_is_refused() -> None:
         fresh.analyze("SELECT x FROM `a.b.v`")
 
 
-def test_no_view_shows_what_a_dead_letter_may_hold() -> None:
+def test_no_view_shows_raw_columns_of_dead_letters() -> None:
     """The columns that `policy_tags.json` calls raw; who may read a view need not be one who may read them."""
     tags = msgspec.json.decode((FOLDER / "policy_tags.json").read_bytes())
     raw = {place.split(".")[-1] for place in tags["raw"] if place.startswith("dead_letters.")}

@@ -9,7 +9,7 @@ from tests.support.sql_arguments import PROJECT, SETTINGS, given
 TABLES = {event_type.table for event_type in event_types().values()}
 
 
-def test_a_block_for_each_table_is_there_for_each_table() -> None:
+def test_table_block_is_expanded_for_each_table() -> None:
     with_block = [query for query in queries().values() if "{% for event_type in event_types %}" in query.template]
     assert with_block
     for query in with_block:

@@ -69,7 +69,7 @@ def test_each_statement_keeps_all_rules(name: str) -> None:
 
 
 @pytest.mark.parametrize(("sql", "place"), BROKEN.items())
-def test_a_statement_that_breaks_a_rule_is_found(sql: str, place: str) -> None:
+def test_statement_that_breaks_a_rule_is_reported(sql: str, place: str) -> None:
     broken_rules = violations(sql, [BASE])
     assert [violation for violation in broken_rules if place in violation], broken_rules
     assert len(broken_rules) == 1
