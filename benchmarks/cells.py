@@ -73,7 +73,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
         insert_bytes: Bytes sent to BigQuery.
         billed_row_bytes: Bytes of rows, each with the least that BigQuery bills.
         peak_memory: Maximum bytes of the worker; null where the kernel cannot measure it for a single cell.
-        refused: Answers other than 2xx by status; 0: none.
+        rejected: Answers other than 2xx by status; 0: none.
         resent: Requests sent again, since the server had closed an idle connection.
         generator_busy: Share of its core that the load generator used.
     """
@@ -95,7 +95,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     insert_bytes: float | None
     billed_row_bytes: float | None
     peak_memory: int | None
-    refused: dict[int, int]
+    rejected: dict[int, int]
     resent: int
     generator_busy: float
 
@@ -148,7 +148,7 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
     if server.name != "empty":
         check(driven, counts, f"{scenario.name}, {server.name}")
     latencies = sorted(driven.latencies)
-    of_all = driven.arrived if isinstance(scenario.load, Open) else len(latencies) + sum(driven.refused.values())
+    of_all = driven.arrived if isinstance(scenario.load, Open) else len(latencies) + sum(driven.rejected.values())
 
     def of_10_000(amount: float) -> float | None:
         return amount * 10_000 / driven.acknowledged if driven.acknowledged else None
@@ -171,7 +171,7 @@ def run(scenario: Scenario, server: Server, drive: Drive, cloud: StandIn, repeti
         insert_bytes=of_10_000(counts.insert_bytes),
         billed_row_bytes=of_10_000(counts.billed_row_bytes),
         peak_memory=server.processes.peak() if has_peak else None,
-        refused=driven.refused,
+        rejected=driven.rejected,
         resent=driven.resent,
         generator_busy=driven.busy,
     )

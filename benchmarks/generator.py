@@ -48,7 +48,7 @@ class _Generator:
         self._idle = asyncio.Event()
         self._latencies = array("d")
         self._arrived = self._sent = self._acknowledged = self._bad = self._resent = 0
-        self._refused: collections.Counter[int] = collections.Counter()
+        self._rejected: collections.Counter[int] = collections.Counter()
         self._counts_from, self._counts_until = 0.0, math.inf
         self._next: Callable[[], None] = lambda: None
 
@@ -101,7 +101,7 @@ class _Generator:
             if self._counts_from <= now <= self._counts_until:
                 self._latencies.append(now - request.due)
         else:
-            self._refused[status] += 1
+            self._rejected[status] += 1
         if connection.is_open:
             self._free.append(connection)
         self._go_on()
@@ -120,7 +120,7 @@ class _Generator:
             self._resent += 1
             self._connect(request)
             return
-        self._refused[0] += 1
+        self._rejected[0] += 1
         self._go_on()
 
     def _go_on(self) -> None:
@@ -151,7 +151,7 @@ class _Generator:
         await self._drain()
         # With one at a time their latencies are the time that they took, if all were answered 2xx: a window would cut
         # the last one off.
-        has_all = load.in_flight == 1 and not self._refused
+        has_all = load.in_flight == 1 and not self._rejected
         seconds = sum(self._latencies) if has_all else load.seconds
         return self._driven(seconds, self._arrived, share)
 
@@ -187,7 +187,7 @@ class _Generator:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN):
                     await self._idle.wait()
-        self._refused[0] += self._in_flight
+        self._rejected[0] += self._in_flight
         self._next = lambda: None
         for connection in self._free:
             connection.close()
@@ -200,7 +200,7 @@ class _Generator:
             self._sent,
             self._acknowledged,
             self._bad,
-            dict(+self._refused),
+            dict(+self._rejected),
             self._resent,
             self._opened,
             self._latencies,

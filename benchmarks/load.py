@@ -41,7 +41,7 @@ class Driven:
         sent: Requests that went over the wire, each once.
         acknowledged: Answers 2xx in all.
         bad_acknowledged: Answers 2xx to bad events.
-        refused: Other answers by status, and 0 for none: the connection broke.
+        rejected: Other answers by status, and 0 for none: the connection broke.
         resent: Requests that were sent again, since the server had closed the connection before.
         connections: Number of connections that were opened.
         latencies: Seconds of each 2xx answer that counts.
@@ -54,7 +54,7 @@ class Driven:
     sent: int
     acknowledged: int
     bad_acknowledged: int
-    refused: dict[int, int]
+    rejected: dict[int, int]
     resent: int
     connections: int
     latencies: array[float] = dataclasses.field(repr=False)

@@ -81,7 +81,7 @@ def _line(rates: Sequence[Sequence[Cell]], value: Callable[[Cell], float | None]
     ]
     line = statistics.linear_regression(*zip(*points, strict=True))
     if line.intercept <= 0 or line.slope < 0:
-        raise NotMeasured(f"the {what} of events and of flushes cannot be told apart by the rates")
+        raise NotMeasured(f"the {what} of events and of flushes cannot be separated by the rates")
     return _Apart(line.intercept / 10_000, line.slope)
 
 

@@ -32,7 +32,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
         deliveries: Deliveries.
         in_flight: Deliveries in flight.
         backlog: Messages that are neither acknowledged nor in flight.
-        refused: Answers other than 2xx by status; 0: none.
+        rejected: Answers other than 2xx by status; 0: none.
         insert_rows: Rows of the insert requests that arrived.
         written_rows: Rows of those that were served.
         distinct_rows: Different insert ids of these rows.
@@ -48,7 +48,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     deliveries: int
     in_flight: int
     backlog: int
-    refused: dict[int, int]
+    rejected: dict[int, int]
     insert_rows: int
     written_rows: int
     distinct_rows: int

@@ -180,7 +180,7 @@ class _Run:
                 deliveries=so_far.deliveries,
                 in_flight=subscription.in_flight,
                 backlog=subscription.backlog,
-                refused=dict(so_far.refused),
+                rejected=dict(so_far.rejected),
                 insert_rows=sum(counts.rows.values()),
                 written_rows=written.rows,
                 distinct_rows=written.distinct_rows,

@@ -53,13 +53,13 @@ class Deliveries:
         offered: Messages that were published.
         acknowledged: Messages that were acknowledged.
         deliveries: Deliveries, the first one of each message among them.
-        refused: Answers other than 2xx by status; 0: no answer within the deadline, or a broken connection.
+        rejected: Answers other than 2xx by status; 0: no answer within the deadline, or a broken connection.
     """
 
     offered: int = 0
     acknowledged: int = 0
     deliveries: int = 0
-    refused: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
+    rejected: collections.Counter[int] = dataclasses.field(default_factory=collections.Counter)
 
 
 @dataclasses.dataclass(slots=True)
@@ -217,7 +217,7 @@ class Subscription:
             if self.so_far.acknowledged == self.so_far.offered:
                 self._is_drained.set()
         else:
-            self._refuse(delivery.number, status)
+            self._reject(delivery.number, status)
         self._deliver()
 
     def _lost(self, connection: Connection) -> None:
@@ -231,11 +231,11 @@ class Subscription:
             request.is_again = True
             self._send(delivery.number, request)
             return
-        self._refuse(delivery.number, 0)
+        self._reject(delivery.number, 0)
         self._deliver()
 
-    def _refuse(self, number: int, status: int) -> None:
+    def _reject(self, number: int, status: int) -> None:
         """Put a message back."""
-        self.so_far.refused[status] += 1
+        self.so_far.rejected[status] += 1
         due = time.monotonic() + self._backoff.pause(self._attempts[number], self._rng)
         heapq.heappush(self._backing_off, (due, number))

@@ -27,7 +27,7 @@ def test_a_quick_run_measures_all_three_and_loses_nothing(tmp_path: pathlib.Path
     assert run.returncode == 0, run.stdout + run.stderr
     results = read(file)
     assert {cell.of for cell in results.cells} == {start.of for start in results.starts} == {"plain", "sluice", "empty"}
-    assert all(cell.acknowledged and not cell.refused for cell in results.cells)
+    assert all(cell.acknowledged and not cell.rejected for cell in results.cells)
     assert results.ceiling is not None
     assert results.ceiling.requests_per_second > 0
     assert results.backfill is not None

@@ -63,15 +63,15 @@ def run(driven: Driven, processes: Processes | None = None, rows: int = 4, load:
 
 
 def test_a_cell_that_acknowledged_nothing_has_no_values_for_an_event() -> None:
-    nothing = dataclasses.replace(DRIVEN, answered=0, acknowledged=0, latencies=array("d"), refused={503: 4})
+    nothing = dataclasses.replace(DRIVEN, answered=0, acknowledged=0, latencies=array("d"), rejected={503: 4})
     cell = run(nothing)
     assert (cell.cpu, cell.uploads, cell.calls, cell.billed_row_bytes) == (None, None, None, None)
     assert (cell.events_per_second, cell.p50) == (0.0, None)
 
 
 def test_rejected_requests_count_as_the_slowest() -> None:
-    refusing = dataclasses.replace(DRIVEN, sent=8, refused={503: 4})
-    cell = run(refusing)
+    rejecting = dataclasses.replace(DRIVEN, sent=8, rejected={503: 4})
+    cell = run(rejecting)
     assert (cell.p50, cell.p99) == (0.4, None)
     assert (run(DRIVEN).p50, run(DRIVEN).p99) == (0.2, 0.4)
 

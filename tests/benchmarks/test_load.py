@@ -22,7 +22,7 @@ def test_a_closed_loop_keeps_its_connections() -> None:
     assert driven.connections == 4
     assert driven.acknowledged == driven.sent > 20
     assert driven.answered == len(driven.latencies) < driven.acknowledged
-    assert driven.refused == {}
+    assert driven.rejected == {}
 
 
 def test_responses_other_than_2xx_are_counted_as_rejected() -> None:
@@ -31,7 +31,7 @@ def test_responses_other_than_2xx_are_counted_as_rejected() -> None:
 
     with server(every_third) as url:
         driven = drive(url, "inventory", Closed(1, 0.3, ramp=0.0))
-    assert driven.refused == {503: driven.sent // 3}
+    assert driven.rejected == {503: driven.sent // 3}
     assert driven.acknowledged == driven.sent - driven.sent // 3
 
 
@@ -39,7 +39,7 @@ def test_connection_closed_between_requests_is_replaced() -> None:
     with server(yes, requests_of_a_connection=5) as url:
         driven = drive(url, "inventory", Closed(3, 0.3, ramp=0.0))
     assert driven.acknowledged == driven.sent > 20
-    assert driven.refused == {}
+    assert driven.rejected == {}
     assert driven.connections >= driven.sent // 5
 
 
@@ -59,7 +59,7 @@ def test_broken_connection_is_not_an_acknowledgement() -> None:
 
     with server(breaking) as url:
         driven = drive(url, "inventory", Closed(1, 0.2, ramp=0.0))
-    assert driven.refused == {0: 1}
+    assert driven.rejected == {0: 1}
     assert driven.acknowledged == driven.sent - 1
 
 
@@ -122,5 +122,5 @@ def test_rejected_requests_count_in_the_duration() -> None:
 
     with server(every_second) as url:
         driven = drive(url, "inventory", Closed(1, 0.3, ramp=0.0))
-    assert driven.refused
+    assert driven.rejected
     assert driven.seconds == 0.3

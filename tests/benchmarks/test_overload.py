@@ -65,7 +65,7 @@ def test_every_message_is_delivered_until_it_is_acknowledged() -> None:
     subscription = delivered(every_third, messages=20)
     so_far = subscription.so_far
     assert so_far.offered == so_far.acknowledged == 20
-    assert so_far.deliveries == 20 + so_far.refused[503] == 29
+    assert so_far.deliveries == 20 + so_far.rejected[503] == 29
     assert subscription.event_ids == {event_id(number) for number in range(20)}
     assert subscription.in_flight == subscription.backlog == 0
 
@@ -75,7 +75,7 @@ def test_a_broken_connection_is_no_acknowledgement() -> None:
         return b"" if number == 1 else NO_CONTENT
 
     subscription = delivered(breaking, messages=3, max_in_flight=1)
-    assert subscription.so_far.refused == {0: 1}
+    assert subscription.so_far.rejected == {0: 1}
     assert subscription.so_far.deliveries == 4
 
 
@@ -91,7 +91,7 @@ def test_a_delivery_without_an_answer_ends_at_the_deadline() -> None:
 
     subscription = delivered(answer, messages=1, ack_deadline=0.5)
     assert subscription.so_far.acknowledged == 1
-    assert subscription.so_far.refused[0] >= 1
+    assert subscription.so_far.rejected[0] >= 1
 
 
 def test_no_more_deliveries_are_in_flight_than_allowed() -> None:
@@ -157,7 +157,7 @@ def sample(at: float, acknowledged: int, **changes: int) -> Sample:
         deliveries=acknowledged,
         in_flight=0,
         backlog=0,
-        refused={},
+        rejected={},
         written_rows=acknowledged,
         objects=1,
         queued_inserts=0,

@@ -122,7 +122,7 @@ def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell
         scenario=opened(rate), of="sluice", repetition=1, rate=rate, events_per_second=rate, share=1.0,
         p50=p50, p99=p99, p999=p99, acknowledged=1, cpu=cpu, calls=0, uploads=uploads,
         upload_bytes=1e6 + 600 * uploads, insert_bytes=0,
-        billed_row_bytes=10_400_000, peak_memory=0, refused={}, resent=0, generator_busy=0.5,
+        billed_row_bytes=10_400_000, peak_memory=0, rejected={}, resent=0, generator_busy=0.5,
     )  # fmt: skip
 
 
@@ -197,7 +197,7 @@ def test_rates_separate_the_cpu_of_events_from_that_of_flushes() -> None:
 def test_inseparable_cpu_is_reported_as_not_measured() -> None:
     """More objects with less CPU: the line would say that a flush takes less than no CPU."""
     cells = [_cell(100, 1_400, 1.0, 0.18, 0.22), _cell(1_500, 95, 1.5, 0.18, 0.22)]
-    with pytest.raises(NotMeasured, match="cannot be told apart"):
+    with pytest.raises(NotMeasured, match="cannot be separated"):
         measured.of(_results(*cells))
 
 

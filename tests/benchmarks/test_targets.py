@@ -42,7 +42,7 @@ def cell(scenario: str, of: Name, repetition: int, **changes: Any) -> Cell:
         insert_bytes=1e6,
         billed_row_bytes=1e7,
         peak_memory=10**8,
-        refused={},
+        rejected={},
         resent=0,
         generator_busy=0.1,
     )

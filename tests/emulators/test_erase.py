@@ -156,12 +156,12 @@ BUFFERED = "UPDATE or DELETE statement over table would affect rows in the strea
 def buffering(bounded: int) -> Fault:
     """BigQuery that has all dead letters in its streaming buffer: it rejects every statement without a bound, and the
     first few that have one."""
-    refused = 0
+    rejected = 0
 
     async def spoil(_: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
-        nonlocal refused
-        if b"DELETE" in body and b"dead_letters" in body and (b"@before" not in body or refused < bounded):
-            refused += b"@before" in body
+        nonlocal rejected
+        if b"DELETE" in body and b"dead_letters" in body and (b"@before" not in body or rejected < bounded):
+            rejected += b"@before" in body
             return google_error(400, BUFFERED)
         return (await forward(body)).response()
 

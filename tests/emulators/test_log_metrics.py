@@ -39,7 +39,7 @@ METRICS = monitoring.metrics()
 INGEST, BOOTSTRAP, RECONCILE = (monitoring.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))
 
 NOT_MADE_HERE = {
-    "dead-letters/enrich": "no event is known that an enrichment refuses",
+    "dead-letters/enrich": "no event is known that an enrichment rejects",
     "bootstrap-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-behind": "no run here has an hour's work left after 25 minutes",

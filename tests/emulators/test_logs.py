@@ -117,7 +117,7 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
 
 @pytest.mark.check
 @pytest.mark.parametrize(
-    ("refusal", "message"),
+    ("rejection", "message"),
     [
         (quoting(400, "invalid"), "BadRequest: 400 invalid"),
         (quoting(413, "uploadTooLarge"), "dead_letters rejected a row"),
@@ -131,10 +131,10 @@ def quoting(status: int, reason: str, *, rows: bool = False) -> Callable[[str, d
     ],
 )
 def test_no_log_line_contains_values_quoted_by_bigquery(
-    refusal: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
+    rejection: Callable[[str, dict[str, Any]], Answer], message: str, tmp_path: pathlib.Path
 ) -> None:
     with scripted.running() as google:
-        google.on_insert = refusal
+        google.on_insert = rejection
         environment = {
             "BIGQUERY_EMULATOR_HOST": google.url,
             "STORAGE_EMULATOR_HOST": google.url,

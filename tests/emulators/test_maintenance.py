@@ -179,7 +179,7 @@ def test_expiring_rows_are_kept_once_after_repeated_runs(fresh: Shop) -> None:
 
 
 def test_a_day_that_should_be_gone_is_kept_when_it_is_asked_for(fresh: Shop) -> None:
-    """A table may keep its days longer than RETENTION_DAYS: the bootstrap refuses to shorten that."""
+    """A table may keep its days longer than RETENTION_DAYS: the bootstrap does not shorten that."""
     table, [row, *_] = next(iter(fresh.live.items()))
     day = datetime.now(UTC).date() - timedelta(days=fresh.settings.retention_days + 20)
     lineage = {**row["ingest"], "event_id": "long gone"}
@@ -335,18 +335,18 @@ def test_a_table_with_readers_is_not_made_by_a_restore(store: Shop) -> None:
     """Its readers have access to the name, and it would have no policy tags."""
     snapshot = taken("orders")
     for name in ("orders", "user_activity", "orders_all"):
-        refused = sluice("restore", snapshot, "--to", name)
-        assert refused.exit_code == 1
-        assert f"{name} is created by the bootstrap: run it, then restore with --replace" in refused.stderr
+        rejected = sluice("restore", snapshot, "--to", name)
+        assert rejected.exit_code == 1
+        assert f"{name} is created by the bootstrap: run it, then restore with --replace" in rejected.stderr
 
 
 def test_snapshot_does_not_replace_a_table_with_other_columns(store: Shop) -> None:
     snapshot = taken("orders")
     store.query("ALTER TABLE orders ADD COLUMN color STRING")
     there = names(store)
-    refused = sluice("restore", snapshot, "--replace")
-    assert refused.exit_code == 1
-    assert "the columns of the restored table and of orders differ" in refused.stderr
+    rejected = sluice("restore", snapshot, "--replace")
+    assert rejected.exit_code == 1
+    assert "the columns of the restored table and of orders differ" in rejected.stderr
     assert names(store) == there
     assert sluice("restore", snapshot).exit_code == 0
 
@@ -379,9 +379,9 @@ def test_time_out_of_range_restores_nothing_and_names_the_range(
     store: Shop, at: str, why: str, more: list[str]
 ) -> None:
     there, rows = names(store), in_table(store, "orders")
-    refused = sluice("restore", "orders", "--at", at, *more)
-    assert (refused.exit_code, refused.stdout) == (2, "")
-    assert why in refused.stderr
+    rejected = sluice("restore", "orders", "--at", at, *more)
+    assert (rejected.exit_code, rejected.stdout) == (2, "")
+    assert why in rejected.stderr
     assert (names(store), in_table(store, "orders")) == (there, rows)
 
 
@@ -393,9 +393,9 @@ def test_range_follows_the_dataset_and_includes_its_first_time(fresh: Shop) -> N
     now = datetime.now(UTC)
     with pytest.raises(WrongParameter, match="goes back 48 hours"):
         snapshots.restore_as_of("orders", now - timedelta(hours=49), None, now)
-    with pytest.raises(WrongParameter, match="did not exist yet") as refused:
+    with pytest.raises(WrongParameter, match="did not exist yet") as rejected:
         snapshots.restore_as_of("orders", now - timedelta(hours=47), None, now)
-    [first] = re.findall(r"from (\S+) to", str(refused.value))
+    [first] = re.findall(r"from (\S+) to", str(rejected.value))
     assert snapshots.restore_as_of("orders", datetime.fromisoformat(first), "first", now).rows == 0
 
 
@@ -410,20 +410,20 @@ def test_failed_clone_leaves_no_table(fresh: Shop) -> None:
 
 
 def test_table_cannot_be_read_before_its_creation(store: Shop) -> None:
-    refused = sluice("sql", "table_as_of", "--param", "at=6d")
-    assert (refused.exit_code, refused.stdout) == (1, "")
-    assert "Cannot read before" in refused.stderr
+    rejected = sluice("sql", "table_as_of", "--param", "at=6d")
+    assert (rejected.exit_code, rejected.stdout) == (1, "")
+    assert "Cannot read before" in rejected.stderr
     for at in ("8d", "2999-01-01"):
-        refused = sluice("sql", "table_as_of", "--param", f"at={at}")
-        assert (refused.exit_code, refused.stdout) == (2, "")
-        assert f"at: {at} is out of range; allowed is 7d to now" in refused.stderr
+        rejected = sluice("sql", "table_as_of", "--param", f"at={at}")
+        assert (rejected.exit_code, rejected.stdout) == (2, "")
+        assert f"at: {at} is out of range; allowed is 7d to now" in rejected.stderr
 
 
 def test_dropped_table_is_restored_from_its_snapshot(store: Shop) -> None:
     snapshot = taken("dead_letters")
     store.client.delete_table(f"{store.settings.dataset}.dead_letters")
-    refused = sluice("restore", snapshot, "--replace")
-    assert (refused.exit_code, "does not exist" in refused.stderr) == (1, True)
+    rejected = sluice("restore", snapshot, "--replace")
+    assert (rejected.exit_code, "does not exist" in rejected.stderr) == (1, True)
     [made] = [
         definition for definition in definitions(PROJECT, store.settings) if definition.name.endswith(".dead_letters")
     ]
@@ -478,9 +478,9 @@ def test_statement_of_a_dry_run_has_the_same_effect_by_hand(store: Shop) -> None
 )
 def test_impossible_command_is_rejected_with_the_reason(store: Shop, arguments: list[str], why: str) -> None:
     there = names(store)
-    refused = sluice(*arguments)
-    assert refused.exit_code in {1, 2}
-    assert why in refused.stderr
+    rejected = sluice(*arguments)
+    assert rejected.exit_code in {1, 2}
+    assert why in rejected.stderr
     assert names(store) == there
 
 

@@ -121,10 +121,10 @@ async def give_up(wiring: Wiring, *sent: types.PubsubMessage) -> list[types.Rece
         first |= {
             delivery.message.message_id: delivery for delivery in received if delivery.message.message_id not in first
         }
-        await refuse(wiring, wiring.subscription, received)
+        await reject(wiring, wiring.subscription, received)
         if not received:
             dead = await wiring.pull(wiring.dead_letters, patience=0.5)
-            await refuse(wiring, wiring.dead_letters, dead)
+            await reject(wiring, wiring.dead_letters, dead)
             if len(dead) == len(sent):
                 return list(first.values())
     raise AssertionError(f"{len(first)} of {len(sent)} messages arrived, and not all are undeliverable")
@@ -135,13 +135,13 @@ def waiting(wiring: Wiring) -> list[types.ReceivedMessage]:
 
     async def look() -> list[types.ReceivedMessage]:
         received = await wiring.pull(wiring.dead_letters, patience=1)
-        await refuse(wiring, wiring.dead_letters, received)
+        await reject(wiring, wiring.dead_letters, received)
         return received
 
     return asyncio.run(look())
 
 
-async def refuse(wiring: Wiring, subscription: str, received: list[types.ReceivedMessage]) -> None:
+async def reject(wiring: Wiring, subscription: str, received: list[types.ReceivedMessage]) -> None:
     async with pubsub.open_channel(wiring.emulator) as channel:
         if ids := [delivery.ack_id for delivery in received]:
             client = pubsub.subscriber_client(channel)

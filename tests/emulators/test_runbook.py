@@ -191,7 +191,7 @@ def a_new_contract_rejects_too_much(stack: Stack, placeholders: dict[str, str], 
     assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id = 'rolled-back'")
     [letter, _] = query(stack, "SELECT fingerprint FROM `{live}.dead_letters` WHERE code_version = 'strict'")
     other, placeholders["FINGERPRINT"] = placeholders["FINGERPRINT"], letter.fingerprint
-    with tempfile.TemporaryDirectory() as folder, contracts_with(pathlib.Path(folder) / "mended"):
+    with tempfile.TemporaryDirectory() as folder, contracts_with(pathlib.Path(folder) / "fixed"):
         assert "2 of 2 would pass" in types()
         assert "2 of 2 passed and are rows now." in types()
         assert "Nothing is missing." in types()

@@ -193,9 +193,9 @@ def test_script_without_a_result_reports_each_statement(
 def test_only_queries_of_the_archive_require_its_bucket(
     maintain: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
-    refused = maintain("bucket")
-    assert refused.returncode == 2
-    assert "ARCHIVE_BUCKET" in refused.stderr
+    rejected = maintain("bucket")
+    assert rejected.returncode == 2
+    assert "ARCHIVE_BUCKET" in rejected.stderr
     assert json.loads(maintain("bucket", "--json", ARCHIVE_BUCKET="raw").stdout) == {"bucket": "raw"}
 
 

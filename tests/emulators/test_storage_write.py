@@ -137,12 +137,12 @@ def test_events_arrive_as_by_insert_all(tables: Tables, running_emulators: Emula
 )
 def test_a_bad_row_is_rejected_and_its_neighbours_arrive(tables: Tables, bad: dict[str, Any], path: str) -> None:
     table = tables.new()
-    refused, unfinished, _ = tables.writer.insert(table, records({"id": 1}, bad, {"id": 3}), TIMEOUT)
+    rejected, unfinished, _ = tables.writer.insert(table, records({"id": 1}, bad, {"id": 3}), TIMEOUT)
     assert not unfinished
-    assert [(position, errors[0].path, errors[0].rule) for position, errors in refused.items()] == [
+    assert [(position, errors[0].path, errors[0].rule) for position, errors in rejected.items()] == [
         (1, path, "invalid")
     ]
-    assert "secret" not in refused[1][0].message
+    assert "secret" not in rejected[1][0].message
     assert [row["id"] for row in tables.rows(table)] == [1, 3]
 
 
@@ -171,8 +171,8 @@ def test_rows_that_exceed_a_request_are_divided(tables: Tables) -> None:
     """A row that exceeds one by itself is rejected."""
     table = tables.new("id INT64, name STRING")
     given = records(*({"id": n, "name": "x" * 4_000_000} for n in range(3)), {"id": 3, "name": "x" * 10_000_000})
-    refused, unfinished, _ = tables.writer.insert(table, given, TIMEOUT)
-    assert {position: errors[0].message for position, errors in refused.items()} == {
+    rejected, unfinished, _ = tables.writer.insert(table, given, TIMEOUT)
+    assert {position: errors[0].message for position, errors in rejected.items()} == {
         3: "the row is too large for BigQuery"
     }
     assert not unfinished

@@ -47,7 +47,7 @@ def no_retries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RetryBudget, "take", lambda *_, **__: False)
 
 
-def refuse(table: str, answer: Answer) -> Callable[[str, object], Answer]:
+def reject(table: str, answer: Answer) -> Callable[[str, object], Answer]:
     return lambda name, _: answer if name == table else (200, {})
 
 
@@ -64,7 +64,7 @@ def test_a_batch_is_archived_first_and_dead_letters_come_last(cloud: Cloud, writ
 
 def test_a_row_that_bigquery_rejects_is_a_dead_letter(cloud: Cloud, write: Writer) -> None:
     second = message(event("order", order_id="o-2"), event_id="second")
-    cloud.on_insert = refuse("orders", insert_errors((1, "invalid")))
+    cloud.on_insert = reject("orders", insert_errors((1, "invalid")))
     report = write(ORDER, second, INVENTORY)
     assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["order"]
     [letter] = cloud.rows("dead_letters")
@@ -129,13 +129,13 @@ def test_a_batch_that_is_not_archived_has_no_rows(cloud: Cloud, write: Writer) -
 def test_a_table_that_fails_fails_the_batch(cloud: Cloud, write: Writer, answer: Answer, reason: str) -> None:
     """The report has the durable events; a retried batch has the same insert ids and another object."""
     second = message(event("inventory", inventory_id="i-2"), event_id="second")
-    cloud.on_insert = refuse("inventory", answer)
+    cloud.on_insert = reject("inventory", answer)
     with pytest.raises((ApiError, NotDurable)):
         write(ORDER, INVENTORY, second)
     [failed] = write.reports
     assert (failed.rows["orders"], failed.errors) == (1, [reason])
     assert failed.durable + failed.failed == failed.events == 3
-    cloud.on_insert = refuse("", answer)
+    cloud.on_insert = reject("", answer)
     report = write(ORDER, INVENTORY, second)
     assert (report.durable, report.failed, len(cloud.objects)) == (3, 0, 2)
     ids = [row["insertId"] for table, rows in cloud.inserts if table == "orders" for row in rows]
@@ -150,7 +150,7 @@ def test_a_table_that_fails_fails_the_batch(cloud: Cloud, write: Writer, answer:
     ],
 )
 def test_a_table_behind_the_code_makes_no_dead_letter(cloud: Cloud, write: Writer, table: str, answer: Answer) -> None:
-    cloud.on_insert = refuse(table, answer)
+    cloud.on_insert = reject(table, answer)
     with pytest.raises(NotDurable, match=table):
         write(ORDER, BAD)
     assert write.reports[0].failed >= 1
@@ -158,10 +158,10 @@ def test_a_table_behind_the_code_makes_no_dead_letter(cloud: Cloud, write: Write
 
 @pytest.mark.usefixtures("no_retries")
 def test_a_report_says_that_a_service_was_overloaded(cloud: Cloud, write: Writer) -> None:
-    cloud.on_insert = refuse("orders", error(503, "backendError"))
+    cloud.on_insert = reject("orders", error(503, "backendError"))
     with pytest.raises(ApiError):
         write(ORDER)
-    cloud.on_insert = refuse("orders", error(403, "accessDenied"))
+    cloud.on_insert = reject("orders", error(403, "accessDenied"))
     with pytest.raises(ApiError):
         write(ORDER)
     assert [report.overloaded for report in write.reports] == [True, False]

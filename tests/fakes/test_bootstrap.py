@@ -166,11 +166,11 @@ def test_wrong_location_or_kind_is_rejected_before_any_change(
 ) -> None:
     jobs: list[dict[str, Any]] = []
 
-    def refuse(job: dict[str, Any]) -> Answer:
+    def reject(job: dict[str, Any]) -> Answer:
         jobs.append(job)
         return error(400, "invalid")
 
-    cloud.on_job = refuse
+    cloud.on_job = reject
     live["/datasets/historical_dataset"]["location"] = "EU"
     live["/datasets/dev_events_dataset/tables/stock_levels"]["type"] = "TABLE"
     del live["/datasets/dev_events_dataset/tables/inventory"]
@@ -201,12 +201,12 @@ def test_unreadable_object_prevents_every_change(
     monkeypatch.setattr(bootstrap, "_ATTEMPTS", ONE_ATTEMPT)
     touched: list[str] = []
 
-    def refuse(what: object, *_: object) -> Answer:
+    def reject(what: object, *_: object) -> Answer:
         touched.append(str(what))
         return error(400, "invalid")
 
-    cloud.on_job = refuse
-    cloud.on_patch = refuse
+    cloud.on_job = reject
+    cloud.on_patch = reject
     del live["/datasets/dev_events_dataset/tables/inventory"]
     live[ORDERS]["description"] = "before"
     answer = cloud.on_get

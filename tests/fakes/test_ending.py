@@ -222,7 +222,7 @@ def test_closed_pipe_prints_no_error(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == ""
 
 
-def refusal(**more: Any) -> Exception:
+def rejection(**more: Any) -> Exception:
     return NotFound("GET http://x", **more)  # type: ignore[no-untyped-call]
 
 
@@ -230,8 +230,8 @@ def refusal(**more: Any) -> Exception:
     ("why", "text"),
     [
         ("a [/] b", "a [/] b"),
-        (refusal(), "404 GET http://x"),
-        (refusal(errors=[{"message": "Not found: Table t"}]), "Not found: Table t"),
+        (rejection(), "404 GET http://x"),
+        (rejection(errors=[{"message": "Not found: Table t"}]), "Not found: Table t"),
     ],
 )
 def test_error_is_printed_literally(capsys: pytest.CaptureFixture[str], why: Any, text: str) -> None:

@@ -282,14 +282,14 @@ class Buffered:
         old: Rows that can be deleted.
         young: Rows that cannot, for so many more statements.
         late: Rows that came after the run began, and cannot be deleted at all.
-        refusals: Statements that would affect `young` and are refused.
-        asked: Each DELETE: whether it was bounded, and how many rows it took out; None where it was refused.
+        rejections: Statements that would affect `young` and are rejected.
+        asked: Each DELETE: whether it was bounded, and how many rows it took out; None where it was rejected.
     """
 
     old: int = 0
     young: int = 0
     late: int = 0
-    refusals: int = 0
+    rejections: int = 0
     reason: str = BUFFERED
     asked: list[tuple[bool, int | None]] = dataclasses.field(default_factory=list)
     began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
@@ -315,8 +315,8 @@ class Buffered:
         assert ("processed_timestamp < @before" in query["query"]) == bool(before)
         only_old = before is not None and before < self.began - timedelta(minutes=80)
         buffered = 0 if only_old else self.young if before else self.young + self.late
-        if buffered and (self.refusals > 0 or not before):
-            self.refusals -= 1
+        if buffered and (self.rejections > 0 or not before):
+            self.rejections -= 1
             self.asked.append((bool(before), None))
             return error(400, self.reason)
         gone = self.old if only_old else self.old + self.young
@@ -342,7 +342,7 @@ def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, 
 
 
 def test_old_rows_are_deleted_first_and_buffered_rows_awaited(cloud: Cloud) -> None:
-    buffered = Buffered(old=5, young=2, refusals=3)
+    buffered = Buffered(old=5, young=2, rejections=3)
     made, messages = run(buffered, cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
     assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
@@ -352,14 +352,14 @@ def test_old_rows_are_deleted_first_and_buffered_rows_awaited(cloud: Cloud) -> N
 
 
 def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, late=4, refusals=2), cloud, Patience(5, pause=0.01))
+    made, _ = run(Buffered(old=5, young=2, late=4, rejections=2), cloud, Patience(5, pause=0.01))
     assert made.erased.rows == {f"{settings().dataset}.orders": 7}
     [remaining] = made.erased.remaining
     assert "4 rows arrived during the run" in remaining
 
 
 def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, refusals=1_000), cloud, Patience(0.1, pause=0.05))
+    made, _ = run(Buffered(old=5, young=2, rejections=1_000), cloud, Patience(0.1, pause=0.05))
     assert made.erased.rows == {f"{settings().dataset}.orders": 5}
     [remaining] = made.erased.remaining
     assert "run the command again in 90 minutes" in remaining
@@ -367,7 +367,7 @@ def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
 
 def test_any_other_rejection_ends_the_run(cloud: Cloud) -> None:
     with pytest.raises(BadRequest, match="no such column"):
-        run(Buffered(young=1, refusals=1, reason="no such column"), cloud, Patience(5))
+        run(Buffered(young=1, rejections=1, reason="no such column"), cloud, Patience(5))
 
 
 @pytest.mark.parametrize(
@@ -385,6 +385,6 @@ def test_any_other_rejection_ends_the_run(cloud: Cloud) -> None:
     ],
 )
 def test_invalid_id_of_a_person_is_rejected(arguments: list[str], problem: str) -> None:
-    refused = CliRunner().invoke(app, ["erase", *arguments], env={"COLUMNS": "160"})
-    assert refused.exit_code == 2
-    assert problem in " ".join(refused.stderr.replace("│", " ").split())
+    rejected = CliRunner().invoke(app, ["erase", *arguments], env={"COLUMNS": "160"})
+    assert rejected.exit_code == 2
+    assert problem in " ".join(rejected.stderr.replace("│", " ").split())

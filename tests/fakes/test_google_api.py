@@ -134,11 +134,11 @@ def test_rejection_has_status_and_reasons_and_quotes_nothing(
     cloud: Cloud, answer: tuple[int, dict[str, object]], message: str, reasons: int
 ) -> None:
     cloud.on_insert = lambda *_: answer
-    with pytest.raises(ApiError) as refused:
+    with pytest.raises(ApiError) as rejected:
         bigquery_api().post(INSERT_ALL, "application/json", BODY, 5.0)
-    assert str(refused.value) == message
-    assert len(refused.value.reasons) == reasons
-    assert "secret" in json.dumps(refused.value.unsafe_message)
+    assert str(rejected.value) == message
+    assert len(rejected.value.reasons) == reasons
+    assert "secret" in json.dumps(rejected.value.unsafe_message)
 
 
 @pytest.mark.parametrize("answer", [error(503, "backendError"), (200, {"reset": True})], ids=["503", "reset"])
@@ -170,7 +170,7 @@ def test_retries_end_and_leave_nothing_of_the_request_behind(
     assert frames == []
 
 
-def test_refused_connection_is_not_a_timeout() -> None:
+def test_connection_error_is_not_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     api = Api(f"http://127.0.0.1:{port}", _Connections().urlopen)

@@ -90,12 +90,12 @@ def test_impossible_example_names_the_event_type(monkeypatch: pytest.MonkeyPatch
 def test_undeleted_rows_are_reported_with_their_expiration(cloud: Cloud) -> None:
     statements: list[str] = []
 
-    def refuse(job: dict[str, Any]) -> Answer:
+    def reject(job: dict[str, Any]) -> Answer:
         statements.append(job["query"])
         message = "UPDATE or DELETE statement would affect rows in the streaming buffer, which is not supported"
         return 400, {"error": {"code": 400, "message": message, "errors": [{"reason": "invalidQuery"}]}}
 
-    cloud.on_job = refuse
+    cloud.on_job = reject
     chosen = settings()
     test = Smoke(bigquery_client(chosen), storage_client(chosen), chosen)
     remains = {remaining.table: remaining for remaining in test.delete()}

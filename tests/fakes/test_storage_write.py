@@ -182,8 +182,8 @@ def test_rejected_rows_are_removed_and_the_others_sent_again(writer: StorageWrit
         failed(grpc.StatusCode.INVALID_ARGUMENT, "", 1, 2),
         failed(grpc.StatusCode.INVALID_ARGUMENT, "", 1),
     ]
-    refused, unfinished, _ = insert(writer, 0, 1, 2, 3, 4)
-    assert {position: [*map(tuple, errors)] for position, errors in refused.items()} == {
+    rejected, unfinished, _ = insert(writer, 0, 1, 2, 3, 4)
+    assert {position: [*map(tuple, errors)] for position, errors in rejected.items()} == {
         position: [("$", "invalid", "bad")] for position in (1, 2, 3)
     }
     assert not unfinished
@@ -204,8 +204,8 @@ def test_a_passing_error_is_retried(writer: StorageWriter, service: Service, cod
 def test_an_error_that_does_not_pass_in_time_is_unfinished(writer: StorageWriter, service: Service) -> None:
     """It names the table and the code, and quotes nothing."""
     service.answers += [failed(grpc.StatusCode.UNAVAILABLE)] * 1_000
-    refused, unfinished, is_overloaded = insert(writer, 1, 2, timeout=2)
-    assert not refused
+    rejected, unfinished, is_overloaded = insert(writer, 1, 2, timeout=2)
+    assert not rejected
     assert unfinished == dict.fromkeys((0, 1), "orders: UNAVAILABLE")
     assert is_overloaded
 
@@ -250,8 +250,8 @@ def test_a_type_that_has_changed_makes_no_dead_letter(writer: StorageWriter, ser
     service.schema = schema(id=INT64, added=types.TableFieldSchema.Type.DOUBLE)
     assert insert(writer, 2, added=1.5) == DONE
     assert service.rows[-1] == {"id": "2", "added": 1.5}
-    refused, *_ = insert(writer, 3, added="x")
-    assert refused.keys() == {0}
+    rejected, *_ = insert(writer, 3, added="x")
+    assert rejected.keys() == {0}
 
 
 def test_a_row_is_appended_once_by_a_worker(writer: StorageWriter, service: Service) -> None:
@@ -263,8 +263,8 @@ def test_a_row_is_appended_once_by_a_worker(writer: StorageWriter, service: Serv
 def test_repeated_row_has_the_result_of_the_first(writer: StorageWriter, service: Service) -> None:
     """A row that was not appended is not remembered."""
     service.answers += [failed(grpc.StatusCode.INVALID_ARGUMENT, "", 0), taken()]
-    refused, *_ = insert(writer, 1, 2, 1)
-    assert refused.keys() == {0, 2}
+    rejected, *_ = insert(writer, 1, 2, 1)
+    assert rejected.keys() == {0, 2}
     assert insert(writer, 1) == DONE
     assert service.ids == [2, 1]
 

@@ -87,7 +87,7 @@ async def test_the_defaults_add_up() -> None:
     assert answer < variable("ack_deadline_seconds") < variable("timeout_seconds")
     assert answer < ACK_DEADLINE_SECONDS
     assert variable("flush_timeout") == settings.flush_timeout
-    assert sum(_PAUSES) < settings.flush_timeout / 2, "every pause between refused rows has its turn"
+    assert sum(_PAUSES) < settings.flush_timeout / 2, "every pause between rejected rows has its turn"
     assert settings.linger_ms / 1000 < settings.flush_timeout
 
 
@@ -146,7 +146,7 @@ def trickling(until: threading.Event) -> Answer:
     return 200, {} if until.is_set() else {"trickle": until}
 
 
-def refusing_rows(_: threading.Event) -> Answer:
+def rejecting_rows(_: threading.Event) -> Answer:
     return 200, {"insertErrors": [{"index": 0, "errors": [{"reason": "backendError", "message": "again"}]}]}
 
 
@@ -176,9 +176,9 @@ async def timed(url: str, count: int) -> list[tuple[int, float]]:
 
 
 @pytest.mark.parametrize("service", ["archive", "tables"])
-@pytest.mark.parametrize("fault", [silent, unavailable, trickling, refusing_rows, half_an_answer])
+@pytest.mark.parametrize("fault", [silent, unavailable, trickling, rejecting_rows, half_an_answer])
 def test_every_request_is_answered_within_the_bound(hurried: Served, service: str, fault: Fault) -> None:
-    if (service, fault) == ("archive", refusing_rows):
+    if (service, fault) == ("archive", rejecting_rows):
         pytest.skip("an upload has no rows")
     cloud = hurried.cloud
     gate = threading.Event()

@@ -21,7 +21,7 @@ from starlette.responses import JSONResponse
 
 import functions
 
-def refused(write):
+def rejected(write):
     try:
         write()
     except OSError as error:
@@ -36,10 +36,10 @@ def bootstrap(request):
         "folder": os.getcwd(),
         "command": sys.argv,
         "functions": os.path.dirname(functions.__file__),
-        "refused": {
-            "change": refused(lambda: open(here / "main.py", "a")),
-            "add": refused(lambda: (here / "functions" / "more.py").touch()),
-            "mode": refused(lambda: (here / "main.py").chmod(0o777)) if os.geteuid() == 0 else "PermissionError",
+        "rejected": {
+            "change": rejected(lambda: open(here / "main.py", "a")),
+            "add": rejected(lambda: (here / "functions" / "more.py").touch()),
+            "mode": rejected(lambda: (here / "main.py").chmod(0o777)) if os.geteuid() == 0 else "PermissionError",
         },
     })
 """
@@ -74,7 +74,7 @@ def test_function_has_the_platform_environment_and_read_only_code(
     assert answer["folder"] == str(probe)
     assert answer["functions"] == str(probe / "functions")
     assert [pathlib.Path(argument).name for argument in answer["command"]] == ["functions-framework"]
-    assert answer["refused"] == dict.fromkeys(("change", "add", "mode"), "PermissionError")
+    assert answer["rejected"] == dict.fromkeys(("change", "add", "mode"), "PermissionError")
     with (probe / "main.py").open("a"):
         pass  # Afterwards it is writable again.
 

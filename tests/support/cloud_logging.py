@@ -1,7 +1,7 @@
 """Cloud Logging, as far as the metrics of `terraform/monitoring/metrics.yaml` and `sluice smoke` need it.
 
 Log entries from lines of standard output, and exactly the subset of the Logging query language that the filters use;
-what it does not know, it refuses.
+it rejects what it does not know.
 """
 
 import json

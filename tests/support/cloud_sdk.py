@@ -38,8 +38,8 @@ def run(program: str, *arguments: str, home: pathlib.Path) -> str:
     return done.stdout
 
 
-def refused(commands: Collection[str], home: pathlib.Path) -> list[str]:
-    """Commands of gcloud that it would not take as they stand, with their flags and values, and why."""
+def rejected_commands(commands: Collection[str], home: pathlib.Path) -> list[str]:
+    """Return the commands whose names, flags or values gcloud rejects, with the reason."""
     home.mkdir(exist_ok=True)
     file = home / "commands.json"
     file.write_text(json.dumps([{"command_string": command} for command in commands]))

@@ -224,9 +224,9 @@ def _newest_column(run: Run) -> None:
     try:
         messages = [_with_unknown_field(message) for message in scenario(run.form.events, run.seed, bad=0)]
         run.publish(messages)
-        refused = run.deployment.relay.counts.rejected
-        before = refused[503]
-        run.wait(lambda: refused[503] > before, "events are rejected for want of a column")
+        rejected = run.deployment.relay.counts.rejected
+        before = rejected[503]
+        run.wait(lambda: rejected[503] > before, "events are rejected for want of a column")
     finally:
         books.query("ALTER TABLE `{dataset}.user_activity` ADD COLUMN extras JSON")
     run.settle()
@@ -271,16 +271,18 @@ def _storage_stalls(run: Run) -> None:
 def _stalled(run: Run, *rules: Callable[..., Rule]) -> None:
     """Events are rejected unprocessed while nothing is served; afterwards all are accepted."""
     lane = faults.Lane(run.form.flush_timeout / 60)
-    refused = run.deployment.relay.counts.rejected
+    rejected = run.deployment.relay.counts.rejected
     messages = list(scenario(run.form.events, run.seed))
     half = len(messages) // 2
     with run.breaking(*(rule(faults.limited(lane)) for rule in rules)):
         run.publish(messages[:half])
         run.wait(lambda: run.acknowledged() > 0, "begun")
-        before = refused.copy()
+        before = rejected.copy()
         with lane.stalled():
             run.publish(messages[half:])
-            run.wait(lambda: refused[503] > before[503] and refused[429] > before[429], "given up, and others rejected")
+            run.wait(
+                lambda: rejected[503] > before[503] and rejected[429] > before[429], "given up, and others rejected"
+            )
         run.settle()
 
 
@@ -336,12 +338,12 @@ def _out_of_memory(run: Run) -> None:
     [worker] = run.deployment.workers()
     used = int(_status(worker, "VmSize")) * 1024
     resource.prlimit(worker, resource.RLIMIT_AS, (used, used))
-    refused, unanswered = run.deployment.relay.counts.rejected.total(), run.deployment.relay.counts.unanswered
+    rejected, unanswered = run.deployment.relay.counts.rejected.total(), run.deployment.relay.counts.unanswered
     run.publish(_large(message) for message in scenario(60, run.seed, bad=0))
 
     def failed() -> bool:
         counts = run.deployment.relay.counts
-        return counts.rejected.total() > refused or counts.unanswered > unanswered
+        return counts.rejected.total() > rejected or counts.unanswered > unanswered
 
     run.wait(failed, "the instance has no memory left")
     run.kill()
@@ -383,13 +385,13 @@ def _clock_behind(run: Run) -> None:
 @case("The function", "a burst of ten times what it takes in flight")
 def _burst(run: Run) -> None:
     burst = min(run.form.events, run.deployment.concurrency)
-    refused = run.deployment.relay.counts.rejected
-    before = refused[429]
+    rejected = run.deployment.relay.counts.rejected
+    before = rejected[429]
     with run.deployment.instead(MAX_IN_FLIGHT=str(burst // 10)):
         for number in range(run.form.times // 2):
             run.publish(scenario(burst, run.seed * 100 + number))
             run.settle()
-    assert refused[429] > before
+    assert rejected[429] > before
 
 
 @case("Pub/Sub", "acknowledgements get lost")

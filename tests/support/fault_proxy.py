@@ -168,16 +168,16 @@ def row_errors(reason: str, share: float) -> Fault:
     async def spoil(_: web.BaseRequest, body: bytes, forward: Forward) -> web.StreamResponse:
         content = json.loads(body)
         rows = content["rows"]
-        refused = set(range(max(1, round(len(rows) * share))))
+        rejected = set(range(max(1, round(len(rows) * share))))
         errors = [{"reason": reason, "location": "", "message": f"injected: {reason}"}]
-        answered: dict[str, Any] = {"insertErrors": [{"index": index, "errors": errors} for index in refused]}
-        if len(refused) < len(rows):
-            content["rows"] = rows[len(refused) :]
+        answered: dict[str, Any] = {"insertErrors": [{"index": index, "errors": errors} for index in rejected]}
+        if len(rejected) < len(rows):
+            content["rows"] = rows[len(rejected) :]
             answer = await forward(json.dumps(content).encode())
             if answer.status != 200:
                 return answer.response()
             for error in json.loads(answer.body).get("insertErrors", ()):
-                answered["insertErrors"].append({**error, "index": error["index"] + len(refused)})
+                answered["insertErrors"].append({**error, "index": error["index"] + len(rejected)})
         return web.json_response(answered)
 
     return Fault(f'rows "{reason}"', spoil)
@@ -363,8 +363,8 @@ class Proxy:
     async def _forward(self, service: str, request: web.BaseRequest, body: bytes) -> Answer:
         name = _object(body) if request.path.startswith("/upload/") else None
         if name in self._objects and request.query.get("ifGenerationMatch") == "0":
-            refused = google_error(412, "conditionNotMet")
-            return Answer(412, {"content-type": "application/json"}, bytes(refused.body or b""))  # type: ignore[arg-type]
+            rejected = google_error(412, "conditionNotMet")
+            return Answer(412, {"content-type": "application/json"}, bytes(rejected.body or b""))  # type: ignore[arg-type]
         self._turn += 1
         urls = self.upstreams[service]
         if not urls:

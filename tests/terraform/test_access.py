@@ -74,13 +74,13 @@ def test_documented_roles_may_run_each_command(commands: list[Documented], grant
         for role in usage.roles:
             for need in TABLE.needs(entry):
                 tagged = not (role == "deployers" and need.resource.startswith("tag "))  # without Terraform, none is
-                if tagged and entry not in TABLE.refused.get(role, ()) and not grants.has(MEMBERS[role], need):
+                if tagged and entry not in TABLE.rejected.get(role, ()) and not grants.has(MEMBERS[role], need):
                     lacking.setdefault(f"{role}: {need.permission} on {need.resource}", set()).add(entry)
     assert lacking == {}
 
 
 def test_documented_rejections_lack_a_permission(grants: Grants) -> None:
-    for role, entries in TABLE.refused.items():
+    for role, entries in TABLE.rejected.items():
         for entry in entries:
             assert not all(grants.has(MEMBERS[role], need) for need in TABLE.needs(entry)), entry
 

@@ -326,9 +326,9 @@ def test_missing_resources_raise_not_found() -> None:
         ),
     ]
     for call in calls:
-        with pytest.raises(CallRejected) as refused:
+        with pytest.raises(CallRejected) as rejected:
             call()
-        assert refused.value.code == grpc.StatusCode.NOT_FOUND
+        assert rejected.value.code == grpc.StatusCode.NOT_FOUND
     assert broker.subscriptions("projects/p") == [
         broker.subscription(DEAD_SUBSCRIPTION).resource,
         broker.subscription(SUBSCRIPTION).resource,
@@ -352,9 +352,9 @@ def test_missing_resources_raise_not_found() -> None:
     ids=str,
 )
 def test_settings_out_of_bounds_are_an_invalid_argument(settings: dict[str, Any]) -> None:
-    with pytest.raises(CallRejected) as refused:
+    with pytest.raises(CallRejected) as rejected:
         wired(**settings)
-    assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert rejected.value.code == grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(
@@ -369,9 +369,9 @@ def test_settings_out_of_bounds_are_an_invalid_argument(settings: dict[str, Any]
     ids=str,
 )
 def test_unsupported_settings_are_rejected(settings: dict[str, Any]) -> None:
-    with pytest.raises(CallRejected) as refused:
+    with pytest.raises(CallRejected) as rejected:
         wired(**settings)
-    assert refused.value.code == grpc.StatusCode.UNIMPLEMENTED
+    assert rejected.value.code == grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_calls_with_impossible_arguments_are_an_invalid_argument() -> None:
@@ -388,9 +388,9 @@ def test_calls_with_impossible_arguments_are_an_invalid_argument() -> None:
         lambda: broker.modify_ack_deadline(SUBSCRIPTION, [lease.ack_id], 601, T0),
     ]
     for call in calls:
-        with pytest.raises(CallRejected) as refused:
+        with pytest.raises(CallRejected) as rejected:
             call()
-        assert refused.value.code == grpc.StatusCode.INVALID_ARGUMENT
+        assert rejected.value.code == grpc.StatusCode.INVALID_ARGUMENT
     assert [again.attempt for again in pull(broker, T0 + 60)] == [2]
 
 

@@ -69,10 +69,10 @@ def test_instant_out_of_range_in_an_array_is_rejected_with_its_path() -> None:
     seen = {"type": "array", "items": {"type": "string", "format": "date-time"}}
     stop = {"type": "object", "properties": {"seen": seen}}
     event = {"stops": [{"seen": ["2026-11-23T12:00:00Z", "2016-12-31T23:59:60Z"]}]}
-    with pytest.raises(EventRejected) as refused:
+    with pytest.raises(EventRejected) as rejected:
         shaped({"stops": {"type": "array", "items": stop}}, event)
-    [violation] = refused.value.violations
-    assert (refused.value.stage, violation.path, violation.rule) == ("contract", "$.stops[0].seen[1]", "format")
+    [violation] = rejected.value.violations
+    assert (rejected.value.stage, violation.path, violation.rule) == ("contract", "$.stops[0].seen[1]", "format")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def of(calls: list[Call], *words: str) -> list[Call]:
 def test_gcloud_takes_every_command_with_its_flags_and_values(calls: list[Call], tmp_path: pathlib.Path) -> None:
     commands = sorted({str(call) for call in calls if call.program == "gcloud"})
     assert len(commands) > 40
-    assert cloud_sdk.refused(commands, tmp_path / "home") == []
+    assert cloud_sdk.rejected_commands(commands, tmp_path / "home") == []
 
 
 def test_wrong_flag_or_value_is_reported(tmp_path: pathlib.Path) -> None:
@@ -56,7 +56,7 @@ def test_wrong_flag_or_value_is_reported(tmp_path: pathlib.Path) -> None:
         "gcloud functions deploy ingest --gen2 --concurency=250",
         "gcloud nonsense",
     ]
-    assert len(cloud_sdk.refused(wrong, tmp_path / "home")) == 3
+    assert len(cloud_sdk.rejected_commands(wrong, tmp_path / "home")) == 3
 
 
 def test_bq_has_every_command_and_flag(calls: list[Call], tmp_path: pathlib.Path) -> None:

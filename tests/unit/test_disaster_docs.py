@@ -30,7 +30,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
 def test_gcloud_bq_and_sluice_take_every_command(calls: list[Call], tmp_path: pathlib.Path) -> None:
     gcloud = sorted({str(call) for call in calls if call.program == "gcloud"})
     assert len(gcloud) > 5
-    assert cloud_sdk.refused(gcloud, tmp_path / "home") == []
+    assert cloud_sdk.rejected_commands(gcloud, tmp_path / "home") == []
     bq = [call.arguments for call in calls if call.program == "bq"]
     assert cloud_sdk.unknown_flags(bq, tmp_path) == []
     for call in calls:

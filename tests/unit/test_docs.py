@@ -111,7 +111,7 @@ def test_gcloud_takes_every_command_of_the_runbook_and_of_the_alerts(tmp_path: p
     typed = [*page, *(alert["type"] for alert in monitoring.alerts_of_engines())]
     gcloud_commands = {command for command in typed if command.startswith("gcloud ")}
     assert len(gcloud_commands) > 10
-    assert cloud_sdk.refused(sorted(gcloud_commands), tmp_path) == []
+    assert cloud_sdk.rejected_commands(sorted(gcloud_commands), tmp_path) == []
 
 
 @pytest.mark.check

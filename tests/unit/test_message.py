@@ -106,9 +106,9 @@ def test_missing_fields_of_a_push_are_empty_or_the_arrival_time(missing: str) ->
     ],
 )
 def test_invalid_push_is_rejected_with_the_place(body: bytes, said: str) -> None:
-    with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as refused:
+    with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as rejected:
         parse_request({}, body)
-    assert said in str(refused.value)
+    assert said in str(rejected.value)
 
 
 @pytest.mark.parametrize(

@@ -433,8 +433,8 @@ def test_long_values_are_truncated_except_the_payload() -> None:
     record = dead({"event_type": key}, schema_version=key).record("gs://a/b")
     assert (len(record["event_type"]), len(record["schema_version"])) == (500, 500)
     errors = [Violation("$", "invalid", "x")] * 30
-    refused = row(event("order")).dead_letter(Stage.WAREHOUSE, errors, NOW)
-    assert len(refused.record("gs://a/b")["errors"]) == 20
+    rejected = row(event("order")).dead_letter(Stage.WAREHOUSE, errors, NOW)
+    assert len(rejected.record("gs://a/b")["errors"]) == 20
 
 
 def test_retention_counts_whole_partitions() -> None:

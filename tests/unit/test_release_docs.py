@@ -27,7 +27,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
 def test_gcloud_takes_every_command_of_the_page(calls: list[Call], tmp_path: pathlib.Path) -> None:
     commands = sorted({str(call) for call in calls if call.program == "gcloud"})
     assert commands
-    assert cloud_sdk.refused(commands, tmp_path) == []
+    assert cloud_sdk.rejected_commands(commands, tmp_path) == []
 
 
 def test_terraform_has_every_variable_and_output_of_the_page(calls: list[Call]) -> None:

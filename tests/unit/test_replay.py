@@ -213,11 +213,11 @@ def test_failed_listener_is_a_failure_and_gets_no_repetitions() -> None:
 def test_failed_listener_stops_the_following_ones() -> None:
     heard: list[str] = []
 
-    def refuse(_: object) -> None:
+    def reject(_: object) -> None:
         raise Forbidden("no")  # type: ignore[no-untyped-call]
 
     with pytest.raises(Forbidden):
-        call_in_order([lambda _: heard.append("first"), refuse, lambda _: heard.append("third")])([])
+        call_in_order([lambda _: heard.append("first"), reject, lambda _: heard.append("third")])([])
     assert heard == ["first"]
 
 

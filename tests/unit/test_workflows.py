@@ -234,4 +234,4 @@ def test_gcloud_takes_every_command_of_a_deployment(tmp_path: pathlib.Path) -> N
     commands = [" ".join(["gcloud", *call]) for call in calls if call != ["curl"]]
     commands.append("gcloud scheduler jobs run sluice-dev-bootstrap --project=a-project --location=us-central1")
     commands.append("gcloud logging read --project=a-project --limit=100 --freshness=15m --order=asc severity=ERROR")
-    assert cloud_sdk.refused(commands, tmp_path / "home") == []
+    assert cloud_sdk.rejected_commands(commands, tmp_path / "home") == []

@@ -23,7 +23,7 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     abilities: Mapping[str, Mapping[str, Sequence[str] | str]]
     commands: Mapping[str, Sequence[str]]
-    refused: Mapping[str, Sequence[str]]
+    rejected: Mapping[str, Sequence[str]]
     resources: Mapping[str, Sequence[str]]
 
     def entry(self, command: Sequence[str]) -> str | None:
