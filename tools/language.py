@@ -19,20 +19,42 @@ _is_fragment = re.compile(
 BANNED = frozenset({"found", "known", "left", "one", "some", "told"})
 """Names that do not say what they hold."""
 
+MAX_TEST_NAME = 65
+"""Maximum characters of the name of a test, with its prefix."""
+
+_dialect = re.compile(r"(?:^|_)(mend\w*?|refus\w*?|tell|tells|telling|told)(?:_|$)").search
+"""Search a name in snake case for a word that the code has another word for: fix, reject, report."""
+
+_hump = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Place in the name of a class where a word begins."""
+
 
 def problems(file: pathlib.Path) -> Iterator[str]:
-    """Yield each docstring that is a fragment and each banned name, with its place."""
+    """Yield each docstring that is a fragment and each name that says nothing or is too long, with its place."""
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))) if _is_fragment(text):
                 yield f"{file}:{node.lineno}: a docstring is a sentence, and does not begin with {text.split()[0]}"
+            case ast.Name(id=name, ctx=ast.Store()) if name in BANNED:
+                yield f"{file}:{node.lineno}: the name {name} does not say what it stands for"
             case (
-                ast.Name(id=name, ctx=ast.Store())
-                | ast.arg(arg=name)
+                ast.arg(arg=name)
                 | ast.FunctionDef(name=name)
                 | ast.AsyncFunctionDef(name=name)
-            ) if name in BANNED:
-                yield f"{file}:{node.lineno}: the name {name} does not say what it stands for"
+                | ast.ClassDef(name=name)
+            ) if problem := _problem_of_name(name):
+                yield f"{file}:{node.lineno}: the name {name} {problem}"
+
+
+def _problem_of_name(name: str) -> str | None:
+    """Return what is wrong with the name of a function, a class or an argument, or None."""
+    if name in BANNED:
+        return "does not say what it stands for"
+    if word := _dialect(_hump.sub("_", name).lower()):
+        return f"has the word {word[1]}, for which the code has fix, reject or report"
+    if name.startswith("test_") and len(name) > MAX_TEST_NAME:
+        return f"has {len(name)} characters; a test's name has at most {MAX_TEST_NAME}"
+    return None
 
 
 def main() -> None:
