@@ -174,7 +174,7 @@ def soak(events: int, seed: int, share: float) -> bool:
         "delivered again": counts.requests[PUSH] - chaos.published.messages,
         "kills": chaos.kills,
         "duplicate rows and dead letters": balance.duplicates,
-        "dead letters by an injected refusal": balance.rejected,
+        "dead letters by an injected rejection": balance.rejected,
         "missing": balance.missing,
         "missing in the archive": balance.unarchived,
         "missing, says the reconciliation": reconciled.total.missing,
