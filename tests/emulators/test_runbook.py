@@ -382,7 +382,7 @@ def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> N
     post(stack, b'{"customer_id": "ada-customer", ')
     output = types()
     assert cell(output, "events in the archive", "would be erased") == "4"
-    assert cell(output, "of rows and events: no JSON", "would be erased") == "2"
+    assert cell(output, "of all rows and events: not JSON", "would be erased") == "2"
     output = types()
     assert cell(output, "events in the archive", "erased") == "4"
     assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"
