@@ -5,10 +5,11 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
-from google.api_core.exceptions import PreconditionFailed
+from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud import bigquery
 from google.cloud.storage import Blob
 
@@ -108,6 +109,26 @@ def test_an_object_that_is_gone_or_damaged_has_an_error_of_its_own(datasets: Dat
         archived.envelopes()
     with pytest.raises(ObjectNotFound):
         rewrite(archived, lambda _, __: None, event_types())
+
+
+def test_an_object_that_was_replaced_since_it_was_listed_is_read(
+    datasets: Datasets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reconciliation that took it for deleted would miss its events. The emulator has each generation forever."""
+    download = Blob.download_as_bytes
+
+    def download_generation(blob: Blob, *args: Any, **options: Any) -> bytes:
+        if blob.generation and blob.generation != blob.bucket.get_blob(blob.name).generation:
+            raise NotFound("No such object")
+        content: bytes = download(blob, *args, **options)
+        return content
+
+    monkeypatch.setattr(Blob, "download_as_bytes", download_generation)
+    archive(datasets, NOW, "a", "b")
+    [before] = reader_of(datasets).objects()
+    [listed] = reader_of(datasets).objects()
+    rewrite(listed, lambda ndjson, _: ndjson.splitlines(keepends=True)[1:], event_types())
+    assert [envelope.event_id for envelope in before.envelopes()] == ["b"]
 
 
 def test_a_rewritten_object_has_the_lines_that_stay_and_their_summary(datasets: Datasets) -> None:

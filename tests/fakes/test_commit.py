@@ -444,9 +444,9 @@ async def test_an_unforeseen_error_keeps_nothing_of_its_batch(
 
         return (await app(Request({"type": "http", "headers": []}, receive))).status_code
 
-    assert await asyncio.gather(post(0), post(1)) == [204, 500]
+    assert [*await asyncio.gather(post(0), post(1))] == [204, 500]
     with only_the_collector_frees() as kept:
-        assert await asyncio.gather(post(1), post(2)) == [500, 204]
+        assert [*await asyncio.gather(post(1), post(2))] == [500, 204]
         await until(lambda: not commit._flushes)
     assert kept == []
 
