@@ -119,7 +119,7 @@ def test_an_object_that_was_replaced_since_it_was_listed_is_read(
 
     def download_generation(blob: Blob, *args: Any, **options: Any) -> bytes:
         if blob.generation and blob.generation != blob.bucket.get_blob(blob.name).generation:
-            raise NotFound("No such object")
+            raise NotFound("No such object")  # type: ignore[no-untyped-call]
         content: bytes = download(blob, *args, **options)
         return content
 
