@@ -93,8 +93,9 @@ class ArchivedObject:
             ObjectNotFound: It has been deleted.
             UnreadableObject: It is not gzip.
         """
+        newest = self.blob.bucket.blob(self.blob.name)  # The listed generation is gone if an erasure has replaced it.
         with decoding():
-            return gzip.decompress(self.blob.download_as_bytes())
+            return gzip.decompress(newest.download_as_bytes())
 
     def envelopes(self) -> list[Envelope]:
         """Return its envelopes.

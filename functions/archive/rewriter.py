@@ -37,12 +37,12 @@ def rewrite(archived: ArchivedObject, edit: Edit, event_types: Collection[str]) 
     blob = archived.blob
     try:
         for _ in range(_ATTEMPTS):
-            try:
-                if blob.generation is None:
-                    blob.reload()
-                _rewrite_once(blob, edit, event_types)
-            except PreconditionFailed:
+            if blob.generation is None:
                 blob.reload()
+            try:
+                _rewrite_once(blob, edit, event_types)
+            except (NotFound, PreconditionFailed):  # Another writer has replaced or deleted it.
+                blob = blob.bucket.blob(blob.name)
             else:
                 return
     except NotFound as error:

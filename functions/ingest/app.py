@@ -14,9 +14,8 @@ from functions.core.pipeline import EventPipeline
 from functions.ingest import http_client
 from functions.ingest.admission import Overloaded
 from functions.ingest.batch_writer import NotDurable
-from functions.ingest.flush import FlushServices
+from functions.ingest.flush import FlushServices, ProcessingFailed
 from functions.ingest.group_commit import GroupCommit
-from functions.ingest.references import clear_frames
 from functions.ingest.stages import ingest_event
 from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
@@ -73,9 +72,8 @@ class IngestApp:
         except ClientDisconnect:
             return Response(status_code=400)  # The client has gone.
         except Exception as error:  # The framework would log its message, which may quote the event.
-            reason = log.safe_message(error)
+            reason = str(error) if isinstance(error, ProcessingFailed) else log.safe_message(error)
             logger.error("%s", reason, extra={"trace": log.trace(request.headers, self.project)})  # noqa: TRY400
-            clear_frames(error)
             return JSONResponse({"error": reason}, 500)
         return _DURABLE
 

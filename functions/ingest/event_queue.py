@@ -15,7 +15,7 @@ class Failure(NamedTuple):
     """The reason for which an event is not durable.
 
     Attributes:
-        error: What its request raises: `NotDurable` or `Overloaded`.
+        error: What its request raises: `NotDurable`, `Overloaded` or `ProcessingFailed`.
         reason: The error's message.
     """
 

@@ -30,6 +30,10 @@ type Process = Callable[[Message, datetime], Outcome]
 """Returns the row or the dead letter of a message at a time, as `functions.core.pipeline.EventPipeline` does."""
 
 
+class ProcessingFailed(Exception):
+    """The code has a defect that failed an event. The text has the type of the error and its place, and no payload."""
+
+
 class ProcessedEvent(msgspec.Struct, eq=False):
     """An event that has become a row or a dead letter.
 
@@ -152,8 +156,7 @@ class Flush:
             try:
                 events.append(ProcessedEvent(process(event.message, now), event.size, event.ack))
             except Exception as error:  # A defect of the code fails its own event only.
-                if not event.ack.done():
-                    event.ack.set_exception(error)
+                resolve(event.ack, Failure(ProcessingFailed, log.safe_message(error)))
         self._slot.processed()
         return events
 

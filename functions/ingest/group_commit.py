@@ -58,6 +58,7 @@ class GroupCommit:
         Raises:
             Overloaded: Too much is in flight.
             NotDurable: Cloud Storage or BigQuery did not take the event in time.
+            ProcessingFailed: The code has a defect.
         """
         loop = asyncio.get_running_loop()
         event = QueuedEvent(message, message.size, self._clock(), loop.create_future())

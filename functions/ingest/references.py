@@ -6,9 +6,9 @@ one of these variables leads back to the exception, directly or through a future
 
 - A frame that awaits a future has no variable for it when the future's exception leaves the frame. So futures are
   awaited where they are returned (`Threads.run`), or by a function that deletes its variable (`await_within`).
-- Who keeps or logs an exception of a call that had an event calls `clear_frames`. Frames of libraries refer to their
-  own exceptions.
-- An acknowledgement carries a `Failure`, which is text. Each request raises an exception of its own from it.
+- `Api.post` calls `clear_frames` on the exceptions of a request: frames of libraries refer to their own exceptions.
+- An acknowledgement carries a `Failure`, which is text. Each request raises an exception of its own from it. The
+  exception of one event would keep the whole batch: its frames refer to those that called them, and so to the flush.
 """
 
 import asyncio

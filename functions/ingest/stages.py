@@ -33,6 +33,7 @@ async def ingest_event(
         NotAMessage: The request carries no Pub/Sub message.
         Overloaded: Too much is in flight.
         NotDurable: The event is not durable in time.
+        ProcessingFailed: The code has a defect.
     """
     message = await receive(headers, next_chunk, admission)
     await commit(message)

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import json
 import logging
+import re
 import threading
 import time
 import types
@@ -13,17 +14,21 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from starlette.requests import Request
 
 from fake_google.answers import Answer, error, insert_errors
 from fake_google.scripted import Cloud
 from functions.archive import delivery
 from functions.core.message import MAX_REQUEST_BYTES, Message, NotAMessage
 from functions.ingest.admission import PROBE, Overloaded
+from functions.ingest.app import IngestApp
 from functions.ingest.batch_writer import NotDurable
+from functions.ingest.flush import ProcessingFailed
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.request_body import NextChunk, read_body
 from functions.ingest.scheduler import BACKLOG_INTERVAL, BACKLOG_THRESHOLD, INTERVAL, MAX_ARCHIVING, MAX_FLUSHES
 from functions.ingest.threads import MAX_THREADS, Threads
+from tests.support.push_requests import wrapped
 from tests.support.samples import event, message
 from tests.support.waiting import FACTOR, PATIENCE, until
 
@@ -401,6 +406,37 @@ async def test_failed_flush_leaves_no_reference_cycles(
     assert kept == []
 
 
+async def test_an_unforeseen_error_keeps_nothing_of_its_batch(
+    group_commit: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The frames of its traceback refer to the flush, which refers to all events, each with its acknowledgement."""
+    commit = group_commit()
+    usual = commit._services.process
+
+    def process(message: Message, now: datetime) -> Any:
+        if message.event_id == "e-1":
+            try:
+                int(message.event_id)
+            except ValueError as error:
+                raise KeyError("a defect") from error
+        return usual(message, now)
+
+    monkeypatch.setattr(commit._services, "process", process)
+    app = IngestApp(commit, "project")
+
+    async def post(index: int) -> int:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": json.dumps(wrapped(event("order"), f"e-{index}")).encode()}
+
+        return (await app(Request({"type": "http", "headers": []}, receive))).status_code
+
+    assert [*await asyncio.gather(post(0), post(1))] == [204, 500]
+    with only_the_collector_frees() as kept:
+        assert [*await asyncio.gather(post(1), post(2))] == [500, 204]
+        await until(lambda: not commit._flushes)
+    assert kept == []
+
+
 async def test_aborted_request_leaves_no_reference_cycles(group_commit: Make) -> None:
     commit = group_commit()
     chunks = iter([b"x" * 1000])
@@ -605,9 +641,10 @@ async def test_unexpected_error_fails_only_its_own_request(
 
     monkeypatch.setattr(commit._services, "process", process)
     answers = await commit_all(commit, [sent(index) for index in range(3)])
-    assert [type(answer) for answer in answers] == [type(None), KeyError, type(None)]
+    assert [type(answer) for answer in answers] == [type(None), ProcessingFailed, type(None)]
+    assert re.fullmatch(r"KeyError, .*test_commit\.py:\d+", str(answers[1]))
     assert [row["ingest"]["event_id"] for row in cloud.rows("orders")] == ["e-0", "e-2"]
-    with pytest.raises(KeyError):
+    with pytest.raises(ProcessingFailed):
         await commit(sent(1))
     assert await commit_all(commit, [sent(3)]) == [None]
     assert cloud.calls.count("upload") == 2
