@@ -12,7 +12,12 @@ _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def package(
-    output: Annotated[pathlib.Path, typer.Option(dir_okay=False, help="File to write.")] = ROOT / "dist/sluice.zip",
+    output: Annotated[
+        pathlib.Path,
+        typer.Option(
+            dir_okay=False, help="File to write; default: dist/sluice.zip in the repository.", show_default=False
+        ),
+    ] = ROOT / "dist/sluice.zip",
     list_: Annotated[bool, typer.Option("--list", help="Print the names of the files in the zip.")] = False,
 ) -> None:
     """Build the zip to deploy: the functions and the files that they read.
