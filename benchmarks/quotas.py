@@ -105,7 +105,7 @@ QUOTAS = (
         4e9,
         "bytes/s in a region",
         lambda load: load.rate * load.message_bytes,
-        "publishers are refused; on request more",
+        "publishers are rejected; on request more",
         "https://cloud.google.com/pubsub/quotas",
         "second hand",
     ),

@@ -69,7 +69,7 @@ def read_advisories(report: bytes, complaint: str) -> Advisories:
     skipped = [str(package["skip_reason"]) for package in dependencies if "skip_reason" in package]
     vulnerable = [
         f"{package['name']} {package['version']}: {advisory['id']},"
-        f" mended in {', '.join(advisory['fix_versions']) or 'none'}"
+        f" fixed in {', '.join(advisory['fix_versions']) or 'none'}"
         for package in dependencies
         for advisory in package.get("vulns", ())
     ]

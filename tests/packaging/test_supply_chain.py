@@ -160,7 +160,7 @@ REPORT = {
 def test_what_the_advisory_service_says_is_told_from_what_it_does_not_say() -> None:
     assert read_advisories(json.dumps(REPORT).encode(), "") == Advisories(
         3,
-        ["bad 2: PYSEC-1, mended in 3, 4", "worse 5: PYSEC-2, mended in none"],
+        ["bad 2: PYSEC-1, fixed in 3, 4", "worse 5: PYSEC-2, fixed in none"],
         ["private (6) is not known"],
     )
     assert read_advisories(b"", "Traceback\nConnectionError: refused\n") == Advisories(
