@@ -21,6 +21,13 @@ from tools.language import problems
         ("def tell(left): pass", "the name left"),
         ("class Event:\n    known: int", "the name known"),
         ("event.found", None),
+        (
+            'class Erased:\n    """A result.\n\n    Attributes:\n        left: A number.\n    """\n    rest: int',
+            "has no left",
+        ),
+        ('class Erased:\n    """A result.\n\n    Attributes:\n        rest: A number.\n    """\n    rest: int', None),
+        ('def read(file):\n    """Read it.\n\n    Args:\n        path: The file.\n    """', "read has no path"),
+        ('def read(*files):\n    """Read them.\n\n    Args:\n        *files: The files.\n    """', None),
     ],
 )
 def test_fragments_and_names_that_say_nothing_are_found(tmp_path: pathlib.Path, code: str, problem: str | None) -> None:
