@@ -1,4 +1,4 @@
-"""Check the language of the code: docstrings are no fragments, and names say what a thing is. `make lint` runs it."""
+"""Check the language of the code: docstrings are no fragments, and names exist and say what a thing is: `make lint`."""
 
 import ast
 import pathlib
@@ -28,10 +28,27 @@ _dialect = re.compile(r"(?:^|_)(mend\w*?|refus\w*?|tell|tells|telling|told)(?:_|
 _hump = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 """Place in the name of a class where a word begins."""
 
+_SECTION = re.compile(r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^    \*{0,2}(\w+):", re.MULTILINE)
+
+
+def _unknown(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    """Yield the names that a docstring explains and its function or class does not have."""
+    documented = [
+        name for section in _SECTION.findall(ast.get_docstring(node) or "") for name in _ENTRY.findall(section)
+    ]
+    if documented and not (isinstance(node, ast.ClassDef) and node.bases):  # A base class may have the others.
+        names = {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
+        names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+        names |= {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
+        yield from (name for name in documented if name not in names)
+
 
 def problems(file: pathlib.Path) -> Iterator[str]:
-    """Yield each docstring that is a fragment and each name that says nothing or is too long, with its place."""
+    """Yield each docstring that is a fragment or explains what is missing, and each bad name, with its place."""
     for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from (f"{file}:{node.lineno}: {node.name} has no {name}" for name in _unknown(node))
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))) if _is_fragment(text):
                 yield f"{file}:{node.lineno}: a docstring is a sentence, and does not begin with {text.split()[0]}"

@@ -13,7 +13,10 @@ _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 def package(
     output: Annotated[
-        pathlib.Path, typer.Option(dir_okay=False, help="File to write.", show_default="dist/sluice.zip")
+        pathlib.Path,
+        typer.Option(
+            dir_okay=False, help="File to write; default: dist/sluice.zip in the repository.", show_default=False
+        ),
     ] = ROOT / "dist/sluice.zip",
     list_: Annotated[bool, typer.Option("--list", help="Print the names of the files in the zip.")] = False,
 ) -> None:

@@ -59,8 +59,8 @@ def replay(
     Pub/Sub is acknowledged when its event is durable; all other messages are returned, in a dry run all of them.
 
     Examples:
-        sluice replay --from 24h --dry-run
-        sluice replay --from 2026-11-23T20:00:00Z --to 2026-11-23T21:00:00Z --type order
+        sluice replay --from 24h --type order --dry-run
+        sluice replay --from 2026-11-23T20:00:00Z --to 2026-11-23T21:00:00Z
         sluice replay --undeliverable --limit 100
 
     Exit code 0: all events are loaded; 1: an event could not be read or loaded; 2: an option or a setting is wrong;

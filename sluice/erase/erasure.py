@@ -130,7 +130,7 @@ class Erased:
         unparsed: Number of erased dead letters and events of the archive that are not JSON.
         doubtful: Places of others that may be the person's and were kept.
         unreadable: Places of others that could not be inspected, each with the reason.
-        left: Data that was not erased and has to be, each with the reason.
+        remaining: Data that was not erased and has to be, each with the reason.
     """
 
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -148,7 +148,7 @@ class Erased:
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing of the person is left in what was searched."""
+        """Whether no data of the person remains in what was searched."""
         return not (self.remaining or self.doubtful.count or self.unreadable.count)
 
 
@@ -599,7 +599,7 @@ class ObjectChange:
         uri: Address of the object.
         size: Stored size of the object in bytes.
         removed: Envelopes that were removed.
-        left: Number of envelopes that were not removed.
+        remaining: Number of envelopes that were not removed.
         unparsed: Number of `removed` that are not JSON.
         listed: Verdicts on envelopes that were not removed and have to be reported, each with its place.
         letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the

@@ -90,6 +90,11 @@ def test_a_help_text_has_examples_that_parse(
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_an_example_fits_into_80_columns(name: Sequence[str]) -> None:
+    assert [line for line in examples(COMMANDS[tuple(name)]) if len(line) > 80 - len("      ")] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 def test_each_option_has_a_help_text(name: Sequence[str]) -> None:
     assert [parameter.name for parameter in COMMANDS[tuple(name)].params if not parameter.help] == []
 

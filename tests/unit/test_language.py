@@ -29,6 +29,13 @@ from tools.language import problems
         (f"def test_{'x' * 61}(): pass", "has 66 characters"),
         ("class Event:\n    known: int", "the name known"),
         ("event.found", None),
+        (
+            'class Erased:\n    """A result.\n\n    Attributes:\n        left: A number.\n    """\n    rest: int',
+            "has no left",
+        ),
+        ('class Erased:\n    """A result.\n\n    Attributes:\n        rest: A number.\n    """\n    rest: int', None),
+        ('def read(file):\n    """Read it.\n\n    Args:\n        path: The file.\n    """', "read has no path"),
+        ('def read(*files):\n    """Read them.\n\n    Args:\n        *files: The files.\n    """', None),
     ],
 )
 def test_fragments_and_meaningless_names_are_reported(tmp_path: pathlib.Path, code: str, problem: str | None) -> None:

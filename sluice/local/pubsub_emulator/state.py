@@ -87,7 +87,7 @@ class Rules:
         """Read the settings, with Pub/Sub's defaults and bounds.
 
         Raises:
-            Refused: A value is out of its bounds, or they ask for what this server does not do.
+            CallRejected: A value is out of its bounds, or a setting is not supported by this server.
         """
         settings = types.Subscription.pb(resource)
         asked = [name for name in _NOT_DONE if name in resource]
