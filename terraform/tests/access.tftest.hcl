@@ -287,6 +287,10 @@ run "a_workflow_of_one_repository_and_branch_may_deploy" {
     error_message = google_iam_workload_identity_pool_provider.github[0].attribute_condition
   }
   assert {
+    condition     = google_iam_workload_identity_pool_provider.github[0].oidc[0].issuer_uri == "https://token.actions.githubusercontent.com" && google_iam_workload_identity_pool_provider.github[0].attribute_mapping == tomap({ "google.subject" = "assertion.sub" })
+    error_message = "Only tokens of GitHub count, each as its subject."
+  }
+  assert {
     condition     = google_service_account_iam_member.github[0].role == "roles/iam.workloadIdentityUser" && google_service_account_iam_member.github[0].member == "principal://iam.googleapis.com/pool/subject/repo:acme/sluice:ref:refs/heads/main"
     error_message = "who may be the account"
   }

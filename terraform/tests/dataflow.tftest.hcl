@@ -135,6 +135,14 @@ run "a_job_reads_the_same_subscription" {
     error_message = "Workers read what is staged as long as the job runs."
   }
   assert {
+    condition     = one(one(google_storage_bucket.dataflow[0].lifecycle_rule).condition).age == 30 && google_storage_bucket.dataflow[0].soft_delete_policy[0].retention_duration_seconds == 0
+    error_message = "Temporary files are deleted after 30 days, and are not billed for longer."
+  }
+  assert {
+    condition     = google_dataflow_flex_template_job.ingest[0].autoscaling_algorithm == "THROUGHPUT_BASED" && google_dataflow_flex_template_job.ingest[0].enable_streaming_engine
+    error_message = "The job scales, with the Streaming Engine."
+  }
+  assert {
     condition     = length(setsubtract(["dataflow.googleapis.com", "compute.googleapis.com"], keys(google_project_service.needed))) == 0
     error_message = "services"
   }

@@ -46,6 +46,14 @@ run "the_functions_have_their_sizes" {
     condition     = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.build_config[0].environment_variables["SOURCE_DATE_EPOCH"] == "315532801"])
     error_message = "Without this time, which a zip file can hold, two builds of the same package differ."
   }
+  assert {
+    condition     = google_artifact_registry_repository.images.format == "DOCKER"
+    error_message = "format of the images, whose change would make the repository again"
+  }
+  assert {
+    condition     = terraform_data.bootstrap.triggers_replace[1] == sha256(jsonencode(local.settings))
+    error_message = "Other settings run the bootstrap, as another package does."
+  }
 }
 
 run "jobs_run_on_their_schedules" {
@@ -245,8 +253,37 @@ run "alerts_metrics_and_objectives_have_their_values" {
     error_message = "A burn rate is an alert in both windows, all others in any."
   }
   assert {
+    condition     = toset(flatten([for alert in google_monitoring_alert_policy.this : [for condition in alert.conditions : [for query in condition.condition_prometheus_query_language : query.evaluation_interval]]])) == toset(["60s"])
+    error_message = "A query is evaluated each minute."
+  }
+  assert {
+    condition = { for key, alert in google_monitoring_alert_policy.this : key => [for condition in alert.conditions : "${condition.condition_threshold[0].comparison} ${condition.condition_threshold[0].threshold_value} ${condition.condition_threshold[0].duration}"] if alert.combiner == "AND" } == {
+      lag                = ["COMPARISON_GT 14.4 0s", "COMPARISON_GT 14.4 0s", "COMPARISON_GT 99 0s"]
+      lag_slow           = ["COMPARISON_GT 3 0s", "COMPARISON_GT 3 0s", "COMPARISON_GT 99 0s"]
+      server_errors      = ["COMPARISON_GT 14.4 0s", "COMPARISON_GT 14.4 0s", "COMPARISON_GT 9 0s"]
+      server_errors_slow = ["COMPARISON_GT 3 0s", "COMPARISON_GT 3 0s", "COMPARISON_GT 9 0s"]
+    }
+    error_message = "burn rates of both windows, and the number of responses that is enough"
+  }
+  assert {
+    condition     = toset(flatten([for alert in google_monitoring_alert_policy.this : [for condition in alert.conditions : [for threshold in condition.condition_threshold : [for aggregation in threshold.aggregations : "${aggregation.per_series_aligner} ${aggregation.cross_series_reducer}"]]]])) == toset(["ALIGN_DELTA REDUCE_SUM"])
+    error_message = "Responses are counted, in all series together."
+  }
+  assert {
+    condition     = toset([for alert in google_monitoring_alert_policy.this : alert.documentation[0].mime_type]) == toset(["text/markdown"])
+    error_message = "A runbook is Markdown."
+  }
+  assert {
     condition     = { for key, objective in google_monitoring_slo.this : key => objective.goal } == { availability = 0.999, freshness = 0.99 }
     error_message = "objectives"
+  }
+  assert {
+    condition     = { for key, objective in google_monitoring_slo.this : key => objective.slo_id } == { availability = "availability", freshness = "freshness" }
+    error_message = "Alerts name the objectives by these."
+  }
+  assert {
+    condition     = [for filter in ["good_service_filter", "bad_service_filter"] : split(" metric.label", google_monitoring_slo.this["availability"].request_based_sli[0].good_total_ratio[0][filter])[1]] == [".\"response_code_class\"=\"2xx\"", ".\"response_code_class\"=\"5xx\""]
+    error_message = "good and bad requests"
   }
   assert {
     condition     = alltrue([for objective in google_monitoring_slo.this : objective.rolling_period_days == 28])

@@ -58,6 +58,10 @@ run "all_traffic_leaves_by_a_connector" {
     condition     = alltrue([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.service_config[0].vpc_connector == "projects/p/locations/us-central1/connectors/c" && function.service_config[0].vpc_connector_egress_settings == "ALL_TRAFFIC"])
     error_message = "connector"
   }
+  assert {
+    condition     = terraform_data.billing.triggers_replace[3].connector == "projects/p/locations/us-central1/connectors/c"
+    error_message = "set_billing.sh runs after each deploy, also that of another connector."
+  }
 }
 
 run "messages_stay_in_their_regions" {

@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tomllib
 import zipfile
 
 import pytest
@@ -51,6 +52,15 @@ def test_package_has_only_deployed_files(project: pathlib.Path, tmp_path: pathli
         assert tuple(archive.namelist()) == built.names == tuple(sorted(built.names))
         for name in built.names:
             assert archive.read(name) == (ROOT / name).read_bytes()
+
+
+def test_an_installation_has_every_package_of_the_project() -> None:
+    """An editable installation finds packages that are not listed, a wheel lacks them."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    modules = [file for top in ("dataflow", "functions", "sluice") for file in (ROOT / top).rglob("*.py")]
+    packages = {".".join(file.parent.relative_to(ROOT).parts) for file in modules}
+    assert packages - set(setuptools["packages"]) == set()
+    assert [name for name in setuptools["packages"] if not (ROOT / name.replace(".", "/")).is_dir()] == []
 
 
 def test_the_same_files_make_the_same_bytes(project: pathlib.Path, tmp_path: pathlib.Path) -> None:

@@ -9,6 +9,8 @@ import pytest
 
 FOLDER = pathlib.Path(__file__).parent
 
+_INSTALLERS = {"pip", "venv", "virtualenv"}
+
 _running: list[str] = []
 """Id of the unit test that runs with its fixtures, if one does."""
 
@@ -18,7 +20,9 @@ def _forbid(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if event == "socket.bind" and isinstance(arguments[1], tuple):
         raise AssertionError(f"{_running[0]} starts a server at {arguments[1]}: it belongs into tests/fakes")
-    if event == "subprocess.Popen" and {"pip", "venv"} & {str(argument) for argument in arguments[1] or ()}:
+    if event == "subprocess.Popen" and _INSTALLERS & {
+        pathlib.PurePath(word).name for argument in arguments[1] or () for word in str(argument).split()
+    }:
         raise AssertionError(f"{_running[0]} installs packages: it belongs into tests/packaging")
 
 
