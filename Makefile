@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz docs beam promtool lint types contracts checkov terraform workflows package sbom audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -23,6 +23,12 @@ help: ## Show what there is.
 	@echo "installing Apache Beam into .venv/beam: 138 packages, 830 MB" >&2
 	@.venv/bin/python -m venv --clear .venv/beam
 	@.venv/beam/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-beam.txt
+	@touch $@
+
+.venv/mutation/ready: requirements-mutation.txt | .venv/ready
+	@echo "installing mutmut into .venv/mutation" >&2
+	@rm -rf .venv/mutation
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .venv/mutation -r requirements-mutation.txt
 	@touch $@
 
 .venv/promtool/promtool: tools/promtool.sh | .venv/ready
@@ -93,6 +99,9 @@ sbom: .venv/ready ## Build dist/sluice.zip, and list what is in it: dist/sluice.
 fuzz: .venv/ready ## Try the core with hostile events for SECONDS (600).
 	@SLUICE_FUZZ_SECONDS=$(or $(SECONDS),600) .venv/bin/pytest tests/fuzz --log-cli-level=INFO
 
+mutation: .venv/ready .venv/mutation/ready ## Change the core and ingest in small ways, and count how many changes no unit test notices.
+	@.venv/bin/python -m tools.mutation
+
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
@@ -115,5 +124,7 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --output-file requirements-docs.txt
 	.venv/bin/uv pip compile pyproject.toml --group beam --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-beam.txt
+	.venv/bin/uv pip compile --group mutation --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file requirements-mutation.txt
 	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file benchmarks/plain/requirements.txt

@@ -56,7 +56,12 @@ def in_google_cloud(script: str, *arguments: str) -> subprocess.CompletedProcess
     with metadata_server.running() as variables:
         own = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         command = [sys.executable, "-c", script, *arguments]
-        environment = {**own, **variables, "PYTHONPATH": str(ROOT), "CLOUDSDK_CONFIG": "/nowhere"}
+        environment = {
+            **own,
+            **variables,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
+            "CLOUDSDK_CONFIG": "/nowhere",
+        }
         return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 

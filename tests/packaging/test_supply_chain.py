@@ -51,6 +51,7 @@ def version(requirement: Requirement) -> Version:
 DEPLOYED = pinned("requirements.txt")
 DEVELOPED = pinned("requirements-dev.txt")
 CHECKOV = pinned("requirements-checkov.txt")
+MUTATION = pinned("requirements-mutation.txt")
 PLAIN = pinned("benchmarks/plain/requirements.txt")
 
 
@@ -60,6 +61,7 @@ def test_each_dependency_is_pinned_to_an_allowed_version() -> None:
         (DEPLOYED, PROJECT["dependencies"]),
         (DEVELOPED, [*extras["ops"], *extras["dev"]]),
         (CHECKOV, PYPROJECT["dependency-groups"]["checkov"]),
+        (MUTATION, PYPROJECT["dependency-groups"]["mutation"]),
         (PLAIN, PYPROJECT["dependency-groups"]["plain"]),
     ]
     for lock, dependencies in asked:
@@ -102,13 +104,7 @@ def test_tests_run_on_the_deployed_versions() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        "requirements.txt",
-        "requirements-dev.txt",
-        "requirements-checkov.txt",
-        "requirements-docs.txt",
-        "benchmarks/plain/requirements.txt",
-    ],
+    [*(file.name for file in ROOT.glob("requirements*.txt")), "benchmarks/plain/requirements.txt"],
 )
 def test_no_lock_file_names_where_the_packages_came_from(name: str) -> None:
     assert re.findall(r"https?://|file:|--(?:extra-)?index|--find-links|--trusted", (ROOT / name).read_text()) == []

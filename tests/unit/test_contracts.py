@@ -1,5 +1,6 @@
 """The contracts, and what they need of each other."""
 
+import json
 import pathlib
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -88,3 +89,74 @@ def test_type_without_a_contract_is_rejected_at_start(tmp_path: pathlib.Path) ->
     (tmp_path / "order.v1.json").unlink()
     with pytest.raises(ValueError, match=r"order\.v1\.json is missing"):
         Contracts.load(tmp_path)
+
+
+SCHEMA = {
+    "properties": {
+        "event_type": {"type": "string"},
+        "color": {"enum": [f"color-{number}" for number in range(21)], "type": "string"},
+        "size": {"enum": ["S", "M"], "type": "string"},
+        "count": {"type": "integer"},
+        "contact": {"type": "string", "anyOf": [{"minLength": 200, "pattern": "@"}, {"format": "ipv4"}]},
+    }
+}
+
+
+def messages(folder: pathlib.Path, payload_bytes: int = 100, **changes: Any) -> list[str]:
+    """Return what a contract of `SCHEMA` says of an event."""
+    write(folder)
+    (folder / "inventory.v1.json").write_text(json.dumps(SCHEMA))
+    contract = Contracts.load(folder).choose({"event_type": "inventory"}, {})
+    with pytest.raises(EventRejected) as rejected:
+        contract.validate({"event_type": "inventory", **changes}, payload_bytes)
+    return [violation.message for violation in rejected.value.violations]
+
+
+def test_a_message_lists_the_allowed_values_twenty_at_most(tmp_path: pathlib.Path) -> None:
+    assert messages(tmp_path, size="L") == ['"L" is not one of "S", "M"']
+    [message] = messages(tmp_path, color="é")
+    assert message.startswith('"é" is not one of "color-0", "color-1", ')
+    assert message.endswith('"color-19" or 1 others')
+
+
+def test_a_message_says_what_each_branch_expects(tmp_path: pathlib.Path) -> None:
+    [message] = messages(tmp_path, contact="x")
+    first, second = message.split("; and ")
+    assert first == '"x" is shorter than 200 characters and "x" does not match "@"'
+    assert second == '"x" is not a "ipv4"'
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"b": [1, Decimal("0.5")]}, '{"b":[1,0.5]}'),
+        ("x" * 98, '"' + "x" * 98 + '"'),
+        ("x" * 99, '"' + "x" * 98 + "…"),
+        ("\0", '"\\u0000"'),
+    ],
+)
+def test_a_message_shows_the_wrong_value_and_cuts_it(tmp_path: pathlib.Path, value: object, shown: str) -> None:
+    [message] = messages(tmp_path, count=value)
+    assert message == f'{shown} is not of type "integer"'
+
+
+@pytest.mark.parametrize(("payload_bytes", "count"), [(16 * 2**10, 2), (16 * 2**10 + 1, 1)])
+def test_of_a_long_event_one_violation_is_reported(tmp_path: pathlib.Path, payload_bytes: int, count: int) -> None:
+    assert len(messages(tmp_path, payload_bytes, count="x", size="L")) == count
+
+
+def test_the_message_of_an_unknown_version_lists_all_versions(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "inventory.v2.json", "inventory.v10.json")
+    with pytest.raises(EventRejected) as rejected:
+        Contracts.load(tmp_path).choose({"event_type": "inventory"}, {"schema_version": "3"})
+    assert rejected.value.violations[0].message == '"3" is no version of inventory; there is 1, 2, 10'
+
+
+def test_field_names_are_those_of_all_levels_and_branches(tmp_path: pathlib.Path) -> None:
+    write(tmp_path)
+    inner = {"type": "object", "properties": {"b": {"type": "string"}}}
+    schema = {"properties": {"a": {"type": "array", "items": inner}}, "allOf": [{"properties": {"c": {}}}]}
+    (tmp_path / "inventory.v1.json").write_text(json.dumps(schema), encoding="utf-8")
+    names = Contracts.load(tmp_path).names
+    assert {"a", "b", "c"} <= set(names.fields)
+    assert set(names.event_types) == event_types().keys()

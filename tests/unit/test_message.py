@@ -162,3 +162,20 @@ def test_event_id_defaults_to_the_message_id() -> None:
     assert Message(b"", {"event_id": "mine"}, "42", PUBLISHED).event_id == "mine"
     assert Message(b"", {}, "42", PUBLISHED).event_id == "42"
     assert Message(b"", {"event_id": ""}, "42", PUBLISHED).event_id == "42"
+
+
+def test_an_unwrapped_push_without_optional_headers_is_a_message() -> None:
+    headers = Headers({"X-Goog-Pubsub-Message-Id": "42", "X-Goog-Pubsub-Publish-Time": "2026-11-23T12:00:00Z"})
+    assert (received := parse_request(headers, b"{}")).ordering_key == ""
+    assert received.delivery_attempt is None
+
+
+def test_headers_are_read_by_their_documented_lower_case_names() -> None:
+    headers = {
+        "x-goog-pubsub-message-id": "42",
+        "x-goog-pubsub-publish-time": "2026-11-23T12:00:00.250Z",
+        "x-goog-pubsub-ordering-key": "k",
+        "x-goog-pubsub-delivery-attempt": "3",
+        "event_id": "e-1",
+    }
+    assert parse_request(headers, b'{"a": 1}') == EXPECTED

@@ -1,0 +1,82 @@
+"""Mutation testing of the core and of ingest: mutmut changes the code, and the unit tests should fail.
+
+`make mutation` runs it. It takes about half an hour on two cores, and goes on where an earlier run was interrupted.
+"""
+
+import collections
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+
+from rich.console import Console
+
+from sluice.doc_tables import Table
+
+ROOT = pathlib.Path(__file__).parent.parent
+MUTANTS = ROOT / "mutants"
+MUTMUT = ROOT / ".venv" / "mutation"
+
+_VERDICTS: Mapping[int | None, str] = {
+    0: "survived",
+    1: "killed",
+    3: "killed",
+    5: "untested",
+    33: "untested",
+    **dict.fromkeys((-24, 24, 36, 152, 255), "killed"),
+}
+"""Verdicts by mutmut's exit codes; a mutant that never ends is killed, too."""
+
+
+def counts(meta: Mapping[str, int | None]) -> collections.Counter[str]:
+    """Count the verdicts of a module's mutants.
+
+    Args:
+        meta: Exit codes of the tests by mutant, as mutmut writes them.
+
+    Raises:
+        ValueError: A mutant was not checked, or its tests crashed.
+    """
+    if unchecked := [name for name, code in meta.items() if code not in _VERDICTS]:
+        raise ValueError(f"{len(unchecked)} mutants have no verdict, for example {unchecked[0]}; run it again")
+    return collections.Counter(_VERDICTS[code] for code in meta.values())
+
+
+def score(verdicts: collections.Counter[str]) -> float:
+    """Return the share of the mutants that the tests kill; a mutant without a test survives."""
+    return verdicts["killed"] / verdicts.total()
+
+
+def _modules() -> Iterator[tuple[str, collections.Counter[str]]]:
+    for file in sorted(MUTANTS.rglob("*.meta")):
+        meta = json.loads(file.read_text(encoding="utf-8"))["exit_code_by_key"]
+        if meta:
+            yield str(file.relative_to(MUTANTS)).removesuffix(".meta"), counts(meta)
+
+
+def table(modules: Mapping[str, collections.Counter[str]]) -> Table:
+    """Return the table of the page.
+
+    Args:
+        modules: Verdicts by module.
+    """
+    everything = sum(modules.values(), collections.Counter[str]())
+    rows = [
+        [name, *(str(verdicts[verdict]) for verdict in ("killed", "survived", "untested")), f"{score(verdicts):.0%}"]
+        for name, verdicts in [*modules.items(), ("all", everything)]
+    ]
+    return Table("mutation", "Mutation score", ("module", ">killed", ">survived", ">without a test", ">score"), rows)
+
+
+def main() -> None:
+    """Run mutmut, and print the score of each module."""
+    subprocess.run(
+        [sys.executable, "-m", "mutmut", "run"], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(MUTMUT)}, check=True
+    )
+    Console().print(table(dict(_modules())).rich())
+
+
+if __name__ == "__main__":
+    main()
