@@ -65,7 +65,7 @@ def launcher(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     folder = tmp_path_factory.mktemp("launcher")
     for name in ("dataflow", "functions", "jsonschemas"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "emulators" / "beam_job.py", folder)
+    shutil.copy(ROOT / "tests" / "support" / "beam_job.py", folder)
     return folder
 
 

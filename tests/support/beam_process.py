@@ -83,7 +83,7 @@ def scenarios(folder: pathlib.Path, environment: Mapping[str, str]) -> Iterator[
     """
     log = folder / "beam.log"
     # Workers cannot be sent what is in `__main__`.
-    command = [str(python()), "-c", "from tests.emulators import beam_scenarios; beam_scenarios.serve()"]
+    command = [str(python()), "-c", "from tests.support import beam_scenarios; beam_scenarios.serve()"]
     variables = {**os.environ, **environment, "PYTHONPATH": str(ROOT)}
     with log.open("w") as errors:
         process = subprocess.Popen(

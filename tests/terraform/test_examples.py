@@ -24,7 +24,7 @@ def test_an_example_is_valid_and_can_be_planned(tmp_path: pathlib.Path, example:
 def test_prod_with_its_state_on_this_machine_fails(tmp_path: pathlib.Path) -> None:
     tested = terraform(tmp_path, "examples/prod")("test", "-no-color")
     assert tested.returncode == 1
-    assert "The state would lie on this machine" in tested.stdout + tested.stderr
+    assert "The state would be on this machine" in tested.stdout + tested.stderr
 
 
 def test_the_provider_is_configured_by_the_roots_alone() -> None:
