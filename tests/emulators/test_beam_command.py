@@ -146,7 +146,7 @@ def test_a_file_that_is_no_ndjson_has_its_whole_name(
     pathlib.Path("orders.csv").write_text("a,b\n")
     ended = sluice(["beam", "orders.csv", "--dry-run"], datasets.environment)
     assert ended.returncode == 1
-    assert "Failed: orders.csv: is not NDJSON" in ended.stderr
+    assert f"Failed: {tmp_path.resolve()}/orders.csv: is not NDJSON" in ended.stderr
 
 
 def test_error_of_bigquery_is_reported_in_one_sentence(datasets: Datasets, tmp_path: pathlib.Path) -> None:
