@@ -72,7 +72,7 @@ def test_memory_is_bounded_in_a_flood_with_a_slow_warehouse(flooded: tuple[Serve
     running, limit = flooded
     worker, cloud, url = running.worker, running.cloud, running.function.url
     if limit != 32 * MiB and kind != "all of them":
-        pytest.skip("one of them is enough to see that the bound follows the limit")
+        pytest.skip("this limit is measured with all kinds of floods together")
     payloads, count = FLOODS[kind]
     warm = WARM.setdefault(worker, worker.resident())
     bodies = [push(payload) for payload in payloads]
@@ -120,7 +120,7 @@ def test_memory_is_bounded_while_a_service_fails(
 ) -> None:
     running, limit = flooded
     if limit != 32 * MiB:
-        pytest.skip("two of them would be too many")
+        pytest.skip("measured with the limit of 32 MiB only")
     running.worker.forget_peak()
     monkeypatch.setattr(running.cloud, service, lambda *_: error(404, "notFound"))
     body = push(b"\xff" * 9_900_000)
