@@ -31,7 +31,7 @@ class Cloud:
         objects: Decompressed lines of each uploaded object, by name.
         metadata: Of each uploaded object, by name.
         calls: Each call in order, answered with whatever: `upload`, `insert TABLE`.
-        upload_paths: Path and query of each upload.
+        posted: Path and query of each POST.
         on_insert: Answers an insertAll: table, and body. An answer `{"trickle": event}` comes byte by byte, and breaks
             off when the event is set; with `{"reset": True}` the connection breaks instead.
         on_job: Answers a new job: its resource.
@@ -49,7 +49,7 @@ class Cloud:
     objects: dict[str, list[dict[str, Any]]] = dataclasses.field(default_factory=dict)
     metadata: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
     calls: list[str] = dataclasses.field(default_factory=list)
-    upload_paths: list[str] = dataclasses.field(default_factory=list)
+    posted: list[str] = dataclasses.field(default_factory=list)
     on_insert: Insert = lambda _table, _body: (200, {})
     on_job: Callable[[dict[str, Any]], Answer] = lambda _job: error(404, "notFound")
     on_data: Callable[[list[dict[str, Any]]], object] = lambda _: None
@@ -88,6 +88,7 @@ class Cloud:
                 etag = request.headers.get(b"if-match")
                 return self.on_patch(path, {**json.loads(request.body), "etag": etag and etag.decode()})
             case _:
+                self.posted.append(path)
                 time.sleep(self.latency)
                 return self._post(path, request)
 
@@ -117,7 +118,6 @@ class Cloud:
         resource = json.loads(part)
         name = resource["name"]
         self.calls.append("upload")
-        self.upload_paths.append(path)
         status, answer = self.on_upload(name)
         if status != 200:
             return status, answer

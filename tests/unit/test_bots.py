@@ -6,6 +6,7 @@ import crawleruseragents
 import pytest
 
 from benchmarks import bots, page
+from functions.core import bots as core_bots
 from functions.core.bots import PATTERNS_OF_PEOPLE
 from tests.support.outcomes import row
 from tests.support.samples import event
@@ -60,6 +61,29 @@ def test_crawlers_clients_and_headless_browsers_are_bots(user_agent: str) -> Non
 )
 def test_phones_apps_and_the_unknown_are_no_bots(user_agent: str) -> None:
     assert not is_bot(user_agent)
+
+
+@pytest.mark.parametrize(
+    ("browser", "device", "expected"),
+    [
+        (None, None, False),
+        ("Chrome", "Pixel 10", False),
+        ("Chrome", "Spider", True),
+        ("AnyBot", None, True),
+        ("AnyBot", "Other", True),
+        ("anySPIDER", "Other", True),
+        ("M bot 51", "M bot 51 Pro", False),
+        (" M bot ", "M bot 51", False),
+    ],
+)
+def test_a_browser_is_a_bot_by_its_name_unless_the_device_has_it(
+    browser: str | None, device: str | None, expected: bool
+) -> None:
+    assert core_bots.is_bot("A user agent that is on no list", browser, device) == expected
+
+
+def test_the_list_is_asked_for_what_ua_parser_does_not_know() -> None:
+    assert core_bots.is_bot("curl/8.5.0", None, None)
 
 
 def test_each_pattern_of_people_is_still_on_the_list() -> None:
