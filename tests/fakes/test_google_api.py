@@ -39,6 +39,21 @@ class Guarded:
         self.url = ""
 
 
+def test_a_request_says_its_type_and_who_sends_it() -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    def answer(request: http_server.Request, connection: Connection) -> None:
+        seen.append(dict(request.headers))
+        connection.answer(response(b"{}"))
+
+    with serving(answer) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BIGQUERY_EMULATOR_HOST", url)
+        bigquery_api().post(INSERT_ALL, "application/json", BODY, PATIENCE)
+    assert [(headers[b"content-type"], headers[b"user-agent"]) for headers in seen] == [
+        (b"application/json", b"sluice")
+    ]
+
+
 @contextlib.contextmanager
 def guarded(*valid: str) -> Iterator[Guarded]:
     guard = Guarded(*valid)
