@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from sluice.commands import contract, dead_letters
 from sluice.commands.backfill import backfill
 from sluice.commands.beam import beam
+from sluice.commands.bootstrap import bootstrap
 from sluice.commands.cost import cost
 from sluice.commands.erase import erase
 from sluice.commands.exit_codes import errors_as_exit_codes
@@ -23,16 +24,17 @@ from sluice.commands.replay import replay
 from sluice.commands.smoke import smoke
 from sluice.commands.snapshot import restore, snapshot
 from sluice.commands.sql import sql
-from sluice.commands.stack import demo, up
+from sluice.commands.stack import demo, down, env, status, up
 from sluice.commands.trace import trace
 from sluice.commands.verify import verify
+from sluice.local.data_folder import use
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
-    "Start here": (demo, up, generate, publish),
-    "Operate": (smoke, verify, reconcile, trace, dead_letters.app, replay),
+    "Start here": (demo, up, status, down, env, generate, publish),
+    "Operate": (bootstrap, smoke, verify, reconcile, trace, dead_letters.app, replay),
     "Data": (sql, backfill, beam, snapshot, restore, erase),
     "Contracts": (contract.app,),
     "Project": (cost, package),
@@ -42,7 +44,7 @@ PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
 GROUPS = {contract.app: "contract", dead_letters.app: "dead-letters"}
 """Names of the groups of commands."""
 
-WITHOUT_CLOUD = (demo, up, publish, package)
+WITHOUT_CLOUD = (demo, up, status, down, env, publish, package)
 """Commands that handle their errors themselves."""
 
 
@@ -67,13 +69,14 @@ app = typer.Typer(
 
 
 @app.callback()
-def _terminate_like_interrupt() -> None:
-    """End on SIGTERM and SIGHUP as on Ctrl-C, so that no child process is left.
+def _prepare() -> None:
+    """End on SIGTERM and SIGHUP as on Ctrl-C, so that no child process is left; find the local stack.
 
     A process that a script starts in the background ignores SIGINT, and so would its children.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    use()
 
 
 def _help(command: Callable[..., None]) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from functions.settings import Settings
 from sluice import cloud_logging
+from sluice.local import data_folder
 from sluice.local.functions import EMULATORS, LOCAL, platform_environment
 from sluice.local.process import MARK
 from tests.support import terraform as running
@@ -42,6 +43,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.timeout = config.option.timeout or LIMIT
     for name in FOREIGN & os.environ.keys():
         del os.environ[name]
+    os.environ[data_folder.VARIABLE] = os.devnull  # Nor do they see a stack that runs in this folder.
     # A parent that ignores SIGINT (nohup, & in a script) hands that on to all descendants; a handler is not handed on.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -118,7 +118,7 @@ def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, r
         console.print(f"The region is lost: its functions are killed, and its tables, with {durable} events, are gone.")
 
         new = stacks.enter_context(_region(on, folder, NEW))
-        stacks.enter_context(delivering(on, f"{LOST}-ingest", new.ingest, folder, f"{LOST}-to-{NEW}"))
+        stacks.enter_context(delivering(on, f"{LOST}-ingest", new.ingest.url, folder, f"{LOST}-to-{NEW}"))
         _wait(lambda: _ids(new), publishing)
         first_row_seconds = time.monotonic() - lost_at
         console.print(

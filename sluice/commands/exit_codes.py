@@ -47,7 +47,7 @@ def errors_as_exit_codes() -> Iterator[None]:
     except _failures() as error:
         print_error("Failed:", error)
         if _is_without_credentials(error):
-            console.print("For the local stack, run the export lines that `sluice up` prints.", soft_wrap=True)
+            console.print("For the local stack, start `sluice up`.", soft_wrap=True)
         raise typer.Exit(ExitCode.FAILED) from error
 
 

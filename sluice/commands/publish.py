@@ -171,5 +171,5 @@ def _publish(publications: Iterable[Publication], topic: str, rate: float | None
         except FAILURES as error:
             console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
             if "PUBSUB_EMULATOR_HOST" not in os.environ:
-                console.print("For the local stack, run the export lines that `sluice up` prints.")
+                console.print("For the local stack, start `sluice up`.")
             raise typer.Exit(1) from error

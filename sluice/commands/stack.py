@@ -1,30 +1,51 @@
-"""The commands `sluice demo` and `sluice up`, which run the local stack."""
+"""The commands of the local stack: `sluice demo`, `up`, `status`, `down` and `env`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
+import sys
 import tempfile
 import time
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from sluice.commands.options import Seed
+from sluice.commands.options import Json, Seed
+from sluice.local import data_folder
+from sluice.local.data_folder import DataFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from sluice.local.stack import Stack
+    from sluice.local.data_folder import RunningStack
+    from sluice.local.live_stack import LiveStack
 
 console = Console(stderr=True)
+
+PORT = 27490
+"""First port of the stack of `sluice up`."""
+
+_LOOK_SECONDS = 0.4
+"""Seconds between two looks at the processes and the code."""
 
 StandIn = Annotated[
     bool,
     typer.Option("--stand-in", help="Use the built-in stand-in for Pub/Sub even if Google's emulator is installed."),
+]
+DataDir = Annotated[
+    pathlib.Path | None,
+    typer.Option(
+        "--data-dir",
+        envvar=data_folder.VARIABLE,
+        help="Folder for data and logs; default: .sluice, here or in a folder above.",
+        show_default=False,
+    ),
 ]
 
 
@@ -36,6 +57,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on this machine and check that no event is lost.
 
+    On a terminal it asks at the end whether to keep the stack running, as `sluice up` does.
+
     Examples:
         sluice demo
         sluice demo --events 500 --rate 100
@@ -44,71 +67,211 @@ def demo(
     """
     from sluice.demo.run import run
 
-    with _stack(stand_in) as stack:
+    with _temporary_folder() as folder, _stack(DataFolder(folder), stand_in) as stack:
         if not run(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
+        if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Keep the stack running?"):
+            _show(stack, f"SLUICE_DATA_DIR={folder} sluice")
+            with contextlib.suppress(KeyboardInterrupt):
+                _wait(stack, reload=True)
 
 
-def up(stand_in: StandIn = False) -> None:
-    """Run the local stack in the foreground until Ctrl-C.
+def up(
+    port: Annotated[
+        int, typer.Option(min=1024, max=65_000, help="First of its six ports; one that is taken is replaced.")
+    ] = PORT,
+    data_dir: DataDir = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Delete the data of the last stack first.")] = False,
+    reload: Annotated[
+        bool, typer.Option(help="Serve a change of contracts, handlers or SQL as soon as its file is saved.")
+    ] = True,
+    stand_in: StandIn = False,
+) -> None:
+    """Run the local stack in the foreground until Ctrl-C, or `sluice down`.
 
-    The command prints `export` lines with which clients in another shell find the stack.
+    The commands find the stack by themselves, in this folder and those below. `sluice env` sets a shell for other
+    clients. Tables and archive stay for the next time; messages that the function has not taken yet do not, as the
+    emulators of Pub/Sub keep them in memory.
 
     Examples:
         sluice up
+        sluice up --fresh --port 28000
 
-    Exit code 0: ended by Ctrl-C; 1: a process of the stack did not start, or has ended.
+    Exit code 0: ended by Ctrl-C or `sluice down`; 1: a process did not start or has ended, or a stack runs already.
     """
-    with _stack(stand_in) as stack, contextlib.suppress(KeyboardInterrupt):
-        console.print(f"ingest     {stack.ingest.url}\nbootstrap  {stack.bootstrap.url}\n")
-        console.print("For your own client, in another shell:")
-        names = {
-            "DATASET": stack.settings.dataset,
-            "HISTORICAL_DATASET": stack.settings.historical_dataset,
-            "LOCATION": stack.settings.location,
-            "SLUICE_TOPIC": stack.topic,
-            "SLUICE_UNDELIVERABLE": stack.undeliverable,
-        }
-        for name, value in {**stack.environment, **names}.items():
-            print(f"export {name}={value}", flush=True)  # noqa: T201 - for eval
-        _wait(stack)
+    data = _folder(data_dir)
+    with _stack(data, stand_in, port, fresh=fresh) as stack, contextlib.suppress(KeyboardInterrupt):
+        _show(stack, "sluice")
+        _wait(stack, reload=reload)
 
 
-def _wait(stack: Stack) -> NoReturn:
+def status(data_dir: DataDir = None, json: Json = False) -> None:
+    """Show the local stack: what runs, where, since when, and with how much data.
+
+    Examples:
+        sluice status
+        sluice status --json
+
+    Exit code 0: a stack runs; 1: none does, or one of its processes has ended.
+    """
+    from sluice.local.status import status_of
+
+    data = _folder(data_dir)
+    stack = _running(data)
+    state = status_of(stack)
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(state).decode())
+    else:
+        out = Console(highlight=False, soft_wrap=True)
+        out.print(
+            f"up since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}, data and logs in {data.path}\n"
+        )
+        for process in stack.processes:
+            gone = "" if process.name not in state.ended else "  ended"
+            out.print(f"{process.name:<10} {process.address:<25} process {process.pid}{gone}")
+        out.print()
+        for table, rows in state.rows.items():
+            out.print(f"{table:<40} {rows:>10} rows")
+        out.print(f"{state.archive:<40} {state.objects:>10} objects, {state.archive_bytes} bytes")
+    if state.ended:
+        raise typer.Exit(1)
+
+
+def down(data_dir: DataDir = None) -> None:
+    """End the local stack. Its data stay.
+
+    Examples:
+        sluice down
+
+    Exit code 0: no stack runs any more; 1: it did not end within a minute.
+    """
+    data = _folder(data_dir)
+    stack = data.running()
+    if stack is None:
+        console.print(f"no stack runs in {data.path}", soft_wrap=True)
+        return
+    import signal
+
+    os.kill(stack.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 60
+    while data.is_locked():
+        if time.monotonic() > deadline:
+            console.print(f"[bold red]the stack still runs[/]: process {stack.pid}", soft_wrap=True)
+            raise typer.Exit(1)
+        time.sleep(0.05)
+
+
+def env(data_dir: DataDir = None, json: Json = False) -> None:
+    """Print the variables with which clients find the local stack, for a shell.
+
+    Examples:
+        eval "$(sluice env)"
+
+    Exit code 0: a stack runs; 1: none does.
+    """
+    environment = _running(_folder(data_dir)).environment
+    if json:
+        import msgspec
+
+        typer.echo(msgspec.json.encode(environment).decode())
+    else:
+        for name, value in environment.items():
+            typer.echo(f"export {name}={shlex.quote(value)}")
+
+
+def _folder(path: pathlib.Path | None) -> DataFolder:
+    return DataFolder(path) if path else data_folder.find()
+
+
+def _running(data: DataFolder) -> RunningStack:
+    if stack := data.running():
+        return stack
+    console.print(f"no stack runs in {data.path}: start `sluice up`", soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def _show(stack: LiveStack, command: str) -> None:
+    for name, address in stack.addresses.items():
+        console.print(f"{name:<10} {address}")
+    console.print(
+        f"\nIn another shell:\n"
+        f"  {command} generate --rate 50   endless events into it\n"
+        f"  {command} sql                  questions to its tables\n"
+        f'  eval "$({command} env)"        for clients of your own',
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
     """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before."""
     while True:
         for child in stack.children:
             if child.process.poll() is not None:
                 console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
                 raise typer.Exit(1)
-        time.sleep(0.5)
+        if reload and (changed := stack.code.changed()):
+            _reload(stack, changed)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
+    from sluice.local.process import NotStarted
+
+    started = time.monotonic()
+    files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    try:
+        stack.deploy()
+    except NotStarted as error:
+        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), f"{files}\n{error}")
+        console.print(text, soft_wrap=True)
+    else:
+        console.print(f"reloaded in {time.monotonic() - started:.1f} s: {files}", soft_wrap=True, highlight=False)
+        for change in stack.changes:
+            console.print(f"  {change}", soft_wrap=True, highlight=False, markup=False)
 
 
 @contextlib.contextmanager
-def _stack(stand_in: bool) -> Iterator[Stack]:
-    """Run the local stack in a temporary folder, which is kept if something fails."""
-    from sluice.local.process import NotStarted
-    from sluice.local.stack import local_stack
-
+def _temporary_folder() -> Iterator[pathlib.Path]:
+    """Make a folder, which is kept if something fails."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
     try:
-        with console.status("starting the local stack"), contextlib.ExitStack() as starting:
-            started = time.monotonic()
-            stack = starting.enter_context(local_stack(folder, stand_in=stand_in))
-            running = starting.pop_all()
-        console.print(f"The local stack is up after {time.monotonic() - started:.1f} s; its logs: {folder}")
-        with running:
-            # Clients of this process find the emulators as any other client does.
-            os.environ.update(stack.environment)
-            yield stack
-    except NotStarted as error:
-        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {folder}")
-        raise typer.Exit(1) from error
-    except Exception:
-        console.print(f"Logs and data are kept: {folder}")
-        raise
+        yield folder
     except KeyboardInterrupt:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+    except Exception:
+        console.print(f"Logs and data are kept: {folder}", soft_wrap=True)
+        raise
     else:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _stack(
+    data: DataFolder, stand_in: bool, first_port: int | None = None, *, fresh: bool = False
+) -> Iterator[LiveStack]:
+    """Run the local stack; clients of this process find it, as those of any other do."""
+    from sluice.local.live_stack import live_stack
+    from sluice.local.process import NotStarted
+
+    try:
+        with contextlib.ExitStack() as ending:
+            started = time.monotonic()
+            with console.status("starting the local stack"):
+                ending.enter_context(data.locked())
+                if fresh:
+                    data.clear()
+                stack = ending.enter_context(live_stack(data, first_port=first_port, stand_in=stand_in))
+            seconds = time.monotonic() - started
+            console.print(f"The local stack is up after {seconds:.1f} s; data and logs: {data.path}", soft_wrap=True)
+            os.environ.update(stack.environment)
+            yield stack
+    except NotStarted as error:
+        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
+        raise typer.Exit(1) from error
+    except data_folder.StackRuns as error:
+        console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
+        raise typer.Exit(1) from error

@@ -21,7 +21,7 @@ from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.formatting import table
-from sluice.local.stack import Stack
+from sluice.local.live_stack import LiveStack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
 from sluice.shop.generator import Generated, Scenario
@@ -73,7 +73,7 @@ class Demo:
         return [f"{len(ids)} events {what}" for what, ids in checks.items() if ids]
 
 
-def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) -> bool:
+def run(console: Console, stack: LiveStack, *, events: int, rate: float, seed: int) -> bool:
     """Publish events, wait until all are accounted for, and show the result.
 
     Args:
@@ -99,7 +99,9 @@ def run(console: Console, stack: Stack, *, events: int, rate: float, seed: int) 
     return not demo.discrepancies()
 
 
-def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Sequence[Generated], rate: float) -> Demo:
+def _send(
+    console: Console, stack: LiveStack, client: bigquery.Client, messages: Sequence[Generated], rate: float
+) -> Demo:
     reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)
     archived: dict[str, list[bytes]] = collections.defaultdict(list)
     wanted = {message.attributes["event_id"] for message in messages}

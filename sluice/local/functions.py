@@ -189,8 +189,17 @@ def serving(  # noqa: PLR0913 - seven facts about one process
         python: The interpreter that has the deployed packages.
     """
     port = port or free_port()
-    url = f"http://127.0.0.1:{port}"
     with starting(target, folder, environment, name, port=port, code=code, python=python) as child:
-        # The framework itself answers this path, once the function is loaded.
-        child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
-        yield Function(url, child)
+        yield wait_until_served(port, child)
+
+
+def wait_until_served(port: int, child: Child) -> Function:
+    """Wait until a function has started, and return it.
+
+    Raises:
+        NotStarted: It ended, or is not ready in time.
+    """
+    url = f"http://127.0.0.1:{port}"
+    # The framework itself answers this path, once the function is loaded.
+    child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
+    return Function(url, child)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import pathlib
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import httpx
+
+from sluice.local.reaper import Reaper
 
 STOP_SECONDS = 15.0
 """Seconds that a child has to end after SIGTERM, before it is killed."""
@@ -28,6 +31,9 @@ _SYSTEM = ("PATH", "HOME", MARK)
 """Variables that a child inherits which runs in an environment of its own."""
 
 
+_reaper = functools.cache(Reaper)
+
+
 class NotStarted(RuntimeError):
     """A child ended or did not get ready in time; carries the end of its log."""
 
@@ -40,11 +46,18 @@ _tried = itertools.islice(_PORTS, os.getpid() * 61 % 12_000, None)
 
 def free_port() -> int:
     """Return a port of the loopback interface that nothing listens on; each time another one."""
-    for port in _tried:
-        with socket.socket() as listener, contextlib.suppress(OSError):
+    return next(filter(is_free, _tried))
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on a port of the loopback interface."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
             listener.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("ports never end")
+        except OSError:
+            return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,7 +150,10 @@ def running(  # noqa: PLR0913 - what a process is started with
             start_new_session=True,
         )
     child = Child(name, log, process, started)
+    reaper = _reaper()
+    reaper.watch(process.pid)
     try:
         yield child
     finally:
         child.stop()
+        reaper.forget(process.pid)

@@ -6,6 +6,7 @@ import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import httpx
 
@@ -13,7 +14,7 @@ from functions.settings import Settings
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving
 from sluice.local.names import PROJECT, topic_name, undeliverable_name
-from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, is_free, running
 
 ACK_DEADLINE_SECONDS = 60
 """Ack deadline of the subscriptions, in seconds: longer than the function takes to answer, twice `flush_timeout`."""
@@ -21,6 +22,28 @@ ACK_DEADLINE_SECONDS = 60
 CONCURRENCY = 80
 """Maximum concurrent requests that Cloud Run sends to an instance, by default
 (https://cloud.google.com/run/docs/about-concurrency)."""
+
+
+class Ports(NamedTuple):
+    """Ports of a stack on the loopback interface."""
+
+    ingest: int
+    bootstrap: int
+    bigquery: int
+    bigquery_storage: int
+    storage: int
+    pubsub: int
+
+    @classmethod
+    def free(cls) -> Self:
+        """Return ports that nothing listens on."""
+        return cls(*(free_port() for _ in cls._fields))
+
+    @classmethod
+    def from_first(cls, first: int) -> Self:
+        """Return the ports from the first one on, and another free one for each that is taken."""
+        wanted = range(first, first + len(cls._fields))
+        return cls(*(port if is_free(port) else free_port() for port in wanted))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,17 +100,18 @@ class Stack:
 
 
 @contextlib.contextmanager
-def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emulators]:
+def emulators(folder: pathlib.Path, *, stand_in: bool = False, ports: Ports | None = None) -> Iterator[Emulators]:
     """Run the three emulators while the context lasts.
 
     Args:
-        folder: Logs and data.
+        folder: Logs and data. BigQuery and Cloud Storage have the data of an earlier run with this folder.
+        ports: Where they listen; by default on free ports.
         stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
 
     Raises:
         NotStarted: A process did not start; says which, with the end of its log.
     """
-    bigquery_port, grpc_port, storage_port, pubsub_port = (free_port() for _ in range(4))
+    _, _, bigquery_port, grpc_port, storage_port, pubsub_port = ports or Ports.free()
     storage_data = folder / "storage"
     bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
     bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
@@ -129,24 +153,7 @@ def deployed(
     Raises:
         NotStarted: A process did not start, or the bootstrap failed.
     """
-    bucket = f"sluice-archive-{name}"
-    environment = {**on.environment, "ARCHIVE_BUCKET": bucket, **(settings or {})}
-    httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket}).raise_for_status()
-    subscription, undeliverable = f"{name}-ingest", f"{name}-undeliverable"
-    asyncio.run(
-        pubsub.create_wiring(
-            on.pubsub,
-            PROJECT,
-            topic=name,
-            subscription=subscription,
-            dead_letter_topic=undeliverable,
-            dead_letter_subscription=undeliverable,
-            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
-            max_delivery_attempts=100,
-            minimum_backoff=1,
-            maximum_backoff=600,
-        )
-    )
+    environment = {**on.environment, **create_resources(on, name), **(settings or {})}
     with (
         serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
         serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
@@ -154,7 +161,7 @@ def deployed(
         answer = httpx.post(bootstrap.url, timeout=START_SECONDS)
         if answer.is_error:
             raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
-        with delivering(on, subscription, ingest, folder, f"{name}-relay") as relay:
+        with delivering(on, f"{name}-ingest", ingest.url, folder, f"{name}-relay") as relay:
             yield Stack(
                 environment,
                 Settings.from_environment(environment),
@@ -166,30 +173,50 @@ def deployed(
             )
 
 
+def create_resources(on: Emulators, name: str) -> dict[str, str]:
+    """Create what Terraform does in production: bucket, topics and subscriptions. What exists stays.
+
+    Returns:
+        The settings of the functions that name them.
+    """
+    bucket = f"sluice-archive-{name}"
+    created = httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket})
+    if created.status_code != httpx.codes.CONFLICT:
+        created.raise_for_status()
+    asyncio.run(
+        pubsub.create_wiring(
+            on.pubsub,
+            PROJECT,
+            topic=name,
+            subscription=f"{name}-ingest",
+            dead_letter_topic=f"{name}-undeliverable",
+            dead_letter_subscription=f"{name}-undeliverable",
+            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            max_delivery_attempts=100,
+            minimum_backoff=1,
+            maximum_backoff=600,
+        )
+    )
+    return {"ARCHIVE_BUCKET": bucket}
+
+
 @contextlib.contextmanager
-def delivering(on: Emulators, subscription: str, ingest: Function, folder: pathlib.Path, name: str) -> Iterator[Child]:
+def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str) -> Iterator[Child]:
     """Deliver the messages of a subscription to a function while the context lasts.
 
     Args:
         on: The emulators.
         subscription: Its name in the project.
-        ingest: The function.
+        endpoint: URL of the function.
         folder: The folder of the log.
         name: Name of the log.
 
     Raises:
         NotStarted: The process did not start.
     """
-    command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", ingest.url]
+    command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", endpoint]
     command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
     command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
     with running(name, command, folder) as relay:
         relay.wait_until(lambda: bool(relay.tail()))
         yield relay
-
-
-@contextlib.contextmanager
-def local_stack(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Stack]:
-    """Run everything, as `emulators` and `deployed` do."""
-    with emulators(folder, stand_in=stand_in) as running_emulators, deployed(running_emulators, folder) as stack:
-        yield stack

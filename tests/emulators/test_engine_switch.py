@@ -103,7 +103,7 @@ def switched(stack: Stack, on: Emulators, folder: pathlib.Path, producer: Produc
         wait_until(lambda: rows_by(warehouse, by_beam) > ENOUGH, "Beam writes rows", beam.tail, pause=0.5)
         end(beam)
     before = rows_by(warehouse, by_function)
-    with delivering(on, subscription, stack.ingest, folder, "push-again"):
+    with delivering(on, subscription, stack.ingest.url, folder, "push-again"):
         producer.publish_again()
         wait_until(lambda: rows_by(warehouse, by_function) > before + ENOUGH, "the function writes again", pause=0.5)
         producer.stop()

@@ -5,14 +5,14 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 
 import pytest
 
+from sluice.local import data_folder
 from sluice.local.process import running
+from tests.support.clone import clone
 from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
@@ -22,23 +22,7 @@ PAGE = (ROOT / "docs" / "tutorial.md").read_text()
 
 BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-FOLDERS = ("docs", "functions", "jsonschemas", "sluice", "sql", "tests")
 SECOND_SHELL = "second-shell"
-
-
-@pytest.fixture
-def clone(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A clone in which everything is installed."""
-    folder = tmp_path / "clone"
-    for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("main.py", "requirements.txt"):
-        shutil.copy(ROOT / name, folder)
-    (folder / ".venv" / "bin").mkdir(parents=True)
-    sluice = folder / ".venv" / "bin" / "sluice"
-    sluice.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec {sys.executable} -m sluice.cli "$@"\n')
-    sluice.chmod(0o755)
-    return folder
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -46,11 +30,6 @@ def commands() -> Iterator[tuple[str, str]]:
     for language, title, text in BLOCK.findall(PAGE):
         if language == "sh":
             yield from ((title, line) for line in text.splitlines())
-
-
-def exported(log: pathlib.Path) -> dict[str, str]:
-    """The variables of the export lines that `sluice up` has printed."""
-    return dict(re.findall(r"^export (\w+)=(.*)$", log.read_text(), re.MULTILINE))
 
 
 def files(folder: pathlib.Path) -> set[str]:
@@ -72,23 +51,26 @@ def wait_for_the_last_event(clone: pathlib.Path, environment: Mapping[str, str])
     wait_until(lambda: "too-good" in run(listing, clone, environment), "the last event is there", pause=1)
 
 
-def test_the_tutorial_leads_to_a_replayed_event(clone: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    before = files(clone)
+def test_the_tutorial_leads_to_a_replayed_event(tmp_path: pathlib.Path) -> None:
+    folder = clone(tmp_path / "clone")
+    before = files(folder)
     [(repair, text)] = [(title, text) for language, title, text in BLOCK.findall(PAGE) if language == "python"]
-    (clone / repair).write_text(text)
-    environment = {**os.environ, "COLUMNS": "200"}
+    (folder / repair).write_text(text)
+    environment = {name: value for name, value in os.environ.items() if name != data_folder.VARIABLE}
+    environment["COLUMNS"] = "200"
     printed: dict[str, str] = {}
     with contextlib.ExitStack() as second_shell:
         for title, command in commands():
             if title == SECOND_SHELL:
-                up = second_shell.enter_context(running("up", shlex.split(command), tmp_path, cwd=clone))
-                up.wait_until(lambda: "SLUICE_UNDELIVERABLE" in exported(up.log))  # noqa: B023 - it is called at once
-                environment |= exported(up.log)
+                up = second_shell.enter_context(
+                    running("up", shlex.split(command), tmp_path, environment, cwd=folder, inherits=False)
+                )
+                up.wait_until((folder / ".sluice" / "stack.json").exists)
                 continue
             if "ingestion_freshness" in command:
-                wait_for_the_last_event(clone, environment)
+                wait_for_the_last_event(folder, environment)
             if not command.startswith(("make ", "git ")):
-                printed[command.removeprefix(".venv/bin/sluice ")] = run(command, clone, environment)
+                printed[command.removeprefix(".venv/bin/sluice ")] = run(command, folder, environment)
     assert "300 published" in printed["publish shop.ndjson"]
     freshness = printed["sql ingestion_freshness"]
     assert re.search(r"ratings .*?│ +3 │", freshness), printed
@@ -100,4 +82,4 @@ def test_the_tutorial_leads_to_a_replayed_event(clone: pathlib.Path, tmp_path: p
     assert "1 of 1 would pass" in printed[f"{replay} --dry-run"]
     assert "1 of 1 passed" in printed[replay]
     assert "ratings" in printed["trace too-good"]
-    assert files(clone) == before
+    assert files(folder) == before

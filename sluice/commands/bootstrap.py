@@ -1,0 +1,53 @@
+"""The command `sluice bootstrap`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.commands.options import Json
+
+
+def bootstrap(
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Create and update datasets, tables and views as `sql/` defines them.
+
+    It is what the function `bootstrap` does, here with your own credentials: it is idempotent, and if one change is
+    rejected, nothing is changed.
+
+    Examples:
+        sluice bootstrap --plan
+        sluice bootstrap
+
+    Exit code 0: the warehouse is as defined, or the plan has no rejected change; 1: a change is rejected or failed.
+    """
+    import dataclasses
+
+    import msgspec
+
+    from functions.clients import bigquery_client
+    from functions.schema.bootstrap import Bootstrap
+    from functions.settings import Settings
+
+    settings = Settings.from_environment()
+    made = Bootstrap(bigquery_client(settings), settings)
+    steps = made.plan() if plan else made.run()
+    if json:
+        typer.echo(msgspec.json.encode([dataclasses.asdict(step) for step in steps]).decode())
+    else:
+        out = Console(highlight=False, soft_wrap=True)
+        for step in (step for step in steps if not step.error):
+            out.print(Text(f"{step.change:<10} {step.name}"))
+            for line in step.diff:
+                out.print(Text(f"           {line}"))
+    failed = [step for step in steps if step.error]
+    for step in failed:
+        print_error("Failed:", f"{step.name}: {step.error}")
+    if failed:
+        raise typer.Exit(ExitCode.FAILED)

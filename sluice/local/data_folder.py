@@ -1,0 +1,169 @@
+"""The data folder of the local stack: what it keeps, and by which other commands find the stack that runs.
+
+It holds the emulators' data and the logs. While a stack runs, it has a lock on the file `lock`, which the system frees
+however the stack ends, and its addresses are in `stack.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+DEFAULT = ".sluice"
+"""Name of the folder, in the current one."""
+
+VARIABLE = "SLUICE_DATA_DIR"
+"""Environment variable with the path of the folder."""
+
+_KEPT = ("bigquery", "storage")
+
+
+class StackRuns(RuntimeError):
+    """A stack runs with this data folder."""
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process of a running stack.
+
+    Attributes:
+        name: Its name.
+        address: Where it listens; empty if it does not.
+        pid: Its process id, which is that of its process group.
+    """
+
+    name: str
+    address: str
+    pid: int
+
+
+class RunningStack(msgspec.Struct, frozen=True):
+    """A running stack, as `stack.json` has it.
+
+    Attributes:
+        pid: The process id of `sluice up`.
+        started: The time at which it was up.
+        version: Version of the code that runs.
+        environment: Variables by which clients and commands find it.
+        processes: Its processes.
+    """
+
+    pid: int
+    started: datetime
+    version: str
+    environment: Mapping[str, str]
+    processes: Sequence[Process]
+
+
+class DataFolder:
+    """A data folder.
+
+    Args:
+        path: Its path; it need not exist.
+    """
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self.path = path
+        self._state = path / "stack.json"
+        self._lock = path / "lock"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make the folder, and keep others from using it while the context lasts.
+
+        Raises:
+            StackRuns: A stack runs with it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        (self.path / ".gitignore").write_text("*\n")
+        with self._lock.open("a") as file:
+            if not _try_lock(file):
+                stack = self.running()
+                since = f" since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}" if stack else ""
+                raise StackRuns(f"a stack runs in {self.path}{since}; `sluice down` ends it")
+            self._state.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self._state.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Delete the data and logs of earlier stacks."""
+        for name in _KEPT:
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        self.clear_run()
+
+    def clear_run(self) -> None:
+        """Delete what belongs to the last run only: logs, and the functions' code."""
+        for file in self.path.glob("*.log"):
+            file.unlink()
+        shutil.rmtree(self.path / "code", ignore_errors=True)
+
+    def write(self, stack: RunningStack) -> None:
+        """Let other commands find the stack."""
+        part = self._state.with_suffix(".part")
+        part.write_bytes(msgspec.json.format(msgspec.json.encode(stack)))
+        part.replace(self._state)
+
+    def is_locked(self) -> bool:
+        """Return whether a stack runs with this folder, or starts."""
+        try:
+            with self._lock.open("r") as file:
+                return not _try_lock(file)
+        except FileNotFoundError:
+            return False
+
+    def running(self) -> RunningStack | None:
+        """Return the stack that runs with this folder, if one does and is up."""
+        try:
+            return msgspec.json.decode(self._state.read_bytes(), type=RunningStack) if self.is_locked() else None
+        except FileNotFoundError:
+            return None
+
+
+def _try_lock(file: TextIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def find() -> DataFolder:
+    """Return the data folder: that of the variable, else `.sluice` in the current folder or one above it.
+
+    If there is none, the one that `sluice up` would make.
+    """
+    if path := os.environ.get(VARIABLE):
+        return DataFolder(pathlib.Path(path))
+    here = pathlib.Path.cwd()
+    above = (folder / DEFAULT for folder in (here, *here.parents))
+    return DataFolder(next((path for path in above if (path / "lock").exists()), here / DEFAULT))
+
+
+def use(environment: MutableMapping[str, str] = os.environ) -> RunningStack | None:
+    """Set the variables of the running stack.
+
+    If one of them, or GOOGLE_APPLICATION_CREDENTIALS, is set to something else, none is set: what a shell was set for
+    is never mixed with the stack.
+
+    Returns:
+        The stack, if its variables are set now.
+    """
+    stack = find().running()
+    if stack is None or "GOOGLE_APPLICATION_CREDENTIALS" in environment:
+        return None
+    if any(environment.get(name, value) != value for name, value in stack.environment.items()):
+        return None
+    environment.update(stack.environment)
+    return stack

@@ -1,0 +1,224 @@
+"""The local stack of `sluice up` and `sluice demo`: its ports stay, and a change of the code is served at once."""
+
+import contextlib
+import itertools
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+
+from functions.settings import Settings
+from sluice.local.data_folder import DataFolder, Process, RunningStack
+from sluice.local.front import Front
+from sluice.local.functions import Function, starting, unpacked, wait_until_served
+from sluice.local.names import topic_name, undeliverable_name
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port
+from sluice.local.stack import Emulators, Ports, create_resources, delivering, emulators
+from sluice.package import ROOT, deployed_files
+
+NAME = "events"
+"""Name of the stack's topic."""
+
+_SETTLED_SECONDS = 0.1
+"""Seconds without a change after which a change is complete: editors and git write several files."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change that the bootstrap has made to an object of the warehouse.
+
+    Attributes:
+        name: Dataset, or dataset and table.
+        change: The change, as `SchemaChange` has it.
+        diff: Differences of a table, a line each.
+        error: Reason of a rejected change.
+    """
+
+    name: str
+    change: str
+    diff: Sequence[str] = ()
+    error: str | None = None
+
+    def __str__(self) -> str:
+        """Describe the change in a line."""
+        return f"{self.change} {self.name}" + (f": {', '.join(self.diff)}" if self.diff else "")
+
+
+class _Changes(msgspec.Struct):
+    objects: list[Change]
+
+
+class Code:
+    """The files of which the functions are made.
+
+    Args:
+        root: The project's folder.
+    """
+
+    def __init__(self, root: pathlib.Path = ROOT) -> None:
+        self._root = root
+        self._seen = self._now()
+
+    def changed(self) -> Sequence[str]:
+        """Return the names of the files that have changed since the last call, once no more of them change."""
+        before = self._seen
+        if (now := self._now()) == before:
+            return ()
+        while True:
+            time.sleep(_SETTLED_SECONDS)
+            if now == (later := self._now()):
+                break
+            now = later
+        self._seen = now
+        return sorted({name for name, _ in now.items() ^ before.items()})
+
+    def _now(self) -> dict[str, tuple[int, int]]:
+        files: dict[str, tuple[int, int]] = {}
+        with contextlib.suppress(FileNotFoundError):  # A file was deleted meanwhile: the next call sees that.
+            for name in deployed_files(self._root):
+                status = (self._root / name).stat()
+                files[name] = status.st_mtime_ns, status.st_size
+        return files
+
+
+class LiveStack:
+    """The emulators, and the newest functions that could be started.
+
+    Args:
+        data: Its data folder.
+        on: The running emulators.
+        ports: Where the functions listen.
+        front: Listens there.
+
+    Attributes:
+        settings: The functions' settings.
+        environment: Variables by which clients and commands find the stack.
+        changes: What the last bootstrap has changed.
+        code: The files that are served, as of the first deployment or later.
+    """
+
+    def __init__(self, data: DataFolder, on: Emulators, ports: Ports, front: Front) -> None:
+        self._data = data
+        self._on = on
+        self._ports = ports
+        self._front = front
+        self.code = Code()
+        self._numbers = itertools.count(1)
+        self._running = contextlib.ExitStack()
+        self._functions: Mapping[str, Child] = {}
+        self._relay: Sequence[Child] = ()
+        resources = create_resources(on, NAME)
+        self._variables = {**on.environment, **resources}
+        self.settings = Settings.from_environment(self._variables)
+        self.environment: Mapping[str, str] = {
+            **self._variables,
+            "DATASET": self.settings.dataset,
+            "HISTORICAL_DATASET": self.settings.historical_dataset,
+            "LOCATION": self.settings.location,
+            "SLUICE_TOPIC": self.topic,
+            "SLUICE_UNDELIVERABLE": undeliverable_name(NAME),
+        }
+        self.changes: Sequence[Change] = ()
+        self._started = datetime.now(UTC)
+
+    topic = topic_name(NAME)
+    """Full name of the topic that is delivered to `ingest`."""
+
+    @property
+    def children(self) -> Sequence[Child]:
+        """All processes."""
+        return [*self._on.children, *self._functions.values(), *self._relay]
+
+    @property
+    def addresses(self) -> Mapping[str, str]:
+        """The address of each process that listens, by its name."""
+        return {
+            "ingest": f"http://127.0.0.1:{self._ports.ingest}",
+            "bootstrap": f"http://127.0.0.1:{self._ports.bootstrap}",
+            "bigquery": self._on.bigquery,
+            "storage": self._on.storage,
+            "pubsub": self._on.pubsub,
+        }
+
+    def deploy(self) -> None:
+        """Start the functions of today's code, run the bootstrap, and replace the functions that serve.
+
+        Raises:
+            NotStarted: A function did not start, or the bootstrap failed or was rejected. Nothing is replaced.
+        """
+        with contextlib.ExitStack() as starting_functions:
+            code = self._data.path / "code" / f"{next(self._numbers)}"
+            starting_functions.callback(shutil.rmtree, code, ignore_errors=True)
+            unpacked(code)
+            made: dict[str, tuple[int, Child]] = {}
+            for target in ("bootstrap", "ingest"):
+                port = free_port()
+                process = starting(target, self._data.path, self._variables, target, port=port, code=code)
+                made[target] = port, starting_functions.enter_context(process)
+            bootstrap = wait_until_served(*made["bootstrap"])
+            self.changes = _bootstrap(bootstrap)
+            wait_until_served(*made["ingest"])
+            for target, (port, _) in made.items():
+                self._front.switch(getattr(self._ports, target), port)
+            replaced, self._running = self._running, starting_functions.pop_all()
+            self._functions = {target: child for target, (_, child) in made.items()}
+        self._data.write(self._state())
+        replaced.close()
+
+    def _end_functions(self) -> None:
+        self._running.close()
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator[None]:
+        """Deploy the functions, and deliver messages to them, while the context lasts."""
+        with contextlib.ExitStack() as ending:
+            ending.callback(self._end_functions)
+            self.deploy()
+            endpoint = self.addresses["ingest"]
+            self._relay = [
+                ending.enter_context(delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay"))
+            ]
+            self._data.write(self._state())
+            yield
+
+    def _state(self) -> RunningStack:
+        addresses = self.addresses
+        processes = [Process(child.name, addresses.get(child.name, ""), child.process.pid) for child in self.children]
+        return RunningStack(os.getpid(), self._started, self.settings.code_version, self.environment, processes)
+
+
+def _bootstrap(function: Function) -> Sequence[Change]:
+    answer = httpx.post(function.url, timeout=START_SECONDS)
+    try:
+        changes = msgspec.json.decode(answer.content, type=_Changes).objects
+    except msgspec.DecodeError:
+        raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}") from None
+    if answer.is_error:
+        reasons = "; ".join(f"{change.name}: {change.error}" for change in changes if change.error)
+        raise NotStarted(f"the bootstrap was rejected: {reasons}")
+    return [change for change in changes if change.change != "unchanged"]
+
+
+@contextlib.contextmanager
+def live_stack(data: DataFolder, *, first_port: int | None = None, stand_in: bool = False) -> Iterator[LiveStack]:
+    """Run the whole stack with a data folder while the context lasts.
+
+    Args:
+        data: The folder, which no other stack uses.
+        first_port: The first of its ports; by default all are free ones.
+        stand_in: Take our own stand-in for Pub/Sub even where Google's emulator is installed.
+
+    Raises:
+        NotStarted: A process did not start; says which, with the end of its log.
+    """
+    data.clear_run()
+    ports = Ports.free() if first_port is None else Ports.from_first(first_port)
+    front = Front([ports.ingest, ports.bootstrap])
+    with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
+        stack = LiveStack(data, on, ports, front)
+        with stack.served():
+            yield stack

@@ -1,0 +1,58 @@
+"""Status of a running local stack: which processes live, and how much data there is."""
+
+import os
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from functions.clients import bigquery_client, storage_client
+from functions.settings import Settings
+from sluice.local.data_folder import RunningStack
+
+
+class Status(msgspec.Struct, frozen=True):
+    """Status of a stack.
+
+    Attributes:
+        stack: The stack, as it was started.
+        ended: Names of the processes that have ended.
+        rows: Rows by table, each with its dataset.
+        archive: The archive, as `gs://BUCKET`.
+        objects: Number of its objects.
+        archive_bytes: Their size.
+    """
+
+    stack: RunningStack
+    ended: Sequence[str]
+    rows: Mapping[str, int]
+    archive: str
+    objects: int
+    archive_bytes: int
+
+
+def status_of(stack: RunningStack) -> Status:
+    """Return the status of a running stack.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPICallError: An emulator does not answer.
+    """
+    os.environ.update(stack.environment)
+    settings = Settings.from_environment(stack.environment)
+    client = bigquery_client(settings)
+    rows = {
+        f"{dataset}.{table.table_id}": client.get_table(table).num_rows or 0
+        for dataset in (settings.dataset, settings.historical_dataset)
+        for table in client.list_tables(dataset)
+        if table.table_type == "TABLE"
+    }
+    sizes = [blob.size for blob in storage_client(settings).list_blobs(settings.archive_bucket)]
+    ended = [process.name for process in stack.processes if not _lives(process.pid)]
+    return Status(stack, ended, rows, f"gs://{settings.archive_bucket}", len(sizes), sum(sizes))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
