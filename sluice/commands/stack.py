@@ -164,10 +164,13 @@ def down(data_dir: DataDir = None) -> None:
 
 
 def env(data_dir: DataDir = None, json: Json = False) -> None:
-    """Print the variables with which clients find the local stack, for a shell.
+    """Print the variables with which clients find the local stack, as `export` lines.
+
+    `eval "$(sluice env)"` sets a shell.
 
     Examples:
-        eval "$(sluice env)"
+        sluice env
+        sluice env --json
 
     Exit code 0: a stack runs; 1: none does.
     """
@@ -272,6 +275,6 @@ def _stack(
     except NotStarted as error:
         console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
         raise typer.Exit(1) from error
-    except data_folder.StackRuns as error:
+    except (data_folder.StackRuns, FileExistsError, NotADirectoryError, PermissionError) as error:
         console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from error

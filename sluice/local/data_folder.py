@@ -120,7 +120,7 @@ class DataFolder:
         try:
             with self._lock.open("r") as file:
                 return not _try_lock(file)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
 
     def running(self) -> RunningStack | None:

@@ -43,7 +43,8 @@ class Ports(NamedTuple):
     def from_first(cls, first: int) -> Self:
         """Return the ports from the first one on, and another free one for each that is taken."""
         wanted = range(first, first + len(cls._fields))
-        return cls(*(port if is_free(port) else free_port() for port in wanted))
+        others = (port for port in iter(free_port, None) if port not in wanted)
+        return cls(*(port if is_free(port) else next(others) for port in wanted))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from sluice.local import data_folder
 from sluice.local.data_folder import DataFolder
@@ -104,13 +106,16 @@ def _is_alive(group: int) -> bool:
     return True
 
 
-def test_a_changed_contract_is_served_and_a_broken_one_is_not(project: pathlib.Path, up: Child) -> None:
+def test_changed_code_is_served_unless_it_is_broken(project: pathlib.Path, up: Child) -> None:
     contract, ddl = project / "jsonschemas" / "order.v1.json", project / "sql" / "schema" / "orders.sql"
     before = contract.read_text(), ddl.read_text()
-    contract.write_text("{")
+    main = project / "main.py"
+    text = main.read_text()
+    main.write_text("(")
     up.wait_until(lambda: "Not reloaded" in up.log.read_text())
     publish(project, project, event("order", order_id="old code"))
     wait_until(lambda: rows(project, "orders") > 0, "the code of before goes on", up.tail, pause=0.2)
+    main.write_text(text)
     schema = json.loads(before[0])
     schema["properties"]["color"] = {"type": "string", "description": "Colour."}
     contract.write_text(json.dumps(schema))
@@ -124,9 +129,6 @@ def test_a_changed_contract_is_served_and_a_broken_one_is_not(project: pathlib.P
 
 
 def _answer(project: pathlib.Path, query: str) -> int:
-    from google.auth.credentials import AnonymousCredentials
-    from google.cloud import bigquery
-
     stack = DataFolder(project / ".sluice").running()
     assert stack
     with pytest.MonkeyPatch.context() as patch:

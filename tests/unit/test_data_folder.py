@@ -1,0 +1,68 @@
+"""How commands find the local stack, and when they do not take it."""
+
+import pathlib
+from datetime import UTC, datetime
+
+import pytest
+
+from sluice.local import data_folder
+from sluice.local.data_folder import DataFolder, RunningStack, StackRuns
+
+STACK = RunningStack(
+    1, datetime(2026, 11, 29, tzinfo=UTC), "v", {"GOOGLE_CLOUD_PROJECT": "local", "DATASET": "dev"}, []
+)
+
+
+def test_the_stack_is_found_from_its_folder_and_those_below(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.delenv(data_folder.VARIABLE)
+    (below := tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert data_folder.find().path == below / ".sluice"
+    with DataFolder(tmp_path / ".sluice").locked():
+        assert data_folder.find().path == tmp_path / ".sluice"
+        assert data_folder.find().running() is None
+        data_folder.find().write(STACK)
+        assert data_folder.find().running() == STACK
+    assert data_folder.find().running() is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "taken"),
+    [
+        ({}, True),
+        ({"DATASET": "dev", "PATH": "/bin"}, True),
+        ({"GOOGLE_CLOUD_PROJECT": "shop"}, False),
+        ({"DATASET": "events"}, False),
+        ({"GOOGLE_APPLICATION_CREDENTIALS": "key.json"}, False),
+    ],
+)
+def test_a_shell_that_names_another_place_never_gets_the_stack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, environment: dict[str, str], taken: bool
+) -> None:
+    monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
+    before = dict(environment)
+    with DataFolder(tmp_path).locked():
+        DataFolder(tmp_path).write(STACK)
+        assert (data_folder.use(environment) is not None) == taken
+    assert environment == (before | dict(STACK.environment) if taken else before)
+
+
+def test_a_folder_has_one_stack_at_a_time(tmp_path: pathlib.Path) -> None:
+    folder = DataFolder(tmp_path)
+    with folder.locked():
+        folder.write(STACK)
+        with pytest.raises(StackRuns, match="since 2026-11-29 00:00:00 UTC, process 1; `sluice down` ends it"):
+            DataFolder(tmp_path).locked().__enter__()
+    with folder.locked():
+        assert folder.running() is None
+
+
+def test_a_fresh_start_deletes_only_what_a_stack_has_written(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    for name in ("bigquery", "storage", "code"):
+        (tmp_path / name / "inner").mkdir(parents=True)
+    (tmp_path / "ingest.log").touch()
+    DataFolder(tmp_path).clear()
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
