@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol, cast
 
 from google.api_core.exceptions import GoogleAPIError
@@ -98,7 +98,7 @@ class Source:
     size: int = dataclasses.field(compare=False)
     open: Callable[[], BinaryIO] = dataclasses.field(compare=False, repr=False)
 
-    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
+    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Generator[Line]:
         """Yield all lines that are not empty; decompressed where the content is gzip, whatever the name says.
 
         Args:

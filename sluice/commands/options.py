@@ -64,6 +64,20 @@ def id_fields(paths: Sequence[str] | None) -> list[IdField]:
         raise typer.BadParameter(str(error), param_hint="--id-field") from error
 
 
+def check_version(version: int | None) -> None:
+    """Check that a contract has the version of `--schema-version`, where it is given.
+
+    Raises:
+        typer.BadParameter: None has it.
+    """
+    from functions.core.contracts import FILE_NAME, FOLDER
+
+    versions = {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
+    if version and version not in versions:
+        text = f"no contract has version {version}; versions are {', '.join(map(str, sorted(versions)))}"
+        raise typer.BadParameter(text, param_hint="--schema-version")
+
+
 FilePatterns = Annotated[
     list[str],
     typer.Argument(

@@ -113,7 +113,7 @@ def _send(console: Console, stack: Stack, client: bigquery.Client, messages: Seq
             for message in itertools.takewhile(lambda _: not stopping.is_set(), messages)
         )
         all_published = background.submit(
-            publish, publications, stack.topic, rate=rate, published=lambda: progress.advance(publishing)
+            publish, publications, stack.topic, rate=rate, published=lambda _: progress.advance(publishing)
         )
         for settled in _until_settled(len(wanted)):
             if all_published.done():
