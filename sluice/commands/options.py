@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,6 +63,12 @@ def id_fields(paths: Sequence[str] | None) -> list[IdField]:
         return [IdField.parse(path) for path in paths or ()]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--id-field") from error
+
+
+def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
+    """Return a question with the names that are most similar to a name, or another text where none is similar."""
+    near = difflib.get_close_matches(name, names, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
 
 
 def check_version(version: int | None) -> None:
