@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from google.cloud.bigquery import SchemaField
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
+from sluice.commands.progress import FinishedBackfill
 from tests.support import samples
 from tests.support.settings import settings
 
@@ -232,6 +234,20 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     assert (wet.exit_code, wet.stdout) == (1, "")
     assert "Failed: notFound" in wet.stderr
     assert cloud.calls == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_end_says_of_written_events_what_is_true(
+    capsys: pytest.CaptureFixture[str], *, dry_run: bool, interrupted: bool
+) -> None:
+    report = BackfillReport(failures=["file: damaged"], interrupted=interrupted, complete_to="file line 7")
+    with pytest.raises(typer.Exit) as ended:
+        FinishedBackfill(report, 1, 1.0, dry_run).end()
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.exit_code == (130 if interrupted else 1)
+    assert ("loaded" in said) == (not dry_run), said
+    assert ("Nothing was written." in said) == (dry_run and interrupted)
 
 
 def json_field(name: str, mode: str = "NULLABLE") -> SchemaField:
