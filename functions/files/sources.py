@@ -349,4 +349,4 @@ def _reading(name: str, place: Callable[[], str] = str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error, GoogleAPIError, GoogleAuthError) as error:
-        raise Unreadable(f"{name}: {place()}{error}") from error
+        raise Unreadable(f"{name}: {place()}{str(error) or type(error).__name__}") from error

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from functions.settings import Settings
+from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import IdFieldPaths, Seed, Topic, check_version, id_fields
 from sluice.local.names import TOPIC
 
@@ -151,11 +151,11 @@ class _Resumption:
         """Note that Pub/Sub has accepted a publication."""
         self._pending.discard(publication.position)
 
-    def __str__(self) -> str:
-        """Return what to do to publish the rest."""
+    def rest(self) -> str:
+        """Return what to do to publish the rest; empty if Pub/Sub has not accepted the first line."""
         skip = min(self._pending) - 1 if self._pending else self._last
         if skip == self._skip:
-            return "To publish the events, run the command again."
+            return ""
         limit = f" --limit {self._end - skip}" if self._end and self._end > skip else ""
         return f"To publish the rest, run the command again with --skip {skip}{limit}."
 
@@ -247,25 +247,25 @@ def _publish(
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     follow = resumption or _Resumption(0, None)
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("published", total=None)
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("published", total=None)
 
-        def published(publication: Publication) -> None:
-            follow.published(publication)
-            progress.advance(task)
+            def published(publication: Publication) -> None:
+                follow.published(publication)
+                progress.advance(task)
 
-        try:
             publish_all(follow.follow(publications), topic, rate=rate, published=published)
-        except Unreadable as error:
-            console.print(f"[bold red]Cannot read the events.[/] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(1) from error
-        except FAILURES as error:
-            console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
-            if "PUBSUB_EMULATOR_HOST" not in os.environ:
-                console.print("For the local stack, run the export lines that `sluice up` prints.")
-            if resumption:
-                console.print(str(resumption), soft_wrap=True)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as interrupt:
-            console.print(f"[bold]Interrupted.[/] {resumption or ''}", soft_wrap=True)
-            raise typer.Exit(130) from interrupt
+    except Unreadable as error:
+        print_error("Cannot read the events.", error)
+        raise typer.Exit(ExitCode.FAILED) from error
+    except FAILURES as error:
+        print_error(f"Not published to {topic}:", error)
+        if "PUBSUB_EMULATOR_HOST" not in os.environ:
+            console.print("For the local stack, run the export lines that `sluice up` prints.")
+        if rest := resumption and resumption.rest():
+            console.print(rest, soft_wrap=True)
+        raise typer.Exit(ExitCode.FAILED) from error
+    except KeyboardInterrupt as interrupt:
+        console.print(f"[bold]Interrupted.[/] {resumption.rest() if resumption else ''}", soft_wrap=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
