@@ -184,6 +184,13 @@ def _show_accounts(console: Console, demo: Demo) -> None:
     table.add_row("archived events", f"{sum(map(len, demo.archived.values()))}")
     table.add_row("archive objects", f"{demo.objects}")
     console.print(table)
+    if extra := accounts.repeated:
+        console.print(
+            f"{extra} more rows than events: a message has a row for each time that it was published or delivered,"
+            " since Pub/Sub delivers at least once. The views show each event once: sluice sql duplicate_rate",
+            highlight=False,
+            soft_wrap=True,
+        )
     discrepancies = demo.discrepancies()
     if discrepancies:
         console.print(Text(f"Discrepancies: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
