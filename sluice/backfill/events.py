@@ -86,7 +86,7 @@ class EventReader:
         Args:
             settings: The settings of the deployment.
             now: Time of the run, in UTC.
-            schema_version: Contract version of plain events; None for the newest.
+            schema_version: Contract version of plain events; None for the default of the type.
             id_fields: Fields with the ids of plain events; if empty, the id is derived from the line.
         """
         process = dataclasses.replace(EventPipeline.from_settings(with_commit(settings)), retention_days=MAX_DAYS)

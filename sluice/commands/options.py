@@ -96,7 +96,7 @@ FilePatterns = Annotated[
 SchemaVersion = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Contract version of events without an envelope; default: the newest.", show_default=False
+        min=1, help="Contract version of events without an envelope; default: that of the type.", show_default=False
     ),
 ]
 IdFieldPaths = Annotated[

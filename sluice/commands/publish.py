@@ -60,9 +60,7 @@ def publish(
     ] = None,
     schema_version: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Contract version of the events; default: that of the deployed code.", show_default=False
-        ),
+        typer.Option(min=1, help="Contract version of the events; default: that of the type.", show_default=False),
     ] = None,
     topic: Topic = TOPIC,
 ) -> None:
