@@ -1,4 +1,4 @@
-"""docs/tutorial.md as somebody follows it, in a copy of the repository: each command is run as it is written."""
+"""Pages as somebody follows them, in a copy of the repository: each command is run as it is written."""
 
 import contextlib
 import os
@@ -19,6 +19,7 @@ pytestmark = pytest.mark.check
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "tutorial.md").read_text()
+NEW_TYPE = (ROOT / "docs" / "add-an-event-type.md").read_text()
 
 BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -41,9 +42,9 @@ def clone(tmp_path: pathlib.Path) -> pathlib.Path:
     return folder
 
 
-def commands() -> Iterator[tuple[str, str]]:
+def commands(page: str = PAGE) -> Iterator[tuple[str, str]]:
     """Title of the block, and command, in the order of the page."""
-    for language, title, text in BLOCK.findall(PAGE):
+    for language, title, text in BLOCK.findall(page):
         if language == "sh":
             yield from ((title, line) for line in text.splitlines())
 
@@ -101,3 +102,33 @@ def test_the_tutorial_leads_to_a_replayed_event(clone: pathlib.Path, tmp_path: p
     assert "1 of 1 passed" in printed[replay]
     assert "ratings" in printed["trace too-good"]
     assert files(clone) == before
+
+
+def test_new_event_type_is_tried_as_its_page_says(clone: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    (_, new), *shells = commands(NEW_TYPE)
+    environment = {**os.environ, "COLUMNS": "200"}
+    run(new, clone, environment)
+    for _, title, text in BLOCK.findall(NEW_TYPE):
+        if "." in title:
+            (clone / title).write_text(text)
+    (_, up_command), *others = shells
+    with running("up", shlex.split(up_command), tmp_path, cwd=clone) as up:
+        up.wait_until(lambda: "SLUICE_UNDELIVERABLE" in exported(up.log))
+        environment |= exported(up.log)
+        printed = {}
+        for _, command in others:
+            if "trace" not in command:
+                printed[command.split()[1]] = run(command, clone, environment)
+                continue
+            wait_until(lambda: is_traced(command, clone, environment), "the event is a row", pause=1)  # noqa: B023 - at once
+            printed["trace"] = run(command, clone, environment)
+    assert "1 published" in printed["publish"]
+    assert "reviews" in printed["sql"]
+    assert re.search(r"^row in \S+\.reviews of ", printed["trace"], re.MULTILINE), printed
+
+
+def is_traced(command: str, clone: pathlib.Path, environment: Mapping[str, str]) -> bool:
+    done = subprocess.run(
+        command, shell=True, cwd=clone, env=environment, capture_output=True, timeout=PATIENCE, check=False
+    )
+    return done.returncode == 0
