@@ -136,6 +136,8 @@ class FinishedBackfill:
                 " show one event for each id and day.",
                 soft_wrap=True,
             )
+        if report.rounded_numbers:
+            console.print(f"Numbers rounded to the nine decimals of NUMERIC: {report.rounded_numbers}.")
         for job in report.running:
             print_error("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
         if report.interrupted:

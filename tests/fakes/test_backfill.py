@@ -221,7 +221,8 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     for name, value in {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}.items():
         monkeypatch.setenv(name, value)
     file = tmp_path / "events"
-    file.write_bytes(order().replace(NOW.date().isoformat().encode(), b"2001-02-03") + b"\n{bad\n{bad\n")
+    past = order().replace(NOW.date().isoformat().encode(), b"2001-02-03").replace(b"24.98", b"0.12345678912")
+    file.write_bytes(past + b"\n{bad\n{bad\n")
     again = tmp_path / "rotated"
     again.write_bytes(b"{bad\n{bad\n{bad\n")
     ran = CliRunner().invoke(app, ["backfill", str(file), str(again), "--dry-run", "--json"])
@@ -230,6 +231,7 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     report = json.loads(ran.stdout)
     assert (report["lines"], report["repeated"], report["dead_letters"]) == (6, 2, {"decode": 3})
     assert report["rows"] == {"historical_dataset.orders": 1}
+    assert "Numbers rounded to the nine decimals of NUMERIC: 1." in ran.stderr
     wet = CliRunner().invoke(app, ["backfill", str(file)])
     assert (wet.exit_code, wet.stdout) == (1, "")
     assert "Failed: notFound" in wet.stderr
