@@ -51,7 +51,7 @@ def build_reconcile() -> "ReconcileApp":
 
 @functions_framework.aio.http
 async def ingest(request: Request) -> Response:
-    """Ingest one Pub/Sub message: 204 once it is durable. After any other answer Pub/Sub delivers it again."""
+    """POST ingests a Pub/Sub message: 204 once it is durable. GET returns what this is, and the version of the code."""
     logs.restore()
     return await build_ingest()(request)
 

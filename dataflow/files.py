@@ -38,7 +38,7 @@ class ReadFile(beam.DoFn):
     Args:
         variables: The settings, as `Settings.from_environment` reads them.
         now: The time of the whole run, in UTC.
-        schema_version: Version of plain events; None for the newest.
+        schema_version: Version of plain events; None for the default of the type.
         id_fields: Paths of the fields with the ids of plain events.
     """
 
@@ -79,7 +79,7 @@ class ReadFiles(beam.PTransform):
         names: Files, folders, globs and `gs://BUCKET/PREFIX`.
         variables: The settings, as `Settings.from_environment` reads them.
         now: The time of the whole run, in UTC.
-        schema_version: Version of plain events; None for the newest.
+        schema_version: Version of plain events; None for the default of the type.
         id_fields: Paths of the fields with the ids of plain events.
     """
 

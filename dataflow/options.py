@@ -69,7 +69,7 @@ class SluiceOptions(PipelineOptions):
         )
         files = parser.add_argument_group("events of files that are in no envelope of the archive")
         files.add_argument(
-            "--schema_version", type=_value(_Version), metavar="N", help="their contract; default: the newest"
+            "--schema_version", type=_value(_Version), metavar="N", help="their contract; default: that of the type"
         )
         files.add_argument(
             "--id_fields",

@@ -53,7 +53,7 @@ class BeamRun:
     Attributes:
         python: Python of Beam's environment.
         names: Files, folders, globs and `gs://BUCKET/PREFIX`.
-        schema_version: Contract version of plain events; None for the newest.
+        schema_version: Contract version of plain events; None for the default of the type.
         id_fields: Paths of the fields with the ids of plain events.
         dry_run: Whether nothing is written.
     """

@@ -1,7 +1,6 @@
 """Publish events to a topic."""
 
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
 from datetime import datetime, timedelta
@@ -50,10 +49,17 @@ FAILURES = (GoogleAPIError, GoogleAuthError, MessageTooLargeError, FlowControlLi
 
 
 class Publication(NamedTuple):
-    """A message as a producer gives it to Pub/Sub."""
+    """A message as a producer gives it to Pub/Sub.
+
+    Attributes:
+        data: The payload.
+        attributes: Attributes of the message.
+        position: Number of its line in the file, from 1, without empty lines; 0 where the message is from no file.
+    """
 
     data: bytes
     attributes: Mapping[str, str]
+    position: int = 0
 
 
 def publish(
@@ -61,9 +67,11 @@ def publish(
     topic: str,
     *,
     rate: float | None = None,
-    published: Callable[[], object] = lambda: None,
+    published: Callable[[Publication], object] = lambda _: None,
 ) -> int:
     """Publish to a topic, and return when Pub/Sub has accepted all of it.
+
+    An interruption ends it when Pub/Sub has accepted what was handed over; a second interruption does not wait.
 
     Args:
         publications: Messages to publish; may be endless.
@@ -83,12 +91,17 @@ def publish(
     try:
         for publication in publications if rate is None else paced(publications, rate):
             future = client.publish(topic, publication.data, **publication.attributes)
-            future.add_done_callback(lambda done: None if done.exception() else published())
+            future.add_done_callback(
+                lambda done, publication=publication: None if done.exception() else published(publication)
+            )
             unconfirmed.add(future)
             count += 1
             if len(unconfirmed) >= _UNCONFIRMED:
                 unconfirmed = _confirm(unconfirmed, futures.FIRST_COMPLETED)
         _confirm(unconfirmed, futures.ALL_COMPLETED)
+    except BaseException:
+        futures.wait(unconfirmed)
+        raise
     finally:
         client.stop()
     return count
@@ -114,22 +127,32 @@ def _confirm(unconfirmed: set[futures.Future[str]], until: str) -> set[futures.F
     return still
 
 
-def from_lines(lines: Iterable[Line], id_fields: Sequence[IdField], without_id: WithoutId) -> Iterator[Publication]:
+def from_lines(
+    lines: Iterable[Line],
+    id_fields: Sequence[IdField],
+    without_id: WithoutId,
+    attributes: Mapping[str, str] = {},
+    skip: int = 0,
+) -> Iterator[Publication]:
     """Return a message with an event id for each line, so that a retried publish is not a second event.
 
     Args:
         lines: Lines of NDJSON.
-        id_fields: Fields with the ids, as for `sluice backfill`; if empty, each line gets a random id.
+        id_fields: Fields with the ids, as for `sluice backfill`; if empty, the id is made of the content of the line.
         without_id: Receives the lines without these fields, which are not published.
+        attributes: Attributes of all messages; an `event_id` among them is the id.
+        skip: Number of lines that are not published. They count where equal lines get different ids.
     """
-    identify = Identify(id_fields) if id_fields else None
-    for line in lines:
+    identify = Identify(id_fields)
+    for position, line in enumerate(lines, start=1):
         try:
-            event_id = identify(line).used if identify else str(uuid.uuid4())
+            event_id = identify(line).used
         except NoEventId as reason:
-            without_id.add(line, reason)
+            if position > skip:
+                without_id.add(line, reason)
         else:
-            yield Publication(line.data, {"event_id": event_id})
+            if position > skip:
+                yield Publication(line.data, {"event_id": event_id, **attributes}, position)
 
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode

@@ -173,7 +173,7 @@ def probes(settings: Settings, now: datetime, run: str) -> list[Probe]:
 
 def _good(name: str, process: EventPipeline, at: datetime, now: datetime, run: str) -> Probe:
     event_type = event_types()[name]
-    event = {**example(_newest_schema(process.contracts, name), run), event_type.time_field: at.isoformat()}
+    event = {**example(_default_schema(process.contracts, name), run), event_type.time_field: at.isoformat()}
     probe = Probe(f"{run}-{name}", json.dumps(event).encode(), event_type.table)
     outcome = process(Message(probe.data, _attributes(probe, run), "0", now), now)
     if not isinstance(outcome, Row):
@@ -186,7 +186,7 @@ def _attributes(probe: Probe, run: str) -> dict[str, str]:
     return {"event_id": probe.event_id, SMOKE_TEST_ATTRIBUTE: run}
 
 
-def _newest_schema(contracts: Contracts, name: str) -> dict[str, Any]:
+def _default_schema(contracts: Contracts, name: str) -> dict[str, Any]:
     version = contracts.choose({"event_type": name}, {}).version
     schema: dict[str, Any] = json.loads((FOLDER / f"{name}.v{version}.json").read_text(encoding="utf-8"))
     return schema

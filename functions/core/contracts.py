@@ -33,6 +33,26 @@ _MASK = "\0"
 FILE_NAME = re.compile(r"(?P<event_type>\w+)\.v(?P<version>[1-9]\d*)\.json")
 """Pattern of a contract's file name in `FOLDER`."""
 
+DEFAULT = "x-default-version"
+"""Keyword of a contract with which its version, and not the newest of its type, is that of events that name none."""
+
+
+def default_version(schemas: Mapping[int, Mapping[str, Any]]) -> int:
+    """Return the version of events without the attribute `schema_version`.
+
+    Args:
+        schemas: The contracts of an event type by version; at least one.
+
+    Raises:
+        ValueError: Several contracts have the keyword `DEFAULT`, or it is not true.
+    """
+    pinned = [version for version, schema in sorted(schemas.items()) if DEFAULT in schema]
+    if any(schemas[version][DEFAULT] is not True for version in pinned):
+        raise ValueError(f"`{DEFAULT}` is true, or the contract does not have it")
+    if len(pinned) > 1:
+        raise ValueError(f"versions {', '.join(map(str, pinned))} have `{DEFAULT}`; one version of a type may have it")
+    return pinned[0] if pinned else max(schemas)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Contract:
@@ -113,12 +133,16 @@ class Contracts:
 
     Args:
         contracts: By event type and version; at least one version each.
+        defaults: Version of events that name none, by event type; the newest of the others.
     """
 
-    def __init__(self, contracts: Mapping[str, Mapping[int, Contract]]) -> None:
+    def __init__(
+        self, contracts: Mapping[str, Mapping[int, Contract]], defaults: Mapping[str, int] | None = None
+    ) -> None:
         fields = (contract.field_names for versions in contracts.values() for contract in versions.values())
         self.names = KnownNames(frozenset(contracts), frozenset().union(*fields))
-        self._newest = {name: versions[max(versions)] for name, versions in contracts.items()}
+        defaults = defaults or {}
+        self._default = {name: versions[defaults.get(name, max(versions))] for name, versions in contracts.items()}
         self._contracts = {
             name: {str(version): versions[version] for version in sorted(versions)}
             for name, versions in contracts.items()
@@ -129,10 +153,12 @@ class Contracts:
         """Read `TYPE.vN.json` for each event type.
 
         Raises:
-            ValueError: A file's name is wrong, or a type has a handler but no contract, or the reverse.
+            ValueError: A file's name is wrong, a type has a handler but no contract, or the reverse, or its default
+                version is not clear.
         """
         handlers = event_types()
         contracts: dict[str, dict[int, Contract]] = {name: {} for name in handlers}
+        schemas: dict[str, dict[int, Any]] = {name: {} for name in handlers}
         for file in sorted(folder.glob("*.json")):
             matched = FILE_NAME.fullmatch(file.name)
             if matched is None:
@@ -140,15 +166,20 @@ class Contracts:
             name, version = matched["event_type"], int(matched["version"])
             if name not in handlers:
                 raise ValueError(f"{file.name}: functions/events/{name}.py is missing")
-            schema = json.loads(file.read_text(encoding="utf-8"))
+            schema = schemas[name][version] = json.loads(file.read_text(encoding="utf-8"))
             validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
             contracts[name][version] = Contract(
                 name, version, handlers[name], frozenset(_field_names(schema)), validator, RowConverter(schema)
             )
-        for name, versions in contracts.items():
+        defaults = {}
+        for name, versions in schemas.items():
             if not versions:
                 raise ValueError(f"functions/events/{name}.py: jsonschemas/{name}.v1.json is missing")
-        return cls(contracts)
+            try:
+                defaults[name] = default_version(versions)
+            except ValueError as error:
+                raise ValueError(f"jsonschemas/{name}.v*.json: {error}") from error
+        return cls(contracts, defaults)
 
     @property
     def event_types(self) -> Collection[str]:
@@ -156,7 +187,7 @@ class Contracts:
         return self._contracts.keys()
 
     def choose(self, event: dict[str, Any], attributes: Mapping[str, str]) -> Contract:
-        """Return the contract of an event: the version in the attribute `schema_version`, or the newest of its type.
+        """Return the contract of an event: the version in the attribute `schema_version`, or the default of its type.
 
         Raises:
             EventRejected: Stage `contract`, with the types or versions that exist.
@@ -164,7 +195,7 @@ class Contracts:
         name = event.get("event_type")
         version = attributes.get("schema_version")
         try:
-            return self._newest[name] if version is None else self._contracts[name][version]  # type: ignore[index]
+            return self._default[name] if version is None else self._contracts[name][version]  # type: ignore[index]
         except (KeyError, TypeError):
             raise EventRejected(Stage.CONTRACT, [self._unknown(event, version)]) from None
 

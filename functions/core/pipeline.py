@@ -75,6 +75,7 @@ class EventPipeline:
             digest,
             len(extras),
             self.code_version,
+            extras.rounded_numbers,
         )
 
     def _enrich(

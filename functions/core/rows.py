@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from typing import Any
 
 import msgspec
@@ -16,8 +16,19 @@ _encode = msgspec.json.Encoder().encode
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 type Schema = Mapping[str, Any]
-type Extras = dict[str, Any]
-"""Values of unknown fields by their JSON path below the event: `shipping_address.zip`, `items[0].color`, `['a.b']`."""
+
+
+class Extras(dict[str, Any]):
+    """Values of unknown fields by their JSON path below the event: `shipping_address.zip`, `items[0].color`, `['a.b']`.
+
+    Attributes:
+        rounded_numbers: Number of the event's numbers that NUMERIC has no place for, and that are rounded.
+    """
+
+    __slots__ = ("rounded_numbers",)
+
+    def __init__(self) -> None:
+        self.rounded_numbers = 0
 
 
 class _Lineage(msgspec.Struct, gc=False):
@@ -44,6 +55,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         content_digest: Digest of the event id and the producer's fields: the row's `insertId`.
         unknown_fields: Number of fields that the contract does not know; they are in the column `extras`.
         code_version: The code that made the row.
+        rounded_numbers: Number of its numbers that are rounded to the nine decimals of NUMERIC.
     """
 
     message: Message
@@ -54,6 +66,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     content_digest: str
     unknown_fields: int
     code_version: str
+    rounded_numbers: int = 0
 
     @property
     def insert_id(self) -> str:
@@ -121,7 +134,7 @@ class RowConverter:
         Raises:
             EventRejected: Stage `contract`; a value is valid but no column can hold it (a leap second, the year 0).
         """
-        extras: Extras = {}
+        extras = Extras()
         self._convert(event, (), extras)
         return event, extras
 
@@ -161,6 +174,8 @@ def _compile_struct(schema: Schema) -> _Branch:
             if name in struct:
                 try:
                     struct[name] = leaf(struct[name])
+                except Inexact:
+                    struct[name] = _rounded(struct[name], extras)
                 except _NoInstantError as error:
                     raise _rejection((*steps, name), error) from error
         for name, branch in branches:
@@ -184,10 +199,12 @@ def _compile_array(name: str, schema: Schema) -> _Branch | None:
     if leaf is None:
         return None
 
-    def convert(values: list[Any], steps: _Steps, _: Extras) -> None:
+    def convert(values: list[Any], steps: _Steps, extras: Extras) -> None:
         for index, value in enumerate(values):
             try:
                 values[index] = leaf(value)
+            except Inexact:
+                values[index] = _rounded(value, extras)
             except _NoInstantError as error:
                 raise _rejection((*steps, index), error) from error
 
@@ -235,6 +252,7 @@ def _instant(text: str) -> datetime:
 
 
 _quantize = Context(prec=38, rounding=ROUND_HALF_UP).quantize
+_quantize_exactly = Context(prec=38, traps=[InvalidOperation, Inexact]).quantize
 _NUMERIC_SCALE = Decimal("1e-9")
 _EXACT = 2**53
 """A float holds each integer below it exactly."""
@@ -243,11 +261,27 @@ _ZERO = Decimal(0)  # and not 0E-9
 
 
 def _numeric(value: Decimal | int) -> Decimal:
-    """A NUMERIC: 9 decimals, half away from zero, as BigQuery rounds them itself.
+    """A NUMERIC: 9 decimals.
+
+    Raises:
+        Inexact: The value has more.
+    """
+    return _quantize_exactly(value, _NUMERIC_SCALE) or _ZERO
+
+
+_FLOAT_ERROR = Decimal("1e-12")
+"""Error of a number, relative to it, that a calculation with floats makes: `30.000000000000004` loses nothing."""
+
+
+def _rounded(value: Decimal, extras: Extras) -> Decimal:
+    """A NUMERIC of a value with more than 9 decimals: half away from zero, as BigQuery rounds them itself.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-types#decimal_types
     """
-    return _quantize(value, _NUMERIC_SCALE) or _ZERO
+    rounded = _quantize(value, _NUMERIC_SCALE) or _ZERO
+    if abs(rounded - value) > abs(value) * _FLOAT_ERROR:
+        extras.rounded_numbers += 1
+    return rounded
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -54,7 +54,7 @@ class PlainEvents:
 
         Args:
             now: The time of the whole run, in UTC.
-            schema_version: The version; None for the newest.
+            schema_version: The version; None for the default of the type.
             id_fields: The fields with the ids of events; none where what a line says is its identity.
         """
         attributes = {} if schema_version is None else {"schema_version": str(schema_version)}

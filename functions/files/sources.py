@@ -12,7 +12,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol, cast
 
 from google.api_core.exceptions import GoogleAPIError
@@ -98,7 +98,7 @@ class Source:
     size: int = dataclasses.field(compare=False)
     open: Callable[[], BinaryIO] = dataclasses.field(compare=False, repr=False)
 
-    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Iterator[Line]:
+    def lines(self, advance: Callable[[int], object] = lambda _: None) -> Generator[Line]:
         """Yield all lines that are not empty; decompressed where the content is gzip, whatever the name says.
 
         Args:
@@ -349,4 +349,4 @@ def _reading(name: str, place: Callable[[], str] = str) -> Iterator[None]:
     try:
         yield
     except (OSError, EOFError, zlib.error, GoogleAPIError, GoogleAuthError) as error:
-        raise Unreadable(f"{name}: {place()}{error}") from error
+        raise Unreadable(f"{name}: {place()}{str(error) or type(error).__name__}") from error

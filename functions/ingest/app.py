@@ -5,7 +5,7 @@ import logging
 from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from functions import log
 from functions.archive.writer import Archive
@@ -32,10 +32,12 @@ class IngestApp:
     Attributes:
         commit: Makes messages durable.
         project: Project of the traces.
+        code_version: What GET answers with.
     """
 
     commit: GroupCommit
     project: str
+    code_version: str
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
@@ -48,10 +50,15 @@ class IngestApp:
         process = EventPipeline.from_settings(settings)
         archive = Archive(http_client.storage_api(), settings.archive_bucket, process.contracts.event_types)
         warehouse = Warehouse(http_client.bigquery_api(), project, settings.dataset)
-        return cls(GroupCommit(FlushServices(process, archive, warehouse), settings), project)
+        return cls(GroupCommit(FlushServices(process, archive, warehouse), settings), project, settings.code_version)
 
-    async def __call__(self, request: Request) -> Response:
-        """Ingest one message: 204 once it is durable. After any other answer Pub/Sub delivers it again."""
+    async def __call__(self, request: Request) -> Response:  # noqa: PLR0911 - one for each answer
+        """Ingest one message: 204 once it is durable. After any other answer Pub/Sub delivers it again.
+
+        GET and HEAD carry no message: 200, also while the function is overloaded.
+        """
+        if request.method in {"GET", "HEAD"}:
+            return PlainTextResponse(f"Sluice ingest, code version {self.code_version}, takes messages by POST\n")
 
         async def next_chunk() -> tuple[bytes, bool]:
             # `request.body()` would keep the body in the request, which lives as long as its event.

@@ -27,6 +27,7 @@ class FlushReport(msgspec.Struct, kw_only=True):
         rows: Durable rows by table.
         dead_letters: Durable dead letters by stage.
         unknown_fields: Number of fields of the durable rows that no contract knows.
+        rounded_numbers: Number of numbers of the durable rows that are rounded to the nine decimals of NUMERIC.
         failed: Number of events that must be delivered again.
         rejected: Number of events rejected since the last report because too much was in flight.
         overloaded: Whether events failed because BigQuery or Cloud Storage was overloaded.
@@ -45,6 +46,7 @@ class FlushReport(msgspec.Struct, kw_only=True):
     rows: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     dead_letters: collections.Counter[str] = msgspec.field(default_factory=collections.Counter)
     unknown_fields: int = 0
+    rounded_numbers: int = 0
     failed: int = 0
     rejected: int = 0
     overloaded: bool = False
@@ -72,6 +74,7 @@ class FlushReport(msgspec.Struct, kw_only=True):
             case Row():
                 self.rows[durable.table] += 1
                 self.unknown_fields += durable.unknown_fields
+                self.rounded_numbers += durable.rounded_numbers
             case DeadLetter():
                 self.dead_letters[durable.stage] += 1
 

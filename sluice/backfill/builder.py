@@ -14,6 +14,7 @@ from functions.settings import Settings
 from sluice.backfill.events import EventReader
 from sluice.backfill.load_jobs import LoadJobs
 from sluice.backfill.run import FAILURES, Backfill, Listener, call_in_order
+from sluice.checkout import with_commit
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class BackfillBuilder:
         Raises:
             One of `FAILURES`: BigQuery rejected a request or did not answer.
         """
+        settings = with_commit(settings)
         read = read or EventReader.from_settings(settings, now)
         client = bigquery_client(settings)
         jobs = None

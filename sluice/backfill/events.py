@@ -16,6 +16,7 @@ from functions.files.messages import PlainEvents, read_envelope
 from functions.files.sources import Line
 from functions.settings import Settings
 from functions.tables import Tables
+from sluice.checkout import with_commit
 
 MAX_DAYS = 10_000
 """Maximum age in days of an event in the historical dataset: a table has no more partitions
@@ -85,10 +86,10 @@ class EventReader:
         Args:
             settings: The settings of the deployment.
             now: Time of the run, in UTC.
-            schema_version: Contract version of plain events; None for the newest.
+            schema_version: Contract version of plain events; None for the default of the type.
             id_fields: Fields with the ids of plain events; if empty, the id is derived from the line.
         """
-        process = dataclasses.replace(EventPipeline.from_settings(settings), retention_days=MAX_DAYS)
+        process = dataclasses.replace(EventPipeline.from_settings(with_commit(settings)), retention_days=MAX_DAYS)
         return cls(process, settings, now, PlainEvents.of_version(now, schema_version, id_fields))
 
     def __call__(self, line: Line) -> Event:

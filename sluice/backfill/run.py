@@ -131,6 +131,7 @@ class BackfillReport:
         smoke_tests: Lines with events of the smoke test, which are skipped.
         without_id: Lines without the id of `--id-field`.
         same_id: Number of `events` with the id of an earlier line but different content.
+        rounded_numbers: Number of numbers of the `events` that are rounded to the nine decimals of NUMERIC.
         rows: Rows that were loaded, by `DATASET.TABLE`.
         dead_letters: Dead letters that were loaded, by stage.
         rows_present: Rows that were already present, by `DATASET.TABLE`.
@@ -146,6 +147,7 @@ class BackfillReport:
     smoke_tests: int = 0
     without_id: WithoutId = dataclasses.field(default_factory=WithoutId)
     same_id: int = 0
+    rounded_numbers: int = 0
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     dead_letters: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     rows_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
@@ -325,6 +327,9 @@ class Backfill:
             if self._listener:
                 self._not_loaded.append(Settled(event, fate, event.archive_uri))
         self.report.same_id += sum(1 for event in new if event.identity.message_id)
+        self.report.rounded_numbers += sum(
+            event.outcome.rounded_numbers for event in new if isinstance(event.outcome, Row)
+        )
         # Each count stands by itself, wherever a signal interrupts.
         self.report.events += len(new)
         self.report.repeated += repeated

@@ -6,11 +6,9 @@ import functools
 import time
 from datetime import UTC, datetime
 
-import typer
-
 from functions.settings import Settings
 from sluice.commands.exit_codes import print_error
-from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
+from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, check_version, id_fields
 
 
 def backfill(
@@ -41,9 +39,7 @@ def backfill(
     from sluice.commands import progress
 
     started = time.monotonic()
-    if schema_version and schema_version not in (versions := _versions()):
-        text = f"no contract has version {schema_version}; versions are {', '.join(map(str, sorted(versions)))}"
-        raise typer.BadParameter(text, param_hint="--schema-version")
+    check_version(schema_version)
     fields = id_fields(id_field)
     settings, now = Settings.from_environment(), datetime.now(UTC)
     storage = functools.cache(lambda: storage_client(settings))
@@ -57,13 +53,6 @@ def backfill(
     else:
         done.show()
     done.end()
-
-
-def _versions() -> set[int]:
-    """Return the versions of the contracts of all event types."""
-    from functions.core.contracts import FILE_NAME, FOLDER
-
-    return {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
 
 
 def _report_unavailable(error: Exception) -> None:

@@ -105,7 +105,8 @@ def new(
     allowed.
     """
     from sluice.contract.new import Taken, Unfit, files, free, write
-    from sluice.data_model import introduce
+    from sluice.contract.project import ROOT
+    from sluice.data_model import FILE, introduce
 
     chosen = table or f"{name}s"
     try:
@@ -122,6 +123,7 @@ def new(
     out = Console(highlight=False, soft_wrap=True)
     for path in made:
         out.print(f"{'would write' if dry_run else 'wrote'} {path}")
+    out.print(f"{'would change' if dry_run else 'changed'} {FILE.relative_to(ROOT)}")
     out.print(
         "\nNext:\n"
         "  edit these files: the fields, their descriptions, and the enrichment\n"

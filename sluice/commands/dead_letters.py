@@ -15,15 +15,18 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from functions.core.dead_letters import Stage
+from functions.events import event_types
 from functions.settings import Settings
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes
-from sluice.commands.options import DryRun, EventId, Json, Rate, parse_past_time
+from sluice.commands.options import DryRun, EventId, Json, Rate, nearest, parse_past_time
 from sluice.commands.trace import describe_replay, envelope_as_json
 from sluice.dead_letters import payload_view
 from sluice.formatting import printable
 
 if TYPE_CHECKING:
-    from sluice.dead_letters.lookup import DeadLetterDetails, Group
+    from google.cloud import bigquery
+
+    from sluice.dead_letters.lookup import DeadLetterDetails, DeadLetterFilter, Group
     from sluice.replay.ledger import Cause
     from sluice.replay.letters import CauseTally, RemainingError, Tally
     from sluice.replay.transform import Transform
@@ -42,6 +45,29 @@ Since = Annotated[
         help="Start of the rejection times: a time, or 24h, 7d ago.",
     ),
 ]
+
+
+def _check(client: bigquery.Client, settings: Settings, selection: DeadLetterFilter) -> None:
+    """Check that there are dead letters, open or not, with each given fingerprint and type.
+
+    Raises:
+        typer.BadParameter: There is none.
+    """
+    from sluice.dead_letters.lookup import fingerprints, stated_types
+
+    listed = "`sluice dead-letters list --all` lists all"
+    if selection.fingerprints:
+        existing = fingerprints(client, settings)
+        for fingerprint in selection.fingerprints:
+            if fingerprint not in existing:
+                text = f"no dead letter has fingerprint {fingerprint}; {nearest(fingerprint, existing, listed)}"
+                raise typer.BadParameter(text, param_hint="--fingerprint")
+    if selection.event_type and selection.event_type not in event_types():
+        existing = stated_types(client, settings)
+        if selection.event_type not in existing:
+            hint = nearest(selection.event_type, existing | event_types().keys(), listed)
+            text = f"no dead letter has type {selection.event_type}; {hint}"
+            raise typer.BadParameter(text, param_hint="--type")
 
 
 def list_(
@@ -66,7 +92,9 @@ def list_(
 
     settings = Settings.from_environment()
     selection = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
-    causes = groups(bigquery_client(settings), settings, selection)
+    client = bigquery_client(settings)
+    _check(client, settings, selection)
+    causes = groups(client, settings, selection)
     if as_json:
         print(msgspec.json.encode(causes).decode())  # noqa: T201
         return
@@ -236,6 +264,7 @@ def replay(
     started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
     builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
     selection = DeadLetterFilter(fingerprint or (), event_type, stage, since)
+    _check(builder.client, settings, selection)
     letters = Letters(builder.client, storage_client(settings), settings, selection, fix)
     ledger = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)]
     report = progress.run(builder.build(*ledger, letters.tally, rate=rate), letters, letters.total, of_events=True)

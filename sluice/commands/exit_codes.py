@@ -91,4 +91,4 @@ def _message(reason: object) -> str:
             match reason.errors:
                 case [{"message": message}, *_]:  # Errors of gRPC have calls instead.
                     return str(message)
-    return str(reason)
+    return str(reason) or type(reason).__name__

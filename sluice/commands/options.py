@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,6 +65,26 @@ def id_fields(paths: Sequence[str] | None) -> list[IdField]:
         raise typer.BadParameter(str(error), param_hint="--id-field") from error
 
 
+def nearest(name: str, names: Iterable[str], otherwise: str) -> str:
+    """Return a question with the names that are most similar to a name, or another text where none is similar."""
+    near = difflib.get_close_matches(name, names, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else otherwise
+
+
+def check_version(version: int | None) -> None:
+    """Check that a contract has the version of `--schema-version`, where it is given.
+
+    Raises:
+        typer.BadParameter: None has it.
+    """
+    from functions.core.contracts import FILE_NAME, FOLDER
+
+    versions = {int(name["version"]) for file in FOLDER.iterdir() if (name := FILE_NAME.fullmatch(file.name))}
+    if version and version not in versions:
+        text = f"no contract has version {version}; versions are {', '.join(map(str, sorted(versions)))}"
+        raise typer.BadParameter(text, param_hint="--schema-version")
+
+
 FilePatterns = Annotated[
     list[str],
     typer.Argument(
@@ -75,7 +96,7 @@ FilePatterns = Annotated[
 SchemaVersion = Annotated[
     int | None,
     typer.Option(
-        min=1, help="Contract version of events without an envelope; default: the newest.", show_default=False
+        min=1, help="Contract version of events without an envelope; default: that of the type.", show_default=False
     ),
 ]
 IdFieldPaths = Annotated[

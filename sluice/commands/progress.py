@@ -136,19 +136,22 @@ class FinishedBackfill:
                 " show one event for each id and day.",
                 soft_wrap=True,
             )
+        if report.rounded_numbers:
+            console.print(f"Numbers rounded to the nine decimals of NUMERIC: {report.rounded_numbers}.")
         for job in report.running:
             print_error("Still running:", f"load job {job.job_id}: {job.load}, {job.lines} lines")
         if report.interrupted:
-            if report.complete_to:
+            if report.complete_to and not self.dry_run:
                 console.print(f"All events are loaded up to {escape(report.complete_to)}.", soft_wrap=True)
             waits = ", waits for the running load jobs" if report.running else ""
-            console.print(
-                f"[bold]Interrupted.[/] To resume, run the command again with the same sources: it skips what is"
-                f" loaded{waits}.",
-                soft_wrap=True,
+            resume = (
+                "Nothing was written."
+                if self.dry_run
+                else "To resume, run the command again with the same sources: it skips what is loaded" + waits + "."
             )
+            console.print(f"[bold]Interrupted.[/] {resume}", soft_wrap=True)
             raise typer.Exit(ExitCode.INTERRUPTED)
-        if report.failures:
+        if report.failures and not self.dry_run:
             console.print("Loaded events are kept. Fix the cause, then run the command again: it skips what is loaded.")
         if report.failures or report.without_id.count:
             raise typer.Exit(ExitCode.FAILED)

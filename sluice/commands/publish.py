@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -11,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from functions.settings import Settings
-from sluice.commands.options import IdFieldPaths, Seed, Topic, id_fields
+from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.commands.options import IdFieldPaths, Seed, Topic, check_version, id_fields
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sluice.publish import Publication
     from sluice.shop.generator import Generated, Scenario
@@ -49,32 +50,112 @@ def publish(
         typer.Option("--shift-to-now", help="Shift the times of all events so that the newest event is now."),
     ] = False,
     limit: Annotated[int | None, typer.Option(min=1, help="Maximum lines to publish.")] = None,
+    skip: Annotated[
+        int, typer.Option(min=0, help="Skip the first lines, which are published already. Empty lines do not count.")
+    ] = 0,
     id_field: IdFieldPaths = None,
+    attribute: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Attribute of all messages; repeatable.", show_default=False),
+    ] = None,
+    schema_version: Annotated[
+        int | None,
+        typer.Option(min=1, help="Contract version of the events; default: that of the type.", show_default=False),
+    ] = None,
     topic: Topic = TOPIC,
 ) -> None:
     """Publish the events of a file.
 
+    The event id is the value of --id-field, or derived from the line, so that a line that is published again is no
+    second event. An interrupted run prints the --skip with which the command publishes the rest.
+
     Examples:
         sluice publish events.ndjson
         sluice publish events.ndjson --shift-to-now --rate 100
+        sluice publish events.ndjson --skip 4000 --attribute source=web --schema-version 1
         zcat events.ndjson.gz | sluice publish - --id-field '$.order_id'
 
-    Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong.
+    Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong;
+    130: interrupted.
     """
     from functions.files.id_fields import WithoutId
     from functions.files.sources import Source
     from sluice.commands.progress import print_lines_without_id
     from sluice.publish import from_lines, shift_to
 
+    check_version(schema_version)
+    fields, without_id = id_fields(id_field), WithoutId()
+    attributes = _attributes(attribute or (), schema_version)
+    if fields and "event_id" in attributes:
+        raise typer.BadParameter("event_id is given by --id-field already", param_hint="--attribute")
     # The unbuffered file returns each line as soon as it is available, and is what a source expects.
     source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
-    lines = itertools.islice(source.lines(), limit)
-    fields, without_id = id_fields(id_field), WithoutId()
-    shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
-    _publish(from_lines(shifted, fields, without_id), topic, rate)
+    with contextlib.closing(source.lines()) as all_lines:
+        lines = itertools.islice(all_lines, limit and skip + limit)
+        shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
+        _publish(from_lines(shifted, fields, without_id, attributes, skip), topic, rate, _Resumption(skip, limit))
     if without_id.count:
         print_lines_without_id("Not published:", without_id)
         raise typer.Exit(1)
+
+
+_RESERVED = ("data", "ordering_key", "retry", "timeout", "topic")
+"""Names of attributes for which Google's client has an argument."""
+
+
+def _attributes(pairs: Sequence[str], schema_version: int | None) -> dict[str, str]:
+    """Parse `--attribute`, and add the attribute of `--schema-version`.
+
+    Raises:
+        typer.BadParameter: An attribute is not KEY=VALUE, cannot be sent, or is given twice.
+    """
+    attributes = {"schema_version": f"{schema_version}"} if schema_version else {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            problem = f"{pair!r} is not KEY=VALUE"
+        elif key in _RESERVED or key.startswith("goog"):
+            problem = f"{key} cannot be an attribute here; neither can names that begin with goog"
+        elif key in attributes:
+            problem = f"{key} is given twice"
+        else:
+            attributes[key] = value
+            continue
+        raise typer.BadParameter(problem, param_hint="--attribute")
+    return attributes
+
+
+class _Resumption:
+    """Follows which lines Pub/Sub has accepted, to say where a run that ended early continues.
+
+    Args:
+        skip: Number of lines that the run skips.
+        limit: Maximum lines of the run; None for all.
+    """
+
+    def __init__(self, skip: int, limit: int | None) -> None:
+        self._skip, self._end = skip, limit and skip + limit
+        self._last = skip
+        self._pending: set[int] = set()
+
+    def follow(self, publications: Iterable[Publication]) -> Iterator[Publication]:
+        """Yield the publications of a file in their order."""
+        for publication in publications:
+            self._pending.add(publication.position)
+            self._last = publication.position
+            yield publication
+
+    def published(self, publication: Publication) -> None:
+        """Note that Pub/Sub has accepted a publication."""
+        self._pending.discard(publication.position)
+
+    def rest(self) -> str:
+        """Return what to do to publish the rest; empty if Pub/Sub has not accepted the first line."""
+        skip = min(self._pending) - 1 if self._pending else self._last
+        if skip == self._skip:
+            return ""
+        limit = f" --limit {self._end - skip}" if self._end and self._end > skip else ""
+        return f"To publish the rest, run the command again with --skip {skip}{limit}."
 
 
 def generate(
@@ -155,21 +236,34 @@ def _write(messages: Iterable[Generated]) -> None:
         sys.stdout.buffer.flush()
 
 
-def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:
+def _publish(
+    publications: Iterable[Publication], topic: str, rate: float | None, resumption: _Resumption | None = None
+) -> None:
     from functions.files.sources import Unreadable
     from sluice.publish import FAILURES
     from sluice.publish import publish as publish_all
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("published", total=None)
-        try:
-            publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
-        except Unreadable as error:
-            console.print(f"[bold red]Cannot read the events.[/] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(1) from error
-        except FAILURES as error:
-            console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
-            if "PUBSUB_EMULATOR_HOST" not in os.environ:
-                console.print("For the local stack, start `sluice up`.")
-            raise typer.Exit(1) from error
+    follow = resumption or _Resumption(0, None)
+    try:
+        with Progress(*columns, console=console) as progress:
+            task = progress.add_task("published", total=None)
+
+            def published(publication: Publication) -> None:
+                follow.published(publication)
+                progress.advance(task)
+
+            publish_all(follow.follow(publications), topic, rate=rate, published=published)
+    except Unreadable as error:
+        print_error("Cannot read the events.", error)
+        raise typer.Exit(ExitCode.FAILED) from error
+    except FAILURES as error:
+        print_error(f"Not published to {topic}:", error)
+        if "PUBSUB_EMULATOR_HOST" not in os.environ:
+            console.print("For the local stack, start `sluice up`.")
+        if rest := resumption and resumption.rest():
+            console.print(rest, soft_wrap=True)
+        raise typer.Exit(ExitCode.FAILED) from error
+    except KeyboardInterrupt as interrupt:
+        console.print(f"[bold]Interrupted.[/] {resumption.rest() if resumption else ''}", soft_wrap=True)
+        raise typer.Exit(ExitCode.INTERRUPTED) from interrupt

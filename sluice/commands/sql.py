@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from functions.settings import Settings
 from sluice import formatting
+from sluice.commands.options import nearest
 from sluice.cost.prices import QUERIED_BYTES
 
 if TYPE_CHECKING:
@@ -106,8 +106,7 @@ def _query(name: str) -> Query:
         if query.part_of:
             raise typer.BadParameter(f"query {name} must not run alone: run `{query.part_of}`", param_hint="NAME")
         return query
-    near = difflib.get_close_matches(name, by_name, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`sluice sql` lists all queries"
+    hint = nearest(name, by_name, "`sluice sql` lists all queries")
     raise typer.BadParameter(f"query {name} does not exist; {hint}", param_hint="NAME")
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jsonschema_rs
 from google.cloud import bigquery
 
-from functions.core.contracts import FILE_NAME
+from functions.core.contracts import DEFAULT, FILE_NAME, default_version
 from functions.events import EventType
 from functions.names import DATASETS, Names, table_problem, type_problem
 from functions.schema.ddl import declared_table
@@ -37,7 +37,7 @@ def check(
         base: Files to compare with; None for no comparison.
         event_types: The handlers by type.
     """
-    versions, findings = _contracts(project)
+    versions, _, findings = _contracts(project)
     tables, unreadable = _tables(project)
     findings += unreadable
     for name in sorted(event_types.keys() | versions.keys()):
@@ -102,8 +102,8 @@ def _names(project: ContractFiles, event_types: Mapping[str, EventType]) -> Iter
         yield ContractFinding(clash.name, problem, Breaks.BOOTSTRAP, file=f"{TABLES}/{clash.name}.sql")
 
 
-def _contracts(project: ContractFiles) -> tuple[Versions, list[ContractFinding]]:
-    """Return the valid contracts, and the problems of the others."""
+def _contracts(project: ContractFiles) -> tuple[Versions, dict[str, int], list[ContractFinding]]:
+    """Return the valid contracts, without the keyword `DEFAULT`, the default versions, and all problems."""
     versions: Versions = {}
     findings = []
     for file, text in project.contracts.items():
@@ -112,7 +112,17 @@ def _contracts(project: ContractFiles) -> tuple[Versions, list[ContractFinding]]
             versions.setdefault(name, {})[version] = _schema(text)
         except ValueError as error:
             findings.append(ContractFinding("$", str(error), Breaks.ROWS, file=f"{CONTRACTS}/{file}"))
-    return versions, findings
+    defaults = {}
+    for name, schemas in versions.items():
+        try:
+            defaults[name] = default_version(schemas)
+        except ValueError as error:
+            findings.append(ContractFinding("$", str(error), Breaks.ROWS, file=_contract_file(name, max(schemas))))
+        versions[name] = {
+            version: {keyword: rule for keyword, rule in schema.items() if keyword != DEFAULT}
+            for version, schema in schemas.items()
+        }
+    return versions, defaults, findings
 
 
 def _name_and_version(file: str) -> tuple[str, int]:
@@ -192,12 +202,12 @@ _NAMES = parameters_of("project", Settings(archive_bucket="archive"))
 
 
 def _contract_changes(base: ContractFiles, project: ContractFiles) -> Iterator[ContractFinding]:
-    before, unreadable = _contracts(base)
+    before, defaults_before, unreadable = _contracts(base)
     for finding in unreadable:
         yield dataclasses.replace(
             finding, problem="the file of the base is invalid and was not compared", is_notice=True
         )
-    after, _ = _contracts(project)
+    after, defaults, _ = _contracts(project)
     for name, versions in before.items():
         for version, schema in versions.items():
             file = _contract_file(name, version)
@@ -206,17 +216,23 @@ def _contract_changes(base: ContractFiles, project: ContractFiles) -> Iterator[C
                 yield ContractFinding("$", problem, Breaks.PRODUCERS, file=file)
             elif version in after.get(name, {}):
                 yield from _in(file, compatibility(schema, after[name][version]))
-        yield from _new_version(name, versions, after.get(name, {}))
+        if name in defaults_before and name in defaults:
+            yield from _new_default(name, (defaults_before[name], defaults[name]), versions, after[name])
 
 
-def _new_version(name: str, before: Mapping[int, Schema], after: Mapping[int, Schema]) -> Iterator[ContractFinding]:
-    """Yield the findings for a new version, against which events without `schema_version` are checked from now on."""
-    was, becomes = max(before), max(after, default=0)
-    if becomes <= was:
+def _new_default(
+    name: str, versions: tuple[int, int], before: Mapping[int, Schema], after: Mapping[int, Schema]
+) -> Iterator[ContractFinding]:
+    """Yield whom a new default version breaks: events without `schema_version` are checked against it from now on."""
+    was, becomes = versions
+    if was == becomes:
         return
+    how = f'; `"{DEFAULT}": true` in {_contract_file(name, was)} keeps that' if was in after else ""
     for finding in compatibility(before[was], after[becomes]):
-        problem = f"{finding.problem} (for events without the attribute `schema_version`, until now of version {was})"
-        yield dataclasses.replace(finding, problem=problem, is_notice=True, file=_contract_file(name, becomes))
+        problem = (
+            f"{finding.problem} (for events without the attribute `schema_version`, until now of version {was}{how})"
+        )
+        yield dataclasses.replace(finding, problem=problem, file=_contract_file(name, becomes))
 
 
 def _table_changes(base: ContractFiles, project: ContractFiles) -> Iterator[ContractFinding]:

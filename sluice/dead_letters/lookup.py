@@ -88,6 +88,35 @@ class Group:
     example_event_id: str
 
 
+_VALUES = """
+SELECT DISTINCT value
+FROM `{{ tables.dead_letter_status }}`, UNNEST([{{ columns }}]) AS value
+WHERE value IS NOT NULL
+"""
+
+
+def fingerprints(client: bigquery.Client, settings: Settings) -> set[str]:
+    """Return the fingerprints of all dead letters, open or not.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
+    """
+    return _values(client, settings, "fingerprint, cause")
+
+
+def stated_types(client: bigquery.Client, settings: Settings) -> set[str]:
+    """Return the event types that the payloads of all dead letters state, whether or not they exist.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
+    """
+    return _values(client, settings, "event_type")
+
+
+def _values(client: bigquery.Client, settings: Settings, columns: str) -> set[str]:
+    return {row.value for row in client.query_and_wait(render(_VALUES, tables=Tables(settings), columns=columns))}
+
+
 _LAST_FIRST = "is_open DESC, failed_at DESC, event_id, fingerprint"
 
 _GROUPS = """

@@ -57,6 +57,13 @@ class WarehouseContents:
         return {event_id for ids in self.rows.values() for event_id in ids}
 
     @property
+    def repeated(self) -> int:
+        """Number of rows and dead letters beyond the first of their event."""
+        causes = self.dead_letters.values()
+        rows = sum(sum(ids.values()) - len(ids) for ids in self.rows.values())
+        return rows + sum(ids.total() - len(ids) for ids in causes)
+
+    @property
     def dead(self) -> set[str]:
         """Ids of the events that became dead letters."""
         return {event_id for ids in self.dead_letters.values() for event_id in ids}

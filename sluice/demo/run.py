@@ -115,7 +115,7 @@ def _send(
             for message in itertools.takewhile(lambda _: not stopping.is_set(), messages)
         )
         all_published = background.submit(
-            publish, publications, stack.topic, rate=rate, published=lambda: progress.advance(publishing)
+            publish, publications, stack.topic, rate=rate, published=lambda _: progress.advance(publishing)
         )
         for settled in _until_settled(len(wanted)):
             if all_published.done():
@@ -186,6 +186,13 @@ def _show_accounts(console: Console, demo: Demo) -> None:
     table.add_row("archived events", f"{sum(map(len, demo.archived.values()))}")
     table.add_row("archive objects", f"{demo.objects}")
     console.print(table)
+    if extra := accounts.repeated:
+        console.print(
+            f"{extra} more rows than events: a message has a row for each time that it was published or delivered,"
+            " since Pub/Sub delivers at least once. The views show each event once: sluice sql duplicate_rate",
+            highlight=False,
+            soft_wrap=True,
+        )
     discrepancies = demo.discrepancies()
     if discrepancies:
         console.print(Text(f"Discrepancies: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)

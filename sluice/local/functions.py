@@ -5,9 +5,10 @@ https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/functions
 does the same with the zip of `sluice package`: the variables are the platform's own and those of a deployment, the
 deployed memory is the limit, and the function cannot write its code.
 
-What differs: the interpreter has the packages of the development, too, the deployed ones in the same versions; `HOST`
-keeps the function from the network; `PATH` and `HOME` are this machine's; `SLUICE_SESSION` marks what a session has
-started; and emulators have variables of their own.
+What differs: the interpreter has the packages of the development, too, the deployed ones in the same versions;
+`CODE_VERSION` is the commit of the checkout, where a deployment has a revision; `HOST` keeps the function from the
+network; `PATH` and `HOME` are this machine's; `SLUICE_SESSION` marks what a session has started; and emulators have
+variables of their own.
 """
 
 import compileall
@@ -22,6 +23,7 @@ import httpx
 import msgspec
 
 from functions.settings import Settings
+from sluice.checkout import commit
 from sluice.local.confinement import confined, read_only
 from sluice.local.process import Child, free_port, running
 from sluice.package import ROOT, unpack
@@ -156,7 +158,9 @@ def starting(  # noqa: PLR0913 - seven facts about one process
         python: The interpreter that has the deployed packages.
     """
     code = code or unpacked(folder / f"{name}-code")
-    variables = served_environment(target, port, environment)
+    version = commit()
+    local = {"CODE_VERSION": version} if version else {}
+    variables = served_environment(target, port, {**local, **environment})
     framework = pathlib.Path(python).with_name("functions-framework")
     with (
         read_only(code),

@@ -13,6 +13,7 @@ import httpx
 import msgspec
 
 from functions.settings import Settings
+from sluice.checkout import commit
 from sluice.local.data_folder import DataFolder, Process, RunningStack
 from sluice.local.front import Front
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
@@ -188,7 +189,7 @@ class LiveStack:
     def _state(self) -> RunningStack:
         addresses = self.addresses
         processes = [Process(child.name, addresses.get(child.name, ""), child.process.pid) for child in self.children]
-        return RunningStack(os.getpid(), self._started, self.settings.code_version, self.environment, processes)
+        return RunningStack(os.getpid(), self._started, commit() or "unknown", self.environment, processes)
 
 
 def _bootstrap(function: Function) -> Sequence[Change]:

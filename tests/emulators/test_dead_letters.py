@@ -60,6 +60,24 @@ def test_open_dead_letters_are_listed_by_cause(datasets: Datasets) -> None:
     assert "select dead letters" in run(datasets, "dead-letters", "replay", code=2)
 
 
+def test_typo_in_fingerprint_or_type_is_no_empty_answer(datasets: Datasets) -> None:
+    datasets.stream([message("lost", order(status="lost")), message("teleport", b'{"event_type": "teleport"}')], NOW)
+    fingerprints = [group["fingerprint"] for group in letters(datasets, "list")]
+    typo = "0" + fingerprints[0][1:] if fingerprints[0][0] != "0" else "1" + fingerprints[0][1:]
+    replay = ["dead-letters", "replay", "--dry-run"]
+    for given in ([typo], [*fingerprints, typo]):
+        said = run(datasets, *replay, *(part for value in given for part in ("--fingerprint", value)), code=2)
+        assert f"no dead letter has fingerprint {typo}; did you mean {fingerprints[0]}" in said
+    said = run(datasets, *replay, "--fingerprint", "zzz", code=2)
+    assert "no dead letter has fingerprint zzz; `sluice dead-letters list --all` lists all" in said
+    for command in (["dead-letters", "list"], replay):
+        assert "no dead letter has type orders; did you mean order?" in run(
+            datasets, *command, "--type", "orders", code=2
+        )
+    assert len(letters(datasets, "list", "--type", "teleport")) == 1
+    assert letters(datasets, "list", "--type", "inventory") == [], "it exists, and has none"
+
+
 def test_list_groups_new_and_old_dead_letters_by_cause(datasets: Datasets) -> None:
     people = [f"person-{number}@example.com" for number in range(20)]
     bad = [b'{"event_type": "%b"}' % person.encode() for person in people]

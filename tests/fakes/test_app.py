@@ -32,7 +32,7 @@ async def post(app: IngestApp, *chunks: bytes, aborted: bool = False) -> Respons
     async def receive() -> dict[str, Any]:
         return next(arriving)
 
-    return await app(Request({"type": "http", "headers": _HEADERS}, receive))
+    return await app(Request({"type": "http", "method": "POST", "headers": _HEADERS}, receive))
 
 
 def reason(response: Response) -> str:
@@ -55,6 +55,15 @@ async def test_a_durable_event_is_answered_with_204(cloud: Cloud) -> None:
     assert metadata["user_activity"] == "1"
     [row] = cloud.rows("user_activity")
     assert (len(row["ip_address"]), row["ingest"]["code_version"]) == (64, "v7")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_get_answers_what_it_is_without_a_call(cloud: Cloud, method: str) -> None:
+    app = IngestApp.build(settings(code_version="v7", max_in_flight=1))
+    response = await app(Request({"type": "http", "method": method, "headers": []}))
+    assert (response.status_code, response.media_type) == (200, "text/plain")
+    assert bytes(response.body) == b"Sluice ingest, code version v7, takes messages by POST\n"
+    assert cloud.calls == []
 
 
 async def test_rows_and_objects_go_where_the_settings_say(cloud: Cloud) -> None:

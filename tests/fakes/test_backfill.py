@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import typer
 from google.cloud.bigquery import SchemaField
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,6 +28,7 @@ from sluice.backfill.events import Event, EventReader, Identity
 from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
+from sluice.commands.progress import FinishedBackfill
 from tests.support import samples
 from tests.support.settings import settings
 
@@ -219,7 +221,8 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     for name, value in {"ARCHIVE_BUCKET": "archive", "GOOGLE_CLOUD_PROJECT": "project"}.items():
         monkeypatch.setenv(name, value)
     file = tmp_path / "events"
-    file.write_bytes(order().replace(NOW.date().isoformat().encode(), b"2001-02-03") + b"\n{bad\n{bad\n")
+    past = order().replace(NOW.date().isoformat().encode(), b"2001-02-03").replace(b"24.98", b"0.12345678912")
+    file.write_bytes(past + b"\n{bad\n{bad\n")
     again = tmp_path / "rotated"
     again.write_bytes(b"{bad\n{bad\n{bad\n")
     ran = CliRunner().invoke(app, ["backfill", str(file), str(again), "--dry-run", "--json"])
@@ -228,10 +231,25 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
     report = json.loads(ran.stdout)
     assert (report["lines"], report["repeated"], report["dead_letters"]) == (6, 2, {"decode": 3})
     assert report["rows"] == {"historical_dataset.orders": 1}
+    assert "Numbers rounded to the nine decimals of NUMERIC: 1." in ran.stderr
     wet = CliRunner().invoke(app, ["backfill", str(file)])
     assert (wet.exit_code, wet.stdout) == (1, "")
     assert "Failed: notFound" in wet.stderr
     assert cloud.calls == []
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_end_says_of_written_events_what_is_true(
+    capsys: pytest.CaptureFixture[str], *, dry_run: bool, interrupted: bool
+) -> None:
+    report = BackfillReport(failures=["file: damaged"], interrupted=interrupted, complete_to="file line 7")
+    with pytest.raises(typer.Exit) as ended:
+        FinishedBackfill(report, 1, 1.0, dry_run).end()
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.exit_code == (130 if interrupted else 1)
+    assert ("loaded" in said) == (not dry_run), said
+    assert ("Nothing was written." in said) == (dry_run and interrupted)
 
 
 def json_field(name: str, mode: str = "NULLABLE") -> SchemaField:

@@ -423,13 +423,13 @@ async def test_an_unforeseen_error_keeps_nothing_of_its_batch(
         return usual(message, now)
 
     monkeypatch.setattr(commit._services, "process", process)
-    app = IngestApp(commit, "project")
+    app = IngestApp(commit, "project", "7")
 
     async def post(index: int) -> int:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": json.dumps(wrapped(event("order"), f"e-{index}")).encode()}
 
-        return (await app(Request({"type": "http", "headers": []}, receive))).status_code
+        return (await app(Request({"type": "http", "method": "POST", "headers": []}, receive))).status_code
 
     assert [*await asyncio.gather(post(0), post(1))] == [204, 500]
     with only_the_collector_frees() as kept:

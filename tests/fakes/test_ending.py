@@ -233,6 +233,7 @@ def rejection(**more: Any) -> Exception:
     ("why", "text"),
     [
         ("a [/] b", "a [/] b"),
+        (TimeoutError(), "TimeoutError"),
         (rejection(), "404 GET http://x"),
         (rejection(errors=[{"message": "Not found: Table t"}]), "Not found: Table t"),
     ],

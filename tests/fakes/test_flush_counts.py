@@ -23,7 +23,7 @@ from tests.support.samples import NOW, event, message, process
 from tests.support.waiting import PATIENCE
 
 EVENTS = [
-    message(event("order", note="unknown"), event_id="order-1"),
+    message(event("order", note="unknown", total_amount=0.12345678912), event_id="order-1"),
     message(event("order", note="unknown"), event_id="order-2"),
     message(event("inventory", note="unknown"), event_id="inventory"),
     message(b"{", event_id="bad"),
@@ -68,6 +68,7 @@ def test_all_counts_of_a_flush_add_up(
     assert results == [None] * 4
     assert (line["events"], line["message_bytes"]) == (4, BYTES)
     assert (line["rows"], line["dead_letters"]) == ({"orders": 1, "inventory": 1}, {"decode": 1, "warehouse": 1})
+    assert line["rounded_numbers"] == 1
     assert (line["unknown_fields"], line["failed"], line["errors"], line["overloaded"]) == (2, 0, [], False)
     assert (commit.admission.events, commit.admission.size) == (0, 0)
 
@@ -115,6 +116,7 @@ def test_the_batch_writer_has_the_same_counts(cloud: Cloud) -> None:
     assert reports == [report]
     assert (report.events, report.message_bytes) == (4, BYTES)
     assert (report.rows, report.dead_letters) == ({"orders": 1, "inventory": 1}, {"decode": 1, "warehouse": 1})
+    assert report.rounded_numbers == 1
     assert (report.unknown_fields, report.failed, report.errors, report.overloaded) == (2, 0, [], False)
     [warehouse] = [row for row in cloud.rows("dead_letters") if row["stage"] == "warehouse"]
     assert warehouse["failed_at"] == "2026-11-23T12:00:00Z"

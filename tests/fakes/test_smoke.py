@@ -82,7 +82,7 @@ def test_example_is_valid_for_its_schema(schema: dict[str, Any]) -> None:
 def test_impossible_example_names_the_event_type(monkeypatch: pytest.MonkeyPatch) -> None:
     contract = json.loads((FOLDER / "order.v1.json").read_text())
     contract["properties"]["status"] = {"type": "integer"}
-    monkeypatch.setattr(smoke, "_newest_schema", lambda _contracts, _name: contract)
+    monkeypatch.setattr(smoke, "_default_schema", lambda _contracts, _name: contract)
     with pytest.raises(NoExample, match=r"no inventory event .* \$\."):
         probes(settings(), NOON, "smoke-1")
 

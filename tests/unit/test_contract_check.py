@@ -141,11 +141,44 @@ def test_a_contract_that_is_gone_breaks_the_producers_that_ask_for_it() -> None:
     assert "`schema_version` to 2" in finding.problem
 
 
-def test_break_in_a_new_version_is_a_notice_with_the_attribute() -> None:
+def test_break_in_a_new_version_is_a_finding_with_the_attribute() -> None:
     second = with_contract("order.v2.json", order(lambda properties: properties["customer_id"].update(maxLength=64)))
     [finding] = findings_of(second, NOW)
-    assert (finding.file, finding.path, finding.is_notice) == ("jsonschemas/order.v2.json", "$.customer_id", True)
+    assert (finding.file, finding.path, finding.is_notice) == ("jsonschemas/order.v2.json", "$.customer_id", False)
     assert "without the attribute `schema_version`, until now of version 1" in finding.problem
+    assert '`"x-default-version": true` in jsonschemas/order.v1.json keeps that' in finding.problem
+
+
+def pinned(files: ContractFiles, name: str, value: object = True) -> ContractFiles:
+    text = json.dumps({**json.loads(files.contracts[name]), "x-default-version": value})
+    return dataclasses.replace(files, contracts={**files.contracts, name: text})
+
+
+def test_pinned_version_stays_the_default_until_it_is_unpinned() -> None:
+    second = with_contract("order.v2.json", order(lambda properties: properties["customer_id"].update(maxLength=64)))
+    kept = pinned(second, ORDER)
+    assert findings_of(kept, NOW) == []
+    assert findings_of(kept, second) == [], "version 1 accepts more than version 2"
+    [finding] = findings_of(second, kept)
+    assert (finding.path, finding.breaks, finding.is_notice) == ("$.customer_id", Breaks.PRODUCERS, False)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (False, "`x-default-version` is true, or the contract does not have it"),
+        (True, "versions 1, 2 have `x-default-version`; one version of a type may have it"),
+    ],
+)
+def test_default_version_that_is_not_clear_is_a_finding(*, value: bool, problem: str) -> None:
+    second = pinned(pinned(with_contract("order.v2.json", NOW.contracts[ORDER]), ORDER), "order.v2.json", value)
+    [finding] = findings_of(second, None)
+    assert (finding.file, finding.problem, finding.is_notice) == ("jsonschemas/order.v2.json", problem, False)
+
+
+def test_default_keyword_inside_a_property_is_a_finding() -> None:
+    inner = with_contract(ORDER, order(lambda properties: properties["status"].update({"x-default-version": True})))
+    assert [finding.path for finding in findings_of(inner, None)] == ["$.status"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`sluice contract new`: a new event type whose tests and check pass at once."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -31,6 +32,11 @@ def run(project: pathlib.Path, *arguments: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
 
 
+def contents(project: pathlib.Path) -> dict[str, bytes]:
+    files = (path for path in project.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {str(path.relative_to(project)): path.read_bytes() for path in files}
+
+
 @pytest.mark.check
 def test_generated_type_passes_its_tests_and_the_contract_check(project: pathlib.Path) -> None:
     assert len(LONGEST) == 40
@@ -52,9 +58,19 @@ def test_generated_type_passes_its_tests_and_the_contract_check(project: pathlib
 
 
 def test_a_dry_run_writes_nothing(project: pathlib.Path) -> None:
+    before = contents(project)
     answer = run(project, "sluice.cli", "contract", "new", "parcel", "--dry-run")
     assert (answer.returncode, "would write sql/schema/parcels.sql" in answer.stdout) == (0, True), answer.stderr
-    assert not (project / "sql" / "schema" / "parcels.sql").exists()
+    assert contents(project) == before
+
+
+def test_every_file_that_changes_is_listed(project: pathlib.Path) -> None:
+    before = contents(project)
+    dry, done = (run(project, "sluice.cli", "contract", "new", "parcel", *options) for options in (["--dry-run"], []))
+    listed = set(re.findall(r"^(?:wrote|changed) (.+)$", done.stdout, re.MULTILINE))
+    assert listed == set(re.findall(r"^would (?:write|change) (.+)$", dry.stdout, re.MULTILINE))
+    after = contents(project)
+    assert listed == {path for path, data in after.items() if before.get(path) != data}
 
 
 @pytest.mark.parametrize("path", files("parcel", "parcels"))

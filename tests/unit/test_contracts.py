@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -30,12 +31,36 @@ def write(folder: pathlib.Path, *names: str) -> None:
         (folder / name).write_text(FILES[0].read_text())
 
 
+def pin(file: pathlib.Path, *, value: bool = True) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), "x-default-version": value}))
+
+
 def test_newest_version_is_the_default_and_others_stay_available(tmp_path: pathlib.Path) -> None:
     write(tmp_path, "inventory.v2.json", "inventory.v10.json")
     contracts = Contracts.load(tmp_path)
     event = {"event_type": "inventory"}
     assert contracts.choose(event, {}).version == 10
     assert contracts.choose(event, {"schema_version": "2"}).version == 2
+
+
+def test_pinned_version_is_the_default(tmp_path: pathlib.Path) -> None:
+    write(tmp_path, "inventory.v2.json", "inventory.v10.json")
+    pin(tmp_path / "inventory.v2.json")
+    contracts = Contracts.load(tmp_path)
+    assert contracts.choose({"event_type": "inventory"}, {}).version == 2
+    assert contracts.choose({"event_type": "inventory"}, {"schema_version": "10"}).version == 10
+
+
+@pytest.mark.parametrize(("values", "why"), [((True, True), "versions 2, 10 have"), ((False,), "is true, or")])
+def test_default_that_is_not_clear_is_rejected_at_start(
+    tmp_path: pathlib.Path, values: Sequence[bool], why: str
+) -> None:
+    names = ["inventory.v2.json", "inventory.v10.json"]
+    write(tmp_path, *names)
+    for name, value in zip(names, values, strict=False):
+        pin(tmp_path / name, value=value)
+    with pytest.raises(ValueError, match=rf"jsonschemas/inventory\.v\*\.json: .*{why}"):
+        Contracts.load(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["inventory.json", "inventory.v0.json", "rocket.v1.json"])

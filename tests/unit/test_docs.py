@@ -51,7 +51,11 @@ def test_files_of_the_guide_are_a_valid_event_type(tmp_path: pathlib.Path) -> No
     for title, text in files.items():
         (tmp_path / title).write_text(text)
     sent = subprocess.run(
-        [sys.executable, "-c", SEND], cwd=tmp_path, input=titled["review"].encode(), capture_output=True, check=False
+        [sys.executable, "-c", SEND],
+        cwd=tmp_path,
+        input=titled["review.ndjson"].encode(),
+        capture_output=True,
+        check=False,
     )
     assert sent.stdout.decode() == "reviews 5 True\n", sent.stderr.decode()
     check = [sys.executable, "-m", "sluice.cli", "contract", "check"]

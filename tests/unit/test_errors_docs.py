@@ -136,6 +136,8 @@ async def test_each_answer_of_ingest_is_on_the_page() -> None:
     answers = set()
     for error in ends:
         commit: Any = Commit(error)
-        request = Request({"type": "http", "headers": []}, receive)
-        answers.add((await IngestApp(commit, "project")(request)).status_code)
+        request = Request({"type": "http", "method": "POST", "headers": []}, receive)
+        answers.add((await IngestApp(commit, "project", "7")(request)).status_code)
+    health = Request({"type": "http", "method": "GET", "headers": []}, receive)
+    answers.add((await IngestApp(commit, "project", "7")(health)).status_code)
     assert answers == statuses("ingest")

@@ -186,6 +186,17 @@ def test_money_is_exact_to_nine_decimals_and_rounded_as_bigquery_does(written: s
     assert row(payload).columns["total_amount"] == stored
 
 
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [("30.123456789", 0), ("30.1234567890", 0), ("30.000000000000004", 0), ("30.1234567891", 1), ("0.0000000005", 1)],
+)
+def test_rounded_number_is_counted_but_not_the_error_of_a_float(written: str, count: int) -> None:
+    order = event("order", total_amount="T")
+    order["items"][1]["price"] = "P"
+    payload = json.dumps(order).replace('"T"', written).replace('"P"', "0.12345678912").encode()
+    assert row(payload).rounded_numbers == count + 1
+
+
 def test_a_whole_number_written_with_a_fraction_is_an_integer() -> None:
     assert row(event("inventory", quantity_change=3.0)).columns["quantity_change"] == 3
 

@@ -1,14 +1,17 @@
 """`sluice publish` and `sluice generate` prepare events before Pub/Sub receives them."""
 
 import gzip
+import itertools
 import json
 import pathlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 import pytest
+from google.api_core.exceptions import ServiceUnavailable
 from typer.testing import CliRunner, Result
 
 from functions.files.id_fields import WithoutId
@@ -74,10 +77,86 @@ def test_invalid_lines_are_not_changed() -> None:
     assert shifted([*odd, order("2026-11-23T11:00:00Z")])[:-1] == odd
 
 
-def test_each_line_is_a_message_with_an_identity_of_its_own() -> None:
-    messages = list(from_lines(numbered([b"{}", b"{}"]), [], WithoutId()))
-    assert [message.data for message in messages] == [b"{}", b"{}"]
-    assert len({message.attributes["event_id"] for message in messages}) == 2
+def test_lines_have_ids_of_their_own_that_are_the_same_again() -> None:
+    lines = numbered([b'{"a": 1}', b"{}", b'{ "a": 1 }', b"no JSON"])
+    messages = list(from_lines(lines, [], WithoutId()))
+    assert [message.data for message in messages] == [line.data for line in lines]
+    assert len({message.attributes["event_id"] for message in messages}) == 4
+    assert list(from_lines(lines, [], WithoutId(), skip=2)) == messages[2:], "skipped lines count"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--skip 2."),
+        (["--limit", "3"], "--skip 2 --limit 1."),
+        (["--skip", "1", "--limit", "9"], "--skip 3 --limit 7."),
+        (["--skip", "2", "--limit", "2"], "--skip 4."),
+    ],
+)
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (ServiceUnavailable("gone"), 1)])  # type: ignore[no-untyped-call]
+def test_early_end_says_where_to_continue(
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: list[str],
+    message: str,
+    error: BaseException,
+    code: int,
+) -> None:
+    """Lines are accepted in no order: those before the first that is not are skipped."""
+    file = tmp_path / "events"
+    file.write_bytes(b"\n".join(b'{"n": %d}' % number for number in range(8)))
+
+    def accept(
+        messages: Iterable[Publication], *_: object, published: Callable[[Publication], object], **__: object
+    ) -> None:
+        first, second, *others = itertools.islice(messages, 4)
+        for publication in (second, *others[1:], first):
+            published(publication)
+        raise error
+
+    monkeypatch.setattr("sluice.publish.publish", accept)
+    ended, output = run("publish", str(file), *options)
+    assert ended == code
+    assert f"To publish the rest, run the command again with {message}" in output
+
+
+def test_attributes_are_those_of_all_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[Publication] = []
+    monkeypatch.setattr("sluice.publish.publish", lambda messages, *_, **__: sent.extend(messages))
+    options = [
+        "--attribute",
+        "source=a=b",
+        "--attribute",
+        "event_id=own",
+        "--attribute",
+        "empty=",
+        "--schema-version",
+        "1",
+    ]
+    assert CliRunner().invoke(app, ["publish", "-", *options], input="{}").exit_code == 0
+    assert [message.attributes for message in sent] == [
+        {"event_id": "own", "source": "a=b", "empty": "", "schema_version": "1"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--attribute", "source"], "'source' is not KEY=VALUE"),
+        (["--attribute", "=a"], "'=a' is not KEY=VALUE"),
+        (["--attribute", "retry=a"], "retry cannot be an attribute"),
+        (["--attribute", "googclient=a"], "googclient cannot be an attribute"),
+        (["--attribute", "a=1", "--attribute", "a=2"], "a is given twice"),
+        (["--attribute", "schema_version=1", "--schema-version", "1"], "schema_version is given twice"),
+        (["--attribute", "event_id=a", "--id-field", "$.a"], "event_id is given by --id-field already"),
+        (["--schema-version", "99"], "no contract has version 99; versions are 1"),
+    ],
+)
+def test_wrong_attribute_is_named_before_anything_is_done(options: list[str], problem: str) -> None:
+    code, output = run("publish", __file__, *options)
+    assert code == 2
+    assert problem in re.sub(r"[\s│]+", " ", output)
 
 
 def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

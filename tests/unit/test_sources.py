@@ -105,6 +105,14 @@ def test_unreadable_file_is_reported_immediately(tmp_path: pathlib.Path) -> None
         files(tmp_path)
 
 
+def test_error_without_a_text_has_its_name() -> None:
+    def time_out() -> NoReturn:
+        raise TimeoutError
+
+    with pytest.raises(Unreadable, match=r"^events: TimeoutError$"):
+        next(Source("events", 0, time_out).lines())
+
+
 def test_overlong_line_is_rejected_before_it_fills_the_memory(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
