@@ -50,13 +50,13 @@ def sluice(folder: pathlib.Path, *arguments: str, code: int = 0, **variables: st
 
 
 def status(project: pathlib.Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(sluice(project, "status", "--json"))
-    return found
+    answer: dict[str, Any] = json.loads(sluice(project, "status", "--json"))
+    return answer
 
 
 def publish(project: pathlib.Path, folder: pathlib.Path, *events: dict[str, Any]) -> None:
     file = project / "events.ndjson"
-    file.write_text("".join(json.dumps(one) + "\n" for one in events))
+    file.write_text("".join(json.dumps(content) + "\n" for content in events))
     sluice(folder, "publish", str(file), "--shift-to-now")
 
 

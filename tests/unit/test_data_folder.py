@@ -1,4 +1,4 @@
-"""How commands find the local stack, and when they do not take it."""
+"""Commands find the local stack, unless the shell names another place."""
 
 import pathlib
 from datetime import UTC, datetime
