@@ -57,7 +57,8 @@ def demo(
 ) -> None:
     """Run the whole pipeline on this machine and check that no event is lost.
 
-    On a terminal it asks at the end whether to keep the stack running, as `sluice up` does.
+    On a terminal it asks at the end whether to keep the stack running, as `sluice up` does, until Ctrl-C. The data go
+    with it.
 
     Examples:
         sluice demo
@@ -67,11 +68,11 @@ def demo(
     """
     from sluice.demo.run import run
 
-    with _temporary_folder() as folder, _stack(DataFolder(folder), stand_in) as stack:
+    with _demo_folder() as folder, _stack(DataFolder(folder), stand_in) as stack:
         if not run(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
         if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Keep the stack running?"):
-            _show(stack, f"SLUICE_DATA_DIR={folder} sluice")
+            _show(stack, "sluice" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} sluice")
             with contextlib.suppress(KeyboardInterrupt):
                 _wait(stack, reload=True)
 
@@ -237,9 +238,10 @@ def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[pathlib.Path]:
-    """Make a folder, which is kept if something fails."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-"))
+def _demo_folder() -> Iterator[pathlib.Path]:
+    """Return a folder for data, which is kept if something fails: `.sluice`, unless there are data of a stack."""
+    own = data_folder.find().path
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="sluice-")) if own.exists() else own
     try:
         yield folder
     except KeyboardInterrupt:

@@ -245,7 +245,7 @@ def _show_analytics(console: Console, client: bigquery.Client, settings: Setting
 def _show_next(console: Console) -> None:
     console.print(
         "\nNext:\n"
-        "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
+        "  .venv/bin/sluice up                     the stack, and it stays\n"
         "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
         "  .venv/bin/sluice sql                    more questions to its tables\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"
