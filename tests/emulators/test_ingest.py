@@ -11,11 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
+from sluice import checkout
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from tests.support.deployed_stack import Warehouse
 from tests.support.push_requests import NOW, encode, event, post, wrapped
 from tests.support.waiting import PATIENCE, wait_until
+
+VERSION = checkout.commit() or "sluice-local-ingest-00001-loc"
+"""Version of the code that the function runs, which was read before anybody changed a file."""
 
 
 def test_acknowledged_order_is_in_the_table_and_the_archive(stack: Stack, warehouse: Warehouse) -> None:
@@ -128,6 +132,12 @@ def test_invalid_event_is_acknowledged_as_a_dead_letter(stack: Stack, warehouse:
     assert (letter.payload, letter.payload_bytes) == (None if name == "10 MB" else data, len(data))
     assert letter.attributes == {"event_id": event_id, **attributes}
     assert warehouse.archived()[event_id] == [data]
+
+
+def test_get_answers_with_the_commit_of_the_checkout(stack: Stack) -> None:
+    answer = httpx.get(stack.ingest.url, timeout=PATIENCE)
+    assert answer.status_code == 200
+    assert answer.text == f"Sluice ingest, code version {VERSION}, takes messages by POST\n"
 
 
 def test_bad_events_among_good_ones_fail_nothing_else(stack: Stack, warehouse: Warehouse) -> None:
