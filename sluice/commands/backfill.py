@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import typer
 
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import print_error
 from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 
@@ -34,18 +34,18 @@ def backfill(
     Exit code 0: all events are loaded; 1: an event could not be read or loaded, or has no id; 2: an option or a setting
     is wrong; 130: interrupted.
     """
+    started = time.monotonic()
+    if schema_version and schema_version not in (versions := _versions()):
+        text = f"no contract has version {schema_version}; versions are {', '.join(map(str, sorted(versions)))}"
+        raise typer.BadParameter(text, param_hint="--schema-version")
+    fields = id_fields(id_field)
+    settings, now = command_settings(), datetime.now(UTC)
     from functions.clients import storage_client
     from functions.files.sources import find
     from sluice.backfill.builder import BackfillBuilder
     from sluice.backfill.events import EventReader
     from sluice.commands import progress
 
-    started = time.monotonic()
-    if schema_version and schema_version not in (versions := _versions()):
-        text = f"no contract has version {schema_version}; versions are {', '.join(map(str, sorted(versions)))}"
-        raise typer.BadParameter(text, param_hint="--schema-version")
-    fields = id_fields(id_field)
-    settings, now = Settings.from_environment(), datetime.now(UTC)
     storage = functools.cache(lambda: storage_client(settings))
     read = EventReader.from_settings(settings, now, schema_version, fields)
     files = find(sources, storage)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from functions.settings import Settings
+from sluice.commands.command_settings import check_stack, check_topic, read_settings
 from sluice.commands.options import IdFieldPaths, Seed, Topic, id_fields
 from sluice.local.names import TOPIC
 
@@ -61,6 +59,9 @@ def publish(
 
     Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong.
     """
+    fields = id_fields(id_field)
+    check_stack()
+    check_topic(topic)
     from functions.files.id_fields import WithoutId
     from functions.files.sources import Source
     from sluice.commands.progress import print_lines_without_id
@@ -69,7 +70,7 @@ def publish(
     # The unbuffered file returns each line as soon as it is available, and is what a source expects.
     source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
     lines = itertools.islice(source.lines(), limit)
-    fields, without_id = id_fields(id_field), WithoutId()
+    without_id = WithoutId()
     shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
     _publish(from_lines(shifted, fields, without_id), topic, rate)
     if without_id.count:
@@ -115,6 +116,9 @@ def generate(
     """
     if bad_share + duplicate_share >= 1:
         raise typer.BadParameter("--bad-share and --duplicate-share must be below 1 together")
+    if not stdout:
+        check_stack()
+        check_topic(topic)
     from sluice.shop import generator
     from sluice.shop.timeline import live
 
@@ -137,7 +141,7 @@ def _until_now(scenario: Scenario, count: int) -> Iterator[Generated]:
     from sluice.shop.timeline import history_until, stretch_pace
     from sluice.smoke import oldest_midnight
 
-    retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
+    retention_days = read_settings(archive=False).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)
     per_day = stretch_pace(scenario, count, earliest, now).events_per_day
@@ -156,20 +160,9 @@ def _write(messages: Iterable[Generated]) -> None:
 
 
 def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:
-    from functions.files.sources import Unreadable
-    from sluice.publish import FAILURES
     from sluice.publish import publish as publish_all
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("published", total=None)
-        try:
-            publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
-        except Unreadable as error:
-            console.print(f"[bold red]Cannot read the events.[/] {escape(str(error))}", soft_wrap=True)
-            raise typer.Exit(1) from error
-        except FAILURES as error:
-            console.print(f"[bold red]Not published to {topic}:[/] {type(error).__name__}: {error}", soft_wrap=True)
-            if "PUBSUB_EMULATOR_HOST" not in os.environ:
-                console.print("For the local stack, run the export lines that `sluice up` prints.")
-            raise typer.Exit(1) from error
+        publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
