@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import grpc
 import pytest
 from google.api_core.exceptions import NotFound
 from typer.testing import CliRunner, Result
@@ -23,10 +24,12 @@ from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes, print_error
 from sluice.local.names import EMULATORS
-from tests.support import metadata_server
+from tests.support import metadata_server, rejecting_pubsub
 from tests.support.waiting import PATIENCE
 
 EXIT_CODES = pathlib.Path(__file__).parents[2] / "docs" / "exit-codes.md"
+
+FILE = str(pathlib.Path(__file__).with_name("event.ndjson"))
 
 ENVIRONMENT = {
     "ARCHIVE_BUCKET": "archive",
@@ -38,7 +41,7 @@ ENVIRONMENT = {
 }
 
 COMMANDS: Sequence[Sequence[str]] = [
-    ["backfill", __file__],
+    ["backfill", FILE],
     ["beam", "gs://archive/raw/"],
     ["sql", "low_stock"],
     ["sql", "low_stock", "--dry-run"],
@@ -61,7 +64,7 @@ COMMANDS: Sequence[Sequence[str]] = [
     ["dead-letters", "replay", "--all"],
 ]
 
-PUBLISHING: Sequence[Sequence[str]] = [["publish", __file__], ["generate", "--limit", "1"], ["smoke"]]
+PUBLISHING: Sequence[Sequence[str]] = [["publish", FILE], ["generate", "--limit", "1"], ["smoke"]]
 """Commands that publish to the topic; the first two use nothing else of Google Cloud."""
 
 WITHOUT_ARCHIVE: Sequence[Sequence[str]] = [
@@ -81,7 +84,6 @@ WITHOUT_ARCHIVE: Sequence[Sequence[str]] = [
 READING_FIRST: Sequence[Sequence[str]] = [
     ["backfill", "gs://archive/raw/"],
     ["beam", "gs://archive/raw/"],
-    ["reconcile"],
 ]
 """Commands whose first request is one to Cloud Storage."""
 
@@ -115,7 +117,7 @@ def run(command: Sequence[str]) -> Result:
 
 
 def of(command: Sequence[str]) -> str:
-    return " ".join(part for part in command if part != __file__)
+    return " ".join(part for part in command if part != FILE)
 
 
 def name(command: Sequence[str]) -> tuple[str, ...]:
@@ -193,12 +195,12 @@ class Slept(BaseException):
 @pytest.fixture
 def limited_sleep(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a command sleep for `MAX_SLEEP` in total, which no slow machine makes longer."""
-    left, sleep = MAX_SLEEP, time.sleep
+    remaining, sleep = MAX_SLEEP, time.sleep
 
     def limited(seconds: float) -> None:
-        nonlocal left
-        left -= seconds
-        if left < 0:
+        nonlocal remaining
+        remaining -= seconds
+        if remaining < 0:
             raise Slept
         sleep(seconds)
 
@@ -247,7 +249,10 @@ def with_topic_of_no_project(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> N
 
 LOGIN = "run `gcloud auth application-default login`, or start `sluice up`"
 FORBIDDEN = r"(.*: )?accessDenied: the role `(operators|readers|erasers)` has this permission \(docs/access.md\)"
-ABSENT = r".*: is (DATASET right, and has the bootstrap created it \(docs/deploy.md\)|ARCHIVE_BUCKET right)\?"
+ABSENT = (
+    r"(live|old)\.\w+ does not exist"
+    r"|.*: is (DATASET right, and has the bootstrap created it \(docs/deploy.md\)|ARCHIVE_BUCKET right)\?"
+)
 BUCKET = r".*The specified bucket does not exist: is ARCHIVE_BUCKET right\?"
 FAILURES: Sequence[tuple[Any, ExitCode, str, Sequence[Sequence[str]]]] = [
     (
@@ -310,6 +315,51 @@ def test_every_failure_is_a_sentence_at_once(
     assert_fails(run(command), code, sentence)
 
 
+@pytest.mark.usefixtures("limited_sleep")
+@pytest.mark.parametrize(
+    ("code", "text", "remedy"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "Resource not found (resource=events).", "are SLUICE_TOPIC and .* right\\?"),
+        (grpc.StatusCode.PERMISSION_DENIED, "Permission pubsub.topics.publish denied", "the role `.*` has this .*"),
+    ],
+)
+@pytest.mark.parametrize("command", PUBLISHING, ids=of)
+def test_a_rejection_by_pubsub_is_a_sentence_at_once(
+    monkeypatch: pytest.MonkeyPatch, command: Sequence[str], code: grpc.StatusCode, text: str, remedy: str
+) -> None:
+    with rejecting_pubsub.running(code, text) as address:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
+        ended = run(command)
+    assert_fails(ended, ExitCode.FAILED, f"{re.escape(text.rstrip('.'))}: {remedy}")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        *(
+            ([*name(command), "--nonsense"], ExitCode.WRONG, "No such option: --nonsense")
+            for command in [*ALL, ["verify"]]
+        ),
+        (["publish", "none.ndjson"], ExitCode.WRONG, "'none.ndjson': No such file or directory"),
+        (["backfill", "none.ndjson"], ExitCode.FAILED, "none.ndjson: no file, folder or object has this name"),
+        (["beam", "none.ndjson"], ExitCode.FAILED, "none.ndjson: no file, folder or object has this name"),
+        (["publish", __file__], ExitCode.FAILED, "is not NDJSON"),
+        (["dead-letters", "replay", "--all", "--transform", "none.py"], ExitCode.WRONG, "'none.py' does not exist"),
+        (["verify"], ExitCode.WRONG, "run `sluice smoke`"),
+    ],
+    ids=lambda value: of(value).replace(__file__, "FILE") if isinstance(value, list) else "",
+)
+def test_a_wrong_option_or_file_is_named(
+    monkeypatch: pytest.MonkeyPatch, command: Sequence[str], code: ExitCode, words: str
+) -> None:
+    if command[0] == "publish":
+        monkeypatch.setattr("sluice.publish.publish", lambda messages, *_, **__: list(messages))
+    ended = run(command)
+    assert isinstance(ended.exception, SystemExit), ended.exception
+    assert ended.exit_code == code
+    assert words in re.sub(r"[\s│]+", " ", ended.stderr)
+
+
 def assert_fails(ended: Result, code: ExitCode, sentence: str) -> None:
     """Check the exit code, and that each line of standard error is the sentence; but for a bar of progress."""
     assert isinstance(ended.exception, SystemExit), ended.exception
@@ -318,7 +368,7 @@ def assert_fails(ended: Result, code: ExitCode, sentence: str) -> None:
     assert lines
     what = "Failed: |No snapshot of [a-z_]+: " if code == ExitCode.FAILED else "Nothing was done: "
     for line in lines:
-        assert re.fullmatch(f"({what}){sentence}", line), line
+        assert re.fullmatch(f"({what})({sentence})", line), line
 
 
 @pytest.fixture(scope="module")

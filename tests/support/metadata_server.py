@@ -13,10 +13,11 @@ UNIVERSE = "universe.test"
 EMAIL = "ingest@project.iam.gserviceaccount.com"
 
 _SERVICE_ACCOUNT = "/computeMetadata/v1/instance/service-accounts"
+_UNIVERSE = "/computeMetadata/v1/universe/universe-domain"
 _TEXTS = {
     "": "computeMetadata/",
     "/computeMetadata/v1/project/project-id": PROJECT,
-    "/computeMetadata/v1/universe/universe-domain": UNIVERSE,
+    _UNIVERSE: UNIVERSE,
 }
 
 
@@ -33,7 +34,7 @@ def running(*, account: bool = True) -> Iterator[dict[str, str]]:
 
     def answer(request: Request, connection: Connection) -> None:
         path = request.path.decode().rstrip("/")
-        if path.startswith(_SERVICE_ACCOUNT) and not account:
+        if not account and path.startswith((_SERVICE_ACCOUNT, _UNIVERSE)):
             content = response(b"", 404)
         elif path in {f"{_SERVICE_ACCOUNT}/default/token", f"{_SERVICE_ACCOUNT}/{EMAIL}/token"}:
             token = {"access_token": f"token-{next(tokens)}", "expires_in": 3600, "token_type": "Bearer"}
