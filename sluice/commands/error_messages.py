@@ -17,11 +17,14 @@ _WITHOUT_PERMISSION = {"accessDenied", "forbidden", "insufficientPermissions"}
 
 _BOOTSTRAP = "is DATASET right, and has the bootstrap created it (docs/deploy.md)?"
 
+_PUBSUB = "are SLUICE_TOPIC and SLUICE_UNDELIVERABLE right?"
+
 _REMEDIES = {
     "Not found: Dataset": _BOOTSTRAP,
     "Not found: Table": _BOOTSTRAP,
     "bucket does not exist": "is ARCHIVE_BUCKET right?",
-    "Resource not found": "are SLUICE_TOPIC and SLUICE_UNDELIVERABLE right?",
+    "Resource not found": _PUBSUB,
+    "Topic not found": _PUBSUB,  # Google's emulator
 }
 """Checks to make, by words of a message of BigQuery, Cloud Storage or Pub/Sub about what does not exist."""
 

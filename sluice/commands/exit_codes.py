@@ -64,11 +64,10 @@ def _failures() -> tuple[type[Exception], ...]:
     from functions.files.sources import Unreadable
     from sluice.backfill.run import FAILURES
     from sluice.beam import NoBeam
-    from sluice.publish import FAILURES as NOT_PUBLISHED
     from sluice.smoke import NoExample
     from sluice.snapshots import SnapshotError
 
-    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES, *NOT_PUBLISHED
+    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES
 
 
 def print_error(what: str, reason: object) -> None:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from sluice.commands.command_settings import check_stack, check_topic, read_settings
+from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import IdFieldPaths, Seed, Topic, id_fields
 from sluice.local.names import TOPIC
 
@@ -160,9 +161,14 @@ def _write(messages: Iterable[Generated]) -> None:
 
 
 def _publish(publications: Iterable[Publication], topic: str, rate: float | None) -> None:
+    from sluice.publish import FAILURES
     from sluice.publish import publish as publish_all
 
     columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("published", total=None)
-        publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        try:
+            publish_all(publications, topic, rate=rate, published=lambda: progress.advance(task))
+        except FAILURES as error:
+            print_error(f"Not published to {topic}:", error)
+            raise typer.Exit(ExitCode.FAILED) from error

@@ -364,9 +364,11 @@ def assert_fails(ended: Result, code: ExitCode, sentence: str) -> None:
     """Check the exit code, and that each line of standard error is the sentence; but for a bar of progress."""
     assert isinstance(ended.exception, SystemExit), ended.exception
     assert ended.exit_code == code, ended.stderr
-    lines = [line for line in ended.stderr.splitlines() if line.strip() and " published " not in line]
+    lines = [line for line in ended.stderr.splitlines() if line.strip() and not re.search(r"\d published ", line)]
     assert lines
-    what = "Failed: |No snapshot of [a-z_]+: " if code == ExitCode.FAILED else "Nothing was done: "
+    what = (
+        r"Failed: |No snapshot of [a-z_]+: |Not published to \S+: " if code == ExitCode.FAILED else "Nothing was done: "
+    )
     for line in lines:
         assert re.fullmatch(f"({what})({sentence})", line), line
 
