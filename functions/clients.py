@@ -12,7 +12,7 @@ from google.cloud import bigquery
 from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
 
-from functions.settings import Settings
+from functions.settings import NO_PROJECT, InvalidSettings, Settings
 
 LABEL = "sluice"
 """Label of Sluice's query jobs: the function that ran them, or `command`. It is in INFORMATION_SCHEMA.JOBS and on the
@@ -23,15 +23,25 @@ _DOWNLOAD_BYTES = 8 * 2**20
 
 
 def bigquery_client(settings: Settings) -> bigquery.Client:
-    """Return a client of BigQuery; of the emulator at BIGQUERY_EMULATOR_HOST, which unlike Storage's takes no ADC."""
+    """Return a client of BigQuery; of the emulator at BIGQUERY_EMULATOR_HOST, which unlike Storage's takes no ADC.
+
+    Raises:
+        InvalidSettings: No project is set, and the credentials name none.
+        google.auth.exceptions.GoogleAuthError: There are no credentials.
+    """
     emulated = "BIGQUERY_EMULATOR_HOST" in os.environ
     labels = {LABEL: os.environ.get("FUNCTION_TARGET", "command")}
-    return bigquery.Client(
-        project=settings.google_cloud_project,
-        location=settings.location,
-        credentials=AnonymousCredentials() if emulated else None,  # type: ignore[no-untyped-call]
-        default_query_job_config=bigquery.QueryJobConfig(labels=labels),
-    )
+    try:
+        return bigquery.Client(
+            project=settings.google_cloud_project,
+            location=settings.location,
+            credentials=AnonymousCredentials() if emulated else None,  # type: ignore[no-untyped-call]
+            default_query_job_config=bigquery.QueryJobConfig(labels=labels),
+        )
+    except OSError as error:
+        if settings.google_cloud_project or error.errno is not None:  # It cannot read the credentials.
+            raise
+        raise InvalidSettings(NO_PROJECT) from error
 
 
 def storage_client(settings: Settings) -> StorageClient:

@@ -14,6 +14,10 @@ class InvalidSettings(ValueError):
     """A setting is missing or wrong; the message names its environment variable."""
 
 
+NO_PROJECT = "environment: GOOGLE_CLOUD_PROJECT is missing, and the credentials name no project"
+"""Message of `InvalidSettings` where a project is needed."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
     """Everything that differs between deployments; each field is the environment variable in upper case.
 

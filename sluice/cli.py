@@ -44,7 +44,7 @@ PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
 GROUPS = {contract.app: "contract", dead_letters.app: "dead-letters"}
 """Names of the groups of commands."""
 
-WITHOUT_CLOUD = (demo, up, status, down, env, publish, package)
+WITHOUT_CLOUD = (demo, up, status, down, env, package)
 """Commands that handle their errors themselves."""
 
 

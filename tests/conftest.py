@@ -13,7 +13,8 @@ import pytest
 from functions.settings import Settings
 from sluice import cloud_logging
 from sluice.local import data_folder
-from sluice.local.functions import EMULATORS, LOCAL, platform_environment
+from sluice.local.functions import LOCAL, platform_environment
+from sluice.local.names import EMULATORS
 from sluice.local.process import MARK
 from tests.support import terraform as running
 from tests.support.terraform import RUNBOOK, Planned, Terraform

@@ -18,7 +18,7 @@ from google.auth.exceptions import DefaultCredentialsError, TransportError
 
 from functions.ingest.references import clear_frames
 from functions.ingest.retry import Call, Service
-from functions.settings import InvalidSettings, Settings
+from functions.settings import NO_PROJECT, InvalidSettings, Settings
 
 CONNECTIONS = 16
 """Size of the connection pool for each service."""
@@ -194,7 +194,7 @@ def project(settings: Settings) -> str:
     except DefaultCredentialsError:
         credentials_project = None
     if not credentials_project:
-        raise InvalidSettings("environment: GOOGLE_CLOUD_PROJECT is missing, and the credentials name no project")
+        raise InvalidSettings(NO_PROJECT)
     return credentials_project
 
 

@@ -6,7 +6,7 @@ import functools
 import time
 from datetime import UTC, datetime
 
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import print_error
 from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, check_version, id_fields
 
@@ -32,16 +32,16 @@ def backfill(
     Exit code 0: all events are loaded; 1: an event could not be read or loaded, or has no id; 2: an option or a setting
     is wrong; 130: interrupted.
     """
+    started = time.monotonic()
+    check_version(schema_version)
+    fields = id_fields(id_field)
+    settings, now = command_settings(), datetime.now(UTC)
     from functions.clients import storage_client
     from functions.files.sources import find
     from sluice.backfill.builder import BackfillBuilder
     from sluice.backfill.events import EventReader
     from sluice.commands import progress
 
-    started = time.monotonic()
-    check_version(schema_version)
-    fields = id_fields(id_field)
-    settings, now = Settings.from_environment(), datetime.now(UTC)
     storage = functools.cache(lambda: storage_client(settings))
     read = EventReader.from_settings(settings, now, schema_version, fields)
     files = find(sources, storage)

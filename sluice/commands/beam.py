@@ -20,13 +20,14 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 from sluice.commands.progress import print_lines_without_id
 from sluice.formatting import printable
 
 if TYPE_CHECKING:
+    from functions.settings import Settings
     from sluice.beam import BeamRun, Counts
     from sluice.local.process import Child
 
@@ -68,12 +69,12 @@ def beam(
     Exit code 0: all events are written; 1: an event could not be written or has no id; 2: an option or a setting is
     wrong; 130: interrupted.
     """
+    started = time.monotonic()
+    paths = [field.path for field in id_fields(id_field)]
+    settings = command_settings()
     from functions.ingest.http_client import bigquery_api, project
     from sluice.beam import BeamRun, find_python
 
-    started = time.monotonic()
-    paths = [field.path for field in id_fields(id_field)]
-    settings = Settings.from_environment()
     if not dry_run:  # Fail early without project or credentials.
         project(settings)
         bigquery_api()

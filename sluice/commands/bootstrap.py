@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Json
 
@@ -27,16 +28,20 @@ def bootstrap(
 
     Exit code 0: the warehouse is as defined, or the plan has no rejected change; 1: a change is rejected or failed.
     """
+    settings = command_settings(archive=False)
+    import contextlib
     import dataclasses
 
     import msgspec
+    from google.api_core.exceptions import NotFound
 
     from functions.clients import bigquery_client
     from functions.schema.bootstrap import Bootstrap
-    from functions.settings import Settings
 
-    settings = Settings.from_environment()
-    made = Bootstrap(bigquery_client(settings), settings)
+    client = bigquery_client(settings)
+    with contextlib.suppress(NotFound):  # What concerns all objects is one error.
+        client.get_dataset(settings.dataset)
+    made = Bootstrap(client, settings)
     steps = made.plan() if plan else made.run()
     if json:
         typer.echo(msgspec.json.encode([dataclasses.asdict(step) for step in steps]).decode())

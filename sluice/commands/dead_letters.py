@@ -16,7 +16,7 @@ from rich.text import Text
 
 from functions.core.dead_letters import Stage
 from functions.events import event_types
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes
 from sluice.commands.options import DryRun, EventId, Json, Rate, nearest, parse_past_time
 from sluice.commands.trace import describe_replay, envelope_as_json
@@ -26,6 +26,7 @@ from sluice.formatting import printable
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
+    from functions.settings import Settings
     from sluice.dead_letters.lookup import DeadLetterDetails, DeadLetterFilter, Group
     from sluice.replay.ledger import Cause
     from sluice.replay.letters import CauseTally, RemainingError, Tally
@@ -87,10 +88,10 @@ def list_(
 
     Exit code 0: listed; 1: BigQuery rejected the query or did not answer; 2: an option or a setting is wrong.
     """
+    settings = command_settings(archive=False)
     from functions.clients import bigquery_client
     from sluice.dead_letters.lookup import DeadLetterFilter, groups
 
-    settings = Settings.from_environment()
     selection = DeadLetterFilter((), event_type, stage, since, only_open=not everything)
     client = bigquery_client(settings)
     _check(client, settings, selection)
@@ -149,10 +150,10 @@ def show(
 
     Exit code 0: the event has dead letters; 1: it has none, or the search failed; 2: a setting is wrong.
     """
+    settings = command_settings(archive=False)
     from functions.clients import bigquery_client, storage_client
     from sluice.dead_letters.lookup import dead_letters_of
 
-    settings = Settings.from_environment()
     with console.status("searching"):
         letters = dead_letters_of(event_id, bigquery_client(settings), storage_client(settings), settings)
     if as_json:
@@ -253,6 +254,8 @@ def replay(
         raise typer.BadParameter(
             "select dead letters with --fingerprint, --type, --stage or --since, or use --all", param_hint="--all"
         )
+    fix = _load(transform) if transform else None
+    started, settings, now = time.monotonic(), command_settings(), datetime.now(UTC)
     from functions.clients import storage_client
     from sluice.backfill.builder import BackfillBuilder
     from sluice.commands import progress
@@ -260,8 +263,6 @@ def replay(
     from sluice.replay.ledger import Ledger, ReplaySource
     from sluice.replay.letters import Letters
 
-    fix = _load(transform) if transform else None
-    started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
     builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
     selection = DeadLetterFilter(fingerprint or (), event_type, stage, since)
     _check(builder.client, settings, selection)

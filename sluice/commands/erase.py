@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from functions.settings import Settings
+from sluice.commands.command_settings import check_subscription, command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import (
     IdleSeconds,
@@ -29,6 +29,7 @@ from sluice.local.names import UNDELIVERABLE
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
+    from functions.settings import Settings
     from sluice.erase.erasure import Erased, Listed
 
 console = Console(stderr=True)
@@ -104,14 +105,17 @@ def erase(
     or is unreadable (`Unreadable:`), each with its place, or Google Cloud rejected a request or did not answer; 2: an
     option or a setting is wrong; 130: interrupted. The command reports what it has erased in all cases.
     """
+    ids = _ids(user, customer, given or ())
+    check_order(start, end)
+    settings = command_settings()
+    if undeliverable:
+        check_subscription(subscription)
     from functions.clients import bigquery_client, storage_client
     from sluice.erase.erasure import Erasure, Patience
     from sluice.erase.ownership import Person
     from sluice.replay import undeliverable as dead_letter_subscription
 
-    person = Person(_ids(user, customer, given or ()), events or ())
-    check_order(start, end)
-    settings = Settings.from_environment()
+    person = Person(ids, events or ())
     client = bigquery_client(settings)
     snapshots = _snapshots(client, settings)
     erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.text import Text
 
 from functions.settings import InvalidSettings
+from sluice.commands.command_settings import NoStack
+from sluice.commands.error_messages import message
 from sluice.formatting import printable
 
 console = Console(stderr=True)
@@ -41,13 +43,14 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # BrokenPipeError: the reader of the output
         raise  # has closed it.
+    except NoStack as error:
+        print_error("Failed:", str(error))
+        raise typer.Exit(ExitCode.FAILED) from error
     except _input_errors() as error:
-        print_error("Nothing was done:", error)
+        print_error("Nothing was done:", str(error))
         raise typer.Exit(ExitCode.WRONG) from error
     except _failures() as error:
         print_error("Failed:", error)
-        if _is_without_credentials(error):
-            console.print("For the local stack, start `sluice up`.", soft_wrap=True)
         raise typer.Exit(ExitCode.FAILED) from error
 
 
@@ -64,31 +67,10 @@ def _failures() -> tuple[type[Exception], ...]:
     from sluice.smoke import NoExample
     from sluice.snapshots import SnapshotError
 
-    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES  # OSError: no project is set
-
-
-def _is_without_credentials(error: Exception) -> bool:
-    from google.auth.exceptions import GoogleAuthError
-
-    return isinstance(error, GoogleAuthError | OSError)
+    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES
 
 
 def print_error(what: str, reason: object) -> None:
     """Print an error and its reason to standard error. The message of an error of Google Cloud is quoted."""
-    console.print(Text.assemble((what, "bold red"), f" {printable(_message(reason))}"), soft_wrap=True)
-
-
-def _message(reason: object) -> str:
-    """Return the message of an error; of an error of Google Cloud, the part that Google Cloud has written."""
-    if isinstance(reason, Exception):
-        from google.api_core.exceptions import GoogleAPICallError
-
-        from functions.ingest.http_client import ApiError
-
-        if isinstance(reason, ApiError):
-            return str(reason.unsafe_message or reason)
-        if isinstance(reason, GoogleAPICallError):
-            match reason.errors:
-                case [{"message": message}, *_]:  # Errors of gRPC have calls instead.
-                    return str(message)
-    return str(reason) or type(reason).__name__
+    text = message(reason) or type(reason).__name__ if isinstance(reason, Exception) else str(reason)
+    console.print(Text.assemble((what, "bold red"), f" {printable(text)}"), soft_wrap=True)

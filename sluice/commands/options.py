@@ -57,10 +57,12 @@ def id_fields(paths: Sequence[str] | None) -> list[IdField]:
     Raises:
         typer.BadParameter: A path is invalid.
     """
+    if not paths:
+        return []  # The import takes 0.4 s.
     from functions.files.id_fields import IdField
 
     try:
-        return [IdField.parse(path) for path in paths or ()]
+        return [IdField.parse(path) for path in paths]
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--id-field") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from functions.settings import Settings
+from sluice.commands.command_settings import check_stack, check_topic, read_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import IdFieldPaths, Seed, Topic, check_version, id_fields
 from sluice.local.names import TOPIC
@@ -72,19 +71,22 @@ def publish(
     Examples:
         sluice publish events.ndjson
         sluice publish events.ndjson --shift-to-now --rate 100
-        sluice publish events.ndjson --skip 4000 --attribute source=web --schema-version 1
+        sluice publish events.ndjson --skip 4000 --attribute source=web
         zcat events.ndjson.gz | sluice publish - --id-field '$.order_id'
 
     Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong;
     130: interrupted.
     """
+    check_version(schema_version)
+    fields = id_fields(id_field)
+    check_stack()
+    check_topic(topic)
     from functions.files.id_fields import WithoutId
     from functions.files.sources import Source
     from sluice.commands.progress import print_lines_without_id
     from sluice.publish import from_lines, shift_to
 
-    check_version(schema_version)
-    fields, without_id = id_fields(id_field), WithoutId()
+    without_id = WithoutId()
     attributes = _attributes(attribute or (), schema_version)
     if fields and "event_id" in attributes:
         raise typer.BadParameter("event_id is given by --id-field already", param_hint="--attribute")
@@ -196,6 +198,9 @@ def generate(
     """
     if bad_share + duplicate_share >= 1:
         raise typer.BadParameter("--bad-share and --duplicate-share must be below 1 together")
+    if not stdout:
+        check_stack()
+        check_topic(topic)
     from sluice.shop import generator
     from sluice.shop.timeline import live
 
@@ -218,7 +223,7 @@ def _until_now(scenario: Scenario, count: int) -> Iterator[Generated]:
     from sluice.shop.timeline import history_until, stretch_pace
     from sluice.smoke import oldest_midnight
 
-    retention_days = Settings.from_environment({"ARCHIVE_BUCKET": "unused", **os.environ}).retention_days
+    retention_days = read_settings(archive=False).retention_days
     now = datetime.now(UTC)
     earliest = oldest_midnight(now, retention_days)
     per_day = stretch_pace(scenario, count, earliest, now).events_per_day
@@ -259,8 +264,6 @@ def _publish(
         raise typer.Exit(ExitCode.FAILED) from error
     except FAILURES as error:
         print_error(f"Not published to {topic}:", error)
-        if "PUBSUB_EMULATOR_HOST" not in os.environ:
-            console.print("For the local stack, start `sluice up`.")
         if rest := resumption and resumption.rest():
             console.print(rest, soft_wrap=True)
         raise typer.Exit(ExitCode.FAILED) from error

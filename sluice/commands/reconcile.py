@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 from rich.text import Text
 
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Json, check_order, parse_past_time, parse_time
 from sluice.formatting import printable
@@ -21,6 +21,7 @@ from sluice.formatting import printable
 if TYPE_CHECKING:
     from functions.reconcile.findings import EventRef, Reconciliation
     from functions.reconcile.reconciler import Reconciler
+    from functions.settings import Settings
     from sluice.backfill.run import BackfillReport
 
 console = Console(stderr=True)
@@ -73,19 +74,19 @@ def reconcile(
     Exit code 0: no event is missing or different, or all missing events were loaded; 1: an event is missing, different
     or unreadable; 2: a setting or an option is wrong; 130: interrupted.
     """
+    if dry_run and not repair:
+        raise typer.BadParameter("--dry-run needs --repair; without it, nothing is written", param_hint="--dry-run")
+    settings = command_settings()
+    now = datetime.now(UTC)
+    end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
+    start = start or end - _DAY
+    check_order(start, end)
     from functions.clients import bigquery_client, storage_client
     from functions.core.contracts import Contracts
     from functions.core.privacy import Privacy
     from functions.reconcile.reconciler import Reconciler
     from sluice.record_comparison import ContentComparison
 
-    settings = Settings.from_environment()
-    now = datetime.now(UTC)
-    end = min(end or now - timedelta(seconds=2 * settings.flush_timeout), now)
-    start = start or end - _DAY
-    check_order(start, end)
-    if dry_run and not repair:
-        raise typer.BadParameter("--dry-run needs --repair; without it, nothing is written", param_hint="--dry-run")
     compare = ContentComparison(Contracts.load(), Privacy.from_settings(settings)) if contents else None
     reconciliation = _run(
         Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from functions.events import event_types
-from functions.settings import Settings
+from sluice.commands.command_settings import check_subscription, command_settings
 from sluice.commands.options import (
     DryRun,
     IdleSeconds,
@@ -76,6 +76,9 @@ def replay(
         raise typer.BadParameter(
             f"event type {event_type} does not exist; event types are {names}", param_hint="--type"
         )
+    started, settings, now = time.monotonic(), command_settings(), datetime.now(UTC)
+    if undeliverable:
+        check_subscription(subscription)
     from functions.clients import storage_client
     from sluice.backfill.builder import BackfillBuilder
     from sluice.commands import progress
@@ -83,7 +86,6 @@ def replay(
     from sluice.replay.archived import OfType, arrived
     from sluice.replay.ledger import Ledger, ReplaySource
 
-    started, settings, now = time.monotonic(), Settings.from_environment(), datetime.now(UTC)
     builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
     listeners: list[Listener] = []
     if not dry_run:

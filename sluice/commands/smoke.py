@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from functions.settings import Settings
+from sluice.commands.command_settings import check_topic, command_settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.commands.options import Json, Topic
 from sluice.local.names import TOPIC
@@ -49,10 +49,12 @@ def smoke(
     Exit code 0: all events arrived; 1: an event or a log line is missing, or a check failed; 2: an option or a setting
     is wrong.
     """
+    settings = command_settings(archive=not clean)
+    if not clean:
+        check_topic(topic)
     from functions.clients import bigquery_client, storage_client
     from sluice.smoke import Smoke
 
-    settings = Settings.from_environment()
     test = Smoke(bigquery_client(settings), storage_client(settings), settings)
     if clean:
         _report_remaining(test.delete(all_runs=True))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from functions.archive import layout
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Json, parse_time
 
@@ -42,10 +42,10 @@ def snapshot(
 
     Exit code 0: all snapshots were taken; 1: a snapshot failed; 2: an argument or a setting is wrong.
     """
+    snapshots = _open(dry_run, archive=False)
     from sluice.backfill.run import FAILURES
     from sluice.snapshots import SnapshotError, Snapshots
 
-    snapshots = _open(dry_run)
     if list_:
         _show(list(snapshots.taken()), json=json)
         return
@@ -104,7 +104,7 @@ def restore(
             "--to and --replace exclude each other: --to names a new table, --replace replaces the live one"
         )
     now = datetime.now(UTC)
-    snapshots = _open(dry_run)
+    snapshots = _open(dry_run, archive=replace)  # The next step is named: a backfill from the archive.
     if at is None:
         restored = snapshots.restore(name, to, now, replace=replace)
     else:
@@ -117,11 +117,11 @@ def restore(
         _print_result(restored, snapshots.settings.archive_bucket)
 
 
-def _open(dry_run: bool) -> Snapshots:
+def _open(dry_run: bool, *, archive: bool) -> Snapshots:
+    settings = command_settings(archive=archive)
     from functions.clients import bigquery_client
     from sluice.snapshots import Snapshots
 
-    settings = Settings.from_environment()
     return Snapshots(bigquery_client(settings), settings, dry_run)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from functions.settings import Settings
 from sluice import formatting
+from sluice.commands.command_settings import command_settings
 from sluice.commands.options import nearest
 from sluice.cost.prices import QUERIED_BYTES
 
@@ -75,11 +74,11 @@ def sql(
             raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
         _list(output_format)
         return
+    query = _query(name)
+    given = _parameters(param or [])
+    settings = command_settings(archive="archive_bucket" in query.template)
     from functions.clients import bigquery_client
 
-    query = _query(name)
-    settings = _settings(query)
-    given = _parameters(param or [])
     client = bigquery_client(settings)
     bound = query.bind(client.project, settings, given)
     config = bound.config()
@@ -108,14 +107,6 @@ def _query(name: str) -> Query:
         return query
     hint = nearest(name, by_name, "`sluice sql` lists all queries")
     raise typer.BadParameter(f"query {name} does not exist; {hint}", param_hint="NAME")
-
-
-def _settings(query: Query) -> Settings:
-    """Read the settings; ARCHIVE_BUCKET is required only by queries that read the archive."""
-    environment = dict(os.environ)
-    if "archive_bucket" not in query.template:
-        environment["ARCHIVE_BUCKET"] = "unused"
-    return Settings.from_environment(environment)
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from functions.archive.envelope import Envelope
 from functions.core.message import Message, is_smoke_test
-from functions.settings import Settings
+from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode
 from sluice.commands.options import EventId, Json
 from sluice.formatting import printable
@@ -42,10 +42,10 @@ def trace(
 
     Exit code 0: the event was found; 1: it was not found, or the search failed; 2: a setting is wrong.
     """
+    settings = command_settings(archive=date is not None)
     from functions.clients import bigquery_client, storage_client
     from sluice.trace import trace as find_event
 
-    settings = Settings.from_environment()
     with console.status("searching"):
         event_trace = find_event(
             event_id, bigquery_client(settings), storage_client(settings), settings, date.date() if date else None

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from functions.settings import Settings
+from sluice.commands.command_settings import check_topic, read_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Json, Topic
 from sluice.local.names import TOPIC
@@ -59,8 +59,10 @@ def verify(
     from sluice.verify.load import Load
     from sluice.verify.project import Project
 
-    settings = Settings.from_environment()
+    settings = read_settings()
     project = Project.with_default_credentials(settings)
+    if load is not None:
+        check_topic(topic)
     test = None if load is None else Load(bigquery_client(settings), storage_client(settings), settings)
     results: list[Finding] = []
     try:

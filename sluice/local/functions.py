@@ -43,14 +43,6 @@ All other settings are the same for all functions. So no function can take the d
 has changed, and a wrong value stops the bootstrap, which is deployed before `ingest`.
 """
 
-EMULATORS = (
-    "BIGQUERY_EMULATOR_HOST",
-    "BIGQUERY_STORAGE_EMULATOR_HOST",
-    "STORAGE_EMULATOR_HOST",
-    "PUBSUB_EMULATOR_HOST",
-)
-"""Variables by which the Google Cloud clients find emulators."""
-
 LOCAL = {"HOST": "127.0.0.1"}
 """Variables of the framework that differ on this machine: the platform's container listens on all interfaces."""
 

@@ -1,4 +1,4 @@
-"""Names of the local stack's project, topics and subscriptions."""
+"""Names of the local stack's project, topics, subscriptions and variables."""
 
 PROJECT = "sluice-local"
 
@@ -18,3 +18,11 @@ TOPIC = topic_name()
 
 UNDELIVERABLE = undeliverable_name()
 """Dead-letter subscription of the stack of `sluice up`."""
+
+EMULATORS = (
+    "BIGQUERY_EMULATOR_HOST",
+    "BIGQUERY_STORAGE_EMULATOR_HOST",
+    "STORAGE_EMULATOR_HOST",
+    "PUBSUB_EMULATOR_HOST",
+)
+"""Variables by which the Google Cloud clients find emulators."""

@@ -13,7 +13,7 @@ from google.auth.transport.requests import AuthorizedSession
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from functions.settings import InvalidSettings, Settings
+from functions.settings import NO_PROJECT, InvalidSettings, Settings
 from sluice.quota_project import with_quota_project
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
@@ -65,9 +65,9 @@ class Project:
         """Return the deployment that the settings name, seen with Application Default Credentials.
 
         Raises:
-            InvalidSettings: The environment is that of the local stack, which has none of these APIs.
+            InvalidSettings: The environment is that of the local stack, which has none of these APIs; or no project is
+                set, and the credentials name none.
             google.auth.exceptions.DefaultCredentialsError: There are no credentials.
-            OSError: No project is set, and the credentials name none.
         """
         if "BIGQUERY_EMULATOR_HOST" in os.environ:
             raise InvalidSettings(
@@ -76,7 +76,7 @@ class Project:
         credentials, own = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
         project = settings.google_cloud_project or own
         if project is None:
-            raise OSError("no project: set GOOGLE_CLOUD_PROJECT")
+            raise InvalidSettings(NO_PROJECT)
         return cls(AuthorizedSession(with_quota_project(credentials, project)), settings, project)  # type: ignore[no-untyped-call]
 
     def get(self, api: str, path: str, **parameters: str) -> dict[str, Any]:

@@ -449,6 +449,7 @@ def test_a_load_without_a_job_that_takes_it_publishes_nothing(monkeypatch: pytes
         job["currentState"] = "JOB_STATE_FAILED"
     nobody = "http://127.0.0.1:1"
     environment = {"ARCHIVE_BUCKET": "shop-archive", "GOOGLE_CLOUD_PROJECT": PROJECT}
+    environment["SLUICE_TOPIC"] = f"projects/{PROJECT}/topics/events"
     with _apis(answers) as address:
         project = Project(requests.Session(), SETTINGS, PROJECT, address)
         monkeypatch.setattr(Project, "with_default_credentials", lambda _: project)

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sluice.local.functions import EMULATORS, LOCAL, MEMORY, SECRETS, platform_environment, served_environment
+from sluice.local.functions import LOCAL, MEMORY, SECRETS, platform_environment, served_environment
+from sluice.local.names import EMULATORS
 from tests.support.terraform import ENVIRONMENTS, Planned
 
 KEY = "a key of the tests, long enough"

@@ -1,0 +1,96 @@
+"""The checks before a command starts: its settings, and the local stack if the environment selects it."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from urllib.parse import urlsplit
+
+from functions.settings import InvalidSettings, Settings
+from sluice.local.names import EMULATORS, TOPIC, UNDELIVERABLE
+
+_CONNECT_SECONDS = 0.5
+"""Maximum seconds to connect to an emulator."""
+
+
+class NoStack(Exception):
+    """Nothing listens where a variable says that an emulator is; names the address and the variable."""
+
+
+def command_settings(*, archive: bool = True) -> Settings:
+    """Read the settings of a command that uses Google Cloud or the local stack.
+
+    Args:
+        archive: Whether the command uses the archive. If not, ARCHIVE_BUCKET may be missing.
+
+    Raises:
+        InvalidSettings: A setting is missing or wrong; names the variable.
+        NoStack: The variable of an emulator is set, but nothing listens there.
+    """
+    settings = read_settings(archive=archive)
+    check_stack()
+    return settings
+
+
+def read_settings(*, archive: bool = True) -> Settings:
+    """Read the settings of a command, as `command_settings` does, without a look at the local stack.
+
+    Raises:
+        InvalidSettings: A setting is missing or wrong; names the variable.
+    """
+    if not archive:
+        return Settings.from_environment({**os.environ, "ARCHIVE_BUCKET": "unused"})
+    if not os.environ.get("ARCHIVE_BUCKET"):
+        raise InvalidSettings("environment: ARCHIVE_BUCKET is missing; set it to the bucket of the archive")
+    return Settings.from_environment()
+
+
+def check_stack() -> None:
+    """Check that each emulator whose variable is set accepts connections. A client would retry for minutes.
+
+    Raises:
+        InvalidSettings: A variable is not the address of a server.
+        NoStack: Nothing listens there.
+    """
+    for variable in EMULATORS:
+        if not (value := os.environ.get(variable)):
+            continue
+        try:
+            address = urlsplit(value if "//" in value else f"//{value}")
+            host, port = address.hostname, address.port or (443 if address.scheme == "https" else 80)
+        except ValueError:
+            host = None
+        if host is None:
+            raise InvalidSettings(f"environment: {variable} is {value}; it must be HOST:PORT or a URL")
+        try:
+            socket.create_connection((host, port), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise NoStack(
+                f"no stack at {host}:{port}: start `sluice up`, or unset {variable} to use Google Cloud"
+            ) from error
+
+
+def check_topic(topic: str) -> None:
+    """Check that a topic is given and has a full name. The default is that of the local stack.
+
+    Raises:
+        InvalidSettings: It is not.
+    """
+    _check_name(topic, "--topic or SLUICE_TOPIC", "projects/PROJECT/topics/TOPIC")
+
+
+def check_subscription(subscription: str) -> None:
+    """Check that a subscription is given and has a full name. The default is that of the local stack.
+
+    Raises:
+        InvalidSettings: It is not.
+    """
+    _check_name(subscription, "--subscription or SLUICE_UNDELIVERABLE", "projects/PROJECT/subscriptions/SUBSCRIPTION")
+
+
+def _check_name(name: str, source: str, form: str) -> None:
+    if name in {TOPIC, UNDELIVERABLE} and not os.environ.get("PUBSUB_EMULATOR_HOST"):
+        raise InvalidSettings(f"{source} is missing; it must be {form}, or start `sluice up` for the local stack")
+    if not re.fullmatch(re.sub("[A-Z]+", "[^/]+", form), name):
+        raise InvalidSettings(f"{source} is {name}; it must be {form}")
