@@ -4,7 +4,11 @@
 help: ## Show what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/ready: tools/environment.sh pyproject.toml requirements-dev.txt
+.venv/local-ready: tools/environment.sh pyproject.toml requirements-local.txt
+	@sh tools/environment.sh local
+
+# It has all of the former, and makes both files.
+.venv/ready: tools/environment.sh pyproject.toml requirements-local.txt requirements-dev.txt
 	@sh tools/environment.sh
 
 .venv/checkov/ready: requirements-checkov.txt | .venv/ready
@@ -39,7 +43,7 @@ help: ## Show what there is.
 	@sh tools/promtool.sh || mkdir -p .venv/promtool
 	@touch $@
 
-demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
+demo: .venv/local-ready ## Run everything once on this machine, and prove that no event got lost.
 	@.venv/bin/sluice demo
 
 # A module is run by one worker, the longest ones first: tests/durations.json.
@@ -73,7 +77,7 @@ lint: .venv/ready ## Check style, format, language, and who imports what.
 types: .venv/ready ## Check types.
 	.venv/bin/mypy
 
-contracts: .venv/ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
+contracts: .venv/local-ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
 	@.venv/bin/sluice contract check
 
 checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's policies.
@@ -90,7 +94,7 @@ workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's r
 	@.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
-package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
+package: .venv/local-ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
 
 sbom: .venv/ready ## Build dist/sluice.zip, and list what is in it: dist/sluice.cdx.json, CycloneDX.
@@ -113,11 +117,13 @@ format: .venv/ready ## Format the code.
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 
-lock: ## Pin the dependencies of pyproject.toml again.
+lock: .venv/ready ## Pin the dependencies of pyproject.toml again.
 	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements.txt
+	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --extra local \
+	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-local.txt
 	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --all-extras \
-	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
+	  --custom-compile-command "make lock" --constraint requirements-local.txt --output-file requirements-dev.txt
 	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-checkov.txt
 	.venv/bin/uv pip compile --group docs --quiet --universal --generate-hashes \
