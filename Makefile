@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz docs beam promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam frames promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -35,6 +35,12 @@ help: ## Show what there is.
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .venv/mutation -r requirements-mutation.txt
 	@touch $@
 
+.venv/frames/ready: requirements-frames.txt | .venv/ready
+	@echo "installing pandas and Polars into .venv/frames" >&2
+	@rm -rf .venv/frames
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .venv/frames -r requirements-frames.txt
+	@touch $@
+
 .venv/promtool/promtool: tools/promtool.sh | .venv/ready
 	@sh tools/promtool.sh
 
@@ -65,6 +71,8 @@ drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive
 	@.venv/bin/python -m tools.drill
 
 beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
+
+frames: .venv/frames/ready ## Install pandas and Polars, which some tests of docs/your-own-client.md need.
 
 promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
 
@@ -109,7 +117,7 @@ mutation: .venv/ready .venv/mutation/ready ## Change the core and ingest in smal
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
-check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
@@ -132,5 +140,8 @@ lock: .venv/ready ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --output-file requirements-beam.txt
 	.venv/bin/uv pip compile --group mutation --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file requirements-mutation.txt
+	.venv/bin/uv pip compile --group frames --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --constraint requirements-dev.txt \
+	  --no-emit-package numpy --no-emit-package pyarrow --output-file requirements-frames.txt
 	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file benchmarks/plain/requirements.txt

@@ -44,11 +44,7 @@ def shell_lines(kind: ClientKind, stack: Mapping[str, str]) -> list[str]:
     """
     lines = [f"export {name}={shlex.quote(value)}" for name, value in client_variables(kind, stack).items()]
     if kind is ClientKind.BQ:
-        flags = {
-            "api": stack["BIGQUERY_EMULATOR_HOST"],
-            "project_id": stack["GOOGLE_CLOUD_PROJECT"],
-            "oauth_access_token": "local",
-        }
-        words = " ".join(shlex.quote(f"--{name}={value}") for name, value in flags.items())
+        where = [f"--api={stack['BIGQUERY_EMULATOR_HOST']}", f"--project_id={stack['GOOGLE_CLOUD_PROJECT']}"]
+        words = shlex.join([*where, "--oauth_access_token=local"])
         lines.append(f'bq() {{ command bq {words} "$@"; }}')
     return lines

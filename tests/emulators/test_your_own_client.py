@@ -1,6 +1,5 @@
 """docs/your-own-client.md as somebody follows it: each block is run as it is written, in an empty folder."""
 
-import importlib.util
 import os
 import pathlib
 import re
@@ -20,6 +19,7 @@ from tests.support.requires import missing
 from tests.support.waiting import PATIENCE
 
 BLOCKS = {title: (language, text) for language, title, text in blocks(ROOT / "docs" / "your-own-client.md")}
+FRAMES = ROOT / ".venv" / "frames"
 EVAL = re.compile(r'^eval "\$\(\.venv/bin/sluice env --for (\w+)\)"$', re.MULTILINE)
 
 
@@ -46,7 +46,7 @@ class Reader:
     def python(self, *titles: str) -> str:
         """Run the blocks as one script, and return what it prints."""
         script = "".join(text for title in titles for language, text in [BLOCKS[title]] if language == "python")
-        return self._run([sys.executable, "-c", script], self._variables)
+        return self._run([sys.executable, "-c", script], self._variables | {"PYTHONPATH": str(FRAMES)})
 
     def shell(self, title: str, kind: ClientKind | None = None) -> str:
         """Run a block in a shell that ends at the first failure, and return what it prints."""
@@ -90,11 +90,6 @@ def needs_rest_of_pubsub() -> None:
         missing("Google's Pub/Sub emulator or Java is not there: gcloud components install pubsub-emulator")
 
 
-def needs_package(name: str) -> None:
-    if importlib.util.find_spec(name) is None:
-        missing(f"{name} is not installed, which only this test needs: make .venv/ready")
-
-
 def test_bigquery_client_reads_rows(reader: Reader) -> None:
     assert reader.python("bigquery").split() == ["p-1", "-2"]
 
@@ -104,9 +99,11 @@ def test_copied_archive_is_read_by_duckdb(reader: Reader) -> None:
     assert re.search(r"i-1 .* inventory ", reader.python("duckdb"))
 
 
+@pytest.mark.check
 @pytest.mark.parametrize("title", ["pandas", "polars", "pandas-json"])
 def test_data_frames_have_the_rows(reader: Reader, title: str) -> None:
-    needs_package(title.partition("-")[0])
+    if not (FRAMES / "ready").exists():
+        missing("pandas and Polars are not installed, which only this test needs: run `make frames`")
     assert "p-1" in reader.python("bigquery", "reader", title).replace("p-1 -2", "", 1)
 
 

@@ -28,7 +28,7 @@ def project(tmp_path: pathlib.Path) -> pathlib.Path:
     (tmp_path / "tools").mkdir()
     (tmp_path / "bin").mkdir()
     shutil.copy(SCRIPT, tmp_path / "tools")
-    for tool in ("sh", "mkdir", "cat", "chmod", "touch", "dirname"):
+    for tool in ("sh", "mkdir", "cat", "chmod", "touch", "dirname", "rm"):
         (tmp_path / "bin" / tool).symlink_to(shutil.which(tool) or tool)
     return tmp_path
 

@@ -57,6 +57,7 @@ LOCAL = pinned("requirements-local.txt")
 DEVELOPED = pinned("requirements-dev.txt")
 CHECKOV = pinned("requirements-checkov.txt")
 MUTATION = pinned("requirements-mutation.txt")
+FRAMES = pinned("requirements-frames.txt")
 PLAIN = pinned("benchmarks/plain/requirements.txt")
 
 
@@ -68,6 +69,7 @@ def test_each_dependency_is_pinned_to_an_allowed_version() -> None:
         (DEVELOPED, [*extras["local"], *extras["dev"]]),
         (CHECKOV, PYPROJECT["dependency-groups"]["checkov"]),
         (MUTATION, PYPROJECT["dependency-groups"]["mutation"]),
+        (FRAMES, PYPROJECT["dependency-groups"]["frames"]),
         (PLAIN, PYPROJECT["dependency-groups"]["plain"]),
     ]
     for lock, dependencies in asked:
