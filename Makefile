@@ -1,10 +1,14 @@
-.PHONY: help demo bench test faults drill fuzz docs beam promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam frames promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.venv/ready: tools/environment.sh pyproject.toml requirements-dev.txt
+.venv/local-ready: tools/environment.sh pyproject.toml requirements-local.txt
+	@sh tools/environment.sh local
+
+# It has all of the former, and makes both files.
+.venv/ready: tools/environment.sh pyproject.toml requirements-local.txt requirements-dev.txt
 	@sh tools/environment.sh
 
 .venv/checkov/ready: requirements-checkov.txt | .venv/ready
@@ -31,6 +35,12 @@ help: ## Show what there is.
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --target .venv/mutation -r requirements-mutation.txt
 	@touch $@
 
+.venv/frames/ready: requirements-frames.txt | .venv/ready
+	@echo "installing pandas and Polars into .venv/frames" >&2
+	@rm -rf .venv/frames
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --target .venv/frames -r requirements-frames.txt
+	@touch $@
+
 .venv/promtool/promtool: tools/promtool.sh | .venv/ready
 	@sh tools/promtool.sh
 
@@ -39,7 +49,7 @@ help: ## Show what there is.
 	@sh tools/promtool.sh || mkdir -p .venv/promtool
 	@touch $@
 
-demo: .venv/ready ## Run everything once on this machine, and prove that no event got lost.
+demo: .venv/local-ready ## Run everything once on this machine, and prove that no event got lost.
 	@.venv/bin/sluice demo
 
 # A module is run by one worker, the longest ones first: tests/durations.json.
@@ -62,6 +72,8 @@ drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive
 
 beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
 
+frames: .venv/frames/ready ## Install pandas and Polars, which some tests of docs/your-own-client.md need.
+
 promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
 
 lint: .venv/ready ## Check style, format, language, and who imports what.
@@ -73,7 +85,7 @@ lint: .venv/ready ## Check style, format, language, and who imports what.
 types: .venv/ready ## Check types.
 	.venv/bin/mypy
 
-contracts: .venv/ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
+contracts: .venv/local-ready ## Check that contracts agree with their tables and are compatible with git's HEAD.
 	@.venv/bin/sluice contract check
 
 checkov: .venv/ready .venv/checkov/ready ## Check terraform/ against checkov's policies.
@@ -90,7 +102,7 @@ workflows: .venv/ready ## Check .github/ against GitHub's schemas and zizmor's r
 	@.venv/bin/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	@.venv/bin/zizmor --offline --no-progress --quiet --strict-collection .github
 
-package: .venv/ready ## Build dist/sluice.zip, exactly what is deployed.
+package: .venv/local-ready ## Build dist/sluice.zip, exactly what is deployed.
 	@.venv/bin/sluice package
 
 sbom: .venv/ready ## Build dist/sluice.zip, and list what is in it: dist/sluice.cdx.json, CycloneDX.
@@ -105,7 +117,7 @@ mutation: .venv/ready .venv/mutation/ready ## Change the core and ingest in smal
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
-check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/beam/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
@@ -113,11 +125,13 @@ format: .venv/ready ## Format the code.
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
 
-lock: ## Pin the dependencies of pyproject.toml again.
+lock: .venv/ready ## Pin the dependencies of pyproject.toml again.
 	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements.txt
+	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --extra local \
+	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-local.txt
 	.venv/bin/uv pip compile pyproject.toml --quiet --universal --generate-hashes --all-extras \
-	  --custom-compile-command "make lock" --constraint requirements.txt --output-file requirements-dev.txt
+	  --custom-compile-command "make lock" --constraint requirements-local.txt --output-file requirements-dev.txt
 	.venv/bin/uv pip compile --group checkov --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --output-file requirements-checkov.txt
 	.venv/bin/uv pip compile --group docs --quiet --universal --generate-hashes \
@@ -126,5 +140,8 @@ lock: ## Pin the dependencies of pyproject.toml again.
 	  --custom-compile-command "make lock" --output-file requirements-beam.txt
 	.venv/bin/uv pip compile --group mutation --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file requirements-mutation.txt
+	.venv/bin/uv pip compile --group frames --quiet --universal --generate-hashes \
+	  --custom-compile-command "make lock" --constraint requirements-dev.txt \
+	  --no-emit-package numpy --no-emit-package pyarrow --output-file requirements-frames.txt
 	.venv/bin/uv pip compile --group plain --quiet --universal --generate-hashes \
 	  --custom-compile-command "make lock" --constraint requirements-dev.txt --output-file benchmarks/plain/requirements.txt

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import shlex
 import shutil
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from sluice.commands.options import Json, Seed
 from sluice.local import data_folder
+from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
 
 if TYPE_CHECKING:
@@ -164,14 +164,18 @@ def down(data_dir: DataDir = None) -> None:
         time.sleep(0.05)
 
 
-def env(data_dir: DataDir = None, json: Json = False) -> None:
-    """Print the variables with which clients find the local stack, as `export` lines.
+def env(
+    kind: Annotated[ClientKind, typer.Option("--for", help="The client that the shell is for.")] = ClientKind.PYTHON,
+    data_dir: DataDir = None,
+    json: Json = False,
+) -> None:
+    """Print the variables with which clients find the local stack, as lines of a shell.
 
-    `eval "$(sluice env)"` sets a shell.
+    `eval "$(sluice env)"` sets a shell. docs/your-own-client.md shows each client.
 
     Examples:
         sluice env
-        sluice env --json
+        sluice env --for gcloud
 
     Exit code 0: a stack runs; 1: none does.
     """
@@ -179,10 +183,9 @@ def env(data_dir: DataDir = None, json: Json = False) -> None:
     if json:
         import msgspec
 
-        typer.echo(msgspec.json.encode(environment).decode())
+        typer.echo(msgspec.json.encode(client_variables(kind, environment)).decode())
     else:
-        for name, value in environment.items():
-            typer.echo(f"export {name}={shlex.quote(value)}")
+        typer.echo("\n".join(shell_lines(kind, environment)))
 
 
 def _folder(path: pathlib.Path | None) -> DataFolder:

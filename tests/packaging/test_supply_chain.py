@@ -7,8 +7,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import requires
+from importlib.metadata import distribution, packages_distributions, requires
 
+import grimp
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -30,7 +31,10 @@ PROJECT = PYPROJECT["project"]
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64", "os_name": "posix"}
 
 
-def pinned(name: str) -> dict[str, Requirement]:
+type Pins = dict[str, Requirement]
+
+
+def pinned(name: str) -> Pins:
     """Requirements of a lock file by name; each is pinned to a version, with hashes."""
     text = (ROOT / name).read_text()
     requirements: dict[str, Requirement] = {}
@@ -49,9 +53,11 @@ def version(requirement: Requirement) -> Version:
 
 
 DEPLOYED = pinned("requirements.txt")
+LOCAL = pinned("requirements-local.txt")
 DEVELOPED = pinned("requirements-dev.txt")
 CHECKOV = pinned("requirements-checkov.txt")
 MUTATION = pinned("requirements-mutation.txt")
+FRAMES = pinned("requirements-frames.txt")
 PLAIN = pinned("benchmarks/plain/requirements.txt")
 
 
@@ -59,9 +65,11 @@ def test_each_dependency_is_pinned_to_an_allowed_version() -> None:
     extras = PROJECT["optional-dependencies"]
     asked = [
         (DEPLOYED, PROJECT["dependencies"]),
-        (DEVELOPED, [*extras["ops"], *extras["dev"]]),
+        (LOCAL, [*PROJECT["dependencies"], *extras["local"]]),
+        (DEVELOPED, [*extras["local"], *extras["dev"]]),
         (CHECKOV, PYPROJECT["dependency-groups"]["checkov"]),
         (MUTATION, PYPROJECT["dependency-groups"]["mutation"]),
+        (FRAMES, PYPROJECT["dependency-groups"]["frames"]),
         (PLAIN, PYPROJECT["dependency-groups"]["plain"]),
     ]
     for lock, dependencies in asked:
@@ -96,10 +104,34 @@ def test_comparison_function_has_the_deployed_versions() -> None:
     assert {name: version(PLAIN[name]) for name in shared} == {name: version(DEPLOYED[name]) for name in shared}
 
 
-def test_tests_run_on_the_deployed_versions() -> None:
-    assert {name: version(requirement) for name, requirement in DEPLOYED.items()} == {
-        name: version(DEVELOPED[name]) for name in DEPLOYED
+@pytest.mark.parametrize(("lock", "larger"), [(DEPLOYED, LOCAL), (LOCAL, DEVELOPED)], ids=["demo", "tests"])
+def test_larger_environment_has_the_same_versions(lock: Pins, larger: Pins) -> None:
+    """The demo runs on the deployed versions, and tests add packages to the demo's environment."""
+    assert {name: version(requirement) for name, requirement in lock.items()} == {
+        name: version(larger[name]) for name in lock
     }
+
+
+def test_command_imports_only_what_the_demo_installs() -> None:
+    """The packages that commands, the local stack and the functions import are in requirements-local.txt."""
+    names = packages_distributions()
+    graph = grimp.build_graph("functions", "sluice", include_external_packages=True)
+    imported = {module for module in graph.modules if graph.is_module_squashed(module)} & names.keys()
+    assert len(imported) > 10
+    missing = {module for module in imported if not {canonicalize_name(name) for name in names[module]} & LOCAL.keys()}
+    assert missing == set()
+
+
+@pytest.mark.parametrize(("lock", "what"), [(LOCAL, "local stack"), (DEVELOPED, "checks")], ids=["demo", "tests"])
+def test_installation_announces_its_size(lock: Pins, what: str) -> None:
+    text = (ROOT / "tools" / "environment.sh").read_text()
+    announced = re.search(rf'{what}".*\n +size="(\d+) packages, \d+ MB to download, (\d+) MB on disk', text)
+    assert announced is not None
+    here = [name for name, requirement in lock.items() if not requirement.marker or requirement.marker.evaluate(LINUX)]
+    assert len(here) == int(announced[1])
+    files = [file.locate() for name in here for file in distribution(name).files or ()]
+    megabytes = sum(pathlib.Path(file).stat().st_size for file in files if pathlib.Path(file).exists()) / 1e6
+    assert megabytes == pytest.approx(int(announced[2]), rel=0.15)
 
 
 @pytest.mark.parametrize(
