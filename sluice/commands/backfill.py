@@ -10,7 +10,7 @@ import typer
 
 from functions.settings import Settings
 from sluice.commands.exit_codes import print_error
-from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
+from sluice.commands.options import Csv, DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 
 
 def backfill(
@@ -19,6 +19,7 @@ def backfill(
     id_field: IdFieldPaths = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Load past events from files or from the archive, each once.
 
@@ -55,7 +56,7 @@ def backfill(
     if as_json:
         done.print_json()
     else:
-        done.show()
+        done.show(as_csv=as_csv)
     done.end()
 
 

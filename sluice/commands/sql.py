@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import enum
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from functions.settings import Settings
-from sluice import formatting
+from sluice.commands.options import Csv, Json
 from sluice.cost.prices import QUERIED_BYTES
+from sluice.formatting import json_lines, print_rows
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
     from google.cloud.bigquery import Client, QueryJob
 
+    from sluice.formatting import Rows
     from sluice.queries import Query
 
 _MIB, _TIB = 2**20, 2**40
 
 _console = Console(stderr=True)
-
-
-class _Format(enum.Enum):
-    TABLE = enum.auto()
-    JSON = enum.auto()
-    CSV = enum.auto()
 
 
 def price(size: int) -> Decimal:
@@ -50,10 +43,8 @@ def sql(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter of the query; repeatable.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the query and estimate its price.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write a JSON object for each row to standard output.")
-    ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List the prepared queries, or run one and print its cost.
 
@@ -67,13 +58,10 @@ def sql(
     Exit code 0: the query has run; 1: BigQuery rejected the query or did not answer; 2: the query does not exist, or a
     parameter or a setting is wrong.
     """
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other", param_hint="--json, --csv")
-    output_format = _Format.JSON if as_json else _Format.CSV if as_csv else _Format.TABLE
     if name is None:
         if param or dry_run:
             raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
-        _list(output_format)
+        _list(as_json=as_json, as_csv=as_csv)
         return
     from functions.clients import bigquery_client
 
@@ -88,7 +76,7 @@ def sql(
     if dry_run:
         _console.print(_estimate(job), highlight=False)
     else:
-        _show(client, job, output_format)
+        _show(client, job, as_json=as_json, as_csv=as_csv)
 
 
 def _retry() -> Retry:
@@ -133,20 +121,22 @@ def _parameters(given: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def _list(output_format: _Format) -> None:
+def _list(*, as_json: bool, as_csv: bool) -> None:
     from sluice.queries import SUBJECTS, queries
 
-    if output_format is not _Format.TABLE:
+    if as_json or as_csv:
         listed = [_described(query) for query in queries().values()]
-        _write(output_format, list(listed[0]), listed)
+        _write(list(listed[0]), [list(query.values()) for query in listed], as_json=as_json, as_csv=as_csv)
         return
     for subject in SUBJECTS:
-        table = Table(Column("name", no_wrap=True), "question", "cost", title=subject, title_justify="left")
-        for query in queries().values():
-            if query.subject == subject:
-                table.add_row(query.name, Text("\n  ".join([query.question, *_details(query)])), query.cost)
-        if table.row_count:
-            Console().print(table)
+        rows = [
+            (query.name, "\n".join([query.question, *_details(query)]), query.cost)
+            for query in queries().values()
+            if query.subject == subject
+        ]
+        if rows:
+            print_rows(("name", "question", "cost"), rows, title=subject)
+            print()  # noqa: T201
 
 
 def _details(query: Query) -> list[str]:
@@ -167,10 +157,11 @@ def _described(query: Query) -> dict[str, Any]:
     }
 
 
-def _show(client: Client, job: QueryJob, output_format: _Format) -> None:
+def _show(client: Client, job: QueryJob, *, as_json: bool, as_csv: bool) -> None:
     rows = job.result(retry=_retry())
     if rows.schema and job.statement_type in {"SELECT", "SCRIPT"}:
-        _write(output_format, [field.name for field in rows.schema], map(dict, rows))
+        names = [field.name for field in rows.schema]
+        _write(names, (row.values() for row in rows), as_json=as_json, as_csv=as_csv)
     else:
         for line in _effects(client, job):
             _console.print(line, highlight=False)
@@ -180,16 +171,12 @@ def _show(client: Client, job: QueryJob, output_format: _Format) -> None:
     )
 
 
-def _write(output_format: _Format, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    match output_format:
-        case _Format.TABLE:
-            Console().print(formatting.table(names, rows))
-        case _Format.JSON:
-            for line in formatting.json_lines(rows):
-                typer.echo(line)
-        case _Format.CSV:
-            for line in formatting.csv_lines(names, rows):
-                typer.echo(line)
+def _write(names: Sequence[str], rows: Rows, *, as_json: bool, as_csv: bool) -> None:
+    if not as_json:
+        print_rows(names, rows, as_csv=as_csv)
+        return
+    for line in json_lines(names, rows):
+        typer.echo(line)
 
 
 def _effects(client: Client, job: QueryJob) -> list[str]:

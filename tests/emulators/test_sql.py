@@ -71,7 +71,7 @@ def test_a_query_shows_a_table_and_its_cost(sluice: Sluice) -> None:
     result = sluice("low_stock", "--param", "threshold=0")
     assert result.exit_code == 0
     [row] = [line for line in result.stdout.splitlines() if "CUP" in line]
-    assert [cell.strip() for cell in row.strip("│").split("│")][:3] == ["CUP", "WH-EDGE", "-4"]
+    assert row.split()[:3] == ["CUP", "WH-EDGE", "-4"]
     assert "TEA" not in result.stdout
     assert result.stderr == f"{COST}\n"
 
