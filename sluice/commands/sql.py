@@ -1,11 +1,14 @@
-"""The command `sluice sql`, which lists and runs the queries of `sql/`."""
+"""The command `sluice sql`, which lists and runs the queries of `sql/`, and runs statements of one's own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import functools
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,13 +16,14 @@ import typer
 from rich.console import Console
 
 from functions.settings import Settings
+from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.options import Csv, Json
 from sluice.cost.prices import QUERIED_BYTES
 from sluice.formatting import json_lines, print_rows
 
 if TYPE_CHECKING:
     from google.api_core.retry import Retry
-    from google.cloud.bigquery import Client, QueryJob
+    from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
 
     from sluice.formatting import Rows
     from sluice.queries import Query
@@ -39,6 +43,19 @@ def sql(
         str | None, typer.Argument(metavar="NAME", help="Name of the query; without it, all queries are listed.")
     ] = None,
     *,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            help="Run these statements instead; - reads them from standard input. Tables without a dataset are those"
+            " of DATASET.",
+            show_default=False,
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="Read statements from a prompt, with history and completion (Tab)."),
+    ] = False,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter of the query; repeatable.")
     ] = None,
@@ -46,7 +63,7 @@ def sql(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """List the prepared queries, or run one and print its cost.
+    """List the prepared queries, or run one, or statements of your own, and print the cost.
 
     The settings GOOGLE_CLOUD_PROJECT, DATASET and LOCATION select the dataset.
 
@@ -54,29 +71,71 @@ def sql(
         sluice sql
         sluice sql customer_lifetime_value --csv
         sluice sql low_stock --param threshold=10 --dry-run
+        sluice sql --query "SELECT status, COUNT(*) AS orders FROM orders GROUP BY status"
+        sluice sql --interactive
 
-    Exit code 0: the query has run; 1: BigQuery rejected the query or did not answer; 2: the query does not exist, or a
-    parameter or a setting is wrong.
+    Exit code 0: the query has run, or the prompt has ended; 1: BigQuery rejected the query or did not answer; 2: the
+    query does not exist, or a parameter or a setting is wrong.
     """
-    if name is None:
-        if param or dry_run:
-            raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
+    if (name is not None) + (query is not None) + interactive > 1:
+        raise typer.BadParameter("give only one of NAME, --query and --interactive")
+    if param and name is None:
+        raise typer.BadParameter("--param needs the NAME of a query", param_hint="NAME")
+    if interactive and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "--interactive needs a terminal; --query - reads standard input", param_hint="--interactive"
+        )
+    if name is None and query is None and not interactive:
+        if dry_run:
+            raise typer.BadParameter("--dry-run needs a NAME or --query", param_hint="NAME")
         _list(as_json=as_json, as_csv=as_csv)
         return
     from functions.clients import bigquery_client
 
-    query = _query(name)
-    settings = _settings(query)
+    prepared = None if name is None else _query(name)
+    settings = _settings(prepared.template if prepared else "")
     given = _parameters(param or [])
     client = bigquery_client(settings)
-    bound = query.bind(client.project, settings, given)
-    config = bound.config()
+    show = functools.partial(_run, client, settings, dry_run=dry_run, as_json=as_json, as_csv=as_csv)
+    if interactive:
+        _prompt(client, settings, show)
+    elif prepared:
+        bound = prepared.bind(client.project, settings, given)
+        show(bound.sql, bound.config())
+    else:
+        show(sys.stdin.read() if query == "-" else str(query))
+
+
+def _run(
+    client: Client,
+    settings: Settings,
+    statements: str,
+    config: QueryJobConfig | None = None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    from google.cloud.bigquery import QueryJobConfig
+
+    config = config or QueryJobConfig(default_dataset=f"{client.project}.{settings.dataset}")
     config.dry_run = dry_run
-    job = client.query(bound.sql, config, retry=_retry(), job_retry=None)
+    job = client.query(statements, config, retry=_retry(), job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
     else:
         _show(client, job, as_json=as_json, as_csv=as_csv)
+
+
+def _prompt(client: Client, settings: Settings, show: Callable[[str], None]) -> None:
+    """Run statements from a prompt. An error ends its statement, and Ctrl-C too."""
+    from sluice.sql_prompt import statements
+
+    tables = [table.table_id for table in client.list_tables(settings.dataset, retry=_retry())]
+    _console.print("A statement ends with a semicolon, Ctrl-D ends the prompt.", highlight=False)
+    for statement in statements(tables):
+        with contextlib.suppress(typer.Exit, KeyboardInterrupt), errors_as_exit_codes():
+            show(statement)
 
 
 def _retry() -> Retry:
@@ -99,10 +158,10 @@ def _query(name: str) -> Query:
     raise typer.BadParameter(f"query {name} does not exist; {hint}", param_hint="NAME")
 
 
-def _settings(query: Query) -> Settings:
+def _settings(template: str) -> Settings:
     """Read the settings; ARCHIVE_BUCKET is required only by queries that read the archive."""
     environment = dict(os.environ)
-    if "archive_bucket" not in query.template:
+    if "archive_bucket" not in template:
         environment["ARCHIVE_BUCKET"] = "unused"
     return Settings.from_environment(environment)
 
