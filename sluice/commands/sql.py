@@ -9,7 +9,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,24 +17,17 @@ from rich.console import Console
 from functions.settings import Settings
 from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.options import Csv, Json
-from sluice.cost.prices import QUERIED_BYTES
 from sluice.formatting import json_lines, print_rows
 
 if TYPE_CHECKING:
-    from google.api_core.retry import Retry
     from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
 
     from sluice.formatting import Rows
     from sluice.queries import Query
 
-_MIB, _TIB = 2**20, 2**40
+_MIB = 2**20
 
 _console = Console(stderr=True)
-
-
-def price(size: int) -> Decimal:
-    """Return the price in USD of a query that scans `size` bytes."""
-    return Decimal(str(QUERIED_BYTES.usd)) * size / _TIB
 
 
 def sql(
@@ -71,7 +63,7 @@ def sql(
         sluice sql
         sluice sql customer_lifetime_value --csv
         sluice sql low_stock --param threshold=10 --dry-run
-        sluice sql --query "SELECT status, COUNT(*) AS orders FROM orders GROUP BY status"
+        sluice sql --query "SELECT order_id, status FROM orders LIMIT 10"
         sluice sql --interactive
 
     Exit code 0: the query has run, or the prompt has ended; 1: BigQuery rejected the query or did not answer; 2: the
@@ -118,9 +110,11 @@ def _run(
 ) -> None:
     from google.cloud.bigquery import QueryJobConfig
 
+    from sluice.queries import short_retry
+
     config = config or QueryJobConfig(default_dataset=f"{client.project}.{settings.dataset}")
     config.dry_run = dry_run
-    job = client.query(statements, config, retry=_retry(), job_retry=None)
+    job = client.query(statements, config, retry=short_retry(), job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
     else:
@@ -129,20 +123,14 @@ def _run(
 
 def _prompt(client: Client, settings: Settings, show: Callable[[str], None]) -> None:
     """Run statements from a prompt. An error ends its statement, and Ctrl-C too."""
+    from sluice.queries import short_retry
     from sluice.sql_prompt import statements
 
-    tables = [table.table_id for table in client.list_tables(settings.dataset, retry=_retry())]
+    tables = [table.table_id for table in client.list_tables(settings.dataset, retry=short_retry())]
     _console.print("A statement ends with a semicolon, Ctrl-D ends the prompt.", highlight=False)
     for statement in statements(tables):
         with contextlib.suppress(typer.Exit, KeyboardInterrupt), errors_as_exit_codes():
             show(statement)
-
-
-def _retry() -> Retry:
-    """Return a retry that ends after 20 seconds. The default would retry for ten minutes, and restart jobs."""
-    from google.cloud.bigquery.retry import DEFAULT_RETRY
-
-    return DEFAULT_RETRY.with_timeout(20)
 
 
 def _query(name: str) -> Query:
@@ -217,7 +205,9 @@ def _described(query: Query) -> dict[str, Any]:
 
 
 def _show(client: Client, job: QueryJob, *, as_json: bool, as_csv: bool) -> None:
-    rows = job.result(retry=_retry())
+    from sluice.queries import price, short_retry
+
+    rows = job.result(retry=short_retry())
     if rows.schema and job.statement_type in {"SELECT", "SCRIPT"}:
         names = [field.name for field in rows.schema]
         _write(names, (row.values() for row in rows), as_json=as_json, as_csv=as_csv)
@@ -258,5 +248,7 @@ def _effect(job: QueryJob) -> str:
 
 
 def _estimate(job: QueryJob) -> str:
+    from sluice.queries import price
+
     scanned = job.total_bytes_processed or 0
     return f"valid; would scan {scanned / _MIB:,.1f} MiB, {price(scanned):.6f} USD (minimum: 10 MB for each table)"

@@ -179,6 +179,7 @@ def _show_accounts(console: Console, demo: Demo) -> None:
         ("archived events", sum(map(len, demo.archived.values()))),
         ("archive objects", demo.objects),
     ]
+    console.print()
     print_rows(("what", "events"), rows, title="Result", console=console)
     discrepancies = demo.discrepancies()
     if discrepancies:
@@ -234,6 +235,7 @@ def _show_next(console: Console) -> None:
         "\nNext:\n"
         "  .venv/bin/sluice up                     the stack, to look at with your own client\n"
         "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice tail                   its events, as they come\n"
         "  .venv/bin/sluice sql                    more questions to its tables\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"
         "  docs/add-an-event-type.md               an event type of your own",

@@ -16,8 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sluice.cli import app
-from sluice.commands.sql import price
-from sluice.queries import queries
+from sluice.queries import price, queries
 from tests.support.shop import Shop
 from tests.support.waiting import PATIENCE
 

@@ -45,6 +45,7 @@ COMMANDS: Sequence[Sequence[str]] = [
     ["restore", "orders_20261123T201500"],
     ["restore", "orders", "--at", "2026-11-23T20:00:00", "--replace"],
     ["smoke", "--clean"],
+    ["tail"],
     ["trace", "an-event"],
     ["erase", "--user", "somebody"],
     ["reconcile"],
