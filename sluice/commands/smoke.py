@@ -102,10 +102,11 @@ def _show(test: Smoke, *, as_csv: bool) -> None:
         archive = Text(printable(arrival.problem), "bold red") if arrival.problem else "same bytes"
         rows.append((name, place, f"{arrival.seconds:.1f} s", f"{arrival.lag:.1f} s", archive))
     print_rows(("event", "table", "after", "lag", "archive"), rows, as_csv=as_csv, title=test.run)
+    out = _console if as_csv else Console()
     for probe in test.probes:
         arrival = test.arrivals.get(probe.event_id)
         if arrival and arrival.why:
-            _console.print(f"{probe.event_id}: {arrival.why}", markup=False)
+            out.print(Text(printable(f"{probe.event_id}: {arrival.why}")), soft_wrap=True)
 
 
 def _as_json(test: Smoke) -> dict[str, object]:

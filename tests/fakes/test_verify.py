@@ -439,6 +439,7 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
         done = command_line.sluice(["verify", "--json"], {"ARCHIVE_BUCKET": "shop-archive"})
         table = command_line.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
     assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
+    assert "│" not in table.stdout
     assert table.stdout.count("outcome      ok\n") == len(CHECKS) - len(OF_DATAFLOW) - broken
 
 
