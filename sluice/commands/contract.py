@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sluice.contract.finding import ContractFinding
 
 app = typer.Typer(help="Check the contracts of events, and create new event types.", no_args_is_help=True)
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 _DEFAULT_BASE = "HEAD"
 

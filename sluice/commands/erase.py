@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sluice.erase.erasure import Erased, Listed
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 _SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}

@@ -13,7 +13,7 @@ from rich.text import Text
 from functions.settings import InvalidSettings
 from sluice.formatting import printable
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 class ExitCode(enum.IntEnum):

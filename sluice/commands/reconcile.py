@@ -196,5 +196,6 @@ def _show_repair(report: BackfillReport, *, dry_run: bool) -> None:
     loaded = "would be loaded" if dry_run else "loaded"
     console.print(
         f"Missing events {loaded}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
-        f" already present: {report.rows_present.total() + report.dead_letters_present.total()}."
+        f" already present: {report.rows_present.total() + report.dead_letters_present.total()}.",
+        soft_wrap=True,
     )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _MIB = 2**20
 
-_console = Console(stderr=True)
+_console = Console(stderr=True, soft_wrap=True)
 
 
 def sql(
