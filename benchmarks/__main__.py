@@ -55,7 +55,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     results = read(show) if show else _measure(only or list(Part), quick=quick)
     result_tables = tables(results)
     for table in result_tables:
-        Console().print(table.rich())
+        table.show()
     if json:
         results.write(json)
     if docs:

@@ -254,7 +254,7 @@ def main(
     results = measure(1, 2_000) if quick else measure(ROUNDS, COUNT)
     result_tables = tables(results)
     for table in result_tables:
-        Console().print(table.rich())
+        table.show()
     for path in [file for file in (json, FILE if docs else None) if file]:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
     if docs:

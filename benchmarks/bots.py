@@ -17,7 +17,6 @@ import crawleruseragents
 import typer
 import ua_parser
 import yaml
-from rich.console import Console
 from ua_parser_rs import UserAgentExtractor
 
 from benchmarks import page
@@ -174,7 +173,7 @@ def main(
     """Count which user agents are taken for bots, and measure what that takes."""
     tables = [costs(), counts()]
     for table in tables:
-        Console(width=160).print(table.rich())
+        table.show()
     if docs:
         FILE.write_text(page.fill_tables(FILE.read_text(), tables))
 

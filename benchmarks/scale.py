@@ -10,7 +10,6 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
 from benchmarks import measured, page
 from benchmarks.quotas import QUOTAS, Load
@@ -133,7 +132,7 @@ def main(
         typer.echo(msgspec.json.encode(result_tables).decode())
     else:
         for table in result_tables:
-            Console().print(table.rich())
+            table.show()
 
 
 if __name__ == "__main__":

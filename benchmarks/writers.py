@@ -20,7 +20,6 @@ import msgspec
 import typer
 from google.cloud.bigquery import SchemaField
 from google.cloud.bigquery_storage_v1 import types
-from rich.console import Console
 
 from benchmarks import sizes, stand_in
 from benchmarks.events import payloads
@@ -241,7 +240,7 @@ def main(
     repetitions: Annotated[int, typer.Option(min=1, help="Measurements of each writer, in turn.")] = 9,
 ) -> None:
     """Measure what it takes to write a row: CPU of this process, and USD."""
-    Console(width=140).print(measure(events, repetitions).rich())
+    measure(events, repetitions).show()
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from sluice.commands.smoke import smoke
 from sluice.commands.snapshot import restore, snapshot
 from sluice.commands.sql import sql
 from sluice.commands.stack import demo, down, env, status, up
+from sluice.commands.tail import tail
 from sluice.commands.trace import trace
 from sluice.commands.verify import verify
 from sluice.local.data_folder import use
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
     "Start here": (demo, up, status, down, env, generate, publish),
     "Operate": (bootstrap, smoke, verify, reconcile, trace, dead_letters.app, replay),
-    "Data": (sql, backfill, beam, snapshot, restore, erase),
+    "Data": (sql, tail, backfill, beam, snapshot, restore, erase),
     "Contracts": (contract.app,),
     "Project": (cost, package),
 }

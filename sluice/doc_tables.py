@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Sequence
 
-import rich.table
+from sluice.formatting import print_rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,14 +32,11 @@ class Table:
         table = "".join(f"| {' | '.join(row)} |\n" for row in (heads, marks, *self.rows))
         return f"{table}\n{self.note}\n" if self.note else table
 
-    def rich(self) -> rich.table.Table:
-        """Return the table for the screen."""
-        table = rich.table.Table(title=self.title, title_justify="left", caption=self.note or None)
-        for column in self.columns:
-            table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
-        for row in self.rows:
-            table.add_row(*row)
-        return table
+    def show(self) -> None:
+        """Print the table to standard output."""
+        print_rows([column.removeprefix(">") for column in self.columns], self.rows, title=self.title)
+        if self.note:
+            print(self.note)  # noqa: T201
 
 
 def fill_tables(page: str, tables: Iterable[Table]) -> str:

@@ -26,15 +26,19 @@ import pathlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any, NamedTuple
 
+from google.api_core.retry import Retry
 from google.cloud.bigquery import QueryJobConfig
+from google.cloud.bigquery.retry import DEFAULT_RETRY
 
 from functions.events import event_types
 from functions.schema.definitions import parameters_of
 from functions.settings import Settings
 from functions.sql import Parameter as TypedValue
 from functions.sql import query_config, render
+from sluice.cost.prices import QUERIED_BYTES
 from sluice.times import read_time
 
 FOLDER = pathlib.Path(__file__).parent.parent / "sql"
@@ -52,6 +56,16 @@ class Cost(enum.StrEnum):
     """The query reads the columns that it names, of all days that the live tables keep."""
     HISTORY = "history"
     """The query reads the columns that it names, of all days ever."""
+
+
+def price(size: int) -> Decimal:
+    """Return the price in USD of a query that scans `size` bytes."""
+    return Decimal(str(QUERIED_BYTES.usd)) * size / 2**40
+
+
+def short_retry() -> Retry:
+    """Return a retry that ends after 20 seconds. The default would retry for ten minutes, and restart jobs."""
+    return DEFAULT_RETRY.with_timeout(20)
 
 
 class WrongParameter(ValueError):

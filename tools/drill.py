@@ -24,12 +24,12 @@ from datetime import UTC, datetime
 import msgspec
 from google.cloud import bigquery
 from rich.console import Console
-from rich.table import Table
 
 from functions.archive import layout
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.demo.check import read_warehouse
+from sluice.formatting import print_rows
 from sluice.local.stack import Emulators, Stack, delivering, deployed, emulators
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, Scenario
@@ -77,19 +77,18 @@ class Drill:
     backfill_seconds: float
     recovered_seconds: float
 
-    def table(self) -> Table:
-        """Return the numbers for people."""
-        table = Table("", "", title="The region was lost, and rebuilt from its archive", title_justify="left")
-        table.columns[1].justify = "right"
-        table.add_row("events that Pub/Sub accepted", f"{self.accepted}")
-        table.add_row("of these durable when the region was lost", f"{self.durable}")
-        table.add_row("lost for good (RPO)", f"{len(self.missing)}")
-        table.add_section()
-        table.add_row("seconds from the loss to the first new event in a table", f"{self.first_row_seconds:.1f}")
-        table.add_row("rows and dead letters from the archive", f"{self.backfilled}")
-        table.add_row("seconds of the backfill", f"{self.backfill_seconds:.1f}")
-        table.add_row("seconds from the loss until all was there (RTO)", f"{self.recovered_seconds:.1f}")
-        return table
+    def show(self) -> None:
+        """Print the numbers for people."""
+        rows = [
+            ("events that Pub/Sub accepted", self.accepted),
+            ("of these durable when the region was lost", self.durable),
+            ("lost for good (RPO)", len(self.missing)),
+            ("seconds from the loss to the first new event in a table", f"{self.first_row_seconds:.1f}"),
+            ("rows and dead letters from the archive", self.backfilled),
+            ("seconds of the backfill", f"{self.backfill_seconds:.1f}"),
+            ("seconds from the loss until all was there (RTO)", f"{self.recovered_seconds:.1f}"),
+        ]
+        print_rows(("what", "number"), rows, title="The region was lost, and rebuilt from its archive")
 
 
 def run(console: Console, on: Emulators, folder: pathlib.Path, *, events: int, rate: float) -> Drill:
@@ -234,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with emulators(folder) as on:
             os.environ.update(on.environment)
             drill = run(console, on, folder, events=given.events, rate=given.rate)
-    console.print(drill.table())
+    drill.show()
     if drill.missing:
         console.print(f"[bold red]{len(drill.missing)} events are lost.[/]")
         sys.exit(1)

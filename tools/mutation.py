@@ -12,8 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 
-from rich.console import Console
-
 from sluice.doc_tables import Table, fill_tables
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -80,7 +78,7 @@ def main() -> None:
         [sys.executable, "-m", "mutmut", "run", "--max-children", "20"], cwd=ROOT, env=environment, check=True
     )
     scores = table(dict(_modules()))
-    Console().print(scores.rich())
+    scores.show()
     PAGE.write_text(fill_tables(PAGE.read_text(encoding="utf-8"), [scores]), encoding="utf-8")
 
 

@@ -72,7 +72,7 @@ def main(  # noqa: PLR0913, PLR0917 - options are arguments
     is_whole = [record.scenario for record in records.records if record.pace == 1] == names
     if docs and not is_whole:
         raise typer.BadParameter("the page shows whole runs only", param_hint="--docs")
-    Console(width=200).print(report.table({"": records}).rich())
+    report.table({"": records}).show()
     if json:
         records.write(json)
     if docs:

@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import print_error
-from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, check_version, id_fields
+from sluice.commands.options import (
+    Csv,
+    DryRun,
+    FilePatterns,
+    IdFieldPaths,
+    Json,
+    SchemaVersion,
+    check_version,
+    id_fields,
+)
 
 
 def backfill(
@@ -17,6 +26,7 @@ def backfill(
     id_field: IdFieldPaths = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Load past events from files or from the archive, each once.
 
@@ -51,7 +61,7 @@ def backfill(
     if as_json:
         done.print_json()
     else:
-        done.show()
+        done.show(as_csv=as_csv)
     done.end()
 
 

@@ -18,13 +18,13 @@ import typer
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.text import Text
 
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
+from sluice.commands.options import Csv, DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 from sluice.commands.progress import print_lines_without_id
-from sluice.formatting import printable
+from sluice.formatting import print_rows, printable
 
 if TYPE_CHECKING:
     from functions.settings import Settings
@@ -46,6 +46,7 @@ def beam(
     id_field: IdFieldPaths = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    as_csv: Csv = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show the log of Beam.")] = False,
     python: Annotated[
         pathlib.Path | None,
@@ -90,7 +91,7 @@ def beam(
     if as_json:
         print(msgspec.json.encode(done.as_json()).decode())  # noqa: T201
     else:
-        done.show()
+        done.show(as_csv=as_csv)
     if code == ExitCode.FAILED:
         print_error("Failed:", counts.why)
         console.print(f"Log: {folder / 'beam.log'}", soft_wrap=True)
@@ -191,27 +192,23 @@ class PipelineResult:
             "seconds": round(self.seconds, 3),
         }
 
-    def show(self) -> None:
-        """Print the counts to standard output as a table."""
+    def show(self, *, as_csv: bool) -> None:
+        """Print the counts to standard output as a table or CSV."""
         counts = self.counts
         written = "would be written" if self.dry_run else "written"
-        table = Table(
-            "", "events", title="Dry run: nothing was written" if self.dry_run else None, title_justify="left"
-        )
-        table.columns[1].justify = "right"
-        for name, count in sorted(counts.rows.items()):
-            table.add_row(f"{name}: rows {written}", f"{count}")
-        for name, count in sorted(counts.dead_letters.items()):
-            table.add_row(f"dead letters {written}: {name}", f"{count}")
+        rows: list[tuple[str | Text, object]] = [
+            (f"{name}: rows {written}", count) for name, count in sorted(counts.rows.items())
+        ]
+        rows += [(f"dead letters {written}: {name}", count) for name, count in sorted(counts.dead_letters.items())]
         if counts.smoke_tests:
-            table.add_row("events of the smoke test, skipped", f"{counts.smoke_tests}")
+            rows.append(("events of the smoke test, skipped", counts.smoke_tests))
         if counts.without_id.count:
-            table.add_row("without the id of --id-field", f"{counts.without_id.count}", style="bold red")
+            rows.append((Text("without the id of --id-field", "bold red"), counts.without_id.count))
         if counts.unfinished:
-            table.add_row("not confirmed as written", f"{counts.unfinished}", style="bold red")
-        table.add_section()
-        table.add_row(f"read (files: {counts.files})", f"{counts.lines}")
-        Console().print(table)
+            rows.append((Text("not confirmed as written", "bold red"), counts.unfinished))
+        rows.append((f"read (files: {counts.files})", counts.lines))
+        title = "Dry run: nothing was written" if self.dry_run else ""
+        print_rows(("what", "events"), rows, as_csv=as_csv, title=title)
         rate = f"{counts.events / self.seconds:.0f} events/s"
         objects = f"{counts.objects} archive objects {written}, {decimal(counts.object_bytes)}"
         console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)

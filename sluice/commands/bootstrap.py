@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import Json
+from sluice.commands.options import Csv, Json
+from sluice.formatting import print_rows
 
 
 def bootstrap(
     plan: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
-    json: Json = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Create and update datasets, tables and views as `sql/` defines them.
 
@@ -43,14 +43,11 @@ def bootstrap(
         client.get_dataset(settings.dataset)
     made = Bootstrap(client, settings)
     steps = made.plan() if plan else made.run()
-    if json:
+    if as_json:
         typer.echo(msgspec.json.encode([dataclasses.asdict(step) for step in steps]).decode())
     else:
-        out = Console(highlight=False, soft_wrap=True)
-        for step in (step for step in steps if not step.error):
-            out.print(Text(f"{step.change:<10} {step.name}"))
-            for line in step.diff:
-                out.print(Text(f"           {line}"))
+        rows = [(step.change, step.name, ", ".join(step.diff)) for step in steps if not step.error]
+        print_rows(("change", "object", "differences"), rows, as_csv=as_csv)
     failed = [step for step in steps if step.error]
     for step in failed:
         print_error("Failed:", f"{step.name}: {step.error}")

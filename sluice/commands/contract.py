@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from sluice.commands.options import Json
+from sluice.commands.options import Csv, Json
+from sluice.formatting import print_rows
 
 if TYPE_CHECKING:
     from sluice.contract.finding import ContractFinding
 
 app = typer.Typer(help="Check the contracts of events, and create new event types.", no_args_is_help=True)
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 _DEFAULT_BASE = "HEAD"
 
@@ -33,6 +33,7 @@ def check(
         ),
     ] = None,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Check that each contract fits its table, and that changes since a commit are compatible.
 
@@ -64,7 +65,7 @@ def check(
     if as_json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))  # noqa: T201 - for jq
     else:
-        _show(findings)
+        _show(findings, as_csv=as_csv)
     broken = sum(not finding.is_notice for finding in findings)
     compared = f"compared with {base or _DEFAULT_BASE}" if before else "not compared with a commit"
     summary = f"{_count(len(project.contracts), 'contract')}, {compared}: {_count(broken, 'finding')}"
@@ -79,14 +80,18 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
-def _show(findings: list[ContractFinding]) -> None:
-    if not findings:
-        return
-    table = Table("file", "field", "finding", "breaks")
-    for finding in findings:
-        breaks = Text(f"notice for {finding.breaks}") if finding.is_notice else Text(finding.breaks, "red")
-        table.add_row(Text(finding.file), Text(finding.path), Text(finding.problem), breaks)
-    Console().print(table)
+def _show(findings: list[ContractFinding], *, as_csv: bool) -> None:
+    if findings or as_csv:
+        rows = [
+            (
+                finding.file,
+                finding.path,
+                finding.problem,
+                f"notice for {finding.breaks}" if finding.is_notice else Text(finding.breaks, "red"),
+            )
+            for finding in findings
+        ]
+        print_rows(("file", "field", "finding", "breaks"), rows, as_csv=as_csv)
 
 
 @app.command()

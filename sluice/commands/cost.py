@@ -5,16 +5,15 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
-from sluice.commands.options import Json
+from sluice.commands.options import Csv, Json
 from sluice.cost import measured
 from sluice.cost.bill import MILLION, Bill
 from sluice.cost.deployment import Deployment, Writer
 from sluice.cost.sluice import Sluice
 from sluice.cost.ways import SLUICE, WAYS, Way, bills
 from sluice.cost.workload import SECONDS_OF_DAY, RateProfile, Workload
+from sluice.formatting import print_rows
 
 
 def cost(
@@ -42,7 +41,8 @@ def cost(
             help="API that writes the rows; default: depends on the engine (docs/scale.md).", show_default=False
         ),
     ] = None,
-    json: Json = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Estimate the monthly cost of Sluice and of its alternatives.
 
@@ -68,34 +68,26 @@ def cost(
         "sluice": sluice.cheaper_from("Dataflow", "push"),
         "sluice_by_instance": sluice.cheaper_from("Dataflow", "push, billed by instance"),
     }
-    if json:
+    if as_json:
         answer = _as_json(workload, bills_by_way) | {"dataflow_costs_less_from_events_per_second": rates}
         print(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode())  # noqa: T201
         return
-    console = Console()
-    console.print(_items(bills_by_way[SLUICE]))
-    console.print(_ways(bills_by_way))
-    first = bills_by_way[SLUICE].first_usd
-    console.print(
-        f"In the first month, Sluice costs {_usd(first)} USD, as there is no stored data yet.", soft_wrap=True
-    )
-    console.print(_from_rates(rates))
-
-
-def _items(bill: Bill) -> Table:
-    table = Table(Column("Sluice, as deployed"), *(Column(head, justify="right") for head in _HEADS))
-    for item, usd in bill.items.items():
-        table.add_row(item, _usd(usd * MILLION / bill.events), _usd(usd))
-    table.add_section()
-    table.add_row("all", _usd(bill.per_million), _usd(bill.usd))
-    return table
-
-
-def _ways(bills_by_way: dict[Way, Bill]) -> Table:
-    table = Table(Column("way"), *(Column(head, justify="right") for head in _HEADS))
-    for way, bill in bills_by_way.items():
-        table.add_row(way.title, _usd(bill.per_million), _usd(bill.usd))
-    return table
+    if as_csv:
+        items = [
+            (way.key, item, usd * MILLION / bill.events, usd)
+            for way, bill in bills_by_way.items()
+            for item, usd in bill.items.items()
+        ]
+        print_rows(("way", "item", "usd_per_million", "usd_per_month"), items, as_csv=True)
+        return
+    own = bills_by_way[SLUICE]
+    rows = [(item, _usd(usd * MILLION / own.events), _usd(usd)) for item, usd in own.items.items()]
+    print_rows(("Sluice, as deployed", *_HEADS), [*rows, ("all", _usd(own.per_million), _usd(own.usd))])
+    rows = [(way.title, _usd(bill.per_million), _usd(bill.usd)) for way, bill in bills_by_way.items()]
+    print()  # noqa: T201
+    print_rows(("way", *_HEADS), rows)
+    print(f"\nIn the first month, Sluice costs {_usd(own.first_usd)} USD, as there is no stored data yet.\n")  # noqa: T201
+    _show_rates(rates)
 
 
 _HEADS = ("USD per million events", "USD per month")
@@ -105,22 +97,14 @@ def _usd(usd: float) -> str:
     return f"{usd:,.2f}".replace(",", " ") if usd >= 0.005 or not usd else "< 0.01"
 
 
-def _from_rates(rates: Mapping[str, float | None]) -> Table:
-    """Return a table of the steady rates above which Dataflow costs less than the function."""
-    table = Table(
-        Column("Dataflow costs less than"),
-        Column("from events/s", justify="right"),
-        Column("events per day", justify="right"),
-    )
+def _show_rates(rates: Mapping[str, float | None]) -> None:
+    """Print the steady rates above which Dataflow costs less than the function."""
+    rows = []
     for key, rate in rates.items():
         [title] = [way.title for way in WAYS if way.key == key]
-        if rate is None:
-            table.add_row(title, "never", "")
-        else:
-            table.add_row(
-                title, f"{_two_digits(rate):g}", f"{_two_digits(rate * SECONDS_OF_DAY):,.0f}".replace(",", " ")
-            )
-    return table
+        per_day = "" if rate is None else f"{_two_digits(rate * SECONDS_OF_DAY):,.0f}".replace(",", " ")
+        rows.append((title, "never" if rate is None else f"{_two_digits(rate):g}", per_day))
+    print_rows(("Dataflow costs less than", "from events/s", "events per day"), rows)
 
 
 def _two_digits(value: float) -> float:

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 from rich.text import Text
 
 from functions.core.dead_letters import Stage
 from functions.events import event_types
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes
-from sluice.commands.options import DryRun, EventId, Json, Rate, nearest, parse_past_time
+from sluice.commands.options import Csv, DryRun, EventId, Json, Rate, nearest, parse_past_time
 from sluice.commands.trace import describe_replay, envelope_as_json
 from sluice.dead_letters import payload_view
-from sluice.formatting import printable
+from sluice.formatting import print_rows, printable
 
 if TYPE_CHECKING:
     from google.cloud import bigquery
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from functions.settings import Settings
     from sluice.dead_letters.lookup import DeadLetterDetails, DeadLetterFilter, Group
     from sluice.replay.ledger import Cause
-    from sluice.replay.letters import CauseTally, RemainingError, Tally
+    from sluice.replay.letters import CauseTally, Tally
     from sluice.replay.transform import Transform
 
 app = typer.Typer(help="List, show and replay dead letters.", no_args_is_help=True)
@@ -77,6 +76,7 @@ def list_(
     since: Since = None,
     everything: Annotated[bool, typer.Option("--all", help="Include closed dead letters.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """List the open dead letters by cause.
 
@@ -99,43 +99,38 @@ def list_(
     if as_json:
         print(msgspec.json.encode(causes).decode())  # noqa: T201
         return
+    if causes or as_csv:
+        _show_groups(causes, everything=everything, as_csv=as_csv)
     if not causes:
         console.print("There are no dead letters." if everything else "There are no open dead letters.")
         return
-    Console().print(_groups(causes, everything=everything))
     console.print("Details of an event: sluice dead-letters show EVENT_ID")
     console.print("Test a replay: sluice dead-letters replay --fingerprint FINGERPRINT --dry-run")
 
 
-def _groups(causes: Sequence[Group], *, everything: bool) -> Table:
-    counts = ["open", "all"] if everything else ["open"]
-    table = Table(
-        *(Column(name, justify="right") for name in counts),
-        Column("error", overflow="fold"),
-        "seen (UTC)",
-        Column("fingerprint", no_wrap=True),
-        Column("example", overflow="fold"),
-    )
-    for group in causes:
-        numbers = [f"{group.open_events}", f"{group.events}"] if everything else [f"{group.open_events}"]
-        seen = f"{group.first_seen_at:%m-%d %H:%M} to\n{group.last_seen_at:%m-%d %H:%M}"
-        table.add_row(
-            *numbers,
-            _describe_cause(group, group.message),
-            seen,
+def _show_groups(causes: Sequence[Group], *, everything: bool, as_csv: bool) -> None:
+    counts = ("open", "all") if everything else ("open",)
+    names = (*counts, *_CAUSE, "message", "first_seen_at", "last_seen_at", "fingerprint", "example")
+    rows = [
+        (
+            *((group.open_events, group.events) if everything else (group.open_events,)),
+            *_cells(group),
+            group.message,
+            group.first_seen_at,
+            group.last_seen_at,
             group.fingerprint,
-            Text(printable(group.example_event_id)),
+            group.example_event_id,
         )
-    return table
+        for group in causes
+    ]
+    print_rows(names, rows, as_csv=as_csv)
 
 
-def _describe_cause(cause: Cause | Group, message: str | None) -> Text:
-    """Return stage and type, place and rule, and the message of the error."""
-    text = Text(f"{cause.stage} {printable(cause.event_type or '(no type)')}\n", "bold")
-    text.append(printable(f"{cause.place}  {cause.rule}"), "not bold")
-    if message:
-        text.append(printable(f"\n{message}"), "not bold dim")
-    return text
+_CAUSE = ("stage", "type", "place", "rule")
+
+
+def _cells(cause: Cause | Group) -> tuple[object, ...]:
+    return cause.stage, cause.event_type or "(no type)", cause.place, cause.rule
 
 
 def show(
@@ -236,6 +231,7 @@ def replay(
     rate: Rate = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Process open dead letters again with the current code and contracts, and load the events that pass.
 
@@ -273,7 +269,7 @@ def replay(
     if as_json:
         done.print_json(**_tally_as_json(letters.tally))
     else:
-        _show_tally(letters.tally, dry_run=dry_run)
+        _show_tally(letters.tally, dry_run=dry_run, as_csv=as_csv)
     done.end()
 
 
@@ -313,41 +309,47 @@ def _sorted(tally: Tally) -> list[CauseTally]:
     return sorted(tally.causes.values(), key=lambda cause_tally: (-cause_tally.events, cause_tally.cause.fingerprint))
 
 
-def _show_tally(tally: Tally, *, dry_run: bool) -> None:
+def _show_tally(tally: Tally, *, dry_run: bool, as_csv: bool) -> None:
     events = tally.count("events")
     if not events:
         console.print("No open dead letter matches.")
         return
-    for change in sorted(tally.changes):
+    for change in () if as_csv else sorted(tally.changes):
         Console().print(Text(f"event {printable(change.event_id)}", "bold"), soft_wrap=True)
         for line in payload_view.diff(change.before, change.after):
             style = "green" if line.startswith("+") else "red" if line.startswith("-") else ""
             Console().print(Text(line, style), soft_wrap=True)
-    passing = "would pass" if dry_run else "passed"
-    table = Table(Column("events", justify="right"), "cause", Column(passing, justify="right"), "remaining errors")
-    for cause_tally in _sorted(tally):
-        remaining = [_describe_remaining(cause_tally.cause, other) for other in cause_tally.still.values()]
-        if cause_tally.left_alone:
-            remaining.append(Text(f"{cause_tally.left_alone}: skipped by the transform"))
-        if cause_tally.smoke_tests:
-            remaining.append(Text(f"{cause_tally.smoke_tests}: events of the smoke test, skipped"))
-        table.add_row(
-            f"{cause_tally.events}",
-            _describe_cause(cause_tally.cause, cause_tally.cause.fingerprint),
-            f"{cause_tally.passing}",
-            Text("\n").join(remaining),
+    passing = "would_pass" if dry_run else "passed"
+    names = ("events", *_CAUSE, "fingerprint", passing, "remaining")
+    rows = [
+        (
+            cause_tally.events,
+            *_cells(cause_tally.cause),
+            cause_tally.cause.fingerprint,
+            cause_tally.passing,
+            "\n".join(_remaining(cause_tally)),
         )
-    Console().print(table)
+        for cause_tally in _sorted(tally)
+    ]
+    print_rows(names, rows, as_csv=as_csv)
+    if as_csv:
+        return
     what = "would pass with the current contracts" if dry_run else "passed and are rows now"
     Console().print(f"{tally.count('passing')} of {events} {what}.", soft_wrap=True, highlight=False)
     if dry_run:
         console.print("Nothing was written.")
 
 
-def _describe_remaining(cause: Cause, remaining: RemainingError) -> Text:
-    if remaining.cause.fingerprint == cause.fingerprint:
-        return Text(f"{remaining.events}: the same error\n").append(printable(remaining.message), "dim")
-    return Text(f"{remaining.events}: ").append_text(_describe_cause(remaining.cause, remaining.message))
+def _remaining(cause_tally: CauseTally) -> Iterator[str]:
+    for remaining in cause_tally.still.values():
+        if remaining.cause.fingerprint == cause_tally.cause.fingerprint:
+            yield f"{remaining.events}: the same error, {remaining.message}"
+        else:
+            yield f"{remaining.events}: {', '.join(map(str, _cells(remaining.cause)))}, {remaining.message}"
+    if cause_tally.left_alone:
+        yield f"{cause_tally.left_alone}: skipped by the transform"
+    if cause_tally.smoke_tests:
+        yield f"{cause_tally.smoke_tests}: events of the smoke test, skipped"
 
 
 for name, command in (("list", list_), ("show", show), ("replay", replay)):

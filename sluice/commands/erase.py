@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from sluice.commands.command_settings import check_subscription, command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import (
+    Csv,
     IdleSeconds,
     Json,
     Subscription,
@@ -24,6 +24,7 @@ from sluice.commands.options import (
     parse_past_time,
     parse_time,
 )
+from sluice.formatting import print_rows
 from sluice.local.names import UNDELIVERABLE
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from functions.settings import Settings
     from sluice.erase.erasure import Erased, Listed
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 _SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}
@@ -87,6 +88,7 @@ def erase(
     ] = 100,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be erased; change nothing.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Erase a person from the live and historical tables, the dead letters and the archive.
 
@@ -135,7 +137,7 @@ def erase(
             answer = {**facts, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
             print(msgspec.json.encode(answer).decode())  # noqa: T201
         else:
-            _show(erasure.erased, snapshots, dry_run=dry_run)
+            _show(erasure.erased, snapshots, dry_run=dry_run, as_csv=as_csv)
     _list("Uncertain:", erasure.erased.doubtful)
     _list("Unreadable:", erasure.erased.unreadable)
     for problem in erasure.erased.remaining:
@@ -194,25 +196,24 @@ def _snapshots(client: bigquery.Client, settings: Settings) -> list[dict[str, ob
     ]
 
 
-def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool) -> None:
-    table = Table("", "would be erased" if dry_run else "erased", title_justify="left")
-    table.columns[1].justify = "right"
-    for name, count in sorted(erased.rows.items()):
-        table.add_row(f"rows of {name}", f"{count}")
-    table.add_row("events in the archive", f"{erased.envelopes}")
-    table.add_row("  objects rewritten", f"{erased.objects_rewritten}")
-    table.add_row("  objects deleted", f"{erased.objects_deleted}")
-    table.add_row("  of all rows and events: not JSON", f"{erased.unparsed}")
+def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool, as_csv: bool) -> None:
+    rows: list[tuple[str, object]] = [(f"rows of {name}", count) for name, count in sorted(erased.rows.items())]
+    rows += [
+        ("events in the archive", erased.envelopes),
+        ("objects rewritten", erased.objects_rewritten),
+        ("objects deleted", erased.objects_deleted),
+        ("of all rows and events: not JSON", erased.unparsed),
+    ]
     if erased.messages is not None:
-        table.add_row("undeliverable messages", f"{erased.messages}")
-    table.add_section()
-    table.add_row("not erased: uncertain", f"{erased.doubtful.count}")
-    table.add_row("not erased: unreadable", f"{erased.unreadable.count}")
-    table.add_section()
-    table.add_row("objects read", f"{erased.objects_read}")
-    table.add_row("MB read", f"{erased.bytes_read / 1e6:.1f}")
-    out = Console()
-    out.print(table)
+        rows.append(("undeliverable messages", erased.messages))
+    rows += [
+        ("not erased: uncertain", erased.doubtful.count),
+        ("not erased: unreadable", erased.unreadable.count),
+        ("objects read", erased.objects_read),
+        ("MB read", f"{erased.bytes_read / 1e6:.1f}"),
+    ]
+    print_rows(("what", "would_be_erased" if dry_run else "erased"), rows, as_csv=as_csv)
+    out = console if as_csv else Console()
     for uri, count in sorted(erased.objects.items()):
         out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
     subscription = "" if erased.messages is not None else ", and the dead-letter subscription (--undeliverable)"

@@ -15,7 +15,7 @@ from sluice.commands.command_settings import NoStack
 from sluice.commands.error_messages import message
 from sluice.formatting import printable
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 class ExitCode(enum.IntEnum):

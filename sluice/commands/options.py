@@ -51,6 +51,17 @@ def check_order(start: datetime | None, end: datetime | None) -> None:
         raise typer.BadParameter(f"{start.isoformat()} is not before --to, {end.isoformat()}", param_hint="--from")
 
 
+def check_format(context: typer.Context, value: bool) -> bool:
+    """Check that only one of `--json` and `--csv` is given.
+
+    Raises:
+        typer.BadParameter: Both are.
+    """
+    if value and (context.params.get("as_json") or context.params.get("as_csv")):
+        raise typer.BadParameter("--json and --csv exclude each other")
+    return value
+
+
 def id_fields(paths: Sequence[str] | None) -> list[IdField]:
     """Parse the paths of `--id-field`.
 
@@ -112,7 +123,8 @@ IdFieldPaths = Annotated[
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Process everything, write nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON to standard output.")]
+Json = Annotated[bool, typer.Option("--json", callback=check_format, help="Write JSON to standard output.")]
+Csv = Annotated[bool, typer.Option("--csv", callback=check_format, help="Write CSV with a header to standard output.")]
 Rate = Annotated[
     float | None,
     typer.Option(

@@ -22,9 +22,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.text import Text
 
 from sluice.commands.exit_codes import ExitCode, print_error
+from sluice.formatting import print_rows
 
 if TYPE_CHECKING:
     from functions.files.id_fields import WithoutId
@@ -89,34 +90,32 @@ class FinishedBackfill:
         """Print the counts and more fields to standard output as JSON."""
         print(msgspec.json.encode({**self.as_json(), **more}).decode())  # noqa: T201
 
-    def show(self) -> None:
-        """Print the counts to standard output as a table."""
+    def show(self, *, as_csv: bool) -> None:
+        """Print the counts to standard output as a table or CSV."""
         report = self.report
         loaded = "would be loaded" if self.dry_run else "loaded"
-        table = Table("", "lines", title="Dry run: nothing was written" if self.dry_run else None, title_justify="left")
-        table.columns[1].justify = "right"
-        for name, count in sorted(report.rows.items()):
-            table.add_row(f"{name}: rows {loaded}", f"{count}")
-        for name, count in sorted(report.dead_letters.items()):
-            table.add_row(f"dead letters {loaded}: {name}", f"{count}")
-        for name, count in sorted(report.rows_present.items()):
-            table.add_row(f"{name}: rows already present", f"{count}")
-        for name, count in sorted(report.dead_letters_present.items()):
-            table.add_row(f"dead letters already present: {name}", f"{count}")
-        table.add_row("repetitions of an earlier line", f"{report.repeated}")
+        rows: list[tuple[str | Text, object]] = [
+            *((f"{name}: rows {loaded}", count) for name, count in sorted(report.rows.items())),
+            *((f"dead letters {loaded}: {name}", count) for name, count in sorted(report.dead_letters.items())),
+            *((f"{name}: rows already present", count) for name, count in sorted(report.rows_present.items())),
+            *(
+                (f"dead letters already present: {name}", count)
+                for name, count in sorted(report.dead_letters_present.items())
+            ),
+            ("repetitions of an earlier line", report.repeated),
+        ]
         if report.smoke_tests:
-            table.add_row("events of the smoke test, skipped", f"{report.smoke_tests}")
+            rows.append(("events of the smoke test, skipped", report.smoke_tests))
         if report.without_id.count:
-            table.add_row("without the id of --id-field", f"{report.without_id.count}", style="bold red")
+            rows.append((Text("without the id of --id-field", "bold red"), report.without_id.count))
         if report.running:
-            table.add_row(
-                "in load jobs that are still running", f"{sum(job.lines for job in report.running)}", style="bold red"
-            )
+            running = sum(job.lines for job in report.running)
+            rows.append((Text("in load jobs that are still running", "bold red"), running))
         if report.unfinished:
-            table.add_row("not loaded", f"{report.unfinished}", style="bold red")
-        table.add_section()
-        table.add_row(f"read (sources: {self.sources})", f"{report.lines}")
-        Console().print(table)
+            rows.append((Text("not loaded", "bold red"), report.unfinished))
+        rows.append((f"read (sources: {self.sources})", report.lines))
+        title = "Dry run: nothing was written" if self.dry_run else ""
+        print_rows(("what", "lines"), rows, as_csv=as_csv, title=title)
         console.print(f"{self.seconds:.1f} s, {report.lines / self.seconds:.0f} lines/s")
 
     def end(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,12 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import Json, check_order, parse_past_time, parse_time
-from sluice.formatting import printable
+from sluice.commands.options import Csv, Json, check_order, parse_past_time, parse_time
+from sluice.formatting import print_rows, printable
 
 if TYPE_CHECKING:
     from functions.reconcile.findings import EventRef, Reconciliation
@@ -61,6 +61,7 @@ def reconcile(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: report what would be loaded.")] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Compare the archive, which has every received event, with rows and dead letters.
 
@@ -95,7 +96,7 @@ def reconcile(
     if as_json:
         print(msgspec.json.encode(_as_json(reconciliation, start, end, report)).decode())  # noqa: T201
     else:
-        _show(reconciliation, start, end)
+        _show(reconciliation, start, end, as_csv=as_csv)
         if report:
             _show_repair(report, dry_run=dry_run)
         elif reconciliation.incomplete:
@@ -161,27 +162,20 @@ def _as_json(
     }
 
 
-def _show(reconciliation: Reconciliation, start: datetime, end: datetime) -> None:
-    # All counts do not fit into 80 columns, so those that are 0 are left out; --json has all of them.
+def _show(reconciliation: Reconciliation, start: datetime, end: datetime, *, as_csv: bool) -> None:
+    # All counts do not fit into 80 columns, so those that are 0 are left out; --json and --csv have all of them.
     counted = dataclasses.asdict(reconciliation.total)
-    names = [name for name, count in counted.items() if count or name in _ALWAYS_SHOWN]
+    names = [name for name, count in counted.items() if as_csv or count or name in _ALWAYS_SHOWN]
     title = f"Arrived from {start:%Y-%m-%d %H:%M:%S} to {end:%Y-%m-%d %H:%M:%S} UTC"
-    table = Table("hour", "type", *(name.replace("_", " ") for name in names), title=title, title_justify="left")
-    table.columns[0].no_wrap = True
-    for column in table.columns[2:]:
-        column.justify = "right"
-        column.overflow = "fold"
-    for (hour, name), account in sorted(reconciliation.accounts.items()):
-        bad = account.missing or account.different
-        table.add_row(
-            f"{hour:%m-%d %H}h",
-            name,
-            *(f"{getattr(account, count_name)}" for count_name in names),
-            style="bold red" if bad else None,
-        )
-    table.add_section()
-    table.add_row("all", "", *(f"{getattr(reconciliation.total, count_name)}" for count_name in names))
-    Console().print(table)
+    rows: list[Sequence[object]] = []
+    for (hour, event_type), account in sorted(reconciliation.accounts.items()):
+        style = "bold red" if account.missing or account.different else ""
+        cells = (event_type, *(getattr(account, name) for name in names))
+        hour_cell = hour if as_csv else f"{hour:%m-%d %H}h"
+        rows.append((hour_cell, *(Text(printable(str(cell)), style) for cell in cells)))
+    if not as_csv:
+        rows.append(("all", "", *(counted[name] for name in names)))
+    print_rows(("hour", "type", *names), rows, as_csv=as_csv, title=title)
     _print_events("Missing:", reconciliation.missing, reconciliation.total.missing)
     _print_events("Different:", reconciliation.different, reconciliation.total.different)
     _print_events("Same id, different content:", reconciliation.conflicting, reconciliation.total.conflicts)
@@ -203,5 +197,6 @@ def _show_repair(report: BackfillReport, *, dry_run: bool) -> None:
     loaded = "would be loaded" if dry_run else "loaded"
     console.print(
         f"Missing events {loaded}: {report.rows.total()} rows, {report.dead_letters.total()} dead letters;"
-        f" already present: {report.rows_present.total() + report.dead_letters_present.total()}."
+        f" already present: {report.rows_present.total() + report.dead_letters_present.total()}.",
+        soft_wrap=True,
     )

@@ -12,6 +12,7 @@ import typer
 from functions.events import event_types
 from sluice.commands.command_settings import check_subscription, command_settings
 from sluice.commands.options import (
+    Csv,
     DryRun,
     IdleSeconds,
     Json,
@@ -52,6 +53,7 @@ def replay(
     rate: Rate = None,
     dry_run: DryRun = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Replay events from the archive by arrival time, or messages that Pub/Sub could not deliver.
 
@@ -107,5 +109,5 @@ def replay(
     if as_json:
         done.print_json()
     else:
-        done.show()
+        done.show(as_csv=as_csv)
     done.end()

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from sluice.commands.command_settings import check_topic, command_settings
 from sluice.commands.exit_codes import ExitCode
-from sluice.commands.options import Json, Topic
+from sluice.commands.options import Csv, Json, Topic
+from sluice.formatting import print_rows, printable
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def smoke(
         bool, typer.Option("--clean", help="Publish nothing; delete the rows of the runs of the last 30 days.")
     ] = False,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Publish an event of each type and an invalid one, and wait until each is in its table and in the archive.
 
@@ -66,7 +68,7 @@ def smoke(
     if as_json:
         print(msgspec.json.encode(_as_json(test)).decode())  # noqa: T201
     else:
-        Console().print(_table(test))
+        _show(test, as_csv=as_csv)
     if not keep:
         _report_remaining(test.delete())
     if test.log_lines:
@@ -90,20 +92,23 @@ def _send(test: Smoke, topic: str, timeout: float) -> None:
         test.send(topic, timeout, show_count)
 
 
-def _table(test: Smoke) -> Table:
-    table = Table("event", "table", "after", "lag", "archive", title=test.run, title_justify="left")
+def _show(test: Smoke, *, as_csv: bool) -> None:
+    rows: list[Sequence[object]] = []
     for probe in test.probes:
         name = probe.event_id.removeprefix(f"{test.run}-")
         arrival = test.arrivals.get(probe.event_id)
         if arrival is None:
-            table.add_row(name, Text("missing", "bold red"), "", "", "")
+            rows.append((name, Text("missing", "bold red"), "", "", ""))
             continue
-        place = Text(arrival.table if arrival.rows == 1 else f"{arrival.table}, {arrival.rows} times")
-        if arrival.why:
-            place.append(f"\n{arrival.why}", "dim")
-        archive = Text(arrival.problem, "bold red") if arrival.problem else Text("same bytes")
-        table.add_row(name, place, f"{arrival.seconds:.1f} s", f"{arrival.lag:.1f} s", archive)
-    return table
+        place = arrival.table if arrival.rows == 1 else f"{arrival.table}, {arrival.rows} times"
+        archive = Text(printable(arrival.problem), "bold red") if arrival.problem else "same bytes"
+        rows.append((name, place, f"{arrival.seconds:.1f} s", f"{arrival.lag:.1f} s", archive))
+    print_rows(("event", "table", "after", "lag", "archive"), rows, as_csv=as_csv, title=test.run)
+    out = _console if as_csv else Console()
+    for probe in test.probes:
+        arrival = test.arrivals.get(probe.event_id)
+        if arrival and arrival.why:
+            out.print(Text(printable(f"{probe.event_id}: {arrival.why}")), soft_wrap=True)
 
 
 def _as_json(test: Smoke) -> dict[str, object]:

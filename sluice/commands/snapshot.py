@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Column, Table
 
 from functions.archive import layout
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import Json, parse_time
+from sluice.commands.options import Csv, Json, parse_time
+from sluice.formatting import print_rows
 
 if TYPE_CHECKING:
     from sluice.snapshots import Restored, Snapshot, Snapshots
@@ -29,7 +28,8 @@ def snapshot(
     days: Annotated[int, typer.Option(help="Days to keep the snapshots.")] = 30,
     list_: Annotated[bool, typer.Option("--list", help="List the existing snapshots instead.")] = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Take read-only snapshots of tables into the historical dataset.
 
@@ -47,7 +47,7 @@ def snapshot(
     from sluice.snapshots import SnapshotError, Snapshots
 
     if list_:
-        _show(list(snapshots.taken()), json=json)
+        _show(list(snapshots.taken()), as_json=as_json, as_csv=as_csv)
         return
     failed = False
     taken: list[Snapshot] = []
@@ -59,9 +59,9 @@ def snapshot(
             print_error(f"No snapshot of {table}:", error)
             failed = True
     if dry_run:
-        _show_statements(snapshots, json=json)
+        _show_statements(snapshots, as_json=as_json)
     else:
-        _show(taken, json=json)
+        _show(taken, as_json=as_json, as_csv=as_csv)
     if failed:
         raise typer.Exit(ExitCode.FAILED)
 
@@ -86,7 +86,7 @@ def restore(
         ),
     ] = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Restore a table from a snapshot or as of a time, with its partitions and clustering.
 
@@ -110,8 +110,8 @@ def restore(
     else:
         restored = snapshots.restore_as_of(name, at, to, now, replace=replace)
     if dry_run:
-        _show_statements(snapshots, json=json)
-    elif json:
+        _show_statements(snapshots, as_json=as_json)
+    elif as_json:
         _print_json(restored)
     else:
         _print_result(restored, snapshots.settings.archive_bucket)
@@ -136,24 +136,18 @@ def _print_result(restored: Restored, bucket: str) -> None:
     print(f"  sluice backfill {layout.address(bucket, layout.day_prefix(restored.as_of))}")  # noqa: T201
 
 
-def _show(snapshots: list[Snapshot], *, json: bool) -> None:
-    if json:
+def _show(snapshots: list[Snapshot], *, as_json: bool, as_csv: bool) -> None:
+    if as_json:
         _print_json(snapshots)
         return
-    table = Table(Column("snapshot", overflow="fold"), "table", "taken at", "expires at")
-    for snapshot in snapshots:
-        table.add_row(
-            snapshot.snapshot, snapshot.table, f"{snapshot.taken_at:%Y-%m-%d %H:%M}", _time(snapshot.expires_at)
-        )
-    Console().print(table)
+    rows = [
+        (snapshot.snapshot, snapshot.table, snapshot.taken_at, snapshot.expires_at or "never") for snapshot in snapshots
+    ]
+    print_rows(("snapshot", "table", "taken_at", "expires_at"), rows, as_csv=as_csv)
 
 
-def _time(parse_time: datetime | None) -> str:
-    return "never" if parse_time is None else f"{parse_time:%Y-%m-%d %H:%M}"
-
-
-def _show_statements(snapshots: Snapshots, *, json: bool) -> None:
-    if json:
+def _show_statements(snapshots: Snapshots, *, as_json: bool) -> None:
+    if as_json:
         _print_json(snapshots.statements)
     else:
         print("\n\n".join(f"{statement.strip()};" for statement in snapshots.statements))  # noqa: T201

@@ -1,43 +1,32 @@
-"""The command `sluice sql`, which lists and runs the queries of `sql/`."""
+"""The command `sluice sql`, which lists and runs the queries of `sql/`, and runs statements of one's own."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import enum
-from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
+import functools
+import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
-from sluice import formatting
 from sluice.commands.command_settings import command_settings
-from sluice.commands.options import nearest
-from sluice.cost.prices import QUERIED_BYTES
+from sluice.commands.exit_codes import errors_as_exit_codes
+from sluice.commands.options import Csv, Json, nearest
+from sluice.formatting import json_lines, print_rows
 
 if TYPE_CHECKING:
-    from google.api_core.retry import Retry
-    from google.cloud.bigquery import Client, QueryJob
+    from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
 
+    from functions.settings import Settings
+    from sluice.formatting import Rows
     from sluice.queries import Query
 
-_MIB, _TIB = 2**20, 2**40
+_MIB = 2**20
 
-_console = Console(stderr=True)
-
-
-class _Format(enum.Enum):
-    TABLE = enum.auto()
-    JSON = enum.auto()
-    CSV = enum.auto()
-
-
-def price(size: int) -> Decimal:
-    """Return the price in USD of a query that scans `size` bytes."""
-    return Decimal(str(QUERIED_BYTES.usd)) * size / _TIB
+_console = Console(stderr=True, soft_wrap=True)
 
 
 def sql(
@@ -45,16 +34,27 @@ def sql(
         str | None, typer.Argument(metavar="NAME", help="Name of the query; without it, all queries are listed.")
     ] = None,
     *,
+    query: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SQL",
+            help="Run these statements instead; - reads them from standard input. Tables without a dataset are those"
+            " of DATASET.",
+            show_default=False,
+        ),
+    ] = None,
+    interactive: Annotated[
+        bool,
+        typer.Option("--interactive", "-i", help="Read statements from a prompt, with history and completion (Tab)."),
+    ] = False,
     param: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Parameter of the query; repeatable.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the query and estimate its price.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Write a JSON object for each row to standard output.")
-    ] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Write CSV with a header to standard output.")] = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
-    """List the prepared queries, or run one and print its cost.
+    """List the prepared queries, or run one, or statements of your own, and print the cost.
 
     The settings GOOGLE_CLOUD_PROJECT, DATASET and LOCATION select the dataset.
 
@@ -62,39 +62,74 @@ def sql(
         sluice sql
         sluice sql customer_lifetime_value --csv
         sluice sql low_stock --param threshold=10 --dry-run
+        sluice sql --query "SELECT order_id, status FROM orders LIMIT 10"
+        sluice sql --interactive
 
-    Exit code 0: the query has run; 1: BigQuery rejected the query or did not answer; 2: the query does not exist, or a
-    parameter or a setting is wrong.
+    Exit code 0: the query has run, or the prompt has ended; 1: BigQuery rejected the query or did not answer; 2: the
+    query does not exist, or a parameter or a setting is wrong.
     """
-    if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other", param_hint="--json, --csv")
-    output_format = _Format.JSON if as_json else _Format.CSV if as_csv else _Format.TABLE
-    if name is None:
-        if param or dry_run:
-            raise typer.BadParameter("--param and --dry-run need the NAME of a query", param_hint="NAME")
-        _list(output_format)
+    if (name is not None) + (query is not None) + interactive > 1:
+        raise typer.BadParameter("give only one of NAME, --query and --interactive")
+    if param and name is None:
+        raise typer.BadParameter("--param needs the NAME of a query", param_hint="NAME")
+    if interactive and not sys.stdin.isatty():
+        raise typer.BadParameter(
+            "--interactive needs a terminal; --query - reads standard input", param_hint="--interactive"
+        )
+    if name is None and query is None and not interactive:
+        if dry_run:
+            raise typer.BadParameter("--dry-run needs a NAME or --query", param_hint="NAME")
+        _list(as_json=as_json, as_csv=as_csv)
         return
-    query = _query(name)
+    prepared = None if name is None else _query(name)
     given = _parameters(param or [])
-    settings = command_settings(archive="archive_bucket" in query.template)
+    settings = command_settings(archive=prepared is not None and "archive_bucket" in prepared.template)
     from functions.clients import bigquery_client
 
     client = bigquery_client(settings)
-    bound = query.bind(client.project, settings, given)
-    config = bound.config()
+    show = functools.partial(_run, client, settings, dry_run=dry_run, as_json=as_json, as_csv=as_csv)
+    if interactive:
+        _prompt(client, settings, show)
+    elif prepared:
+        bound = prepared.bind(client.project, settings, given)
+        show(bound.sql, bound.config())
+    else:
+        show(sys.stdin.read() if query == "-" else str(query))
+
+
+def _run(
+    client: Client,
+    settings: Settings,
+    statements: str,
+    config: QueryJobConfig | None = None,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    as_csv: bool,
+) -> None:
+    from google.cloud.bigquery import QueryJobConfig
+
+    from sluice.queries import short_retry
+
+    config = config or QueryJobConfig(default_dataset=f"{client.project}.{settings.dataset}")
     config.dry_run = dry_run
-    job = client.query(bound.sql, config, retry=_retry(), job_retry=None)
+    job = client.query(statements, config, retry=short_retry(), job_retry=None)
     if dry_run:
         _console.print(_estimate(job), highlight=False)
     else:
-        _show(client, job, output_format)
+        _show(client, job, as_json=as_json, as_csv=as_csv)
 
 
-def _retry() -> Retry:
-    """Return a retry that ends after 20 seconds. The default would retry for ten minutes, and restart jobs."""
-    from google.cloud.bigquery.retry import DEFAULT_RETRY
+def _prompt(client: Client, settings: Settings, show: Callable[[str], None]) -> None:
+    """Run statements from a prompt. An error ends its statement, and Ctrl-C too."""
+    from sluice.queries import short_retry
+    from sluice.sql_prompt import statements
 
-    return DEFAULT_RETRY.with_timeout(20)
+    tables = [table.table_id for table in client.list_tables(settings.dataset, retry=short_retry())]
+    _console.print("A statement ends with a semicolon, Ctrl-D ends the prompt.", highlight=False)
+    for statement in statements(tables):
+        with contextlib.suppress(typer.Exit, KeyboardInterrupt), errors_as_exit_codes():
+            show(statement)
 
 
 def _query(name: str) -> Query:
@@ -123,20 +158,22 @@ def _parameters(given: Sequence[str]) -> dict[str, str]:
     return parameters
 
 
-def _list(output_format: _Format) -> None:
+def _list(*, as_json: bool, as_csv: bool) -> None:
     from sluice.queries import SUBJECTS, queries
 
-    if output_format is not _Format.TABLE:
+    if as_json or as_csv:
         listed = [_described(query) for query in queries().values()]
-        _write(output_format, list(listed[0]), listed)
+        _write(list(listed[0]), [list(query.values()) for query in listed], as_json=as_json, as_csv=as_csv)
         return
     for subject in SUBJECTS:
-        table = Table(Column("name", no_wrap=True), "question", "cost", title=subject, title_justify="left")
-        for query in queries().values():
-            if query.subject == subject:
-                table.add_row(query.name, Text("\n  ".join([query.question, *_details(query)])), query.cost)
-        if table.row_count:
-            Console().print(table)
+        rows = [
+            (query.name, "\n".join([query.question, *_details(query)]), query.cost)
+            for query in queries().values()
+            if query.subject == subject
+        ]
+        if rows:
+            print_rows(("name", "question", "cost"), rows, title=subject)
+            print()  # noqa: T201
 
 
 def _details(query: Query) -> list[str]:
@@ -157,10 +194,13 @@ def _described(query: Query) -> dict[str, Any]:
     }
 
 
-def _show(client: Client, job: QueryJob, output_format: _Format) -> None:
-    rows = job.result(retry=_retry())
+def _show(client: Client, job: QueryJob, *, as_json: bool, as_csv: bool) -> None:
+    from sluice.queries import price, short_retry
+
+    rows = job.result(retry=short_retry())
     if rows.schema and job.statement_type in {"SELECT", "SCRIPT"}:
-        _write(output_format, [field.name for field in rows.schema], map(dict, rows))
+        names = [field.name for field in rows.schema]
+        _write(names, (row.values() for row in rows), as_json=as_json, as_csv=as_csv)
     else:
         for line in _effects(client, job):
             _console.print(line, highlight=False)
@@ -170,16 +210,12 @@ def _show(client: Client, job: QueryJob, output_format: _Format) -> None:
     )
 
 
-def _write(output_format: _Format, names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    match output_format:
-        case _Format.TABLE:
-            Console().print(formatting.table(names, rows))
-        case _Format.JSON:
-            for line in formatting.json_lines(rows):
-                typer.echo(line)
-        case _Format.CSV:
-            for line in formatting.csv_lines(names, rows):
-                typer.echo(line)
+def _write(names: Sequence[str], rows: Rows, *, as_json: bool, as_csv: bool) -> None:
+    if not as_json:
+        print_rows(names, rows, as_csv=as_csv)
+        return
+    for line in json_lines(names, rows):
+        typer.echo(line)
 
 
 def _effects(client: Client, job: QueryJob) -> list[str]:
@@ -202,5 +238,7 @@ def _effect(job: QueryJob) -> str:
 
 
 def _estimate(job: QueryJob) -> str:
+    from sluice.queries import price
+
     scanned = job.total_bytes_processed or 0
     return f"valid; would scan {scanned / _MIB:,.1f} MiB, {price(scanned):.6f} USD (minimum: 10 MB for each table)"

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sluice.commands.options import Json, Seed
+from sluice.formatting import print_rows
 from sluice.local import data_folder
 from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
@@ -125,17 +126,16 @@ def status(data_dir: DataDir = None, json: Json = False) -> None:
 
         typer.echo(msgspec.json.encode(state).decode())
     else:
-        out = Console(highlight=False, soft_wrap=True)
-        out.print(
-            f"up since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}, data and logs in {data.path}\n"
-        )
-        for process in stack.processes:
-            gone = "" if process.name not in state.ended else "  ended"
-            out.print(f"{process.name:<10} {process.address:<25} process {process.pid}{gone}")
-        out.print()
-        for table, rows in state.rows.items():
-            out.print(f"{table:<40} {rows:>10} rows")
-        out.print(f"{state.archive:<40} {state.objects:>10} objects, {state.archive_bytes} bytes")
+        since = f"{stack.started:%Y-%m-%d %H:%M:%S} UTC"
+        typer.echo(f"up since {since}, process {stack.pid}, data and logs in {data.path}\n")
+        processes = [
+            (process.name, process.address, process.pid, "ended" if process.name in state.ended else "runs")
+            for process in stack.processes
+        ]
+        print_rows(("process", "address", "pid", "state"), processes)
+        typer.echo()
+        print_rows(("table", "rows"), list(state.rows.items()))
+        typer.echo(f"\n{state.archive}: {state.objects} objects, {state.archive_bytes} bytes")
     if state.ended:
         raise typer.Exit(1)
 

@@ -21,7 +21,7 @@ from sluice.formatting import printable
 if TYPE_CHECKING:
     from sluice.trace import Trace, TracedObject, TracedRecord
 
-console = Console(stderr=True)
+console = Console(stderr=True, soft_wrap=True)
 
 
 def trace(

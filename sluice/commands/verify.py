@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from sluice.commands.command_settings import check_topic, read_settings
 from sluice.commands.exit_codes import ExitCode, print_error
-from sluice.commands.options import Json, Topic
+from sluice.commands.options import Csv, Json, Topic
+from sluice.formatting import print_rows
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def verify(
     rate: Annotated[float, typer.Option(min=1, help="Events per second of --load.")] = 20,
     topic: Topic = TOPIC,
     as_json: Json = False,
+    as_csv: Csv = False,
 ) -> None:
     """Check a deployment in Google Cloud for properties that need a real project.
 
@@ -75,7 +76,7 @@ def verify(
         if as_json:
             print(msgspec.json.encode(results).decode())  # noqa: T201
         else:
-            Console().print(_table(results))
+            _show(results, as_csv=as_csv)
         if test is not None and test.published and test.delete():
             _console.print("BigQuery cannot delete the rows yet. In two hours, run: sluice smoke --clean")
     wrong = sum(result.outcome in {Outcome.FAIL, Outcome.UNKNOWN} for result in results)
@@ -108,8 +109,8 @@ def _under_load(project: Project, test: Load, topic: str, rate: float, seconds: 
     return observer.checks(test)
 
 
-def _table(results: list[Finding]) -> Table:
-    table = Table("check", "", "observation")
-    for result in results:
-        table.add_row(result.check, Text(result.outcome, _STYLES[result.outcome.value]), Text(result.seen))
-    return table
+def _show(results: list[Finding], *, as_csv: bool) -> None:
+    rows = [
+        (result.check, Text(result.outcome.value, _STYLES[result.outcome.value]), result.seen) for result in results
+    ]
+    print_rows(("check", "outcome", "observation"), rows, as_csv=as_csv)

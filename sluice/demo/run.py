@@ -12,15 +12,13 @@ from datetime import UTC, datetime
 
 from google.cloud import bigquery
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
-from sluice.formatting import table
+from sluice.formatting import print_rows, printable
 from sluice.local.live_stack import LiveStack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
@@ -170,22 +168,21 @@ def _progress(console: Console) -> Progress:
 def _show_accounts(console: Console, demo: Demo) -> None:
     kinds = collections.Counter(message.kind for message in demo.published)
     accounts = demo.accounts
-    table = Table("", "events", title="Result", title_justify="left")
-    table.columns[1].justify = "right"
-    table.add_row("published", f"{len(demo.published)}")
-    table.add_row("  of these duplicates", f"{kinds['duplicate']}")
-    table.add_section()
-    for name, ids in accounts.rows.items():
-        table.add_row(f"accepted into {name}", f"{len(ids)}")
-    for (stage, rule), letters in sorted(accounts.dead_letters.items()):
-        table.add_row(f"dead letter: {stage}, {rule}", f"{len(letters)}")
-    table.add_section()
-    for name, ids in accounts.rows.items():
-        table.add_row(f"rows in {name}", f"{sum(ids.values())}")
-    table.add_row("rows in dead_letters", f"{sum(ids.total() for ids in accounts.dead_letters.values())}")
-    table.add_row("archived events", f"{sum(map(len, demo.archived.values()))}")
-    table.add_row("archive objects", f"{demo.objects}")
-    console.print(table)
+    rows = [
+        ("published", len(demo.published)),
+        ("of these duplicates", kinds["duplicate"]),
+        *((f"accepted into {name}", len(ids)) for name, ids in accounts.rows.items()),
+        *(
+            (f"dead letter: {stage}, {rule}", len(letters))
+            for (stage, rule), letters in sorted(accounts.dead_letters.items())
+        ),
+        *((f"rows in {name}", sum(ids.values())) for name, ids in accounts.rows.items()),
+        ("rows in dead_letters", sum(ids.total() for ids in accounts.dead_letters.values())),
+        ("archived events", sum(map(len, demo.archived.values()))),
+        ("archive objects", demo.objects),
+    ]
+    console.print()
+    print_rows(("what", "events"), rows, title="Result", console=console)
     if extra := accounts.repeated:
         console.print(
             f"{extra} more rows than events: a message has a row for each time that it was published or delivered,"
@@ -206,10 +203,10 @@ def _show_accounts(console: Console, demo: Demo) -> None:
 
 def _show(console: Console, title: str, rows: Iterable[bigquery.Row], limit: int) -> None:
     """Show the first rows of a query as a table."""
-    first = [dict(row) for row in itertools.islice(rows, limit)]
-    names = list(first[0]) if first else ["none"]
-    console.print(Text(f"\n{title}", "bold"), soft_wrap=True)
-    console.print(table(names, first))
+    first = list(itertools.islice(rows, limit))
+    names = list(first[0].keys()) if first else ["none"]
+    console.print()
+    print_rows(names, [list(dict(row).values()) for row in first], title=title, console=console)
 
 
 _SAMPLES = {
@@ -231,7 +228,7 @@ def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -
         errors = "\n".join(f"{error['path']}  {error['rule']}: {error['message']}" for error in letter.errors)
         text = f"event {letter.event_id}, stage {letter.stage}, fingerprint {letter.fingerprint}\n{errors}\n"
         payload = letter.payload.decode(errors="replace")
-        console.print(Panel(Text(f"{text}{payload}"), title="a dead letter", title_align="left"))
+        console.print(Text.assemble(("\na dead letter\n", "bold"), printable(f"{text}{payload}")), soft_wrap=True)
 
 
 def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
@@ -247,6 +244,7 @@ def _show_next(console: Console) -> None:
         "\nNext:\n"
         "  .venv/bin/sluice up                     the stack, and it stays\n"
         "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice tail                   its events, as they come\n"
         "  .venv/bin/sluice sql                    more questions to its tables\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"
         "  docs/add-an-event-type.md               an event type of your own",

@@ -101,7 +101,7 @@ def following(stack: Stack, title: str, placeholders: Mapping[str, str]) -> Iter
 
 def cell(output: str, row: str, column: str) -> str:
     """Return a cell of a printed table."""
-    cells = [[text.strip() for text in re.split("[│┃]", line)[1:-1]] for line in output.splitlines()]
+    cells = [re.split(" {2,}", line) for line in output.splitlines()]
     [head] = [line for line in cells if column in line]
     [cells_of_row] = [line for line in cells if line and line[0] == row]
     return cells_of_row[head.index(column)]
@@ -184,8 +184,8 @@ def a_new_contract_rejects_too_much(stack: Stack, placeholders: dict[str, str], 
         send(url, "strict-2", schema_version="2")
         send(url, "strict-1", schema_version="1")
     output = types()
-    assert re.search(r"order +│ +1 +│ strict +│ +1 │ +0 │", output), output
-    assert re.search(r"order +│ +2 +│ strict +│ +2 │ +2 │", output), output
+    assert re.search(r"order +1 +strict +1 +0 ", output), output
+    assert re.search(r"order +2 +strict +2 +2 ", output), output
     assert "$.coupon" in types()
     send(stack.ingest.url, "rolled-back")
     assert query(stack, "SELECT 1 FROM `{live}.orders` WHERE order_id = 'rolled-back'")
@@ -284,7 +284,7 @@ def backups_fail(stack: Stack, placeholders: dict[str, str], types: Type) -> Non
     del placeholders
     post(stack, event("order", order_date=(NOW - timedelta(days=86)).isoformat(), order_id="expires"))
     output = types()
-    assert re.search(r"orders .* 1 │ +1 │ +1 │", output), output
+    assert re.search(r"orders .* 1 +1 +1$", output, re.MULTILINE), output
     types()
     assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires'")
     assert "orders_20" in types()
@@ -293,7 +293,7 @@ def backups_fail(stack: Stack, placeholders: dict[str, str], types: Type) -> Non
 def backups_do_not_run(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     del placeholders
     post(stack, event("order", order_date=(NOW - timedelta(days=85)).isoformat(), order_id="expires-too"))
-    assert re.search(r"orders .* 1 │ +1 │ +1 │", output := types()), output
+    assert re.search(r"orders .* 1 +1 +1$", output := types(), re.MULTILINE), output
     types()
     assert query(stack, "SELECT 1 FROM `{historical}.orders` WHERE order_id = 'expires-too'")
     assert "inventory_20" in types()
@@ -381,8 +381,8 @@ def erase_a_person(stack: Stack, placeholders: dict[str, str], types: Type) -> N
     post(stack, event("order", customer_id="ada-customer", status="lost"))
     post(stack, b'{"customer_id": "ada-customer", ')
     output = types()
-    assert cell(output, "events in the archive", "would be erased") == "4"
-    assert cell(output, "of all rows and events: not JSON", "would be erased") == "2"
+    assert cell(output, "events in the archive", "would_be_erased") == "4"
+    assert cell(output, "of all rows and events: not JSON", "would_be_erased") == "2"
     output = types()
     assert cell(output, "events in the archive", "erased") == "4"
     assert cell(output, f"rows of {stack.settings.dataset}.dead_letters", "erased") == "2"

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import pathlib
+import pty
+import select
 import shutil
 import subprocess
 import sys
@@ -14,8 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from sluice.cli import app
-from sluice.commands.sql import price
-from sluice.queries import queries
+from sluice.queries import price, queries
 from tests.support.shop import Shop
 from tests.support.waiting import PATIENCE
 
@@ -71,7 +72,7 @@ def test_a_query_shows_a_table_and_its_cost(sluice: Sluice) -> None:
     result = sluice("low_stock", "--param", "threshold=0")
     assert result.exit_code == 0
     [row] = [line for line in result.stdout.splitlines() if "CUP" in line]
-    assert [cell.strip() for cell in row.strip("│").split("│")][:3] == ["CUP", "WH-EDGE", "-4"]
+    assert row.split()[:3] == ["CUP", "WH-EDGE", "-4"]
     assert "TEA" not in result.stdout
     assert result.stderr == f"{COST}\n"
 
@@ -106,6 +107,54 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
     assert result.stderr.startswith("valid; would scan 0.0 MiB, 0.000000 USD")
 
 
+QUERY = "SELECT product_id, SUM(quantity_change) AS units FROM inventory WHERE product_id = 'CUP' GROUP BY product_id;"
+
+
+def test_statements_of_ones_own_come_from_option_or_input(sluice: Sluice) -> None:
+    """Tables without a dataset are those of DATASET."""
+    result = sluice("--query", QUERY)
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.splitlines()[:2] == ["product_id  units", "----------  -----"]
+    assert result.stderr == f"{COST}\n"
+    piped = CliRunner().invoke(app, ["sql", "--query", "-", "--json"], input=f"-- Units\n{QUERY}\n")
+    assert json.loads(piped.stdout)["product_id"] == "CUP"
+    dry = sluice("--query", QUERY, "--dry-run")
+    assert (dry.stdout, dry.stderr.startswith("valid; ")) == ("", True)
+    wrong = sluice("--query", "SELECT nothing FROM inventory")
+    assert (wrong.exit_code, wrong.stdout) == (1, "")
+    assert "nothing" in wrong.stderr
+
+
+@pytest.mark.usefixtures("sluice")
+def test_prompt_completes_tables_and_goes_on_after_errors(tmp_path: pathlib.Path) -> None:
+    terminal, end = pty.openpty()
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "TERM": "dumb"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "sluice.cli", "sql", "--interactive"], stdin=end, stdout=end, stderr=end, env=environment
+    ) as process:
+        os.close(end)
+        shown = b""
+
+        def wait_for(text: bytes) -> None:
+            nonlocal shown
+            while text not in shown:
+                assert select.select([terminal], [], [], PATIENCE)[0], shown
+                shown += os.read(terminal, 10_000)
+            shown = shown.partition(text)[2]
+
+        for typed, answer in (
+            (b"SELECT nothing;\n", b"Failed:"),
+            (b"SELECT MIN(product_id) AS low\nFROM inven\t;\n", b"CUP"),
+            (b"\x04", b"\n"),
+        ):
+            wait_for(b"sql> ")
+            os.write(terminal, typed)
+            wait_for(answer)
+        assert process.wait(PATIENCE) == 0
+    os.close(terminal)
+    assert (tmp_path / "sluice" / "sql_history").read_text().splitlines()[-1].startswith("FROM inventory")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -119,7 +168,10 @@ def test_a_dry_run_checks_and_estimates_only(sluice: Sluice, name: str) -> None:
         (["low_stock", "--param", "threshold"], "parameter 'threshold' does not have the form NAME=VALUE"),
         (["low_stock", "--param", "threshold=1", "--param", "threshold=2"], "threshold is given twice"),
         (["low_stock", "--json", "--csv"], "exclude each other"),
-        (["--dry-run"], "need the NAME of a query"),
+        (["--dry-run"], "needs a NAME or --query"),
+        (["--query", "SELECT 1", "--param", "a=1"], "--param needs the NAME of a query"),
+        (["low_stock", "--query", "SELECT 1"], "give only one of NAME, --query and --interactive"),
+        (["--interactive"], "--query - reads standard input"),
     ],
 )
 def test_wrong_argument_is_named(sluice: Sluice, arguments: list[str], message: str) -> None:
