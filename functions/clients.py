@@ -30,6 +30,8 @@ def bigquery_client(settings: Settings) -> bigquery.Client:
         google.auth.exceptions.GoogleAuthError: There are no credentials.
     """
     emulated = "BIGQUERY_EMULATOR_HOST" in os.environ
+    if emulated and not settings.google_cloud_project:  # The client would search for credentials that name one.
+        raise InvalidSettings(NO_PROJECT)
     labels = {LABEL: os.environ.get("FUNCTION_TARGET", "command")}
     try:
         return bigquery.Client(

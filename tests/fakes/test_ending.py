@@ -1,6 +1,7 @@
 """All commands end in the same way where settings are wrong or Google Cloud rejects a request."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -20,6 +21,7 @@ from typer.testing import CliRunner, Result
 from fake_google.answers import error
 from fake_google.scripted import Cloud
 from functions.ingest import http_client
+from functions.settings import NO_PROJECT
 from sluice.cli import app
 from sluice.commands.dead_letters import app as dead_letters
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes, print_error
@@ -88,6 +90,9 @@ WITHOUT_ARCHIVE: Sequence[Sequence[str]] = [
     ["dead-letters", "show", "an-event"],
 ]
 """Commands that need no ARCHIVE_BUCKET."""
+
+COMMANDS_OF_DATASET = [command for command in COMMANDS if command[0] != "beam"]
+"""Commands whose own process uses BigQuery."""
 
 READING_FIRST: Sequence[Sequence[str]] = [
     ["backfill", "gs://archive/raw/"],
@@ -233,6 +238,20 @@ def without_file(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "none.json")
 
 
+def without_project(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    """A person has logged in, but no project is set."""
+    without_credentials(monkeypatch, cloud)
+    folder = pathlib.Path(os.environ["CLOUDSDK_CONFIG"])
+    person = dict.fromkeys(("client_id", "client_secret", "refresh_token"), "none") | {"type": "authorized_user"}
+    (folder / "application_default_credentials.json").write_text(json.dumps(person))
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+    monkeypatch.setenv("PATH", str(folder))  # no gcloud, which may have a project
+
+
+def without_project_of_the_stack(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    monkeypatch.delenv("GOOGLE_CLOUD_PROJECT")
+
+
 def without_permission(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
     """Google Cloud rejects each request: the `_environment` of all tests."""
 
@@ -284,6 +303,8 @@ FAILURES: Sequence[tuple[Any, ExitCode, str, Sequence[Sequence[str]]]] = [
         f"(.*: )?no credentials for Google Cloud: File none.json was not found; {LOGIN}.*",
         ALL,
     ),
+    (without_project, ExitCode.WRONG, NO_PROJECT, COMMANDS_OF_DATASET),
+    (without_project_of_the_stack, ExitCode.WRONG, NO_PROJECT, COMMANDS_OF_DATASET),
     (without_permission, ExitCode.FAILED, FORBIDDEN, [command for command in COMMANDS if command != ["smoke"]]),
     (
         without_anything,
