@@ -61,13 +61,14 @@ def test_function_has_the_platform_environment_and_read_only_code(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     monkeypatch.setenv("WORKERS", "2")
-    with serving("bootstrap", tmp_path, ENVIRONMENT, "probe", code=probe) as function:
+    with serving("bootstrap", tmp_path, {**ENVIRONMENT, "CODE_VERSION": "probe"}, "probe", code=probe) as function:
         answer: dict[str, Any] = httpx.get(function.url, timeout=PATIENCE).json()
     port = int(function.url.rpartition(":")[2])
     expected = {
         **platform_environment("bootstrap", port),
         **deployed_settings("bootstrap", Settings.from_environment(ENVIRONMENT)),
         **LOCAL,
+        "CODE_VERSION": "probe",
     }
     of_the_machine = {"PATH", "HOME", "PWD", "LC_CTYPE", "SLUICE_SESSION", "SERVER_SOFTWARE"}
     assert {name: value for name, value in answer["environment"].items() if name not in of_the_machine} == expected

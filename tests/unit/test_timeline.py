@@ -153,6 +153,7 @@ class Sent(list[Publication]):
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     sent = Sent()
     monkeypatch.setattr("sluice.publish.publish", sent)
+    monkeypatch.setenv("SLUICE_TOPIC", "projects/shop/topics/events")
     return sent
 
 
