@@ -55,7 +55,7 @@ demo: .venv/local-ready ## Run everything once on this machine, and prove that n
 # A module is run by one worker, the longest ones first: tests/durations.json.
 PYTEST = .venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: .venv/ready ## Run the tests but for those that take long, in less than five minutes.
+test: .venv/ready ## Run the tests but for those that take long, in six minutes.
 	@$(PYTEST) -m "not check"
 
 bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
