@@ -220,12 +220,12 @@ class Smoke:
 
     @property
     def arrived(self) -> bool:
-        """Whether every event is in its table and in the archive."""
+        """Return whether every event is in its table and in the archive."""
         return len(self.arrivals) == len(self.probes) and not any(arrival.problem for arrival in self.arrivals.values())
 
     @property
     def passed(self) -> bool:
-        """Whether every event has arrived, and no log line is known to be missing."""
+        """Return whether every event has arrived, and no log line is known to be missing."""
         return self.arrived and not (self.log_lines and self.log_lines.missing)
 
     def send(self, topic: str, timeout: float, arrived: Callable[[], object]) -> None:

@@ -171,7 +171,7 @@ class BackfillReport:
 
     @property
     def is_complete(self) -> bool:
-        """Whether all lines of all sources are in their tables."""
+        """Return whether all lines of all sources are in their tables."""
         return not (self.unfinished or self.running or self.failures or self.interrupted or self.without_id.count)
 
     def as_json(self) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def up(
         _wait(stack, reload=reload)
 
 
-def status(data_dir: DataDir = None, json: Json = False) -> None:
+def status(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Show the local stack: what runs, where, since when, and with how much data.
 
     Examples:
@@ -121,7 +121,7 @@ def status(data_dir: DataDir = None, json: Json = False) -> None:
     data = _folder(data_dir)
     stack = _running(data)
     state = status_of(stack)
-    if json:
+    if as_json:
         import msgspec
 
         typer.echo(msgspec.json.encode(state).decode())
@@ -167,7 +167,7 @@ def down(data_dir: DataDir = None) -> None:
 def env(
     kind: Annotated[ClientKind, typer.Option("--for", help="The client that the shell is for.")] = ClientKind.PYTHON,
     data_dir: DataDir = None,
-    json: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Print the variables with which clients find the local stack, as lines of a shell.
 
@@ -180,7 +180,7 @@ def env(
     Exit code 0: a stack runs; 1: none does.
     """
     environment = _running(_folder(data_dir)).environment
-    if json:
+    if as_json:
         import msgspec
 
         typer.echo(msgspec.json.encode(client_variables(kind, environment)).decode())
@@ -280,6 +280,12 @@ def _stack(
     except NotStarted as error:
         console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
         raise typer.Exit(1) from error
-    except (data_folder.StackRuns, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (
+        data_folder.StackRuns,
+        data_folder.NoDataFolder,
+        FileExistsError,
+        NotADirectoryError,
+        PermissionError,
+    ) as error:
         console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from error

@@ -33,6 +33,10 @@ class StackRuns(RuntimeError):
     """A stack runs with this data folder."""
 
 
+class NoDataFolder(ValueError):
+    """The folder holds something else than the data of a stack."""
+
+
 class Process(msgspec.Struct, frozen=True):
     """A process of a running stack.
 
@@ -82,9 +86,12 @@ class DataFolder:
         """Make the folder, and keep others from using it while the context lasts.
 
         Raises:
+            NoDataFolder: It has files, and no stack has ever used it: a start would delete some of them.
             StackRuns: A stack runs with it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        if not self._lock.exists() and any(self.path.iterdir()):
+            raise NoDataFolder(f"{self.path} has other files; name a folder that is empty or does not exist")
         (self.path / ".gitignore").write_text("*\n")
         with self._lock.open("a") as file:
             if not _try_lock(file):

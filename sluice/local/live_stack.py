@@ -93,7 +93,7 @@ class LiveStack:
         data: Its data folder.
         on: The running emulators.
         ports: Where the functions listen.
-        front: Listens there.
+        front: Hands the connections there to the functions.
 
     Attributes:
         settings: The functions' settings.
@@ -167,7 +167,8 @@ class LiveStack:
                 self._front.switch(getattr(self._ports, target), port)
             replaced, self._running = self._running, starting_functions.pop_all()
             self._functions = {target: child for target, (_, child) in made.items()}
-        self._data.write(self._state())
+        if self._relay:  # Others find the stack when all of it is up.
+            self._data.write(self._state())
         replaced.close()
 
     def _end_functions(self) -> None:

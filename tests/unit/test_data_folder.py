@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from sluice.local import data_folder
-from sluice.local.data_folder import DataFolder, RunningStack, StackRuns
+from sluice.local.data_folder import DataFolder, NoDataFolder, RunningStack, StackRuns
 
 STACK = RunningStack(
     1, datetime(2026, 11, 29, tzinfo=UTC), "v", {"GOOGLE_CLOUD_PROJECT": "local", "DATASET": "dev"}, []
@@ -59,10 +59,18 @@ def test_a_folder_has_one_stack_at_a_time(tmp_path: pathlib.Path) -> None:
         assert folder.running() is None
 
 
+def test_a_folder_with_other_files_is_never_taken(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "code").mkdir()
+    with pytest.raises(NoDataFolder, match="has other files; name a folder that is empty or does not exist"):
+        DataFolder(tmp_path).locked().__enter__()
+    assert [file.name for file in tmp_path.iterdir()] == ["code"]
+
+
 def test_a_fresh_start_deletes_only_what_a_stack_has_written(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "thesis.txt").touch()
-    for name in ("bigquery", "storage", "code"):
-        (tmp_path / name / "inner").mkdir(parents=True)
-    (tmp_path / "ingest.log").touch()
-    DataFolder(tmp_path).clear()
-    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+    with DataFolder(tmp_path).locked():
+        (tmp_path / "notes.txt").touch()
+        for name in ("bigquery", "storage", "code"):
+            (tmp_path / name / "inner").mkdir(parents=True)
+        (tmp_path / "ingest.log").touch()
+        DataFolder(tmp_path).clear()
+    assert {file.name for file in tmp_path.iterdir()} == {".gitignore", "lock", "notes.txt"}
