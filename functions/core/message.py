@@ -83,6 +83,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 type _MessageId = Annotated[str, Meta(min_length=1, max_length=MAX_EVENT_ID)]
 type _PublishTime = Annotated[datetime, Meta(tz=True)]
+type _DeliveryAttempt = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
 
 class _PubsubMessage(msgspec.Struct, rename="camel", gc=False):
@@ -102,7 +103,7 @@ class _Push(msgspec.Struct, rename="camel", gc=False):
     """https://cloud.google.com/pubsub/docs/push#receive_push."""
 
     message: _PubsubMessage
-    delivery_attempt: int | None = None
+    delivery_attempt: _DeliveryAttempt | None = None
 
 
 _decode_push = msgspec.json.Decoder(_Push).decode
@@ -152,7 +153,7 @@ def _unwrapped(headers: Mapping[str, str], body: bytes) -> Message:
             attributes={name: headers[name] for name in _OWN_ATTRIBUTES if name in headers},
             message_id=msgspec.convert(headers[_MESSAGE_ID], _MessageId),
             publish_time=msgspec.convert(headers[_METADATA + "publish-time"], _PublishTime),
-            delivery_attempt=int(attempt) if attempt else None,
+            delivery_attempt=msgspec.convert(attempt, _DeliveryAttempt, strict=False) if attempt else None,
             ordering_key=headers.get(_METADATA + "ordering-key", ""),
         )
     except KeyError as error:

@@ -102,6 +102,8 @@ def test_missing_fields_of_a_push_are_empty_or_the_arrival_time(missing: str) ->
         (push(publishTime="2026-11-23T12:00:00"), "$.message.publishTime"),
         (push(data="not base64!"), "$.message.data"),
         (push(attributes={"a": 1}), "$.message.attributes"),
+        (b'{"deliveryAttempt": 9223372036854775808, "message": {"messageId": "1"}}', "$.deliveryAttempt"),
+        (b'{"deliveryAttempt": -1, "message": {"messageId": "1"}}', "$.deliveryAttempt"),
         (b'{"message": ' * 100_000, "recursion"),
     ],
 )
@@ -117,6 +119,11 @@ def test_invalid_push_is_rejected_with_the_place(body: bytes, said: str) -> None
         {"x-goog-pubsub-message-id": "1"},
         {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "soon"},
         {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "2026-11-23T12:00:00"},
+        {
+            "x-goog-pubsub-message-id": "1",
+            "x-goog-pubsub-publish-time": "2026-11-23T12:00:00Z",
+            "x-goog-pubsub-delivery-attempt": "9223372036854775808",
+        },
     ],
 )
 def test_metadata_headers_that_are_missing_or_wrong_are_named(headers: dict[str, str]) -> None:
