@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import re
 import socket
+import sys
 from urllib.parse import urlsplit
 
+import typer
+
 from functions.settings import InvalidSettings, Settings
+from sluice.local import data_folder
 from sluice.local.names import EMULATORS, TOPIC, UNDELIVERABLE
 
 _CONNECT_SECONDS = 0.5
@@ -30,7 +34,22 @@ def command_settings(*, archive: bool = True) -> Settings:
     """
     settings = read_settings(archive=archive)
     check_stack()
+    _show_place(settings)
     return settings
+
+
+def _show_place(settings: Settings) -> None:
+    """Show on a terminal where the command works, and whether a local stack runs that it does not use."""
+    if not sys.stderr.isatty():
+        return
+    place = os.environ.get("BIGQUERY_EMULATOR_HOST") or "Google Cloud"
+    project = settings.google_cloud_project or "of the credentials"
+    text = f"project {project}, dataset {settings.dataset}, {place}"
+    folder = data_folder.find()
+    stack = folder.running()
+    if stack and (variable := data_folder.other_selection(stack)):
+        text += f"; the stack in {folder.path} is not used, as {variable} is set"
+    typer.secho(text, err=True, dim=True)
 
 
 def read_settings(*, archive: bool = True) -> Settings:

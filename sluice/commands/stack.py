@@ -9,23 +9,25 @@ import shutil
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from sluice.commands.options import Json, Seed
+from sluice.commands.options import Csv, Json, Seed
 from sluice.formatting import print_rows
 from sluice.local import data_folder
 from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sluice.local.data_folder import RunningStack
     from sluice.local.live_stack import LiveStack
+    from sluice.local.status import Status
 
 console = Console(stderr=True)
 
@@ -107,8 +109,10 @@ def up(
         _wait(stack, reload=reload)
 
 
-def status(data_dir: DataDir = None, as_json: Json = False) -> None:
+def status(data_dir: DataDir = None, as_json: Json = False, as_csv: Csv = False) -> None:
     """Show the local stack: what runs, where, since when, and with how much data.
+
+    The CSV has the processes only.
 
     Examples:
         sluice status
@@ -126,18 +130,26 @@ def status(data_dir: DataDir = None, as_json: Json = False) -> None:
 
         typer.echo(msgspec.json.encode(state).decode())
     else:
-        since = f"{stack.started:%Y-%m-%d %H:%M:%S} UTC"
-        typer.echo(f"up since {since}, process {stack.pid}, data and logs in {data.path}\n")
-        processes = [
-            (process.name, process.address, process.pid, "ended" if process.name in state.ended else "runs")
-            for process in stack.processes
-        ]
-        print_rows(("process", "address", "pid", "state"), processes)
-        typer.echo()
-        print_rows(("table", "rows"), list(state.rows.items()))
-        typer.echo(f"\n{state.archive}: {state.objects} objects, {state.archive_bytes} bytes")
+        _show_status(state, data.path, as_csv=as_csv)
     if state.ended:
         raise typer.Exit(1)
+
+
+def _show_status(state: Status, path: pathlib.Path, *, as_csv: bool) -> None:
+    stack = state.stack
+    processes = [
+        (process.name, process.address, process.pid, "ended" if process.name in state.ended else "runs")
+        for process in stack.processes
+    ]
+    names = ("process", "address", "pid", "state")
+    if as_csv:
+        print_rows(names, processes, as_csv=True)
+        return
+    typer.echo(f"up since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}, data and logs in {path}\n")
+    print_rows(names, processes)
+    typer.echo()
+    print_rows(("table", "rows"), list(state.rows.items()))
+    typer.echo(f"\n{state.archive}: {state.objects} objects, {state.archive_bytes} bytes")
 
 
 def down(data_dir: DataDir = None) -> None:
@@ -240,6 +252,31 @@ def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
             console.print(f"  {change}", soft_wrap=True, highlight=False, markup=False)
 
 
+class _Stages:
+    """The stages of a start, and how long each took.
+
+    Args:
+        show: Is called with the name of each stage.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._begun: dict[str, float] = {}
+
+    def begin(self, stage: str) -> None:
+        """Begin a stage, which ends the one before."""
+        self._begun[stage] = time.monotonic()
+        self._show(stage)
+
+    def __str__(self) -> str:
+        """Return the seconds of all stages until now, and of each."""
+        times = [*self._begun.values(), time.monotonic()]
+        seconds = (
+            f"{stage} {end - start:.1f}" for stage, (start, end) in zip(self._begun, pairwise(times), strict=True)
+        )
+        return f"{times[-1] - times[0]:.1f} s ({', '.join(seconds)})"
+
+
 @contextlib.contextmanager
 def _demo_folder() -> Iterator[pathlib.Path]:
     """Return a folder for data, which is kept if something fails: `.sluice`, unless there are data of a stack."""
@@ -267,14 +304,13 @@ def _stack(
 
     try:
         with contextlib.ExitStack() as ending:
-            started = time.monotonic()
-            with console.status("starting the local stack"):
+            with console.status("starting the local stack") as spinner:
+                stages = _Stages(lambda stage: spinner.update(f"starting the local stack: {stage}"))
                 ending.enter_context(data.locked())
                 if fresh:
                     data.clear()
-                stack = ending.enter_context(live_stack(data, first_port=first_port, stand_in=stand_in))
-            seconds = time.monotonic() - started
-            console.print(f"The local stack is up after {seconds:.1f} s; data and logs: {data.path}", soft_wrap=True)
+                stack = ending.enter_context(live_stack(data, stages.begin, first_port=first_port, stand_in=stand_in))
+            console.print(f"The local stack is up after {stages}; data and logs: {data.path}", soft_wrap=True)
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:

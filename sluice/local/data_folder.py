@@ -158,19 +158,19 @@ def find() -> DataFolder:
     return DataFolder(next((path for path in above if (path / "lock").exists()), here / DEFAULT))
 
 
-def use(environment: MutableMapping[str, str] = os.environ) -> RunningStack | None:
-    """Set the variables of the running stack.
-
-    If one of them, or GOOGLE_APPLICATION_CREDENTIALS, is set to something else, none is set: what a shell was set for
-    is never mixed with the stack.
-
-    Returns:
-        The stack, if its variables are set now.
-    """
+def use(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Set the variables of the running stack, unless the environment selects something else."""
     stack = find().running()
-    if stack is None or "GOOGLE_APPLICATION_CREDENTIALS" in environment:
-        return None
-    if any(environment.get(name, value) != value for name, value in stack.environment.items()):
-        return None
-    environment.update(stack.environment)
-    return stack
+    if stack and not other_selection(stack, environment):
+        environment.update(stack.environment)
+
+
+def other_selection(stack: RunningStack, environment: Mapping[str, str] = os.environ) -> str | None:
+    """Return the variable by which the environment selects something else than a running stack, if one does.
+
+    It is GOOGLE_APPLICATION_CREDENTIALS, or a variable of the stack with another value. What a shell was set for is
+    never mixed with the stack.
+    """
+    if "GOOGLE_APPLICATION_CREDENTIALS" in environment:
+        return "GOOGLE_APPLICATION_CREDENTIALS"
+    return next((name for name, value in stack.environment.items() if environment.get(name, value) != value), None)

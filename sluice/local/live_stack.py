@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import httpx
@@ -175,11 +175,16 @@ class LiveStack:
         self._running.close()
 
     @contextlib.contextmanager
-    def served(self) -> Iterator[None]:
-        """Deploy the functions, and deliver messages to them, while the context lasts."""
+    def served(self, begin: Callable[[str], None]) -> Iterator[None]:
+        """Deploy the functions, and deliver messages to them, while the context lasts.
+
+        Args:
+            begin: Is called with the name of each later stage of the start when it begins.
+        """
         with contextlib.ExitStack() as ending:
             ending.callback(self._end_functions)
             self.deploy()
+            begin("delivery")
             endpoint = self.addresses["ingest"]
             self._relay = [
                 ending.enter_context(delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay"))
@@ -206,11 +211,14 @@ def _bootstrap(function: Function) -> Sequence[Change]:
 
 
 @contextlib.contextmanager
-def live_stack(data: DataFolder, *, first_port: int | None = None, stand_in: bool = False) -> Iterator[LiveStack]:
+def live_stack(
+    data: DataFolder, begin: Callable[[str], None], *, first_port: int | None = None, stand_in: bool = False
+) -> Iterator[LiveStack]:
     """Run the whole stack with a data folder while the context lasts.
 
     Args:
         data: The folder, which no other stack uses.
+        begin: Is called with the name of each stage of the start when it begins.
         first_port: The first of its ports; by default all are free ones.
         stand_in: Take our own stand-in for Pub/Sub even where Google's emulator is installed.
 
@@ -220,7 +228,9 @@ def live_stack(data: DataFolder, *, first_port: int | None = None, stand_in: boo
     data.clear_run()
     ports = Ports.free() if first_port is None else Ports.from_first(first_port)
     front = Front([ports.ingest, ports.bootstrap])
+    begin("emulators")
     with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
+        begin("functions")
         stack = LiveStack(data, on, ports, front)
-        with stack.served():
+        with stack.served(begin):
             yield stack

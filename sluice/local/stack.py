@@ -174,8 +174,13 @@ def deployed(
             )
 
 
-def create_resources(on: Emulators, name: str) -> dict[str, str]:
+def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1, 600)) -> dict[str, str]:
     """Create what Terraform does in production: bucket, topics and subscriptions. What exists stays.
+
+    Args:
+        on: The emulators.
+        name: Name of the topic; the others derive from it.
+        backoff: Minimum and maximum seconds before a redelivery.
 
     Returns:
         The settings of the functions that name them.
@@ -194,8 +199,8 @@ def create_resources(on: Emulators, name: str) -> dict[str, str]:
             dead_letter_subscription=f"{name}-undeliverable",
             ack_deadline_seconds=ACK_DEADLINE_SECONDS,
             max_delivery_attempts=100,
-            minimum_backoff=1,
-            maximum_backoff=600,
+            minimum_backoff=backoff[0],
+            maximum_backoff=backoff[1],
         )
     )
     return {"ARCHIVE_BUCKET": bucket}

@@ -73,6 +73,7 @@ def test_commands_find_the_stack_from_folders_below(project: pathlib.Path) -> No
     variables = dict(line.removeprefix("export ").split("=") for line in sluice(project, "env").splitlines())
     assert variables == json.loads(sluice(project, "env", "--json"))
     assert variables["BIGQUERY_EMULATOR_HOST"] in sluice(project, "status")
+    assert sluice(project, "status", "--csv").startswith("process,address,pid,state\nbigquery,http://127.0.0.1:")
     assert "create" not in sluice(project, "bootstrap", "--plan")
 
 

@@ -24,12 +24,11 @@ from functions.reconcile.reconciler import Reconciler
 from functions.schema.bootstrap import Bootstrap, SchemaChange
 from functions.settings import Settings
 from sluice.demo.check import ArchiveFollower
-from sluice.local import pubsub
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import Child, running
 from sluice.local.push_relay import Relay
-from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, Emulators
+from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, Emulators, create_resources
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
@@ -307,12 +306,12 @@ def deployment(
         backoff: Seconds between deliveries of a message, at least and at most.
         concurrency: Deliveries in flight at most.
     """
-    bucket, subscription = f"sluice-archive-{name}", f"projects/{PROJECT}/subscriptions/{name}-ingest"
+    subscription = f"projects/{PROJECT}/subscriptions/{name}-ingest"
     proxy = Proxy({BIGQUERY: [on.bigquery], STORAGE: [on.storage], PUSH: []}, seed)
     run(proxy.__aenter__())
     environment = {
         **on.environment,
-        "ARCHIVE_BUCKET": bucket,
+        **create_resources(on, name, backoff),
         "DATASET": name,
         "HISTORICAL_DATASET": f"{name}_historical",
         "BIGQUERY_EMULATOR_HOST": proxy.url(BIGQUERY),
@@ -320,21 +319,6 @@ def deployment(
         **settings,
     }
     chosen = Settings.from_environment(environment)
-    httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket}).raise_for_status()
-    run(
-        pubsub.create_wiring(
-            on.pubsub,
-            PROJECT,
-            topic=name,
-            subscription=f"{name}-ingest",
-            dead_letter_topic=f"{name}-undeliverable",
-            dead_letter_subscription=f"{name}-undeliverable",
-            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
-            max_delivery_attempts=100,
-            minimum_backoff=backoff[0],
-            maximum_backoff=backoff[1],
-        )
-    )
     books = Books(chosen)
     assert {step.change for step in Bootstrap(books.client, chosen).run()} == {SchemaChange.CREATED}
     relay = Relay(

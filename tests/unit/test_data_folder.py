@@ -45,7 +45,8 @@ def test_a_shell_that_names_another_place_never_gets_the_stack(
     before = dict(environment)
     with DataFolder(tmp_path).locked():
         DataFolder(tmp_path).write(STACK)
-        assert (data_folder.use(environment) is not None) == taken
+        data_folder.use(environment)
+        assert (data_folder.other_selection(STACK, environment) is None) == taken
     assert environment == (before | dict(STACK.environment) if taken else before)
 
 
