@@ -19,7 +19,7 @@ from sluice.commands.options import IdFieldPaths, Seed, Topic, check_version, id
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sluice.publish import Publication
     from sluice.shop.generator import Generated, Scenario
@@ -241,6 +241,19 @@ def _write(messages: Iterable[Generated]) -> None:
         sys.stdout.buffer.flush()
 
 
+@contextlib.contextmanager
+def _counting() -> Iterator[Callable[[], None]]:
+    """Count messages while the context lasts, shown on a terminal meanwhile, and print their number at its end."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task("", total=None)
+        [task] = progress.tasks
+        try:
+            yield lambda: progress.advance(task.id)
+        finally:
+            console.print(f"{task.completed} published in {task.elapsed or 0:.1f} s", highlight=False)
+
+
 def _publish(
     publications: Iterable[Publication], topic: str, rate: float | None, resumption: _Resumption | None = None
 ) -> None:
@@ -248,15 +261,13 @@ def _publish(
     from sluice.publish import FAILURES
     from sluice.publish import publish as publish_all
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     follow = resumption or _Resumption(0, None)
     try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("published", total=None)
+        with _counting() as count:
 
             def published(publication: Publication) -> None:
                 follow.published(publication)
-                progress.advance(task)
+                count()
 
             publish_all(follow.follow(publications), topic, rate=rate, published=published)
     except Unreadable as error:

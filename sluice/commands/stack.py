@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sluice.checkout import command
 from sluice.commands.options import Csv, Json, Seed
 from sluice.formatting import print_rows
 from sluice.local import data_folder
@@ -75,7 +76,8 @@ def demo(
         if not run(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
         if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Keep the stack running?"):
-            _show(stack, "sluice" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} sluice")
+            variable = "" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} "
+            _show(stack, f"{variable}{command()}")
             with contextlib.suppress(KeyboardInterrupt):
                 _wait(stack, reload=True)
 
@@ -105,7 +107,7 @@ def up(
     """
     data = _folder(data_dir)
     with _stack(data, stand_in, port, fresh=fresh) as stack, contextlib.suppress(KeyboardInterrupt):
-        _show(stack, "sluice")
+        _show(stack, command())
         _wait(stack, reload=reload)
 
 
@@ -211,14 +213,14 @@ def _running(data: DataFolder) -> RunningStack:
     raise typer.Exit(1)
 
 
-def _show(stack: LiveStack, command: str) -> None:
+def _show(stack: LiveStack, program: str) -> None:
     for name, address in stack.addresses.items():
         console.print(f"{name:<10} {address}")
     console.print(
         f"\nIn another shell:\n"
-        f"  {command} generate --rate 50   endless events into it\n"
-        f"  {command} sql                  questions to its tables\n"
-        f'  eval "$({command} env)"        for clients of your own',
+        f"  {program} generate --rate 50   endless events into it\n"
+        f"  {program} sql                  questions to its tables\n"
+        f'  eval "$({program} env)"        for clients of your own',
         highlight=False,
         soft_wrap=True,
     )
@@ -310,7 +312,7 @@ def _stack(
                 if fresh:
                     data.clear()
                 stack = ending.enter_context(live_stack(data, stages.begin, first_port=first_port, stand_in=stand_in))
-            console.print(f"The local stack is up after {stages}; data and logs: {data.path}", soft_wrap=True)
+            console.print(f"The stack is up after {stages}.\nData and logs: {data.path}", soft_wrap=True)
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:
