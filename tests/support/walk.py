@@ -45,8 +45,8 @@ _DIFFERENT = (
     (r"\b(\d+) of \1\b", "N of N"),
     (r"\d+\.\d+", "N"),
 )
-"""What differs from one run to the next, in this order: times, ids, ports, all of a number that depends on the time of
-day, and durations and sizes, which have decimals."""
+"""Patterns of what differs from one run to the next: times, ids, ports, a number of all events, which depends on the time
+of day, and durations and sizes, which have decimals."""
 
 
 class Step(NamedTuple):
@@ -162,11 +162,13 @@ class Walk:
         return printed
 
     def end(self) -> None:
-        """Check the blocks that differ, or with UPDATE_DOCS write them into the page.
+        """Check that no block differs, or with UPDATE_DOCS write those that do into the page.
 
         Raises:
-            AssertionError: A block differs.
+            AssertionError: A block differs, or the commands left something in the home.
         """
+        left = [path.name for path in pathlib.Path(self.environment["HOME"]).iterdir()]
+        assert not left, left
         if "UPDATE_DOCS" in os.environ:
             self._page.write_text(_STEP.sub(self._updated, self._page.read_text()))
             return
