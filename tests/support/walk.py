@@ -45,8 +45,8 @@ _DIFFERENT = (
     (r"\b(\d+) of \1\b", "N of N"),
     (r"\d+\.\d+", "N"),
 )
-"""Patterns of what differs from one run to the next: times, ids, ports, a number of all events, which depends on the time
-of day, and durations and sizes, which have decimals."""
+"""Patterns of what differs from one run to the next: times, ids, ports, a number of all events, which depends on the
+time of day, and durations and sizes, which have decimals."""
 
 
 class Step(NamedTuple):
@@ -167,8 +167,8 @@ class Walk:
         Raises:
             AssertionError: A block differs, or the commands left something in the home.
         """
-        left = [path.name for path in pathlib.Path(self.environment["HOME"]).iterdir()]
-        assert not left, left
+        names = [path.name for path in pathlib.Path(self.environment["HOME"]).iterdir()]
+        assert not names, names
         if "UPDATE_DOCS" in os.environ:
             self._page.write_text(_STEP.sub(self._updated, self._page.read_text()))
             return
