@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 from rich.cells import cell_len
 from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TimeRemainingColumn
 from rich.text import Text
 
 type Rows = Iterable[Sequence[object]]
@@ -80,6 +81,17 @@ def _record(names: Sequence[str], cells: Sequence[Text]) -> Text:
         lines[-1].rstrip()
         lines += [Text.assemble(" " * width, _GAP, line) for line in more]
     return Text("\n").join(lines)
+
+
+def progress_display(console: Console, *columns: ProgressColumn) -> Progress:
+    """Return a display of progress; without a terminal, it is one line of text at the end."""
+    if not console.is_terminal:
+        columns = tuple(column for column in columns if not isinstance(column, _MOVING))
+    return Progress(*columns, console=console)
+
+
+_MOVING = (BarColumn, SpinnerColumn, TimeRemainingColumn)
+"""Columns that mean nothing when all is done."""
 
 
 def printable(text: str) -> str:

@@ -128,7 +128,8 @@ def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool)
     columns = (read, BarColumn(), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     log = folder / "beam.log"
     log.touch()
-    with log.open(errors="replace") as text, Progress(*columns, console=console) as progress:
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    with log.open(errors="replace") as text, progress:
         task = progress.add_task("", total=size, events=0, durable=0)
 
         def read_log() -> None:

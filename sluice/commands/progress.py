@@ -49,7 +49,7 @@ def run(
     done: ProgressColumn = MofNCompleteColumn() if of_events else DownloadColumn()
     lines = TextColumn("{task.fields[lines]} lines")
     columns = (lines, BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total, lines=0)
         advance = functools.partial(_advance, progress, task, backfill.report)
         report = backfill(sources, advance)

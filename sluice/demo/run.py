@@ -18,7 +18,7 @@ from rich.text import Text
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
 from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
-from sluice.formatting import print_rows, printable
+from sluice.formatting import print_rows, printable, progress_display
 from sluice.local.live_stack import LiveStack
 from sluice.publish import Publication, publish
 from sluice.queries import queries
@@ -155,13 +155,13 @@ def _until_settled(total: int) -> Iterator[_Settled]:
 
 
 def _progress(console: Console) -> Progress:
-    return Progress(
+    return progress_display(
+        console,
         SpinnerColumn(),
         TextColumn("{task.description:<30}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        console=console,
     )
 
 
