@@ -47,7 +47,7 @@ ENDED_BY_CTRL_C = {
 """Exit codes of the examples that run until Ctrl-C."""
 
 TYPED = {"sluice sql --interactive": (b"SELECT count(*) FROM orders;\n", b"\x04")}
-"""What a person types at each prompt of the examples that need a terminal."""
+"""Lines for each prompt of the examples that need a terminal."""
 
 FAILING = {
     "sluice smoke && sluice verify": (2, "cannot be verified", "verify needs a project in Google Cloud"),
@@ -76,7 +76,7 @@ class Stack(NamedTuple):
     Attributes:
         folder: The folder in which the examples run.
         environment: The environment of a shell there.
-        values: What stands for the ids, days and names of the examples, by pattern.
+        values: Texts that replace the ids, days and names of the examples.
     """
 
     folder: pathlib.Path
