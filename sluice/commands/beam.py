@@ -213,7 +213,7 @@ class PipelineResult:
         title = "Dry run: nothing was written" if self.dry_run else ""
         print_rows(("what", "events"), rows, as_csv=as_csv, title=title)
         rate = f"{counts.events / self.seconds:.0f} events/s"
-        objects = f"{counts.objects} archive objects {written}, {decimal(counts.object_bytes)}"
+        objects = f"archive objects {written}: {counts.objects}, {decimal(counts.object_bytes)}"
         console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)
 
     def end(self, code: ExitCode) -> None:

@@ -131,8 +131,8 @@ class FinishedBackfill:
         if report.same_id:
             loaded = "would be loaded" if self.dry_run else "are loaded"
             console.print(
-                f"{report.same_id} events have the id of an earlier line but different content. All {loaded}; the views"
-                " show one event for each id and day.",
+                f"Events with the id of an earlier line but different content: {report.same_id}. All {loaded}; the"
+                " views show one event for each id and day.",
                 soft_wrap=True,
             )
         if report.rounded_numbers:

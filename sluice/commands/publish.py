@@ -71,7 +71,7 @@ def publish(
     Examples:
         sluice publish events.ndjson
         sluice publish events.ndjson --shift-to-now --rate 100
-        sluice publish events.ndjson --skip 4000 --attribute source=web
+        sluice publish events.ndjson --skip 40 --attribute source=web
         zcat events.ndjson.gz | sluice publish - --id-field '$.order_id'
 
     Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong;
@@ -190,8 +190,8 @@ def generate(
 
     Examples:
         sluice generate --rate 20
-        sluice generate --bad-share 0.05 --duplicate-share 0.02 --limit 1000
-        sluice generate --stdout --limit 100000 > events.ndjson
+        sluice generate --bad-share 0.05 --duplicate-share 0.02 --limit 200
+        sluice generate --stdout --limit 10000 > events.ndjson
 
     Exit code 0: all messages are published; 1: Pub/Sub rejected a message or did not answer; 2: an option or a setting
     is wrong; 130: interrupted.
@@ -215,6 +215,8 @@ def generate(
     if stdout:
         _write(paced(messages, rate))
     else:
+        if limit is None:
+            console.print(f"Publishing {rate:g} messages per second to {topic} until Ctrl-C.", soft_wrap=True)
         _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
 
 

@@ -176,6 +176,7 @@ def down(data_dir: DataDir = None) -> None:
             console.print(f"[bold red]the stack still runs[/]: process {stack.pid}", soft_wrap=True)
             raise typer.Exit(1)
         time.sleep(0.05)
+    console.print(f"the stack has ended; its data stay in {data.path}", soft_wrap=True, highlight=False)
 
 
 def env(

@@ -165,7 +165,7 @@ def test_an_id_with_several_contents_loses_none_of_them(datasets: Datasets, tmp_
     for name, count in (("rows", 4), ("rows_present", 4)):
         ran = sluice(datasets, log, "--id-field", "$.order_id", "--json")
         assert ran.returncode == 0
-        assert "2 events have the id of an earlier line but different content" in ran.stderr
+        assert "Events with the id of an earlier line but different content: 2." in ran.stderr
         report = json.loads(ran.stdout)
         assert (sum(report[name].values()), report["repeated"], report["same_id"]) == (count, 1, 2)
     assert datasets.ids("live.orders") == ["a", "a", "a", "b"]

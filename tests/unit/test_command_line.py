@@ -6,14 +6,12 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Any
 
 import pytest
-import typer.main
 from typer.testing import CliRunner
 
 from sluice.cli import PANELS, app
+from tests.support.help_texts import COMMANDS, examples
 
 HEAVY = (
     "google.api_core",
@@ -34,27 +32,11 @@ HEAVY = (
 """Packages that no help text needs."""
 
 
-def commands(group: Any, *names: str) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield all commands with their names, those of groups included."""
-    for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, *names, name)
-        else:
-            yield (*names, name), command
-
-
-COMMANDS = dict(commands(typer.main.get_command(app)))
 HELPS = [(), ("contract",), ("dead-letters",), *COMMANDS]
 
 
-def examples(command: Any) -> list[str]:
-    """Return the lines of the examples in a help text."""
-    block = re.search(r"^Examples:\n((?:    .+\n?)+)", command.help, re.MULTILINE)
-    return [line.strip() for line in block[1].splitlines()] if block else []
-
-
 @pytest.mark.parametrize("name", HELPS, ids=" ".join)
-def test_a_help_text_imports_no_heavy_package(name: Sequence[str]) -> None:
+def test_a_help_text_imports_no_heavy_package(name: tuple[str, ...]) -> None:
     code = f"""
 import sys
 from sluice.cli import app
@@ -71,12 +53,12 @@ finally:
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 def test_a_help_text_has_examples_that_parse(
-    name: Sequence[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    name: tuple[str, ...], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for file in ("events.ndjson", "fix.py"):
         pathlib.Path(file).touch()
-    lines = examples(COMMANDS[tuple(name)])
+    lines = examples(name)
     assert lines
     calls = [call.strip() for line in lines for call in re.split(r"[|>]|&&", line)]
     own = [call for call in calls if call.startswith(f"sluice {' '.join(name)}")]
@@ -90,13 +72,13 @@ def test_a_help_text_has_examples_that_parse(
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_an_example_fits_into_80_columns(name: Sequence[str]) -> None:
-    assert [line for line in examples(COMMANDS[tuple(name)]) if len(line) > 80 - len("      ")] == []
+def test_an_example_fits_into_80_columns(name: tuple[str, ...]) -> None:
+    assert [line for line in examples(name) if len(line) > 80 - len("      ")] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_each_option_has_a_help_text(name: Sequence[str]) -> None:
-    assert [parameter.name for parameter in COMMANDS[tuple(name)].params if not parameter.help] == []
+def test_each_option_has_a_help_text(name: tuple[str, ...]) -> None:
+    assert [parameter.name for parameter in COMMANDS[name].params if not parameter.help] == []
 
 
 def test_the_help_lists_each_command_in_a_panel() -> None:
@@ -107,7 +89,7 @@ def test_the_help_lists_each_command_in_a_panel() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
-def test_a_paragraph_of_a_help_text_wraps_at_the_width(name: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paragraph_of_a_help_text_wraps_at_the_width(name: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 1_000)
     output = CliRunner().invoke(app, [*name, "--help"]).output
     text = output.partition("Usage")[2].partition("╭")[0]
