@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from sluice.commands import contract, dead_letters
 from sluice.commands.backfill import backfill
@@ -18,6 +17,7 @@ from sluice.commands.cost import cost
 from sluice.commands.erase import erase
 from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.package import package
+from sluice.commands.plain_text import PlainCommand, PlainGroup
 from sluice.commands.publish import generate, publish
 from sluice.commands.reconcile import reconcile
 from sluice.commands.replay import replay
@@ -49,7 +49,7 @@ WITHOUT_CLOUD = (demo, up, status, down, env, package)
 """Commands that handle their errors themselves."""
 
 
-class _InOrderOfPanels(TyperGroup):
+class _InOrderOfPanels(PlainGroup):
     """A group that lists its commands in the order of `PANELS`; Typer would list all groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - Typer does not export its Context's base
@@ -89,12 +89,13 @@ def _help(command: Callable[..., None]) -> str:
 for panel, commands in PANELS.items():
     for command in commands:
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=GROUPS[command], rich_help_panel=panel)
+            app.add_typer(command, cls=PlainGroup, name=GROUPS[command], rich_help_panel=panel)
             for registered in command.registered_commands:
+                registered.cls = PlainCommand
                 registered.help = registered.callback and _help(registered.callback)
         else:
             run = command if command in WITHOUT_CLOUD else errors_as_exit_codes()(command)
-            app.command(help=_help(command), rich_help_panel=panel)(run)
+            app.command(cls=PlainCommand, help=_help(command), rich_help_panel=panel)(run)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def test_a_wrong_setting_is_named_and_nothing_is_begun(
 def test_an_argument_out_of_range_is_no_empty_answer(cloud: Cloud, command: Sequence[str], why: str) -> None:
     ended = run(command)
     assert (ended.exit_code, ended.stdout) == (ExitCode.WRONG, "")
-    assert why in re.sub(r"[\s│]+", " ", ended.stderr)
+    assert why in ended.stderr
     assert cloud.calls == []
 
 
@@ -394,7 +394,7 @@ def test_a_wrong_option_or_file_is_named(
     ended = run(command)
     assert isinstance(ended.exception, SystemExit), ended.exception
     assert ended.exit_code == code
-    assert words in re.sub(r"[\s│]+", " ", ended.stderr)
+    assert words in ended.stderr
 
 
 def assert_fails(ended: Result, code: ExitCode, sentence: str) -> None:
