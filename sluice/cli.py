@@ -15,6 +15,7 @@ from sluice.commands.beam import beam
 from sluice.commands.bootstrap import bootstrap
 from sluice.commands.cost import cost
 from sluice.commands.erase import erase
+from sluice.commands.error_messages import command as command_name
 from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.package import package
 from sluice.commands.plain_text import PlainCommand, PlainGroup
@@ -70,13 +71,14 @@ app = typer.Typer(
 
 
 @app.callback()
-def _prepare() -> None:
+def _prepare(context: typer.Context) -> None:
     """End on SIGTERM and SIGHUP as on Ctrl-C, so that no child process is left; find the local stack.
 
     A process that a script starts in the background ignores SIGINT, and so would its children.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    command_name.set(context.invoked_subcommand or "")
     use()
 
 
