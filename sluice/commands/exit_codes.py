@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from functions.settings import InvalidSettings
+from functions.source_files import InvalidFile
 from sluice.commands.command_settings import NoStack
 from sluice.commands.error_messages import message
 from sluice.formatting import printable
@@ -57,7 +58,7 @@ def errors_as_exit_codes() -> Iterator[None]:
 def _input_errors() -> tuple[type[Exception], ...]:
     from sluice.queries import WrongParameter
 
-    return InvalidSettings, WrongParameter
+    return InvalidSettings, InvalidFile, WrongParameter
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sluice.commands.options import Json, Seed
-from sluice.formatting import print_rows
+from sluice.formatting import print_rows, printable
 from sluice.local import data_folder
 from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
@@ -217,7 +217,8 @@ def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
     while True:
         for child in stack.children:
             if child.process.poll() is not None:
-                console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
+                ended = f"{child.name} ended with {child.process.returncode}:"
+                console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
                 raise typer.Exit(1)
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
@@ -232,7 +233,7 @@ def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
     try:
         stack.deploy()
     except NotStarted as error:
-        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), f"{files}\n{error}")
+        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), printable(f"{files}\n{error}"))
         console.print(text, soft_wrap=True)
     else:
         console.print(f"reloaded in {time.monotonic() - started:.1f} s: {files}", soft_wrap=True, highlight=False)
@@ -278,7 +279,8 @@ def _stack(
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:
-        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
+        text = Text.assemble(("The local stack did not start. ", "bold red"), printable(f"{error}\nLogs: {data.path}"))
+        console.print(text, soft_wrap=True)
         raise typer.Exit(1) from error
     except (
         data_folder.StackRuns,
@@ -287,5 +289,5 @@ def _stack(
         NotADirectoryError,
         PermissionError,
     ) as error:
-        console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
+        console.print(Text.assemble(("Nothing was started: ", "bold red"), str(error)), soft_wrap=True)
         raise typer.Exit(1) from error
