@@ -46,9 +46,6 @@ PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
 GROUPS = {contract.app: "contract", dead_letters.app: "dead-letters"}
 """Names of the groups of commands."""
 
-WITHOUT_CLOUD = (demo, up, status, down, env, package)
-"""Commands that handle their errors themselves."""
-
 
 class _InOrderOfPanels(PlainGroup):
     """A group that lists its commands in the order of `PANELS`; Typer would list all groups first."""
@@ -79,7 +76,9 @@ def _prepare(context: typer.Context) -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     command_name.set(context.invoked_subcommand or "")
-    use()
+    if context.invoked_subcommand != down.__name__:  # It ends a stack whose variables are not known, too.
+        with errors_as_exit_codes():
+            use()
 
 
 def _help(command: Callable[..., None]) -> str:
@@ -96,8 +95,7 @@ for panel, commands in PANELS.items():
                 registered.cls = PlainCommand
                 registered.help = registered.callback and _help(registered.callback)
         else:
-            run = command if command in WITHOUT_CLOUD else errors_as_exit_codes()(command)
-            app.command(cls=PlainCommand, help=_help(command), rich_help_panel=panel)(run)
+            app.command(cls=PlainCommand, help=_help(command), rich_help_panel=panel)(errors_as_exit_codes()(command))
 
 
 if __name__ == "__main__":

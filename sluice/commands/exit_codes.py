@@ -15,6 +15,7 @@ from functions.source_files import InvalidFile
 from sluice.commands.command_settings import NoStack
 from sluice.commands.error_messages import message
 from sluice.formatting import printable
+from sluice.local.data_folder import UnreadableState
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -44,7 +45,7 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # BrokenPipeError: the reader of the output
         raise  # has closed it.
-    except NoStack as error:
+    except (NoStack, UnreadableState) as error:
         print_error("Failed:", str(error))
         raise typer.Exit(ExitCode.FAILED) from error
     except _input_errors() as error:

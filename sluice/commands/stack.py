@@ -149,17 +149,17 @@ def down(data_dir: DataDir = None) -> None:
     Exit code 0: no stack runs any more; 1: it did not end within a minute.
     """
     data = _folder(data_dir)
-    stack = data.running()
-    if stack is None:
+    pid = data.pid()
+    if pid is None:
         console.print(f"no stack runs in {data.path}", soft_wrap=True)
         return
     import signal
 
-    os.kill(stack.pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while data.is_locked():
         if time.monotonic() > deadline:
-            console.print(f"[bold red]the stack still runs[/]: process {stack.pid}", soft_wrap=True)
+            console.print(f"[bold red]the stack still runs[/]: process {pid}", soft_wrap=True)
             raise typer.Exit(1)
         time.sleep(0.05)
 
@@ -282,12 +282,6 @@ def _stack(
         text = Text.assemble(("The local stack did not start. ", "bold red"), printable(f"{error}\nLogs: {data.path}"))
         console.print(text, soft_wrap=True)
         raise typer.Exit(1) from error
-    except (
-        data_folder.StackRuns,
-        data_folder.NoDataFolder,
-        FileExistsError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
+    except (data_folder.StackRuns, data_folder.NoDataFolder, PermissionError) as error:
         console.print(Text.assemble(("Nothing was started: ", "bold red"), str(error)), soft_wrap=True)
         raise typer.Exit(1) from error
