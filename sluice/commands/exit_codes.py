@@ -66,10 +66,11 @@ def _failures() -> tuple[type[Exception], ...]:
     from functions.files.sources import Unreadable
     from sluice.backfill.run import FAILURES
     from sluice.beam import NoBeam
+    from sluice.commands.cloud_check import NoAnswer
     from sluice.smoke import NoExample
     from sluice.snapshots import SnapshotError
 
-    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES
+    return SnapshotError, Unreadable, NoBeam, NoExample, NoAnswer, OSError, *FAILURES
 
 
 def print_error(what: str, reason: object) -> None:

@@ -74,7 +74,7 @@ class RunningStack(msgspec.Struct, frozen=True):
 
 
 class _AnyStack(msgspec.Struct):
-    """What all versions write into `stack.json`."""
+    """The part of `stack.json` that all versions of Sluice write."""
 
     pid: int
 
@@ -96,8 +96,7 @@ class DataFolder:
         """Make the folder, and keep others from using it while the context lasts.
 
         Raises:
-            NoDataFolder: It has files, and no stack has ever used it: a start would delete some of them. Or it cannot be
-                made.
+            NoDataFolder: It cannot be made; or it has files, and no stack has ever used it: a start would delete some.
             StackRuns: A stack runs with it.
             UnreadableState: A stack of another version runs with it.
         """

@@ -118,7 +118,7 @@ def test_changed_code_is_served_unless_it_is_broken(project: pathlib.Path, up: C
     main.write_text(text)
     contract.write_text('{"a": 1,}')
     problem = "jsonschemas/order.v1.json: line 1 column 8 is not JSON: "
-    up.wait_until(lambda: f"{contract.relative_to(project)}\n{problem}" in up.log.read_text())
+    up.wait_until(lambda: problem in up.log.read_text())
     contract.write_text(before[0])
     ddl.write_text("{% for %}")
     problem = "the bootstrap was rejected: definitions: sql/schema/orders.sql: line 1: "

@@ -370,6 +370,26 @@ def test_a_rejection_by_pubsub_is_a_sentence_at_once(
     assert_fails(ended, ExitCode.FAILED, f"{re.escape(text.rstrip('.'))}: {remedy}")
 
 
+def behind_proxy(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """A person has logged in, and all that is sent to Google Cloud takes a proxy."""
+    without_project(monkeypatch, Cloud())
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "project")
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, f"http://{address}")
+
+
+@pytest.mark.parametrize("command", [["sql", "low_stock"], ["reconcile"]], ids=of)
+def test_a_cloud_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch, command: Sequence[str]) -> None:
+    monkeypatch.setattr("sluice.commands.cloud_check._REQUEST_SECONDS", 0.2)
+    monkeypatch.setattr("sluice.commands.cloud_check._PAUSE", 0.1)
+    sentence = "oauth2.googleapis.com did not answer: "
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        behind_proxy(monkeypatch, f"127.0.0.1:{silent.getsockname()[1]}")
+        assert_fails(run(command), ExitCode.FAILED, f"{sentence}.*Timeout|{sentence}ProxyError")
+    behind_proxy(monkeypatch, "127.0.0.1:1")
+    assert_fails(run(command), ExitCode.FAILED, f"{sentence}ProxyError")
+
+
 def table_of(path: str) -> Answer:
     """Answer a request for a table, which may be seen; nothing else may."""
     if "/tables/" not in path:
