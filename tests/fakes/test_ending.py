@@ -432,10 +432,6 @@ def test_an_unreadable_subscription_says_what_to_do(
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        *(
-            ([*name(command), "--nonsense"], ExitCode.WRONG, "No such option: --nonsense")
-            for command in [*ALL, ["verify"]]
-        ),
         (["publish", "none.ndjson"], ExitCode.WRONG, "'none.ndjson': No such file or directory"),
         (["backfill", "none.ndjson"], ExitCode.FAILED, "none.ndjson: no file, folder or object has this name"),
         (["beam", "none.ndjson"], ExitCode.FAILED, "none.ndjson: no file, folder or object has this name"),

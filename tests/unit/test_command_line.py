@@ -137,6 +137,13 @@ def test_a_wrong_call_in_a_pipe_is_plain_text(arguments: Sequence[str]) -> None:
         assert re.fullmatch("Error: .+", ended.stderr.splitlines()[-1])
 
 
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_each_command_names_a_wrong_option_in_a_line(name: Sequence[str]) -> None:
+    ended = CliRunner().invoke(app, [*name, "--nonsense"])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith("Error: No such option: --nonsense")
+
+
 def test_a_wrong_call_has_a_box_on_a_terminal() -> None:
     assert "╭─ Error ─" in on_terminal("sql", "--nonsense")
 
