@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from functions.source_files import InvalidFile
 from sluice.checkout import command
 from sluice.commands.options import Csv, Json
 from sluice.formatting import print_rows
@@ -59,8 +60,8 @@ def check(
     project = ContractFiles.on_disk()
     try:
         handlers = event_types()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        console.print(Text(f"A handler in functions/events/ cannot be imported: {error}", "bold red"), soft_wrap=True)
+    except InvalidFile as error:
+        console.print(Text(f"The check did not run: {error}", "bold red"), soft_wrap=True)
         raise typer.Exit(2) from error
     findings = find(project, before, handlers)
     if as_json:

@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sluice.commands.error_messages import message
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.formatting import print_rows
 
@@ -61,6 +62,11 @@ def _advance(progress: Progress, task: TaskID, report: BackfillReport, read: int
     progress.update(task, advance=read, lines=report.lines)
 
 
+def report_as_json(report: BackfillReport) -> dict[str, object]:
+    """Return the counts of a run as a JSON object, with failures in the words of `print_error`."""
+    return {**report.as_json(), "failures": [message(failure) for failure in report.failures]}
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinishedBackfill:
     """Result of a finished run.
@@ -82,7 +88,7 @@ class FinishedBackfill:
         return {
             "dry_run": self.dry_run,
             "sources": self.sources,
-            **self.report.as_json(),
+            **report_as_json(self.report),
             "seconds": round(self.seconds, 3),
         }
 

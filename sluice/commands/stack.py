@@ -18,7 +18,7 @@ from rich.text import Text
 
 from sluice.checkout import command
 from sluice.commands.options import Csv, Json, Seed
-from sluice.formatting import print_rows
+from sluice.formatting import print_rows, printable
 from sluice.local import data_folder
 from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
@@ -163,17 +163,17 @@ def down(data_dir: DataDir = None) -> None:
     Exit code 0: no stack runs any more; 1: it did not end within a minute.
     """
     data = _folder(data_dir)
-    stack = data.running()
-    if stack is None:
+    pid = data.pid()
+    if pid is None:
         console.print(f"no stack runs in {data.path}", soft_wrap=True)
         return
     import signal
 
-    os.kill(stack.pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while data.is_locked():
         if time.monotonic() > deadline:
-            console.print(f"[bold red]the stack still runs[/]: process {stack.pid}", soft_wrap=True)
+            console.print(f"[bold red]the stack still runs[/]: process {pid}", soft_wrap=True)
             raise typer.Exit(1)
         time.sleep(0.05)
     console.print(f"the stack has ended; its data stay in {data.path}", soft_wrap=True, highlight=False)
@@ -232,7 +232,8 @@ def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
     while True:
         for child in stack.children:
             if child.process.poll() is not None:
-                console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
+                ended = f"{child.name} ended with {child.process.returncode}:"
+                console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
                 raise typer.Exit(1)
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
@@ -247,7 +248,7 @@ def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
     try:
         stack.deploy()
     except NotStarted as error:
-        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), f"{files}\n{error}")
+        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), printable(f"{files}\n{error}"))
         console.print(text, soft_wrap=True)
     else:
         console.print(f"reloaded in {time.monotonic() - started:.1f} s: {files}", soft_wrap=True, highlight=False)
@@ -317,14 +318,9 @@ def _stack(
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:
-        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
+        text = Text.assemble(("The local stack did not start. ", "bold red"), printable(f"{error}\nLogs: {data.path}"))
+        console.print(text, soft_wrap=True)
         raise typer.Exit(1) from error
-    except (
-        data_folder.StackRuns,
-        data_folder.NoDataFolder,
-        FileExistsError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
-        console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
+    except (data_folder.StackRuns, data_folder.NoDataFolder, PermissionError) as error:
+        console.print(Text.assemble(("Nothing was started: ", "bold red"), str(error)), soft_wrap=True)
         raise typer.Exit(1) from error

@@ -111,7 +111,7 @@ def unpacked(folder: pathlib.Path, root: pathlib.Path = ROOT) -> pathlib.Path:
         root: The project's folder.
     """
     unpack(folder, root)
-    compileall.compile_dir(folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return folder
 
 

@@ -81,17 +81,58 @@ def test_each_option_has_a_help_text(name: tuple[str, ...]) -> None:
     assert [parameter.name for parameter in COMMANDS[name].params if not parameter.help] == []
 
 
-def test_the_help_lists_each_command_in_a_panel() -> None:
-    text = CliRunner().invoke(app, ["--help"], terminal_width=80).output
+def on_terminal(*arguments: str) -> str:
+    """Return what a command writes to a terminal, without the styles."""
+    return re.sub(r"\x1b\[[\d;]*m", "", CliRunner().invoke(app, arguments, env={"TTY_COMPATIBLE": "1"}).output)
+
+
+def test_the_help_has_a_box_for_each_panel_on_a_terminal() -> None:
+    text = on_terminal("--help")
     assert re.findall(r"╭─ (.+?) ─", text) == ["Options", *PANELS]
     listed = re.findall(r"^│ ([a-z][a-z-]*) ", text, re.MULTILINE)
     assert sorted(listed) == sorted({name[0] for name in COMMANDS})
 
 
+def test_the_help_has_a_heading_for_each_panel_in_a_pipe() -> None:
+    text = CliRunner().invoke(app, ["--help"]).output
+    assert re.findall(r"^(\w.+):$", text, re.MULTILINE) == ["Options", *PANELS]
+    listed = re.findall(r"^  ([a-z][a-z-]*)  ", text, re.MULTILINE)
+    assert sorted(listed) == sorted({name[0] for name in COMMANDS})
+
+
+@pytest.mark.parametrize("name", HELPS, ids=" ".join)
+def test_a_help_text_in_a_pipe_is_plain_and_complete(name: Sequence[str]) -> None:
+    text = CliRunner().invoke(app, [*name, "--help"]).output
+    assert text.isascii()
+    assert [line for line in text.splitlines() if len(line) > 80 or line != line.rstrip()] == []
+    if command := COMMANDS.get(tuple(name)):
+        assert "".join(f"      {line}\n" for line in examples(command)) in text
+
+
+@pytest.mark.parametrize("arguments", [[], ["sql", "--nonsense"], ["publish"], ["snapshot", "--days", "x"], ["sq"]])
+def test_a_wrong_call_in_a_pipe_is_plain_text(arguments: Sequence[str]) -> None:
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("Usage: ")
+    assert ended.stderr.isascii()
+    if arguments:
+        assert re.fullmatch("Error: .+", ended.stderr.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
+def test_each_command_names_a_wrong_option_in_a_line(name: Sequence[str]) -> None:
+    ended = CliRunner().invoke(app, [*name, "--nonsense"])
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith("Error: No such option: --nonsense")
+
+
+def test_a_wrong_call_has_a_box_on_a_terminal() -> None:
+    assert "╭─ Error ─" in on_terminal("sql", "--nonsense")
+
+
 @pytest.mark.parametrize("name", COMMANDS, ids=" ".join)
 def test_a_paragraph_of_a_help_text_wraps_at_the_width(name: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 1_000)
-    output = CliRunner().invoke(app, [*name, "--help"]).output
-    text = output.partition("Usage")[2].partition("╭")[0]
+    text = on_terminal(*name, "--help").partition("Usage")[2].partition("╭")[0]
     prose = [line.strip() for line in text.splitlines()[1:] if line.strip() and not line.startswith("     ")]
     assert [line for line in prose if not line.endswith((".", "Examples:"))] == []

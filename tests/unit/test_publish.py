@@ -4,7 +4,6 @@ import gzip
 import itertools
 import json
 import pathlib
-import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -169,7 +168,7 @@ def test_attributes_are_those_of_all_messages(monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_attribute_is_named_before_anything_is_done(options: list[str], problem: str) -> None:
     code, output = run("publish", __file__, *options)
     assert code == 2
-    assert problem in re.sub(r"[\s│]+", " ", output)
+    assert problem in output
 
 
 def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
