@@ -231,8 +231,8 @@ def _confirmed(question: str) -> bool:
 def _show(stack: LiveStack, folder: pathlib.Path) -> None:
     """Show where the stack is, and what to type in a shell in the same folder without variables."""
     program = command()
-    if data_folder.find({}).path.resolve() != folder.resolve():
-        program = f"{data_folder.VARIABLE}={shlex.quote(str(folder.resolve()))} {program}"
+    if data_folder.find({}).path != folder:
+        program = f"{data_folder.VARIABLE}={shlex.quote(str(folder))} {program}"
     for name, address in stack.addresses.items():
         console.print(f"{name:<10} {address}")
     console.print(

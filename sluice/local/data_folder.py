@@ -82,9 +82,9 @@ class DataFolder:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-        self._state = path / "stack.json"
-        self._lock = path / "lock"
+        self.path = path.absolute()  # Processes of the stack have other working directories.
+        self._state = self.path / "stack.json"
+        self._lock = self.path / "lock"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -49,6 +49,8 @@ def test_the_stack_is_found_from_its_folder_and_those_below(
         assert data_folder.find().running() == STACK
     assert data_folder.find().running() is None
     assert data_folder.find().pid() is None
+    monkeypatch.setenv(data_folder.VARIABLE, "c")
+    assert data_folder.find().path == below / "c"
 
 
 @pytest.mark.parametrize(
