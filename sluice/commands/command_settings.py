@@ -32,6 +32,7 @@ def command_settings(*, archive: bool = True) -> Settings:
         InvalidSettings: A setting is missing or wrong; names the variable.
         NoStack: The variable of an emulator is set, but nothing listens there.
     """
+    check_stack()
     settings = read_settings(archive=archive)
     _show_place(settings)
     check_services(settings, archive=archive)
@@ -84,7 +85,8 @@ def read_settings(*, archive: bool = True) -> Settings:
     if not archive:
         return Settings.from_environment({**os.environ, "ARCHIVE_BUCKET": "unused"})
     if not os.environ.get("ARCHIVE_BUCKET"):
-        raise InvalidSettings("environment: ARCHIVE_BUCKET is missing; set it to the bucket of the archive")
+        text = "ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` for the local stack"
+        raise InvalidSettings(f"environment: {text}{_unused_stack()}")
     return Settings.from_environment()
 
 
