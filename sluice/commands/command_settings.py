@@ -85,7 +85,9 @@ def read_settings(*, archive: bool = True) -> Settings:
     if not archive:
         return Settings.from_environment({**os.environ, "ARCHIVE_BUCKET": "unused"})
     if not os.environ.get("ARCHIVE_BUCKET"):
-        text = "ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` for the local stack"
+        text = (
+            "ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` for the local stack"
+        )
         raise InvalidSettings(f"environment: {text}{_unused_stack()}")
     return Settings.from_environment()
 
