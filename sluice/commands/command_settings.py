@@ -64,11 +64,11 @@ def _show_place(settings: Settings) -> None:
         return
     place = os.environ.get("BIGQUERY_EMULATOR_HOST") or "Google Cloud"
     project = settings.google_cloud_project or "of the credentials"
-    text = f"project {project}, dataset {settings.dataset}, {place}{_unused_stack()}"
+    text = f"project {project}, dataset {settings.dataset}, {place}{unused_stack()}"
     typer.secho(text, err=True, dim=True)
 
 
-def _unused_stack() -> str:
+def unused_stack() -> str:
     """Return a clause that says that a local stack runs but is not used, and why; empty if it is used or none runs."""
     folder = data_folder.find()
     stack = folder.running()
@@ -88,7 +88,7 @@ def read_settings(*, archive: bool = True) -> Settings:
         text = (
             "ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` for the local stack"
         )
-        raise InvalidSettings(f"environment: {text}{_unused_stack()}")
+        raise InvalidSettings(f"environment: {text}{unused_stack()}")
     return Settings.from_environment()
 
 
@@ -113,7 +113,7 @@ def check_stack() -> None:
             socket.create_connection((host, port), _CONNECT_SECONDS).close()
         except OSError as error:
             remedy = f"start `sluice up`, or unset {variable} to use Google Cloud"
-            raise NoStack(f"no stack at {host}:{port}: {remedy}{_unused_stack()}") from error
+            raise NoStack(f"no stack at {host}:{port}: {remedy}{unused_stack()}") from error
 
 
 def check_topic(topic: str) -> None:
@@ -136,7 +136,7 @@ def check_subscription(subscription: str) -> None:
 
 def _check_name(name: str, source: str, form: str) -> None:
     if name in {TOPIC, UNDELIVERABLE} and not os.environ.get("PUBSUB_EMULATOR_HOST"):
-        text = f"{source} is missing; it must be {form}, or start `sluice up` for the local stack{_unused_stack()}"
+        text = f"{source} is missing; it must be {form}, or start `sluice up` for the local stack{unused_stack()}"
         raise InvalidSettings(text)
     if not re.fullmatch(re.sub("[A-Z]+", "[^/]+", form), name):
         raise InvalidSettings(f"{source} is {name}; it must be {form}")

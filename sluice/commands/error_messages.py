@@ -106,8 +106,10 @@ def _with_remedy(text: str, status: int | None, *, denied: bool) -> str:
 
 
 def _without_credentials(reason: object) -> str:
+    from sluice.commands.command_settings import unused_stack
+
     text = str(reason).partition(". ")[0].rstrip(".")
     return (
         f"no credentials for Google Cloud: {text}; run `gcloud auth application-default login`, or start `sluice up`"
-        " for the local stack"
+        f" for the local stack{unused_stack()}"
     )

@@ -122,10 +122,10 @@ def status(data_dir: DataDir = None, as_json: Json = False, as_csv: Csv = False)
 
     Exit code 0: a stack runs; 1: none does, or one of its processes has ended.
     """
-    from sluice.local.status import status_of
-
     data = _folder(data_dir)
     stack = _running(data)
+    from sluice.local.status import status_of
+
     state = status_of(stack)
     if as_json:
         import msgspec

@@ -9,6 +9,7 @@ from google.auth.exceptions import DefaultCredentialsError
 
 from functions.settings import InvalidSettings
 from sluice.commands.command_settings import check_topic, command_settings
+from sluice.commands.error_messages import message
 from sluice.local import data_folder
 from sluice.local.data_folder import DataFolder, RunningStack
 from sluice.local.names import TOPIC
@@ -27,8 +28,9 @@ def test_a_command_names_its_place_on_a_terminal(
     with DataFolder(tmp_path).locked():
         stack = RunningStack(1, datetime.now(UTC), "v1", {"GOOGLE_CLOUD_PROJECT": "sluice-local"}, [])
         DataFolder(tmp_path).write(stack)
-        with pytest.raises(DefaultCredentialsError):
+        with pytest.raises(DefaultCredentialsError) as without_credentials:
             command_settings(archive=False)
+        assert message(without_credentials.value).endswith("is not used, as GOOGLE_CLOUD_PROJECT is set")
         with pytest.raises(InvalidSettings, match=r"is missing; .* is not used, as GOOGLE_CLOUD_PROJECT is set"):
             check_topic(TOPIC)
     place = "project shop-prod, dataset live, Google Cloud; the stack in"
