@@ -82,7 +82,7 @@ def demo(
 
 def up(
     port: Annotated[
-        int, typer.Option(min=1024, max=65_000, help="First of its six ports; one that is taken is replaced.")
+        int, typer.Option(min=1024, max=65_000, help="First of its seven ports; one that is taken is replaced.")
     ] = PORT,
     data_dir: DataDir = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the data of the last stack first.")] = False,

@@ -50,7 +50,10 @@ class Front:
 
     async def _listen(self, port: int) -> asyncio.Server:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError), contextlib.closing(writer):
+            with (
+                contextlib.suppress(KeyError, OSError),
+                contextlib.closing(writer),
+            ):  # KeyError: the stack still starts.
                 to, answers = await asyncio.open_connection("127.0.0.1", self._backends[port])
                 with contextlib.closing(answers):
                     await _first_to_end(_copy(reader, answers), _copy(to, writer))

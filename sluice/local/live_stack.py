@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from sluice.local.data_folder import DataFolder, Process, RunningStack
 from sluice.local.front import Front
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
 from sluice.local.names import topic_name, undeliverable_name
-from sluice.local.process import START_SECONDS, Child, NotStarted, free_port
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
 from sluice.local.stack import Emulators, Ports, create_resources, delivering, emulators
 from sluice.package import ROOT, deployed_files
 
@@ -138,6 +139,7 @@ class LiveStack:
     def addresses(self) -> Mapping[str, str]:
         """The address of each process that listens, by its name."""
         return {
+            "console": f"http://127.0.0.1:{self._ports.console}",
             "ingest": f"http://127.0.0.1:{self._ports.ingest}",
             "bootstrap": f"http://127.0.0.1:{self._ports.bootstrap}",
             "bigquery": self._on.bigquery,
@@ -163,6 +165,8 @@ class LiveStack:
             bootstrap = wait_until_served(*made["bootstrap"])
             self.changes = _bootstrap(bootstrap)
             wait_until_served(*made["ingest"])
+            port = free_port()
+            made["console"] = port, starting_functions.enter_context(self._console(port))
             for target, (port, _) in made.items():
                 self._front.switch(getattr(self._ports, target), port)
             replaced, self._running = self._running, starting_functions.pop_all()
@@ -170,6 +174,12 @@ class LiveStack:
         if self._relay:  # Others find the stack when all of it is up.
             self._data.write(self._state())
         replaced.close()
+
+    def _console(self, port: int) -> contextlib.AbstractContextManager[Child]:
+        """Return the process of the console, which answers a second after its start."""
+        command = [sys.executable, "-m", "sluice.console.server", "--port", str(port)]
+        command += ["--data-dir", str(self._data.path), "--topic", self.topic]
+        return running("console", command, self._data.path, self.environment)
 
     def _end_functions(self) -> None:
         self._running.close()
@@ -227,7 +237,7 @@ def live_stack(
     """
     data.clear_run()
     ports = Ports.free() if first_port is None else Ports.from_first(first_port)
-    front = Front([ports.ingest, ports.bootstrap])
+    front = Front([ports.ingest, ports.bootstrap, ports.console])
     begin("emulators")
     with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
         begin("functions")

@@ -33,6 +33,7 @@ class Ports(NamedTuple):
     bigquery_storage: int
     storage: int
     pubsub: int
+    console: int
 
     @classmethod
     def free(cls) -> Self:
@@ -112,7 +113,7 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False, ports: Ports | No
     Raises:
         NotStarted: A process did not start; says which, with the end of its log.
     """
-    _, _, bigquery_port, grpc_port, storage_port, pubsub_port = ports or Ports.free()
+    _, _, bigquery_port, grpc_port, storage_port, pubsub_port, _ = ports or Ports.free()
     storage_data = folder / "storage"
     bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
     bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]

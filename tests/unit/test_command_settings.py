@@ -1,4 +1,4 @@
-"""What a command says on a terminal about where it works."""
+"""A command says on a terminal where it works."""
 
 import pathlib
 import sys

@@ -1,0 +1,76 @@
+"""The web application of the console: its pages, its actions, and the stream of its traffic."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from sluice.commands.error_messages import message
+from sluice.console.events import EventParameters, EventsParameters, event, events
+from sluice.console.page import FAILURES, FOLDER, Action, Page, Problem, WrongInput, parse
+from sluice.console.security import OnlyOwnRequests
+from sluice.console.sources import Sources
+from sluice.console.traffic import TrafficParameters, traffic
+
+PAGES: Sequence[Page[Any]] = (
+    Page("/live", "live.html", TrafficParameters, traffic),
+    Page("/events", "events.html", EventsParameters, events),
+    Page("/event", "event.html", EventParameters, event),
+)
+
+ACTIONS: Sequence[Action[Any]] = ()
+"""What the console changes; of the local stack only."""
+
+_LOCAL_INTERVAL, _CLOUD_INTERVAL = 1.0, 10.0
+"""Seconds between two queries for each stream, whose costs are those of a query in the cloud."""
+
+
+def console_app(sources: Sources) -> Starlette:
+    """Return the application.
+
+    Args:
+        sources: The deployment that it shows. Without a local stack it has no actions.
+    """
+
+    async def start(_: Request) -> Response:
+        return RedirectResponse("/live")
+
+    async def stream(request: Request) -> Response:
+        try:
+            parameters = parse(request.query_params, TrafficParameters)
+        except WrongInput as error:
+            return Response(str(error), 400)
+        return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
+
+    routes = [Route("/", start), Route("/live/stream", stream)]
+    for page in PAGES:
+        routes += page.routes(sources)
+    for action in ACTIONS if sources.local else ():
+        routes += action.routes(sources)
+    return Starlette(
+        routes=[*routes, Mount("/static", StaticFiles(directory=FOLDER / "static"))],
+        middleware=[Middleware(OnlyOwnRequests)],
+    )
+
+
+async def _stream(sources: Sources, parameters: TrafficParameters) -> AsyncIterator[bytes]:
+    """Yield the traffic as server-sent events for as long as somebody reads them."""
+    interval = _LOCAL_INTERVAL if sources.local else _CLOUD_INTERVAL
+    while True:
+        try:
+            answer: msgspec.Struct = await run_in_threadpool(traffic, sources, parameters)
+        except FAILURES as error:
+            answer = Problem(message(error))
+        yield b"event: %s\ndata: %s\n\n" % (
+            b"problem" if isinstance(answer, Problem) else b"traffic",
+            msgspec.json.encode(answer),
+        )
+        await asyncio.sleep(interval)

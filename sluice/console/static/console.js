@@ -1,0 +1,100 @@
+// Charts of the traffic, pause, and keys. Everything else is HTML that the server renders.
+"use strict";
+
+const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-US"));
+let paused = false;
+
+function chart(element, series, label) {
+  const grid = { stroke: color("--pico-muted-border-color"), width: 1 };
+  const axis = { stroke: color("--pico-muted-color"), grid, ticks: grid };
+  const options = {
+    width: element.clientWidth,
+    height: 180,
+    series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
+    axes: [axis, { ...axis, size: 60 }],
+    scales: { y: { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] } },
+  };
+  const plot = new uPlot(options, [[], ...series.map(() => [])], element);
+  element.setAttribute("role", "img");
+  element.setAttribute("aria-label", label);
+  new ResizeObserver(() => plot.setSize({ width: element.clientWidth, height: 180 })).observe(element);
+  return plot;
+}
+
+function percentile(values) {
+  const known = values.filter((value) => value !== null);
+  return known.length ? known[known.length - 1] : null;
+}
+
+function showTraffic(section) {
+  let rates = null;
+  let lags = null;
+  const show = (traffic) => {
+    if (!rates) {
+      const line = (label, index) => ({ label, stroke: color(`--series-${index % 4}`), width: 2 });
+      rates = chart(section.querySelector("#rates"), traffic.series.map((one, index) => line(one.name, index)),
+        "Events per second by type");
+      lags = chart(section.querySelector("#lags"), [line("p50", 0), line("p99", 1)].map((one) => ({ ...one, spanGaps: true })),
+        "Lag in milliseconds");
+    }
+    rates.setData([traffic.starts, ...traffic.series.map((one) => one.events.map((count) => count / traffic.step))]);
+    lags.setData([traffic.starts, traffic.p50, traffic.p99]);
+    const events = traffic.accepted + traffic.rejected;
+    const numbers = {
+      accepted: number(traffic.accepted),
+      rejected: number(traffic.rejected),
+      p50: `${number(percentile(traffic.p50))} ms`,
+      p99: `${number(percentile(traffic.p99))} ms`,
+      flushes: number(traffic.flushes),
+      per_flush: traffic.flushes ? (events / traffic.flushes).toFixed(1) : "–",
+    };
+    for (const [name, text] of Object.entries(numbers)) {
+      document.querySelector(`[data-number="${name}"]`).textContent = text;
+    }
+  };
+  show(JSON.parse(section.querySelector("script").textContent));
+  const problem = document.querySelector("#stream-problem");
+  const source = new EventSource(section.dataset.traffic);
+  let last = "";
+  source.addEventListener("traffic", (message) => {
+    problem.hidden = true;
+    if (paused) return;
+    const traffic = JSON.parse(message.data);
+    show(traffic);
+    const counts = `${traffic.accepted} ${traffic.rejected} ${traffic.starts[0]}`;
+    if (last && last !== counts) htmx.trigger(document.body, "traffic");
+    last = counts;
+  });
+  source.addEventListener("problem", (message) => {
+    problem.hidden = false;
+    problem.textContent = JSON.parse(message.data).error;
+  });
+  source.onerror = () => {
+    problem.hidden = false;
+    problem.textContent = "The console does not answer. It is tried again every few seconds: does the stack run?";
+  };
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  const section = document.querySelector("[data-traffic]");
+  if (section) showTraffic(section);
+  const button = document.querySelector("#pause");
+  if (button) {
+    button.addEventListener("click", () => {
+      paused = !paused;
+      button.setAttribute("aria-pressed", String(paused));
+      button.textContent = paused ? "Go on" : "Pause";
+    });
+  }
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.key === "/" && document.querySelector("#search")) {
+    event.preventDefault();
+    document.querySelector("#search").focus();
+  } else if (event.key === "p" && document.querySelector("#pause")) {
+    document.querySelector("#pause").click();
+  }
+});
