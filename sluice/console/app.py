@@ -27,7 +27,7 @@ PAGES: Sequence[Page[Any]] = (
 )
 
 ACTIONS: Sequence[Action[Any]] = ()
-"""What the console changes; of the local stack only."""
+"""Actions, which change the local stack only."""
 
 _LOCAL_INTERVAL, _CLOUD_INTERVAL = 1.0, 10.0
 """Seconds between two queries for each stream, whose costs are those of a query in the cloud."""
@@ -37,7 +37,7 @@ def console_app(sources: Sources) -> Starlette:
     """Return the application.
 
     Args:
-        sources: The deployment that it shows. Without a local stack it has no actions.
+        sources: Clients of the deployment. Without a local stack the application has no actions.
     """
 
     async def start(_: Request) -> Response:

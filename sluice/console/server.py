@@ -9,7 +9,6 @@ import uvicorn
 from functions.settings import Settings
 from sluice.console.app import console_app
 from sluice.console.sources import LocalStack, Sources
-from sluice.local import data_folder
 from sluice.local.data_folder import DataFolder
 
 
@@ -25,16 +24,6 @@ def serve(sources: Sources, listening: socket.socket) -> None:
         console_app(sources), log_level="warning", lifespan="off", timeout_graceful_shutdown=1, server_header=False
     )
     uvicorn.Server(config).run([listening])
-
-
-def local_stack(settings: Settings) -> LocalStack | None:
-    """Return the local stack, if the commands of this process work on it."""
-    del settings
-    data = data_folder.find()
-    stack = data.running()
-    if stack is None or data_folder.other_selection(stack):
-        return None
-    return LocalStack(data, stack.environment["SLUICE_TOPIC"])
 
 
 def main() -> None:
