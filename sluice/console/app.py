@@ -14,19 +14,25 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.api import NewEvent, delete_events, publish_event
 from sluice.console.events import EventParameters, EventsParameters, event, events
-from sluice.console.page import FAILURES, FOLDER, Action, Page, Problem, WrongInput, parse
+from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
 
+EVENTS = Page("/events", "events.html", EventsParameters, events)
+
 PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
-    Page("/events", "events.html", EventsParameters, events),
+    EVENTS,
     Page("/event", "event.html", EventParameters, event),
 )
 
-ACTIONS: Sequence[Action[Any]] = ()
+ACTIONS: Sequence[Action[Any]] = (
+    Action("/api/events", NewEvent, publish_event),
+    Action("/api/events", NoParameters, delete_events, method="DELETE"),
+)
 """Actions, which change the local stack only."""
 
 _LOCAL_INTERVAL, _CLOUD_INTERVAL = 1.0, 10.0
@@ -53,6 +59,7 @@ def console_app(sources: Sources) -> Starlette:
     routes = [Route("/", start), Route("/live/stream", stream)]
     for page in PAGES:
         routes += page.routes(sources)
+    routes.append(EVENTS.json_route(sources, "/api/events"))
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)
     return Starlette(
