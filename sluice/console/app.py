@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
 from sluice.console.api import NewEvent, delete_events, publish_event
+from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.security import OnlyOwnRequests
@@ -27,6 +28,8 @@ PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
     EVENTS,
     Page("/event", "event.html", EventParameters, event),
+    Page("/contracts", "contracts.html", ContractsParameters, contracts),
+    Page("/contract", "contract.html", ContractParameters, contract),
 )
 
 ACTIONS: Sequence[Action[Any]] = (
