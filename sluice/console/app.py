@@ -17,6 +17,7 @@ from sluice.commands.error_messages import message
 from sluice.console.api import NewEvent, delete_events, publish_event
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
+from sluice.console.health import compare, data_health, health
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
@@ -30,11 +31,14 @@ PAGES: Sequence[Page[Any]] = (
     Page("/event", "event.html", EventParameters, event),
     Page("/contracts", "contracts.html", ContractsParameters, contracts),
     Page("/contract", "contract.html", ContractParameters, contract),
+    Page("/health", "health.html", NoParameters, health),
+    Page("/health/data", "health_data.html", NoParameters, data_health),
 )
 
 ACTIONS: Sequence[Action[Any]] = (
     Action("/api/events", NewEvent, publish_event),
     Action("/api/events", NoParameters, delete_events, method="DELETE"),
+    Action("/health/compare", NoParameters, compare),
 )
 """Actions, which change the local stack only."""
 

@@ -46,8 +46,13 @@ def status_of(stack: RunningStack) -> Status:
         if table.table_type == "TABLE"
     }
     sizes = [blob.size for blob in storage_client(settings).list_blobs(settings.archive_bucket)]
-    ended = [process.name for process in stack.processes if not _lives(process.pid)]
+    ended = ended_processes(stack)
     return Status(stack, ended, rows, f"gs://{settings.archive_bucket}", len(sizes), sum(sizes))
+
+
+def ended_processes(stack: RunningStack) -> Sequence[str]:
+    """Return the names of the processes of a stack that have ended."""
+    return [process.name for process in stack.processes if not _lives(process.pid)]
 
 
 def _lives(pid: int) -> bool:

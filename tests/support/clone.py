@@ -6,13 +6,13 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-_FOLDERS = ("dataflow", "docs", "functions", "jsonschemas", "sluice", "sql", "tests")
+_FOLDERS = ("dataflow", "docs", "functions", "jsonschemas", "sluice", "sql", "terraform", "tests")
 
 
 def clone(folder: pathlib.Path) -> pathlib.Path:
     """Make the copy, and `.venv/bin/sluice` in it; return its folder."""
     for name in _FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform*"))
     for name in ("main.py", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
     (folder / ".venv" / "bin").mkdir(parents=True)
