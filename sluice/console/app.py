@@ -15,7 +15,16 @@ from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
 from sluice.console.events import EventParameters, EventsParameters, event, events
+from sluice.console.failures import (
+    FailureParameters,
+    FailuresParameters,
+    RuleParameters,
+    failure,
+    failures,
+    rule,
+)
 from sluice.console.page import FAILURES, FOLDER, Action, Page, Problem, WrongInput, parse
+from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
@@ -24,9 +33,16 @@ PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
     Page("/events", "events.html", EventsParameters, events),
     Page("/event", "event.html", EventParameters, event),
+    Page("/failures", "failures.html", FailuresParameters, failures),
+    Page("/failure", "failure.html", FailureParameters, failure),
+    Page("/rule", "rule.html", RuleParameters, rule),
+    Page("/replay", "replay.html", ReplayParameters, dry_run),
 )
 
-ACTIONS: Sequence[Action[Any]] = ()
+ACTIONS: Sequence[Action[Any]] = (
+    Action("/replay", ReplayParameters, replay, "replay.html"),
+    Action("/repair", RepairParameters, repair, "replay.html"),
+)
 """Actions, which change the local stack only."""
 
 _LOCAL_INTERVAL, _CLOUD_INTERVAL = 1.0, 10.0

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import http
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import msgspec
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from requests import RequestException
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -213,10 +214,26 @@ def _templates() -> Environment:
     templates.filters["json"] = lambda value: Markup(  # noqa: S704
         msgspec.json.encode(value).decode().replace("<", "\\u003c")
     )
+    templates.filters["markdown"] = _markdown
+    templates.filters["duration"] = _duration
     templates.filters["query"] = lambda values: urllib.parse.urlencode(
         {name: value for name, value in values.items() if value not in {None, ""}}
     )
     return templates
+
+
+def _markdown(text: str) -> Markup:
+    """Return a text with code and links to pages of docs/, which the console does not serve, as HTML."""
+    html = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\[(.+?)\]\((.+?)(?:#.*?)?\)", r"\1 (<code>docs/\2</code>)", html))  # noqa: S704 - escaped
+
+
+def _duration(seconds: int) -> str:
+    """Return a duration in its largest unit."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds} s"
 
 
 def _time(value: datetime | None) -> str:

@@ -62,6 +62,18 @@ def pretty(data: bytes) -> list[str]:
     return [_clipped(text) for text in texts]
 
 
+def editable(data: bytes) -> str | None:
+    """Return a payload as text that is easy to edit: formatted if it is JSON; None if it is not UTF-8."""
+    lines = _as_json(data)
+    text = "\n".join(line for _, line in lines) if lines else ""
+    try:
+        if lines and json.loads(text) == json.loads(data):
+            return text
+        return data.decode()
+    except (ValueError, RecursionError):
+        return None
+
+
 def diff(before: bytes, after: bytes) -> list[str]:
     """Return the changes in the format of `diff -u`, by formatted lines."""
     return list(difflib.unified_diff(pretty(before), pretty(after), "before", "after", lineterm="", n=2))

@@ -3,14 +3,15 @@
 docs/errors.md and the console show them. The texts are Markdown with code and links only; links are relative to docs/.
 """
 
+import dataclasses
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from functions.core.dead_letters import Stage
 
 
-class Rule(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rule:
     """A rule of a stage.
 
     Attributes:
@@ -31,7 +32,8 @@ class Rule(NamedTuple):
         return " ".join(f"`{name}`" for name in self.names) or self.title
 
 
-class StageRules(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageRules:
     """The rules of a stage.
 
     Attributes:

@@ -89,6 +89,16 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
+// htmx ignores an answer with an error, except where the page has a place for it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.hasAttribute("data-shows-errors")) event.detail.shouldSwap = true;
+});
+
+// A form that changes something is answered when it is done.
+document.addEventListener("submit", (event) => {
+  if (event.submitter && event.target.method === "post") event.submitter.setAttribute("aria-busy", "true");
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (event.key === "/" && document.querySelector("#search")) {
