@@ -84,7 +84,7 @@ class RepairParameters(ReplayParameters, frozen=True, kw_only=True):
 
 
 class Replayed(msgspec.Struct, frozen=True):
-    """What a replay did or would do.
+    """Result of a replay, or of its dry run.
 
     Attributes:
         dry_run: Whether nothing was written.

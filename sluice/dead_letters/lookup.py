@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -176,6 +176,11 @@ class Scale:
     start: datetime
     seconds: int
     steps: int
+
+    @property
+    def starts(self) -> list[datetime]:
+        """Start of each step."""
+        return [self.start + timedelta(seconds=self.seconds * step) for step in range(self.steps)]
 
 
 # The same events as `events` of the groups: an event counts in the step of its first rejection.

@@ -64,14 +64,15 @@ def pretty(data: bytes) -> list[str]:
 
 def editable(data: bytes) -> str | None:
     """Return a payload as text that is easy to edit: formatted if it is JSON; None if it is not UTF-8."""
-    lines = _as_json(data)
-    text = "\n".join(line for _, line in lines) if lines else ""
     try:
-        if lines and json.loads(text) == json.loads(data):
-            return text
-        return data.decode()
-    except (ValueError, RecursionError):
+        text = data.decode()
+    except UnicodeDecodeError:
         return None
+    formatted = "\n".join(line for _, line in _as_json(data) or ())
+    try:
+        return formatted if _parse(formatted) == _parse(text) else text
+    except (ValueError, RecursionError):
+        return text
 
 
 def diff(before: bytes, after: bytes) -> list[str]:

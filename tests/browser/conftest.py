@@ -52,7 +52,7 @@ class Console:
         options = [text for name, value in attributes.items() for text in ("--attribute", f"{name}={value}")]
         self.sluice("publish", str(file), "--shift-to-now", *options)
 
-    def json(self, path: str) -> Any:  # noqa: ANN401 - whatever the page shows
+    def json(self, path: str) -> Any:
         """Return the JSON of a page, for example of `/events.json?verdict=bad`."""
         return httpx.get(f"{self.url}{path}", timeout=PATIENCE).raise_for_status().json()
 

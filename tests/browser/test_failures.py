@@ -1,0 +1,123 @@
+"""The pages of failures in a browser: causes, what a rule means, dry runs, replays and repairs."""
+
+import json
+import urllib.parse
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+from starlette.testclient import TestClient
+
+from functions.settings import Settings
+from sluice.console.app import console_app
+from sluice.console.sources import Sources
+from tests.browser.conftest import Console, Visitor, texts
+from tests.support.samples import event
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.check
+
+
+def query(console: Console, sql: str) -> list[dict[str, Any]]:
+    """Return the rows of a query."""
+    rows: list[dict[str, Any]] = json.loads(console.sluice("sql", "--query", sql, "--json"))
+    return rows
+
+
+def groups(console: Console, place: str, state: str = "open") -> list[dict[str, Any]]:
+    """Return the causes with errors at a place."""
+    listed = console.json(f"/failures.json?state={state}")["groups"]
+    return [item["group"] for item in listed if item["group"]["place"] == place]
+
+
+def failing(console: Console, place: str, *events: dict[str, Any]) -> str:
+    """Publish events that are rejected at a place of their own, and return the address of their cause."""
+    console.publish(*events)
+    wait_until(
+        lambda: [group["open_events"] for group in groups(console, place)] == [len(events)],
+        "the events are dead letters",
+        console.up.tail,
+        pause=0.5,
+    )
+    return "/failure?" + urllib.parse.urlencode({"fingerprint": groups(console, place)[0]["fingerprint"]})
+
+
+def test_causes_are_those_of_the_table(console: Console, visitor: Visitor) -> None:
+    total = len(groups(console, "$.customer_id", "all")) and groups(console, "$.customer_id", "all")[0]["events"]
+    console.publish(event("order", customer_id=""), event("order", customer_id="", total_amount=1))
+    sql = "SELECT COUNT(*) AS n FROM dead_letters WHERE place = '$.customer_id'"
+    wait_until(lambda: query(console, sql)[0]["n"] == total + 2, "both are dead letters", console.up.tail, pause=0.5)
+    [item] = [item for item in console.json("/failures.json")["groups"] if item["group"]["place"] == "$.customer_id"]
+    assert item["group"]["open_events"] == sum(item["trend"]) == total + 2
+    assert console.json("/failures.json?since=1h&type=inventory")["groups"] == []
+    page = visitor.visit("/failures?since=1h&type=order&stage=contract")
+    row = page.locator("tbody tr", has_text="$.customer_id")
+    expect(row).to_contain_text("minLength")
+    expect(row.get_by_role("img")).to_have_accessible_name(f"Trend: up to {max(item['trend'])} in 2.5 min")
+    visitor.check()
+    row.locator("a").first.click()
+    expect(page.locator(".payload .marked")).to_contain_text('"customer_id": ""')
+    expect(page.locator("main")).to_contain_text("Correct the value, or change the bounds.")
+    page.get_by_role("button", name="What would a replay do today?").click()
+    expect(page.locator("#dry-run")).to_contain_text(f"0 of {total + 2} events would pass")
+    visitor.check()
+    page.get_by_role("link", name="minLength").first.click()
+    expect(page.locator("h1")).to_have_text("Rule minLength")
+    expect(page.locator("main")).to_contain_text("is too short or too long")
+    visitor.check()
+
+
+def test_replay_empties_the_group_once_the_contract_is_fixed(console: Console, tab: Visitor) -> None:
+    address = failing(console, "$.status", *(event("order", status="lost", order_id=f"lost-{n}") for n in range(3)))
+    contract = console.project / "jsonschemas" / "order.v1.json"
+    contract.write_text(contract.read_text().replace('"delivered"]', '"delivered", "lost"]'))
+    dry = address.replace("/failure?", "/replay.json?")
+    wait_until(lambda: "reloaded in" in console.up.tail(), "the stack has the contract", console.up.tail, pause=0.5)
+    assert console.json(dry)["result"]["passing"] == 3
+    page = tab.visit(address)
+    page.get_by_role("button", name="Replay 3 open events").click()
+    expect(page.locator("#answer")).to_contain_text("3 of 3 events passed and are rows now.")
+    tab.check()
+    assert groups(console, "$.status") == []
+    assert query(console, "SELECT COUNT(*) AS n FROM orders WHERE status = 'lost'") == [{"n": 3}]
+    page.get_by_role("link", name="The cause").click()
+    expect(page.locator("[data-number=open]")).to_have_text("0")
+    assert texts(page, "tbody td:nth-child(3)")[-3:] == ["closed"] * 3
+    tab.check()
+
+
+def test_a_repaired_event_becomes_a_row(console: Console, tab: Visitor) -> None:
+    address = failing(console, "$.total_amount", event("order", order_id="repaired", total_amount="12"))
+    page = tab.visit(address)
+    payload = page.get_by_label("Payload of")
+    payload.fill(payload.input_value().replace('"12"', "-1"))
+    page.get_by_role("button", name="Repair and resend").click()
+    expect(page.locator("#answer")).to_contain_text("0 of 1 event")
+    expect(page.locator("#answer")).to_contain_text("contract, minimum at $.total_amount")
+    assert query(console, "SELECT transform IS NULL AS unchanged FROM replays WHERE outcome != 'row'") == [
+        {"unchanged": False}
+    ]
+    page.locator("#answer tbody a", has_text=groups(console, "$.total_amount")[0]["fingerprint"][:8]).click()
+    payload.fill(payload.input_value().replace("-1", "12"))
+    page.get_by_role("button", name="Repair and resend").click()
+    expect(page.locator("#answer")).to_contain_text("1 of 1 event passed and is a row now.")
+    tab.check()
+    assert groups(console, "$.total_amount") == []
+    assert query(console, "SELECT total_amount = 12 AS repaired FROM orders WHERE order_id = 'repaired'") == [
+        {"repaired": True}
+    ]
+
+
+def test_a_deployment_only_names_the_commands(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = failing(console, "$.items", event("order", items=[]))
+    for name, value in console.stack.environment.items():
+        monkeypatch.setenv(name, value)
+    client = TestClient(console_app(Sources(Settings.from_environment(), None)), base_url="http://127.0.0.1")
+    shown = client.get(address).text
+    command = f"sluice dead-letters replay --fingerprint {address.partition('=')[2]}"
+    assert f"{command} --dry-run\n{command}\n" in shown
+    assert 'method="post"' not in shown
+    answer = client.get(address.replace("/failure?", "/replay.json?")).json()
+    assert (answer["command"], answer["result"]["events"]) == (command, 1)
+    assert client.post("/replay", json={"all": True}, headers={"x-sluice-client": "test"}).status_code == 405
+    assert client.get("/replay").status_code == 400
