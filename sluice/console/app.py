@@ -14,32 +14,33 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.api import NewEvent, delete_events, publish_event
+from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
-from sluice.console.failures import (
-    FailureParameters,
-    FailuresParameters,
-    RuleParameters,
-    failure,
-    failures,
-    rule,
-)
-from sluice.console.page import FAILURES, FOLDER, Action, Page, Problem, WrongInput, parse
+from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
+from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
 
+EVENTS = Page("/events", "events.html", EventsParameters, events)
+
 PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
-    Page("/events", "events.html", EventsParameters, events),
+    EVENTS,
     Page("/event", "event.html", EventParameters, event),
     Page("/failures", "failures.html", FailuresParameters, failures),
     Page("/failure", "failure.html", FailureParameters, failure),
     Page("/rule", "rule.html", RuleParameters, rule),
     Page("/replay", "replay.html", ReplayParameters, dry_run),
+    Page("/contracts", "contracts.html", ContractsParameters, contracts),
+    Page("/contract", "contract.html", ContractParameters, contract),
 )
 
 ACTIONS: Sequence[Action[Any]] = (
+    Action("/api/events", NewEvent, publish_event),
+    Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/replay", ReplayParameters, replay, "replay.html"),
     Action("/repair", RepairParameters, repair, "replay.html"),
 )
@@ -69,6 +70,7 @@ def console_app(sources: Sources) -> Starlette:
     routes = [Route("/", start), Route("/live/stream", stream)]
     for page in PAGES:
         routes += page.routes(sources)
+    routes.append(EVENTS.json_route(sources, "/api/events"))
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)
     return Starlette(

@@ -105,10 +105,10 @@ class Visitor:
 
     def check(self) -> None:
         """Check that the open page has no serious fault of accessibility, and that nothing has failed until now."""
-        found = Axe().run(self.page).response["violations"]
+        faults = Axe().run(self.page).response["violations"]
         serious = [
             (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:3]])
-            for fault in found
+            for fault in faults
             if fault["impact"] in {"serious", "critical"}
         ]
         assert serious == []

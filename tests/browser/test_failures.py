@@ -1,26 +1,27 @@
 """The pages of failures in a browser: causes, what a rule means, dry runs, replays and repairs."""
 
 import json
+import pathlib
+import sys
 import urllib.parse
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect
-from starlette.testclient import TestClient
 
-from functions.settings import Settings
-from sluice.console.app import console_app
-from sluice.console.sources import Sources
+from sluice.local.data_folder import VARIABLE
+from sluice.local.process import free_port, running
 from tests.browser.conftest import Console, Visitor, texts
 from tests.support.samples import event
-from tests.support.waiting import wait_until
+from tests.support.waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.check
 
 
 def query(console: Console, sql: str) -> list[dict[str, Any]]:
     """Return the rows of a query."""
-    rows: list[dict[str, Any]] = json.loads(console.sluice("sql", "--query", sql, "--json"))
+    rows: list[dict[str, Any]] = json.loads(console.sluice("sql", "--query", sql, "--json"))["rows"]
     return rows
 
 
@@ -108,16 +109,22 @@ def test_a_repaired_event_becomes_a_row(console: Console, tab: Visitor) -> None:
     ]
 
 
-def test_a_deployment_only_names_the_commands(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_only_names_the_commands(console: Console, tab: Visitor, tmp_path: pathlib.Path) -> None:
     address = failing(console, "$.items", event("order", items=[]))
-    for name, value in console.stack.environment.items():
-        monkeypatch.setenv(name, value)
-    client = TestClient(console_app(Sources(Settings.from_environment(), None)), base_url="http://127.0.0.1")
-    shown = client.get(address).text
-    command = f"sluice dead-letters replay --fingerprint {address.partition('=')[2]}"
-    assert f"{command} --dry-run\n{command}\n" in shown
-    assert 'method="post"' not in shown
-    answer = client.get(address.replace("/failure?", "/replay.json?")).json()
-    assert (answer["command"], answer["result"]["events"]) == (command, 1)
-    assert client.post("/replay", json={"all": True}, headers={"x-sluice-client": "test"}).status_code == 405
-    assert client.get("/replay").status_code == 400
+    port = free_port()
+    command = [sys.executable, "-m", "sluice.cli", "console", "--port", str(port)]
+    environment = {**console.stack.environment, VARIABLE: str(tmp_path / "none")}
+    with running("console", command, tmp_path, environment) as process:
+        url = f"http://127.0.0.1:{port}"
+        process.wait_until(lambda: httpx.get(f"{url}/static/icon.svg").is_success)
+        tab.page.goto(f"{url}{address}")
+        replay = f"sluice dead-letters replay --fingerprint {address.partition('=')[2]}"
+        expect(tab.page.locator("pre", has_text=replay)).to_contain_text(f"{replay} --dry-run\n{replay}\n")
+        expect(tab.page.locator("form[method=post]")).to_have_count(0)
+        tab.page.get_by_role("button", name="What would a replay do today?").click()
+        expect(tab.page.locator("#dry-run")).to_contain_text("0 of 1 event would pass")
+        tab.check()
+        answer = httpx.get(f"{url}/replay.json?all=true", timeout=PATIENCE).json()
+        assert answer["command"] == "sluice dead-letters replay --all"
+        assert httpx.post(f"{url}/replay", json={"all": True}, headers={"x-sluice-client": "test"}).status_code == 405
+        assert httpx.get(f"{url}/replay").status_code == 400
