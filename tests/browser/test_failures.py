@@ -4,6 +4,7 @@ import json
 import pathlib
 import sys
 import urllib.parse
+import uuid
 from typing import Any
 
 import httpx
@@ -21,8 +22,7 @@ pytestmark = pytest.mark.check
 
 def query(console: Console, sql: str) -> list[dict[str, Any]]:
     """Return the rows of a query."""
-    rows: list[dict[str, Any]] = json.loads(console.sluice("sql", "--query", sql, "--json"))["rows"]
-    return rows
+    return [json.loads(line) for line in console.sluice("sql", "--query", sql, "--json").splitlines()]
 
 
 def groups(console: Console, place: str, state: str = "open") -> list[dict[str, Any]]:
@@ -43,13 +43,22 @@ def failing(console: Console, place: str, *events: dict[str, Any]) -> str:
     return "/failure?" + urllib.parse.urlencode({"fingerprint": groups(console, place)[0]["fingerprint"]})
 
 
+def passing(console: Console, address: str) -> int | None:
+    """Return how many events of a cause a replay would load; None while the console starts again."""
+    try:
+        count: int = console.json(address.replace("/failure?", "/replay.json?"))["result"]["passing"]
+    except httpx.TransportError:
+        return None
+    return count
+
+
 def test_causes_are_those_of_the_table(console: Console, visitor: Visitor) -> None:
-    total = len(groups(console, "$.customer_id", "all")) and groups(console, "$.customer_id", "all")[0]["events"]
-    console.publish(event("order", customer_id=""), event("order", customer_id="", total_amount=1))
-    sql = "SELECT COUNT(*) AS n FROM dead_letters WHERE place = '$.customer_id'"
-    wait_until(lambda: query(console, sql)[0]["n"] == total + 2, "both are dead letters", console.up.tail, pause=0.5)
+    sql = "SELECT COUNT(DISTINCT event_id) AS n FROM dead_letters WHERE place = '$.customer_id'"
+    total = query(console, sql)[0]["n"] + 2
+    console.publish(*(event("order", customer_id="", order_id=f"{uuid.uuid4()}") for _ in range(2)))
+    wait_until(lambda: query(console, sql)[0]["n"] == total, "both are dead letters", console.up.tail, pause=0.5)
     [item] = [item for item in console.json("/failures.json")["groups"] if item["group"]["place"] == "$.customer_id"]
-    assert item["group"]["open_events"] == sum(item["trend"]) == total + 2
+    assert item["group"]["open_events"] == sum(item["trend"]) == total
     assert console.json("/failures.json?since=1h&type=inventory")["groups"] == []
     page = visitor.visit("/failures?since=1h&type=order&stage=contract")
     row = page.locator("tbody tr", has_text="$.customer_id")
@@ -60,7 +69,7 @@ def test_causes_are_those_of_the_table(console: Console, visitor: Visitor) -> No
     expect(page.locator(".payload .marked")).to_contain_text('"customer_id": ""')
     expect(page.locator("main")).to_contain_text("Correct the value, or change the bounds.")
     page.get_by_role("button", name="What would a replay do today?").click()
-    expect(page.locator("#dry-run")).to_contain_text(f"0 of {total + 2} events would pass")
+    expect(page.locator("#dry-run")).to_contain_text(f"0 of {total} events would pass")
     visitor.check()
     page.get_by_role("link", name="minLength").first.click()
     expect(page.locator("h1")).to_have_text("Rule minLength")
@@ -72,12 +81,11 @@ def test_replay_empties_the_group_once_the_contract_is_fixed(console: Console, t
     address = failing(console, "$.status", *(event("order", status="lost", order_id=f"lost-{n}") for n in range(3)))
     contract = console.project / "jsonschemas" / "order.v1.json"
     contract.write_text(contract.read_text().replace('"delivered"]', '"delivered", "lost"]'))
-    dry = address.replace("/failure?", "/replay.json?")
     wait_until(lambda: "reloaded in" in console.up.tail(), "the stack has the contract", console.up.tail, pause=0.5)
-    assert console.json(dry)["result"]["passing"] == 3
+    wait_until(lambda: passing(console, address) == 3, "the console answers again", console.up.tail, pause=0.5)
     page = tab.visit(address)
     page.get_by_role("button", name="Replay 3 open events").click()
-    expect(page.locator("#answer")).to_contain_text("3 of 3 events passed and are rows now.")
+    expect(page.locator("#answer")).to_contain_text("3 of 3 events passed.")
     tab.check()
     assert groups(console, "$.status") == []
     assert query(console, "SELECT COUNT(*) AS n FROM orders WHERE status = 'lost'") == [{"n": 3}]
@@ -99,9 +107,9 @@ def test_a_repaired_event_becomes_a_row(console: Console, tab: Visitor) -> None:
         {"unchanged": False}
     ]
     page.locator("#answer tbody a", has_text=groups(console, "$.total_amount")[0]["fingerprint"][:8]).click()
-    payload.fill(payload.input_value().replace("-1", "12"))
+    payload.fill(payload.input_value().replace('"total_amount": -1', '"total_amount": 12'))
     page.get_by_role("button", name="Repair and resend").click()
-    expect(page.locator("#answer")).to_contain_text("1 of 1 event passed and is a row now.")
+    expect(page.locator("#answer")).to_contain_text("1 of 1 event passed.")
     tab.check()
     assert groups(console, "$.total_amount") == []
     assert query(console, "SELECT total_amount = 12 AS repaired FROM orders WHERE order_id = 'repaired'") == [
