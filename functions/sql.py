@@ -4,7 +4,7 @@ import functools
 from typing import Any
 
 from google.cloud.bigquery import ArrayQueryParameter, QueryJobConfig, ScalarQueryParameter
-from jinja2 import Environment, StrictUndefined, Template, TemplateError
+from jinja2 import Environment, StrictUndefined, Template, TemplateError, TemplateSyntaxError
 
 type Parameter = tuple[str, Any]
 """Type of a query parameter in GoogleSQL, such as `DATE` or `ARRAY<STRING>`, and its value; None is NULL."""
@@ -31,6 +31,8 @@ def render(template: str, /, **names: Any) -> str:  # noqa: ANN401 - whatever a 
     """
     try:
         return _compile(template).render(names)
+    except TemplateSyntaxError as error:
+        raise InvalidTemplate(f"line {error.lineno}: {error.message}") from error
     except TemplateError as error:
         raise InvalidTemplate(str(error)) from error
 

@@ -21,6 +21,11 @@ def commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def command() -> str:
+    """Return what to type for `sluice`: its name if a folder of the PATH has it, otherwise its path in a clone."""
+    return "sluice" if shutil.which("sluice") else ".venv/bin/sluice"
+
+
 def with_commit(settings: Settings) -> Settings:
     """Return settings whose code version is the commit, where neither CODE_VERSION nor K_REVISION is set."""
     if settings.code_version == _DEFAULT and (version := commit()):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
 
 from sluice.commands import contract, dead_letters
 from sluice.commands.backfill import backfill
@@ -17,8 +16,10 @@ from sluice.commands.bootstrap import bootstrap
 from sluice.commands.console import console
 from sluice.commands.cost import cost
 from sluice.commands.erase import erase
+from sluice.commands.error_messages import command as command_name
 from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.package import package
+from sluice.commands.plain_text import PlainCommand, PlainGroup
 from sluice.commands.publish import generate, publish
 from sluice.commands.reconcile import reconcile
 from sluice.commands.replay import replay
@@ -46,11 +47,8 @@ PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
 GROUPS = {contract.app: "contract", dead_letters.app: "dead-letters"}
 """Names of the groups of commands."""
 
-WITHOUT_CLOUD = (demo, up, status, down, env, package)
-"""Commands that handle their errors themselves."""
 
-
-class _InOrderOfPanels(TyperGroup):
+class _InOrderOfPanels(PlainGroup):
     """A group that lists its commands in the order of `PANELS`; Typer would list all groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - Typer does not export its Context's base
@@ -71,14 +69,17 @@ app = typer.Typer(
 
 
 @app.callback()
-def _prepare() -> None:
+def _prepare(context: typer.Context) -> None:
     """End on SIGTERM and SIGHUP as on Ctrl-C, so that no child process is left; find the local stack.
 
     A process that a script starts in the background ignores SIGINT, and so would its children.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    use()
+    command_name.set(context.invoked_subcommand or "")
+    if context.invoked_subcommand != down.__name__:  # It ends a stack whose variables are not known, too.
+        with errors_as_exit_codes():
+            use()
 
 
 def _help(command: Callable[..., None]) -> str:
@@ -90,12 +91,12 @@ def _help(command: Callable[..., None]) -> str:
 for panel, commands in PANELS.items():
     for command in commands:
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=GROUPS[command], rich_help_panel=panel)
+            app.add_typer(command, cls=PlainGroup, name=GROUPS[command], rich_help_panel=panel)
             for registered in command.registered_commands:
+                registered.cls = PlainCommand
                 registered.help = registered.callback and _help(registered.callback)
         else:
-            run = command if command in WITHOUT_CLOUD else errors_as_exit_codes()(command)
-            app.command(help=_help(command), rich_help_panel=panel)(run)
+            app.command(cls=PlainCommand, help=_help(command), rich_help_panel=panel)(errors_as_exit_codes()(command))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
-from datetime import datetime, timedelta
-from typing import NamedTuple
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, NamedTuple
 
 import google.auth
 import msgspec
@@ -173,7 +173,7 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
 def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
-    """Shift the times of valid events by the same duration. All other lines are unchanged.
+    """Shift the times of events by the same duration, of invalid ones too. Lines without a time are unchanged.
 
     An event that is more than a day after `newest` is unchanged if others are not: its time represents
     "never", and would shift the others into the distant past.
@@ -196,6 +196,9 @@ def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
             yield line._replace(data=_shifted(line.data, time_of_event, newest - last))
 
 
+type _Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class _Time(NamedTuple):
     """The field with the time of an event, and that time."""
 
@@ -204,14 +207,14 @@ class _Time(NamedTuple):
 
 
 def _time(contracts: Contracts, line: bytes) -> _Time | None:
-    """Return the time of a valid event."""
+    """Return the time of an event with a known type, valid or not."""
     try:
         event = decode(line)
-        contract = contracts.choose(event, {})
-        columns, _ = contract.validate(event, len(line))
-    except EventRejected:
+        field = contracts.choose(event, {}).event_type.time_field
+        moment = msgspec.convert(event.get(field), _Moment).astimezone(UTC)
+    except (EventRejected, msgspec.ValidationError, OverflowError):
         return None
-    return _Time(contract.event_type.time_field, columns[contract.event_type.time_field])
+    return _Time(field, moment)
 
 
 def _shifted(line: bytes, time_of_event: _Time, distance: timedelta) -> bytes:

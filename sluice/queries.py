@@ -36,6 +36,7 @@ from google.cloud.bigquery.retry import DEFAULT_RETRY
 from functions.events import event_types
 from functions.schema.definitions import parameters_of
 from functions.settings import Settings
+from functions.source_files import InvalidFile, reading
 from functions.sql import Parameter as TypedValue
 from functions.sql import query_config, render
 from sluice.cost.prices import QUERIED_BYTES
@@ -238,7 +239,8 @@ class Query:
                 raise WrongParameter(f"{self.name} needs {parameter.name}: {parameter.description}")
             values[parameter.name] = parameter.value(text)
         names = {name: values.pop(name) for name in self.names()}
-        sql = self.header + render(self.template, **template_names(project, settings), **names)
+        with reading(f"sql/{self.subject}/{self.name}.sql"):
+            sql = self.header + render(self.template, **template_names(project, settings), **names)
         return RenderedQuery(sql, {name: (self.parameters[name].type, value) for name, value in values.items()})
 
 
@@ -270,7 +272,7 @@ def queries(folder: pathlib.Path = FOLDER) -> dict[str, Query]:
     """Return all queries by name, in the order of their subjects.
 
     Raises:
-        ValueError: A file does not begin with the required comments.
+        InvalidFile: A file does not begin with the required comments.
     """
     files = [file for subject in SUBJECTS for file in sorted((folder / subject).glob("*.sql"))]
     return {file.stem: _read(file) for file in files}
@@ -301,10 +303,14 @@ def _read(file: pathlib.Path) -> Query:
         elif match := _PART_OF.fullmatch(line):
             part_of = match[1]
         elif match := _COST.fullmatch(line):
-            cost = Cost(match[1])
+            with reading(f"sql/{file.parent.name}/{file.name}"):
+                cost = Cost(match[1])
         else:
             notes.append(line)
     if not question or cost is None:
-        raise ValueError(f"{file}: the first comment must be a question, and a line '-- Cost: CLASS' is required")
+        raise InvalidFile(
+            f"sql/{file.parent.name}/{file.name}: the first comment must be a question, and a line '-- Cost: CLASS' is"
+            " required"
+        )
     template = text.removeprefix(header)
     return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, header, template)

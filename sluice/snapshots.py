@@ -135,7 +135,7 @@ class Snapshots:
         kept = self._table(self._names.historical(snapshot))
         definition = kept.snapshot_definition
         if definition is None or definition.base_table_reference is None or definition.snapshot_time is None:
-            raise SnapshotError(f"snapshot {snapshot} does not exist; `sluice snapshot --list` lists all snapshots")
+            raise SnapshotError(_no_snapshot(snapshot))
         table = str(definition.base_table_reference.table_id)
         if replace:
             self._check_is_table(table)
@@ -245,11 +245,22 @@ class Snapshots:
         try:
             return self.client.get_table(name)
         except NotFound as error:
-            raise SnapshotError(f"{name} does not exist") from error
+            dataset, _, table = name.partition(".")
+            if dataset == self.settings.historical_dataset:
+                raise SnapshotError(_no_snapshot(table)) from error
+            if table in self.tables():
+                hint = ": is DATASET right, and has the bootstrap created it (docs/deploy.md)?"
+            else:
+                hint = f"; tables of Sluice are {', '.join(self.tables())}"
+            raise SnapshotError(f"{name} does not exist{hint}") from error
 
     @property
     def _names(self) -> Tables:
         return Tables(self.settings)
+
+
+def _no_snapshot(name: str) -> str:
+    return f"snapshot {name} does not exist; `sluice snapshot --list` lists all snapshots"
 
 
 def _out_of_range(why: str, at: datetime, earliest: datetime, now: datetime) -> str:

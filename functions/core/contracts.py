@@ -13,6 +13,7 @@ from functions.core import json_path
 from functions.core.dead_letters import MAX_ERRORS, EventRejected, KnownNames, Stage, Violation
 from functions.core.rows import Extras, RowConverter
 from functions.events import Columns, EventType, event_types
+from functions.source_files import InvalidFile, parse_json, reading
 
 FOLDER = pathlib.Path(__file__).parents[2] / "jsonschemas"
 
@@ -90,6 +91,24 @@ class Contract:
         raise AssertionError(f"{self.name} version {self.version} is valid and invalid")
 
 
+def _read(file: pathlib.Path) -> tuple[dict[str, Any], jsonschema_rs.Draft202012Validator, RowConverter]:
+    """Return the schema of a contract, its validator, and the converter of its events.
+
+    Raises:
+        InvalidFile: The file is no contract; says where and why.
+    """
+    with reading(f"jsonschemas/{file.name}"):
+        schema = parse_json(file.read_text(encoding="utf-8"))
+        try:
+            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
+        except jsonschema_rs.ValidationError as error:
+            violation = _violation(error)
+            raise ValueError(f"{violation.path} is not JSON Schema: {violation.message}") from error
+        if not isinstance(schema, dict) or "properties" not in schema:
+            raise ValueError('a contract has "properties"')
+        return schema, validator, RowConverter(schema)
+
+
 def _field_names(schema: Any) -> Iterator[str]:  # noqa: ANN401 - any part of a schema
     """Yield the names of all properties, nested ones too."""
     if isinstance(schema, dict):
@@ -153,8 +172,8 @@ class Contracts:
         """Read `TYPE.vN.json` for each event type.
 
         Raises:
-            ValueError: A file's name is wrong, a type has a handler but no contract, or the reverse, or its default
-                version is not clear.
+            InvalidFile: A file is no contract, or its name is wrong; a type has a handler but no contract, or the
+                reverse; or its default version is not clear.
         """
         handlers = event_types()
         contracts: dict[str, dict[int, Contract]] = {name: {} for name in handlers}
@@ -162,23 +181,23 @@ class Contracts:
         for file in sorted(folder.glob("*.json")):
             matched = FILE_NAME.fullmatch(file.name)
             if matched is None:
-                raise ValueError(f"{file.name}: a contract's file name is TYPE.vN.json")
+                raise InvalidFile(f"jsonschemas/{file.name}: a contract's file name is TYPE.vN.json")
             name, version = matched["event_type"], int(matched["version"])
             if name not in handlers:
-                raise ValueError(f"{file.name}: functions/events/{name}.py is missing")
-            schema = schemas[name][version] = json.loads(file.read_text(encoding="utf-8"))
-            validator = jsonschema_rs.Draft202012Validator(schema, validate_formats=True, mask=_MASK)
+                raise InvalidFile(f"jsonschemas/{file.name}: functions/events/{name}.py is missing")
+            schema, validator, converter = _read(file)
+            schemas[name][version] = schema
             contracts[name][version] = Contract(
-                name, version, handlers[name], frozenset(_field_names(schema)), validator, RowConverter(schema)
+                name, version, handlers[name], frozenset(_field_names(schema)), validator, converter
             )
         defaults = {}
         for name, versions in schemas.items():
             if not versions:
-                raise ValueError(f"functions/events/{name}.py: jsonschemas/{name}.v1.json is missing")
+                raise InvalidFile(f"functions/events/{name}.py: jsonschemas/{name}.v1.json is missing")
             try:
                 defaults[name] = default_version(versions)
             except ValueError as error:
-                raise ValueError(f"jsonschemas/{name}.v*.json: {error}") from error
+                raise InvalidFile(f"jsonschemas/{name}.v*.json: {error}") from error
         return cls(contracts, defaults)
 
     @property

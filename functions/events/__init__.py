@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from functions.core.privacy import Privacy
+from functions.source_files import InvalidFile
 
 type Columns = dict[str, Any]
 """Values by column name, as Python has them: Decimal, datetime, a dict for a STRUCT, a list for an ARRAY."""
@@ -35,9 +36,25 @@ class EventType:
 
 
 def event_types() -> dict[str, EventType]:
-    """All event types by name."""
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    return {name: importlib.import_module(f"{__name__}.{name}").EVENT_TYPE for name in names}
+    """Return all event types by name.
+
+    Raises:
+        InvalidFile: A module cannot be imported, or has no EVENT_TYPE.
+    """
+    return {module.name: _event_type(module.name) for module in sorted(pkgutil.iter_modules(__path__))}
+
+
+def _event_type(name: str) -> EventType:
+    file = f"functions/events/{name}.py"
+    try:
+        module = importlib.import_module(f"{__name__}.{name}")
+    except Exception as error:
+        place = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
+        raise InvalidFile(f"{file}: {place}{type(error).__name__}: {getattr(error, 'msg', error)}") from error
+    event_type = getattr(module, "EVENT_TYPE", None)
+    if not isinstance(event_type, EventType):
+        raise InvalidFile(f"{file}: an event type's module has an EVENT_TYPE")
+    return event_type
 
 
 NAMES = frozenset(globals())

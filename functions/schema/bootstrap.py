@@ -20,6 +20,7 @@ from functions.schema.ddl import UnknownDdl
 from functions.schema.definitions import FOLDER, Definition, Kind, definitions
 from functions.schema.table_diff import TableDiff, table_diff
 from functions.settings import Settings
+from functions.source_files import InvalidFile
 
 _AT_ONCE = 8
 _TIMES_CHANGED_BY_OTHERS = 3
@@ -74,10 +75,14 @@ class Bootstrap:
 
     def plan(self) -> list[Step]:
         """Return what `run` would do; change nothing."""
-        if rejected := list(self._clashes()):
-            return rejected
+        try:
+            if rejected := list(self._clashes()):
+                return rejected
+            wanted = self._definitions()
+        except InvalidFile as error:
+            return [Step("definitions", SchemaChange.REJECTED, error=str(error))]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            return list(pool.map(lambda definition: _attempt(definition, self._look), self._definitions()))
+            return list(pool.map(lambda definition: _attempt(definition, self._look), wanted))
 
     def run(self) -> list[Step]:
         """Create what is missing, and update what differs. If one difference is rejected, change nothing at all.

@@ -50,8 +50,8 @@ def declared_table(ddl: str) -> bigquery.Table:
     """
     try:
         create = parse_one(ddl, dialect=BigQuery)
-    except errors.ParseError as error:
-        raise UnknownDdl(str(error)) from error
+    except errors.SqlglotError as error:  # The lines after the first one show the place in colour.
+        raise UnknownDdl(str(error).partition("\n")[0]) from error
     if not isinstance(create, exp.Create) or create.kind != "TABLE" or not isinstance(create.this, exp.Schema):
         raise UnknownDdl(f"{ddl.partition('\n')[0]}: a CREATE TABLE with columns is expected")
     name = create.this.this

@@ -11,6 +11,7 @@ import msgspec
 
 from functions.names import DATASETS, view_of
 from functions.settings import Settings
+from functions.source_files import reading
 from functions.sql import render
 from functions.tables import event_tables
 
@@ -84,7 +85,8 @@ def parameters_of(project: str, settings: Settings) -> dict[str, str]:
 
 def _datasets(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
     for stem in DATASETS:
-        ddl = render(_read(folder / f"{stem}.sql"), **parameters)
+        with reading(f"sql/schema/{stem}.sql"):
+            ddl = render(_read(folder / f"{stem}.sql"), **parameters)
         yield Definition(parameters[stem], Kind.DATASET, ddl, _digest(ddl))
 
 
@@ -92,7 +94,8 @@ def _policy_tags(folder: pathlib.Path, settings: Settings, event_tables: list[st
     """Return the policy tags by table and column; `*` in the file stands for the table of each event type."""
     tags = {"personal": settings.policy_tag_personal, "raw": settings.policy_tag_raw}
     tagged: dict[str, dict[str, str]] = {}
-    protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])
+    with reading("sql/policy_tags.json"):
+        protected = msgspec.json.decode((folder / "policy_tags.json").read_bytes(), type=dict[str, list[str]])
     for kind, places in protected.items():
         for name, _, column in (place.partition(".") for place in places):
             for table in event_tables if name == "*" else [name]:
@@ -112,7 +115,8 @@ def _tables(
         if file.stem in DATASETS:
             continue
         for each in (parameters, historical) if file.stem in event_tables else (parameters,):
-            ddl = render(_read(file), **each)
+            with reading(f"sql/schema/{file.name}"):
+                ddl = render(_read(file), **each)
             name = f"{each['dataset']}.{file.stem}"
             yield Definition(name, Kind.TABLE, ddl, _digest(ddl), policy_tags.get(file.stem, {}))
 
@@ -125,7 +129,10 @@ def _views(
         for table in event_tables:
             templates[view_of(table, file.stem)] = _read(file), {**parameters, "table": table}
     names = {stem: f"{parameters['dataset']}.{stem}" for stem in sorted(templates)}
-    texts = {names[stem]: render(template, **values, definition="") for stem, (template, values) in templates.items()}
+    texts = {}
+    for stem, (template, values) in templates.items():
+        with reading(f"the view {stem}, sql/views/"):
+            texts[names[stem]] = render(template, **values, definition="")
     readable = [*(table.name for table in tables), *texts]
     reads = {
         name: [other for other in readable if other != name and f"`{parameters['project']}.{other}`" in text]
@@ -142,7 +149,8 @@ def _views(
 
 
 def _read(file: pathlib.Path) -> str:
-    return file.read_text(encoding="utf-8")
+    with reading(f"sql/{file.parent.name}/{file.name}"):
+        return file.read_text(encoding="utf-8")
 
 
 def _digest(*texts: str) -> str:

@@ -92,6 +92,14 @@ class RowsRejected(Exception):
     """Raised when BigQuery rejects rows that cannot become dead letters; names the rows and the reason."""
 
 
+class LoadFailed(Exception):
+    """Reason of a load that failed, wholly or for some rows: names the load; its cause is the error of a client."""
+
+    def __init__(self, load: object, error: Exception) -> None:
+        super().__init__(f"{load}: {error}")
+        self.__cause__ = error
+
+
 type Listener = Callable[[Sequence[Settled]], object]
 """Called with events when they are durable, by several threads concurrently. An error of `FAILURES` that it raises
 counts as a failure of their load. The events are durable nevertheless, and the next run reports them again."""
@@ -153,7 +161,7 @@ class BackfillReport:
     rows_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     dead_letters_present: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     running: list[RunningJob] = dataclasses.field(default_factory=list)
-    failures: list[str] = dataclasses.field(default_factory=list)
+    failures: list[LoadFailed | Unreadable] = dataclasses.field(default_factory=list)
     interrupted: bool = False
     complete_to: str | None = None
 
@@ -178,7 +186,7 @@ class BackfillReport:
         """Return the counts as a JSON object."""
         return {
             "lines": self.lines,
-            **msgspec.to_builtins(self),
+            **msgspec.to_builtins(self, enc_hook=str),
             "running": [job._asdict() for job in self.running],
             "unfinished": self.unfinished,
         }
@@ -296,7 +304,7 @@ class Backfill:
             try:
                 yield from source.lines(advance)
             except Unreadable as error:
-                self.report.failures.append(str(error))
+                self.report.failures.append(error)
 
     def _paced(self, lines: Iterable[Line]) -> Iterator[Line]:
         started = time.monotonic()
@@ -339,7 +347,7 @@ class Backfill:
     def _load(self, load: TableLoad, chunk: _Chunk) -> None:
         """Load the events of a load and count the results. Runs in a thread, which no signal interrupts."""
         settled: list[Settled] = []
-        failure: object = None
+        failure: LoadFailed | None = None
         try:
             self._bring_all(load, settled)
         except _Interrupted as stopped:
@@ -348,11 +356,11 @@ class Backfill:
                 self._is_stopped = True
                 self.report.running += [stopped.running] if stopped.running else []
         except (*FAILURES, RowsRejected) as error:
-            failure = error
+            failure = LoadFailed(load, error)
         with self._counting:
             self.report.count(settled)
             if failure:
-                self.report.failures.append(f"{load}: {failure}")
+                self.report.failures.append(failure)
             chunk.loads -= len(settled) == len(load.events)
 
     def _bring_all(self, load: TableLoad, settled: list[Settled]) -> None:
@@ -472,7 +480,7 @@ class Backfill:
             try:
                 self._listener(self._not_loaded)
             except FAILURES as error:
-                self.report.failures.append(f"{len(self._not_loaded)} lines that are not loaded: {error}")
+                self.report.failures.append(LoadFailed(f"{len(self._not_loaded)} lines that are not loaded", error))
 
 
 def _wait(running: set[futures.Future[None]], until: str) -> set[futures.Future[None]]:

@@ -128,7 +128,10 @@ def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool)
     columns = (read, BarColumn(), DownloadColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     log = folder / "beam.log"
     log.touch()
-    with log.open(errors="replace") as text, Progress(*columns, console=console) as progress:
+    with (
+        log.open(errors="replace") as text,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
         task = progress.add_task("", total=size, events=0, durable=0)
 
         def read_log() -> None:
@@ -210,7 +213,7 @@ class PipelineResult:
         title = "Dry run: nothing was written" if self.dry_run else ""
         print_rows(("what", "events"), rows, as_csv=as_csv, title=title)
         rate = f"{counts.events / self.seconds:.0f} events/s"
-        objects = f"{counts.objects} archive objects {written}, {decimal(counts.object_bytes)}"
+        objects = f"archive objects {written}: {counts.objects}, {decimal(counts.object_bytes)}"
         console.print(f"{objects}; {self.seconds:.1f} s, {rate}", soft_wrap=True)
 
     def end(self, code: ExitCode) -> None:

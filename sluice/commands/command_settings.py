@@ -33,9 +33,28 @@ def command_settings(*, archive: bool = True) -> Settings:
         NoStack: The variable of an emulator is set, but nothing listens there.
     """
     settings = read_settings(archive=archive)
-    check_stack()
     _show_place(settings)
+    check_services(settings, archive=archive)
     return settings
+
+
+def check_services(settings: Settings, *, archive: bool) -> None:
+    """Check that the local stack, or Google Cloud, is there and answers.
+
+    Raises:
+        NoStack: The variable of an emulator is set, but nothing listens there.
+        One of those of `check_cloud`: A service in Google Cloud cannot be used.
+    """
+    check_stack()
+    services = [
+        service
+        for service in ("bigquery", "storage")[: 2 if archive else 1]
+        if not os.environ.get(f"{service.upper()}_EMULATOR_HOST")
+    ]
+    if services:
+        from sluice.commands.cloud_check import check_cloud
+
+        check_cloud(settings, services)
 
 
 def _show_place(settings: Settings) -> None:

@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from functions.source_files import InvalidFile
+from sluice.checkout import command
 from sluice.commands.options import Csv, Json
 from sluice.formatting import print_rows
 
@@ -58,8 +60,8 @@ def check(
     project = ContractFiles.on_disk()
     try:
         handlers = event_types()
-    except (ImportError, AttributeError, SyntaxError) as error:
-        console.print(Text(f"A handler in functions/events/ cannot be imported: {error}", "bold red"), soft_wrap=True)
+    except InvalidFile as error:
+        console.print(Text(f"The check did not run: {error}", "bold red"), soft_wrap=True)
         raise typer.Exit(2) from error
     findings = find(project, before, handlers)
     if as_json:
@@ -132,8 +134,9 @@ def new(
     out.print(
         "\nNext:\n"
         "  edit these files: the fields, their descriptions, and the enrichment\n"
-        f"  .venv/bin/pytest tests/unit/events/test_{name}.py\n"
-        "  .venv/bin/sluice contract check\n"
-        "  UPDATE_DOCS=1 make test, after each change; describe the readers of the table in docs/data-model.md\n"
-        f"  deploy, and call the bootstrap, which creates the table {chosen}"
+        f"  {command()} contract check\n"
+        f"  {command()} up        try it on this machine, with the table {chosen}\n"
+        "  UPDATE_DOCS=1 make test    its tests and the others, and the generated pages\n"
+        "  name the readers of the table in docs/data-model.md, and deploy\n"
+        "docs/add-an-event-type.md explains each step."
     )

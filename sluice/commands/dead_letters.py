@@ -15,6 +15,7 @@ from rich.text import Text
 
 from functions.core.dead_letters import Stage
 from functions.events import event_types
+from sluice.checkout import command
 from sluice.commands.command_settings import command_settings
 from sluice.commands.exit_codes import ExitCode, errors_as_exit_codes
 from sluice.commands.options import Csv, DryRun, EventId, Json, Rate, nearest, parse_past_time
@@ -104,8 +105,11 @@ def list_(
     if not causes:
         console.print("There are no dead letters." if everything else "There are no open dead letters.")
         return
-    console.print("Details of an event: sluice dead-letters show EVENT_ID")
-    console.print("Test a replay: sluice dead-letters replay --fingerprint FINGERPRINT --dry-run")
+    console.print(
+        "\nDetails of an event, and the test of a replay:\n"
+        f"  {command()} dead-letters show EVENT_ID\n"
+        f"  {command()} dead-letters replay --fingerprint FINGERPRINT --dry-run"
+    )
 
 
 def _show_groups(causes: Sequence[Group], *, everything: bool, as_csv: bool) -> None:
@@ -154,8 +158,8 @@ def show(
     if as_json:
         print(msgspec.json.encode([_as_json(letter) for letter in letters]).decode())  # noqa: T201
     else:
-        for letter in letters:
-            for line in _describe(letter):
+        for number, letter in enumerate(letters):
+            for line in ("",) * bool(number) + (*_describe(letter),):
                 Console().print(line, soft_wrap=True, highlight=False, markup=False)
     if not letters:
         console.print(
@@ -187,27 +191,21 @@ def _describe(letter: DeadLetterDetails) -> Iterator[Text | str]:
     yield printable(f"  message {record['message_id']}, published {record['publish_time'].isoformat()}{attempt}")
     yield f"  {record['archive_uri']}"
     for replay in letter.replays:
-        yield printable(f"  {describe_replay(replay)}")
+        yield from (printable(f"  {line}") for line in describe_replay(replay))
     yield Text("attributes", "bold")
     for name, value in msgspec.json.decode(record["attributes"] or "{}").items():
         yield printable(f"  {name}: {value}")
         yield from (
-            _note(f"{error['rule']}: {error['message']}") for error in errors if error["path"] == f"attributes.{name}"
+            payload_view.note(f"{error['rule']}: {error['message']}")
+            for error in errors
+            if error["path"] == f"attributes.{name}"
         )
     yield Text(f"payload, {record['payload_bytes']} bytes", "bold")
     if letter.message is None:
         yield Text(printable(f"  {letter.problem}"), "red")
-        yield from (_note(f"{error['path']}  {error['rule']}: {error['message']}") for error in errors)
+        yield from (payload_view.note(f"{error['path']}  {error['rule']}: {error['message']}") for error in errors)
         return
-    for line in payload_view.marked(letter.message.data, errors):
-        yield Text(f"  {line.text}", "dim" if line.is_gap else "red" if line.notes else "")
-        yield from (_note(note) for note in line.notes)
-    yield ""
-
-
-def _note(text: str) -> Text:
-    mark = "  " if text.lstrip().startswith("^") else "  ^ "
-    return Text(f"{mark}{printable(text)}", "bold red")
+    yield from payload_view.styled(letter.message.data, errors)
 
 
 def replay(
@@ -292,7 +290,7 @@ def _show_tally(tally: Tally, *, dry_run: bool, as_csv: bool) -> None:
             style = "green" if line.startswith("+") else "red" if line.startswith("-") else ""
             Console().print(Text(line, style), soft_wrap=True)
     passing = "would_pass" if dry_run else "passed"
-    names = ("events", *_CAUSE, "fingerprint", passing, "remaining")
+    names = ["events", *_CAUSE, "fingerprint", passing, "remaining"]
     rows = [
         (
             cause_tally.events,
@@ -303,6 +301,8 @@ def _show_tally(tally: Tally, *, dry_run: bool, as_csv: bool) -> None:
         )
         for cause_tally in tally.by_events()
     ]
+    if not as_csv and not any(row[-1] for row in rows):
+        names, rows = names[:-1], [row[:-1] for row in rows]
     print_rows(names, rows, as_csv=as_csv)
     if as_csv:
         return
@@ -324,5 +324,5 @@ def _remaining(cause_tally: CauseTally) -> Iterator[str]:
         yield f"{cause_tally.smoke_tests}: events of the smoke test, skipped"
 
 
-for name, command in (("list", list_), ("show", show), ("replay", replay)):
-    app.command(name)(errors_as_exit_codes()(command))
+for name, function in (("list", list_), ("show", show), ("replay", replay)):
+    app.command(name)(errors_as_exit_codes()(function))

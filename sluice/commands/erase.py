@@ -216,10 +216,14 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool, 
     out = console if as_csv else Console()
     for uri, count in sorted(erased.objects.items()):
         out.print(Text(f"{count} {'event' if count == 1 else 'events'} of {uri}"), soft_wrap=True)
-    subscription = "" if erased.messages is not None else ", and the dead-letter subscription (--undeliverable)"
+    topic = (
+        "and the topic"
+        if erased.messages is not None
+        else "the topic, and the dead-letter subscription (--undeliverable)"
+    )
     console.print(
         "Not searched: BigQuery's time travel (7 days) and fail-safe (7 more days), soft-deleted objects of the bucket,"
-        f" copies in other regions until their next refresh, exports, and the topic{subscription}. An event that is"
+        f" copies in other regions until their next refresh, exports, {topic}. An event that is"
         " delivered again restores the data of the person.",
         soft_wrap=True,
     )

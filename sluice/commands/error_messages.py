@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import http
 from urllib.parse import urlsplit
 
-import click
+command = contextvars.ContextVar("command", default="")
+"""Name of the command that runs, or of its group."""
 
 _OPERATORS = "operators"
 
@@ -37,15 +39,16 @@ _REMEDIES = {
 
 def message(error: Exception) -> str:
     """Return the message of an error; of an error of Google Cloud, what it has written and what to do."""
-    from google.api_core.exceptions import GoogleAPICallError, RetryError
+    from google.api_core.exceptions import RetryError
     from google.auth.exceptions import GoogleAuthError, TransportError
 
     from functions.files.sources import Unreadable
+    from sluice.backfill.run import LoadFailed
 
     match error:
         case RetryError(cause=Exception() as cause) | TransportError(args=[Exception() as cause, *_]):
             return message(cause)
-        case Unreadable(__cause__=(GoogleAPICallError() | GoogleAuthError()) as cause):
+        case Unreadable(__cause__=Exception() as cause) | LoadFailed(__cause__=Exception() as cause) if str(cause):
             return str(error).replace(str(cause), message(cause))
         case GoogleAuthError():
             return _without_credentials(error.args[0] if error.args else error)
@@ -96,9 +99,7 @@ def _with_remedy(text: str, status: int | None, *, denied: bool) -> str:
         case http.HTTPStatus.UNAUTHORIZED:
             return _without_credentials(text)
         case http.HTTPStatus.FORBIDDEN if denied:
-            context = click.get_current_context(silent=True)
-            role = _ROLES.get(context.info_name or "", _OPERATORS) if context else _OPERATORS
-            remedy = f"the role `{role}` has this permission (docs/access.md)"
+            remedy = f"the role `{_ROLES.get(command.get(), _OPERATORS)}` has this permission (docs/access.md)"
         case http.HTTPStatus.NOT_FOUND:
             remedy = next((remedy for words, remedy in _REMEDIES.items() if words in text), None)
     return f"{text.rstrip('.')}: {remedy}" if remedy else text

@@ -11,9 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from functions.settings import InvalidSettings
+from functions.source_files import InvalidFile
 from sluice.commands.command_settings import NoStack
 from sluice.commands.error_messages import message
 from sluice.formatting import printable
+from sluice.local.data_folder import UnreadableState
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -43,7 +45,7 @@ def errors_as_exit_codes() -> Iterator[None]:
         yield
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # BrokenPipeError: the reader of the output
         raise  # has closed it.
-    except NoStack as error:
+    except (NoStack, UnreadableState) as error:
         print_error("Failed:", str(error))
         raise typer.Exit(ExitCode.FAILED) from error
     except _input_errors() as error:
@@ -57,17 +59,18 @@ def errors_as_exit_codes() -> Iterator[None]:
 def _input_errors() -> tuple[type[Exception], ...]:
     from sluice.queries import WrongParameter
 
-    return InvalidSettings, WrongParameter
+    return InvalidSettings, InvalidFile, WrongParameter
 
 
 def _failures() -> tuple[type[Exception], ...]:
     from functions.files.sources import Unreadable
     from sluice.backfill.run import FAILURES
     from sluice.beam import NoBeam
+    from sluice.commands.cloud_check import NoAnswer
     from sluice.smoke import NoExample
     from sluice.snapshots import SnapshotError
 
-    return SnapshotError, Unreadable, NoBeam, NoExample, OSError, *FAILURES
+    return SnapshotError, Unreadable, NoBeam, NoExample, NoAnswer, OSError, *FAILURES
 
 
 def print_error(what: str, reason: object) -> None:

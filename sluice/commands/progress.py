@@ -24,6 +24,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from sluice.commands.error_messages import message
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.formatting import print_rows
 
@@ -49,7 +50,7 @@ def run(
     done: ProgressColumn = MofNCompleteColumn() if of_events else DownloadColumn()
     lines = TextColumn("{task.fields[lines]} lines")
     columns = (lines, BarColumn(), done, TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("", total=total, lines=0)
         advance = functools.partial(_advance, progress, task, backfill.report)
         report = backfill(sources, advance)
@@ -59,6 +60,11 @@ def run(
 
 def _advance(progress: Progress, task: TaskID, report: BackfillReport, read: int) -> None:
     progress.update(task, advance=read, lines=report.lines)
+
+
+def report_as_json(report: BackfillReport) -> dict[str, object]:
+    """Return the counts of a run as a JSON object, with failures in the words of `print_error`."""
+    return {**report.as_json(), "failures": [message(failure) for failure in report.failures]}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -82,7 +88,7 @@ class FinishedBackfill:
         return {
             "dry_run": self.dry_run,
             "sources": self.sources,
-            **self.report.as_json(),
+            **report_as_json(self.report),
             "seconds": round(self.seconds, 3),
         }
 
@@ -131,8 +137,8 @@ class FinishedBackfill:
         if report.same_id:
             loaded = "would be loaded" if self.dry_run else "are loaded"
             console.print(
-                f"{report.same_id} events have the id of an earlier line but different content. All {loaded}; the views"
-                " show one event for each id and day.",
+                f"Events with the id of an earlier line but different content: {report.same_id}. All {loaded}; the"
+                " views show one event for each id and day.",
                 soft_wrap=True,
             )
         if report.rounded_numbers:

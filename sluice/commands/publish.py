@@ -19,7 +19,7 @@ from sluice.commands.options import IdFieldPaths, Seed, Topic, check_version, id
 from sluice.local.names import TOPIC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sluice.publish import Publication
     from sluice.shop.generator import Generated, Scenario
@@ -71,7 +71,7 @@ def publish(
     Examples:
         sluice publish events.ndjson
         sluice publish events.ndjson --shift-to-now --rate 100
-        sluice publish events.ndjson --skip 4000 --attribute source=web
+        sluice publish events.ndjson --skip 40 --attribute source=web
         zcat events.ndjson.gz | sluice publish - --id-field '$.order_id'
 
     Exit code 0: all events are published; 1: an event is not published or has no id; 2: an option is wrong;
@@ -190,8 +190,8 @@ def generate(
 
     Examples:
         sluice generate --rate 20
-        sluice generate --bad-share 0.05 --duplicate-share 0.02 --limit 1000
-        sluice generate --stdout --limit 100000 > events.ndjson
+        sluice generate --bad-share 0.05 --duplicate-share 0.02 --limit 200
+        sluice generate --stdout --limit 10000 > events.ndjson
 
     Exit code 0: all messages are published; 1: Pub/Sub rejected a message or did not answer; 2: an option or a setting
     is wrong; 130: interrupted.
@@ -215,6 +215,8 @@ def generate(
     if stdout:
         _write(paced(messages, rate))
     else:
+        if limit is None:
+            console.print(f"Publishing {rate:g} messages per second to {topic} until Ctrl-C.", soft_wrap=True)
         _publish((Publication(message.data, message.attributes) for message in messages), topic, rate)
 
 
@@ -241,6 +243,19 @@ def _write(messages: Iterable[Generated]) -> None:
         sys.stdout.buffer.flush()
 
 
+@contextlib.contextmanager
+def _counting() -> Iterator[Callable[[], None]]:
+    """Count messages while the context lasts, shown on a terminal meanwhile, and print their number at its end."""
+    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        progress.add_task("", total=None)
+        [task] = progress.tasks
+        try:
+            yield lambda: progress.advance(task.id)
+        finally:
+            console.print(f"{task.completed} published in {task.elapsed or 0:.1f} s", highlight=False)
+
+
 def _publish(
     publications: Iterable[Publication], topic: str, rate: float | None, resumption: _Resumption | None = None
 ) -> None:
@@ -248,15 +263,13 @@ def _publish(
     from sluice.publish import FAILURES
     from sluice.publish import publish as publish_all
 
-    columns = (SpinnerColumn(), TextColumn("{task.completed} published"), TimeElapsedColumn())
     follow = resumption or _Resumption(0, None)
     try:
-        with Progress(*columns, console=console) as progress:
-            task = progress.add_task("published", total=None)
+        with _counting() as count:
 
             def published(publication: Publication) -> None:
                 follow.published(publication)
-                progress.advance(task)
+                count()
 
             publish_all(follow.follow(publications), topic, rate=rate, published=published)
     except Unreadable as error:

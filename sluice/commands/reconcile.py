@@ -145,6 +145,8 @@ def _is_success(reconciliation: Reconciliation, report: BackfillReport | None, *
 def _as_json(
     reconciliation: Reconciliation, start: datetime, end: datetime, report: BackfillReport | None
 ) -> dict[str, object]:
+    from sluice.commands.progress import report_as_json
+
     return {
         "from": start,
         "to": end,
@@ -158,7 +160,7 @@ def _as_json(
         "different": [event._asdict() for event in reconciliation.different],
         "conflicting": [event._asdict() for event in reconciliation.conflicting],
         "unreadable": reconciliation.unreadable,
-        "repair": report and report.as_json(),
+        "repair": report and report_as_json(report),
     }
 
 

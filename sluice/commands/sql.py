@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from sluice.commands.command_settings import command_settings
+from sluice.commands.command_settings import check_services, check_stack, read_settings
 from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.commands.options import Csv, Json, nearest
 from sluice.formatting import json_lines, print_rows
@@ -81,9 +81,11 @@ def sql(
             raise typer.BadParameter("--dry-run needs a NAME or --query", param_hint="NAME")
         _list(as_json=as_json, as_csv=as_csv)
         return
-    prepared = None if name is None else _query(name)
+    check_stack()  # Before the imports of what follows, which take a second.
     given = _parameters(param or [])
-    settings = command_settings(archive=prepared is not None and "archive_bucket" in prepared.template)
+    prepared = None if name is None else _query(name)
+    settings = read_settings(archive=prepared is not None and "archive_bucket" in prepared.template)
+    check_services(settings, archive=False)
     from functions.clients import bigquery_client
 
     client = bigquery_client(settings)

@@ -16,8 +16,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from sluice.checkout import command
 from sluice.commands.options import Csv, Json, Seed
-from sluice.formatting import print_rows
+from sluice.formatting import print_rows, printable
 from sluice.local import data_folder
 from sluice.local.client_environment import ClientKind, client_variables, shell_lines
 from sluice.local.data_folder import DataFolder
@@ -75,7 +76,8 @@ def demo(
         if not run(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
         if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Keep the stack running?"):
-            _show(stack, "sluice" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} sluice")
+            variable = "" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} "
+            _show(stack, f"{variable}{command()}")
             with contextlib.suppress(KeyboardInterrupt):
                 _wait(stack, reload=True)
 
@@ -105,7 +107,7 @@ def up(
     """
     data = _folder(data_dir)
     with _stack(data, stand_in, port, fresh=fresh) as stack, contextlib.suppress(KeyboardInterrupt):
-        _show(stack, "sluice")
+        _show(stack, command())
         _wait(stack, reload=reload)
 
 
@@ -161,19 +163,20 @@ def down(data_dir: DataDir = None) -> None:
     Exit code 0: no stack runs any more; 1: it did not end within a minute.
     """
     data = _folder(data_dir)
-    stack = data.running()
-    if stack is None:
+    pid = data.pid()
+    if pid is None:
         console.print(f"no stack runs in {data.path}", soft_wrap=True)
         return
     import signal
 
-    os.kill(stack.pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 60
     while data.is_locked():
         if time.monotonic() > deadline:
-            console.print(f"[bold red]the stack still runs[/]: process {stack.pid}", soft_wrap=True)
+            console.print(f"[bold red]the stack still runs[/]: process {pid}", soft_wrap=True)
             raise typer.Exit(1)
         time.sleep(0.05)
+    console.print(f"the stack has ended; its data stay in {data.path}", soft_wrap=True, highlight=False)
 
 
 def env(
@@ -211,14 +214,14 @@ def _running(data: DataFolder) -> RunningStack:
     raise typer.Exit(1)
 
 
-def _show(stack: LiveStack, command: str) -> None:
+def _show(stack: LiveStack, program: str) -> None:
     for name, address in stack.addresses.items():
         console.print(f"{name:<10} {address}")
     console.print(
         f"\nIn another shell:\n"
-        f"  {command} generate --rate 50   endless events into it\n"
-        f"  {command} sql                  questions to its tables\n"
-        f'  eval "$({command} env)"        for clients of your own',
+        f"  {program} generate --rate 50   endless events into it\n"
+        f"  {program} sql                  questions to its tables\n"
+        f'  eval "$({program} env)"        for clients of your own',
         highlight=False,
         soft_wrap=True,
     )
@@ -229,7 +232,8 @@ def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
     while True:
         for child in stack.children:
             if child.process.poll() is not None:
-                console.print(f"[bold red]{child.name} ended with {child.process.returncode}:[/]\n{child.tail()}")
+                ended = f"{child.name} ended with {child.process.returncode}:"
+                console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
                 raise typer.Exit(1)
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
@@ -244,7 +248,7 @@ def _reload(stack: LiveStack, changed: Sequence[str]) -> None:
     try:
         stack.deploy()
     except NotStarted as error:
-        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), f"{files}\n{error}")
+        text = Text.assemble(("Not reloaded, the code of before goes on: ", "bold red"), printable(f"{files}\n{error}"))
         console.print(text, soft_wrap=True)
     else:
         console.print(f"reloaded in {time.monotonic() - started:.1f} s: {files}", soft_wrap=True, highlight=False)
@@ -310,18 +314,13 @@ def _stack(
                 if fresh:
                     data.clear()
                 stack = ending.enter_context(live_stack(data, stages.begin, first_port=first_port, stand_in=stand_in))
-            console.print(f"The local stack is up after {stages}; data and logs: {data.path}", soft_wrap=True)
+            console.print(f"The stack is up after {stages}.\nData and logs: {data.path}", soft_wrap=True)
             os.environ.update(stack.environment)
             yield stack
     except NotStarted as error:
-        console.print(f"[bold red]The local stack did not start.[/] {error}\nLogs: {data.path}")
+        text = Text.assemble(("The local stack did not start. ", "bold red"), printable(f"{error}\nLogs: {data.path}"))
+        console.print(text, soft_wrap=True)
         raise typer.Exit(1) from error
-    except (
-        data_folder.StackRuns,
-        data_folder.NoDataFolder,
-        FileExistsError,
-        NotADirectoryError,
-        PermissionError,
-    ) as error:
-        console.print(f"[bold red]Nothing was started:[/] {error}", soft_wrap=True)
+    except (data_folder.StackRuns, data_folder.NoDataFolder, PermissionError) as error:
+        console.print(Text.assemble(("Nothing was started: ", "bold red"), str(error)), soft_wrap=True)
         raise typer.Exit(1) from error

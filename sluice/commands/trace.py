@@ -132,32 +132,38 @@ def _show(event_trace: Trace) -> None:
 
 
 def _describe_row(row: TracedRecord) -> Iterator[Text | str]:
-    what = f"shown by {' and '.join(row.shown_by)}" if row.shown_by else "a duplicate, shown by no view"
-    yield Text(f"row in {row.table} of {row.day}, {what}", "bold")
+    yield Text(f"row in {row.table} of {row.day}", "bold")
+    yield from (f"  shown by {view}" for view in row.shown_by)
+    if not row.shown_by:
+        yield "  a duplicate, shown by no view"
     yield from _lineage(row, "processed")
     if row.content_digest:
         yield f"  content {row.content_digest}"
 
 
 def _describe_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
-    yield Text(f"dead letter in {letter.table}, stage {letter.stage}, fingerprint {letter.fingerprint}", "bold red")
+    yield Text(f"dead letter in {letter.table}", "bold red")
+    yield f"  stage {letter.stage}, fingerprint {letter.fingerprint}"
     for error in letter.errors:
         yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
     yield from _lineage(letter, "rejected")
 
 
-def describe_replay(replay: Mapping[str, Any]) -> str:
-    """Return a sentence that describes an entry of the ledger."""
+def describe_replay(replay: Mapping[str, Any]) -> Iterator[str]:
+    """Return lines that describe an entry of the ledger."""
     what = f"a row of {replay['table_name']}"
     if replay["outcome"] != "row":
         same = replay["new_fingerprint"] == replay["fingerprint"]
         what = "a dead letter with the same cause" if same else f"a dead letter with cause {replay['new_fingerprint']}"
-    transform = f" with {replay['transform']}" if replay["transform"] else ""
-    return f"replayed {replay['replayed_at'].isoformat()} by {replay['replayed_by']}{transform}: {what}"
+    transform = f", with {replay['transform']}" if replay["transform"] else ""
+    yield f"replayed {replay['replayed_at'].isoformat()} by {replay['replayed_by']}"
+    yield f"  {what}{transform}"
 
 
 def _describe_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
-    yield Text(printable(describe_replay(replay)), "bold")
+    head, what = map(printable, describe_replay(replay))
+    yield Text(head, "bold")
+    yield what
     source = {
         "dead_letter": "the dead letters",
         "archive": "the archive",
@@ -171,8 +177,9 @@ def _describe_replay(replay: Mapping[str, Any]) -> Iterator[Text | str]:
 
 def _lineage(record: TracedRecord, done: str) -> Iterator[str]:
     yield printable(f"  message {record.message_id}, published {record.publish_time.isoformat()}")
-    version = f"by contract version {record.schema_version}, " if record.schema_version else ""
-    yield printable(f"  {done} {record.processed_at.isoformat()} {version}by code {record.code_version}")
+    version = f"contract version {record.schema_version}, " if record.schema_version else ""
+    yield printable(f"  {done} {record.processed_at.isoformat()}")
+    yield printable(f"  by {version}code {record.code_version}")
     yield f"  {record.archive_uri}"
 
 

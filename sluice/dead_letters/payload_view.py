@@ -2,8 +2,12 @@
 
 import difflib
 import json
+import shutil
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
+
+from rich.text import Text
 
 from functions.core.json_path import item, member
 from sluice.formatting import printable
@@ -53,6 +57,29 @@ def marked(data: bytes, errors: Sequence[Mapping[str, str]]) -> list[Marked]:
             at.setdefault(_innermost(path, paths), []).append(text)
         marked_lines = [Marked(_clipped(text), at.get(path, ()) if path else ()) for path, text in lines]
     return _without_the_middle(marked_lines)
+
+
+def styled(data: bytes, errors: Sequence[Mapping[str, str]]) -> Iterator[Text]:
+    """Return the lines of `marked` for a terminal, each error below its line."""
+    for line in marked(data, errors):
+        yield Text(f"{_INDENT}{line.text}", "dim" if line.is_gap else "red" if line.notes else "")
+        yield from map(note, line.notes)
+
+
+def note(text: str) -> Text:
+    """Return an error for a terminal, to be shown below what it belongs to."""
+    text = printable(text)
+    if text.lstrip().startswith("^"):
+        return Text(f"{_INDENT}{text}", "bold red")
+    lines = textwrap.wrap(
+        f"{_INDENT}^ {text}",
+        shutil.get_terminal_size().columns,
+        subsequent_indent=_INDENT * 3,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
+    return Text("\n".join(lines), "bold red")
 
 
 def pretty(data: bytes) -> list[str]:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
+from sluice.dead_letters import payload_view
 from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.formatting import print_rows, printable
 from sluice.local.live_stack import LiveStack
@@ -162,6 +163,7 @@ def _progress(console: Console) -> Progress:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=console,
+        disable=not console.is_terminal,
     )
 
 
@@ -188,14 +190,13 @@ def _show_accounts(console: Console, demo: Demo) -> None:
             f"{extra} more rows than events: a message has a row for each time that it was published or delivered,"
             " since Pub/Sub delivers at least once. The views show each event once: sluice sql duplicate_rate",
             highlight=False,
-            soft_wrap=True,
         )
     discrepancies = demo.discrepancies()
     if discrepancies:
         console.print(Text(f"Discrepancies: {'; '.join(discrepancies)}", "bold red"), soft_wrap=True)
     else:
         distinct = len({message.attributes["event_id"] for message in demo.published})
-        line = f"Every published event is accounted for: {distinct} of {distinct}, byte for byte in the archive."
+        line = f"Every published event is accounted for: {distinct} of {distinct}, archived byte for byte."
         console.print(Text(line, "bold green"), soft_wrap=True)
     rate = len(demo.published) / demo.seconds
     console.print(f"{demo.seconds:.1f} s from the first published to the last accounted for: {rate:.0f} events/s.")
@@ -210,7 +211,7 @@ def _show(console: Console, title: str, rows: Iterable[bigquery.Row], limit: int
 
 
 _SAMPLES = {
-    "orders": "order_id, customer_id, status, total_amount, item_count, event_date",
+    "orders": "order_id, customer_id, status, total_amount, item_count",
     "inventory": "product_id, warehouse_id, quantity_change, reason, event_date",
     "user_activity": "user_id, activity_type, browser, os, is_bot, metadata.platform",
 }
@@ -225,10 +226,10 @@ def _show_rows(console: Console, client: bigquery.Client, dataset: str) -> None:
 def _show_dead_letter(console: Console, client: bigquery.Client, dataset: str) -> None:
     query = f"SELECT * FROM `{dataset}.dead_letters` ORDER BY stage = 'contract' DESC, event_id LIMIT 1"  # noqa: S608
     for letter in client.query_and_wait(query):
-        errors = "\n".join(f"{error['path']}  {error['rule']}: {error['message']}" for error in letter.errors)
-        text = f"event {letter.event_id}, stage {letter.stage}, fingerprint {letter.fingerprint}\n{errors}\n"
-        payload = letter.payload.decode(errors="replace")
-        console.print(Text.assemble(("\na dead letter\n", "bold"), printable(f"{text}{payload}")), soft_wrap=True)
+        text = printable(f"event {letter.event_id}\nstage {letter.stage}, fingerprint {letter.fingerprint}")
+        console.print(Text.assemble(("\na dead letter\n", "bold"), text), soft_wrap=True)
+        for line in payload_view.styled(letter.payload, letter.errors):
+            console.print(line, soft_wrap=True)
 
 
 def _show_analytics(console: Console, client: bigquery.Client, settings: Settings) -> None:
@@ -243,7 +244,7 @@ def _show_next(console: Console) -> None:
     console.print(
         "\nNext:\n"
         "  .venv/bin/sluice up                     the stack, and it stays\n"
-        "  .venv/bin/sluice generate --rate 50     endless events into it, from another shell\n"
+        "  .venv/bin/sluice generate --rate 50     endless events, from another shell\n"
         "  .venv/bin/sluice tail                   its events, as they come\n"
         "  .venv/bin/sluice sql                    more questions to its tables\n"
         "  .venv/bin/sluice publish events.ndjson  your own events\n"

@@ -481,8 +481,8 @@ class Erasure:
         if rows:
             expires = f"on {table.expires:%Y-%m-%d}" if table.expires else "never"
             self.erased.remaining.append(
-                f"{name}: has {rows} rows of the person; it is not the table of an event type, and this command deletes"
-                f" nothing from it; drop it, or wait until it expires: {expires}"
+                f"{name}: has rows of the person ({rows}); it is not the table of an event type, and this command"
+                f" deletes nothing from it; drop it, or wait until it expires: {expires}"
             )
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:

@@ -37,6 +37,10 @@ class NoDataFolder(ValueError):
     """The folder holds something else than the data of a stack."""
 
 
+class UnreadableState(RuntimeError):
+    """It is not known what runs with a data folder."""
+
+
 class Process(msgspec.Struct, frozen=True):
     """A process of a running stack.
 
@@ -69,6 +73,12 @@ class RunningStack(msgspec.Struct, frozen=True):
     processes: Sequence[Process]
 
 
+class _AnyStack(msgspec.Struct):
+    """The part of `stack.json` that all versions of Sluice write."""
+
+    pid: int
+
+
 class DataFolder:
     """A data folder.
 
@@ -86,10 +96,16 @@ class DataFolder:
         """Make the folder, and keep others from using it while the context lasts.
 
         Raises:
-            NoDataFolder: It has files, and no stack has ever used it: a start would delete some of them.
+            NoDataFolder: It cannot be made; or it has files, and no stack has ever used it: a start would delete some.
             StackRuns: A stack runs with it.
+            UnreadableState: A stack of another version runs with it.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NoDataFolder(f"{self.path} is a file; name a folder that is empty or does not exist") from error
+        except OSError as error:
+            raise NoDataFolder(f"{self.path} cannot be made: {error.strerror}") from error
         if not self._lock.exists() and any(self.path.iterdir()):
             raise NoDataFolder(f"{self.path} has other files; name a folder that is empty or does not exist")
         (self.path / ".gitignore").write_text("*\n")
@@ -123,19 +139,46 @@ class DataFolder:
         part.replace(self._state)
 
     def is_locked(self) -> bool:
-        """Return whether a stack runs with this folder, or starts."""
+        """Return whether a stack runs with this folder, or starts.
+
+        Raises:
+            UnreadableState: The folder cannot be read.
+        """
         try:
             with self._lock.open("r") as file:
                 return not _try_lock(file)
         except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            raise UnreadableState(f"{self._lock} cannot be read: {error.strerror}") from error
 
     def running(self) -> RunningStack | None:
-        """Return the stack that runs with this folder, if one does and is up."""
+        """Return the stack that runs with this folder, if one does and is up.
+
+        Raises:
+            UnreadableState: One does, but its state was written by another version, or is damaged.
+        """
+        return self._read(RunningStack)
+
+    def pid(self) -> int | None:
+        """Return the process of the stack that runs with this folder, if one does and is up; of any version.
+
+        Raises:
+            UnreadableState: One does, but its state is damaged.
+        """
+        stack = self._read(_AnyStack)
+        return stack.pid if stack else None
+
+    def _read[T](self, kind: type[T]) -> T | None:
         try:
-            return msgspec.json.decode(self._state.read_bytes(), type=RunningStack) if self.is_locked() else None
+            return msgspec.json.decode(self._state.read_bytes(), type=kind) if self.is_locked() else None
         except FileNotFoundError:
             return None
+        except (OSError, msgspec.DecodeError) as error:
+            raise UnreadableState(
+                f"{self._state} cannot be read: {error}; a stack of another version runs there: end it with"
+                " `sluice down`, or with Ctrl-C where it was started, and start `sluice up`"
+            ) from error
 
 
 def _try_lock(file: TextIO) -> bool:
@@ -159,7 +202,11 @@ def find() -> DataFolder:
 
 
 def use(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Set the variables of the running stack, unless the environment selects something else."""
+    """Set the variables of the running stack, unless the environment selects something else.
+
+    Raises:
+        UnreadableState: A stack runs, but its variables are not known.
+    """
     stack = find().running()
     if stack and not other_selection(stack, environment):
         environment.update(stack.environment)

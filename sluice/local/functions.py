@@ -7,8 +7,8 @@ deployed memory is the limit, and the function cannot write its code.
 
 What differs: the interpreter has the packages of the development, too, the deployed ones in the same versions;
 `CODE_VERSION` is the commit of the checkout, where a deployment has a revision; `HOST` keeps the function from the
-network; `PATH` and `HOME` are this machine's; `SLUICE_SESSION` marks what a session has started; and emulators have
-variables of their own.
+network; `PATH` and `HOME` are this machine's; `SLUICE_SESSION` marks what a session has started; `XDG_RUNTIME_DIR`
+keeps gunicorn's control socket out of `HOME`; and emulators have variables of their own.
 """
 
 import compileall
@@ -17,6 +17,7 @@ import dataclasses
 import pathlib
 import py_compile
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 
 import httpx
@@ -110,7 +111,7 @@ def unpacked(folder: pathlib.Path, root: pathlib.Path = ROOT) -> pathlib.Path:
         root: The project's folder.
     """
     unpack(folder, root)
-    compileall.compile_dir(folder, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+    compileall.compile_dir(folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return folder
 
 
@@ -152,9 +153,11 @@ def starting(  # noqa: PLR0913 - seven facts about one process
     code = code or unpacked(folder / f"{name}-code")
     version = commit()
     local = {"CODE_VERSION": version} if version else {}
-    variables = served_environment(target, port, {**local, **environment})
+    sockets = tempfile.TemporaryDirectory(prefix="sluice-")
+    variables = {**served_environment(target, port, {**local, **environment}), "XDG_RUNTIME_DIR": sockets.name}
     framework = pathlib.Path(python).with_name("functions-framework")
     with (
+        sockets,
         read_only(code),
         confined(MEMORY[target]) as prefix,
         running(name, [*prefix, str(framework)], folder, variables, cwd=code, inherits=False) as child,

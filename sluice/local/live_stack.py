@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import pathlib
+import re
 import shutil
 import sys
 import time
@@ -14,6 +15,7 @@ import httpx
 import msgspec
 
 from functions.settings import Settings
+from functions.source_files import InvalidFile
 from sluice.checkout import commit
 from sluice.local.data_folder import DataFolder, Process, RunningStack
 from sluice.local.front import Front
@@ -153,12 +155,12 @@ class LiveStack:
         Raises:
             NotStarted: A function did not start, or the bootstrap failed or was rejected. Nothing is replaced.
         """
-        with contextlib.ExitStack() as starting_functions:
+        with _naming_invalid_files(self._data.path), contextlib.ExitStack() as starting_functions:
             code = self._data.path / "code" / f"{next(self._numbers)}"
             starting_functions.callback(shutil.rmtree, code, ignore_errors=True)
             unpacked(code)
             made: dict[str, tuple[int, Child]] = {}
-            for target in ("bootstrap", "ingest"):
+            for target in _TARGETS:
                 port = free_port()
                 process = starting(target, self._data.path, self._variables, target, port=port, code=code)
                 made[target] = port, starting_functions.enter_context(process)
@@ -206,6 +208,30 @@ class LiveStack:
         addresses = self.addresses
         processes = [Process(child.name, addresses.get(child.name, ""), child.process.pid) for child in self.children]
         return RunningStack(os.getpid(), self._started, commit() or "unknown", self.environment, processes)
+
+
+_TARGETS = ("bootstrap", "ingest")
+
+_INVALID_FILE = re.compile(rf"^[\w.]*{InvalidFile.__name__}: (.+)", re.MULTILINE)
+"""The line of a traceback that names a file of the code and what is wrong with it."""
+
+
+@contextlib.contextmanager
+def _naming_invalid_files(folder: pathlib.Path) -> Iterator[None]:
+    """Raise an error of a function that a file of the code has caused with that file instead of the function's log.
+
+    Args:
+        folder: The folder of the logs.
+    """
+    logs = [folder / f"{target}.log" for target in _TARGETS]
+    sizes = [log.stat().st_size if log.exists() else 0 for log in logs]
+    try:
+        yield
+    except NotStarted as error:
+        for log, size in zip(logs, sizes, strict=True):
+            if log.exists() and (line := _INVALID_FILE.search(log.read_bytes()[size:].decode(errors="replace"))):
+                raise NotStarted(line[1]) from error
+        raise
 
 
 def _bootstrap(function: Function) -> Sequence[Change]:

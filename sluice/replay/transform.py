@@ -43,7 +43,9 @@ class Transform:
             content = file.read_bytes()
             names = runpy.run_path(str(file))
         except Exception as error:
-            raise NoTransform(f"{file}{_line(file, error)}: {type(error).__name__}: {error}") from error
+            raise NoTransform(
+                f"{file}{_line(file, error)}: {type(error).__name__}: {getattr(error, 'msg', error)}"
+            ) from error
         function = names.get("transform")
         if not callable(function):
             raise NoTransform(f"{file}: has no function transform(payload: bytes, attributes: dict[str, str])")

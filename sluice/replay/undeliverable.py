@@ -104,7 +104,7 @@ class Undeliverable:
                 data = msgspec.json.encode(Envelope.from_message(original(message), None))
                 yield Line(self._subscription, number, data, Lease(ack_id))
         except (GoogleAPIError, GoogleAuthError) as error:
-            raise Unreadable(f"{self._subscription}: {getattr(error, 'message', error)}") from error
+            raise Unreadable(f"{self._subscription}: {error}") from error
 
     def _pull(self) -> Iterator[tuple[str, PubsubMessage]]:
         heard = time.monotonic()

@@ -117,6 +117,13 @@ def test_changed_code_is_served_unless_it_is_broken(project: pathlib.Path, up: C
     publish(project, project, event("order", order_id="old code"))
     wait_until(lambda: rows(project, "orders") > 0, "the code of before goes on", up.tail, pause=0.2)
     main.write_text(text)
+    contract.write_text('{"a": 1,}')
+    problem = "jsonschemas/order.v1.json: line 1 column 8 is not JSON: "
+    up.wait_until(lambda: problem in up.log.read_text())
+    contract.write_text(before[0])
+    ddl.write_text("{% for %}")
+    problem = "the bootstrap was rejected: definitions: sql/schema/orders.sql: line 1: "
+    up.wait_until(lambda: problem in up.log.read_text())
     schema = json.loads(before[0])
     schema["properties"]["color"] = {"type": "string", "description": "Colour."}
     contract.write_text(json.dumps(schema))

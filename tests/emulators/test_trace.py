@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -145,7 +146,8 @@ def test_replays_of_an_event_are_listed_in_order(datasets: Datasets, tmp_path: p
     assert (first["outcome"], first["new_fingerprint"]) == ("dead_letter", letter.fingerprint)
     assert (second["outcome"], second["table_name"], second["archive_uri"]) == ("row", row.table, row.archive_uri)
     shown = sluice(datasets, "back").stdout
-    outcomes = [line.split(": ")[-1] for line in shown.splitlines() if line.startswith("replayed ")]
+    lines = pairwise(shown.splitlines())
+    outcomes = [line.strip().partition(", with ")[0] for head, line in lines if head.startswith("replayed ")]
     assert outcomes == ["a dead letter with the same cause", f"a row of {row.table}"]
     assert "  message m-back, from the dead letters, by code " in shown
     assert [replay["source"] for replay in json.loads(sluice(datasets, "back", "--json").stdout)["replays"]] == [

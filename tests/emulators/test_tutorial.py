@@ -1,120 +1,76 @@
-"""Pages as somebody follows them, in a copy of the repository: each command is run as it is written."""
+"""Pages as somebody follows them, in a new clone: each command is run as it is written, and prints what they show."""
 
 import contextlib
-import os
 import pathlib
-import re
-import shlex
-import subprocess
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterable
 
 import pytest
 
-from sluice.local import data_folder
-from sluice.local.process import running
-from tests.support.clone import clone
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.docs import ROOT
+from tests.support.walk import SECOND_SHELL, Step, Walk, is_shown, too_long
 
 pytestmark = pytest.mark.check
-
-ROOT = pathlib.Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "tutorial.md").read_text()
-NEW_TYPE = (ROOT / "docs" / "add-an-event-type.md").read_text()
-
-BLOCK = re.compile(r"^```(\w+)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-SECOND_SHELL = "second-shell"
-
-
-def commands(page: str = PAGE) -> Iterator[tuple[str, str]]:
-    """Title of the block, and command, in the order of the page."""
-    for language, title, text in BLOCK.findall(page):
-        if language == "sh":
-            yield from ((title, line) for line in text.splitlines())
-
-
-def own_environment() -> dict[str, str]:
-    """The environment of a shell that has no variables of a stack."""
-    return {name: value for name, value in os.environ.items() if name != data_folder.VARIABLE} | {"COLUMNS": "200"}
 
 
 def files(folder: pathlib.Path) -> set[str]:
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {str(path) for path in paths if not {"__pycache__", ".venv"} & set(path.parts)}
+    return {str(path) for path in paths if not {"__pycache__", ".venv", ".git"} & set(path.parts)}
 
 
-def run(command: str, clone: pathlib.Path, environment: Mapping[str, str]) -> str:
-    """Run a line of shell, which must succeed, and return what it prints."""
-    done = subprocess.run(
-        command, shell=True, cwd=clone, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-    )
-    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-    return done.stdout + done.stderr
+def follow(walk: Walk, steps: Iterable[Step]) -> None:
+    """Follow some steps, the stack of a second shell running until they remove its data."""
+    with contextlib.ExitStack() as second_shell:
+        for step in steps:
+            if step.title == SECOND_SHELL:
+                second_shell.enter_context(walk.in_second_shell(step))
+                continue
+            if "rm -r .sluice" in step.commands:
+                second_shell.close()
+            walk.follow(step)
 
 
-def wait_for_the_last_event(clone: pathlib.Path, environment: Mapping[str, str]) -> None:
-    listing = ".venv/bin/sluice dead-letters list"
-    wait_until(lambda: "too-good" in run(listing, clone, environment), "the last event is there", pause=1)
+def test_demo_prints_what_readme_shows(tmp_path: pathlib.Path) -> None:
+    walk = Walk(ROOT / "README.md", tmp_path)
+    for name in ("Makefile", "pyproject.toml", "requirements-local.txt", "tools/environment.sh"):
+        (walk.clone / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, walk.clone / name)
+    (walk.clone / ".venv" / "local-ready").touch()
+    demo, *_ = walk.steps()
+    assert demo.commands == ("make demo",)
+    walk.follow(demo)
+    walk.end()
 
 
 def test_the_tutorial_leads_to_a_replayed_event(tmp_path: pathlib.Path) -> None:
-    folder = clone(tmp_path / "clone")
-    before = files(folder)
-    [(repair, text)] = [(title, text) for language, title, text in BLOCK.findall(PAGE) if language == "python"]
-    (folder / repair).write_text(text)
-    environment = own_environment()
-    printed: dict[str, str] = {}
-    with contextlib.ExitStack() as second_shell:
-        for title, command in commands():
-            if title == SECOND_SHELL:
-                up = second_shell.enter_context(
-                    running("up", shlex.split(command), tmp_path, environment, cwd=folder, inherits=False)
-                )
-                up.wait_until((folder / ".sluice" / "stack.json").exists)
-                continue
-            if "ingestion_freshness" in command:
-                wait_for_the_last_event(folder, environment)
-            if not command.startswith(("make ", "git ")):
-                printed[command.removeprefix(".venv/bin/sluice ")] = run(command, folder, environment)
-    assert "300 published" in printed["publish shop.ndjson"]
-    freshness = printed["sql ingestion_freshness"]
-    assert re.search(r"ratings .*? 3 ", freshness), printed
-    for table in ("orders", "inventory", "user_activity"):
-        assert re.search(rf"{table} .*? [1-9]\d* ", freshness), freshness
-    assert "maximum" in printed["dead-letters show too-good"]
-    assert "$.amount" in printed["dead-letters show too-good"]
-    replay = f"dead-letters replay --type rating --transform {repair}"
-    assert "1 of 1 would pass" in printed[f"{replay} --dry-run"]
-    assert "1 of 1 passed" in printed[replay]
-    assert "ratings" in printed["trace too-good"]
-    assert files(folder) == before
+    walk = Walk(ROOT / "docs" / "tutorial.md", tmp_path)
+    before = files(walk.clone)
+    walk.write_files()
+    (demo, *steps) = walk.steps()
+    assert demo.commands == ("make demo",), "another test"
+    follow(walk, steps)
+    assert sum(bool(step.shown) for step in steps) >= 8
+    assert files(walk.clone) == before
+    walk.end()
 
 
 def test_new_event_type_is_tried_as_its_page_says(tmp_path: pathlib.Path) -> None:
-    folder = clone(tmp_path / "clone")
-    (_, new), *shells = commands(NEW_TYPE)
-    environment = own_environment()
-    run(new, folder, environment)
-    for _, title, text in BLOCK.findall(NEW_TYPE):
-        if "." in title:
-            (folder / title).write_text(text)
-    (_, up_command), *others = shells
-    with running("up", shlex.split(up_command), tmp_path, environment, cwd=folder, inherits=False) as up:
-        up.wait_until((folder / ".sluice" / "stack.json").exists)
-        printed = {}
-        for _, command in others:
-            if "trace" not in command:
-                printed[command.split()[1]] = run(command, folder, environment)
-                continue
-            wait_until(lambda: is_traced(command, folder, environment), "the event is a row", pause=1)  # noqa: B023 - at once
-            printed["trace"] = run(command, folder, environment)
-    assert "1 published" in printed["publish"]
-    assert "reviews" in printed["sql"]
-    assert re.search(r"^row in \S+\.reviews of ", printed["trace"], re.MULTILINE), printed
+    walk = Walk(ROOT / "docs" / "add-an-event-type.md", tmp_path)
+    (new, *others) = walk.steps()
+    follow(walk, [new])
+    walk.write_files()
+    follow(walk, others)
+    walk.end()
 
 
-def is_traced(command: str, clone: pathlib.Path, environment: Mapping[str, str]) -> bool:
-    done = subprocess.run(
-        command, shell=True, cwd=clone, env=environment, capture_output=True, timeout=PATIENCE, check=False
-    )
-    return done.returncode == 0
+def test_shown_lines_are_those_that_are_printed() -> None:
+    printed = "a 2026-11-29 10:00:00 UTC\nb 1.5 s\nc  7\n"
+    assert is_shown("a 2025-01-01 01:02:03 UTC\nb 0.3 s\nc  7\n", printed)
+    assert is_shown("...\nb 0.3 s\n...\n", printed)
+    assert is_shown("a 2025-01-01 01:02:03 UTC\n...\nc  7\n", printed)
+    for other in ("...\nc 7\n", "b 0.3 s\n...\n", "...\nb 0.3 s\n", "...\nb 3 s\n...\n", "...\nc  7\nd\n"):
+        assert not is_shown(other, printed), other
+
+
+def test_only_a_long_value_makes_a_line_long() -> None:
+    assert too_long(f"{'word ' * 17}\nlogs: {'/folder' * 12}\n{'word ' * 16}") == ["word " * 17]

@@ -20,7 +20,7 @@ from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from functions.core.rows import Row
 from functions.files.id_fields import IdField
-from functions.files.sources import Line
+from functions.files.sources import Line, Unreadable
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from sluice.backfill.chunks import Seen, TableLoad, chunks, loads
@@ -243,7 +243,7 @@ def test_a_dry_run_does_without_bigquery(cloud: Cloud, tmp_path: pathlib.Path, m
 def test_end_says_of_written_events_what_is_true(
     capsys: pytest.CaptureFixture[str], *, dry_run: bool, interrupted: bool
 ) -> None:
-    report = BackfillReport(failures=["file: damaged"], interrupted=interrupted, complete_to="file line 7")
+    report = BackfillReport(failures=[Unreadable("file: damaged")], interrupted=interrupted, complete_to="file line 7")
     with pytest.raises(typer.Exit) as ended:
         FinishedBackfill(report, 1, 1.0, dry_run).end()
     said = " ".join(capsys.readouterr().err.split())

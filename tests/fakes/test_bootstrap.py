@@ -83,6 +83,15 @@ def test_view_with_the_name_of_a_table_is_rejected(made: Bootstrap, live: dict[s
     }
 
 
+def test_a_broken_file_prevents_every_creation(made: Bootstrap, cloud: Cloud, tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "sql"
+    shutil.copytree(made.folder, folder)
+    (folder / "schema" / "orders.sql").write_text("CREATE {{ table")
+    [step] = dataclasses.replace(made, folder=folder).run()
+    assert (step.change, cloud.posted) == (SchemaChange.REJECTED, [])
+    assert str(step.error).startswith("sql/schema/orders.sql: line 1: ")
+
+
 def test_duplicate_name_prevents_every_creation(made: Bootstrap, cloud: Cloud, tmp_path: pathlib.Path) -> None:
     shutil.copytree(FOLDER, tmp_path / "sql")
     (tmp_path / "sql" / "views" / "orders_all.sql").write_text("CREATE VIEW ...")

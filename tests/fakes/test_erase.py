@@ -385,6 +385,6 @@ def test_any_other_rejection_ends_the_run(cloud: Cloud) -> None:
     ],
 )
 def test_invalid_id_of_a_person_is_rejected(arguments: list[str], problem: str) -> None:
-    rejected = CliRunner().invoke(app, ["erase", *arguments], env={"COLUMNS": "160"})
+    rejected = CliRunner().invoke(app, ["erase", *arguments])
     assert rejected.exit_code == 2
-    assert problem in " ".join(rejected.stderr.replace("│", " ").split())
+    assert problem in rejected.stderr

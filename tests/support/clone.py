@@ -6,7 +6,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-_FOLDERS = ("docs", "functions", "jsonschemas", "sluice", "sql", "tests")
+_FOLDERS = ("dataflow", "docs", "functions", "jsonschemas", "sluice", "sql", "tests")
 
 
 def clone(folder: pathlib.Path) -> pathlib.Path:

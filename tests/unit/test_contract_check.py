@@ -298,7 +298,10 @@ def test_handler_that_cannot_be_imported_fails_the_check(tmp_path: pathlib.Path)
     project = copy(tmp_path / "project")
     (project / "functions" / "events" / "rocket.py").write_text('"""Nothing."""\n')
     answer = run(project)
-    assert (answer.returncode, "cannot be imported" in answer.stderr) == (2, True), answer.stderr
+    assert (
+        answer.returncode,
+        "functions/events/rocket.py: an event type's module has an EVENT_TYPE" in answer.stderr,
+    ) == (2, True), answer.stderr
 
 
 def persons(contract: str, table: str = ORDERS_DDL, **changes: object) -> list[tuple[str, bool]]:

@@ -13,6 +13,7 @@ from functions.core.contracts import FOLDER, Contracts
 from functions.core.dead_letters import EventRejected
 from functions.core.rows import RowConverter
 from functions.events import event_types
+from functions.source_files import InvalidFile
 
 FILES = sorted(FOLDER.glob("*.json"))
 
@@ -60,6 +61,23 @@ def test_default_that_is_not_clear_is_rejected_at_start(
     for name, value in zip(names, values, strict=False):
         pin(tmp_path / name, value=value)
     with pytest.raises(ValueError, match=rf"jsonschemas/inventory\.v\*\.json: .*{why}"):
+        Contracts.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1,}', "line 1 column 8 is not JSON"),
+        ("[]", r"\$ is not JSON Schema"),
+        ('{"properties": {"a": {"type": "strng"}}}', r"\$\.properties\.a\.type is not JSON Schema: .*array"),
+        ('{"type": "object"}', 'a contract has "properties"'),
+        ("\udcff", "codec can't decode"),
+    ],
+)
+def test_a_broken_contract_is_named_with_place_and_rule(tmp_path: pathlib.Path, text: str, why: str) -> None:
+    write(tmp_path)
+    (tmp_path / "order.v1.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(InvalidFile, match=rf"^jsonschemas/order\.v1\.json: .*{why}"):
         Contracts.load(tmp_path)
 
 

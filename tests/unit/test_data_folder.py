@@ -6,11 +6,26 @@ from datetime import UTC, datetime
 import pytest
 
 from sluice.local import data_folder
-from sluice.local.data_folder import DataFolder, NoDataFolder, RunningStack, StackRuns
+from sluice.local.data_folder import DataFolder, NoDataFolder, RunningStack, StackRuns, UnreadableState
 
 STACK = RunningStack(
     1, datetime(2026, 11, 29, tzinfo=UTC), "v", {"GOOGLE_CLOUD_PROJECT": "local", "DATASET": "dev"}, []
 )
+
+
+def test_a_state_of_another_version_is_named_and_has_its_process(tmp_path: pathlib.Path) -> None:
+    folder = DataFolder(tmp_path / ".sluice")
+    with folder.locked():
+        (folder.path / "stack.json").write_text('{"pid": 7, "addresses": {}}')
+        with pytest.raises(UnreadableState, match=r"stack.json cannot be read: .* of another version"):
+            folder.running()
+        assert folder.pid() == 7
+
+
+def test_a_file_is_no_data_folder(tmp_path: pathlib.Path) -> None:
+    (tmp_path / ".sluice").touch()
+    with pytest.raises(NoDataFolder, match="is a file"), DataFolder(tmp_path / ".sluice").locked():
+        pass
 
 
 def test_the_stack_is_found_from_its_folder_and_those_below(

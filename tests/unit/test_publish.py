@@ -4,7 +4,6 @@ import gzip
 import itertools
 import json
 import pathlib
-import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
@@ -74,7 +73,15 @@ def test_the_first_dates_there_are_move_or_stay(first: str) -> None:
     assert moved == [first, "2026-11-23T12:00:00.000Z"]
 
 
-def test_invalid_lines_are_not_changed() -> None:
+def test_an_invalid_event_moves_with_the_others() -> None:
+    lost = order("2025-01-01T10:00:00Z", status="lost")
+    assert times(shifted([lost, order("2025-01-01T11:00:00Z")])) == [
+        "2026-11-23T11:00:00.000Z",
+        "2026-11-23T12:00:00.000Z",
+    ]
+
+
+def test_lines_without_a_time_are_not_changed() -> None:
     odd = [b"", b"not json", b"[]", b"\xff", b'{"event_type": "teleport"}', b'{"event_type": "order"}']
     odd += [order(time) for time in ("2025-01-01T10:00:00", "2025-01-01", "20250101T100000Z", "yesterday")]
     odd += [order("2025-01-01T10:00:00Z", n=1).replace(b'"n"', b'"status": "lost", "n"')]
@@ -161,7 +168,7 @@ def test_attributes_are_those_of_all_messages(monkeypatch: pytest.MonkeyPatch) -
 def test_wrong_attribute_is_named_before_anything_is_done(options: list[str], problem: str) -> None:
     code, output = run("publish", __file__, *options)
     assert code == 2
-    assert problem in re.sub(r"[\s│]+", " ", output)
+    assert problem in output
 
 
 def test_the_ids_of_messages_are_those_of_the_fields(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from functions.settings import Settings
-from functions.sql import InvalidTemplate
+from functions.source_files import InvalidFile
 from sluice.queries import Cost, Query, WrongParameter, queries
 
 SETTINGS = Settings(archive_bucket="raw", dataset="live", historical_dataset="old")
@@ -232,5 +232,5 @@ def test_every_number_has_bounds_but_a_stock_which_may_be_anything() -> None:
 
 @pytest.mark.parametrize(("sql", "why"), [("SELECT {{ nothing }}", "'nothing' is undefined"), ("{% for %}", "xpected")])
 def test_a_template_with_an_error_or_an_unknown_name_is_rejected(write: Write, sql: str, why: str) -> None:
-    with pytest.raises(InvalidTemplate, match=why):
+    with pytest.raises(InvalidFile, match=rf"^sql/.*\.sql: .*{why}"):
         write(with_parameter("Part of: x", sql)).bind("project", SETTINGS, {})

@@ -207,7 +207,7 @@ def test_failed_listener_is_a_failure_and_gets_no_repetitions() -> None:
     run, heard = run_of(Given(sealed("a", order()), sealed("a", order())), fails=True)
     assert (heard, run.report.unfinished, run.report.repeated) == ([], 1, 1)
     [failure] = run.report.failures
-    assert failure.startswith("dev_events_dataset.orders, from given line 1")
+    assert str(failure).startswith("dev_events_dataset.orders, from given line 1")
 
 
 def test_failed_listener_stops_the_following_ones() -> None:
