@@ -156,7 +156,7 @@ def _replay(
         parameters,
         parameters.command(),
         round(time.monotonic() - started, 3),
-        report.failures,
+        [str(failure) for failure in report.failures],
         report.unfinished,
         letters.tally.as_json(),
     )
