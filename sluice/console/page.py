@@ -194,6 +194,8 @@ def html(template: str, request: Request, sources: Sources, model: msgspec.Struc
             model=model,
             path=request.url.path,
             query=request.url.query,
+            # The page of a form has the token of this process when it is loaded again.
+            again=str(request.url) if request.method == "GET" else request.headers.get("referer", "/"),
             parameters=dict(request.query_params),
             csrf=csrf_token(),
             is_local=sources.local is not None,
