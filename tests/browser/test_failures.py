@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import sys
 import urllib.parse
 import uuid
@@ -57,13 +58,15 @@ def test_causes_are_those_of_the_table(console: Console, visitor: Visitor) -> No
     total = query(console, sql)[0]["n"] + 2
     console.publish(*(event("order", customer_id="", order_id=f"{uuid.uuid4()}") for _ in range(2)))
     wait_until(lambda: query(console, sql)[0]["n"] == total, "both are dead letters", console.up.tail, pause=0.5)
-    [item] = [item for item in console.json("/failures.json")["groups"] if item["group"]["place"] == "$.customer_id"]
+    selection = "since=1h&type=order&stage=contract"
+    listed = console.json(f"/failures.json?{selection}")["groups"]
+    [item] = [item for item in listed if item["group"]["place"] == "$.customer_id"]
     assert item["group"]["open_events"] == sum(item["trend"]) == total
     assert console.json("/failures.json?since=1h&type=inventory")["groups"] == []
-    page = visitor.visit("/failures?since=1h&type=order&stage=contract")
+    page = visitor.visit(f"/failures?{selection}")
     row = page.locator("tbody tr", has_text="$.customer_id")
     expect(row).to_contain_text("minLength")
-    expect(row.get_by_role("img")).to_have_accessible_name(f"Trend: up to {max(item['trend'])} in 2.5 min")
+    expect(row.get_by_role("img")).to_have_accessible_name(re.compile(r"Trend: up to \d+ in 2.5 min"))
     visitor.check()
     row.locator("a").first.click()
     expect(page.locator(".payload .marked")).to_contain_text('"customer_id": ""')
