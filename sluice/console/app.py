@@ -14,11 +14,13 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publish_shop, restart_count, switch
 from sluice.console.events import EventParameters, EventsParameters, event, events
-from sluice.console.page import FAILURES, FOLDER, Action, Page, Problem, WrongInput, parse
+from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
+from sluice.console.trial import TrialParameters, TriedEvent, judge, send, trial
 
 PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
@@ -26,7 +28,20 @@ PAGES: Sequence[Page[Any]] = (
     Page("/event", "event.html", EventParameters, event),
 )
 
-ACTIONS: Sequence[Action[Any]] = ()
+LOCAL_PAGES: Sequence[Page[Any]] = (
+    Page("/try", "try.html", TrialParameters, trial),
+    Page("/break", "break.html", NoParameters, breaking),
+)
+"""Pages that exist on the local stack only."""
+
+ACTIONS: Sequence[Action[Any]] = (
+    Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
+    Action("/try/send", TriedEvent, send, "sent.html"),
+    Action("/break/switches", Switches, switch),
+    Action("/break/kill", NoParameters, kill),
+    Action("/break/traffic", TrafficRate, publish_shop),
+    Action("/break/count", NoParameters, restart_count),
+)
 """Actions, which change the local stack only."""
 
 _LOCAL_INTERVAL, _CLOUD_INTERVAL = 1.0, 10.0
@@ -51,7 +66,7 @@ def console_app(sources: Sources) -> Starlette:
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
 
     routes = [Route("/", start), Route("/live/stream", stream)]
-    for page in PAGES:
+    for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
         routes += page.routes(sources)
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)

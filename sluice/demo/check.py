@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Iterator
+from datetime import datetime
 
 from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
@@ -10,7 +11,7 @@ from google.cloud.storage import Client as StorageClient
 from functions.archive.envelope import Envelope
 from functions.archive.reader import ArchiveReader
 from functions.core import dead_letters
-from functions.sql import render
+from functions.sql import query_config, render
 from functions.tables import event_tables
 
 
@@ -20,10 +21,12 @@ class ArchiveFollower:
     Args:
         client: Client of the bucket's project.
         bucket: Name of the bucket.
+        since: First time of arrival; None for the first of all.
     """
 
-    def __init__(self, client: StorageClient, bucket: str) -> None:
+    def __init__(self, client: StorageClient, bucket: str, since: datetime | None = None) -> None:
         self._archive = ArchiveReader(client, bucket)
+        self._since = since
         self._read: set[str] = set()
 
     @property
@@ -33,7 +36,7 @@ class ArchiveFollower:
 
     def new_envelopes(self) -> Iterator[Envelope]:
         """Return the envelopes of the objects that came since the last call."""
-        for archived in self._archive.objects():
+        for archived in self._archive.objects(self._since):
             if archived.uri not in self._read:
                 yield from archived.envelopes()
                 self._read.add(archived.uri)
@@ -72,21 +75,27 @@ class WarehouseContents:
 _ROWS = """
 SELECT '{{ table }}' AS name, ingest.event_id AS event_id, COUNT(*) AS n, CAST(NULL AS STRING) AS stage,
   CAST(NULL AS STRING) AS rule
-FROM `{{ dataset }}.{{ table }}` GROUP BY event_id
+FROM `{{ dataset }}.{{ table }}` {{ "WHERE processed_timestamp >= @since" if since }} GROUP BY event_id
 """
 _DEAD_LETTERS = """
 SELECT '{{ table }}' AS name, event_id, COUNT(*) AS n, stage, errors[OFFSET(0)].rule AS rule
-FROM `{{ dataset }}.{{ table }}` GROUP BY event_id, stage, rule
+FROM `{{ dataset }}.{{ table }}` {{ "WHERE failed_at >= @since" if since }} GROUP BY event_id, stage, rule
 """
 
 
-def read_warehouse(client: bigquery.Client, dataset: str) -> WarehouseContents:
-    """Read the event ids of all tables of a dataset, in one query: it shows all of them at the same moment."""
+def read_warehouse(client: bigquery.Client, dataset: str, since: datetime | None = None) -> WarehouseContents:
+    """Read the event ids of all tables of a dataset, in one query: it shows all of them at the same moment.
+
+    Args:
+        client: Client of the dataset's project.
+        dataset: The dataset.
+        since: Time since which the records were written; None for all.
+    """
     rows: dict[str, dict[str, int]] = {table: {} for table in event_tables()}
     causes: dict[tuple[str, str], collections.Counter[str]] = {}
-    parts = [render(_ROWS, dataset=dataset, table=table) for table in rows]
-    parts.append(render(_DEAD_LETTERS, dataset=dataset, table=dead_letters.TABLE))
-    for row in client.query_and_wait("UNION ALL".join(parts)):
+    parts = [render(_ROWS, dataset=dataset, table=table, since=since) for table in rows]
+    parts.append(render(_DEAD_LETTERS, dataset=dataset, table=dead_letters.TABLE, since=since))
+    for row in client.query_and_wait("UNION ALL".join(parts), job_config=query_config(since=("TIMESTAMP", since))):
         if row.name == dead_letters.TABLE:
             causes.setdefault((row.stage, row.rule), collections.Counter())[row.event_id] += row.n
         else:

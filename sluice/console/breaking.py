@@ -1,0 +1,247 @@
+"""The page on which a person breaks the local stack, and sees that no event is lost."""
+
+import dataclasses
+import functools
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from sluice.console.page import NoParameters
+from sluice.console.shop_traffic import ShopTraffic
+from sluice.console.sources import Sources
+from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
+from sluice.local.deliveries import read_acknowledged, read_deliveries
+from sluice.local.faults import Faults, kill_workers, read_faults, workers, write_faults
+
+_NAMED = 20
+"""Maximum number of missing events that are named."""
+
+_BEFORE = timedelta(minutes=2)
+"""Time before the first fault from which records count: a message that is acknowledged after it may have arrived
+before, and an insert that repeats one of the last minute is dropped."""
+
+
+class Balance(msgspec.Struct, frozen=True):
+    """The acknowledged messages, and what became of them.
+
+    Attributes:
+        acknowledged: Messages that the function has acknowledged. It may never lose one of them.
+        archived: Those that are in the archive.
+        rows: Events of those that are rows.
+        dead_letters: Events of those that are dead letters.
+        missing: Ids of the messages that are not in the archive, and of the events that have no row and no dead letter;
+            the first 20.
+        lost: Number of all that are missing.
+        repeated: Deliveries in the archive beyond the first of their message.
+        hidden: Rows beyond the first of their event, which the views do not show.
+    """
+
+    acknowledged: int = 0
+    archived: int = 0
+    rows: int = 0
+    dead_letters: int = 0
+    missing: Sequence[str] = ()
+    lost: int = 0
+    repeated: int = 0
+    hidden: int = 0
+
+
+def balance(
+    acknowledged: Set[str], archived: Mapping[str, str], deliveries: Mapping[str, int], contents: WarehouseContents
+) -> Balance:
+    """Compare the acknowledged messages with the archive and the tables.
+
+    Args:
+        acknowledged: Ids of the messages.
+        archived: Event id of each message in the archive, by its id.
+        deliveries: Number of deliveries of each message in the archive, by its id.
+        contents: The tables. Archive and tables must have been read after the ids.
+    """
+    events = {archived[message_id] for message_id in acknowledged if message_id in archived}
+    rows, dead = contents.accepted & events, contents.dead & events
+    not_archived = acknowledged - archived.keys()
+    nowhere = events - rows - dead
+    hidden = sum(ids.get(event_id, 1) - 1 for ids in contents.rows.values() for event_id in rows)
+    return Balance(
+        acknowledged=len(acknowledged),
+        archived=len(acknowledged) - len(not_archived),
+        rows=len(rows),
+        dead_letters=len(dead),
+        missing=sorted((*not_archived, *nowhere))[:_NAMED],
+        lost=len(not_archived) + len(nowhere),
+        repeated=sum(deliveries[message_id] - 1 for message_id in acknowledged - not_archived),
+        hidden=hidden,
+    )
+
+
+class Breaking(msgspec.Struct, frozen=True):
+    """The switches, the deliveries and the balance.
+
+    Attributes:
+        faults: The switches.
+        active: What is broken now, in words.
+        rate: Events per second that the page publishes; 0 if none.
+        published: Number of events that the page has published since the first fault.
+        undelivered: Number of those that no function has acknowledged yet.
+        problem: Reason why the page's own events ended, if they did by an error.
+        taken: Messages that the relay has delivered since the first fault, or tries to.
+        waiting: Those of them that no function has acknowledged yet.
+        oldest: Time at which the oldest of those was published.
+        workers: Process ids of the function; empty while it is being started.
+        balance: The acknowledged messages since the first fault.
+    """
+
+    faults: Faults
+    active: Sequence[str]
+    rate: float
+    published: int
+    undelivered: int
+    problem: str | None
+    taken: int
+    waiting: int
+    oldest: datetime | None
+    workers: Sequence[int]
+    balance: Balance
+
+
+@dataclasses.dataclass
+class _Watch:
+    """What is known of the archive since the first fault. An object is read once."""
+
+    follower: ArchiveFollower
+    events: dict[str, str] = dataclasses.field(default_factory=dict)
+    deliveries: Counter[str] = dataclasses.field(default_factory=Counter)
+    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def read(self) -> None:
+        """Read the new objects."""
+        for envelope in self.follower.new_envelopes():
+            self.events[envelope.message_id] = envelope.event_id
+            self.deliveries[envelope.message_id] += 1
+
+
+@functools.lru_cache(1)
+def _watch(sources: Sources, since: datetime) -> _Watch:
+    return _Watch(ArchiveFollower(sources.storage, sources.settings.archive_bucket, since - _BEFORE))
+
+
+_shop = ShopTraffic()
+"""The events that the page publishes."""
+
+
+def breaking(sources: Sources, _: NoParameters) -> Breaking:
+    """Return the switches, and the balance until now.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: An emulator rejected a request or did not answer.
+    """
+    local = sources.stack
+    faults = read_faults(local.data)
+    deliveries = read_deliveries(local.data)
+    published = _shop.published
+    accounts, undelivered = Balance(), len(published)
+    if faults.watched_since:
+        watch = _watch(sources, faults.watched_since)
+        with watch.lock:
+            # In this order: what arrives meanwhile is no acknowledged message yet.
+            acknowledged = set(read_acknowledged(local.data, faults.watched_since))
+            watch.read()
+            contents = read_warehouse(sources.bigquery, sources.settings.dataset, faults.watched_since - _BEFORE)
+            accounts = balance(acknowledged, watch.events, watch.deliveries, contents)
+            undelivered = len(published - {watch.events.get(message_id) for message_id in acknowledged})
+    stack = local.running
+    waiting = deliveries.waiting if deliveries else 0
+    return Breaking(
+        faults=faults,
+        active=faults.active,
+        rate=_shop.rate,
+        published=len(published),
+        undelivered=undelivered,
+        problem=_shop.problem,
+        taken=accounts.acknowledged + waiting,
+        waiting=waiting,
+        oldest=deliveries.oldest if deliveries else None,
+        workers=workers(stack) if stack else (),
+        balance=accounts,
+    )
+
+
+class Switches(msgspec.Struct, frozen=True):
+    """The switches as they shall be; one that is omitted is off.
+
+    Attributes:
+        bigquery_down: Whether the function cannot connect to BigQuery.
+        slow_bucket: Whether it gets each answer of Cloud Storage late.
+        duplicates: Whether each message is delivered twice.
+    """
+
+    bigquery_down: bool = False
+    slow_bucket: bool = False
+    duplicates: bool = False
+
+
+def switch(sources: Sources, switches: Switches) -> Faults:
+    """Set the switches."""
+    data = sources.stack.data
+    faults = Faults(**msgspec.structs.asdict(switches), watched_since=_watched_since(sources))
+    write_faults(data, faults)
+    return faults
+
+
+def _watched_since(sources: Sources) -> datetime:
+    """Return the time since which the relay lists what is acknowledged; begins now if it does not yet."""
+    data = sources.stack.data
+    faults = read_faults(data)
+    if faults.watched_since is None:
+        faults = msgspec.structs.replace(faults, watched_since=datetime.now(UTC))
+        write_faults(data, faults)
+    assert faults.watched_since  # noqa: S101 - set above
+    return faults.watched_since
+
+
+class Killed(msgspec.Struct, frozen=True):
+    """Killed processes.
+
+    Attributes:
+        workers: Their ids.
+    """
+
+    workers: Sequence[int]
+
+
+def kill(sources: Sources, _: NoParameters) -> Killed:
+    """Kill the process of `ingest` as a crash does."""
+    _watched_since(sources)
+    stack = sources.stack.running
+    return Killed(kill_workers(stack) if stack else ())
+
+
+class TrafficRate(msgspec.Struct, frozen=True):
+    """Rate of the events that the page publishes.
+
+    Attributes:
+        rate: Events per second; 0 for none.
+    """
+
+    rate: Annotated[float, Meta(ge=0, le=500)] = 50
+
+
+def publish_shop(sources: Sources, chosen: TrafficRate) -> TrafficRate:
+    """Publish events of the simulated shop from now on, or end that."""
+    _watched_since(sources)
+    _shop.run(sources.stack.topic, chosen.rate)
+    return chosen
+
+
+def restart_count(sources: Sources, _: NoParameters) -> Faults:
+    """Count from now on; the switches stay as they are."""
+    data = sources.stack.data
+    faults = msgspec.structs.replace(read_faults(data), watched_since=datetime.now(UTC))
+    write_faults(data, faults)
+    _shop.forget()
+    return faults
