@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.api import NewEvent, delete_events, publish_event
 from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publish_shop, restart_count, switch
 from sluice.console.events import EventParameters, EventsParameters, event, events
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
@@ -22,9 +23,11 @@ from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
 from sluice.console.trial import TrialParameters, TriedEvent, judge, send, trial
 
+EVENTS = Page("/events", "events.html", EventsParameters, events)
+
 PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
-    Page("/events", "events.html", EventsParameters, events),
+    EVENTS,
     Page("/event", "event.html", EventParameters, event),
 )
 
@@ -35,6 +38,8 @@ LOCAL_PAGES: Sequence[Page[Any]] = (
 """Pages that exist on the local stack only."""
 
 ACTIONS: Sequence[Action[Any]] = (
+    Action("/api/events", NewEvent, publish_event),
+    Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
     Action("/try/send", TriedEvent, send, "sent.html"),
     Action("/break/switches", Switches, switch),
@@ -68,6 +73,7 @@ def console_app(sources: Sources) -> Starlette:
     routes = [Route("/", start), Route("/live/stream", stream)]
     for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
         routes += page.routes(sources)
+    routes.append(EVENTS.json_route(sources, "/api/events"))
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)
     return Starlette(

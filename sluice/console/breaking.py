@@ -5,7 +5,7 @@ import functools
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -16,7 +16,7 @@ from sluice.console.shop_traffic import ShopTraffic
 from sluice.console.sources import Sources
 from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.deliveries import read_acknowledged, read_deliveries
-from sluice.local.faults import Faults, kill_workers, read_faults, workers, write_faults
+from sluice.local.faults import Faults, kill_workers, read_faults, watch_anew, workers, write_faults
 
 _NAMED = 20
 """Maximum number of missing events that are named."""
@@ -187,21 +187,15 @@ class Switches(msgspec.Struct, frozen=True):
 
 def switch(sources: Sources, switches: Switches) -> Faults:
     """Set the switches."""
-    data = sources.stack.data
-    faults = Faults(**msgspec.structs.asdict(switches), watched_since=_watched_since(sources))
-    write_faults(data, faults)
+    faults = msgspec.structs.replace(_watched(sources), **msgspec.structs.asdict(switches))
+    write_faults(sources.stack.data, faults)
     return faults
 
 
-def _watched_since(sources: Sources) -> datetime:
-    """Return the time since which the relay lists what is acknowledged; begins now if it does not yet."""
-    data = sources.stack.data
-    faults = read_faults(data)
-    if faults.watched_since is None:
-        faults = msgspec.structs.replace(faults, watched_since=datetime.now(UTC))
-        write_faults(data, faults)
-    assert faults.watched_since  # noqa: S101 - set above
-    return faults.watched_since
+def _watched(sources: Sources) -> Faults:
+    """Return the switches; from now on the relay lists what is acknowledged, if it does not yet."""
+    faults = read_faults(sources.stack.data)
+    return faults if faults.watched_since else watch_anew(sources.stack.data)
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -216,7 +210,7 @@ class Killed(msgspec.Struct, frozen=True):
 
 def kill(sources: Sources, _: NoParameters) -> Killed:
     """Kill the process of `ingest` as a crash does."""
-    _watched_since(sources)
+    _watched(sources)
     stack = sources.stack.running
     return Killed(kill_workers(stack) if stack else ())
 
@@ -233,15 +227,12 @@ class TrafficRate(msgspec.Struct, frozen=True):
 
 def publish_shop(sources: Sources, chosen: TrafficRate) -> TrafficRate:
     """Publish events of the simulated shop from now on, or end that."""
-    _watched_since(sources)
+    _watched(sources)
     _shop.run(sources.stack.topic, chosen.rate)
     return chosen
 
 
 def restart_count(sources: Sources, _: NoParameters) -> Faults:
     """Count from now on; the switches stay as they are."""
-    data = sources.stack.data
-    faults = msgspec.structs.replace(read_faults(data), watched_since=datetime.now(UTC))
-    write_faults(data, faults)
     _shop.forget()
-    return faults
+    return watch_anew(sources.stack.data)

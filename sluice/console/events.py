@@ -31,18 +31,20 @@ class EventsParameters(msgspec.Struct, frozen=True):
         type: Event type.
         text: Text in id, row, payload or error, in any case.
         test_id: Value of the message's attribute `test_id`. Of the last 2 000 events, those of this test are listed.
+        since: First time of processing.
         before: Time of processing that all listed events precede.
         limit: Maximum number of events.
-        days: Days before today that an event's own date may be; more days cost more to read.
+        days: Days before today that an event's own date may be; by default `Sources.days`.
     """
 
     verdict: Verdict | None = None
     type: str | None = None
     text: str | None = None
     test_id: str | None = None
+    since: datetime | None = None
     before: datetime | None = None
     limit: Annotated[int, Meta(ge=1, le=1_000)] = 50
-    days: Annotated[int, Meta(ge=0, le=3650)] = 1
+    days: Annotated[int, Meta(ge=0, le=3650)] | None = None
 
 
 class ListedEvent(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class ListedEvent(msgspec.Struct, frozen=True):
         path: Place of its first error.
         message: Message of its first error.
         lag: Milliseconds from its publication to `time`.
-        payload: The original text, at most 2 000 characters; None if the archive does not have it any more.
+        payload: The original text; None if the archive does not have it any more.
         attributes: Attributes of the message.
     """
 
@@ -97,9 +99,9 @@ def events(sources: Sources, parameters: EventsParameters) -> EventList:
     Raises:
         google.api_core.exceptions.GoogleAPIError: A service rejected a request or did not answer.
     """
-    chosen = EventFilter(parameters.verdict, parameters.type, parameters.text, parameters.days)
+    chosen = EventFilter(parameters.verdict, parameters.type, parameters.text, sources.days(parameters.days))
     maximum = parameters.limit if parameters.test_id is None else _SCANNED
-    stored = sources.events.last(chosen, maximum, before=parameters.before, contents=False)
+    stored = sources.events.last(chosen, maximum, since=parameters.since, before=parameters.before, contents=False)
     listed = [_listed(sources, event) for event in stored]
     if parameters.test_id is not None:
         listed = [event for event in listed if event.attributes.get(TEST_ID) == parameters.test_id]
@@ -122,7 +124,7 @@ def _listed(sources: Sources, event: StoredEvent) -> ListedEvent:
         path=event.path,
         message=event.message,
         lag=round((event.time - event.publish_time).total_seconds() * 1_000),
-        payload=message.data[:2_000].decode(errors="backslashreplace") if message else None,
+        payload=message.data.decode(errors="backslashreplace") if message else None,
         attributes=dict(message.attributes) if message else {},
     )
 

@@ -67,8 +67,11 @@ class Page[P: msgspec.Struct]:
     def routes(self, sources: Sources) -> list[Route]:
         """Return the routes of both addresses."""
         html = functools.partial(self._respond, sources, as_json=False)
-        as_json = functools.partial(self._respond, sources, as_json=True)
-        return [Route(self.path, html, name=self.path), Route(f"{self.path}.json", as_json)]
+        return [Route(self.path, html, name=self.path), self.json_route(sources, f"{self.path}.json")]
+
+    def json_route(self, sources: Sources, path: str) -> Route:
+        """Return a route of its JSON."""
+        return Route(path, functools.partial(self._respond, sources, as_json=True))
 
     async def _respond(self, sources: Sources, request: Request, *, as_json: bool) -> Response:
         async def result() -> msgspec.Struct:

@@ -79,5 +79,18 @@ class Sources:
         """
         return self._envelopes(archive_uri).get(message_id)
 
+    def days(self, given: int | None) -> int:
+        """Return how many days before today an event's own date may be: as given, or all that cost nothing to read.
+
+        In the cloud that is one, as each day is a partition that is billed.
+        """
+        if given is not None:
+            return given
+        return self.settings.retention_days if self.local else 1
+
+    def forget(self) -> None:
+        """Forget the archive objects that were read: they are deleted."""
+        self._envelopes.cache_clear()
+
     def _read(self, archive_uri: str) -> dict[str, Envelope]:
         return {envelope.message_id: envelope for envelope in object_at(archive_uri, self.storage).envelopes()}

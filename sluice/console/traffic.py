@@ -53,11 +53,11 @@ class TrafficParameters(msgspec.Struct, frozen=True):
 
     Attributes:
         window: Time until now.
-        days: Days before today that an event's own date may be; more days cost more to read.
+        days: Days before today that an event's own date may be; by default `Sources.days`.
     """
 
     window: Window = "5m"
-    days: Annotated[int, Meta(ge=0, le=3650)] = 1
+    days: Annotated[int, Meta(ge=0, le=3650)] | None = None
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -122,7 +122,7 @@ def traffic(sources: Sources, parameters: TrafficParameters) -> Traffic:
     config = query_config(
         step=("INT64", step),
         since=("TIMESTAMP", datetime.fromtimestamp(starts[0], UTC)),
-        first_day=("DATE", (datetime.now(UTC) - timedelta(parameters.days)).date()),
+        first_day=("DATE", (datetime.now(UTC) - timedelta(sources.days(parameters.days))).date()),
     )
     sql = render(_TRAFFIC, event_tables=event_tables, dead_letters=tables.dead_letters)
     job = sources.bigquery.query(sql, config, retry=short_retry(), job_retry=None)

@@ -25,7 +25,7 @@ from sluice.console.page import WrongInput
 from sluice.console.sources import LocalStack, Sources
 from sluice.contract.example import example
 from sluice.dead_letters.payload_view import Marked, marked, pretty
-from sluice.publish import Publication, publish, shift_to
+from sluice.publish import FAILURES, Publication, publish, shift_to
 from sluice.shop.generator import Scenario, simulate
 
 _SEARCHED = 3_000
@@ -308,10 +308,12 @@ def send(sources: Sources, tried: TriedEvent) -> Sent:
     """Publish an event to the topic of the stack.
 
     Raises:
-        WrongInput: It has no id, by which it could be followed.
-        google.api_core.exceptions.GoogleAPIError: Pub/Sub rejected it or did not answer.
+        WrongInput: It has no id, by which it could be followed, or Pub/Sub rejects it.
     """
     if not tried.event_id:
         raise WrongInput("event_id: give the event an id, by which this page can follow it")
-    publish([tried.publication], sources.stack.topic)
+    try:
+        publish([tried.publication], sources.stack.topic)
+    except FAILURES as error:
+        raise WrongInput(str(error)) from error
     return Sent(tried.event_id, new_id())

@@ -52,7 +52,7 @@ class Console:
         options = [text for name, value in attributes.items() for text in ("--attribute", f"{name}={value}")]
         self.sluice("publish", str(file), "--shift-to-now", *options)
 
-    def json(self, path: str) -> Any:  # noqa: ANN401 - whatever the page shows
+    def json(self, path: str) -> Any:
         """Return the JSON of a page, for example of `/events.json?verdict=bad`."""
         return httpx.get(f"{self.url}{path}", timeout=PATIENCE).raise_for_status().json()
 
@@ -105,10 +105,10 @@ class Visitor:
 
     def check(self) -> None:
         """Check that the open page has no serious fault of accessibility, and that nothing has failed until now."""
-        found = Axe().run(self.page).response["violations"]
+        faults = Axe().run(self.page).response["violations"]
         serious = [
             (fault["id"], fault["help"], [node["html"][:200] for node in fault["nodes"][:3]])
-            for fault in found
+            for fault in faults
             if fault["impact"] in {"serious", "critical"}
         ]
         assert serious == []
