@@ -1,11 +1,10 @@
 """The page on which a person breaks the local stack, and sees that no event is lost."""
 
-import dataclasses
 import functools
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -14,7 +13,7 @@ from msgspec import Meta
 from sluice.console.page import NoParameters
 from sluice.console.shop_traffic import ShopTraffic
 from sluice.console.sources import Sources
-from sluice.demo.check import ArchiveFollower, WarehouseContents, read_warehouse
+from sluice.demo.check import END_OF_TIME, ArchiveFollower, WarehouseContents, read_warehouse
 from sluice.local.deliveries import read_acknowledged, read_deliveries
 from sluice.local.faults import Faults, kill_workers, read_faults, watch_anew, workers, write_faults
 
@@ -24,6 +23,9 @@ _NAMED = 20
 _BEFORE = timedelta(minutes=2)
 """Time before the first fault from which records count: a message that is acknowledged after it may have arrived
 before, and an insert that repeats one of the last minute is dropped."""
+
+_INSERTED_WITHIN = timedelta(minutes=1)
+"""Time in which a processed event is a record: twice the default of `flush_timeout`. Older ones are not read again."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -109,25 +111,47 @@ class Breaking(msgspec.Struct, frozen=True):
     balance: Balance
 
 
-@dataclasses.dataclass
 class _Watch:
-    """What is known of the archive since the first fault. An object is read once."""
+    """Follows the archive and the tables since the first fault. Each object and each old record is read once.
 
-    follower: ArchiveFollower
-    events: dict[str, str] = dataclasses.field(default_factory=dict)
-    deliveries: Counter[str] = dataclasses.field(default_factory=Counter)
-    lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    Args:
+        sources: The clients.
+        since: Time of the first fault.
+    """
 
-    def read(self) -> None:
-        """Read the new objects."""
-        for envelope in self.follower.new_envelopes():
-            self.events[envelope.message_id] = envelope.event_id
-            self.deliveries[envelope.message_id] += 1
+    def __init__(self, sources: Sources, since: datetime) -> None:
+        self._sources, self._since = sources, since
+        self._archive = ArchiveFollower(sources.storage, sources.settings.archive_bucket, since - _BEFORE)
+        self._events: dict[str, str] = {}
+        self._deliveries: Counter[str] = Counter()
+        self._old = WarehouseContents({}, {})
+        self._read_until = since - _BEFORE
+        self._lock = threading.Lock()
+
+    def balance(self) -> tuple[Balance, Set[str]]:
+        """Return the balance until now, and the ids of the acknowledged events."""
+        with self._lock:
+            # In this order: what arrives meanwhile is no acknowledged message yet.
+            acknowledged = set(read_acknowledged(self._sources.stack.data, self._since))
+            for envelope in self._archive.new_envelopes():
+                self._events[envelope.message_id] = envelope.event_id
+                self._deliveries[envelope.message_id] += 1
+            contents = self._contents(datetime.now(UTC))
+            events = {self._events[message_id] for message_id in acknowledged & self._events.keys()}
+            return balance(acknowledged, self._events, self._deliveries, contents), events
+
+    def _contents(self, now: datetime) -> WarehouseContents:
+        old_until = now - _INSERTED_WITHIN
+        if old_until - self._read_until > _INSERTED_WITHIN:
+            self._old += self._read(self._read_until, old_until)
+            self._read_until = old_until
+        return self._old + self._read(self._read_until)
+
+    def _read(self, since: datetime, until: datetime = END_OF_TIME) -> WarehouseContents:
+        return read_warehouse(self._sources.bigquery, self._sources.settings.dataset, since, until)
 
 
-@functools.lru_cache(1)
-def _watch(sources: Sources, since: datetime) -> _Watch:
-    return _Watch(ArchiveFollower(sources.storage, sources.settings.archive_bucket, since - _BEFORE))
+_watch = functools.lru_cache(1)(_Watch)
 
 
 _shop = ShopTraffic()
@@ -146,14 +170,8 @@ def breaking(sources: Sources, _: NoParameters) -> Breaking:
     published = _shop.published
     accounts, undelivered = Balance(), len(published)
     if faults.watched_since:
-        watch = _watch(sources, faults.watched_since)
-        with watch.lock:
-            # In this order: what arrives meanwhile is no acknowledged message yet.
-            acknowledged = set(read_acknowledged(local.data, faults.watched_since))
-            watch.read()
-            contents = read_warehouse(sources.bigquery, sources.settings.dataset, faults.watched_since - _BEFORE)
-            accounts = balance(acknowledged, watch.events, watch.deliveries, contents)
-            undelivered = len(published - {watch.events.get(message_id) for message_id in acknowledged})
+        accounts, events = _watch(sources, faults.watched_since).balance()
+        undelivered = len(published - events)
     stack = local.running
     waiting = deliveries.waiting if deliveries else 0
     return Breaking(
