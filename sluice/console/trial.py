@@ -156,7 +156,7 @@ class Snippets(msgspec.Struct, frozen=True):
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """What would become of the event.
+    """The verdict on an event, and the row or dead letter that it would be.
 
     Attributes:
         verdict: `good` for a row, `bad` for a dead letter.

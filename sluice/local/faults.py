@@ -42,7 +42,7 @@ class Faults(msgspec.Struct, frozen=True):
 
     @property
     def active(self) -> Sequence[str]:
-        """What is broken now, in words."""
+        """The faults that are switched on, in words."""
         words = {
             "BigQuery is down": self.bigquery_down,
             "the bucket is slow": self.slow_bucket,

@@ -15,7 +15,7 @@ _CHUNK = 2**16
 
 
 class Impairment(NamedTuple):
-    """What is wrong with the connections to a port.
+    """A fault of the connections to a port.
 
     Attributes:
         is_down: Whether they are closed at once, open ones as well.

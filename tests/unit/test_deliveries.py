@@ -8,6 +8,7 @@ from sluice.console.breaking import balance
 from sluice.demo.check import WarehouseContents
 from sluice.local.data_folder import DataFolder
 from sluice.local.deliveries import DeliveryLog, read_acknowledged, read_deliveries
+from sluice.local.faults import Faults, read_faults, write_faults
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
@@ -40,7 +41,15 @@ def test_acknowledged_events_without_archive_or_record_are_missing() -> None:
     deliveries = Counter({"m1": 1, "m2": 2, "m3": 1, "m4": 1, "m5": 1})
     first = WarehouseContents({"orders": {"row": 1}}, {("contract", "type"): Counter(letter=1)})
     second = WarehouseContents({"orders": {"row": 1, "other": 1}}, {})
-    found = balance({"m1", "m2", "m3", "m4", "m6"}, archived, deliveries, first + second)
-    assert (found.acknowledged, found.archived, found.rows, found.dead_letters) == (5, 4, 1, 1)
-    assert (found.lost, found.missing) == (2, ["m6", "nowhere"])
-    assert (found.repeated, found.hidden) == (1, 1)
+    result = balance({"m1", "m2", "m3", "m4", "m6"}, archived, deliveries, first + second)
+    assert (result.acknowledged, result.archived, result.rows, result.dead_letters) == (5, 4, 1, 1)
+    assert (result.lost, result.missing) == (2, ["m6", "nowhere"])
+    assert (result.repeated, result.hidden) == (1, 1)
+
+
+def test_a_start_switches_all_faults_off(tmp_path: pathlib.Path) -> None:
+    data = DataFolder(tmp_path)
+    write_faults(data, Faults(bigquery_down=True))
+    assert read_faults(data).active == ["BigQuery is down"]
+    data.clear_run()
+    assert read_faults(data) == Faults()
