@@ -1,7 +1,9 @@
 """The page on which a person breaks the local stack, and sees that no event is lost."""
 
 import functools
+import math
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
@@ -14,8 +16,8 @@ from sluice.console.page import NoParameters
 from sluice.console.shop_traffic import ShopTraffic
 from sluice.console.sources import Sources
 from sluice.demo.check import END_OF_TIME, ArchiveFollower, WarehouseContents, read_warehouse
-from sluice.local.deliveries import read_acknowledged, read_deliveries
-from sluice.local.faults import Faults, kill_workers, read_faults, watch_anew, workers, write_faults
+from sluice.local.deliveries import read_acknowledged, read_deliveries, wait_for_list
+from sluice.local.faults import Faults, kill_workers, read_faults, workers, write_faults
 
 _NAMED = 20
 """Maximum number of missing events that are named."""
@@ -26,6 +28,10 @@ before, and an insert that repeats one of the last minute is dropped."""
 
 _INSERTED_WITHIN = timedelta(minutes=1)
 """Time in which a processed event is a record: twice the default of `flush_timeout`. Older ones are not read again."""
+
+
+_SHARED_SECONDS = 0.5
+"""Seconds for which a balance is the answer to all tabs."""
 
 
 class Balance(msgspec.Struct, frozen=True):
@@ -127,18 +133,26 @@ class _Watch:
         self._old = WarehouseContents({}, {})
         self._read_until = since - _BEFORE
         self._lock = threading.Lock()
+        self._read_at = -math.inf
+        self._last: tuple[Balance, Set[str]] = Balance(), frozenset()
 
     def balance(self) -> tuple[Balance, Set[str]]:
         """Return the balance until now, and the ids of the acknowledged events."""
         with self._lock:
-            # In this order: what arrives meanwhile is no acknowledged message yet.
-            acknowledged = set(read_acknowledged(self._sources.stack.data, self._since))
-            for envelope in self._archive.new_envelopes():
-                self._events[envelope.message_id] = envelope.event_id
-                self._deliveries[envelope.message_id] += 1
-            contents = self._contents(datetime.now(UTC))
-            events = {self._events[message_id] for message_id in acknowledged & self._events.keys()}
-            return balance(acknowledged, self._events, self._deliveries, contents), events
+            if time.monotonic() - self._read_at > _SHARED_SECONDS:
+                self._last = self._compare()
+                self._read_at = time.monotonic()
+            return self._last
+
+    def _compare(self) -> tuple[Balance, Set[str]]:
+        # In this order: what arrives meanwhile is no acknowledged message yet.
+        acknowledged = set(read_acknowledged(self._sources.stack.data, self._since))
+        for envelope in self._archive.new_envelopes():
+            self._events[envelope.message_id] = envelope.event_id
+            self._deliveries[envelope.message_id] += 1
+        contents = self._contents(datetime.now(UTC))
+        events = {self._events[message_id] for message_id in acknowledged & self._events.keys()}
+        return balance(acknowledged, self._events, self._deliveries, contents), events
 
     def _contents(self, now: datetime) -> WarehouseContents:
         old_until = now - _INSERTED_WITHIN
@@ -213,7 +227,7 @@ def switch(sources: Sources, switches: Switches) -> Faults:
 def _watched(sources: Sources) -> Faults:
     """Return the switches; from now on the relay lists what is acknowledged, if it does not yet."""
     faults = read_faults(sources.stack.data)
-    return faults if faults.watched_since else watch_anew(sources.stack.data)
+    return faults if faults.watched_since else count_anew(sources)
 
 
 class Killed(msgspec.Struct, frozen=True):
@@ -240,7 +254,7 @@ class TrafficRate(msgspec.Struct, frozen=True):
         rate: Events per second; 0 for none.
     """
 
-    rate: Annotated[float, Meta(ge=0, le=500)] = 50
+    rate: Annotated[float, Meta(ge=0, le=500)] = 20
 
 
 def publish_shop(sources: Sources, chosen: TrafficRate) -> TrafficRate:
@@ -252,5 +266,13 @@ def publish_shop(sources: Sources, chosen: TrafficRate) -> TrafficRate:
 
 def restart_count(sources: Sources, _: NoParameters) -> Faults:
     """Count from now on; the switches stay as they are."""
+    return count_anew(sources)
+
+
+def count_anew(sources: Sources) -> Faults:
+    """Return the switches, after the relay has begun a new list; what was published before does not count."""
+    faults = msgspec.structs.replace(read_faults(sources.stack.data), watched_since=(since := datetime.now(UTC)))
+    write_faults(sources.stack.data, faults)
+    wait_for_list(sources.stack.data, since)
     _shop.forget()
-    return watch_anew(sources.stack.data)
+    return faults

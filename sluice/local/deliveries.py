@@ -1,6 +1,7 @@
 """Deliveries of the local stack's relay: how many messages it has taken and acknowledged, and which are waiting."""
 
 import contextlib
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -38,13 +39,25 @@ def read_deliveries(data: DataFolder) -> Deliveries | None:
         return None
 
 
+def wait_for_list(data: DataFolder, since: datetime, seconds: float = 5.0) -> None:
+    """Wait until the relay lists what is acknowledged since a time; at most so many seconds."""
+    deadline = time.monotonic() + seconds
+    while _list(data, since) is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 def read_acknowledged(data: DataFolder, since: datetime) -> list[str]:
     """Return the ids of the messages that were acknowledged since a time, which the relay was told to list."""
+    return _list(data, since) or []
+
+
+def _list(data: DataFolder, since: datetime) -> list[str] | None:
+    """Return the ids of the list of a time; None if the relay has not begun it."""
     with contextlib.suppress(FileNotFoundError):
         first, *ids = (data.path / ACKNOWLEDGED).read_text().split("\n")
         if first == since.isoformat():
             return ids[:-1]  # Behind the last newline a line may be incomplete.
-    return []
+    return None
 
 
 class DeliveryLog:

@@ -10,7 +10,7 @@ import pathlib
 import signal
 import subprocess
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -62,13 +62,6 @@ def read_faults(data: DataFolder) -> Faults:
 def write_faults(data: DataFolder, faults: Faults) -> None:
     """Set the switches."""
     data.replace(FILE, msgspec.json.encode(faults))
-
-
-def watch_anew(data: DataFolder) -> Faults:
-    """Let the relay begin a new list of what is acknowledged; the switches stay as they are."""
-    faults = msgspec.structs.replace(read_faults(data), watched_since=datetime.now(UTC))
-    write_faults(data, faults)
-    return faults
 
 
 def workers(stack: RunningStack, name: str = "ingest") -> Sequence[int]:
