@@ -15,6 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
 from sluice.console.api import NewEvent, delete_events, publish_event
+from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publish_shop, restart_count, switch
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
 from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
@@ -23,6 +24,7 @@ from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, 
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
+from sluice.console.trial import TrialParameters, TriedEvent, judge, send, trial
 
 EVENTS = Page("/events", "events.html", EventsParameters, events)
 
@@ -38,11 +40,23 @@ PAGES: Sequence[Page[Any]] = (
     Page("/contract", "contract.html", ContractParameters, contract),
 )
 
+LOCAL_PAGES: Sequence[Page[Any]] = (
+    Page("/try", "try.html", TrialParameters, trial),
+    Page("/break", "break.html", NoParameters, breaking),
+)
+"""Pages that exist on the local stack only."""
+
 ACTIONS: Sequence[Action[Any]] = (
     Action("/api/events", NewEvent, publish_event),
     Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/replay", ReplayParameters, replay, "replay.html"),
     Action("/repair", RepairParameters, repair, "replay.html"),
+    Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
+    Action("/try/send", TriedEvent, send, "sent.html"),
+    Action("/break/switches", Switches, switch),
+    Action("/break/kill", NoParameters, kill),
+    Action("/break/traffic", TrafficRate, publish_shop),
+    Action("/break/count", NoParameters, restart_count),
 )
 """Actions, which change the local stack only."""
 
@@ -68,7 +82,7 @@ def console_app(sources: Sources) -> Starlette:
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
 
     routes = [Route("/", start), Route("/live/stream", stream)]
-    for page in PAGES:
+    for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
         routes += page.routes(sources)
     routes.append(EVENTS.json_route(sources, "/api/events"))
     for action in ACTIONS if sources.local else ():

@@ -27,6 +27,7 @@ from starlette.routing import Route
 from sluice.commands.error_messages import message
 from sluice.console.security import CLIENT_HEADER, csrf_token, is_own
 from sluice.console.sources import Sources
+from sluice.local.faults import read_faults
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -93,6 +94,7 @@ class Action[P: msgspec.Struct]:
         run: Does it, and returns what has happened: a struct.
         template: Name of the template of the answer to a form; None for the page of the form.
         method: HTTP method.
+        needs_token: Whether it changes something, so that other sites must not be able to send it.
     """
 
     path: str
@@ -100,6 +102,7 @@ class Action[P: msgspec.Struct]:
     run: Callable[[Sources, P], msgspec.Struct]
     template: str | None = None
     method: str = "POST"
+    needs_token: bool = True
 
     def routes(self, sources: Sources) -> list[Route]:
         """Return its route."""
@@ -111,7 +114,7 @@ class Action[P: msgspec.Struct]:
         fields = dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True)) if is_form else {}
 
         async def result() -> msgspec.Struct:
-            if not is_own(request.headers, fields):
+            if self.needs_token and not is_own(request.headers, fields):
                 raise WrongInput(f"The page is out of date: load it again. A program sends the header {CLIENT_HEADER}.")
             if body and not is_form:
                 parameters = decode(body, self.parameters)
@@ -199,6 +202,7 @@ def html(template: str, request: Request, sources: Sources, model: msgspec.Struc
             parameters=dict(request.query_params),
             csrf=csrf_token(),
             is_local=sources.local is not None,
+            broken=read_faults(sources.local.data).active if sources.local else (),
             place=f"{sources.bigquery.project}.{sources.settings.dataset}",
         )
     )

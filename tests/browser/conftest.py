@@ -20,6 +20,8 @@ from tests.support.clone import clone
 from tests.support.requires import missing
 from tests.support.waiting import PATIENCE
 
+expect.set_options(timeout=PATIENCE * 1_000)
+
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
