@@ -126,7 +126,7 @@ def status(data_dir: DataDir = None, as_json: Json = False, as_csv: Csv = False)
 
     data = _folder(data_dir)
     stack = _running(data)
-    state = status_of(stack)
+    state = status_of(stack, data)
     if as_json:
         import msgspec
 
@@ -148,6 +148,9 @@ def _show_status(state: Status, path: pathlib.Path, *, as_csv: bool) -> None:
         print_rows(names, processes, as_csv=True)
         return
     typer.echo(f"up since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}, data and logs in {path}\n")
+    if state.broken:
+        console = next(process.address for process in stack.processes if process.name == "console")
+        typer.echo(f"broken on purpose: {', '.join(state.broken)}; switch it off at {console}/break\n")
     print_rows(names, processes)
     typer.echo()
     print_rows(("table", "rows"), list(state.rows.items()))

@@ -9,8 +9,10 @@ from msgspec import Meta
 from functions.core import dead_letters
 from functions.sql import render
 from functions.tables import Tables
+from sluice.console.breaking import count_anew
 from sluice.console.page import NoParameters, WrongInput
 from sluice.console.sources import Sources
+from sluice.local.faults import read_faults
 from sluice.publish import FAILURES, Publication, publish
 from sluice.queries import short_retry
 
@@ -81,4 +83,6 @@ def delete_events(sources: Sources, _: NoParameters) -> Deleted:
     for blob in blobs:
         blob.delete()
     sources.forget()
+    if read_faults(sources.stack.data).watched_since:  # What is deleted is not missing.
+        count_anew(sources)
     return Deleted(rows, len(blobs))

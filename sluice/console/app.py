@@ -15,13 +15,17 @@ from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
 from sluice.console.api import NewEvent, delete_events, publish_event
+from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publish_shop, restart_count, switch
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
+from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
 from sluice.console.health import compare, data_health, health
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
+from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
+from sluice.console.trial import TrialParameters, TriedEvent, judge, send, trial
 
 EVENTS = Page("/events", "events.html", EventsParameters, events)
 
@@ -29,16 +33,34 @@ PAGES: Sequence[Page[Any]] = (
     Page("/live", "live.html", TrafficParameters, traffic),
     EVENTS,
     Page("/event", "event.html", EventParameters, event),
+    Page("/failures", "failures.html", FailuresParameters, failures),
+    Page("/failure", "failure.html", FailureParameters, failure),
+    Page("/rule", "rule.html", RuleParameters, rule),
+    Page("/replay", "replay.html", ReplayParameters, dry_run),
     Page("/contracts", "contracts.html", ContractsParameters, contracts),
     Page("/contract", "contract.html", ContractParameters, contract),
     Page("/health", "health.html", NoParameters, health),
     Page("/health/data", "health_data.html", NoParameters, data_health),
 )
 
+LOCAL_PAGES: Sequence[Page[Any]] = (
+    Page("/try", "try.html", TrialParameters, trial),
+    Page("/break", "break.html", NoParameters, breaking),
+)
+"""Pages that exist on the local stack only."""
+
 ACTIONS: Sequence[Action[Any]] = (
     Action("/api/events", NewEvent, publish_event),
     Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/health/compare", NoParameters, compare),
+    Action("/replay", ReplayParameters, replay, "replay.html"),
+    Action("/repair", RepairParameters, repair, "replay.html"),
+    Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
+    Action("/try/send", TriedEvent, send, "sent.html"),
+    Action("/break/switches", Switches, switch),
+    Action("/break/kill", NoParameters, kill),
+    Action("/break/traffic", TrafficRate, publish_shop),
+    Action("/break/count", NoParameters, restart_count),
 )
 """Actions, which change the local stack only."""
 
@@ -64,7 +86,7 @@ def console_app(sources: Sources) -> Starlette:
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
 
     routes = [Route("/", start), Route("/live/stream", stream)]
-    for page in PAGES:
+    for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
         routes += page.routes(sources)
     routes.append(EVENTS.json_route(sources, "/api/events"))
     for action in ACTIONS if sources.local else ():

@@ -134,9 +134,11 @@ class EventParameters(msgspec.Struct, frozen=True):
 
     Attributes:
         id: Id of the event.
+        wait: Whether the page waits for an event that is not there yet.
     """
 
     id: str
+    wait: bool = False
 
 
 class ArchivedMessage(msgspec.Struct, frozen=True):
@@ -181,7 +183,7 @@ def event(sources: Sources, parameters: EventParameters) -> TracedEvent:
         google.api_core.exceptions.GoogleAPIError: A service rejected a request or did not answer.
     """
     traced = trace(parameters.id, sources.bigquery, sources.storage, sources.settings)
-    if not traced.is_found:
+    if not traced.is_found and not parameters.wait:
         raise NotThere(f"no table has an event {parameters.id}")
     errors = {letter.message_id: letter.errors for letter in traced.dead_letters}
     messages = []

@@ -20,6 +20,8 @@ from sluice.console.traffic import Traffic, TrafficParameters, traffic
 from sluice.cost import measured
 from sluice.cost.sluice import Sluice
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
+from sluice.local.deliveries import read_deliveries
+from sluice.local.faults import read_faults
 from sluice.local.status import ended_processes
 from sluice.queries import queries, short_retry
 from sluice.verify.project import Failed, Project, Unknown, short_name
@@ -99,7 +101,7 @@ def health(sources: Sources, _: NoParameters) -> Health:
     day = _read(lambda: traffic(sources, TrafficParameters("24h")))
     checkpoints = Checkpoints(sources.storage, sources.settings.archive_bucket)
     comparisons = _read(lambda: checkpoints.since(now - _DAY)[::-1])
-    waiting = _local_waiting(sources) if sources.local else _read(lambda: _cloud_waiting(sources))
+    waiting = _read(lambda: local_waiting(sources.local) if sources.local else _cloud_waiting(sources))
     facts = _facts(sources, now, day.value, comparisons.value, waiting.value)
     if sources.local is None:
         facts = dataclasses.replace(facts, billed_bytes=_read(lambda: _billed_bytes(sources)).value)
@@ -135,8 +137,12 @@ class Waiting(msgspec.Struct, frozen=True):
     count: int | None = None
 
 
-def _local_waiting(_: Sources) -> _Read[Waiting]:
-    return _Read(problem="The relay of the local stack does not report it.")
+def local_waiting(local: LocalStack) -> Waiting:
+    """Return what waits in the relay of the local stack."""
+    deliveries = read_deliveries(local.data)
+    if deliveries is None or deliveries.oldest is None:
+        return Waiting(timedelta(), count=0)
+    return Waiting(datetime.now(UTC) - deliveries.oldest, count=deliveries.waiting)
 
 
 def _cloud_waiting(sources: Sources) -> Waiting:
@@ -214,7 +220,10 @@ def _local_running(local: LocalStack, newest: str) -> Answer:
     if ended := ended_processes(stack):
         todo = "Read their logs in the data folder, then `sluice down` and `sluice up`."
         return Answer(_RUNNING, "problem", f"Ended: {', '.join(ended)}.", stack.started, todo, _LOCAL)
-    return Answer(_RUNNING, "ok", f"All {len(stack.processes)} processes run; {newest}.", stack.started, "", _LOCAL)
+    text = f"All {len(stack.processes)} processes run; {newest}."
+    if broken := read_faults(local.data).active:
+        text += f" On purpose, {' and '.join(broken)}."
+    return Answer(_RUNNING, "ok", text, stack.started, "", _LOCAL)
 
 
 def _cloud_running(sources: Sources, day: _Read[Traffic], facts: Facts, newest: str) -> Answer:

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import http
 import pathlib
+import re
 import urllib.parse
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import msgspec
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from requests import RequestException
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -26,6 +27,7 @@ from starlette.routing import Route
 from sluice.commands.error_messages import message
 from sluice.console.security import CLIENT_HEADER, csrf_token, is_own
 from sluice.console.sources import Sources
+from sluice.local.faults import read_faults
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -92,6 +94,7 @@ class Action[P: msgspec.Struct]:
         run: Does it, and returns what has happened: a struct.
         template: Name of the template of the answer to a form; None for the page of the form.
         method: HTTP method.
+        needs_token: Whether it changes something, so that other sites must not be able to send it.
     """
 
     path: str
@@ -99,6 +102,7 @@ class Action[P: msgspec.Struct]:
     run: Callable[[Sources, P], msgspec.Struct]
     template: str | None = None
     method: str = "POST"
+    needs_token: bool = True
 
     def routes(self, sources: Sources) -> list[Route]:
         """Return its route."""
@@ -110,7 +114,7 @@ class Action[P: msgspec.Struct]:
         fields = dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True)) if is_form else {}
 
         async def result() -> msgspec.Struct:
-            if not is_own(request.headers, fields):
+            if self.needs_token and not is_own(request.headers, fields):
                 raise WrongInput(f"The page is out of date: load it again. A program sends the header {CLIENT_HEADER}.")
             if body and not is_form:
                 parameters = decode(body, self.parameters)
@@ -193,9 +197,12 @@ def html(template: str, request: Request, sources: Sources, model: msgspec.Struc
             model=model,
             path=request.url.path,
             query=request.url.query,
+            # The page of a form has the token of this process when it is loaded again.
+            again=str(request.url) if request.method == "GET" else request.headers.get("referer", "/"),
             parameters=dict(request.query_params),
             csrf=csrf_token(),
             is_local=sources.local is not None,
+            broken=read_faults(sources.local.data).active if sources.local else (),
             place=f"{sources.bigquery.project}.{sources.settings.dataset}",
         )
     )
@@ -216,10 +223,26 @@ def _templates() -> Environment:
     templates.filters["json"] = lambda value: Markup(  # noqa: S704
         msgspec.json.encode(value).decode().replace("<", "\\u003c")
     )
+    templates.filters["markdown"] = _markdown
+    templates.filters["duration"] = _duration
     templates.filters["query"] = lambda values: urllib.parse.urlencode(
         {name: value for name, value in values.items() if value not in {None, ""}}
     )
     return templates
+
+
+def _markdown(text: str) -> Markup:
+    """Return a text with code and links to pages of docs/, which the console does not serve, as HTML."""
+    html = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\[(.+?)\]\((.+?)(?:#.*?)?\)", r"\1 (<code>docs/\2</code>)", html))  # noqa: S704 - escaped
+
+
+def _duration(seconds: int) -> str:
+    """Return a duration in its largest unit."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds} s"
 
 
 def _time(value: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 
 from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
@@ -35,6 +36,11 @@ class LocalStack:
         """The stack as it runs now; None if it does not."""
         return self.data.running()
 
+    @property
+    def pubsub(self) -> str:
+        """HOST:PORT of its Pub/Sub emulator."""
+        return os.environ["PUBSUB_EMULATOR_HOST"]
+
 
 class Sources:
     """The clients of a deployment.
@@ -58,6 +64,12 @@ class Sources:
         self.storage: StorageClient = storage_client(settings)
         self.events = StoredEvents(self.bigquery, settings, short_retry())
         self._envelopes = functools.lru_cache(_CACHED_OBJECTS)(self._read)
+
+    @property
+    def stack(self) -> LocalStack:
+        """The local stack, for pages and actions that exist on one only."""
+        assert self.local, "the page exists on the local stack only"  # noqa: S101
+        return self.local
 
     def envelope(self, archive_uri: str, message_id: str) -> Envelope | None:
         """Return the message of an event as it is in the archive; None if the object does not have it.

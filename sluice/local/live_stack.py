@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -18,7 +19,8 @@ from functions.settings import Settings
 from functions.source_files import InvalidFile
 from sluice.checkout import commit
 from sluice.local.data_folder import DataFolder, Process, RunningStack
-from sluice.local.front import Front
+from sluice.local.faults import LOOK_SECONDS, SLOW_SECONDS, read_faults
+from sluice.local.front import Front, Impairment
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
 from sluice.local.names import topic_name, undeliverable_name
 from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
@@ -89,6 +91,21 @@ class Code:
         return files
 
 
+class Forwarded(NamedTuple):
+    """Ports by which `ingest` finds emulators, so that its connections can be impaired; all others connect directly."""
+
+    bigquery: int
+    storage: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which it finds them."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{self.bigquery}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage}",
+        }
+
+
 class LiveStack:
     """The emulators, and the newest functions that could be started.
 
@@ -96,7 +113,8 @@ class LiveStack:
         data: Its data folder.
         on: The running emulators.
         ports: Where the functions listen.
-        front: Hands the connections there to the functions.
+        front: Hands the connections there to the functions, and those of `ingest` to the emulators.
+        forwarded: Ports by which `ingest` finds the emulators.
 
     Attributes:
         settings: The functions' settings.
@@ -105,11 +123,12 @@ class LiveStack:
         code: The files that are served, as of the first deployment or later.
     """
 
-    def __init__(self, data: DataFolder, on: Emulators, ports: Ports, front: Front) -> None:
+    def __init__(self, data: DataFolder, on: Emulators, ports: Ports, front: Front, forwarded: Forwarded) -> None:
         self._data = data
         self._on = on
         self._ports = ports
         self._front = front
+        self._forwarded = forwarded
         self.code = Code()
         self._numbers = itertools.count(1)
         self._running = contextlib.ExitStack()
@@ -117,6 +136,10 @@ class LiveStack:
         self._relay: Sequence[Child] = ()
         resources = create_resources(on, NAME)
         self._variables = {**on.environment, **resources}
+        self._ingest_variables = {**self._variables, **forwarded.environment}
+        front.switch(forwarded.bigquery, ports.bigquery)
+        front.switch(forwarded.storage, ports.storage)
+        front.every(LOOK_SECONDS, self._break)
         self.settings = Settings.from_environment(self._variables)
         self.environment: Mapping[str, str] = {
             **self._variables,
@@ -162,7 +185,8 @@ class LiveStack:
             made: dict[str, tuple[int, Child]] = {}
             for target in _TARGETS:
                 port = free_port()
-                process = starting(target, self._data.path, self._variables, target, port=port, code=code)
+                variables = self._ingest_variables if target == "ingest" else self._variables
+                process = starting(target, self._data.path, variables, target, port=port, code=code)
                 made[target] = port, starting_functions.enter_context(process)
             bootstrap = wait_until_served(*made["bootstrap"])
             self.changes = _bootstrap(bootstrap)
@@ -183,6 +207,12 @@ class LiveStack:
         command += ["--data-dir", str(self._data.path), "--topic", self.topic]
         return running("console", command, self._data.path, self.environment)
 
+    def _break(self) -> None:
+        """Impair the connections of `ingest` to the emulators as the switches say."""
+        faults = read_faults(self._data)
+        self._front.impair(self._forwarded.bigquery, Impairment(is_down=faults.bigquery_down))
+        self._front.impair(self._forwarded.storage, Impairment(delay=SLOW_SECONDS * faults.slow_bucket))
+
     def _end_functions(self) -> None:
         self._running.close()
 
@@ -198,9 +228,8 @@ class LiveStack:
             self.deploy()
             begin("delivery")
             endpoint = self.addresses["ingest"]
-            self._relay = [
-                ending.enter_context(delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay"))
-            ]
+            relay = delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay", follows_faults=True)
+            self._relay = [ending.enter_context(relay)]
             self._data.write(self._state())
             yield
 
@@ -263,10 +292,11 @@ def live_stack(
     """
     data.clear_run()
     ports = Ports.free() if first_port is None else Ports.from_first(first_port)
-    front = Front([ports.ingest, ports.bootstrap, ports.console])
+    forwarded = Forwarded(free_port(), free_port())
+    front = Front([ports.ingest, ports.bootstrap, ports.console, *forwarded])
     begin("emulators")
     with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
         begin("functions")
-        stack = LiveStack(data, on, ports, front)
+        stack = LiveStack(data, on, ports, front, forwarded)
         with stack.served(begin):
             yield stack

@@ -208,7 +208,9 @@ def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1
 
 
 @contextlib.contextmanager
-def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str) -> Iterator[Child]:
+def delivering(  # noqa: PLR0913 - what a relay is started with
+    on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str, *, follows_faults: bool = False
+) -> Iterator[Child]:
     """Deliver the messages of a subscription to a function while the context lasts.
 
     Args:
@@ -217,6 +219,7 @@ def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.
         endpoint: URL of the function.
         folder: The folder of the log.
         name: Name of the log.
+        follows_faults: Whether the folder is a data folder, for the stack's faults and the counts of the deliveries.
 
     Raises:
         NotStarted: The process did not start.
@@ -224,6 +227,7 @@ def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.
     command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", endpoint]
     command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
     command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
+    command += ["--data-dir", str(folder)] if follows_faults else []
     with running(name, command, folder) as relay:
         relay.wait_until(lambda: bool(relay.tail()))
         yield relay

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sluice.local.data_folder import VARIABLE, DataFolder, RunningStack
 from sluice.local.process import Child, free_port, running
@@ -19,6 +19,8 @@ from tests.support import command_line
 from tests.support.clone import clone
 from tests.support.requires import missing
 from tests.support.waiting import PATIENCE
+
+expect.set_options(timeout=PATIENCE * 1_000)
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
@@ -132,6 +134,7 @@ def tab(_browser: Browser, console: Console) -> Iterator[Visitor]:
 def _visitor(page: Page, console: Console) -> Visitor:
     complaints: list[str] = []
     page.set_default_timeout(PATIENCE * 1_000)
+    expect.set_options(timeout=PATIENCE * 1_000)
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return Visitor(page, console.url, complaints)

@@ -89,6 +89,31 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 });
 
+// htmx ignores an answer with an error, except where the page has a place for it.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.hasAttribute("data-shows-errors")) event.detail.shouldSwap = true;
+});
+
+// A form that changes something is answered when it is done.
+document.addEventListener("submit", (event) => {
+  if (event.submitter && event.target.method === "post") event.submitter.setAttribute("aria-busy", "true");
+});
+
+function showProblem(hidden) {
+  document.querySelector("#request-problem").hidden = hidden;
+}
+document.addEventListener("htmx:sendError", () => showProblem(false));
+document.addEventListener("htmx:responseError", () => showProblem(false));
+document.addEventListener("htmx:afterOnLoad", (event) => event.detail.successful && showProblem(true));
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  navigator.clipboard.writeText(document.querySelector(button.dataset.copy).textContent).then(() => {
+    button.textContent = "Copied";
+  });
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
   if (event.key === "/" && document.querySelector("#search")) {
