@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import textwrap
 import time
 import urllib.error
 import urllib.parse
@@ -33,6 +34,9 @@ SECONDS = 10.0
 
 _PAUSE = 0.2
 """Seconds between two looks."""
+
+_COLUMNS = 80
+"""Columns of an explanation."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -195,11 +199,15 @@ def _explanation(expected: _Expected, others: Sequence[tuple[Event, Mapping[str,
     nearest = sorted(others, key=lambda other: (len(other[1]), "verdict" not in other[1]))[:5]
     lines = [f"no {expected}. Processed since the test began{', the nearest five' if len(others) > 5 else ''}:"]
     for event, differences in nearest:
-        lines += [
-            f"  {event.type or '(no type)'} {event.event_id}: {'; '.join(differences.values())}",
-            f"    {event.url}",
-        ]
+        text = f"{event.type or '(no type)'} {event.event_id}: {'; '.join(differences.values())}"
+        lines += [*_wrapped(text), f"    {event.url}"]
     return "\n".join(lines)
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text, _COLUMNS, initial_indent="  ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 class Sluice:

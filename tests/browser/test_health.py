@@ -14,10 +14,15 @@ def test_health_says_what_runs_and_what_is_lost(console: Console, visitor: Visit
     before = console.json("/health.json")["events_per_day"]
     console.publish(event("order"), event("order", status="lost"))
     wait_until(
-        lambda: console.json("/health.json")["events_per_day"] >= before + 2, "both are there", console.up.tail, pause=0.2
+        lambda: console.json("/health.json")["events_per_day"] >= before + 2,
+        "both are there",
+        console.up.tail,
+        pause=0.2,
     )
     page = visitor.visit("/health")
-    expect(page.get_by_role("row", name="Is it running?")).to_contain_text(f"All {len(console.stack.processes)} processes")
+    expect(page.get_by_role("row", name="Is it running?")).to_contain_text(
+        f"All {len(console.stack.processes)} processes"
+    )
     expect(page.locator("#checks")).to_contain_text("Tables and views have the same columns.")
     visitor.check()
     page.get_by_role("button", name="Compare the last two hours now").click()

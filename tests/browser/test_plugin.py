@@ -1,6 +1,7 @@
 """The plugin for tests of producers: a rejected event fails the test with place, rule and reason."""
 
 import pathlib
+import re
 
 import pytest
 
@@ -50,12 +51,11 @@ def test_rejected_events_fail_a_test_with_the_reason(
     pytester.makepyfile(TESTS)
     done = pytester.runpytest_subprocess("-p", "no:xdist", "-p", "no:randomly")
     done.assert_outcomes(passed=3, failed=3)
-    done.stdout.re_match_lines(
-        [
-            "no good event order order_id='A-3'. Processed since the test began:",
-            r"  order \S+: it was rejected: contract: \$.status: enum: .*lost.*",
-            r"    http://127.0.0.1:\d+/event\?id=\S+",
-        ]
+    printed = " ".join(done.stdout.str().split())
+    assert re.search(
+        r"no good event order order_id='A-3'. Processed since the test began: order \S+: it was rejected:"
+        r' contract: \$.status: enum: "lost" is not one of .* http://127.0.0.1:\d+/event\?id=\S+',
+        printed,
     )
     done.stdout.fnmatch_lines(["no good event order: nothing was processed within 0.1 s. *"])
     done.stdout.fnmatch_lines(["  order *: order_id is 'A-4', not 'A-5'"])
