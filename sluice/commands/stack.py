@@ -231,13 +231,16 @@ def _show(stack: LiveStack, program: str) -> None:
 
 
 def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
-    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before."""
+    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before, but for the console."""
+    reported: set[int] = set()
     while True:
         for child in stack.children:
-            if child.process.poll() is not None:
+            if child.process.poll() is not None and child.process.pid not in reported:
                 ended = f"{child.name} ended with {child.process.returncode}:"
                 console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
-                raise typer.Exit(1)
+                if child.name != "console":
+                    raise typer.Exit(1)
+                reported.add(child.process.pid)
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
         time.sleep(_LOOK_SECONDS)

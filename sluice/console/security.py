@@ -7,6 +7,7 @@ token, and a script of another site cannot set the header of the API without a p
 
 import functools
 import http
+import os
 import secrets
 import urllib.parse
 from collections.abc import Mapping
@@ -20,6 +21,9 @@ CLIENT_HEADER = "x-sluice-client"
 
 TOKEN_FIELD = "csrf"  # noqa: S105
 """Field of each form, with `csrf_token`."""
+
+TOKEN_VARIABLE = "SLUICE_CONSOLE_TOKEN"  # noqa: S105
+"""Environment variable with the token of the forms."""
 
 _HOSTS = {"127.0.0.1", "localhost", "::1"}
 _SAFE = {"GET", "HEAD"}
@@ -37,8 +41,8 @@ _HEADERS = {
 
 @functools.cache
 def csrf_token() -> str:
-    """Return the token of the forms of this process."""
-    return secrets.token_urlsafe(32)
+    """Return the token of the forms: that of the local stack, whose console is restarted, or one of this process."""
+    return os.environ.get(TOKEN_VARIABLE) or secrets.token_urlsafe(32)
 
 
 class OnlyOwnRequests:

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import re
+import secrets
 import shutil
 import sys
 import time
@@ -151,6 +152,7 @@ class LiveStack:
         }
         self.changes: Sequence[Change] = ()
         self._started = datetime.now(UTC)
+        self._console_token = secrets.token_urlsafe(32)
 
     topic = topic_name(NAME)
     """Full name of the topic that is delivered to `ingest`."""
@@ -205,7 +207,8 @@ class LiveStack:
         """Return the process of the console, which answers a second after its start."""
         command = [sys.executable, "-m", "sluice.console.server", "--port", str(port)]
         command += ["--data-dir", str(self._data.path), "--topic", self.topic]
-        return running("console", command, self._data.path, self.environment)
+        environment = {**self.environment, "SLUICE_CONSOLE_TOKEN": self._console_token}
+        return running("console", command, self._data.path, environment)
 
     def _break(self) -> None:
         """Impair the connections of `ingest` to the emulators as the switches say."""

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from functions.core.dead_letters import Stage
 from sluice.console.failures import RuleParameters, rule, scale_until
@@ -32,6 +32,7 @@ def test_a_replay_needs_a_selection_and_has_a_command() -> None:
     assert parameters.command() == f"sluice dead-letters replay {options}"
 
 
+@settings(max_examples=100, deadline=None)
 @given(hostile_events.payloads())
 def test_a_payload_to_edit_is_the_payload(payload: bytes) -> None:
     text = editable(payload)
