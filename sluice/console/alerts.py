@@ -76,7 +76,7 @@ class Facts:
         accepted: Rows of the last hour.
         rejected: Dead letters of the last hour.
         newest: Time of the newest row or dead letter of the last day.
-        compared: Time of the last comparison of the archive with the tables.
+        compared: Time of arrival up to which all is compared.
         missing: Events that comparisons of the last two hours did not find, and objects that they could not read.
         conflicts: Event ids with several contents in these comparisons.
         billed_bytes: Bytes that BigQuery billed for queries of the last day.
@@ -207,7 +207,8 @@ def _no_reconciliation(facts: Facts, limits: Mapping[str, float], definition: De
         return "unknown", "On the local stack nobody schedules it."
     if facts.compared is None:
         return "unknown", "No checkpoint could be read."
-    window = timedelta(minutes=limits["no_reconciliation_minutes"], seconds=definition.for_seconds)
+    # A run compares what has arrived until an hour before.
+    window = timedelta(minutes=limits["no_reconciliation_minutes"], seconds=definition.for_seconds) + timedelta(hours=1)
     rings = facts.now - facts.compared > window
     hours = window.total_seconds() / 3600
     return "rings" if rings else "ok", f"until {facts.compared:%Y-%m-%d %H:%M} UTC; it rings {hours:g} hours after it"

@@ -33,6 +33,8 @@ _NOT_READABLE = (*FAILURES, Failed, Unknown, InvalidSettings)
 
 _DAY = timedelta(days=1)
 _COMPARED = timedelta(hours=2)
+_RECENT = _COMPARED + timedelta(hours=1)
+"""Age of the end of comparisons of the last two hours: a run compares what has arrived until an hour before."""
 _AGE = "pubsub.googleapis.com/subscription/oldest_unacked_message_age"
 _UNDELIVERED = "pubsub.googleapis.com/subscription/num_undelivered_messages"
 _METRIC_DELAY = timedelta(minutes=10)
@@ -181,7 +183,7 @@ def _facts(
     waiting: Waiting | None,
 ) -> Facts:
     running = sources.local.running if sources.local else None
-    recent = [one for one in comparisons or () if now - one.end < _COMPARED * 2 and one.end > one.start]
+    recent = [one for one in comparisons or () if now - one.end < _RECENT and one.end > one.start]
     facts = Facts(
         now=now,
         started=running.started if running else None,

@@ -47,7 +47,7 @@ def test_definitions_are_those_of_terraform() -> None:
         ("no_events", {"newest": NOW - timedelta(minutes=61)}),
         ("missing", {"missing": 1}),
         ("conflicting_event_ids", {"conflicts": 1}),
-        ("no_reconciliation", {"compared": NOW - timedelta(hours=4)}),
+        ("no_reconciliation", {"compared": NOW - timedelta(hours=5)}),
         ("cost", {"billed_bytes": 202 * 2**30}),
     ],
 )
