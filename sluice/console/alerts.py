@@ -66,7 +66,7 @@ class Alert(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the console knows of a deployment. None is what it does not know.
+    """Values that decide whether an alert rings. None stands for a value that the console does not know.
 
     Attributes:
         now: The time.

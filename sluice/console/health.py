@@ -84,7 +84,7 @@ class Health(msgspec.Struct, frozen=True):
 
 @dataclasses.dataclass(frozen=True)
 class _Read[T]:
-    """What was read, or why it could not be."""
+    """A value that was read, or the reason why it could not be."""
 
     value: T | None = None
     problem: str = ""
@@ -183,15 +183,15 @@ def _facts(
     waiting: Waiting | None,
 ) -> Facts:
     running = sources.local.running if sources.local else None
-    recent = [one for one in comparisons or () if now - one.end < _RECENT and one.end > one.start]
+    recent = [comparison for comparison in latest(comparisons or ()) if now - comparison.end < _RECENT]
     facts = Facts(
         now=now,
         started=running.started if running else None,
         oldest=waiting.oldest if waiting else None,
         undelivered=waiting.undelivered if waiting else None,
         compared=comparisons[0].end if comparisons else None,
-        missing=sum(one.total.missing + one.unreadable for one in recent) if recent else None,
-        conflicts=sum(one.total.conflicts for one in recent) if recent else None,
+        missing=sum(comparison.total.missing + comparison.unreadable for comparison in recent) if recent else None,
+        conflicts=sum(comparison.total.conflicts for comparison in recent) if recent else None,
     )
     if day is None:
         return facts
@@ -199,6 +199,19 @@ def _facts(
     busy = [start for index, start in enumerate(day.starts) if any(series.events[index] for series in day.series)]
     newest = min(now, datetime.fromtimestamp(busy[-1] + day.step, UTC)) if busy else None
     return dataclasses.replace(facts, accepted=accepted, rejected=rejected, newest=newest, events_of_day=day.events)
+
+
+def latest(comparisons: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return the comparisons that no newer one has repeated.
+
+    Args:
+        comparisons: Comparisons, the newest first. The first one of a deployment compares nothing.
+    """
+    kept: list[Checkpoint] = []
+    for comparison in comparisons:
+        if comparison.start < comparison.end and (not kept or comparison.end <= kept[-1].start):
+            kept.append(comparison)
+    return kept
 
 
 def _of_last_hour(day: Traffic, kind: str) -> int:
@@ -266,13 +279,13 @@ def _lost(sources: Sources, comparisons: _Read[list[Checkpoint]]) -> Answer:
         return Answer(
             question, "unknown", comparisons.problem, None, "Ask for the role that it names.", "docs/access.md"
         )
-    compared = [one for one in comparisons.value if one.end > one.start]
+    compared = latest(comparisons.value)
     if not compared:
         todo = "Compare now." if sources.local else "Look at the schedule of the function `reconcile`."
         runbook = _MISSING if sources.local else "docs/operate.md#the-reconciliation-does-not-run"
         return Answer(question, "unknown", "Nothing was compared in the last 24 hours.", None, todo, runbook)
     newest = compared[0]
-    worst = next((one for one in compared if one.total.missing or one.unreadable), newest)
+    worst = next((comparison for comparison in compared if comparison.total.missing or comparison.unreadable), newest)
     total = worst.total
     span = f"arrived from {worst.start:%Y-%m-%d %H:%M:%S} to {worst.end:%Y-%m-%d %H:%M:%S} UTC"
     if total.missing or worst.unreadable:
@@ -292,14 +305,14 @@ def _waits(waiting: _Read[Waiting], rung: Sequence[Alert]) -> Answer:
     if waiting.value is None:
         todo = "Ask for the role `operators`." if "403" in waiting.problem else ""
         return Answer(question, "unknown", waiting.problem, None, todo, "docs/access.md" if todo else runbook)
-    found = waiting.value
-    count = "" if found.count is None else f"; {found.count:,} messages wait"
-    if not found.oldest:
-        return Answer(question, "ok", f"No message waits{count if found.count else ''}.", None, "", runbook)
+    messages = waiting.value
+    count = "" if messages.count is None else f"; {messages.count:,} messages wait"
+    if not messages.oldest:
+        return Answer(question, "ok", f"No message waits{count if messages.count else ''}.", None, "", runbook)
     rings = any(alert.definition.key == "oldest_message" and alert.state == "rings" for alert in rung)
     todo = "Look at the log of `ingest`." if rings else ""
-    since = datetime.now(UTC) - found.oldest
-    text = f"{found.oldest.total_seconds():,.1f} s{count}."
+    since = datetime.now(UTC) - messages.oldest
+    text = f"{messages.oldest.total_seconds():,.1f} s{count}."
     return Answer(question, "problem" if rings else "ok", text, since, todo, runbook)
 
 

@@ -1,17 +1,19 @@
-"""What waits in a subscription, by the APIs of a project."""
+"""The messages that wait in a subscription, by the APIs of a project."""
 
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import requests
 
 from fake_google.http_server import Connection, Request, response, serving
+from functions.reconcile.findings import HourCounts
+from functions.reconcile.scheduled import Checkpoint
 from functions.settings import Settings
-from sluice.console.health import Waiting, waiting_of
+from sluice.console.health import Waiting, latest, waiting_of
 from sluice.verify.project import Project, Unknown
 
 PLACE = "projects/shop/locations/us-central1"
@@ -66,3 +68,11 @@ def test_metrics_say_what_waits() -> None:
 def test_a_missing_permission_is_named() -> None:
     with project(None) as deployment, pytest.raises(Unknown, match=r"monitoring answers 403: .*timeSeries.list denied"):
         waiting_of(deployment)
+
+
+def test_a_repeated_comparison_replaces_older_ones() -> None:
+    def comparison(start: int, end: int) -> Checkpoint:
+        return Checkpoint(*(datetime(2026, 11, 29, hour, tzinfo=UTC) for hour in (start, end)), HourCounts())
+
+    repeated, before, overlapping, first = comparison(8, 10), comparison(6, 8), comparison(7, 9), comparison(6, 6)
+    assert latest([repeated, overlapping, before, first]) == [repeated, before]
