@@ -72,7 +72,8 @@ def test_a_missing_permission_is_named() -> None:
 
 def test_a_repeated_comparison_replaces_older_ones() -> None:
     def comparison(start: int, end: int) -> Checkpoint:
-        return Checkpoint(*(datetime(2026, 11, 29, hour, tzinfo=UTC) for hour in (start, end)), HourCounts())
+        day = datetime(2026, 11, 29, tzinfo=UTC)
+        return Checkpoint(day.replace(hour=start), day.replace(hour=end), HourCounts())
 
     repeated, before, overlapping, first = comparison(8, 10), comparison(6, 8), comparison(7, 9), comparison(6, 6)
     assert latest([repeated, overlapping, before, first]) == [repeated, before]
