@@ -5,6 +5,13 @@ const color = (name) => getComputedStyle(document.documentElement).getPropertyVa
 const number = (value) => (value === null || value === undefined ? "–" : value.toLocaleString("en-US"));
 let paused = false;
 
+// Times of the axis in UTC, as all times of the console: with their date where the ticks are hours apart.
+function times(_, seconds, __, ___, distance) {
+  const texts = seconds.map((second) => new Date(second * 1e3).toISOString());
+  if (distance >= 86_400) return texts.map((text) => text.slice(0, 10));
+  return texts.map((text) => (distance >= 3_600 ? text.slice(5, 16).replace("T", " ") : text.slice(11, 19)));
+}
+
 function chart(element, series, label) {
   const grid = { stroke: color("--pico-muted-border-color"), width: 1 };
   const axis = { stroke: color("--pico-muted-color"), grid, ticks: grid };
@@ -12,7 +19,8 @@ function chart(element, series, label) {
     width: element.clientWidth,
     height: 180,
     series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
-    axes: [axis, { ...axis, size: 60 }],
+    tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
+    axes: [{ ...axis, values: times }, { ...axis, size: 60 }],
     scales: { y: { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] } },
   };
   const plot = new uPlot(options, [[], ...series.map(() => [])], element);
