@@ -75,7 +75,7 @@ class Facts:
         undelivered: Number of messages that Pub/Sub does not deliver any more.
         accepted: Rows of the last hour.
         rejected: Dead letters of the last hour.
-        newest: Time of the newest row or dead letter of the last day.
+        newest: End of the five minutes with the newest row or dead letter of the last day.
         compared: Time of arrival up to which all is compared.
         missing: Events that comparisons of the last two hours did not find, and objects that they could not read.
         conflicts: Event ids with several contents in these comparisons.
@@ -177,7 +177,7 @@ def _dead_letter_rate(facts: Facts, limits: Mapping[str, float], _: Definition) 
     minimum, limit = limits["dead_letter_minimum"], limits["dead_letter_share"]
     rings = share > limit and facts.rejected >= minimum
     text = f"{facts.rejected:,} of {events:,} events of the last hour, {share:.1%}"
-    return "rings" if rings else "ok", f"{text}; it rings above {limit:.0%} and from {minimum:g} on"
+    return "rings" if rings else "ok", f"{text}; it rings above {limit:.0%} if they are at least {minimum:g}"
 
 
 def _no_events(facts: Facts, limits: Mapping[str, float], _: Definition) -> tuple[State, str]:
@@ -186,7 +186,7 @@ def _no_events(facts: Facts, limits: Mapping[str, float], _: Definition) -> tupl
     window = timedelta(minutes=limits["no_events_minutes"])
     since = max((time for time in (facts.newest, facts.started) if time), default=None)
     rings = since is None or facts.now - since > window
-    last = f"the last event at {facts.newest:%Y-%m-%d %H:%M} UTC" if facts.newest else "none in the last day"
+    last = f"the last event before {facts.newest:%Y-%m-%d %H:%M} UTC" if facts.newest else "none in the last day"
     return "rings" if rings else "ok", f"{last}; it rings {limits['no_events_minutes']:g} minutes after it"
 
 

@@ -221,7 +221,7 @@ def _of_last_hour(day: Traffic, kind: str) -> int:
 
 
 def _running(sources: Sources, day: _Read[Traffic], facts: Facts) -> Answer:
-    newest = f"newest event {facts.newest:%H:%M} UTC" if facts.newest else "no event in the last 24 hours"
+    newest = f"the newest event came before {facts.newest:%H:%M} UTC" if facts.newest else "no event in 24 hours"
     return _local_running(sources.local, newest) if sources.local else _cloud_running(sources, day, facts, newest)
 
 
