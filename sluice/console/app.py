@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.answers import QueryParameters, query, query_list
 from sluice.console.api import NewEvent, delete_events, publish_event
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
@@ -21,6 +22,7 @@ from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Pr
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
+from sluice.console.warehouse import TableParameters, WarehouseParameters, table, warehouse
 
 EVENTS = Page("/events", "events.html", EventsParameters, events)
 
@@ -30,6 +32,10 @@ PAGES: Sequence[Page[Any]] = (
     Page("/event", "event.html", EventParameters, event),
     Page("/contracts", "contracts.html", ContractsParameters, contracts),
     Page("/contract", "contract.html", ContractParameters, contract),
+    Page("/warehouse", "warehouse.html", WarehouseParameters, warehouse),
+    Page("/table", "table.html", TableParameters, table),
+    Page("/queries", "queries.html", NoParameters, query_list),
+    Page("/query", "query.html", QueryParameters, query),
 )
 
 ACTIONS: Sequence[Action[Any]] = (
