@@ -48,7 +48,7 @@ def render() -> str:
 
 
 class Relations(NamedTuple):
-    """What a table or view has to do with others.
+    """Dependencies of a table or view.
 
     Attributes:
         reads: Tables and views that a view reads.
@@ -131,7 +131,11 @@ def _table(definition: Definition, objects: Sequence[Definition]) -> str:
         if twin
         else "Partitions live for `RETENTION_DAYS`.",
     ]
-    lines = ["| column | type | |", "|---|---|---|", *(f"| `{path}` | {kind} | {description} |" for path, kind, description in columns(table.schema))]
+    lines = [
+        "| column | type | |",
+        "|---|---|---|",
+        *(f"| `{path}` | {kind} | {description} |" for path, kind, description in columns(table.schema)),
+    ]
     return _section(definition, table.description or "", facts, lines, objects)
 
 

@@ -55,7 +55,7 @@ def query_list(_: Sources, __: msgspec.Struct) -> QueryList:
     listed: dict[str, list[ListedQuery]] = {subject: [] for subject in SUBJECTS}
     for query in queries().values():
         if query.subject in listed:
-            kind = query.chart and query.chart.kind.value
+            kind = query.chart.kind.value if query.chart else None
             listed[query.subject].append(ListedQuery(query.name, query.question, query.cost, kind, query.part_of))
     return QueryList(listed)
 
@@ -208,11 +208,11 @@ def answer(sources: Sources, rendered: RenderedQuery) -> Answer:
     """
     started = monotonic()
     job = _job(sources, rendered, rendered.config())
-    found = job.result(max_results=MAX_ROWS, retry=short_retry())
-    names = [field.name for field in found.schema]
-    rows = [dict(zip(names, row.values(), strict=True)) for row in found]
+    result = job.result(max_results=MAX_ROWS, retry=short_retry())
+    names = [field.name for field in result.schema]
+    rows = [dict(zip(names, row.values(), strict=True)) for row in result]
     billed = job.total_bytes_billed or 0
-    return Answer(names, rows, found.total_rows or len(rows), monotonic() - started, billed, price(billed))
+    return Answer(names, rows, result.total_rows or len(rows), monotonic() - started, billed, price(billed))
 
 
 def _chosen(name: str) -> Query:

@@ -198,11 +198,11 @@ def _funnel(title: str, columns: ChartColumns, rows: Sequence[Row]) -> Chart:
     bars = []
     before = None
     for label, value in steps:
-        share = f" ({float(value) / float(before):.1%} of the step before)" if before else ""
+        share = f" ({float(value) / float(before):.1%})" if before else ""
         width = float(value) / most
         bars.append(Bar(label, _short(label), _number(value) + share, _percent((1 - width) / 2), _percent(width)))
         before = value
-    return Chart(columns.kind, title, bars=bars)
+    return Chart(columns.kind, f"{title}; in brackets the share of the step before", bars=bars)
 
 
 def _series(title: str, columns: ChartColumns, rows: Sequence[Row]) -> Chart:
@@ -233,9 +233,7 @@ def _series(title: str, columns: ChartColumns, rows: Sequence[Row]) -> Chart:
     )
 
 
-def _line(
-    name: str, points: Sequence[tuple[float, Row, Any]], over: str, y: Callable[[float], float]
-) -> Line:
+def _line(name: str, points: Sequence[tuple[float, Row, Any]], over: str, y: Callable[[float], float]) -> Line:
     segments: list[list[str]] = [[]]
     dots = []
     for x, row, value in points:
@@ -262,7 +260,9 @@ def _matrix(title: str, columns: ChartColumns, rows: Sequence[Row]) -> Chart:
         if row[columns.value] is not None
     ]
     labels = [_label(row, [down]) for row in ({down: value} for value in row_values)]
-    return Chart(columns.kind, title, rows=labels, columns=[readable(value).plain for value in column_values], cells=cells)
+    return Chart(
+        columns.kind, title, rows=labels, columns=[readable(value).plain for value in column_values], cells=cells
+    )
 
 
 def _percent(share: float) -> float:

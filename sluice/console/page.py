@@ -224,9 +224,7 @@ async def respond(
     return HTMLResponse(html(name, request, sources, model if view is None else view, problem), status)
 
 
-def html(
-    template: str, request: Request, sources: Sources, model: msgspec.Struct, problem: str | None = None
-) -> str:
+def html(template: str, request: Request, sources: Sources, model: msgspec.Struct, problem: str | None = None) -> str:
     """Render a page."""
     return (
         _templates()

@@ -243,7 +243,7 @@ def table(sources: Sources, parameters: TableParameters) -> TableView:
         raise NotThere(f"no dataset {dataset}; datasets are {live} and {historical}")
     full_name = f"{dataset or live}.{name}"
     try:
-        found = sources.bigquery.get_table(full_name, retry=short_retry())
+        metadata = sources.bigquery.get_table(full_name, retry=short_retry())
     except (NotFound, ValueError) as error:
         raise NotThere(f"no table or view {parameters.name}; /warehouse lists all") from error
     counting = [counted for counted in _counted(Tables(sources.settings)) if counted.name == full_name]
@@ -253,17 +253,19 @@ def table(sources: Sources, parameters: TableParameters) -> TableView:
         price = estimate(sources, rendered)
         counted = answer(sources, rendered) if is_run(sources, given=parameters.run) else None
     related = relations(name if full_name.startswith(f"{live}.") else f"historical.{name}") or Relations([], [], [])
-    partitioning = found.time_partitioning
+    partitioning = metadata.time_partitioning
     return TableView(
-        table=_listed(sources, found, {}),
+        table=_listed(sources, metadata, {}),
         partition_column=partitioning.field if partitioning else None,
-        expiration_days=int(partitioning.expiration_ms) // _DAY_MS if partitioning and partitioning.expiration_ms else None,
-        clustering=found.clustering_fields or [],
-        columns=[Column(*column) for column in columns(found.schema)],
+        expiration_days=int(partitioning.expiration_ms) // _DAY_MS
+        if partitioning and partitioning.expiration_ms
+        else None,
+        clustering=metadata.clustering_fields or [],
+        columns=[Column(*column) for column in columns(metadata.schema)],
         reads=[_own_name(short, historical) for short in related.reads],
         read_by=[_own_name(short, historical) for short in related.read_by],
         asked_by=[name for name in related.asked_by if queries()[name].subject in SUBJECTS],
-        sql=found.view_query or found.mview_query,
+        sql=metadata.view_query or metadata.mview_query,
         days=parameters.days,
         estimate=price,
         counted=counted,
