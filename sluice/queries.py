@@ -10,8 +10,8 @@ query parameter (`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name
     -- Cost: partitions
 
 Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A query that must
-not be run alone also has the line `-- Part of: COMMAND`, with the command that runs it. A query whose answer the console
-draws has the line `-- Chart: KIND of VALUE by LABEL, ...`, which names columns of the answer:
+not be run alone also has the line `-- Part of: COMMAND`, with the command that runs it. A line
+`-- Chart: KIND of VALUE by LABEL, ...` names the columns of the answer that the console draws:
 
     -- Chart: bars of lifetime_value by customer_id
     -- Chart: series of row_count by minute, table_name

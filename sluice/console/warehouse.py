@@ -36,14 +36,14 @@ GROUP BY day
 {{ "UNION ALL" if not loop.last }}
 {% endfor %}
 """
-_TABLES = f"""
+_TABLES = """
 SELECT
   table_name, COUNT(day) AS days, MIN(day) AS first_day, MAX(day) AS last_day, SUM(row_count) AS row_count,
   SUM(duplicates) AS duplicates, MAX(newest_row_at) AS newest_row_at
-FROM ({_DAYS})
+FROM ({{ days }})
 GROUP BY table_name
 """
-_TABLE = f"SELECT day, row_count, duplicates, newest_row_at FROM ({_DAYS}) ORDER BY day DESC"
+_TABLE = "SELECT day, row_count, duplicates, newest_row_at FROM ({{ days }}) ORDER BY day DESC"
 
 
 class _Counted(NamedTuple):
@@ -289,7 +289,8 @@ def _counted(tables: Tables) -> list[_Counted]:
 
 def _rendered(template: str, tables: Sequence[_Counted], days: int | None) -> RenderedQuery:
     first_day = date.min if days is None else datetime.now(UTC).date() - timedelta(days)
-    return RenderedQuery(render(template, tables=tables), {"first_day": ("DATE", first_day)})
+    sql = render(template, days=render(_DAYS, tables=tables))
+    return RenderedQuery(sql, {"first_day": ("DATE", first_day)})
 
 
 def _listed(sources: Sources, table: bigquery.Table, counts: Mapping[str, Counts]) -> ListedTable:

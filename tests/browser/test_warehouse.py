@@ -16,7 +16,9 @@ EVENTS = 300
 @pytest.fixture(scope="module", autouse=True)
 def events(console: Console) -> None:
     """Fill the tables."""
-    console.sluice("generate", "--limit", str(EVENTS), "--rate", "500")
+    file = console.project / "shop.ndjson"
+    file.write_text(console.sluice("generate", "--stdout", "--limit", str(EVENTS)))
+    console.sluice("publish", str(file))
     wait_until(lambda: row_count(console) == EVENTS, "all are rows", console.up.tail, pause=0.5)
 
 
@@ -39,7 +41,7 @@ def test_a_chart_and_its_table_have_the_numbers_of_the_command(
     expect(page.locator("tbody tr")).to_have_count(len(rows))
     if name == "user_funnel":
         steps = [row for row in rows if row["users_this_far"] is not None]
-        shares = [f" ({row['conversion']:.1%})" if row["conversion"] else "" for row in steps]
+        shares = [f" ({row['conversion']:.1%})" if row["conversion"] is not None else "" for row in steps]
         values = [f"{row['users_this_far']}{share}" for row, share in zip(steps, shares, strict=True)]
         assert [text.split(": ", 1)[1] for text in page.locator(".chart title").all_text_contents()] == values
     visitor.check()
