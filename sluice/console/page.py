@@ -283,9 +283,9 @@ def _markdown(text: str) -> Markup:
 
 def _duration(seconds: int) -> str:
     """Return a duration in its largest unit."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
     return f"{seconds} s"
 
 
