@@ -1,5 +1,6 @@
 """Publish events to a topic."""
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -91,13 +92,21 @@ def publish(
     """
     client = PublisherClient(batch_settings=_BATCH, publisher_options=_OPTIONS, credentials=_credentials())
     unconfirmed: set[futures.Future[str]] = set()
+    failed: list[futures.Future[str]] = []
     count = 0
+
+    def settled(publication: Publication, future: futures.Future[str]) -> None:
+        if future.exception():
+            failed.append(future)
+        else:
+            published(publication)
+
     try:
         for publication in publications if rate is None else paced(publications, rate):
+            if failed:  # It would be seen only when there are many, which takes long at a low rate.
+                failed[0].result()
             future = client.publish(topic, publication.data, **publication.attributes)
-            future.add_done_callback(
-                lambda done, publication=publication: None if done.exception() else published(publication)
-            )
+            future.add_done_callback(functools.partial(settled, publication))
             unconfirmed.add(future)
             count += 1
             if len(unconfirmed) >= _UNCONFIRMED:

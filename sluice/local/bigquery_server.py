@@ -75,6 +75,19 @@ def install_extensions(home: pathlib.Path) -> None:
         (target / file.name).symlink_to(file)
 
 
+def find_moved_tables(data: pathlib.Path) -> None:
+    """Let the emulator open tables whose folder was moved: DuckLake keeps their path, and rejects another one.
+
+    Args:
+        data: The folder, by its absolute path.
+    """
+    for catalog in data.glob("*.ducklake"):
+        tables = f"{catalog.with_suffix('')}/"
+        with duckdb.connect(catalog) as connection:
+            update = "UPDATE ducklake_metadata SET value = $1 WHERE key = 'data_path' AND value != $1"
+            connection.execute(update, [tables])
+
+
 def install() -> None:
     """Fix the emulator in this process, and make it faster: inserts in groups, and an own catalog and records."""
     bigquery_fixes.install()
@@ -100,6 +113,7 @@ def main() -> None:
     arguments.data_dir.mkdir(parents=True, exist_ok=True)
     os.environ["HOME"] = str(arguments.data_dir)
     install_extensions(arguments.data_dir)
+    find_moved_tables(arguments.data_dir)
     install()
     ports = ["--port", str(arguments.port), "--grpc-port", str(arguments.grpc_port)]
     data = ["--project", arguments.project, "--data-dir", str(arguments.data_dir)]

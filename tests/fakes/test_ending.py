@@ -371,6 +371,13 @@ def test_a_rejection_by_pubsub_is_a_sentence_at_once(
     assert_fails(ended, ExitCode.FAILED, f"{re.escape(text.rstrip('.'))}: {remedy}")
 
 
+def test_a_rejection_by_pubsub_ends_endless_publishing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with rejecting_pubsub.running(grpc.StatusCode.NOT_FOUND, "Topic not found") as address:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
+        ended = run(["generate", "--rate", "5"])
+    assert (ended.exit_code, "0 published" in ended.stderr) == (ExitCode.FAILED, True)
+
+
 def behind_proxy(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     """A person has logged in, and all that is sent to Google Cloud takes a proxy."""
     without_project(monkeypatch, Cloud())
