@@ -1,5 +1,7 @@
 """The git checkout that commands run from, as the version of the code."""
 
+import pathlib
+import shlex
 import shutil
 import subprocess
 
@@ -22,8 +24,11 @@ def commit() -> str | None:
 
 
 def command() -> str:
-    """Return what to type for `sluice`: its name if a folder of the PATH has it, otherwise its path in a clone."""
-    return "sluice" if shutil.which("sluice") else ".venv/bin/sluice"
+    """Return what to type for `sluice`: its name if a folder of the PATH has it, otherwise its path."""
+    if shutil.which("sluice"):
+        return "sluice"
+    path = pathlib.Path(".venv", "bin", "sluice")
+    return str(path) if pathlib.Path.cwd() == ROOT else shlex.quote(str(ROOT / path))
 
 
 def with_commit(settings: Settings) -> Settings:

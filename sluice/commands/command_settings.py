@@ -32,6 +32,7 @@ def command_settings(*, archive: bool = True) -> Settings:
         InvalidSettings: A setting is missing or wrong; names the variable.
         NoStack: The variable of an emulator is set, but nothing listens there.
     """
+    check_stack()
     settings = read_settings(archive=archive)
     _show_place(settings)
     check_services(settings, archive=archive)
@@ -63,12 +64,16 @@ def _show_place(settings: Settings) -> None:
         return
     place = os.environ.get("BIGQUERY_EMULATOR_HOST") or "Google Cloud"
     project = settings.google_cloud_project or "of the credentials"
-    text = f"project {project}, dataset {settings.dataset}, {place}"
+    text = f"project {project}, dataset {settings.dataset}, {place}{_unused_stack()}"
+    typer.secho(text, err=True, dim=True)
+
+
+def _unused_stack() -> str:
+    """Return a clause that says that a local stack runs but is not used, and why; empty if it is used or none runs."""
     folder = data_folder.find()
     stack = folder.running()
-    if stack and (variable := data_folder.other_selection(stack)):
-        text += f"; the stack in {folder.path} is not used, as {variable} is set"
-    typer.secho(text, err=True, dim=True)
+    variable = stack and data_folder.other_selection(stack)
+    return f"; the stack in {folder.path} is not used, as {variable} is set" if variable else ""
 
 
 def read_settings(*, archive: bool = True) -> Settings:
@@ -80,7 +85,10 @@ def read_settings(*, archive: bool = True) -> Settings:
     if not archive:
         return Settings.from_environment({**os.environ, "ARCHIVE_BUCKET": "unused"})
     if not os.environ.get("ARCHIVE_BUCKET"):
-        raise InvalidSettings("environment: ARCHIVE_BUCKET is missing; set it to the bucket of the archive")
+        text = (
+            "ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` for the local stack"
+        )
+        raise InvalidSettings(f"environment: {text}{_unused_stack()}")
     return Settings.from_environment()
 
 
@@ -104,9 +112,8 @@ def check_stack() -> None:
         try:
             socket.create_connection((host, port), _CONNECT_SECONDS).close()
         except OSError as error:
-            raise NoStack(
-                f"no stack at {host}:{port}: start `sluice up`, or unset {variable} to use Google Cloud"
-            ) from error
+            remedy = f"start `sluice up`, or unset {variable} to use Google Cloud"
+            raise NoStack(f"no stack at {host}:{port}: {remedy}{_unused_stack()}") from error
 
 
 def check_topic(topic: str) -> None:
@@ -129,6 +136,7 @@ def check_subscription(subscription: str) -> None:
 
 def _check_name(name: str, source: str, form: str) -> None:
     if name in {TOPIC, UNDELIVERABLE} and not os.environ.get("PUBSUB_EMULATOR_HOST"):
-        raise InvalidSettings(f"{source} is missing; it must be {form}, or start `sluice up` for the local stack")
+        text = f"{source} is missing; it must be {form}, or start `sluice up` for the local stack{_unused_stack()}"
+        raise InvalidSettings(text)
     if not re.fullmatch(re.sub("[A-Z]+", "[^/]+", form), name):
         raise InvalidSettings(f"{source} is {name}; it must be {form}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shlex
 import shutil
 import sys
 import tempfile
@@ -75,9 +76,8 @@ def demo(
     with _demo_folder() as folder, _stack(DataFolder(folder), stand_in) as stack:
         if not run(Console(), stack, events=events, rate=rate, seed=seed):
             raise typer.Exit(1)
-        if sys.stdin.isatty() and sys.stdout.isatty() and typer.confirm("Keep the stack running?"):
-            variable = "" if folder == data_folder.find().path else f"SLUICE_DATA_DIR={folder} "
-            _show(stack, f"{variable}{command()}")
+        if sys.stdin.isatty() and sys.stdout.isatty() and _confirmed("Keep the stack running?"):
+            _show(stack, folder)
             with contextlib.suppress(KeyboardInterrupt):
                 _wait(stack, reload=True)
 
@@ -107,7 +107,7 @@ def up(
     """
     data = _folder(data_dir)
     with _stack(data, stand_in, port, fresh=fresh) as stack, contextlib.suppress(KeyboardInterrupt):
-        _show(stack, command())
+        _show(stack, data.path)
         _wait(stack, reload=reload)
 
 
@@ -173,6 +173,7 @@ def down(data_dir: DataDir = None) -> None:
     import signal
 
     os.kill(pid, signal.SIGTERM)
+    os.kill(pid, signal.SIGCONT)  # Ctrl-Z may have stopped it.
     deadline = time.monotonic() + 60
     while data.is_locked():
         if time.monotonic() > deadline:
@@ -213,11 +214,28 @@ def _folder(path: pathlib.Path | None) -> DataFolder:
 def _running(data: DataFolder) -> RunningStack:
     if stack := data.running():
         return stack
-    console.print(f"no stack runs in {data.path}: start `sluice up`", soft_wrap=True)
+    if pid := data.pid():
+        text = f"the stack in {data.path}, process {pid}, is not up: it starts or ends; try again"
+    else:
+        text = f"no stack runs in {data.path}: start `sluice up`"
+    console.print(text, soft_wrap=True)
     raise typer.Exit(1)
 
 
-def _show(stack: LiveStack, program: str) -> None:
+def _confirmed(question: str) -> bool:
+    """Ask a question; Ctrl-C and Ctrl-D mean no."""
+    try:
+        return typer.confirm(question)
+    except typer.Abort:
+        typer.echo(err=True)
+        return False
+
+
+def _show(stack: LiveStack, folder: pathlib.Path) -> None:
+    """Show where the stack is, and what to type in a shell in the same folder without variables."""
+    program = command()
+    if data_folder.find({}).path != folder:
+        program = f"{data_folder.VARIABLE}={shlex.quote(str(folder))} {program}"
     for name, address in stack.addresses.items():
         console.print(f"{name:<10} {address}")
     console.print(

@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sluice.commands.error_messages import message
+from sluice.console.answers import QueryParameters, query, query_list
 from sluice.console.api import NewEvent, delete_events, publish_event
 from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publish_shop, restart_count, switch
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
@@ -26,6 +27,7 @@ from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
 from sluice.console.trial import TrialParameters, TriedEvent, judge, send, trial
+from sluice.console.warehouse import TableParameters, WarehouseParameters, table, warehouse
 
 EVENTS = Page("/events", "events.html", EventsParameters, events)
 
@@ -41,6 +43,10 @@ PAGES: Sequence[Page[Any]] = (
     Page("/contract", "contract.html", ContractParameters, contract),
     Page("/health", "health.html", NoParameters, health),
     Page("/health/data", "health_data.html", NoParameters, data_health),
+    Page("/warehouse", "warehouse.html", WarehouseParameters, warehouse),
+    Page("/table", "table.html", TableParameters, table),
+    Page("/queries", "queries.html", NoParameters, query_list),
+    Page("/query", "query.html", QueryParameters, query),
 )
 
 LOCAL_PAGES: Sequence[Page[Any]] = (

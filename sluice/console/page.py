@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from sluice.commands.error_messages import message
+from sluice.console.charts import cell, chart_of, size
 from sluice.console.security import CLIENT_HEADER, csrf_token, is_own
 from sluice.console.sources import Sources
 from sluice.local.faults import read_faults
@@ -32,13 +33,36 @@ from sluice.local.faults import read_faults
 FOLDER = pathlib.Path(__file__).parent
 
 _JSON = "application/json"
+_ENCODER = msgspec.json.Encoder(decimal_format="number")
 _FORM = "application/x-www-form-urlencoded"
 FAILURES = (GoogleAPIError, GoogleAuthError, OSError, RequestException)
 """Errors of a service that does not answer or rejects a request."""
 
 
 class WrongInput(ValueError):
-    """Raised when an address or a form has a wrong value; the message names it and says what is allowed."""
+    """Raised when an address or a form has a wrong value.
+
+    Args:
+        problem: Names the value and says what is allowed.
+        view: What the page shows all the same, such as the form; None for only the problem.
+    """
+
+    def __init__(self, problem: str, view: msgspec.Struct | None = None) -> None:
+        super().__init__(problem)
+        self.view = view
+
+
+class ServiceFailed(RuntimeError):
+    """Raised when a service has rejected a request or did not answer, and the page can still show something.
+
+    Args:
+        problem: What has failed.
+        view: What the page shows all the same.
+    """
+
+    def __init__(self, problem: str, view: msgspec.Struct) -> None:
+        super().__init__(problem)
+        self.view = view
 
 
 class NotThere(LookupError):
@@ -132,10 +156,22 @@ class Action[P: msgspec.Struct]:
 def parse[P: msgspec.Struct](fields: Mapping[str, str], parameters: type[P]) -> P:
     """Read the parameters of an address or the fields of a form. An empty one is the same as a missing one.
 
+    `param.days=7` is the entry `days` of the field `param`, which is a mapping.
+
     Raises:
         WrongInput: A value has the wrong type or is out of range.
     """
-    given = {name: text for name, text in fields.items() if text != "" and name in parameters.__struct_fields__}
+    given: dict[str, Any] = {}
+    entries: dict[str, dict[str, str]] = {}
+    for name, text in fields.items():
+        field, dot, entry = name.partition(".")
+        if text == "" or field not in parameters.__struct_fields__:
+            continue
+        if dot:
+            entries.setdefault(field, {})[entry] = text
+        else:
+            given[field] = text
+    given |= entries
     try:
         return msgspec.convert(given, parameters, strict=False)
     except msgspec.ValidationError as error:
@@ -174,27 +210,32 @@ async def respond(
 ) -> Response:
     """Answer with a result, or with the error that prevents it."""
     status = http.HTTPStatus.OK
+    view: msgspec.Struct | None = None
     try:
-        model: msgspec.Struct = await result()
+        view = model = await result()
     except WrongInput as error:
-        status, model = http.HTTPStatus.BAD_REQUEST, Problem(str(error))
+        status, model, view = http.HTTPStatus.BAD_REQUEST, Problem(str(error)), error.view
+    except ServiceFailed as error:
+        status, model, view = http.HTTPStatus.BAD_GATEWAY, Problem(str(error)), error.view
     except NotThere as error:
         status, model = http.HTTPStatus.NOT_FOUND, Problem(str(error))
     except FAILURES as error:
         status, model = http.HTTPStatus.BAD_GATEWAY, Problem(message(error))
     if as_json:
-        return Response(msgspec.json.encode(model), status, media_type=_JSON)
-    name = template if status is http.HTTPStatus.OK else "problem.html"
-    return HTMLResponse(html(name, request, sources, model), status)
+        return Response(_ENCODER.encode(model), status, media_type=_JSON)
+    name = "problem.html" if view is None else template
+    problem = str(model.error) if isinstance(model, Problem) else None
+    return HTMLResponse(html(name, request, sources, model if view is None else view, problem), status)
 
 
-def html(template: str, request: Request, sources: Sources, model: msgspec.Struct) -> str:
+def html(template: str, request: Request, sources: Sources, model: msgspec.Struct, problem: str | None = None) -> str:
     """Render a page."""
     return (
         _templates()
         .get_template(template)
         .render(
             model=model,
+            problem=problem,
             path=request.url.path,
             query=request.url.query,
             # The page of a form has the token of this process when it is loaded again.
@@ -217,6 +258,9 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.globals["chart_of"] = chart_of
+    templates.filters["cell"] = cell
+    templates.filters["size"] = size
     templates.filters["time"] = _time
     templates.filters["number"] = lambda value: "" if value is None else f"{value:,}"
     # Within a script element only `<` ends the JSON, and it may be escaped in every string.
@@ -239,9 +283,9 @@ def _markdown(text: str) -> Markup:
 
 def _duration(seconds: int) -> str:
     """Return a duration in its largest unit."""
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.3g} {unit}"
     return f"{seconds} s"
 
 

@@ -1,7 +1,8 @@
 """The data folder of the local stack: what it keeps, and by which other commands find the stack that runs.
 
-It holds the emulators' data and the logs. While a stack runs, it has a lock on the file `lock`, which the system frees
-however the stack ends, and its addresses are in `stack.json`.
+It holds the emulators' data and the logs. While a stack starts, runs or ends, it has a lock on the file `lock`, which
+holds its process id and which the system frees however the stack ends. While it is up, its addresses are in
+`stack.json`.
 """
 
 from __future__ import annotations
@@ -74,12 +75,6 @@ class RunningStack(msgspec.Struct, frozen=True):
     processes: Sequence[Process]
 
 
-class _AnyStack(msgspec.Struct):
-    """The part of `stack.json` that all versions of Sluice write."""
-
-    pid: int
-
-
 class DataFolder:
     """A data folder.
 
@@ -88,9 +83,9 @@ class DataFolder:
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        self.path = path
-        self._state = path / "stack.json"
-        self._lock = path / "lock"
+        self.path = path.absolute()  # Processes of the stack have other working directories.
+        self._state = self.path / "stack.json"
+        self._lock = self.path / "lock"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,10 +106,12 @@ class DataFolder:
             raise NoDataFolder(f"{self.path} has other files; name a folder that is empty or does not exist")
         (self.path / ".gitignore").write_text("*\n")
         with self._lock.open("a") as file:
-            if not _try_lock(file):
+            if not _try_lock(file, fcntl.LOCK_EX):
                 stack = self.running()
                 since = f" since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}" if stack else ""
                 raise StackRuns(f"a stack runs in {self.path}{since}; `sluice down` ends it")
+            file.truncate(0)
+            print(os.getpid(), file=file, flush=True)
             self._state.unlink(missing_ok=True)
             try:
                 yield
@@ -131,7 +128,11 @@ class DataFolder:
         """Delete what belongs to the last run only: logs, switches, counts, and the functions' code."""
         for file in (*self.path.glob("*.log"), *(self.path / name for name in _OF_A_RUN)):
             file.unlink(missing_ok=True)
-        shutil.rmtree(self.path / "code", ignore_errors=True)
+        code = self.path / "code"
+        for folder in (code, *code.rglob("*/")):  # A stack that was killed has left them read-only.
+            with contextlib.suppress(OSError):
+                folder.chmod(0o700)
+        shutil.rmtree(code, ignore_errors=True)
 
     def write(self, stack: RunningStack) -> None:
         """Let other commands find the stack."""
@@ -151,11 +152,19 @@ class DataFolder:
         """
         try:
             with self._lock.open("r") as file:
-                return not _try_lock(file)
+                return not _try_lock(file, fcntl.LOCK_SH)  # Two that look at the same time do not see each other.
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
             raise UnreadableState(f"{self._lock} cannot be read: {error.strerror}") from error
+
+    def pid(self) -> int | None:
+        """Return the process that starts, runs or ends a stack with this folder, if one does; of any version.
+
+        Raises:
+            UnreadableState: The folder cannot be read.
+        """
+        return int(self._lock.read_text() or 0) or None if self.is_locked() else None
 
     def running(self) -> RunningStack | None:
         """Return the stack that runs with this folder, if one does and is up.
@@ -163,20 +172,8 @@ class DataFolder:
         Raises:
             UnreadableState: One does, but its state was written by another version, or is damaged.
         """
-        return self._read(RunningStack)
-
-    def pid(self) -> int | None:
-        """Return the process of the stack that runs with this folder, if one does and is up; of any version.
-
-        Raises:
-            UnreadableState: One does, but its state is damaged.
-        """
-        stack = self._read(_AnyStack)
-        return stack.pid if stack else None
-
-    def _read[T](self, kind: type[T]) -> T | None:
         try:
-            return msgspec.json.decode(self._state.read_bytes(), type=kind) if self.is_locked() else None
+            return msgspec.json.decode(self._state.read_bytes(), type=RunningStack) if self.is_locked() else None
         except FileNotFoundError:
             return None
         except (OSError, msgspec.DecodeError) as error:
@@ -186,20 +183,20 @@ class DataFolder:
             ) from error
 
 
-def _try_lock(file: TextIO) -> bool:
+def _try_lock(file: TextIO, kind: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
 
 
-def find() -> DataFolder:
+def find(environment: Mapping[str, str] = os.environ) -> DataFolder:
     """Return the data folder: that of the variable, else `.sluice` in the current folder or one above it.
 
     If there is none, the one that `sluice up` would make.
     """
-    if path := os.environ.get(VARIABLE):
+    if path := environment.get(VARIABLE):
         return DataFolder(pathlib.Path(path))
     here = pathlib.Path.cwd()
     above = (folder / DEFAULT for folder in (here, *here.parents))

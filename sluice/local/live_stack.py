@@ -178,8 +178,15 @@ class LiveStack:
         """Start the functions of today's code, run the bootstrap, and replace the functions that serve.
 
         Raises:
-            NotStarted: A function did not start, or the bootstrap failed or was rejected. Nothing is replaced.
+            NotStarted: A file cannot be read, a function did not start, or the bootstrap failed or was rejected.
+                Nothing is replaced.
         """
+        try:
+            self._deploy()
+        except (OSError, httpx.TransportError) as error:
+            raise NotStarted(str(error) or type(error).__name__) from error
+
+    def _deploy(self) -> None:
         with _naming_invalid_files(self._data.path), contextlib.ExitStack() as starting_functions:
             code = self._data.path / "code" / f"{next(self._numbers)}"
             starting_functions.callback(shutil.rmtree, code, ignore_errors=True)

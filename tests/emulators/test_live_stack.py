@@ -117,6 +117,9 @@ def test_changed_code_is_served_unless_it_is_broken(project: pathlib.Path, up: C
     publish(project, project, event("order", order_id="old code"))
     wait_until(lambda: rows(project, "orders") > 0, "the code of before goes on", up.tail, pause=0.2)
     main.write_text(text)
+    contracts = contract.parent.rename(project / "moved")
+    up.wait_until(lambda: "no jsonschemas/*.json" in up.log.read_text())
+    contracts.rename(contract.parent)
     contract.write_text('{"a": 1,}')
     problem = "jsonschemas/order.v1.json: line 1 column 8 is not JSON: "
     up.wait_until(lambda: problem in up.log.read_text())

@@ -317,7 +317,7 @@ FAILURES: Sequence[tuple[Any, ExitCode, str, Sequence[Sequence[str]]]] = [
     (
         without_bucket_setting,
         ExitCode.WRONG,
-        "environment: ARCHIVE_BUCKET is missing; set it to the bucket of the archive",
+        "environment: ARCHIVE_BUCKET is missing; set it to the bucket of the archive, or start `sluice up` .*",
         [command for command in COMMANDS if command not in WITHOUT_ARCHIVE],
     ),
     (without_bucket_setting, ExitCode.FAILED, FORBIDDEN, WITHOUT_ARCHIVE),

@@ -39,3 +39,13 @@ def test_folder_in_another_checkout_has_no_commit(tmp_path: pathlib.Path, monkey
     (tmp_path / "inner").mkdir()
     monkeypatch.setattr(checkout, "ROOT", tmp_path / "inner")
     assert checkout.commit() is None
+
+
+def test_a_command_to_type_works_in_any_folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    (tmp_path / "my clone").mkdir()
+    monkeypatch.chdir(tmp_path / "my clone")
+    monkeypatch.setattr(checkout, "ROOT", tmp_path / "my clone")
+    assert checkout.command() == ".venv/bin/sluice"
+    monkeypatch.chdir(tmp_path)
+    assert checkout.command() == f"'{tmp_path}/my clone/.venv/bin/sluice'"

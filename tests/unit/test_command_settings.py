@@ -5,10 +5,13 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+from google.auth.exceptions import DefaultCredentialsError
 
-from sluice.commands.command_settings import command_settings
+from functions.settings import InvalidSettings
+from sluice.commands.command_settings import check_topic, command_settings
 from sluice.local import data_folder
 from sluice.local.data_folder import DataFolder, RunningStack
+from sluice.local.names import TOPIC
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
@@ -19,9 +22,14 @@ def test_a_command_names_its_place_on_a_terminal(
     monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "shop-prod")
     monkeypatch.setenv("DATASET", "live")
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
     with DataFolder(tmp_path).locked():
         stack = RunningStack(1, datetime.now(UTC), "v1", {"GOOGLE_CLOUD_PROJECT": "sluice-local"}, [])
         DataFolder(tmp_path).write(stack)
-        command_settings(archive=False)
+        with pytest.raises(DefaultCredentialsError):
+            command_settings(archive=False)
+        with pytest.raises(InvalidSettings, match=r"is missing; .* is not used, as GOOGLE_CLOUD_PROJECT is set"):
+            check_topic(TOPIC)
     place = "project shop-prod, dataset live, Google Cloud; the stack in"
     assert (place in capsys.readouterr().err) == is_terminal

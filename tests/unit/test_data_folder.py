@@ -1,11 +1,17 @@
 """Commands find the local stack, unless the shell names another place."""
 
+import os
 import pathlib
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
+from typer.testing import CliRunner
 
+from sluice.cli import app
 from sluice.local import data_folder
+from sluice.local.confinement import confined
 from sluice.local.data_folder import DataFolder, NoDataFolder, RunningStack, StackRuns, UnreadableState
 
 STACK = RunningStack(
@@ -19,7 +25,7 @@ def test_a_state_of_another_version_is_named_and_has_its_process(tmp_path: pathl
         (folder.path / "stack.json").write_text('{"pid": 7, "addresses": {}}')
         with pytest.raises(UnreadableState, match=r"stack.json cannot be read: .* of another version"):
             folder.running()
-        assert folder.pid() == 7
+        assert folder.pid() == os.getpid()
 
 
 def test_a_file_is_no_data_folder(tmp_path: pathlib.Path) -> None:
@@ -38,9 +44,13 @@ def test_the_stack_is_found_from_its_folder_and_those_below(
     with DataFolder(tmp_path / ".sluice").locked():
         assert data_folder.find().path == tmp_path / ".sluice"
         assert data_folder.find().running() is None
+        assert f"process {os.getpid()}, is not up: it starts or ends" in CliRunner().invoke(app, ["status"]).output
         data_folder.find().write(STACK)
         assert data_folder.find().running() == STACK
     assert data_folder.find().running() is None
+    assert data_folder.find().pid() is None
+    monkeypatch.setenv(data_folder.VARIABLE, "c")
+    assert data_folder.find().path == below / "c"
 
 
 @pytest.mark.parametrize(
@@ -90,3 +100,14 @@ def test_a_fresh_start_deletes_only_what_a_stack_has_written(tmp_path: pathlib.P
         (tmp_path / "ingest.log").touch()
         DataFolder(tmp_path).clear()
     assert {file.name for file in tmp_path.iterdir()} == {".gitignore", "lock", "notes.txt"}
+
+
+def test_a_start_deletes_read_only_code_that_a_killed_stack_left(tmp_path: pathlib.Path) -> None:
+    (inner := tmp_path / "code" / "1" / "functions").mkdir(parents=True)
+    (inner / "main.py").touch()
+    for folder in (inner, inner.parent):
+        folder.chmod(0o555)
+    program = "import pathlib; from sluice.local.data_folder import DataFolder; DataFolder(pathlib.Path()).clear_run()"
+    with confined(2**30) as unprivileged:
+        subprocess.run([*unprivileged, sys.executable, "-c", program], cwd=tmp_path, check=True)
+    assert not (tmp_path / "code").exists()

@@ -6,6 +6,7 @@ import io
 import pytest
 from rich.console import Console
 
+from sluice.commands import stack
 from sluice.demo.check import WarehouseContents
 from sluice.demo.run import Demo, _show_accounts
 from sluice.shop.generator import Generated
@@ -28,3 +29,9 @@ def test_rows_that_are_more_than_the_events_have_a_reason(rows: int, letters: in
     assert "Every published event is accounted for: 2 of 2" in shown
     assert ("more rows than events" in shown) == (line is not None)
     assert (line or "") in shown
+
+
+def test_no_answer_to_the_question_of_the_demo_is_a_no(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer, is_yes in (("", False), ("n\n", False), ("y\n", True)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert stack._confirmed("Keep the stack running?") == is_yes
