@@ -25,25 +25,30 @@ _REQUESTS = 8
 """Maximum number of requests for the metadata of tables at the same time."""
 
 # The views count an event once for each day and id, so a duplicate is a further row with both.
-_DAYS = """
+_ROWS = """
 {% for table in tables %}
 SELECT
-  '{{ table.name }}' AS table_name, {{ table.day }} AS day, COUNT(*) AS row_count,
-  COUNT(*) - COUNT(DISTINCT {{ table.identity }}) AS duplicates, MAX({{ table.time }}) AS newest_row_at
+  '{{ table.name }}' AS table_name, {{ table.day }} AS day, {{ table.time }} AS made_at,
+  CONCAT({{ table.identity }}, CAST({{ table.day }} AS STRING)) AS identity
 FROM `{{ table.name }}`
-WHERE {{ table.day }} >= @first_day
-GROUP BY day
+{{ "WHERE " ~ table.day ~ " >= @first_day" if has_first_day }}
 {{ "UNION ALL" if not loop.last }}
 {% endfor %}
 """
 _TABLES = """
 SELECT
-  table_name, COUNT(day) AS days, MIN(day) AS first_day, MAX(day) AS last_day, SUM(row_count) AS row_count,
-  SUM(duplicates) AS duplicates, MAX(newest_row_at) AS newest_row_at
-FROM ({{ days }})
+  table_name, COUNT(DISTINCT day) AS days, MIN(day) AS first_day, MAX(day) AS last_day, COUNT(*) AS row_count,
+  COUNT(*) - COUNT(DISTINCT identity) AS duplicates, MAX(made_at) AS newest_row_at
+FROM ({{ rows }})
 GROUP BY table_name
 """
-_TABLE = "SELECT day, row_count, duplicates, newest_row_at FROM ({{ days }}) ORDER BY day DESC"
+_TABLE = """
+SELECT
+  day, COUNT(*) AS row_count, COUNT(*) - COUNT(DISTINCT identity) AS duplicates, MAX(made_at) AS newest_row_at
+FROM ({{ rows }})
+GROUP BY day
+ORDER BY day DESC
+"""
 
 
 class _Counted(NamedTuple):
@@ -146,11 +151,12 @@ def warehouse(sources: Sources, parameters: WarehouseParameters) -> Warehouse:
     items = [item for dataset in datasets for item in sources.bigquery.list_tables(dataset, retry=short_retry())]
     with ThreadPoolExecutor(_REQUESTS) as pool:
         tables = list(pool.map(lambda item: sources.bigquery.get_table(item.reference, retry=short_retry()), items))
-    names = {f"{table.dataset_id}.{table.table_id}" for table in tables}
-    counting = [counted for counted in _counted(Tables(sources.settings)) if counted.name in names]
+    # Rows in the streaming buffer are not in `num_rows`.
+    filled = {f"{table.dataset_id}.{table.table_id}" for table in tables if table.num_rows or table.streaming_buffer}
+    counting = [counted for counted in _counted(Tables(sources.settings)) if counted.name in filled]
     counts: Mapping[str, Counts] = {}
     price = Estimate(0, Decimal(0))
-    is_counted = bool(counting) and is_run(sources, given=parameters.run)
+    is_counted = is_run(sources, given=parameters.run)
     if counting:
         rendered = _rendered(_TABLES, counting, parameters.days)
         price = estimate(sources, rendered)
@@ -288,9 +294,9 @@ def _counted(tables: Tables) -> list[_Counted]:
 
 
 def _rendered(template: str, tables: Sequence[_Counted], days: int | None) -> RenderedQuery:
-    first_day = date.min if days is None else datetime.now(UTC).date() - timedelta(days)
-    sql = render(template, days=render(_DAYS, tables=tables))
-    return RenderedQuery(sql, {"first_day": ("DATE", first_day)})
+    sql = render(template, rows=render(_ROWS, tables=tables, has_first_day=days is not None))
+    first_day = datetime.now(UTC).date() - timedelta(days or 0)
+    return RenderedQuery(sql, {"first_day": ("DATE", first_day)} if days is not None else {})
 
 
 def _listed(sources: Sources, table: bigquery.Table, counts: Mapping[str, Counts]) -> ListedTable:
