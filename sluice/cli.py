@@ -13,6 +13,7 @@ from sluice.commands import contract, dead_letters
 from sluice.commands.backfill import backfill
 from sluice.commands.beam import beam
 from sluice.commands.bootstrap import bootstrap
+from sluice.commands.console import console
 from sluice.commands.cost import cost
 from sluice.commands.erase import erase
 from sluice.commands.error_messages import command as command_name
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
-    "Start here": (demo, up, status, down, env, generate, publish),
+    "Start here": (demo, up, console, status, down, env, generate, publish),
     "Operate": (bootstrap, smoke, verify, reconcile, trace, dead_letters.app, replay),
     "Data": (sql, tail, backfill, beam, snapshot, restore, erase),
     "Contracts": (contract.app,),

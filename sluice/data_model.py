@@ -3,6 +3,7 @@
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from google.cloud import bigquery
 from sqlglot import Expr, exp, parse_one
@@ -38,12 +39,60 @@ def introduce(table: str) -> None:
 
 def render() -> str:
     """Return the diagram and a section for each table and view, as Markdown; settings have their defaults."""
-    objects = [definition for definition in definitions(_PROJECT, _SETTINGS) if definition.kind is not Kind.DATASET]
+    objects = _objects()
     live = [definition for definition in objects if definition.name.startswith(f"{_SETTINGS.dataset}.")]
     parts = [MARK, _diagram(objects)]
     parts += [_table(definition, objects) for definition in live if definition.kind is Kind.TABLE]
     parts += [_view(definition, objects) for definition in live if definition.kind is Kind.VIEW]
     return "\n".join(parts)
+
+
+class Relations(NamedTuple):
+    """Dependencies of a table or view.
+
+    Attributes:
+        reads: Tables and views that a view reads.
+        read_by: Views that read it.
+        asked_by: Queries of `sql/` that read it.
+    """
+
+    reads: Sequence[str]
+    read_by: Sequence[str]
+    asked_by: Sequence[str]
+
+
+def relations(name: str) -> Relations | None:
+    """Return the relations of a table or view; None if it is none of Sluice's own.
+
+    Args:
+        name: Its name, in the historical dataset as `historical.orders`. All names in the result are such names.
+    """
+    objects = _objects()
+    definition = next((definition for definition in objects if _short(definition.name) == name), None)
+    return _relations(definition, objects) if definition else None
+
+
+def columns(fields: Sequence[bigquery.SchemaField], path: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and description of all columns and of the fields in them: `ingest.event_id`."""
+    for field in fields:
+        kind = {"RECORD": "STRUCT", "INTEGER": "INT64", "BOOLEAN": "BOOL", "FLOAT": "FLOAT64"}.get(
+            field.field_type, field.field_type
+        )
+        kind = {"REPEATED": f"ARRAY of {kind}", "REQUIRED": f"{kind} NOT NULL"}.get(field.mode, kind)
+        yield f"{path}{field.name}", kind, field.description or ""
+        yield from columns(field.fields, f"{path}{field.name}.")
+
+
+def _objects() -> list[Definition]:
+    return [definition for definition in definitions(_PROJECT, _SETTINGS) if definition.kind is not Kind.DATASET]
+
+
+def _relations(definition: Definition, objects: Sequence[Definition]) -> Relations:
+    return Relations(
+        [_short(source.name) for source in objects if definition in _readers(source, objects)],
+        sorted({_short(reader.name) for reader in _readers(definition, objects)}),
+        [query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in _statement(query)],
+    )
 
 
 def _readers(read: Definition, objects: Sequence[Definition]) -> list[Definition]:
@@ -82,18 +131,12 @@ def _table(definition: Definition, objects: Sequence[Definition]) -> str:
         if twin
         else "Partitions live for `RETENTION_DAYS`.",
     ]
-    columns = ["| column | type | |", "|---|---|---|", *_columns(table.schema, "")]
-    return _section(definition, table.description or "", facts, columns, objects)
-
-
-def _columns(fields: Sequence[bigquery.SchemaField], path: str) -> Iterator[str]:
-    for field in fields:
-        kind = {"RECORD": "STRUCT", "INTEGER": "INT64", "BOOLEAN": "BOOL", "FLOAT": "FLOAT64"}.get(
-            field.field_type, field.field_type
-        )
-        kind = {"REPEATED": f"ARRAY of {kind}", "REQUIRED": f"{kind} NOT NULL"}.get(field.mode, kind)
-        yield f"| `{path}{field.name}` | {kind} | {field.description or ''} |"
-        yield from _columns(field.fields, f"{path}{field.name}.")
+    lines = [
+        "| column | type | |",
+        "|---|---|---|",
+        *(f"| `{path}` | {kind} | {description} |" for path, kind, description in columns(table.schema)),
+    ]
+    return _section(definition, table.description or "", facts, lines, objects)
 
 
 def _view(definition: Definition, objects: Sequence[Definition]) -> str:
@@ -106,8 +149,7 @@ def _view(definition: Definition, objects: Sequence[Definition]) -> str:
         if partition and cluster:
             names = [column.name for column in cluster.expressions]
             facts.append(f"Materialized; partitioned by `{partition.this.name}`, clustered by {_list(names)}.")
-    sources = [_short(source.name) for source in objects if definition in _readers(source, objects)]
-    facts.append(f"Reads {_list(sources)}.")
+    facts.append(f"Reads {_list(_relations(definition, objects).reads)}.")
     return _section(definition, _description(create), facts, _view_columns(create), objects)
 
 
@@ -135,10 +177,7 @@ def _section(
     columns: Sequence[str],
     objects: Sequence[Definition],
 ) -> str:
-    readers = sorted({_short(reader.name) for reader in _readers(definition, objects)})
-    askers = [
-        query.name for query in queries().values() if f".{definition.name.partition('.')[2]}`" in _statement(query)
-    ]
+    _, readers, askers = _relations(definition, objects)
     read = [f"Read by {_list(readers)}."] if readers else []
     asked = [f"Asked by {_list(askers)}."] if askers else []
     text = " ".join([f"{description}.", *facts, *read, *asked])

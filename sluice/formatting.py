@@ -43,7 +43,7 @@ def layout(names: Sequence[str], rows: Rows, width: int) -> Text:
 
     No cell is cut or broken over lines. NULL is empty, floats have at most four decimals, times are UTC in seconds.
     """
-    cells = [[_readable(value) for value in row] for row in rows]
+    cells = [[readable(value) for value in row] for row in rows]
     columns = list(zip(*cells, strict=True)) if cells else [() for _ in names]
     widths = [
         max(cell_len(cell) for cell in (name, *(value.plain for value in column)))
@@ -90,7 +90,7 @@ def printable(text: str) -> str:
     )
 
 
-def _readable(value: object) -> Text:
+def readable(value: object) -> Text:
     """Return a value for people. A tab has no width of its own, so it is escaped."""
     match value:
         case Text():

@@ -10,7 +10,13 @@ query parameter (`@name TYPE = DEFAULT (LEAST to MOST): what it is`) or the name
     -- Cost: partitions
 
 Defaults and bounds may be left out. A TIMESTAMP may be `now`, or how long ago: `90m`, `24h`, `7d`. A query that must
-not be run alone also has the line `-- Part of: COMMAND`, with the command that runs it.
+not be run alone also has the line `-- Part of: COMMAND`, with the command that runs it. A line
+`-- Chart: KIND of VALUE by LABEL, ...` names the columns of the answer that the console draws:
+
+    -- Chart: bars of lifetime_value by customer_id
+    -- Chart: series of row_count by minute, table_name
+    -- Chart: funnel of users_this_far by activity_type
+    -- Chart: matrix of retention by cohort, months_later
 
 The rest of a file is a Jinja2 template. Its names are `project`, `dataset`, `historical_dataset`, `location`,
 `archive_bucket`, `retention_days`, `latest_first`, the NAME parameters, and `event_types`: the `name`, `table` and
@@ -24,7 +30,7 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -143,6 +149,34 @@ _READERS: Mapping[str, Any] = {
 }
 
 
+class ChartKind(enum.StrEnum):
+    """Kind of a chart."""
+
+    BARS = "bars"
+    """A bar for each combination of the labels."""
+    SERIES = "series"
+    """A line over the first label, which is a time; one for each value of the second label, if there is one."""
+    FUNNEL = "funnel"
+    """A bar for each step, with its share of the step before."""
+    MATRIX = "matrix"
+    """A cell for each combination of two labels; the values are shares."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ChartColumns:
+    """The chart of an answer.
+
+    Attributes:
+        kind: Kind of the chart.
+        value: Column that it shows.
+        labels: Columns by which it shows it.
+    """
+
+    kind: ChartKind
+    value: str
+    labels: Sequence[str]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class RenderedQuery:
     """A query that is ready to run.
@@ -200,6 +234,7 @@ class Query:
         parameters: Parameters by name.
         cost: Cost class of the query.
         part_of: Command that runs it, if it must not be run alone; None otherwise.
+        chart: Chart of the answer; None for none.
         header: Comment lines at the beginning, which say all of that.
         template: The statement, a template.
     """
@@ -211,6 +246,7 @@ class Query:
     parameters: Mapping[str, Parameter]
     cost: Cost
     part_of: str | None
+    chart: ChartColumns | None
     header: str
     template: str
 
@@ -284,6 +320,7 @@ _PARAMETER = re.compile(
 )
 _COST = re.compile(r"Cost: (\w+)")
 _PART_OF = re.compile(r"Part of: (.+)")
+_CHART = re.compile(r"Chart: (\w+) of (\w+) by (\w+(?:, \w+)*)")
 
 
 def _read(file: pathlib.Path) -> Query:
@@ -295,6 +332,7 @@ def _read(file: pathlib.Path) -> Query:
     parameters: dict[str, Parameter] = {}
     cost: Cost | None = None
     part_of: str | None = None
+    chart: ChartColumns | None = None
     for line in rest:
         if match := _PARAMETER.fullmatch(line):
             name = match["value"] or match["name"]
@@ -302,6 +340,8 @@ def _read(file: pathlib.Path) -> Query:
             parameters[name] = Parameter(name, match["type"] or "NAME", match["default"], bounds, match["description"])
         elif match := _PART_OF.fullmatch(line):
             part_of = match[1]
+        elif match := _CHART.fullmatch(line):
+            chart = ChartColumns(ChartKind(match[1]), match[2], match[3].split(", "))
         elif match := _COST.fullmatch(line):
             with reading(f"sql/{file.parent.name}/{file.name}"):
                 cost = Cost(match[1])
@@ -313,4 +353,5 @@ def _read(file: pathlib.Path) -> Query:
             " required"
         )
     template = text.removeprefix(header)
-    return Query(file.parent.name, file.stem, question, " ".join(notes), parameters, cost, part_of, header, template)
+    described = (file.parent.name, file.stem, question, " ".join(notes))
+    return Query(*described, parameters, cost, part_of, chart, header, template)

@@ -10,7 +10,7 @@ import msgspec
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud.storage import Client as StorageClient
 
-from functions.reconcile.findings import Reconciliation
+from functions.reconcile.findings import HourCounts, Reconciliation
 from functions.reconcile.reconciler import SPAN
 
 MAX_SECONDS = 1_500
@@ -64,6 +64,22 @@ class Part(NamedTuple):
         }
 
 
+class Checkpoint(msgspec.Struct, frozen=True):
+    """The content of a checkpoint.
+
+    Attributes:
+        start: The first time of arrival that its run compared.
+        end: The time of arrival up to which all is compared.
+        total: Counts of the events that arrived in between.
+        unreadable: Number of archive objects that could not be read.
+    """
+
+    start: datetime
+    end: datetime
+    total: HourCounts
+    unreadable: int = 0
+
+
 class Compares(Protocol):
     """The call of a `Reconciler`."""
 
@@ -109,12 +125,21 @@ class Checkpoints:
                 if until <= blob.time_created:  # by the clock of Cloud Storage
                     yield until
 
+    def since(self, time: datetime) -> list[Checkpoint]:
+        """Return the checkpoints at a time or later, the oldest first."""
+        untils = sorted(self._since(_name(time)))
+        return [
+            msgspec.json.decode(self._bucket.blob(_name(until)).download_as_bytes(), type=Checkpoint)
+            for until in untils
+        ]
+
     def add(self, part: Part) -> None:
         """Write the checkpoint of a part, with its counts."""
-        counts = {"start": part.start, "end": part.reconciliation.until, "total": part.reconciliation.total}
+        result = part.reconciliation
+        checkpoint = Checkpoint(part.start, result.until, result.total, len(result.unreadable))
         try:
-            self._bucket.blob(_name(part.reconciliation.until)).upload_from_string(
-                msgspec.json.encode(counts), content_type="application/json", if_generation_match=0
+            self._bucket.blob(_name(result.until)).upload_from_string(
+                msgspec.json.encode(checkpoint), content_type="application/json", if_generation_match=0
             )
         except PreconditionFailed:  # An earlier attempt has succeeded.
             return

@@ -215,6 +215,7 @@ def replay(
     event_type: Type = None,
     stage: InStage = None,
     since: Since = None,
+    event_id: Annotated[str | None, typer.Option("--event", help="Event id.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Replay all open dead letters.")] = False,
     transform: Annotated[
         pathlib.Path | None,
@@ -244,28 +245,26 @@ def replay(
     Exit code 0: all were processed, whether they passed or not; 1: some could not be read, transformed or loaded; 2: an
     option, the transform or a setting is wrong; 130: interrupted.
     """
-    if not (everything or fingerprint or event_type or stage or since):
+    if not (everything or fingerprint or event_type or stage or since or event_id):
         raise typer.BadParameter(
-            "select dead letters with --fingerprint, --type, --stage or --since, or use --all", param_hint="--all"
+            "select dead letters with --fingerprint, --type, --stage, --since or --event, or use --all",
+            param_hint="--all",
         )
     fix = _load(transform) if transform else None
     started, settings, now = time.monotonic(), command_settings(), datetime.now(UTC)
-    from functions.clients import storage_client
     from sluice.backfill.builder import BackfillBuilder
     from sluice.commands import progress
     from sluice.dead_letters.lookup import DeadLetterFilter
-    from sluice.replay.ledger import Ledger, ReplaySource
-    from sluice.replay.letters import Letters
+    from sluice.replay.letters import letters_replay
 
     builder = BackfillBuilder.connect(settings, now, dry_run=dry_run)
-    selection = DeadLetterFilter(fingerprint or (), event_type, stage, since)
+    selection = DeadLetterFilter(fingerprint or (), event_type, stage, since, event_id=event_id)
     _check(builder.client, settings, selection)
-    letters = Letters(builder.client, storage_client(settings), settings, selection, fix)
-    ledger = [] if dry_run else [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)]
-    report = progress.run(builder.build(*ledger, letters.tally, rate=rate), letters, letters.total, of_events=True)
+    letters, backfill = letters_replay(builder, selection, fix, rate)
+    report = progress.run(backfill, letters, letters.total, of_events=True)
     done = progress.FinishedBackfill(report, letters.total, time.monotonic() - started, dry_run)
     if as_json:
-        done.print_json(**_tally_as_json(letters.tally))
+        done.print_json(**letters.tally.as_json())
     else:
         _show_tally(letters.tally, dry_run=dry_run, as_csv=as_csv)
     done.end()
@@ -278,33 +277,6 @@ def _load(file: pathlib.Path) -> Transform:
         return Transform.load(file)
     except NoTransform as error:
         raise typer.BadParameter(str(error), param_hint="--transform") from error
-
-
-def _tally_as_json(tally: Tally) -> dict[str, Any]:
-    causes = [
-        {
-            **cause_tally.cause._asdict(),
-            "events": cause_tally.events,
-            "passing": cause_tally.passing,
-            "left_alone": cause_tally.left_alone,
-            "smoke_tests": cause_tally.smoke_tests,
-            "still": [
-                {**still.cause._asdict(), "message": still.message, "events": still.events}
-                for still in cause_tally.still.values()
-            ],
-        }
-        for cause_tally in _sorted(tally)
-    ]
-    changes = [
-        {"event_id": change.event_id, "diff": payload_view.diff(change.before, change.after)}
-        for change in sorted(tally.changes)
-    ]
-    names = ("events", "passing", "left_alone", "smoke_tests")
-    return {**{name: tally.count(name) for name in names}, "causes": causes, "changes": changes}
-
-
-def _sorted(tally: Tally) -> list[CauseTally]:
-    return sorted(tally.causes.values(), key=lambda cause_tally: (-cause_tally.events, cause_tally.cause.fingerprint))
 
 
 def _show_tally(tally: Tally, *, dry_run: bool, as_csv: bool) -> None:
@@ -327,7 +299,7 @@ def _show_tally(tally: Tally, *, dry_run: bool, as_csv: bool) -> None:
             cause_tally.passing,
             "\n".join(_remaining(cause_tally)),
         )
-        for cause_tally in _sorted(tally)
+        for cause_tally in tally.by_events()
     ]
     if not as_csv and not any(row[-1] for row in rows):
         names, rows = names[:-1], [row[:-1] for row in rows]

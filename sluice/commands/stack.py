@@ -84,7 +84,7 @@ def demo(
 
 def up(
     port: Annotated[
-        int, typer.Option(min=1024, max=65_000, help="First of its six ports; one that is taken is replaced.")
+        int, typer.Option(min=1024, max=65_000, help="First of its seven ports; one that is taken is replaced.")
     ] = PORT,
     data_dir: DataDir = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Delete the data of the last stack first.")] = False,
@@ -126,7 +126,7 @@ def status(data_dir: DataDir = None, as_json: Json = False, as_csv: Csv = False)
     stack = _running(data)
     from sluice.local.status import status_of
 
-    state = status_of(stack)
+    state = status_of(stack, data)
     if as_json:
         import msgspec
 
@@ -148,6 +148,9 @@ def _show_status(state: Status, path: pathlib.Path, *, as_csv: bool) -> None:
         print_rows(names, processes, as_csv=True)
         return
     typer.echo(f"up since {stack.started:%Y-%m-%d %H:%M:%S} UTC, process {stack.pid}, data and logs in {path}\n")
+    if state.broken:
+        console = next(process.address for process in stack.processes if process.name == "console")
+        typer.echo(f"broken on purpose: {', '.join(state.broken)}; switch it off at {console}/break\n")
     print_rows(names, processes)
     typer.echo()
     print_rows(("table", "rows"), list(state.rows.items()))
@@ -246,13 +249,16 @@ def _show(stack: LiveStack, folder: pathlib.Path) -> None:
 
 
 def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
-    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before."""
+    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before, but for the console."""
+    reported: set[int] = set()
     while True:
         for child in stack.children:
-            if child.process.poll() is not None:
+            if child.process.poll() is not None and child.process.pid not in reported:
                 ended = f"{child.name} ended with {child.process.returncode}:"
                 console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
-                raise typer.Exit(1)
+                if child.name != "console":
+                    raise typer.Exit(1)
+                reported.add(child.process.pid)
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
         time.sleep(_LOOK_SECONDS)

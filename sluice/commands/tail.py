@@ -18,7 +18,8 @@ from sluice.commands.options import Csv, Json
 from sluice.formatting import csv_lines, json_lines, printable
 
 if TYPE_CHECKING:
-    from sluice.tail import Tail, TailedEvent
+    from sluice.stored_events import StoredEvent
+    from sluice.tail import Tail
 
 _console = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -70,10 +71,11 @@ def tail(
     settings = command_settings(archive=False)
     from functions.clients import bigquery_client
     from sluice.queries import price, short_retry
-    from sluice.tail import Tail, TailFilter
+    from sluice.stored_events import EventFilter
+    from sluice.tail import Tail
 
-    chosen = TailFilter(bad, event_type, text)
-    events = Tail(bigquery_client(settings), settings, chosen, days, short_retry())
+    chosen = EventFilter("bad" if bad else None, event_type, text, days)
+    events = Tail(bigquery_client(settings), settings, chosen, short_retry())
     try:
         _print(_events(events, number, None if no_follow else interval), as_json=as_json, as_csv=as_csv)
     finally:
@@ -81,7 +83,7 @@ def tail(
             _console.print(f"billed {events.billed / 2**20:,.1f} MiB, {price(events.billed):.6f} USD")
 
 
-def _events(events: Tail, number: int, interval: float | None) -> Iterator[TailedEvent]:
+def _events(events: Tail, number: int, interval: float | None) -> Iterator[StoredEvent]:
     """Yield the last events, and with an interval the new ones forever."""
     yield from events.last(number)
     while interval is not None:
@@ -89,12 +91,12 @@ def _events(events: Tail, number: int, interval: float | None) -> Iterator[Taile
         yield from events.new()
 
 
-def _print(events: Iterator[TailedEvent], *, as_json: bool, as_csv: bool) -> None:
+def _print(events: Iterator[StoredEvent], *, as_json: bool, as_csv: bool) -> None:
     if as_json or as_csv:
-        from sluice.tail import TailedEvent
+        from sluice.stored_events import StoredEvent
 
         lines = json_lines if as_json else csv_lines
-        for line in lines(TailedEvent.__struct_fields__, (_values(event) for event in events)):
+        for line in lines(StoredEvent.__struct_fields__, (_values(event) for event in events)):
             print(line, flush=True)  # noqa: T201
         return
     console = Console()
@@ -102,13 +104,15 @@ def _print(events: Iterator[TailedEvent], *, as_json: bool, as_csv: bool) -> Non
         console.print(_line(event, console.width), soft_wrap=True)
 
 
-def _values(event: TailedEvent) -> Sequence[object]:
+def _values(event: StoredEvent) -> Sequence[object]:
     """Return the values of an event; a row is JSON, a payload text."""
-    *values, content = msgspec.structs.astuple(event)
-    return [*values, content if event.stage else msgspec.Raw(content.encode())]
+    values = msgspec.structs.asdict(event)
+    if event.verdict == "good":
+        values["content"] = msgspec.Raw(str(event.content).encode())
+    return list(values.values())
 
 
-def _line(event: TailedEvent, width: int) -> Text:
+def _line(event: StoredEvent, width: int) -> Text:
     """Return a line for people: only the payload is shortened, after a whole value."""
     type_width = max(map(len, event_types()))
     head = f"{event.time:%Y-%m-%d %H:%M:%S}  {printable(event.type or '(no type)'):<{type_width}}  "

@@ -17,6 +17,7 @@ from functions.schema.table_diff import table_diff
 from functions.settings import Settings
 from functions.sql import InvalidTemplate, render
 from sluice.contract.compatibility import compatibility
+from sluice.contract.fields import fields
 from sluice.contract.finding import Breaks, ContractFinding
 from sluice.contract.person import person
 from sluice.contract.project import CONTRACTS, POLICY_TAGS, TABLES, ContractFiles
@@ -76,6 +77,14 @@ def _type(
     yield from _in(f"{TABLES}/{event_type.table}.sql", column_names(columns))
     for version, schema in sorted(versions.items()):
         yield from _in(_contract_file(name, version), agreement(schema, columns, name, event_type))
+        yield from _in(_contract_file(name, version), _descriptions(schema))
+
+
+def _descriptions(schema: Schema) -> Iterator[ContractFinding]:
+    """Yield the fields without a description: the catalogue of events shows it, and nobody else knows it."""
+    for field in fields(schema, ()):
+        if not field.description:
+            yield ContractFinding(field.path, "needs a `description`: what it means, in a sentence", Breaks.READERS)
 
 
 def _persons(

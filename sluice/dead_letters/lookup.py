@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ class DeadLetterFilter:
         stage: Stage that rejected the event.
         since: Earliest time of the rejection.
         only_open: Whether to select only those whose events have no other record yet.
+        event_id: Id of the event.
+        message_id: Pub/Sub's id of the message.
     """
 
     fingerprints: Sequence[str] = ()
@@ -35,6 +37,8 @@ class DeadLetterFilter:
     stage: str | None = None
     since: datetime | None = None
     only_open: bool = True
+    event_id: str | None = None
+    message_id: str | None = None
 
     def where(self) -> str:
         """Return the conditions on `dead_letter_status`."""
@@ -45,6 +49,8 @@ class DeadLetterFilter:
         conditions += ["event_type = @event_type"] if self.event_type else []
         conditions += ["stage = @stage"] if self.stage else []
         conditions += ["failed_at >= @since"] if self.since else []
+        conditions += ["event_id = @event_id"] if self.event_id else []
+        conditions += ["message_id = @message_id"] if self.message_id else []
         return " AND ".join(conditions)
 
     def parameters(self) -> dict[str, Parameter]:
@@ -54,6 +60,8 @@ class DeadLetterFilter:
             "event_type": ("STRING", self.event_type),
             "stage": ("STRING", self.stage),
             "since": ("TIMESTAMP", self.since),
+            "event_id": ("STRING", self.event_id),
+            "message_id": ("STRING", self.message_id),
         }
 
 
@@ -153,6 +161,116 @@ def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter
     query = render(_GROUPS, tables=Tables(settings), where=choice.where(), last_first=_LAST_FIRST)
     config = query_config(**choice.parameters())
     return [Group(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Scale:
+    """Steps of a trend.
+
+    Attributes:
+        start: Start of the first step.
+        seconds: Length of a step.
+        steps: Number of steps.
+    """
+
+    start: datetime
+    seconds: int
+    steps: int
+
+    @property
+    def starts(self) -> list[datetime]:
+        """Start of each step."""
+        return [self.start + timedelta(seconds=self.seconds * step) for step in range(self.steps)]
+
+
+# The same events as `events` of the groups: an event counts in the step of its first rejection.
+_TREND = """
+SELECT fingerprint, stage, step, COUNT(*) AS events
+FROM (
+  SELECT
+    cause AS fingerprint, stage,
+    DIV(TIMESTAMP_DIFF(MIN(failed_at), @start, SECOND), @seconds) AS step
+  FROM `{{ tables.dead_letter_status }}`
+  WHERE {{ where }}
+  GROUP BY cause, stage, event_id, content_digest
+)
+WHERE step BETWEEN 0 AND @steps - 1
+GROUP BY fingerprint, stage, step
+"""
+
+
+def trends(
+    client: bigquery.Client, settings: Settings, choice: DeadLetterFilter, scale: Scale
+) -> dict[tuple[str, str], list[int]]:
+    """Return the number of events of each group by time of their first rejection.
+
+    Args:
+        client: Client of the datasets' project.
+        settings: Names of the datasets.
+        choice: Conditions of the dead letters, as of the groups.
+        scale: Steps of the trend.
+
+    Returns:
+        Numbers of all steps, by fingerprint and stage.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
+    """
+    query = render(_TREND, tables=Tables(settings), where=choice.where())
+    config = query_config(
+        **choice.parameters(),
+        start=("TIMESTAMP", scale.start),
+        seconds=("INT64", scale.seconds),
+        steps=("INT64", scale.steps),
+    )
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for row in client.query_and_wait(query, job_config=config):
+        numbers.setdefault((row["fingerprint"], row["stage"]), [0] * scale.steps)[row["step"]] = row["events"]
+    return numbers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LetterStatus:
+    """A dead letter in a list.
+
+    Attributes:
+        event_id: Id of the event.
+        message_id: Pub/Sub's id of the message.
+        failed_at: Time of the rejection.
+        is_open: Whether its event has no other record yet.
+        replayed_at: Time of its last replay.
+        outcome: Result of that replay: `row` or `dead_letter`.
+    """
+
+    event_id: str
+    message_id: str
+    failed_at: datetime
+    is_open: bool
+    replayed_at: datetime | None
+    outcome: str | None
+
+
+_LAST = """
+SELECT event_id, message_id, failed_at, is_open, replayed_at, outcome
+FROM `{{ tables.dead_letter_status }}`
+WHERE {{ where }}
+QUALIFY ROW_NUMBER() OVER (PARTITION BY event_id, message_id ORDER BY failed_at DESC, fingerprint, archive_uri) = 1
+ORDER BY is_open DESC, failed_at DESC, event_id, message_id
+LIMIT @maximum
+"""
+
+
+def last_letters(
+    client: bigquery.Client, settings: Settings, choice: DeadLetterFilter, maximum: int
+) -> list[LetterStatus]:
+    """Return the last dead letters of each message, open ones first.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the request or did not answer.
+    """
+    config = query_config(**choice.parameters(), maximum=("INT64", maximum))
+    query = render(_LAST, tables=Tables(settings), where=choice.where())
+    return [LetterStatus(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -89,6 +89,19 @@ def pretty(data: bytes) -> list[str]:
     return [_clipped(text) for text in texts]
 
 
+def editable(data: bytes) -> str | None:
+    """Return a payload as text that is easy to edit: formatted if it is JSON; None if it is not UTF-8."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    formatted = "\n".join(line for _, line in _as_json(data) or ())
+    try:
+        return formatted if _parse(formatted) == _parse(text) else text
+    except (ValueError, RecursionError):
+        return text
+
+
 def diff(before: bytes, after: bytes) -> list[str]:
     """Return the changes in the format of `diff -u`, by formatted lines."""
     return list(difflib.unified_diff(pretty(before), pretty(after), "before", "after", lineterm="", n=2))

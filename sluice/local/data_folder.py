@@ -28,6 +28,7 @@ VARIABLE = "SLUICE_DATA_DIR"
 """Environment variable with the path of the folder."""
 
 _KEPT = ("bigquery", "storage")
+_OF_A_RUN = ("faults.json", "relay.json", "relay-acknowledged.txt")
 
 
 class StackRuns(RuntimeError):
@@ -124,9 +125,9 @@ class DataFolder:
         self.clear_run()
 
     def clear_run(self) -> None:
-        """Delete what belongs to the last run only: logs, and the functions' code."""
-        for file in self.path.glob("*.log"):
-            file.unlink()
+        """Delete what belongs to the last run only: logs, switches, counts, and the functions' code."""
+        for file in (*self.path.glob("*.log"), *(self.path / name for name in _OF_A_RUN)):
+            file.unlink(missing_ok=True)
         code = self.path / "code"
         for folder in (code, *code.rglob("*/")):  # A stack that was killed has left them read-only.
             with contextlib.suppress(OSError):
@@ -135,9 +136,13 @@ class DataFolder:
 
     def write(self, stack: RunningStack) -> None:
         """Let other commands find the stack."""
-        part = self._state.with_suffix(".part")
-        part.write_bytes(msgspec.json.format(msgspec.json.encode(stack)))
-        part.replace(self._state)
+        self.replace(self._state.name, msgspec.json.format(msgspec.json.encode(stack)))
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Write a file of the folder, so that nobody reads half of it."""
+        part = self.path / f"{name}.part"
+        part.write_bytes(content)
+        part.replace(self.path / name)
 
     def is_locked(self) -> bool:
         """Return whether a stack runs with this folder, or starts.

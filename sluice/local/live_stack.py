@@ -5,10 +5,13 @@ import itertools
 import os
 import pathlib
 import re
+import secrets
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import httpx
 import msgspec
@@ -17,10 +20,11 @@ from functions.settings import Settings
 from functions.source_files import InvalidFile
 from sluice.checkout import commit
 from sluice.local.data_folder import DataFolder, Process, RunningStack
-from sluice.local.front import Front
+from sluice.local.faults import LOOK_SECONDS, SLOW_SECONDS, read_faults
+from sluice.local.front import Front, Impairment
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
 from sluice.local.names import topic_name, undeliverable_name
-from sluice.local.process import START_SECONDS, Child, NotStarted, free_port
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
 from sluice.local.stack import Emulators, Ports, create_resources, delivering, emulators
 from sluice.package import ROOT, deployed_files
 
@@ -88,6 +92,21 @@ class Code:
         return files
 
 
+class Forwarded(NamedTuple):
+    """Ports by which `ingest` finds emulators, so that its connections can be impaired; all others connect directly."""
+
+    bigquery: int
+    storage: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables by which it finds them."""
+        return {
+            "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{self.bigquery}",
+            "STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{self.storage}",
+        }
+
+
 class LiveStack:
     """The emulators, and the newest functions that could be started.
 
@@ -95,7 +114,8 @@ class LiveStack:
         data: Its data folder.
         on: The running emulators.
         ports: Where the functions listen.
-        front: Hands the connections there to the functions.
+        front: Hands the connections there to the functions, and those of `ingest` to the emulators.
+        forwarded: Ports by which `ingest` finds the emulators.
 
     Attributes:
         settings: The functions' settings.
@@ -104,11 +124,12 @@ class LiveStack:
         code: The files that are served, as of the first deployment or later.
     """
 
-    def __init__(self, data: DataFolder, on: Emulators, ports: Ports, front: Front) -> None:
+    def __init__(self, data: DataFolder, on: Emulators, ports: Ports, front: Front, forwarded: Forwarded) -> None:
         self._data = data
         self._on = on
         self._ports = ports
         self._front = front
+        self._forwarded = forwarded
         self.code = Code()
         self._numbers = itertools.count(1)
         self._running = contextlib.ExitStack()
@@ -116,6 +137,10 @@ class LiveStack:
         self._relay: Sequence[Child] = ()
         resources = create_resources(on, NAME)
         self._variables = {**on.environment, **resources}
+        self._ingest_variables = {**self._variables, **forwarded.environment}
+        front.switch(forwarded.bigquery, ports.bigquery)
+        front.switch(forwarded.storage, ports.storage)
+        front.every(LOOK_SECONDS, self._break)
         self.settings = Settings.from_environment(self._variables)
         self.environment: Mapping[str, str] = {
             **self._variables,
@@ -127,6 +152,7 @@ class LiveStack:
         }
         self.changes: Sequence[Change] = ()
         self._started = datetime.now(UTC)
+        self._console_token = secrets.token_urlsafe(32)
 
     topic = topic_name(NAME)
     """Full name of the topic that is delivered to `ingest`."""
@@ -140,6 +166,7 @@ class LiveStack:
     def addresses(self) -> Mapping[str, str]:
         """The address of each process that listens, by its name."""
         return {
+            "console": f"http://127.0.0.1:{self._ports.console}",
             "ingest": f"http://127.0.0.1:{self._ports.ingest}",
             "bootstrap": f"http://127.0.0.1:{self._ports.bootstrap}",
             "bigquery": self._on.bigquery,
@@ -167,11 +194,14 @@ class LiveStack:
             made: dict[str, tuple[int, Child]] = {}
             for target in _TARGETS:
                 port = free_port()
-                process = starting(target, self._data.path, self._variables, target, port=port, code=code)
+                variables = self._ingest_variables if target == "ingest" else self._variables
+                process = starting(target, self._data.path, variables, target, port=port, code=code)
                 made[target] = port, starting_functions.enter_context(process)
             bootstrap = wait_until_served(*made["bootstrap"])
             self.changes = _bootstrap(bootstrap)
             wait_until_served(*made["ingest"])
+            port = free_port()
+            made["console"] = port, starting_functions.enter_context(self._console(port))
             for target, (port, _) in made.items():
                 self._front.switch(getattr(self._ports, target), port)
             replaced, self._running = self._running, starting_functions.pop_all()
@@ -179,6 +209,19 @@ class LiveStack:
         if self._relay:  # Others find the stack when all of it is up.
             self._data.write(self._state())
         replaced.close()
+
+    def _console(self, port: int) -> contextlib.AbstractContextManager[Child]:
+        """Return the process of the console, which answers a second after its start."""
+        command = [sys.executable, "-m", "sluice.console.server", "--port", str(port)]
+        command += ["--data-dir", str(self._data.path), "--topic", self.topic]
+        environment = {**self.environment, "SLUICE_CONSOLE_TOKEN": self._console_token}
+        return running("console", command, self._data.path, environment)
+
+    def _break(self) -> None:
+        """Impair the connections of `ingest` to the emulators as the switches say."""
+        faults = read_faults(self._data)
+        self._front.impair(self._forwarded.bigquery, Impairment(is_down=faults.bigquery_down))
+        self._front.impair(self._forwarded.storage, Impairment(delay=SLOW_SECONDS * faults.slow_bucket))
 
     def _end_functions(self) -> None:
         self._running.close()
@@ -195,9 +238,8 @@ class LiveStack:
             self.deploy()
             begin("delivery")
             endpoint = self.addresses["ingest"]
-            self._relay = [
-                ending.enter_context(delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay"))
-            ]
+            relay = delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay", follows_faults=True)
+            self._relay = [ending.enter_context(relay)]
             self._data.write(self._state())
             yield
 
@@ -260,10 +302,11 @@ def live_stack(
     """
     data.clear_run()
     ports = Ports.free() if first_port is None else Ports.from_first(first_port)
-    front = Front([ports.ingest, ports.bootstrap])
+    forwarded = Forwarded(free_port(), free_port())
+    front = Front([ports.ingest, ports.bootstrap, ports.console, *forwarded])
     begin("emulators")
     with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
         begin("functions")
-        stack = LiveStack(data, on, ports, front)
+        stack = LiveStack(data, on, ports, front, forwarded)
         with stack.served(begin):
             yield stack

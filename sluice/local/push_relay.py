@@ -12,12 +12,14 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import pathlib
 import signal
 import ssl
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC
 
 import httpx
 import msgspec
@@ -25,12 +27,16 @@ from google.api_core import exceptions
 from google.pubsub_v1 import SubscriberAsyncClient, types
 
 from sluice.local import pubsub
+from sluice.local.data_folder import DataFolder
+from sluice.local.deliveries import DeliveryLog
+from sluice.local.faults import Faults, read_faults
 
 ACKNOWLEDGING = frozenset({102, 200, 201, 202, 204})
 SEND_EVERY = 0.005  # seconds that answers are gathered for one call
 PULL_TIMEOUT = 1.3  # seconds; an emulator answers an empty pull one second before it
 CALL_TIMEOUT = 10.0
 RETRY_PAUSE = 0.2  # seconds between tries while the emulator is away
+LOOK_SECONDS = 0.5  # seconds between two reads of the faults, and two writes of the counts
 
 _UNREACHABLE = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded)
 _LOG = logging.getLogger(__name__)
@@ -88,6 +94,7 @@ class Relay:
         concurrency: Requests in flight at most.
         ack_deadline: Seconds that a request may take; not more than the subscription's own ack deadline.
         grace: Seconds that open requests have to finish when `run` is cancelled.
+        data: The data folder of the stack, for its faults and the counts of the deliveries; None for neither.
 
     Attributes:
         counts: The running counts.
@@ -103,6 +110,7 @@ class Relay:
         concurrency: int = 80,
         ack_deadline: float = 60.0,
         grace: float = 10.0,
+        data: DataFolder | None = None,
     ) -> None:
         self.counts = RelayCounts()
         self.ready = asyncio.Event()
@@ -112,6 +120,9 @@ class Relay:
         self._concurrency = concurrency
         self._ack_deadline = ack_deadline
         self._grace = grace
+        self._data = data
+        self._log = DeliveryLog(data) if data else None
+        self._faults = Faults()
         self._places: list[httpx.AsyncClient] = []
         self._place_free = asyncio.Event()
         self._posts: set[asyncio.Task[None]] = set()
@@ -130,7 +141,7 @@ class Relay:
         """
         async with contextlib.AsyncExitStack() as stack:
             client = pubsub.subscriber_client(await stack.enter_async_context(pubsub.open_channel(self._emulator)))
-            answers = _Answers(client, self._subscription, self.counts)
+            answers = _Answers(client, self._subscription, self.counts, self._log)
             # A client for each place: httpx's pool takes time linear in its connections, for every request.
             tls, limits = ssl.create_default_context(), httpx.Limits(keepalive_expiry=1.0)
             for _ in range(self._concurrency):
@@ -139,6 +150,7 @@ class Relay:
             self._place_free.set()
             await self._find_subscription(client)
             pulling = asyncio.create_task(self._pull(client, answers))
+            following = asyncio.create_task(self._follow())
             try:
                 while True:
                     await asyncio.shield(pulling)  # a cancelled pull could leave messages leased to nobody
@@ -147,6 +159,19 @@ class Relay:
             finally:
                 await self._drain(pulling)
                 await answers.sent()
+                following.cancel()
+                self._look()
+
+    async def _follow(self) -> None:
+        while self._data:
+            self._look()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _look(self) -> None:
+        """Read the faults, and write the counts."""
+        if self._data and self._log:
+            self._faults = read_faults(self._data)
+            self._log.write(self._faults.watched_since)
 
     async def _find_subscription(self, client: SubscriberAsyncClient) -> None:
         request = {"subscription": self._subscription}
@@ -177,6 +202,9 @@ class Relay:
         expires = asyncio.get_running_loop().time() + self._ack_deadline
         for received in response.received_messages:
             post = asyncio.create_task(self._post(self._places.pop(), received, expires, answers))
+            if self._log:
+                message = types.ReceivedMessage.pb(received).message
+                self._log.take(message.message_id, message.publish_time.ToDatetime(UTC))
             self._posts.add(post)
             post.add_done_callback(self._posts.discard)
             self.counts.pulled += 1
@@ -191,6 +219,8 @@ class Relay:
         try:
             body, headers = push_body(received, self._subscription), {"content-type": "application/json"}
             async with asyncio.timeout_at(expires):
+                if self._faults.duplicates:
+                    await place.post(self._endpoint, content=body, headers=headers)
                 answer = await place.post(self._endpoint, content=body, headers=headers)
             acknowledged = answer.status_code in ACKNOWLEDGING
             if not acknowledged:
@@ -199,7 +229,7 @@ class Relay:
             self._endpoint_failures.add(error)
             self.counts.unanswered += 1
         finally:
-            answers.add(received.ack_id, life, acknowledged=acknowledged)
+            answers.add(received, life, acknowledged=acknowledged)
             self.counts.in_flight -= 1
             self._places.append(place)
             self._place_free.set()
@@ -226,25 +256,33 @@ class _Answers:
         emulator_life: Rises when the emulator went away; an ack id belongs to the life in which it was pulled.
     """
 
-    def __init__(self, client: SubscriberAsyncClient, subscription: str, counts: RelayCounts) -> None:
+    def __init__(
+        self, client: SubscriberAsyncClient, subscription: str, counts: RelayCounts, log: DeliveryLog | None
+    ) -> None:
         self.emulator_life = 0
         self._client = client
         self._subscription = subscription
         self._counts = counts
-        self._acks: list[str] = []
+        self._log = log
+        self._acks: list[types.ReceivedMessage] = []
         self._nacks: list[str] = []
         self._sending: asyncio.Task[None] | None = None
 
-    def add(self, ack_id: str, life: int, *, acknowledged: bool) -> None:
+    def add(self, received: types.ReceivedMessage, life: int, *, acknowledged: bool) -> None:
         if life != self.emulator_life:
             return
-        (self._acks if acknowledged else self._nacks).append(ack_id)
+        if acknowledged:
+            self._acks.append(received)
+        else:
+            self._nacks.append(received.ack_id)
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send_all())
 
     def forget_leases(self) -> None:
         self.emulator_life += 1
         self._acks, self._nacks = [], []
+        if self._log:
+            self._log.forget()
 
     async def sent(self) -> None:
         if self._sending:
@@ -257,12 +295,14 @@ class _Answers:
 
     async def _send(self) -> None:
         acks, nacks, self._acks, self._nacks = self._acks, self._nacks, [], []
-        ack = {"subscription": self._subscription, "ack_ids": acks}
+        ack = {"subscription": self._subscription, "ack_ids": [received.ack_id for received in acks]}
         nack = {"subscription": self._subscription, "ack_ids": nacks, "ack_deadline_seconds": 0}
         try:
             if acks:
                 await self._client.acknowledge(ack, retry=None, timeout=CALL_TIMEOUT)
                 self._counts.acknowledged += len(acks)
+                if self._log:
+                    self._log.acknowledge(received.message.message_id for received in acks)
             if nacks:
                 await self._client.modify_ack_deadline(nack, retry=None, timeout=CALL_TIMEOUT)
         except exceptions.GoogleAPICallError as error:
@@ -299,6 +339,10 @@ async def relay_until_signal(relay: Relay) -> None:
         await running
 
 
+def _data_folder(path: str) -> DataFolder:
+    return DataFolder(pathlib.Path(path))
+
+
 def main() -> None:
     """Run a relay from the command line."""
     parser = argparse.ArgumentParser(description="Push delivery for Pub/Sub emulators.")
@@ -307,6 +351,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True, metavar="URL")
     parser.add_argument("--concurrency", type=int, default=80, help="requests in flight at most")
     parser.add_argument("--ack-deadline", type=float, default=60.0, help="seconds that a request may take")
+    parser.add_argument("--data-dir", dest="data", type=_data_folder, help="folder with faults and counts")
     settings = vars(parser.parse_args())
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -33,6 +33,7 @@ class Ports(NamedTuple):
     bigquery_storage: int
     storage: int
     pubsub: int
+    console: int
 
     @classmethod
     def free(cls) -> Self:
@@ -112,7 +113,7 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False, ports: Ports | No
     Raises:
         NotStarted: A process did not start; says which, with the end of its log.
     """
-    _, _, bigquery_port, grpc_port, storage_port, pubsub_port = ports or Ports.free()
+    _, _, bigquery_port, grpc_port, storage_port, pubsub_port, _ = ports or Ports.free()
     storage_data = folder / "storage"
     bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
     bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
@@ -207,7 +208,9 @@ def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1
 
 
 @contextlib.contextmanager
-def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str) -> Iterator[Child]:
+def delivering(  # noqa: PLR0913 - what a relay is started with
+    on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str, *, follows_faults: bool = False
+) -> Iterator[Child]:
     """Deliver the messages of a subscription to a function while the context lasts.
 
     Args:
@@ -216,6 +219,7 @@ def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.
         endpoint: URL of the function.
         folder: The folder of the log.
         name: Name of the log.
+        follows_faults: Whether the folder is a data folder, for the stack's faults and the counts of the deliveries.
 
     Raises:
         NotStarted: The process did not start.
@@ -223,6 +227,7 @@ def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.
     command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", endpoint]
     command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
     command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
+    command += ["--data-dir", str(folder)] if follows_faults else []
     with running(name, command, folder) as relay:
         relay.wait_until(lambda: bool(relay.tail()))
         yield relay

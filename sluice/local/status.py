@@ -7,7 +7,8 @@ import msgspec
 
 from functions.clients import bigquery_client, storage_client
 from functions.settings import Settings
-from sluice.local.data_folder import RunningStack
+from sluice.local.data_folder import DataFolder, RunningStack
+from sluice.local.faults import read_faults
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -16,6 +17,7 @@ class Status(msgspec.Struct, frozen=True):
     Attributes:
         stack: The stack, as it was started.
         ended: Names of the processes that have ended.
+        broken: What is broken on purpose, by the console's page `Break it`.
         rows: Rows by table, each with its dataset.
         archive: The archive, as `gs://BUCKET`.
         objects: Number of its objects.
@@ -24,14 +26,19 @@ class Status(msgspec.Struct, frozen=True):
 
     stack: RunningStack
     ended: Sequence[str]
+    broken: Sequence[str]
     rows: Mapping[str, int]
     archive: str
     objects: int
     archive_bytes: int
 
 
-def status_of(stack: RunningStack) -> Status:
+def status_of(stack: RunningStack, data: DataFolder) -> Status:
     """Return the status of a running stack.
+
+    Args:
+        stack: The stack.
+        data: Its data folder.
 
     Raises:
         google.api_core.exceptions.GoogleAPICallError: An emulator does not answer.
@@ -46,8 +53,15 @@ def status_of(stack: RunningStack) -> Status:
         if table.table_type == "TABLE"
     }
     sizes = [blob.size for blob in storage_client(settings).list_blobs(settings.archive_bucket)]
-    ended = [process.name for process in stack.processes if not _lives(process.pid)]
-    return Status(stack, ended, rows, f"gs://{settings.archive_bucket}", len(sizes), sum(sizes))
+    broken = read_faults(data).active
+    return Status(
+        stack, ended_processes(stack), broken, rows, f"gs://{settings.archive_bucket}", len(sizes), sum(sizes)
+    )
+
+
+def ended_processes(stack: RunningStack) -> Sequence[str]:
+    """Return the names of the processes of a stack that have ended."""
+    return [process.name for process in stack.processes if not _lives(process.pid)]
 
 
 def _lives(pid: int) -> bool:

@@ -10,15 +10,18 @@ from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope
+from functions.clients import storage_client
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import is_smoke_test
 from functions.files.sources import Line
 from functions.settings import Settings
 from functions.sql import query_config, render
 from functions.tables import Tables
-from sluice.backfill.run import Settled
+from sluice.backfill.builder import BackfillBuilder
+from sluice.backfill.run import Backfill, Settled
+from sluice.dead_letters import payload_view
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
-from sluice.replay.ledger import Cause, Origin
+from sluice.replay.ledger import Cause, Ledger, Origin, ReplaySource
 from sluice.replay.transform import ATTRIBUTE, Transform
 
 EXAMPLES = 3
@@ -111,6 +114,33 @@ class Tally:
     def count(self, name: str) -> int:
         """Return the sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
         return sum(getattr(tally, name) for tally in self.causes.values())
+
+    def by_events(self) -> list[CauseTally]:
+        """Return the tallies, that of most events first."""
+        return sorted(self.causes.values(), key=lambda tally: (-tally.events, tally.cause.fingerprint))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the results as a JSON object."""
+        causes = [
+            {
+                **tally.cause._asdict(),
+                "events": tally.events,
+                "passing": tally.passing,
+                "left_alone": tally.left_alone,
+                "smoke_tests": tally.smoke_tests,
+                "still": [
+                    {**still.cause._asdict(), "message": still.message, "events": still.events}
+                    for still in tally.still.values()
+                ],
+            }
+            for tally in self.by_events()
+        ]
+        changes = [
+            {"event_id": change.event_id, "diff": payload_view.diff(change.before, change.after)}
+            for change in sorted(self.changes)
+        ]
+        names = ("events", "passing", "left_alone", "smoke_tests")
+        return {**{name: self.count(name) for name in names}, "causes": causes, "changes": changes}
 
     def read(self, cause: Cause) -> CauseTally:
         """Count a dead letter that was read."""
@@ -232,3 +262,17 @@ class Letters:
     def __iter__(self) -> Iterator[Letter]:
         for number, row in enumerate(self._rows, start=1):
             yield Letter(dict(row), number, self._storage, self._transform, self.tally)
+
+
+def letters_replay(
+    builder: BackfillBuilder, choice: DeadLetterFilter, transform: Transform | None = None, rate: float | None = None
+) -> tuple[Letters, Backfill]:
+    """Return the selected dead letters, and the run that replays them. The ledger records it unless it is a dry run.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
+    """
+    settings = builder.settings
+    letters = Letters(builder.client, storage_client(settings), settings, choice, transform)
+    ledger = [Ledger.of_backfill(builder, ReplaySource.DEAD_LETTER)] if builder.archive else []
+    return letters, builder.build(*ledger, letters.tally, rate=rate)

@@ -153,7 +153,7 @@ def _job_keeps_up(project: Project) -> str:
     ages: dict[str, float] = {}
     for metric in ("system_lag", "data_watermark_age"):
         series = f'metric.type="dataflow.googleapis.com/job/{metric}" AND resource.labels.job_name="{project.ingest}"'
-        points = _points(project, series, timedelta(minutes=10))
+        points = project.points(series, timedelta(minutes=10))
         if not points:
             raise Failed(f"{metric} has had no value for ten minutes: its alerts cannot fire")
         ages[metric] = float(next(iter(points[0]["value"].values())))
@@ -186,7 +186,7 @@ def _audit_logs(project: Project) -> str:
 
 def _metrics(project: Project) -> str:
     name = project.name or _without_terraform("log-based metrics")
-    points = _points(project, f'metric.type="logging.googleapis.com/user/{name}/events"', _RECENT)
+    points = project.points(f'metric.type="logging.googleapis.com/user/{name}/events"', _RECENT)
     if not points:
         raise Failed(f"{name}/events has no value within half an hour, although flushes are logged")
     return f"{name}/events has {len(points)} values within half an hour"
@@ -197,7 +197,7 @@ def _objectives(project: Project) -> str:
     objectives = ("availability", "freshness") if project.engine == "functions" else ("freshness",)
     for objective in objectives:
         goal = f"{project.path}/services/{name}/serviceLevelObjectives/{objective}"
-        if not _points(project, f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
+        if not project.points(f'select_slo_burn_rate("{goal}", "3600s")', timedelta(hours=2)):
             raise Failed(f"the burn rate of {objective} has had no value for two hours: its alerts cannot fire")
     return f"the burn rates of {' and '.join(objectives)} have values within two hours"
 
@@ -331,8 +331,7 @@ def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def _memory(project: Project) -> str:
     _needs("functions", project)
     name = short_name(project.service("ingest")["name"])
-    points = _points(
-        project,
+    points = project.points(
         f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
         timedelta(days=1),
         **{"aggregation.alignmentPeriod": "86400s", "aggregation.perSeriesAligner": "ALIGN_PERCENTILE_99"},
@@ -470,19 +469,6 @@ def findings(
     started = time.monotonic()
     for check in checks:
         yield check.run(project, started, sleep)
-
-
-def _points(project: Project, series: str, since: timedelta, **aggregation: str) -> list[dict[str, Any]]:
-    """Return the values of all time series that a filter of Cloud Monitoring matches."""
-    now = datetime.now(UTC)
-    all_series = project.all(
-        "monitoring",
-        f"v3/{project.path}/timeSeries",
-        "timeSeries",
-        filter=series,
-        **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
-    )
-    return [point for time_series in all_series for point in time_series.get("points", ())]
 
 
 def _needs(engine: Engine, project: Project) -> None:

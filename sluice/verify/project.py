@@ -130,6 +130,22 @@ class Project:
                 return entries[:most]
             body["pageToken"] = token  # A page may be empty, and not the last one.
 
+    def points(self, series: str, since: timedelta, **aggregation: str) -> list[dict[str, Any]]:
+        """Return the values of all time series that a filter of Cloud Monitoring matches.
+
+        Raises:
+            Unknown: Cloud Monitoring did not answer with 2xx.
+        """
+        now = datetime.now(UTC)
+        all_series = self.all(
+            "monitoring",
+            f"v3/{self.path}/timeSeries",
+            "timeSeries",
+            filter=series,
+            **{"interval.startTime": (now - since).isoformat(), "interval.endTime": now.isoformat(), **aggregation},
+        )
+        return [point for time_series in all_series for point in time_series.get("points", ())]
+
     def _answer(
         self,
         api: str,

@@ -5,6 +5,7 @@
 -- count because of a later status.
 -- @days INT64 = 90 (0 to 3650): how many days back
 -- @min_orders INT64 = 5 (1 to 1000000): minimum number of orders with a pair
+-- Chart: bars of lift by product_a, product_b
 -- Cost: partitions
 WITH latest AS (
   SELECT

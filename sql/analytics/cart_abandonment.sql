@@ -6,6 +6,7 @@
 -- count because of a later status.
 -- @days INT64 = 7 (0 to 3650): how many days back
 -- @hours INT64 = 24 (0 to 720): hours after the visit in which an order counts
+-- Chart: series of abandonment_rate by day
 -- Cost: partitions
 WITH visits AS (
   SELECT

@@ -3,6 +3,7 @@
 -- the given number of months later. Months are in UTC. An order is placed with its first event. The current month is
 -- incomplete.
 -- @months INT64 = 12 (0 to 120): how many months of cohorts before the current one
+-- Chart: matrix of retention by cohort, months_later
 -- Cost: history
 WITH orders AS (
   SELECT

@@ -2,6 +2,7 @@
 -- An order counts once, with its latest amount, if it was placed in the last @days days or today. The query also reads
 -- the 30 days before, so that an older order does not count because of a later status.
 -- @days INT64 = 90 (0 to 3650): how many days back
+-- Chart: bars of lifetime_value by customer_id
 -- Cost: partitions
 WITH orders AS (
   SELECT

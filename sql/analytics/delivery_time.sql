@@ -3,6 +3,7 @@
 -- last @days days or today. An order that lacks one of the two events, or was delivered before it was pending, is left
 -- out. The query also reads the 30 days before, for the beginning of these orders.
 -- @days INT64 = 30 (0 to 3650): how many days back
+-- Chart: bars of median_hours by country
 -- Cost: partitions
 WITH orders AS (
   SELECT

@@ -1,6 +1,7 @@
 -- Which products are about to run out, and where?
 -- Stock is the sum of all changes ever, each counted once.
 -- @threshold INT64 = 10: number of units below which stock is low
+-- Chart: bars of current_stock by product_id, warehouse_id
 -- Cost: history
 SELECT
   product_id,

@@ -2,6 +2,7 @@
 -- Units of each product over all warehouses. Both rates are per unit sold in the same days, and NULL if none was sold.
 -- A returned unit may have been sold earlier.
 -- @days INT64 = 90 (0 to 3650): how many days back
+-- Chart: bars of return_rate by product_id
 -- Cost: partitions
 SELECT
   product_id,

@@ -2,6 +2,7 @@
 -- An order counts once, on the UTC day of its first event, with its latest amounts. A day without orders has a row too.
 -- The query also reads the 30 days before, so that an older order does not count because of a later status.
 -- @days INT64 = 30 (0 to 3650): how many days back
+-- Chart: series of revenue by day
 -- Cost: partitions
 WITH orders AS (
   SELECT

@@ -3,6 +3,7 @@
 -- the lines; shipping costs or discounts in the total of an order belong to no product.
 -- The query also reads the 30 days before, so that an older order does not count because of a later status.
 -- @days INT64 = 30 (0 to 3650): how many days back
+-- Chart: bars of revenue by product_id
 -- Cost: partitions
 WITH orders AS (
   SELECT

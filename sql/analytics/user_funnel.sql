@@ -3,6 +3,7 @@
 -- and conversion is their share of the users who reached the previous step. remove_from_cart counts as add_to_cart,
 -- since the cart was filled before. Other activities are no steps.
 -- @hours INT64 = 24 (0 to 8760): how many hours back
+-- Chart: funnel of users_this_far by activity_type
 -- Cost: partitions
 WITH activity AS (
   SELECT

@@ -3,6 +3,7 @@
 -- time just before. first_seen_at is within the retention. open_events counts all events of the retention that no
 -- replay has turned into rows. Look at the example event with `sluice dead-letters show`.
 -- @hours INT64 = 24 (1 to 8760): how many hours back
+-- Chart: bars of events by stage, rule, place
 -- Cost: table
 SELECT
   stage,

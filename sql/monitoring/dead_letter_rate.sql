@@ -2,6 +2,7 @@
 -- By the UTC day of processing; an event counts once. Rows processed within @days may be dated up to seven days
 -- earlier, as Pub/Sub keeps messages no longer than that.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
+-- Chart: series of dead_letter_rate by day
 -- Cost: partitions
 WITH outcomes AS (
   {% for event_type in event_types %}

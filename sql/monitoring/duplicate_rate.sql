@@ -4,6 +4,7 @@
 -- harmless; deduplicate_partition removes them. Duplicates with different contents are not harmless: see
 -- conflicting_event_ids.
 -- @days INT64 = 7 (1 to 1825): how many days back, today included
+-- Chart: series of duplicates by event_date, table_name
 -- Cost: partitions
 WITH days AS (
   {% for event_type in event_types %}

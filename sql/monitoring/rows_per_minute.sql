@@ -3,6 +3,7 @@
 -- ingestion_freshness.
 -- @minutes INT64 = 60 (1 to 10080): how many minutes back
 -- @days INT64 = 7 (0 to 1825): how many days back the events may be dated
+-- Chart: series of row_count by minute, table_name
 -- Cost: partitions
 WITH arrivals AS (
   {% for event_type in event_types %}

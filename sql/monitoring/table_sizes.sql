@@ -2,6 +2,7 @@
 -- Includes snapshots, clones and materialized views. The data is a few minutes old, and up to a day after partitions
 -- expire. Physical bytes are compressed and include time travel and fail-safe.
 -- Source: https://cloud.google.com/bigquery/docs/information-schema-table-storage
+-- Chart: bars of total_logical_bytes by dataset, table_name
 -- Cost: metadata
 SELECT
   table_schema AS dataset,

@@ -251,7 +251,8 @@ def test_replay_with_a_new_cause_moves_the_open_dead_letter(datasets: Datasets, 
     run(datasets, "dead-letters", "replay", "--all", "--transform", worse)
     [second] = letters(datasets, "list")
     assert (second["stage"], second["open_events"]) == ("decode", 1)
-    done = letters(datasets, "replay", "--all", "--transform", same)
+    assert letters(datasets, "replay", "--event", "other", "--dry-run")["events"] == 0
+    done = letters(datasets, "replay", "--event", "e", "--transform", same)
     assert (done["passing"], done["causes"][0]["still"][0]["fingerprint"]) == (0, first["fingerprint"])
     [third] = letters(datasets, "list")
     assert third["fingerprint"] == first["fingerprint"]

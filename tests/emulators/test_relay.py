@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import pathlib
 import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -20,6 +22,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sluice.local import pubsub
+from sluice.local.data_folder import DataFolder
+from sluice.local.deliveries import ACKNOWLEDGED, read_acknowledged, read_deliveries
+from sluice.local.faults import Faults, write_faults
 from sluice.local.process import free_port
 from sluice.local.push_relay import Relay
 from tests.support.pubsub_wiring import HOW_TO_GET, Wiring, emulator_process
@@ -91,8 +96,8 @@ class Endpoint:
 
 
 @asynccontextmanager
-async def relaying(wiring: Wiring, endpoint: Endpoint, **settings: float) -> AsyncIterator[Relay]:
-    relay = Relay(wiring.emulator, wiring.subscription, endpoint.url, **settings)  # type: ignore[arg-type]
+async def relaying(wiring: Wiring, endpoint: Endpoint, **settings: Any) -> AsyncIterator[Relay]:
+    relay = Relay(wiring.emulator, wiring.subscription, endpoint.url, **settings)
     running = asyncio.create_task(relay.run())
     await asyncio.wait_for(relay.ready.wait(), timeout=PATIENCE)
     try:
@@ -117,6 +122,23 @@ async def test_concurrent_relay_delivers_and_acknowledges_each_message_once(wiri
     assert (relay.counts.pulled, relay.counts.in_flight, relay.counts.unanswered) == (300, 0, 0)
     assert not relay.counts.rejected
     assert await wiring.pull(wiring.subscription) == []
+
+
+async def test_relay_delivers_twice_and_lists_what_is_acknowledged(wiring: Wiring, tmp_path: pathlib.Path) -> None:
+    data = DataFolder(tmp_path)
+    faults = Faults(duplicates=True, watched_since=datetime.now(UTC))
+    assert faults.watched_since
+    write_faults(data, faults)
+    with Endpoint().up() as endpoint:
+        async with relaying(wiring, endpoint, data=data) as relay:
+            await until((data.path / ACKNOWLEDGED).exists)
+            published = await wiring.publish(*map(numbered, range(3)))
+            await until(lambda: relay.counts.acknowledged == 3)
+    assert Counter(endpoint.message_ids) == Counter(2 * published)
+    assert sorted(read_acknowledged(data, faults.watched_since)) == sorted(published)
+    deliveries = read_deliveries(data)
+    assert deliveries
+    assert (deliveries.taken, deliveries.acknowledged, deliveries.waiting, deliveries.oldest) == (3, 3, 0, None)
 
 
 async def test_relay_delivers_messages_after_an_empty_pull(wiring: Wiring, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from sluice.local.stack import Emulators
 from sluice.queries import short_retry
-from sluice.tail import Tail, TailFilter
+from sluice.stored_events import EventFilter
+from sluice.tail import Tail
 from tests.support import command_line
 from tests.support.datasets import Datasets, fresh_datasets
 from tests.support.dead_letter_commands import NOW, message, order
@@ -90,7 +91,7 @@ def test_event_that_appears_late_is_shown_once(datasets: Datasets) -> None:
     """A flush that ends later than another may have events that were processed earlier."""
     add(datasets, 0, old="pending")
     add(datasets, 10, begins="pending")
-    tail = Tail(datasets.client, datasets.settings, TailFilter(), 1, short_retry())
+    tail = Tail(datasets.client, datasets.settings, EventFilter(), short_retry())
     assert [event.event_id for event in tail.last(1)] == ["begins"]
     assert tail.new() == []
     add(datasets, 30, newest="lost")

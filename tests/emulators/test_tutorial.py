@@ -63,6 +63,16 @@ def test_new_event_type_is_tried_as_its_page_says(tmp_path: pathlib.Path) -> Non
     walk.end()
 
 
+def test_a_producer_gets_a_red_test_and_then_a_green_one(tmp_path: pathlib.Path) -> None:
+    walk = Walk(ROOT / "docs" / "test-your-producer.md", tmp_path)
+    shutil.copy(ROOT / "pyproject.toml", walk.clone)
+    walk.write_files()
+    (install, *steps) = walk.steps()
+    assert install.commands == ("make .venv/ready",), "what this environment is made with"
+    follow(walk, steps)
+    walk.end()
+
+
 def test_shown_lines_are_those_that_are_printed() -> None:
     printed = "a 2026-11-29 10:00:00 UTC\nb 1.5 s\nc  7\n"
     assert is_shown("a 2025-01-01 01:02:03 UTC\nb 0.3 s\nc  7\n", printed)

@@ -45,6 +45,7 @@ ENVIRONMENT = {
 COMMANDS: Sequence[Sequence[str]] = [
     ["bootstrap"],
     ["bootstrap", "--plan"],
+    ["console"],
     ["backfill", FILE],
     ["beam", "gs://archive/raw/"],
     ["sql", "low_stock"],

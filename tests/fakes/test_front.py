@@ -5,9 +5,10 @@ import pytest
 
 from fake_google import http_server
 from fake_google.http_server import response, serving
-from sluice.local.front import Front
+from sluice.local.front import Front, Impairment
 from sluice.local.process import free_port
 from sluice.local.stack import Ports
+from tests.support.waiting import wait_until
 
 
 def version(text: bytes) -> http_server.Handler:
@@ -35,3 +36,29 @@ def test_a_port_that_is_taken_is_replaced() -> None:
         ports = Ports.from_first(port)
     assert port not in ports
     assert len(set(ports)) == len(ports)
+
+
+def test_connections_can_be_closed_and_delayed() -> None:
+    impairments = [Impairment()]
+    port = free_port()
+    front = Front([port])
+    with (
+        serving(version(b"served")) as served,
+        front.listening(),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        front.switch(port, int(served.rpartition(":")[2]))
+        front.every(0.01, lambda: front.impair(port, impairments[-1]))
+        assert client.get("/").content == b"served"
+        impairments.append(Impairment(is_down=True))
+        wait_until(lambda: not serves(client), "open and new connections are closed")
+        impairments.append(Impairment(delay=0.5))
+        wait_until(lambda: serves(client), "it serves again")
+        assert client.get("/").elapsed.total_seconds() >= 0.5
+
+
+def serves(client: httpx.Client) -> bool:
+    try:
+        return client.get("/").is_success
+    except httpx.TransportError:
+        return False

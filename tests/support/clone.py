@@ -6,17 +6,18 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-_FOLDERS = ("dataflow", "docs", "functions", "jsonschemas", "sluice", "sql", "tests")
+_FOLDERS = ("dataflow", "docs", "functions", "jsonschemas", "sluice", "sql", "terraform", "tests")
 
 
 def clone(folder: pathlib.Path) -> pathlib.Path:
-    """Make the copy, and `.venv/bin/sluice` in it; return its folder."""
+    """Make the copy, with `sluice` and `pytest` in its `.venv/bin`; return its folder."""
     for name in _FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".terraform*"))
     for name in ("main.py", "requirements.txt"):
         shutil.copy(ROOT / name, folder)
     (folder / ".venv" / "bin").mkdir(parents=True)
-    sluice = folder / ".venv" / "bin" / "sluice"
-    sluice.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec {sys.executable} -m sluice.cli "$@"\n')
-    sluice.chmod(0o755)
+    for name, module in (("sluice", "sluice.cli"), ("pytest", "pytest")):
+        program = folder / ".venv" / "bin" / name
+        program.write_text(f'#!/bin/sh\nPYTHONPATH="{folder}" exec {sys.executable} -m {module} "$@"\n')
+        program.chmod(0o755)
     return folder

@@ -50,6 +50,13 @@ def test_the_project_has_no_findings() -> None:
     assert findings_of(NOW, NOW) == []
 
 
+def test_a_field_without_a_description_is_a_finding() -> None:
+    text = order(lambda fields: fields["items"]["items"]["properties"]["price"].pop("description"))
+    [finding] = findings_of(with_contract(ORDER, text))
+    assert (finding.path, finding.breaks) == ("$.items[*].price", Breaks.READERS)
+    assert "description" in finding.problem
+
+
 @pytest.mark.parametrize(
     ("project", "file", "problem"),
     [

@@ -1,6 +1,7 @@
 """docs/errors.md: each rule and each HTTP status is one that the code gives, and each that it gives is there."""
 
 import json
+import os
 import pathlib
 import re
 from datetime import timedelta
@@ -17,23 +18,22 @@ from functions.ingest.admission import Admission, Overloaded
 from functions.ingest.app import IngestApp
 from functions.ingest.batch_writer import NotDurable
 from functions.settings import Settings
+from sluice.dead_letters import rules as rules_module
 from tests.support import hostile_events
 from tests.support.samples import NOW, event, message, process
 
-PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "errors.md").read_text()
+FILE = pathlib.Path(__file__).parents[2] / "docs" / "errors.md"
+PAGE = FILE.read_text()
 
 NAMED_BY_OTHERS = {Stage.ENRICH, Stage.WAREHOUSE}
 """Stages whose rules are the names of exceptions and the reasons of BigQuery."""
 
 
-def documented(stage: Stage) -> set[str]:
-    """Return the rules in the table of a stage."""
-    section = PAGE.partition(f"\n### {stage}\n")[2].partition("\n#")[0]
-    cells = re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE)
-    return {rule for cell in cells for rule in re.findall(r"`(\w[\w-]*)`", cell)}
-
-
-RULES = {stage: documented(stage) for stage in Stage if stage not in NAMED_BY_OTHERS}
+RULES = {
+    rules.stage: {name for rule in rules.rules for name in rule.names}
+    for rules in rules_module.RULES
+    if rules.stage not in NAMED_BY_OTHERS
+}
 
 
 def order(**changes: Any) -> Message:
@@ -88,8 +88,22 @@ def test_each_rule_of_the_page_has_an_example() -> None:
     assert rules == EXAMPLES.keys() | ONLY_BEHIND_OTHERS
 
 
-def test_each_stage_is_on_the_page() -> None:
-    assert set(re.findall(r"^### (\w+)$", PAGE, re.MULTILINE)) == set(Stage)
+def test_the_page_has_the_rules_of_all_stages() -> None:
+    assert [rules.stage for rules in rules_module.RULES] == list(Stage)
+    before, after = PAGE.partition("### decode\n")[0], PAGE.partition("## Answers of HTTP\n")[2]
+    sections = "".join(rules.markdown() for rules in rules_module.RULES)
+    expected = f"{before}{sections}## Answers of HTTP\n{after}"
+    if "UPDATE_DOCS" in os.environ:
+        FILE.write_text(expected)
+    assert FILE.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_rules_are_looked_up_by_stage_and_name() -> None:
+    bounds = rules_module.rules_of("contract").find("maximum")
+    assert bounds is not None
+    assert bounds.heading == "`minimum` `maximum`"
+    assert rules_module.rules_of("contract").find("pattern") is None
+    assert rules_module.rules_of("enrich").find("KeyError") is not None
 
 
 def test_each_keyword_of_the_contracts_is_on_the_page() -> None:

@@ -313,5 +313,5 @@ def test_a_dead_letter_of_the_smoke_test_is_left_out_and_counted(tmp_path: pathl
 def test_a_choice_has_a_condition_for_each_thing_that_is_given() -> None:
     assert DeadLetterFilter().where() == "TRUE AND is_open"
     assert DeadLetterFilter(only_open=False).where() == "TRUE"
-    where = DeadLetterFilter(["f"], "order", "decode", NOW).where()
+    where = DeadLetterFilter(["f"], "order", "decode", NOW, event_id="1", message_id="2").where()
     assert all(f"@{name}" in where for name in DeadLetterFilter().parameters())

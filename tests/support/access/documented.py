@@ -15,6 +15,7 @@ PAGES = (
     "analytics",
     "backfill",
     "beam",
+    "console",
     "dead-letters",
     "deploy",
     "disaster-recovery",
