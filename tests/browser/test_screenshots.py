@@ -25,6 +25,8 @@ VIEWS = {
     "event": "/event?id={bad}",
     "failures": "/failures",
     "contracts": "/contract?type=order",
+    "warehouse": "/warehouse",
+    "query": "/query?name=user_funnel&run=1",
     "try": "/try",
     "break": "/break",
     "health": "/health",
