@@ -181,28 +181,28 @@ def from_lines(
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
-def shift_to(newest: datetime, lines: Iterable[Line]) -> Iterator[Line]:
-    """Shift the times of events by the same duration, of invalid ones too. Lines without a time are unchanged.
+def shift_to(newest: datetime, publications: Iterable[Publication]) -> Iterator[Publication]:
+    """Shift the times of events by the same duration, of invalid ones too. Others are unchanged, and so are all ids.
 
     An event that is more than a day after `newest` is unchanged if others are not: its time represents
     "never", and would shift the others into the distant past.
 
     Args:
         newest: The time that the newest event gets.
-        lines: Lines of NDJSON.
+        publications: The messages to publish.
     """
     contracts = Contracts.load()
-    timed = [(line, _time(contracts, line.data)) for line in lines]
+    timed = [(publication, _time(contracts, publication.data)) for publication in publications]
     times = [time.moment for _, time in timed if time]
     latest = newest + MAX_AHEAD
     if any(moment <= latest for moment in times):
         times = [moment for moment in times if moment <= latest]
     last = max(times, default=newest)
-    for line, time_of_event in timed:
+    for publication, time_of_event in timed:
         if time_of_event is None or time_of_event.moment > last:
-            yield line
+            yield publication
         else:
-            yield line._replace(data=_shifted(line.data, time_of_event, newest - last))
+            yield publication._replace(data=_shifted(publication.data, time_of_event, newest - last))
 
 
 type _Moment = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -94,8 +94,10 @@ def publish(
     source = Source(getattr(file, "name", "standard input"), 0, lambda: getattr(file, "raw", file))
     with contextlib.closing(source.lines()) as all_lines:
         lines = itertools.islice(all_lines, limit and skip + limit)
-        shifted = shift_to(datetime.now(UTC), lines) if shift_to_now else lines
-        _publish(from_lines(shifted, fields, without_id, attributes, skip), topic, rate, _Resumption(skip, limit))
+        publications = from_lines(lines, fields, without_id, attributes, skip)
+        if shift_to_now:
+            publications = shift_to(datetime.now(UTC), publications)
+        _publish(publications, topic, rate, _Resumption(skip, limit))
     if without_id.count:
         print_lines_without_id("Not published:", without_id)
         raise typer.Exit(1)

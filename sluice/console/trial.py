@@ -17,7 +17,6 @@ from functions.core.contracts import FOLDER, Contract
 from functions.core.message import MAX_EVENT_ID, Message
 from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
-from functions.files.sources import Line
 from functions.settings import Settings
 from functions.tables import Tables
 from sluice.console.events import TEST_ID
@@ -103,7 +102,7 @@ def _example(pipeline: EventPipeline, event_type: str, number: int, now: datetim
         version = pipeline.contracts.choose({"event_type": event_type}, {}).version
         schema = json.loads((FOLDER / f"{event_type}.v{version}.json").read_text(encoding="utf-8"))
         return json.dumps(example(schema, f"example-{number}")).encode()
-    return next(iter(shift_to(now, [Line("example", 1, generated.data)]))).data
+    return next(iter(shift_to(now, [Publication(generated.data, {})]))).data
 
 
 class TriedEvent(msgspec.Struct, frozen=True):

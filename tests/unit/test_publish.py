@@ -44,13 +44,22 @@ def numbered(lines: Iterable[bytes]) -> list[Line]:
 
 
 def shifted(lines: Iterable[bytes]) -> list[bytes]:
-    return [line.data for line in shift_to(NOON, numbered(lines))]
+    return [publication.data for publication in shift_to(NOON, [Publication(line, {}) for line in lines])]
 
 
 def test_newest_event_moves_to_the_given_time_with_equal_gaps() -> None:
     lines = [order("1996-07-04T00:00:00Z"), change("1996-07-05T06:00:00+06:00"), order("1996-07-04t12:00:00z")]
     expected = ["2026-11-22T12:00:00.000Z", "2026-11-23T12:00:00.000Z", "2026-11-23T00:00:00.000Z"]
     assert times(shifted(lines)) == expected
+
+
+def test_moved_events_have_the_same_ids_in_each_run() -> None:
+    lines = numbered([order("1996-07-04T00:00:00Z"), order("1996-07-05T00:00:00Z")])
+    first, second = (
+        [publication.attributes for publication in shift_to(now, from_lines(lines, [], WithoutId()))]
+        for now in (NOON, NOON + timedelta(hours=1))
+    )
+    assert first == second
 
 
 def test_moving_an_event_changes_nothing_else_of_it() -> None:
