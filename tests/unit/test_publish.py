@@ -5,7 +5,7 @@ import itertools
 import json
 import pathlib
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
