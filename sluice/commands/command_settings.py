@@ -72,7 +72,9 @@ def unused_stack() -> str:
     """Return a clause that says that a local stack runs but is not used, and why; empty if it is used or none runs."""
     folder = data_folder.find()
     stack = folder.running()
-    variable = stack and data_folder.other_selection(stack)
+    if stack is None:
+        return f"; the stack in {folder.path} is not up yet: try again" if folder.is_locked() else ""
+    variable = data_folder.other_selection(stack)
     return f"; the stack in {folder.path} is not used, as {variable} is set" if variable else ""
 
 

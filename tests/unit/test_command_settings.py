@@ -35,3 +35,9 @@ def test_a_command_names_its_place_on_a_terminal(
             check_topic(TOPIC)
     place = "project shop-prod, dataset live, Google Cloud; the stack in"
     assert (place in capsys.readouterr().err) == is_terminal
+
+
+def test_an_error_says_that_a_stack_starts(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
+    with DataFolder(tmp_path).locked(), pytest.raises(InvalidSettings, match=r"is not up yet: try again"):
+        check_topic(TOPIC)
