@@ -20,7 +20,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from sluice.commands.command_settings import command_settings
+from sluice.commands.command_settings import check_stack, command_settings, read_settings
 from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import Csv, DryRun, FilePatterns, IdFieldPaths, Json, SchemaVersion, id_fields
 from sluice.commands.progress import print_lines_without_id
@@ -72,7 +72,11 @@ def beam(
     """
     started = time.monotonic()
     paths = [field.path for field in id_fields(id_field)]
-    settings = command_settings()
+    if dry_run:  # It writes nothing, and needs no credentials for files of this machine.
+        settings = read_settings()
+        check_stack()
+    else:
+        settings = command_settings()
     from functions.ingest.http_client import bigquery_api, project
     from sluice.beam import BeamRun, find_python
 

@@ -70,7 +70,7 @@ def test_function_has_the_platform_environment_and_read_only_code(
         **LOCAL,
         "CODE_VERSION": "probe",
     }
-    of_the_machine = {"PATH", "HOME", "PWD", "LC_CTYPE", "SLUICE_SESSION", "SERVER_SOFTWARE"}
+    of_the_machine = {"PATH", "HOME", "PWD", "LC_CTYPE", "SLUICE_SESSION", "SERVER_SOFTWARE", "XDG_RUNTIME_DIR"}
     assert {name: value for name, value in answer["environment"].items() if name not in of_the_machine} == expected
     assert answer["folder"] == str(probe)
     assert answer["functions"] == str(probe / "functions")

@@ -106,8 +106,8 @@ def test_a_help_text_in_a_pipe_is_plain_and_complete(name: Sequence[str]) -> Non
     text = CliRunner().invoke(app, [*name, "--help"]).output
     assert text.isascii()
     assert [line for line in text.splitlines() if len(line) > 80 or line != line.rstrip()] == []
-    if command := COMMANDS.get(tuple(name)):
-        assert "".join(f"      {line}\n" for line in examples(command)) in text
+    if name in COMMANDS:
+        assert "".join(f"      {line}\n" for line in examples(tuple(name))) in text
 
 
 @pytest.mark.parametrize("arguments", [[], ["sql", "--nonsense"], ["publish"], ["snapshot", "--days", "x"], ["sq"]])
