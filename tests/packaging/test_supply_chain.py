@@ -113,13 +113,17 @@ def test_larger_environment_has_the_same_versions(lock: Pins, larger: Pins) -> N
 
 
 def test_command_imports_only_what_the_demo_installs() -> None:
-    """The packages that commands, the local stack and the functions import are in requirements-local.txt."""
+    """The packages that commands, the local stack and the functions import are in requirements-local.txt.
+
+    Only pytest imports sluice/pytest_plugin.py.
+    """
     names = packages_distributions()
     graph = grimp.build_graph("functions", "sluice", include_external_packages=True)
     imported = {module for module in graph.modules if graph.is_module_squashed(module)} & names.keys()
     assert len(imported) > 10
     missing = {module for module in imported if not {canonicalize_name(name) for name in names[module]} & LOCAL.keys()}
-    assert missing == set()
+    assert missing == {"pytest"}
+    assert graph.find_modules_that_directly_import("pytest") == {"sluice.pytest_plugin"}
 
 
 @pytest.mark.parametrize(("lock", "what"), [(LOCAL, "local stack"), (DEVELOPED, "checks")], ids=["demo", "tests"])
