@@ -40,13 +40,11 @@ def command_settings(*, archive: bool = True) -> Settings:
 
 
 def check_services(settings: Settings, *, archive: bool) -> None:
-    """Check that the local stack, or Google Cloud, is there and answers.
+    """Check that those services answer that are not emulated; `check_stack` checks the others.
 
     Raises:
-        NoStack: The variable of an emulator is set, but nothing listens there.
         One of those of `check_cloud`: A service in Google Cloud cannot be used.
     """
-    check_stack()
     services = [
         service
         for service in ("bigquery", "storage")[: 2 if archive else 1]

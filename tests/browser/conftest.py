@@ -76,7 +76,7 @@ def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Console]:
         yield Console(url, project, up, stack)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # While it is open, an event loop runs: no later module could call asyncio.run.
 def _browser() -> Iterator[Browser]:
     programs = [path for name in _CHROMIUM if (path := shutil.which(name))]
     if not programs:

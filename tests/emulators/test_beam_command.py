@@ -203,7 +203,7 @@ def test_ctrl_c_ends_it_and_beam(datasets: Datasets, tmp_path: pathlib.Path) -> 
         command.send_signal(signal.SIGINT)
         shown, errors = command.communicate(timeout=PATIENCE)
     assert command.returncode == 130, errors
-    assert "not confirmed as written" in shown
+    assert "not confirmed as written" in shown, errors
     assert "Interrupted." in errors
     assert "Run the command again" in errors
     assert "Traceback" not in errors
