@@ -85,7 +85,7 @@ def _start(function: Implementation, cloud: StandIn, folder: pathlib.Path, body:
         with on_core(FUNCTION_CORE):
             child = stack.enter_context(start)
         while (status := _post(port, body)) is None:
-            if child.process.poll() is not None or time.perf_counter() - child.started > _PATIENCE:
+            if child.exit_code() is not None or time.perf_counter() - child.started > _PATIENCE:
                 raise RuntimeError(f"{function.name} did not start:\n{child.tail()}")
             time.sleep(0.001)
         seconds = time.perf_counter() - child.started

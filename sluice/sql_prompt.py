@@ -3,15 +3,24 @@
 import contextlib
 import os
 import pathlib
+import re
 import readline
 from collections.abc import Callable, Iterator, Sequence
 
 _HISTORY_LINES = 1000
 """Maximum number of lines in the history file."""
 
+_END = re.compile(r""";\s*((--|#)[^'"`]*)?$""")
+"""The end of a statement's last line. What a quote is in may be a string, not a comment."""
+
+_LEAVE = re.compile(r"\s*(exit|quit)\s*;?\s*", re.IGNORECASE)
+"""The line that ends the prompt, as in other prompts."""
+
 
 def statements(words: Sequence[str]) -> Iterator[str]:
-    """Read statements from the terminal until Ctrl-D. A statement ends with a semicolon at the end of a line.
+    """Read statements from the terminal until Ctrl-D, `exit` or `quit`.
+
+    A statement ends with a semicolon at the end of a line, before a comment or not.
 
     Ctrl-C discards what is typed so far.
 
@@ -33,7 +42,9 @@ def statements(words: Sequence[str]) -> Iterator[str]:
                 print()  # noqa: T201
                 lines = []
                 continue
-            if lines[-1].rstrip().endswith(";"):
+            if len(lines) == 1 and _LEAVE.fullmatch(lines[0]):
+                return
+            if _END.search(lines[-1]):
                 yield "\n".join(lines)
                 lines = []
             elif not any(line.strip() for line in lines):

@@ -146,7 +146,7 @@ def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool)
             progress.update(task, completed=counts.bytes, events=counts.events, durable=counts.durable)
 
         with contextlib.suppress(KeyboardInterrupt), running("beam", run.command, folder, run.environment) as child:
-            while child.process.poll() is None:
+            while child.exit_code() is None:
                 read_log()
                 time.sleep(_PAUSE)
             code = _exit_code(child, counts)
@@ -160,10 +160,10 @@ def _run(run: BeamRun, folder: pathlib.Path, size: int | None, *, verbose: bool)
 
 def _exit_code(child: Child, counts: Counts) -> ExitCode:
     """Return the exit code of a run that has ended."""
-    match child.process.returncode:
+    match child.exit_code():
         case ExitCode.DONE | ExitCode.WRONG as code:
             return ExitCode(code)
-        case code if code < 0:
+        case int(code) if code < 0:
             counts.why = f"signal {-code} ended Beam"
     return ExitCode.FAILED
 

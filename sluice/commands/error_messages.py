@@ -80,10 +80,15 @@ def _no_answer(error: Exception) -> str | None:
 
     match error:
         case requests.RequestException(request=requests.PreparedRequest(url=str() as url)):
-            return f"{urlsplit(url).netloc} did not answer: {type(error).__name__}"
+            return _unanswered(urlsplit(url).netloc, error)
         case urllib3.exceptions.PoolError(pool=urllib3.HTTPConnectionPool() as pool):
-            return f"{pool.host}:{pool.port} did not answer: {type(error).__name__}"
+            return _unanswered(f"{pool.host}:{pool.port}", error)
     return None
+
+
+def _unanswered(host: str, error: Exception) -> str:
+    is_local = host.partition(":")[0] in {"127.0.0.1", "localhost"}
+    return f"{host} did not answer: {type(error).__name__}" + is_local * "; does the stack still run (`sluice status`)?"
 
 
 def _with_remedy(text: str, status: int | None, *, denied: bool) -> str:

@@ -128,7 +128,7 @@ def _prompt(client: Client, settings: Settings, show: Callable[[str], None]) -> 
     from sluice.sql_prompt import statements
 
     tables = [table.table_id for table in client.list_tables(settings.dataset, retry=short_retry())]
-    _console.print("A statement ends with a semicolon, Ctrl-D ends the prompt.", highlight=False)
+    _console.print("A statement ends with a semicolon; Ctrl-D or exit ends the prompt.", highlight=False)
     for statement in statements(tables):
         with contextlib.suppress(typer.Exit, KeyboardInterrupt), errors_as_exit_codes():
             show(statement)
@@ -224,7 +224,7 @@ def _effects(client: Client, job: QueryJob) -> list[str]:
     """Describe the effect of a statement without result rows; for a script, of each of its statements."""
     jobs = [job]
     if job.statement_type == "SCRIPT":
-        jobs = sorted(client.list_jobs(parent_job=job), key=lambda child: (child.started, child.ended))
+        jobs = sorted(client.list_jobs(parent_job=job), key=lambda child: (child.created, child.started))
     return [_effect(statement) for statement in jobs] or ["done"]
 
 

@@ -253,8 +253,8 @@ def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
     reported: set[int] = set()
     while True:
         for child in stack.children:
-            if child.process.poll() is not None and child.process.pid not in reported:
-                ended = f"{child.name} ended with {child.process.returncode}:"
+            if (code := child.exit_code()) is not None and child.process.pid not in reported:
+                ended = f"{child.name} ended with {code}:"
                 console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
                 if child.name != "console":
                     raise typer.Exit(1)

@@ -26,7 +26,7 @@ import msgspec
 from functions.settings import Settings
 from sluice.checkout import commit
 from sluice.local.confinement import confined, read_only
-from sluice.local.process import Child, free_port, running
+from sluice.local.process import Child, free_port, loopback, running
 from sluice.package import ROOT, unpack
 
 MEMORY = {"ingest": 512 * 2**20, "bootstrap": 512 * 2**20, "reconcile": 1024 * 2**20}
@@ -200,5 +200,5 @@ def wait_until_served(port: int, child: Child) -> Function:
     """
     url = f"http://127.0.0.1:{port}"
     # The framework itself answers this path, once the function is loaded.
-    child.wait_until(lambda: httpx.get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
+    child.wait_until(lambda: loopback().get(f"{url}/robots.txt").status_code == httpx.codes.NOT_FOUND)
     return Function(url, child)

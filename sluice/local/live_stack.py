@@ -7,6 +7,7 @@ import pathlib
 import re
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,8 +25,16 @@ from sluice.local.faults import LOOK_SECONDS, SLOW_SECONDS, read_faults
 from sluice.local.front import Front, Impairment
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
 from sluice.local.names import topic_name, undeliverable_name
-from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, running
-from sluice.local.stack import Emulators, Ports, create_resources, delivering, emulators
+from sluice.local.process import Child, NotStarted, free_port, loopback, running
+from sluice.local.stack import (
+    Emulators,
+    Ports,
+    create_resources,
+    resource_settings,
+    starting_emulators,
+    starting_relay,
+    wait_until_delivering,
+)
 from sluice.package import ROOT, deployed_files
 
 NAME = "events"
@@ -135,8 +144,7 @@ class LiveStack:
         self._running = contextlib.ExitStack()
         self._functions: Mapping[str, Child] = {}
         self._relay: Sequence[Child] = ()
-        resources = create_resources(on, NAME)
-        self._variables = {**on.environment, **resources}
+        self._variables = {**on.environment, **resource_settings(NAME)}
         self._ingest_variables = {**self._variables, **forwarded.environment}
         front.switch(forwarded.bigquery, ports.bigquery)
         front.switch(forwarded.storage, ports.storage)
@@ -174,19 +182,22 @@ class LiveStack:
             "pubsub": self._on.pubsub,
         }
 
-    def deploy(self) -> None:
+    def deploy(self, meanwhile: Callable[[], None] | None = None) -> None:
         """Start the functions of today's code, run the bootstrap, and replace the functions that serve.
+
+        Args:
+            meanwhile: Is called after the processes of the functions have started.
 
         Raises:
             NotStarted: A file cannot be read, a function did not start, or the bootstrap failed or was rejected.
                 Nothing is replaced.
         """
         try:
-            self._deploy()
+            self._deploy(meanwhile)
         except (OSError, httpx.TransportError) as error:
             raise NotStarted(str(error) or type(error).__name__) from error
 
-    def _deploy(self) -> None:
+    def _deploy(self, meanwhile: Callable[[], None] | None) -> None:
         with _naming_invalid_files(self._data.path), contextlib.ExitStack() as starting_functions:
             code = self._data.path / "code" / f"{next(self._numbers)}"
             starting_functions.callback(shutil.rmtree, code, ignore_errors=True)
@@ -197,6 +208,8 @@ class LiveStack:
                 variables = self._ingest_variables if target == "ingest" else self._variables
                 process = starting(target, self._data.path, variables, target, port=port, code=code)
                 made[target] = port, starting_functions.enter_context(process)
+            if meanwhile:
+                meanwhile()
             bootstrap = wait_until_served(*made["bootstrap"])
             self.changes = _bootstrap(bootstrap)
             wait_until_served(*made["ingest"])
@@ -204,6 +217,8 @@ class LiveStack:
             made["console"] = port, starting_functions.enter_context(self._console(port))
             for target, (port, _) in made.items():
                 self._front.switch(getattr(self._ports, target), port)
+            for child in self._functions.values():  # All at once: each takes half a second to end.
+                child.signal(signal.SIGTERM)
             replaced, self._running = self._running, starting_functions.pop_all()
             self._functions = {target: child for target, (_, child) in made.items()}
         if self._relay:  # Others find the stack when all of it is up.
@@ -235,11 +250,22 @@ class LiveStack:
         """
         with contextlib.ExitStack() as ending:
             ending.callback(self._end_functions)
-            self.deploy()
+            relays: list[Child] = []
+
+            def connect() -> None:
+                self._on.wait_until_ready()
+                create_resources(self._on, NAME)
+                begin("functions")
+                endpoint = self.addresses["ingest"]
+                relay = starting_relay(
+                    self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay", follows_faults=True
+                )
+                relays.append(ending.enter_context(relay))
+
+            self.deploy(meanwhile=connect)
             begin("delivery")
-            endpoint = self.addresses["ingest"]
-            relay = delivering(self._on, f"{NAME}-ingest", endpoint, self._data.path, "relay", follows_faults=True)
-            self._relay = [ending.enter_context(relay)]
+            wait_until_delivering(relays[0])
+            self._relay = relays
             self._data.write(self._state())
             yield
 
@@ -274,7 +300,7 @@ def _naming_invalid_files(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _bootstrap(function: Function) -> Sequence[Change]:
-    answer = httpx.post(function.url, timeout=START_SECONDS)
+    answer = loopback().post(function.url)
     try:
         changes = msgspec.json.decode(answer.content, type=_Changes).objects
     except msgspec.DecodeError:
@@ -305,8 +331,7 @@ def live_stack(
     forwarded = Forwarded(free_port(), free_port())
     front = Front([ports.ingest, ports.bootstrap, ports.console, *forwarded])
     begin("emulators")
-    with emulators(data.path, stand_in=stand_in, ports=ports) as on, front.listening():
-        begin("functions")
+    with starting_emulators(data.path, ports, stand_in=stand_in) as on, front.listening():
         stack = LiveStack(data, on, ports, front, forwarded)
         with stack.served(begin):
             yield stack

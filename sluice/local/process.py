@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,15 @@ _SYSTEM = ("PATH", "HOME", MARK)
 
 
 _reaper = functools.cache(Reaper)
+
+
+@functools.cache
+def loopback() -> httpx.Client:
+    """Return the client for what listens on this machine: no proxy is asked, and no certificates are read.
+
+    httpx reads them for each call without a client, which takes 35 ms of CPU, and a stack that starts is asked often.
+    """
+    return httpx.Client(trust_env=False, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), timeout=START_SECONDS)
 
 
 class NotStarted(RuntimeError):
@@ -91,11 +101,23 @@ class Child:
             with contextlib.suppress(OSError, httpx.TransportError):
                 if ready():
                     return
-            if self.process.poll() is not None:
-                raise NotStarted(f"{self.name} ended with {self.process.returncode}:\n{self.tail()}")
+            if (code := self.exit_code()) is not None:
+                raise NotStarted(f"{self.name} ended with {code}:\n{self.tail()}")
             if time.monotonic() > deadline:
                 raise NotStarted(f"{self.name} is not ready after {seconds:.0f} s:\n{self.tail()}")
             time.sleep(0.05)
+
+    def exit_code(self) -> int | None:
+        """Return its exit code, negative for a signal's number, or None while it runs.
+
+        `Popen.poll` takes a lock, which an interrupt at the wrong moment leaves taken: waiting would never end.
+        """
+        if self.process.returncode is not None:
+            return self.process.returncode
+        ended = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
 
     def tail(self, lines: int = 20) -> str:
         """Return the end of its log."""
@@ -108,10 +130,11 @@ class Child:
 
     def stop(self) -> None:
         """End it, gently first; returns when nothing of it is left."""
-        if self.process.poll() is None:
+        if self.exit_code() is None:
             self.signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.process.wait(STOP_SECONDS)
+            deadline = time.monotonic() + STOP_SECONDS
+            while self.exit_code() is None and time.monotonic() < deadline:
+                time.sleep(0.01)
         self.signal(signal.SIGKILL)
         self.process.wait()
 

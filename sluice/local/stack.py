@@ -14,7 +14,7 @@ from functions.settings import Settings
 from sluice.local import pubsub
 from sluice.local.functions import Function, serving
 from sluice.local.names import PROJECT, topic_name, undeliverable_name
-from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, is_free, running
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, is_free, loopback, running
 
 ACK_DEADLINE_SECONDS = 60
 """Ack deadline of the subscriptions, in seconds: longer than the function takes to answer, twice `flush_timeout`."""
@@ -77,6 +77,17 @@ class Emulators:
             "PUBSUB_EMULATOR_HOST": self.pubsub,
         }
 
+    def wait_until_ready(self) -> None:
+        """Wait until all of them answer.
+
+        Raises:
+            NotStarted: A process did not start; says which, with the end of its log.
+        """
+        tables, objects, _ = self.children
+        tables.wait_until(lambda: loopback().get(f"{self.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
+        objects.wait_until(lambda: loopback().get(f"{self.storage}/storage/v1/b?project={PROJECT}").is_success)
+        asyncio.run(pubsub.wait_until_ready(self.pubsub, timeout=START_SECONDS))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stack:
@@ -102,18 +113,31 @@ class Stack:
 
 
 @contextlib.contextmanager
-def emulators(folder: pathlib.Path, *, stand_in: bool = False, ports: Ports | None = None) -> Iterator[Emulators]:
-    """Run the three emulators while the context lasts.
+def emulators(folder: pathlib.Path, *, stand_in: bool = False) -> Iterator[Emulators]:
+    """Run the three emulators on free ports while the context lasts.
 
     Args:
         folder: Logs and data. BigQuery and Cloud Storage have the data of an earlier run with this folder.
-        ports: Where they listen; by default on free ports.
         stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
 
     Raises:
         NotStarted: A process did not start; says which, with the end of its log.
     """
-    _, _, bigquery_port, grpc_port, storage_port, pubsub_port, _ = ports or Ports.free()
+    with starting_emulators(folder, Ports.free(), stand_in=stand_in) as started:
+        started.wait_until_ready()
+        yield started
+
+
+@contextlib.contextmanager
+def starting_emulators(folder: pathlib.Path, ports: Ports, *, stand_in: bool = False) -> Iterator[Emulators]:
+    """Start the three emulators, and end them with the context.
+
+    Args:
+        folder: Logs and data. BigQuery and Cloud Storage have the data of an earlier run with this folder.
+        ports: Where they listen.
+        stand_in: Deliver by our own stand-in for Pub/Sub even where Google's emulator is installed.
+    """
+    _, _, bigquery_port, grpc_port, storage_port, pubsub_port, _ = ports
     storage_data = folder / "storage"
     bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
     bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
@@ -134,9 +158,6 @@ def emulators(folder: pathlib.Path, *, stand_in: bool = False, ports: Ports | No
             pubsub=f"127.0.0.1:{pubsub_port}",
             children=[tables, objects, broker],
         )
-        tables.wait_until(lambda: httpx.get(f"{started.bigquery}/bigquery/v2/projects/{PROJECT}/datasets").is_success)
-        objects.wait_until(lambda: httpx.get(f"{started.storage}/storage/v1/b?project={PROJECT}").is_success)
-        asyncio.run(pubsub.wait_until_ready(started.pubsub, timeout=START_SECONDS))
         yield started
 
 
@@ -160,7 +181,7 @@ def deployed(
         serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
         serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
     ):
-        answer = httpx.post(bootstrap.url, timeout=START_SECONDS)
+        answer = loopback().post(bootstrap.url)
         if answer.is_error:
             raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
         with delivering(on, f"{name}-ingest", ingest.url, folder, f"{name}-relay") as relay:
@@ -184,10 +205,11 @@ def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1
         backoff: Minimum and maximum seconds before a redelivery.
 
     Returns:
-        The settings of the functions that name them.
+        The settings of the functions that name them: `resource_settings`.
     """
-    bucket = f"sluice-archive-{name}"
-    created = httpx.post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket})
+    settings = resource_settings(name)
+    bucket = settings["ARCHIVE_BUCKET"]
+    created = loopback().post(f"{on.storage}/storage/v1/b?project={PROJECT}", json={"name": bucket})
     if created.status_code != httpx.codes.CONFLICT:
         created.raise_for_status()
     asyncio.run(
@@ -204,13 +226,16 @@ def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1
             maximum_backoff=backoff[1],
         )
     )
-    return {"ARCHIVE_BUCKET": bucket}
+    return settings
+
+
+def resource_settings(name: str) -> dict[str, str]:
+    """Return the functions' settings that name the resources of a topic."""
+    return {"ARCHIVE_BUCKET": f"sluice-archive-{name}"}
 
 
 @contextlib.contextmanager
-def delivering(  # noqa: PLR0913 - what a relay is started with
-    on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str, *, follows_faults: bool = False
-) -> Iterator[Child]:
+def delivering(on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str) -> Iterator[Child]:
     """Deliver the messages of a subscription to a function while the context lasts.
 
     Args:
@@ -219,15 +244,41 @@ def delivering(  # noqa: PLR0913 - what a relay is started with
         endpoint: URL of the function.
         folder: The folder of the log.
         name: Name of the log.
-        follows_faults: Whether the folder is a data folder, for the stack's faults and the counts of the deliveries.
 
     Raises:
         NotStarted: The process did not start.
+    """
+    with starting_relay(on, subscription, endpoint, folder, name) as relay:
+        wait_until_delivering(relay)
+        yield relay
+
+
+@contextlib.contextmanager
+def starting_relay(  # noqa: PLR0913 - what a relay is started with
+    on: Emulators, subscription: str, endpoint: str, folder: pathlib.Path, name: str, *, follows_faults: bool = False
+) -> Iterator[Child]:
+    """Start the delivery of a subscription's messages to a function, and end it with the context.
+
+    Args:
+        on: The emulators.
+        subscription: Its name in the project.
+        endpoint: URL of the function.
+        folder: The folder of the log.
+        name: Name of the log, which is new.
+        follows_faults: Whether the folder is a data folder, for the stack's faults and the counts of the deliveries.
     """
     command = [sys.executable, "-m", "sluice.local.push_relay", "--emulator", on.pubsub, "--endpoint", endpoint]
     command += ["--subscription", f"projects/{PROJECT}/subscriptions/{subscription}"]
     command += ["--concurrency", str(CONCURRENCY), "--ack-deadline", str(ACK_DEADLINE_SECONDS)]
     command += ["--data-dir", str(folder)] if follows_faults else []
     with running(name, command, folder) as relay:
-        relay.wait_until(lambda: bool(relay.tail()))
         yield relay
+
+
+def wait_until_delivering(relay: Child) -> None:
+    """Wait until a relay has said in its log that it runs.
+
+    Raises:
+        NotStarted: The process did not start.
+    """
+    relay.wait_until(lambda: bool(relay.tail()))

@@ -144,15 +144,15 @@ def test_prompt_completes_tables_and_goes_on_after_errors(tmp_path: pathlib.Path
 
         for typed, answer in (
             (b"SELECT nothing;\n", b"Failed:"),
-            (b"SELECT MIN(product_id) AS low\nFROM inven\t;\n", b"CUP"),
-            (b"\x04", b"\n"),
+            (b"SELECT MIN(product_id) AS low\nFROM inven\t; -- the first\n", b"CUP"),
+            (b"exit\n", b"\n"),
         ):
             wait_for(b"sql> ")
             os.write(terminal, typed)
             wait_for(answer)
         assert process.wait(PATIENCE) == 0
     os.close(terminal)
-    assert (tmp_path / "sluice" / "sql_history").read_text().splitlines()[-1].startswith("FROM inventory")
+    assert (tmp_path / "sluice" / "sql_history").read_text().splitlines()[-2].startswith("FROM inventory")
 
 
 @pytest.mark.parametrize(

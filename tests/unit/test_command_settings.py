@@ -5,6 +5,7 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+import requests
 from google.auth.exceptions import DefaultCredentialsError
 
 from functions.settings import InvalidSettings
@@ -41,3 +42,11 @@ def test_an_error_says_that_a_stack_starts(tmp_path: pathlib.Path, monkeypatch: 
     monkeypatch.setenv(data_folder.VARIABLE, str(tmp_path))
     with DataFolder(tmp_path).locked(), pytest.raises(InvalidSettings, match=r"is not up yet: try again"):
         check_topic(TOPIC)
+
+
+def test_an_emulator_that_does_not_answer_is_named_with_a_remedy() -> None:
+    with pytest.raises(requests.ConnectionError) as unanswered:
+        requests.get("http://127.0.0.1:1/", timeout=1)
+    assert message(unanswered.value) == (
+        "127.0.0.1:1 did not answer: ConnectionError; does the stack still run (`sluice status`)?"
+    )

@@ -1,6 +1,8 @@
 """A session of tests, and every command, ends its child processes whoever has started it."""
 
+import contextlib
 import os
+import pathlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sluice.cli import app
-from sluice.local.process import MARK
+from sluice.local.process import MARK, running
 from tests.conftest import started_by
 from tests.support.waiting import wait_until
 
@@ -33,6 +35,21 @@ def test_the_tests_children_end_on_ctrl_c() -> None:
     with subprocess.Popen(["sleep", "1000"]) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
+
+
+def test_a_child_ends_after_interrupts_at_any_moment(tmp_path: pathlib.Path) -> None:
+    """`Popen.poll` would be interrupted with its lock taken, and waiting for the child would never end."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with running("sleep", ["sleep", "1000"], tmp_path) as child:
+            for _ in range(1_000):
+                with contextlib.suppress(KeyboardInterrupt):
+                    signal.setitimer(signal.ITIMER_REAL, 0.0001)
+                    while True:
+                        child.exit_code()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert child.exit_code() == -signal.SIGTERM
 
 
 def test_leaked_process_is_reported_with_its_test() -> None:
