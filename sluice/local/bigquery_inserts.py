@@ -3,9 +3,12 @@
 The emulator looks at the catalog ten times for each request and takes one request at a time; a commit costs as much for
 one row as for hundreds. Rows without a fault are inserted here. All else is left to the emulator: it finds out which
 rows are at fault, and says so.
+
+Each commit writes a file, and a query opens all files of a table, so from time to time they are merged.
 """
 
 import collections
+import contextlib
 import dataclasses
 import re
 import threading
@@ -30,6 +33,15 @@ _PATH = re.compile(r"/bigquery/v2/projects/([^/]+)/datasets/([^/]+)/tables/([^/]
 
 _NOT_SCALAR = frozenset({"list", "array", "struct", "map"})
 
+COMMITS_OF_MERGE = 100
+"""Number of commits to a table after which its files are merged. A query takes about 1 ms for each file."""
+
+_MERGED_BYTES = 1_000_000
+"""Size of the files that are not merged any more."""
+
+_READ_WITHIN = "INTERVAL 10 MINUTES"
+"""Time after which no query reads a file that was merged into another one."""
+
 lock = threading.Lock()
 """Lock of all inserts: the emulator fails some of the inserts that run in parallel."""
 
@@ -53,16 +65,21 @@ class _Layout:
     """A table, as far as rows are concerned.
 
     Attributes:
-        name: Its quoted name.
+        reference: Its project, dataset and name.
         types: DuckDB's types by column.
         required: Columns that must have a value.
         repeated: Columns that must not be null.
     """
 
-    name: str
+    reference: tuple[str, str, str]
     types: dict[str, Any]
     required: Sequence[str]
     repeated: Sequence[str]
+
+    @property
+    def name(self) -> str:
+        """The quoted name."""
+        return tables.name(*self.reference)
 
     def fits(self, row: dict[str, Any]) -> bool:
         """Return whether a row has known columns only, and all that it needs."""
@@ -91,6 +108,9 @@ class _Waiting:
 
 
 _waiting: collections.deque[_Waiting] = collections.deque()
+
+_commits: collections.Counter[tuple[str, str, str]] = collections.Counter()
+"""Number of commits to each table since its files were merged."""
 
 
 def insert(project: str, dataset: str, table: str, body: bytes) -> bool:
@@ -128,14 +148,14 @@ def _layout(project: str, dataset: str, table: str) -> _Layout | None:
 def _find_layout(project: str, dataset: str, table: str) -> _Layout | None:
     if [kind for _, kind, _ in bigquery_catalog.objects(project, dataset, table)] != ["TABLE"]:
         return None
-    name = tables.name(project, dataset, table)
+    reference = project, dataset, table
     fields = bigquery_catalog.columns(project, dataset, table)
     with database.cursor() as cursor:
-        relation = cursor.sql(f"SELECT * FROM {name} LIMIT 0")  # noqa: S608
+        relation = cursor.sql(f"SELECT * FROM {tables.name(*reference)} LIMIT 0")  # noqa: S608
         kinds = dict(zip(relation.columns, relation.types, strict=True))
     required = [field.name for field in fields if field.mode == "REQUIRED"]
     repeated = [field.name for field in fields if field.mode == "REPEATED"]
-    return _Layout(name, kinds, required, repeated)
+    return _Layout(reference, kinds, required, repeated)
 
 
 def _insert_waiting() -> None:
@@ -170,7 +190,29 @@ def _insert_together(entries: Sequence[_Waiting]) -> bool:
             forget(remembered)
         for entry in entries:
             entry.inserted = inserted
+    for reference in {entry.layout.reference for entry in entries}:
+        _commits[reference] += 1
+        if _commits[reference] >= COMMITS_OF_MERGE:
+            merge_files(*reference)
     return True
+
+
+def merge_files(project: str, dataset: str, table: str) -> None:
+    """Merge the small files of a table; its rows and its history stay the same. Call it with the lock of inserts.
+
+    Where the merge fails, for example because the table was dropped, the files stay as they are.
+    """
+    del _commits[project, dataset, table]
+    names = {"project": project, "dataset": dataset, "table": table}
+    with contextlib.suppress(duckdb.Error), database.writing(project, dataset, table), database.cursor() as cursor:
+        cursor.execute(
+            "CALL ducklake_merge_adjacent_files($project, $table, schema => $dataset,"
+            f" max_file_size => {_MERGED_BYTES})",
+            names,
+        )
+        cursor.execute(
+            f"CALL ducklake_cleanup_old_files($project, older_than => now() - {_READ_WITHIN})", {"project": project}
+        )
 
 
 def _insert_rows(

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import collections
 import itertools
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -154,6 +155,33 @@ def test_concurrent_requests_fail_independently() -> None:
             ]
         assert [future.result() for future in futures] == [number != 11 for number in range(20)]
     assert [len(rows_of(name)) for name in names] == [10, 9]
+
+
+def test_files_of_many_commits_are_merged() -> None:
+    """A row that was deleted stays so, and the table still has its history."""
+    table = new_table()
+    name = database.quote(PROJECT, "d", table)
+    half = bigquery_inserts.COMMITS_OF_MERGE // 2
+    assert all(
+        insert(table, body({"id": number, "name": "n" * 300}, {"id": -number, "name": None})) for number in range(half)
+    )
+    before = time.time()
+    database.execute(f"DELETE FROM {name} WHERE id = -3")
+    assert len(_files(table)) == half
+    assert all(insert(table, body({"id": number})) for number in range(half, 2 * half))
+    assert len(_files(table)) <= 3  # The file of the deleted row is kept apart.
+    ids = sorted([*range(2 * half), *(-number for number in range(half) if number != 3)])
+    assert database.fetch(f"SELECT id FROM {name} ORDER BY id") == [(number,) for number in ids]
+    of_before = f"SELECT COUNT(*), COUNT(name) FROM {name} AT (TIMESTAMP => to_timestamp($1))"
+    assert database.fetch(of_before, [before]) == [(2 * half, half)]
+
+
+def test_a_table_that_is_dropped_is_not_merged() -> None:
+    bigquery_inserts.merge_files(PROJECT, "d", "none")
+
+
+def _files(table: str) -> list[Any]:
+    return database.fetch("FROM ducklake_list_files($1, $2, schema => 'd')", [PROJECT, table])
 
 
 def test_columns_are_those_of_the_moment() -> None:
