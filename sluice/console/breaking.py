@@ -29,6 +29,8 @@ before, and an insert that repeats one of the last minute is dropped."""
 _INSERTED_WITHIN = timedelta(minutes=1)
 """Time in which a processed event is a record: twice the default of `flush_timeout`. Older ones are not read again."""
 
+_READ_TOGETHER = timedelta(seconds=10)
+"""Time of the records that are read once more, so that they need not be read again."""
 
 _SHARED_SECONDS = 0.5
 """Seconds for which a balance is the answer to all tabs."""
@@ -156,7 +158,7 @@ class _Watch:
 
     def _contents(self, now: datetime) -> WarehouseContents:
         old_until = now - _INSERTED_WITHIN
-        if old_until - self._read_until > _INSERTED_WITHIN:
+        if old_until - self._read_until > _READ_TOGETHER:
             self._old += self._read(self._read_until, old_until)
             self._read_until = old_until
         return self._old + self._read(self._read_until)

@@ -53,7 +53,7 @@ _ROWS = "SELECT table_id, record_count FROM {lake}.ducklake_table_stats"
 _ALL_RESULTS = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'emulator' AND schema_name = '_results'"
 
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_HARMLESS = re.compile(r"(created_(schema|table|view)|(inserted_into|deleted_from)_table):[.\d]*")
+_HARMLESS = re.compile(r"(created_(schema|table|view)|(inserted_into|deleted_from)_table|merge_adjacent):[.\d]*")
 
 _TEMPORARY_TABLES = "SELECT table_name FROM duckdb_tables() WHERE temporary"
 
@@ -63,6 +63,7 @@ _RESULT_PREFIX = database.quote("emulator", tables.RESULTS) + "."
 _execute = query.execute
 _evaluator = query._evaluator
 _materialise = results.materialise
+_write = tables.write
 
 
 def _ask(sql: str, project: str, *values: str | int) -> list[Any]:
@@ -288,6 +289,34 @@ def execute(cursor: duckdb.DuckDBPyConnection, *arguments: Any, session: Any = N
     return _execute(cursor if session else _WithoutTemporaryTables(cursor), *arguments, session=session, **more)
 
 
+class _Described:
+    """A connection that runs a query only for its rows; for its columns the emulator would run it twice more.
+
+    Args:
+        cursor: The connection.
+        query: The query.
+    """
+
+    def __init__(self, cursor: Any, query: str) -> None:  # noqa: ANN401 - a connection, or _WithoutTemporaryTables
+        self._cursor, self._query = cursor, query
+        self._columns: Any = None
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - handed through
+        return getattr(self._cursor, name)
+
+    def sql(self, text: str, **more: Any) -> Any:  # noqa: ANN401 - handed through
+        if text != self._query:
+            return self._cursor.sql(text, **more)
+        if self._columns is None:
+            self._columns = self._cursor.sql(f"SELECT * FROM ({text}\n) LIMIT 0", **more)  # noqa: S608
+        return self._columns
+
+
+def write(cursor: duckdb.DuckDBPyConnection, query: str, *arguments: Any, **more: Any) -> bool:  # noqa: ANN401
+    """Write the rows of a query to a table; returns whether it is new."""
+    return bool(_write(_Described(cursor, query), query, *arguments, **more))
+
+
 def materialise(cursor: duckdb.DuckDBPyConnection, sql: str, name: str, *arguments: Any) -> None:  # noqa: ANN401
     """Write the rows of a query to a table, and remember it if it is a result."""
     _materialise(cursor, sql, name, *arguments)
@@ -308,4 +337,5 @@ def install() -> None:
     partitions._hidden = hidden
     query.execute = execute
     results.materialise = materialise
+    tables.write = write
     query._evaluator = evaluator
