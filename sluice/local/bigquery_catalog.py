@@ -289,7 +289,7 @@ def execute(cursor: duckdb.DuckDBPyConnection, *arguments: Any, session: Any = N
     return _execute(cursor if session else _WithoutTemporaryTables(cursor), *arguments, session=session, **more)
 
 
-class _Described:
+class DescribedQuery:
     """A connection that runs a query only for its rows; for its columns the emulator would run it twice more.
 
     Args:
@@ -305,6 +305,7 @@ class _Described:
         return getattr(self._cursor, name)
 
     def sql(self, text: str, **more: Any) -> Any:  # noqa: ANN401 - handed through
+        """Run a statement; of the query return the columns only, without its rows."""
         if text != self._query:
             return self._cursor.sql(text, **more)
         if self._columns is None:
@@ -314,7 +315,7 @@ class _Described:
 
 def write(cursor: duckdb.DuckDBPyConnection, query: str, *arguments: Any, **more: Any) -> bool:  # noqa: ANN401
     """Write the rows of a query to a table; returns whether it is new."""
-    return bool(_write(_Described(cursor, query), query, *arguments, **more))
+    return bool(_write(DescribedQuery(cursor, query), query, *arguments, **more))
 
 
 def materialise(cursor: duckdb.DuckDBPyConnection, sql: str, name: str, *arguments: Any) -> None:  # noqa: ANN401

@@ -79,7 +79,7 @@ class _Layout:
     @property
     def name(self) -> str:
         """The quoted name."""
-        return tables.name(*self.reference)
+        return str(tables.name(*self.reference))
 
     def fits(self, row: dict[str, Any]) -> bool:
         """Return whether a row has known columns only, and all that it needs."""

@@ -98,6 +98,17 @@ def test_new_query_results_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert bigquery_catalog.objects(*place) == []
 
 
+def test_the_columns_of_a_query_are_found_without_running_it() -> None:
+    """The emulator asks for them twice before it writes the rows, and its own way runs a query with parameters."""
+    text = "SELECT $word AS a, nextval('runs') AS a, [{'b': $word}] -- a comment"
+    with database.cursor() as cursor:
+        cursor.execute("CREATE TEMPORARY SEQUENCE runs")
+        described = bigquery_catalog.DescribedQuery(cursor, text).sql(text, params={"word": "x"})
+        assert cursor.execute("SELECT nextval('runs')").fetchall() == [(1,)]
+        relation = cursor.sql(text, params={"word": "x"})
+    assert (described.columns, described.types) == (relation.columns, relation.types)
+
+
 def test_answers_of_threads_agree_with_the_last_commit() -> None:
     """Each thread has statements of its own."""
     query.run_ddl(PROJECT, "CREATE SCHEMA three")

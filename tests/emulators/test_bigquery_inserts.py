@@ -181,7 +181,7 @@ def test_a_table_that_is_dropped_is_not_merged() -> None:
 
 
 def _files(table: str) -> list[Any]:
-    return database.fetch("FROM ducklake_list_files($1, $2, schema => 'd')", [PROJECT, table])
+    return list(database.fetch("FROM ducklake_list_files($1, $2, schema => 'd')", [PROJECT, table]))
 
 
 def test_columns_are_those_of_the_moment() -> None:
