@@ -210,11 +210,11 @@ class LiveStack:
                 made[target] = port, starting_functions.enter_context(process)
             if meanwhile:
                 meanwhile()
+            port = free_port()
+            made["console"] = port, starting_functions.enter_context(self._console(port))
             bootstrap = wait_until_served(*made["bootstrap"])
             self.changes = _bootstrap(bootstrap)
             wait_until_served(*made["ingest"])
-            port = free_port()
-            made["console"] = port, starting_functions.enter_context(self._console(port))
             for target, (port, _) in made.items():
                 self._front.switch(getattr(self._ports, target), port)
             for child in self._functions.values():  # All at once: each takes half a second to end.
