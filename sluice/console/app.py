@@ -22,7 +22,7 @@ from sluice.console.events import EventParameters, EventsParameters, event, even
 from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
 from sluice.console.health import compare, data_health, health
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
-from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, repair, replay
+from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, last_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
@@ -52,6 +52,7 @@ PAGES: Sequence[Page[Any]] = (
 LOCAL_PAGES: Sequence[Page[Any]] = (
     Page("/try", "try.html", TrialParameters, trial),
     Page("/break", "break.html", NoParameters, breaking),
+    Page("/replay/run", "replay_run.html", NoParameters, last_run),
 )
 """Pages that exist on the local stack only."""
 
@@ -59,8 +60,8 @@ ACTIONS: Sequence[Action[Any]] = (
     Action("/api/events", NewEvent, publish_event),
     Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/health/compare", NoParameters, compare),
-    Action("/replay", ReplayParameters, replay, "replay.html"),
-    Action("/repair", RepairParameters, repair, "replay.html"),
+    Action("/replay", ReplayParameters, replay, then="/replay/run"),
+    Action("/repair", RepairParameters, repair, then="/replay/run"),
     Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
     Action("/try/send", TriedEvent, send, "sent.html"),
     Action("/break/switches", Switches, switch),
@@ -86,7 +87,7 @@ def console_app(sources: Sources) -> Starlette:
 
     async def stream(request: Request) -> Response:
         try:
-            parameters = parse(request.query_params, TrafficParameters)
+            parameters = parse(request.query_params.multi_items(), TrafficParameters)
         except WrongInput as error:
             return Response(str(error), 400)
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")

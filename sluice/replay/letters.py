@@ -97,6 +97,11 @@ class CauseTally:
     smoke_tests: int = 0
     still: dict[str, RemainingError] = dataclasses.field(default_factory=dict)
 
+    @property
+    def rejected(self) -> int:
+        """Number of those that are rejected again."""
+        return sum(still.events for still in self.still.values())
+
 
 class Tally:
     """Counts the results of a replay; a listener of the backfill.
@@ -112,8 +117,9 @@ class Tally:
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
-        """Return the sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
-        return sum(getattr(tally, name) for tally in self.causes.values())
+        """Return the sum of a count over all causes: `events`, `passing`, `rejected`, `left_alone` or `smoke_tests`."""
+        with self._lock:
+            return sum(getattr(tally, name) for tally in self.causes.values())
 
     def by_events(self) -> list[CauseTally]:
         """Return the tallies, that of most events first."""

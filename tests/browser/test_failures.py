@@ -1,8 +1,10 @@
 """The pages of failures in a browser: causes, what a rule means, dry runs, replays and repairs."""
 
 import json
+import os
 import pathlib
 import re
+import signal
 import sys
 import urllib.parse
 import uuid
@@ -96,6 +98,47 @@ def test_replay_empties_the_group_once_the_contract_is_fixed(console: Console, t
     expect(page.locator("[data-number=open]")).to_have_text("0")
     assert texts(page, "tbody td:nth-child(3)")[-3:] == ["closed"] * 3
     tab.check()
+
+
+def test_chosen_causes_are_replayed_while_the_page_counts(console: Console, tab: Visitor) -> None:
+    """A stopped bucket holds the replay up, so that there is something to see."""
+    chosen = failing(
+        console, "$.order_date", *(event("order", order_date="never", order_id=f"bulk-{n}") for n in range(2))
+    )
+    failing(console, "$.order_id", event("order", order_id=""))
+    failing(console, "$.shipping_address", event("order", order_id="bulk", shipping_address=7))
+    storage = next(process.pid for process in console.stack.processes if process.name == "storage")
+    page = tab.visit("/failures")
+    for place in ("$.order_date", "$.order_id"):
+        page.locator("tbody tr", has_text=place).get_by_role("checkbox").check()
+    expect(page.locator("[data-chosen]")).to_have_text("2 chosen, 3 open events")
+    tab.check()
+    page.get_by_role("button", name="What would a replay of the chosen causes do?").click()
+    expect(page.locator("#answer")).to_contain_text("0 of 3 events would pass")
+    page.go_back()
+    os.kill(storage, signal.SIGSTOP)
+    try:
+        page.get_by_role("button", name="Replay the chosen causes").click()
+        expect(page.get_by_role("status")).to_contain_text("A replay is running")
+        expect(page.get_by_role("status")).to_contain_text("3 of 3 processed, 0 written, 0 errors.")
+        page.reload()
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        tab.check()
+        page.goto(f"{console.url}/failures")
+        expect(page.get_by_role("progressbar")).to_be_visible()
+        parameters = {"fingerprint": [chosen.partition("=")[2]]}
+        answer = httpx.post(f"{console.url}/replay", json=parameters, headers={"x-sluice-client": "test"})
+        assert (answer.status_code, "a replay is running" in answer.text) == (400, True)
+    finally:
+        os.kill(storage, signal.SIGCONT)
+    expect(page.locator("#failures")).to_contain_text("The replay has ended")
+    page.get_by_role("link", name="What it did").click()
+    expect(page.locator("#run")).to_contain_text("3 of 3 processed, 3 written, 0 errors.")
+    expect(page.locator("#answer tbody tr")).to_have_count(2)
+    tab.check()
+    places = query(console, "SELECT DISTINCT place FROM replays JOIN dead_letters USING (event_id) ORDER BY place")
+    assert {"$.order_date", "$.order_id"} <= {row["place"] for row in places}
+    assert "$.shipping_address" not in {row["place"] for row in places}
 
 
 def test_a_repaired_event_becomes_a_row(console: Console, tab: Visitor) -> None:

@@ -104,8 +104,30 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 
 // A form that changes something is answered when it is done.
 document.addEventListener("submit", (event) => {
-  if (event.submitter && event.target.method === "post") event.submitter.setAttribute("aria-busy", "true");
+  if (event.submitter && event.submitter.formMethod === "post") event.submitter.setAttribute("aria-busy", "true");
 });
+
+// The buttons of chosen causes say how many events these have.
+function showChosen() {
+  const form = document.querySelector("#chosen");
+  if (!form) return;
+  const boxes = [...form.elements].filter((box) => box.type === "checkbox");
+  const chosen = boxes.filter((box) => box.checked);
+  const events = chosen.reduce((sum, box) => sum + Number(box.dataset.events), 0);
+  form.querySelector("[data-chosen]").textContent = `${number(chosen.length)} chosen, ${number(events)} open events`;
+  for (const button of form.querySelectorAll("button")) button.disabled = !chosen.length;
+  const all = document.querySelector("#choose-all");
+  all.checked = chosen.length > 0 && chosen.length === boxes.length;
+  all.indeterminate = chosen.length > 0 && chosen.length < boxes.length;
+}
+document.addEventListener("change", (event) => {
+  if (event.target.id === "choose-all") {
+    for (const box of document.querySelectorAll("[form=chosen]")) box.checked = event.target.checked;
+  }
+  showChosen();
+});
+window.addEventListener("pageshow", showChosen);
+document.addEventListener("htmx:afterSettle", showChosen);
 
 function showProblem(hidden) {
   document.querySelector("#request-problem").hidden = hidden;
