@@ -20,7 +20,10 @@ from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publi
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
 from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
+from sluice.console.guide import FOLDER as DOCS
+from sluice.console.guide import GuideParameters, guide
 from sluice.console.health import compare, data_health, health
+from sluice.console.markdown import FILES
 from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
 from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, last_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
@@ -41,6 +44,7 @@ PAGES: Sequence[Page[Any]] = (
     Page("/replay", "replay.html", ReplayParameters, dry_run),
     Page("/contracts", "contracts.html", ContractsParameters, contracts),
     Page("/contract", "contract.html", ContractParameters, contract),
+    Page("/docs", "guide.html", GuideParameters, guide),
     Page("/health", "health.html", NoParameters, health),
     Page("/health/data", "health_data.html", NoParameters, data_health),
     Page("/warehouse", "warehouse.html", WarehouseParameters, warehouse),
@@ -99,7 +103,11 @@ def console_app(sources: Sources) -> Starlette:
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)
     return Starlette(
-        routes=[*routes, Mount("/static", StaticFiles(directory=FOLDER / "static"))],
+        routes=[
+            *routes,
+            Mount("/static", StaticFiles(directory=FOLDER / "static")),
+            Mount(FILES, StaticFiles(directory=DOCS, check_dir=False)),
+        ],
         middleware=[Middleware(OnlyOwnRequests)],
     )
 

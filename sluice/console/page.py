@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import http
 import pathlib
-import re
 import typing
 import urllib.parse
 from collections.abc import Callable, Iterable, Set
@@ -18,7 +17,7 @@ import msgspec
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from requests import RequestException
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -27,6 +26,7 @@ from starlette.routing import Route
 
 from sluice.commands.error_messages import message
 from sluice.console.charts import cell, chart_of, size
+from sluice.console.markdown import address, rendered, rendered_inline
 from sluice.console.security import CLIENT_HEADER, csrf_token, is_own
 from sluice.console.sources import Sources
 from sluice.local.faults import read_faults
@@ -281,18 +281,14 @@ def _templates() -> Environment:
     templates.filters["json"] = lambda value: Markup(  # noqa: S704
         msgspec.json.encode(value).decode().replace("<", "\\u003c")
     )
-    templates.filters["markdown"] = _markdown
+    templates.filters["markdown"] = rendered_inline
+    templates.filters["page"] = rendered
+    templates.filters["docs"] = address
     templates.filters["duration"] = _duration
     templates.filters["query"] = lambda values: urllib.parse.urlencode(
         {name: value for name, value in values.items() if value not in (None, "")}, doseq=True
     )
     return templates
-
-
-def _markdown(text: str) -> Markup:
-    """Return a text with code and links to pages of docs/, which the console does not serve, as HTML."""
-    html = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r"\[(.+?)\]\((.+?)(?:#.*?)?\)", r"\1 (<code>docs/\2</code>)", html))  # noqa: S704 - escaped
 
 
 def _duration(seconds: int) -> str:
