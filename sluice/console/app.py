@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -24,7 +25,18 @@ from sluice.console.guide import FOLDER as DOCS
 from sluice.console.guide import GuideParameters, guide
 from sluice.console.health import compare, data_health, health
 from sluice.console.markdown import FILES
-from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
+from sluice.console.page import (
+    FAILURES,
+    FOLDER,
+    Action,
+    NoParameters,
+    NotThere,
+    Page,
+    Problem,
+    WrongInput,
+    parse,
+    respond,
+)
 from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, last_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
@@ -96,6 +108,13 @@ def console_app(sources: Sources) -> Starlette:
             return Response(str(error), 400)
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
 
+    async def missing(request: Request, _: Exception) -> Response:
+        async def nothing() -> msgspec.Struct:
+            others = "" if sources.local else "; /try, /break and replays exist on the local stack only"
+            raise NotThere(f"the console has no page {request.url.path}{others}")
+
+        return await respond(request, sources, "problem.html", nothing, as_json=request.url.path.endswith(".json"))
+
     routes = [Route("/", start), Route("/live/stream", stream)]
     for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
         routes += page.routes(sources)
@@ -109,6 +128,7 @@ def console_app(sources: Sources) -> Starlette:
             Mount(FILES, StaticFiles(directory=DOCS, check_dir=False)),
         ],
         middleware=[Middleware(OnlyOwnRequests)],
+        exception_handlers={HTTPStatus.NOT_FOUND: missing},
     )
 
 

@@ -47,6 +47,8 @@ def _adapt(tokens: Sequence[Token]) -> None:
                 token.attrSet("id", slug(tokens[number + 1].content))
             case "table_open":
                 token.attrSet("tabindex", "0")
+            case "th_open" | "td_open":
+                token.attrs.pop("style", None)  # Content-Security-Policy forbids it.
             case "image":
                 token.attrSet("src", f"{FILES}/{token.attrGet('src')}")
             case "link_open":

@@ -20,7 +20,7 @@ function chart(element, series, label) {
     height: 180,
     series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
-    axes: [{ ...axis, values: times }, { ...axis, size: 60 }],
+    axes: [{ ...axis, values: times, space: 90 }, { ...axis, size: 60 }],
     scales: { y: { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] } },
   };
   const plot = new uPlot(options, [[], ...series.map(() => [])], element);
