@@ -3,6 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -372,7 +373,8 @@ class DataHealth(msgspec.Struct, frozen=True):
 
 def data_health(sources: Sources, _: NoParameters) -> DataHealth:
     """Return the answers of queries that read the rows of today, which is billed in the cloud."""
-    return DataHealth([check.run(sources) for check in _CHECKS])
+    with ThreadPoolExecutor(len(_CHECKS)) as executor:
+        return DataHealth(list(executor.map(lambda check: check.run(sources), _CHECKS)))
 
 
 def _fresh(rows: Sequence[Any]) -> tuple[State, str]:

@@ -21,6 +21,7 @@ from sluice.backfill.builder import BackfillBuilder
 from sluice.backfill.run import Backfill, Settled
 from sluice.dead_letters import payload_view
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
+from sluice.queries import rows_of
 from sluice.replay.ledger import Cause, Ledger, Origin, ReplaySource
 from sluice.replay.transform import ATTRIBUTE, Transform
 
@@ -259,7 +260,7 @@ class Letters:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
         query = render(_LETTERS, tables=Tables(settings), where=choice.where())
-        self._rows = client.query_and_wait(query, job_config=query_config(**choice.parameters()))
+        self._rows = rows_of(client, query, query_config(**choice.parameters()))
         self._storage = storage
         self._transform = transform
         self.total: int = self._rows.total_rows or 0

@@ -30,9 +30,10 @@ function chart(element, series, label) {
   return plot;
 }
 
-function percentile(values) {
-  const known = values.filter((value) => value !== null);
-  return known.length ? known[known.length - 1] : null;
+// The last value that there is.
+function milliseconds(values) {
+  const last = values.findLast((value) => value !== null);
+  return last === undefined ? "–" : `${number(last)} ms`;
 }
 
 function showTraffic(section) {
@@ -52,8 +53,8 @@ function showTraffic(section) {
     const numbers = {
       accepted: number(traffic.accepted),
       rejected: number(traffic.rejected),
-      p50: `${number(percentile(traffic.p50))} ms`,
-      p99: `${number(percentile(traffic.p99))} ms`,
+      p50: milliseconds(traffic.p50),
+      p99: milliseconds(traffic.p99),
       flushes: number(traffic.flushes),
       per_flush: traffic.flushes ? (events / traffic.flushes).toFixed(1) : "–",
     };
