@@ -39,7 +39,7 @@ resource "google_project_iam_custom_role" "this" {
         "cloudscheduler.jobs.run", # Cloud Scheduler jobs have no bindings of their own.
         "run.operations.get",
         "run.revisions.list",
-        "run.services.list", # `sluice console` finds the function's subscription by it.
+        "run.services.list",         # `sluice console` finds the function's subscription by it.
         "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
         ], local.dataflow ? [
         "dataflow.jobs.get", # Dataflow jobs have no bindings of their own: https://cloud.google.com/dataflow/docs/concepts/access-control
