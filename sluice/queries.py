@@ -36,8 +36,9 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from google.api_core.retry import Retry
-from google.cloud.bigquery import QueryJobConfig
+from google.cloud.bigquery import Client, QueryJobConfig
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+from google.cloud.bigquery.table import RowIterator
 
 from functions.events import event_types
 from functions.schema.definitions import parameters_of
@@ -73,6 +74,15 @@ def price(size: int) -> Decimal:
 def short_retry() -> Retry:
     """Return a retry that ends after 20 seconds. The default would retry for ten minutes, and restart jobs."""
     return DEFAULT_RETRY.with_timeout(20)
+
+
+def rows_of(client: Client, sql: str, config: QueryJobConfig | None = None) -> RowIterator:
+    """Return the rows of a query. A service that does not answer is reported after 20 seconds.
+
+    Raises:
+        google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
+    """
+    return client.query_and_wait(sql, job_config=config, retry=short_retry(), job_retry=None)  # type: ignore[arg-type]
 
 
 class WrongParameter(ValueError):

@@ -18,6 +18,7 @@ from functions.names import view_of
 from functions.settings import Settings
 from functions.sql import query_config, render
 from functions.tables import Tables, event_tables
+from sluice.queries import rows_of
 
 _READERS = 8
 """Number of threads; below the ten connections that a client keeps."""
@@ -156,7 +157,7 @@ def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> li
     """
     query = render(_REPLAYS, tables=Tables(settings))
     config = query_config(event_id=("STRING", event_id))
-    return [dict(row) for row in client.query_and_wait(query, job_config=config)]
+    return [dict(row) for row in rows_of(client, query, config)]
 
 
 def _records(
@@ -169,7 +170,7 @@ def _records(
     ]
     selects.append(render(_DEAD_LETTERS, dataset=settings.dataset, table=dead_letters.TABLE))
     config = query_config(event_id=("STRING", event_id))
-    records = [dict(row) for row in client.query_and_wait("UNION ALL".join(selects), job_config=config)]
+    records = [dict(row) for row in rows_of(client, "UNION ALL".join(selects), config)]
     records.sort(key=lambda row: (row["dataset"], row["name"], *_rank(row)))
     rows = [row for row in records if row["stage"] is None]
     return (

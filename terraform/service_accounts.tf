@@ -30,7 +30,7 @@ resource "google_project_iam_custom_role" "this" {
       permissions = ["storage.objects.create"]
     }
     operator = {
-      title = "views functions, revisions and transfers, and runs scheduled jobs"
+      title = "views functions, services, revisions and transfers, and runs scheduled jobs"
       permissions = concat([
         "bigquery.transfers.get",
         "cloudfunctions.functions.get",
@@ -39,6 +39,7 @@ resource "google_project_iam_custom_role" "this" {
         "cloudscheduler.jobs.run", # Cloud Scheduler jobs have no bindings of their own.
         "run.operations.get",
         "run.revisions.list",
+        "run.services.list",         # `sluice console` finds the function's subscription by it.
         "serviceusage.services.use", # gcloud names the project for quota: https://cloud.google.com/docs/quotas/quota-project
         ], local.dataflow ? [
         "dataflow.jobs.get", # Dataflow jobs have no bindings of their own: https://cloud.google.com/dataflow/docs/concepts/access-control

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -20,9 +21,23 @@ from sluice.console.breaking import Switches, TrafficRate, breaking, kill, publi
 from sluice.console.catalog import ContractParameters, ContractsParameters, contract, contracts
 from sluice.console.events import EventParameters, EventsParameters, event, events
 from sluice.console.failures import FailureParameters, FailuresParameters, RuleParameters, failure, failures, rule
+from sluice.console.guide import FOLDER as DOCS
+from sluice.console.guide import GuideParameters, guide
 from sluice.console.health import compare, data_health, health
-from sluice.console.page import FAILURES, FOLDER, Action, NoParameters, Page, Problem, WrongInput, parse
-from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, repair, replay
+from sluice.console.markdown import FILES
+from sluice.console.page import (
+    FAILURES,
+    FOLDER,
+    Action,
+    NoParameters,
+    NotThere,
+    Page,
+    Problem,
+    WrongInput,
+    parse,
+    respond,
+)
+from sluice.console.replays import RepairParameters, ReplayParameters, dry_run, last_run, repair, replay
 from sluice.console.security import OnlyOwnRequests
 from sluice.console.sources import Sources
 from sluice.console.traffic import TrafficParameters, traffic
@@ -41,6 +56,7 @@ PAGES: Sequence[Page[Any]] = (
     Page("/replay", "replay.html", ReplayParameters, dry_run),
     Page("/contracts", "contracts.html", ContractsParameters, contracts),
     Page("/contract", "contract.html", ContractParameters, contract),
+    Page("/docs", "guide.html", GuideParameters, guide),
     Page("/health", "health.html", NoParameters, health),
     Page("/health/data", "health_data.html", NoParameters, data_health),
     Page("/warehouse", "warehouse.html", WarehouseParameters, warehouse),
@@ -52,6 +68,7 @@ PAGES: Sequence[Page[Any]] = (
 LOCAL_PAGES: Sequence[Page[Any]] = (
     Page("/try", "try.html", TrialParameters, trial),
     Page("/break", "break.html", NoParameters, breaking),
+    Page("/replay/run", "replay_run.html", NoParameters, last_run),
 )
 """Pages that exist on the local stack only."""
 
@@ -59,8 +76,8 @@ ACTIONS: Sequence[Action[Any]] = (
     Action("/api/events", NewEvent, publish_event),
     Action("/api/events", NoParameters, delete_events, method="DELETE"),
     Action("/health/compare", NoParameters, compare),
-    Action("/replay", ReplayParameters, replay, "replay.html"),
-    Action("/repair", RepairParameters, repair, "replay.html"),
+    Action("/replay", ReplayParameters, replay, then="/replay/run"),
+    Action("/repair", RepairParameters, repair, then="/replay/run"),
     Action("/try/verdict", TriedEvent, judge, "verdict.html", needs_token=False),
     Action("/try/send", TriedEvent, send, "sent.html"),
     Action("/break/switches", Switches, switch),
@@ -86,10 +103,17 @@ def console_app(sources: Sources) -> Starlette:
 
     async def stream(request: Request) -> Response:
         try:
-            parameters = parse(request.query_params, TrafficParameters)
+            parameters = parse(request.query_params.multi_items(), TrafficParameters)
         except WrongInput as error:
             return Response(str(error), 400)
         return StreamingResponse(_stream(sources, parameters), media_type="text/event-stream")
+
+    async def missing(request: Request, _: Exception) -> Response:
+        async def nothing() -> msgspec.Struct:
+            others = "" if sources.local else "; /try, /break and replays exist on the local stack only"
+            raise NotThere(f"the console has no page {request.url.path}{others}")
+
+        return await respond(request, sources, "problem.html", nothing, as_json=request.url.path.endswith(".json"))
 
     routes = [Route("/", start), Route("/live/stream", stream)]
     for page in (*PAGES, *(LOCAL_PAGES if sources.local else ())):
@@ -98,8 +122,13 @@ def console_app(sources: Sources) -> Starlette:
     for action in ACTIONS if sources.local else ():
         routes += action.routes(sources)
     return Starlette(
-        routes=[*routes, Mount("/static", StaticFiles(directory=FOLDER / "static"))],
+        routes=[
+            *routes,
+            Mount("/static", StaticFiles(directory=FOLDER / "static")),
+            Mount(FILES, StaticFiles(directory=DOCS, check_dir=False)),
+        ],
         middleware=[Middleware(OnlyOwnRequests)],
+        exception_handlers={HTTPStatus.NOT_FOUND: missing},
     )
 
 

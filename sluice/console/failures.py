@@ -12,7 +12,8 @@ from msgspec import Meta
 
 from functions.core.dead_letters import Stage
 from functions.events import event_types
-from sluice.console.page import NotThere
+from sluice.console.page import NoParameters, NotThere
+from sluice.console.replays import ReplayRun, last_run
 from sluice.console.sources import Sources
 from sluice.dead_letters import payload_view
 from sluice.dead_letters.lookup import (
@@ -91,6 +92,7 @@ class FailureList(msgspec.Struct, frozen=True):
         events: Number of events of all causes.
         open_events: Number of these that have no other record yet.
         next_offset: `offset` of the next page; None if this one is the last.
+        replay: The replay that is running or was the last; None if no button has started one.
     """
 
     parameters: FailuresParameters
@@ -103,6 +105,7 @@ class FailureList(msgspec.Struct, frozen=True):
     events: int
     open_events: int
     next_offset: int | None
+    replay: ReplayRun | None
 
 
 def failures(sources: Sources, parameters: FailuresParameters) -> FailureList:
@@ -128,6 +131,7 @@ def failures(sources: Sources, parameters: FailuresParameters) -> FailureList:
         events=sum(group.events for group in causes),
         open_events=sum(group.open_events for group in causes),
         next_offset=end if len(causes) > end else None,
+        replay=run if (run := last_run(sources, NoParameters())).started else None,
     )
 
 

@@ -7,9 +7,9 @@ import dataclasses
 import functools
 import http
 import pathlib
-import re
+import typing
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ import msgspec
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from requests import RequestException
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from sluice.commands.error_messages import message
 from sluice.console.charts import cell, chart_of, size
+from sluice.console.markdown import address, rendered, rendered_inline
 from sluice.console.security import CLIENT_HEADER, csrf_token, is_own
 from sluice.console.sources import Sources
 from sluice.local.faults import read_faults
@@ -100,7 +101,8 @@ class Page[P: msgspec.Struct]:
 
     async def _respond(self, sources: Sources, request: Request, *, as_json: bool) -> Response:
         async def result() -> msgspec.Struct:
-            return await run_in_threadpool(self.read, sources, parse(request.query_params, self.parameters))
+            parameters = parse(request.query_params.multi_items(), self.parameters)
+            return await run_in_threadpool(self.read, sources, parameters)
 
         return await respond(request, sources, self.template, result, as_json=as_json)
 
@@ -109,14 +111,14 @@ class Page[P: msgspec.Struct]:
 class Action[P: msgspec.Struct]:
     """A button or a form, which changes the local stack.
 
-    A form is answered with HTML: the template, or where there is none the page that the form is on. JSON is answered
-    with JSON.
+    A form is answered with HTML: the template, or where there is none another page. JSON is answered with JSON.
 
     Attributes:
         path: Its path.
         parameters: Type of the fields of its form, or of its JSON.
         run: Does it, and returns what has happened: a struct.
-        template: Name of the template of the answer to a form; None for the page of the form.
+        template: Name of the template of the answer to a form; None to go to another page.
+        then: Path of that page; None for the page of the form.
         method: HTTP method.
         needs_token: Whether it changes something, so that other sites must not be able to send it.
     """
@@ -125,6 +127,7 @@ class Action[P: msgspec.Struct]:
     parameters: type[P]
     run: Callable[[Sources, P], msgspec.Struct]
     template: str | None = None
+    then: str | None = None
     method: str = "POST"
     needs_token: bool = True
 
@@ -135,40 +138,44 @@ class Action[P: msgspec.Struct]:
     async def _respond(self, sources: Sources, request: Request) -> Response:
         body = await request.body()
         is_form = request.headers.get("content-type", "").startswith(_FORM)
-        fields = dict(urllib.parse.parse_qsl(body.decode(errors="replace"), keep_blank_values=True)) if is_form else {}
+        fields = urllib.parse.parse_qsl(body.decode(errors="replace")) if is_form else []
 
         async def result() -> msgspec.Struct:
-            if self.needs_token and not is_own(request.headers, fields):
+            if self.needs_token and not is_own(request.headers, dict(fields)):
                 raise WrongInput(f"The page is out of date: load it again. A program sends the header {CLIENT_HEADER}.")
             if body and not is_form:
                 parameters = decode(body, self.parameters)
             else:
-                parameters = parse(fields or dict(request.query_params), self.parameters)
+                parameters = parse(fields or request.query_params.multi_items(), self.parameters)
             return await run_in_threadpool(self.run, sources, parameters)
 
         if is_form and self.template is None:
             answer = await respond(request, sources, "done.html", result, as_json=False)
-            back = request.headers.get("referer", "/")
-            return RedirectResponse(back, http.HTTPStatus.SEE_OTHER) if answer.status_code < 400 else answer
+            page = self.then or request.headers.get("referer", "/")
+            return RedirectResponse(page, http.HTTPStatus.SEE_OTHER) if answer.status_code < 400 else answer
         return await respond(request, sources, self.template or "done.html", result, as_json=not is_form)
 
 
-def parse[P: msgspec.Struct](fields: Mapping[str, str], parameters: type[P]) -> P:
+def parse[P: msgspec.Struct](fields: Iterable[tuple[str, str]], parameters: type[P]) -> P:
     """Read the parameters of an address or the fields of a form. An empty one is the same as a missing one.
 
-    `param.days=7` is the entry `days` of the field `param`, which is a mapping.
+    `param.days=7` is the entry `days` of the field `param`, which is a mapping. A field that is a tuple may come
+    several times.
 
     Raises:
         WrongInput: A value has the wrong type or is out of range.
     """
     given: dict[str, Any] = {}
     entries: dict[str, dict[str, str]] = {}
-    for name, text in fields.items():
+    repeatable = _repeatable(parameters)
+    for name, text in fields:
         field, dot, entry = name.partition(".")
         if text == "" or field not in parameters.__struct_fields__:
             continue
         if dot:
             entries.setdefault(field, {})[entry] = text
+        elif field in repeatable:
+            given.setdefault(field, []).append(text)
         else:
             given[field] = text
     given |= entries
@@ -176,6 +183,13 @@ def parse[P: msgspec.Struct](fields: Mapping[str, str], parameters: type[P]) -> 
         return msgspec.convert(given, parameters, strict=False)
     except msgspec.ValidationError as error:
         raise WrongInput(str(error)) from error
+
+
+@functools.cache
+def _repeatable(parameters: type[msgspec.Struct]) -> Set[str]:
+    """Return the names of the fields that are tuples."""
+    types = typing.get_type_hints(parameters)
+    return {name for name in parameters.__struct_fields__ if typing.get_origin(types[name]) is tuple}
 
 
 def decode[P: msgspec.Struct](body: bytes, parameters: type[P]) -> P:
@@ -267,18 +281,14 @@ def _templates() -> Environment:
     templates.filters["json"] = lambda value: Markup(  # noqa: S704
         msgspec.json.encode(value).decode().replace("<", "\\u003c")
     )
-    templates.filters["markdown"] = _markdown
+    templates.filters["markdown"] = rendered_inline
+    templates.filters["page"] = rendered
+    templates.filters["docs"] = address
     templates.filters["duration"] = _duration
     templates.filters["query"] = lambda values: urllib.parse.urlencode(
-        {name: value for name, value in values.items() if value not in {None, ""}}
+        {name: value for name, value in values.items() if value not in (None, "")}, doseq=True
     )
     return templates
-
-
-def _markdown(text: str) -> Markup:
-    """Return a text with code and links to pages of docs/, which the console does not serve, as HTML."""
-    html = re.sub(r"`(.+?)`", r"<code>\1</code>", str(escape(text)))
-    return Markup(re.sub(r"\[(.+?)\]\((.+?)(?:#.*?)?\)", r"\1 (<code>docs/\2</code>)", html))  # noqa: S704 - escaped
 
 
 def _duration(seconds: int) -> str:

@@ -15,6 +15,7 @@ from functions.files.sources import Unreadable
 from functions.settings import Settings
 from functions.sql import Parameter, query_config, render
 from functions.tables import Tables
+from sluice.queries import rows_of
 from sluice.trace import read_object, replays_of
 
 
@@ -122,7 +123,7 @@ def stated_types(client: bigquery.Client, settings: Settings) -> set[str]:
 
 
 def _values(client: bigquery.Client, settings: Settings, columns: str) -> set[str]:
-    return {row.value for row in client.query_and_wait(render(_VALUES, tables=Tables(settings), columns=columns))}
+    return {row.value for row in rows_of(client, render(_VALUES, tables=Tables(settings), columns=columns))}
 
 
 _LAST_FIRST = "is_open DESC, failed_at DESC, event_id, fingerprint"
@@ -160,7 +161,7 @@ def groups(client: bigquery.Client, settings: Settings, choice: DeadLetterFilter
     """
     query = render(_GROUPS, tables=Tables(settings), where=choice.where(), last_first=_LAST_FIRST)
     config = query_config(**choice.parameters())
-    return [Group(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
+    return [Group(**dict(row)) for row in rows_of(client, query, config)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -224,7 +225,7 @@ def trends(
         steps=("INT64", scale.steps),
     )
     numbers: dict[tuple[str, str], list[int]] = {}
-    for row in client.query_and_wait(query, job_config=config):
+    for row in rows_of(client, query, config):
         numbers.setdefault((row["fingerprint"], row["stage"]), [0] * scale.steps)[row["step"]] = row["events"]
     return numbers
 
@@ -270,7 +271,7 @@ def last_letters(
     """
     config = query_config(**choice.parameters(), maximum=("INT64", maximum))
     query = render(_LAST, tables=Tables(settings), where=choice.where())
-    return [LetterStatus(**dict(row)) for row in client.query_and_wait(query, job_config=config)]
+    return [LetterStatus(**dict(row)) for row in rows_of(client, query, config)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -326,7 +327,7 @@ def dead_letters_of(
     query = render(_OF_EVENT, tables=Tables(settings))
     config = query_config(event_id=("STRING", event_id))
     replays = replays_of(event_id, client, settings)
-    return [_known(dict(row), replays, storage) for row in client.query_and_wait(query, job_config=config)]
+    return [_known(dict(row), replays, storage) for row in rows_of(client, query, config)]
 
 
 def _known(record: dict[str, Any], replays: Sequence[Mapping[str, Any]], storage: StorageClient) -> DeadLetterDetails:

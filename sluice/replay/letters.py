@@ -21,6 +21,7 @@ from sluice.backfill.builder import BackfillBuilder
 from sluice.backfill.run import Backfill, Settled
 from sluice.dead_letters import payload_view
 from sluice.dead_letters.lookup import DeadLetterFilter, message_of
+from sluice.queries import rows_of
 from sluice.replay.ledger import Cause, Ledger, Origin, ReplaySource
 from sluice.replay.transform import ATTRIBUTE, Transform
 
@@ -97,6 +98,11 @@ class CauseTally:
     smoke_tests: int = 0
     still: dict[str, RemainingError] = dataclasses.field(default_factory=dict)
 
+    @property
+    def rejected(self) -> int:
+        """Number of those that are rejected again."""
+        return sum(still.events for still in self.still.values())
+
 
 class Tally:
     """Counts the results of a replay; a listener of the backfill.
@@ -112,8 +118,9 @@ class Tally:
         self._lock = threading.Lock()
 
     def count(self, name: str) -> int:
-        """Return the sum of a count over all causes: `events`, `passing`, `left_alone` or `smoke_tests`."""
-        return sum(getattr(tally, name) for tally in self.causes.values())
+        """Return the sum of a count over all causes: `events`, `passing`, `rejected`, `left_alone` or `smoke_tests`."""
+        with self._lock:
+            return sum(getattr(tally, name) for tally in self.causes.values())
 
     def by_events(self) -> list[CauseTally]:
         """Return the tallies, that of most events first."""
@@ -253,7 +260,7 @@ class Letters:
             google.api_core.exceptions.GoogleAPIError: BigQuery rejected the query or did not answer.
         """
         query = render(_LETTERS, tables=Tables(settings), where=choice.where())
-        self._rows = client.query_and_wait(query, job_config=query_config(**choice.parameters()))
+        self._rows = rows_of(client, query, query_config(**choice.parameters()))
         self._storage = storage
         self._transform = transform
         self.total: int = self._rows.total_rows or 0

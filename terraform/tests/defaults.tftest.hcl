@@ -208,7 +208,7 @@ run "a_custom_role_permits_what_it_is_named_for" {
     error_message = "keeper: ${join(" ", google_project_iam_custom_role.this["keeper"].permissions)}"
   }
   assert {
-    condition     = google_project_iam_custom_role.this["operator"].permissions == toset(["bigquery.transfers.get", "cloudfunctions.functions.get", "cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.run", "run.operations.get", "run.revisions.list", "serviceusage.services.use"])
+    condition     = google_project_iam_custom_role.this["operator"].permissions == toset(["bigquery.transfers.get", "cloudfunctions.functions.get", "cloudscheduler.jobs.enable", "cloudscheduler.jobs.get", "cloudscheduler.jobs.run", "run.operations.get", "run.revisions.list", "run.services.list", "serviceusage.services.use"])
     error_message = "operator: ${join(" ", google_project_iam_custom_role.this["operator"].permissions)}"
   }
   assert {

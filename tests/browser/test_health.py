@@ -31,6 +31,9 @@ def test_health_says_what_runs_and_what_is_lost(console: Console, visitor: Visit
     counted = console.sluice("sql", "--csv", "--query", _RECORDS).split()
     assert counted == ["records", str(archived)]
     visitor.check()
+    page.locator("#alerts").get_by_role("link", name="docs/operate.md#events-are-missing").click()
+    expect(page.locator(":target")).to_have_text("Events are missing")
+    visitor.check()
 
 
 _RECORDS = """SELECT (SELECT COUNT(*) FROM orders) + (SELECT COUNT(*) FROM dead_letters) AS records"""

@@ -87,6 +87,23 @@ def test_wrong_queries_say_what_is_wrong(console: Console, address: str, status:
     assert ("<form" in page.text) == (status != 404)
 
 
+def test_a_page_that_does_not_exist_is_named(console: Console) -> None:
+    answer = console.get("/replay/run.json")
+    assert (answer.status_code, answer.json()["error"]) == (
+        404,
+        "the console has no page /replay/run.json; /try, /break and replays exist on the local stack only",
+    )
+    page = console.get("/nothing")
+    assert page.status_code == 404
+    assert '<a href="/live">Live</a>' in page.text
+
+
+def test_an_empty_list_says_whether_a_filter_is_the_reason(console: Console) -> None:
+    assert "No event matches: remove a filter." in console.get("/events?limit=5&text=nothing").text
+    assert "No dead letter matches: remove a filter." in console.get("/failures?offset=10000").text
+    assert "remove a filter" not in console.get("/failures?state=open&stage=&type=&since=").text
+
+
 def test_the_warehouse_counts_only_if_it_is_asked_for(console: Console, shop: Shop) -> None:
     tables = {table["name"]: table for table in console.get("/warehouse.json").json()["tables"]}
     assert (tables["orders"]["rows"], tables["orders"]["counts"]) == (len(shop.live["orders"]), None)

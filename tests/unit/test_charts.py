@@ -98,7 +98,8 @@ def test_sizes_are_for_people(count: int, text: str) -> None:
 
 
 def test_parameters_of_a_query_are_entries_of_one_field() -> None:
-    parameters = parse({"name": "q", "param.days": "7", "param.": "", "other.days": "8", "run": "1"}, QueryParameters)
+    fields = {"name": "q", "param.days": "7", "param.": "", "other.days": "8", "run": "1"}
+    parameters = parse(fields.items(), QueryParameters)
     assert parameters == QueryParameters("q", run=True, param={"days": "7"})
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from functions.core.dead_letters import Stage
 from sluice.console.failures import RuleParameters, rule, scale_until
-from sluice.console.page import NotThere, WrongInput
+from sluice.console.page import NotThere, WrongInput, parse
 from sluice.console.replays import ReplayParameters
 from sluice.dead_letters.payload_view import editable
 from tests.support import hostile_events
@@ -28,6 +28,9 @@ def test_a_replay_needs_a_selection_and_has_a_command() -> None:
         ReplayParameters().choice()
     assert ReplayParameters(all=True).command() == "sluice dead-letters replay --all"
     parameters = ReplayParameters(type="an order", stage=Stage.CONTRACT, since=NOW, event_id="7", message_id="1")
+    several = ReplayParameters(fingerprint=("a", "b"))
+    assert several.command() == "sluice dead-letters replay --fingerprint a --fingerprint b"
+    assert parse([("fingerprint", "a"), ("fingerprint", "b"), ("all", "")], ReplayParameters) == several
     options = "--event 7 --type 'an order' --stage contract --since 2026-11-29T12:00:00Z"
     assert parameters.command() == f"sluice dead-letters replay {options}"
 

@@ -20,7 +20,7 @@ function chart(element, series, label) {
     height: 180,
     series: [{ value: "{YYYY}-{MM}-{DD} {HH}:{mm}:{ss}" }, ...series],
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
-    axes: [{ ...axis, values: times }, { ...axis, size: 60 }],
+    axes: [{ ...axis, values: times, space: 90 }, { ...axis, size: 60 }],
     scales: { y: { range: (_, __, max) => [0, Math.max(max || 0, 1) * 1.1] } },
   };
   const plot = new uPlot(options, [[], ...series.map(() => [])], element);
@@ -30,9 +30,10 @@ function chart(element, series, label) {
   return plot;
 }
 
-function percentile(values) {
-  const known = values.filter((value) => value !== null);
-  return known.length ? known[known.length - 1] : null;
+// The last value that there is.
+function milliseconds(values) {
+  const last = values.findLast((value) => value !== null);
+  return last === undefined ? "–" : `${number(last)} ms`;
 }
 
 function showTraffic(section) {
@@ -52,8 +53,8 @@ function showTraffic(section) {
     const numbers = {
       accepted: number(traffic.accepted),
       rejected: number(traffic.rejected),
-      p50: `${number(percentile(traffic.p50))} ms`,
-      p99: `${number(percentile(traffic.p99))} ms`,
+      p50: milliseconds(traffic.p50),
+      p99: milliseconds(traffic.p99),
       flushes: number(traffic.flushes),
       per_flush: traffic.flushes ? (events / traffic.flushes).toFixed(1) : "–",
     };
@@ -104,8 +105,30 @@ document.addEventListener("htmx:beforeSwap", (event) => {
 
 // A form that changes something is answered when it is done.
 document.addEventListener("submit", (event) => {
-  if (event.submitter && event.target.method === "post") event.submitter.setAttribute("aria-busy", "true");
+  if (event.submitter && event.submitter.formMethod === "post") event.submitter.setAttribute("aria-busy", "true");
 });
+
+// The buttons of chosen causes say how many events these have.
+function showChosen() {
+  const form = document.querySelector("#chosen");
+  if (!form) return;
+  const boxes = [...form.elements].filter((box) => box.type === "checkbox");
+  const chosen = boxes.filter((box) => box.checked);
+  const events = chosen.reduce((sum, box) => sum + Number(box.dataset.events), 0);
+  form.querySelector("[data-chosen]").textContent = `${number(chosen.length)} chosen, ${number(events)} open events`;
+  for (const button of form.querySelectorAll("button")) button.disabled = !chosen.length;
+  const all = document.querySelector("#choose-all");
+  all.checked = chosen.length > 0 && chosen.length === boxes.length;
+  all.indeterminate = chosen.length > 0 && chosen.length < boxes.length;
+}
+document.addEventListener("change", (event) => {
+  if (event.target.id === "choose-all") {
+    for (const box of document.querySelectorAll("[form=chosen]")) box.checked = event.target.checked;
+  }
+  showChosen();
+});
+window.addEventListener("pageshow", showChosen);
+document.addEventListener("htmx:afterSettle", showChosen);
 
 function showProblem(hidden) {
   document.querySelector("#request-problem").hidden = hidden;
