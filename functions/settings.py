@@ -99,6 +99,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
             " starts beside it: the way around a flush that hangs. Where flushes take longer, it waits as long as one.",
         ),
     ] = 500
+    flush_interval: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="Minimum seconds between the starts of two flushes whose events do not fill a batch. 0: as soon"
+            " as the services allow. 1 or 2 writes fewer objects for less money, and events take up to as much longer;"
+            " less than `FLUSH_TIMEOUT`.",
+        ),
+    ] = 0.0
     max_in_flight: Annotated[
         int,
         Meta(
@@ -144,5 +153,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         if settings.dataset.casefold() == settings.historical_dataset.casefold():
             raise InvalidSettings(
                 f"environment: DATASET and HISTORICAL_DATASET are both {settings.dataset}; they must be different"
+            )
+        if settings.flush_interval >= settings.flush_timeout:
+            raise InvalidSettings(
+                f"environment: FLUSH_INTERVAL is {settings.flush_interval:g}; it must be less than FLUSH_TIMEOUT, which"
+                f" is {settings.flush_timeout:g}: events would be given up before their flush starts"
             )
         return settings

@@ -7,6 +7,7 @@ locals {
     BATCH_ROWS           = var.flush.batch_rows
     DATASET              = google_bigquery_dataset.events["live"].dataset_id
     ENVIRONMENT          = var.environment
+    FLUSH_INTERVAL       = var.flush.flush_interval
     FLUSH_TIMEOUT        = var.flush.flush_timeout
     GOOGLE_CLOUD_PROJECT = var.project_id
     HISTORICAL_DATASET   = google_bigquery_dataset.events["historical"].dataset_id

@@ -93,6 +93,7 @@ variable "flush" {
     batch_rows          = optional(number, 500)
     batch_bytes         = optional(number, 2097152)
     linger_ms           = optional(number, 500)
+    flush_interval      = optional(number, 0)
     max_in_flight       = optional(number, 2000)
     max_in_flight_bytes = optional(number, 33554432)
     flush_timeout       = optional(number, 25)
@@ -107,6 +108,10 @@ variable "flush" {
   validation {
     condition     = var.flush.linger_ms >= 0 && var.flush.linger_ms <= 10000
     error_message = "flush.linger_ms: 0 to 10000."
+  }
+  validation {
+    condition     = var.flush.flush_interval >= 0 && var.flush.flush_interval < var.flush.flush_timeout
+    error_message = "flush.flush_interval: 0 or more seconds, less than flush.flush_timeout."
   }
   validation {
     condition     = min(var.flush.batch_bytes, var.flush.max_in_flight, var.flush.max_in_flight_bytes) >= 1

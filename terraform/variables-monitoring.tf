@@ -170,6 +170,10 @@ variable "objectives" {
   }
 
   validation {
+    condition     = var.flush.flush_interval < var.objectives.lag_seconds
+    error_message = "objectives.lag_seconds: more than flush.flush_interval, which an event may wait for its flush."
+  }
+  validation {
     condition     = contains(local.measured.buckets.ages, var.objectives.lag_seconds * 1000)
     error_message = "objectives.lag_seconds: a bound of the buckets of the metric lag, otherwise the share would be an estimate. Bounds are ${join(", ", [for age in local.measured.buckets.ages : age / 1000])}."
   }

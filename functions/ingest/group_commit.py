@@ -43,7 +43,7 @@ class GroupCommit:
         self._services = services
         self._settings = settings
         self._clock = clock
-        self._scheduler = FlushScheduler(settings.linger_ms / 1000, settings.flush_timeout)
+        self._scheduler = FlushScheduler(settings.linger_ms / 1000, settings.flush_timeout, settings.flush_interval)
         self._queue = EventQueue(settings)
         self._flushes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -69,7 +69,7 @@ class GroupCommit:
         if not self._must_wait:
             if self._timer is None:
                 self._timer = loop.call_soon(self._start_flushes)
-            elif self._scheduler.running and (len(queue) == BACKLOG_THRESHOLD or (not was_full and queue.is_full)):
+            elif (self._scheduler.running and len(queue) == BACKLOG_THRESHOLD) or (not was_full and queue.is_full):
                 self._start_flushes()
         failure = await event.ack
         if failure is not None:

@@ -57,19 +57,24 @@ class FlushScheduler:
     A flush that is slow or finds a service overloaded halves the number that may run at once; any other flush
     raises it again (additive increase, multiplicative decrease).
 
+    Flushes may be kept apart, for fewer objects and requests. Then the first event after a pause is flushed at once,
+    and the others wait for the interval's end, or until they fill a batch.
+
     Args:
         linger: Seconds after which an event's flush starts although the running one is not archived yet.
         flush_timeout: Maximum seconds of a flush.
+        interval: Minimum seconds between the starts of two flushes whose events do not fill a batch.
 
     Attributes:
         running: Number of running flushes.
         archiving: Number of running flushes that are not archived yet.
     """
 
-    def __init__(self, linger: float, flush_timeout: float) -> None:
+    def __init__(self, linger: float, flush_timeout: float, interval: float = 0.0) -> None:
         self.running = 0
         self.archiving = 0
         self._linger = linger
+        self._interval = interval
         self._slow = flush_timeout * SLOW_SHARE
         self._max_flushes = float(MAX_FLUSHES)
         self._abandoned: list[_Abandoned] = []
@@ -79,6 +84,13 @@ class FlushScheduler:
 
     def next_start(self, queue: QueueState, now: float) -> float | None:
         """Return the time from which the next flush may start; None while it has to wait for a running flush."""
+        start = self._free_from(queue, now)
+        if start is None or queue.is_full or not self._interval:
+            return start
+        return max(start, self._last_start + self._interval)
+
+    def _free_from(self, queue: QueueState, now: float) -> float | None:
+        """Return the same by the load of the services alone."""
         if not self.running:
             return -math.inf
         free = int(self._max_flushes) - self.running

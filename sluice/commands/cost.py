@@ -41,6 +41,9 @@ def cost(
             help="API that writes the rows; default: depends on the engine (docs/scale.md).", show_default=False
         ),
     ] = None,
+    flush_interval: Annotated[
+        float, typer.Option(min=0, max=10, help="Setting FLUSH_INTERVAL: minimum seconds between two flushes.")
+    ] = 0,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
@@ -59,7 +62,7 @@ def cost(
     measurement = measured.read()
     size = measurement.message_bytes if bytes_ is None else bytes_
     workload = Workload(events_per_day, size, rate_profile)
-    deployment = Deployment(writer=writer)
+    deployment = Deployment(writer=writer, flush_interval=flush_interval)
     bills_by_way = bills(measurement, workload, deployment)
     if free_tier:
         bills_by_way = {way: bill.less_free_tier() for way, bill in bills_by_way.items()}

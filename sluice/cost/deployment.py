@@ -29,6 +29,7 @@ class Deployment:
             missing, redelivered or dated on another day. Assumed, as docs/reliability.md measures it.
         history_days_read: Days of history whose ids `keep_history` reads.
         writer: The API that writes rows; None: the default of each engine.
+        flush_interval: Minimum seconds between two flushes of an instance: the setting of this name.
     """
 
     request_logs: bool = False
@@ -44,6 +45,7 @@ class Deployment:
     reconciled_objects: float = 1 / 400
     history_days_read: int = 7 + 7 + 1
     writer: Writer | None = None
+    flush_interval: float = 0.0
 
 
 DEFAULT = Deployment()

@@ -43,6 +43,7 @@ class Instance:
         upload: Seconds until Cloud Storage answers.
         insert: Seconds until BigQuery answers.
         batch: Maximum events in a flush.
+        interval: The setting `flush_interval`.
     """
 
     event_cpu: float
@@ -50,9 +51,10 @@ class Instance:
     upload: float
     insert: float
     batch: int = _SETTINGS.batch_rows
+    interval: float = _SETTINGS.flush_interval
 
     @classmethod
-    def of(cls, measured: Measured, message_bytes: float) -> "Instance":
+    def of(cls, measured: Measured, message_bytes: float, interval: float = 0.0) -> "Instance":
         """Return an instance as measured, for messages of a size."""
         return cls(
             measured.event_cpu + measured.byte_cpu * max(0.0, message_bytes - measured.message_bytes),
@@ -60,6 +62,7 @@ class Instance:
             measured.upload,
             measured.insert,
             max(1, min(_SETTINGS.batch_rows, int(_SETTINGS.batch_bytes / message_bytes))),
+            interval,
         )
 
 
@@ -102,7 +105,7 @@ def run(instance: Instance, moments: Iterable[float]) -> tuple[list[float], list
     Returns:
         Seconds that each event took, and events in each flush.
     """
-    scheduler = FlushScheduler(_SETTINGS.linger_ms / 1000, _SETTINGS.flush_timeout)
+    scheduler = FlushScheduler(_SETTINGS.linger_ms / 1000, _SETTINGS.flush_timeout, instance.interval)
     latencies: list[float] = []
     sizes: list[int] = []
     coming = iter(moments)

@@ -94,7 +94,7 @@ class Sluice:
     @property
     def instance(self) -> Instance:
         """The speed of an instance."""
-        return Instance.of(self.measured, self.workload.message_bytes)
+        return Instance.of(self.measured, self.workload.message_bytes, self.deployment.flush_interval)
 
     @property
     def row_bytes(self) -> float:

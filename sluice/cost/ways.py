@@ -26,12 +26,26 @@ class Way:
     bill: Callable[[Measured, Workload, Deployment], Bill]
 
 
+CHEAP_INTERVAL = 2.0
+"""Seconds between flushes where money counts more than the latency."""
+
+
+def _seldom(measured: Measured, workload: Workload, deployment: Deployment) -> Sluice:
+    return Sluice(measured, workload, dataclasses.replace(deployment, flush_interval=CHEAP_INTERVAL))
+
+
 SLUICE = Way("sluice", "Sluice, as deployed", lambda *of: Sluice(*of).bill())
 DATAFLOW = Way("sluice_on_dataflow", "Sluice on Dataflow", lambda *of: Sluice(*of).bill("Dataflow"))
 
 WAYS = (
     SLUICE,
     Way("sluice_by_instance", "Sluice, billed by instance", lambda *of: Sluice(*of).bill("push, billed by instance")),
+    Way("sluice_2s", "Sluice, a flush each 2 s", lambda *of: _seldom(*of).bill()),
+    Way(
+        "sluice_2s_by_instance",
+        "the same, billed by instance",
+        lambda *of: _seldom(*of).bill("push, billed by instance"),
+    ),
     DATAFLOW,
     Way("bigquery_subscription", "BigQuery subscription", lambda *of: Alternatives(*of).bare_subscription()),
     Way("subscriptions", "subscriptions, transform, archive", lambda *of: Alternatives(*of).subscriptions()),

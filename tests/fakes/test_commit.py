@@ -254,6 +254,16 @@ async def test_lingering_event_is_flushed_while_another_flush_hangs(cloud: Cloud
     await hanging
 
 
+async def test_an_interval_is_waited_for_unless_a_batch_is_full(cloud: Cloud, group_commit: Make) -> None:
+    commit = group_commit(batch_rows=3, flush_interval=100, flush_timeout=200)
+    await commit(sent(0))
+    waiting = [asyncio.create_task(commit(sent(index))) for index in (1, 2)]
+    await pause()
+    assert [len(lines) for lines in cloud.objects.values()] == [1]
+    await asyncio.gather(commit(sent(3)), *waiting)
+    assert sorted(len(lines) for lines in cloud.objects.values()) == [1, 3]
+
+
 async def test_a_batch_closes_before_it_has_too_many_bytes(cloud: Cloud, group_commit: Make) -> None:
     size = sent(0).size
     commit = group_commit(batch_bytes=3 * size)

@@ -17,7 +17,9 @@ from sluice.cli import app
 from sluice.cost import dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
 from sluice.cost.bill import Bill, BillLine
-from sluice.cost.deployment import DEFAULT
+from sluice.cost.deployment import DEFAULT, Deployment
+from sluice.cost.fleet import Fleet, capacity
+from sluice.cost.flow import Instance, flow
 from sluice.cost.sluice import WAYS, Sluice, stored
 from sluice.cost.ways import bills
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
@@ -319,3 +321,26 @@ def test_the_commands_json_has_each_line_with_its_units() -> None:
 )
 def test_wrong_options_are_exit_code_2(wrong: list[str]) -> None:
     assert run(*wrong)[0] == 2
+
+
+@pytest.mark.parametrize("rate", [11.6, 100.0])
+def test_an_interval_means_an_object_each_and_adds_no_more_latency(rate: float) -> None:
+    of = measured.read()
+    at_once, *slower = (flow(Instance.of(of, of.message_bytes, seconds), rate) for seconds in (0.0, 1.0, 2.0))
+    for seconds, each in zip((1.0, 2.0), slower, strict=True):
+        assert each.flushes * rate * seconds == pytest.approx(1, rel=0.03)
+        assert each.p99 <= at_once.p99 + seconds
+        assert each.mean <= at_once.mean + seconds / 2
+
+
+def test_the_page_says_what_fewer_flushes_save_and_take() -> None:
+    text = " ".join(page.FILE.with_name("cost.md").read_text(encoding="utf-8").split())
+    at_once, second, two = (
+        Sluice(measured.read(), page.workload(1_000_000), Deployment(flush_interval=seconds)) for seconds in (0, 1, 2)
+    )
+    assert "a million events in a day have some 800 000" in text
+    assert Fleet(at_once.instance, 1e6 / 86_400).each.flushes == pytest.approx(0.8, rel=0.05)
+    assert "1 s saves half of the bill" in text
+    assert second.bill().usd == pytest.approx(at_once.bill().usd / 2, rel=0.05)
+    assert "some 130 events/s with 2 s" in text
+    assert capacity(two.instance) == pytest.approx(130, rel=0.05)

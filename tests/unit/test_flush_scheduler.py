@@ -77,6 +77,16 @@ def test_an_event_lingers_while_a_flush_is_being_archived() -> None:
     assert scheduler(2.0, running=1).next_start(FEW._replace(oldest=90.0), NOW) == 92.0
 
 
+def test_an_interval_keeps_flushes_apart_that_fill_no_batch() -> None:
+    made = FlushScheduler(linger=0.5, flush_timeout=25, interval=2.0)
+    assert made.next_start(FEW, NOW) == -math.inf, "the first event after a pause does not wait"
+    end(made, 100, 0.14)
+    assert made.next_start(FEW, NOW) == made.next_start(MANY, NOW) == 102.0
+    assert made.next_start(FULL, NOW) == -math.inf
+    made.started(102.0)
+    assert made.next_start(FEW, NOW) == made.next_start(MANY, NOW) == 104.0, "beside a running flush too"
+
+
 def test_concurrent_flushes_stay_within_the_limit() -> None:
     assert scheduler(running=MAX_FLUSHES).next_start(FULL, NOW) is None
     assert scheduler(running=MAX_FLUSHES - 1).next_start(FULL, NOW) is not None

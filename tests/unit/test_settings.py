@@ -28,6 +28,7 @@ def test_only_the_bucket_has_no_default() -> None:
         ("ENVIRONMENT", "Prod!"),
         ("BATCH_ROWS", "0"),
         ("FLUSH_TIMEOUT", "soon"),
+        ("FLUSH_INTERVAL", "25"),
         ("LOG_LEVEL", "info"),
     ],
 )
