@@ -344,3 +344,5 @@ def test_the_page_says_what_fewer_flushes_save_and_take() -> None:
     assert second.bill().usd == pytest.approx(at_once.bill().usd / 2, rel=0.05)
     assert "some 130 events/s with 2 s" in text
     assert capacity(two.instance) == pytest.approx(130, rel=0.05)
+    assert two.cheaper_from("Dataflow", "push, billed by instance") == pytest.approx(390, rel=0.05)
+    assert "Dataflow costs less from some 390 events a second on" in " ".join(page.SCALE.read_text().split())
