@@ -39,6 +39,9 @@ PORT = 27490
 _LOOK_SECONDS = 0.4
 """Seconds between two looks at the processes and the code."""
 
+_RESTART_SECONDS = 10.0
+"""Minimum seconds between two starts of the console."""
+
 StandIn = Annotated[
     bool,
     typer.Option("--stand-in", help="Use the built-in stand-in for Pub/Sub even if Google's emulator is installed."),
@@ -249,16 +252,21 @@ def _show(stack: LiveStack, folder: pathlib.Path) -> None:
 
 
 def _wait(stack: LiveStack, *, reload: bool) -> NoReturn:
-    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before, but for the console."""
+    """Wait for Ctrl-C; end with exit code 1 if a process of the stack ends before. The console is started again."""
     reported: set[int] = set()
     while True:
         for child in stack.children:
-            if (code := child.exit_code()) is not None and child.process.pid not in reported:
+            if (code := child.exit_code()) is None:
+                continue
+            if child.process.pid not in reported:
                 ended = f"{child.name} ended with {code}:"
                 console.print(Text.assemble((ended, "bold red"), printable(f"\n{child.tail()}")), soft_wrap=True)
-                if child.name != "console":
-                    raise typer.Exit(1)
                 reported.add(child.process.pid)
+                child.stop()  # `status` sees that it has ended.
+            if child.name != "console":
+                raise typer.Exit(1)
+            if time.perf_counter() - child.started > _RESTART_SECONDS:
+                stack.restart_console()
         if reload and (changed := stack.code.changed()):
             _reload(stack, changed)
         time.sleep(_LOOK_SECONDS)

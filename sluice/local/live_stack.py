@@ -225,6 +225,13 @@ class LiveStack:
             self._data.write(self._state())
         replaced.close()
 
+    def restart_console(self) -> None:
+        """Start the console again, which has ended."""
+        port = free_port()
+        self._functions = {**self._functions, "console": self._running.enter_context(self._console(port))}
+        self._front.switch(self._ports.console, port)
+        self._data.write(self._state())
+
     def _console(self, port: int) -> contextlib.AbstractContextManager[Child]:
         """Return the process of the console, which answers a second after its start."""
         command = [sys.executable, "-m", "sluice.console.server", "--port", str(port)]

@@ -129,7 +129,9 @@ class Child:
             os.killpg(self.process.pid, number)
 
     def stop(self) -> None:
-        """End it, gently first; returns when nothing of it is left."""
+        """End it, gently first; returns when nothing of it is left. Once it has returned, it does nothing more."""
+        if self.process.returncode is not None:
+            return
         if self.exit_code() is None:
             self.signal(signal.SIGTERM)
             deadline = time.monotonic() + STOP_SECONDS

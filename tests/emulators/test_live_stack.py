@@ -1,5 +1,6 @@
 """`sluice up` as a person uses it: it stays, it is found, it keeps its data, and it serves changed code."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,12 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from sluice.local import data_folder
-from sluice.local.data_folder import DataFolder
+from sluice.local.data_folder import DataFolder, Process
 from sluice.local.process import Child, free_port, running
 from tests.support.clone import clone
 from tests.support.samples import event
@@ -88,6 +90,23 @@ def test_data_stay_until_a_fresh_start(project: pathlib.Path, up: Child) -> None
     assert (project / ".sluice" / "bigquery").exists()
     DataFolder(project / ".sluice").clear()
     assert not (project / ".sluice" / "bigquery").exists()
+
+
+def test_a_console_that_ends_is_started_again(project: pathlib.Path, up: Child) -> None:
+    def console() -> Process:
+        stack = DataFolder(project / ".sluice").running()
+        assert stack
+        return next(process for process in stack.processes if process.name == "console")
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"{console().address}/static/icon.svg").is_success
+        return False
+
+    killed = console()
+    os.kill(killed.pid, signal.SIGKILL)
+    wait_until(lambda: console().pid != killed.pid and answers(), "another one answers", up.tail, pause=0.2)
+    assert "console ended with -9" in up.tail(100)
 
 
 def test_nothing_is_left_of_a_stack_that_is_killed(project: pathlib.Path, up: Child) -> None:
