@@ -26,7 +26,15 @@ OF_ALL = {"google_cloud_project", "environment", "log_level", "code_version"}
 READS = {
     "ingest": OF_ALL
     | {"archive_bucket", "dataset", "retention_days", "ip_policy", "ip_hash_key"}
-    | {"batch_bytes", "batch_rows", "flush_timeout", "linger_ms", "max_in_flight", "max_in_flight_bytes"},
+    | {
+        "batch_bytes",
+        "batch_rows",
+        "flush_interval",
+        "flush_timeout",
+        "linger_ms",
+        "max_in_flight",
+        "max_in_flight_bytes",
+    },
     "bootstrap": OF_ALL
     | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},
