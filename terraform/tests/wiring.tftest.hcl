@@ -311,6 +311,7 @@ run "the_command_gets_the_settings_of_the_functions_and_fetches_the_key" {
       "export BATCH_ROWS='500'",
       "export DATASET='dev_events_dataset'",
       "export ENVIRONMENT='dev'",
+      "export FLUSH_INTERVAL='0'",
       "export FLUSH_TIMEOUT='25'",
       "export GOOGLE_CLOUD_PROJECT='a-project'",
       "export HISTORICAL_DATASET='historical_dataset'",
