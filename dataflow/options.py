@@ -15,7 +15,9 @@ from functions.files.id_fields import IdField
 from functions.files.sources import is_remote
 from functions.settings import InvalidSettings, Settings
 
-OF_A_REQUEST = frozenset({"linger_ms", "max_in_flight", "max_in_flight_bytes", "ip_hash_key", "google_cloud_project"})
+OF_A_REQUEST = frozenset(
+    {"flush_interval", "linger_ms", "max_in_flight", "max_in_flight_bytes", "ip_hash_key", "google_cloud_project"}
+)
 """Settings that are no options: Dataflow admits what it can process, a secret is fetched and not shown, and the project
 is Beam's own option."""
 
