@@ -117,7 +117,7 @@ class Trace:
 
     @property
     def is_found(self) -> bool:
-        """Whether there is any record of the event."""
+        """Return whether there is any record of the event."""
         return bool(self.rows or self.dead_letters or self.replays or self.objects)
 
 

@@ -48,7 +48,7 @@ class GroupCommit:
         self._flushes: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._must_wait = False
-        """Whether only the end of a running flush, or of its archiving, can start the next one."""
+        """It is true while only the end of a running flush, or of its archiving, can start the next one."""
 
     async def __call__(self, message: Message) -> None:
         """Return when the event is archived and in its table, or in that of the dead letters.

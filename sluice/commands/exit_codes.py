@@ -43,6 +43,8 @@ def errors_as_exit_codes() -> Iterator[None]:
     """
     try:
         yield
+    except KeyboardInterrupt:
+        raise  # It may have interrupted an import, which the lines below would repeat and fail.
     except (typer.Exit, typer.Abort, typer.BadParameter, BrokenPipeError):  # BrokenPipeError: the reader of the output
         raise  # has closed it.
     except (NoStack, UnreadableState) as error:

@@ -170,7 +170,7 @@ class _Running:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has not ended."""
+        """Return whether it has not ended."""
         return self._thread.is_alive()
 
     def state(self) -> ReplayRun:

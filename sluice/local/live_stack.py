@@ -25,7 +25,7 @@ from sluice.local.faults import LOOK_SECONDS, SLOW_SECONDS, read_faults
 from sluice.local.front import Front, Impairment
 from sluice.local.functions import Function, starting, unpacked, wait_until_served
 from sluice.local.names import topic_name, undeliverable_name
-from sluice.local.process import Child, NotStarted, free_port, loopback, running
+from sluice.local.process import START_SECONDS, Child, NotStarted, free_port, loopback, running
 from sluice.local.stack import (
     Emulators,
     Ports,
@@ -307,7 +307,7 @@ def _naming_invalid_files(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _bootstrap(function: Function) -> Sequence[Change]:
-    answer = loopback().post(function.url)
+    answer = loopback().post(function.url, timeout=START_SECONDS)
     try:
         changes = msgspec.json.decode(answer.content, type=_Changes).objects
     except msgspec.DecodeError:

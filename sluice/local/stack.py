@@ -181,7 +181,7 @@ def deployed(
         serving("ingest", folder, environment, f"{name}-function-ingest") as ingest,
         serving("bootstrap", folder, environment, f"{name}-function-bootstrap") as bootstrap,
     ):
-        answer = loopback().post(bootstrap.url)
+        answer = loopback().post(bootstrap.url, timeout=START_SECONDS)
         if answer.is_error:
             raise NotStarted(f"bootstrap answered {answer.status_code}: {answer.text}")
         with delivering(on, f"{name}-ingest", ingest.url, folder, f"{name}-relay") as relay:

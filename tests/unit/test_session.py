@@ -11,6 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from sluice.cli import app
+from sluice.commands import exit_codes
+from sluice.commands.exit_codes import errors_as_exit_codes
 from sluice.local.process import MARK, running
 from tests.conftest import started_by
 from tests.support.waiting import wait_until
@@ -29,6 +31,13 @@ def ignored() -> Iterator[None]:
 def test_a_command_ends_on_ctrl_c_even_where_it_is_ignored() -> None:
     assert CliRunner().invoke(app, ["generate", "--stdout", "--limit", "1"]).exit_code == 0
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_during_an_import_imports_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_input_errors", "_failures"):
+        monkeypatch.setattr(exit_codes, name, lambda: pytest.fail("imports what was interrupted"))
+    with pytest.raises(KeyboardInterrupt), errors_as_exit_codes():
+        raise KeyboardInterrupt
 
 
 def test_the_tests_children_end_on_ctrl_c() -> None:
