@@ -142,8 +142,8 @@ def starting_emulators(folder: pathlib.Path, ports: Ports, *, stand_in: bool = F
     bigquery_command = [sys.executable, "-m", "sluice.local.bigquery_server", "--port", str(bigquery_port)]
     bigquery_command += ["--grpc-port", str(grpc_port), "--project", PROJECT]
     bigquery_command += ["--data-dir", str(folder / "bigquery")]
-    storage_command = [sys.executable, "-m", "gcp_storage_emulator", "--data-dir", str(storage_data), "start"]
-    storage_command += ["--host", "127.0.0.1", "--port", str(storage_port), "--quiet"]
+    storage_command = [sys.executable, "-m", "sluice.local.storage_server", "--data-dir", str(storage_data)]
+    storage_command += ["start", "--host", "127.0.0.1", "--port", str(storage_port), "--quiet"]
     pubsub_command = pubsub.command(pubsub_port, stand_in=stand_in)
     local_root = {"GCS_LOCAL_ROOT": str(storage_data / ".cloudstorage")}
     with (
