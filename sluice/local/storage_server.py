@@ -17,7 +17,7 @@ _NOT_CREATED = "0"
 type _Handler = Callable[..., Any]
 
 
-def _object_name(request: Any) -> str | None:
+def _object_name(request: Any) -> str | None:  # noqa: ANN401
     """Return the name of the object that a request is about; None if it is about a bucket."""
     if "object_id" in request.params:
         return str(request.params["object_id"])

@@ -34,7 +34,7 @@ def test_only_the_named_generation_is_replaced_read_and_deleted(bucket: Bucket) 
     assert not second.exists()
 
 
-def test_an_object_that_is_gone_has_no_generation_to_replace_or_delete(bucket: Bucket) -> None:
+def test_an_absent_object_has_no_generation_to_replace_or_delete(bucket: Bucket) -> None:
     with pytest.raises(PreconditionFailed):
         bucket.blob("gone").upload_from_string("text", if_generation_match=1)
     with pytest.raises(NotFound):
