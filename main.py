@@ -1,4 +1,4 @@
-"""HTTP entry points of the three Cloud Functions: `ingest`, `bootstrap` and `reconcile`.
+"""HTTP entry points of the Cloud Functions: `ingest`, `drain`, `bootstrap` and `reconcile`.
 
 Each function imports and builds only what it needs itself.
 """
@@ -18,6 +18,7 @@ from functions.log import Logs
 from functions.settings import Settings
 
 if TYPE_CHECKING:
+    from functions.drain.http import DrainApp
     from functions.ingest.app import IngestApp
     from functions.reconcile.http import ReconcileApp
     from functions.schema.http import BootstrapApp
@@ -33,6 +34,14 @@ def build_ingest() -> "IngestApp":
     from functions.ingest.app import IngestApp  # noqa: PLC0415 - the other functions need none of its imports
 
     return IngestApp.build(settings)
+
+
+@functools.cache
+def build_drain() -> "DrainApp":
+    """Build the application of `drain`, which lives as long as the instance."""
+    from functions.drain.http import DrainApp  # noqa: PLC0415 - no part of ingest's cold start
+
+    return DrainApp.build(settings)
 
 
 def build_bootstrap() -> "BootstrapApp":
@@ -57,6 +66,13 @@ async def ingest(request: Request) -> Response:
 
 
 @functions_framework.aio.http
+def drain(request: Request) -> Response:
+    """POST pulls what has arrived, archives it, and starts load jobs that bring it into the tables."""
+    logs.restore()
+    return build_drain()(request)
+
+
+@functions_framework.aio.http
 def bootstrap(request: Request) -> Response:
     """POST makes the warehouse what `sql/` defines; GET returns what that would change."""
     logs.restore()
@@ -72,6 +88,7 @@ def reconcile(request: Request) -> Response:
 
 BUILDERS: Mapping[str, Callable[[], object]] = {
     "ingest": build_ingest,
+    "drain": build_drain,
     "bootstrap": build_bootstrap,
     "reconcile": build_reconcile,
 }

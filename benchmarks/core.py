@@ -21,6 +21,7 @@ from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.core.message import parse_request
 from functions.core.pipeline import EventPipeline, utc_now
+from functions.drain.load_format import LoadFormat
 from functions.files import sources
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind as DefinitionKind
@@ -28,7 +29,6 @@ from functions.schema.definitions import definitions
 from functions.settings import Settings
 from sluice.backfill.chunks import Seen, chunks, loads
 from sluice.backfill.events import EventReader
-from sluice.backfill.load_file import LoadFile
 
 SETTINGS = Settings(archive_bucket="archive", google_cloud_project="project")
 
@@ -123,7 +123,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
     lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {
-        definition.name: LoadFile(declared_table(definition.ddl).schema)
+        definition.name: LoadFormat(declared_table(definition.ddl).schema)
         for definition in definitions("project", SETTINGS)
         if definition.kind is DefinitionKind.TABLE
     }

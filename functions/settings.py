@@ -58,6 +58,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=str.upper):
         Meta(description="Addresses in rows: as they came, cut to /24 or /48, or a keyed hash."),
     ] = "keep"
     ip_hash_key: Annotated[str, Meta(min_length=16, description="Secret key of `IP_POLICY=hash`.")] | None = None
+    subscription: (
+        Annotated[
+            str,
+            Meta(
+                pattern=r"^projects/[^/]+/subscriptions/[^/]+$",
+                description="Pub/Sub subscription that `drain` pulls; the other functions need none.",
+            ),
+        ]
+        | None
+    ) = None
     policy_tag_personal: (
         Annotated[
             str,

@@ -1,45 +1,19 @@
 """Writes the archive: the raw bytes of every message, good or bad, before its row."""
 
-import base64
 import functools
 import gzip
-import http
 import itertools
-import urllib.parse
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-import google_crc32c
-import msgspec
-
 from functions.archive import layout
 from functions.archive.envelope import Envelope, encode_lines
 from functions.archive.summary import Summary
+from functions.archive.upload import upload
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
-from functions.ingest.http_client import Api, ApiError
-
-
-class _ObjectResource(msgspec.Struct, rename="camel"):
-    """https://cloud.google.com/storage/docs/json_api/v1/objects#resource."""
-
-    name: str
-    metadata: dict[str, str]
-    crc32c: str
-    content_type: str = "application/gzip"
-
-
-class _Written(msgspec.Struct):
-    """The object, as Cloud Storage answers."""
-
-    name: str
-
-
-_encode_object = msgspec.json.Encoder().encode
-
-
-_decode_written = msgspec.json.Decoder(_Written).decode
+from functions.ingest.http_client import Api
 
 
 class Archive:
@@ -90,27 +64,6 @@ class Archive:
         """
         envelopes = [Envelope.from_message(outcome.message, outcome.event_type) for outcome in outcomes]
         data = gzip.compress(encode_lines(envelopes), compresslevel=1)
-        checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
         metadata = Summary.of(envelopes, self._event_types).metadata()
-        content_type, body = _related(_encode_object(_ObjectResource(name, metadata, checksum)), data)
-        try:
-            _decode_written(self._api.post(self._path, content_type, body, timeout))
-        except ApiError as error:
-            # No other writer uses this name: an earlier attempt has succeeded, and its answer was lost.
-            if error.status != http.HTTPStatus.PRECONDITION_FAILED:
-                raise
+        upload(self._api, self._bucket, name, data, metadata, timeout)
         return len(data)
-
-    @property
-    def _path(self) -> str:
-        bucket = urllib.parse.quote(self._bucket, safe="")
-        return f"/upload/storage/v1/b/{bucket}/o?uploadType=multipart&ifGenerationMatch=0&prettyPrint=false"
-
-
-def _related(resource: bytes, data: bytes) -> tuple[str, bytes]:
-    """Return content type and body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
-    boundary = uuid.uuid4().hex
-    head = f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n".encode()
-    middle = f"\r\n--{boundary}\r\ncontent-type: application/gzip\r\n\r\n".encode()
-    body = b"".join((head, resource, middle, data, f"\r\n--{boundary}--\r\n".encode()))
-    return f'multipart/related; boundary="{boundary}"', body

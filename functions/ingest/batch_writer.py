@@ -95,11 +95,7 @@ class BatchWriter:
         report.archive_bytes = self._archive.write(name, outcomes, self._timeout)
         archived = time.monotonic()
         report.archive_ms = round((archived - started) * 1000)
-        dead_letters: list[Outcome] = []
-        for table, rows in by_table(outcomes, lambda outcome: outcome).items():
-            dead_letters += self._insert(table, rows, now, report)
-        if dead_letters:
-            self._insert(DeadLetter.table, dead_letters, now, report)
+        insert_by_table(self._warehouse, outcomes, now, self._timeout, report)
         report.insert_ms = round((time.monotonic() - archived) * 1000)
 
     def _outcome(self, message: Message, now: datetime) -> Outcome:
@@ -117,18 +113,45 @@ class BatchWriter:
             )
             return DeadLetter(message, Stage.ENRICH, [violation], now, self._process.code_version)
 
-    def _insert(self, table: str, outcomes: Sequence[Outcome], now: datetime, report: FlushReport) -> list[Outcome]:
-        """Insert into a table. Return what BigQuery rejects as dead letters."""
-        records = [InsertRow(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
-        insertion = self._warehouse.insert(table, records, self._timeout)
-        for position, outcome in enumerate(outcomes):
-            if position not in insertion.rejected and position not in insertion.retryable:
-                report.count_durable(outcome)
-        if insertion.retryable:
-            report.overloaded |= insertion.is_overloaded
-            reasons = sorted(set(insertion.retryable.values()))
-            raise NotDurable(f"{len(insertion.retryable)} of {len(outcomes)} rows: {'; '.join(reasons)}")
-        return [dead_letter_of(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
+
+def insert_by_table(
+    warehouse: Inserts, outcomes: Iterable[Outcome], now: datetime, timeout: float, report: FlushReport
+) -> None:
+    """Insert the rows and dead letters of an archive object, and what BigQuery rejects of them as dead letters; blocks.
+
+    Args:
+        warehouse: Takes them.
+        outcomes: Rows and dead letters.
+        now: When a rejected row failed, in UTC.
+        timeout: Seconds that each insert may take, retries included.
+        report: Names their archive object; counts what is durable.
+
+    Raises:
+        NotDurable: BigQuery did not take all rows, and a retry may succeed.
+        ApiError: BigQuery rejected the request.
+        urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
+    """
+    dead_letters: list[Outcome] = []
+    for table, rows in by_table(outcomes, lambda outcome: outcome).items():
+        dead_letters += _insert(warehouse, table, rows, now, timeout, report)
+    if dead_letters:
+        _insert(warehouse, DeadLetter.table, dead_letters, now, timeout, report)
+
+
+def _insert(  # noqa: PLR0913, PLR0917 - what an insert is made of
+    warehouse: Inserts, table: str, outcomes: Sequence[Outcome], now: datetime, timeout: float, report: FlushReport
+) -> list[Outcome]:
+    """Insert into a table. Return what BigQuery rejects as dead letters."""
+    records = [InsertRow(outcome.insert_id, outcome.encoded(report.archive_uri)) for outcome in outcomes]
+    insertion = warehouse.insert(table, records, timeout)
+    for position, outcome in enumerate(outcomes):
+        if position not in insertion.rejected and position not in insertion.retryable:
+            report.count_durable(outcome)
+    if insertion.retryable:
+        report.overloaded |= insertion.is_overloaded
+        reasons = sorted(set(insertion.retryable.values()))
+        raise NotDurable(f"{len(insertion.retryable)} of {len(outcomes)} rows: {'; '.join(reasons)}")
+    return [dead_letter_of(outcomes[position], errors, now) for position, errors in insertion.rejected.items()]
 
 
 def by_table[Event](events: Iterable[Event], outcome: Callable[[Event], Outcome]) -> dict[str, list[Event]]:

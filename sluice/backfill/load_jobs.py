@@ -16,12 +16,12 @@ from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
 from functions.core import dead_letters
 from functions.core.dead_letters import Violation
 from functions.core.rows import Row
+from functions.drain.load_format import LoadFormat, Record
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
 from functions.sql import query_config, render
 from sluice.backfill.chunks import TableLoad
 from sluice.backfill.events import Event, Identity
-from sluice.backfill.load_file import LoadFile, Record
 
 type _Job = bigquery.LoadJob | bigquery.CopyJob | bigquery.ExtractJob | bigquery.QueryJob | bigquery.UnknownJob
 """The type that the client declares for the result of `get_job`."""
@@ -96,7 +96,7 @@ class LoadJobs:
     def __init__(self, client: bigquery.Client, tables: Mapping[str, bigquery.Table]) -> None:
         self._client = client
         self._tables = tables
-        self._files = {name: LoadFile(table.schema) for name, table in tables.items()}
+        self._files = {name: LoadFormat(table.schema) for name, table in tables.items()}
         self._stopping = threading.Event()
 
     @classmethod

@@ -29,12 +29,13 @@ from sluice.local.confinement import confined, read_only
 from sluice.local.process import Child, free_port, loopback, running
 from sluice.package import ROOT, unpack
 
-MEMORY = {"ingest": 512 * 2**20, "bootstrap": 512 * 2**20, "reconcile": 1024 * 2**20}
+MEMORY = {"ingest": 512 * 2**20, "drain": 512 * 2**20, "bootstrap": 512 * 2**20, "reconcile": 1024 * 2**20}
 """Bytes of memory that each function is deployed with. What it writes into files counts:
 https://cloud.google.com/run/docs/configuring/services/memory-limits."""
 
 SECRETS: Mapping[str, frozenset[str]] = {
     "ingest": frozenset({"IP_HASH_KEY"}),
+    "drain": frozenset({"IP_HASH_KEY"}),
     "bootstrap": frozenset(),
     "reconcile": frozenset(),
 }
@@ -59,7 +60,7 @@ def platform_environment(target: str, port: int) -> dict[str, str]:
     - `PYTHONUNBUFFERED`: https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/runtime/lib/lib.go.
 
     Args:
-        target: `ingest`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
         port: The port that it has to listen on.
     """
     return {
@@ -92,7 +93,7 @@ def served_environment(target: str, port: int, environment: Mapping[str, str]) -
     """Return the variables with which functions-framework serves a function on this machine.
 
     Args:
-        target: `ingest`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
         port: The port that it listens on.
         environment: Settings, the others having their defaults, and emulators. They win over the platform's variables.
     """
@@ -142,7 +143,7 @@ def starting(  # noqa: PLR0913 - seven facts about one process
     """Start a function as the platform does, and end it with the context.
 
     Args:
-        target: `ingest`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
         folder: The folder of its log.
         environment: Settings and emulators.
         name: Name of its log.
@@ -179,7 +180,7 @@ def serving(  # noqa: PLR0913 - seven facts about one process
     """Serve a function while the context lasts.
 
     Args:
-        target: `ingest`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
         folder: The folder of its log.
         environment: Settings and emulators.
         name: Name of its log.

@@ -19,13 +19,13 @@ from fake_google.scripted import Cloud
 from functions.archive.envelope import Envelope
 from functions.core.message import Message
 from functions.core.rows import Row
+from functions.drain.load_format import LoadFormat
 from functions.files.id_fields import IdField
 from functions.files.sources import Line, Unreadable
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from sluice.backfill.chunks import Seen, TableLoad, chunks, loads
 from sluice.backfill.events import Event, EventReader, Identity
-from sluice.backfill.load_file import LoadFile
 from sluice.backfill.run import BackfillReport, Fate, Settled
 from sluice.cli import app
 from sluice.commands.progress import FinishedBackfill
@@ -273,7 +273,7 @@ def test_json_is_embedded_wherever_the_schema_has_it() -> None:
         "text": text,
     }
     value = json.loads(text)
-    [loaded] = LoadFile(schema)([record]).splitlines()
+    [loaded] = LoadFormat(schema)([record]).splitlines()
     assert json.loads(loaded) == {
         "plain": value,
         "list": [value, 1],
@@ -282,7 +282,7 @@ def test_json_is_embedded_wherever_the_schema_has_it() -> None:
         "text": text,
     }
     assert b"2.50" in loaded
-    assert json.loads(LoadFile(schema)([{"plain": None, "struct": None}])) == {"plain": None, "struct": None}
+    assert json.loads(LoadFormat(schema)([{"plain": None, "struct": None}])) == {"plain": None, "struct": None}
 
 
 def test_a_load_file_has_one_line_for_each_record_of_every_table() -> None:
@@ -292,10 +292,10 @@ def test_a_load_file_has_one_line_for_each_record_of_every_table() -> None:
         for definition in definitions("project", settings())
         if definition.kind is Kind.TABLE
     }
-    [letter] = LoadFile(schemas["dev_events_dataset.dead_letters"])([bad]).splitlines()
+    [letter] = LoadFormat(schemas["dev_events_dataset.dead_letters"])([bad]).splitlines()
     assert json.loads(letter) == {**bad, "attributes": {}}
     event = json.dumps(samples.event("order", gift={"wrapped": True})).encode()
     row = read(line(event)).outcome.record("gs://a/b")
-    lines = LoadFile(schemas["historical_dataset.orders"])([row, row]).splitlines()
+    lines = LoadFormat(schemas["historical_dataset.orders"])([row, row]).splitlines()
     assert [json.loads(text) for text in lines] == [{**row, "extras": {"gift": {"wrapped": True}}}] * 2
     assert datetime.fromisoformat(row["ingest"]["publish_time"]).tzinfo == UTC

@@ -1,4 +1,4 @@
-"""Load files: records in the JSON format of load jobs, one object per line."""
+"""The format of load files: rows as the JSON that load jobs take, one object per line."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -13,8 +13,8 @@ type _Embed = Callable[[Any], Any]
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-class LoadFile:
-    """Writes the load files of a table.
+class LoadFormat:
+    """Writes the rows of a table as load jobs take them.
 
     `insertAll` takes the value of a JSON column as text; in a load file it has to be the value itself. BYTES as base64,
     NUMERIC as text and TIMESTAMP as RFC 3339 are the same in both

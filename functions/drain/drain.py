@@ -1,0 +1,177 @@
+"""A run of `drain`: pulls what has arrived, makes it durable in chunks, and lets load jobs bring it into the tables.
+
+A message is acknowledged when its archive object and its load file are durable. Its row is in the table a minute or two
+later: a run starts load jobs at its end, and the next one looks after them.
+"""
+
+import dataclasses
+import functools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any, Self
+
+import msgspec
+from google.cloud.pubsub_v1 import SubscriberClient
+
+from functions import log
+from functions.archive.writer import Archive
+from functions.clients import bigquery_client, storage_client
+from functions.core.pipeline import EventPipeline, utc_now
+from functions.drain.load_files import LoadFiles, load_formats
+from functions.drain.loads import LoadReport, Loads
+from functions.drain.row_inserts import RowInserts
+from functions.drain.subscription import Lease, Subscription
+from functions.ingest import http_client
+from functions.ingest.batch_writer import BatchWriter
+from functions.ingest.flush_report import FlushReport
+from functions.ingest.warehouse import Warehouse
+from functions.settings import InvalidSettings, Settings
+
+MAX_SECONDS = 240
+"""Seconds after which a run pulls no more; the next one continues. The function has 300."""
+
+CHUNK_MESSAGES = 20_000
+CHUNK_BYTES = 8 * 2**20
+"""Size of the messages of a chunk at which it is full. A chunk becomes an archive object and a load file for each
+table. Two chunks are in memory: one is pulled while the other is written."""
+
+_PULL_SECONDS = 2.0
+"""Maximum seconds that a pull waits for messages. If there are none, the subscription is empty."""
+
+logger = logging.getLogger("functions.main")
+
+
+class DrainReport(msgspec.Struct):
+    """What a run has done.
+
+    Attributes:
+        messages: Number of messages that are durable and acknowledged.
+        chunks: Number of chunks.
+        seconds: Seconds that the run took.
+        is_empty: Whether nothing is left that was published before the run began, as far as Pub/Sub says.
+        loads: What it has done for the load jobs; None if that failed.
+        errors: Why the run ended early, without duplicates.
+    """
+
+    messages: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+    is_empty: bool = False
+    loads: LoadReport | None = None
+    errors: list[str] = []
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of its log line."""
+        fields = msgspec.structs.asdict(self)
+        loads = fields.pop("loads")
+        return {**fields, **(msgspec.structs.asdict(loads) if loads else {})}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Drain:
+    """Brings the messages of a subscription into the archive and the tables.
+
+    Attributes:
+        subscription: Returns the subscription, for a run.
+        files: Takes the rows.
+        writer: Makes chunks durable.
+        loads: The load jobs.
+        clock: Returns seconds, as `time.monotonic`.
+        now: Returns the time, in UTC.
+    """
+
+    subscription: Callable[[], Subscription]
+    files: LoadFiles
+    writer: BatchWriter
+    loads: Loads
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = utc_now
+
+    @classmethod
+    def build(cls, settings: Settings) -> Self:
+        """Build it for a deployment.
+
+        Raises:
+            InvalidSettings: `SUBSCRIPTION` is missing, or `IP_POLICY=hash` has no key.
+        """
+        name = settings.subscription
+        if name is None:
+            raise InvalidSettings("environment: SUBSCRIPTION is missing; it is projects/PROJECT/subscriptions/NAME")
+        process = EventPipeline.from_settings(settings)
+        storage, client, api = storage_client(settings), bigquery_client(settings), http_client.storage_api()
+        formats = functools.cache(lambda: load_formats(client, settings))
+        archive = Archive(api, settings.archive_bucket, process.contracts.event_types)
+        files = LoadFiles(api, settings.archive_bucket, formats)
+        warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
+        timeout = settings.flush_timeout
+        insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, timeout)
+        return cls(
+            lambda: Subscription(_pubsub(), name),
+            files,
+            BatchWriter(process, archive, files, timeout, _log),
+            Loads(client, storage, settings, insert_rows),
+        )
+
+    def __call__(self) -> DrainReport:
+        """Drain the subscription, and look after the load jobs; blocks. Errors are in the report."""
+        report, started = DrainReport(), self.clock()
+        try:
+            # While a service does not answer, no message is pulled: each pull counts as a delivery.
+            self.loads.check()
+            self.files.check()
+            with self.subscription() as subscription:
+                for leases in self._chunks(subscription, report, started + MAX_SECONDS):
+                    self.writer.write([lease.message for lease in leases], self.now())
+                    report.chunks += 1
+                    subscription.acknowledge(leases)
+                    report.messages += len(leases)
+        except Exception as error:
+            report.errors.append(log.safe_message(error))
+        try:
+            report.loads = self.loads.advance()
+        except Exception as error:
+            report.errors.append(log.safe_message(error))
+        report.seconds = round(self.clock() - started, 3)
+        return report
+
+    def _chunks(self, subscription: Subscription, report: DrainReport, deadline: float) -> Iterator[list[Lease]]:
+        """Yield chunks until the subscription is empty or the time is up; each is pulled while the last is written."""
+        begin, is_stopped = self.now(), threading.Event()
+
+        def is_over() -> bool:
+            return report.is_empty or is_stopped.is_set() or self.clock() >= deadline
+
+        def pull() -> list[Lease]:
+            chunk: list[Lease] = []
+            size = 0
+            while len(chunk) < CHUNK_MESSAGES and size < CHUNK_BYTES and not is_over():
+                pulled = subscription.pull(CHUNK_MESSAGES - len(chunk), _PULL_SECONDS)
+                chunk += pulled
+                size += sum(lease.message.size for lease in pulled)
+                # What arrives meanwhile is left to the next run: otherwise a run never ends where events are frequent.
+                report.is_empty = all(lease.message.publish_time > begin for lease in pulled)
+            return chunk
+
+        with ThreadPoolExecutor(1, "pull") as puller:
+            pulling = puller.submit(pull)
+            try:
+                while chunk := pulling.result():
+                    pulling = puller.submit(pull)
+                    yield chunk
+            finally:
+                is_stopped.set()
+
+
+def _log(report: FlushReport) -> None:
+    logger.log(report.severity, "flush", extra={"fields": report.fields})
+
+
+@functools.cache
+def _pubsub() -> SubscriberClient:
+    """Pub/Sub; connected at the first use, since the server forks its workers and gRPC must not be forked."""
+    return SubscriberClient()

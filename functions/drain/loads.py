@@ -1,0 +1,241 @@
+"""The load jobs of `drain`: started from load files, and looked after by the next run.
+
+No run waits for a job. The ledger has each job before it is started, so that the next run knows its id: it starts
+what a crash has left, deletes the files of what is loaded, and repeats what has failed.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import cast
+
+import msgspec
+import requests
+from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import bigquery
+from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
+from google.cloud.storage import Client as StorageClient
+
+from functions import log
+from functions.archive import layout
+from functions.core.pipeline import utc_now
+from functions.drain.ledger import Ledger, LedgerReplaced, Load, Pause, StoredLedger
+from functions.drain.load_files import PREFIX, LoadFile
+from functions.settings import Settings
+from functions.tables import Tables
+
+_ATTEMPTS = 5
+_THREADS = 8
+_RETRY = DEFAULT_RETRY.with_timeout(20.0)
+_FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
+
+MAX_FILES = 2_000
+"""Maximum number of files of a job; BigQuery takes 10 000 addresses
+(https://cloud.google.com/bigquery/quotas#load_jobs)."""
+
+_FIRST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(hours=1)
+"""A table takes 1 500 load jobs a day, also failed ones (https://cloud.google.com/bigquery/quotas#load_jobs). A run each
+minute leaves 60 of them for repetitions, so the pauses between failures double up to this one."""
+
+logger = logging.getLogger("functions.main")
+
+
+class LoadReport(msgspec.Struct):
+    """What a run has done for the load jobs, and what is left.
+
+    Attributes:
+        started_jobs: Number of jobs that were started.
+        loaded_rows: Number of rows of the jobs that are done since the last run.
+        failed_jobs: Number of jobs that have failed since the last run, or could not be started.
+        pending_files: Number of load files that are not known to be loaded.
+        pending_seconds: Age of the oldest of them.
+    """
+
+    started_jobs: int = 0
+    loaded_rows: int = 0
+    failed_jobs: int = 0
+    pending_files: int = 0
+    pending_seconds: int = 0
+
+
+class Loads:
+    """The load jobs of a deployment.
+
+    Args:
+        client: Client of the datasets' project.
+        storage: Client of the archive's project.
+        settings: Dataset and archive.
+        insert_rows: Inserts the rows of a file one by one, given its name, so that a bad row fails alone.
+        clock: Returns the time, in UTC.
+    """
+
+    def __init__(
+        self,
+        client: bigquery.Client,
+        storage: StorageClient,
+        settings: Settings,
+        insert_rows: Callable[[str], None],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._client = client
+        self._bucket = storage.bucket(settings.archive_bucket)
+        self._tables = Tables(settings)
+        self._ledger = StoredLedger(self._bucket)
+        self._insert_rows = insert_rows
+        self._clock = clock
+
+    def check(self) -> None:
+        """Check that the ledger can be read.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
+            msgspec.DecodeError: The object is no ledger.
+        """
+        self._ledger.read()
+
+    def advance(self) -> LoadReport:
+        """Look after the jobs of earlier runs, and start a job for each table that has new files.
+
+        Raises:
+            LedgerReplaced: Other runs have replaced the ledger during each attempt: they do the same.
+            google.api_core.exceptions.GoogleAPIError: Cloud Storage or BigQuery rejected a request or did not answer.
+            msgspec.DecodeError: The ledger is none.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            with contextlib.suppress(LedgerReplaced):
+                return self._advance()
+        return self._advance()
+
+    def _advance(self) -> LoadReport:
+        report = LoadReport()
+        # The ledger is read before the files are listed. So a file that is in no job of this ledger, and is listed, is
+        # in no job of a later one either, unless the ledger has been replaced: then `replace` fails.
+        ledger, generation = self._ledger.read()
+        pauses, loads, to_start = dict(ledger.pauses), list[Load](), list[Load]()
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for load, job in zip(ledger.loads, threads.map(self._job, ledger.loads), strict=True):
+                if job is None:
+                    to_start.append(load)
+                if job is None or job.state != "DONE":
+                    loads.append(load)
+                else:
+                    to_start += (rest := list(self._end(load, job, generation, pauses, report)))
+                    loads += rest
+        files = sorted(self._files())
+        assigned = {name for load in loads for name in load.files}
+        now = self._clock()
+        to_start += (new := list(_new_loads(files, assigned, pauses, now, generation)))
+        ended = Ledger(loads + new, pauses)
+        if ended != ledger:
+            self._ledger.replace(ended, generation)
+        for load in to_start:
+            self._start(load, report)
+        report.pending_files = len(files)
+        oldest = min((file.written for file in files), default=now)
+        report.pending_seconds = max(round((now - oldest).total_seconds()), 0)
+        return report
+
+    def _files(self) -> Iterator[LoadFile]:
+        for blob in self._bucket.list_blobs(prefix=PREFIX, fields="items(name),nextPageToken"):
+            if file := LoadFile.from_name(blob.name):
+                yield file
+
+    def _job(self, load: Load) -> bigquery.LoadJob | None:
+        """Return the job of a load; None if it was not started."""
+        try:
+            return cast("bigquery.LoadJob", self._client.get_job(load.job_id, retry=_RETRY))
+        except NotFound:
+            return None
+
+    def _end(
+        self, load: Load, job: bigquery.LoadJob, generation: int, pauses: dict[str, Pause], report: LoadReport
+    ) -> Iterator[Load]:
+        """Take a job that is done out of the ledger; yield the jobs that replace it."""
+        if job.error_result is None:
+            pauses.pop(load.table, None)
+            report.loaded_rows += job.output_rows or 0
+            self._delete(load.files)
+            return
+        report.failed_jobs += 1
+        reason = job.error_result.get("reason")
+        fields = {"job_id": load.job_id, "table": load.table, "files": len(load.files), "reason": reason}
+        logger.error("load job failed", extra={"fields": fields})
+        if not _has_bad_row(job):
+            pauses[load.table] = _longer(pauses.get(load.table), self._clock())
+        elif len(load.files) > 1:
+            half = len(load.files) // 2
+            for files in (load.files[:half], load.files[half:]):
+                yield _load(load.table, files, generation)
+        else:
+            try:
+                self._insert_rows(load.files[0])
+            except Exception as error:
+                logger.error("rows of a load file are not inserted: %s", log.safe_message(error))  # noqa: TRY400
+                pauses[load.table] = _longer(pauses.get(load.table), self._clock())
+            else:
+                self._delete(load.files)
+
+    def _delete(self, names: Iterable[str]) -> None:
+        """Delete load files. Those that are gone were deleted by a run that ended before the ledger said so."""
+        for name in names:
+            try:
+                self._bucket.blob(name).delete()
+            except NotFound:
+                continue
+
+    def _start(self, load: Load, report: LoadReport) -> None:
+        """Start a job. If that fails, the next run tries again."""
+        config = LoadJobConfig(
+            source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+        )
+        uris = [layout.address(self._bucket.name, name) for name in load.files]
+        table = f"{self._client.project}.{self._tables.live(load.table)}"
+        try:
+            self._client.load_table_from_uri(uris, table, job_id=load.job_id, job_config=config, retry=_RETRY)
+        except Conflict:  # Another run has started it, or an answer was lost.
+            return
+        except _FAILURES as error:
+            report.failed_jobs += 1
+            logger.error("load job is not started: %s", log.safe_message(error))  # noqa: TRY400 - may quote the event
+        else:
+            report.started_jobs += 1
+
+
+def _new_loads(
+    files: Iterable[LoadFile], assigned: set[str], pauses: dict[str, Pause], now: datetime, generation: int
+) -> Iterator[Load]:
+    """Yield loads of the files that are in none, except of tables that are paused."""
+    by_table: dict[str, list[str]] = {}
+    for file in files:
+        if file.name not in assigned and not (file.table in pauses and now < pauses[file.table].until):
+            by_table.setdefault(file.table, []).append(file.name)
+    for table, names in by_table.items():
+        for batch in itertools.batched(names, MAX_FILES, strict=False):
+            yield _load(table, batch, generation)
+
+
+def _load(table: str, files: Iterable[str], generation: int) -> Load:
+    """Return a new load. Its id is that of these files for this version of the ledger: no other load has the same."""
+    names = list(files)
+    digest = hashlib.blake2b("\n".join((str(generation), *names)).encode(), digest_size=16)
+    return Load(f"sluice_drain_{table}_{digest.hexdigest()}", table, names)
+
+
+def _longer(pause: Pause | None, now: datetime) -> Pause:
+    failures = 1 + (pause.failures if pause else 0)
+    return Pause(failures, now + min(_FIRST_PAUSE * 2 ** min(failures - 1, 10), _LONGEST_PAUSE))
+
+
+def _has_bad_row(job: bigquery.LoadJob) -> bool:
+    """Return whether a job has failed by a row. A table that lacks a column is behind the code: no row is to blame."""
+    errors = job.errors or []
+    lacks_column = any("no such field" in error.get("message", "").lower() for error in errors)
+    return (job.error_result or {}).get("reason") == "invalid" and not lacks_column
