@@ -93,8 +93,12 @@ class Drain:
     now: Callable[[], datetime] = utc_now
 
     @classmethod
-    def build(cls, settings: Settings) -> Self:
+    def build(cls, settings: Settings, now: Callable[[], datetime] = utc_now) -> Self:
         """Build it for a deployment.
+
+        Args:
+            settings: The settings of the deployment.
+            now: Returns the time, in UTC.
 
         Raises:
             InvalidSettings: `SUBSCRIPTION` is missing, or `IP_POLICY=hash` has no key.
@@ -106,7 +110,7 @@ class Drain:
         storage, client, api = storage_client(settings), bigquery_client(settings), http_client.storage_api()
         formats = functools.cache(lambda: load_formats(client, settings))
         archive = Archive(api, settings.archive_bucket, process.contracts.event_types)
-        files = LoadFiles(api, settings.archive_bucket, formats)
+        files = LoadFiles(api, settings.archive_bucket, formats, now)
         warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
         timeout = settings.flush_timeout
         insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, timeout)
@@ -114,7 +118,8 @@ class Drain:
             lambda: Subscription(_pubsub(), name),
             files,
             BatchWriter(process, archive, files, timeout, _log),
-            Loads(client, storage, settings, insert_rows),
+            Loads(client, storage, settings, insert_rows, now),
+            now=now,
         )
 
     def __call__(self) -> DrainReport:

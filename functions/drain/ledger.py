@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Bucket
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 NAME = "load/ledger.json"
 
@@ -60,10 +61,13 @@ class StoredLedger:
 
     Args:
         bucket: The archive's bucket.
+        seconds: Maximum seconds of a request, retries included.
     """
 
-    def __init__(self, bucket: Bucket) -> None:
+    def __init__(self, bucket: Bucket, seconds: float) -> None:
         self._bucket = bucket
+        self._timeout = seconds / 3
+        self._retry = DEFAULT_RETRY.with_timeout(seconds)
 
     def read(self) -> tuple[Ledger, int]:
         """Return the ledger and its generation; an empty one with 0 before the first job.
@@ -72,11 +76,11 @@ class StoredLedger:
             google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
             msgspec.DecodeError: The object is no ledger.
         """
-        blob = self._bucket.get_blob(NAME)
+        blob = self._bucket.get_blob(NAME, timeout=self._timeout, retry=self._retry)
         if blob is None or blob.generation is None:
             return Ledger(), 0
         try:
-            data = blob.download_as_bytes(if_generation_match=blob.generation)
+            data = blob.download_as_bytes(if_generation_match=blob.generation, timeout=self._timeout, retry=self._retry)
         except (NotFound, PreconditionFailed):  # replaced since
             return self.read()
         return msgspec.json.decode(data, type=Ledger), blob.generation
@@ -90,7 +94,11 @@ class StoredLedger:
         """
         try:
             self._bucket.blob(NAME).upload_from_string(
-                msgspec.json.encode(ledger), content_type="application/json", if_generation_match=generation
+                msgspec.json.encode(ledger),
+                content_type="application/json",
+                if_generation_match=generation,
+                timeout=self._timeout,
+                retry=self._retry,
             )
         except PreconditionFailed as error:
             raise LedgerReplaced from error

@@ -72,12 +72,20 @@ class LoadFiles:
         api: Cloud Storage.
         bucket: Name of the archive's bucket.
         formats: Returns the format of the files of each table; called once for each run and file, so it is cached.
+        now: Returns the time, in UTC.
     """
 
-    def __init__(self, api: Api, bucket: str, formats: Callable[[], Mapping[str, LoadFormat]]) -> None:
+    def __init__(
+        self,
+        api: Api,
+        bucket: str,
+        formats: Callable[[], Mapping[str, LoadFormat]],
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._api = api
         self._bucket = bucket
         self._formats = formats
+        self._now = now
         self._sequence = itertools.count(1)
 
     @functools.cached_property
@@ -110,7 +118,7 @@ class LoadFiles:
             msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
         """
         lines = self._formats()[table](_columns(record) for record in records)
-        name = f"{PREFIX}{table}/{utc_now():{_TIME}}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
+        name = f"{PREFIX}{table}/{self._now():{_TIME}}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
         upload(self._api, self._bucket, name, gzip.compress(lines, compresslevel=1), {}, timeout)
         return InsertResult({}, {})
 

@@ -20,6 +20,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
 from google.cloud.storage import Client as StorageClient
+from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 
 from functions import log
 from functions.archive import layout
@@ -31,7 +32,6 @@ from functions.tables import Tables
 
 _ATTEMPTS = 5
 _THREADS = 8
-_RETRY = DEFAULT_RETRY.with_timeout(20.0)
 _FAILURES = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 
 MAX_FILES = 2_000
@@ -40,8 +40,8 @@ MAX_FILES = 2_000
 
 _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(hours=1)
-"""A table takes 1 500 load jobs a day, also failed ones (https://cloud.google.com/bigquery/quotas#load_jobs). A run each
-minute leaves 60 of them for repetitions, so the pauses between failures double up to this one."""
+"""A table takes 1 500 load jobs a day, also failed ones (https://cloud.google.com/bigquery/quotas#load_jobs). A run
+each minute leaves 60 of them for repetitions, so the pauses between failures double up to this one."""
 
 logger = logging.getLogger("functions.main")
 
@@ -70,9 +70,9 @@ class Loads:
     Args:
         client: Client of the datasets' project.
         storage: Client of the archive's project.
-        settings: Dataset and archive.
+        settings: Dataset, archive, and the maximum seconds of a request, retries included: `flush_timeout`.
         insert_rows: Inserts the rows of a file one by one, given its name, so that a bad row fails alone.
-        clock: Returns the time, in UTC.
+        now: Returns the time, in UTC.
     """
 
     def __init__(
@@ -81,14 +81,17 @@ class Loads:
         storage: StorageClient,
         settings: Settings,
         insert_rows: Callable[[str], None],
-        clock: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._client = client
         self._bucket = storage.bucket(settings.archive_bucket)
         self._tables = Tables(settings)
-        self._ledger = StoredLedger(self._bucket)
+        self._ledger = StoredLedger(self._bucket, settings.flush_timeout)
         self._insert_rows = insert_rows
-        self._clock = clock
+        self._timeout = settings.flush_timeout / 3
+        self._retry = DEFAULT_RETRY.with_timeout(settings.flush_timeout)
+        self._storage_retry = STORAGE_RETRY.with_timeout(settings.flush_timeout)
+        self._now = now
 
     def check(self) -> None:
         """Check that the ledger can be read.
@@ -129,7 +132,7 @@ class Loads:
                     loads += rest
         files = sorted(self._files())
         assigned = {name for load in loads for name in load.files}
-        now = self._clock()
+        now = self._now()
         to_start += (new := list(_new_loads(files, assigned, pauses, now, generation)))
         ended = Ledger(loads + new, pauses)
         if ended != ledger:
@@ -142,14 +145,17 @@ class Loads:
         return report
 
     def _files(self) -> Iterator[LoadFile]:
-        for blob in self._bucket.list_blobs(prefix=PREFIX, fields="items(name),nextPageToken"):
+        fields = "items(name),nextPageToken"
+        for blob in self._bucket.list_blobs(
+            prefix=PREFIX, fields=fields, timeout=self._timeout, retry=self._storage_retry
+        ):
             if file := LoadFile.from_name(blob.name):
                 yield file
 
     def _job(self, load: Load) -> bigquery.LoadJob | None:
         """Return the job of a load; None if it was not started."""
         try:
-            return cast("bigquery.LoadJob", self._client.get_job(load.job_id, retry=_RETRY))
+            return cast("bigquery.LoadJob", self._client.get_job(load.job_id, retry=self._retry, timeout=self._timeout))
         except NotFound:
             return None
 
@@ -167,7 +173,7 @@ class Loads:
         fields = {"job_id": load.job_id, "table": load.table, "files": len(load.files), "reason": reason}
         logger.error("load job failed", extra={"fields": fields})
         if not _has_bad_row(job):
-            pauses[load.table] = _longer(pauses.get(load.table), self._clock())
+            pauses[load.table] = _longer(pauses.get(load.table), self._now())
         elif len(load.files) > 1:
             half = len(load.files) // 2
             for files in (load.files[:half], load.files[half:]):
@@ -177,7 +183,7 @@ class Loads:
                 self._insert_rows(load.files[0])
             except Exception as error:
                 logger.error("rows of a load file are not inserted: %s", log.safe_message(error))  # noqa: TRY400
-                pauses[load.table] = _longer(pauses.get(load.table), self._clock())
+                pauses[load.table] = _longer(pauses.get(load.table), self._now())
             else:
                 self._delete(load.files)
 
@@ -185,7 +191,7 @@ class Loads:
         """Delete load files. Those that are gone were deleted by a run that ended before the ledger said so."""
         for name in names:
             try:
-                self._bucket.blob(name).delete()
+                self._bucket.blob(name).delete(timeout=self._timeout, retry=self._storage_retry)
             except NotFound:
                 continue
 
@@ -199,7 +205,9 @@ class Loads:
         uris = [layout.address(self._bucket.name, name) for name in load.files]
         table = f"{self._client.project}.{self._tables.live(load.table)}"
         try:
-            self._client.load_table_from_uri(uris, table, job_id=load.job_id, job_config=config, retry=_RETRY)
+            self._client.load_table_from_uri(
+                uris, table, job_id=load.job_id, job_config=config, retry=self._retry, timeout=self._timeout
+            )
         except Conflict:  # Another run has started it, or an answer was lost.
             return
         except _FAILURES as error:

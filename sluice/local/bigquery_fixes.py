@@ -20,7 +20,7 @@ from local_bigquery.catalog import ddl, names, tabledata, tables
 from local_bigquery.engine import database, types
 from local_bigquery.errors import BigQueryError
 from local_bigquery.grpc import server, write
-from local_bigquery.jobs import query, runner
+from local_bigquery.jobs import load, query, runner
 from local_bigquery.sql.dialect import BigQueryDialect
 from local_bigquery.sql.rules import STATEMENT_RULES
 from local_bigquery.sql.translate import translate
@@ -148,9 +148,10 @@ def load_by_schema_of_table(run: Function) -> Function:
     """A load job without a schema guesses one, and takes base64 for the bytes themselves."""
 
     def fixed(cursor: Any, config: Any, upload: str | None) -> Any:  # noqa: ANN401 - handed through
-        if upload and config.sourceFormat == "NEWLINE_DELIMITED_JSON" and config.schema_ is None:
+        if config.sourceFormat == "NEWLINE_DELIMITED_JSON" and config.schema_ is None:
             fields = tables.columns(*tables.reference(config.destinationTable))
-            read = cursor.sql(f"FROM read_json('{upload}', format = 'newline_delimited', sample_size = -1) LIMIT 0")
+            files = [upload] if upload else [path for uri in config.sourceUris for path in load.paths(cursor, uri)]
+            read = cursor.sql(f"FROM read_json({files}, format = 'newline_delimited', sample_size = -1) LIMIT 0")
             for unknown in set(read.columns) - {field.name for field in fields}:
                 raise BigQueryError("invalid", f"Error while reading data, error message: No such field: {unknown}.")
             config = config.replace(schema={"fields": [field.dump() for field in fields]})

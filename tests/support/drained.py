@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -35,18 +35,26 @@ class Drained:
         publish((Publication(event.data, event.attributes) for event in events), self.topic)
         return events
 
-    def drain(self) -> DrainReport:
-        """Run once, with clients of its own."""
-        return Drain.build(self.settings)()
+    def new(self, ahead: timedelta = timedelta()) -> Drain:
+        """Return another instance, with clients of its own and a clock that is ahead."""
+        return Drain.build(self.settings, lambda: datetime.now(UTC) + ahead)
 
-    def settle(self) -> None:
+    def drain(self) -> DrainReport:
+        """Run another instance once."""
+        return self.new()()
+
+    def settle(self, ahead: timedelta = timedelta()) -> None:
         """Run until nothing is left to load."""
 
         def is_settled() -> bool:
-            report = self.drain()
+            report = self.new(ahead)()
             return not report.errors and report.loads is not None and report.loads.pending_files == 0
 
         wait_until(is_settled, "everything is loaded", pause=0.1)
+
+    def publish_data(self, data: bytes, event_id: str) -> None:
+        """Publish a payload."""
+        publish([Publication(data, {"event_id": event_id})], self.topic)
 
     def ids(self) -> dict[str, list[str]]:
         """Event ids by table, sorted, with duplicates."""
