@@ -1,22 +1,18 @@
 """The work without the network: the pure core, event by event, and the backfill, file by file."""
 
-import dataclasses
 import functools
 import gc
 import gzip
 import itertools
-import multiprocessing
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from typing import NamedTuple, NoReturn
 
 import msgspec
 
 from benchmarks.events import MIX, Bodies, Kind
-from benchmarks.machine import FUNCTION_CORE, on_core
 from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.core.message import parse_request
@@ -83,7 +79,7 @@ def core(rounds: int, events: int) -> list[Core]:
 
     kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
     kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]
-    bodies = {name: _bodies(kind, events, with_bad=with_bad) for name, kind, with_bad in kinds}
+    bodies = {name: pushes(kind, events, with_bad=with_bad) for name, kind, with_bad in kinds}
     microseconds: dict[str, list[float]] = {name: [] for name in bodies}
     for _ in range(rounds + 1):
         for name, ones in bodies.items():
@@ -97,7 +93,8 @@ def _each(work: Callable[[bytes], object], bodies: Sequence[bytes]) -> None:
         work(body)
 
 
-def _bodies(kind: Kind, count: int, *, with_bad: bool) -> list[bytes]:
+def pushes(kind: Kind, count: int, *, with_bad: bool) -> list[bytes]:
+    """Return so many pushes of a kind, with the bad ones among them or without."""
     return list(itertools.islice((body for body, is_bad in _endless(kind) if with_bad or not is_bad), count))
 
 
@@ -119,7 +116,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
         AssertionError: The load files have other than these events.
     """
     file = folder / "events.ndjson.gz"
-    messages = [parse_request(_HEADERS, body) for body in _bodies("mixed", events, with_bad=True)]
+    messages = [parse_request(_HEADERS, body) for body in pushes("mixed", events, with_bad=True)]
     lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {
@@ -161,21 +158,3 @@ def _timed(work: Callable[[], None]) -> _Timed:
     started, cpu = time.perf_counter(), time.process_time()
     work()
     return _Timed(time.perf_counter() - started, time.process_time() - cpu)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Apart:
-    """Runs these measurements in a process of their own, on the function's core."""
-
-    rounds: int
-    events: int
-    folder: pathlib.Path
-
-    def __call__(self) -> tuple[list[Core], Backfilled]:
-        """Measure both."""
-        with on_core(FUNCTION_CORE):
-            pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
-            pool.submit(int).result()  # starts the process, on this core
-        with pool:
-            timed = pool.submit(core, self.rounds, self.events).result()
-            return timed, pool.submit(backfill, 3, self.events * 4, self.folder).result()

@@ -31,6 +31,9 @@ def of(results: Results) -> Measured:
     cores = [core.microseconds for core in results.core if core.events == "mixed"]
     if not cores:
         raise NotMeasured("the pure core was not measured")
+    drained = [drained.microseconds for drained in results.drain if drained.events == "mixed"]
+    if not drained:
+        raise NotMeasured("batch mode was not measured")
     scenarios = [results.of(name, "sluice") for name in (*map(opened, RATES), sustained("sluice"))]
     rates = [cells for cells in scenarios if cells and all(cell.is_sustained for cell in cells)]
     if len(rates) < 2:
@@ -49,6 +52,7 @@ def of(results: Results) -> Measured:
         flush_cpu=cpu.of_flush,
         byte_cpu=(large[0] - large[1]) / 10_000 / (results.large_bytes - results.message_bytes),
         core_cpu=statistics.median(cores[0]) / 1e6,
+        drain_cpu=statistics.median(drained[0]) / 1e6,
         plain_cpu=_median(results, opened(_STEADY), "plain", lambda cell: cell.cpu) / 10_000,
         upload=UPLOAD_MS / 1000,
         insert=INSERT_MS / 1000,

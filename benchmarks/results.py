@@ -8,6 +8,7 @@ import msgspec
 from benchmarks.cells import Cell
 from benchmarks.cold_start import Import, Start
 from benchmarks.core import Backfilled, Core
+from benchmarks.drain import Drained
 from benchmarks.machine import Machine
 from benchmarks.servers import TITLES, Name
 from benchmarks.spread import Spread, ratio
@@ -43,6 +44,7 @@ class Results(msgspec.Struct, kw_only=True):
         ceiling: Capacity of the load generator.
         core: The pure core.
         backfill: The backfill.
+        drain: Batch mode.
         starts: Cold starts.
         imports: Imports of the cold starts.
     """
@@ -58,6 +60,7 @@ class Results(msgspec.Struct, kw_only=True):
     ceiling: Ceiling | None = None
     core: list[Core] = []
     backfill: Backfilled | None = None
+    drain: list[Drained] = []
     starts: list[Start] = []
     imports: list[Import] = []
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from benchmarks import cells, cold_start, generator, sizes, stand_in
+from benchmarks.apart import Apart
 from benchmarks.cells import Cell, Drive, Scenario
-from benchmarks.core import Apart
 from benchmarks.events import payloads
 from benchmarks.load import Closed, Open
 from benchmarks.machine import FUNCTION_CORE, OTHER_CORE, Machine, on_core
@@ -51,8 +51,9 @@ def run(plan: Plan, parts: Iterable[Part], folder: pathlib.Path, report: Report)
     )
     with on_core(OTHER_CORE), stand_in.running() as cloud:
         if Part.CORE in parts:
-            report("core, backfill")
-            results.core, results.backfill = Apart(plan.core_rounds, plan.core_events, folder)()
+            report("core, backfill, batch mode")
+            apart = Apart(plan.core_rounds, plan.core_events, folder)
+            results.core, results.backfill, results.drain = apart()
         if Part.COLD_START in parts:
             _cold_starts(plan, results, cloud, folder, report)
         if Part.LOAD in parts:

@@ -241,6 +241,9 @@ def _core(results: Results) -> Table:
         rate = Spread.of(filled.events / seconds for seconds in filled.seconds)
         cpu = Spread.of(seconds / filled.events * 1e6 for seconds in filled.cpu)
         rows.append((f"backfill, {text(rate)} events/s", text(cpu)))
+    for drained in results.drain:
+        rate = Spread.of(1e6 / microseconds for microseconds in drained.microseconds)
+        rows.append((f"batch mode, {drained.events}, {text(rate)} events/s", text(Spread.of(drained.microseconds))))
     return Table("core", "CPU for an event without the network", ("", ">µs"), rows)
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from benchmarks import costs
 from benchmarks.cells import Cell
 from benchmarks.cold_start import Start
+from benchmarks.drain import LARGE_BYTES
 from benchmarks.plan import Part, closed, opened, sustained
 from benchmarks.results import Results, by_start
 from benchmarks.servers import TITLES, Name
@@ -122,6 +123,13 @@ def targets(results: Results) -> list[Target]:
             least=0.6,
         ),
         target("CPU of the pure core for an event", lambda: _core(results), most=12, unit="µs", part=Part.CORE),
+        target(
+            f"batch mode: messages of {LARGE_BYTES} bytes from the pull to the load file, for each vCPU",
+            lambda: _drained(results),
+            least=14_000,
+            unit="/s",
+            part=Part.CORE,
+        ),
     ]
 
 
@@ -178,3 +186,11 @@ def _core(results: Results) -> Spread:
     if not mixed or not mixed[0]:
         raise NotMeasured("pure core: not run")
     return Spread.of(mixed[0])
+
+
+def _drained(results: Results) -> Spread:
+    """Return the messages per second of the large orders."""
+    large = [drained.microseconds for drained in results.drain if drained.events.endswith(f"{LARGE_BYTES} bytes")]
+    if not large or not large[0]:
+        raise NotMeasured("batch mode: not run")
+    return Spread.of(1e6 / microseconds for microseconds in large[0])

@@ -21,6 +21,7 @@ from functions import log
 from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
 from functions.core.pipeline import EventPipeline, utc_now
+from functions.drain.limits import CHUNK_BYTES, CHUNK_MESSAGES, MAX_SECONDS
 from functions.drain.load_files import LoadFiles, load_formats
 from functions.drain.loads import LoadReport, Loads
 from functions.drain.row_inserts import RowInserts
@@ -30,14 +31,6 @@ from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.warehouse import Warehouse
 from functions.settings import InvalidSettings, Settings
-
-MAX_SECONDS = 240
-"""Seconds after which a run pulls no more; the next one continues. The function has 300."""
-
-CHUNK_MESSAGES = 20_000
-CHUNK_BYTES = 8 * 2**20
-"""Size of the messages of a chunk at which it is full. A chunk becomes an archive object and a load file for each
-table. Two chunks are in memory: one is pulled while the other is written."""
 
 _PULL_SECONDS = 2.0
 """Maximum seconds that a pull waits for messages. If there are none, the subscription is empty."""

@@ -30,6 +30,7 @@ class Deployment:
         history_days_read: Days of history whose ids `keep_history` reads.
         writer: The API that writes rows; None: the default of each engine.
         flush_interval: Minimum seconds between two flushes of an instance: the setting of this name.
+        batch_minutes: Minutes between two runs of `drain` in batch mode.
     """
 
     request_logs: bool = False
@@ -46,6 +47,7 @@ class Deployment:
     history_days_read: int = 7 + 7 + 1
     writer: Writer | None = None
     flush_interval: float = 0.0
+    batch_minutes: float = 1.0
 
 
 DEFAULT = Deployment()
@@ -57,7 +59,21 @@ TABLES_OF_A_RUN = LIVE_TABLES + 1
 RUNS_OF_AN_HOUR = 2
 """Number of runs of the reconciliation. The first one compares; the other one only looks how far that came."""
 SCHEDULER_JOBS = 2
-"""Number of scheduled jobs: `bootstrap` and `reconcile`."""
+"""Number of scheduled jobs: `bootstrap` and `reconcile`; batch mode has one more."""
+
+DRAIN_VCPU = 0.167
+DRAIN_GIB = 0.5
+"""Size of `drain`, as Terraform deploys it."""
+DRAIN_SECONDS = 5.0
+"""Seconds of a run of `drain` besides its messages, until all services have answered; assumed."""
+DRAIN_LINE_BYTES = 1_000
+"""Bytes of the log entry of a run of `drain`."""
+DRAIN_METRICS = 1
+"""Log-based metrics that have a point for each run of `drain`."""
+LEDGER_READS = 4
+"""Reads of the ledger in a run of `drain`: its metadata and its content, at the beginning and at the end."""
+SOFT_DELETE_DAYS = 7
+"""Days for which a deleted load file is kept, and billed."""
 
 FLUSH_LINE_BYTES = 1_300
 """Bytes of the log entry of a flush: the line, of about 600 bytes, and what Cloud Logging adds (resource, labels with

@@ -36,6 +36,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         flush_cpu: Seconds of CPU for a flush, besides.
         byte_cpu: Seconds of CPU for each byte of a larger message.
         core_cpu: Seconds of CPU for an event without any network.
+        drain_cpu: Seconds of CPU for a message in batch mode, from the pull to the load file.
         plain_cpu: Seconds of CPU of the plain function for an event.
         upload: Seconds until Cloud Storage answers, in the benchmark.
         insert: Seconds until BigQuery answers, in the benchmark.
@@ -53,6 +54,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     flush_cpu: float
     byte_cpu: float
     core_cpu: float
+    drain_cpu: float
     plain_cpu: float
     upload: float
     insert: float

@@ -47,7 +47,7 @@ def workload(events_per_day: float) -> Workload:
 def readme() -> Table:
     """Return the table of the cost of a million events, for the README."""
     by_rate = [bills(measured.read(), workload(events)) for events in EVENTS_PER_DAY]
-    rows = [(way.title, *(f"{of_ways[way].per_million:.2f}" for of_ways in by_rate)) for way in WAYS]
+    rows = [(way.title, *(f"{of_ways[way].per_million:.2f}" for of_ways in by_rate)) for way in WAYS if way.is_brief]
     heads = (f">{_short(events)} events a day" for events in EVENTS_PER_DAY)
     return Table("cost-per-million", "USD for a million events", ("", *heads), rows)
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple, get_args
 
+from functions.drain.limits import CHUNK_BYTES, CHUNK_MESSAGES
 from sluice.cost import dataflow, prices
 from sluice.cost import deployment as deployed
 from sluice.cost.bill import Bill, BillLine
@@ -16,8 +17,8 @@ from sluice.cost.flow import Instance
 from sluice.cost.measured import Measured
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 
-type Way = Literal["push", "push, billed by instance", "pull", "Dataflow"]
-"""The way in which events are received from Pub/Sub. `pull` does not exist in Sluice."""
+type Way = Literal["push", "push, billed by instance", "batch", "pull", "Dataflow"]
+"""The way in which events are received from Pub/Sub. `pull` does not exist in Sluice: an instance that always runs."""
 
 WAYS: tuple[Way, ...] = get_args(Way.__value__)
 
@@ -27,7 +28,7 @@ WRITERS: Mapping[Way, Writer] = {
     "pull": "storage_write",
     "Dataflow": "insert_all",
 }
-"""Default API that writes rows, by engine."""
+"""Default API that writes rows, by engine; batch mode has load jobs."""
 
 PUBLISH = "Pub/Sub: publish"
 DELIVER = "Pub/Sub: deliver"
@@ -36,6 +37,8 @@ REQUESTS = "ingest: requests"
 CPU = "ingest: CPU"
 MEMORY = "ingest: memory"
 INSERTS = "BigQuery: inserts"
+LOADS = "drain: load files, ledger"
+DRAIN = "drain: CPU and memory"
 OBJECTS = "archive: objects written"
 ARCHIVE = "archive: storage"
 TRANSITIONS = "archive: moves to colder classes"
@@ -147,6 +150,8 @@ class Sluice:
 
     def _hour(self, way: Way, rate: float, hours: float) -> Hour:
         seconds, events = hours * 3600, hours * 3600 * rate
+        if way == "batch":
+            return self._drained(rate, hours)
         written = self._written(way, events)
         if way == "Dataflow":
             job = self.job(rate)
@@ -164,6 +169,25 @@ class Sluice:
             written,
         ]
         return Hour(hours, rate, fleet.each.flushes, lines)
+
+    def _drained(self, rate: float, hours: float) -> Hour:
+        """Return an hour of batch mode, whose load jobs are free."""
+        runs, messages = hours * 60 / self.deployment.batch_minutes, rate * 60 * self.deployment.batch_minutes
+        of_chunk = min(CHUNK_MESSAGES, CHUNK_BYTES / self.workload.message_bytes)
+        chunks = max(1 - math.exp(-messages), messages / of_chunk)
+        files, measured = chunks * deployed.TABLES_OF_A_RUN, self.measured
+        cpu = measured.drain_cpu + measured.byte_cpu * max(0.0, self.workload.message_bytes - measured.message_bytes)
+        seconds = deployed.DRAIN_SECONDS + messages * cpu / deployed.DRAIN_VCPU + (chunks + files) * measured.upload
+        file_bytes = rate * hours * 3600 * self._object_bytes * self.billed_row_bytes / self.workload.message_bytes
+        lines = [
+            BillLine(REQUESTS, prices.REQUESTS, runs),
+            BillLine(DRAIN, prices.VCPU_SECONDS, runs * seconds * deployed.DRAIN_VCPU),
+            BillLine(DRAIN, prices.GIB_SECONDS, runs * seconds * deployed.DRAIN_GIB),
+            BillLine(LOADS, prices.CLASS_A, runs * (files + 2)),  # It lists the files, and replaces the ledger.
+            BillLine(LOADS, prices.CLASS_B, runs * (files + deployed.LEDGER_READS)),
+            stored(LOADS, prices.STANDARD, file_bytes, 0, deployed.SOFT_DELETE_DAYS),
+        ]
+        return Hour(hours, rate, chunks / messages, lines)
 
     def _written(self, way: Way, events: float) -> BillLine:
         """Return the lines for writing rows."""
@@ -203,9 +227,15 @@ class Sluice:
             flushes_of_minute = 60 * hour.rate * hour.objects
             minutes += hour.hours * _MINUTES_OF_HOUR * (1 - math.exp(-flushes_of_minute))
         requests = self.workload.events_per_month if way.startswith("push") and self.deployment.request_logs else 0.0
-        yield BillLine(FLUSH_LINES, prices.LOGGED_BYTES, lines * deployed.FLUSH_LINE_BYTES)
-        yield BillLine(REQUEST_LINES, prices.LOGGED_BYTES, requests * deployed.REQUEST_LINE_BYTES)
         points = minutes * deployed.FLUSH_METRICS
+        logged = lines * deployed.FLUSH_LINE_BYTES
+        if way == "batch":
+            runs = DAYS_OF_MONTH * 24 * _MINUTES_OF_HOUR / self.deployment.batch_minutes
+            points += runs * deployed.DRAIN_METRICS
+            logged += runs * deployed.DRAIN_LINE_BYTES
+            yield BillLine(SCHEDULE, prices.SCHEDULER_JOBS, 1)
+        yield BillLine(FLUSH_LINES, prices.LOGGED_BYTES, logged)
+        yield BillLine(REQUEST_LINES, prices.LOGGED_BYTES, requests * deployed.REQUEST_LINE_BYTES)
         yield BillLine(METRICS, prices.METRIC_BYTES, points * prices.METRIC_POINT_BYTES)
 
     def _reconciled(self, hours: list[Hour]) -> Iterator[BillLine]:

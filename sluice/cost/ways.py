@@ -19,11 +19,13 @@ class Way:
         key: Name in JSON.
         title: Displayed name.
         bill: Returns the monthly bill of a workload.
+        is_brief: Whether the README has it.
     """
 
     key: str
     title: str
     bill: Callable[[Measured, Workload, Deployment], Bill]
+    is_brief: bool = True
 
 
 CHEAP_INTERVAL = 2.0
@@ -34,18 +36,32 @@ def _seldom(measured: Measured, workload: Workload, deployment: Deployment) -> S
     return Sluice(measured, workload, dataclasses.replace(deployment, flush_interval=CHEAP_INTERVAL))
 
 
+def _batch(minutes: float) -> Callable[[Measured, Workload, Deployment], Bill]:
+    def bill(measured: Measured, workload: Workload, deployment: Deployment) -> Bill:
+        return Sluice(measured, workload, dataclasses.replace(deployment, batch_minutes=minutes)).bill("batch")
+
+    return bill
+
+
 SLUICE = Way("sluice", "Sluice, as deployed", lambda *of: Sluice(*of).bill())
 DATAFLOW = Way("sluice_on_dataflow", "Sluice on Dataflow", lambda *of: Sluice(*of).bill("Dataflow"))
 
 WAYS = (
     SLUICE,
-    Way("sluice_by_instance", "Sluice, billed by instance", lambda *of: Sluice(*of).bill("push, billed by instance")),
-    Way("sluice_2s", "Sluice, a flush each 2 s", lambda *of: _seldom(*of).bill()),
+    Way(
+        "sluice_by_instance",
+        "Sluice, billed by instance",
+        lambda *of: Sluice(*of).bill("push, billed by instance"),
+        False,
+    ),
+    Way("sluice_2s", "Sluice, a flush each 2 s", lambda *of: _seldom(*of).bill(), False),
     Way(
         "sluice_2s_by_instance",
-        "the same, billed by instance",
+        "Sluice, a flush each 2 s, billed by instance",
         lambda *of: _seldom(*of).bill("push, billed by instance"),
     ),
+    Way("sluice_batch_1m", "Sluice, batches each minute", _batch(1)),
+    Way("sluice_batch_5m", "Sluice, batches each 5 minutes", _batch(5)),
     DATAFLOW,
     Way("bigquery_subscription", "BigQuery subscription", lambda *of: Alternatives(*of).bare_subscription()),
     Way("subscriptions", "subscriptions, transform, archive", lambda *of: Alternatives(*of).subscriptions()),

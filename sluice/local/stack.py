@@ -196,13 +196,16 @@ def deployed(
             )
 
 
-def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1, 600)) -> dict[str, str]:
+def create_resources(
+    on: Emulators, name: str, backoff: tuple[float, float] = (1, 600), ack_deadline: int = ACK_DEADLINE_SECONDS
+) -> dict[str, str]:
     """Create what Terraform does in production: bucket, topics and subscriptions. What exists stays.
 
     Args:
         on: The emulators.
         name: Name of the topic; the others derive from it.
         backoff: Minimum and maximum seconds before a redelivery.
+        ack_deadline: Ack deadline of the subscription, in seconds.
 
     Returns:
         The settings of the functions that name them: `resource_settings`.
@@ -220,7 +223,7 @@ def create_resources(on: Emulators, name: str, backoff: tuple[float, float] = (1
             subscription=f"{name}-ingest",
             dead_letter_topic=f"{name}-undeliverable",
             dead_letter_subscription=f"{name}-undeliverable",
-            ack_deadline_seconds=ACK_DEADLINE_SECONDS,
+            ack_deadline_seconds=ack_deadline,
             max_delivery_attempts=100,
             minimum_backoff=backoff[0],
             maximum_backoff=backoff[1],

@@ -207,7 +207,7 @@ class Rule:
     Attributes:
         fault: What becomes of them.
         service: `BIGQUERY`, `STORAGE` or `PUSH`.
-        path: Regular expression that is found in their method and path.
+        path: Regular expression that is found in their method and path, with the object's name for an upload.
         times: How many of them, the first ones; None for no end.
         share: Of those that match, drawn by the proxy's seed.
         hits: How many it has befallen.
@@ -233,9 +233,9 @@ def insert(fault: Fault, table: str = r"\w+", **which: Any) -> Rule:
     return Rule(fault, BIGQUERY, f"^POST .*/tables/{table}/insertAll", **which)
 
 
-def upload(fault: Fault, **which: Any) -> Rule:
-    """A fault of Cloud Storage's uploads."""
-    return Rule(fault, STORAGE, "^POST /upload/", **which)
+def upload(fault: Fault, name: str = "", **which: Any) -> Rule:
+    """A fault of Cloud Storage's uploads, of objects with such names."""
+    return Rule(fault, STORAGE, f"^POST /upload/.* {name}", **which)
 
 
 def push(fault: Fault, **which: Any) -> Rule:
@@ -264,7 +264,7 @@ class Proxy:
     """Listens on a port for each service. Use it as an asynchronous context; the rest is for any thread.
 
     `insertId`s are made unique on their way: BigQuery drops a second row of an id only as well as it can, and here it
-    never can. Of Cloud Storage, it answers 412 for an object that there is, which the emulator does not.
+    never can.
 
     Args:
         seed: Of the draws of rules with a share.
@@ -284,7 +284,6 @@ class Proxy:
         self._draw = random.Random(seed).random
         self._turn = 0
         self._sent: set[str] = set()
-        self._objects: set[str] = set()
         self._urls: dict[str, str] = {}
         self._stack = contextlib.AsyncExitStack()
 
@@ -325,13 +324,14 @@ class Proxy:
             self.counts.requests[service] += 1
             if request.path.endswith("/insertAll"):
                 body = self._insert_ids(body)
+            line = f"{request.method} {request.path}"
             if request.path.startswith("/upload/"):
                 self._note(_object(body))
+                line = f"{line} {_object(body)}"
 
             async def forward(body: bytes) -> Answer:
                 return await self._forward(service, request, body)
 
-            line = f"{request.method} {request.path}"
             self.under_way += service != PUSH
             try:
                 for rule in self.rules:
@@ -361,10 +361,6 @@ class Proxy:
         return json.dumps(content).encode()
 
     async def _forward(self, service: str, request: web.BaseRequest, body: bytes) -> Answer:
-        name = _object(body) if request.path.startswith("/upload/") else None
-        if name in self._objects and request.query.get("ifGenerationMatch") == "0":
-            rejected = google_error(412, "conditionNotMet")
-            return Answer(412, {"content-type": "application/json"}, bytes(rejected.body or b""))  # type: ignore[arg-type]
         self._turn += 1
         urls = self.upstreams[service]
         if not urls:
@@ -373,10 +369,7 @@ class Proxy:
         url = URL(urls[self._turn % len(urls)] + request.raw_path, encoded=True)
         async with self._session.request(request.method, url, headers=headers, data=body) as answer:
             kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
-            received = Answer(answer.status, kept, await answer.read())
-        if name and received.status == 200:
-            self._objects.add(name)
-        return received
+            return Answer(answer.status, kept, await answer.read())
 
 
 def _object(body: bytes) -> str:
