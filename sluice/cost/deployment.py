@@ -61,7 +61,7 @@ RUNS_OF_AN_HOUR = 2
 SCHEDULER_JOBS = 2
 """Number of scheduled jobs: `bootstrap` and `reconcile`; batch mode has one more."""
 
-DRAIN_VCPU = 0.167
+DRAIN_VCPU = 0.333
 DRAIN_GIB = 0.5
 """Size of `drain`, as Terraform deploys it."""
 DRAIN_SECONDS = 5.0
