@@ -71,6 +71,7 @@ bench: .venv/ready ## Measure Sluice against the plain way, and write docs/perfo
 faults: .venv/ready ## Break all that may break, for an hour, and prove that no event got lost.
 	@SLUICE_FAULTS=long SLUICE_PATIENCE=5 .venv/bin/pytest tests/faults/test_matrix.py
 	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.soak
+	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.batch_soak
 
 drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
 	@.venv/bin/python -m tools.drill

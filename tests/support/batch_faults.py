@@ -239,7 +239,7 @@ def job_state(fault: Fault, **which: Any) -> Rule:
     return Rule(fault, BIGQUERY, "^GET .*/jobs/", **which)
 
 
-_RULES: dict[str, Callable[..., Rule]] = {
+RULES: dict[str, Callable[..., Rule]] = {
     "the archive": archived,
     "a load file": load_file,
     "the ledger": ledger,
@@ -249,7 +249,7 @@ _RULES: dict[str, Callable[..., Rule]] = {
     "a load job's state": job_state,
 }
 
-_FAULTS = [
+FAULTS = [
     faults.status(503, "backendError"),
     faults.status(503, "backendError", after=True),
     faults.status(404, "notFound"),
@@ -277,10 +277,10 @@ def _two_runs(run: BatchRun) -> None:
 
 
 CASES = [
-    *(BatchCase(what, fault.name, _strikes(rule, fault)) for what, rule in _RULES.items() for fault in _FAULTS),
+    *(BatchCase(what, fault.name, _strikes(rule, fault)) for what, rule in RULES.items() for fault in FAULTS),
     *(
         BatchCase(what, f"SIGKILL {'after' if after else 'before'} the write", _killed(rule, after=after))
-        for what, rule in _RULES.items()
+        for what, rule in RULES.items()
         for after in (False, True)
     ),
     BatchCase("two runs", "at once", _two_runs),
