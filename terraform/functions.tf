@@ -192,7 +192,7 @@ resource "google_cloudfunctions2_function" "ingest" {
   service_config {
     available_cpu                    = tostring(var.ingest.cpu)
     available_memory                 = var.ingest.memory
-    min_instance_count               = local.dataflow ? 0 : var.ingest.min_instances
+    min_instance_count               = local.dataflow || local.batch ? 0 : var.ingest.min_instances
     max_instance_count               = var.ingest.max_instances
     max_instance_request_concurrency = var.ingest.concurrency
     timeout_seconds                  = var.ingest.timeout_seconds
