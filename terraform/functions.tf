@@ -18,6 +18,7 @@ locals {
     MAX_IN_FLIGHT        = var.flush.max_in_flight
     MAX_IN_FLIGHT_BYTES  = var.flush.max_in_flight_bytes
     RETENTION_DAYS       = var.retention_days
+    SUBSCRIPTION         = local.subscription_id
   }, { for name, tag in google_data_catalog_policy_tag.protected : "POLICY_TAG_${upper(name)}" => tag.id })
 
   package_digest = var.release == null ? filesha256(var.package) : var.release

@@ -13,6 +13,12 @@ variable "message_regions" {
   }
 }
 
+locals {
+  subscription = "${local.name}-ingest"
+  # The settings of ingest cannot refer to the subscription, which depends on ingest.
+  subscription_id = "projects/${var.project_id}/subscriptions/${local.subscription}"
+}
+
 resource "google_pubsub_topic" "events" {
   project                    = var.project_id
   name                       = "${local.name}-events"
@@ -76,7 +82,7 @@ resource "google_pubsub_subscription" "dead_letters" {
 # supports no dead-letter policy.
 resource "google_pubsub_subscription" "ingest" {
   project                    = var.project_id
-  name                       = "${local.name}-ingest"
+  name                       = local.subscription
   topic                      = google_pubsub_topic.events.id
   labels                     = local.labels
   ack_deadline_seconds       = var.delivery.ack_deadline_seconds

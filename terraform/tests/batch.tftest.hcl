@@ -87,6 +87,10 @@ run "drain_pulls_the_same_subscription_each_minute" {
     error_message = "It reads the same settings."
   }
   assert {
+    condition     = local.settings.SUBSCRIPTION == "projects/${google_pubsub_subscription.ingest.project}/subscriptions/${google_pubsub_subscription.ingest.name}"
+    error_message = "It pulls another subscription."
+  }
+  assert {
     condition = (
       google_cloud_scheduler_job.drain[0].schedule == "*/1 * * * *"
       && google_cloud_scheduler_job.drain[0].attempt_deadline == "300s"
