@@ -7,7 +7,7 @@ variable "batch" {
   TEXT
   type = object({
     interval_minutes = optional(number, 1)
-    cpu              = optional(number, 0.167)
+    cpu              = optional(number, 0.333)
     memory           = optional(string, "512Mi")
   })
   default  = {}

@@ -75,7 +75,7 @@ run "drain_pulls_the_same_subscription_each_minute" {
     error_message = "Two runs would share a list of load files."
   }
   assert {
-    condition     = google_cloudfunctions2_function.drain[0].service_config[0].available_cpu == "0.167" && google_cloudfunctions2_function.drain[0].service_config[0].available_memory == "512Mi"
+    condition     = google_cloudfunctions2_function.drain[0].service_config[0].available_cpu == "0.333" && google_cloudfunctions2_function.drain[0].service_config[0].available_memory == "512Mi"
     error_message = "cpu or memory"
   }
   assert {
@@ -282,7 +282,7 @@ run "an_interval_that_does_not_divide_the_hour" {
 run "too_much_memory_for_a_part_of_a_cpu" {
   command = plan
   variables {
-    batch = { cpu = 0.167, memory = "1Gi" }
+    batch = { cpu = 0.333, memory = "1Gi" }
   }
   expect_failures = [var.batch]
 }
