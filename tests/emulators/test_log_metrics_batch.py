@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -36,7 +37,7 @@ def recorded(
 ) -> Iterator[tuple[dict[str, int], list[Entry]]]:
     """The expected sums, and the log entries of two runs, of which the second one finds a load job that has failed."""
     folder = tmp_path_factory.mktemp("drain")
-    events = [
+    events: list[bytes | dict[str, Any]] = [
         *(payload for _, payload in good_events()),
         event("order", gift=True),
         b"no JSON",
