@@ -2,7 +2,9 @@
 
 locals {
   each_selector = yamldecode(templatefile("${path.module}/monitoring/selectors.yaml", local.monitoring_names))
-  selectors     = merge(local.each_selector, { of_flushes = local.dataflow ? local.each_selector.of_job : local.each_selector.of_ingest })
+  selectors = merge(local.each_selector, {
+    of_flushes = local.each_selector[{ functions = "of_ingest", batch = "of_drain", dataflow = "of_job" }[local.engine]]
+  })
 
   queries = {
     for name, asked in yamldecode(templatefile("${path.module}/monitoring/queries.yaml", merge(local.monitoring_names, local.selectors))) :
@@ -13,12 +15,23 @@ locals {
 
   # Names that the templates of alerts and dashboard may use. failing_share is the share of failing requests at which the
   # error budget of availability burns at fast_burn_rate.
-  monitoring_values = merge(local.monitoring_names, local.selectors, local.queries, var.alert_thresholds, var.objectives, {
+  monitoring_values = merge(local.monitoring_names, local.selectors, local.queries, var.alert_thresholds, var.objectives, local.lateness, {
+    no_drain_for  = "${60 * var.batch.interval_minutes + 300}s"
     failing_share = tonumber(format("%.6f", var.alert_thresholds.fast_burn_rate * (1 - var.objectives.availability))) # Rounded, without floating-point noise.
   })
+
+  # In batch mode, an event waits for the next run, and its load file for the run after that. A single late run is no emergency:
+  # so much is at least three intervals. lag_seconds must be a bound of the metric's buckets.
+  lateness = local.batch ? {
+    oldest_message_seconds = max(var.alert_thresholds.oldest_message_seconds, local.three_intervals + 120)
+    no_events_minutes      = max(var.alert_thresholds.no_events_minutes, local.three_intervals / 60)
+    pending_seconds        = max(var.alert_thresholds.pending_seconds, local.three_intervals)
+    lag_seconds            = min([for age in local.measured.buckets.ages : age / 1000 if age / 1000 >= max(var.objectives.lag_seconds, local.three_intervals)]...)
+  } : {}
+  three_intervals   = 3 * 60 * var.batch.interval_minutes
   alerts_of_engines = yamldecode(templatefile("${path.module}/monitoring/alerts.yaml", local.monitoring_values))
   alerts = {
-    for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[var.engine], {})) if try(alert.engine, var.engine) == var.engine
+    for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[local.engine], {})) if contains(flatten([try(alert.engine, local.engine)]), local.engine)
   }
 
   # An alert contains its short runbook, and a link to the section of docs/operate.md if its URL is known.
@@ -113,10 +126,10 @@ resource "google_monitoring_alert_policy" "this" {
   dynamic "conditions" {
     for_each = try([each.value.enough], [])
     content {
-      display_name = "${conditions.value.responses} ${local.dataflow ? "events acknowledged" : "responses ${conditions.value.class}"} in ${conditions.value.seconds / 60} minutes"
+      display_name = "${conditions.value.responses} ${local.engine != "functions" ? "events acknowledged" : "responses ${conditions.value.class}"} in ${conditions.value.seconds / 60} minutes"
 
       condition_threshold {
-        filter          = local.dataflow ? local.acknowledged : "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"${conditions.value.class}\""
+        filter          = local.engine != "functions" ? local.acknowledged : "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"${conditions.value.class}\""
         comparison      = "COMPARISON_GT"
         threshold_value = conditions.value.responses - 1
         duration        = "0s"

@@ -12,8 +12,8 @@ locals {
   rows = [
     for row in local.rows_of_engines : {
       height = row.height
-      tiles  = [for tile in row.tiles : tile if try(tile.engine, var.engine) == var.engine]
-    } if try(row.engine, var.engine) == var.engine
+      tiles  = [for tile in row.tiles : tile if contains(flatten([try(tile.engine, local.engine)]), local.engine)]
+    } if contains(flatten([try(row.engine, local.engine)]), local.engine)
   ]
 
   tiles = flatten([
@@ -43,7 +43,7 @@ locals {
           {
             chartOptions = { mode = "COLOR" }
             dataSets = flatten([
-              for line in [for line in tile.lines : line if try(line.engine, var.engine) == var.engine] : [
+              for line in [for line in tile.lines : line if contains(flatten([try(line.engine, local.engine)]), local.engine)] : [
                 for key in try(local.repeated[line.each], [""]) : {
                   legendTemplate = replace(line.name, local.monitoring_names.each, key)
                   plotType       = "LINE"

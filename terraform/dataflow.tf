@@ -81,7 +81,8 @@ resource "google_storage_bucket_object" "template" {
   content_type = "application/json"
 }
 
-# The order of a switch. The subscription and the job depend on this resource, and the job also depends on the subscription:
+# The order of a switch; batch.tf has that of batch mode. The subscription and the job depend on this resource, and the job also
+# depends on the subscription:
 #
 # - to Dataflow: this resource is created, then the push stops, then the job starts.
 # - back: the job is drained and ends, then this resource is destroyed, then the push starts. Terraform updates a resource after
@@ -89,7 +90,7 @@ resource "google_storage_bucket_object" "template" {
 #
 # So at most one of the two reads events at any time. Events published in between wait in the subscription.
 resource "terraform_data" "pull" {
-  count = local.dataflow ? 1 : 0
+  count = local.dataflow || local.batch ? 1 : 0
 
   # Permissions of a new service account take a while to take effect.
   provisioner "local-exec" {
@@ -100,9 +101,11 @@ resource "terraform_data" "pull" {
     google_artifact_registry_repository_iam_member.dataflow,
     google_kms_crypto_key_iam_member.agent,
     google_project_iam_member.dataflow,
+    google_project_iam_member.jobs,
     google_secret_manager_secret_iam_member.ip_hash_key,
     google_service_account_iam_member.dataflow,
     google_storage_bucket_iam_member.archive_dataflow,
+    google_storage_bucket_iam_member.archive_drain,
     google_storage_bucket_iam_member.dataflow,
   ]
 }

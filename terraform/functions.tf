@@ -18,6 +18,7 @@ locals {
     MAX_IN_FLIGHT        = var.flush.max_in_flight
     MAX_IN_FLIGHT_BYTES  = var.flush.max_in_flight_bytes
     RETENTION_DAYS       = var.retention_days
+    SUBSCRIPTION         = local.subscription_id
   }, { for name, tag in google_data_catalog_policy_tag.protected : "POLICY_TAG_${upper(name)}" => tag.id })
 
   package_digest = var.release == null ? filesha256(var.package) : var.release
@@ -192,7 +193,7 @@ resource "google_cloudfunctions2_function" "ingest" {
   service_config {
     available_cpu                    = tostring(var.ingest.cpu)
     available_memory                 = var.ingest.memory
-    min_instance_count               = local.dataflow ? 0 : var.ingest.min_instances
+    min_instance_count               = local.dataflow || local.batch ? 0 : var.ingest.min_instances
     max_instance_count               = var.ingest.max_instances
     max_instance_request_concurrency = var.ingest.concurrency
     timeout_seconds                  = var.ingest.timeout_seconds

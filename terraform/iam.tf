@@ -70,6 +70,28 @@ resource "google_storage_bucket_iam_member" "checkpoints" {
   }
 }
 
+# Batch mode. A condition on the name of an object is never true for a list, so that the permission to list has none.
+resource "google_storage_bucket_iam_member" "archive_drain" {
+  for_each = local.batch ? {
+    archive_reader = "raw/" # If BigQuery rejects a row, its dead letter has the original bytes.
+    archiver       = "raw/"
+    lister         = null
+    load_writer    = "load/"
+  } : {}
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this[each.key].id
+  member = google_service_account.this["drain"].member
+
+  dynamic "condition" {
+    for_each = each.value[*]
+    content {
+      title      = "objects of ${condition.value}"
+      expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/${condition.value}\")"
+    }
+  }
+}
+
 resource "google_storage_bucket_iam_member" "archive_operator" {
   for_each = var.access.operators
 
@@ -92,6 +114,27 @@ resource "google_pubsub_subscription_iam_member" "dead_letters" {
   subscription = google_pubsub_subscription.dead_letters.id
   role         = "roles/pubsub.subscriber"
   member       = each.value
+}
+
+# Batch mode
+
+resource "google_pubsub_subscription_iam_member" "drain" {
+  count = local.batch ? 1 : 0
+
+  subscription = google_pubsub_subscription.ingest.id
+  role         = google_project_iam_custom_role.this["consumer"].id
+  member       = google_service_account.this["drain"].member
+}
+
+# Operators run it by its Cloud Scheduler job.
+resource "google_cloud_run_v2_service_iam_member" "drain" {
+  count = local.batch ? 1 : 0
+
+  project  = var.project_id
+  name     = google_cloudfunctions2_function.drain[0].name
+  location = var.region
+  role     = "roles/run.invoker"
+  member   = google_service_account.this["caller"].member
 }
 
 # Dataflow
@@ -204,7 +247,7 @@ resource "google_service_account_iam_member" "deployer" {
   member = each.value
 }
 
-# Permission to run queries. The bindings of the datasets control which data they may read.
+# Permission to run queries and load jobs. The bindings of the datasets control which data they may read and write.
 
 resource "google_project_iam_member" "jobs" {
   for_each = merge(
@@ -213,6 +256,7 @@ resource "google_project_iam_member" "jobs" {
       reconcile = google_service_account.this["reconcile"].member
       backup    = google_service_account.this["backup"].member
     },
+    local.batch ? { drain = google_service_account.this["drain"].member } : {},
     { for member in setunion(local.readers, var.access.raw_data_readers, var.access.operators, var.access.erasers) : member => member },
   )
 
@@ -276,7 +320,7 @@ resource "google_storage_bucket_iam_member" "build" {
 
 resource "google_secret_manager_secret_iam_member" "ip_hash_key" {
   for_each = var.ip_policy == "hash" ? merge(
-    { for account in local.dataflow ? ["dataflow", "ingest"] : ["ingest"] : account => google_service_account.this[account].member },
+    { for account in concat(["ingest"], local.batch ? ["drain"] : [], local.dataflow ? ["dataflow"] : []) : account => google_service_account.this[account].member },
     { for member in var.access.operators : member => member },
   ) : {}
 

@@ -1,6 +1,9 @@
 # Log-based metrics of functions and workers. monitoring/metrics.yaml defines them, in a form that the tests read too.
 
 locals {
+  # What receives the events, as monitoring/ names it: functions is the push to ingest.
+  engine = local.batch ? "batch" : var.engine
+
   # Keys for which a metric, a query or a line of the dashboard is repeated.
   repeated = {
     # Each table with events, by its definition. Dead letters are measured by stage.
@@ -21,6 +24,9 @@ locals {
     bootstrap_job            = google_cloud_scheduler_job.called["bootstrap"].name
     reconcile                = google_cloudfunctions2_function.called["reconcile"].name
     reconcile_job            = google_cloud_scheduler_job.called["reconcile"].name
+    drain                    = join("", google_cloudfunctions2_function.drain[*].name)
+    drain_job                = join("", google_cloud_scheduler_job.drain[*].name)
+    drain_window_minutes     = max(15, 3 * var.batch.interval_minutes)
     topic                    = google_pubsub_topic.events.name
     subscription             = google_pubsub_subscription.ingest.name
     dead_letter_subscription = google_pubsub_subscription.dead_letters.name
@@ -40,14 +46,15 @@ locals {
     for name, metric in local.measured.metrics : {
       for key in try(local.repeated[metric.each], [""]) : trimsuffix("${name}/${key}", "/") => {
         about   = replace(metric.about, local.monitoring_names.each, key)
-        source  = metric.source
+        source  = metric.source == "flush" ? local.flush_source : metric.source
         where   = replace(try(metric.where, ""), local.monitoring_names.each, key)
         value   = try(replace(metric.value, local.monitoring_names.each, key), null)
         buckets = try(local.measured.buckets[metric.buckets], null)
         unit    = try(metric.unit, "1")
       }
-    } if try(metric.engine, var.engine) == var.engine
+    } if contains(flatten([try(metric.engine, local.engine)]), local.engine)
   ]...)
+  flush_source = { functions = "flush", batch = "flush_of_drain", dataflow = "flush_of_dataflow" }[local.engine]
 
   # Dataflow logs the fields as JSON in a text. The text has "rows":{..."orders": before the number of
   # jsonPayload.rows.orders. A character class that matches no part of a name stands for a quotation mark.
@@ -57,9 +64,9 @@ locals {
   }
 
   extracted = {
-    for name, metric in local.metrics : name => local.dataflow && metric.source == "flush" ? {
+    for name, metric in local.metrics : name => metric.source == "flush_of_dataflow" ? {
       filter = join(" AND ", compact([
-        local.measured.sources.flush_of_dataflow,
+        local.measured.sources[metric.source],
         metric.where == "" ? "" : "jsonPayload.message=~\"${local.before[trimsuffix(metric.where, ">0")]}[1-9]\"",
       ]))
       value = metric.value == null ? null : "REGEXP_EXTRACT(jsonPayload.message, \"${local.before[metric.value]}([0-9]+)\")"

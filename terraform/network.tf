@@ -4,7 +4,7 @@ variable "ingress" {
   description = <<-TEXT
     Networks from which the functions accept requests: internal-only, internal-and-gclb or all, as in gcloud. IAM controls
     the callers. Pub/Sub and Cloud Scheduler of the same project are internal.
-    ingest: of the function ingest.
+    ingest: of the functions ingest and drain.
     called: of bootstrap and reconcile. With all, deployers and operators call them from their machines; otherwise they run
     them by their Cloud Scheduler jobs.
   TEXT

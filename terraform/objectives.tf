@@ -3,7 +3,7 @@
 locals {
   requests_of_ingest = "metric.type=\"run.googleapis.com/request_count\" resource.type=\"cloud_run_revision\" resource.label.\"service_name\"=\"${local.monitoring_names.ingest}\""
 
-  # Their replacement with Dataflow, which receives no requests.
+  # Their replacement with Dataflow and in batch mode, where ingest receives no requests.
   acknowledged = "metric.type=\"pubsub.googleapis.com/subscription/ack_message_count\" resource.type=\"pubsub_subscription\" resource.label.\"subscription_id\"=\"${local.monitoring_names.subscription}\""
 
   # Not taken from the resource, so that a plan shows the query of an alert.
@@ -21,11 +21,11 @@ locals {
       bad  = "${local.requests_of_ingest} metric.label.\"response_code_class\"=\"5xx\""
     }
     freshness = {
-      title = "${var.objectives.freshness * 100} % of the flushes end within ${var.objectives.lag_seconds} s of their oldest event"
+      title = "${var.objectives.freshness * 100} % of the flushes end within ${local.monitoring_values.lag_seconds} s of their oldest event"
       goal  = var.objectives.freshness
       lag   = "metric.type=\"logging.googleapis.com/user/${google_logging_metric.this["lag"].name}\" resource.type=\"${local.dataflow ? "dataflow_job" : "cloud_run_revision"}\""
     }
-  } : key => objective if key != "availability" || !local.dataflow } # A job receives no requests.
+  } : key => objective if key != "availability" || local.engine == "functions" } # Otherwise there are no requests.
 }
 
 resource "google_monitoring_custom_service" "sluice" {
@@ -65,7 +65,7 @@ resource "google_monitoring_slo" "this" {
       content {
         distribution_filter = each.value.lag
         range {
-          max = var.objectives.lag_seconds * 1000
+          max = local.monitoring_values.lag_seconds * 1000
         }
       }
     }

@@ -15,11 +15,11 @@ output "archive_bucket" {
 
 output "functions" {
   description = "URLs of the functions."
-  value = {
+  value = merge({
     ingest    = google_cloudfunctions2_function.ingest.service_config[0].uri
     bootstrap = google_cloudfunctions2_function.called["bootstrap"].service_config[0].uri
     reconcile = google_cloudfunctions2_function.called["reconcile"].service_config[0].uri
-  }
+  }, { for function in google_cloudfunctions2_function.drain : "drain" => function.service_config[0].uri })
 }
 
 output "images" {
@@ -56,6 +56,7 @@ output "github_variables" {
     DATASET                    = google_bigquery_dataset.events["live"].dataset_id
     GOOGLE_CLOUD_PROJECT       = var.project_id
     HISTORICAL_DATASET         = google_bigquery_dataset.events["historical"].dataset_id
+    INGEST_MODE                = var.ingest.mode
     LOCATION                   = var.region
     PACKAGES_BUCKET            = google_storage_bucket.packages.name
     RETENTION_DAYS             = var.retention_days

@@ -13,6 +13,12 @@ variable "message_regions" {
   }
 }
 
+locals {
+  subscription = "${local.name}-ingest"
+  # The settings of ingest cannot refer to the subscription, which depends on ingest.
+  subscription_id = "projects/${var.project_id}/subscriptions/${local.subscription}"
+}
+
 resource "google_pubsub_topic" "events" {
   project                    = var.project_id
   name                       = "${local.name}-events"
@@ -76,16 +82,16 @@ resource "google_pubsub_subscription" "dead_letters" {
 # supports no dead-letter policy.
 resource "google_pubsub_subscription" "ingest" {
   project                    = var.project_id
-  name                       = "${local.name}-ingest"
+  name                       = local.subscription
   topic                      = google_pubsub_topic.events.id
   labels                     = local.labels
   ack_deadline_seconds       = var.delivery.ack_deadline_seconds
   message_retention_duration = "${7 * 86400}s"
 
-  # With Dataflow, the same subscription has no push and keeps its messages. Two subscriptions would deliver each event to
-  # both engines.
+  # With Dataflow and in batch mode, the same subscription has no push and keeps its messages. Two subscriptions would deliver
+  # each event twice.
   dynamic "push_config" {
-    for_each = local.dataflow ? [] : [google_cloudfunctions2_function.ingest.service_config[0].uri]
+    for_each = local.dataflow || local.batch ? [] : [google_cloudfunctions2_function.ingest.service_config[0].uri]
     content {
       push_endpoint = push_config.value
 
@@ -120,6 +126,7 @@ resource "google_pubsub_subscription" "ingest" {
 
   depends_on = [
     google_cloud_run_v2_service_iam_member.push,
+    google_cloudfunctions2_function.drain,
     google_pubsub_topic_iam_member.forwards,
     google_pubsub_subscription.dead_letters,
     terraform_data.pull,

@@ -6,10 +6,13 @@ resource "google_service_account" "this" {
     bootstrap = "Runs the bootstrap function"
     reconcile = "Runs the reconcile function"
     push      = "Calls ingest for Pub/Sub"
-    caller    = "Calls bootstrap and reconcile for Cloud Scheduler and deployments"
+    caller    = "Calls bootstrap, reconcile and drain for Cloud Scheduler and deployments"
     build     = "Builds the images of the functions"
     backup    = "Copies history, and takes snapshots and copies"
-  }, local.dataflow ? { dataflow = "Runs the Dataflow job, its launcher and its workers" } : {})
+    },
+    local.batch ? { drain = "Runs the drain function" } : {},
+    local.dataflow ? { dataflow = "Runs the Dataflow job, its launcher and its workers" } : {},
+  )
 
   project      = var.project_id
   account_id   = "${local.name}-${each.key}"
@@ -47,6 +50,8 @@ resource "google_project_iam_custom_role" "this" {
         "dataflow.jobs.updateContents", # Drains it.
         "dataflow.messages.list",
         "dataflow.metrics.get",
+        ] : [], local.batch ? [
+        "cloudscheduler.jobs.pause", # Stops drain, as push_manager stops the push.
       ] : [])
     }
     traffic_manager = {
@@ -128,7 +133,31 @@ resource "google_project_iam_custom_role" "this" {
         "bigquery.tables.updateData",
       ]
     }
-    }, local.dataflow ? {
+    }, local.batch ? {
+    consumer = {
+      title       = "pulls and acknowledges the messages of a subscription"
+      permissions = ["pubsub.subscriptions.consume"]
+    }
+    archive_reader = {
+      title       = "reads objects by name"
+      permissions = ["storage.objects.get"]
+    }
+    load_writer = {
+      title = "reads, writes and deletes load files"
+      permissions = [
+        "storage.objects.create",
+        "storage.objects.delete", # Also required to replace the ledger.
+        "storage.objects.get",
+      ]
+    }
+    lister = {
+      title = "lists objects, and sees the bucket"
+      permissions = [
+        "storage.buckets.get", # BigQuery requires it of whoever loads a file.
+        "storage.objects.list",
+      ]
+    }
+    } : {}, local.dataflow ? {
     stager = {
       title = "reads and writes files of Dataflow"
       permissions = [

@@ -15,6 +15,10 @@ variable "engine" {
     condition     = var.engine != "dataflow" || var.dataflow.image != null
     error_message = "engine: dataflow requires dataflow.image. Build it as described in docs/deploy-dataflow.md."
   }
+  validation {
+    condition     = var.engine != "dataflow" || var.ingest.mode == "push"
+    error_message = "engine: dataflow and ingest.mode = \"batch\" both pull the subscription. Choose one of them."
+  }
 }
 
 variable "dataflow" {

@@ -1,6 +1,9 @@
 variable "ingest" {
   description = <<-TEXT
-    Size of the ingest function.
+    Delivery to the ingest function, and its size.
+    mode: push, by which Pub/Sub calls ingest for each event, or batch, in which the function drain pulls all events each
+    few minutes and writes them by load jobs, which are free. Then ingest has no traffic. docs/batch.md explains when to switch
+    and what happens.
     concurrency: maximum concurrent requests of an instance, which share their flushes.
     cpu: vCPUs; its one process uses one.
     memory: memory of an instance, such as 512Mi.
@@ -11,6 +14,7 @@ variable "ingest" {
     instance, at lower prices and without a fee for requests. docs/decisions-infrastructure.md explains the defaults.
   TEXT
   type = object({
+    mode            = optional(string, "push")
     concurrency     = optional(number, 250)
     cpu             = optional(number, 1)
     memory          = optional(string, "512Mi")
@@ -23,6 +27,10 @@ variable "ingest" {
   default  = {}
   nullable = false
 
+  validation {
+    condition     = contains(["push", "batch"], var.ingest.mode)
+    error_message = "ingest.mode: push or batch."
+  }
   validation {
     condition     = var.ingest.concurrency >= 1 && var.ingest.concurrency <= 1000
     error_message = "ingest.concurrency: 1 to 1000."

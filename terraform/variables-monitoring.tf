@@ -63,14 +63,17 @@ variable "alert_auto_close_minutes" {
 
 variable "alert_thresholds" {
   description = <<-EOT
-    Thresholds of the alerts. Shares are between 0 and 1.
+    Thresholds of the alerts. Shares are between 0 and 1. In batch mode, times of events are at least three intervals of the
+    function drain, whatever is set.
     oldest_message_seconds: age of the oldest unacknowledged event. Five times the ack deadline is five attempts.
     dead_letter_share, dead_letter_minimum: dead letters of an hour, as a share of its events and as a number.
     fast_burn_rate: factor by which the error budget of an objective burns too fast in an hour and in five minutes. 14.4
     uses up 2 % of the budget of a month in an hour.
     slow_burn_rate: the same in a day and in two hours. 3 uses up a tenth of the budget in a day.
     server_error_minimum: minimum number of 5xx responses in the hour, or the two hours, for the alerts on availability.
-    freshness_minimum: minimum number of 2xx responses, or with Dataflow of acknowledged events, for the alerts on freshness.
+    freshness_minimum: minimum number of 2xx responses, or with Dataflow and in batch mode of acknowledged events, for the
+    alerts on freshness.
+    pending_seconds: in batch mode, age of the oldest load file that is not loaded yet, on average over 15 minutes.
     system_lag_seconds: maximum time of an event in the Dataflow job.
     data_freshness_seconds: age of the oldest event in Pub/Sub or in the Dataflow job.
     no_events_minutes: minutes without any event.
@@ -88,6 +91,7 @@ variable "alert_thresholds" {
     slow_burn_rate            = optional(number, 3)
     server_error_minimum      = optional(number, 10)
     freshness_minimum         = optional(number, 100)
+    pending_seconds           = optional(number, 1800)
     system_lag_seconds        = optional(number, 120)
     data_freshness_seconds    = optional(number, 300)
     no_events_minutes         = optional(number, 60)
@@ -101,6 +105,11 @@ variable "alert_thresholds" {
   validation {
     condition     = var.alert_thresholds.oldest_message_seconds >= 120
     error_message = "alert_thresholds.oldest_message_seconds: at least 120, so that a single redelivery raises no alert."
+  }
+
+  validation {
+    condition     = var.alert_thresholds.pending_seconds >= 300
+    error_message = "alert_thresholds.pending_seconds: at least 300, as a load job may take some minutes."
   }
 
   validation {
@@ -152,7 +161,8 @@ variable "objectives" {
     Service-level objectives.
     availability: share of requests with a 2xx response, among those with 2xx or 5xx.
     freshness: share of flushes whose oldest event is durable within lag_seconds of its publication.
-    lag_seconds: a bound of the buckets of the metric lag.
+    lag_seconds: a bound of the buckets of the metric lag. In batch mode, the next bound from three intervals of the function
+    drain on, if that is more.
     rolling_days: days over which the shares are measured.
   EOT
   type = object({

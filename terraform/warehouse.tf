@@ -6,7 +6,7 @@ locals {
       id                      = var.dataset
       description             = "Real-time events: orders, inventory, user activity"
       partition_expiration_ms = var.retention_days * 86400000
-      accounts                = merge({ ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }, local.dataflow ? { dataflow = "row_writer" } : {})
+      accounts                = merge({ ingest = "row_writer", bootstrap = "definer", backup = "snapshotter", reconcile = "record_reader" }, local.batch ? { drain = "row_writer" } : {}, local.dataflow ? { dataflow = "row_writer" } : {})
       readable                = setunion(local.event_tables, local.views)
     }
     historical = {

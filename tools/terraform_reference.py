@@ -24,6 +24,7 @@ _OPTIONAL = re.compile(r"(\w+) += optional\(\w+(?:\(\w+\))?, (.+)\)$", re.MULTIL
 _SUBJECTS = {
     "Project, data and access": ("variables", "agents", "budget", "production"),
     "Functions": ("variables-functions", "logs"),
+    "Batch mode": ("variables-batch",),
     "Dataflow": ("variables-dataflow",),
     "Delivery, archive and backups": ("pubsub", "archive", "backup"),
     "Privacy, keys and networks": ("privacy", "encryption", "network", "audit", "ci"),

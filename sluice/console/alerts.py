@@ -123,7 +123,7 @@ def definitions(folder: pathlib.Path = FOLDER) -> Sequence[Definition]:
     alerts = []
     for key, body in _ALERT.findall(text):
         fields = {name: " ".join((block or line).split()) for name, block, line in _FIELD.findall(body)}
-        if fields.get("engine") != "dataflow":
+        if "functions" in fields.get("engine", "functions"):
             seconds = int(fields.get("for", "0s").removesuffix("s"))
             alerts.append(Definition(key, fields["title"], fields["severity"], fields["means"], seconds))
     return alerts

@@ -10,7 +10,18 @@ import msgspec
 
 from functions.settings import Settings
 from sluice.verify.check import Check, Finding
-from sluice.verify.project import FUNCTIONS, Engine, Failed, NotThere, Project, Unknown, of_job, of_service, short_name
+from sluice.verify.project import (
+    DRAIN,
+    FUNCTIONS,
+    Engine,
+    Failed,
+    NotThere,
+    Project,
+    Unknown,
+    of_job,
+    of_service,
+    short_name,
+)
 
 _EXECUTION_ID = "LOG_EXECUTION_ID"
 
@@ -19,6 +30,10 @@ _DATA_ACCESS = 'log_id("cloudaudit.googleapis.com/data_access") AND protoPayload
 _RECENT = timedelta(minutes=30)
 _SCHEDULED = timedelta(hours=26)
 """Maximum time since the last run of each job: both schedules may be set, to once a day."""
+_DRAINED = timedelta(hours=2)
+"""Maximum time since the last run of `drain`, which runs each hour or more often."""
+_MOST_PENDING = 3 * 3600
+"""Maximum seconds that a load file waits: three runs, an hour apart."""
 _WRONG = ("missing", "conflicts", "unreadable_objects")
 """Counts of a reconciliation that should be 0."""
 NAMESPACE = "sluice"
@@ -66,7 +81,7 @@ def _variables(project: Project) -> str:
 
 
 def _push(project: Project) -> str:
-    _needs("functions", project)
+    _needs(project, "functions")
     subscription = project.subscription
     push = subscription.get("pushConfig", {})
     if not push.get("pushEndpoint"):
@@ -81,7 +96,7 @@ def _push(project: Project) -> str:
 
 
 def _forwarding(project: Project) -> str:
-    _needs("functions", project)
+    _needs(project, "functions", "batch")
     subscription = project.subscription
     if not (topic := subscription.get("deadLetterPolicy", {}).get("deadLetterTopic")):
         raise Failed(f"{short_name(subscription['name'])} has no dead-letter topic")
@@ -99,7 +114,7 @@ def _forwarding(project: Project) -> str:
 
 
 def _logs(project: Project) -> str:
-    _needs("functions", project)
+    _needs(project, "functions")
     name = short_name(project.service("ingest")["name"])
     entries = project.lines(
         f'{of_service(name)} AND jsonPayload.message="flush" AND jsonPayload.logger="functions.ingest.group_commit"',
@@ -113,7 +128,7 @@ def _logs(project: Project) -> str:
 
 
 def _job(project: Project) -> str:
-    _needs("dataflow", project)
+    _needs(project, "dataflow")
     job = project.dataflow_job
     if (state := job["currentState"]) != "JOB_STATE_RUNNING":
         raise Failed(f"{job['name']} is {state}")
@@ -123,7 +138,7 @@ def _job(project: Project) -> str:
 
 
 def _job_logs(project: Project) -> str:
-    _needs("dataflow", project)
+    _needs(project, "dataflow")
     entries = project.lines(f'{of_job(project.dataflow_job)} AND jsonPayload.message=~"^flush [{{]"', _RECENT)
     if not entries:
         raise Failed("no worker has logged a flush within half an hour; run `sluice smoke` first")
@@ -136,7 +151,7 @@ def _job_logs(project: Project) -> str:
 
 
 def _job_counts(project: Project) -> str:
-    _needs("dataflow", project)
+    _needs(project, "dataflow")
     path = f"v1b3/{project.place}/jobs/{project.dataflow_job['id']}/metrics"
     names = {
         metric["name"]["name"]
@@ -149,7 +164,7 @@ def _job_counts(project: Project) -> str:
 
 
 def _job_keeps_up(project: Project) -> str:
-    _needs("dataflow", project)
+    _needs(project, "dataflow")
     ages: dict[str, float] = {}
     for metric in ("system_lag", "data_watermark_age"):
         series = f'metric.type="dataflow.googleapis.com/job/{metric}" AND resource.labels.job_name="{project.ingest}"'
@@ -160,6 +175,27 @@ def _job_keeps_up(project: Project) -> str:
     if slow := [f"{metric} is {age:.0f} s" for metric, age in ages.items() if age > _MOST_LAG]:
         raise Failed(f"{' and '.join(slow)}; for a job that keeps up, these are seconds")
     return ", ".join(f"{metric} is {age:.0f} s" for metric, age in ages.items())
+
+
+def _drained(project: Project) -> str:
+    _needs(project, "batch")
+    return _scheduled(DRAIN, project, _DRAINED)
+
+
+def _drain_logs(project: Project) -> str:
+    _needs(project, "batch")
+    name = short_name(project.service(DRAIN)["name"])
+    entries = project.lines(f'{of_service(name)} AND jsonPayload.message="drain"', _DRAINED)
+    if not entries:
+        raise Failed(f"{name} has logged no run within two hours")
+    time, run = entries[0]["timestamp"], entries[0]["jsonPayload"]
+    if errors := run.get("errors"):
+        raise Failed(f"the run of {time} ended early: {errors[0]}")
+    if failed := run["failed_jobs"]:
+        raise Failed(f"the run of {time} has found {failed:.0f} failed load jobs; `sluice sql failed_jobs`")
+    if (waits := run["pending_seconds"]) > _MOST_PENDING:
+        raise Failed(f"a load file has waited for {waits:.0f} s; docs/operate.md, Load files wait too long")
+    return f"the run of {time} took {run['messages']:.0f} messages, and {run['pending_files']:.0f} load files wait"
 
 
 def _request_logs(project: Project) -> str:
@@ -223,7 +259,7 @@ def _alerts(project: Project) -> str:
     return f"{len(policies)} alerts, {disabled} of them disabled"
 
 
-def _scheduled(function: str, project: Project) -> str:
+def _scheduled(function: str, project: Project, most: timedelta = _SCHEDULED) -> str:
     job = project.job(function)
     name = short_name(job["name"])
     if job.get("state") != "ENABLED":
@@ -234,7 +270,7 @@ def _scheduled(function: str, project: Project) -> str:
         )
     if code := job.get("status", {}).get("code"):
         raise Failed(f"the run of {last} failed with status {code}")
-    if datetime.fromisoformat(last) < datetime.now(UTC) - _SCHEDULED:
+    if datetime.fromisoformat(last) < datetime.now(UTC) - most:
         raise Failed(f"the last run of {name} was at {last}")
     return f"{name} ran at {last}"
 
@@ -329,7 +365,7 @@ def _fields(fields: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _memory(project: Project) -> str:
-    _needs("functions", project)
+    _needs(project, "functions")
     name = short_name(project.service("ingest")["name"])
     points = project.points(
         f'metric.type="run.googleapis.com/container/memory/utilizations" AND resource.labels.service_name="{name}"',
@@ -458,6 +494,17 @@ CHECKS: Sequence[Check] = (
         _job_keeps_up,
         patience=300,
     ),
+    Check(
+        "The drain runs on schedule",
+        "It needs the account and the token of Cloud Scheduler and the ingress of the function.",
+        _drained,
+    ),
+    Check(
+        "The drain loads what it has written",
+        "BigQuery checks permissions and quotas of load jobs only when they run.",
+        _drain_logs,
+        patience=300,
+    ),
 )
 """All checks in the order in which they run. A check comes after those that it depends on."""
 
@@ -471,13 +518,13 @@ def findings(
         yield check.run(project, started, sleep)
 
 
-def _needs(engine: Engine, project: Project) -> None:
+def _needs(project: Project, *engines: Engine) -> None:
     """Check which engine receives the events.
 
     Raises:
         NotThere: Another engine does.
     """
-    if project.engine != engine:
+    if project.engine not in engines:
         raise NotThere(f"{project.engine} receives the events")
 
 

@@ -17,10 +17,13 @@ from functions.settings import NO_PROJECT, InvalidSettings, Settings
 from sluice.quota_project import with_quota_project
 
 FUNCTIONS = ("ingest", "bootstrap", "reconcile")
-"""Functions. The name of each deployed service ends with one of them, by Terraform and by gcloud."""
+"""Functions of every deployment. The name of each service ends with one of them, by Terraform and by gcloud."""
 
-type Engine = Literal["functions", "dataflow"]
-"""The engine that receives the events from Pub/Sub."""
+DRAIN = "drain"
+"""The function of batch mode."""
+
+type Engine = Literal["functions", "batch", "dataflow"]
+"""The engine that receives the events from Pub/Sub: `ingest` by a push, `drain`, or a Dataflow job."""
 
 _GOOGLE = "https://{api}.googleapis.com"
 _TIMEOUT = 30.0
@@ -175,7 +178,9 @@ class Project:
                 for variable in service["template"]["containers"][0].get("env", ())
             }
             name = short_name(service["name"])
-            function = next((known_function for known_function in FUNCTIONS if name.endswith(known_function)), None)
+            function = next(
+                (known_function for known_function in (*FUNCTIONS, DRAIN) if name.endswith(known_function)), None
+            )
             if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
                 by_function[function] = service
         return by_function
@@ -195,7 +200,7 @@ class Project:
 
     @functools.cached_property
     def subscription(self) -> dict[str, Any]:
-        """The subscription of the events: one that pushes to ingest, or that of its name, from which Dataflow pulls.
+        """The subscription of the events: one that pushes to ingest, or that of its name, which is pulled.
 
         Raises:
             Failed: It does not exist.
@@ -216,13 +221,18 @@ class Project:
 
     @functools.cached_property
     def engine(self) -> Engine:
-        """The engine that takes the events: Dataflow, if the subscription does not push, and there is or was a job.
+        """The engine that takes the events.
+
+        If the subscription does not push, it is `drain`, where it is deployed, or Dataflow, if there is or was a job.
 
         Raises:
             Failed: There is no subscription.
         """
-        pushes = self.subscription.get("pushConfig", {}).get("pushEndpoint")
-        return "dataflow" if not pushes and self.dataflow_jobs() else "functions"
+        if self.subscription.get("pushConfig", {}).get("pushEndpoint"):
+            return "functions"
+        if DRAIN in self.services:
+            return "batch"
+        return "dataflow" if self.dataflow_jobs() else "functions"
 
     def pushes(self) -> bool:
         """Return whether the subscription pushes now.

@@ -162,12 +162,12 @@ def _of_dataflow(states: Mapping[str, str]) -> None:
 
 def _states(project: Project) -> dict[str, str]:
     """Return the state of each job by its id; none where the subscription pushes."""
-    return {} if project.engine == "functions" else {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
+    return {} if project.engine != "dataflow" else {job["id"]: job["currentState"] for job in project.dataflow_jobs()}
 
 
 def _workers(project: Project) -> dict[str, _Worker]:
     """Return the workers by the ids of their VMs."""
-    if project.engine == "functions":
+    if project.engine != "dataflow":
         return {}
     job = project.dataflow_job["id"]
     path = f"compute/v1/{project.path}/aggregated/instances"

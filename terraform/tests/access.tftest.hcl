@@ -359,6 +359,7 @@ run "a_workflow_of_one_repository_and_environment_may_deploy" {
       "DATASET=dev_events_dataset",
       "GOOGLE_CLOUD_PROJECT=a-project",
       "HISTORICAL_DATASET=historical_dataset",
+      "INGEST_MODE=push",
       "LOCATION=us-central1",
       "PACKAGES_BUCKET=a-project-sluice-dev-packages",
       "RETENTION_DAYS=90",

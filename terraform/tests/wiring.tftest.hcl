@@ -326,6 +326,7 @@ run "the_command_gets_the_settings_of_the_functions_and_fetches_the_key" {
       "export RETENTION_DAYS='90'",
       "export SLUICE_TOPIC='events'",
       "export SLUICE_UNDELIVERABLE='undeliverable'",
+      "export SUBSCRIPTION='projects/a-project/subscriptions/sluice-dev-ingest'",
       "export IP_HASH_KEY=\"$(gcloud secrets versions access 2 --secret=sluice-dev-ip-hash-key --project=a-project)\"",
     ])
     error_message = output.settings

@@ -228,6 +228,16 @@ def no_events_at_all(stack: Stack, placeholders: dict[str, str], types: Type) ->
     assert "All 4 events are in their table and the archive" in types()
 
 
+def load_files_wait_too_long(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
+    assert re.search(CANNOT_RUN["failed_jobs"].match, types(code=1))
+
+
+def the_drain_fails(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
+    assert cell(types(), "inventory", "row_count") != "0"
+
+
 def the_job_is_slow(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     """The workers log what the function logs: tests/emulators/test_log_metrics_dataflow.py."""
     del stack, placeholders
@@ -402,6 +412,9 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "Events arrive late": events_arrive_late,
     "Events arrive late now and then": events_arrive_late_now_and_then,
     "No events at all": no_events_at_all,
+    "Load files wait too long": load_files_wait_too_long,
+    "The drain fails": the_drain_fails,
+    "The drain does not run": the_drain_fails,
     "The Dataflow job is slow": the_job_is_slow,
     "The Dataflow job is behind": the_job_is_behind,
     "The Dataflow job does not run": the_job_does_not_run,
@@ -415,6 +428,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "The bootstrap does not run": the_bootstrap_does_not_run,
     "Queries cost too much": queries_cost_too_much,
     "Stop and start the push": stop_and_start_the_push,
+    "Stop and start drain": the_drain_fails,
     "Stop and start the Dataflow job": stop_and_start_the_job,
     "Dead letters": dead_letters,
     "What Pub/Sub gave up on": what_pubsub_gave_up_on,

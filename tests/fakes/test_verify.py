@@ -50,6 +50,7 @@ JOB_METRICS = f"{DATAFLOW_JOBS}/job-2/metrics"
 JOB_MESSAGES = f"{DATAFLOW_JOBS}/job-2/messages"
 WORKERS = f"compute/compute/v1/projects/{PROJECT}/aggregated/instances"
 WORKER_LINES, SYSTEM_LAG, FRESHNESS = "dataflow_step", "system_lag", "watermark_age"
+DRAINS = '"drain"'
 OF_FUNCTIONS = {
     "Pub/Sub pushes to ingest with a token",
     "Pub/Sub may forward undeliverable messages",
@@ -57,6 +58,7 @@ OF_FUNCTIONS = {
     "ingest has enough memory",
 }
 OF_DATAFLOW = {check.title for check in CHECKS if "Dataflow job" in check.title}
+OF_BATCH = {check.title for check in CHECKS if check.title.startswith("The drain")}
 
 
 def _ago(**time: float) -> str:
@@ -191,6 +193,16 @@ def _on_dataflow() -> Answers:
     }
 
 
+def _in_batch_mode() -> Answers:
+    """Return what the APIs answer where drain takes the events."""
+    answers = _healthy() | {FLUSHES: {}, MEMORY: {}}
+    answers[SERVICES]["services"].append(_service("drain"))
+    del answers[SUBSCRIPTIONS]["subscriptions"][1]["pushConfig"]
+    answers[JOBS]["jobs"].append(_job("drain"))
+    run = {"messages": 7.0, "errors": [], "failed_jobs": 0.0, "pending_files": 2.0, "pending_seconds": 60.0}
+    return answers | {DRAINS: {"entries": [{"timestamp": _ago(minutes=1), "jsonPayload": run}]}}
+
+
 @contextlib.contextmanager
 def _apis(answers: Answers) -> Iterator[str]:
     """Serve the APIs; gives the address of each, with `{api}` in it. An exception stands for a 403."""
@@ -198,7 +210,7 @@ def _apis(answers: Answers) -> Iterator[str]:
     def key(request: Request) -> str:
         path = request.path.decode().removeprefix("/")
         if request.method == b"POST":
-            keys = (WORKER_LINES, FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
+            keys = (WORKER_LINES, DRAINS, FLUSHES, REQUESTS, RECONCILIATIONS, AUDIT, QUERIES)
             return next(key for key in keys if key in json.loads(request.body)["filter"])
         if path.endswith("/timeSeries"):
             by_text = {"sluice-prod%2Fevents": EVENTS, "select_slo_burn_rate": BURN_RATES, "utilizations": MEMORY}
@@ -231,16 +243,24 @@ def _others(by_check: dict[str, Finding]) -> dict[str, Outcome]:
 
 def test_on_dataflow_the_checks_are_those_of_its_job() -> None:
     by_check = _found(_on_dataflow())
-    assert _others(by_check) == dict.fromkeys(OF_FUNCTIONS, Outcome.SKIPPED)
+    assert _others(by_check) == dict.fromkeys(OF_FUNCTIONS | OF_BATCH, Outcome.SKIPPED)
     assert by_check["The Dataflow job logs its flushes"].seen.endswith("with 7 events")
     assert by_check["The Dataflow job reports its counters"].seen == "the job counts events_MAX"
     assert by_check["The Dataflow job keeps up"].seen == "system_lag is 2 s, data_watermark_age is 2 s"
     assert by_check["The objectives have values"].seen == "the burn rates of freshness have values within two hours"
 
 
+def test_in_batch_mode_the_checks_are_those_of_drain() -> None:
+    by_check = _found(_in_batch_mode())
+    of_push = OF_FUNCTIONS - {"Pub/Sub may forward undeliverable messages"}
+    assert _others(by_check) == dict.fromkeys(OF_DATAFLOW | of_push, Outcome.SKIPPED)
+    assert by_check["The drain loads what it has written"].seen.endswith("took 7 messages, and 2 load files wait")
+    assert by_check["The objectives have values"].seen == "the burn rates of freshness have values within two hours"
+
+
 def test_a_deployment_where_all_is_well_passes_every_check() -> None:
     by_check = _found(_healthy())
-    assert _others(by_check) == dict.fromkeys(OF_DATAFLOW, Outcome.SKIPPED)
+    assert _others(by_check) == dict.fromkeys(OF_DATAFLOW | OF_BATCH, Outcome.SKIPPED)
     assert list(by_check) == [check.title for check in CHECKS]
     assert "2 of 3 succeeded" in by_check["The scheduled queries for history, snapshots and copies run"].seen
     assert by_check["The last reconciliation found no missing event"].seen == "18 events from 01 to 03, none missing"
@@ -327,9 +347,19 @@ BROKEN_ON_DATAFLOW = [
     (20, _set(FRESHNESS, "timeSeries", 0, "points", 0, "value", value={"doubleValue": 900}), "watermark_age is 900 s"),
 ]
 
+BROKEN_IN_BATCH_MODE = [
+    (21, _set(JOBS, "jobs", 2, "state", value="PAUSED"), "is PAUSED"),
+    (21, _set(JOBS, "jobs", 2, "lastAttemptTime", value=_ago(hours=3)), "the last run of"),
+    (22, _set(DRAINS, "entries", value=[]), "has logged no run"),
+    (22, _set(DRAINS, "entries", 0, "jsonPayload", "errors", value=["403"]), "ended early: 403"),
+    (22, _set(DRAINS, "entries", 0, "jsonPayload", "failed_jobs", value=1.0), "1 failed load jobs"),
+    (22, _set(DRAINS, "entries", 0, "jsonPayload", "pending_seconds", value=1e5), "a load file has waited"),
+]
+
 ALL_BROKEN = [
     *((_healthy, *case) for case in BROKEN),
     *((_on_dataflow, *case) for case in BROKEN_ON_DATAFLOW),
+    *((_in_batch_mode, *case) for case in BROKEN_IN_BATCH_MODE),
 ]
 
 
@@ -415,7 +445,7 @@ def test_checks_not_applicable_to_gcloud_are_skipped() -> None:
     skipped.add("Protected columns have policy tags, and the tags have masks")
     assert {
         finding.check for finding in by_check.values() if finding.outcome == Outcome.SKIPPED
-    } == skipped | OF_DATAFLOW
+    } == skipped | OF_DATAFLOW | OF_BATCH
 
 
 def test_all_pages_of_a_listing_are_read() -> None:
@@ -440,7 +470,7 @@ def test_the_command_prints_a_line_for_each_check(broken: bool, code: int, monke
         table = command_line.sluice(["verify"], {"ARCHIVE_BUCKET": "shop-archive", "COLUMNS": "80"})
     assert (done.returncode, len(json.loads(done.stdout))) == (code, len(CHECKS)), done.stderr
     assert "│" not in table.stdout
-    assert table.stdout.count("outcome      ok\n") == len(CHECKS) - len(OF_DATAFLOW) - broken
+    assert table.stdout.count("outcome      ok\n") == len(CHECKS) - len(OF_DATAFLOW | OF_BATCH) - broken
 
 
 def test_a_load_without_a_job_that_takes_it_publishes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

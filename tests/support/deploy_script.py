@@ -32,7 +32,7 @@ printf %s "$STATUS"
 
 
 def deploy(
-    place: pathlib.Path, status: int = 200, stored: bytes = b"a package", latest: str = "True"
+    place: pathlib.Path, status: int = 200, stored: bytes = b"a package", latest: str = "True", **variables: str
 ) -> tuple[int, list[list[str]]]:
     """Run the script in an empty folder, and return its exit code and the commands that it gave.
 
@@ -41,18 +41,19 @@ def deploy(
         status: HTTP status of the bootstrap.
         stored: The package that the bucket has under its name.
         latest: Whether the traffic goes to the latest revision.
+        variables: More variables of GitHub's environment.
     """
     for name, text in {"gcloud": GCLOUD, "curl": CURL}.items():
         (place / name).write_text(text)
         (place / name).chmod(0o755)
     (place / "sluice.zip").write_bytes(b"a package")
     (place / "object").write_bytes(stored)
-    variables = {"GOOGLE_CLOUD_PROJECT": "a-project", "LOCATION": "us-central1", "SLUICE_NAME": "sluice-dev"}
+    given = {"GOOGLE_CLOUD_PROJECT": "a-project", "LOCATION": "us-central1", "SLUICE_NAME": "sluice-dev"}
     environment = {"PATH": f"{place}:{os.environ['PATH']}", "STATUS": str(status), "PACKAGES_BUCKET": "packages"}
     environment["LATEST"] = latest
     done = subprocess.run(
         [ROOT / ".ci" / "deploy", place / "sluice.zip"],
-        env={**variables, **environment},
+        env={**given, **variables, **environment},
         capture_output=True,
         check=False,
     )

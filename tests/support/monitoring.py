@@ -17,10 +17,20 @@ from tests.support.configuration import configuration
 
 TERRAFORM = pathlib.Path(__file__).parents[2] / "terraform"
 
-type Engine = Literal["functions", "dataflow"]
+type Engine = Literal["functions", "batch", "dataflow"]
 
-ENGINES: Sequence[Engine] = ("functions", "dataflow")
-"""Values of the variable `engine`."""
+ENGINES: Sequence[Engine] = ("functions", "batch", "dataflow")
+"""Engines that receive the events: those of the variable `engine`, or batch mode of the functions."""
+
+FLUSHES: Mapping[Engine, tuple[str, str]] = {
+    "functions": ("flush", "of_ingest"),
+    "batch": ("flush_of_drain", "of_drain"),
+    "dataflow": ("flush_of_dataflow", "of_job"),
+}
+"""Source of the flush lines of each engine, and the selector of their metrics."""
+
+LATENESS: Mapping[Engine, Mapping[str, str]] = {"functions": {}, "batch": {"lag_seconds": "300"}, "dataflow": {}}
+"""Thresholds that an engine raises, with the default interval of batch mode."""
 
 EACH = "${each}"
 
@@ -37,6 +47,10 @@ NAMES = {
     "bootstrap_job": "sluice-test-bootstrap",
     "reconcile": "sluice-test-reconcile",
     "reconcile_job": "sluice-test-reconcile",
+    "drain": "sluice-test-drain",
+    "drain_job": "sluice-test-drain",
+    "drain_window_minutes": "15",
+    "no_drain_for": "360s",
     "topic": "sluice-test-events",
     "subscription": "sluice-test-ingest",
     "dead_letter_subscription": "sluice-test-dead-letters",
@@ -92,7 +106,7 @@ def keys(item: Mapping[str, Any]) -> Sequence[str]:
 
 def is_of(item: Mapping[str, Any], engine: Engine) -> bool:
     """Whether an item is there for an engine."""
-    return bool(item.get("engine", engine) == engine)
+    return engine in item.get("engine", engine)
 
 
 def metrics(engine: Engine = "functions") -> dict[str, Metric]:
@@ -112,9 +126,9 @@ def metrics(engine: Engine = "functions") -> dict[str, Metric]:
 def _metric(name: str, metric: Mapping[str, str], engine: Engine) -> Metric:
     measured = read("metrics.yaml", NAMES)
     source, where, value = metric["source"], metric.get("where"), metric.get("value")
+    source = FLUSHES[engine][0] if source == "flush" else source
     extractor = f"EXTRACT({value})" if value else None
-    if engine == "dataflow" and source == "flush":
-        source = "flush_of_dataflow"
+    if source == "flush_of_dataflow":
         where = f'jsonPayload.message=~"{_before(where.removesuffix(">0"))}[1-9]"' if where else None
         extractor = f'REGEXP_EXTRACT(jsonPayload.message, "{_before(value)}([0-9]+)")' if value else None
     bounds = measured["buckets"][metric["buckets"]] if "buckets" in metric else None
@@ -130,12 +144,12 @@ def _before(path: str) -> str:
 def values(engine: Engine = "functions") -> dict[str, str]:
     """Everything that alerts and dashboard may name."""
     selectors = {**NAMES, **read("selectors.yaml", NAMES)}
-    selectors["of_flushes"] = selectors["of_job" if engine == "dataflow" else "of_ingest"]
+    selectors["of_flushes"] = selectors[FLUSHES[engine][1]]
     queries = {
         name: " + ".join(asked["query"].replace(EACH, key) for key in keys(asked))
         for name, asked in read("queries.yaml", selectors).items()
     }
-    given = thresholds()
+    given = {**thresholds(), **LATENESS[engine]}
     failing_share = float(given["fast_burn_rate"]) * (1 - float(given["availability"]))
     return {**selectors, **queries, **given, "failing_share": f"{failing_share:.6f}"}
 

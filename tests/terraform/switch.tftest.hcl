@@ -1,4 +1,4 @@
-# From one engine to the other and back, applied: tests/terraform/test_switch.py reads the order in Terraform's log. It runs in a
+# From the push to Dataflow and back, and to batch mode and back, applied: tests/terraform/test_switch.py reads the order in Terraform's log. It runs in a
 # copy without prevent_destroy, since Terraform tears down what a test has applied.
 
 mock_provider "google-beta" {}
@@ -15,10 +15,15 @@ mock_provider "google" {
   }
 }
 
-# Another address than that of the other accounts, so that its access is of its own.
+# Other addresses than that of the other accounts, so that their access is of their own.
 override_resource {
   target = google_service_account.this["dataflow"]
   values = { id = "projects/a-project/serviceAccounts/dataflow@a", member = "serviceAccount:dataflow@a" }
+}
+
+override_resource {
+  target = google_service_account.this["drain"]
+  values = { id = "projects/a-project/serviceAccounts/drain@a", member = "serviceAccount:drain@a" }
 }
 
 variables {
@@ -47,6 +52,27 @@ run "dataflow" {
 }
 
 run "and_back" {
+  command = apply
+
+  assert {
+    condition     = google_pubsub_subscription.ingest.push_config[0].push_endpoint == "https://f.a.run.app"
+    error_message = "The push has begun again."
+  }
+}
+
+run "batch" {
+  command = apply
+  variables {
+    ingest = { mode = "batch" }
+  }
+
+  assert {
+    condition     = length(google_pubsub_subscription.ingest.push_config) == 0 && google_cloud_scheduler_job.drain[0].schedule == "*/1 * * * *"
+    error_message = "The push has ended, and drain is called."
+  }
+}
+
+run "and_back_from_batch" {
   command = apply
 
   assert {

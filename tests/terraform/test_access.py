@@ -1,5 +1,6 @@
 """The people whom a documented command is for are granted the permissions that it needs."""
 
+import collections
 import re
 import shlex
 
@@ -28,21 +29,30 @@ NOT_OF_ACCESS = {"ci", "deployers"}
 
 
 @pytest.fixture(scope="module")
-def plan(terraform: Terraform) -> Planned:
-    """Terraform's plan of prod, where columns are masked and addresses hashed, with a member of each role.
+def engine_plans(terraform: Terraform) -> list[Planned]:
+    """Terraform's plans of prod, where columns are masked and addresses hashed, with a member of each role.
 
-    With Dataflow, which has all that functions have, and the job.
+    With Dataflow and in batch mode, each of which has all that the push has.
     """
     access = ", ".join(f'{role}=["{member}"]' for role, member in MEMBERS.items() if role not in NOT_OF_ACCESS)
     github = '-var=github={repository="acme/sluice"}'
-    dataflow = '-var=dataflow={image="us-docker.pkg.dev/a-project/sluice/dataflow:1"}'
-    return running.planned(terraform, "prod", f"-var=access={{{access}}}", github, "-var=engine=dataflow", dataflow)
+    dataflow = ["-var=engine=dataflow", '-var=dataflow={image="us-docker.pkg.dev/a-project/sluice/dataflow:1"}']
+    batch = ['-var=ingest={mode="batch",max_instances=100}']
+    return [
+        running.planned(terraform, "prod", f"-var=access={{{access}}}", github, *mode) for mode in (dataflow, batch)
+    ]
 
 
 @pytest.fixture(scope="module")
-def grants(plan: Planned) -> Grants:
-    listed = [Binding(MEMBERS["deployers"], role, "project") for role, _ in ROLES_OF_DEPLOYERS]
-    return Grants([*bindings_of(plan), *listed], predefined_roles() | custom_roles_of(plan))
+def grants(engine_plans: list[Planned]) -> Grants:
+    """All that either of the two has: a command of one of them is not typed with the other."""
+    bindings = [Binding(MEMBERS["deployers"], role, "project") for role, _ in ROLES_OF_DEPLOYERS]
+    roles: dict[str, list[str]] = collections.defaultdict(list, predefined_roles())
+    for plan in engine_plans:
+        bindings += bindings_of(plan)
+        for role, permissions in custom_roles_of(plan).items():
+            roles[role] = [*roles[role], *permissions]
+    return Grants(bindings, roles)
 
 
 @pytest.fixture(scope="module")

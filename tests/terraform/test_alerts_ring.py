@@ -198,6 +198,69 @@ def test_missing_scheduled_run_raises_one_alert(tmp_path: pathlib.Path, case: st
     evaluated(tmp_path, alerts, {labelled.name: labelled.values() for labelled in series}, expected)
 
 
+OF_DRAIN = {"monitored_resource": "cloud_run_revision", "project_id": "project"} | {
+    "service_name": monitoring.NAMES["drain"]
+}
+
+
+def pending(seconds: Iterable[int]) -> dict[str, str]:
+    """Return the metric of the oldest load file: its age after each run, of which there is one in `STEP` minutes."""
+    ages = list(seconds)
+    name = f"{monitoring.NAMES['metrics']}_pending"
+    return {
+        f"{name}_sum{selector(OF_DRAIN)}": " ".join(map(str, itertools.accumulate(ages, initial=0))),
+        f"{name}_count{selector(OF_DRAIN)}": " ".join(map(str, range(len(ages) + 1))),
+    }
+
+
+def runs_of_drain(code: str, at: Iterable[int]) -> dict[str, str]:
+    series = answers("drain", code, at)
+    return {series.name: series.values()}
+
+
+def failed_runs(at: Iterable[int]) -> dict[str, str]:
+    labels = {"monitored_resource": "cloud_scheduler_job", "project_id": "project"}
+    labels |= {"job_id": monitoring.NAMES["drain_job"]}
+    series = Series(f"{monitoring.NAMES['metrics']}_drain_schedule_failures{selector(labels)}", list(at))
+    return {series.name: series.values()}
+
+
+BATCH: Mapping[str, tuple[dict[str, str], Mapping[int, set[str]]]] = {
+    "drain runs, and each load job ends before the next run": (
+        runs_of_drain("2xx", range(0, END, STEP)) | pending([60] * 60),
+        {at: set() for at in range(0, 5 * HOUR, STEP)},
+    ),
+    "a load job fails for an hour and a half": (
+        runs_of_drain("2xx", range(0, END, STEP)) | pending([60] * 12 + list(range(300, 5700, 300)) + [60] * 40),
+        {HOUR + 30: set(), 2 * HOUR: {"pending_loads"}, 3 * HOUR: set()},
+    ),
+    "drain is not called any more": (
+        runs_of_drain("2xx", range(0, HOUR, STEP)),
+        {HOUR + 10: set(), HOUR + 30: {"no_drain"}, 2 * HOUR: {"no_drain"}},
+    ),
+    "drain is deployed, and runs for the first time within a few minutes": (
+        runs_of_drain("2xx", range(STEP, END, STEP)),
+        {at: set() for at in range(0, HOUR, STEP)},
+    ),
+    "drain fails each time": (
+        runs_of_drain("2xx", range(0, HOUR, STEP)) | failed_runs(range(HOUR, END, 1)),
+        {HOUR + 15: {"drain_failed"}, 3 * HOUR: {"drain_failed"}},
+    ),
+    "drain fails once": (
+        runs_of_drain("2xx", range(0, END, STEP)) | failed_runs([HOUR]),
+        {at: set() for at in range(HOUR, 2 * HOUR, STEP)},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BATCH)
+def test_drain_that_falls_behind_raises_one_alert(tmp_path: pathlib.Path, case: str) -> None:
+    series, expected = BATCH[case]
+    alerts = {key: alert for key, alert in monitoring.alerts("batch").items() if alert.get("engine") == "batch"}
+    assert alerts.keys() == {"pending_loads", "drain_failed", "no_drain"}
+    evaluated(tmp_path, alerts, series, expected)
+
+
 OF_JOB = selector(
     {"monitored_resource": "dataflow_job", "project_id": "project", "job_name": monitoring.NAMES["job"]},
 )

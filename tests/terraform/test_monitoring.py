@@ -28,6 +28,7 @@ OPERATE = (ROOT / "docs" / "operate.md").read_text()
 
 OPTIONS: Mapping[Engine, list[str]] = {
     "functions": [],
+    "batch": ['-var=ingest={mode="batch"}'],
     "dataflow": ["-var=engine=dataflow", '-var=dataflow={image="us-docker.pkg.dev/a-project/sluice/dataflow:1"}'],
 }
 """Options of Terraform."""
@@ -105,8 +106,11 @@ def test_names_of_metrics_do_not_meet_in_promql() -> None:
 
 
 def test_engines_have_the_same_metrics_except_those_of_requests() -> None:
-    assert monitoring.metrics("functions").keys() - monitoring.metrics("dataflow").keys() == {"rejected", "wait"}
-    assert monitoring.metrics("dataflow").keys() <= monitoring.metrics("functions").keys()
+    of_requests, of_drain = {"rejected", "wait"}, {"drain-errors", "drain-schedule-failures", "failed-loads", "pending"}
+    functions, batch, dataflow = (monitoring.metrics(engine).keys() for engine in ENGINES)
+    assert functions - dataflow == functions - batch == of_requests
+    assert batch - functions == of_drain
+    assert dataflow <= functions
 
 
 @pytest.mark.parametrize("engine", ENGINES)

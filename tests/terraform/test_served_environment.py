@@ -7,7 +7,7 @@ import pytest
 
 from sluice.local.functions import LOCAL, MEMORY, SECRETS, platform_environment, served_environment
 from sluice.local.names import EMULATORS
-from tests.support.terraform import ENVIRONMENTS, Planned
+from tests.support.terraform import ENVIRONMENTS, Planned, Terraform, planned
 
 KEY = "a key of the tests, long enough"
 
@@ -18,6 +18,7 @@ WITHOUT_DEFAULT = {
     "GOOGLE_CLOUD_PROJECT": "project",
     "POLICY_TAG_PERSONAL": TAG,
     "POLICY_TAG_RAW": TAG,
+    "SUBSCRIPTION": "projects/project/subscriptions/ingest",
 }
 
 EMULATED = dict.fromkeys(EMULATORS, "127.0.0.1:1")
@@ -26,25 +27,34 @@ RESOURCES = {
     "ingest": "google_cloudfunctions2_function.ingest",
     "bootstrap": 'google_cloudfunctions2_function.called["bootstrap"]',
     "reconcile": 'google_cloudfunctions2_function.called["reconcile"]',
+    "drain": "google_cloudfunctions2_function.drain[0]",
 }
 
 
-def service(plan: Planned, target: str) -> dict[str, Any]:
-    """Return Terraform's plan of a function."""
+@pytest.fixture(scope="module")
+def batch_plans(terraform: Terraform) -> Mapping[str, Planned]:
+    """Terraform's plans of dev and prod in batch mode, by the name of the environment."""
+    batch = '-var=ingest={mode="batch",max_instances=100}'
+    return {name: planned(terraform, name, batch) for name in ENVIRONMENTS}
+
+
+@pytest.fixture
+def service(
+    plans: Mapping[str, Planned], batch_plans: Mapping[str, Planned], environment: str, target: str
+) -> dict[str, Any]:
+    """Terraform's plan of a function."""
+    plan = (batch_plans if target == "drain" else plans)[environment]
     [config] = plan[RESOURCES[target]]["service_config"]
     return {**config}
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("target", RESOURCES)
-def test_served_function_has_the_variables_of_terraform(
-    plans: Mapping[str, Planned], environment: str, target: str
-) -> None:
+def test_served_function_has_the_variables_of_terraform(service: dict[str, Any], target: str) -> None:
     """Given is what has no default; the local stack gives all functions the same."""
-    config = service(plans[environment], target)
     by_terraform = {
-        *config["environment_variables"],
-        *(variable["key"] for variable in config["secret_environment_variables"]),
+        *service["environment_variables"],
+        *(variable["key"] for variable in service["secret_environment_variables"]),
     }
     given = {name: value for name, value in WITHOUT_DEFAULT.items() if name in by_terraform}
     served = served_environment(target, 8080, {**given, "IP_HASH_KEY": KEY, **EMULATED})
@@ -57,9 +67,7 @@ def test_served_function_has_the_variables_of_terraform(
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("target", RESOURCES)
-def test_a_function_has_the_memory_that_terraform_gives_it(
-    plans: Mapping[str, Planned], environment: str, target: str
-) -> None:
-    memory = service(plans[environment], target)["available_memory"]
+def test_a_function_has_the_memory_that_terraform_gives_it(service: dict[str, Any], target: str) -> None:
+    memory = service["available_memory"]
     units = {"Mi": 2**20, "Gi": 2**30}
     assert int(memory[:-2]) * units[memory[-2:]] == MEMORY[target]

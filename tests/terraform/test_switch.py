@@ -1,4 +1,4 @@
-"""A switch of the engine, applied with providers that make nothing: what Terraform does before what."""
+"""A switch of the engine or of the mode, applied with providers that make nothing: what Terraform does before what."""
 
 import os
 import pathlib
@@ -13,13 +13,16 @@ pytestmark = pytest.mark.check
 
 JOB = "google_dataflow_flex_template_job.ingest[0]"
 SUBSCRIPTION = "google_pubsub_subscription.ingest"
+DRAIN = "google_cloudfunctions2_function.drain[0]"
+SCHEDULE = "google_cloud_scheduler_job.drain[0]"
+WAIT = "terraform_data.drain[0]"
 
 STEP = re.compile(r"\[DEBUG\] (\S+): applying the planned (\w+) change")
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """Resource and change of each step of the switch to Dataflow and back, in their order."""
+    """Resource and change of each step of the switches to Dataflow, to batch mode and back, in their order."""
     place = tmp_path_factory.mktemp("switch")
     programs = place / "programs"
     programs.mkdir()
@@ -61,6 +64,28 @@ def test_the_job_may_read_and_write_until_it_has_ended(steps: list[tuple[str, st
     ]
     assert len(withdrawn) > 8
     assert min(withdrawn) > ended
+
+
+def test_the_push_ends_before_drain_is_called(steps: list[tuple[str, str]]) -> None:
+    to_batch = steps[steps.index((JOB, "Delete")) : steps.index((SCHEDULE, "Delete"))]
+    push_ends = max(at for at, step in enumerate(to_batch) if step == (SUBSCRIPTION, "Update"))
+    assert to_batch.index((DRAIN, "Create")) < push_ends < to_batch.index((SCHEDULE, "Create"))
+
+
+def test_last_run_of_drain_ends_before_its_permissions_and_the_push(steps: list[tuple[str, str]]) -> None:
+    back = steps[steps.index((SCHEDULE, "Delete")) :]
+    waited = back.index((WAIT, "Delete"))
+    assert waited < back.index((SUBSCRIPTION, "Update"))
+    withdrawn = [at for at, (address, change) in enumerate(back) if change == "Delete" and "drain" in address]
+    assert len(withdrawn) > 8
+    assert [back[at][0] for at in withdrawn[:2]] == [SCHEDULE, WAIT]
+    assert waited < min(at for at, (address, _) in enumerate(back) if address.startswith("google_bigquery_dataset"))
+
+
+def test_the_wait_for_the_last_run_is_the_timeout_of_drain() -> None:
+    ends = [wait["local-exec"] for wait in configuration().resources["terraform_data.drain"]["provisioner"]]
+    [wait] = [step["command"] for step in ends if "when" in step]
+    assert wait == f"sleep {configuration().local_values['drain_timeout_seconds']}"
 
 
 @pytest.mark.parametrize("resource", ["google_pubsub_subscription.ingest", "google_bigquery_dataset.events"])

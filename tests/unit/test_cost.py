@@ -200,6 +200,10 @@ def test_the_deployment_is_that_of_terraform() -> None:
     }.items():
         assert (archive | backup)[name] == str(value), name
     assert int(archive["delete_days"]) + int(archive["soft_delete_days"]) == DEFAULT.archive_days
+    batch = configuration().defaults("batch")
+    assert (batch["cpu"], batch["memory"]) == (str(deployment.DRAIN_VCPU), f"{deployment.DRAIN_GIB * 1024:.0f}Mi")
+    assert float(batch["interval_minutes"]) == DEFAULT.batch_minutes
+    assert archive["soft_delete_days"] == str(deployment.SOFT_DELETE_DAYS)
     kept = configuration().resources["google_pubsub_topic.events"]["message_retention_duration"]
     assert kept == f"${{{DEFAULT.topic_days} * 86400}}s"
     assert DEFAULT.retention_days == Settings(archive_bucket="archive").retention_days

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from functions.settings import Settings
 from sluice.cli import app
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 from tests.support import cloud_sdk, deploy_guide
+from tests.support import terraform as running
 from tests.support.configuration import configuration
 from tests.support.docs import ROOT, blocks
 from tests.support.recorded_commands import Call, recorded
-from tests.support.terraform import Planned
+from tests.support.terraform import Planned, Terraform
 
 pytestmark = pytest.mark.check
 
@@ -37,6 +39,27 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
     output = recorded(deploy_guide.joined(place), place)
     assert json.loads((place / "lifecycle.json").read_text())["rule"]
     return output
+
+
+@pytest.fixture(scope="module")
+def deployed(terraform: Terraform, planned: Planned) -> Mapping[str, Planned]:
+    """Terraform's plan of dev by function: that of batch mode for drain."""
+    batch = running.planned(terraform, "dev", '-var=ingest={mode="batch"}')
+    return {"ingest": planned, "bootstrap": planned, "reconcile": planned, "drain": batch}
+
+
+RESOURCES = {
+    "ingest": "google_cloudfunctions2_function.ingest",
+    "bootstrap": 'google_cloudfunctions2_function.called["bootstrap"]',
+    "reconcile": 'google_cloudfunctions2_function.called["reconcile"]',
+    "drain": "google_cloudfunctions2_function.drain[0]",
+}
+
+SCHEDULES = {
+    "bootstrap": 'google_cloud_scheduler_job.called["bootstrap"]',
+    "reconcile": 'google_cloud_scheduler_job.called["reconcile"]',
+    "drain": "google_cloud_scheduler_job.drain[0]",
+}
 
 
 def of(calls: list[Call], *words: str) -> list[Call]:
@@ -77,7 +100,7 @@ def test_everything_else_is_a_command_of_the_project(calls: list[Call]) -> None:
 
 def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call]) -> None:
     deployments = of(calls, "functions", "deploy")
-    assert {call.arguments[2] for call in deployments} == {"ingest", "bootstrap", "reconcile"}
+    assert {call.arguments[2] for call in deployments} == RESOURCES.keys()
     names_of_settings = set(Settings.__struct_encode_fields__)
     for call in deployments:
         assert call.option("runtime") == "python313"
@@ -96,15 +119,14 @@ def test_the_functions_are_deployed_as_they_read_their_settings(calls: list[Call
             assert (settings.dataset, settings.retention_days) == ("dev_events_dataset", 90)
 
 
-def test_settings_of_the_guide_equal_those_of_terraform(calls: list[Call], planned: Planned) -> None:
+def test_settings_of_the_guide_equal_those_of_terraform(calls: list[Call], deployed: Mapping[str, Planned]) -> None:
     defaults = Settings(archive_bucket="any")
     for call in of(calls, "functions", "deploy"):
         for given in (
             argument.partition("=")[2] for argument in call.arguments if argument.startswith("--set-env-vars=")
         ):
             name, variables = call.arguments[2], dict(pair.split("=", 1) for pair in given.split(","))
-            resource = "ingest" if name == "ingest" else f'called["{name}"]'
-            [service] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
+            [service] = deployed[name][RESOURCES[name]]["service_config"]
             by_terraform = service["environment_variables"]
             assert variables.keys() <= by_terraform.keys()
             left_out = {name: by_terraform[name] for name in by_terraform.keys() - variables.keys()}
@@ -136,12 +158,11 @@ def seconds(text: str) -> int:
     return int(number) * (86400 if unit == "d" else 1)
 
 
-def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], planned: Planned) -> None:
-    compared: dict[str, set[str]] = {"ingest": set(), "bootstrap": set(), "reconcile": set()}
+def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], deployed: Mapping[str, Planned]) -> None:
+    compared: dict[str, set[str]] = {name: set() for name in RESOURCES}
     for call in of(calls, "functions", "deploy"):
         name = call.arguments[2]
-        resource = "ingest" if name == "ingest" else f'called["{name}"]'
-        [size] = planned[f"google_cloudfunctions2_function.{resource}"]["service_config"]
+        [size] = deployed[name][RESOURCES[name]]["service_config"]
         for option, attribute in SIZES.items():
             for given in (
                 argument.partition("=")[2] for argument in call.arguments if argument.startswith(f"--{option}=")
@@ -149,8 +170,8 @@ def test_the_functions_are_as_large_as_terraform_makes_them(calls: list[Call], p
                 value = str(seconds(given)) if option == "timeout" else given
                 assert value == of_terraform(size[attribute]), (call, option)
                 compared[name].add(option)
-    assert compared["ingest"] == set(SIZES)
-    assert compared["bootstrap"] == compared["reconcile"] == set(SIZES) - {"min-instances"}, "none is its default"
+    assert compared.pop("ingest") == set(SIZES)
+    assert all(options == set(SIZES) - {"min-instances"} for options in compared.values()), "none is its default"
 
 
 def test_messages_are_kept_and_delivered_as_by_terraform(calls: list[Call], planned: Planned) -> None:
@@ -190,10 +211,10 @@ def test_retention_equals_that_of_terraform(calls: list[Call], planned: Planned)
     assert historical["default_partition_expiration_ms"] is None
 
 
-@pytest.mark.parametrize("name", ["bootstrap", "reconcile"])
-def test_schedules_equal_those_of_terraform(calls: list[Call], planned: Planned, name: str) -> None:
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_equal_those_of_terraform(calls: list[Call], deployed: Mapping[str, Planned], name: str) -> None:
     [call] = of(calls, "scheduler", "jobs", "create", "http", f"sluice-{name}")
-    job = planned[f'google_cloud_scheduler_job.called["{name}"]']
+    job = deployed[name][SCHEDULES[name]]
     for option in ("schedule", "time-zone", "attempt-deadline"):
         assert call.option(option) == job[option.replace("-", "_")]
 
@@ -201,7 +222,7 @@ def test_schedules_equal_those_of_terraform(calls: list[Call], planned: Planned,
 def test_calls_need_an_account_and_ingest_is_internal(calls: list[Call]) -> None:
     first = {call.arguments[2]: call for call in reversed(of(calls, "functions", "deploy"))}
     assert all("--no-allow-unauthenticated" in call.arguments for call in first.values())
-    assert first["ingest"].option("ingress-settings") == "internal-only"
+    assert first["ingest"].option("ingress-settings") == first["drain"].option("ingress-settings") == "internal-only"
     assert not any("allUsers" in str(call) or "allAuthenticatedUsers" in str(call) for call in calls)
 
 
@@ -244,7 +265,7 @@ def test_dataflow_job_equals_that_of_terraform(calls: list[Call]) -> None:
     [template] = of(calls, "dataflow", "flex-template", "build")
     assert template.arguments[3] == job.option("template-file-gcs-location")
     assert template.option("image") == parameters["sdk_container_image"]
-    before = calls[: calls.index(job)]
+    before = [call for call in calls[: calls.index(job)] if call.section == job.section]
     pushes = [call.option("push-endpoint") for call in of(before, "pubsub", "subscriptions", "modify-push-config")]
     assert pushes == [""]
     assert any("--clear-dead-letter-policy" in call.arguments for call in before)
@@ -259,6 +280,31 @@ def test_dataflow_job_equals_that_of_terraform(calls: list[Call]) -> None:
         assert restored.option(name) == created.option(name)
 
 
+def test_batch_mode_takes_the_push_away_and_gives_it_back(calls: list[Call]) -> None:
+    switch = [call for call in calls if call.section == "Batch mode"]
+    [end, start] = of(switch, "pubsub", "subscriptions", "modify-push-config", "events-ingest")
+    [schedule], [unschedule] = (of(switch, "scheduler", "jobs", verb) for verb in ("create", "delete"))
+    assert sorted([start, unschedule, schedule, end], key=switch.index) == [end, schedule, unschedule, start]
+    assert end.option("push-endpoint") == ""
+    [created] = of(calls, "pubsub", "subscriptions", "create", "events-ingest")
+    for name in ("push-endpoint", "push-auth-service-account", "push-auth-token-audience"):
+        assert start.option(name) == created.option(name)
+
+
+def test_drain_writes_below_two_prefixes_of_the_archive(calls: list[Call]) -> None:
+    bound = of([call for call in calls if call.section == "Batch mode"], "storage", "buckets", "add-iam-policy-binding")
+    granted = {
+        call.option("role").rpartition("/")[2]: re.findall(r"objects/(\w+/)", call.option("condition"))
+        for call in bound
+    }
+    assert granted == {
+        "sluiceLister": [],
+        "storage.objectCreator": ["raw/"],
+        "storage.objectViewer": ["raw/"],
+        "storage.objectUser": ["load/"],
+    }
+
+
 def test_project_wide_roles_are_the_listed_ones(calls: list[Call]) -> None:
     bound = of(calls, "projects", "add-iam-policy-binding")
     assert {call.option("role") for call in bound} == PROJECT_ROLES
@@ -267,10 +313,10 @@ def test_project_wide_roles_are_the_listed_ones(calls: list[Call]) -> None:
         assert call.option("condition").startswith("expression=" if conditional else "None")
     given = [call.arguments[-1] for call in calls if call.program == "bq" and "GRANT" in call.arguments[-1]]
     grants = [grant for grant in given if " ON SCHEMA " in grant]
-    assert len(grants) == 6
+    assert len(grants) == 7
     for grant in grants:
         assert re.fullmatch(r"GRANT `[\w./-]+` ON SCHEMA `my-project\.\w+` TO 'serviceAccount:[\w@.-]+'", grant)
-    writing = [grant for grant in grants if "sluice-ingest@" in grant or "sluice-dataflow@" in grant]
+    writing = [grant for grant in grants if re.search("sluice-(ingest|drain|dataflow)@", grant)]
     assert [grant for grant in writing if "sluiceStreamer" not in grant] == []
     assert [grant for grant in grants if "sluice-reconcile@" in grant and "dataViewer" not in grant] == []
 

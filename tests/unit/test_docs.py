@@ -231,7 +231,7 @@ def test_terraform_page_has_all_variables_and_outputs() -> None:
     variables = {block.name: block for block in terraform_reference.read("variable", ROOT / "terraform")}
     assert expected.count("\n| `") == len(variables) + len([*terraform_reference.read("output", ROOT / "terraform")])
     assert variables["region"].description.startswith("Region of the functions, the datasets")
-    assert '| `ingest` | `object({ concurrency = 250, cpu = 1, memory = "512Mi",' in expected
+    assert '| `ingest` | `object({ mode = "push", concurrency = 250, cpu = 1, memory = "512Mi",' in expected
     assert "IAM members (user:, group:, serviceAccount:) by what they may do. <br>`publishers`: publish" in expected
 
 

@@ -191,6 +191,15 @@ def test_the_tables_are_deployed_before_the_code_that_fills_them(tmp_path: pathl
     ]
 
 
+def test_drain_is_deployed_in_batch_mode_only(tmp_path: pathlib.Path) -> None:
+    deployed = [
+        [call[2] for call in deploy(tmp_path, INGEST_MODE=mode)[1] if call[:2] == ["functions", "deploy"]]
+        for mode in ("push", "batch")
+    ]
+    assert "sluice-dev-drain" not in deployed[0]
+    assert deployed[1][-1] == "sluice-dev-drain"
+
+
 def test_all_functions_are_deployed_from_one_object(tmp_path: pathlib.Path) -> None:
     """Named by its content, as Terraform names it; a plan compares the digest."""
     digest = hashlib.sha256(b"a package").hexdigest()

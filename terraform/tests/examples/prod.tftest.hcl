@@ -27,7 +27,7 @@ run "prod_hides_addresses_stays_warm_and_has_a_copy_elsewhere" {
     error_message = "privacy"
   }
   assert {
-    condition     = google_cloudfunctions2_function.ingest.service_config[0].min_instance_count == (local.dataflow ? 0 : 1) && google_cloudfunctions2_function.ingest.service_config[0].max_instance_count == 100
+    condition     = google_cloudfunctions2_function.ingest.service_config[0].min_instance_count == (local.engine == "functions" ? 1 : 0) && google_cloudfunctions2_function.ingest.service_config[0].max_instance_count == 100
     error_message = "instances"
   }
   assert {

@@ -223,3 +223,37 @@ override_resource {
   target = google_project_iam_custom_role.this["stager"]
   values = { id = "stager" }
 }
+
+# Of ingest.mode = "batch".
+
+override_resource {
+  target = google_cloudfunctions2_function.drain
+  values = {
+    service_config = { uri = "https://drain-x7.a.run.app" }
+  }
+}
+
+override_resource {
+  target = google_service_account.this["drain"]
+  values = { id = "projects/a-project/serviceAccounts/drain@a", email = "drain@a", member = "serviceAccount:drain@a" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["archive_reader"]
+  values = { id = "archive_reader" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["consumer"]
+  values = { id = "consumer" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["lister"]
+  values = { id = "lister" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["load_writer"]
+  values = { id = "load_writer" }
+}
