@@ -16,10 +16,18 @@ from functions.files.sources import is_remote
 from functions.settings import InvalidSettings, Settings
 
 OF_A_REQUEST = frozenset(
-    {"flush_interval", "linger_ms", "max_in_flight", "max_in_flight_bytes", "ip_hash_key", "google_cloud_project"}
+    {
+        "flush_interval",
+        "linger_ms",
+        "max_in_flight",
+        "max_in_flight_bytes",
+        "subscription",
+        "ip_hash_key",
+        "google_cloud_project",
+    }
 )
-"""Settings that are no options: Dataflow admits what it can process, a secret is fetched and not shown, and the project
-is Beam's own option."""
+"""Settings that are no options: Dataflow admits what it can process, `--input_subscription` is its subscription, a
+secret is fetched and not shown, and the project is Beam's own option."""
 
 WRITERS: Sequence[str] = ("insert_all", "storage_write")
 """Values of `--writer`, the default first."""

@@ -15,6 +15,7 @@ from sluice.commands.beam import beam
 from sluice.commands.bootstrap import bootstrap
 from sluice.commands.console import console
 from sluice.commands.cost import cost
+from sluice.commands.drain import drain
 from sluice.commands.erase import erase
 from sluice.commands.error_messages import command as command_name
 from sluice.commands.exit_codes import errors_as_exit_codes
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 PANELS: Mapping[str, Sequence[Callable[..., None] | typer.Typer]] = {
     "Start here": (demo, up, console, status, down, env, generate, publish),
-    "Operate": (bootstrap, smoke, verify, reconcile, trace, dead_letters.app, replay),
+    "Operate": (bootstrap, smoke, verify, drain, reconcile, trace, dead_letters.app, replay),
     "Data": (sql, tail, backfill, beam, snapshot, restore, erase),
     "Contracts": (contract.app,),
     "Project": (cost, package),

@@ -15,7 +15,9 @@ from datetime import datetime
 from typing import Any, Self
 
 import msgspec
+from google.cloud import bigquery
 from google.cloud.pubsub_v1 import SubscriberClient
+from google.cloud.storage import Client as StorageClient
 
 from functions import log
 from functions.archive.writer import Archive
@@ -39,7 +41,7 @@ logger = logging.getLogger("functions.main")
 
 
 class DrainReport(msgspec.Struct):
-    """What a run has done.
+    """Result of a run.
 
     Attributes:
         messages: Number of messages that are durable and acknowledged.
@@ -104,14 +106,11 @@ class Drain:
         formats = functools.cache(lambda: load_formats(client, settings))
         archive = Archive(api, settings.archive_bucket, process.contracts.event_types)
         files = LoadFiles(api, settings.archive_bucket, formats, now)
-        warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
-        timeout = settings.flush_timeout
-        insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, timeout)
         return cls(
             lambda: Subscription(_pubsub(), name),
             files,
-            BatchWriter(process, archive, files, timeout, _log),
-            Loads(client, storage, settings, insert_rows, now),
+            BatchWriter(process, archive, files, settings.flush_timeout, _log),
+            build_loads(settings, process, client, storage, now),
             now=now,
         )
 
@@ -119,15 +118,7 @@ class Drain:
         """Drain the subscription, and look after the load jobs; blocks. Errors are in the report."""
         report, started = DrainReport(), self.clock()
         try:
-            # While a service does not answer, no message is pulled: each pull counts as a delivery.
-            self.loads.check()
-            self.files.check()
-            with self.subscription() as subscription:
-                for leases in self._chunks(subscription, report, started + MAX_SECONDS):
-                    self.writer.write([lease.message for lease in leases], self.now())
-                    report.chunks += 1
-                    subscription.acknowledge(leases)
-                    report.messages += len(leases)
+            self.pull(report, started + MAX_SECONDS)
         except Exception as error:
             report.errors.append(log.safe_message(error))
         try:
@@ -136,6 +127,31 @@ class Drain:
             report.errors.append(log.safe_message(error))
         report.seconds = round(self.clock() - started, 3)
         return report
+
+    def pull(self, report: DrainReport, deadline: float) -> None:
+        """Pull messages until the subscription is empty or the time is up, and make them durable; blocks.
+
+        Ctrl-C ends it when the current pull ends. What is not acknowledged by then is delivered again.
+
+        Args:
+            report: Counts what is durable, also where an error ends it.
+            deadline: Time after which it pulls no more, by `clock`.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: A service rejected a request or did not answer.
+            msgspec.DecodeError: The ledger is none.
+            ApiError: Cloud Storage rejected a chunk.
+            urllib3.exceptions.HTTPError: Cloud Storage did not answer in time, or the connection failed.
+        """
+        # While a service does not answer, no message is pulled: each pull counts as a delivery.
+        self.loads.check()
+        self.files.check()
+        with self.subscription() as subscription:
+            for leases in self._chunks(subscription, report, deadline):
+                self.writer.write([lease.message for lease in leases], self.now())
+                report.chunks += 1
+                subscription.acknowledge(leases)
+                report.messages += len(leases)
 
     def _chunks(self, subscription: Subscription, report: DrainReport, deadline: float) -> Iterator[list[Lease]]:
         """Yield chunks until the subscription is empty or the time is up; each is pulled while the last is written."""
@@ -163,6 +179,27 @@ class Drain:
                     yield chunk
             finally:
                 is_stopped.set()
+
+
+def build_loads(
+    settings: Settings,
+    process: EventPipeline,
+    client: bigquery.Client,
+    storage: StorageClient,
+    now: Callable[[], datetime] = utc_now,
+) -> Loads:
+    """Return the load jobs of a deployment, which need no subscription.
+
+    Args:
+        settings: The settings of the deployment.
+        process: Makes rows and dead letters of messages.
+        client: Client of the datasets' project.
+        storage: Client of the archive's project.
+        now: Returns the time, in UTC.
+    """
+    warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
+    insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, settings.flush_timeout)
+    return Loads(client, storage, settings, insert_rows, now)
 
 
 def _log(report: FlushReport) -> None:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from typing import cast
+from typing import NamedTuple, cast
 
 import msgspec
 import requests
@@ -47,12 +47,13 @@ logger = logging.getLogger("functions.main")
 
 
 class LoadReport(msgspec.Struct):
-    """What a run has done for the load jobs, and what is left.
+    """Counts of a run's work on the load jobs, and of the load files that are left.
 
     Attributes:
         started_jobs: Number of jobs that were started.
         loaded_rows: Number of rows of the jobs that are done since the last run.
         failed_jobs: Number of jobs that have failed since the last run, or could not be started.
+        unstarted_jobs: Number of those that could not be started; the next run tries again.
         pending_files: Number of load files that are not known to be loaded.
         pending_seconds: Age of the oldest of them.
     """
@@ -60,8 +61,27 @@ class LoadReport(msgspec.Struct):
     started_jobs: int = 0
     loaded_rows: int = 0
     failed_jobs: int = 0
+    unstarted_jobs: int = 0
     pending_files: int = 0
     pending_seconds: int = 0
+
+
+class PendingLoad(NamedTuple):
+    """Load files of a table that are not known to be loaded.
+
+    Attributes:
+        table: The table, without the dataset.
+        files: Number of the files.
+        oldest: When the oldest of them was written.
+        job_id: Id of their load job; None if they are in none yet.
+        paused_until: When a run starts a job for them again, since earlier ones have failed; None for at once.
+    """
+
+    table: str
+    files: int
+    oldest: datetime
+    job_id: str | None
+    paused_until: datetime | None
 
 
 class Loads:
@@ -114,6 +134,25 @@ class Loads:
             with contextlib.suppress(LedgerReplaced):
                 return self._advance()
         return self._advance()
+
+    def pending(self) -> list[PendingLoad]:
+        """Return the load files that are not known to be loaded, by table and load job. This changes nothing.
+
+        Raises:
+            google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected a request or did not answer.
+            msgspec.DecodeError: The ledger is none.
+        """
+        ledger, _ = self._ledger.read()
+        jobs = {name: load.job_id for load in ledger.loads for name in load.files}
+        now = self._now()
+        pauses = {table: pause.until for table, pause in ledger.pauses.items() if now < pause.until}
+        written: dict[tuple[str, str | None], list[datetime]] = {}
+        for file in sorted(self._files()):
+            written.setdefault((file.table, jobs.get(file.name)), []).append(file.written)
+        return [
+            PendingLoad(table, len(times), min(times), job_id, None if job_id else pauses.get(table))
+            for (table, job_id), times in written.items()
+        ]
 
     def _advance(self) -> LoadReport:
         report = LoadReport()
@@ -212,6 +251,7 @@ class Loads:
             return
         except _FAILURES as error:
             report.failed_jobs += 1
+            report.unstarted_jobs += 1
             logger.error("load job is not started: %s", log.safe_message(error))  # noqa: TRY400 - may quote the event
         else:
             report.started_jobs += 1

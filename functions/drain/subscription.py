@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Self
 
-from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError
+import grpc
+from google.api_core.exceptions import DeadlineExceeded, GoogleAPIError, ServiceUnavailable
 from google.api_core.retry import Retry
 from google.cloud.pubsub_v1 import SubscriberClient, types
 
@@ -26,6 +27,9 @@ _MAX_IDS = 1_000
 
 _RETRY = Retry(timeout=20.0)
 _TIMEOUT = 10.0
+
+_EXIT_SECONDS = 1.0
+"""Maximum seconds that the end waits for the extension of leases. One that does not end by then changes nothing."""
 
 logger = logging.getLogger("functions.main")
 
@@ -61,14 +65,27 @@ class Subscription:
         self._extender = threading.Thread(target=self._extend_leases, name="leases", daemon=True)
 
     def __enter__(self) -> Self:
-        """Extend leases from now on."""
+        """Connect, and extend leases from now on.
+
+        Raises:
+            google.api_core.exceptions.ServiceUnavailable: Pub/Sub does not answer.
+        """
+        # Otherwise a pull would end at its deadline, as if the subscription were empty.
+        connection = grpc.channel_ready_future(self._client.transport.grpc_channel)
+        try:
+            connection.result(_TIMEOUT)
+        except grpc.FutureTimeoutError as error:
+            message = f"Pub/Sub did not answer within {_TIMEOUT:g} s"
+            raise ServiceUnavailable(message) from error  # type: ignore[no-untyped-call]
+        finally:
+            connection.cancel()
         self._extender.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Extend no lease any more."""
         self._ended.set()
-        self._extender.join()
+        self._extender.join(_EXIT_SECONDS)
 
     def pull(self, max_messages: int, seconds: float) -> list[Lease]:
         """Return the next messages, as soon as there are any; none if none arrives in time.
@@ -87,7 +104,7 @@ class Subscription:
             return []
         # The messages as protocol buffers: the wrappers around them cost more than the processing of an event.
         received = types.PullResponse.pb(answer).received_messages
-        leases = [Lease(one.ack_id, from_proto(one.message, one.delivery_attempt or None)) for one in received]
+        leases = [Lease(each.ack_id, from_proto(each.message, each.delivery_attempt or None)) for each in received]
         with self._lock:
             self._held.update(lease.ack_id for lease in leases)
         return leases

@@ -27,12 +27,17 @@ _BOOTSTRAP = "is DATASET right, and has the bootstrap created it (docs/deploy.md
 
 _PUBSUB = "are SLUICE_TOPIC and SLUICE_UNDELIVERABLE right?"
 
+_SUBSCRIPTION = "is SUBSCRIPTION right?"
+
+_PUSHED = 'SUBSCRIPTION is pushed to `ingest` (ingest.mode = "push"), so nobody can pull it'
+
 _REMEDIES = {
     "Not found: Dataset": _BOOTSTRAP,
     "Not found: Table": _BOOTSTRAP,
     "bucket does not exist": "is ARCHIVE_BUCKET right?",
     "Resource not found": _PUBSUB,
     "Topic not found": _PUBSUB,  # Google's emulator
+    "Subscription does not exist": _PUBSUB,  # Google's emulator
 }
 """Checks to make, by words of a message of BigQuery, Cloud Storage or Pub/Sub about what does not exist."""
 
@@ -107,6 +112,10 @@ def _with_remedy(text: str, status: int | None, *, denied: bool) -> str:
             remedy = f"the role `{_ROLES.get(command.get(), _OPERATORS)}` has this permission (docs/access.md)"
         case http.HTTPStatus.NOT_FOUND:
             remedy = next((remedy for words, remedy in _REMEDIES.items() if words in text), None)
+            if remedy == _PUBSUB and command.get() == "drain":
+                remedy = _SUBSCRIPTION
+        case http.HTTPStatus.BAD_REQUEST if "push subscriptions" in text:
+            remedy = _PUSHED
     return f"{text.rstrip('.')}: {remedy}" if remedy else text
 
 

@@ -234,7 +234,10 @@ def create_resources(
 
 def resource_settings(name: str) -> dict[str, str]:
     """Return the functions' settings that name the resources of a topic."""
-    return {"ARCHIVE_BUCKET": f"sluice-archive-{name}"}
+    return {
+        "ARCHIVE_BUCKET": f"sluice-archive-{name}",
+        "SUBSCRIPTION": f"projects/{PROJECT}/subscriptions/{name}-ingest",
+    }
 
 
 @contextlib.contextmanager

@@ -35,6 +35,9 @@ READS = {
         "max_in_flight",
         "max_in_flight_bytes",
     },
+    "drain": OF_ALL
+    | {"archive_bucket", "dataset", "location", "retention_days", "ip_policy", "ip_hash_key"}
+    | {"flush_timeout", "subscription"},
     "bootstrap": OF_ALL
     | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},
@@ -100,4 +103,4 @@ def test_a_function_reads_these_settings_and_no_others(
     assert done.returncode == 0, done.stderr
     assert set(json.loads(done.stderr.splitlines()[-1])) == READS[target]
     assert {name.lower() for name in SECRETS[target]} == READS[target] & {"ip_hash_key"}
-    assert ("IP_HASH_KEY" in environment) == (target == "ingest")
+    assert ("IP_HASH_KEY" in environment) == (target in {"ingest", "drain"})

@@ -15,8 +15,7 @@ import pytest
 from functions.clients import bigquery_client
 from functions.settings import Settings
 from sluice.local.functions import serving
-from sluice.local.names import PROJECT
-from sluice.local.stack import Emulators
+from sluice.local.stack import Emulators, create_resources
 from sluice.package import unpack
 from tests.support.dataset_fixtures import dropped
 from tests.support.push_requests import event, wrapped
@@ -29,6 +28,7 @@ UV = str(pathlib.Path(sys.executable).with_name("uv"))
 WHERE = """
 import importlib.util, json, pathlib, sys
 import main
+import functions.drain.http
 import functions.schema.bootstrap
 ours = ("main", "functions")
 print(json.dumps({
@@ -60,11 +60,9 @@ def deployed_package(tmp_path_factory: pytest.TempPathFactory) -> Deployed:
 
 @pytest.fixture(scope="module")
 def settings(running_emulators: Emulators) -> Iterator[dict[str, str]]:
-    """Settings with datasets and a bucket of their own."""
-    names = {"ARCHIVE_BUCKET": "packaged", "DATASET": "packaged", "HISTORICAL_DATASET": "packaged_historical"}
-    environment = {**running_emulators.environment, **names}
-    url = f"{running_emulators.storage}/storage/v1/b?project={PROJECT}"
-    httpx.post(url, json={"name": names["ARCHIVE_BUCKET"]}).raise_for_status()
+    """Settings with datasets, a bucket and a subscription of their own."""
+    names = {"DATASET": "packaged", "HISTORICAL_DATASET": "packaged_historical"}
+    environment = {**running_emulators.environment, **create_resources(running_emulators, "packaged"), **names}
     chosen = Settings.from_environment(environment)
     with dropped(bigquery_client(chosen), chosen):
         yield environment
@@ -86,14 +84,13 @@ def test_package_imports_only_itself_and_its_requirements(deployed_package: Depl
     assert all(pathlib.Path(file).is_relative_to(deployed_package.folder) for file in imported["ours"])
 
 
-def test_both_functions_serve_from_it(
-    deployed_package: Deployed, settings: dict[str, str], tmp_path: pathlib.Path
-) -> None:
+def test_functions_serve_from_it(deployed_package: Deployed, settings: dict[str, str], tmp_path: pathlib.Path) -> None:
     code, python = deployed_package
     client = bigquery_client(Settings.from_environment(settings))
     with (
         serving("bootstrap", tmp_path, settings, "bootstrap", code=code, python=python) as bootstrap,
         serving("ingest", tmp_path, settings, "ingest", code=code, python=python) as ingest,
+        serving("drain", tmp_path, settings, "drain", code=code, python=python) as drain,
     ):
         planned = httpx.get(bootstrap.url, timeout=PATIENCE)
         assert {step["change"] for step in planned.json()["objects"]} == {"create"}
@@ -106,3 +103,5 @@ def test_both_functions_serve_from_it(
             assert answer.status_code == 204, answer.text
             [row] = client.query_and_wait(f"SELECT ingest.event_id FROM packaged.{table}")
             assert row.event_id == event_id
+        pulled = httpx.post(drain.url, timeout=PATIENCE)
+        assert (pulled.status_code, pulled.json()["is_empty"]) == (200, True), pulled.text

@@ -16,10 +16,12 @@ from typing import Any
 import grpc
 import pytest
 from google.api_core.exceptions import NotFound
+from google.cloud.pubsub_v1 import SubscriberClient
 from typer.testing import CliRunner, Result
 
 from fake_google.answers import Answer, error
 from fake_google.scripted import Cloud
+from functions.drain import drain, subscription
 from functions.ingest import http_client
 from functions.settings import NO_PROJECT
 from sluice.cli import app
@@ -38,6 +40,7 @@ ENVIRONMENT = {
     "GOOGLE_CLOUD_PROJECT": "project",
     "DATASET": "live",
     "HISTORICAL_DATASET": "old",
+    "SUBSCRIPTION": "projects/project/subscriptions/ingest",
     "SLUICE_TOPIC": "projects/project/topics/events",
     "SLUICE_UNDELIVERABLE": "projects/project/subscriptions/undeliverable",
 }
@@ -63,6 +66,9 @@ COMMANDS: Sequence[Sequence[str]] = [
     ["trace", "an-event"],
     ["trace", "an-event", "--date", "2026-11-23"],
     ["erase", "--user", "somebody"],
+    ["drain", "--dry-run"],
+    ["drain", "--loads-only"],
+    ["drain"],
     ["reconcile"],
     ["replay", "--from", "2026-11-23"],
     ["replay", "--undeliverable"],
@@ -122,6 +128,7 @@ def _environment(
     monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", metadata["GCE_METADATA_HOST"])
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     http_client._authorized.cache_clear()
+    monkeypatch.setattr(drain, "_pubsub", SubscriberClient)  # The cached one knows the address of another test.
     cloud.on_job = lambda _: error(403, "accessDenied")
     cloud.on_get = lambda _: error(403, "accessDenied")
 
@@ -268,6 +275,10 @@ def without_bucket_setting(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> Non
     monkeypatch.delenv("ARCHIVE_BUCKET")
 
 
+def without_subscription_setting(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    monkeypatch.delenv("SUBSCRIPTION")
+
+
 def without_topic_setting(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
     monkeypatch.delenv("SLUICE_TOPIC")
 
@@ -321,6 +332,12 @@ FAILURES: Sequence[tuple[Any, ExitCode, str, Sequence[Sequence[str]]]] = [
         [command for command in COMMANDS if command not in WITHOUT_ARCHIVE],
     ),
     (without_bucket_setting, ExitCode.FAILED, FORBIDDEN, WITHOUT_ARCHIVE),
+    (
+        without_subscription_setting,
+        ExitCode.WRONG,
+        "environment: SUBSCRIPTION is missing; it is projects/PROJECT/subscriptions/NAME",
+        [["drain"]],
+    ),
     (
         without_topic_setting,
         ExitCode.WRONG,
@@ -435,6 +452,42 @@ def test_an_unreadable_subscription_says_what_to_do(
     assert ended.exit_code == ExitCode.FAILED
     sentence = rf"{ENVIRONMENT['SLUICE_UNDELIVERABLE']}: {re.escape(text.rstrip('.'))}: {remedy}"
     assert re.search(f"^Failed: {sentence}$", ended.stderr, re.MULTILINE), ended.stderr
+
+
+def nothing_to_load(path: str) -> Answer:
+    """Answer as a deployment without load files."""
+    return table_of(path) if "/tables/" in path else error(404, "No such object: archive/load/ledger.json")
+
+
+@pytest.mark.usefixtures("limited_sleep")
+@pytest.mark.parametrize(
+    ("code", "text", "remedy"),
+    [
+        (grpc.StatusCode.NOT_FOUND, "Resource not found (resource=ingest).", r"is SUBSCRIPTION right\?"),
+        (grpc.StatusCode.PERMISSION_DENIED, "Permission pubsub.subscriptions.consume denied", "the role `operators`.*"),
+        (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "This method is not supported for push subscriptions.",
+            r"SUBSCRIPTION is pushed to `ingest` \(ingest.mode = \"push\"\), so nobody can pull it",
+        ),
+    ],
+)
+def test_a_subscription_that_cannot_be_pulled_says_why(
+    monkeypatch: pytest.MonkeyPatch, cloud: Cloud, code: grpc.StatusCode, text: str, remedy: str
+) -> None:
+    cloud.on_get = nothing_to_load
+    with rejecting_pubsub.running(code, text) as address:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", address)
+        ended = run(["drain"])
+    assert_fails(ended, ExitCode.FAILED, f"{re.escape(text.rstrip('.'))}: {remedy}")
+
+
+def test_pubsub_that_does_not_answer_is_no_empty_subscription(monkeypatch: pytest.MonkeyPatch, cloud: Cloud) -> None:
+    cloud.on_get = nothing_to_load
+    monkeypatch.setattr(subscription, "_TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{silent.getsockname()[1]}")
+        assert_fails(run(["drain"]), ExitCode.FAILED, "503 Pub/Sub did not answer within 0.2 s")
 
 
 @pytest.mark.parametrize(
