@@ -198,7 +198,7 @@ def build_loads(
         now: Returns the time, in UTC.
     """
     warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
-    insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, settings.flush_timeout)
+    insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, settings.flush_timeout, _log)
     return Loads(client, storage, settings, insert_rows, now)
 
 

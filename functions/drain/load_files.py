@@ -1,21 +1,17 @@
-"""Load files: rows that are durable and not in their tables yet.
+"""Writes load files: rows that are durable and not in their tables yet (`functions/archive/pending.py`)."""
 
-They are objects `load/TABLE/TIME-INSTANCE-NUMBER.ndjson.gz`, from which load jobs take them (`loads.py`).
-"""
-
-import contextlib
 import functools
 import gzip
 import itertools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import NamedTuple
+from datetime import datetime
 
 import msgspec
 from google.cloud import bigquery
 
 from functions.archive import layout
+from functions.archive.pending import LoadFile
 from functions.archive.upload import upload
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
 from functions.core.pipeline import utc_now
@@ -24,34 +20,6 @@ from functions.ingest.http_client import Api
 from functions.ingest.warehouse import InsertResult, InsertRow
 from functions.settings import Settings
 from functions.tables import Tables, event_tables
-
-PREFIX = "load/"
-"""Prefix of the names of all load files; the archive's bucket has them, too."""
-
-_TIME = "%Y%m%dT%H%M%S.%fZ"
-
-
-class LoadFile(NamedTuple):
-    """A load file.
-
-    Attributes:
-        name: Name of the object.
-        table: The table of its rows, without the dataset.
-        written: When it was written, by the clock of its writer.
-    """
-
-    name: str
-    table: str
-    written: datetime
-
-    @classmethod
-    def from_name(cls, name: str) -> "LoadFile | None":
-        """Return the load file of an object; None for any other object."""
-        folder, table, file = ("", "", "") if name.count("/") != 2 else name.split("/")
-        if f"{folder}/" == PREFIX and table and file.endswith(".ndjson.gz"):
-            with contextlib.suppress(ValueError):
-                return cls(name, table, datetime.strptime(file.partition("-")[0], _TIME).replace(tzinfo=UTC))
-        return None
 
 
 def load_formats(client: bigquery.Client, settings: Settings) -> dict[str, LoadFormat]:
@@ -118,8 +86,8 @@ class LoadFiles:
             msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
         """
         lines = self._formats()[table](_columns(record) for record in records)
-        name = f"{PREFIX}{table}/{self._now():{_TIME}}-{self._instance}-{next(self._sequence):08d}.ndjson.gz"
-        upload(self._api, self._bucket, name, gzip.compress(lines, compresslevel=1), {}, timeout)
+        file = LoadFile.new(table, self._now(), self._instance, next(self._sequence))
+        upload(self._api, self._bucket, file.name, gzip.compress(lines, compresslevel=1), {}, timeout)
         return InsertResult({}, {})
 
     def uri(self, name: str) -> str:

@@ -24,9 +24,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 
 from functions import log
 from functions.archive import layout
+from functions.archive.pending import LoadFile, load_files
 from functions.core.pipeline import utc_now
 from functions.drain.ledger import Ledger, LedgerReplaced, Load, Pause, StoredLedger
-from functions.drain.load_files import PREFIX, LoadFile
 from functions.settings import Settings
 from functions.tables import Tables
 
@@ -147,7 +147,7 @@ class Loads:
         now = self._now()
         pauses = {table: pause.until for table, pause in ledger.pauses.items() if now < pause.until}
         written: dict[tuple[str, str | None], list[datetime]] = {}
-        for file in sorted(self._files()):
+        for file in self._files():
             written.setdefault((file.table, jobs.get(file.name)), []).append(file.written)
         return [
             PendingLoad(table, len(times), min(times), job_id, None if job_id else pauses.get(table))
@@ -164,12 +164,12 @@ class Loads:
             for load, job in zip(ledger.loads, threads.map(self._job, ledger.loads), strict=True):
                 if job is None:
                     to_start.append(load)
-                if job is None or job.state != "DONE":
-                    loads.append(load)
-                else:
+                if job is not None and job.state == "DONE":
                     to_start += (rest := list(self._end(load, job, generation, pauses, report)))
                     loads += rest
-        files = sorted(self._files())
+                else:
+                    loads.append(load)
+        files = self._files()
         assigned = {name for load in loads for name in load.files}
         now = self._now()
         to_start += (new := list(_new_loads(files, assigned, pauses, now, generation)))
@@ -183,13 +183,8 @@ class Loads:
         report.pending_seconds = max(round((now - oldest).total_seconds()), 0)
         return report
 
-    def _files(self) -> Iterator[LoadFile]:
-        fields = "items(name),nextPageToken"
-        for blob in self._bucket.list_blobs(
-            prefix=PREFIX, fields=fields, timeout=self._timeout, retry=self._storage_retry
-        ):
-            if file := LoadFile.from_name(blob.name):
-                yield file
+    def _files(self) -> list[LoadFile]:
+        return sorted(load_files(self._bucket, self._timeout, self._storage_retry))
 
     def _job(self, load: Load) -> bigquery.LoadJob | None:
         """Return the job of a load; None if it was not started."""

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import gzip
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated
 
@@ -13,6 +13,7 @@ from google.cloud.storage import Client as StorageClient
 from msgspec import Meta
 
 from functions.archive.reader import ObjectNotFound, object_at
+from functions.core.dead_letters import Stage
 from functions.core.pipeline import EventPipeline, utc_now
 from functions.ingest.batch_writer import Inserts, insert_by_table
 from functions.ingest.flush_report import FlushReport, Outcome
@@ -55,6 +56,7 @@ class RowInserts:
         process: Makes rows and dead letters of messages.
         warehouse: Takes them.
         timeout: Seconds that each insert may take, retries included.
+        report: Called with the dead letters of an archive object, which were rows before.
     """
 
     storage: StorageClient
@@ -62,6 +64,7 @@ class RowInserts:
     process: EventPipeline
     warehouse: Inserts
     timeout: float
+    report: Callable[[FlushReport], None]
 
     def __call__(self, name: str) -> None:
         """Insert the rows of a load file; nothing if the file is gone.
@@ -84,9 +87,12 @@ class RowInserts:
                 raise ValueError(f"{name}: a row without its archive object, its event or its time")
             by_object[where.archive_uri][where.event_id, where.message_id] = time
         for uri, times in by_object.items():
-            outcomes = list(self._outcomes(uri, times))
-            report = FlushReport(archive_uri=uri, events=len(outcomes), message_bytes=0)
-            insert_by_table(self.warehouse, outcomes, utc_now(), self.timeout, report)
+            report = FlushReport(archive_uri=uri, events=0, message_bytes=0)
+            insert_by_table(self.warehouse, list(self._outcomes(uri, times)), utc_now(), self.timeout, report)
+            # All others were counted when they were written into the load file.
+            if rejected := report.dead_letters[Stage.WAREHOUSE]:
+                letters = collections.Counter({str(Stage.WAREHOUSE): rejected})
+                self.report(FlushReport(archive_uri=uri, events=0, message_bytes=0, dead_letters=letters))
 
     def _outcomes(self, uri: str, times: dict[tuple[str, str], datetime]) -> Iterator[Outcome]:
         """Yield the rows and dead letters of an archive object's events, each once."""

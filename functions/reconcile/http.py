@@ -4,9 +4,11 @@ import dataclasses
 import logging
 from typing import Self
 
+from google.cloud.storage import Bucket
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from functions.archive.pending import load_files
 from functions.clients import bigquery_client, storage_client
 from functions.core.pipeline import utc_now
 from functions.reconcile.reconciler import Reconciler
@@ -23,23 +25,27 @@ class ReconcileApp:
     Attributes:
         reconciler: Compares the archive with the tables.
         checkpoints: The times at which the runs before ended.
+        bucket: The bucket of the archive, and of the load files of batch mode.
     """
 
     reconciler: Reconciler
     checkpoints: Checkpoints
+    bucket: Bucket
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
         """Build the application for a deployment."""
         storage = storage_client(settings)
         reconciler = Reconciler(bigquery_client(settings), storage, settings)
-        return cls(reconciler, Checkpoints(storage, settings.archive_bucket))
+        bucket = storage.bucket(settings.archive_bucket)
+        return cls(reconciler, Checkpoints(storage, settings.archive_bucket), bucket)
 
     def __call__(self, request: Request) -> Response:
         """Compare what has arrived since the last run, up to an hour ago, with what became of it."""
         if request.method != "POST":
             return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
-        run = ScheduledReconciliation(self.reconciler, self.checkpoints, utc_now())
+        oldest = min((file.written for file in load_files(self.bucket)), default=None)
+        run = ScheduledReconciliation(self.reconciler, self.checkpoints, utc_now(), loaded_until=oldest)
         if run.skipped:
             start, end = (time.isoformat() for time in run.skipped)
             fields = {"start": start, "end": end}

@@ -157,6 +157,8 @@ class ScheduledReconciliation:
         checkpoints: Where the last run ended.
         now: The time, in UTC.
         clock: Returns seconds, as `time.monotonic`.
+        loaded_until: Time of arrival up to which batch mode has loaded all rows; None if nothing waits to be loaded.
+            What arrived later would seem to be missing.
 
     Attributes:
         until: The time of arrival up to which all is compared, but for `skipped`.
@@ -164,13 +166,19 @@ class ScheduledReconciliation:
     """
 
     def __init__(
-        self, compare: Compares, checkpoints: Checkpoints, now: datetime, clock: Callable[[], float] = time.monotonic
+        self,
+        compare: Compares,
+        checkpoints: Checkpoints,
+        now: datetime,
+        clock: Callable[[], float] = time.monotonic,
+        loaded_until: datetime | None = None,
     ) -> None:
-        first, self._end = recent_hours(now)
+        first, self._due = recent_hours(now)
+        self._end = self._due if loaded_until is None else min(self._due, _hour_of(loaded_until))
         self._compare = compare
         self._checkpoints = checkpoints
         self._clock = clock
-        last, oldest = checkpoints.last(now), self._end - MAX_BEHIND
+        last, oldest = checkpoints.last(now), self._due - MAX_BEHIND
         self.skipped = (last, oldest) if last is not None and last < oldest else None
         self._is_first = last is None
         self.until = first if last is None else max(last, oldest)
@@ -191,7 +199,7 @@ class ScheduledReconciliation:
     @property
     def behind(self) -> timedelta:
         """Return the time of arrival that is left to compare."""
-        return max(self._end - self.until, timedelta())
+        return max(self._due - self.until, timedelta())
 
     @property
     def is_behind(self) -> bool:

@@ -19,6 +19,8 @@ from sluice.commands.options import Csv, Json, check_order, parse_past_time, par
 from sluice.formatting import print_rows, printable
 
 if TYPE_CHECKING:
+    from google.cloud.storage import Bucket
+
     from functions.reconcile.findings import EventRef, Reconciliation
     from functions.reconcile.reconciler import Reconciler
     from functions.settings import Settings
@@ -88,10 +90,10 @@ def reconcile(
     from functions.reconcile.reconciler import Reconciler
     from sluice.record_comparison import ContentComparison
 
+    storage = storage_client(settings)
+    _check_loads(storage.bucket(settings.archive_bucket), end, repair=repair and not dry_run)
     compare = ContentComparison(Contracts.load(), Privacy.from_settings(settings)) if contents else None
-    reconciliation = _run(
-        Reconciler(bigquery_client(settings), storage_client(settings), settings, compare), start, end
-    )
+    reconciliation = _run(Reconciler(bigquery_client(settings), storage, settings, compare), start, end)
     report = _repair(reconciliation, settings, now, dry_run=dry_run) if repair and reconciliation.incomplete else None
     if as_json:
         print(msgspec.json.encode(_as_json(reconciliation, start, end, report)).decode())  # noqa: T201
@@ -111,6 +113,25 @@ def reconcile(
         raise typer.Exit(ExitCode.INTERRUPTED)
     if not _is_success(reconciliation, report, dry_run=dry_run):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _check_loads(bucket: Bucket, end: datetime, *, repair: bool) -> None:
+    """Say that what batch mode has not loaded yet seems to be missing. A repair would load it a second time."""
+    from functions.archive.pending import load_files
+
+    files = [file for file in load_files(bucket) if file.written < end]
+    if not files:
+        return
+    oldest = min(file.written for file in files)
+    pending = f"{len(files)} load files are not loaded yet, the oldest of {oldest:%Y-%m-%d %H:%M:%S} UTC"
+    if repair:
+        print_error(
+            "Not repaired:", f"{pending}: their events would be loaded twice. `sluice drain --loads-only` first."
+        )
+        raise typer.Exit(ExitCode.FAILED)
+    console.print(
+        f"{pending}: their events seem to be missing. `sluice drain --loads-only` loads them.", soft_wrap=True
+    )
 
 
 def _run(reconciler: Reconciler, start: datetime, end: datetime) -> Reconciliation:

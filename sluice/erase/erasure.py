@@ -20,6 +20,7 @@ from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope, decode_line
+from functions.archive.pending import load_files
 from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
 from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.core.message import Message
@@ -224,6 +225,7 @@ class Erasure:
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
         """
+        self._wait_for_loads(advance)
         if undeliverable is not None:
             self._undeliverable(undeliverable)
         self._dead_letters()
@@ -238,6 +240,22 @@ class Erasure:
         self.wait(advance)
         self._list_all(self._uncertain, self._tables.dead_letters)
         return self.erased
+
+    def _wait_for_loads(self, advance: Callable[[str], object]) -> None:
+        """Wait until the load files of batch mode are loaded: their rows would come after those that are erased."""
+        bucket = self.storage.bucket(self.settings.archive_bucket)
+        waiting = {file.name for file in load_files(bucket)}
+        deadline = time.monotonic() + self.patience.seconds
+        while waiting and not self.dry_run:
+            if time.monotonic() + self.patience.pause > deadline:
+                self.erased.remaining.append(
+                    f"{len(waiting)} load files: their rows are in no table yet;"
+                    " run `sluice drain --loads-only`, and then the command again"
+                )
+                return
+            advance(f"{len(waiting)} load files of batch mode are not loaded yet")
+            time.sleep(self.patience.pause)
+            waiting &= {file.name for file in load_files(bucket)}
 
     def rows(self, table: str, field: str | None, columns: Mapping[str, str]) -> None:
         """Erase the rows of a table whose column `field` has the person's id; recent rows have to wait.

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from sluice.erase.erasure import Erasure, Patience
+from sluice.erase.ownership import Person
 from sluice.local.stack import Emulators
 from tests.support import command_line
 from tests.support.drained import Drained, drained
@@ -131,3 +133,19 @@ def test_ctrl_c_while_it_pulls_ends_the_command(batch: Drained) -> None:
     assert process.returncode == 130, errors
     assert "0 messages are durable. The next run loads them, and pulls the others again." in errors
     assert "Traceback" not in errors
+
+
+def test_reconcile_and_erase_wait_for_what_is_not_loaded(batch: Drained) -> None:
+    """A repair would load it twice, and the rows of the person would come after the erasure."""
+    batch.publish(60)
+    batch.drain()
+    repaired = command_line.sluice(["reconcile", "--repair"], environment(batch) | {"FLUSH_TIMEOUT": "0.01"})
+    assert repaired.returncode == 1
+    assert "sluice drain --loads-only" in repaired.stderr
+    settings, client, storage = batch.settings, batch.datasets.client, batch.datasets.storage
+    person = Person({"customer_id": "nobody"})
+    impatient = Erasure(person, client, storage, settings, patience=Patience(0))()
+    assert any("load files" in remaining for remaining in impatient.remaining)
+    batch.settle()
+    assert Erasure(person, client, storage, settings, patience=Patience(0))().remaining == []
+    assert command_line.sluice(["reconcile", "--repair"], environment(batch)).returncode == 0

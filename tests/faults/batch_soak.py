@@ -1,6 +1,6 @@
 """The soak of batch mode: runs with every kind of fault among them, and kills, drawn by a seed; nothing is missing.
 
-python -m tests.faults.batch_soak --events 50000 --seed 7 --share 0.2
+python -m tests.faults.batch_soak --events 20000 --seed 7 --share 0.2
 """
 
 import argparse
@@ -126,7 +126,7 @@ def soak(events: int, seed: int, share: float) -> bool:
 def main() -> None:
     """Run the soak from the command line; ends with 1 when anything does not add up."""
     parser = argparse.ArgumentParser(description="Batch mode: many events, many faults, nothing missing.")
-    parser.add_argument("--events", type=int, default=50_000)
+    parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=float, default=0.2, help="of requests that a fault befalls")
     sys.exit(not soak(**vars(parser.parse_args())))

@@ -134,6 +134,19 @@ def test_failed_run_is_repeated_by_the_next(checkpoints: Checkpoints) -> None:
     assert archive.compared[-1] == (LAST_HOUR, LAST_HOUR + 2 * HOUR)
 
 
+def test_what_is_not_loaded_yet_is_compared_later_and_leaves_the_run_behind(checkpoints: Checkpoints) -> None:
+    """Batch mode has written it, and a load job brings it into its table."""
+    oldest = LAST_HOUR - timedelta(minutes=90)
+    archive = Archive()
+    run = ScheduledReconciliation(archive, checkpoints, NOW, loaded_until=oldest)
+    assert all(part.is_complete for part in run)
+    assert run.until <= oldest
+    assert run.is_behind
+    run = ScheduledReconciliation(archive, checkpoints, NOW)
+    assert all(part.is_complete for part in run)
+    assert (run.until, run.is_behind) == (LAST_HOUR, False)
+
+
 def test_a_run_goes_back_a_week_at_most(checkpoints: Checkpoints) -> None:
     archive = Archive()
     run(archive, checkpoints, NOW)
