@@ -1,4 +1,4 @@
-"""What is measured without the network, in a process of its own."""
+"""Runs the measurements without the network, in a process of their own."""
 
 import dataclasses
 import multiprocessing

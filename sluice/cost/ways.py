@@ -57,7 +57,7 @@ WAYS = (
     Way("sluice_2s", "Sluice, a flush each 2 s", lambda *of: _seldom(*of).bill(), False),
     Way(
         "sluice_2s_by_instance",
-        "Sluice, a flush each 2 s, billed by instance",
+        "Sluice, each 2 s, billed by instance",
         lambda *of: _seldom(*of).bill("push, billed by instance"),
     ),
     Way("sluice_batch_1m", "Sluice, batches each minute", _batch(1)),

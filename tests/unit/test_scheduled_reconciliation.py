@@ -134,7 +134,7 @@ def test_failed_run_is_repeated_by_the_next(checkpoints: Checkpoints) -> None:
     assert archive.compared[-1] == (LAST_HOUR, LAST_HOUR + 2 * HOUR)
 
 
-def test_what_is_not_loaded_yet_is_compared_later_and_leaves_the_run_behind(checkpoints: Checkpoints) -> None:
+def test_what_is_not_loaded_yet_is_compared_later(checkpoints: Checkpoints) -> None:
     """Batch mode has written it, and a load job brings it into its table."""
     oldest = LAST_HOUR - timedelta(minutes=90)
     archive = Archive()

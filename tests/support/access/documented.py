@@ -14,6 +14,7 @@ from tests.support.recorded_commands import recorded
 PAGES = (
     "analytics",
     "backfill",
+    "batch",
     "beam",
     "console",
     "dead-letters",
