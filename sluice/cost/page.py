@@ -26,7 +26,7 @@ def update() -> str:
 
 def update_cost() -> str:
     """Return the page of the items with current tables."""
-    return fill_tables(COST.read_text(encoding="utf-8"), [_items(), _settings(), _prices()])
+    return fill_tables(COST.read_text(encoding="utf-8"), [_items(), _settings(), _batch_items(), _prices()])
 
 
 def update_scale() -> str:
@@ -71,6 +71,19 @@ def _items() -> Table:
     rows.append(("USD in the first month", *(whole(bill.first_usd) for bill in of_rate)))
     heads = (f">{_short(events)} a day" for events in EVENTS_PER_DAY)
     return Table("items", "USD for a million events", ("", *heads), rows)
+
+
+def _batch_items() -> Table:
+    """Return the table of the items of batch mode at both intervals; what costs nothing is left out."""
+    chosen = [way for way in WAYS if way.key.startswith("sluice_batch")]
+    columns = [(events, way) for events in (EVENTS_PER_DAY[0], EVENTS_PER_DAY[-1]) for way in chosen]
+    of_column = [way.bill(measured.read(), workload(events), DEFAULT) for events, way in columns]
+    rows = [
+        (item, *(_usd(bill.part(item)) for bill in of_column)) for item in of_column[0].items if of_column[0].part(item)
+    ]
+    rows.append(("**all**", *(f"**{bill.per_million:.2f}**" for bill in of_column)))
+    heads = (f">{_short(events)} a day, {way.title.partition('batches ')[2]}" for events, way in columns)
+    return Table("batch-items", "USD for a million events in batch mode", ("", *heads), rows)
 
 
 def _settings() -> Table:

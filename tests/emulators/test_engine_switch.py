@@ -5,66 +5,26 @@ As in docs/scale.md, one subscription changes hands. The relay is its push, and 
 
 import itertools
 import pathlib
-import signal
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from google.cloud import bigquery
 
 from functions.clients import storage_client
 from functions.reconcile.reconciler import Reconciler
 from sluice.local.names import PROJECT
-from sluice.local.process import Child, running
+from sluice.local.process import running
 from sluice.local.stack import Emulators, Stack, delivering
-from sluice.publish import Publication, publish
-from sluice.shop.generator import Generated, generate
 from tests.support.beam_process import ENVIRONMENT, HOW_TO_GET, ROOT
 from tests.support.deployed_stack import Deploy, Warehouse
+from tests.support.producer import AGAIN, Producer, end, shown
 from tests.support.requires import missing
-from tests.support.waiting import PATIENCE, wait_until
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.check
 
 TABLES = ("orders", "inventory", "user_activity")
-RATE = 40
 ENOUGH = 60
 """Rows of an engine after which the subscription changes hands."""
-AGAIN = 20
-"""Messages that the producer publishes again, so that both engines get them."""
-
-
-class Producer:
-    """Publishes a shop's events until it is stopped."""
-
-    def __init__(self, topic: str) -> None:
-        self.sent: list[Generated] = []
-        self._topic = topic
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=publish, args=(self._publications(), topic), kwargs={"rate": RATE})
-        self._thread.start()
-
-    def _publications(self) -> Iterator[Publication]:
-        for event in generate(seed=17, start=datetime.now(UTC), bad_share=0.05, duplicate_share=0.05):
-            if self._stopped.is_set():
-                return
-            self.sent.append(event)
-            yield Publication(event.data, event.attributes)
-
-    def publish_again(self) -> None:
-        """Publish the first messages again, as a producer does that has seen no answer."""
-        publish((Publication(message.data, message.attributes) for message in self.sent[:AGAIN]), self._topic)
-
-    def stop(self) -> None:
-        """Publish no more; returns when Pub/Sub has accepted everything."""
-        self._stopped.set()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def ids(self, *kinds: str) -> set[str]:
-        """Ids of the events of some kinds."""
-        return {message.attributes["event_id"] for message in self.sent if message.kind in kinds}
 
 
 def rows_by(warehouse: Warehouse, code_version: str) -> int:
@@ -77,12 +37,6 @@ def rows_by(warehouse: Warehouse, code_version: str) -> int:
 def archived(warehouse: Warehouse) -> int:
     """Return the number of messages in the archive, each delivery counted."""
     return sum(map(len, warehouse.archived().values()))
-
-
-def end(child: Child) -> None:
-    """Let a process finish what it has begun."""
-    child.signal(signal.SIGTERM)
-    assert child.process.wait(PATIENCE) == 0, child.tail()
 
 
 def switched(stack: Stack, on: Emulators, folder: pathlib.Path, producer: Producer, warehouse: Warehouse) -> None:
@@ -110,12 +64,6 @@ def switched(stack: Stack, on: Emulators, folder: pathlib.Path, producer: Produc
         expected = len(producer.sent) + 2 * AGAIN
         wait_until(lambda: archived(warehouse) >= expected, "all that was published is archived", pause=0.5)
         warehouse.wait_for(len(producer.ids("good", "bad")))
-
-
-def shown(client: bigquery.Client, dataset: str, view: str) -> list[str]:
-    """Event ids of a view, sorted."""
-    rows = client.query_and_wait(f"SELECT ingest.event_id AS id FROM `{dataset}.{view}` ORDER BY id")
-    return [row.id for row in rows]
 
 
 def test_engine_switch_under_load_loses_and_duplicates_no_event(

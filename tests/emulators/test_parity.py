@@ -5,7 +5,6 @@ One topic has a subscription for each way. Beam reads the messages as files, fro
 
 import contextlib
 import dataclasses
-import functools
 import itertools
 import json
 import os
@@ -24,6 +23,7 @@ from functions.archive.envelope import Envelope, encode_lines
 from functions.core.pipeline import EventPipeline
 from functions.drain.drain import Drain
 from functions.settings import Settings
+from sluice.demo.check import ArchiveFollower
 from sluice.local.functions import serving
 from sluice.local.names import PROJECT, topic_name
 from sluice.local.stack import ACK_DEADLINE_SECONDS, Emulators, delivering
@@ -73,9 +73,12 @@ class Way:
     datasets: Datasets
     settings: Settings
 
-    def events(self) -> int:
-        """Return the number of archived messages, each delivery counted."""
-        return sum(map(len, self.datasets.objects().values()))
+    def wait_for(self, events: int) -> None:
+        """Wait until so many messages are archived, as long as it goes on."""
+        follower, archived = ArchiveFollower(self.datasets.storage, self.settings.archive_bucket), 0
+        while archived < events:
+            before, archived = archived, archived + _wait_for_more(follower)
+            assert archived > before
 
     def rows(self, table: str) -> set[str]:
         """Return the different rows or dead letters of a table, without what says when and where."""
@@ -142,18 +145,28 @@ def ways(running_emulators: Emulators, tmp_path_factory: pytest.TempPathFactory)
         drain = Drain.build(batch)
         events = messages()
         good = [event for event in events if event.kind == "good"][:CORRECTED]
+        expected = 0
         for part in (events, [corrected(event) for event in good]):
-            before = opened["push"].events()
             publish((Publication(event.data, event.attributes) for event in part), topic)
             wait_until(lambda: _is_drained(drain), "batch mode has loaded all", pause=0.1)
+            expected += len(part)
             for name in WAYS[:2]:
-                wait_until(functools.partial(_has, opened[name], before + len(part)), f"{name} is done", pause=1)
-            _through_beam(opened, folder / f"{before}.ndjson", before)
+                opened[name].wait_for(expected)
+            _through_beam(opened, folder / f"{expected}.ndjson", expected - len(part))
         yield opened
 
 
-def _has(way: Way, events: int) -> bool:
-    return way.events() >= events
+def _wait_for_more(follower: ArchiveFollower) -> int:
+    """Return the number of messages that are archived since the last call, at least one."""
+    arrived = 0
+
+    def has_more() -> bool:
+        nonlocal arrived
+        arrived = sum(1 for _ in follower.new_envelopes())
+        return arrived > 0
+
+    wait_until(has_more, "more is archived", pause=2)
+    return arrived
 
 
 def _is_drained(drain: Drain) -> bool:
