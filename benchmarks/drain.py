@@ -1,6 +1,5 @@
 """Batch mode without the network: from a pulled message to its line in a load file."""
 
-import functools
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -12,14 +11,11 @@ from benchmarks.core import SETTINGS, pushes
 from functions.archive.writer import Archive
 from functions.core.message import Message, parse_request
 from functions.core.pipeline import EventPipeline, utc_now
-from functions.drain.load_files import LoadFiles
-from functions.drain.load_format import LoadFormat
+from functions.drain.load_files import LoadFiles, load_formats
 from functions.drain.subscription import MAX_PULLED, Subscription
 from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.http_client import Api
-from functions.schema.ddl import declared_table
-from functions.schema.definitions import Kind, definitions
 
 LARGE_BYTES = 500
 """Bytes of the messages by which others compare: https://github.com/johanesalxd/dataflow-pubsub-perf-test."""
@@ -124,14 +120,7 @@ def _measure(rounds: int, messages: Sequence[Message]) -> list[float]:
         return _Answer()
 
     api = Api("", upload)  # type: ignore[arg-type] # the connection alone is missing
-    formats = functools.cache(
-        lambda: {
-            definition.name.partition(".")[2]: LoadFormat(declared_table(definition.ddl).schema)
-            for definition in definitions("project", SETTINGS)
-            if definition.kind is Kind.TABLE and definition.name.startswith(f"{SETTINGS.dataset}.")
-        }
-    )
-    files = LoadFiles(api, "archive", formats)
+    files = LoadFiles(api, "archive", load_formats(SETTINGS))
     writer = BatchWriter(process, Archive(api, "archive", process.contracts.event_types), files, 25, reports.append)
     pulls = _Pulls(messages)
     subscription = Subscription(pulls, "subscription")

@@ -7,7 +7,7 @@ locals {
   # unix-cron has no step of 60 minutes.
   drain_schedule = var.batch.interval_minutes == 60 ? "0 * * * *" : "*/${var.batch.interval_minutes} * * * *"
 
-  # functions/drain stops pulling after 240 s.
+  # functions/drain stops pulling after 180 s.
   drain_timeout_seconds = 300
 }
 

@@ -5,7 +5,6 @@ later: a run starts load jobs at its end, and the next one looks after them.
 """
 
 import dataclasses
-import functools
 import logging
 import threading
 import time
@@ -33,6 +32,13 @@ from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.warehouse import Warehouse
 from functions.settings import InvalidSettings, Settings
+
+_FRESH_PULLS = 2
+"""Number of pulls in a row without an older message than the run, after which the subscription counts as empty: Pub/Sub
+gives messages in any order."""
+
+_GRACE_SECONDS = 30
+"""Seconds after the end of the pulls in which the writing of a chunk may begin."""
 
 _PULL_SECONDS = 2.0
 """Maximum seconds that a pull waits for messages. If there are none, the subscription is empty."""
@@ -73,7 +79,6 @@ class Drain:
 
     Attributes:
         subscription: Returns the subscription, for a run.
-        files: Takes the rows.
         writer: Makes chunks durable.
         loads: The load jobs.
         clock: Returns seconds, as `time.monotonic`.
@@ -81,7 +86,6 @@ class Drain:
     """
 
     subscription: Callable[[], Subscription]
-    files: LoadFiles
     writer: BatchWriter
     loads: Loads
     clock: Callable[[], float] = time.monotonic
@@ -103,12 +107,10 @@ class Drain:
             raise InvalidSettings("environment: SUBSCRIPTION is missing; it is projects/PROJECT/subscriptions/NAME")
         process = EventPipeline.from_settings(settings)
         storage, client, api = storage_client(settings), bigquery_client(settings), http_client.storage_api()
-        formats = functools.cache(lambda: load_formats(client, settings))
         archive = Archive(api, settings.archive_bucket, process.contracts.event_types)
-        files = LoadFiles(api, settings.archive_bucket, formats, now)
+        files = LoadFiles(api, settings.archive_bucket, load_formats(settings), now)
         return cls(
-            lambda: Subscription(_pubsub(), name),
-            files,
+            lambda: Subscription(SubscriberClient(), name),
             BatchWriter(process, archive, files, settings.flush_timeout, _log),
             build_loads(settings, process, client, storage, now),
             now=now,
@@ -143,11 +145,12 @@ class Drain:
             ApiError: Cloud Storage rejected a chunk.
             urllib3.exceptions.HTTPError: Cloud Storage did not answer in time, or the connection failed.
         """
-        # While a service does not answer, no message is pulled: each pull counts as a delivery.
+        # While Cloud Storage does not answer, no message is pulled: each pull counts as a delivery.
         self.loads.check()
-        self.files.check()
         with self.subscription() as subscription:
             for leases in self._chunks(subscription, report, deadline):
+                if self.clock() >= deadline + _GRACE_SECONDS:
+                    break  # Cloud Storage is slow. The rest of the time is that of the load jobs.
                 self.writer.write([lease.message for lease in leases], self.now())
                 report.chunks += 1
                 subscription.acknowledge(leases)
@@ -162,13 +165,14 @@ class Drain:
 
         def pull() -> list[Lease]:
             chunk: list[Lease] = []
-            size = 0
+            size = fresh = 0
             while len(chunk) < CHUNK_MESSAGES and size < CHUNK_BYTES and not is_over():
                 pulled = subscription.pull(CHUNK_MESSAGES - len(chunk), _PULL_SECONDS)
                 chunk += pulled
                 size += sum(lease.message.size for lease in pulled)
                 # What arrives meanwhile is left to the next run: otherwise a run never ends where events are frequent.
-                report.is_empty = all(lease.message.publish_time > begin for lease in pulled)
+                fresh = fresh + 1 if all(lease.message.publish_time > begin for lease in pulled) else 0
+                report.is_empty = not pulled or fresh == _FRESH_PULLS
             return chunk
 
         with ThreadPoolExecutor(1, "pull") as puller:
@@ -204,9 +208,3 @@ def build_loads(
 
 def _log(report: FlushReport) -> None:
     logger.log(report.severity, "flush", extra={"fields": report.fields})
-
-
-@functools.cache
-def _pubsub() -> SubscriberClient:
-    """Pub/Sub; connected at the first use, since the server forks its workers and gRPC must not be forked."""
-    return SubscriberClient()

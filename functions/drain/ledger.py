@@ -14,18 +14,22 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 NAME = "load/ledger.json"
 
 
-class Load(msgspec.Struct, frozen=True):
+class Load(msgspec.Struct, frozen=True, omit_defaults=True):
     """A load job, which runs, is about to be started, or has ended since the last run.
 
     Attributes:
         job_id: Id of the job.
         table: Its table, without the dataset.
         files: Names of its load files.
+        failures: Number of attempts to insert the rows of its only file one by one.
+        until: Time before which the next attempt is not made.
     """
 
     job_id: str
     table: str
     files: list[str]
+    failures: int = 0
+    until: datetime | None = None
 
 
 class Pause(msgspec.Struct, frozen=True):

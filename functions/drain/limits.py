@@ -1,6 +1,6 @@
 """The size of a run of `drain`, and of its chunks."""
 
-MAX_SECONDS = 240
+MAX_SECONDS = 180
 """Seconds after which a run pulls no more; the next one continues. The function has 300."""
 
 CHUNK_MESSAGES = 20_000

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
-from google.cloud import bigquery
 
 from functions.archive import layout
 from functions.archive.pending import LoadFile
@@ -18,19 +17,23 @@ from functions.core.pipeline import utc_now
 from functions.drain.load_format import LoadFormat
 from functions.ingest.http_client import Api
 from functions.ingest.warehouse import InsertResult, InsertRow
+from functions.schema.ddl import declared_table
+from functions.schema.definitions import definitions
 from functions.settings import Settings
 from functions.tables import Tables, event_tables
 
 
-def load_formats(client: bigquery.Client, settings: Settings) -> dict[str, LoadFormat]:
-    """Return the format of the load files of each table, by the columns that the tables have.
+def load_formats(settings: Settings) -> dict[str, LoadFormat]:
+    """Return the format of the load files of each table, by the columns that `sql/` defines.
 
-    Raises:
-        google.api_core.exceptions.GoogleAPIError: A table is missing, or BigQuery did not answer.
+    The table itself may be behind the code: its job fails then, and is repeated when the column is there.
     """
-    names = Tables(settings)
-    tables = {table: f"{client.project}.{names.live(table)}" for table in (*event_tables(), DEAD_LETTERS)}
-    return {table: LoadFormat(client.get_table(name).schema) for table, name in tables.items()}
+    tables = {Tables(settings).live(table): table for table in (*event_tables(), DEAD_LETTERS)}
+    return {
+        tables[definition.name]: LoadFormat(declared_table(definition.ddl).schema)
+        for definition in definitions("project", settings)
+        if definition.name in tables
+    }
 
 
 class LoadFiles:
@@ -39,7 +42,7 @@ class LoadFiles:
     Args:
         api: Cloud Storage.
         bucket: Name of the archive's bucket.
-        formats: Returns the format of the files of each table; called once for each run and file, so it is cached.
+        formats: The format of the files of each table.
         now: Returns the time, in UTC.
     """
 
@@ -47,7 +50,7 @@ class LoadFiles:
         self,
         api: Api,
         bucket: str,
-        formats: Callable[[], Mapping[str, LoadFormat]],
+        formats: Mapping[str, LoadFormat],
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._api = api
@@ -60,14 +63,6 @@ class LoadFiles:
     def _instance(self) -> str:
         """Random name of this process; drawn at the first use, since the server forks its workers."""
         return uuid.uuid4().hex[:12]
-
-    def check(self) -> None:
-        """Check that the formats are available.
-
-        Raises:
-            google.api_core.exceptions.GoogleAPIError: A table is missing, or BigQuery did not answer.
-        """
-        self._formats()
 
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Write rows into a new load file; blocks.
@@ -85,7 +80,7 @@ class LoadFiles:
             urllib3.exceptions.HTTPError: Cloud Storage did not answer in time, or the connection failed.
             msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
         """
-        lines = self._formats()[table](_columns(record) for record in records)
+        lines = self._formats[table](_columns(record) for record in records)
         file = LoadFile.new(table, self._now(), self._instance, next(self._sequence))
         upload(self._api, self._bucket, file.name, gzip.compress(lines, compresslevel=1), {}, timeout)
         return InsertResult({}, {})

@@ -5,17 +5,18 @@ what a crash has left, deletes the files of what is loaded, and repeats what has
 """
 
 import contextlib
+import enum
 import hashlib
 import itertools
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
 import msgspec
 import requests
-from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound
+from google.api_core.exceptions import Conflict, Forbidden, GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY, LoadJobConfig
@@ -64,6 +65,28 @@ class LoadReport(msgspec.Struct):
     unstarted_jobs: int = 0
     pending_files: int = 0
     pending_seconds: int = 0
+
+
+class _Start(enum.Enum):
+    """The result of starting a job."""
+
+    STARTED = enum.auto()
+    THERE = enum.auto()
+    FAILED = enum.auto()
+
+
+class _Ended(NamedTuple):
+    """What follows from a job that is done.
+
+    Attributes:
+        loads: What takes its place in the ledger.
+        to_start: Those of them that have to be started.
+        loaded: Names of the files whose rows are in the table.
+    """
+
+    loads: Sequence[Load] = ()
+    to_start: Sequence[Load] = ()
+    loaded: Sequence[str] = ()
 
 
 class PendingLoad(NamedTuple):
@@ -159,27 +182,36 @@ class Loads:
         # The ledger is read before the files are listed. So a file that is in no job of this ledger, and is listed, is
         # in no job of a later one either, unless the ledger has been replaced: then `replace` fails.
         ledger, generation = self._ledger.read()
+        files, now = {file.name: file for file in self._files()}, self._now()
         pauses, loads, to_start = dict(ledger.pauses), list[Load](), list[Load]()
         with ThreadPoolExecutor(_THREADS) as threads:
             for load, job in zip(ledger.loads, threads.map(self._job, ledger.loads), strict=True):
                 if job is None:
                     to_start.append(load)
-                if job is not None and job.state == "DONE":
-                    to_start += (rest := list(self._end(load, job, generation, pauses, report)))
-                    loads += rest
-                else:
+                if job is None or job.state != "DONE" or (load.until and now < load.until):
                     loads.append(load)
-        files = self._files()
-        assigned = {name for load in loads for name in load.files}
-        now = self._now()
-        to_start += (new := list(_new_loads(files, assigned, pauses, now, generation)))
-        ended = Ledger(loads + new, pauses)
-        if ended != ledger:
-            self._ledger.replace(ended, generation)
-        for load in to_start:
-            self._start(load, report)
+                    continue
+                result = self._end(load, job, generation, pauses, report)
+                loads += result.loads
+                to_start += result.to_start
+                # Only what is listed is deleted, so that a run that is cut off here leaves less to the next one.
+                done = [files.pop(name) for name in result.loaded if name in files]
+                list(threads.map(self._delete, done))
+            assigned = {name for load in loads for name in load.files}
+            # A table whose job could not be started gets no second one: all its files go into the next.
+            waiting = {load.table for load in to_start} | {
+                table for table, pause in pauses.items() if now < pause.until
+            }
+            new = _new_loads((file for file in files.values() if file.name not in assigned), waiting, generation)
+            ended = Ledger([*loads, *new], pauses)
+            if ended != ledger:
+                self._ledger.replace(ended, generation)
+            for outcome in threads.map(self._start, [*to_start, *new]):
+                report.started_jobs += outcome is _Start.STARTED
+                report.unstarted_jobs += outcome is _Start.FAILED
+                report.failed_jobs += outcome is _Start.FAILED
         report.pending_files = len(files)
-        oldest = min((file.written for file in files), default=now)
+        oldest = min((file.written for file in files.values()), default=now)
         report.pending_seconds = max(round((now - oldest).total_seconds()), 0)
         return report
 
@@ -192,44 +224,44 @@ class Loads:
             return cast("bigquery.LoadJob", self._client.get_job(load.job_id, retry=self._retry, timeout=self._timeout))
         except NotFound:
             return None
+        except Forbidden:  # Somebody else has started it, `sluice drain` for example, who looks after it.
+            logger.error("load job %s cannot be seen: it is left to whoever started it", load.job_id)  # noqa: TRY400
+            return bigquery.LoadJob(load.job_id, None, None, self._client)  # type: ignore[no-untyped-call]
 
     def _end(
         self, load: Load, job: bigquery.LoadJob, generation: int, pauses: dict[str, Pause], report: LoadReport
-    ) -> Iterator[Load]:
-        """Take a job that is done out of the ledger; yield the jobs that replace it."""
+    ) -> _Ended:
+        """Look after a job that is done."""
         if job.error_result is None:
             pauses.pop(load.table, None)
             report.loaded_rows += job.output_rows or 0
-            self._delete(load.files)
-            return
+            return _Ended(loaded=load.files)
         report.failed_jobs += 1
         reason = job.error_result.get("reason")
         fields = {"job_id": load.job_id, "table": load.table, "files": len(load.files), "reason": reason}
         logger.error("load job failed", extra={"fields": fields})
         if not _has_bad_row(job):
             pauses[load.table] = _longer(pauses.get(load.table), self._now())
-        elif len(load.files) > 1:
+            return _Ended()
+        if len(load.files) > 1:
             half = len(load.files) // 2
-            for files in (load.files[:half], load.files[half:]):
-                yield _load(load.table, files, generation)
-        else:
-            try:
-                self._insert_rows(load.files[0])
-            except Exception as error:
-                logger.error("rows of a load file are not inserted: %s", log.safe_message(error))  # noqa: TRY400
-                pauses[load.table] = _longer(pauses.get(load.table), self._now())
-            else:
-                self._delete(load.files)
+            halves = [_load(load.table, files, generation) for files in (load.files[:half], load.files[half:])]
+            return _Ended(halves, halves)
+        try:
+            self._insert_rows(load.files[0])
+        except Exception as error:
+            logger.error("rows of a load file are not inserted: %s", log.safe_message(error))  # noqa: TRY400
+            pause = _longer(Pause(load.failures, self._now()), self._now())
+            return _Ended([msgspec.structs.replace(load, failures=pause.failures, until=pause.until)])
+        return _Ended(loaded=load.files)
 
-    def _delete(self, names: Iterable[str]) -> None:
-        """Delete load files. Those that are gone were deleted by a run that ended before the ledger said so."""
-        for name in names:
-            try:
-                self._bucket.blob(name).delete(timeout=self._timeout, retry=self._storage_retry)
-            except NotFound:
-                continue
+    def _delete(self, file: LoadFile) -> None:
+        try:
+            self._bucket.blob(file.name).delete(timeout=self._timeout, retry=self._storage_retry)
+        except NotFound:  # Another run has deleted it.
+            return
 
-    def _start(self, load: Load, report: LoadReport) -> None:
+    def _start(self, load: Load) -> _Start:
         """Start a job. If that fails, the next run tries again."""
         config = LoadJobConfig(
             source_format=bigquery.SourceFormat.NEWLINE_DELIMITED_JSON,
@@ -243,26 +275,24 @@ class Loads:
                 uris, table, job_id=load.job_id, job_config=config, retry=self._retry, timeout=self._timeout
             )
         except Conflict:  # Another run has started it, or an answer was lost.
-            return
+            return _Start.THERE
         except _FAILURES as error:
-            report.failed_jobs += 1
-            report.unstarted_jobs += 1
             logger.error("load job is not started: %s", log.safe_message(error))  # noqa: TRY400 - may quote the event
-        else:
-            report.started_jobs += 1
+            return _Start.FAILED
+        return _Start.STARTED
 
 
-def _new_loads(
-    files: Iterable[LoadFile], assigned: set[str], pauses: dict[str, Pause], now: datetime, generation: int
-) -> Iterator[Load]:
-    """Yield loads of the files that are in none, except of tables that are paused."""
+def _new_loads(files: Iterable[LoadFile], waiting: Collection[str], generation: int) -> list[Load]:
+    """Return loads of files that are in none, except of tables that have to wait."""
     by_table: dict[str, list[str]] = {}
     for file in files:
-        if file.name not in assigned and not (file.table in pauses and now < pauses[file.table].until):
+        if file.table not in waiting:
             by_table.setdefault(file.table, []).append(file.name)
-    for table, names in by_table.items():
-        for batch in itertools.batched(names, MAX_FILES, strict=False):
-            yield _load(table, batch, generation)
+    return [
+        _load(table, batch, generation)
+        for table, names in by_table.items()
+        for batch in itertools.batched(names, MAX_FILES, strict=False)
+    ]
 
 
 def _load(table: str, files: Iterable[str], generation: int) -> Load:
@@ -279,6 +309,7 @@ def _longer(pause: Pause | None, now: datetime) -> Pause:
 
 def _has_bad_row(job: bigquery.LoadJob) -> bool:
     """Return whether a job has failed by a row. A table that lacks a column is behind the code: no row is to blame."""
-    errors = job.errors or []
-    lacks_column = any("no such field" in error.get("message", "").lower() for error in errors)
-    return (job.error_result or {}).get("reason") == "invalid" and not lacks_column
+    result = job.error_result or {}
+    messages = [error.get("message", "").lower() for error in [result, *(job.errors or [])]]
+    is_of_data = result.get("reason") == "invalid" and any("error while reading data" in text for text in messages)
+    return is_of_data and not any("no such field" in text for text in messages)

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import gzip
+import logging
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Annotated
@@ -17,6 +18,8 @@ from functions.core.dead_letters import Stage
 from functions.core.pipeline import EventPipeline, utc_now
 from functions.ingest.batch_writer import Inserts, insert_by_table
 from functions.ingest.flush_report import FlushReport, Outcome
+
+logger = logging.getLogger("functions.main")
 
 type _Time = Annotated[datetime, Meta(tz=True)]
 
@@ -99,7 +102,9 @@ class RowInserts:
         try:
             envelopes = object_at(uri, self.storage).envelopes()
         except ObjectNotFound:
-            return
+            envelopes = []
         for envelope in envelopes:
             if time := times.pop((envelope.event_id, envelope.message_id), None):
                 yield self.process(envelope.message(), time)
+        if times:
+            logger.warning("%s: %d events of a load file are not in the archive any more", uri, len(times))

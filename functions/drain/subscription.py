@@ -52,7 +52,8 @@ class Subscription:
     A lease that is not extended any more ends after a minute, and Pub/Sub delivers the message again.
 
     Args:
-        client: Pub/Sub.
+        client: Pub/Sub, for this context only: the platform freezes an instance between two runs, and a connection that
+            was lost meanwhile would look like an empty subscription.
         name: `projects/PROJECT/subscriptions/NAME`.
     """
 
@@ -86,6 +87,7 @@ class Subscription:
         """Extend no lease any more."""
         self._ended.set()
         self._extender.join(_EXIT_SECONDS)
+        self._client.close()
 
     def pull(self, max_messages: int, seconds: float) -> list[Lease]:
         """Return the next messages, as soon as there are any; none if none arrives in time.

@@ -8,8 +8,11 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from google.api_core.exceptions import Forbidden
+from google.cloud import bigquery
 
 from functions.clients import storage_client
 from functions.drain import drain, subscription
@@ -206,3 +209,57 @@ def has_failed(batch: Drained, ahead: timedelta) -> bool:
     """Run once by a clock that is ahead, and return whether a job has failed since the last run."""
     report = batch.new(ahead)()
     return report.loads is not None and report.loads.failed_jobs > 0
+
+
+def _refuse(patch: pytest.MonkeyPatch, method: str, is_refused: Callable[[str], bool]) -> None:
+    """Let BigQuery refuse the requests for some jobs."""
+    request = getattr(bigquery.Client, method)
+
+    def refused(client: bigquery.Client, *arguments: Any, **named: Any) -> Any:
+        if is_refused(named.get("job_id") or arguments[0]):
+            raise Forbidden("injected")  # type: ignore[no-untyped-call]
+        return request(client, *arguments, **named)
+
+    patch.setattr(bigquery.Client, method, refused)
+
+
+def test_a_job_that_cannot_be_seen_stops_no_other(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another account has started it."""
+    batch.publish(60)
+    batch.drain()
+    with monkeypatch.context() as patch:
+        _refuse(patch, "get_job", lambda job_id: "_orders_" in job_id)
+        wait_until(lambda: pending_tables(batch) == {"orders"}, "all other tables are loaded", pause=0.1)
+    batch.settle()
+    assert batch.load_objects() == SETTLED
+
+
+def pending_tables(batch: Drained) -> set[str]:
+    """Run once, and return the tables with load files that are left."""
+    batch.drain()
+    return {name.split("/")[1] for name in batch.load_objects()} - {"ledger.json"}
+
+
+def test_files_of_an_outage_of_bigquery_go_into_one_job(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[Generated] = []
+    with monkeypatch.context() as patch:
+        _refuse(patch, "load_table_from_uri", lambda _: True)
+        for seed in range(4):
+            events += batch.publish(20, seed)
+            assert batch.drain().loads
+    assert len({load.table for load in ledger(batch).loads}) == len(ledger(batch).loads)
+    batch.drain()
+    batch.drain()
+    assert max(len(load.files) for load in ledger(batch).loads) > 1
+    batch.settle()
+    assert loaded_ids(batch) == published_ids(events)
+
+
+def test_unknown_fields_are_json_values_in_load_files(batch: Drained) -> None:
+    """BigQuery would keep a text as a JSON string. The table may be without the column when the file is written."""
+    batch.datasets.client.query_and_wait(f"ALTER TABLE `{batch.settings.dataset}.orders` DROP COLUMN extras")
+    publish_order(batch, "EVENT", new="text")
+    batch.drain()
+    [name] = [name for name in batch.load_objects() if "/orders/" in name]
+    blob = batch.datasets.storage.bucket(batch.settings.archive_bucket).blob(name)
+    assert json.loads(gzip.decompress(blob.download_as_bytes()))["extras"] == {"new": "text"}
