@@ -157,29 +157,52 @@ def test_interference_at_any_request_loses_and_doubles_nothing(
             return
 
 
+class Pause:
+    """A program that stops before its first request of a method until it is released."""
+
+    def __init__(self, hour: CompactedHour, method: str, program: Callable[[], None]) -> None:
+        self._is_reached, self._is_released = threading.Event(), threading.Event()
+
+        def run() -> None:
+            with interrupted(hour.storage, method, self._stop):
+                program()
+
+        self._threads = ThreadPoolExecutor(1)
+        self._running = self._threads.submit(run)
+        assert self._is_reached.wait(PATIENCE)
+
+    def _stop(self) -> None:
+        self._is_reached.set()
+        assert self._is_released.wait(PATIENCE)
+
+    def release(self) -> None:
+        """Let it run to its end."""
+        self._is_released.set()
+        self._running.result(PATIENCE)
+        self._threads.shutdown()
+
+
 def test_two_runs_of_different_listings_do_not_both_finish(new_hour: NewHour) -> None:
     hour = filled(new_hour, 2)
     other = CompactedHour(hour.client, hour.bucket, hour.hour, hour.expected)
-    both = {"first": threading.Event(), "second": threading.Event()}
-    is_there = {name: threading.Event() for name in both}
+    about_to_write = Pause(hour, "POST", hour.compact)
+    hour.write(1800, ["ada-late"])
+    about_to_finish = Pause(other, "PATCH", other.compact)
+    about_to_write.release()
+    about_to_finish.release()
+    finish(hour)
 
-    def pause(name: str) -> None:
-        is_there[name].set()
-        assert both[name].wait(PATIENCE)
 
-    with (
-        ThreadPoolExecutor(2) as threads,
-        interrupted(hour.storage, "POST", lambda: pause("first")),
-        interrupted(other.storage, "PATCH", lambda: pause("second")),
-    ):
-        first = threads.submit(hour.compact)  # It has listed the hour, and is about to write.
-        assert is_there["first"].wait(PATIENCE)
-        hour.write(1800, ["ada-late"])
-        second = threads.submit(other.compact)  # It has seen that all is unchanged, and is about to finish.
-        assert is_there["second"].wait(PATIENCE)
-        for name, run in (("first", first), ("second", second)):
-            both[name].set()
-            run.result(PATIENCE)
+def test_object_stays_finished_while_it_is_rewritten(new_hour: NewHour) -> None:
+    hour = new_hour()
+    for second, event_id in enumerate(("bob-1", "bob-2", "ada-1")):
+        hour.write(second, [event_id])
+    other = CompactedHour(hour.client, hour.bucket, hour.hour, hour.expected)
+    about_to_finish = Pause(hour, "PATCH", hour.compact)
+    about_to_rewrite = Pause(other, "POST", lambda: other.erase("ada"))
+    about_to_finish.release()
+    assert hour.objects == (0, 1)
+    about_to_rewrite.release()
     finish(hour)
 
 
