@@ -268,6 +268,7 @@ def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
         (page.FILE, page.update()),
         (page.COST, page.update_cost()),
         (page.SCALE, page.update_scale()),
+        (page.ARCHIVE, page.update_archive()),
         (page.README, page.update_readme()),
     )
     for file, expected in pages:
