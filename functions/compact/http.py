@@ -8,7 +8,7 @@ from google.cloud.storage import Client as StorageClient
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from functions.archive.compaction import HourCompaction
+from functions.archive.compaction import THREADS, HourCompaction
 from functions.clients import storage_client
 from functions.compact.scheduled import Progress, ScheduledCompaction
 from functions.events import event_types
@@ -33,7 +33,7 @@ class CompactApp:
     @classmethod
     def build(cls, settings: Settings) -> Self:
         """Build the application for a deployment."""
-        return cls(storage_client(settings), settings.archive_bucket)
+        return cls(storage_client(settings, THREADS), settings.archive_bucket)
 
     def __call__(self, request: Request) -> Response:
         """Compact the hours that a reconciliation has found complete since the last run."""

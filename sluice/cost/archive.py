@@ -14,7 +14,7 @@ MONTHS = 24
 REQUEST_SECONDS = 0.06
 """Seconds of a request for an object, as the benchmark has them for an upload; assumed."""
 THREADS = 8
-"""Threads of `sluice erase` and of `compact`."""
+"""Threads of `sluice erase`."""
 PART_BYTES = 8 * 2**20
 """Bytes of a compacted object that a request returns."""
 
@@ -26,6 +26,7 @@ REPLAYED_EVENTS = 38_000
 """Events a second that a replay reads and processes, without the tables: docs/beam.md."""
 COMPACTED_OBJECT_CPU = 0.003
 """Seconds of CPU in which `compact` reads, writes and deletes an object of a flush; measured."""
+COMPACT_THREADS = 24
 COMPACT_GIB = 1.0
 
 NEARLINE_DAYS, COLDLINE_DAYS = 30, 90
@@ -110,7 +111,7 @@ class StoredArchive:
     def compaction_usd(self) -> float:
         """Return the USD a month to compact it."""
         lists = 3 * max(self.objects / deployment.LISTED_OBJECTS, HOURS_OF_MONTH)
-        seconds = self.objects * max(2 * REQUEST_SECONDS / THREADS, COMPACTED_OBJECT_CPU)
+        seconds = self.objects * max(2 * REQUEST_SECONDS / COMPACT_THREADS, COMPACTED_OBJECT_CPU)
         return (
             lists * prices.CLASS_A.usd_per_unit
             + self.objects * prices.CLASS_B.usd_per_unit

@@ -36,7 +36,7 @@ def small_objects() -> Iterator[None]:
         for name, value in sizes.items():
             patch.setattr(compacted_file, name, value)
         patch.setattr(compaction, "_READ_OBJECTS", 2)
-        patch.setattr(compaction, "_THREADS", 1)
+        patch.setattr(compaction, "THREADS", 1)
         yield
 
 
