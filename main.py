@@ -1,4 +1,4 @@
-"""HTTP entry points of the Cloud Functions: `ingest`, `drain`, `bootstrap` and `reconcile`.
+"""HTTP entry points of the Cloud Functions: `ingest`, `drain`, `bootstrap`, `reconcile` and `compact`.
 
 Each function imports and builds only what it needs itself.
 """
@@ -18,6 +18,7 @@ from functions.log import Logs
 from functions.settings import Settings
 
 if TYPE_CHECKING:
+    from functions.compact.http import CompactApp
     from functions.drain.http import DrainApp
     from functions.ingest.app import IngestApp
     from functions.reconcile.http import ReconcileApp
@@ -58,6 +59,13 @@ def build_reconcile() -> "ReconcileApp":
     return ReconcileApp.build(settings)
 
 
+def build_compact() -> "CompactApp":
+    """Build the application of `compact`, for one request."""
+    from functions.compact.http import CompactApp  # noqa: PLC0415 - no part of ingest's cold start
+
+    return CompactApp.build(settings)
+
+
 @functions_framework.aio.http
 async def ingest(request: Request) -> Response:
     """POST ingests a Pub/Sub message: 204 once it is durable. GET returns what this is, and the version of the code."""
@@ -86,11 +94,19 @@ def reconcile(request: Request) -> Response:
     return build_reconcile()(request)
 
 
+@functions_framework.aio.http
+def compact(request: Request) -> Response:
+    """POST makes few large objects of the archive's small ones, of the hours that `reconcile` has found complete."""
+    logs.restore()
+    return build_compact()(request)
+
+
 BUILDERS: Mapping[str, Callable[[], object]] = {
     "ingest": build_ingest,
     "drain": build_drain,
     "bootstrap": build_bootstrap,
     "reconcile": build_reconcile,
+    "compact": build_compact,
 }
 
 if build := BUILDERS.get(os.environ.get("FUNCTION_TARGET", "")):  # set by the platform

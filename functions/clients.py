@@ -11,6 +11,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from google.cloud.storage import Blob
 from google.cloud.storage import Client as StorageClient
+from requests.adapters import HTTPAdapter
 
 from functions.settings import NO_PROJECT, InvalidSettings, Settings
 
@@ -46,9 +47,18 @@ def bigquery_client(settings: Settings) -> bigquery.Client:
         raise InvalidSettings(NO_PROJECT) from error
 
 
-def storage_client(settings: Settings) -> StorageClient:
-    """Return a client of Cloud Storage; of the emulator at STORAGE_EMULATOR_HOST."""
-    return StorageClient(project=settings.google_cloud_project)
+def storage_client(settings: Settings, connections: int | None = None) -> StorageClient:
+    """Return a client of Cloud Storage; of the emulator at STORAGE_EMULATOR_HOST.
+
+    Args:
+        settings: The project.
+        connections: Maximum number of connections that are kept for the next requests; None for ten.
+    """
+    client = StorageClient(project=settings.google_cloud_project)
+    if connections is not None:
+        for scheme in ("https://", "http://"):
+            client._http.mount(scheme, HTTPAdapter(pool_maxsize=connections))  # as Google's samples do
+    return client
 
 
 def open_blob(blob: Blob, size: int) -> BinaryIO:

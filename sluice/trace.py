@@ -1,7 +1,9 @@
 """The lineage of one event: its rows, duplicates, dead letters, replays, archive objects and raw bytes."""
 
+import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -12,7 +14,14 @@ from google.cloud import bigquery
 from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope
-from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
+from functions.archive.reader import (
+    Archived,
+    ArchivedObject,
+    ArchiveReader,
+    ObjectNotFound,
+    UnreadableObject,
+    object_at,
+)
 from functions.core import dead_letters
 from functions.names import view_of
 from functions.settings import Settings
@@ -142,10 +151,11 @@ def trace(
     uris += [replay["archive_uri"] for replay in replays if replay["archive_uri"]]
     objects: Iterable[TracedObject] = ()
     if uris:
-        objects = _read_all(event_id, (object_at(uri, storage) for uri in dict.fromkeys(uris)))
+        with ThreadPoolExecutor(_READERS) as threads:
+            named = (object_at(uri, storage) for uri in dict.fromkeys(uris))
+            objects = list(threads.map(functools.partial(read_object, event_id), named))
     elif day is not None:
-        of_day = ArchiveReader(storage, settings.archive_bucket).of_day(day)
-        objects = (traced for traced in _read_all(event_id, of_day) if traced.envelopes)
+        objects = _search(event_id, ArchiveReader(storage, settings.archive_bucket).of_day(day))
     return Trace(event_id, rows, dead_letters, replays, list(objects))
 
 
@@ -205,9 +215,17 @@ def _views(row: dict[str, Any], rows: Iterable[dict[str, Any]], settings: Settin
     return views
 
 
-def _read_all(event_id: str, objects: Iterable[ArchivedObject]) -> Iterator[TracedObject]:
+def _search(event_id: str, objects: Iterable[Archived]) -> Iterator[TracedObject]:
+    """Yield those of the objects that have an event."""
+
+    def search(archived: Archived) -> list[TracedObject]:
+        with contextlib.suppress(ObjectNotFound, UnreadableObject):
+            traced = (read_object(event_id, original) for original in archived.originals())
+            return [original for original in traced if original.envelopes]
+        return []
+
     with ThreadPoolExecutor(_READERS) as threads:
-        yield from threads.map(functools.partial(read_object, event_id), objects)
+        yield from itertools.chain.from_iterable(threads.map(search, objects))
 
 
 def read_object(event_id: str, archived: ArchivedObject) -> TracedObject:

@@ -1,1 +1,1 @@
-"""The archive of the raw events: names of objects, envelopes, writing."""
+"""The archive of the raw events: names of objects, envelopes, writing, reading, compaction."""

@@ -13,6 +13,8 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     docs/archive.md describes it for other readers and writers.
 
     Attributes:
+        origin: The object that had the line before the hour was compacted; its name without folder and ending. None
+            in that object itself.
         event_id: The event's identity.
         event_type: The type that the payload names, also an unknown one; None if it names none.
         message_id: Pub/Sub's id of the message.
@@ -23,6 +25,7 @@ class Envelope(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         payload_base64: The payload, if it is not UTF-8; then `payload` is None.
     """
 
+    origin: str | None = None
     event_id: str
     event_type: str | None = None
     message_id: str

@@ -1,32 +1,39 @@
-"""Rewrites an object of the archive without some of its lines; only the erasure of a person does it."""
+"""Rewrites objects of the archive without some of their lines; only the erasure of a person does it."""
 
 import gzip
-from collections.abc import Callable, Collection, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from google.api_core.exceptions import NotFound, PreconditionFailed
 from google.cloud.storage import Blob
 
+from functions.archive import layout
+from functions.archive.compacted_file import CompactedMetadata, CompactedWriter
 from functions.archive.envelope import decode_line
-from functions.archive.reader import ArchivedObject, ObjectNotFound, decoding
+from functions.archive.reader import Archived, CompactedObject, ObjectNotFound, decoding, download
 from functions.archive.summary import Summary
 
 _ATTEMPTS = 5
 
-type Edit = Callable[[bytes, int], Sequence[bytes] | None]
-"""Given the NDJSON of an object and its size in bytes as it is stored, returns the lines that stay; None to leave the
-object as it is."""
+type Edit = Callable[[str, bytes, int], Sequence[bytes] | None]
+"""Given the address of an original object, its NDJSON and the size in bytes of what stores it, returns the lines that
+stay; None to leave them as they are."""
 
 
 class KeepsChanging(Exception):
     """Raised for an object that others changed during each attempt."""
 
 
-def rewrite(archived: ArchivedObject, edit: Edit, event_types: Collection[str]) -> None:
+def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> None:
     """Replace the lines of an object by those that stay, with a new summary; delete it where none stays.
+
+    A compaction may have read an original before it is rewritten here: afterwards, its compacted objects have to be
+    rewritten as well (`functions.archive.compaction`).
 
     Args:
         archived: The object.
-        edit: Called with the content, and with a later version if another writer has replaced it meanwhile.
+        edit: Called with the content, and with a later version if another writer has replaced it meanwhile; of a
+            compacted object, with that of each original that counts.
         event_types: The types that the summary counts by name.
 
     Raises:
@@ -40,7 +47,10 @@ def rewrite(archived: ArchivedObject, edit: Edit, event_types: Collection[str]) 
             if blob.generation is None:
                 blob.reload()
             try:
-                _rewrite_once(blob, edit, event_types)
+                if isinstance(archived, CompactedObject):
+                    _rewrite_compacted(archived.at(blob), edit, event_types)
+                else:
+                    _rewrite_original(archived.uri, blob, edit, event_types)
             except (NotFound, PreconditionFailed):  # Another writer has replaced or deleted it.
                 blob = blob.bucket.blob(blob.name)
             else:
@@ -50,10 +60,10 @@ def rewrite(archived: ArchivedObject, edit: Edit, event_types: Collection[str]) 
     raise KeepsChanging(f"{archived.uri}: others keep changing it")
 
 
-def _rewrite_once(blob: Blob, edit: Edit, event_types: Collection[str]) -> None:
-    stored = blob.download_as_bytes(if_generation_match=blob.generation)
+def _rewrite_original(uri: str, blob: Blob, edit: Edit, event_types: Collection[str]) -> None:
+    stored = download(blob)
     with decoding():
-        lines = edit(gzip.decompress(stored), len(stored))
+        lines = edit(uri, gzip.decompress(stored), len(stored))
         summary = Summary.of(map(decode_line, lines or ()), event_types)
     if lines is None:
         return
@@ -68,3 +78,38 @@ def _rewrite_once(blob: Blob, edit: Edit, event_types: Collection[str]) -> None:
         content_type=blob.content_type,
         if_generation_match=blob.generation,
     )
+
+
+def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Collection[str]) -> None:
+    if all(kept is None for _, _, kept in _edited(compacted, edit)):  # Most have nothing to remove.
+        return
+    blob = compacted.blob
+    # A compaction that has finished the object meanwhile has changed its metadata only.
+    unchanged = {"if_generation_match": blob.generation, "if_metageneration_match": blob.metageneration}
+    with tempfile.TemporaryFile() as file:
+        writer, summary = CompactedWriter(file), Summary({}, 0)
+        for name, ndjson, kept in _edited(compacted, edit):
+            lines = ndjson.splitlines(keepends=True) if kept is None else kept
+            if lines:
+                writer.add(name, lines)
+                with decoding():
+                    summary += Summary.of(map(decode_line, lines), event_types)
+        if not writer.blocks:
+            blob.delete(**unchanged)
+            return
+        writer.close()
+        rewritten = blob.bucket.blob(blob.name)
+        rewritten.metadata = CompactedMetadata(summary, tuple(writer.blocks), compacted.is_finished).metadata()
+        rewritten.storage_class = blob.storage_class
+        rewritten.upload_from_file(
+            file, rewind=True, size=file.tell(), content_type=blob.content_type, checksum="crc32c", **unchanged
+        )
+
+
+def _edited(compacted: CompactedObject, edit: Edit) -> Iterator[tuple[str, bytes, Sequence[bytes] | None]]:
+    """Yield name, lines and edited lines of each original."""
+    for name, ndjson in compacted.read():
+        uri = layout.address(compacted.blob.bucket.name, name)
+        with decoding():
+            kept = edit(uri, ndjson, compacted.size) if compacted.shown(name) else None
+        yield name, ndjson, kept

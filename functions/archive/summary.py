@@ -9,7 +9,7 @@ from functions.archive.envelope import Envelope
 from functions.names import UNKNOWN
 
 DIGEST = "deliveries-digest"
-"""Key of the digest in an object's metadata; no event type has a hyphen in its name."""
+"""Key of the digest in an object's metadata. Keys with a hyphen are no counts: no event type has one in its name."""
 
 
 class Summary(NamedTuple):
@@ -45,11 +45,21 @@ class Summary(NamedTuple):
         if not metadata or DIGEST not in metadata:
             return None
         try:
-            numbers = {name: int(text) for name, text in metadata.items()}
+            counts = {name: int(text) for name, text in metadata.items() if "-" not in name}
+            return cls(counts, int(metadata[DIGEST]))
         except ValueError:
             return None
-        digest = numbers.pop(DIGEST)
-        return cls(numbers, digest)
+
+    @property
+    def events(self) -> int:
+        """Number of events."""
+        return sum(self.counts.values())
+
+    def __add__(self, other: "Summary") -> "Summary":  # type: ignore[override]  # the sum, not the two tuples
+        """Return the summary of the events of both."""
+        counts = collections.Counter(self.counts)
+        counts.update(other.counts)
+        return Summary(counts, self.digest + other.digest)
 
     def metadata(self) -> dict[str, str]:
         """Return it as an object's metadata, which has room for 8 KiB."""

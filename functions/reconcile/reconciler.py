@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+import heapq
 import itertools
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,10 +18,13 @@ from google.cloud.storage import Client as StorageClient
 from functions.archive import delivery
 from functions.archive.envelope import Envelope
 from functions.archive.reader import (
+    Archived,
     ArchivedObject,
     ArchiveReader,
+    CompactedObject,
     ObjectNotFound,
     UnreadableObject,
+    address,
     arrival_time,
     object_at,
 )
@@ -61,7 +65,7 @@ _BYTES_BESIDES_AN_ID = 16
 """Size of the JSON around an id in a request, in bytes."""
 
 
-class Archived(msgspec.Struct):
+class ArchivedEvent(msgspec.Struct):
     """The fields of an envelope that say which event it is."""
 
     event_id: str
@@ -79,14 +83,19 @@ class _ListedObject(NamedTuple):
     """An object of the archive.
 
     Attributes:
-        uri: Its address.
-        arrived: When its events arrived.
+        uri: Its address; of a compacted object that of its first original.
+        arrived: When its events, or those of its first original, arrived.
         archived: The object; None if records name it, but it has been deleted.
     """
 
     uri: str
     arrived: datetime
-    archived: ArchivedObject | None = None
+    archived: Archived | None = None
+
+    @property
+    def last(self) -> str:
+        """The last address that its records may name."""
+        return self.archived.last if isinstance(self.archived, CompactedObject) else self.uri
 
     @property
     def summary(self) -> Summary | None:
@@ -117,7 +126,7 @@ class _Unsettled(NamedTuple):
         day: The day of its row by today's contracts; None where they reject it.
     """
 
-    archived: Archived | Envelope
+    archived: ArchivedEvent | Envelope
     archive_uri: str
     account: HourCounts
     event_type: str
@@ -152,8 +161,9 @@ class Reconciler:
 
     The archive's objects and the records that name them are listed in the same order: memory does not grow with the
     time that is compared. Where the records of an object are of the very deliveries that its metadata sums up, it is
-    not read. Otherwise it is, and what no record of the object accounts for is looked up by its id: a row dated on
-    another day than its arrival, and the row that another delivery of the event brought.
+    not read; nor is a compacted object where those of all its originals are. Otherwise it is, and what no record of the
+    object accounts for is looked up by its id: a row dated on another day than its arrival, and the row that another
+    delivery of the event brought.
 
     Args:
         client: Client of the datasets' project.
@@ -215,7 +225,9 @@ class Reconciler:
         # The records first: what arrives meanwhile is an object without any, and is found by its ids.
         records = self._records.of_objects(days, first, last)
         batch, hour, until = _Batch(days), _hour_of(start), end
-        merged = itertools.batched(self._merge(start, end, records), _OBJECTS_AT_ONCE, strict=False)
+        merged = itertools.batched(
+            self._merge(self._objects(start, end), records, start), _OBJECTS_AT_ONCE, strict=False
+        )
         with ThreadPoolExecutor(_READERS) as threads:
             for number, batch_of_objects in enumerate(merged):
                 first_object, _ = batch_of_objects[0]
@@ -238,29 +250,45 @@ class Reconciler:
         return until
 
     def _objects(self, start: datetime, end: datetime) -> Iterator[_ListedObject]:
-        """Yield the objects of a time in the order of their addresses."""
-        for archived in self._archive.objects(start, end):
-            if arrived := archived.arrived:
-                yield _ListedObject(archived.uri, arrived, archived)
+        """Yield the objects of a time in the order of their addresses; a compacted one with a summary as a whole."""
+        for hour in self._archive.hours(start, end):
+            whole = (archived for archived in hour if not self._is_split(archived))
+            split = (archived for archived in hour if self._is_split(archived))
+            yield from _listed(heapq.merge(whole, *map(self._originals, split), key=address))
+
+    def _is_split(self, archived: Archived) -> bool:
+        """Return whether the originals of a compacted object are compared one by one from the start."""
+        return isinstance(archived, CompactedObject) and (self._compare is not None or archived.summary is None)
+
+    def _originals(self, compacted: Archived) -> Iterator[ArchivedObject]:
+        try:
+            yield from compacted.originals()
+        except ObjectNotFound:
+            return  # Deleted since it was listed.
+        except UnreadableObject as error:
+            self._found.unreadable.append(str(error))
 
     def _merge(
-        self, start: datetime, end: datetime, records: Iterator[ObjectRecords]
+        self, objects: Iterator[_ListedObject], records: Iterable[ObjectRecords], start: datetime
     ) -> Iterator[tuple[_ListedObject, list[ObjectRecords]]]:
         """Yield each object of a time with the records that name it; objects that are gone, but have records, too."""
         grouped = itertools.groupby(records, key=operator.attrgetter("archive_uri"))
         nothing: tuple[None, Iterator[ObjectRecords]] = None, iter(())
         uri, named = next(grouped, nothing)
         arrived = start
-        for listed in self._objects(start, end):
+        for listed in objects:
             while uri is not None and uri < listed.uri:
                 yield _gone(uri, arrived), list(named)
                 uri, named = next(grouped, nothing)
             arrived = listed.arrived
-            if uri == listed.uri:
-                yield listed, list(named)
+            of_object: list[ObjectRecords] = []
+            while uri is not None and uri <= listed.last:
+                of_object += named
                 uri, named = next(grouped, nothing)
+            if isinstance(listed.archived, CompactedObject) and not self._agrees(listed, of_object):
+                yield from self._merge(_listed(self._originals(listed.archived)), of_object, arrived)
             else:
-                yield listed, []
+                yield listed, of_object
         while uri is not None:
             yield _gone(uri, arrived), list(named)
             uri, named = next(grouped, nothing)
@@ -272,7 +300,7 @@ class Reconciler:
         return listed.summary.digest == sum(group.digest for group in named)
 
     def _read(self, listed: _ListedObject) -> _Content:
-        if listed.archived is None:
+        if not isinstance(listed.archived, ArchivedObject):
             return _Content()
         try:
             return _Content(listed.archived.envelopes())
@@ -298,7 +326,7 @@ class Reconciler:
             account.duplicates += group.duplicates
             account.conflicts += group.conflicts
             for event_id, message_id in group.conflicting:
-                _name(self._found.conflicting, Archived(event_id, message_id, group.event_type), listed.uri)
+                _name(self._found.conflicting, ArchivedEvent(event_id, message_id, group.event_type), group.archive_uri)
         if listed.summary is not None and self._agrees(listed, named):
             for event_type, count in listed.summary.counts.items():
                 account = self._account(listed, event_type)
@@ -344,7 +372,7 @@ class Reconciler:
                 batch.surplus[listed.uri, event_type] = account, sum(group.records for group in named)
         account.matched += len(settled)
         for envelope, day in unsettled:
-            archived = Archived(envelope.event_id, envelope.message_id, envelope.event_type)
+            archived = ArchivedEvent(envelope.event_id, envelope.message_id, envelope.event_type)
             batch.add(_Unsettled(envelope if self._compare else archived, listed.uri, account, event_type, day))
         if self._compare is not None:
             own = collections.defaultdict(list)
@@ -467,7 +495,7 @@ class Reconciler:
         ]
 
     def _check(
-        self, archived: Archived | Envelope, uri: str, account: HourCounts, records: Sequence[StoredRecord]
+        self, archived: ArchivedEvent | Envelope, uri: str, account: HourCounts, records: Sequence[StoredRecord]
     ) -> None:
         if self._compare is None or not isinstance(archived, Envelope):
             return
@@ -476,7 +504,7 @@ class Reconciler:
             _name(self._found.different, archived, uri)
 
 
-def _name(examples: list[EventRef], archived: Archived | Envelope, uri: str) -> None:
+def _name(examples: list[EventRef], archived: ArchivedEvent | Envelope, uri: str) -> None:
     if len(examples) < MAX_EXAMPLES:
         examples.append(EventRef(archived.event_id, archived.event_type or UNKNOWN, archived.message_id, uri))
 
@@ -487,6 +515,12 @@ def _digest(envelopes: Iterable[Envelope]) -> int:
 
 def _hour_of(time: datetime) -> datetime:
     return time.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _listed(objects: Iterable[Archived]) -> Iterator[_ListedObject]:
+    for archived in objects:
+        if arrived := archived.arrived:
+            yield _ListedObject(address(archived), arrived, archived)
 
 
 def _gone(uri: str, otherwise: datetime) -> _ListedObject:

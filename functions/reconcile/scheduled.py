@@ -79,6 +79,11 @@ class Checkpoint(msgspec.Struct, frozen=True):
     total: HourCounts
     unreadable: int = 0
 
+    @property
+    def is_complete(self) -> bool:
+        """Return whether every event was there, with the content that came in."""
+        return not (self.total.missing or self.total.different or self.unreadable)
+
 
 class Compares(Protocol):
     """The call of a `Reconciler`."""
@@ -125,13 +130,10 @@ class Checkpoints:
                 if until <= blob.time_created:  # by the clock of Cloud Storage
                     yield until
 
-    def since(self, time: datetime) -> list[Checkpoint]:
-        """Return the checkpoints at a time or later, the oldest first."""
-        untils = sorted(self._since(_name(time)))
-        return [
-            msgspec.json.decode(self._bucket.blob(_name(until)).download_as_bytes(), type=Checkpoint)
-            for until in untils
-        ]
+    def since(self, time: datetime | None) -> Iterator[Checkpoint]:
+        """Yield the checkpoints at a time or later, or all, the oldest first; each is read when it is yielded."""
+        for until in sorted(self._since(_name(time) if time else _FOLDER)):
+            yield msgspec.json.decode(self._bucket.blob(_name(until)).download_as_bytes(), type=Checkpoint)
 
     def add(self, part: Part) -> None:
         """Write the checkpoint of a part, with its counts."""

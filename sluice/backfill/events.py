@@ -121,7 +121,8 @@ class EventReader:
         """Return the message of a line, and the archive object if the line is from the archive."""
         if envelope := read_envelope(line.data):
             is_archived = layout.is_archived(self.settings.archive_bucket, line.source)
-            return envelope.message(), line.source if is_archived else None
+            original = layout.original_of(line.source, envelope.origin) if envelope.origin else line.source
+            return envelope.message(), original if is_archived else None
         return self.plain(line), None
 
 

@@ -103,7 +103,7 @@ def health(sources: Sources, _: NoParameters) -> Health:
     now = datetime.now(UTC)
     day = _read(lambda: traffic(sources, TrafficParameters("24h")))
     checkpoints = Checkpoints(sources.storage, sources.settings.archive_bucket)
-    comparisons = _read(lambda: checkpoints.since(now - _DAY)[::-1])
+    comparisons = _read(lambda: list(checkpoints.since(now - _DAY))[::-1])
     waiting = _read(lambda: local_waiting(sources.local) if sources.local else _cloud_waiting(sources))
     facts = _facts(sources, now, day.value, comparisons.value, waiting.value)
     if sources.local is None:
@@ -465,5 +465,4 @@ def compare(sources: Sources, _: NoParameters) -> Checkpoint:
             break
     checkpoints = Checkpoints(sources.storage, sources.settings.archive_bucket)
     checkpoints.add(Part(start, result))
-    [checkpoint] = checkpoints.since(result.until)[:1]
-    return checkpoint
+    return next(checkpoints.since(result.until))

@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from sluice.cost import dataflow, measured, prices, sluice
+from sluice.cost.archive import MONTHS, StoredArchive
 from sluice.cost.bill import MILLION
 from sluice.cost.deployment import DEFAULT
 from sluice.cost.sluice import Sluice
@@ -14,6 +15,7 @@ from sluice.doc_tables import Table, fill_tables
 FILE = pathlib.Path(__file__).parents[2] / "docs" / "alternatives.md"
 COST = FILE.with_name("cost.md")
 SCALE = FILE.with_name("scale.md")
+ARCHIVE = FILE.with_name("archive.md")
 README = FILE.parents[1] / "README.md"
 
 EVENTS_PER_DAY = (1_000_000, 10_000_000, 100_000_000)
@@ -32,6 +34,11 @@ def update_cost() -> str:
 def update_scale() -> str:
     """Return the page of the engines with current tables."""
     return fill_tables(SCALE.read_text(encoding="utf-8"), [_engines(), _dataflow()])
+
+
+def update_archive() -> str:
+    """Return the page of the archive with the current cost of reading it."""
+    return fill_tables(ARCHIVE.read_text(encoding="utf-8"), [_archive()])
 
 
 def update_readme() -> str:
@@ -166,6 +173,32 @@ def _dataflow() -> Table:
     rest = (bill.usd - sum(bill.items[item] for item in items) for bill in of_rate)
     rows.append(("the same for all engines", *map(whole, rest)))
     return Table("dataflow-items", "USD for a month", ("", *(f">{whole(rate)}/s" for rate in RATES)), rows)
+
+
+ARCHIVE_RATE = 300
+"""Events per second of the archive of docs/archive.md."""
+
+
+def _archive() -> Table:
+    """Return the table of what it takes to read the archive, as it is written and compacted."""
+    sluice = Sluice(measured.read(), Workload.at_rate(ARCHIVE_RATE, measured.read().message_bytes))
+    written = StoredArchive.written(sluice)
+    both = written, written.compacted(sluice)
+    replays, erasures = [stored.replay() for stored in both], [stored.erase() for stored in both]
+    rows = [
+        ("objects", *(whole(stored.objects * MONTHS) for stored in both)),
+        ("GB", *(whole(stored.bytes * MONTHS / 1e9) for stored in both)),
+        ("compaction, USD a month", "0", whole(written.compaction_usd())),
+        ("moves to NEARLINE and COLDLINE, USD a month", *(f"{stored.colder_classes_usd():.2f}" for stored in both)),
+        ("read a month, requests", *(whole(reading.requests) for reading in replays)),
+        ("read a month, hours", *(whole(reading.hours) for reading in replays)),
+        ("read a month, USD", *(f"{reading.usd:.2f}" for reading in replays)),
+        ("search all for a person, requests", *(whole(reading.requests) for reading in erasures)),
+        ("search all for a person, hours", *(whole(reading.hours) for reading in erasures)),
+        ("search all for a person, USD", *(f"{reading.usd:.2f}" for reading in erasures)),
+        ("the same from colder classes, USD", *(whole(stored.erase_usd_from_colder_classes()) for stored in both)),
+    ]
+    return Table("archive-reading", "Reading the archive", ("", ">as written", ">compacted"), rows)
 
 
 def _prices() -> Table:

@@ -150,6 +150,31 @@ COLDLINE_CLASS_A = Price(
     shown="1 000 operations",
 )
 
+NEARLINE_CLASS_B = Price(
+    "Cloud Storage, class B of NEARLINE",
+    0.001,
+    1e3,
+    "operation",
+    _STORAGE,
+    *_second_hand("2026-11-29"),
+    shown="1 000 operations",
+)
+COLDLINE_CLASS_B = Price(
+    "Cloud Storage, class B of COLDLINE",
+    0.01,
+    1e3,
+    "operation",
+    _STORAGE,
+    *_second_hand("2026-11-29"),
+    shown="1 000 operations",
+)
+NEARLINE_RETRIEVAL = Price(
+    "Cloud Storage, retrieval of NEARLINE", 0.01, 1, "GiB", _STORAGE, *_second_hand("2026-11-29")
+)
+COLDLINE_RETRIEVAL = Price(
+    "Cloud Storage, retrieval of COLDLINE", 0.02, 1, "GiB", _STORAGE, *_second_hand("2026-11-29")
+)
+
 LOGGED_BYTES = Price(
     "Cloud Logging", 0.50, GIB, "byte", _OBSERVABILITY, *_second_hand("2026-08-29"), 50 * GIB, "1 GiB, 30 days included"
 )

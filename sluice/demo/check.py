@@ -40,7 +40,10 @@ class ArchiveFollower:
         """Return the envelopes of the objects that came since the last call."""
         for archived in self._archive.objects(self._since):
             if archived.uri not in self._read:
-                yield from archived.envelopes()
+                for original in archived.originals():
+                    if original.uri not in self._read:
+                        yield from original.envelopes()
+                        self._read.add(original.uri)
                 self._read.add(archived.uri)
 
 

@@ -7,6 +7,7 @@ interrupted one.
 
 import collections
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -21,7 +22,14 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.archive.envelope import Envelope, decode_line
 from functions.archive.pending import load_files
-from functions.archive.reader import ArchivedObject, ArchiveReader, ObjectNotFound, UnreadableObject, object_at
+from functions.archive.reader import (
+    Archived,
+    ArchivedObject,
+    ArchiveReader,
+    ObjectNotFound,
+    UnreadableObject,
+    object_at,
+)
 from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.core.message import Message
 from functions.events import event_types
@@ -201,6 +209,8 @@ class Erasure:
     _waiting: list[_Deletion] = dataclasses.field(default_factory=list)
     _needed: set[str] = dataclasses.field(default_factory=set)
     """Objects with the only copy of the bytes, or the ordering key, of dead letters that are not deleted yet."""
+    _touched: set[str] = dataclasses.field(default_factory=set)
+    """Originals that were changed or gone; compacted objects may have their lines."""
     _events: set[_EventRef] = dataclasses.field(default_factory=set)
     """Dead letters and events of the archive that were erased."""
     _uncertain: list[tuple[_EventRef, Verdict]] = dataclasses.field(default_factory=list)
@@ -314,6 +324,7 @@ class Erasure:
                 )
             else:
                 self._count(self.rewrite(object_at(uri, self.storage), letters_deleted=True))
+        self._erase_from_compacted(letters_deleted=True)
         self._needed.clear()
 
     @property
@@ -504,22 +515,44 @@ class Erasure:
             )
 
     def _archive(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
-        objects = ArchiveReader(self.storage, self.settings.archive_bucket).objects(start, end)
+        for batch in itertools.batched(self._reader.stored(start, end), _OBJECTS_AT_ONCE, strict=False):
+            self._erase_from([archived for archived in batch if archived.uri not in self._needed])
+            advance(
+                f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
+                f" up to {batch[-1].uri}"
+            )
+        self._erase_from_compacted()
+
+    def _erase_from(self, objects: Sequence[Archived], only: Collection[str] | None = None) -> None:
+        """Rewrite objects; originals that alone show whose a dead letter is have to wait until it is deleted."""
         with ThreadPoolExecutor(_WORKERS) as threads:
-            for batch in itertools.batched(objects, _OBJECTS_AT_ONCE, strict=False):
-                free = [archived for archived in batch if archived.uri not in self._needed]
-                for archived, change in zip(free, threads.map(self.rewrite, free), strict=True):
-                    letters = [letter for letter in change.letters if letter not in self._events]
-                    if not change.letters:
-                        self._count(change)
-                    elif not letters or self._delete_letters(letters):
-                        self._count(self.rewrite(archived, letters_deleted=True))
-                    else:
-                        self._needed.add(change.uri)
-                advance(
-                    f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
-                    f" up to {batch[-1].uri}"
-                )
+            changes = threads.map(functools.partial(self.rewrite, only=only), objects)
+            for archived, change in zip(objects, changes, strict=True):
+                letters = [letter for letter in change.letters if letter not in self._events]
+                if letters and not self._delete_letters(letters):
+                    self._needed.update(change.waiting)
+                elif change.waiting:
+                    waiting, change.waiting = change.waiting, []
+                    change.add(self.rewrite(archived, only=waiting, letters_deleted=True))
+                if change.uri not in self._needed:
+                    self._count(change)
+
+    def _erase_from_compacted(self, *, letters_deleted: bool = False) -> None:
+        """Erase the person from compacted objects of the originals that were changed, or gone when they were reached.
+
+        A compaction may have read an original before it was changed, and deletes those that it has compacted.
+        """
+        touched, self._touched = self._touched, set()
+        compacted = {archived.uri: archived for uri in touched for archived in self._reader.compacted_of(uri)}
+        if letters_deleted:
+            for archived in compacted.values():
+                self._count(self.rewrite(archived, only=touched, letters_deleted=True))
+        else:
+            self._erase_from(list(compacted.values()), touched)
+
+    @property
+    def _reader(self) -> ArchiveReader:
+        return ArchiveReader(self.storage, self.settings.archive_bucket)
 
     def _count(self, change: "ObjectChange") -> None:
         erased = self.erased
@@ -527,49 +560,66 @@ class Erasure:
         erased.bytes_read += change.size
         erased.envelopes += len(change.removed)
         erased.unparsed += change.unparsed
-        erased.objects_rewritten += bool(change.removed and change.remaining)
-        erased.objects_deleted += bool(change.removed and not change.remaining)
+        remains = bool(change.remaining or change.waiting)
+        erased.objects_rewritten += bool(change.removed and remains)
+        erased.objects_deleted += bool(change.removed and not remains)
         for verdict, place in change.listed:
             self._list(verdict, place)
-        if change.removed:
-            erased.objects[change.uri] = len(change.removed)
-            self._events.update(change.removed)
+        erased.objects.update(change.originals)
+        self._events.update(change.removed)
         if change.problem:
             erased.remaining.append(f"{change.uri}: {change.problem}")
 
-    def rewrite(self, archived: ArchivedObject, *, letters_deleted: bool = False) -> "ObjectChange":
+    def rewrite(
+        self, archived: Archived, *, only: Collection[str] | None = None, letters_deleted: bool = False
+    ) -> "ObjectChange":
         """Remove the person's envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             archived: The object.
+            only: The only originals that are changed; None for all but those that are needed for dead letters.
             letters_deleted: Whether the dead letters are deleted that only this object shows to be the person's.
-                Without it, such an object stays as it is, and `ObjectChange.letters` names them.
+                Without it, such an original stays as it is, and `ObjectChange.letters` names them.
         """
-        change = ObjectChange(archived.uri, archived.size)
+        changes: dict[str, ObjectChange] = {}
 
-        def edit(ndjson: bytes, size: int) -> Sequence[bytes] | None:
-            nonlocal change
-            change = ObjectChange(archived.uri, size)
+        def edit(uri: str, ndjson: bytes, size: int) -> Sequence[bytes] | None:
+            changes[uri] = change = ObjectChange(uri, size)
+            if (only is not None and uri not in only) or (uri in self._needed and not letters_deleted):
+                change.remaining = 1
+                return None
             return self._edit(ndjson, change, letters_deleted=letters_deleted)
 
         try:
             rewrite(archived, edit, event_types())
         except ObjectNotFound:
+            if isinstance(archived, ArchivedObject):
+                self._touched.add(archived.uri)
             return ObjectChange(archived.uri)
         except UnreadableObject as error:
-            return ObjectChange(archived.uri, change.size, problem=str(error))
+            return ObjectChange(archived.uri, archived.size, problem=str(error))
         except KeepsChanging:
-            return ObjectChange(archived.uri, change.size, problem="it changes constantly")
-        return change
+            return ObjectChange(archived.uri, archived.size, problem="it changes constantly")
+        total = ObjectChange(archived.uri, max((change.size for change in changes.values()), default=archived.size))
+        for change in changes.values():
+            total.add(change)
+        if isinstance(archived, ArchivedObject):
+            self._touched.update(total.originals)
+        return total
 
     def _edit(self, ndjson: bytes, change: "ObjectChange", *, letters_deleted: bool) -> Sequence[bytes] | None:
         """Return the lines of an object that are not the person's; None if it stays as it is."""
         if not self.person.may_be_in(ndjson):
+            change.remaining = 1
             return None
         kept = [line for line in ndjson.splitlines(keepends=True) if not self._belongs_to_person(line, change)]
         change.remaining = len(kept)
         if letters_deleted:
             change.letters.clear()
+        if change.letters:
+            change.waiting.append(change.uri)
+        elif change.removed:
+            change.originals[change.uri] = len(change.removed)
         if not change.removed:
             return None
         if change.letters or self.dry_run:
@@ -617,11 +667,13 @@ class ObjectChange:
         uri: Address of the object.
         size: Stored size of the object in bytes.
         removed: Envelopes that were removed.
-        remaining: Number of envelopes that were not removed.
+        remaining: Number of envelopes that were not removed, as far as they were read; 0 for none.
         unparsed: Number of `removed` that are not JSON.
         listed: Verdicts on envelopes that were not removed and have to be reported, each with its place.
         letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the
             object is as it was.
+        originals: Number of `removed` by the address of the original object, without those that wait.
+        waiting: Addresses of the originals that have `letters`; nothing else is known of them.
         problem: Reason why the object cannot be read.
     """
 
@@ -632,4 +684,19 @@ class ObjectChange:
     unparsed: int = 0
     listed: list[tuple[Verdict, str]] = dataclasses.field(default_factory=list)
     letters: list[_EventRef] = dataclasses.field(default_factory=list)
+    originals: dict[str, int] = dataclasses.field(default_factory=dict)
+    waiting: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
+
+    def add(self, other: "ObjectChange") -> None:
+        """Add the changes to an original of a compacted object, or to what waited in this one."""
+        self.letters += other.letters
+        self.waiting += other.waiting
+        if other.waiting:
+            return
+        self.removed += other.removed
+        self.remaining += other.remaining
+        self.unparsed += other.unparsed
+        self.listed += other.listed
+        self.originals.update(other.originals)
+        self.problem = self.problem or other.problem

@@ -29,7 +29,13 @@ from sluice.local.confinement import confined, read_only
 from sluice.local.process import Child, free_port, loopback, running
 from sluice.package import ROOT, unpack
 
-MEMORY = {"ingest": 512 * 2**20, "drain": 512 * 2**20, "bootstrap": 512 * 2**20, "reconcile": 1024 * 2**20}
+MEMORY = {
+    "ingest": 512 * 2**20,
+    "drain": 512 * 2**20,
+    "bootstrap": 512 * 2**20,
+    "reconcile": 1024 * 2**20,
+    "compact": 1024 * 2**20,
+}
 """Bytes of memory that each function is deployed with. What it writes into files counts:
 https://cloud.google.com/run/docs/configuring/services/memory-limits."""
 
@@ -38,6 +44,7 @@ SECRETS: Mapping[str, frozenset[str]] = {
     "drain": frozenset({"IP_HASH_KEY"}),
     "bootstrap": frozenset(),
     "reconcile": frozenset(),
+    "compact": frozenset(),
 }
 """Settings that are secrets, by the function that reads them; no other function is given them.
 
@@ -60,7 +67,7 @@ def platform_environment(target: str, port: int) -> dict[str, str]:
     - `PYTHONUNBUFFERED`: https://github.com/GoogleCloudPlatform/buildpacks/blob/main/cmd/python/runtime/lib/lib.go.
 
     Args:
-        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap`, `reconcile` or `compact`.
         port: The port that it has to listen on.
     """
     return {
@@ -93,7 +100,7 @@ def served_environment(target: str, port: int, environment: Mapping[str, str]) -
     """Return the variables with which functions-framework serves a function on this machine.
 
     Args:
-        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap`, `reconcile` or `compact`.
         port: The port that it listens on.
         environment: Settings, the others having their defaults, and emulators. They win over the platform's variables.
     """
@@ -143,7 +150,7 @@ def starting(  # noqa: PLR0913 - seven facts about one process
     """Start a function as the platform does, and end it with the context.
 
     Args:
-        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap`, `reconcile` or `compact`.
         folder: The folder of its log.
         environment: Settings and emulators.
         name: Name of its log.
@@ -180,7 +187,7 @@ def serving(  # noqa: PLR0913 - seven facts about one process
     """Serve a function while the context lasts.
 
     Args:
-        target: `ingest`, `drain`, `bootstrap` or `reconcile`.
+        target: `ingest`, `drain`, `bootstrap`, `reconcile` or `compact`.
         folder: The folder of its log.
         environment: Settings and emulators.
         name: Name of its log.

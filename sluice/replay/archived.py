@@ -1,17 +1,64 @@
 """The archive as a source of lines: its objects by arrival time, and their events by type."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from typing import BinaryIO, Protocol
 
 import msgspec
 from google.cloud.storage import Client as StorageClient
 
-from functions.archive.reader import ArchivedObject, ArchiveReader, object_at
-from functions.files.sources import Line, Source
+from functions.archive.reader import (
+    Archived,
+    ArchivedObject,
+    ArchiveReader,
+    CompactedObject,
+    ObjectNotFound,
+    UnreadableObject,
+    object_at,
+)
+from functions.files.sources import Line, Lines, Source, Unreadable
 
 
-def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[Source]:
+class SizedLines(Lines, Protocol):
+    """A source of lines of which the size is known."""
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, as it is stored."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CompactedSource:
+    """A compacted object as a source of the lines of its originals, each line with the address of its own.
+
+    Attributes:
+        compacted: The object.
+    """
+
+    compacted: CompactedObject
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, as it is stored."""
+        return self.compacted.size
+
+    def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:
+        """Yield all lines.
+
+        Raises:
+            Unreadable: The object cannot be read any further.
+        """
+        try:
+            for original in self.compacted.originals():
+                yield from _source(original).lines(lambda _: None)
+        except (ObjectNotFound, UnreadableObject) as error:
+            raise Unreadable(str(error)) from error
+        advance(self.size)
+
+
+def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime) -> list[SizedLines]:
     """Return the archive objects of a time range, in order of time.
 
     Args:
@@ -23,16 +70,25 @@ def arrived(storage: StorageClient, bucket: str, start: datetime, end: datetime)
     Raises:
         google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected the request or did not answer.
     """
-    return _sources(ArchiveReader(storage, bucket).objects(start, end))
+    return [_source(archived) for archived in ArchiveReader(storage, bucket).objects(start, end)]
 
 
-def named(storage: StorageClient, uris: Iterable[str]) -> list[Source]:
+def named(storage: StorageClient, uris: Iterable[str]) -> list[SizedLines]:
     """Return the objects of addresses, without asking whether they exist."""
-    return _sources(object_at(uri, storage) for uri in uris)
+    return [_source(object_at(uri, storage)) for uri in uris]
 
 
-def _sources(objects: Iterable[ArchivedObject]) -> list[Source]:
-    return [Source(archived.uri, archived.size, archived.open) for archived in objects]
+def _source(archived: Archived) -> SizedLines:
+    if isinstance(archived, CompactedObject):
+        return CompactedSource(archived)
+    return Source(archived.uri, archived.size, functools.partial(_open, archived))
+
+
+def _open(archived: ArchivedObject) -> BinaryIO:
+    try:
+        return archived.open()
+    except (ObjectNotFound, UnreadableObject) as error:
+        raise Unreadable(f"{archived.uri}: {error}") from error
 
 
 class _Typed(msgspec.Struct):
@@ -51,7 +107,7 @@ class OfType:
         event_type: The type.
     """
 
-    source: Source
+    source: Lines
     event_type: str
 
     def lines(self, advance: Callable[[int], object]) -> Iterator[Line]:

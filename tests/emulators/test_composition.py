@@ -41,6 +41,7 @@ READS = {
     "bootstrap": OF_ALL
     | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},
+    "compact": OF_ALL | {"archive_bucket"},
 }
 
 RECORD = """

@@ -76,7 +76,9 @@ def test_time_range_includes_the_start_and_excludes_the_end(datasets: Datasets) 
     objects = arrived(
         datasets.storage, datasets.settings.archive_bucket, midnight.astimezone(zone), moments[3].astimezone(zone)
     )
-    assert [object_.name for object_ in objects] == [archive.uri(name) for name in names[1:3]]
+    assert [line.source for source in objects for line in source.lines(lambda _: None)] == [
+        archive.uri(name) for name in names[1:3]
+    ]
 
 
 def test_replayed_dead_letters_are_closed_even_after_a_kill(datasets: Datasets) -> None:

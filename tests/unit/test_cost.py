@@ -10,11 +10,12 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from functions.archive import compaction
 from functions.ingest.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
 from sluice.cli import app
-from sluice.cost import dataflow, deployment, measured, page, prices, sluice
+from sluice.cost import archive, dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
 from sluice.cost.bill import Bill, BillLine
 from sluice.cost.deployment import DEFAULT, Deployment
@@ -268,12 +269,25 @@ def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
         (page.FILE, page.update()),
         (page.COST, page.update_cost()),
         (page.SCALE, page.update_scale()),
+        (page.ARCHIVE, page.update_archive()),
         (page.README, page.update_readme()),
     )
     for file, expected in pages:
         if "UPDATE_DOCS" in os.environ:
             file.write_text(expected)
         assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
+
+
+def test_compacted_archive_is_searched_in_a_day_or_two() -> None:
+    assert archive.COMPACT_THREADS == compaction.THREADS
+    written = archive.StoredArchive.written(
+        Sluice(measured.read(), Workload.at_rate(page.ARCHIVE_RATE, measured.read().message_bytes))
+    )
+    compacted = written.compacted(Sluice(measured.read(), page.workload(1)))
+    assert written.erase().hours > 24 * 70
+    assert compacted.erase().hours < 48
+    assert compacted.replay().hours < 8
+    assert written.compaction_usd() < written.colder_classes_usd()
 
 
 def test_writer_changes_the_cost_of_inserts() -> None:

@@ -1,0 +1,1 @@
+"""The scheduled compaction of the archive."""
