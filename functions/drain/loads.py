@@ -76,7 +76,7 @@ class _Start(enum.Enum):
 
 
 class _Ended(NamedTuple):
-    """What follows from a job that is done.
+    """The consequences of a job that is done.
 
     Attributes:
         loads: What takes its place in the ledger.

@@ -211,16 +211,16 @@ def has_failed(batch: Drained, ahead: timedelta) -> bool:
     return report.loads is not None and report.loads.failed_jobs > 0
 
 
-def _refuse(patch: pytest.MonkeyPatch, method: str, is_refused: Callable[[str], bool]) -> None:
-    """Let BigQuery refuse the requests for some jobs."""
+def _reject(patch: pytest.MonkeyPatch, method: str, is_rejected: Callable[[str], bool]) -> None:
+    """Let BigQuery reject the requests for some jobs."""
     request = getattr(bigquery.Client, method)
 
-    def refused(client: bigquery.Client, *arguments: Any, **named: Any) -> Any:
-        if is_refused(named.get("job_id") or arguments[0]):
+    def rejected(client: bigquery.Client, *arguments: Any, **named: Any) -> Any:
+        if is_rejected(named.get("job_id") or arguments[0]):
             raise Forbidden("injected")  # type: ignore[no-untyped-call]
         return request(client, *arguments, **named)
 
-    patch.setattr(bigquery.Client, method, refused)
+    patch.setattr(bigquery.Client, method, rejected)
 
 
 def test_a_job_that_cannot_be_seen_stops_no_other(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_a_job_that_cannot_be_seen_stops_no_other(batch: Drained, monkeypatch: p
     batch.publish(60)
     batch.drain()
     with monkeypatch.context() as patch:
-        _refuse(patch, "get_job", lambda job_id: "_orders_" in job_id)
+        _reject(patch, "get_job", lambda job_id: "_orders_" in job_id)
         wait_until(lambda: pending_tables(batch) == {"orders"}, "all other tables are loaded", pause=0.1)
     batch.settle()
     assert batch.load_objects() == SETTLED
@@ -243,7 +243,7 @@ def pending_tables(batch: Drained) -> set[str]:
 def test_files_of_an_outage_of_bigquery_go_into_one_job(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[Generated] = []
     with monkeypatch.context() as patch:
-        _refuse(patch, "load_table_from_uri", lambda _: True)
+        _reject(patch, "load_table_from_uri", lambda _: True)
         for seed in range(4):
             events += batch.publish(20, seed)
             assert batch.drain().loads
