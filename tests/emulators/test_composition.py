@@ -37,7 +37,8 @@ READS = {
     },
     "drain": OF_ALL
     | {"archive_bucket", "dataset", "location", "retention_days", "ip_policy", "ip_hash_key"}
-    | {"flush_timeout", "subscription"},
+    | {"flush_timeout", "subscription"}
+    | {"historical_dataset", "policy_tag_personal", "policy_tag_raw"},  # The definitions of its tables name them.
     "bootstrap": OF_ALL
     | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},

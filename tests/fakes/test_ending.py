@@ -16,12 +16,11 @@ from typing import Any
 import grpc
 import pytest
 from google.api_core.exceptions import NotFound
-from google.cloud.pubsub_v1 import SubscriberClient
 from typer.testing import CliRunner, Result
 
 from fake_google.answers import Answer, error
 from fake_google.scripted import Cloud
-from functions.drain import drain, subscription
+from functions.drain import subscription
 from functions.ingest import http_client
 from functions.settings import NO_PROJECT
 from sluice.cli import app
@@ -128,7 +127,6 @@ def _environment(
     monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", metadata["GCE_METADATA_HOST"])
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
     http_client._authorized.cache_clear()
-    monkeypatch.setattr(drain, "_pubsub", SubscriberClient)  # The cached one knows the address of another test.
     cloud.on_job = lambda _: error(403, "accessDenied")
     cloud.on_get = lambda _: error(403, "accessDenied")
 

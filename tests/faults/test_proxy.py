@@ -76,7 +76,7 @@ def test_upload_retried_after_a_lost_response_is_the_same_object(cloud: Cloud, p
     archive = Archive(storage_api(), "archive", {"order"})
     with proxy.breaking(upload(fault, times=1)):
         archive.write("raw/one", [outcome], timeout=3.0 * FACTOR)
-    assert (cloud.calls, list(cloud.objects)) == (["upload"], ["raw/one"])
+    assert (cloud.calls, list(cloud.objects)) == (["upload", "upload"], ["raw/one"])
     assert (proxy.counts.repeated, proxy.counts.faults.total()) == (1, 1)
 
 
