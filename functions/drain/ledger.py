@@ -82,6 +82,8 @@ class StoredLedger:
         """
         blob = self._bucket.get_blob(NAME, timeout=self._timeout, retry=self._retry)
         if blob is None or blob.generation is None:
+            # Without the bucket there is no ledger either, which a list tells apart.
+            list(self._bucket.list_blobs(prefix=NAME, max_results=1, timeout=self._timeout, retry=self._retry))
             return Ledger(), 0
         try:
             data = blob.download_as_bytes(if_generation_match=blob.generation, timeout=self._timeout, retry=self._retry)

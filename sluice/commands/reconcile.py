@@ -90,10 +90,10 @@ def reconcile(
     from functions.reconcile.reconciler import Reconciler
     from sluice.record_comparison import ContentComparison
 
-    storage = storage_client(settings)
-    _check_loads(storage.bucket(settings.archive_bucket), end, repair=repair and not dry_run)
     compare = ContentComparison(Contracts.load(), Privacy.from_settings(settings)) if contents else None
-    reconciliation = _run(Reconciler(bigquery_client(settings), storage, settings, compare), start, end)
+    client, storage = bigquery_client(settings), storage_client(settings)
+    _check_loads(storage.bucket(settings.archive_bucket), end, repair=repair and not dry_run)
+    reconciliation = _run(Reconciler(client, storage, settings, compare), start, end)
     report = _repair(reconciliation, settings, now, dry_run=dry_run) if repair and reconciliation.incomplete else None
     if as_json:
         print(msgspec.json.encode(_as_json(reconciliation, start, end, report)).decode())  # noqa: T201

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from benchmarks import measured, page, sizes, virtual_time
 from benchmarks.cells import Cell
 from benchmarks.core import Core
+from benchmarks.drain import Drained
 from benchmarks.load import Open, arrivals
 from benchmarks.machine import Machine
 from benchmarks.plan import LARGE_ORDERS, RATES, closed, opened
@@ -129,6 +130,7 @@ def _cell(rate: int, uploads: float, cpu: float, p50: float, p99: float) -> Cell
 def _results(*cells: Cell) -> Results:
     machine = Machine(cpu="", cores=2, memory_gib=1, system="", python="", pinned=True)
     core = Core(events="mixed", microseconds=[20.0])
+    drained = Drained(events="mixed", message_bytes=350, microseconds=[50.0])
     others = [
         msgspec.structs.replace(_cell(300, 10_000, cpu, 0.15, 0.15), scenario=scenario, of=of)
         for scenario, of, cpu in (
@@ -138,6 +140,7 @@ def _results(*cells: Cell) -> Results:
     return Results(
         started="", revision="", seconds=0, machine=machine, message_bytes=350, large_bytes=20_350,
         sizes=MEASURED.sizes, cells=[*cells, *(others if cells else [])], core=[core],
+        drain=[drained],
     )  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from benchmarks import plots
 from benchmarks.cells import Cell, LostEvents
 from benchmarks.cold_start import Start
 from benchmarks.core import Core
+from benchmarks.drain import Drained
 from benchmarks.machine import Machine
 from benchmarks.plan import closed, opened, sustained
 from benchmarks.results import FILE, Results, read
@@ -233,6 +234,7 @@ def test_a_missed_target_is_exit_code_1_only_with_check(tmp_path: pathlib.Path) 
 def test_unmeasured_target_fails_a_check_that_includes_it(tmp_path: pathlib.Path) -> None:
     measured = results()
     measured.core = [Core(events="mixed", microseconds=[11.0])]
+    measured.drain = [Drained(events="orders of 500 bytes", message_bytes=500, microseconds=[50.0])]
     assert checked(measured, tmp_path / "results.json") == 0
     assert checked(measured, tmp_path / "results.json", "--only", "core", "--check") == 0
     assert checked(measured, tmp_path / "results.json", "--check") == 1

@@ -454,6 +454,8 @@ def test_an_unreadable_subscription_says_what_to_do(
 
 def nothing_to_load(path: str) -> Answer:
     """Answer as a deployment without load files."""
+    if "/o?" in path:
+        return 200, {}
     return table_of(path) if "/tables/" in path else error(404, "No such object: archive/load/ledger.json")
 
 
