@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
@@ -26,9 +25,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 from functions import log
 from functions.archive import layout
 from functions.archive.pending import LoadFile, load_files
-from functions.core.pipeline import utc_now
 from functions.drain.ledger import Ledger, LedgerReplaced, Load, Pause, StoredLedger
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 from functions.tables import Tables
 
 _ATTEMPTS = 5
@@ -115,7 +114,7 @@ class Loads:
         storage: Client of the archive's project.
         settings: Dataset, archive, and the maximum seconds of a request, retries included: `flush_timeout`.
         insert_rows: Inserts the rows of a file one by one, given its name, so that a bad row fails alone.
-        now: Returns the time, in UTC.
+        system: The machine.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class Loads:
         storage: StorageClient,
         settings: Settings,
         insert_rows: Callable[[str], None],
-        now: Callable[[], datetime] = utc_now,
+        system: System = SYSTEM,
     ) -> None:
         self._client = client
         self._bucket = storage.bucket(settings.archive_bucket)
@@ -134,7 +133,8 @@ class Loads:
         self._timeout = settings.flush_timeout / 3
         self._retry = DEFAULT_RETRY.with_timeout(settings.flush_timeout)
         self._storage_retry = STORAGE_RETRY.with_timeout(settings.flush_timeout)
-        self._now = now
+        self._now = system.now
+        self._pool = system.pool
 
     def check(self) -> None:
         """Check that the ledger can be read.
@@ -184,7 +184,7 @@ class Loads:
         ledger, generation = self._ledger.read()
         files, now = {file.name: file for file in self._files()}, self._now()
         pauses, loads, to_start = dict(ledger.pauses), list[Load](), list[Load]()
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with self._pool(_THREADS, "loads") as threads:
             for load, job in zip(ledger.loads, threads.map(self._job, ledger.loads), strict=True):
                 if job is None:
                     to_start.append(load)

@@ -15,9 +15,10 @@ from msgspec import Meta
 
 from functions.archive.reader import ObjectNotFound, object_at
 from functions.core.dead_letters import Stage
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.ingest.batch_writer import Inserts, insert_by_table
 from functions.ingest.flush_report import FlushReport, Outcome
+from functions.system import SYSTEM, System
 
 logger = logging.getLogger("functions.main")
 
@@ -60,6 +61,7 @@ class RowInserts:
         warehouse: Takes them.
         timeout: Seconds that each insert may take, retries included.
         report: Called with the dead letters of an archive object, which were rows before.
+        system: The machine.
     """
 
     storage: StorageClient
@@ -68,6 +70,7 @@ class RowInserts:
     warehouse: Inserts
     timeout: float
     report: Callable[[FlushReport], None]
+    system: System = SYSTEM
 
     def __call__(self, name: str) -> None:
         """Insert the rows of a load file; nothing if the file is gone.
@@ -91,7 +94,8 @@ class RowInserts:
             by_object[where.archive_uri][where.event_id, where.message_id] = time
         for uri, times in by_object.items():
             report = FlushReport(archive_uri=uri, events=0, message_bytes=0)
-            insert_by_table(self.warehouse, list(self._outcomes(uri, times)), utc_now(), self.timeout, report)
+            outcomes = list(self._outcomes(uri, times))
+            insert_by_table(self.warehouse, outcomes, self.system.now(), self.timeout, report)
             # All others were counted when they were written into the load file.
             if rejected := report.dead_letters[Stage.WAREHOUSE]:
                 letters = collections.Counter({str(Stage.WAREHOUSE): rejected})

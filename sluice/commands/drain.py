@@ -65,7 +65,7 @@ def drain(
     try:
         with _showing(report) as show, _printing_failures():
             if run:
-                run.pull(report, run.clock() + MAX_SECONDS)
+                run.pull(report, run.system.monotonic() + MAX_SECONDS)
             pending = _finish(run.loads if run else _loads(settings), report, show)
     except BaseException as error:
         if report.messages or isinstance(error, KeyboardInterrupt):
