@@ -1,0 +1,249 @@
+"""The transports of the clients that Sluice uses, over the simulated network: urllib3, requests and gRPC."""
+
+import http
+import io
+import random
+import types as python_types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import google.cloud.bigquery
+import google.cloud.storage
+import grpc
+import requests
+import urllib3
+from google.api_core.retry import retry_base, retry_unary
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.pubsub_v1 import types
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from tests.simulation.machine import current_machine
+from tests.simulation.network import Answer, ConnectionLost, Network, NotConnected, Request, TimedOut
+from tests.simulation.pubsub import PullSubscription
+
+type Serve = Callable[[Request], Answer]
+
+_TIMEOUT = 60.0
+_POOL: Any = None
+
+
+@contextmanager
+def google_clients_in_virtual_time() -> Iterator[None]:
+    """Let the retries of Google's clients pause by the clock of the machine that they run on."""
+    clock = python_types.SimpleNamespace(
+        monotonic=lambda: current_machine().system.monotonic(), sleep=lambda seconds: current_machine().sleep(seconds)
+    )
+    dice = python_types.SimpleNamespace(uniform=lambda least, most: current_machine().system.uniform(least, most))
+    before = retry_unary.time, retry_base.time, retry_base.random
+    retry_unary.time, retry_base.time, retry_base.random = clock, clock, dice  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        retry_unary.time, retry_base.time, retry_base.random = before
+
+
+def urlopen(network: Network, name: str, serve: Serve) -> Callable[..., Any]:
+    """Return the method of a `urllib3.PoolManager` that reaches a service."""
+
+    def open_url(method: str, url: str, body: bytes, headers: dict[str, str], timeout: urllib3.Timeout, **_: Any) -> Any:
+        request = Request(method, url, body, headers["content-type"])
+        try:
+            answer = network.call(
+                current_machine(), _text(name, request), lambda: serve(request), float(timeout.total or _TIMEOUT)
+            )
+        except NotConnected as error:
+            raise urllib3.exceptions.NewConnectionError(_POOL, str(error)) from None
+        except ConnectionLost as error:
+            raise urllib3.exceptions.ProtocolError(str(error)) from None
+        except TimedOut as error:
+            raise urllib3.exceptions.ReadTimeoutError(_POOL, url, str(error)) from None
+        return python_types.SimpleNamespace(status=answer.status, data=answer.body)
+
+    return open_url
+
+
+class _Adapter(requests.adapters.BaseAdapter):
+    """Sends the requests of a session."""
+
+    def __init__(self, network: Network, name: str, serve: Serve) -> None:
+        super().__init__()
+        self._network = network
+        self._name = name
+        self._serve = serve
+
+    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:  # type: ignore[override]
+        body = request.body
+        content = body.read() if hasattr(body, "read") else body.encode() if isinstance(body, str) else body or b""
+        sent = Request(
+            request.method or "GET",
+            request.path_url,
+            content,
+            request.headers.get("content-type", ""),
+            dict(request.headers),
+        )
+        seconds = timeout[1] if isinstance(timeout, tuple) else timeout or _TIMEOUT
+        try:
+            answer = self._network.call(
+                current_machine(), _text(self._name, sent), lambda: self._serve(sent), float(seconds)
+            )
+        except (NotConnected, ConnectionLost) as error:
+            raise requests.exceptions.ConnectionError(str(error)) from None
+        except TimedOut as error:
+            raise requests.exceptions.ReadTimeout(str(error)) from None
+        response = requests.Response()
+        response.status_code = answer.status
+        response.headers.update(answer.headers)
+        response.raw = urllib3.HTTPResponse(io.BytesIO(answer.body), dict(answer.headers), answer.status, preload_content=False)
+        response.request = request
+        response.url = request.url or ""
+        response.reason = http.HTTPStatus(answer.status).phrase
+        return response
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def _session(network: Network, name: str, serve: Serve) -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    session.mount("https://", _Adapter(network, name, serve))
+    return session
+
+
+def storage_client(network: Network, serve: Serve) -> google.cloud.storage.Client:
+    """Return Google's own client of Cloud Storage."""
+    session = _session(network, "storage", serve)
+    return google.cloud.storage.Client("project", credentials=AnonymousCredentials(), _http=session)  # type: ignore[no-untyped-call]
+
+
+def bigquery_client(network: Network, serve: Serve) -> google.cloud.bigquery.Client:
+    """Return Google's own client of BigQuery."""
+    session = _session(network, "bigquery", serve)
+    return google.cloud.bigquery.Client("project", AnonymousCredentials(), session, location="US")  # type: ignore[no-untyped-call]
+
+
+def subscriber_client(network: Network, subscription: PullSubscription) -> SubscriberClient:
+    """Return Google's own client of a subscription that is pulled."""
+    transport = SubscriberGrpcTransport(channel=_Channel(network, subscription))
+    return SubscriberClient(transport=transport)
+
+
+class _RpcError(grpc.RpcError, grpc.Call):
+    """The error of a call."""
+
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        super().__init__()
+        self._code = code
+        self._details = details
+
+    def code(self) -> grpc.StatusCode:
+        return self._code
+
+    def details(self) -> str:
+        return self._details
+
+    def trailing_metadata(self) -> Any:
+        return ()
+
+    initial_metadata = trailing_metadata
+
+    def is_active(self) -> bool:
+        return False
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def cancel(self) -> bool:
+        return False
+
+    def add_callback(self, _: object) -> bool:
+        return False
+
+
+_CODES = {
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
+}
+
+
+class _Channel(grpc.Channel):
+    """A channel to Pub/Sub."""
+
+    def __init__(self, network: Network, subscription: PullSubscription) -> None:
+        self._network = network
+        self._methods: dict[str, Callable[[Any], Any]] = {
+            "Pull": lambda request: subscription.pull(request.max_messages),
+            "Acknowledge": lambda request: subscription.acknowledge(request.ack_ids),
+            "ModifyAckDeadline": lambda request: subscription.modify(request.ack_ids, request.ack_deadline_seconds),
+        }
+
+    def unary_unary(self, method: str, *_: Any, **__: Any) -> "_Rpc":  # type: ignore[override]
+        name = method.rpartition("/")[2]
+        return _Rpc(self._network, name, self._methods.get(name))
+
+    def subscribe(self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = False) -> None:
+        callback(grpc.ChannelConnectivity.READY)
+
+    def unsubscribe(self, callback: object) -> None:
+        """There is nobody to tell."""
+
+    def unary_stream(self, *_: Any, **__: Any) -> Any:
+        """Sluice uses no streams."""
+
+    stream_unary = unary_stream
+    stream_stream = unary_stream
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+    def __enter__(self) -> Any:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """There is nothing to close."""
+
+
+class _Rpc(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]
+    """A method of Pub/Sub."""
+
+    def __init__(self, network: Network, name: str, serve: Callable[[Any], Any] | None) -> None:
+        self._network = network
+        self._name = name
+        self._serve = serve
+
+    def __call__(self, request: Any, timeout: float | None = None, **_: Any) -> Any:
+        assert self._serve is not None, self._name
+        results: list[Any] = []
+
+        def serve() -> Answer:
+            assert self._serve is not None
+            results.append(self._serve(request))
+            return Answer(200)
+
+        try:
+            answer = self._network.call(current_machine(), f"pubsub {self._name}", serve, timeout or _TIMEOUT)
+        except (NotConnected, ConnectionLost) as error:
+            raise _RpcError(grpc.StatusCode.UNAVAILABLE, str(error)) from None
+        except TimedOut as error:
+            raise _RpcError(grpc.StatusCode.DEADLINE_EXCEEDED, str(error)) from None
+        if answer.status != http.HTTPStatus.OK:
+            raise _RpcError(_CODES.get(answer.status, grpc.StatusCode.UNAVAILABLE), "error")
+        [result] = results
+        return result if result is not None else types.PullResponse()
+
+    def with_call(self, request: Any, timeout: float | None = None, **arguments: Any) -> Any:
+        return self(request, timeout, **arguments), None
+
+    def future(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+def dice(seed: int) -> random.Random:
+    """Return the source of a scenario's choices."""
+    return random.Random(seed)  # noqa: S311 - a simulation
+
+
+def _text(name: str, request: Request) -> str:
+    return f"{name} {request.method} {request.url.partition('?')[0][-70:]}"

@@ -1,0 +1,210 @@
+"""The world of a scenario: services, the events that are published, and the promises that must hold at every moment."""
+
+import collections
+import dataclasses
+import gzip
+import json
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from functions.archive import layout
+from functions.core.dead_letters import TABLE as DEAD_LETTERS
+from functions.core.message import Message
+from functions.events import event_types
+from functions.ingest.http_client import Api
+from functions.settings import Settings
+from tests.simulation import clients
+from tests.simulation.bigquery import BigQuery
+from tests.simulation.cloud_storage import CloudStorage
+from tests.simulation.history import History
+from tests.simulation.machine import EPOCH, Machine
+from tests.simulation.network import Answer, Network, Request
+from tests.simulation.virtual_time import VirtualTime
+from tests.support.samples import event
+
+TABLES = {name: event_type.table for name, event_type in event_types().items()}
+
+
+class _Line(msgspec.Struct):
+    """What the checks need of a line of the archive or of a load file."""
+
+    event_id: str | None = None
+    ingest: Mapping[str, Any] | None = None
+
+
+_decode_lines = msgspec.json.Decoder(_Line).decode_lines
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Published:
+    """An event that was published.
+
+    Attributes:
+        message: Its message.
+        table: The table that must have it in the end.
+    """
+
+    message: Message
+    table: str
+
+
+class World:
+    """Services in virtual time.
+
+    Args:
+        seed: The seed of all choices.
+        is_kept: Whether to keep the history.
+
+    Attributes:
+        rng: Draws what happens.
+        time: The time.
+        history: What happened.
+        network: Between machines and services.
+        storage: Cloud Storage.
+        bigquery: BigQuery.
+        machines: All machines, also dead ones.
+        published: What was published, by event id.
+        acknowledged: Ids of the events that were acknowledged.
+    """
+
+    def __init__(self, seed: int, *, is_kept: bool = False) -> None:
+        self.rng = random.Random(seed)  # noqa: S311 - a simulation
+        self.time = VirtualTime(self.rng)
+        self.services = self.time.loop()
+        self.history = History(lambda: self.time.now, is_kept=is_kept)
+        self.network = Network(self.time, self.services, self.rng, self.history)
+        self.storage = CloudStorage(self.rng, lambda: EPOCH + timedelta(seconds=self.time.now))
+        self.bigquery = BigQuery(
+            self.rng, lambda: self.time.now, self.services.call_later, self.storage, self._check_inserted
+        )
+        self.bigquery.is_bad = lambda table, row: table != DEAD_LETTERS and row["ingest"]["event_id"] in self._rejected
+        self.machines: list[Machine] = []
+        self.published: dict[str, Published] = {}
+        self.acknowledged: set[str] = set()
+        self._rejected: set[str] = set()
+        self._records: dict[str, set[str]] = collections.defaultdict(set)
+        self._contents: dict[tuple[str, int], frozenset[str]] = {}
+
+    def machine(self, name: str) -> Machine:
+        """Return a new machine, whose clock is more or less right."""
+        skew = self.rng.choice((0.0, 0.0, -0.3, 2.0, -30.0))
+        machine = Machine(self.time, self.rng, f"{name}-{len(self.machines)}", skew)
+        self.machines.append(machine)
+        self.history.add(machine.name, f"starts, its clock is {skew:g} s ahead")
+        return machine
+
+    def close(self) -> None:
+        """End all machines."""
+        for machine in self.machines:
+            machine.close()
+
+    def storage_api(self, machine: Machine) -> Api:
+        """Return the client of Cloud Storage that `ingest` has."""
+        return Api("", clients.urlopen(self.network, "storage", self.serve_storage), machine.system)
+
+    def bigquery_api(self, machine: Machine) -> Api:
+        """Return the client of BigQuery that `ingest` has."""
+        return Api("", clients.urlopen(self.network, "bigquery", self.bigquery.serve), machine.system)
+
+    def serve_storage(self, request: Request) -> Answer:
+        """Answer a request to Cloud Storage."""
+        return self.storage.serve(request)
+
+    def new_message(self) -> Message:
+        """Return the next event: a good one, one that the contract rejects, or one that BigQuery rejects."""
+        number, rng = len(self.published), self.rng
+        event_id = f"e{number}"
+        event_type = rng.choice(list(TABLES))
+        fate = rng.random()
+        payload, table = json.dumps(event(event_type)).encode(), TABLES[event_type]
+        if fate < 0.1:
+            payload, table = json.dumps(event(event_type, **{_REQUIRED[event_type]: 7})).encode(), DEAD_LETTERS
+        elif fate < 0.15:
+            payload, table = b"{", DEAD_LETTERS
+        elif fate < 0.25:
+            self._rejected.add(event_id)
+            table = DEAD_LETTERS
+        now = EPOCH + timedelta(seconds=self.time.now)
+        message = Message(payload, {"event_id": event_id}, f"m{number}", now)
+        self.published[event_id] = Published(message, table)
+        return message
+
+    def check_acknowledged(self, message: Message) -> None:
+        """Check that an event is durable at the moment at which it is acknowledged."""
+        event_id = message.event_id
+        self.acknowledged.add(event_id)
+        self.history.add("pubsub", f"{event_id} is acknowledged")
+        if not self._is_archived(event_id):
+            self.history.violated(f"{event_id} was acknowledged and is not in the archive")
+        if not self._records[event_id] and not self._waits_in_load_file(event_id):
+            self.history.violated(f"{event_id} was acknowledged and is in no table and no load file")
+
+    def check_end(self) -> None:
+        """Check that each event is where it belongs, and nowhere else, once all are acknowledged and loaded."""
+        for event_id, published in self.published.items():
+            if self._records[event_id] != {published.table}:
+                self.history.violated(
+                    f"{event_id} is in {sorted(self._records[event_id]) or 'no table'}, and belongs into {published.table}"
+                )
+        digests: dict[str, set[str]] = collections.defaultdict(set)
+        for table, rows in self.bigquery.tables.items():
+            if table != DEAD_LETTERS:
+                for row in rows:
+                    digests[row["ingest"]["event_id"]].add(row["ingest"]["content_digest"])
+        for event_id, contents in digests.items():
+            if len(contents) > 1:
+                self.history.violated(f"rows of {event_id} have several contents")
+        for machine in self.machines:
+            for failure in machine.loop.failures:
+                self.history.violated(f"{machine.name}: {failure}")
+
+    def _check_inserted(self, table: str, row: dict[str, Any]) -> None:
+        where = row if table == DEAD_LETTERS else row["ingest"]
+        event_id, uri = where["event_id"], where["archive_uri"]
+        self._records[event_id].add(table)
+        self.history.add("bigquery", f"{table} has {event_id}")
+        if event_id not in self._content(uri.removeprefix("gs://archive/")):
+            self.history.violated(f"a row of {event_id} names {uri}, which does not have it")
+
+    def _is_archived(self, event_id: str) -> bool:
+        return any(event_id in self._content(name) for name in self.storage.objects if name.startswith(layout.PREFIX))
+
+    def _waits_in_load_file(self, event_id: str) -> bool:
+        return any(event_id in self._content(name) for name in self.storage.objects if name.startswith("load/"))
+
+    def _content(self, name: str) -> frozenset[str]:
+        """Return the event ids of an object; none if it is not there."""
+        stored = self.storage.objects.get(name)
+        if stored is None or not name.endswith(".gz"):
+            return frozenset()
+        key = name, stored.generation
+        if key not in self._contents:
+            lines = _decode_lines(gzip.decompress(stored.data))
+            self._contents[key] = frozenset(
+                line.event_id or str((line.ingest or {}).get("event_id")) for line in lines
+            )
+        return self._contents[key]
+
+
+_REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": "user_id"}
+"""A field of each type that is no number."""
+
+
+def settings(rng: random.Random, **changes: Any) -> Settings:
+    """Draw the settings of a deployment."""
+    chosen = {
+        "archive_bucket": "archive",
+        "google_cloud_project": "project",
+        "dataset": "events",
+        "batch_rows": rng.choice((3, 10, 500)),
+        "batch_bytes": rng.choice((3_000, 2**20)),
+        "max_in_flight": rng.choice((5, 20, 2_000)),
+        "flush_timeout": 5.0,
+        "linger_ms": rng.choice((0, 25, 250)),
+        "flush_interval": rng.choice((0.0, 0.0, 1.0)),
+    }
+    return Settings(**chosen | changes)
