@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Mapping
 
 from tests.simulation.clients import google_clients_in_virtual_time
+from tests.simulation.batch import run_batch
 from tests.simulation.push import run_push
 from tests.simulation.world import World
 
-SCENARIOS: Mapping[str, Callable[[World], None]] = {"push": run_push}
+SCENARIOS: Mapping[str, Callable[[World], None]] = {"push": run_push, "batch": run_batch}
 
 
 def run(kind: str, seed: int, *, is_kept: bool = False) -> World:

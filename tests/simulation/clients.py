@@ -15,6 +15,7 @@ import requests
 import urllib3
 from google.api_core.retry import retry_base, retry_unary
 from google.auth.credentials import AnonymousCredentials
+from google.auth.transport.requests import AuthorizedSession
 from google.cloud.pubsub_v1 import SubscriberClient
 from google.pubsub_v1 import types
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
@@ -106,7 +107,7 @@ class _Adapter(requests.adapters.BaseAdapter):
 
 
 def _session(network: Network, name: str, serve: Serve) -> requests.Session:
-    session = requests.Session()
+    session = AuthorizedSession(AnonymousCredentials())  # type: ignore[no-untyped-call]
     session.trust_env = False
     session.mount("https://", _Adapter(network, name, serve))
     return session
@@ -190,7 +191,7 @@ class _Channel(grpc.Channel):
         """There is nobody to tell."""
 
     def unary_stream(self, *_: Any, **__: Any) -> Any:
-        """Sluice uses no streams."""
+        return self.unary_unary  # Sluice uses no streams: the client only wraps what it gets.
 
     stream_unary = unary_stream
     stream_stream = unary_stream

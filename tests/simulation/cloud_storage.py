@@ -2,8 +2,6 @@
 
 import base64
 import dataclasses
-import email.parser
-import email.policy
 import random
 import re
 import urllib.parse
@@ -14,6 +12,8 @@ from typing import Any
 import google_crc32c
 import msgspec
 
+from fake_google import http_server
+from fake_google.requests import upload
 from tests.simulation.network import Answer, Request, error
 
 _NAMED = re.compile(r"^/(?:download/)?storage/v1/b/[^/]+/o/(?P<name>[^/]+)$")
@@ -99,11 +99,8 @@ class CloudStorage:
         return _content(stored, request) if query.get("alt") == "media" else _json(stored.resource())
 
     def _upload(self, request: Request, query: dict[str, str]) -> Answer:
-        head = f"content-type: {request.content_type}\r\n\r\n".encode()
-        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(head + request.body)
-        resource, content = message.iter_parts()
-        fields = msgspec.json.decode(resource.get_payload(decode=True))
-        data = content.get_payload(decode=True)
+        parts = upload(http_server.Request(b"POST", b"", b"", {}, request.body))
+        fields, data = msgspec.json.decode(parts.resource), parts.data
         name = fields["name"] if "name" in fields else query["name"]
         stored = self.objects.get(name)
         if not _is_expected(query, stored):

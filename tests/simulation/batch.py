@@ -1,0 +1,152 @@
+"""Scenarios of `drain`: runs that are killed, overlap and are late, while events are published."""
+
+from unittest import mock
+
+from functions.archive.writer import Archive
+from functions.drain import drain as drain_module
+from functions.drain import loads as loads_module
+from functions.drain.drain import Drain
+from functions.drain.load_files import LoadFiles, load_formats
+from functions.drain.loads import Loads
+from functions.drain.row_inserts import RowInserts
+from functions.drain.subscription import Subscription
+from functions.ingest.batch_writer import BatchWriter
+from functions.ingest.flush_report import FlushReport
+from functions.ingest.warehouse import Warehouse
+from tests.simulation import clients
+from tests.simulation.machine import Machine
+from tests.simulation.pubsub import PullSubscription
+from tests.simulation.virtual_time import Stuck
+from tests.simulation.world import TABLES, World, settings
+from tests.support.samples import process
+
+INTERVAL = 60.0
+FAULTS_UNTIL = 600.0
+"""Seconds after which nothing fails any more."""
+
+ALL_UNTIL = FAULTS_UNTIL + 4 * 3600.0
+"""Seconds after which everything must be loaded: tables whose jobs have failed are paused, for an hour at most."""
+
+FORMATS = load_formats(settings(clients.dice(0)))
+
+
+class BatchScenario:
+    """Publishes events, breaks what can break for a while, and drains until everything is loaded.
+
+    Args:
+        world: The world.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._settings = settings(world.rng)
+        self._subscription = PullSubscription(world.rng, lambda: world.time.now, world.check_acknowledged)
+        self._drains: list[tuple[Machine, Drain]] = []
+        self._running = 0
+        self._published = 0
+
+    def run(self) -> None:
+        """Run it, and check everything."""
+        world, rng = self.world, self.world.rng
+        world.network.fault_share = rng.choice((0.0, 0.02, 0.05, 0.2))
+        world.bigquery.fault_share = rng.choice((0.0, 0.0, 0.05, 0.2))
+        world.bigquery.job_seconds = rng.choice((5.0, 50.0, 200.0))
+        world.bigquery.max_bytes = rng.choice((12_000, 10_000_000))
+        if rng.random() < 0.2:  # A table is behind the code until the bootstrap has run.
+            world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
+        count = rng.randrange(5, 40)
+        for _ in range(count):
+            world.services.call_later(rng.random() * 400, lambda: self._subscription.publish(world.new_message()))
+        for _ in range(rng.choice((0, 0, 2, 5))):
+            world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
+        for _ in range(rng.choice((0, 0, 2))):
+            world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
+        world.services.call_later(FAULTS_UNTIL, self._calm_down)
+        world.services.call_later(1.0, self._schedule)
+        limits = {"CHUNK_MESSAGES": rng.choice((2, 7, 20_000)), "CHUNK_BYTES": rng.choice((2_000, 8 * 2**20))}
+        with (
+            mock.patch.multiple(drain_module, **limits),
+            mock.patch.object(loads_module, "MAX_FILES", rng.choice((1, 3, 2_000))),
+        ):
+            try:
+                world.time.run(lambda: self._is_over(count), ALL_UNTIL)
+            except Stuck as stuck:
+                left = [each.message.event_id for each in self._subscription.messages.values() if not each.is_acknowledged]
+                files = [name for name in world.storage.objects if name.startswith("load/")]
+                world.history.violated(f"{left} are not acknowledged, {files} not loaded: {stuck}")
+            else:
+                world.check_end()
+
+    def _is_over(self, count: int) -> bool:
+        world = self.world
+        return bool(world.history.violations) or (
+            world.time.now > FAULTS_UNTIL
+            and len(world.acknowledged) == count
+            and not any(name.startswith("load/") and name.endswith(".gz") for name in world.storage.objects)
+        )
+
+    def _schedule(self) -> None:
+        """Start a run each minute; sometimes two at once, and on a new instance."""
+        rng = self.world.rng
+        for _ in range(rng.choice((1, 1, 1, 2))):
+            self._start()
+        self.world.services.call_later(INTERVAL, self._schedule)
+
+    def _start(self) -> None:
+        living = [drain for drain in self._drains if not drain[0].is_dead]
+        if not living or self.world.rng.random() < 0.2:
+            machine = self.world.machine("drain")
+            living = [(machine, self._drain(machine))]
+            self._drains += living
+        machine, drain = self.world.rng.choice(living)
+
+        def run() -> None:
+            self.world.history.add(machine.name, "drains")
+            report = drain()
+            self.world.history.add(machine.name, f"has drained: {report.fields}")
+
+        machine.start(run)
+
+    def _drain(self, machine: Machine) -> Drain:
+        world, chosen, system = self.world, self._settings, machine.system
+        api = world.storage_api(machine)
+        archive, files = Archive(api, "archive", TABLES), LoadFiles(api, "archive", FORMATS)
+        storage = clients.storage_client(world.network, world.serve_storage)
+        bigquery = clients.bigquery_client(world.network, world.bigquery.serve)
+        warehouse = Warehouse(world.bigquery_api(machine), "project", chosen.dataset)
+        insert_rows = RowInserts(storage, "archive", process, warehouse, chosen.flush_timeout, _ignore, system)
+        return Drain(
+            lambda: Subscription(clients.subscriber_client(world.network, self._subscription), "subscription", system),
+            BatchWriter(process, archive, files, chosen.flush_timeout, _ignore, system),
+            Loads(bigquery, storage, chosen, insert_rows, system),
+            system,
+        )
+
+    def _kill(self) -> None:
+        living = [machine for machine, _ in self._drains if not machine.is_dead]
+        if living:
+            machine = self.world.rng.choice(living)
+            self.world.history.add(machine.name, "is killed")
+            machine.kill()
+
+    def _freeze(self) -> None:
+        living = [machine for machine, _ in self._drains if not machine.is_dead]
+        if living:
+            machine, seconds = self.world.rng.choice(living), self.world.rng.random() * 100
+            self.world.history.add(machine.name, f"is frozen for {seconds:.1f} s")
+            machine.loop.freeze(seconds)
+
+    def _calm_down(self) -> None:
+        world = self.world
+        world.history.add("network", "has no faults any more")
+        world.network.fault_share = world.bigquery.fault_share = 0.0
+        world.bigquery.missing.clear()
+
+
+def _ignore(_: FlushReport) -> None:
+    """The checks look at the services, and not at reports."""
+
+
+def run_batch(world: World) -> None:
+    """Run a scenario of `drain`."""
+    BatchScenario(world).run()
