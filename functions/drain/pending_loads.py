@@ -31,7 +31,7 @@ class PendingLoad(NamedTuple):
 
     @property
     def oldest(self) -> datetime:
-        """When the oldest of the files was written, by the clock of its writer."""
+        """Time at which the oldest of the files was written, by the clock of its writer."""
         return min(file.written for file in self.files)
 
     def among(self, names: Collection[str]) -> Self | None:
