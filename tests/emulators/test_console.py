@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from functions.archive.pending import LoadFile
+from functions.drain.drain import DrainReport
 from functions.drain.ledger import Ledger, Pause, StoredLedger
 from sluice.cli import app
 from sluice.console.app import console_app
@@ -18,8 +19,10 @@ from sluice.console.sources import Sources
 from sluice.local.stack import Emulators
 from sluice.queries import queries
 from tests.support.datasets import fresh_datasets
+from tests.support.drained import drained
 from tests.support.emulator_gaps import CANNOT_RUN
 from tests.support.shop import Shop
+from tests.support.waiting import PATIENCE
 
 CHARTS = [query.name for query in queries().values() if query.chart and query.name not in CANNOT_RUN]
 
@@ -137,6 +140,16 @@ def test_health_says_what_waits_to_be_loaded(running_emulators: Emulators) -> No
     assert waits["answer"].endswith(" s; 3 load jobs of orders failed in a row.")
     assert "3 load jobs of orders failed in a row." in page
     assert "docs/operate.md#load-files-wait-too-long" in page
+
+
+def test_an_event_that_waits_to_be_loaded_has_a_page(running_emulators: Emulators) -> None:
+    with drained(running_emulators) as batch:
+        batch.publish_data(b"{}", "waits")
+        run = batch.new()
+        run.pull(DrainReport(), run.system.monotonic() + PATIENCE)
+        page = Console(console_app(Sources(batch.settings, None))).get("/event?id=waits").text
+    assert f"<td>archived, waits to be loaded</td><td>{batch.settings.dataset}.dead_letters</td>" in page
+    assert "/raw/dt=" in page
 
 
 def test_a_table_says_what_its_columns_mean(console: Console, shop: Shop) -> None:
