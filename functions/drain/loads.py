@@ -88,24 +88,6 @@ class _Ended(NamedTuple):
     loaded: Sequence[str] = ()
 
 
-class PendingLoad(NamedTuple):
-    """Load files of a table that are not known to be loaded.
-
-    Attributes:
-        table: The table, without the dataset.
-        files: Number of the files.
-        oldest: When the oldest of them was written.
-        job_id: Id of their load job; None if they are in none yet.
-        paused_until: When a run starts a job for them again, since earlier ones have failed; None for at once.
-    """
-
-    table: str
-    files: int
-    oldest: datetime
-    job_id: str | None
-    paused_until: datetime | None
-
-
 class Loads:
     """The load jobs of a deployment.
 
@@ -157,25 +139,6 @@ class Loads:
             with contextlib.suppress(LedgerReplaced):
                 return self._advance()
         return self._advance()
-
-    def pending(self) -> list[PendingLoad]:
-        """Return the load files that are not known to be loaded, by table and load job. This changes nothing.
-
-        Raises:
-            google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected a request or did not answer.
-            msgspec.DecodeError: The ledger is none.
-        """
-        ledger, _ = self._ledger.read()
-        jobs = {name: load.job_id for load in ledger.loads for name in load.files}
-        now = self._now()
-        pauses = {table: pause.until for table, pause in ledger.pauses.items() if now < pause.until}
-        written: dict[tuple[str, str | None], list[datetime]] = {}
-        for file in self._files():
-            written.setdefault((file.table, jobs.get(file.name)), []).append(file.written)
-        return [
-            PendingLoad(table, len(times), min(times), job_id, None if job_id else pauses.get(table))
-            for (table, job_id), times in written.items()
-        ]
 
     def _advance(self) -> LoadReport:
         report = LoadReport()
