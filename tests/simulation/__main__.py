@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 
 from tests.simulation.clients import google_clients_in_virtual_time
+from tests.simulation.archive import run_archive
 from tests.simulation.batch import run_batch
 from tests.simulation.push import run_push
 from tests.simulation.world import World
 
-SCENARIOS: Mapping[str, Callable[[World], None]] = {"push": run_push, "batch": run_batch}
+SCENARIOS: Mapping[str, Callable[[World], None]] = {"push": run_push, "batch": run_batch, "archive": run_archive}
 
 
 def run(kind: str, seed: int, *, is_kept: bool = False) -> World:

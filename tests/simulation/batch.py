@@ -42,8 +42,8 @@ class BatchScenario:
         self._settings = settings(world.rng)
         self._subscription = PullSubscription(world.rng, lambda: world.time.now, world.check_acknowledged)
         self._drains: list[tuple[Machine, Drain]] = []
-        self._running = 0
-        self._published = 0
+        self._loaded: set[str] = set()
+        world.bigquery.loaded = self._check_loaded
 
     def run(self) -> None:
         """Run it, and check everything."""
@@ -76,6 +76,11 @@ class BatchScenario:
                 world.history.violated(f"{left} are not acknowledged, {files} not loaded: {stuck}")
             else:
                 world.check_end()
+
+    def _check_loaded(self, uri: str) -> None:
+        if uri in self._loaded:
+            self.world.history.violated(f"{uri} was loaded twice")
+        self._loaded.add(uri)
 
     def _is_over(self, count: int) -> bool:
         world = self.world

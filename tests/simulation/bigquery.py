@@ -48,6 +48,7 @@ class BigQuery:
         fault_share: Share of the rows that fail for a while, now.
         jobs: Load jobs by id.
         job_seconds: Maximum seconds of a load job.
+        loaded: Called with the address of each file whose rows a job has loaded.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class BigQuery:
         self.fault_share = 0.0
         self.jobs: dict[str, LoadJob] = {}
         self.job_seconds = 20.0
+        self.loaded: Callable[[str], object] = lambda _uri: None
 
     def serve(self, request: Request) -> Answer:
         """Answer a request."""
@@ -143,6 +145,8 @@ class BigQuery:
                 job.error = {"reason": "invalid", "message": message}
                 return
         job.rows = len(rows)
+        for uri in load["sourceUris"]:
+            self.loaded(uri)
         for row in rows:
             self._insert(table, row)
 

@@ -61,7 +61,7 @@ class CloudStorage:
 
     Attributes:
         objects: The objects, by name.
-        changed: Called with an object after it was written, and with a name after it was deleted.
+        changed: Called after each change.
     """
 
     def __init__(self, rng: random.Random, now: Callable[[], datetime]) -> None:
@@ -69,6 +69,7 @@ class CloudStorage:
         self._now = now
         self._generation = 1_000
         self.objects: dict[str, StoredObject] = {}
+        self.changed: Callable[[], object] = lambda: None
 
     def serve(self, request: Request) -> Answer:
         """Answer a request."""
@@ -88,11 +89,13 @@ class CloudStorage:
             return error(412, "conditionNotMet")
         if request.method == "DELETE":
             del self.objects[name]
+            self.changed()
             return Answer(204)
         if request.method == "PATCH":
             changes = msgspec.json.decode(request.body)
             stored.metadata = {**stored.metadata, **changes.get("metadata", {})}
             stored.metageneration += 1
+            self.changed()
             return _json(stored.resource())
         if query.get("generation", str(stored.generation)) != str(stored.generation):
             return error(404, "notFound", name)
@@ -112,6 +115,7 @@ class CloudStorage:
         content_type = fields.get("contentType", "")
         stored = StoredObject(name, data, fields.get("metadata") or {}, content_type, self._generation, self._now())
         self.objects[name] = stored
+        self.changed()
         return _json(stored.resource())
 
     def _list(self, query: dict[str, str]) -> Answer:

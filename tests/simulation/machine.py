@@ -41,7 +41,7 @@ class Machine:
         self._epoch = EPOCH + timedelta(seconds=skew)
         self._threads: list[_Greenlet] = []
         self.system = System(
-            monotonic=lambda: time.now,
+            monotonic=time.read,
             now=self.now,
             sleep=self.sleep,
             uniform=rng.uniform,

@@ -43,6 +43,7 @@ class _Instance:
         self.commit = GroupCommit(services, chosen)
         self._app = IngestApp(self.commit, "project", "simulated")
         self.was_frozen = False
+        self.open_requests = 0
 
     def push(self, message: Message, attempt: int, answered: Callable[[int], None]) -> None:
         """Send a message to the instance; its answer may be lost."""
@@ -64,8 +65,10 @@ class _Instance:
             return {"type": "http.request", "body": body, "more_body": False}
 
         async def answer() -> None:
+            self.open_requests += 1
             headers = [(b"content-length", str(len(body)).encode())]
             response = await self._app(Request({"type": "http", "method": "POST", "headers": headers}, receive))
+            self.open_requests -= 1
             world.history.add(self.machine.name, f"answers {message.event_id}: {response.status_code}")
             if response.status_code == 204:
                 world.check_acknowledged(message)
@@ -82,8 +85,10 @@ class _Instance:
         """Check that nothing is counted as in flight once nothing is."""
         admission, scheduler = self.commit.admission, self.commit._scheduler
         counts = admission.events, admission.size, admission.reading, scheduler.running, scheduler.archiving
-        if any(counts) or self.commit._queue:
-            self._world.history.violated(f"{self.machine.name} is idle, and counts {counts} as in flight")
+        if any(counts) or self.commit._queue or self.open_requests:
+            self._world.history.violated(
+                f"{self.machine.name} is idle, counts {counts} as in flight, and owes {self.open_requests} answers"
+            )
 
 
 class PushScenario:

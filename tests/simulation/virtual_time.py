@@ -9,6 +9,14 @@ from contextvars import Context
 from typing import Any
 
 
+MAX_STEPS = 50_000
+"""Number of steps of a scenario after which it will never end."""
+
+
+MAX_READS = 50_000
+"""Number of looks at the clock in a step after which it will never end."""
+
+
 class Stuck(Exception):
     """Raised where nothing would ever happen again."""
 
@@ -29,6 +37,19 @@ class VirtualTime:
         self._loops: list[Loop] = []
         self._timers: list[tuple[float, int, Loop, asyncio.Handle]] = []
         self._number = 0
+        self._steps = 0
+        self._reads = 0
+
+    def read(self) -> float:
+        """Return the time, to a machine.
+
+        Raises:
+            Stuck: Time stands still, since the machine never ends a step.
+        """
+        self._reads += 1
+        if self._reads > MAX_READS:
+            raise Stuck("a machine goes round in a circle")
+        return self.now
 
     def loop(self) -> "Loop":
         """Return a new loop."""
@@ -61,7 +82,11 @@ class VirtualTime:
             pass
 
     def _step(self, until: float) -> bool:
-        """Run what is next; return False if nothing is before a time."""
+        """Run what is next; return False if nothing is before a time, or everything goes round in a circle."""
+        self._steps += 1
+        self._reads = 0
+        if self._steps > MAX_STEPS:
+            return False
         ready = [loop for loop in self._loops if loop.ready and loop.frozen_until <= self.now]
         if ready:
             (ready[0] if len(ready) == 1 else self._rng.choice(ready)).run_ready()
@@ -158,7 +183,8 @@ class Loop(asyncio.AbstractEventLoop):
         return self.is_dead
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self.is_dead:
+        # The garbage collector says so of what nobody can ever wake.
+        if not self.is_dead and not context["message"].startswith("Task was destroyed"):
             self.failures.append(f"{context['message']}: {context.get('exception')!r}")
 
     def _timer_handle_cancelled(self, _: asyncio.TimerHandle) -> None:

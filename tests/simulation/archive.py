@@ -1,0 +1,277 @@
+"""Scenarios of the archive: compactions at once, killed anywhere, while others read an hour and erase a person."""
+
+import collections
+import contextlib
+import gzip
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from unittest import mock
+
+import urllib3
+from google.api_core.exceptions import GoogleAPIError
+
+from functions.archive import compacted_file, compaction, layout
+from functions.archive.compacted_file import CompactedMetadata
+from functions.archive.compaction import HourChanged, HourCompaction
+from functions.archive.envelope import decode_line, read_envelopes
+from functions.archive.reader import ArchiveReader, ObjectNotFound
+from functions.archive.rewriter import KeepsChanging, rewrite
+from functions.archive.writer import Archive
+from functions.core.pipeline import EventPipeline
+from functions.ingest.http_client import ApiError
+from tests.simulation import clients
+from tests.simulation.machine import Machine
+from tests.simulation.virtual_time import Stuck
+from tests.simulation.world import TABLES, World
+from tests.support.samples import process
+
+FAULTS_UNTIL = 120.0
+ALL_UNTIL = 1_200.0
+
+
+class ArchiveScenario:
+    """Writes an hour of the archive, and compacts it.
+
+    Args:
+        world: The world.
+    """
+
+    def __init__(self, world: World, pipeline: EventPipeline = process) -> None:
+        self.world = world
+        self._process = pipeline
+        self._written: dict[str, list[str]] = {}
+        self._originals: dict[str, list[str]] = {}
+        self._erased: set[str] = set()
+        self._is_erasing = False
+        self._running = 0
+        self._compactors: list[Machine] = []
+
+    def run(self) -> None:
+        """Run it, and check everything."""
+        world, rng = self.world, self.world.rng
+        writer = world.machine("writer")
+        writer.start(lambda: self._write(writer, rng.randrange(2, 12)))
+        world.time.run_until(60.0)
+        self._check()
+        begin = world.time.now
+        world.network.fault_share = rng.choice((0.0, 0.03, 0.1, 0.2))
+        world.storage.changed = self._check
+        events = [event_id for ids in self._originals.values() for event_id in ids]
+        persons = rng.sample(events, rng.choice((0, 0, 1, 3)))
+        for _ in range(rng.choice((1, 2, 2, 3))):
+            world.services.call_later(rng.random() * 20, self._compact)
+        for _ in range(rng.choice((0, 1, 2))):
+            world.services.call_later(rng.random() * 20, self._kill)
+        if persons:
+            world.services.call_later(rng.random() * 20, self._start_erasing, set(persons))
+        for _ in range(rng.choice((0, 1, 2))):
+            world.services.call_later(rng.random() * 20, self._read)
+        for number in range(rng.choice((0, 0, 1, 3))):  # flushes that are late, with names of before
+            archive = Archive(world.storage_api(writer), "archive", TABLES)
+            name = layout.object_name(writer.now() - timedelta(seconds=rng.choice((0, 60)) * rng.random()), "0" * 12, number)
+            world.services.call_later(
+                rng.random() * 20, writer.start, lambda archive=archive, name=name: self._write_object(writer, archive, name)
+            )
+        world.services.call_later(FAULTS_UNTIL, self._calm_down)
+        limits = {"_READ_OBJECTS": rng.choice((1, 3, 64)), "_READ_BYTES": rng.choice((1_000, 8 * 2**20))}
+        sizes = {"MAX_BYTES": rng.choice((500, 3_000, 64 * 2**20)), "_BLOCK_BYTES": rng.choice((600, 8 * 2**20))}
+        with mock.patch.multiple(compaction, **limits), mock.patch.multiple(compacted_file, **sizes):
+            try:
+                world.time.run(lambda: self._is_over(begin), begin + ALL_UNTIL)
+            except Stuck as stuck:
+                world.history.violated(f"the compaction does not end: {stuck}")
+            else:
+                self._check_end()
+
+    def _is_over(self, begin: float) -> bool:
+        world = self.world
+        if world.history.violations:
+            return True
+        if world.time.now < begin + FAULTS_UNTIL or self._running:
+            return False
+        if self._is_erasing:
+            return False
+        names = world.storage.objects
+        of_hours = collections.Counter(_hour_of(name) for name in names if layout.is_original(name))
+        if any(count > 1 for count in of_hours.values()) or self._unfinished():
+            self._compact()
+            return False
+        return True
+
+    def _unfinished(self) -> list[str]:
+        return [
+            name
+            for name, stored in self.world.storage.objects.items()
+            if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished
+        ]
+
+    def _write(self, machine: Machine, count: int) -> None:
+        archive = Archive(self.world.storage_api(machine), "archive", TABLES)
+        for _ in range(count):
+            self._write_object(machine, archive, archive.name(machine.now()))
+            machine.sleep(self.world.rng.random())
+
+    def _write_object(self, machine: Machine, archive: Archive, name: str) -> None:
+        messages = [self.world.new_message() for _ in range(self.world.rng.randrange(1, 6))]
+        outcomes = [self._process(message, machine.now()) for message in messages]
+        self._written[name] = [message.event_id for message in messages]
+        with contextlib.suppress(ApiError, urllib3.exceptions.HTTPError):  # A lost answer may hide a success.
+            archive.write(name, outcomes, 30.0)
+
+    def _client(self, name: str) -> Machine:
+        machine = self.world.machine(name)
+        self._running += 1
+        return machine
+
+    def _compact(self) -> None:
+        machine = self._client("compactor")
+        self._compactors.append(machine)
+        storage = clients.storage_client(self.world.network, self.world.serve_storage)
+        compact = HourCompaction(storage, "archive", TABLES, machine.system)
+
+        def run() -> None:
+            try:
+                for hour in sorted({_hour_of(name) for name in self._originals}):
+                    self.world.history.add(machine.name, f"has compacted: {compact(hour)}")
+            except (HourChanged, GoogleAPIError, OSError) as error:
+                self.world.history.add(machine.name, f"stops: {error!r}"[:160])
+            finally:
+                self._ended(machine)
+
+        machine.start(run)
+
+    def _ended(self, machine: Machine) -> None:
+        if not machine.is_dead:
+            self._running -= 1
+            if machine in self._compactors:
+                self._compactors.remove(machine)
+
+    def _kill(self) -> None:
+        living = [machine for machine in self._compactors if not machine.is_dead]
+        if living:
+            machine = self.world.rng.choice(living)
+            self.world.history.add(machine.name, "is killed")
+            self._compactors.remove(machine)
+            machine.kill()
+            self._running -= 1
+
+    def _start_erasing(self, persons: set[str]) -> None:
+        self._is_erasing = True
+        self._erased |= persons
+        machine = self._client("eraser")
+        storage = clients.storage_client(self.world.network, self.world.serve_storage)
+        reader = ArchiveReader(storage, "archive")
+        touched: list[str] = []
+
+        def edit(uri: str, ndjson: bytes, _: int) -> Sequence[bytes] | None:
+            lines = ndjson.splitlines(keepends=True)
+            kept = [line for line in lines if decode_line(line).event_id not in persons]
+            if len(kept) == len(lines):
+                return None
+            touched.append(uri)
+            return kept
+
+        def erase() -> None:
+            for archived in list(reader.stored()):
+                try:
+                    rewrite(archived, edit, TABLES)
+                except ObjectNotFound:  # compacted since
+                    touched.append(archived.uri)
+            for uri in dict.fromkeys(touched):
+                for compacted in reader.compacted_of(uri):
+                    try:
+                        rewrite(compacted, edit, TABLES)
+                    except ObjectNotFound:  # the compaction has given it up
+                        continue
+
+        def run() -> None:
+            while True:
+                try:
+                    erase()
+                except (GoogleAPIError, OSError, KeepsChanging, ObjectNotFound) as error:
+                    self.world.history.add(machine.name, f"starts again: {error!r}"[:160])
+                else:
+                    break
+            self._is_erasing = False
+            self._ended(machine)
+
+        machine.start(run)
+
+    def _read(self) -> None:
+        """Read the hour while others change it: each event once."""
+        machine = self._client("reader")
+        expected = [event_id for ids in self._originals.values() for event_id in ids]
+
+        def run() -> None:
+            reader = ArchiveReader(clients.storage_client(self.world.network, self.world.serve_storage), "archive")
+            try:
+                seen = [
+                    envelope.event_id
+                    for archived in reader.objects()
+                    for original in archived.originals()
+                    for envelope in original.envelopes()
+                ]
+            except (GoogleAPIError, OSError, ObjectNotFound) as error:
+                self.world.history.add(machine.name, f"stops: {error!r}"[:160])
+            else:
+                missing = set(expected) - set(seen) - self._erased
+                if missing or len(seen) != len(set(seen)):
+                    self.world.history.violated(f"a reader misses {sorted(missing)}, and sees {len(seen)} events")
+            finally:
+                self._ended(machine)
+
+        machine.start(run)
+
+    def _check(self) -> None:
+        """Check that the lines of each original count once: its own, or those of one finished compacted object."""
+        for name in self._written.keys() - self._originals.keys():
+            if name in self.world.storage.objects:
+                self._originals[name] = self._written[name]
+        copies: dict[str, list[list[str]]] = {}
+        for name, stored in self.world.storage.objects.items():
+            if layout.compacted_range(name) and CompactedMetadata.of(stored.metadata).is_finished:
+                of_object: dict[str, list[str]] = {}
+                for envelope in read_envelopes(gzip.decompress(stored.data)):
+                    original = layout.original_of(name, str(envelope.origin))
+                    of_object.setdefault(original, []).append(envelope.event_id)
+                for original, ids in of_object.items():
+                    copies.setdefault(original, []).append(ids)
+        for original, ids in self._originals.items():
+            own = self.world.storage.objects.get(original)
+            counted = (
+                [[envelope.event_id for envelope in read_envelopes(gzip.decompress(own.data))]]
+                if own
+                else copies.get(original, [])
+            )
+            if len(counted) > 1:
+                self.world.history.violated(f"{original} counts {len(counted)} times")
+            lines = counted[0] if counted else []
+            if set(ids) - set(lines) - self._erased or len(set(lines)) != len(lines):
+                self.world.history.violated(f"{original} has {lines}, of {ids}")
+
+    def _check_end(self) -> None:
+        """Check that no line of an erased person is left, anywhere."""
+        for name, stored in self.world.storage.objects.items():
+            if name.endswith(".gz"):
+                ids = {envelope.event_id for envelope in read_envelopes(gzip.decompress(stored.data))}
+                if ids & self._erased:
+                    self.world.history.violated(f"{name} has {sorted(ids & self._erased)}, which are erased")
+                if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished:
+                    self.world.history.violated(f"{name} is never finished")
+        for machine in self.world.machines:
+            for failure in machine.loop.failures:
+                self.world.history.violated(f"{machine.name}: {failure}")
+
+    def _calm_down(self) -> None:
+        self.world.history.add("network", "has no faults any more")
+        self.world.network.fault_share = 0.0
+
+
+def _hour_of(name: str) -> datetime:
+    return layout.arrival_time(name).replace(minute=0, second=0, microsecond=0)
+
+
+def run_archive(world: World) -> None:
+    """Run a scenario of the archive."""
+    ArchiveScenario(world).run()
+
