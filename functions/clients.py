@@ -54,6 +54,9 @@ def storage_client(settings: Settings, connections: int | None = None) -> Storag
         settings: The project.
         connections: Maximum number of connections that are kept for the next requests; None for ten.
     """
+    # Otherwise each client asks for its bucket in a thread of its own, for traces that nobody writes: a request that
+    # most accounts may not send (https://cloud.google.com/storage/docs/client-side-tracing).
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")
     client = StorageClient(project=settings.google_cloud_project)
     if connections is not None:
         for scheme in ("https://", "http://"):

@@ -1,60 +1,123 @@
-"""Runs scenarios by their seeds: `python -m tests.simulation --seeds 1000`, or `--seed 17` for the history of one."""
+"""Runs scenarios of the simulation; see docs/reliability.md."""
 
 import argparse
-import logging
+import itertools
 import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
 
-from tests.simulation.clients import google_clients_in_virtual_time
-from tests.simulation.archive import run_archive
-from tests.simulation.batch import run_batch
-from tests.simulation.push import run_push
-from tests.simulation.world import World
+from tests.simulation.planted import PLANTED, plant
 
-SCENARIOS: Mapping[str, Callable[[World], None]] = {"push": run_push, "batch": run_batch, "archive": run_archive}
+_OF_A_TASK = 50
+"""Number of seeds that a process runs at once."""
 
 
-def run(kind: str, seed: int, *, is_kept: bool = False) -> World:
-    """Run the scenario of a seed."""
-    world = World(seed, is_kept=is_kept)
-    try:
-        SCENARIOS[kind](world)
-    finally:
-        world.close()
-    return world
+class Result(NamedTuple):
+    """The result of some seeds.
+
+    Attributes:
+        scenarios: Number of scenarios.
+        events: Number of events in them.
+        faults: Number of faults.
+        failed: Kind, seed and first violation of those that broke a promise.
+    """
+
+    scenarios: int = 0
+    events: int = 0
+    faults: int = 0
+    failed: tuple[tuple[str, int, str], ...] = ()
+
+    def plus(self, other: "Result") -> "Result":
+        return Result(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+def run_seeds(kind: str, seeds: Iterable[int]) -> Result:
+    """Run the scenarios of some seeds."""
+    from tests.simulation import campaign  # noqa: PLC0415 - a bug is planted before
+
+    result = Result()
+    with campaign.simulated():
+        for seed in seeds:
+            world = campaign.run(kind, seed)
+            failed = tuple((kind, seed, violation) for violation in world.history.violations[:1])
+            faults = sum(world.network.faults.values())
+            result = result.plus(Result(1, len(world.published), faults, failed))
+    return result
+
+
+def run_all(first: int, seeds: int, kinds: Iterable[str]) -> Result:
+    """Run the scenarios of some seeds of all kinds, on all cores."""
+    result = Result()
+    with ProcessPoolExecutor(os.cpu_count()) as processes:
+        tasks = [
+            processes.submit(run_seeds, kind, list(of_task))
+            for of_task in itertools.batched(range(first, first + seeds), _OF_A_TASK, strict=False)
+            for kind in kinds
+        ]
+        for task in tasks:
+            result = result.plus(task.result())
+    return result
+
+
+def first_seed(number: int, seeds: int) -> int | None:
+    """Plant a bug, and return the first seed that finds it."""
+    planted = PLANTED[number]
+    plant(planted)
+    return next((seed for seed in range(seeds) if run_seeds(planted.kind, [seed]).failed), None)
+
+
+def _replay(kind: str, seed: int) -> int:
+    from tests.simulation import campaign  # noqa: PLC0415
+
+    with campaign.simulated():
+        world = campaign.run(kind, seed, is_kept=True)
+    print(*world.history.lines, *world.history.violations, sep="\n")
+    return bool(world.history.violations)
+
+
+def _shrink(kind: str, examples: int) -> int:
+    from tests.simulation import campaign  # noqa: PLC0415
+
+    with campaign.simulated():
+        seed, plan = campaign.smallest(kind, examples)
+        world = campaign.run(kind, seed, plan, is_kept=True)
+    print(*world.history.lines, *world.history.violations, f"seed {seed}, {dict(plan)}", sep="\n")
+    return 1
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("kind", choices=SCENARIOS)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--seed", type=int)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation",
+        description=__doc__,
+        epilog="Examples: --seeds 1000   --replay batch 17   --shrink archive   --planted 3",
+    )
+    parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds of each kind")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--replay", nargs=2, metavar=("KIND", "SEED"), help="print the history of one scenario")
+    parser.add_argument("--shrink", metavar="KIND", help="print the history of the smallest scenario that fails")
+    parser.add_argument("--planted", type=int, metavar="NUMBER", help="print the first seed that finds a planted bug")
     arguments = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    sys.unraisablehook = lambda _: None
-    with google_clients_in_virtual_time():
-        if arguments.seed is not None:
-            world = run(arguments.kind, arguments.seed, is_kept=True)
-            print(*world.history.lines, *world.history.violations, sep="\n")
-            return bool(world.history.violations)
-        started, failed = time.process_time(), 0
-        faults = events = 0
-        for seed in range(arguments.first, arguments.first + arguments.seeds):
-            world = run(arguments.kind, seed)
-            faults += sum(world.network.faults.values())
-            events += len(world.published)
-            if world.history.violations:
-                failed += 1
-                print(f"seed {seed}: {world.history.violations[0]}")
-        seconds = time.process_time() - started
-        print(f"{arguments.seeds} scenarios, {events} events, {faults} faults, {failed} failed, {arguments.seeds / seconds:.0f}/s")
-        return bool(failed)
+    if arguments.planted is not None:
+        print(first_seed(arguments.planted, arguments.seeds))
+        return 0
+    if arguments.replay:
+        return _replay(arguments.replay[0], int(arguments.replay[1]))
+    if arguments.shrink:
+        return _shrink(arguments.shrink, arguments.seeds)
+    result = run_all(arguments.first, arguments.seeds, ("push", "batch", "archive"))
+    for kind, seed, violation in result.failed:
+        print(f"{kind} {seed}: {violation}\n  python -m tests.simulation --replay {kind} {seed}")
+    print(f"{result.scenarios} scenarios, {result.events} events, {result.faults} faults, {len(result.failed)} failed")
+    return bool(result.failed)
 
 
 if __name__ == "__main__":
+    # The order of sets of texts depends on this.
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
     if os.environ.get("PYTHONHASHSEED") != "0":
-        os.execve(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]], {**os.environ, "PYTHONHASHSEED": "0"})
+        command = [sys.executable, "-m", "tests.simulation", *sys.argv[1:]]
+        raise SystemExit(subprocess.run(command, env=environment, check=False).returncode)
     raise SystemExit(main())

@@ -2,9 +2,11 @@
 
 import collections
 import contextlib
+import functools
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from unittest import mock
 
 import urllib3
@@ -24,6 +26,24 @@ from tests.simulation.machine import Machine
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World
 from tests.support.samples import process
+
+CHOICES: Mapping[str, Sequence[Any]] = {
+    "objects": range(2, 12),
+    "bad_events": (False, True),
+    "late_objects": (0, 0, 1, 3),
+    "compactions": (1, 2, 2, 3),
+    "seconds_between": (0.3, 5.0, 20.0),
+    "kills": (0, 1, 2),
+    "readers": (0, 1, 2),
+    "persons": (0, 0, 1, 3),
+    "skew": (False, True),
+    "fault_share": (0.0, 0.03, 0.1, 0.2),
+    "objects_read_at_once": (64, 3, 1),
+    "bytes_read_at_once": (8 * 2**20, 1_000),
+    "compacted_bytes": (64 * 2**20, 3_000, 500),
+    "block_bytes": (8 * 2**20, 600),
+}
+"""What a scenario may have, the simplest first."""
 
 FAULTS_UNTIL = 120.0
 ALL_UNTIL = 1_200.0
@@ -48,33 +68,32 @@ class ArchiveScenario:
 
     def run(self) -> None:
         """Run it, and check everything."""
-        world, rng = self.world, self.world.rng
+        world, rng, plan = self.world, self.world.rng, self.world.plan
         writer = world.machine("writer")
-        writer.start(lambda: self._write(writer, rng.randrange(2, 12)))
+        writer.start(lambda: self._write(writer, plan["objects"]))
         world.time.run_until(60.0)
         self._check()
         begin = world.time.now
-        world.network.fault_share = rng.choice((0.0, 0.03, 0.1, 0.2))
+        world.network.fault_share = plan["fault_share"]
         world.storage.changed = self._check
         events = [event_id for ids in self._originals.values() for event_id in ids]
-        persons = rng.sample(events, rng.choice((0, 0, 1, 3)))
-        for _ in range(rng.choice((1, 2, 2, 3))):
-            world.services.call_later(rng.random() * 20, self._compact)
-        for _ in range(rng.choice((0, 1, 2))):
-            world.services.call_later(rng.random() * 20, self._kill)
+        persons = rng.sample(events, min(plan["persons"], len(events)))
+        for _ in range(plan["compactions"]):
+            world.services.call_later(5 + rng.random() * plan["seconds_between"], self._compact)
+        for _ in range(plan["kills"]):
+            world.services.call_later(5 + rng.random() * 20, self._kill)
         if persons:
             world.services.call_later(rng.random() * 20, self._start_erasing, set(persons))
-        for _ in range(rng.choice((0, 1, 2))):
+        for _ in range(plan["readers"]):
             world.services.call_later(rng.random() * 20, self._read)
-        for number in range(rng.choice((0, 0, 1, 3))):  # flushes that are late, with names of before
+        for number in range(plan["late_objects"]):  # flushes that are late, with names of before
             archive = Archive(world.storage_api(writer), "archive", TABLES)
-            name = layout.object_name(writer.now() - timedelta(seconds=rng.choice((0, 60)) * rng.random()), "0" * 12, number)
-            world.services.call_later(
-                rng.random() * 20, writer.start, lambda archive=archive, name=name: self._write_object(writer, archive, name)
-            )
+            named = writer.now() - timedelta(seconds=rng.choice((0, 60)) * rng.random())
+            write = functools.partial(self._write_object, writer, archive, layout.object_name(named, "0" * 12, number))
+            world.services.call_later(rng.random() * 20, writer.start, write)
         world.services.call_later(FAULTS_UNTIL, self._calm_down)
-        limits = {"_READ_OBJECTS": rng.choice((1, 3, 64)), "_READ_BYTES": rng.choice((1_000, 8 * 2**20))}
-        sizes = {"MAX_BYTES": rng.choice((500, 3_000, 64 * 2**20)), "_BLOCK_BYTES": rng.choice((600, 8 * 2**20))}
+        limits = {"_READ_OBJECTS": plan["objects_read_at_once"], "_READ_BYTES": plan["bytes_read_at_once"]}
+        sizes = {"MAX_BYTES": plan["compacted_bytes"], "_BLOCK_BYTES": plan["block_bytes"]}
         with mock.patch.multiple(compaction, **limits), mock.patch.multiple(compacted_file, **sizes):
             try:
                 world.time.run(lambda: self._is_over(begin), begin + ALL_UNTIL)
@@ -274,4 +293,3 @@ def _hour_of(name: str) -> datetime:
 def run_archive(world: World) -> None:
     """Run a scenario of the archive."""
     ArchiveScenario(world).run()
-

@@ -1,5 +1,7 @@
 """Scenarios of `drain`: runs that are killed, overlap and are late, while events are published."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
 from unittest import mock
 
 from functions.archive.writer import Archive
@@ -27,7 +29,25 @@ FAULTS_UNTIL = 600.0
 ALL_UNTIL = FAULTS_UNTIL + 4 * 3600.0
 """Seconds after which everything must be loaded: tables whose jobs have failed are paused, for an hour at most."""
 
-FORMATS = load_formats(settings(clients.dice(0)))
+CHOICES: Mapping[str, Sequence[Any]] = {
+    "events": range(1, 40),
+    "bad_events": (False, True, True),
+    "kills": (0, 0, 2, 5),
+    "freezes": (0, 0, 2),
+    "skew": (False, True),
+    "runs_at_once": (1, 2),
+    "fault_share": (0.0, 0.02, 0.05, 0.2),
+    "row_fault_share": (0.0, 0.0, 0.05, 0.2),
+    "job_seconds": (5.0, 50.0, 200.0),
+    "is_a_table_behind": (False, False, False, False, True),
+    "max_request_bytes": (10_000_000, 12_000),
+    "chunk_messages": (20_000, 7, 2),
+    "chunk_bytes": (8 * 2**20, 2_000),
+    "files_of_a_job": (2_000, 3, 1),
+}
+"""What a scenario may have, the simplest first."""
+
+FORMATS = load_formats(settings())
 
 
 class BatchScenario:
@@ -39,7 +59,7 @@ class BatchScenario:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self._settings = settings(world.rng)
+        self._settings = settings()
         self._subscription = PullSubscription(world.rng, lambda: world.time.now, world.check_acknowledged)
         self._drains: list[tuple[Machine, Drain]] = []
         self._loaded: set[str] = set()
@@ -47,31 +67,32 @@ class BatchScenario:
 
     def run(self) -> None:
         """Run it, and check everything."""
-        world, rng = self.world, self.world.rng
-        world.network.fault_share = rng.choice((0.0, 0.02, 0.05, 0.2))
-        world.bigquery.fault_share = rng.choice((0.0, 0.0, 0.05, 0.2))
-        world.bigquery.job_seconds = rng.choice((5.0, 50.0, 200.0))
-        world.bigquery.max_bytes = rng.choice((12_000, 10_000_000))
-        if rng.random() < 0.2:  # A table is behind the code until the bootstrap has run.
+        world, rng, plan = self.world, self.world.rng, self.world.plan
+        world.network.fault_share = plan["fault_share"]
+        world.bigquery.fault_share = plan["row_fault_share"]
+        world.bigquery.job_seconds = plan["job_seconds"]
+        world.bigquery.max_bytes = plan["max_request_bytes"]
+        if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
             world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
-        count = rng.randrange(5, 40)
-        for _ in range(count):
+        for _ in range(plan["events"]):
             world.services.call_later(rng.random() * 400, lambda: self._subscription.publish(world.new_message()))
-        for _ in range(rng.choice((0, 0, 2, 5))):
+        for _ in range(plan["kills"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
-        for _ in range(rng.choice((0, 0, 2))):
+        for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
         world.services.call_later(FAULTS_UNTIL, self._calm_down)
         world.services.call_later(1.0, self._schedule)
-        limits = {"CHUNK_MESSAGES": rng.choice((2, 7, 20_000)), "CHUNK_BYTES": rng.choice((2_000, 8 * 2**20))}
+        limits = {"CHUNK_MESSAGES": plan["chunk_messages"], "CHUNK_BYTES": plan["chunk_bytes"]}
         with (
             mock.patch.multiple(drain_module, **limits),
-            mock.patch.object(loads_module, "MAX_FILES", rng.choice((1, 3, 2_000))),
+            mock.patch.object(loads_module, "MAX_FILES", plan["files_of_a_job"]),
         ):
             try:
-                world.time.run(lambda: self._is_over(count), ALL_UNTIL)
+                world.time.run(self._is_over, ALL_UNTIL)
             except Stuck as stuck:
-                left = [each.message.event_id for each in self._subscription.messages.values() if not each.is_acknowledged]
+                left = [
+                    each.message.event_id for each in self._subscription.messages.values() if not each.is_acknowledged
+                ]
                 files = [name for name in world.storage.objects if name.startswith("load/")]
                 world.history.violated(f"{left} are not acknowledged, {files} not loaded: {stuck}")
             else:
@@ -82,18 +103,18 @@ class BatchScenario:
             self.world.history.violated(f"{uri} was loaded twice")
         self._loaded.add(uri)
 
-    def _is_over(self, count: int) -> bool:
+    def _is_over(self) -> bool:
         world = self.world
         return bool(world.history.violations) or (
             world.time.now > FAULTS_UNTIL
-            and len(world.acknowledged) == count
+            and len(world.acknowledged) == world.plan["events"]
             and not any(name.startswith("load/") and name.endswith(".gz") for name in world.storage.objects)
         )
 
     def _schedule(self) -> None:
         """Start a run each minute; sometimes two at once, and on a new instance."""
         rng = self.world.rng
-        for _ in range(rng.choice((1, 1, 1, 2))):
+        for _ in range(rng.randrange(1, self.world.plan["runs_at_once"] + 1)):
             self._start()
         self.world.services.call_later(INTERVAL, self._schedule)
 

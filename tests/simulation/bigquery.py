@@ -156,12 +156,14 @@ class BigQuery:
         status: dict[str, Any] = {"state": job.state}
         if job.error:
             status |= {"errorResult": job.error, "errors": [job.error]}
-        return _json({
-            "jobReference": {"projectId": "project", "jobId": job_id, "location": "US"},
-            "configuration": job.configuration,
-            "status": status,
-            "statistics": {"load": {"outputRows": str(job.rows)}},
-        })
+        return _json(
+            {
+                "jobReference": {"projectId": "project", "jobId": job_id, "location": "US"},
+                "configuration": job.configuration,
+                "status": status,
+                "statistics": {"load": {"outputRows": str(job.rows)}},
+            }
+        )
 
 
 def _json(content: object) -> Answer:

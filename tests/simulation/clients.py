@@ -2,7 +2,7 @@
 
 import http
 import io
-import random
+import os
 import types as python_types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,10 +33,18 @@ _POOL: Any = None
 @contextmanager
 def google_clients_in_virtual_time() -> Iterator[None]:
     """Let the retries of Google's clients pause by the clock of the machine that they run on."""
-    clock = python_types.SimpleNamespace(
-        monotonic=lambda: current_machine().system.monotonic(), sleep=lambda seconds: current_machine().sleep(seconds)
-    )
-    dice = python_types.SimpleNamespace(uniform=lambda least, most: current_machine().system.uniform(least, most))
+
+    def monotonic() -> float:
+        return current_machine().system.monotonic()
+
+    def sleep(seconds: float) -> None:
+        current_machine().sleep(seconds)
+
+    def uniform(least: float, most: float) -> float:
+        return current_machine().system.uniform(least, most)
+
+    clock = python_types.SimpleNamespace(monotonic=monotonic, sleep=sleep)
+    dice = python_types.SimpleNamespace(uniform=uniform)
     before = retry_unary.time, retry_base.time, retry_base.random
     retry_unary.time, retry_base.time, retry_base.random = clock, clock, dice  # type: ignore[assignment]
     try:
@@ -48,7 +56,9 @@ def google_clients_in_virtual_time() -> Iterator[None]:
 def urlopen(network: Network, name: str, serve: Serve) -> Callable[..., Any]:
     """Return the method of a `urllib3.PoolManager` that reaches a service."""
 
-    def open_url(method: str, url: str, body: bytes, headers: dict[str, str], timeout: urllib3.Timeout, **_: Any) -> Any:
+    def open_url(
+        method: str, url: str, body: bytes, headers: dict[str, str], timeout: urllib3.Timeout, **_: Any
+    ) -> Any:
         request = Request(method, url, body, headers["content-type"])
         try:
             answer = network.call(
@@ -75,7 +85,7 @@ class _Adapter(requests.adapters.BaseAdapter):
         self._serve = serve
 
     def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:  # type: ignore[override]
-        body = request.body
+        body: Any = request.body
         content = body.read() if hasattr(body, "read") else body.encode() if isinstance(body, str) else body or b""
         sent = Request(
             request.method or "GET",
@@ -96,7 +106,9 @@ class _Adapter(requests.adapters.BaseAdapter):
         response = requests.Response()
         response.status_code = answer.status
         response.headers.update(answer.headers)
-        response.raw = urllib3.HTTPResponse(io.BytesIO(answer.body), dict(answer.headers), answer.status, preload_content=False)
+        response.raw = urllib3.HTTPResponse(
+            io.BytesIO(answer.body), dict(answer.headers), answer.status, preload_content=False
+        )
         response.request = request
         response.url = request.url or ""
         response.reason = http.HTTPStatus(answer.status).phrase
@@ -115,6 +127,7 @@ def _session(network: Network, name: str, serve: Serve) -> requests.Session:
 
 def storage_client(network: Network, serve: Serve) -> google.cloud.storage.Client:
     """Return Google's own client of Cloud Storage."""
+    os.environ.setdefault("DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA", "true")  # as functions/clients.py does
     session = _session(network, "storage", serve)
     return google.cloud.storage.Client("project", credentials=AnonymousCredentials(), _http=session)  # type: ignore[no-untyped-call]
 
@@ -184,7 +197,12 @@ class _Channel(grpc.Channel):
         name = method.rpartition("/")[2]
         return _Rpc(self._network, name, self._methods.get(name))
 
-    def subscribe(self, callback: Callable[[grpc.ChannelConnectivity], None], try_to_connect: bool | None = False) -> None:
+    def subscribe(
+        self,
+        callback: Callable[[grpc.ChannelConnectivity], None],
+        try_to_connect: bool | None = False,
+    ) -> None:
+        del try_to_connect
         callback(grpc.ChannelConnectivity.READY)
 
     def unsubscribe(self, callback: object) -> None:
@@ -239,11 +257,6 @@ class _Rpc(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]
 
     def future(self, *_: Any, **__: Any) -> Any:
         raise NotImplementedError
-
-
-def dice(seed: int) -> random.Random:
-    """Return the source of a scenario's choices."""
-    return random.Random(seed)  # noqa: S311 - a simulation
 
 
 def _text(name: str, request: Request) -> str:

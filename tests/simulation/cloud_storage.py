@@ -83,12 +83,13 @@ class CloudStorage:
             return error(404, "notFound", url.path)
         name = urllib.parse.unquote(match["name"])
         stored = self.objects.get(name)
-        if stored is None:
+        if stored is None or query.get("generation", str(stored.generation)) != str(stored.generation):
             return error(404, "notFound", name)
-        if not _is_expected(query, stored):
-            return error(412, "conditionNotMet")
+        return self._named(stored, request, query) if _is_expected(query, stored) else error(412, "conditionNotMet")
+
+    def _named(self, stored: StoredObject, request: Request, query: dict[str, str]) -> Answer:
         if request.method == "DELETE":
-            del self.objects[name]
+            del self.objects[stored.name]
             self.changed()
             return Answer(204)
         if request.method == "PATCH":
@@ -97,8 +98,6 @@ class CloudStorage:
             stored.metageneration += 1
             self.changed()
             return _json(stored.resource())
-        if query.get("generation", str(stored.generation)) != str(stored.generation):
-            return error(404, "notFound", name)
         return _content(stored, request) if query.get("alt") == "media" else _json(stored.resource())
 
     def _upload(self, request: Request, query: dict[str, str]) -> Answer:
@@ -153,9 +152,7 @@ def _content(stored: StoredObject, request: Request) -> Answer:
     match = _RANGE.match(asked)
     assert match, asked
     start, last = int(match[1]), min(int(match[2] or len(stored.data)), len(stored.data) - 1)
-    return Answer(
-        206, stored.data[start : last + 1], {"content-range": f"bytes {start}-{last}/{len(stored.data)}"}
-    )
+    return Answer(206, stored.data[start : last + 1], {"content-range": f"bytes {start}-{last}/{len(stored.data)}"})
 
 
 def _json(content: object) -> Answer:

@@ -47,7 +47,13 @@ PLANTED = (
         "acknowledges before it inserts",
         "push",
         "functions.ingest.stages",
-        [(_INSERT, "        flush.acknowledge(events, __import__('functions.ingest.warehouse').ingest.warehouse.InsertResult({}, {}))\n" + _INSERT)],
+        [
+            (
+                _INSERT,
+                "        flush.acknowledge(events, __import__('functions.ingest.warehouse').ingest.warehouse.InsertResult({}, {}))\n"
+                + _INSERT,
+            )
+        ],
     ),
     Planted(
         "inserts before it archives",
@@ -77,32 +83,56 @@ PLANTED = (
         "acknowledges rejected rows without a dead letter",
         "push",
         "functions.ingest.flush",
-        [("                    dead_letters.append(ProcessedEvent(dead_letter, event.size, event.ack))", "                    resolve(event.ack)")],
+        [
+            (
+                "                    dead_letters.append(ProcessedEvent(dead_letter, event.size, event.ack))",
+                "                    resolve(event.ack)",
+            )
+        ],
     ),
     Planted(
         "releases events twice where an insert fails",
         "push",
         "functions.ingest.flush",
-        [('f"{table}: ")\n        self._resolved(len(events), _size(events))\n', 'f"{table}: ")\n        self._resolved(len(events), _size(events))\n        self._admission.release(len(events), _size(events))\n')],
+        [
+            (
+                'f"{table}: ")\n        self._resolved(len(events), _size(events))\n',
+                'f"{table}: ")\n        self._resolved(len(events), _size(events))\n        self._admission.release(len(events), _size(events))\n',
+            )
+        ],
     ),
     Planted(
         "counts expired events as in flight for ever",
         "push",
         "functions.ingest.group_commit",
-        [("        for event in batch.expired:\n            self.admission.release(1, event.size)\n", "        for event in batch.expired:\n")],
+        [
+            (
+                "        for event in batch.expired:\n            self.admission.release(1, event.size)\n",
+                "        for event in batch.expired:\n",
+            )
+        ],
     ),
     Planted(
         "does not answer the events that exceed a lowered limit",
         "push",
         "functions.ingest.group_commit",
-        [("            resolve(event.ack, Failure(Overloaded, str(self.admission.reject())))", "            self.admission.reject()")],
+        [
+            (
+                "            resolve(event.ack, Failure(Overloaded, str(self.admission.reject())))",
+                "            self.admission.reject()",
+            )
+        ],
     ),
     Planted(
         "drops the event that does not fit into a batch",
         "push",
         "functions.ingest.event_queue",
-        [("            if batch.events and size + event.size > self._max_bytes:\n                break\n            self._events.popleft()\n            self._bytes -= event.size\n",
-          "            self._events.popleft()\n            self._bytes -= event.size\n            if batch.events and size + event.size > self._max_bytes:\n                break\n")],
+        [
+            (
+                "            if batch.events and size + event.size > self._max_bytes:\n                break\n            self._events.popleft()\n            self._bytes -= event.size\n",
+                "            self._events.popleft()\n            self._bytes -= event.size\n            if batch.events and size + event.size > self._max_bytes:\n                break\n",
+            )
+        ],
     ),
     Planted(
         "leaves out a row where it halves a request that is too large",
@@ -132,7 +162,12 @@ PLANTED = (
         "takes a call for successful when its time is over",
         "push",
         "functions.ingest.http_client",
-        [("                if pause is None:\n                    raise\n", "                if pause is None:\n                    return b'{\"name\": \"\"}'\n")],
+        [
+            (
+                "                if pause is None:\n                    raise\n",
+                '                if pause is None:\n                    return b\'{"name": ""}\'\n',
+            )
+        ],
     ),
     Planted(
         "waits for a table that lacks a column by dead letters",
@@ -140,15 +175,35 @@ PLANTED = (
         "functions.ingest.warehouse",
         [('return problem.message.startswith("no such field")', "return False")],
     ),
-    Planted("acknowledges a chunk before it is written", "batch", "functions.drain.drain", [(_WRITE, ""), (_ACKNOWLEDGE, _ACKNOWLEDGE + _WRITE)]),
+    Planted(
+        "acknowledges a chunk before it is written",
+        "batch",
+        "functions.drain.drain",
+        [(_WRITE, ""), (_ACKNOWLEDGE, _ACKNOWLEDGE + _WRITE)],
+    ),
     Planted(
         "acknowledges all that is leased",
         "batch",
         "functions.drain.subscription",
-        [("itertools.batched((lease.ack_id for lease in leases), _MAX_IDS", "itertools.batched(list(self._held), _MAX_IDS")],
+        [
+            (
+                "itertools.batched((lease.ack_id for lease in leases), _MAX_IDS",
+                "itertools.batched(list(self._held), _MAX_IDS",
+            )
+        ],
     ),
-    Planted("writes load files before the archive", "batch", "functions.ingest.batch_writer", [(_UPLOAD, ""), (_INSERT_BATCH, _INSERT_BATCH + _UPLOAD)]),
-    Planted("starts jobs before they are in the ledger", "batch", "functions.drain.loads", [(_REPLACE, ""), (_START, _START + _REPLACE)]),
+    Planted(
+        "writes load files before the archive",
+        "batch",
+        "functions.ingest.batch_writer",
+        [(_UPLOAD, ""), (_INSERT_BATCH, _INSERT_BATCH + _UPLOAD)],
+    ),
+    Planted(
+        "starts jobs before they are in the ledger",
+        "batch",
+        "functions.drain.loads",
+        [(_REPLACE, ""), (_START, _START + _REPLACE)],
+    ),
     Planted(
         "replaces the ledger without a condition",
         "batch",
@@ -160,14 +215,36 @@ PLANTED = (
         "batch",
         "functions.drain.loads",
         [
-            ("        ledger, generation = self._ledger.read()\n        files, now = {file.name: file for file in self._files()}, self._now()\n",
-             "        files, now = {file.name: file for file in self._files()}, self._now()\n        ledger, generation = self._ledger.read()\n"),
+            (
+                "        ledger, generation = self._ledger.read()\n        files, now = {file.name: file for file in self._files()}, self._now()\n",
+                "        files, now = {file.name: file for file in self._files()}, self._now()\n        ledger, generation = self._ledger.read()\n",
+            ),
         ],
     ),
-    Planted("takes a failed job for a successful one", "batch", "functions.drain.loads", [("        if job.error_result is None:\n", "        if True:\n")]),
-    Planted("takes a running job for a successful one", "batch", "functions.drain.loads", [('if job is None or job.state != "DONE" or', "if job is None or")]),
-    Planted("gives a repeated job the id of the failed one", "batch", "functions.drain.loads", [('"\\n".join((str(generation), *names))', '"\\n".join(names)')]),
-    Planted("deletes a file whose bad row is not inserted", "batch", "functions.drain.loads", [("            self._insert_rows(load.files[0])\n", "            pass\n")]),
+    Planted(
+        "takes a failed job for a successful one",
+        "batch",
+        "functions.drain.loads",
+        [("        if job.error_result is None:\n", "        if True:\n")],
+    ),
+    Planted(
+        "takes a running job for a successful one",
+        "batch",
+        "functions.drain.loads",
+        [('if job is None or job.state != "DONE" or', "if job is None or")],
+    ),
+    Planted(
+        "gives a repeated job the id of the failed one",
+        "batch",
+        "functions.drain.loads",
+        [('"\\n".join((str(generation), *names))', '"\\n".join(names)')],
+    ),
+    Planted(
+        "deletes a file whose bad row is not inserted",
+        "batch",
+        "functions.drain.loads",
+        [("            self._insert_rows(load.files[0])\n", "            pass\n")],
+    ),
     Planted(
         "deletes originals before the compacted object counts",
         "archive",
@@ -180,18 +257,33 @@ PLANTED = (
         "functions.archive.compaction",
         [("any(there.get(read.blob.name) != read.blob.generation for read in written)", "False")],
     ),
-    Planted("does not look for other compactions", "archive", "functions.archive.compaction", [("        if not is_alone or ", "        if ")]),
+    Planted(
+        "does not look for other compactions",
+        "archive",
+        "functions.archive.compaction",
+        [("        if not is_alone or ", "        if ")],
+    ),
     Planted(
         "deletes compacted objects that others have finished",
         "archive",
         "functions.archive.compaction",
-        [('    unchanged = {"if_generation_match": blob.generation, "if_metageneration_match": blob.metageneration}\n', "    unchanged = {}\n")],
+        [
+            (
+                '    unchanged = {"if_generation_match": blob.generation, "if_metageneration_match": blob.metageneration}\n',
+                "    unchanged = {}\n",
+            )
+        ],
     ),
     Planted(
         "deletes originals of the range that it did not copy",
         "archive",
         "functions.archive.compaction",
-        [("        copied = {name for name, _ in compacted.contents()}\n", "        copied = {original.blob.name for original in originals if compacted.names.has(original.blob.name)}\n")],
+        [
+            (
+                "        copied = {name for name, _ in compacted.contents()}\n",
+                "        copied = {original.blob.name for original in originals if compacted.names.has(original.blob.name)}\n",
+            )
+        ],
     ),
     Planted(
         "counts a compacted line beside its original",
@@ -224,13 +316,17 @@ class _Finder(importlib.abc.MetaPathFinder):
     def __init__(self, planted: Planted) -> None:
         self._planted = planted
 
-    def find_spec(self, name: str, path: Any, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Any, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         if name != self._planted.module:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path, target)
         assert spec is not None
         assert spec.origin is not None
-        return importlib.util.spec_from_file_location(name, spec.origin, loader=_Loader(name, spec.origin, self._planted))
+        return importlib.util.spec_from_file_location(
+            name, spec.origin, loader=_Loader(name, spec.origin, self._planted)
+        )
 
 
 def plant(planted: Planted) -> None:

@@ -46,9 +46,7 @@ class PullSubscription:
         messages: All messages, by id.
     """
 
-    def __init__(
-        self, rng: random.Random, clock: Callable[[], float], acknowledged: Callable[[Message], None]
-    ) -> None:
+    def __init__(self, rng: random.Random, clock: Callable[[], float], acknowledged: Callable[[Message], None]) -> None:
         self._rng = rng
         self._clock = clock
         self._acknowledged = acknowledged

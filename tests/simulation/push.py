@@ -1,7 +1,8 @@
 """Scenarios of `ingest`: instances that are killed and frozen, and a Pub/Sub that pushes until they acknowledge."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -28,6 +29,30 @@ ALL_UNTIL = 300.0
 """Seconds after which everything must be acknowledged."""
 
 ACK_DEADLINE = 15.0
+
+
+CHOICES: Mapping[str, Sequence[Any]] = {
+    "events": range(1, 50),
+    "bad_events": (False, True, True),
+    "instances": (1, 2, 3),
+    "kills": (0, 0, 1, 3),
+    "freezes": (0, 0, 2),
+    "skew": (False, True),
+    "fault_share": (0.0, 0.03, 0.1, 0.3),
+    "row_fault_share": (0.0, 0.0, 0.05, 0.2),
+    "slowness": (1.0, 1.0, 5.0, 20.0),
+    "repeat_share": (0.0, 0.1),
+    "is_a_table_behind": (False, False, False, False, True),
+    "max_request_bytes": (10_000_000, 12_000, 4_000),
+    "batch_rows": (500, 10, 3),
+    "batch_bytes": (2**20, 3_000),
+    "max_in_flight": (2_000, 20, 5),
+    "linger_ms": (0, 25, 250),
+    "flush_interval": (0.0, 0.0, 1.0),
+}
+"""What a scenario may have, the simplest first."""
+
+_SETTINGS = ("batch_rows", "batch_bytes", "max_in_flight", "linger_ms", "flush_interval")
 
 
 class _Instance:
@@ -100,30 +125,29 @@ class PushScenario:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        rng = world.rng
-        self._settings = settings(rng)
+        rng, plan = world.rng, world.plan
+        self._settings = settings(**{name: plan[name] for name in _SETTINGS})
         self._instances: list[_Instance] = []
         self._attempts: dict[str, int] = {}
-        self._subscription = PushSubscription(rng, world.services, self._push, ACK_DEADLINE, rng.choice((0.0, 0.1)))
+        self._subscription = PushSubscription(rng, world.services, self._push, ACK_DEADLINE, plan["repeat_share"])
 
     def run(self) -> None:
         """Run it, and check everything."""
-        world, rng = self.world, self.world.rng
-        world.network.fault_share = rng.choice((0.0, 0.03, 0.1, 0.3))
-        world.bigquery.fault_share = rng.choice((0.0, 0.0, 0.05, 0.2))
-        world.bigquery.max_bytes = rng.choice((4_000, 12_000, 10_000_000))
-        if rng.random() < 0.2:  # A table is behind the code until the bootstrap has run.
+        world, rng, plan = self.world, self.world.rng, self.world.plan
+        world.network.fault_share = plan["fault_share"]
+        world.bigquery.fault_share = plan["row_fault_share"]
+        world.bigquery.max_bytes = plan["max_request_bytes"]
+        if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
             world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
-        for _ in range(rng.randrange(1, 4)):
+        for _ in range(plan["instances"]):
             self._start()
-        for _ in range(rng.randrange(10, 50)):
+        for _ in range(plan["events"]):
             world.services.call_later(rng.random() * 15, lambda: self._subscription.publish(world.new_message()))
-        for _ in range(rng.choice((0, 0, 1, 3))):
+        for _ in range(plan["kills"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
-        for _ in range(rng.choice((0, 0, 2))):
+        for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
-        if rng.random() < 0.3:
-            world.services.call_later(rng.random() * FAULTS_UNTIL, self._slow_down, rng.choice((5.0, 20.0)))
+        world.services.call_later(rng.random() * FAULTS_UNTIL, self._slow_down, plan["slowness"])
         world.services.call_later(FAULTS_UNTIL, self._calm_down)
         try:
             world.time.run(self._is_over, ALL_UNTIL)
@@ -138,7 +162,7 @@ class PushScenario:
 
     def _is_over(self) -> bool:
         return bool(self.world.history.violations) or (
-            self.world.time.now > FAULTS_UNTIL and not self._subscription.unacknowledged
+            self.world.time.now >= FAULTS_UNTIL and not self._subscription.unacknowledged
         )
 
     def _start(self) -> None:
@@ -183,5 +207,3 @@ class PushScenario:
 def run_push(world: World) -> None:
     """Run a scenario of `ingest`."""
     PushScenario(world).run()
-
-

@@ -1,4 +1,4 @@
-"""Virtual time: nothing waits for the clock, and what happens at the same time happens in an order drawn from the seed."""
+"""Virtual time: nothing waits for the clock. Machines that are ready at the same time run in an order of the seed."""
 
 import asyncio
 import collections
@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
-
 
 MAX_STEPS = 50_000
 """Number of steps of a scenario after which it will never end."""

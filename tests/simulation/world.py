@@ -5,7 +5,7 @@ import dataclasses
 import gzip
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -52,14 +52,26 @@ class Published:
     table: str
 
 
+type Plan = Mapping[str, Any]
+"""What a scenario has, by name: numbers of events and kills, shares of faults, limits."""
+
+
+def draw(choices: Mapping[str, Sequence[Any]], seed: int) -> Plan:
+    """Draw the plan of a seed."""
+    rng = random.Random(f"plan {seed}")
+    return {name: rng.choice(options) for name, options in choices.items()}
+
+
 class World:
     """Services in virtual time.
 
     Args:
-        seed: The seed of all choices.
+        seed: The seed of all choices that the plan leaves open.
+        plan: What the scenario has.
         is_kept: Whether to keep the history.
 
     Attributes:
+        plan: What the scenario has.
         rng: Draws what happens.
         time: The time.
         history: What happened.
@@ -71,8 +83,9 @@ class World:
         acknowledged: Ids of the events that were acknowledged.
     """
 
-    def __init__(self, seed: int, *, is_kept: bool = False) -> None:
-        self.rng = random.Random(seed)  # noqa: S311 - a simulation
+    def __init__(self, seed: int, plan: Plan, *, is_kept: bool = False) -> None:
+        self.plan = plan
+        self.rng = random.Random(seed)
         self.time = VirtualTime(self.rng)
         self.services = self.time.loop()
         self.history = History(lambda: self.time.now, is_kept=is_kept)
@@ -91,7 +104,7 @@ class World:
 
     def machine(self, name: str) -> Machine:
         """Return a new machine, whose clock is more or less right."""
-        skew = self.rng.choice((0.0, 0.0, -0.3, 2.0, -30.0))
+        skew = self.rng.choice((0.0, -0.3, 2.0, -30.0)) if self.plan["skew"] else 0.0
         machine = Machine(self.time, self.rng, f"{name}-{len(self.machines)}", skew)
         self.machines.append(machine)
         self.history.add(machine.name, f"starts, its clock is {skew:g} s ahead")
@@ -119,7 +132,7 @@ class World:
         number, rng = len(self.published), self.rng
         event_id = f"e{number}"
         event_type = rng.choice(list(TABLES))
-        fate = rng.random()
+        fate = rng.random() if self.plan["bad_events"] else 1.0
         payload, table = json.dumps(event(event_type)).encode(), TABLES[event_type]
         if fate < 0.1:
             payload, table = json.dumps(event(event_type, **{_REQUIRED[event_type]: 7})).encode(), DEAD_LETTERS
@@ -147,9 +160,8 @@ class World:
         """Check that each event is where it belongs, and nowhere else, once all are acknowledged and loaded."""
         for event_id, published in self.published.items():
             if self._records[event_id] != {published.table}:
-                self.history.violated(
-                    f"{event_id} is in {sorted(self._records[event_id]) or 'no table'}, and belongs into {published.table}"
-                )
+                tables = sorted(self._records[event_id]) or "no table"
+                self.history.violated(f"{event_id} is in {tables}, and belongs into {published.table}")
         digests: dict[str, set[str]] = collections.defaultdict(set)
         for table, rows in self.bigquery.tables.items():
             if table != DEAD_LETTERS:
@@ -184,9 +196,7 @@ class World:
         key = name, stored.generation
         if key not in self._contents:
             lines = _decode_lines(gzip.decompress(stored.data))
-            self._contents[key] = frozenset(
-                line.event_id or str((line.ingest or {}).get("event_id")) for line in lines
-            )
+            self._contents[key] = frozenset(line.event_id or str((line.ingest or {}).get("event_id")) for line in lines)
         return self._contents[key]
 
 
@@ -194,17 +204,7 @@ _REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": 
 """A field of each type that is no number."""
 
 
-def settings(rng: random.Random, **changes: Any) -> Settings:
-    """Draw the settings of a deployment."""
-    chosen = {
-        "archive_bucket": "archive",
-        "google_cloud_project": "project",
-        "dataset": "events",
-        "batch_rows": rng.choice((3, 10, 500)),
-        "batch_bytes": rng.choice((3_000, 2**20)),
-        "max_in_flight": rng.choice((5, 20, 2_000)),
-        "flush_timeout": 5.0,
-        "linger_ms": rng.choice((0, 25, 250)),
-        "flush_interval": rng.choice((0.0, 0.0, 1.0)),
-    }
-    return Settings(**chosen | changes)
+def settings(**changes: Any) -> Settings:
+    """Return the settings of a deployment."""
+    names = {"archive_bucket": "archive", "google_cloud_project": "project", "dataset": "events"}
+    return Settings(**names, flush_timeout=5.0, **changes)

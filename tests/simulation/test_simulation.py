@@ -1,0 +1,71 @@
+"""The simulation keeps every promise, repeats itself, and finds the bugs that are planted."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import hypothesis.errors
+import pytest
+
+from sluice.doc_tables import Table, fill_tables
+from tests.simulation import campaign
+from tests.simulation.__main__ import run_all, run_seeds
+from tests.simulation.planted import PLANTED
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
+SEEDS = 40
+MANY_SEEDS = 400
+
+
+def _simulation(*arguments: str) -> list[str]:
+    command = [sys.executable, "-m", "tests.simulation", *arguments]
+    return subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
+
+
+@pytest.mark.parametrize("kind", campaign.KINDS)
+def test_scenarios_keep_every_promise(kind: str) -> None:
+    result = run_seeds(kind, range(SEEDS))
+    assert (result.scenarios, result.failed) == (SEEDS, ())
+    assert result.faults > SEEDS
+
+
+@pytest.mark.check
+def test_many_scenarios_keep_every_promise() -> None:
+    result = run_all(1_000, MANY_SEEDS, campaign.KINDS)
+    assert (result.scenarios, result.failed) == (MANY_SEEDS * len(campaign.KINDS), ())
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("kind", campaign.KINDS)
+def test_a_seed_always_has_the_same_history(kind: str) -> None:
+    history = _simulation("--replay", kind, "3")
+    assert len(history) > 10
+    assert history == _simulation("--replay", kind, "3")
+
+
+def test_a_search_for_the_smallest_failure_finds_none() -> None:
+    with campaign.simulated(), pytest.raises(hypothesis.errors.NoSuchExample):
+        campaign.smallest("archive", 20)
+
+
+@pytest.mark.check
+def test_every_planted_bug_is_found() -> None:
+    """The first seeds are written into the page with UPDATE_DOCS set: other code has other ones."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        numbers = map(str, range(len(PLANTED)))
+        outputs = threads.map(lambda number: _simulation("--planted", number, "--seeds", str(MANY_SEEDS)), numbers)
+        seeds = [seed for (seed,) in outputs]
+    assert [planted.text for planted, seed in zip(PLANTED, seeds, strict=True) if seed == "None"] == []
+    if "UPDATE_DOCS" in os.environ:
+        rows = [[bug.text, f"`{bug.module}`", bug.kind, seed] for bug, seed in zip(PLANTED, seeds, strict=True)]
+        table = Table("planted", "Planted bugs", ("the code", "module", "scenarios", ">first seed"), rows)
+        PAGE.write_text(fill_tables(PAGE.read_text(), [table]))
+
+
+def test_the_page_has_each_planted_bug() -> None:
+    section = PAGE.read_text().partition("<!-- planted -->")[2].partition("<!-- end -->")[0]
+    rows = re.findall(r"^\| (.+?) \| `(.+?)` \| (\w+) \| \d+ \|$", section, re.MULTILINE)
+    assert rows == [(bug.text, bug.module, bug.kind) for bug in PLANTED]
