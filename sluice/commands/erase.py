@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
     from functions.settings import Settings
-    from sluice.erase.erasure import Erased, Listed
+    from sluice.erase.report import Erased, Listed
 
 console = Console(stderr=True, soft_wrap=True)
 
@@ -113,7 +113,8 @@ def erase(
     if undeliverable:
         check_subscription(subscription)
     from functions.clients import bigquery_client, storage_client
-    from sluice.erase.erasure import Erasure, Patience
+    from sluice.erase.deletions import Patience
+    from sluice.erase.erasure import Erasure
     from sluice.erase.ownership import Person
     from sluice.replay import undeliverable as dead_letter_subscription
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from sluice.erase.erasure import Erasure, Patience
+from sluice.erase.deletions import Patience
+from sluice.erase.erasure import Erasure
 from sluice.erase.ownership import Person
 from sluice.local.stack import Emulators
 from tests.support import command_line

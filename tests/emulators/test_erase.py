@@ -21,8 +21,12 @@ from functions.clients import bigquery_client
 from functions.core.message import Message
 from functions.events import event_types
 from functions.reconcile.reconciler import Reconciler
-from sluice.erase.erasure import Erasure, Listed, Patience
+from sluice.erase.archive import ArchiveErasure
+from sluice.erase.dead_letters import DeadLetters
+from sluice.erase.deletions import Deletions, Patience
+from sluice.erase.erasure import Erasure
 from sluice.erase.ownership import Person
+from sluice.erase.report import Erased, Listed
 from sluice.local.stack import Emulators
 from sluice.snapshots import Snapshots
 from tests.support import command_line, samples
@@ -142,7 +146,9 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets)
 
 def test_person_is_erased_from_a_concurrently_changed_object(datasets: Datasets) -> None:
     datasets.stream([message("order", "a", customer_id="ada"), message("order", "b", customer_id="bob")], NOW)
-    erasure = Erasure(Person({"customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)
+    person, erased, storage = Person({"customer_id": "ada"}), Erased(), datasets.storage
+    dead_letters = DeadLetters(person, storage, "dead_letters", Deletions(datasets.client, erased), erased)
+    erasure = ArchiveErasure(person, storage, datasets.settings.archive_bucket, dead_letters, erased)
     [archived] = ArchiveReader(datasets.storage, datasets.settings.archive_bucket).objects()
     blob = Blob.from_uri(archived.uri, client=datasets.storage)
     blob.upload_from_string(blob.download_as_bytes())

@@ -24,8 +24,11 @@ from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message
 from functions.events import event_types
 from sluice.cli import app
-from sluice.erase.erasure import Erasure, Patience
+from sluice.erase.dead_letters import DeadLetters
+from sluice.erase.deletions import Deletions, Patience
 from sluice.erase.ownership import Ownership, Person, Verdict, person_fields
+from sluice.erase.report import Erased
+from sluice.erase.rows import Rows
 from tests.support import samples
 from tests.support.samples import NOW
 from tests.support.settings import settings
@@ -331,37 +334,40 @@ class Buffered:
         return 200, {"jobComplete": True, "numDmlAffectedRows": str(self.gone), "schema": {}, "totalRows": "0"}
 
 
-def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, list[str]]:
+def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erased, list[str]]:
     buffered.serve(cloud)
     messages: list[str] = []
     chosen, person = settings(), Person({"customer_id": "ada"})
-    made = Erasure(person, bigquery_client(chosen), storage_client(chosen), chosen, patience=patience)
-    made.rows(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
-    made.wait(messages.append)
-    return made, messages
+    client, erased = bigquery_client(chosen), Erased()
+    deletions = Deletions(client, erased, patience=patience)
+    dead_letters = DeadLetters(person, storage_client(chosen), f"{chosen.dataset}.dead_letters", deletions, erased)
+    rows = Rows(person, client, chosen, dead_letters, deletions, erased)
+    rows.erase_from(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
+    deletions.wait(messages.append)
+    return erased, messages
 
 
 def test_old_rows_are_deleted_first_and_buffered_rows_awaited(cloud: Cloud) -> None:
     buffered = Buffered(old=5, young=2, rejections=3)
-    made, messages = run(buffered, cloud, Patience(5, pause=0.01))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
+    erased, messages = run(buffered, cloud, Patience(5, pause=0.01))
+    assert erased.rows == {f"{settings().dataset}.orders": 7}
     assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
     assert len(messages) == 3
     assert "90 minutes" in messages[0]
-    assert made.erased.remaining == []
+    assert erased.remaining == []
 
 
 def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, late=4, rejections=2), cloud, Patience(5, pause=0.01))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
-    [remaining] = made.erased.remaining
+    erased, _ = run(Buffered(old=5, young=2, late=4, rejections=2), cloud, Patience(5, pause=0.01))
+    assert erased.rows == {f"{settings().dataset}.orders": 7}
+    [remaining] = erased.remaining
     assert "4 rows arrived during the run" in remaining
 
 
 def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, rejections=1_000), cloud, Patience(0.1, pause=0.05))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 5}
-    [remaining] = made.erased.remaining
+    erased, _ = run(Buffered(old=5, young=2, rejections=1_000), cloud, Patience(0.1, pause=0.05))
+    assert erased.rows == {f"{settings().dataset}.orders": 5}
+    [remaining] = erased.remaining
     assert "run the command again in 90 minutes" in remaining
 
 
