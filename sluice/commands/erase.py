@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
@@ -31,23 +32,39 @@ if TYPE_CHECKING:
     from google.cloud import bigquery
 
     from functions.settings import Settings
+    from sluice.erase.ownership import Persons
     from sluice.erase.report import Erased, Listed
 
 console = Console(stderr=True, soft_wrap=True)
 
 
-_SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}
-
-
 def erase(
-    user: Annotated[str | None, typer.Option(help="Id of a user; short for --id user_id=ID.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Id of a customer; short for --id customer_id=ID.")] = None,
+    users: Annotated[
+        list[str] | None,
+        typer.Option("--user", help="Id of a user; short for --id user_id=ID; repeatable.", show_default=False),
+    ] = None,
+    customers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--customer", help="Id of a customer; short for --id customer_id=ID; repeatable.", show_default=False
+        ),
+    ] = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
             "--id",
             metavar="FIELD=ID",
-            help="Id of the person in a field that identifies persons; repeatable, once for each field.",
+            help="Id of a person in a field that identifies persons; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    ids_file: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            "--ids-file",
+            metavar="FILE",
+            help="File with an id of a person in each line, as FIELD=ID; - for standard input. Lines that are blank or"
+            " begin with # are skipped.",
             show_default=False,
         ),
     ] = None,
@@ -56,7 +73,7 @@ def erase(
         typer.Option(
             "--event",
             metavar="EVENT_ID",
-            help="Id of an event that an earlier run listed and that belongs to the person; repeatable.",
+            help="Id of an event that an earlier run listed and that belongs to a person; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -90,24 +107,25 @@ def erase(
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Erase a person from the live and historical tables, the dead letters and the archive.
+    """Erase persons from the live and historical tables, the dead letters and the archive.
 
     The command searches payloads, attributes, ordering keys and event ids; in dead letters also text in UTF-16, UTF-32
     and 8-bit encodings, and data in gzip, zlib, bzip2, xz and base64. Without --from and --to, it reads all objects of
-    the archive. It lists data that is not erased, may belong to the person, or cannot be searched. To resume an
+    the archive. It lists data that is not erased, may belong to a person, or cannot be searched. To resume an
     interrupted run, run the command again.
 
     Examples:
         sluice erase --user user-17 --dry-run
         sluice erase --customer C-1001 --user user-17 --undeliverable
         sluice erase --user user-17 --event EVENT_ID
+        sluice erase --ids-file ids.txt
 
-    Exit code 0: no data of the person remains in the tables, their snapshots, the dead letters and the archive, nor,
-    with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to the person (`Uncertain:`)
+    Exit code 0: no data of the persons remains in the tables, their snapshots, the dead letters and the archive, nor,
+    with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to a person (`Uncertain:`)
     or is unreadable (`Unreadable:`), each with its place, or Google Cloud rejected a request or did not answer; 2: an
     option or a setting is wrong; 130: interrupted. The command reports what it has erased in all cases.
     """
-    ids = _ids(user, customer, given or ())
+    persons = _persons(users or (), customers or (), given or (), ids_file, events or ())
     check_order(start, end)
     settings = command_settings()
     if undeliverable:
@@ -115,13 +133,11 @@ def erase(
     from functions.clients import bigquery_client, storage_client
     from sluice.erase.deletions import Patience
     from sluice.erase.erasure import Erasure
-    from sluice.erase.ownership import Person
     from sluice.replay import undeliverable as dead_letter_subscription
 
-    person = Person(ids, events or ())
     client = bigquery_client(settings)
     snapshots = _snapshots(client, settings)
-    erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
+    erasure = Erasure(persons, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
     complete = False
     try:
         with contextlib.ExitStack() as leases, console.status("searching") as status:
@@ -147,37 +163,48 @@ def erase(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[str, str]:
-    """Return the person's ids by field.
+def _persons(
+    users: Sequence[str],
+    customers: Sequence[str],
+    given: Sequence[str],
+    ids_file: typer.FileBinaryRead | None,
+    events: Sequence[str],
+) -> Persons:
+    """Return the persons by all options.
 
     Raises:
-        typer.BadParameter: There is no id, an id is empty or not printable, or a field does not identify persons or is
-            given twice.
+        typer.BadParameter: There is no id, an id is empty or not printable, a field does not identify persons, or the
+            ids are too many.
     """
-    from sluice.erase.ownership import person_fields
+    from sluice.erase.ownership import MAX_BYTES, Persons, person_fields
+    from sluice.erase.person_ids import InvalidId, parse_id, read_ids
 
-    pairs = [
-        (field, person_id)
-        for field, person_id in (("user_id", user), ("customer_id", customer))
-        if person_id is not None
-    ]
-    pairs += [(field, person_id) for field, _, person_id in (text.partition("=") for text in given)]
-    fields = person_fields()
-    ids: dict[str, str] = {}
-    for field, person_id in pairs:
-        hint = "--id" if field not in _SHORT_FORMS else f"--id or {_SHORT_FORMS[field]}"
-        if field not in fields:
-            raise typer.BadParameter(
-                f"field {field!r} does not identify persons; fields that do are {', '.join(fields)}", param_hint=hint
-            )
-        if field in ids:
-            raise typer.BadParameter(f"{field} is given twice; a run accepts one id for each field", param_hint=hint)
-        if not person_id or not person_id.isprintable():
-            raise typer.BadParameter(f"{field} needs an id of printable characters", param_hint=hint)
-        ids[field] = person_id
+    texts = [("--user", f"user_id={value}") for value in users]
+    texts += [("--customer", f"customer_id={value}") for value in customers]
+    texts += [("--id", text) for text in given]
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    hint = ""
+    try:
+        for option, text in texts:
+            hint = option
+            field, value = parse_id(text)
+            ids[field].add(value)
+        if ids_file is not None:
+            hint = "--ids-file"
+            for field, value in read_ids(ids_file):
+                ids[field].add(value)
+    except InvalidId as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
     if not ids:
-        raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {', '.join(fields)}", param_hint="--id")
-    return ids
+        fields = ", ".join(person_fields())
+        raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {fields}", param_hint="--id")
+    persons = Persons(ids, events)
+    if persons.size > MAX_BYTES:
+        raise typer.BadParameter(
+            f"the ids have {persons.size} bytes as JSON; a run takes up to {MAX_BYTES}: split the file",
+            param_hint=hint,
+        )
+    return persons
 
 
 def _list(what: str, listed: Listed) -> None:

@@ -1,4 +1,4 @@
-"""Erasure of a person from the objects of the archive."""
+"""Erasure of persons from the objects of the archive."""
 
 import collections
 import dataclasses
@@ -23,7 +23,7 @@ from functions.archive.reader import (
 from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.events import event_types
 from sluice.erase.dead_letters import DeadLetters
-from sluice.erase.ownership import Ownership, Person, Verdict
+from sluice.erase.ownership import Ownership, Persons, Verdict
 from sluice.erase.report import Erased, EventRef
 
 _WORKERS = 8
@@ -43,7 +43,7 @@ class ObjectChange:
         remaining: Number of envelopes that were not removed, as far as they were read; 0 for none.
         unparsed: Number of `removed` that are not JSON.
         listed: Verdicts on envelopes that were not removed and have to be reported, each with its place.
-        letters: Those of `removed` whose dead letters do not show that they are the person's. While there are some, the
+        letters: Those of `removed` whose dead letters do not show that they are the persons'. While there are some, the
             object is as it was.
         originals: Number of `removed` by the address of the original object, without those that wait.
         waiting: Addresses of the originals that have `letters`; nothing else is known of them.
@@ -77,18 +77,18 @@ class ObjectChange:
 
 @dataclasses.dataclass(slots=True)
 class ArchiveErasure:
-    """The archive of which a person is erased.
+    """The archive of which persons are erased.
 
     Attributes:
-        person: Person to erase.
+        persons: Persons to erase.
         storage: Client of the archive's project.
         bucket: Name of the archive's bucket.
-        dead_letters: The person's dead letters.
+        dead_letters: The persons' dead letters.
         erased: Counts of the data that was erased so far.
         dry_run: Count the events; change nothing.
     """
 
-    person: Person
+    persons: Persons
     storage: StorageClient
     bucket: str
     dead_letters: DeadLetters
@@ -98,7 +98,7 @@ class ArchiveErasure:
     """Originals that were changed or gone; compacted objects may have their lines."""
 
     def erase(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
-        """Remove the person's events from the objects of a time; those that are needed for dead letters have to wait.
+        """Remove the persons' events from the objects of a time; those that are needed for dead letters have to wait.
 
         Args:
             start: Start of the arrival times; None for the beginning.
@@ -128,7 +128,7 @@ class ArchiveErasure:
                     self._count(change)
 
     def erase_needed(self, *, letters_deleted: bool) -> None:
-        """Remove the person's events from the objects that were needed for dead letters.
+        """Remove the persons' events from the objects that were needed for dead letters.
 
         Args:
             letters_deleted: Whether the dead letters are deleted.
@@ -179,12 +179,12 @@ class ArchiveErasure:
     def rewrite(
         self, archived: Archived, *, only: Collection[str] | None = None, letters_deleted: bool = False
     ) -> ObjectChange:
-        """Remove the person's envelopes from an object, also from a version that was written meanwhile.
+        """Remove the persons' envelopes from an object, also from a version that was written meanwhile.
 
         Args:
             archived: The object.
             only: The only originals that are changed; None for all but those that are needed for dead letters.
-            letters_deleted: Whether the dead letters are deleted that only this object shows to be the person's.
+            letters_deleted: Whether the dead letters are deleted that only this object shows to be the persons'.
                 Without it, such an original stays as it is, and `ObjectChange.letters` names them.
         """
         changes: dict[str, ObjectChange] = {}
@@ -214,8 +214,8 @@ class ArchiveErasure:
         return total
 
     def _edit(self, ndjson: bytes, change: ObjectChange, *, letters_deleted: bool) -> Sequence[bytes] | None:
-        """Return the lines of an object that are not the person's; None if it stays as it is."""
-        if not self.person.may_be_in(ndjson):
+        """Return the lines of an object that are not the persons'; None if it stays as it is."""
+        if not self.persons.may_be_in(ndjson):
             change.remaining = 1
             return None
         kept = [line for line in ndjson.splitlines(keepends=True) if not self._belongs_to_person(line, change)]
@@ -234,12 +234,12 @@ class ArchiveErasure:
         return kept
 
     def _belongs_to_person(self, line: bytes, change: ObjectChange) -> bool:
-        """Return whether a line of an object is the person's."""
-        if not self.person.may_be_in(line):
+        """Return whether a line of an object is the persons'."""
+        if not self.persons.may_be_in(line):
             return False
         envelope = decode_line(line)
         message = envelope.message()
-        verdict = self.person.judge(message)
+        verdict = self.persons.judge(message)
         change.unparsed += verdict.ownership is Ownership.UNPARSED
         if not verdict.belongs_to_person:
             change.listed.append((verdict, f"event {envelope.event_id} in {change.uri}"))
@@ -248,6 +248,6 @@ class ArchiveErasure:
         change.removed.append(event)
         if message.ordering_key:  # A dead letter has none: it has to be found without it, or by this envelope.
             without_key = msgspec.structs.replace(message, ordering_key="")
-            if not self.person.judge(without_key).belongs_to_person:
+            if not self.persons.judge(without_key).belongs_to_person:
                 change.letters.append(event)
         return True

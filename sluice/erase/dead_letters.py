@@ -1,4 +1,4 @@
-"""Erasure of a person from the dead letters."""
+"""Erasure of persons from the dead letters."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from functions.core.message import Message
 from functions.events import event_types
 from functions.sql import Parameter, render
 from sluice.erase.deletions import EVENTS_OF_A_STATEMENT, THESE_EVENTS, Deletion, Deletions, parameters_of
-from sluice.erase.ownership import Ownership, Person, Verdict
+from sluice.erase.ownership import Ownership, Persons, Verdict
 from sluice.erase.report import Erased, EventRef
 
 _DEAD_LETTERS = """
@@ -26,17 +26,19 @@ WHERE text IS NULL
   OR event_type NOT IN UNNEST(@types)
   OR (event_type IN UNNEST(@types_of_persons) AND NOT REGEXP_CONTAINS(text, @fields))
   OR event_id IN UNNEST(@events)
-  OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @traces)
+  {% for name in traces %}
+  OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @{{ name }})
+  {% endfor %}
 """
 """Query of all dead letters, except those that belong to others by type and field and do not contain the id."""
 
 
 @dataclasses.dataclass(slots=True)
 class DeadLetters:
-    """The dead letters of a person.
+    """The dead letters of persons.
 
     Attributes:
-        person: Person to erase.
+        persons: Persons to erase.
         storage: Client of the archive's project, which has the bytes of long dead letters.
         table: Table of the dead letters.
         deletions: Deletes rows.
@@ -45,7 +47,7 @@ class DeadLetters:
         needed: Objects with the only copy of the bytes, or the ordering key, of dead letters that are not deleted yet.
     """
 
-    person: Person
+    persons: Persons
     storage: StorageClient
     table: str
     deletions: Deletions
@@ -56,7 +58,7 @@ class DeadLetters:
     """Dead letters that remain, unless the archive shows that they belong to the person."""
 
     def erase(self) -> None:
-        """Delete the person's dead letters."""
+        """Delete the persons' dead letters."""
         letters = self._letters(self.table, self._uncertain)
         for batch in itertools.batched(letters, EVENTS_OF_A_STATEMENT, strict=False):
             if not self.delete([EventRef(row.event_id, row.message_id) for row in batch]):
@@ -70,11 +72,11 @@ class DeadLetters:
         return is_done
 
     def list_uncertain(self) -> None:
-        """List the dead letters that remain and may be the person's."""
+        """List the dead letters that remain and may be the persons'."""
         self._list(self._uncertain, self.table)
 
     def count_copies(self, table: str) -> int:
-        """Return the number of the person's dead letters in a copy of the table; list uncertain ones."""
+        """Return the number of the persons' dead letters in a copy of the table; list uncertain ones."""
         uncertain: list[tuple[EventRef, Verdict]] = []
         count = len(self._letters(table, uncertain))
         self._list(uncertain, table)
@@ -86,19 +88,20 @@ class DeadLetters:
                 self.erased.add_verdict(verdict, f"event {event.event_id} in {table}")
 
     def _letters(self, table: str, uncertain: list[tuple[EventRef, Verdict]]) -> list[bigquery.Row]:
-        """Return the person's dead letters of a table; add uncertain ones to `uncertain`."""
+        """Return the persons' dead letters of a table; add uncertain ones to `uncertain`."""
         types = event_types()
         of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
+        traces: dict[str, Parameter] = {f"traces_{n}": ("STRING", text) for n, text in enumerate(self.persons.traces)}
         parameters: dict[str, Parameter] = {
-            "traces": ("STRING", self.person.traces),
+            **traces,
             "types": ("ARRAY<STRING>", sorted(types)),
             "types_of_persons": ("ARRAY<STRING>", sorted(of_persons)),
-            "fields": ("STRING", f'"({"|".join(sorted(set(of_persons.values())))})"'),
-            "events": ("ARRAY<STRING>", sorted(self.person.event_ids)),
+            "fields": ("STRING", rf'"({"|".join(sorted(set(of_persons.values())))})"\s*:\s*("[^\\"]|-?[1-9])'),
+            "events": ("ARRAY<STRING>", sorted(self.persons.event_ids)),
         }
         own = []
-        for row in self.deletions.query(render(_DEAD_LETTERS, table=table), parameters):
-            verdicts = [self.person.judge(message) for message in self._messages(row, table)]
+        for row in self.deletions.query(render(_DEAD_LETTERS, table=table, traces=list(traces)), parameters):
+            verdicts = [self.persons.judge(message) for message in self._messages(row, table)]
             if theirs := next((verdict for verdict in verdicts if verdict.belongs_to_person), None):
                 self.erased.unparsed += theirs.ownership is Ownership.UNPARSED
                 own.append(row)

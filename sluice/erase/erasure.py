@@ -1,4 +1,4 @@
-"""Erase a person from the undeliverable messages, the dead letters, the archive and the tables, in this order.
+"""Erase persons from the undeliverable messages, the dead letters, the archive and the tables, in this order.
 
 The archive shows whose the dead letters are that are too long for their table; and a reconciliation would restore rows
 that are still in the archive. Each step finds by itself what it has to erase, so that the next run completes an
@@ -21,7 +21,7 @@ from functions.tables import Tables
 from sluice.erase.archive import ArchiveErasure
 from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.deletions import Deletions, Patience
-from sluice.erase.ownership import Person
+from sluice.erase.ownership import Persons
 from sluice.erase.report import Erased
 from sluice.erase.rows import Rows
 from sluice.replay.undeliverable import Lease, Undeliverable
@@ -32,7 +32,7 @@ class Erasure:
     """A run of the erasure.
 
     Attributes:
-        person: Person to erase.
+        persons: Persons to erase.
         client: Client of the datasets' project.
         storage: Client of the archive's project.
         settings: Datasets and archive.
@@ -41,7 +41,7 @@ class Erasure:
         erased: Counts of the data that was erased so far.
     """
 
-    person: Person
+    persons: Persons
     client: bigquery.Client
     storage: StorageClient
     settings: Settings
@@ -57,7 +57,7 @@ class Erasure:
         undeliverable: Undeliverable | None = None,
         advance: Callable[[str], object] = lambda _: None,
     ) -> Erased:
-        """Erase the person; `erased.is_complete` is whether no data remains.
+        """Erase the persons; `erased.is_complete` is whether no data remains.
 
         Args:
             start: Start of the arrival times to read from the archive; None for the beginning.
@@ -73,13 +73,13 @@ class Erasure:
             self._undeliverable(undeliverable)
         table = Tables(self.settings).dead_letters
         deletions = Deletions(self.client, self.erased, self.dry_run, self.patience)
-        dead_letters = DeadLetters(self.person, self.storage, table, deletions, self.erased)
+        dead_letters = DeadLetters(self.persons, self.storage, table, deletions, self.erased)
         archive = ArchiveErasure(
-            self.person, self.storage, self.settings.archive_bucket, dead_letters, self.erased, self.dry_run
+            self.persons, self.storage, self.settings.archive_bucket, dead_letters, self.erased, self.dry_run
         )
         dead_letters.erase()
         archive.erase(start, end, advance)
-        Rows(self.person, self.client, self.settings, dead_letters, deletions, self.erased).erase()
+        Rows(self.persons, self.client, self.settings, dead_letters, deletions, self.erased).erase()
         deletions.wait(advance)
         archive.erase_needed(letters_deleted=not deletions.is_waiting(table))
         dead_letters.list_uncertain()
@@ -102,12 +102,12 @@ class Erasure:
             waiting &= {file.name for file in load_files(bucket)}
 
     def _undeliverable(self, messages: Undeliverable) -> None:
-        """Acknowledge the person's messages, which deletes them. All others are returned."""
+        """Acknowledge the persons' messages, which deletes them. All others are returned."""
         self.erased.messages = 0
         try:
             for line in messages.lines():
                 envelope = decode_line(line.data)
-                verdict = self.person.judge(envelope.message())
+                verdict = self.persons.judge(envelope.message())
                 if not verdict.belongs_to_person:
                     self.erased.add_verdict(verdict, f"event {envelope.event_id} in {line.source}")
                 elif isinstance(line.origin, Lease):
