@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import pathlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from sluice.commands.command_settings import check_subscription, command_settings
@@ -31,7 +34,11 @@ from sluice.local.names import UNDELIVERABLE
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
+    from functions.archive.reader import Archived
     from functions.settings import Settings
+    from sluice.erase.archive import Advance
+    from sluice.erase.checkpoint import Checkpoint, Request
+    from sluice.erase.forecast import Forecast
     from sluice.erase.ownership import Persons
     from sluice.erase.report import Erased, Listed
 
@@ -103,6 +110,17 @@ def erase(
     wait: Annotated[
         int, typer.Option(min=0, help="Maximum minutes to wait for recent rows, which BigQuery cannot delete yet.")
     ] = 100,
+    checkpoint_file: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="File that keeps which hours of the archive were read, without ids. A run with the same ids, --event,"
+            " --from and --to continues there.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be erased; change nothing.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -111,14 +129,15 @@ def erase(
 
     The command searches payloads, attributes, ordering keys and event ids; in dead letters also text in UTF-16, UTF-32
     and 8-bit encodings, and data in gzip, zlib, bzip2, xz and base64. Without --from and --to, it reads all objects of
-    the archive. It lists data that is not erased, may belong to a person, or cannot be searched. To resume an
-    interrupted run, run the command again.
+    the archive. It lists data that is not erased, may belong to a person, or cannot be searched. It begins with
+    a forecast of what it reads, how long that takes, and what it costs. To resume an interrupted run, run the command
+    again; with --checkpoint, it does not read the archive again from its beginning.
 
     Examples:
         sluice erase --user user-17 --dry-run
         sluice erase --customer C-1001 --user user-17 --undeliverable
         sluice erase --user user-17 --event EVENT_ID
-        sluice erase --ids-file ids.txt
+        sluice erase --ids-file ids.txt --checkpoint erasure.jsonl
 
     Exit code 0: no data of the persons remains in the tables, their snapshots, the dead letters and the archive, nor,
     with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to a person (`Uncertain:`)
@@ -127,31 +146,42 @@ def erase(
     """
     persons = _persons(users or (), customers or (), given or (), ids_file, events or ())
     check_order(start, end)
+    if checkpoint_file and dry_run:
+        raise typer.BadParameter("a dry run changes nothing that a later run could build on", param_hint="--checkpoint")
     settings = command_settings()
     if undeliverable:
         check_subscription(subscription)
+    from functions.archive.reader import ArchiveReader
     from functions.clients import bigquery_client, storage_client
+    from sluice.erase.checkpoint import Request
     from sluice.erase.deletions import Patience
     from sluice.erase.erasure import Erasure
+    from sluice.erase.forecast import Forecast, forecast
     from sluice.replay import undeliverable as dead_letter_subscription
 
-    client = bigquery_client(settings)
+    client, storage = bigquery_client(settings), storage_client(settings)
     snapshots = _snapshots(client, settings)
-    erasure = Erasure(persons, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
-    complete = False
+    checkpoint = _checkpoint(checkpoint_file, client, Request.of(persons, settings.archive_bucket, start, end))
+    erasure = Erasure(persons, client, storage, settings, dry_run, Patience(wait * 60), checkpoint)
+    complete, expected = False, Forecast()
     try:
-        with contextlib.ExitStack() as leases, console.status("searching") as status:
+        with console.status("listing the archive"):
+            objects = ArchiveReader(storage, settings.archive_bucket).stored(start, end)
+            expected = forecast(objects, persons, checkpoint.is_read if checkpoint else lambda _: False)
+        console.print(expected.sentences())
+        with contextlib.ExitStack() as leases, _progress(expected) as advance:
             messages = (
                 leases.enter_context(dead_letter_subscription.Undeliverable(subscription, patience))
                 if undeliverable
                 else None
             )
-            erasure(start, end, undeliverable=messages, advance=status.update)
+            erasure(start, end, undeliverable=messages, advance=advance)
         complete = erasure.erased.is_complete
     finally:  # Report what was erased, also after an error.
         if as_json:
             facts = {"dry_run": dry_run, "complete": complete}
-            answer = {**facts, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
+            erased = msgspec.to_builtins(erasure.erased)
+            answer = {**facts, **erased, "snapshots": snapshots, "forecast": expected.as_json()}
             print(msgspec.json.encode(answer).decode())  # noqa: T201
         else:
             _show(erasure.erased, snapshots, dry_run=dry_run, as_csv=as_csv)
@@ -207,6 +237,39 @@ def _persons(
     return persons
 
 
+def _checkpoint(path: pathlib.Path | None, client: bigquery.Client, request: Request) -> Checkpoint | None:
+    """Return the checkpoint of a file.
+
+    Raises:
+        typer.BadParameter: The file is the checkpoint of another request, or no checkpoint.
+    """
+    from sluice.erase.checkpoint import Checkpoint, WrongCheckpoint
+
+    if path is None:
+        return None
+    [row] = client.query_and_wait("SELECT CURRENT_TIMESTAMP() AS now")  # This machine's clock may be wrong.
+    try:
+        checkpoint = Checkpoint.open(path, request, row.now)
+    except (WrongCheckpoint, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--checkpoint") from error
+    if checkpoint.read_before:
+        console.print(f"Continued: {checkpoint.read_before} hours of the archive were read before.")
+    return checkpoint
+
+
+@contextlib.contextmanager
+def _progress(expected: Forecast) -> Iterator[Advance]:
+    """Show a bar whose remaining time follows the rate of the run; yield what advances it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("searching", total=expected.seconds)
+
+        def advance(text: str, objects: Sequence[Archived] = (), /) -> None:
+            progress.update(task, description=escape(text), advance=sum(map(expected.seconds_of, objects)))
+
+        yield advance
+
+
 def _list(what: str, listed: Listed) -> None:
     for place in listed.places:
         print_error(what, place)
@@ -238,6 +301,7 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool, 
         ("not erased: uncertain", erased.doubtful.count),
         ("not erased: unreadable", erased.unreadable.count),
         ("objects read", erased.objects_read),
+        ("objects that an earlier run has read", erased.objects_skipped),
         ("MB read", f"{erased.bytes_read / 1e6:.1f}"),
     ]
     print_rows(("what", "would_be_erased" if dry_run else "erased"), rows, as_csv=as_csv)

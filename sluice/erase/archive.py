@@ -4,9 +4,10 @@ import collections
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from typing import Protocol
 
 import msgspec
 from google.cloud.storage import Client as StorageClient
@@ -22,6 +23,7 @@ from functions.archive.reader import (
 )
 from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.events import event_types
+from sluice.erase.checkpoint import Checkpoint
 from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.ownership import Ownership, Persons, Verdict
 from sluice.erase.report import Erased, EventRef
@@ -30,6 +32,13 @@ _WORKERS = 8
 """Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 32
+
+
+class Advance(Protocol):
+    """Is called with a description of the progress, and the objects that were read since the last call."""
+
+    def __call__(self, text: str, objects: Sequence[Archived] = (), /) -> object:
+        """Show the progress."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -48,6 +57,7 @@ class ObjectChange:
         originals: Number of `removed` by the address of the original object, without those that wait.
         waiting: Addresses of the originals that have `letters`; nothing else is known of them.
         problem: Reason why the object cannot be read.
+        generation: Generation that was written; 0 if the object is gone, None if it is as it was.
     """
 
     uri: str
@@ -60,6 +70,7 @@ class ObjectChange:
     originals: dict[str, int] = dataclasses.field(default_factory=dict)
     waiting: list[str] = dataclasses.field(default_factory=list)
     problem: str | None = None
+    generation: int | None = None
 
     def add(self, other: "ObjectChange") -> None:
         """Add the changes to an original of a compacted object, or to what waited in this one."""
@@ -73,6 +84,7 @@ class ObjectChange:
         self.listed += other.listed
         self.originals.update(other.originals)
         self.problem = self.problem or other.problem
+        self.generation = self.generation if other.generation is None else other.generation
 
 
 @dataclasses.dataclass(slots=True)
@@ -86,6 +98,7 @@ class ArchiveErasure:
         dead_letters: The persons' dead letters.
         erased: Counts of the data that was erased so far.
         dry_run: Count the events; change nothing.
+        checkpoint: Hours that were read; None to read all, and to keep no record.
     """
 
     persons: Persons
@@ -94,24 +107,57 @@ class ArchiveErasure:
     dead_letters: DeadLetters
     erased: Erased
     dry_run: bool = False
+    checkpoint: Checkpoint | None = None
+    _again: set[str] = dataclasses.field(default_factory=set)
+    """Objects of the current hours from which not everything could be erased."""
+    _written: dict[str, int] = dataclasses.field(default_factory=dict)
+    """Generations of the objects of the current hours that were rewritten; 0 for those that were deleted."""
+    _named: list[EventRef] = dataclasses.field(default_factory=list)
+    """Events that were erased from the current hours and whose ids name a person."""
     _touched: set[str] = dataclasses.field(default_factory=set)
     """Originals that were changed or gone; compacted objects may have their lines."""
 
-    def erase(self, start: datetime | None, end: datetime | None, advance: Callable[[str], object]) -> None:
+    def erase(self, start: datetime | None, end: datetime | None, advance: Advance) -> None:
         """Remove the persons' events from the objects of a time; those that are needed for dead letters have to wait.
 
         Args:
             start: Start of the arrival times; None for the beginning.
             end: End of the arrival times; None for the end.
-            advance: Called with a description of the progress.
+            advance: Called with a description of the progress, and the objects that were read since the last call.
         """
-        for batch in itertools.batched(self._reader.stored(start, end), _OBJECTS_AT_ONCE, strict=False):
-            self._erase_from([archived for archived in batch if archived.uri not in self.dead_letters.needed])
-            advance(
-                f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
-                f" up to {batch[-1].uri}"
-            )
+        if self.checkpoint:
+            self._touched |= self.checkpoint.written()
+        for hours in _together(self._reader.stored_hours(start, end)):
+            listed = list(itertools.chain.from_iterable(hours))
+            to_read = [archived for archived in listed if not self._is_read(archived)]
+            self.erased.objects_skipped += len(listed) - len(to_read)
+            for batch in itertools.batched(to_read, _OBJECTS_AT_ONCE, strict=False):
+                self._erase_from([archived for archived in batch if archived.uri not in self.dead_letters.needed])
+                advance(
+                    f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
+                    f" up to {batch[-1].uri}",
+                    batch,
+                )
+            self._finish(hours)
         self._erase_from_compacted()
+
+    def _is_read(self, archived: Archived) -> bool:
+        return self.checkpoint is not None and self.checkpoint.is_read(archived)
+
+    def _finish(self, hours: Sequence[Sequence[Archived]]) -> None:
+        """Add hours to the checkpoint."""
+        if self.checkpoint is None:
+            return
+        again, written, events = self._again | self.dead_letters.needed, self._written, self._named
+        self._again, self._written, self._named = set(), {}, []
+        for number, hour in enumerate(hours):
+            folder = _folder(hour[0].uri)
+            self.checkpoint.add(
+                folder,
+                [uri for uri in again if _folder(uri) == folder],
+                {uri: generation for uri, generation in written.items() if _folder(uri) == folder},
+                events if number == 0 else (),
+            )
 
     def _erase_from(self, objects: Sequence[Archived], only: Collection[str] | None = None) -> None:
         """Rewrite objects; originals that alone show whose a dead letter is have to wait until it is deleted."""
@@ -149,12 +195,12 @@ class ArchiveErasure:
         A compaction may have read an original before it was changed, and deletes those that it has compacted.
         """
         touched, self._touched = self._touched, set()
-        compacted = {archived.uri: archived for uri in touched for archived in self._reader.compacted_of(uri)}
+        compacted = list(self._reader.compacted_of(*touched))
         if letters_deleted:
-            for archived in compacted.values():
+            for archived in compacted:
                 self._count(self.rewrite(archived, only=touched, letters_deleted=True))
         else:
-            self._erase_from(list(compacted.values()), touched)
+            self._erase_from(compacted, touched)
 
     @property
     def _reader(self) -> ArchiveReader:
@@ -173,8 +219,19 @@ class ArchiveErasure:
             erased.add_verdict(verdict, place)
         erased.objects.update(change.originals)
         self.dead_letters.events.update(change.removed)
+        self._note(change)
         if change.problem:
             erased.remaining.append(f"{change.uri}: {change.problem}")
+
+    def _note(self, change: ObjectChange) -> None:
+        """Keep what the checkpoint has to have of an object."""
+        if self.checkpoint is None:
+            return
+        if change.generation is not None:
+            self._written[change.uri] = change.generation
+        if change.listed or change.problem or change.waiting:
+            self._again.add(change.uri)
+        self._named += (event for event in change.removed if self.persons.is_named_in(event.event_id))
 
     def rewrite(
         self, archived: Archived, *, only: Collection[str] | None = None, letters_deleted: bool = False
@@ -197,16 +254,17 @@ class ArchiveErasure:
             return self._edit(ndjson, change, letters_deleted=letters_deleted)
 
         try:
-            rewrite(archived, edit, event_types())
+            generation = rewrite(archived, edit, event_types())
         except ObjectNotFound:
             if isinstance(archived, ArchivedObject):
                 self._touched.add(archived.uri)
-            return ObjectChange(archived.uri)
+            return ObjectChange(archived.uri, generation=0)
         except UnreadableObject as error:
             return ObjectChange(archived.uri, archived.size, problem=str(error))
         except KeepsChanging:
             return ObjectChange(archived.uri, archived.size, problem="it changes constantly")
         total = ObjectChange(archived.uri, max((change.size for change in changes.values()), default=archived.size))
+        total.generation = generation
         for change in changes.values():
             total.add(change)
         if isinstance(archived, ArchivedObject):
@@ -251,3 +309,19 @@ class ArchiveErasure:
             if not self.persons.judge(without_key).belongs_to_person:
                 change.letters.append(event)
         return True
+
+
+def _together(hours: Iterable[list[Archived]]) -> Iterator[list[list[Archived]]]:
+    """Yield hours; those with few objects together, so that all threads have some."""
+    together: list[list[Archived]] = []
+    for hour in hours:
+        together.append(hour)
+        if sum(map(len, together)) >= _OBJECTS_AT_ONCE:
+            yield together
+            together = []
+    if together:
+        yield together
+
+
+def _folder(uri: str) -> str:
+    return uri.rpartition("/")[0]

@@ -18,7 +18,8 @@ from functions.archive.pending import load_files
 from functions.files.sources import Unreadable
 from functions.settings import Settings
 from functions.tables import Tables
-from sluice.erase.archive import ArchiveErasure
+from sluice.erase.archive import Advance, ArchiveErasure
+from sluice.erase.checkpoint import Checkpoint
 from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.deletions import Deletions, Patience
 from sluice.erase.ownership import Persons
@@ -38,6 +39,7 @@ class Erasure:
         settings: Datasets and archive.
         dry_run: Report what would be erased; change nothing.
         patience: Limits of the wait for rows of the last 90 minutes.
+        checkpoint: Hours of the archive that were read; None to read all, and to keep no record.
         erased: Counts of the data that was erased so far.
     """
 
@@ -47,6 +49,7 @@ class Erasure:
     settings: Settings
     dry_run: bool = False
     patience: Patience = dataclasses.field(default_factory=Patience)
+    checkpoint: Checkpoint | None = None
     erased: Erased = dataclasses.field(default_factory=Erased)
 
     def __call__(
@@ -55,7 +58,7 @@ class Erasure:
         end: datetime | None = None,
         *,
         undeliverable: Undeliverable | None = None,
-        advance: Callable[[str], object] = lambda _: None,
+        advance: Advance = lambda _text, _objects=(): None,
     ) -> Erased:
         """Erase the persons; `erased.is_complete` is whether no data remains.
 
@@ -63,7 +66,7 @@ class Erasure:
             start: Start of the arrival times to read from the archive; None for the beginning.
             end: End of the arrival times; None for the end.
             undeliverable: Messages of the dead-letter subscription; None to skip them.
-            advance: Called with a description of the progress.
+            advance: Called with a description of the progress, and the objects that were read since the last call.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
@@ -74,12 +77,14 @@ class Erasure:
         table = Tables(self.settings).dead_letters
         deletions = Deletions(self.client, self.erased, self.dry_run, self.patience)
         dead_letters = DeadLetters(self.persons, self.storage, table, deletions, self.erased)
+        bucket, checkpoint = self.settings.archive_bucket, self.checkpoint
         archive = ArchiveErasure(
-            self.persons, self.storage, self.settings.archive_bucket, dead_letters, self.erased, self.dry_run
+            self.persons, self.storage, bucket, dead_letters, self.erased, self.dry_run, checkpoint
         )
+        was_erased = checkpoint.has_erased if checkpoint else lambda _: False
         dead_letters.erase()
         archive.erase(start, end, advance)
-        Rows(self.persons, self.client, self.settings, dead_letters, deletions, self.erased).erase()
+        Rows(self.persons, self.client, self.settings, dead_letters, deletions, self.erased, was_erased).erase()
         deletions.wait(advance)
         archive.erase_needed(letters_deleted=not deletions.is_waiting(table))
         dead_letters.list_uncertain()

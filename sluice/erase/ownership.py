@@ -14,7 +14,7 @@ from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
 from sluice.erase.encodings import DecodedTexts, Decoder, embedded_bytes, unescaped_variants
-from sluice.erase.id_index import FormIndex, IdIndex, longest_plain_part
+from sluice.erase.id_index import FEW, FormIndex, IdIndex, longest_plain_part
 
 MIN_LONG = 8
 """Minimum characters of an unambiguous id, which counts inside a longer text and as a number of any field."""
@@ -120,6 +120,11 @@ class Persons:
     def size(self) -> int:
         """Size in bytes of all ids as JSON."""
         return len(msgspec.json.encode([*self.ids.values(), self.event_ids]))
+
+    @property
+    def are_many(self) -> bool:
+        """Return whether they are more than are searched one after the other."""
+        return len(self._values) > FEW
 
     def is_named_in(self, event_id: str) -> bool:
         """Return whether the id of an event is or contains the id of a person."""

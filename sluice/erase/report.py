@@ -44,6 +44,7 @@ class Erased:
         rows: Number of rows by `DATASET.TABLE`, including dead letters.
         messages: Number of undeliverable messages; None where none were searched.
         objects_read: Number of archive objects that were read.
+        objects_skipped: Number of those that an earlier run with the same checkpoint has read.
         bytes_read: Size of these objects in bytes, as they are stored.
         objects_rewritten: Number of objects that had events of the person and others.
         objects_deleted: Number of objects that had no other events.
@@ -58,6 +59,7 @@ class Erased:
     rows: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     messages: int | None = None
     objects_read: int = 0
+    objects_skipped: int = 0
     bytes_read: int = 0
     objects_rewritten: int = 0
     objects_deleted: int = 0

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
@@ -52,6 +52,7 @@ class Rows:
         dead_letters: The persons' dead letters.
         deletions: Deletes rows.
         erased: Counts of the data that was erased so far.
+        was_erased: Returns whether an earlier run has erased an event.
     """
 
     persons: Persons
@@ -60,6 +61,7 @@ class Rows:
     dead_letters: DeadLetters
     deletions: Deletions
     erased: Erased
+    was_erased: Callable[[EventRef], bool] = lambda _: False
 
     def erase(self) -> None:
         """Delete the persons' rows and entries of the ledger, and list what this command does not delete."""
@@ -125,8 +127,9 @@ class Rows:
         query = render(_MENTIONS_IN_LEDGER, table=table, mentions=list(self._mentions()))
         parameters: dict[str, Parameter] = {"ids": ("ARRAY<STRING>", ids), **self._mentions()}
         entries = {EventRef(*row) for row in self.deletions.query(query, parameters)}
+        events, event_ids = self.dead_letters.events, self.persons.event_ids
         erased = {
-            event for event in entries if event in self.dead_letters.events or event.event_id in self.persons.event_ids
+            event for event in entries if event in events or event.event_id in event_ids or self.was_erased(event)
         }
         for batch in itertools.batched(sorted(erased), EVENTS_OF_A_STATEMENT, strict=False):
             self.deletions.delete(Deletion(table, THESE_EVENTS, "replayed_at", parameters_of(batch)))

@@ -7,7 +7,7 @@ import json
 import pathlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from aiohttp import web
 from google.cloud import bigquery
 from google.cloud.storage import Blob
 
-from functions.archive.reader import ArchiveReader
+from functions.archive.reader import Archived, ArchiveReader
 from functions.archive.summary import Summary
 from functions.clients import bigquery_client
 from functions.core.message import Message
@@ -158,7 +158,7 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets)
     fill(datasets)
     person = Persons({"user_id": {"ada"}, "customer_id": {"ada"}})
 
-    def stop(what: str) -> None:
+    def stop(what: str, _: Sequence[Archived] = (), /) -> None:
         if what.startswith("archive"):
             raise KeyboardInterrupt
 
