@@ -31,7 +31,7 @@ class WrongCheckpoint(Exception):
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run erases from where, without the ids.
+    """Persons, bucket and time of a run, without the ids.
 
     Attributes:
         bucket: Bucket of the archive.

@@ -57,7 +57,7 @@ class StorageClass:
 
 @dataclasses.dataclass(slots=True)
 class Forecast:
-    """What is to be read.
+    """Objects that are to be read.
 
     Attributes:
         cpu_factor: Factor on the seconds of CPU.
@@ -157,4 +157,4 @@ def _duration(seconds: float) -> str:
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.0f} {name}"
-    return f"{math.ceil(seconds)} s"
+    return f"{max(1, round(seconds))} s"
