@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from sluice.commands.command_settings import check_subscription, command_settings
@@ -48,12 +49,17 @@ console = Console(stderr=True, soft_wrap=True)
 def erase(
     users: Annotated[
         list[str] | None,
-        typer.Option("--user", help="Id of a user; short for --id user_id=ID; repeatable.", show_default=False),
+        typer.Option(
+            "--user", metavar="ID", help="Id of a user; short for --id user_id=ID; repeatable.", show_default=False
+        ),
     ] = None,
     customers: Annotated[
         list[str] | None,
         typer.Option(
-            "--customer", help="Id of a customer; short for --id customer_id=ID; repeatable.", show_default=False
+            "--customer",
+            metavar="ID",
+            help="Id of a customer; short for --id customer_id=ID; repeatable.",
+            show_default=False,
         ),
     ] = None,
     given: Annotated[
@@ -260,8 +266,9 @@ def _checkpoint(path: pathlib.Path | None, client: bigquery.Client, request: Req
 @contextlib.contextmanager
 def _progress(expected: Forecast) -> Iterator[Advance]:
     """Show a bar whose remaining time follows the rate of the run; yield what advances it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    text = TextColumn("{task.description}", table_column=Column(ratio=1))
+    columns = (text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as progress:
         task = progress.add_task("searching", total=expected.seconds)
 
         def advance(text: str, objects: Sequence[Archived] = (), /) -> None:

@@ -133,11 +133,10 @@ class ArchiveErasure:
             self.erased.objects_skipped += len(listed) - len(to_read)
             for batch in itertools.batched(to_read, _OBJECTS_AT_ONCE, strict=False):
                 self._erase_from([archived for archived in batch if archived.uri not in self.dead_letters.needed])
-                advance(
-                    f"archive: {self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB,"
-                    f" up to {batch[-1].uri}",
-                    batch,
-                )
+                arrived = batch[-1].arrived
+                up_to = f", up to {arrived:%Y-%m-%d %H:%M}" if arrived else ""
+                read = f"{self.erased.objects_read} objects, {self.erased.bytes_read / 1e6:.0f} MB"
+                advance(f"archive: {read}{up_to}", batch)
             self._finish(hours)
         self._erase_from_compacted()
 

@@ -285,6 +285,8 @@ def test_command_reports_counts_and_unreached_copies(datasets: Datasets) -> None
     trial = sluice(datasets, "--customer", "ada", "--dry-run", "--json")
     assert trial.returncode == 0, trial.stderr
     answer = json.loads(trial.stdout)
+    assert answer["forecast"]["objects"] == answer["objects_read"] == len(datasets.objects())
+    assert f"To read: {len(datasets.objects())} objects, " in trial.stderr
     assert (answer["dry_run"], answer["envelopes"], answer["rows"][f"{datasets.settings.dataset}.orders"]) == (
         True,
         6,
