@@ -16,13 +16,14 @@ from benchmarks.events import MIX, Bodies, Kind
 from functions.archive import layout
 from functions.archive.envelope import Envelope
 from functions.core.message import parse_request
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.drain.load_format import LoadFormat
 from functions.files import sources
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind as DefinitionKind
 from functions.schema.definitions import definitions
 from functions.settings import Settings
+from functions.system import utc_now
 from sluice.backfill.chunks import Seen, chunks, loads
 from sluice.backfill.events import EventReader
 
@@ -75,7 +76,7 @@ def core(rounds: int, events: int) -> list[Core]:
     process = EventPipeline.from_settings(SETTINGS)
 
     def to_row(body: bytes) -> bytes:
-        return bytes(process(parse_request(_HEADERS, body), utc_now()).encoded(_URI))
+        return bytes(process(parse_request(_HEADERS, body, utc_now), utc_now()).encoded(_URI))
 
     kinds: list[tuple[str, Kind, bool]] = [("mixed", "mixed", False), ("with bad ones", "mixed", True)]
     kinds += [(name, name, False) for name in MIX]  # type: ignore[misc]
@@ -116,7 +117,7 @@ def backfill(rounds: int, events: int, folder: pathlib.Path) -> Backfilled:
         AssertionError: The load files have other than these events.
     """
     file = folder / "events.ndjson.gz"
-    messages = [parse_request(_HEADERS, body) for body in pushes("mixed", events, with_bad=True)]
+    messages = [parse_request(_HEADERS, body, utc_now) for body in pushes("mixed", events, with_bad=True)]
     lines = msgspec.json.Encoder().encode_lines([Envelope.from_message(message, None) for message in messages])
     file.write_bytes(gzip.compress(lines, 1))
     files = {

@@ -10,12 +10,13 @@ from google.cloud.pubsub_v1 import types
 from benchmarks.core import SETTINGS, pushes
 from functions.archive.writer import Archive
 from functions.core.message import Message, parse_request
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.drain.load_files import LoadFiles, load_formats
 from functions.drain.subscription import MAX_PULLED, Subscription
 from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.http_client import Api
+from functions.system import utc_now
 
 LARGE_BYTES = 500
 """Bytes of the messages by which others compare: https://github.com/johanesalxd/dataflow-pubsub-perf-test."""
@@ -90,8 +91,8 @@ def drain(rounds: int, events: int) -> list[Drained]:
     Raises:
         AssertionError: A message is in no load file.
     """
-    mixed = [parse_request({}, body) for body in pushes("mixed", events, with_bad=True)]
-    orders = [parse_request({}, body) for body in pushes("order", events, with_bad=False)]
+    mixed = [parse_request({}, body, utc_now) for body in pushes("mixed", events, with_bad=True)]
+    orders = [parse_request({}, body, utc_now) for body in pushes("order", events, with_bad=False)]
     kinds = {"mixed": mixed, f"orders of {LARGE_BYTES} bytes": _large(orders, events)}
     return [
         Drained(

@@ -28,6 +28,7 @@ from functions.ingest.group_commit import GroupCommit
 from functions.ingest.retry import Call, Service
 from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
+from functions.system import System
 
 
 class Phase(NamedTuple):
@@ -156,7 +157,7 @@ class _Queue:
 
     async def send(self, rows: int, seconds: float) -> None:
         """Send a request and retry it as `functions.ingest.http_client.Api.post` does."""
-        call = Call(self._service, seconds, self._clock())
+        call = Call(self._service, seconds, self._clock(), random.uniform)
         while True:
             started = self._clock()
             timeout = call.timeout(started)
@@ -234,8 +235,10 @@ class _Simulation:
         calls = _Calls(
             _Queue(overload.storage, clock, lambda _at, _rows: None), _Queue(overload.bigquery, clock, self._written)
         )
-        services = FlushServices(lambda message, _: by_id[message.message_id], archive, warehouse, calls)
-        self._commit = GroupCommit(services, settings, clock)
+        services = FlushServices(
+            lambda message, _: by_id[message.message_id], archive, warehouse, calls, System(monotonic=clock)
+        )
+        self._commit = GroupCommit(services, settings)
 
     def _written(self, at: float, rows: int) -> None:
         self._timeline.rows[int(at)] += rows

@@ -11,11 +11,12 @@ from google.cloud.bigquery import SchemaField
 from benchmarks.events import payloads
 from functions.archive import layout
 from functions.core.message import Message
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
+from functions.system import utc_now
 from sluice.cost.measured import Sizes
 
 _SETTINGS = Settings(archive_bucket="archive-of-a-project", google_cloud_project="project", code_version="00042-abc")

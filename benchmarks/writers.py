@@ -28,13 +28,14 @@ from benchmarks.spread import Spread
 from benchmarks.tables import number, text
 from dataflow.storage_write import StorageWriter, write_client
 from functions.core.message import Message
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.ingest.batch_writer import Inserts, by_table
 from functions.ingest.http_client import bigquery_api
 from functions.ingest.warehouse import InsertRow, Warehouse
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import Kind, definitions
 from functions.settings import Settings
+from functions.system import utc_now
 from sluice.cost import prices
 from sluice.doc_tables import Table
 

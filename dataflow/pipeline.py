@@ -22,9 +22,9 @@ from dataflow.options import (
     variables,
 )
 from dataflow.write import WriteBatches
-from functions.core.pipeline import utc_now
 from functions.files import sources
 from functions.settings import InvalidSettings, Settings
+from functions.system import utc_now
 
 
 def build(arguments: Sequence[str]) -> beam.Pipeline:

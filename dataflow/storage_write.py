@@ -6,6 +6,7 @@ is there twice (docs/decisions.md).
 
 import functools
 import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -180,7 +181,7 @@ class StorageWriter:
         Raises:
             ApiError: BigQuery rejected the request.
         """
-        call = Call(self._service, timeout, time.monotonic())
+        call = Call(self._service, timeout, time.monotonic(), random.uniform)
         ids = [record.insert_id for record in records]
         appended = self._recent_ids(table).remembered(ids)
         first: dict[str, int] = {}

@@ -16,12 +16,13 @@ from dataflow.options import WRITERS
 from dataflow.storage_write import StorageWriter, write_client
 from functions.archive.writer import Archive
 from functions.core.message import Message
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.ingest import http_client
 from functions.ingest.batch_writer import BatchWriter, Inserts
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
+from functions.system import utc_now
 
 NAMESPACE = "sluice"
 

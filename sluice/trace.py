@@ -1,4 +1,4 @@
-"""The lineage of one event: its rows, duplicates, dead letters, replays, archive objects and raw bytes."""
+"""The lineage of one event: its rows, duplicates, dead letters, pending records, replays, archive objects and bytes."""
 
 import contextlib
 import dataclasses
@@ -27,6 +27,7 @@ from functions.names import view_of
 from functions.settings import Settings
 from functions.sql import query_config, render
 from functions.tables import Tables, event_tables
+from sluice.pending_records import PendingRecord, pending_records
 from sluice.queries import rows_of
 
 _READERS = 8
@@ -114,26 +115,30 @@ class Trace:
         event_id: The event.
         rows: Rows in the event tables.
         dead_letters: Dead letters in their table.
+        pending: Rows and dead letters that batch mode has archived, and not loaded yet.
         replays: Entries of the ledger for the event, oldest first: all columns.
         objects: Archive objects that the records name, or that the search of the day found.
+        problems: Reasons why load files cannot be read.
     """
 
     event_id: str
     rows: Sequence[TracedRecord]
     dead_letters: Sequence[TracedRecord]
+    pending: Sequence[PendingRecord]
     replays: Sequence[Mapping[str, Any]]
     objects: Sequence[TracedObject]
+    problems: Sequence[str]
 
     @property
     def is_found(self) -> bool:
         """Return whether there is any record of the event."""
-        return bool(self.rows or self.dead_letters or self.replays or self.objects)
+        return bool(self.rows or self.dead_letters or self.pending or self.replays or self.objects)
 
 
 def trace(
     event_id: str, bigquery_client: bigquery.Client, storage: StorageClient, settings: Settings, day: date | None = None
 ) -> Trace:
-    """Search an event in all tables, and read the archive objects that the records name.
+    """Search an event in all tables and load files, and read the archive objects that the records name.
 
     Args:
         event_id: The event.
@@ -144,10 +149,15 @@ def trace(
 
     Raises:
         google.api_core.exceptions.GoogleAPIError: BigQuery or Cloud Storage rejected a request or did not answer.
+        msgspec.DecodeError: The ledger of batch mode is none.
     """
+    pending, problems = pending_records(event_id, storage, settings)
     rows, dead_letters = _records(event_id, bigquery_client, settings)
+    loaded = {(record.table, record.message_id, record.archive_uri) for record in (*rows, *dead_letters)}
+    pending = [record for record in pending if (record.table, record.message_id, record.archive_uri) not in loaded]
     replays = replays_of(event_id, bigquery_client, settings)
     uris = [record.archive_uri for record in (*rows, *dead_letters)]
+    uris += [record.archive_uri for record in pending]
     uris += [replay["archive_uri"] for replay in replays if replay["archive_uri"]]
     objects: Iterable[TracedObject] = ()
     if uris:
@@ -156,7 +166,7 @@ def trace(
             objects = list(threads.map(functools.partial(read_object, event_id), named))
     elif day is not None:
         objects = _search(event_id, ArchiveReader(storage, settings.archive_bucket).of_day(day))
-    return Trace(event_id, rows, dead_letters, replays, list(objects))
+    return Trace(event_id, rows, dead_letters, pending, replays, list(objects), problems)
 
 
 def replays_of(event_id: str, client: bigquery.Client, settings: Settings) -> list[dict[str, Any]]:

@@ -18,7 +18,6 @@ import dataclasses
 import gzip
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import IO
 
@@ -32,6 +31,7 @@ from functions.archive.compacted_file import CompactedMetadata, CompactedWriter
 from functions.archive.envelope import read_envelopes
 from functions.archive.reader import ArchivedObject, ArchiveReader, CompactedObject, decoding, download
 from functions.archive.summary import Summary
+from functions.system import SYSTEM, Pool, System
 
 THREADS = 24
 """Number of threads, each of which takes a connection: enough for one core where a request takes 60 ms."""
@@ -75,12 +75,16 @@ class HourCompaction:
         storage: Client of the archive's project.
         bucket: Name of the bucket.
         event_types: The types that summaries count by name.
+        system: The machine.
     """
 
-    def __init__(self, storage: StorageClient, bucket: str, event_types: Collection[str]) -> None:
+    def __init__(
+        self, storage: StorageClient, bucket: str, event_types: Collection[str], system: System = SYSTEM
+    ) -> None:
         self._reader = ArchiveReader(storage, bucket)
         self._bucket = storage.bucket(bucket)
         self._event_types = event_types
+        self._system = system
         self._done = Compacted()
 
     def __call__(self, hour: datetime, is_over: Callable[[], bool] = lambda: False) -> Compacted:
@@ -99,7 +103,7 @@ class HourCompaction:
         self._done = Compacted()
         originals, compacted = self._list(hour)
         finished = {candidate.blob.name for candidate in compacted if candidate.is_finished}
-        with ThreadPoolExecutor(THREADS) as threads:
+        with self._system.pool(THREADS, "compaction") as threads:
             for candidate in compacted:
                 if candidate.is_finished:
                     originals = self._delete_copied(candidate, originals, threads)
@@ -123,7 +127,7 @@ class HourCompaction:
         return originals, [listed for listed in stored if isinstance(listed, CompactedObject)]
 
     def _write(
-        self, originals: Iterator[ArchivedObject], threads: ThreadPoolExecutor, is_over: Callable[[], bool]
+        self, originals: Iterator[ArchivedObject], threads: Pool, is_over: Callable[[], bool]
     ) -> tuple[Blob, list[ArchivedObject]] | None:
         """Write the next compacted object, which is not finished; None where no original is left.
 
@@ -201,7 +205,7 @@ class HourCompaction:
             return Summary.of(read_envelopes(ndjson), self._event_types)
 
     def _delete_copied(
-        self, compacted: CompactedObject, originals: Sequence[ArchivedObject], threads: ThreadPoolExecutor
+        self, compacted: CompactedObject, originals: Sequence[ArchivedObject], threads: Pool
     ) -> list[ArchivedObject]:
         """Delete the originals that a finished compacted object has; return the others."""
         if not any(compacted.names.has(original.blob.name) for original in originals):
@@ -210,7 +214,7 @@ class HourCompaction:
         self._delete_all([original for original in originals if original.blob.name in copied], threads)
         return [original for original in originals if original.blob.name not in copied]
 
-    def _delete_all(self, originals: Sequence[ArchivedObject], threads: ThreadPoolExecutor) -> None:
+    def _delete_all(self, originals: Sequence[ArchivedObject], threads: Pool) -> None:
         self._done.originals += sum(threads.map(lambda original: _delete(original.blob), originals))
 
 

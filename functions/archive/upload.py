@@ -3,7 +3,6 @@
 import base64
 import http
 import urllib.parse
-import uuid
 from collections.abc import Mapping
 
 import google_crc32c
@@ -50,7 +49,7 @@ def upload(api: Api, bucket: str, name: str, data: bytes, metadata: Mapping[str,
         msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
     """
     checksum = base64.b64encode(google_crc32c.value(data).to_bytes(4, "big")).decode()
-    content_type, body = _related(_encode_object(_ObjectResource(name, metadata, checksum)), data)
+    content_type, body = _related(_encode_object(_ObjectResource(name, metadata, checksum)), data, api.system.token())
     escaped = urllib.parse.quote(bucket, safe="")
     path = f"/upload/storage/v1/b/{escaped}/o?uploadType=multipart&ifGenerationMatch=0&prettyPrint=false"
     try:
@@ -61,9 +60,8 @@ def upload(api: Api, bucket: str, name: str, data: bytes, metadata: Mapping[str,
             raise
 
 
-def _related(resource: bytes, data: bytes) -> tuple[str, bytes]:
+def _related(resource: bytes, data: bytes, boundary: str) -> tuple[str, bytes]:
     """Return content type and body of https://cloud.google.com/storage/docs/uploading-objects#rest-upload-objects."""
-    boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\ncontent-type: application/json; charset=UTF-8\r\n\r\n".encode()
     middle = f"\r\n--{boundary}\r\ncontent-type: application/gzip\r\n\r\n".encode()
     body = b"".join((head, resource, middle, data, f"\r\n--{boundary}--\r\n".encode()))

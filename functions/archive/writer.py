@@ -3,7 +3,6 @@
 import functools
 import gzip
 import itertools
-import uuid
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
@@ -36,7 +35,7 @@ class Archive:
     @functools.cached_property
     def _instance(self) -> str:
         """Random name of this process; drawn at the first use, since the server forks its workers."""
-        return uuid.uuid4().hex[:12]
+        return self._api.system.token()[:12]
 
     def name(self, now: datetime) -> str:
         """Return the name of a new object; no other instance and no other call gets the same."""

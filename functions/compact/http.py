@@ -14,6 +14,7 @@ from functions.compact.scheduled import Progress, ScheduledCompaction
 from functions.events import event_types
 from functions.reconcile.scheduled import Checkpoints
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 
 logger = logging.getLogger("functions.main")
 
@@ -25,10 +26,12 @@ class CompactApp:
     Attributes:
         storage: Client of the archive's project.
         bucket: Name of the archive's bucket.
+        system: The machine.
     """
 
     storage: StorageClient
     bucket: str
+    system: System = SYSTEM
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
@@ -40,9 +43,10 @@ class CompactApp:
         if request.method != "POST":
             return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
         run = ScheduledCompaction(
-            HourCompaction(self.storage, self.bucket, event_types()),
+            HourCompaction(self.storage, self.bucket, event_types(), self.system),
             Checkpoints(self.storage, self.bucket),
             Progress(self.storage, self.bucket),
+            self.system.monotonic,
         )
         hours = []
         for result in run:

@@ -1,6 +1,5 @@
 """The scheduled compaction: each run continues where the last one ended, and stops before its deadline."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -107,7 +106,7 @@ class ScheduledCompaction:
         compact: Compacts an hour, unless the second argument returns that the run is over.
         checkpoints: Where the reconciliations ended, and what they found.
         progress: Where the last run ended.
-        clock: Returns seconds, as `time.monotonic`.
+        clock: Returns seconds that never go back, from any start.
 
     Attributes:
         until: The time of arrival up to which hours are compacted; None if none is.
@@ -118,7 +117,7 @@ class ScheduledCompaction:
         compact: Callable[[datetime, Callable[[], bool]], Compacted],
         checkpoints: Checkpoints,
         progress: Progress,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float],
     ) -> None:
         self._compact = compact
         self._checkpoints = checkpoints

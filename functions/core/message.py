@@ -1,7 +1,7 @@
 """Pub/Sub messages and the three forms in which they reach an HTTP endpoint."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -113,7 +113,7 @@ _MESSAGE_ID = _METADATA + "message-id"
 _OWN_ATTRIBUTES = ("event_id", "schema_version", SMOKE_TEST_ATTRIBUTE)
 
 
-def parse_request(headers: Mapping[str, str], body: bytes) -> Message:
+def parse_request(headers: Mapping[str, str], body: bytes, now: Callable[[], datetime]) -> Message:
     """Read the message of a request.
 
     Takes a push (wrapped), an Eventarc CloudEvent in binary mode (whose body is the same), and an unwrapped
@@ -123,6 +123,7 @@ def parse_request(headers: Mapping[str, str], body: bytes) -> Message:
     Args:
         headers: The request's headers, looked up without regard to case.
         body: The request's body.
+        now: Returns the time, in UTC, for a push without the time at which it was published.
 
     Raises:
         NotAMessage: The request is none of these.
@@ -138,7 +139,7 @@ def parse_request(headers: Mapping[str, str], body: bytes) -> Message:
         message.data or b"",
         message.attributes or {},
         message.message_id,
-        message.publish_time or datetime.now(UTC),
+        message.publish_time or now(),
         push.delivery_attempt,
         message.ordering_key or "",
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Self
 
 import msgspec
@@ -171,8 +171,3 @@ def _check_event_id(message: Message) -> None:
     else:
         return
     raise EventRejected(Stage.DECODE, [Violation("attributes.event_id", rule, text)])
-
-
-def utc_now() -> datetime:
-    """Return the time, for callers of the pipeline."""
-    return datetime.now(UTC)

@@ -6,11 +6,7 @@ later: a run starts load jobs at its end, and the next one looks after them.
 
 import dataclasses
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any, Self
 
 import msgspec
@@ -21,7 +17,7 @@ from google.cloud.storage import Client as StorageClient
 from functions import log
 from functions.archive.writer import Archive
 from functions.clients import bigquery_client, storage_client
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.drain.limits import CHUNK_BYTES, CHUNK_MESSAGES, MAX_SECONDS
 from functions.drain.load_files import LoadFiles, load_formats
 from functions.drain.loads import LoadReport, Loads
@@ -32,6 +28,7 @@ from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.warehouse import Warehouse
 from functions.settings import InvalidSettings, Settings
+from functions.system import SYSTEM, System
 
 _FRESH_PULLS = 2
 """Number of pulls in a row without an older message than the run, after which the subscription counts as empty: Pub/Sub
@@ -81,23 +78,21 @@ class Drain:
         subscription: Returns the subscription, for a run.
         writer: Makes chunks durable.
         loads: The load jobs.
-        clock: Returns seconds, as `time.monotonic`.
-        now: Returns the time, in UTC.
+        system: The machine.
     """
 
     subscription: Callable[[], Subscription]
     writer: BatchWriter
     loads: Loads
-    clock: Callable[[], float] = time.monotonic
-    now: Callable[[], datetime] = utc_now
+    system: System = SYSTEM
 
     @classmethod
-    def build(cls, settings: Settings, now: Callable[[], datetime] = utc_now) -> Self:
+    def build(cls, settings: Settings, system: System = SYSTEM) -> Self:
         """Build it for a deployment.
 
         Args:
             settings: The settings of the deployment.
-            now: Returns the time, in UTC.
+            system: The machine.
 
         Raises:
             InvalidSettings: `SUBSCRIPTION` is missing, or `IP_POLICY=hash` has no key.
@@ -106,19 +101,20 @@ class Drain:
         if name is None:
             raise InvalidSettings("environment: SUBSCRIPTION is missing; it is projects/PROJECT/subscriptions/NAME")
         process = EventPipeline.from_settings(settings)
-        storage, client, api = storage_client(settings), bigquery_client(settings), http_client.storage_api()
+        storage, client, api = storage_client(settings), bigquery_client(settings), http_client.storage_api(system)
         archive = Archive(api, settings.archive_bucket, process.contracts.event_types)
-        files = LoadFiles(api, settings.archive_bucket, load_formats(settings), now)
+        files = LoadFiles(api, settings.archive_bucket, load_formats(settings))
         return cls(
-            lambda: Subscription(SubscriberClient(), name),
-            BatchWriter(process, archive, files, settings.flush_timeout, _log),
-            build_loads(settings, process, client, storage, now),
-            now=now,
+            lambda: Subscription(SubscriberClient(), name, system),
+            BatchWriter(process, archive, files, settings.flush_timeout, _log, system),
+            build_loads(settings, process, client, storage, system),
+            system,
         )
 
     def __call__(self) -> DrainReport:
         """Drain the subscription, and look after the load jobs; blocks. Errors are in the report."""
-        report, started = DrainReport(), self.clock()
+        clock = self.system.monotonic
+        report, started = DrainReport(), clock()
         try:
             self.pull(report, started + MAX_SECONDS)
         except Exception as error:
@@ -127,7 +123,7 @@ class Drain:
             report.loads = self.loads.advance()
         except Exception as error:
             report.errors.append(log.safe_message(error))
-        report.seconds = round(self.clock() - started, 3)
+        report.seconds = round(clock() - started, 3)
         return report
 
     def pull(self, report: DrainReport, deadline: float) -> None:
@@ -137,7 +133,7 @@ class Drain:
 
         Args:
             report: Counts what is durable, also where an error ends it.
-            deadline: Time after which it pulls no more, by `clock`.
+            deadline: Time after which it pulls no more, by the clock `monotonic`.
 
         Raises:
             google.api_core.exceptions.GoogleAPIError: A service rejected a request or did not answer.
@@ -149,19 +145,19 @@ class Drain:
         self.loads.check()
         with self.subscription() as subscription:
             for leases in self._chunks(subscription, report, deadline):
-                if self.clock() >= deadline + _GRACE_SECONDS:
+                if self.system.monotonic() >= deadline + _GRACE_SECONDS:
                     break  # Cloud Storage is slow. The rest of the time is that of the load jobs.
-                self.writer.write([lease.message for lease in leases], self.now())
+                self.writer.write([lease.message for lease in leases], self.system.now())
                 report.chunks += 1
                 subscription.acknowledge(leases)
                 report.messages += len(leases)
 
     def _chunks(self, subscription: Subscription, report: DrainReport, deadline: float) -> Iterator[list[Lease]]:
         """Yield chunks until the subscription is empty or the time is up; each is pulled while the last is written."""
-        begin, is_stopped = self.now(), threading.Event()
+        begin, is_stopped = self.system.now(), self.system.event()
 
         def is_over() -> bool:
-            return report.is_empty or is_stopped.is_set() or self.clock() >= deadline
+            return report.is_empty or is_stopped.is_set() or self.system.monotonic() >= deadline
 
         def pull() -> list[Lease]:
             chunk: list[Lease] = []
@@ -175,7 +171,7 @@ class Drain:
                 report.is_empty = not pulled or fresh == _FRESH_PULLS
             return chunk
 
-        with ThreadPoolExecutor(1, "pull") as puller:
+        with self.system.pool(1, "pull") as puller:
             pulling = puller.submit(pull)
             try:
                 while chunk := pulling.result():
@@ -190,7 +186,7 @@ def build_loads(
     process: EventPipeline,
     client: bigquery.Client,
     storage: StorageClient,
-    now: Callable[[], datetime] = utc_now,
+    system: System = SYSTEM,
 ) -> Loads:
     """Return the load jobs of a deployment, which need no subscription.
 
@@ -199,11 +195,11 @@ def build_loads(
         process: Makes rows and dead letters of messages.
         client: Client of the datasets' project.
         storage: Client of the archive's project.
-        now: Returns the time, in UTC.
+        system: The machine.
     """
-    warehouse = Warehouse(http_client.bigquery_api(), client.project, settings.dataset)
-    insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, settings.flush_timeout, _log)
-    return Loads(client, storage, settings, insert_rows, now)
+    warehouse = Warehouse(http_client.bigquery_api(system), client.project, settings.dataset)
+    insert_rows = RowInserts(storage, settings.archive_bucket, process, warehouse, settings.flush_timeout, _log, system)
+    return Loads(client, storage, settings, insert_rows, system)
 
 
 def _log(report: FlushReport) -> None:

@@ -3,9 +3,7 @@
 import functools
 import gzip
 import itertools
-import uuid
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -13,7 +11,6 @@ from functions.archive import layout
 from functions.archive.pending import LoadFile
 from functions.archive.upload import upload
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
-from functions.core.pipeline import utc_now
 from functions.drain.load_format import LoadFormat
 from functions.ingest.http_client import Api
 from functions.ingest.warehouse import InsertResult, InsertRow
@@ -43,26 +40,18 @@ class LoadFiles:
         api: Cloud Storage.
         bucket: Name of the archive's bucket.
         formats: The format of the files of each table.
-        now: Returns the time, in UTC.
     """
 
-    def __init__(
-        self,
-        api: Api,
-        bucket: str,
-        formats: Mapping[str, LoadFormat],
-        now: Callable[[], datetime] = utc_now,
-    ) -> None:
+    def __init__(self, api: Api, bucket: str, formats: Mapping[str, LoadFormat]) -> None:
         self._api = api
         self._bucket = bucket
         self._formats = formats
-        self._now = now
         self._sequence = itertools.count(1)
 
     @functools.cached_property
     def _instance(self) -> str:
         """Random name of this process; drawn at the first use, since the server forks its workers."""
-        return uuid.uuid4().hex[:12]
+        return self._api.system.token()[:12]
 
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
         """Write rows into a new load file; blocks.
@@ -81,7 +70,7 @@ class LoadFiles:
             msgspec.DecodeError: The answer is no object, so it is not from Cloud Storage.
         """
         lines = self._formats[table](_columns(record) for record in records)
-        file = LoadFile.new(table, self._now(), self._instance, next(self._sequence))
+        file = LoadFile.new(table, self._api.system.now(), self._instance, next(self._sequence))
         upload(self._api, self._bucket, file.name, gzip.compress(lines, compresslevel=1), {}, timeout)
         return InsertResult({}, {})
 

@@ -10,7 +10,6 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import NamedTuple, cast
 
@@ -26,9 +25,9 @@ from google.cloud.storage.retry import DEFAULT_RETRY as STORAGE_RETRY
 from functions import log
 from functions.archive import layout
 from functions.archive.pending import LoadFile, load_files
-from functions.core.pipeline import utc_now
 from functions.drain.ledger import Ledger, LedgerReplaced, Load, Pause, StoredLedger
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 from functions.tables import Tables
 
 _ATTEMPTS = 5
@@ -89,24 +88,6 @@ class _Ended(NamedTuple):
     loaded: Sequence[str] = ()
 
 
-class PendingLoad(NamedTuple):
-    """Load files of a table that are not known to be loaded.
-
-    Attributes:
-        table: The table, without the dataset.
-        files: Number of the files.
-        oldest: When the oldest of them was written.
-        job_id: Id of their load job; None if they are in none yet.
-        paused_until: When a run starts a job for them again, since earlier ones have failed; None for at once.
-    """
-
-    table: str
-    files: int
-    oldest: datetime
-    job_id: str | None
-    paused_until: datetime | None
-
-
 class Loads:
     """The load jobs of a deployment.
 
@@ -115,7 +96,7 @@ class Loads:
         storage: Client of the archive's project.
         settings: Dataset, archive, and the maximum seconds of a request, retries included: `flush_timeout`.
         insert_rows: Inserts the rows of a file one by one, given its name, so that a bad row fails alone.
-        now: Returns the time, in UTC.
+        system: The machine.
     """
 
     def __init__(
@@ -124,7 +105,7 @@ class Loads:
         storage: StorageClient,
         settings: Settings,
         insert_rows: Callable[[str], None],
-        now: Callable[[], datetime] = utc_now,
+        system: System = SYSTEM,
     ) -> None:
         self._client = client
         self._bucket = storage.bucket(settings.archive_bucket)
@@ -134,7 +115,8 @@ class Loads:
         self._timeout = settings.flush_timeout / 3
         self._retry = DEFAULT_RETRY.with_timeout(settings.flush_timeout)
         self._storage_retry = STORAGE_RETRY.with_timeout(settings.flush_timeout)
-        self._now = now
+        self._now = system.now
+        self._pool = system.pool
 
     def check(self) -> None:
         """Check that the ledger can be read.
@@ -158,25 +140,6 @@ class Loads:
                 return self._advance()
         return self._advance()
 
-    def pending(self) -> list[PendingLoad]:
-        """Return the load files that are not known to be loaded, by table and load job. This changes nothing.
-
-        Raises:
-            google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected a request or did not answer.
-            msgspec.DecodeError: The ledger is none.
-        """
-        ledger, _ = self._ledger.read()
-        jobs = {name: load.job_id for load in ledger.loads for name in load.files}
-        now = self._now()
-        pauses = {table: pause.until for table, pause in ledger.pauses.items() if now < pause.until}
-        written: dict[tuple[str, str | None], list[datetime]] = {}
-        for file in self._files():
-            written.setdefault((file.table, jobs.get(file.name)), []).append(file.written)
-        return [
-            PendingLoad(table, len(times), min(times), job_id, None if job_id else pauses.get(table))
-            for (table, job_id), times in written.items()
-        ]
-
     def _advance(self) -> LoadReport:
         report = LoadReport()
         # The ledger is read before the files are listed. So a file that is in no job of this ledger, and is listed, is
@@ -184,7 +147,7 @@ class Loads:
         ledger, generation = self._ledger.read()
         files, now = {file.name: file for file in self._files()}, self._now()
         pauses, loads, to_start = dict(ledger.pauses), list[Load](), list[Load]()
-        with ThreadPoolExecutor(_THREADS) as threads:
+        with self._pool(_THREADS, "loads") as threads:
             for load, job in zip(ledger.loads, threads.map(self._job, ledger.loads), strict=True):
                 if job is None:
                     to_start.append(load)

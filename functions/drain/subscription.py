@@ -13,6 +13,7 @@ from google.cloud.pubsub_v1 import SubscriberClient, types
 
 from functions import log
 from functions.core.message import Message, from_proto
+from functions.system import SYSTEM, System, Thread
 
 LEASE_SECONDS = 60
 """Seconds for which a lease is extended."""
@@ -55,15 +56,17 @@ class Subscription:
         client: Pub/Sub, for this context only: the platform freezes an instance between two runs, and a connection that
             was lost meanwhile would look like an empty subscription.
         name: `projects/PROJECT/subscriptions/NAME`.
+        system: The machine.
     """
 
-    def __init__(self, client: SubscriberClient, name: str) -> None:
+    def __init__(self, client: SubscriberClient, name: str, system: System = SYSTEM) -> None:
         self._client = client
         self._name = name
         self._held: set[str] = set()
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._extender = threading.Thread(target=self._extend_leases, name="leases", daemon=True)
+        self._system = system
+        self._ended = system.event()
+        self._extender: Thread | None = None
 
     def __enter__(self) -> Self:
         """Connect, and extend leases from now on.
@@ -80,13 +83,14 @@ class Subscription:
             raise ServiceUnavailable(message) from error  # type: ignore[no-untyped-call]
         finally:
             connection.cancel()
-        self._extender.start()
+        self._extender = self._system.start(self._extend_leases, "leases")
         return self
 
     def __exit__(self, *_: object) -> None:
         """Extend no lease any more."""
         self._ended.set()
-        self._extender.join(_EXIT_SECONDS)
+        if self._extender is not None:
+            self._extender.join(_EXIT_SECONDS)
         self._client.close()
 
     def pull(self, max_messages: int, seconds: float) -> list[Lease]:

@@ -17,8 +17,10 @@ from functions.ingest.batch_writer import NotDurable
 from functions.ingest.flush import FlushServices, ProcessingFailed
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.stages import ingest_event
+from functions.ingest.threads import Threads
 from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 
 logger = logging.getLogger("functions.main")
 
@@ -40,17 +42,22 @@ class IngestApp:
     code_version: str
 
     @classmethod
-    def build(cls, settings: Settings) -> Self:
+    def build(cls, settings: Settings, system: System = SYSTEM) -> Self:
         """Build the application for a deployment.
+
+        Args:
+            settings: The settings of the deployment.
+            system: The machine.
 
         Raises:
             InvalidSettings: `IP_POLICY=hash` without its key.
         """
         project = http_client.project(settings)
         process = EventPipeline.from_settings(settings)
-        archive = Archive(http_client.storage_api(), settings.archive_bucket, process.contracts.event_types)
-        warehouse = Warehouse(http_client.bigquery_api(), project, settings.dataset)
-        return cls(GroupCommit(FlushServices(process, archive, warehouse), settings), project, settings.code_version)
+        archive = Archive(http_client.storage_api(system), settings.archive_bucket, process.contracts.event_types)
+        warehouse = Warehouse(http_client.bigquery_api(system), project, settings.dataset)
+        services = FlushServices(process, archive, warehouse, Threads(system.pool), system)
+        return cls(GroupCommit(services, settings), project, settings.code_version)
 
     async def __call__(self, request: Request) -> Response:  # noqa: PLR0911 - one for each answer
         """Ingest one message: 204 once it is durable. After any other answer Pub/Sub delivers it again.
@@ -68,7 +75,7 @@ class IngestApp:
             return message.get("body", b""), message.get("more_body", False)
 
         try:
-            await ingest_event(request.headers, next_chunk, self.commit.admission, self.commit)
+            await ingest_event(request.headers, next_chunk, self.commit.admission, self.commit, self.commit.system.now)
         except NotAMessage as error:
             logger.warning("%s", error, extra={"trace": log.trace(request.headers, self.project)})
             return _reject(400, error)

@@ -4,7 +4,6 @@
 that already have batches, such as a worker of Dataflow.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Protocol
@@ -13,11 +12,12 @@ from functions import log
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter, Stage, Violation
 from functions.core.message import Message
-from functions.core.pipeline import EventPipeline, utc_now
+from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.ingest.flush_report import FlushReport, Outcome
 from functions.ingest.http_client import is_overload
 from functions.ingest.warehouse import InsertResult, InsertRow
+from functions.system import SYSTEM, System
 
 
 class NotDurable(Exception):
@@ -40,21 +40,24 @@ class BatchWriter:
         warehouse: Takes rows and dead letters.
         timeout: Seconds that each call of a service may take, retries included.
         report: Called with the report of each batch, durable or not.
+        system: The machine.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what a batch goes through
         self,
         process: EventPipeline,
         archive: Archive,
         warehouse: Inserts,
         timeout: float,
         report: Callable[[FlushReport], None],
+        system: System = SYSTEM,
     ) -> None:
         self._process = process
         self._archive = archive
         self._warehouse = warehouse
         self._timeout = timeout
         self._report = report
+        self._system = system
 
     def write(self, messages: Sequence[Message], now: datetime) -> FlushReport:
         """Write a batch; blocks.
@@ -85,18 +88,19 @@ class BatchWriter:
             raise
         finally:
             oldest = min(message.publish_time for message in messages)
-            report.lag_ms = round((utc_now() - oldest).total_seconds() * 1000)
+            report.lag_ms = round((self._system.now() - oldest).total_seconds() * 1000)
             self._report(report)
         return report
 
     def _write(self, name: str, messages: Sequence[Message], now: datetime, report: FlushReport) -> None:
         outcomes = [self._outcome(message, now) for message in messages]
-        started = time.monotonic()
+        clock = self._system.monotonic
+        started = clock()
         report.archive_bytes = self._archive.write(name, outcomes, self._timeout)
-        archived = time.monotonic()
+        archived = clock()
         report.archive_ms = round((archived - started) * 1000)
         insert_by_table(self._warehouse, outcomes, now, self._timeout, report)
-        report.insert_ms = round((time.monotonic() - archived) * 1000)
+        report.insert_ms = round((clock() - archived) * 1000)
 
     def _outcome(self, message: Message, now: datetime) -> Outcome:
         """Process a message. An unforeseen error would fail its batch on each delivery, so it makes a dead letter.

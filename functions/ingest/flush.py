@@ -14,7 +14,6 @@ import msgspec
 from functions import log
 from functions.archive.writer import Archive
 from functions.core.message import Message
-from functions.core.pipeline import utc_now
 from functions.ingest.admission import Admission, FlushResult
 from functions.ingest.batch_writer import NotDurable, dead_letter_of
 from functions.ingest.event_queue import Ack, Failure, QueuedEvent, resolve
@@ -25,6 +24,7 @@ from functions.ingest.slot import FlushSlot
 from functions.ingest.threads import RunsCalls, Threads
 from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 
 type Process = Callable[[Message, datetime], Outcome]
 """Returns the row or the dead letter of a message at a time, as `functions.core.pipeline.EventPipeline` does."""
@@ -59,6 +59,7 @@ class FlushServices:
         archive: Takes all messages.
         warehouse: Takes rows and dead letters.
         threads: Runs the calls of archive and warehouse.
+        system: The machine.
         insert_slots: Limits the concurrent inserts into each table.
     """
 
@@ -66,6 +67,7 @@ class FlushServices:
     archive: Archive
     warehouse: Warehouse
     threads: RunsCalls = dataclasses.field(default_factory=Threads)
+    system: System = SYSTEM
     insert_slots: collections.defaultdict[str, asyncio.Semaphore] = dataclasses.field(
         default_factory=lambda: collections.defaultdict(lambda: asyncio.Semaphore(MAX_FLUSHES)), init=False
     )
@@ -103,7 +105,7 @@ class Flush:
         self._admission = admission
         self._slot = slot
         self._clock = slot.clock
-        self._now = utc_now()
+        self._now = services.system.now()
         self._object = services.archive.name(self._now)
         self._archived = slot.started
         self._in_flight_at_start = admission.events
@@ -143,7 +145,7 @@ class Flush:
             self._release(self._unresolved, self._unresolved_bytes)
             self._slot.free(is_overloaded=self.report.overloaded)
             oldest = min(event.message.publish_time for event in self._batch)
-            self.report.lag_ms = _milliseconds((utc_now() - oldest).total_seconds())
+            self.report.lag_ms = _milliseconds((self._services.system.now() - oldest).total_seconds())
 
     def process(self) -> list[ProcessedEvent]:
         """Make a row or a dead letter of each event.
@@ -193,7 +195,7 @@ class Flush:
                 self._fail_for([event.ack], reason)
             elif errors := result.rejected.get(index):
                 try:
-                    dead_letter = dead_letter_of(event.outcome, errors, utc_now())
+                    dead_letter = dead_letter_of(event.outcome, errors, self._services.system.now())
                 except NotDurable as error:
                     self._fail_for([event.ack], str(error))
                 else:

@@ -6,8 +6,6 @@ All concurrency of the ingest function is here and in the stages of a flush.
 import asyncio
 import contextvars
 import logging
-import time
-from collections.abc import Callable
 
 from functions.core.message import Message
 from functions.ingest.admission import Admission, Overloaded
@@ -30,19 +28,18 @@ class GroupCommit:
     Args:
         services: The services that take the events.
         settings: Limits of batches, of what is in flight, and of time.
-        clock: Returns the time in seconds, from any start.
 
     Attributes:
         admission: Counts what is in flight.
+        system: The machine.
     """
 
-    def __init__(
-        self, services: FlushServices, settings: Settings, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, services: FlushServices, settings: Settings) -> None:
         self.admission = Admission(settings)
+        self.system = services.system
         self._services = services
         self._settings = settings
-        self._clock = clock
+        self._clock = self.system.monotonic
         self._scheduler = FlushScheduler(settings.linger_ms / 1000, settings.flush_timeout, settings.flush_interval)
         self._queue = EventQueue(settings)
         self._flushes: set[asyncio.Task[None]] = set()

@@ -7,7 +7,6 @@ cost more than the whole processing of an event (docs/performance.md).
 import functools
 import http
 import os
-import time
 from collections.abc import Callable
 
 import certifi
@@ -19,6 +18,7 @@ from google.auth.exceptions import DefaultCredentialsError, TransportError
 from functions.ingest.references import clear_frames
 from functions.ingest.retry import Call, Service
 from functions.settings import NO_PROJECT, InvalidSettings, Settings
+from functions.system import SYSTEM, System
 
 CONNECTIONS = 16
 """Size of the connection pool for each service."""
@@ -108,13 +108,16 @@ class Api:
     Args:
         root: `https://bigquery.googleapis.com`, or an emulator.
         urlopen: Sends a request over a pool of connections, with credentials where the service wants some.
+        system: The machine.
 
     Attributes:
         service: The timeouts and the retries that all calls share.
+        system: The machine.
     """
 
-    def __init__(self, root: str, urlopen: _UrlOpen) -> None:
+    def __init__(self, root: str, urlopen: _UrlOpen, system: System = SYSTEM) -> None:
         self.service = Service()
+        self.system = system
         self._root = root
         self._urlopen = urlopen
 
@@ -135,23 +138,24 @@ class Api:
             urllib3.exceptions.HTTPError: The API did not answer in time, or the connection failed.
             google.auth.exceptions.GoogleAuthError: No token is available.
         """
-        call = Call(self.service, seconds, time.monotonic())
+        clock = self.system.monotonic
+        call = Call(self.service, seconds, clock(), self.system.uniform)
         while True:
             try:
-                return self._post(self._root + path, content_type, body, call.timeout(time.monotonic()))
+                return self._post(self._root + path, content_type, body, call.timeout(clock()))
             except (ApiError, urllib3.exceptions.HTTPError, TransportError) as error:
                 clear_frames(error)
                 if not is_overload(error):
                     raise
-                pause = call.pause(time.monotonic(), after_timeout=_has_timed_out(error))
+                pause = call.pause(clock(), after_timeout=_has_timed_out(error))
                 if pause is None:
                     raise
-            time.sleep(pause)
+            self.system.sleep(pause)
 
     def _post(self, url: str, content_type: str, body: bytes, timeout: float) -> bytes:
         headers = {"content-type": content_type, "user-agent": "sluice"}
         total = urllib3.Timeout(total=timeout)  # A number would limit the connection, and then the answer again.
-        started = time.monotonic()
+        started = self.system.monotonic()
         try:
             answer = self._urlopen("POST", url, body=body, headers=headers, timeout=total, **_AS_ANSWERED)
         except urllib3.exceptions.TimeoutError as error:
@@ -160,25 +164,25 @@ class Api:
             raise
         if answer.status != http.HTTPStatus.OK:
             raise ApiError(answer.status, answer.data)
-        self.service.answered(time.monotonic() - started)
+        self.service.answered(self.system.monotonic() - started)
         return answer.data
 
 
-def bigquery_api() -> Api:
+def bigquery_api(system: System = SYSTEM) -> Api:
     """BigQuery, with Application Default Credentials; the emulator at BIGQUERY_EMULATOR_HOST, if that is set."""
-    return _api("bigquery", os.environ.get("BIGQUERY_EMULATOR_HOST"))
+    return _api("bigquery", os.environ.get("BIGQUERY_EMULATOR_HOST"), system)
 
 
-def storage_api() -> Api:
+def storage_api(system: System = SYSTEM) -> Api:
     """Cloud Storage, with Application Default Credentials; the emulator at STORAGE_EMULATOR_HOST, if that is set."""
-    return _api("storage", os.environ.get("STORAGE_EMULATOR_HOST"))
+    return _api("storage", os.environ.get("STORAGE_EMULATOR_HOST"), system)
 
 
-def _api(service: str, emulator: str | None) -> Api:
+def _api(service: str, emulator: str | None, system: System) -> Api:
     if emulator:
-        return Api(emulator, _Connections().urlopen)
+        return Api(emulator, _Connections().urlopen, system)
     universe = os.environ.get("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "googleapis.com")
-    return Api(f"https://{service}.{universe}", _authorized())
+    return Api(f"https://{service}.{universe}", _authorized(), system)
 
 
 def project(settings: Settings) -> str:

@@ -1,8 +1,8 @@
 """Retries that end in time and cannot overload a service: total time, attempt timeout and retry budget."""
 
 import math
-import random
 import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 FIRST_PAUSE = 0.1
@@ -129,13 +129,15 @@ class Call:
         service: What is known of the service.
         seconds: Maximum seconds for all attempts and pauses.
         now: The time at which the call begins.
+        uniform: Returns a random number between two numbers.
     """
 
-    def __init__(self, service: Service, seconds: float, now: float) -> None:
+    def __init__(self, service: Service, seconds: float, now: float, uniform: Callable[[float, float], float]) -> None:
         self._service = service
         self._seconds = seconds
         self._deadline = now + seconds
         self._longest_pause = FIRST_PAUSE
+        self._uniform = uniform
 
     def timeout(self, now: float) -> float:
         """Return the maximum seconds of an attempt that begins now."""
@@ -144,7 +146,7 @@ class Call:
 
     def pause(self, now: float, *, after_timeout: bool = False) -> float | None:
         """Return the seconds to wait before a retry; None: do not retry, for lack of time or of budget."""
-        pause = random.uniform(0, self._longest_pause)  # noqa: S311 - so that instances do not retry at the same time
+        pause = self._uniform(0, self._longest_pause)  # so that instances do not retry at the same time
         least = within(self._seconds, self._service.answer_time.usual).timeout
         if now + pause + least > self._deadline:
             return None

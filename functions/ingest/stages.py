@@ -6,6 +6,7 @@ same time: `write_batch`. Its row is made by `functions.core.pipeline.EventPipel
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import Message, parse_request
@@ -20,6 +21,7 @@ async def ingest_event(
     next_chunk: NextChunk,
     admission: Admission,
     commit: Callable[[Message], Awaitable[None]],
+    now: Callable[[], datetime],
 ) -> None:
     """Take an event from its request to its acknowledgement. Return when it is durable.
 
@@ -28,6 +30,7 @@ async def ingest_event(
         next_chunk: Returns the next bytes of its body.
         admission: Limits what is in flight.
         commit: The group commit: queues the event, and waits until `write_batch` has acknowledged it.
+        now: Returns the time, in UTC.
 
     Raises:
         NotAMessage: The request carries no Pub/Sub message.
@@ -35,7 +38,7 @@ async def ingest_event(
         NotDurable: The event is not durable in time.
         ProcessingFailed: The code has a defect.
     """
-    message = await receive(headers, next_chunk, admission)
+    message = await receive(headers, next_chunk, admission, now)
     await commit(message)
 
 
@@ -49,11 +52,13 @@ async def write_batch(flush: Flush) -> None:
         await _write_table(flush, DeadLetter.table, dead_letters)
 
 
-async def receive(headers: Mapping[str, str], next_chunk: NextChunk, admission: Admission) -> Message:
+async def receive(
+    headers: Mapping[str, str], next_chunk: NextChunk, admission: Admission, now: Callable[[], datetime]
+) -> Message:
     """Read the message of a request."""
     length = headers.get("content-length")
     body = await read_body(next_chunk, int(length) if length else None, admission)
-    return parse_request(headers, body)
+    return parse_request(headers, body, now)
 
 
 async def _write_table(flush: Flush, table: str, events: Sequence[ProcessedEvent]) -> list[ProcessedEvent]:

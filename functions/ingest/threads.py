@@ -3,10 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from functions.ingest.http_client import CONNECTIONS
+from functions.system import SYSTEM, Pool
 
 MAX_THREADS = CONNECTIONS
 """Maximum number of threads. Each of the flushes inserts into four tables at once."""
@@ -20,10 +20,14 @@ class RunsCalls(Protocol):
 
 
 class Threads:
-    """A pool of threads. A call that nobody awaits any more keeps its thread until it ends."""
+    """A pool of threads. A call that nobody awaits any more keeps its thread until it ends.
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="commit")
+    Args:
+        pool: Returns a pool of so many threads, by a name.
+    """
+
+    def __init__(self, pool: Callable[[int, str], Pool] = SYSTEM.pool) -> None:
+        self._executor = pool(MAX_THREADS, "commit")
         self._free = asyncio.Semaphore(MAX_THREADS)
 
     async def run[Result](self, call: Callable[..., Result], *arguments: object) -> Result:

@@ -2,7 +2,6 @@
 
 import http
 import itertools
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -85,6 +84,7 @@ class Warehouse:
 
     def __init__(self, api: Api, project: str, dataset: str) -> None:
         self._api = api
+        self._system = api.system
         self._tables = f"/bigquery/v2/projects/{project}/datasets/{dataset}/tables"
 
     def insert(self, table: str, records: Sequence[InsertRow], timeout: float) -> InsertResult:
@@ -99,7 +99,7 @@ class Warehouse:
             ApiError: BigQuery rejected the request.
             urllib3.exceptions.HTTPError: It did not answer in time, or the connection failed.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._system.monotonic() + timeout
         insertion = InsertResult({}, {})
         waiting = list(range(len(records)))
         for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
@@ -115,19 +115,19 @@ class Warehouse:
                     again[index] = f"{table}: {problems[0].reason}"
             if not again:
                 break
-            now = time.monotonic()
+            now = self._system.monotonic()
             if now + pause > deadline or not self._api.service.retries.take(now):
                 is_overloaded = any(not reason.endswith(": stopped") for reason in again.values())
                 return InsertResult(insertion.rejected, insertion.retryable | again, is_overloaded)
             if len(again) == len(waiting):
-                time.sleep(pause)
+                self._system.sleep(pause)
             waiting = list(again)
         return insertion
 
     def _insert_all(self, table: str, records: Sequence[InsertRow], deadline: float) -> dict[int, list[_Problem]]:
         """Send one `insertAll`, or several where one is too large. Return the problems of the rows that are not in."""
         request = _Request([_Row(record.insert_id, record.columns) for record in records])
-        seconds = max(deadline - time.monotonic(), 0.1)
+        seconds = max(deadline - self._system.monotonic(), 0.1)
         path = f"{self._tables}/{table}/insertAll?prettyPrint=false"
         try:
             answer = self._api.post(path, "application/json", _encode_request(request), seconds)

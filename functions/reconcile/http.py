@@ -10,10 +10,10 @@ from starlette.responses import JSONResponse, Response
 
 from functions.archive.pending import load_files
 from functions.clients import bigquery_client, storage_client
-from functions.core.pipeline import utc_now
 from functions.reconcile.reconciler import Reconciler
 from functions.reconcile.scheduled import Checkpoints, ScheduledReconciliation
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 
 logger = logging.getLogger("functions.main")
 
@@ -26,11 +26,13 @@ class ReconcileApp:
         reconciler: Compares the archive with the tables.
         checkpoints: The times at which the runs before ended.
         bucket: The bucket of the archive, and of the load files of batch mode.
+        system: The machine.
     """
 
     reconciler: Reconciler
     checkpoints: Checkpoints
     bucket: Bucket
+    system: System = SYSTEM
 
     @classmethod
     def build(cls, settings: Settings) -> Self:
@@ -45,7 +47,8 @@ class ReconcileApp:
         if request.method != "POST":
             return JSONResponse({"error": "POST"}, 405, {"Allow": "POST"})
         oldest = min((file.written for file in load_files(self.bucket)), default=None)
-        run = ScheduledReconciliation(self.reconciler, self.checkpoints, utc_now(), loaded_until=oldest)
+        now, clock = self.system.now(), self.system.monotonic
+        run = ScheduledReconciliation(self.reconciler, self.checkpoints, now, clock, loaded_until=oldest)
         if run.skipped:
             start, end = (time.isoformat() for time in run.skipped)
             fields = {"start": start, "end": end}

@@ -7,7 +7,6 @@ import heapq
 import itertools
 import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
@@ -39,6 +38,7 @@ from functions.names import UNKNOWN
 from functions.reconcile.findings import MAX_EXAMPLES, EventRef, HourCounts, Reconciliation
 from functions.reconcile.records import EventsOfDays, ObjectRecords, Records, StoredRecord
 from functions.settings import Settings
+from functions.system import SYSTEM, System
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
@@ -170,14 +170,21 @@ class Reconciler:
         storage: Client of the archive's project.
         settings: Datasets and archive.
         compare: Compares contents; then all objects are read. None to compare ids only.
+        system: The machine.
     """
 
     def __init__(
-        self, client: bigquery.Client, storage: StorageClient, settings: Settings, compare: Compare | None = None
+        self,
+        client: bigquery.Client,
+        storage: StorageClient,
+        settings: Settings,
+        compare: Compare | None = None,
+        system: System = SYSTEM,
     ) -> None:
+        self._pool = system.pool
         self._storage = storage
         self._archive = ArchiveReader(storage, settings.archive_bucket)
-        self._records = Records(client, settings, with_columns=compare is not None)
+        self._records = Records(client, settings, with_columns=compare is not None, system=system)
         self._compare = compare
         self._types = frozenset(event_types())
         # The digest of a content does not depend on the policy for addresses.
@@ -228,7 +235,7 @@ class Reconciler:
         merged = itertools.batched(
             self._merge(self._objects(start, end), records, start), _OBJECTS_AT_ONCE, strict=False
         )
-        with ThreadPoolExecutor(_READERS) as threads:
+        with self._pool(_READERS, "readers") as threads:
             for number, batch_of_objects in enumerate(merged):
                 first_object, _ = batch_of_objects[0]
                 if number and is_over():

@@ -15,11 +15,11 @@ import msgspec
 from google.cloud import bigquery
 
 from functions.archive import delivery
-from functions.core.pipeline import utc_now
 from functions.events import event_types
 from functions.schema.definitions import LATEST_FIRST
 from functions.settings import Settings
 from functions.sql import Parameter, query_config, render
+from functions.system import SYSTEM, System
 from functions.tables import Tables
 
 _CONFLICTING = "COUNT(DISTINCT ingest.content_digest) OVER (PARTITION BY ingest.event_id, ingest.schema_version) > 1"
@@ -194,9 +194,13 @@ class Records:
         client: Client of their project.
         settings: Datasets.
         with_columns: Whether to read all columns of the records.
+        system: The machine.
     """
 
-    def __init__(self, client: bigquery.Client, settings: Settings, *, with_columns: bool = False) -> None:
+    def __init__(
+        self, client: bigquery.Client, settings: Settings, *, with_columns: bool = False, system: System = SYSTEM
+    ) -> None:
+        self._now = system.now
         self._client = client
         self._settings = settings
         self._with_columns = with_columns
@@ -267,7 +271,7 @@ class Records:
 
         The live table has what has not expired; the historical one may have copies of it, and has what has expired.
         """
-        expired = utc_now().date() - timedelta(days=self._settings.retention_days)
+        expired = self._now().date() - timedelta(days=self._settings.retention_days)
         table = self._tables[event_type]
         if any(day >= expired for day in days):
             yield self._names.live(table)

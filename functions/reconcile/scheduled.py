@@ -1,7 +1,6 @@
 """The scheduled reconciliation: each run starts where the last one ended, and stops before its deadline."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +11,7 @@ from google.cloud.storage import Client as StorageClient
 
 from functions.reconcile.findings import HourCounts, Reconciliation
 from functions.reconcile.reconciler import SPAN
+from functions.system import SYSTEM
 
 MAX_SECONDS = 1_500
 """Maximum seconds of a run; the next one continues. The function has 1 800, of which the last look-up may take some."""
@@ -158,7 +158,7 @@ class ScheduledReconciliation:
         compare: Compares the archive with the tables.
         checkpoints: Where the last run ended.
         now: The time, in UTC.
-        clock: Returns seconds, as `time.monotonic`.
+        clock: Returns seconds that never go back, from any start.
         loaded_until: Time of arrival up to which batch mode has loaded all rows; None if nothing waits to be loaded.
             What arrived later would seem to be missing.
 
@@ -172,7 +172,7 @@ class ScheduledReconciliation:
         compare: Compares,
         checkpoints: Checkpoints,
         now: datetime,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = SYSTEM.monotonic,
         loaded_until: datetime | None = None,
     ) -> None:
         first, self._due = recent_hours(now)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from functions.drain.drain import DrainReport
-    from functions.drain.loads import LoadReport, Loads, PendingLoad
+    from functions.drain.loads import LoadReport, Loads
+    from functions.drain.pending_loads import PendingLoad
     from functions.settings import Settings
 
 console = Console(stderr=True, soft_wrap=True)
@@ -55,7 +56,7 @@ def drain(
     """
     settings = command_settings()
     if dry_run:
-        _show_pending(_loads(settings).pending(), as_json=as_json)
+        _show_pending(_pending(settings)(), as_json=as_json)
         return
     from functions.drain.drain import Drain, DrainReport
     from functions.drain.limits import MAX_SECONDS
@@ -65,8 +66,8 @@ def drain(
     try:
         with _showing(report) as show, _printing_failures():
             if run:
-                run.pull(report, run.clock() + MAX_SECONDS)
-            pending = _finish(run.loads if run else _loads(settings), report, show)
+                run.pull(report, run.system.monotonic() + MAX_SECONDS)
+            pending = _finish(run.loads if run else _loads(settings), _pending(settings), report, show)
     except BaseException as error:
         if report.messages or isinstance(error, KeyboardInterrupt):
             console.print(
@@ -82,7 +83,7 @@ def drain(
         _show(report)
     for load in pending:
         when = f" after {load.paused_until:%H:%M:%S} UTC" if load.paused_until else ""
-        text = f"{load.table}: load files that are not loaded: {load.files}; the next run{when} repeats it"
+        text = f"{load.table}: load files that are not loaded: {len(load.files)}; the next run{when} repeats it"
         print_error("Failed:", text)
     if run and not report.is_empty:
         console.print("Messages are left in the subscription: the next run pulls them.")
@@ -99,24 +100,38 @@ def _loads(settings: Settings) -> Loads:
     return build_loads(settings, EventPipeline.from_settings(settings), client, storage)
 
 
-def _finish(loads: Loads, report: DrainReport, show: Callable[[str], None]) -> list[PendingLoad]:
-    """Advance the load jobs until the files that exist now are loaded; return those of them that a later run loads."""
+def _pending(settings: Settings) -> Callable[[], list[PendingLoad]]:
+    """Return a function that reads what is pending."""
+    from functions.clients import storage_client
+    from functions.drain.pending_loads import pending_loads
+
+    bucket = storage_client(settings).bucket(settings.archive_bucket)
+    return lambda: pending_loads(bucket, settings.flush_timeout)
+
+
+def _finish(
+    loads: Loads, read: Callable[[], list[PendingLoad]], report: DrainReport, show: Callable[[str], None]
+) -> list[PendingLoad]:
+    """Advance the load jobs until the files that exist now are loaded; return those of them that a later run loads.
+
+    Their names are kept, not the time: the files have that of their writers, whose clocks may differ from this one.
+    """
     from functions.drain.ledger import LedgerReplaced
     from functions.drain.loads import LoadReport
 
-    begun = datetime.now(UTC)
+    names = {file.name for load in read() for file in load.files}
     total = report.loads = LoadReport()
     while True:
         latest = LoadReport()
         with contextlib.suppress(LedgerReplaced):  # Another run has just done the same.
             latest = loads.advance()
         _add(latest, total)
-        pending = [load for load in loads.pending() if load.oldest <= begun]
+        pending = [load for every in read() if (load := every.among(names))]
         if not pending or latest.unstarted_jobs:
             return pending
         if paused := [load for load in pending if load.paused_until]:
             return paused
-        show(f"{sum(load.files for load in pending)} load files are being loaded")
+        show(f"{sum(len(load.files) for load in pending)} load files are being loaded")
         time.sleep(_PAUSE)
 
 
@@ -171,7 +186,7 @@ def _show(report: DrainReport) -> None:
 
 
 def _as_json(pending: list[PendingLoad]) -> list[dict[str, object]]:
-    return [load._asdict() for load in pending]
+    return [load._asdict() | {"files": len(load.files), "oldest": load.oldest} for load in pending]
 
 
 def _show_pending(pending: list[PendingLoad], *, as_json: bool) -> None:
@@ -180,7 +195,7 @@ def _show_pending(pending: list[PendingLoad], *, as_json: bool) -> None:
         return
     now = datetime.now(UTC)
     rows = [
-        (load.table, load.files, f"{(now - load.oldest).total_seconds():.0f} s", load.job_id, load.paused_until)
+        (load.table, len(load.files), f"{(now - load.oldest).total_seconds():.0f} s", load.job_id, load.paused_until)
         for load in pending
     ]
     if rows:

@@ -14,11 +14,12 @@ from rich.text import Text
 from functions.archive.envelope import Envelope
 from functions.core.message import Message, is_smoke_test
 from sluice.commands.command_settings import command_settings
-from sluice.commands.exit_codes import ExitCode
+from sluice.commands.exit_codes import ExitCode, print_error
 from sluice.commands.options import EventId, Json
 from sluice.formatting import printable
 
 if TYPE_CHECKING:
+    from sluice.pending_records import PendingRecord
     from sluice.trace import Trace, TracedObject, TracedRecord
 
 console = Console(stderr=True, soft_wrap=True)
@@ -36,13 +37,15 @@ def trace(
 ) -> None:
     """Show everything about an event: rows, duplicates, dead letters, replays, archive objects and raw bytes.
 
+    In batch mode, an event may be archived and wait for its load job.
+
     Examples:
         sluice trace 6f1c1a52-6a0f-4f0e-9d0b-3c8f2f0f4c11
         sluice trace EVENT_ID --date 2026-11-23 --json
 
     Exit code 0: the event was found; 1: it was not found, or the search failed; 2: a setting is wrong.
     """
-    settings = command_settings(archive=date is not None)
+    settings = command_settings()
     from functions.clients import bigquery_client, storage_client
     from sluice.trace import trace as find_event
 
@@ -54,6 +57,8 @@ def trace(
         print(msgspec.json.encode(_as_json(event_trace)).decode())  # noqa: T201
     else:
         _show(event_trace)
+    for problem in event_trace.problems:
+        print_error("Not searched:", problem)
     if not event_trace.is_found:
         if date:
             text = f"The event is neither in a table nor in the archive of {date:%Y-%m-%d}."
@@ -123,6 +128,8 @@ def _show(event_trace: Trace) -> None:
         lines += _describe_row(row)
     for letter in event_trace.dead_letters:
         lines += _describe_dead_letter(letter)
+    for record in event_trace.pending:
+        lines += _describe_pending(record)
     for replay in event_trace.replays:
         lines += _describe_replay(replay)
     for archive_object in event_trace.objects:
@@ -147,6 +154,16 @@ def _describe_dead_letter(letter: TracedRecord) -> Iterator[Text | str]:
     for error in letter.errors:
         yield printable(f"  {error['path']}  {error['rule']}: {error['message']}")
     yield from _lineage(letter, "rejected")
+
+
+def _describe_pending(record: PendingRecord) -> Iterator[Text | str]:
+    yield Text(f"archived, waits to be loaded into {record.table}", "bold yellow")
+    job = f"load job {record.job_id}" if record.job_id else "in no load job yet"
+    again = "; earlier attempts have failed, the next is after "
+    yield f"  {job}" + (f"{again}{record.paused_until:%H:%M:%S} UTC" if record.paused_until else "")
+    yield f"  {record.load_uri}"
+    yield printable(f"  message {record.message_id}, processed {record.processed_at.isoformat()}")
+    yield f"  {record.archive_uri}"
 
 
 def describe_replay(replay: Mapping[str, Any]) -> Iterator[str]:

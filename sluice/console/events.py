@@ -184,7 +184,7 @@ def event(sources: Sources, parameters: EventParameters) -> TracedEvent:
     """
     traced = trace(parameters.id, sources.bigquery, sources.storage, sources.settings)
     if not traced.is_found and not parameters.wait:
-        raise NotThere(f"no table has an event {parameters.id}")
+        raise NotThere("; ".join((f"no table has an event {parameters.id}", *traced.problems)))
     errors = {letter.message_id: letter.errors for letter in traced.dead_letters}
     messages = []
     for archived in traced.objects:

@@ -5,17 +5,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from functions.reconcile.reconciler import Reconciler
 from functions.reconcile.scheduled import Checkpoint, Checkpoints, Part
-from functions.settings import InvalidSettings
 from functions.tables import Tables
-from sluice.commands.error_messages import message
 from sluice.console.alerts import Alert, Facts, alerts
-from sluice.console.page import FAILURES, NoParameters
+from sluice.console.batch_mode import batch_answers
+from sluice.console.health_answer import Answer, Read, State, read
+from sluice.console.page import NoParameters
 from sluice.console.sources import LocalStack, Sources
 from sluice.console.traffic import Traffic, TrafficParameters, traffic
 from sluice.cost import measured
@@ -25,12 +25,7 @@ from sluice.local.deliveries import read_deliveries
 from sluice.local.faults import read_faults
 from sluice.local.status import ended_processes
 from sluice.queries import queries, short_retry
-from sluice.verify.project import Failed, Project, Unknown, short_name
-
-type State = Literal["ok", "problem", "unknown"]
-
-_NOT_READABLE = (*FAILURES, Failed, Unknown, InvalidSettings)
-"""Errors that leave one question without an answer, and the others with theirs."""
+from sluice.verify.project import Project, short_name
 
 _DAY = timedelta(days=1)
 _COMPARED = timedelta(hours=2)
@@ -43,32 +38,12 @@ _LOOKS = (0.0, 1.0, 2.0, 4.0)
 """Seconds before each comparison of the local stack: rows follow their archive object after a moment."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """The answer to a question.
-
-    Attributes:
-        question: The question.
-        state: Whether it is as it should be; `unknown` if it cannot be known here.
-        answer: The answer, or why there is none.
-        since: Time of what it says, or since which it is so.
-        todo: What to do; empty if there is nothing to do.
-        runbook: The section of the documentation that says more.
-    """
-
-    question: str
-    state: State
-    answer: str
-    since: datetime | None = None
-    todo: str = ""
-    runbook: str = ""
-
-
 class Health(msgspec.Struct, frozen=True):
     """The health of a deployment.
 
     Attributes:
         at: Time of the answers.
-        answers: The five questions.
+        answers: The five questions, and those about batch mode where it is in use.
         alerts: The alerts of Terraform.
         events_per_day: Rows and dead letters of the last 24 hours, from which the cost is estimated.
         usd_per_day: Estimated cost of a day by part, in USD.
@@ -83,32 +58,17 @@ class Health(msgspec.Struct, frozen=True):
     comparisons: Sequence[Checkpoint]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Read[T]:
-    """A value that was read, or the reason why it could not be."""
-
-    value: T | None = None
-    problem: str = ""
-
-
-def _read[T](read: Callable[[], T]) -> _Read[T]:
-    try:
-        return _Read(read())
-    except _NOT_READABLE as error:
-        return _Read(problem=str(error) if isinstance(error, (Failed, Unknown, InvalidSettings)) else message(error))
-
-
 def health(sources: Sources, _: NoParameters) -> Health:
     """Return the answers. What cannot be read is an answer, too: it says what is missing."""
     now = datetime.now(UTC)
-    day = _read(lambda: traffic(sources, TrafficParameters("24h")))
+    day = read(lambda: traffic(sources, TrafficParameters("24h")))
     checkpoints = Checkpoints(sources.storage, sources.settings.archive_bucket)
-    comparisons = _read(lambda: list(checkpoints.since(now - _DAY))[::-1])
-    waiting = _read(lambda: local_waiting(sources.local) if sources.local else _cloud_waiting(sources))
+    comparisons = read(lambda: list(checkpoints.since(now - _DAY))[::-1])
+    waiting = read(lambda: local_waiting(sources.local) if sources.local else _cloud_waiting(sources))
     facts = _facts(sources, now, day.value, comparisons.value, waiting.value)
     if sources.local is None:
-        facts = dataclasses.replace(facts, billed_bytes=_read(lambda: _billed_bytes(sources)).value)
-    rung = _read(lambda: alerts(facts))
+        facts = dataclasses.replace(facts, billed_bytes=read(lambda: _billed_bytes(sources)).value)
+    rung = read(lambda: alerts(facts))
     usd = usd_per_day(facts.events_of_day)
     return Health(
         at=now,
@@ -116,6 +76,7 @@ def health(sources: Sources, _: NoParameters) -> Health:
             _running(sources, day, facts),
             _lost(sources, comparisons),
             _waits(waiting, rung.value or ()),
+            *batch_answers(sources),
             _costs(sum(usd.values()), facts.events_of_day, day.problem),
             _rings(rung),
         ],
@@ -221,7 +182,7 @@ def _of_last_hour(day: Traffic, kind: str) -> int:
     return sum(sum(series.events[-steps:]) for series in (rows if kind == "accepted" else [letters]))
 
 
-def _running(sources: Sources, day: _Read[Traffic], facts: Facts) -> Answer:
+def _running(sources: Sources, day: Read[Traffic], facts: Facts) -> Answer:
     newest = f"the newest event came before {facts.newest:%H:%M} UTC" if facts.newest else "no event in 24 hours"
     return _local_running(sources.local, newest) if sources.local else _cloud_running(sources, day, facts, newest)
 
@@ -242,10 +203,10 @@ def _local_running(local: LocalStack, newest: str) -> Answer:
     return Answer(_RUNNING, "ok", text, stack.started, "", _LOCAL)
 
 
-def _cloud_running(sources: Sources, day: _Read[Traffic], facts: Facts, newest: str) -> Answer:
+def _cloud_running(sources: Sources, day: Read[Traffic], facts: Facts, newest: str) -> Answer:
     if day.problem:
         return Answer(_RUNNING, "unknown", day.problem, None, "Ask for the role that it names.", "docs/access.md")
-    missing = _read(lambda: _missing_tables(sources))
+    missing = read(lambda: _missing_tables(sources))
     if missing.value:
         text = f"Missing: {', '.join(missing.value)}."
         return Answer(_RUNNING, "problem", text, None, "Run the bootstrap.", _BOOTSTRAP)
@@ -274,7 +235,7 @@ def _missing_tables(sources: Sources) -> Sequence[str]:
     return [name for name in (*tables.events(), tables.dead_letters, tables.replays) if name not in there]
 
 
-def _lost(sources: Sources, comparisons: _Read[list[Checkpoint]]) -> Answer:
+def _lost(sources: Sources, comparisons: Read[list[Checkpoint]]) -> Answer:
     question = "Is anything lost?"
     if comparisons.value is None:
         return Answer(
@@ -300,7 +261,7 @@ def _lost(sources: Sources, comparisons: _Read[list[Checkpoint]]) -> Answer:
     )
 
 
-def _waits(waiting: _Read[Waiting], rung: Sequence[Alert]) -> Answer:
+def _waits(waiting: Read[Waiting], rung: Sequence[Alert]) -> Answer:
     question = "How old is the oldest unacknowledged message?"
     runbook = "docs/operate.md#events-wait-too-long"
     if waiting.value is None:
@@ -311,7 +272,7 @@ def _waits(waiting: _Read[Waiting], rung: Sequence[Alert]) -> Answer:
     if not messages.oldest:
         return Answer(question, "ok", f"No message waits{count if messages.count else ''}.", None, "", runbook)
     rings = any(alert.definition.key == "oldest_message" and alert.state == "rings" for alert in rung)
-    todo = "Look at the log of `ingest`." if rings else ""
+    todo = "Look at the log of `ingest`, in batch mode of `drain`." if rings else ""
     since = datetime.now(UTC) - messages.oldest
     text = f"{messages.oldest.total_seconds():,.1f} s{count}."
     return Answer(question, "problem" if rings else "ok", text, since, todo, runbook)
@@ -337,7 +298,7 @@ def _costs(usd: float, events: int, problem: str) -> Answer:
     return Answer(question, "ok", text, None, "", runbook)
 
 
-def _rings(rung: _Read[list[Alert]]) -> Answer:
+def _rings(rung: Read[list[Alert]]) -> Answer:
     question = "Which alert would ring?"
     runbook = "docs/operate.md"
     if rung.value is None:
@@ -424,7 +385,7 @@ class _Check:
 
     def run(self, sources: Sources) -> Answer:
         """Return the answer."""
-        rows = _read(lambda: _rows(sources, self.query, **self.parameters))
+        rows = read(lambda: _rows(sources, self.query, **self.parameters))
         if rows.value is None:
             return Answer(self.question, "unknown", rows.problem, None, "", f"sluice sql {self.query}")
         state, text = self.verdict(rows.value)

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from functions.core.pipeline import utc_now
+from functions.system import utc_now
 from sluice.shop.generator import Generated, Scenario, simulate
 
 _DAY = timedelta(days=1)

@@ -12,6 +12,7 @@ from functions.core.dead_letters import DeadLetter
 from functions.core.message import parse_request
 from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
+from functions.system import utc_now
 
 process = EventPipeline(Contracts.load(), Privacy(), 90, "tests")
 
@@ -22,7 +23,7 @@ def test_each_push_has_unique_ids_and_the_stated_outcome() -> None:
     types: collections.Counter[str | None] = collections.Counter()
     letters = 0
     for body, is_bad in (next(bodies) for _ in range(2_000)):
-        message = parse_request({}, body)
+        message = parse_request({}, body, utc_now)
         ids |= {message.event_id, message.message_id}
         assert message.event_id != message.message_id
         outcome = process(message, datetime.now(UTC))
@@ -42,4 +43,4 @@ def test_a_large_order_is_valid_and_large() -> None:
         assert not is_bad
         assert len(json.loads(payload)["items"]) == LARGE_ORDER_ITEMS
     body, _ = next(Bodies("large_orders"))
-    assert not isinstance(process(parse_request({}, body), datetime.now(UTC)), DeadLetter)
+    assert not isinstance(process(parse_request({}, body, utc_now), datetime.now(UTC)), DeadLetter)

@@ -33,6 +33,7 @@ from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.warehouse import InsertResult, Warehouse
 from functions.settings import Settings
+from functions.system import System
 from sluice.cost import dataflow, sluice
 from sluice.cost.dataflow import Beam
 from sluice.cost.deployment import Deployment
@@ -84,8 +85,9 @@ def test_simulation_matches_the_group_commit(rate: int, batch: int) -> None:
     warehouse = SimpleNamespace(insert=lambda *_: InsertResult({}, {}))
 
     async def take_all(clock: VirtualClock) -> list[float]:
-        services = FlushServices(lambda *_: outcome, cast("Archive", archive), cast("Warehouse", warehouse), _Calls())
-        commit = GroupCommit(services, settings, clock)
+        writers = cast("Archive", archive), cast("Warehouse", warehouse)
+        services = FlushServices(lambda *_: outcome, *writers, _Calls(), System(monotonic=clock))
+        commit = GroupCommit(services, settings)
 
         async def take(moment: float) -> float:
             await asyncio.sleep(moment)

@@ -3,18 +3,26 @@
 import asyncio
 import dataclasses
 import json
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
+from functions.archive.pending import LoadFile
+from functions.drain.drain import DrainReport
+from functions.drain.ledger import Ledger, Pause, StoredLedger
 from sluice.cli import app
 from sluice.console.app import console_app
 from sluice.console.sources import Sources
+from sluice.local.stack import Emulators
 from sluice.queries import queries
+from tests.support.datasets import fresh_datasets
+from tests.support.drained import drained
 from tests.support.emulator_gaps import CANNOT_RUN
 from tests.support.shop import Shop
+from tests.support.waiting import PATIENCE
 
 CHARTS = [query.name for query in queries().values() if query.chart and query.name not in CANNOT_RUN]
 
@@ -116,6 +124,32 @@ def test_the_warehouse_counts_only_if_it_is_asked_for(console: Console, shop: Sh
         assert (counts["row_count"], counts["duplicates"]) == (len(rows), len(rows) - len(events))
         assert (counts["first_day"], counts["last_day"]) == (days[0], days[-1])
     assert counts["duplicates"] > 0
+
+
+def test_health_says_what_waits_to_be_loaded(running_emulators: Emulators) -> None:
+    with fresh_datasets(running_emulators) as datasets:
+        bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
+        file = LoadFile.new("orders", datetime.now(UTC) - timedelta(hours=26), "x", 1)
+        bucket.blob(file.name).upload_from_string(b"")
+        StoredLedger(bucket, 60).replace(Ledger(pauses={"orders": Pause(3, datetime.now(UTC))}), 0)
+        console = Console(console_app(Sources(datasets.settings, None)))
+        page, answers = console.get("/health").text, console.get("/health.json").json()["answers"]
+    [waits] = [answer for answer in answers if answer["question"] == "What waits to be loaded?"]
+    assert waits["state"] == "problem"
+    assert waits["answer"].startswith("1 load files, the oldest of orders for 93,6")
+    assert waits["answer"].endswith(" s; 3 load jobs of orders failed in a row.")
+    assert "3 load jobs of orders failed in a row." in page
+    assert "docs/operate.md#load-files-wait-too-long" in page
+
+
+def test_an_event_that_waits_to_be_loaded_has_a_page(running_emulators: Emulators) -> None:
+    with drained(running_emulators) as batch:
+        batch.publish_data(b"{}", "waits")
+        run = batch.new()
+        run.pull(DrainReport(), run.system.monotonic() + PATIENCE)
+        page = Console(console_app(Sources(batch.settings, None))).get("/event?id=waits").text
+    assert f"<td>archived, waits to be loaded</td><td>{batch.settings.dataset}.dead_letters</td>" in page
+    assert "/raw/dt=" in page
 
 
 def test_a_table_says_what_its_columns_mean(console: Console, shop: Shop) -> None:

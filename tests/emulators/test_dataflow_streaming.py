@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from functions.core.message import Message, parse_request
+from functions.system import utc_now
 from sluice.local import pubsub
 from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import running
@@ -168,7 +169,7 @@ def test_a_message_is_read_as_the_function_reads_its_push(
         "attributes": attributes,
         "orderingKey": ordering_key,
     }
-    pushed = parse_request({}, msgspec.json.encode({"message": message}))
+    pushed = parse_request({}, msgspec.json.encode({"message": message}), utc_now)
     assert run("read", list[Message], **fields) == [pushed, pushed]
 
 

@@ -20,6 +20,7 @@ from functions.drain.ledger import Ledger, Pause, StoredLedger
 from functions.drain.limits import MAX_SECONDS
 from functions.drain.loads import Loads
 from functions.reconcile.reconciler import Reconciler
+from functions.system import System
 from sluice.local.stack import Emulators
 from sluice.shop.generator import Generated
 from tests.support import broken_tables, samples
@@ -76,7 +77,7 @@ def test_a_run_without_messages_writes_nothing(batch: Drained) -> None:
 def test_the_time_of_a_run_ends_it(batch: Drained) -> None:
     batch.publish(10)
     times = itertools.chain([0.0], itertools.repeat(MAX_SECONDS + 1.0))
-    report = dataclasses.replace(batch.new(), clock=lambda: next(times))()
+    report = dataclasses.replace(batch.new(), system=System(monotonic=lambda: next(times)))()
     assert (report.messages, report.is_empty) == (0, False)
 
 

@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from functions.drain.drain import DrainReport
+from functions.drain.ledger import Ledger, Load, StoredLedger
 from sluice.erase.deletions import Patience
 from sluice.erase.erasure import Erasure
 from sluice.erase.ownership import Persons
@@ -75,6 +78,16 @@ def test_loads_only_finishes_the_jobs_of_earlier_runs(batch: Drained) -> None:
     assert drained_json(batch)["messages"] == 10
 
 
+def test_loads_only_finishes_files_of_a_clock_that_is_ahead(batch: Drained) -> None:
+    """The clock of the function that wrote them, or that of this machine, may be wrong."""
+    events = batch.publish(100)
+    run = batch.new(timedelta(hours=1))
+    run.pull(DrainReport(), run.system.monotonic() + PATIENCE)
+    assert drained_json(batch, "--loads-only")["loaded_rows"] == 100
+    assert batch.load_objects() == ["load/ledger.json"]
+    assert event_ids(batch) == sorted(event.attributes["event_id"] for event in events)
+
+
 def test_a_failed_load_is_named_with_table_and_files(batch: Drained) -> None:
     blob = batch.datasets.storage.bucket(batch.settings.archive_bucket).blob(
         "load/orders/20260101T000000.000000Z-x-1.ndjson.gz"
@@ -86,6 +99,19 @@ def test_a_failed_load_is_named_with_table_and_files(batch: Drained) -> None:
     assert "Failed: orders: load files that are not loaded: 1; the next run after " in failed.stderr
     shown = drain(batch, "--dry-run")
     assert (shown.returncode, "paused until" in shown.stdout) == (0, True)
+
+
+def test_a_file_whose_rows_are_inserted_later_is_not_waited_for(batch: Drained) -> None:
+    name, later = "load/orders/20260101T000000.000000Z-x-1.ndjson.gz", datetime.now(UTC) + timedelta(hours=1)
+    bucket = batch.datasets.storage.bucket(batch.settings.archive_bucket)
+    bucket.blob(name).upload_from_string(gzip.compress(b'{"nonsense":1}\n'))
+    load = Load(f"sluice_drain_orders_{batch.settings.dataset}", "orders", [name], failures=3, until=later)
+    StoredLedger(bucket, PATIENCE).replace(Ledger([load]), 0)
+    failed = drain(batch, "--loads-only")
+    assert failed.returncode == 1
+    assert f"load files that are not loaded: 1; the next run after {later:%H:%M:%S} UTC repeats it" in failed.stderr
+    [pending] = drained_json(batch, "--dry-run")["pending"]
+    assert (pending["files"], pending["failures"], pending["paused_until"][:19]) == (1, 3, later.isoformat()[:19])
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,15 @@ import pytest
 
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message
 from functions.core.pipeline import EventPipeline
+from functions.drain.drain import DrainReport
+from functions.drain.ledger import Ledger, Pause, StoredLedger
+from functions.drain.loads import Loads
 from sluice.local.stack import Emulators
 from sluice.trace import Trace, trace
 from tests.support import command_line, samples
 from tests.support.datasets import Datasets, fresh_datasets
+from tests.support.drained import Drained, drained
+from tests.support.waiting import PATIENCE, wait_until
 
 SLUICE = pathlib.Path(sys.executable).with_name("sluice")
 NOW = datetime.now(UTC)
@@ -120,8 +125,54 @@ def test_archived_event_without_a_row_is_traced_by_its_day(datasets: Datasets) -
     assert "m-never inserted" in done.stdout
     nowhere = sluice(datasets, "nobody", "--date", f"{NOW:%Y-%m-%d}", "--json")
     assert nowhere.returncode == 1
-    nothing: dict[str, list[Any]] = {"rows": [], "dead_letters": [], "replays": [], "objects": []}
+    nothing = {name: list[Any]() for name in ("rows", "dead_letters", "pending", "replays", "objects", "problems")}
     assert json.loads(nowhere.stdout) == {"event_id": "nobody", "is_smoke_test": False, **nothing}
+
+
+@pytest.fixture
+def batch(running_emulators: Emulators) -> Iterator[Drained]:
+    with drained(running_emulators) as opened:
+        yield opened
+
+
+def test_event_of_batch_mode_waits_for_its_load_job(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = message("good"), message("bad", status="lost")
+    for sent in (good, bad):
+        batch.publish_data(sent.data, sent.attributes["event_id"])
+    run = batch.new()
+    run.pull(DrainReport(), run.system.monotonic() + PATIENCE)
+    for sent, table in ((good, "orders"), (bad, "dead_letters")):
+        trace = look(batch.datasets, sent.attributes["event_id"])
+        [record], [archived] = trace.pending, trace.objects
+        assert (record.table, record.job_id) == (f"{batch.settings.dataset}.{table}", None)
+        assert (record.archive_uri, archived.envelopes[0].message().data) == (archived.uri, sent.data)
+        assert (trace.rows, trace.dead_letters) == ([], [])
+    later = NOW + timedelta(hours=1)
+    ledger = StoredLedger(batch.datasets.storage.bucket(batch.settings.archive_bucket), PATIENCE)
+    ledger.replace(Ledger(pauses={"dead_letters": Pause(1, later)}), 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Loads, "_start", lambda *_: None)
+        run.loads.advance()
+    paused = f"  in no load job yet; earlier attempts have failed, the next is after {later:%H:%M:%S} UTC\n"
+    assert paused in sluice(batch.datasets, "bad").stdout
+    shown, done = sluice(batch.datasets, "good"), sluice(batch.datasets, "good", "--json")
+    [pending] = json.loads(done.stdout)["pending"]
+    assert f"archived, waits to be loaded into {pending['table']}" in shown.stdout
+    assert f"  load job {pending['job_id']}\n  {pending['load_uri']}\n" in shown.stdout
+    run.loads.advance()
+    wait_until(lambda: look(batch.datasets, "good").rows, "the job is done", pause=0.1)
+    assert any("/orders/" in name for name in batch.load_objects()), "the next run deletes the file"
+    assert look(batch.datasets, "good").pending == []
+
+
+def test_a_load_file_that_cannot_be_read_is_named(batch: Drained) -> None:
+    batch.datasets.storage.bucket(batch.settings.archive_bucket).blob(
+        "load/orders/20260101T000000.000000Z-x-1.ndjson.gz"
+    ).upload_from_string(b"damaged")
+    nowhere = sluice(batch.datasets, "nobody")
+    assert nowhere.returncode == 1
+    assert "Not searched: gs://" in nowhere.stderr
+    assert "-x-1.ndjson.gz: the load file cannot be read: Not a gzipped file" in nowhere.stderr
 
 
 def test_event_of_the_smoke_test_is_marked(datasets: Datasets) -> None:

@@ -13,6 +13,7 @@ from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import Warehouse
+from functions.system import System
 from tests.support.samples import NOW, process
 from tests.support.settings import settings
 
@@ -34,7 +35,8 @@ def group_commit(cloud: Cloud) -> Callable[..., GroupCommit]:
         chosen = settings(**changes)
         archive = Archive(storage_api(), chosen.archive_bucket, {"order", "inventory", "user_activity"})
         warehouse = Warehouse(bigquery_api(), "project", chosen.dataset)
-        services = FlushServices(lambda message, _: process(message, NOW), archive, warehouse)
-        return GroupCommit(services, chosen, clock)
+        system = System(monotonic=clock)
+        services = FlushServices(lambda message, _: process(message, NOW), archive, warehouse, system=system)
+        return GroupCommit(services, chosen)
 
     return make

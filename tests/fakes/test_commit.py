@@ -10,6 +10,7 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import Any
 
@@ -362,7 +363,9 @@ async def test_requests_are_answered_while_all_threads_are_blocked(cloud: Cloud,
     for _ in range(3):
         answers = await commit_all(commit, [sent(index) for index in range(10)])
         assert {type(answer) for answer in answers} == {NotDurable}
-    assert threads(commit)._executor._work_queue.qsize() == 0
+    executor = threads(commit)._executor
+    assert isinstance(executor, ThreadPoolExecutor)
+    assert executor._work_queue.qsize() == 0
     gate.set()
     await until(lambda: threads(commit)._free._value == MAX_THREADS)
     while await commit_all(commit, [sent(0)]) != [None]:  # A slow machine needs more than the 0.3 s of a flush.

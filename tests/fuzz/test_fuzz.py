@@ -23,6 +23,7 @@ from starlette.datastructures import Headers
 from functions.core import json_path
 from functions.core.message import Message, NotAMessage, parse_request
 from functions.core.pipeline import EventPipeline
+from functions.system import utc_now
 from tests.support import hostile_events
 from tests.support.core_properties import PROCESSES, check, check_envelope, steps_of
 from tests.support.ingest_worker import Worker
@@ -71,10 +72,10 @@ def test_regression_payloads_are_processed(name: str, process: EventPipeline) ->
     data = REGRESSIONS[name].read_bytes()
     check(Message(data, {}, "m-1", NOW), process)
     body = json.dumps({"message": {"messageId": "1", "publishTime": NOW.isoformat(), "data": "DATA"}}).encode()
-    assert parse_request({}, body.replace(b"DATA", base64.b64encode(data))).data == data
+    assert parse_request({}, body.replace(b"DATA", base64.b64encode(data)), utc_now).data == data
     for headers in ({}, {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": NOW.isoformat()}):
         try:
-            check(parse_request(headers, data))
+            check(parse_request(headers, data, utc_now))
         except NotAMessage:
             assert not headers
 
@@ -150,7 +151,7 @@ def test_a_request_is_a_message_or_not_and_nothing_else() -> None:
         raw = [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         for given_headers in (headers, Headers(raw=raw)):
             try:
-                message = parse_request(given_headers, body)
+                message = parse_request(given_headers, body, utc_now)
             except NotAMessage as error:
                 text = str(error)
             else:

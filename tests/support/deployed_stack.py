@@ -18,6 +18,7 @@ class Warehouse:
     """Looks into the dataset and the archive of a stack."""
 
     def __init__(self, stack: Stack) -> None:
+        self.settings = stack.settings
         self.dataset = stack.settings.dataset
         self.client: bigquery.Client = bigquery_client(stack.settings)
         self._reader = ArchiveFollower(storage_client(stack.settings), stack.settings.archive_bucket)

@@ -10,6 +10,7 @@ import msgspec
 
 from functions.drain.drain import Drain, DrainReport
 from functions.settings import Settings
+from functions.system import System
 from sluice.local.names import PROJECT, topic_name
 from sluice.local.stack import Emulators, create_resources
 from sluice.publish import Publication, publish
@@ -37,7 +38,7 @@ class Drained:
 
     def new(self, ahead: timedelta = timedelta()) -> Drain:
         """Return another instance, with clients of its own and a clock that is ahead."""
-        return Drain.build(self.settings, lambda: datetime.now(UTC) + ahead)
+        return Drain.build(self.settings, System(now=lambda: datetime.now(UTC) + ahead))
 
     def drain(self) -> DrainReport:
         """Run another instance once."""

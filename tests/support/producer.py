@@ -1,17 +1,22 @@
-"""A producer that publishes while a subscription changes hands, and what the views show of its events."""
+"""A producer that publishes while a subscription changes hands, and what has to be there of its events."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.cloud import bigquery
 
+from functions.clients import storage_client
+from functions.reconcile.reconciler import Reconciler
 from sluice.local.process import Child
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, generate
-from tests.support.waiting import PATIENCE
+from tests.support.deployed_stack import Warehouse
+from tests.support.waiting import PATIENCE, wait_until
 
+TABLES = ("orders", "inventory", "user_activity")
 RATE = 40
 AGAIN = 20
 """Messages that the producer publishes again, so that both receivers get them."""
@@ -59,3 +64,33 @@ def shown(client: bigquery.Client, dataset: str, view: str) -> list[str]:
     """Event ids of a view, sorted."""
     rows = client.query_and_wait(f"SELECT ingest.event_id AS id FROM `{dataset}.{view}` ORDER BY id")
     return [row.id for row in rows]
+
+
+def wait_for_all(producer: Producer, warehouse: Warehouse) -> None:
+    """Wait until each message is archived, the first ones three times, and each event is stored."""
+    expected = len(producer.sent) + 2 * AGAIN
+    wait_until(lambda: archived(warehouse) >= expected, "all that was published is archived", pause=0.5)
+    warehouse.wait_for(len(producer.ids("good", "bad")))
+
+
+def archived(warehouse: Warehouse) -> int:
+    """Return the number of messages in the archive, each delivery counted."""
+    return sum(map(len, warehouse.archived().values()))
+
+
+def assert_nothing_lost(producer: Producer, warehouse: Warehouse) -> None:
+    """Check that each event is archived, and is a row, which the views show once, or a dead letter."""
+    good, bad = producer.ids("good"), producer.ids("bad")
+    accounts = warehouse.accounts()
+    assert (accounts.accepted, accounts.dead) == (good, bad)
+    payloads = warehouse.archived()
+    assert {message.attributes["event_id"] for message in producer.sent} == payloads.keys()
+    assert all(len(payloads[again.attributes["event_id"]]) >= 3 for again in producer.sent[:AGAIN])
+    for kind in ("deduplicated", "all"):
+        ids = [shown(warehouse.client, warehouse.dataset, f"{table}_{kind}") for table in TABLES]
+        assert sorted(itertools.chain(*ids)) == sorted(good), kind
+    now, hour = datetime.now(UTC), timedelta(hours=1)
+    reconciler = Reconciler(warehouse.client, storage_client(warehouse.settings), warehouse.settings)
+    reconciliation = reconciler(now - hour, now + hour)
+    assert reconciliation.is_complete
+    assert reconciliation.total.archived == archived(warehouse)

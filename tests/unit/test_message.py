@@ -8,6 +8,7 @@ import pytest
 from starlette.datastructures import Headers
 
 from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, parse_request
+from functions.system import utc_now
 
 PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
 
@@ -28,7 +29,7 @@ EXPECTED = Message(b'{"a": 1}', {"event_id": "e-1"}, "42", PUBLISHED, 3, "k")
 
 
 def test_a_wrapped_push_is_a_message() -> None:
-    assert parse_request({}, push()) == EXPECTED
+    assert parse_request({}, push(), utc_now) == EXPECTED
 
 
 def test_an_eventarc_cloud_event_in_binary_mode_is_the_same_message() -> None:
@@ -40,7 +41,7 @@ def test_an_eventarc_cloud_event_in_binary_mode_is_the_same_message() -> None:
             "ce-specversion": "1.0",
         }
     )
-    assert parse_request(headers, push()) == EXPECTED
+    assert parse_request(headers, push(), utc_now) == EXPECTED
 
 
 def test_an_unwrapped_push_with_metadata_headers_is_the_same_message() -> None:
@@ -56,7 +57,7 @@ def test_an_unwrapped_push_with_metadata_headers_is_the_same_message() -> None:
             "User-Agent": "CloudPubSub-Google",
         }
     )
-    assert parse_request(headers, b'{"a": 1}') == EXPECTED
+    assert parse_request(headers, b'{"a": 1}', utc_now) == EXPECTED
 
 
 def test_an_unwrapped_push_keeps_no_credentials() -> None:
@@ -67,12 +68,12 @@ def test_an_unwrapped_push_keeps_no_credentials() -> None:
             "authorization": "Bearer secret",
         }
     )
-    assert parse_request(headers, b"").attributes == {}
+    assert parse_request(headers, b"", utc_now).attributes == {}
 
 
 def test_a_message_without_data_or_attributes_is_a_message() -> None:
     body = b'{"message": {"messageId": "1", "publishTime": "2026-11-23T12:00:00Z"}}'
-    message = parse_request({}, body)
+    message = parse_request({}, body, utc_now)
     assert (message.data, message.attributes, message.delivery_attempt) == (b"", {}, None)
 
 
@@ -83,7 +84,9 @@ def test_a_message_without_data_or_attributes_is_a_message() -> None:
 )
 def test_missing_fields_of_a_push_are_empty_or_the_arrival_time(missing: str) -> None:
     before = datetime.now(UTC)
-    message = parse_request({}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode())
+    message = parse_request(
+        {}, f'{{"message": {{"messageId": "1"{missing}}}, "deliveryAttempt": null}}'.encode(), utc_now
+    )
     assert (message.data, message.attributes, message.ordering_key, message.delivery_attempt) == (b"", {}, "", None)
     assert before <= message.publish_time <= datetime.now(UTC)
 
@@ -109,7 +112,7 @@ def test_missing_fields_of_a_push_are_empty_or_the_arrival_time(missing: str) ->
 )
 def test_invalid_push_is_rejected_with_the_place(body: bytes, said: str) -> None:
     with pytest.raises(NotAMessage, match=r"^not a Pub/Sub push") as rejected:
-        parse_request({}, body)
+        parse_request({}, body, utc_now)
     assert said in str(rejected.value)
 
 
@@ -128,7 +131,7 @@ def test_invalid_push_is_rejected_with_the_place(body: bytes, said: str) -> None
 )
 def test_metadata_headers_that_are_missing_or_wrong_are_named(headers: dict[str, str]) -> None:
     with pytest.raises(NotAMessage, match="x-goog-pubsub"):
-        parse_request(headers, b"")
+        parse_request(headers, b"", utc_now)
 
 
 RUN = f"smoke-{'0123456789abcdef' * 2}"
@@ -161,7 +164,7 @@ def test_ids_of_the_smoke_test_are_reserved_for_its_own_events(
 
 def test_an_unwrapped_push_of_the_smoke_test_keeps_its_identity() -> None:
     headers = {"x-goog-pubsub-message-id": "1", "x-goog-pubsub-publish-time": "2026-11-23T12:00:00Z"}
-    message = parse_request(Headers(headers | {"event_id": f"{RUN}-order", SMOKE_TEST_ATTRIBUTE: RUN}), b"")
+    message = parse_request(Headers(headers | {"event_id": f"{RUN}-order", SMOKE_TEST_ATTRIBUTE: RUN}), b"", utc_now)
     assert message.event_id == f"{RUN}-order"
 
 
@@ -173,7 +176,7 @@ def test_event_id_defaults_to_the_message_id() -> None:
 
 def test_an_unwrapped_push_without_optional_headers_is_a_message() -> None:
     headers = Headers({"X-Goog-Pubsub-Message-Id": "42", "X-Goog-Pubsub-Publish-Time": "2026-11-23T12:00:00Z"})
-    assert (received := parse_request(headers, b"{}")).ordering_key == ""
+    assert (received := parse_request(headers, b"{}", utc_now)).ordering_key == ""
     assert received.delivery_attempt is None
 
 
@@ -185,4 +188,4 @@ def test_headers_are_read_by_their_documented_lower_case_names() -> None:
         "x-goog-pubsub-delivery-attempt": "3",
         "event_id": "e-1",
     }
-    assert parse_request(headers, b'{"a": 1}') == EXPECTED
+    assert parse_request(headers, b'{"a": 1}', utc_now) == EXPECTED

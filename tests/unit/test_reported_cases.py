@@ -13,6 +13,7 @@ import pytest
 from functions.core.dead_letters import DeadLetter
 from functions.core.message import NotAMessage, parse_request
 from functions.core.rows import Row
+from functions.system import utc_now
 from tests.support.samples import EVENTS, NOW, event, message, process
 
 ORDER = json.dumps(EVENTS["order"])
@@ -111,12 +112,12 @@ def test_a_forwarded_list_of_addresses_is_no_address(address: str) -> None:
 def test_a_push_may_have_its_names_in_two_spellings() -> None:  # google-cloud-node #1898
     names = {"messageId": "1", "message_id": "1", "publishTime": "2026-11-23T11:00:00Z"}
     body = {"message": {**names, "publish_time": "2026-11-23T11:00:00Z", "data": "e30="}, "subscription": "s"}
-    assert parse_request({}, json.dumps(body).encode()).data == b"{}"
+    assert parse_request({}, json.dumps(body).encode(), utc_now).data == b"{}"
 
 
 def test_attributes_without_data_are_an_empty_payload() -> None:  # hono PR 3453
     body = {"message": {"messageId": "1", "publishTime": "2026-11-23T11:00:00Z", "attributes": {"event_id": "e"}}}
-    result = process(parse_request({}, json.dumps(body).encode()), NOW)
+    result = process(parse_request({}, json.dumps(body).encode(), utc_now), NOW)
     assert isinstance(result, DeadLetter)
     assert (result.errors[0].message, result.message.event_id) == ("the payload is empty", "e")
 
@@ -161,4 +162,4 @@ def test_a_structured_cloud_event_is_no_push() -> None:
     push = {"message": {"messageId": "1", "publishTime": "2026-11-23T11:00:00Z", "data": "e30="}}
     body = {"specversion": "1.0", "id": "1", "source": "s", "type": "t", "data": push}
     with pytest.raises(NotAMessage, match="not a Pub/Sub push"):
-        parse_request({"content-type": "application/cloudevents+json"}, json.dumps(body).encode())
+        parse_request({"content-type": "application/cloudevents+json"}, json.dumps(body).encode(), utc_now)

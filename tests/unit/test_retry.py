@@ -1,5 +1,7 @@
 """Retries: how long an attempt may take, how many retries there are, and that all of it ends in time."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,7 @@ def test_budget_recovers_with_time() -> None:
 
 
 def test_a_call_is_retried_until_its_time_is_up() -> None:
-    call = Call(Service(), 9.0, now=100.0)
+    call = Call(Service(), 9.0, 100.0, random.uniform)
     assert call.timeout(100.0) == 3.0
     assert call.pause(103.0) is not None
     assert call.timeout(108.0) == 1.0
@@ -64,18 +66,18 @@ def test_a_call_is_not_retried_without_budget() -> None:
     service = Service()
     while service.retries.take(0.0):
         pass
-    assert Call(service, 9.0, now=0.0).pause(0.0) is None
+    assert Call(service, 9.0, 0.0, random.uniform).pause(0.0) is None
 
 
 def test_a_retry_that_would_not_be_answered_in_time_is_not_made() -> None:
     service = Service()
     for _ in range(20):
         service.answered(6.0)
-    assert Call(service, 9.0, now=0.0).pause(4.0) is None
+    assert Call(service, 9.0, 0.0, random.uniform).pause(4.0) is None
 
 
 @pytest.mark.parametrize("attempts", [1, 4])
 def test_pauses_double(attempts: int) -> None:
-    call = Call(Service(), 1000.0, now=0.0)
+    call = Call(Service(), 1000.0, 0.0, random.uniform)
     pauses = [call.pause(0.0) or 0.0 for _ in range(attempts)]
     assert all(pause <= 0.1 * 2**number for number, pause in enumerate(pauses))

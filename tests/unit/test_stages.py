@@ -13,6 +13,7 @@ from functions.ingest.flush import ProcessedEvent
 from functions.ingest.stages import ingest_event, write_batch
 from functions.ingest.warehouse import InsertResult
 from functions.settings import Settings
+from functions.system import utc_now
 from tests.support.samples import NOW, event, message, process
 
 
@@ -86,6 +87,6 @@ async def test_an_event_is_received_and_then_committed(length: dict[str, str]) -
         in_flight.append((admission.reading, admission.size))
         committed.append(received)
 
-    await ingest_event(Headers(length), next_chunk, admission, commit)
+    await ingest_event(Headers(length), next_chunk, admission, commit, utc_now)
     assert [received.message_id for received in committed] == ["m-1"]
     assert in_flight == [(1, int(length.get("content-length", 0))), (0, 0)]
