@@ -212,7 +212,7 @@ def _persons(
         typer.BadParameter: There is no id, an id is empty or not printable, a field does not identify persons, or the
             ids are too many.
     """
-    from sluice.erase.ownership import MAX_BYTES, Persons, person_fields
+    from sluice.erase.ownership import MAX_BYTES, Persons, person_fields, size_of
     from sluice.erase.person_ids import InvalidId, parse_id, read_ids
 
     texts = [("--user", f"user_id={value}") for value in users]
@@ -234,13 +234,11 @@ def _persons(
     if not ids:
         fields = ", ".join(person_fields())
         raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {fields}", param_hint="--id")
-    persons = Persons(ids, events)
-    if persons.size > MAX_BYTES:
+    if (size := size_of(ids, events)) > MAX_BYTES:
         raise typer.BadParameter(
-            f"the ids have {persons.size} bytes as JSON; a run takes up to {MAX_BYTES}: split the file",
-            param_hint=hint,
+            f"the ids have {size} bytes as JSON; a run takes up to {MAX_BYTES}: split the file", param_hint=hint
         )
-    return persons
+    return Persons(ids, events)
 
 
 def _checkpoint(path: pathlib.Path | None, client: bigquery.Client, request: Request) -> Checkpoint | None:

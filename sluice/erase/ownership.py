@@ -85,6 +85,11 @@ def person_fields() -> list[str]:
     return sorted({event_type.person_field for event_type in event_types().values() if event_type.person_field})
 
 
+def size_of(ids: Mapping[str, Collection[str]], event_ids: Collection[str]) -> int:
+    """Return the size in bytes of all ids as JSON, of which a run takes `MAX_BYTES`."""
+    return len(msgspec.json.encode([*map(list, ids.values()), list(event_ids)]))
+
+
 class Persons:
     """The persons to erase.
 
@@ -115,11 +120,6 @@ class Persons:
         self._person_signs = {
             name.encode(): _person_sign(event_type.person_field) for name, event_type in self._types.items()
         }
-
-    @property
-    def size(self) -> int:
-        """Size in bytes of all ids as JSON."""
-        return len(msgspec.json.encode([*self.ids.values(), self.event_ids]))
 
     @property
     def are_many(self) -> bool:
