@@ -11,6 +11,7 @@ import gzip
 import io
 import itertools
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import BinaryIO, Self
@@ -29,10 +30,40 @@ from functions.clients import open_blob
 _UNREADABLE = (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError, DamagedLine)
 """Errors of an object that is not as the archive wrote it."""
 
-_FIELDS = "items(name,metadata,size,generation,metageneration,storageClass,contentType),nextPageToken"
+_FIELDS = "items(name,metadata,size,generation,metageneration,storageClass,contentType,timeCreated),nextPageToken"
 
 _CHUNK_BYTES = 8 * 2**20
 """Size in bytes of the parts in which a compacted object is downloaded."""
+
+
+class _Stored:
+    """Properties of an object that Cloud Storage has listed."""
+
+    __slots__ = ()
+
+    blob: Blob
+
+    @property
+    def size(self) -> int:
+        """Size in bytes, as it is stored; 0 until Cloud Storage has said it."""
+        return self.blob.size or 0
+
+    @property
+    def storage_class(self) -> str:
+        """Storage class, such as NEARLINE."""
+        return self.blob.storage_class or "STANDARD"
+
+    @property
+    def generation(self) -> int | None:
+        """Generation, which changes with the content; None until Cloud Storage has said it."""
+        generation: int | None = self.blob.generation
+        return generation
+
+    @property
+    def created(self) -> datetime | None:
+        """Time at which this generation was written; None until Cloud Storage has said it."""
+        created: datetime | None = self.blob.time_created
+        return created
 
 
 class ObjectNotFound(Exception):
@@ -82,7 +113,7 @@ def decoding() -> Iterator[None]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ArchivedObject:
+class ArchivedObject(_Stored):
     """An original object of the archive: the events of a flush, by the address that their rows name.
 
     Attributes:
@@ -96,11 +127,6 @@ class ArchivedObject:
     blob: Blob
     summary: Summary | None = None
     lines: bytes | None = dataclasses.field(default=None, repr=False)
-
-    @property
-    def size(self) -> int:
-        """Size in bytes, as it is stored; 0 until Cloud Storage has said it."""
-        return self.blob.size or 0
 
     @property
     def arrived(self) -> datetime | None:
@@ -168,7 +194,7 @@ class ArchivedObject:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CompactedObject:
+class CompactedObject(_Stored):
     """A compacted object of the archive: the events of many originals of an hour.
 
     Attributes:
@@ -193,11 +219,6 @@ class CompactedObject:
     def is_finished(self) -> bool:
         """Return whether its lines count; until then all its originals are there."""
         return self._metadata.is_finished
-
-    @property
-    def size(self) -> int:
-        """Size in bytes, as it is stored."""
-        return self.blob.size or 0
 
     @property
     def summary(self) -> Summary | None:
@@ -329,26 +350,31 @@ class ArchiveReader:
 
     def stored(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[Archived]:
         """List all that is stored of a time, also what does not count; raise the errors of `objects`."""
-        return itertools.chain.from_iterable(self._list(layout.PREFIX, start, end, self._stored))
+        return itertools.chain.from_iterable(self.stored_hours(start, end))
+
+    def stored_hours(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[list[Archived]]:
+        """List all that is stored of a time, that of each hour together; raise the errors of `objects`."""
+        return self._list(layout.PREFIX, start, end, self._stored)
 
     def of_day(self, day: date) -> Iterator[Archived]:
         """List the objects whose events arrived on a day, in UTC; raise the errors of `objects`."""
         return itertools.chain.from_iterable(self._list(layout.day_prefix(day), None, None, self._counted))
 
-    def compacted_of(self, uri: str) -> Iterator[CompactedObject]:
-        """List the compacted objects whose range has an original, also unfinished ones; raise the errors of `objects`.
+    def compacted_of(self, *uris: str) -> Iterator[CompactedObject]:
+        """List the compacted objects whose ranges have originals, also unfinished ones; raise the errors of `objects`.
 
         Args:
-            uri: Address of the original.
+            uris: Addresses of the originals.
         """
-        name = uri.removeprefix(layout.address(self._bucket.name, ""))
-        try:
-            prefix = layout.compacted_prefix(name)
-        except ValueError:  # Another bucket's object: none has the originals of such names.
-            return
-        for blob in self._blobs(prefix):
-            if (names := layout.compacted_range(blob.name)) and names.has(name):
-                yield self._compacted(blob, names)
+        names_by_prefix: defaultdict[str, list[str]] = defaultdict(list)
+        for uri in uris:
+            name = uri.removeprefix(layout.address(self._bucket.name, ""))
+            with contextlib.suppress(ValueError):  # Another bucket's object: none has the originals of such names.
+                names_by_prefix[layout.compacted_prefix(name)].append(name)
+        for prefix, originals in names_by_prefix.items():
+            for blob in self._blobs(prefix):
+                if (names := layout.compacted_range(blob.name)) and any(map(names.has, originals)):
+                    yield self._compacted(blob, names)
 
     def _list(
         self, prefix: str, start: datetime | None, end: datetime | None, choose: "_Choose"

@@ -15,6 +15,8 @@ from functions.archive.summary import Summary
 
 _ATTEMPTS = 5
 
+_DELETED = 0
+
 type Edit = Callable[[str, bytes, int], Sequence[bytes] | None]
 """Given the address of an original object, its NDJSON and the size in bytes of what stores it, returns the lines that
 stay; None to leave them as they are."""
@@ -24,7 +26,7 @@ class KeepsChanging(Exception):
     """Raised for an object that others changed during each attempt."""
 
 
-def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> None:
+def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> int | None:
     """Replace the lines of an object by those that stay, with a new summary; delete it where none stays.
 
     A compaction may have read an original before it is rewritten here: afterwards, its compacted objects have to be
@@ -35,6 +37,9 @@ def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> Non
         edit: Called with the content, and with a later version if another writer has replaced it meanwhile; of a
             compacted object, with that of each original that counts.
         event_types: The types that the summary counts by name.
+
+    Returns:
+        The generation that was written; 0 if the object was deleted, and None if it stays as it is.
 
     Raises:
         ObjectNotFound: It has been deleted.
@@ -48,28 +53,25 @@ def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> Non
                 blob.reload()
             try:
                 if isinstance(archived, CompactedObject):
-                    _rewrite_compacted(archived.at(blob), edit, event_types)
-                else:
-                    _rewrite_original(archived.uri, blob, edit, event_types)
+                    return _rewrite_compacted(archived.at(blob), edit, event_types)
+                return _rewrite_original(archived.uri, blob, edit, event_types)
             except (NotFound, PreconditionFailed):  # Another writer has replaced or deleted it.
                 blob = blob.bucket.blob(blob.name)
-            else:
-                return
     except NotFound as error:
         raise ObjectNotFound(archived.uri) from error
     raise KeepsChanging(f"{archived.uri}: others keep changing it")
 
 
-def _rewrite_original(uri: str, blob: Blob, edit: Edit, event_types: Collection[str]) -> None:
+def _rewrite_original(uri: str, blob: Blob, edit: Edit, event_types: Collection[str]) -> int | None:
     stored = download(blob)
     with decoding():
         lines = edit(uri, gzip.decompress(stored), len(stored))
         summary = Summary.of(map(decode_line, lines or ()), event_types)
     if lines is None:
-        return
+        return None
     if not lines:
         blob.delete(if_generation_match=blob.generation)
-        return
+        return _DELETED
     rewritten = blob.bucket.blob(blob.name)
     rewritten.metadata = summary.metadata()
     rewritten.storage_class = blob.storage_class
@@ -78,11 +80,16 @@ def _rewrite_original(uri: str, blob: Blob, edit: Edit, event_types: Collection[
         content_type=blob.content_type,
         if_generation_match=blob.generation,
     )
+    return _generation(rewritten)
 
 
-def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Collection[str]) -> None:
+def _generation(blob: Blob) -> int:
+    return int(blob.generation)
+
+
+def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Collection[str]) -> int | None:
     if all(kept is None for _, _, kept in _edited(compacted, edit)):  # Most have nothing to remove.
-        return
+        return None
     blob = compacted.blob
     # A compaction that has finished the object meanwhile has changed its metadata only.
     unchanged = {"if_generation_match": blob.generation, "if_metageneration_match": blob.metageneration}
@@ -96,7 +103,7 @@ def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Coll
                     summary += Summary.of(map(decode_line, lines), event_types)
         if not writer.blocks:
             blob.delete(**unchanged)
-            return
+            return _DELETED
         writer.close()
         rewritten = blob.bucket.blob(blob.name)
         rewritten.metadata = CompactedMetadata(summary, tuple(writer.blocks), compacted.is_finished).metadata()
@@ -104,6 +111,7 @@ def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Coll
         rewritten.upload_from_file(
             file, rewind=True, size=file.tell(), content_type=blob.content_type, checksum="crc32c", **unchanged
         )
+        return _generation(rewritten)
 
 
 def _edited(compacted: CompactedObject, edit: Edit) -> Iterator[tuple[str, bytes, Sequence[bytes] | None]]:

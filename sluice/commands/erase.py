@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import pathlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 from sluice.commands.command_settings import check_subscription, command_settings
@@ -30,24 +35,49 @@ from sluice.local.names import UNDELIVERABLE
 if TYPE_CHECKING:
     from google.cloud import bigquery
 
+    from functions.archive.reader import Archived
     from functions.settings import Settings
-    from sluice.erase.erasure import Erased, Listed
+    from sluice.erase.archive import Advance
+    from sluice.erase.checkpoint import Checkpoint, Request
+    from sluice.erase.forecast import Forecast
+    from sluice.erase.ownership import Persons
+    from sluice.erase.report import Erased, Listed
 
 console = Console(stderr=True, soft_wrap=True)
 
 
-_SHORT_FORMS = {"user_id": "--user", "customer_id": "--customer"}
-
-
 def erase(
-    user: Annotated[str | None, typer.Option(help="Id of a user; short for --id user_id=ID.")] = None,
-    customer: Annotated[str | None, typer.Option(help="Id of a customer; short for --id customer_id=ID.")] = None,
+    users: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--user", metavar="ID", help="Id of a user; short for --id user_id=ID; repeatable.", show_default=False
+        ),
+    ] = None,
+    customers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--customer",
+            metavar="ID",
+            help="Id of a customer; short for --id customer_id=ID; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     given: Annotated[
         list[str] | None,
         typer.Option(
             "--id",
             metavar="FIELD=ID",
-            help="Id of the person in a field that identifies persons; repeatable, once for each field.",
+            help="Id of a person in a field that identifies persons; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
+    ids_file: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            "--ids-file",
+            metavar="FILE",
+            help="File with an id of a person in each line, as FIELD=ID; - for standard input. Lines that are blank or"
+            " begin with # are skipped.",
             show_default=False,
         ),
     ] = None,
@@ -56,7 +86,7 @@ def erase(
         typer.Option(
             "--event",
             metavar="EVENT_ID",
-            help="Id of an event that an earlier run listed and that belongs to the person; repeatable.",
+            help="Id of an event that an earlier run listed and that belongs to a person; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -86,55 +116,78 @@ def erase(
     wait: Annotated[
         int, typer.Option(min=0, help="Maximum minutes to wait for recent rows, which BigQuery cannot delete yet.")
     ] = 100,
+    checkpoint_file: Annotated[
+        pathlib.Path | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="FILE",
+            help="File that keeps which hours of the archive were read, without ids. A run with the same ids, --event,"
+            " --from and --to continues there.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Report what would be erased; change nothing.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,
 ) -> None:
-    """Erase a person from the live and historical tables, the dead letters and the archive.
+    """Erase persons from the live and historical tables, the dead letters and the archive.
 
     The command searches payloads, attributes, ordering keys and event ids; in dead letters also text in UTF-16, UTF-32
     and 8-bit encodings, and data in gzip, zlib, bzip2, xz and base64. Without --from and --to, it reads all objects of
-    the archive. It lists data that is not erased, may belong to the person, or cannot be searched. To resume an
-    interrupted run, run the command again.
+    the archive. It lists data that is not erased, may belong to a person, or cannot be searched. It begins with
+    a forecast of what it reads, how long that takes, and what it costs. To resume an interrupted run, run the command
+    again; with --checkpoint, it does not read the archive again from its beginning.
 
     Examples:
         sluice erase --user user-17 --dry-run
         sluice erase --customer C-1001 --user user-17 --undeliverable
         sluice erase --user user-17 --event EVENT_ID
+        sluice erase --ids-file ids.txt --checkpoint erasure.jsonl
 
-    Exit code 0: no data of the person remains in the tables, their snapshots, the dead letters and the archive, nor,
-    with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to the person (`Uncertain:`)
+    Exit code 0: no data of the persons remains in the tables, their snapshots, the dead letters and the archive, nor,
+    with --undeliverable, in the subscription; 1: data remains (`Not erased:`), may belong to a person (`Uncertain:`)
     or is unreadable (`Unreadable:`), each with its place, or Google Cloud rejected a request or did not answer; 2: an
     option or a setting is wrong; 130: interrupted. The command reports what it has erased in all cases.
     """
-    ids = _ids(user, customer, given or ())
+    persons = _persons(users or (), customers or (), given or (), ids_file, events or ())
     check_order(start, end)
+    if checkpoint_file and dry_run:
+        raise typer.BadParameter("a dry run changes nothing that a later run could build on", param_hint="--checkpoint")
     settings = command_settings()
     if undeliverable:
         check_subscription(subscription)
+    from functions.archive.reader import ArchiveReader
     from functions.clients import bigquery_client, storage_client
-    from sluice.erase.erasure import Erasure, Patience
-    from sluice.erase.ownership import Person
+    from sluice.erase.checkpoint import Request
+    from sluice.erase.deletions import Patience
+    from sluice.erase.erasure import Erasure
+    from sluice.erase.forecast import Forecast, forecast
     from sluice.replay import undeliverable as dead_letter_subscription
 
-    person = Person(ids, events or ())
-    client = bigquery_client(settings)
+    client, storage = bigquery_client(settings), storage_client(settings)
     snapshots = _snapshots(client, settings)
-    erasure = Erasure(person, client, storage_client(settings), settings, dry_run, Patience(wait * 60))
-    complete = False
+    checkpoint = _checkpoint(checkpoint_file, client, Request.of(persons, settings.archive_bucket, start, end))
+    erasure = Erasure(persons, client, storage, settings, dry_run, Patience(wait * 60), checkpoint)
+    complete, expected = False, Forecast()
     try:
-        with contextlib.ExitStack() as leases, console.status("searching") as status:
+        with console.status("listing the archive"):
+            objects = ArchiveReader(storage, settings.archive_bucket).stored(start, end)
+            expected = forecast(objects, persons, checkpoint.is_read if checkpoint else lambda _: False)
+        console.print(expected.sentences())
+        with contextlib.ExitStack() as leases, _progress(expected) as advance:
             messages = (
                 leases.enter_context(dead_letter_subscription.Undeliverable(subscription, patience))
                 if undeliverable
                 else None
             )
-            erasure(start, end, undeliverable=messages, advance=status.update)
+            erasure(start, end, undeliverable=messages, advance=advance)
         complete = erasure.erased.is_complete
     finally:  # Report what was erased, also after an error.
         if as_json:
             facts = {"dry_run": dry_run, "complete": complete}
-            answer = {**facts, **msgspec.to_builtins(erasure.erased), "snapshots": snapshots}
+            erased = msgspec.to_builtins(erasure.erased)
+            answer = {**facts, **erased, "snapshots": snapshots, "forecast": expected.as_json()}
             print(msgspec.json.encode(answer).decode())  # noqa: T201
         else:
             _show(erasure.erased, snapshots, dry_run=dry_run, as_csv=as_csv)
@@ -146,37 +199,80 @@ def erase(
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _ids(user: str | None, customer: str | None, given: Sequence[str]) -> dict[str, str]:
-    """Return the person's ids by field.
+def _persons(
+    users: Sequence[str],
+    customers: Sequence[str],
+    given: Sequence[str],
+    ids_file: typer.FileBinaryRead | None,
+    events: Sequence[str],
+) -> Persons:
+    """Return the persons by all options.
 
     Raises:
-        typer.BadParameter: There is no id, an id is empty or not printable, or a field does not identify persons or is
-            given twice.
+        typer.BadParameter: There is no id, an id is empty or not printable, a field does not identify persons, or the
+            ids are too many.
     """
-    from sluice.erase.ownership import person_fields
+    from sluice.erase.ownership import MAX_BYTES, Persons, person_fields, size_of
+    from sluice.erase.person_ids import InvalidId, parse_id, read_ids
 
-    pairs = [
-        (field, person_id)
-        for field, person_id in (("user_id", user), ("customer_id", customer))
-        if person_id is not None
-    ]
-    pairs += [(field, person_id) for field, _, person_id in (text.partition("=") for text in given)]
-    fields = person_fields()
-    ids: dict[str, str] = {}
-    for field, person_id in pairs:
-        hint = "--id" if field not in _SHORT_FORMS else f"--id or {_SHORT_FORMS[field]}"
-        if field not in fields:
-            raise typer.BadParameter(
-                f"field {field!r} does not identify persons; fields that do are {', '.join(fields)}", param_hint=hint
-            )
-        if field in ids:
-            raise typer.BadParameter(f"{field} is given twice; a run accepts one id for each field", param_hint=hint)
-        if not person_id or not person_id.isprintable():
-            raise typer.BadParameter(f"{field} needs an id of printable characters", param_hint=hint)
-        ids[field] = person_id
+    texts = [("--user", f"user_id={value}") for value in users]
+    texts += [("--customer", f"customer_id={value}") for value in customers]
+    texts += [("--id", text) for text in given]
+    ids: defaultdict[str, set[str]] = defaultdict(set)
+    hint = ""
+    try:
+        for option, text in texts:
+            hint = option
+            field, value = parse_id(text)
+            ids[field].add(value)
+        if ids_file is not None:
+            hint = "--ids-file"
+            for field, value in read_ids(ids_file):
+                ids[field].add(value)
+    except InvalidId as error:
+        raise typer.BadParameter(str(error), param_hint=hint) from error
     if not ids:
-        raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {', '.join(fields)}", param_hint="--id")
-    return ids
+        fields = ", ".join(person_fields())
+        raise typer.BadParameter(f"an id is required, as FIELD=ID; fields are {fields}", param_hint="--id")
+    if (size := size_of(ids, events)) > MAX_BYTES:
+        raise typer.BadParameter(
+            f"the ids have {size} bytes as JSON; a run takes up to {MAX_BYTES}: split the file", param_hint=hint
+        )
+    return Persons(ids, events)
+
+
+def _checkpoint(path: pathlib.Path | None, client: bigquery.Client, request: Request) -> Checkpoint | None:
+    """Return the checkpoint of a file.
+
+    Raises:
+        typer.BadParameter: The file is the checkpoint of another request, or no checkpoint.
+    """
+    from sluice.erase.checkpoint import Checkpoint, WrongCheckpoint
+
+    if path is None:
+        return None
+    [row] = client.query_and_wait("SELECT CURRENT_TIMESTAMP() AS now")  # This machine's clock may be wrong.
+    try:
+        checkpoint = Checkpoint.open(path, request, row.now)
+    except (WrongCheckpoint, OSError) as error:
+        raise typer.BadParameter(str(error), param_hint="--checkpoint") from error
+    if checkpoint.read_before:
+        console.print(f"Continued: {checkpoint.read_before} hours of the archive were read before.")
+    return checkpoint
+
+
+@contextlib.contextmanager
+def _progress(expected: Forecast) -> Iterator[Advance]:
+    """Show a bar whose remaining time follows the rate of the run; yield what advances it."""
+    text = TextColumn("{task.description}", table_column=Column(ratio=1))
+    columns = (text, BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, expand=True) as progress:
+        task = progress.add_task("searching", total=expected.seconds)
+
+        def advance(text: str, objects: Sequence[Archived] = (), /) -> None:
+            progress.update(task, description=escape(text), advance=sum(map(expected.seconds_of, objects)))
+
+        yield advance
 
 
 def _list(what: str, listed: Listed) -> None:
@@ -210,6 +306,7 @@ def _show(erased: Erased, snapshots: list[dict[str, object]], *, dry_run: bool, 
         ("not erased: uncertain", erased.doubtful.count),
         ("not erased: unreadable", erased.unreadable.count),
         ("objects read", erased.objects_read),
+        ("objects that an earlier run has read", erased.objects_skipped),
         ("MB read", f"{erased.bytes_read / 1e6:.1f}"),
     ]
     print_rows(("what", "would_be_erased" if dry_run else "erased"), rows, as_csv=as_csv)

@@ -1,8 +1,10 @@
-"""Classification of messages by whether they belong to a person, by ids in payload, attributes, keys and event id."""
+"""Classification of messages by whether they belong to persons, by ids in payload, attributes, keys and event id."""
 
 import enum
+import functools
+import itertools
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,13 +13,18 @@ from functions.core.dead_letters import EventRejected
 from functions.core.decode import decode
 from functions.core.message import Message
 from functions.events import EventType, event_types
-from sluice.erase.encodings import DecodedTexts, Decoder, embedded_bytes, encoded_forms, unescaped_variants
+from sluice.erase.encodings import DecodedTexts, Decoder, embedded_bytes, unescaped_variants
+from sluice.erase.id_index import FEW, FormIndex, IdIndex, longest_plain_part
 
 MIN_LONG = 8
 """Minimum characters of an unambiguous id, which counts inside a longer text and as a number of any field."""
 
-_MIN_FORM_BYTES = 3
-_ESCAPED = re.compile(r'["\\/\x00-\x1f]')
+MAX_BYTES = 2_000_000
+"""Maximum size of all ids as JSON: a statement has each up to three times, escaped, in a request of 10 MB."""
+
+_PATTERN_CHARACTERS = 50_000
+"""Maximum size of a regular expression of BigQuery: RE2 rejects one of some 100 000 characters as too large."""
+
 _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"(\w+)","message_id":')
 """Pattern of the beginning of an envelope, as the archive's writer orders its fields."""
 
@@ -78,60 +85,60 @@ def person_fields() -> list[str]:
     return sorted({event_type.person_field for event_type in event_types().values() if event_type.person_field})
 
 
-class Person:
-    """The person to erase.
+def size_of(ids: Mapping[str, Collection[str]], event_ids: Collection[str]) -> int:
+    """Return the size in bytes of all ids as JSON, of which a run takes `MAX_BYTES`."""
+    return len(msgspec.json.encode([*map(list, ids.values()), list(event_ids)]))
+
+
+class Persons:
+    """The persons to erase.
+
+    A message belongs to them if it belongs to one of them. The rules are the same for each, whoever the others are.
 
     Args:
-        ids: The person's ids by person field.
-        event_ids: Ids of events that belong to the person whatever they contain.
+        ids: Ids of persons by person field.
+        event_ids: Ids of events that belong to a person whatever they contain.
 
     Attributes:
-        traces: Regular expression of BigQuery that matches every JSON payload with an id in it.
-        mentions: Regular expression of BigQuery for texts that name the person; None if all ids are short.
+        traces: Regular expressions of BigQuery; one of them matches every JSON payload with an id in it.
+        mentions: Regular expressions of BigQuery for texts that name a person; none if all ids are short.
     """
 
-    def __init__(self, ids: Mapping[str, str], event_ids: Collection[str] = ()) -> None:
-        self.ids = dict(ids)
+    def __init__(self, ids: Mapping[str, Collection[str]], event_ids: Collection[str] = ()) -> None:
+        self.ids = {field: frozenset(values) for field, values in ids.items()}
         self.event_ids = frozenset(event_ids)
         self._types: Mapping[str, EventType] = event_types()
-        self._values = set(self.ids.values())
+        self._values = frozenset(itertools.chain.from_iterable(self.ids.values()))
+        ordered = sorted(self._values)
         # Any character of JSON may be written as an escape; some have to be.
-        plain = [max(_ESCAPED.split(value), key=len) for value in self._values]
-        self.traces = "|".join([*(re.escape(text) for text in plain), r"\\u"])
-        mentions = [rf"(?:^|[^\pL\pN]){re.escape(value)}(?:$|[^\pL\pN])" for value in self._long()]
-        self.mentions = "|".join(mentions) or None
-        self._pieces = [text.encode() for text in plain]
-        self._signs = [*self._pieces, b"\\u", b'"payload_base64"']
+        self.traces = [*_alternatives([r"\\u", *(re.escape(longest_plain_part(value)) for value in ordered)])]
+        apart = r"(?:^|[^\pL\pN])(?:%s)(?:$|[^\pL\pN])"
+        self.mentions = [apart % part for part in _alternatives(map(re.escape, filter(_is_long, ordered)))]
+        self._index = IdIndex(ordered)
+        self._forms = FormIndex(ordered)
         self._encoded_event_ids = frozenset(msgspec.json.encode(event_id) for event_id in self.event_ids)
         self._person_signs = {
-            name.encode(): _quoted_sign(event_type.person_field) for name, event_type in self._types.items()
+            name.encode(): _person_sign(event_type.person_field) for name, event_type in self._types.items()
         }
-        self._search = re.compile("|".join(self._erasing_patterns())).search
-        self._search_long = re.compile("|".join(_apart(value, r"[^\W_]") for value in self._long()) or "(?!)").search
-        self._search_short = re.compile("|".join(_apart(value, r"[\w-]") for value in self._values)).search
-        self._forms = [form for v in self._values for form in encoded_forms(v) if len(form) >= _MIN_FORM_BYTES]
 
-    def _long(self) -> list[str]:
-        return [value for value in self._values if len(value) >= MIN_LONG]
+    @property
+    def are_many(self) -> bool:
+        """Return whether they are more than are searched one after the other."""
+        return len(self._values) > FEW
 
-    def _erasing_patterns(self) -> Iterator[str]:
-        """Yield the patterns by which a text that is not JSON belongs to the person."""
-        for value in self._values:
-            yield f'"{re.escape(value)}"'
-        for value in self._long():
-            yield _apart(value, r"[\w-]")
-        for field, value in self.ids.items():
-            yield rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])'
+    def is_named_in(self, event_id: str) -> bool:
+        """Return whether the id of an event is or contains the id of a person."""
+        return event_id in self._values or self._names_other_than("", event_id)
 
     def may_be_in(self, ndjson: bytes) -> bool:
         """Return whether the envelopes in NDJSON must be parsed."""
         return self._has_signs(ndjson) or not all(map(self._is_of_a_type, ndjson.splitlines()))
 
     def _has_signs(self, ndjson: bytes) -> bool:
-        return any(sign in ndjson for sign in self._signs)
+        return b"\\u" in ndjson or b'"payload_base64"' in ndjson or self._index.may_be_in(ndjson)
 
     def _is_of_a_type(self, line: bytes) -> bool:
-        """Return whether a line is an event that its type shows not to belong to the person, without parsing.
+        """Return whether a line is an event that its type shows not to belong to a person, without parsing.
 
         An envelope has a type only if its payload is JSON.
         """
@@ -139,7 +146,7 @@ class Person:
         if match is None or match[2] not in self._person_signs or match[1] in self._encoded_event_ids:
             return False
         sign = self._person_signs[match[2]]
-        return sign is None or sign in line
+        return sign is None or sign.search(line) is not None
 
     def judge(self, message: Message) -> Verdict:
         """Return whether a message belongs to the person.
@@ -182,7 +189,7 @@ class Person:
             if is_owned:
                 return text_verdict, True
             verdict |= text_verdict
-        if verdict.ownership is Ownership.NO and any(form in data for form in self._forms):
+        if verdict.ownership is Ownership.NO and self._forms.is_in(data):
             verdict |= Verdict(Ownership.DOUBTFUL)
         return verdict, False
 
@@ -206,21 +213,34 @@ class Person:
         owner = event.get(event_type.person_field)
         if not owner or isinstance(owner, bool | dict | list):
             return None
-        if self.ids.get(event_type.person_field) == str(owner):
+        if str(owner) in self.ids.get(event_type.person_field, ()):
             return Verdict(Ownership.YES)
-        if str(owner) in self._values:  # The same id of another field is another person's.
-            event = {name: value for name, value in event.items() if name != event_type.person_field}
-        return self._of_others(event)
+        if str(owner) not in self._values:
+            return self._of_others(event)
+        # The same id of another field is another person's. It may name a third person.
+        rest = {name: value for name, value in event.items() if name != event_type.person_field}
+        is_named = self._names_other_than(str(owner), str(owner))
+        return self._of_others(rest) | Verdict(Ownership.DOUBTFUL if is_named else Ownership.NO)
 
     def _no_json(self, text: str, reader: Decoder, nesting: int) -> Verdict:
         verdict = _NO
         for spelling in unescaped_variants(text):
-            if self._search(spelling):
-                verdict |= Verdict(Ownership.UNPARSED)
-            elif self._is_mentioned(spelling):
-                verdict |= Verdict(Ownership.DOUBTFUL)
+            verdict |= self._of_text(spelling)
             verdict |= self._embedded(spelling, reader, nesting)
         return verdict
+
+    def _of_text(self, text: str) -> Verdict:
+        """Return the verdict on a text that is not JSON, without what is encoded in it."""
+        candidates = list(self._index.candidates(text))
+        if any(self._pattern_in_no_json(value).search(text) for value in candidates):
+            return Verdict(Ownership.UNPARSED)
+        is_mentioned = any(_long_pattern(value).search(text) for value in filter(_is_long, candidates))
+        is_mentioned = is_mentioned or any(_short_pattern(value).search(text) for value in candidates)
+        return Verdict(Ownership.DOUBTFUL) if is_mentioned else _NO
+
+    def _pattern_in_no_json(self, value: str) -> re.Pattern[str]:
+        """Return the pattern of an id by which a text that is not JSON belongs to the person."""
+        return _pattern_in_no_json(value, tuple(field for field, values in self.ids.items() if value in values))
 
     def _embedded(self, text: str, reader: Decoder, nesting: int) -> Verdict:
         """Return the verdict on bytes that are encoded inside a text."""
@@ -258,7 +278,7 @@ class Person:
     def _of_others(self, value: object) -> Verdict:
         """Return the verdict on a value that does not belong to the person: whether it names the person."""
         encoded = msgspec.json.encode(value)
-        if not any(piece in encoded for piece in self._pieces):
+        if not self._index.may_be_in(encoded):
             return _NO
         mentions = (self._mention(field, inner) for field, inner in _values(value))
         return Verdict(Ownership.DOUBTFUL if any(_Mention.STRONG in mention for mention in mentions) else Ownership.NO)
@@ -269,23 +289,71 @@ class Person:
         if text in self._values:
             if field is None:  # A field's name may be the id by coincidence: `status`.
                 return _Mention.WEAK | (_Mention.STRONG if is_long else _Mention.NONE)
-            if self.ids.get(field) == text or is_long:
+            if text in self.ids.get(field, ()) or is_long:
                 return _NAMED
             is_text = isinstance(value, str) and not (are_texts and text.isdecimal())
             return _Mention.WEAK | (_Mention.SURE if is_text else _Mention.NONE)
         if not isinstance(value, str):
             return _Mention.NONE
-        if any(map(self._search_long, unescaped_variants(value))):
+        if self._names_other_than("", value):
             return _Mention.WEAK | _Mention.STRONG
-        return _Mention.WEAK if any(map(self._search_short, unescaped_variants(value))) else _Mention.NONE
+        variants = unescaped_variants(value)
+        is_weak = any(_short_pattern(other).search(text) for text in variants for other in self._index.candidates(text))
+        return _Mention.WEAK if is_weak else _Mention.NONE
 
-    def _is_mentioned(self, text: str) -> bool:
-        return bool(self._search_long(text) or self._search_short(text))
+    def _names_other_than(self, value: str, text: str) -> bool:
+        """Return whether a text contains a long id, apart from one value, as no part of a longer word."""
+        return any(
+            _long_pattern(other).search(spelling)
+            for spelling in unescaped_variants(text)
+            for other in self._index.candidates(spelling)
+            if other != value and _is_long(other)
+        )
 
 
-def _quoted_sign(field: str | None) -> bytes | None:
-    """Return what the name of a field is in the payload of an envelope: a text in JSON."""
-    return None if field is None else rf"\"{field}\"".encode()
+def _person_sign(field: str | None) -> re.Pattern[bytes] | None:
+    """Return the pattern of a field with a value in the payload of an envelope: JSON in a text of JSON.
+
+    Without a value, the field does not decide whose the event is.
+    """
+    return None if field is None else re.compile(rf'\\"{field}\\":\s*(?:\\"[^\\"]|-?[1-9])'.encode())
+
+
+def _is_long(value: str) -> bool:
+    return len(value) >= MIN_LONG
+
+
+def _alternatives(patterns: Iterable[str]) -> Iterator[str]:
+    """Yield alternations of regular expressions, none of which is too large for BigQuery."""
+    joined: list[str] = []
+    size = 0
+    for pattern in patterns:
+        size += len(pattern) + 1
+        if joined and size > _PATTERN_CHARACTERS:
+            yield "|".join(joined)
+            joined, size = [], len(pattern) + 1
+        joined.append(pattern)
+    if joined:
+        yield "|".join(joined)
+
+
+@functools.lru_cache(10_000)
+def _pattern_in_no_json(value: str, fields: Sequence[str]) -> re.Pattern[str]:
+    patterns = [f'"{re.escape(value)}"']
+    if _is_long(value):
+        patterns.append(_apart(value, r"[\w-]"))
+    patterns += (rf'"{re.escape(field)}"\s*:\s*"?{re.escape(value)}(?![\w.-])' for field in fields)
+    return re.compile("|".join(patterns))
+
+
+@functools.lru_cache(10_000)
+def _long_pattern(value: str) -> re.Pattern[str]:
+    return re.compile(_apart(value, r"[^\W_]"))
+
+
+@functools.lru_cache(10_000)
+def _short_pattern(value: str) -> re.Pattern[str]:
+    return re.compile(_apart(value, r"[\w-]"))
 
 
 def _apart(text: str, neighbours: str) -> str:

@@ -24,7 +24,7 @@ from functions.reconcile.reconciler import Reconciler
 from functions.reconcile.scheduled import Checkpoints, Part
 from sluice.demo.check import ArchiveFollower
 from sluice.erase.erasure import Erasure
-from sluice.erase.ownership import Person
+from sluice.erase.ownership import Persons
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators
 from sluice.record_comparison import ContentComparison
@@ -160,7 +160,7 @@ def test_event_is_traced_to_its_bytes(datasets: Datasets) -> None:
 def test_person_is_erased_from_compacted_objects(datasets: Datasets, also: Callable[[Datasets], None]) -> None:
     compact(datasets)
     also(datasets)
-    person = Person({"user_id": "ada", "customer_id": "ada"})
+    person = Persons({"user_id": {"ada"}, "customer_id": {"ada"}})
     trial = Erasure(person, datasets.client, datasets.storage, datasets.settings, dry_run=True)()
     erased = Erasure(person, datasets.client, datasets.storage, datasets.settings)()
     assert erased == trial
@@ -171,7 +171,7 @@ def test_person_is_erased_from_compacted_objects(datasets: Datasets, also: Calla
     assert b"ada" not in stored
     assert {envelope.event_id for envelope in read_envelopes(stored)} >= {f"bob-{number}" for number in range(12)}
     assert reconcile(datasets).total.missing == (also is late)
-    last = Person({"customer_id": "bob"}, frozenset({"bob-bad", "bob-late"}))
+    last = Persons({"customer_id": {"bob"}}, frozenset({"bob-bad", "bob-late"}))
     assert Erasure(last, datasets.client, datasets.storage, datasets.settings)().objects_deleted == 1 + (also is late)
     assert list(ArchiveReader(datasets.storage, bucket.name).stored()) == []
 

@@ -14,8 +14,9 @@ import pytest
 
 from functions.drain.drain import DrainReport
 from functions.drain.ledger import Ledger, Load, StoredLedger
-from sluice.erase.erasure import Erasure, Patience
-from sluice.erase.ownership import Person
+from sluice.erase.deletions import Patience
+from sluice.erase.erasure import Erasure
+from sluice.erase.ownership import Persons
 from sluice.local.stack import Emulators
 from tests.support import command_line
 from tests.support.drained import Drained, drained
@@ -169,7 +170,7 @@ def test_reconcile_and_erase_wait_for_what_is_not_loaded(batch: Drained) -> None
     assert repaired.returncode == 1
     assert "sluice drain --loads-only" in repaired.stderr
     settings, client, storage = batch.settings, batch.datasets.client, batch.datasets.storage
-    person = Person({"customer_id": "nobody"})
+    person = Persons({"customer_id": {"nobody"}})
     impatient = Erasure(person, client, storage, settings, patience=Patience(0))()
     assert any("load files" in remaining for remaining in impatient.remaining)
     batch.settle()

@@ -4,9 +4,10 @@ import base64
 import contextlib
 import gzip
 import json
+import pathlib
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +16,18 @@ from aiohttp import web
 from google.cloud import bigquery
 from google.cloud.storage import Blob
 
-from functions.archive.reader import ArchiveReader
+from functions.archive.reader import Archived, ArchiveReader
 from functions.archive.summary import Summary
 from functions.clients import bigquery_client
 from functions.core.message import Message
 from functions.events import event_types
 from functions.reconcile.reconciler import Reconciler
-from sluice.erase.erasure import Erasure, Listed, Patience
-from sluice.erase.ownership import Person
+from sluice.erase.archive import ArchiveErasure
+from sluice.erase.dead_letters import DeadLetters
+from sluice.erase.deletions import Deletions, Patience
+from sluice.erase.erasure import Erasure
+from sluice.erase.ownership import Persons
+from sluice.erase.report import Erased, Listed
 from sluice.local.stack import Emulators
 from sluice.snapshots import Snapshots
 from tests.support import command_line, samples
@@ -81,7 +86,7 @@ LEFT = ["bob-1", "bob-long", "nobody's", "stock-1"]
 def test_person_is_erased_everywhere_and_other_people_are_not(datasets: Datasets) -> None:
     fill(datasets)
     assert datasets.ids("historical.orders") == ["ada-old"]
-    person = Person({"user_id": "ada", "customer_id": "ada"})
+    person = Persons({"user_id": {"ada"}, "customer_id": {"ada"}})
     trial = Erasure(person, datasets.client, datasets.storage, datasets.settings, dry_run=True)()
     before = envelopes(datasets)
     erased = Erasure(person, datasets.client, datasets.storage, datasets.settings)()
@@ -104,11 +109,36 @@ def test_person_is_erased_everywhere_and_other_people_are_not(datasets: Datasets
     assert (again.rows.total(), again.envelopes) == (0, 0)
 
 
+def test_many_persons_are_erased_by_the_statements_of_one(datasets: Datasets, tmp_path: pathlib.Path) -> None:
+    fill(datasets)
+    file = tmp_path / "ids"
+    others = (f"customer_id=nobody-{number:040}" for number in range(1_500))
+    file.write_text("\n".join(["# of May", "user_id=ada", "customer_id=ada", "", *others, "customer_id=bob"]))
+    queries = []
+    with pytest.MonkeyPatch.context() as patch:
+        query = bigquery.Client.query_and_wait
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            queries.append(arguments)
+            return query(*arguments, **options)
+
+        patch.setattr(bigquery.Client, "query_and_wait", counted)
+        for given in (["--ids-file", str(file)], ["--customer", "somebody"]):
+            queries.clear()
+            erased = sluice(datasets, *given, "--json")
+            assert (erased.returncode, len(queries)) == (0, 9), erased.stderr
+    assert envelopes(datasets) == ["nobody's", "stock-1"]
+    assert datasets.ids("live.orders") == datasets.ids("live.user_activity") == datasets.ids("historical.orders") == []
+    assert [row["event_id"] for row in datasets.rows("live.dead_letters")] == ["nobody's"]
+
+
 def test_remaining_events_are_unchanged_and_reconcile(datasets: Datasets) -> None:
     fill(datasets)
     bucket = datasets.storage.bucket(datasets.settings.archive_bucket)
     before = {envelope.event_id: envelope for archived in datasets.objects().values() for envelope in archived}
-    Erasure(Person({"user_id": "ada", "customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)()
+    Erasure(
+        Persons({"user_id": {"ada"}, "customer_id": {"ada"}}), datasets.client, datasets.storage, datasets.settings
+    )()
     for uri, archived in datasets.objects().items():
         assert all(before[envelope.event_id] == envelope for envelope in archived)
         blob = bucket.get_blob(uri.split("/", 3)[3])
@@ -126,9 +156,9 @@ def test_remaining_events_are_unchanged_and_reconcile(datasets: Datasets) -> Non
 
 def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets) -> None:
     fill(datasets)
-    person = Person({"user_id": "ada", "customer_id": "ada"})
+    person = Persons({"user_id": {"ada"}, "customer_id": {"ada"}})
 
-    def stop(what: str) -> None:
+    def stop(what: str, _: Sequence[Archived] = (), /) -> None:
         if what.startswith("archive"):
             raise KeyboardInterrupt
 
@@ -142,7 +172,9 @@ def test_a_run_that_was_interrupted_is_completed_by_the_next(datasets: Datasets)
 
 def test_person_is_erased_from_a_concurrently_changed_object(datasets: Datasets) -> None:
     datasets.stream([message("order", "a", customer_id="ada"), message("order", "b", customer_id="bob")], NOW)
-    erasure = Erasure(Person({"customer_id": "ada"}), datasets.client, datasets.storage, datasets.settings)
+    person, erased, storage = Persons({"customer_id": {"ada"}}), Erased(), datasets.storage
+    dead_letters = DeadLetters(person, storage, "dead_letters", Deletions(datasets.client, erased), erased)
+    erasure = ArchiveErasure(person, storage, datasets.settings.archive_bucket, dead_letters, erased)
     [archived] = ArchiveReader(datasets.storage, datasets.settings.archive_bucket).objects()
     blob = Blob.from_uri(archived.uri, client=datasets.storage)
     blob.upload_from_string(blob.download_as_bytes())
@@ -192,7 +224,7 @@ def test_object_is_kept_while_a_dead_letter_needs_its_bytes(datasets: Datasets, 
     datasets.stream([message("order", "ada-bad", customer_id="ada", status="lost")], NOW)
     datasets.stream([long_letter()], NOW)
     assert {row["payload"] is None for row in datasets.rows("live.dead_letters")} == {True, False}
-    person = Person({"customer_id": "ada"})
+    person = Persons({"customer_id": {"ada"}})
     with behind(datasets, running_emulators.bigquery, buffering(1_000)) as client:
         impatient = Erasure(person, client, datasets.storage, datasets.settings, patience=Patience(0))()
     assert len(impatient.remaining) == 2
@@ -207,7 +239,7 @@ def test_object_is_kept_while_a_dead_letter_needs_its_bytes(datasets: Datasets, 
 def test_uncertain_events_are_reported_and_kept(datasets: Datasets) -> None:
     datasets.stream([Message(b"7, broken", {"event_id": "whose"}, "m-1", NOW)], NOW)
     datasets.stream([Message(b'"7", broken', {"event_id": "theirs"}, "m-2", NOW)], NOW)
-    erased = Erasure(Person({"customer_id": "7"}), datasets.client, datasets.storage, datasets.settings)()
+    erased = Erasure(Persons({"customer_id": {"7"}}), datasets.client, datasets.storage, datasets.settings)()
     assert (erased.unparsed, erased.remaining, erased.doubtful.count) == (2, [], 2)
     assert all(place.startswith("event whose in ") for place in erased.doubtful.places)
     assert envelopes(datasets) == ["whose"]
@@ -253,6 +285,8 @@ def test_command_reports_counts_and_unreached_copies(datasets: Datasets) -> None
     trial = sluice(datasets, "--customer", "ada", "--dry-run", "--json")
     assert trial.returncode == 0, trial.stderr
     answer = json.loads(trial.stdout)
+    assert answer["forecast"]["objects"] == answer["objects_read"] == len(datasets.objects())
+    assert f"To read: {len(datasets.objects())} objects, " in trial.stderr
     assert (answer["dry_run"], answer["envelopes"], answer["rows"][f"{datasets.settings.dataset}.orders"]) == (
         True,
         6,

@@ -101,6 +101,7 @@ def write_files(folder: pathlib.Path) -> None:
     for name in ("events.ndjson.gz", "exports/orders.ndjson.gz"):
         (folder / name).write_bytes(gzip.compress(content))
     (folder / "fix.py").write_text(TRANSFORM)
+    (folder / "ids.txt").write_text("user_id=user-18\ncustomer_id=C-1018\n")
 
 
 def git_repository(folder: pathlib.Path) -> None:

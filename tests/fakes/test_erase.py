@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import gzip
 import json
+import pathlib
 import random
 import zlib
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from google.api_core.exceptions import BadRequest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -24,20 +25,24 @@ from functions.clients import bigquery_client, storage_client
 from functions.core.message import Message
 from functions.events import event_types
 from sluice.cli import app
-from sluice.erase.erasure import Erasure, Patience
-from sluice.erase.ownership import Ownership, Person, Verdict, person_fields
+from sluice.erase import id_index
+from sluice.erase.dead_letters import DeadLetters
+from sluice.erase.deletions import Deletions, Patience
+from sluice.erase.ownership import Ownership, Persons, Verdict, person_fields
+from sluice.erase.report import Erased
+from sluice.erase.rows import Rows
 from tests.support import samples
 from tests.support.samples import NOW
-from tests.support.settings import settings
+from tests.support.settings import settings as chosen_settings
 
-ADA = Person({"user_id": "ada", "customer_id": "ada"})
+ADA = Persons({"user_id": {"ada"}, "customer_id": {"ada"}})
 
 
-def claim(person: Person, payload: bytes) -> Ownership:
+def claim(person: Persons, payload: bytes) -> Ownership:
     return person.judge(Message(payload, {}, "m-1", NOW)).ownership
 
 
-def owns(person: Person, payload: bytes) -> bool:
+def owns(person: Persons, payload: bytes) -> bool:
     return claim(person, payload) >= Ownership.UNPARSED
 
 
@@ -73,30 +78,30 @@ def test_owner_is_the_person_field_or_any_id_of_an_unknown_type(event: bytes, is
 
 
 def test_only_the_fields_that_are_asked_for_count() -> None:
-    user = Person({"user_id": "ada"})
+    user = Persons({"user_id": {"ada"}})
     assert owns(user, payload("user_activity", user_id="ada"))
     assert not owns(user, payload("order", customer_id="ada"))
 
 
 def test_number_is_compared_as_an_id() -> None:
-    assert owns(Person({"customer_id": "42"}), payload("order", customer_id=42))
-    assert owns(Person({"customer_id": "42"}), b'{"customer_id": 42, ')
-    assert not owns(Person({"customer_id": "42"}), b'{"customer_id": 421, ')
-    assert not owns(Person({"customer_id": "42"}), b'{"customer_id": 42.5, ')
-    assert not owns(Person({"customer_id": "42"}), b"broken 42 broken")
-    assert owns(Person({"customer_id": "12345678"}), b"broken 12345678 broken")
-    assert not owns(Person({"customer_id": "12345678"}), b"broken 123456789 broken")
+    assert owns(Persons({"customer_id": {"42"}}), payload("order", customer_id=42))
+    assert owns(Persons({"customer_id": {"42"}}), b'{"customer_id": 42, ')
+    assert not owns(Persons({"customer_id": {"42"}}), b'{"customer_id": 421, ')
+    assert not owns(Persons({"customer_id": {"42"}}), b'{"customer_id": 42.5, ')
+    assert not owns(Persons({"customer_id": {"42"}}), b"broken 42 broken")
+    assert owns(Persons({"customer_id": {"12345678"}}), b"broken 12345678 broken")
+    assert not owns(Persons({"customer_id": {"12345678"}}), b"broken 123456789 broken")
 
 
 def test_invalid_json_is_classified_as_doubtful_or_unparsed() -> None:
-    short = Person({"customer_id": "42"})
+    short = Persons({"customer_id": {"42"}})
     claims = [claim(short, data) for data in (b"broken 42", b'broken "42"', b"broken 421", b"{}", payload("order"))]
     assert claims == [Ownership.DOUBTFUL, Ownership.UNPARSED, Ownership.NO, Ownership.NO, Ownership.NO]
     assert claim(short, payload("order", customer_id="42")) is Ownership.YES
 
 
 def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
-    short, long = Person({"customer_id": "7"}), Person({"customer_id": "12345678"})
+    short, long = Persons({"customer_id": {"7"}}), Persons({"customer_id": {"12345678"}})
     stray = {"event_type": "order", "items": [{"quantity": 7, "price": 12345678}]}
     assert claim(short, json.dumps(stray).encode()) is Ownership.DOUBTFUL
     assert claim(long, json.dumps(stray).encode()) is Ownership.YES
@@ -105,7 +110,7 @@ def test_of_a_short_number_only_its_field_is_unmistakable() -> None:
 
 
 def test_type_without_a_person_field_is_doubtful_if_it_has_the_id() -> None:
-    short, long = Person({"user_id": "7"}), Person({"user_id": "ada.lovelace"})
+    short, long = Persons({"user_id": {"7"}}), Persons({"user_id": {"ada.lovelace"}})
     assert claim(short, payload("inventory", product_id="7", quantity_change=7)) is Ownership.NO
     assert claim(short, payload("inventory", by={"user_id": 7})) is Ownership.DOUBTFUL
     assert claim(long, payload("inventory", note="ada.lovelace")) is Ownership.DOUBTFUL
@@ -114,7 +119,7 @@ def test_type_without_a_person_field_is_doubtful_if_it_has_the_id() -> None:
 
 @given(identity=st.text(min_size=1), escape=st.booleans(), broken=st.booleans(), as_base64=st.booleans())
 def test_prefilter_never_excludes_an_owned_line(identity: str, escape: bool, broken: bool, as_base64: bool) -> None:
-    person = Person({"customer_id": identity})
+    person = Persons({"customer_id": {identity}})
     text = json.dumps({**samples.event("order"), "customer_id": identity}, ensure_ascii=escape)
     data = text.encode(errors="surrogatepass") + (b"}" if broken else b"") + (b"\xff" if as_base64 else b"")
     if owns(person, data):
@@ -122,11 +127,11 @@ def test_prefilter_never_excludes_an_owned_line(identity: str, escape: bool, bro
         assert person.may_be_in(line)
 
 
-def judge(person: Person, payload: bytes = b"", attributes: dict[str, str] | None = None, key: str = "") -> Verdict:
+def judge(person: Persons, payload: bytes = b"", attributes: dict[str, str] | None = None, key: str = "") -> Verdict:
     return person.judge(Message(payload, attributes or {}, "m-1", NOW, ordering_key=key))
 
 
-LONG = Person({"user_id": "zoë.lovelace", "customer_id": "zoë.lovelace"})
+LONG = Persons({"user_id": {"zoë.lovelace"}, "customer_id": {"zoë.lovelace"}})
 UNKNOWN = json.dumps({"event_type": "wish", "whom": "zoë.lovelace"}, ensure_ascii=False)
 
 
@@ -172,7 +177,7 @@ def test_an_id_inside_a_longer_text_is_doubtful(event: dict[str, Any]) -> None:
 
 
 def test_an_id_in_a_legacy_encoding_is_doubtful() -> None:
-    assert claim(Person({"user_id": "Аня-2001"}), "клиент Аня-2001".encode("koi8-r")) is Ownership.DOUBTFUL
+    assert claim(Persons({"user_id": {"Аня-2001"}}), "клиент Аня-2001".encode("koi8-r")) is Ownership.DOUBTFUL
 
 
 @pytest.mark.parametrize(
@@ -208,12 +213,12 @@ def test_somebody_elses_event_that_names_the_person_is_doubtful() -> None:
         assert judge(person, bobs, *places).ownership is Ownership.DOUBTFUL
         assert judge(person, b"{", *places).ownership > Ownership.NO
     assert judge(ADA, bobs, {"whom": "ada"}, "ada").ownership is Ownership.NO
-    assert judge(Person({"user_id": "7"}), b"{", {"retries": "7"}).ownership is Ownership.DOUBTFUL
+    assert judge(Persons({"user_id": {"7"}}), b"{", {"retries": "7"}).ownership is Ownership.DOUBTFUL
 
 
 def test_the_same_id_of_another_field_is_another_persons() -> None:
     assert (
-        judge(Person({"user_id": "zoë.lovelace"}), payload("order", customer_id="zoë.lovelace")).ownership
+        judge(Persons({"user_id": {"zoë.lovelace"}}), payload("order", customer_id="zoë.lovelace")).ownership
         is Ownership.NO
     )
 
@@ -222,10 +227,10 @@ def test_a_type_may_name_its_person_as_it_likes(monkeypatch: pytest.MonkeyPatch)
     ride = dataclasses.replace(event_types()["order"], table="rides", person_field="driver_id")
     monkeypatch.setattr("sluice.erase.ownership.event_types", lambda: event_types() | {"ride": ride})
     assert "driver_id" in person_fields()
-    driver = Person({"driver_id": "d-1"})
+    driver = Persons({"driver_id": {"d-1"}})
     assert owns(driver, b'{"event_type": "ride", "driver_id": "d-1"}')
     assert not owns(driver, b'{"event_type": "ride", "driver_id": "d-2"}')
-    assert claim(Person({"user_id": "u-1"}), b'{"event_type": "ride", "driver_id": "d-1", "user_id": "u-1"}') is (
+    assert claim(Persons({"user_id": {"u-1"}}), b'{"event_type": "ride", "driver_id": "d-1", "user_id": "u-1"}') is (
         Ownership.DOUBTFUL
     )
 
@@ -238,7 +243,7 @@ def test_opaque_content_is_reported_unless_the_owner_is_identified() -> None:
     assert "exceeds" in str(judge(ADA, gzip.compress(bytes(2**26))).opaque)
     assert judge(ADA, noise, {"user_id": "ada"}) == (Ownership.YES, None)
     assert judge(ADA, payload("order", customer_id="bob", sealed=base64.b64encode(noise).decode())).opaque is None
-    assert Person({"user_id": "ada"}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Ownership.YES, None)
+    assert Persons({"user_id": {"ada"}}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Ownership.YES, None)
 
 
 hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: data.decode().encode("utf-16-le")])
@@ -331,37 +336,40 @@ class Buffered:
         return 200, {"jobComplete": True, "numDmlAffectedRows": str(self.gone), "schema": {}, "totalRows": "0"}
 
 
-def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erasure, list[str]]:
+def run(buffered: Buffered, cloud: Cloud, patience: Patience) -> tuple[Erased, list[str]]:
     buffered.serve(cloud)
     messages: list[str] = []
-    chosen, person = settings(), Person({"customer_id": "ada"})
-    made = Erasure(person, bigquery_client(chosen), storage_client(chosen), chosen, patience=patience)
-    made.rows(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
-    made.wait(messages.append)
-    return made, messages
+    chosen, person = chosen_settings(), Persons({"customer_id": {"ada"}})
+    client, erased = bigquery_client(chosen), Erased()
+    deletions = Deletions(client, erased, patience=patience)
+    dead_letters = DeadLetters(person, storage_client(chosen), f"{chosen.dataset}.dead_letters", deletions, erased)
+    rows = Rows(person, client, chosen, dead_letters, deletions, erased)
+    rows.erase_from(f"{chosen.dataset}.orders", "customer_id", {"customer_id": "STRING"})
+    deletions.wait(messages.append)
+    return erased, messages
 
 
 def test_old_rows_are_deleted_first_and_buffered_rows_awaited(cloud: Cloud) -> None:
     buffered = Buffered(old=5, young=2, rejections=3)
-    made, messages = run(buffered, cloud, Patience(5, pause=0.01))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
+    erased, messages = run(buffered, cloud, Patience(5, pause=0.01))
+    assert erased.rows == {f"{chosen_settings().dataset}.orders": 7}
     assert buffered.asked == [(False, None), (True, 5), (True, None), (True, None), (True, 2)]
     assert len(messages) == 3
     assert "90 minutes" in messages[0]
-    assert made.erased.remaining == []
+    assert erased.remaining == []
 
 
 def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, late=4, rejections=2), cloud, Patience(5, pause=0.01))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 7}
-    [remaining] = made.erased.remaining
+    erased, _ = run(Buffered(old=5, young=2, late=4, rejections=2), cloud, Patience(5, pause=0.01))
+    assert erased.rows == {f"{chosen_settings().dataset}.orders": 7}
+    [remaining] = erased.remaining
     assert "4 rows arrived during the run" in remaining
 
 
 def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
-    made, _ = run(Buffered(old=5, young=2, rejections=1_000), cloud, Patience(0.1, pause=0.05))
-    assert made.erased.rows == {f"{settings().dataset}.orders": 5}
-    [remaining] = made.erased.remaining
+    erased, _ = run(Buffered(old=5, young=2, rejections=1_000), cloud, Patience(0.1, pause=0.05))
+    assert erased.rows == {f"{chosen_settings().dataset}.orders": 5}
+    [remaining] = erased.remaining
     assert "run the command again in 90 minutes" in remaining
 
 
@@ -380,11 +388,70 @@ def test_any_other_rejection_ends_the_run(cloud: Cloud) -> None:
             ["--id", "driver_id=ada"],
             "field 'driver_id' does not identify persons; fields that do are customer_id, user_id",
         ),
-        (["--id", "ada"], "field 'ada' does not identify persons"),
-        (["--id", "user_id=ada", "--user", "bob"], "user_id is given twice"),
+        (["--id", "ada"], "an id is FIELD=ID; fields are customer_id, user_id"),
+        (["--id", "user_id= ada"], "user_id has an id with a space at its begin or end"),
+        (["--ids-file", "no/such/file"], "No such file"),
     ],
 )
 def test_invalid_id_of_a_person_is_rejected(arguments: list[str], problem: str) -> None:
     rejected = CliRunner().invoke(app, ["erase", *arguments])
     assert rejected.exit_code == 2
     assert problem in rejected.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"driver_id=ada", "field 'driver_id' does not identify persons; fields that do are customer_id, user_id"),
+        (b"ada.lovelace", "an id is FIELD=ID; fields are customer_id, user_id"),
+        (b"user_id=", "user_id needs an id of printable characters"),
+        (b"user_id=ada ", "user_id has an id with a space at its begin or end"),
+        (b"user_id=\xff", "byte 9 is not UTF-8"),
+    ],
+)
+def test_invalid_line_of_ids_is_named_without_the_id(line: bytes, problem: str) -> None:
+    content = b"\xef\xbb\xbf# of May\r\n\r\nuser_id=bob\r\n" + line + b"\n"
+    rejected = CliRunner().invoke(app, ["erase", "--ids-file", "-"], input=content)
+    assert rejected.exit_code == 2
+    assert f"line 4: {problem}" in " ".join(rejected.stderr.split())
+    assert "ada" not in rejected.stderr
+
+
+def test_too_many_ids_for_a_statement_are_rejected(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "ids"
+    file.write_text("".join(f"user_id={'x' * 500}{number:06}\n" for number in range(4_000)))
+    rejected = CliRunner().invoke(app, ["erase", "--ids-file", str(file)])
+    assert (rejected.exit_code, "split the file" in " ".join(rejected.stderr.split())) == (2, True)
+
+
+@pytest.fixture(params=[0, 100], ids=["by words", "one by one"])
+def _few(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search ids as many, and as few."""
+    monkeypatch.setattr(id_index, "FEW", request.param)
+
+
+IDS = ["ada", "7", "C-1001", "ada.lovelace", "zoë.lovelace", "Аня-2001", "customer-17", 'a"b/ada', "\\nada-x", "--"]
+WRAPPED = ["{}", "of {} x", "\n{}", "\t{}\n", "%3D{}", "&amp;{}", "&copy{}", "&#39;{}", "_{}_", "—{}", "x{}", "'{}'"]
+
+
+@pytest.mark.usefixtures("_few")
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    ids=st.sets(st.sampled_from(IDS), min_size=2, max_size=4),
+    named=st.sampled_from(IDS),
+    wrapped=st.sampled_from(WRAPPED),
+    field=st.sampled_from(["customer_id", "user_id", "note"]),
+    ascii_only=st.booleans(),
+    hide=hidden,
+)
+def test_persons_are_judged_as_one_by_one(
+    ids: set[str], named: str, wrapped: str, field: str, ascii_only: bool, hide: Callable[[bytes], bytes]
+) -> None:
+    event = {**samples.event("order"), field: wrapped.format(named)}
+    message = Message(hide(json.dumps(event, ensure_ascii=ascii_only).encode()), {}, "m-1", NOW)
+    together = Persons({"customer_id": ids})
+    alone = max(Persons({"customer_id": {value}}).judge(message).ownership for value in ids)
+    assert together.judge(message).ownership is alone
+    if alone > Ownership.NO:
+        line = msgspec.json.encode(Envelope.from_message(message, samples.process(message, NOW).event_type))
+        assert together.may_be_in(line)

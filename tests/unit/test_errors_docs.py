@@ -18,6 +18,7 @@ from functions.ingest.admission import Admission, Overloaded
 from functions.ingest.app import IngestApp
 from functions.ingest.batch_writer import NotDurable
 from functions.settings import Settings
+from functions.system import SYSTEM
 from sluice.dead_letters import rules as rules_module
 from tests.support import hostile_events
 from tests.support.samples import NOW, event, message, process
@@ -129,6 +130,8 @@ def statuses(function: str) -> set[int]:
 
 class Commit:
     """Ends each event in one way."""
+
+    system = SYSTEM
 
     def __init__(self, error: Exception | None) -> None:
         self.admission = Admission(Settings(archive_bucket="archive"))
