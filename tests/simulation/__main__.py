@@ -31,7 +31,13 @@ class Result(NamedTuple):
     failed: tuple[tuple[str, int, str], ...] = ()
 
     def plus(self, other: "Result") -> "Result":
-        return Result(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        """Return the sum of both."""
+        return Result(
+            self.scenarios + other.scenarios,
+            self.events + other.events,
+            self.faults + other.faults,
+            self.failed + other.failed,
+        )
 
 
 def run_seeds(kind: str, seeds: Iterable[int]) -> Result:

@@ -43,7 +43,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "compacted_bytes": (64 * 2**20, 3_000, 500),
     "block_bytes": (8 * 2**20, 600),
 }
-"""What a scenario may have, the simplest first."""
+"""The values of each parameter of a scenario, the simplest first."""
 
 FAULTS_UNTIL = 120.0
 ALL_UNTIL = 1_200.0

@@ -45,7 +45,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "chunk_bytes": (8 * 2**20, 2_000),
     "files_of_a_job": (2_000, 3, 1),
 }
-"""What a scenario may have, the simplest first."""
+"""The values of each parameter of a scenario, the simplest first."""
 
 FORMATS = load_formats(settings())
 
@@ -90,11 +90,11 @@ class BatchScenario:
             try:
                 world.time.run(self._is_over, ALL_UNTIL)
             except Stuck as stuck:
-                left = [
+                unacknowledged = [
                     each.message.event_id for each in self._subscription.messages.values() if not each.is_acknowledged
                 ]
                 files = [name for name in world.storage.objects if name.startswith("load/")]
-                world.history.violated(f"{left} are not acknowledged, {files} not loaded: {stuck}")
+                world.history.violated(f"{unacknowledged} are not acknowledged, {files} not loaded: {stuck}")
             else:
                 world.check_end()
 

@@ -70,8 +70,9 @@ def smallest(kind: str, seeds: int) -> tuple[int, Plan]:
         hypothesis.errors.NoSuchExample: None fails.
     """
     plans = st.fixed_dictionaries({name: st.sampled_from(options) for name, options in KINDS[kind].choices.items()})
-    return hypothesis.find(
+    example: tuple[int, Plan] = hypothesis.find(
         st.tuples(st.integers(0, 1_000), plans),
         lambda drawn: bool(run(kind, *drawn).history.violations),
         settings=hypothesis.settings(max_examples=seeds, database=None),
     )
+    return example

@@ -7,6 +7,7 @@ import types as python_types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import google.cloud.bigquery
 import google.cloud.storage
@@ -45,12 +46,11 @@ def google_clients_in_virtual_time() -> Iterator[None]:
 
     clock = python_types.SimpleNamespace(monotonic=monotonic, sleep=sleep)
     dice = python_types.SimpleNamespace(uniform=uniform)
-    before = retry_unary.time, retry_base.time, retry_base.random
-    retry_unary.time, retry_base.time, retry_base.random = clock, clock, dice  # type: ignore[assignment]
-    try:
+    with (
+        mock.patch.object(retry_unary, "time", clock),
+        mock.patch.multiple(retry_base, time=clock, random=dice),
+    ):
         yield
-    finally:
-        retry_unary.time, retry_base.time, retry_base.random = before
 
 
 def urlopen(network: Network, name: str, serve: Serve) -> Callable[..., Any]:
@@ -60,10 +60,9 @@ def urlopen(network: Network, name: str, serve: Serve) -> Callable[..., Any]:
         method: str, url: str, body: bytes, headers: dict[str, str], timeout: urllib3.Timeout, **_: Any
     ) -> Any:
         request = Request(method, url, body, headers["content-type"])
+        seconds = timeout.total if isinstance(timeout.total, int | float) else _TIMEOUT
         try:
-            answer = network.call(
-                current_machine(), _text(name, request), lambda: serve(request), float(timeout.total or _TIMEOUT)
-            )
+            answer = network.call(current_machine(), _text(name, request), lambda: serve(request), seconds)
         except NotConnected as error:
             raise urllib3.exceptions.NewConnectionError(_POOL, str(error)) from None
         except ConnectionLost as error:
@@ -84,7 +83,7 @@ class _Adapter(requests.adapters.BaseAdapter):
         self._name = name
         self._serve = serve
 
-    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, request: requests.PreparedRequest, *_: Any, timeout: Any = None, **__: Any) -> requests.Response:
         body: Any = request.body
         content = body.read() if hasattr(body, "read") else body.encode() if isinstance(body, str) else body or b""
         sent = Request(
@@ -115,7 +114,7 @@ class _Adapter(requests.adapters.BaseAdapter):
         return response
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no connection."""
 
 
 def _session(network: Network, name: str, serve: Serve) -> requests.Session:
@@ -166,8 +165,8 @@ class _RpcError(grpc.RpcError, grpc.Call):
     def is_active(self) -> bool:
         return False
 
-    def time_remaining(self) -> float | None:
-        return None
+    def time_remaining(self) -> float:
+        return 0.0
 
     def cancel(self) -> bool:
         return False
@@ -193,7 +192,7 @@ class _Channel(grpc.Channel):
             "ModifyAckDeadline": lambda request: subscription.modify(request.ack_ids, request.ack_deadline_seconds),
         }
 
-    def unary_unary(self, method: str, *_: Any, **__: Any) -> "_Rpc":  # type: ignore[override]
+    def unary_unary(self, method: str, *_: Any, **__: Any) -> Any:
         name = method.rpartition("/")[2]
         return _Rpc(self._network, name, self._methods.get(name))
 
@@ -206,7 +205,7 @@ class _Channel(grpc.Channel):
         callback(grpc.ChannelConnectivity.READY)
 
     def unsubscribe(self, callback: object) -> None:
-        """There is nobody to tell."""
+        """Do nothing: a callback is called at once, and never again."""
 
     def unary_stream(self, *_: Any, **__: Any) -> Any:
         return self.unary_unary  # Sluice uses no streams: the client only wraps what it gets.
@@ -215,16 +214,16 @@ class _Channel(grpc.Channel):
     stream_stream = unary_stream
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no connection."""
 
     def __enter__(self) -> Any:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no connection."""
 
 
-class _Rpc(grpc.UnaryUnaryMultiCallable):  # type: ignore[misc]
+class _Rpc:
     """A method of Pub/Sub."""
 
     def __init__(self, network: Network, name: str, serve: Callable[[Any], Any] | None) -> None:

@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import contextlib
+import functools
 import random
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -121,7 +122,7 @@ def current_machine() -> Machine:
     return thread.machine
 
 
-class _Greenlet(greenlet.greenlet):
+class _Greenlet(greenlet.greenlet):  # type: ignore[misc]
     """A thread of a machine; its parent is the greenlet of the loops."""
 
     def __init__(self, machine: Machine, call: Callable[[], object]) -> None:
@@ -183,9 +184,13 @@ class _Future(concurrent.futures.Future[Any]):
         self._machine = machine
 
     def result(self, timeout: float | None = None) -> Any:
+        self.wait()
+        return super().result(0)
+
+    def wait(self) -> None:
+        """Block until it is done."""
         if not self.done():
             self._machine.wait(lambda wake: self.add_done_callback(lambda _: wake()))
-        return super().result(0)
 
 
 class _Pool(concurrent.futures.Executor):
@@ -199,14 +204,13 @@ class _Pool(concurrent.futures.Executor):
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         future = _Future(self._machine)
-        self._calls.append((future, lambda: call(*args, **kwargs)))
+        self._calls.append((future, functools.partial(call, *args, **kwargs)))
         self._start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         while wait and (pending := [*self._running, *(future for future, _ in self._calls)]):
-            future = pending[0]
-            self._machine.wait(lambda wake, future=future: future.add_done_callback(lambda _: wake()))
+            pending[0].wait()
 
     def _start(self) -> None:
         while self._free and self._calls:
@@ -214,7 +218,7 @@ class _Pool(concurrent.futures.Executor):
             if future.set_running_or_notify_cancel():
                 self._free -= 1
                 self._running.add(future)
-                self._machine.start(lambda future=future, call=call: self._run(future, call))
+                self._machine.start(functools.partial(self._run, future, call))
 
     def _run(self, future: _Future, call: Callable[[], object]) -> None:
         try:

@@ -51,7 +51,7 @@ class TimedOut(Exception):
 
 
 class Fate(enum.StrEnum):
-    """What the network and the service do with a request."""
+    """The fate of a request: how the network and the service treat it."""
 
     SERVED = "served"
     NOT_CONNECTED = "not connected"

@@ -17,7 +17,7 @@ MAX_BACKOFF = 20.0
 
 @dataclasses.dataclass(slots=True)
 class Delivered:
-    """What Pub/Sub knows of a message.
+    """A message, and the state of its delivery.
 
     Attributes:
         message: The message.

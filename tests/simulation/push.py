@@ -50,7 +50,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "linger_ms": (0, 25, 250),
     "flush_interval": (0.0, 0.0, 1.0),
 }
-"""What a scenario may have, the simplest first."""
+"""The values of each parameter of a scenario, the simplest first."""
 
 _SETTINGS = ("batch_rows", "batch_bytes", "max_in_flight", "linger_ms", "flush_interval")
 

@@ -52,7 +52,7 @@ class VirtualTime:
 
     def loop(self) -> "Loop":
         """Return a new loop."""
-        loop = Loop(self)
+        loop = Loop(self)  # type: ignore[abstract]  # asyncio itself declares no method abstract
         self._loops.append(loop)
         return loop
 
@@ -144,7 +144,9 @@ class Loop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._time.now
 
-    def call_soon(self, callback: Callable[..., object], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon[*Ts](
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
         if not self.is_dead:
             self.ready.append(handle)
@@ -152,13 +154,13 @@ class Loop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon
 
-    def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    def call_later[*Ts](
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._time.now + delay, callback, *args, context=context)
 
-    def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    def call_at[*Ts](
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         self._time.at(when, self, handle)

@@ -30,7 +30,7 @@ TABLES = {name: event_type.table for name, event_type in event_types().items()}
 
 
 class _Line(msgspec.Struct):
-    """What the checks need of a line of the archive or of a load file."""
+    """The fields of a line of the archive or of a load file that the checks compare."""
 
     event_id: str | None = None
     ingest: Mapping[str, Any] | None = None
@@ -53,7 +53,7 @@ class Published:
 
 
 type Plan = Mapping[str, Any]
-"""What a scenario has, by name: numbers of events and kills, shares of faults, limits."""
+"""The parameters of a scenario, by name: numbers of events and kills, shares of faults, limits."""
 
 
 def draw(choices: Mapping[str, Sequence[Any]], seed: int) -> Plan:
@@ -206,5 +206,5 @@ _REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": 
 
 def settings(**changes: Any) -> Settings:
     """Return the settings of a deployment."""
-    names = {"archive_bucket": "archive", "google_cloud_project": "project", "dataset": "events"}
+    names: dict[str, Any] = {"archive_bucket": "archive", "google_cloud_project": "project", "dataset": "events"}
     return Settings(**names, flush_timeout=5.0, **changes)
