@@ -277,9 +277,6 @@ class ArchiveScenario:
                     self.world.history.violated(f"{name} has {sorted(ids & self._erased)}, which are erased")
                 if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished:
                     self.world.history.violated(f"{name} is never finished")
-        for machine in self.world.machines:
-            for failure in machine.loop.failures:
-                self.world.history.violated(f"{machine.name}: {failure}")
 
     def _calm_down(self) -> None:
         self.world.history.add("network", "has no faults any more")

@@ -17,16 +17,14 @@ class Request(NamedTuple):
 
     Attributes:
         method: Method.
-        url: Path and query.
+        url: Path and query, and for Google's clients also the host.
         body: Body.
-        content_type: Type of the body.
-        headers: Other headers.
+        headers: Headers.
     """
 
     method: str
     url: str
     body: bytes = b""
-    content_type: str = ""
     headers: Mapping[str, str] = {}
 
 

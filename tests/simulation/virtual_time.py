@@ -25,13 +25,16 @@ class VirtualTime:
 
     Args:
         rng: Draws the order of loops that are ready at the same time.
+        failed: Called with the text of each error that nobody handles.
 
     Attributes:
         now: Seconds since the begin of the scenario.
+        failed: Called with the text of each error that nobody handles.
     """
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, failed: Callable[[str], object]) -> None:
         self.now = 0.0
+        self.failed = failed
         self._rng = rng
         self._loops: list[Loop] = []
         self._timers: list[tuple[float, int, Loop, asyncio.Handle]] = []
@@ -107,7 +110,6 @@ class Loop(asyncio.AbstractEventLoop):
         ready: Handles that run as soon as the machine does.
         frozen_until: Time until which the machine does nothing, as the platform freezes an instance.
         is_dead: Whether the machine was killed.
-        failures: What nobody handled: a message and an exception of each.
     """
 
     def __init__(self, time: VirtualTime) -> None:
@@ -115,7 +117,6 @@ class Loop(asyncio.AbstractEventLoop):
         self.ready: collections.deque[asyncio.Handle] = collections.deque()
         self.frozen_until = 0.0
         self.is_dead = False
-        self.failures: list[str] = []
 
     def run_ready(self) -> None:
         """Run the handles that are ready now, as an iteration of asyncio's own loop does."""
@@ -186,7 +187,7 @@ class Loop(asyncio.AbstractEventLoop):
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         # The garbage collector says so of what nobody can ever wake.
         if not self.is_dead and not context["message"].startswith("Task was destroyed"):
-            self.failures.append(f"{context['message']}: {context.get('exception')!r}")
+            self._time.failed(f"{context['message']}: {context.get('exception')!r}")
 
     def _timer_handle_cancelled(self, _: asyncio.TimerHandle) -> None:
         """Cancelled timers are dropped when they are due."""

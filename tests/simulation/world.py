@@ -86,9 +86,9 @@ class World:
     def __init__(self, seed: int, plan: Plan, *, is_kept: bool = False) -> None:
         self.plan = plan
         self.rng = random.Random(seed)
-        self.time = VirtualTime(self.rng)
-        self.services = self.time.loop()
         self.history = History(lambda: self.time.now, is_kept=is_kept)
+        self.time = VirtualTime(self.rng, self.history.violated)
+        self.services = self.time.loop()
         self.network = Network(self.time, self.services, self.rng, self.history)
         self.storage = CloudStorage(self.rng, lambda: EPOCH + timedelta(seconds=self.time.now))
         self.bigquery = BigQuery(
@@ -170,9 +170,6 @@ class World:
         for event_id, contents in digests.items():
             if len(contents) > 1:
                 self.history.violated(f"rows of {event_id} have several contents")
-        for machine in self.machines:
-            for failure in machine.loop.failures:
-                self.history.violated(f"{machine.name}: {failure}")
 
     def _check_inserted(self, table: str, row: dict[str, Any]) -> None:
         where = row if table == DEAD_LETTERS else row["ingest"]
