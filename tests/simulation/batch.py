@@ -64,6 +64,7 @@ class BatchScenario:
         self._drains: list[tuple[Machine, Drain]] = []
         self._loaded: set[str] = set()
         world.bigquery.loaded = self._check_loaded
+        world.bigquery.not_found = lambda uri: world.history.violated(f"{uri} was deleted before its job")
 
     def run(self) -> None:
         """Run it, and check everything."""

@@ -49,6 +49,7 @@ class BigQuery:
         jobs: Load jobs by id.
         job_seconds: Maximum seconds of a load job.
         loaded: Called with the address of each file whose rows a job has loaded.
+        not_found: Called with the address of each file that a job does not find.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class BigQuery:
         self.jobs: dict[str, LoadJob] = {}
         self.job_seconds = 20.0
         self.loaded: Callable[[str], object] = lambda _uri: None
+        self.not_found: Callable[[str], object] = lambda _uri: None
 
     def serve(self, request: Request) -> Answer:
         """Answer a request."""
@@ -136,6 +138,7 @@ class BigQuery:
         for uri in load["sourceUris"]:
             stored = self._storage.objects.get(uri.removeprefix("gs://archive/"))
             if stored is None:
+                self.not_found(uri)
                 job.error = {"reason": "notFound", "message": f"Not found: URI {uri}"}
                 return
             rows += [msgspec.json.decode(line) for line in gzip.decompress(stored.data).splitlines()]
