@@ -70,6 +70,28 @@ resource "google_storage_bucket_iam_member" "checkpoints" {
   }
 }
 
+resource "google_storage_bucket_iam_member" "compact_reader" {
+  count = var.archive.compact ? 1 : 0
+
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.this["compact"].member
+}
+
+# It can neither change the checkpoints of the reconciliation, nor the load files and the ledger of batch mode.
+resource "google_storage_bucket_iam_member" "compactor" {
+  count = var.archive.compact ? 1 : 0
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["compactor"].id
+  member = google_service_account.this["compact"].member
+
+  condition {
+    title      = "raw events and progress of the compaction"
+    expression = join(" || ", [for folder in ["raw/", "compacted/"] : "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/${folder}\")"])
+  }
+}
+
 # Batch mode. A condition on the name of an object is never true for a list, so that the permission to list has none.
 resource "google_storage_bucket_iam_member" "archive_drain" {
   for_each = local.batch ? {
