@@ -52,6 +52,13 @@ resource "google_storage_bucket_iam_member" "archive_reader" {
   member = each.value
 }
 
+# BigQuery lists the objects to create the external table archive_events, as whoever creates it.
+resource "google_storage_bucket_iam_member" "bootstrap" {
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.this["bootstrap"].member
+}
+
 resource "google_storage_bucket_iam_member" "reconcile" {
   bucket = google_storage_bucket.archive.name
   role   = "roles/storage.objectViewer"
