@@ -54,8 +54,11 @@ resource "google_storage_bucket_iam_member" "archive_reader" {
 
 # BigQuery lists the objects to create the external table archive_events, as whoever creates it.
 resource "google_storage_bucket_iam_member" "bootstrap" {
+  # BigQuery also sees the bucket for whoever makes an external table.
+  for_each = toset(["roles/storage.legacyBucketReader", "roles/storage.objectViewer"])
+
   bucket = google_storage_bucket.archive.name
-  role   = "roles/storage.objectViewer"
+  role   = each.value
   member = google_service_account.this["bootstrap"].member
 }
 

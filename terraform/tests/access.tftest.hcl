@@ -100,8 +100,9 @@ run "members_have_exactly_their_permissions" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.bootstrap, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.checkpoints, google_storage_bucket_iam_member.build], google_storage_bucket_iam_member.compact_reader, google_storage_bucket_iam_member.compactor, values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.checkpoints, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.bootstrap), google_storage_bucket_iam_member.compact_reader, google_storage_bucket_iam_member.compactor, values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
+      "a-project-sluice-dev-archive roles/storage.legacyBucketReader serviceAccount:bootstrap@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:bootstrap@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive archiver serviceAccount:reconcile@a",

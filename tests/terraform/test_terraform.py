@@ -85,6 +85,7 @@ def test_only_listed_roles_are_granted() -> None:
         "roles/pubsub.viewer",
         "roles/run.invoker",
         "roles/secretmanager.secretAccessor",
+        "roles/storage.legacyBucketReader",
         "roles/storage.objectViewer",
     }
 
