@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz docs beam chromium frames promtool lint types contracts checkov terraform workflows package sbom mutation audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam chromium frames promtool spin model lint types contracts checkov terraform workflows package sbom mutation audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.
@@ -49,6 +49,11 @@ help: ## Show what there is.
 	@sh tools/promtool.sh || mkdir -p .venv/promtool
 	@touch $@
 
+# Without it the models are not checked, with the reason.
+.venv/spin-tried: | .venv/ready
+	@sh tools/spin.sh || true
+	@touch $@
+
 # Without it the tests of the console are skipped, with the reason.
 .venv/chromium-tried: | .venv/ready
 	@sh tools/chromium.sh || true
@@ -85,6 +90,12 @@ beam: .venv/beam/ready ## Install Apache Beam, with which dataflow/ runs.
 frames: .venv/frames/ready ## Install pandas and Polars, which some tests of docs/your-own-client.md need.
 
 promtool: .venv/promtool/promtool ## Get Prometheus' promtool, with which the tests evaluate the alerts.
+
+spin: .venv/ready ## Get Spin, which checks the models of the durability protocol.
+	@sh tools/spin.sh
+
+model: spin ## Check the models of the durability protocol, exhaustively, in two minutes.
+	@CI=true .venv/bin/pytest tests/model
 
 chromium: ## Get Chromium, in which the tests visit the console.
 	@sh tools/chromium.sh
@@ -130,7 +141,7 @@ mutation: .venv/ready .venv/mutation/ready ## Change the core and ingest in smal
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
-check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/chromium-tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/spin-tried .venv/chromium-tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 

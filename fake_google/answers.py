@@ -15,9 +15,10 @@ def uploaded(name: str = "object") -> Answer:
     return 200, {"kind": "storage#object", "name": name, "bucket": "archive", "generation": "1"}
 
 
-def error(status: int, reason: str) -> Answer:
-    """Return an error as Google's APIs report it."""
-    return status, {"error": {"code": status, "message": reason, "errors": [{"reason": reason, "message": reason}]}}
+def error(status: int, reason: str, message: str | None = None) -> Answer:
+    """Return an error as Google's APIs report it; its message is the reason unless there is one."""
+    text = message or reason
+    return status, {"error": {"code": status, "message": text, "errors": [{"reason": reason, "message": text}]}}
 
 
 def insert_errors(*errors: tuple[int, str]) -> Answer:

@@ -115,20 +115,23 @@ class Names:
         tables: Names of the files `sql/schema/TABLE.sql`.
         views: Names of the files `sql/views/VIEW.sql`.
         views_of_tables: Names of the files `sql/views/each/VIEW.sql`, which make a view for each event table.
+        external: Names of the files `sql/external/TABLE.sql`.
     """
 
     event_tables: Mapping[str, str]
     tables: Collection[str]
     views: Collection[str]
     views_of_tables: Collection[str]
+    external: Collection[str] = ()
 
     @classmethod
     def read(cls, folder: pathlib.Path, event_tables: Mapping[str, str]) -> Self:
         """Read the names of the files of a folder with `schema/` and `views/`."""
-        tables, views, views_of_tables = (
-            {file.stem for file in folder.glob(f"{inner}/*.sql")} for inner in ("schema", "views", "views/each")
+        tables, views, views_of_tables, external = (
+            {file.stem for file in folder.glob(f"{inner}/*.sql")}
+            for inner in ("schema", "views", "views/each", "external")
         )
-        return cls(event_tables, tables, views, views_of_tables)
+        return cls(event_tables, tables, views, views_of_tables, external)
 
     def with_type(self, name: str, table: str) -> Self:
         """Return the names with those of a further event type and its table."""
@@ -162,6 +165,8 @@ class Names:
             yield table, f"the table of sql/schema/{table}.sql"
         for table in sorted(set(event_tables) & set(OWN_TABLES)):
             yield table, "a table of Sluice's own"
+        for table in sorted(self.external):
+            yield table, f"the external table of sql/external/{table}.sql"
         for view in sorted(self.views):
             yield view, f"the view of sql/views/{view}.sql"
         for view in sorted(self.views_of_tables):

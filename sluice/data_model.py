@@ -43,6 +43,7 @@ def render() -> str:
     live = [definition for definition in objects if definition.name.startswith(f"{_SETTINGS.dataset}.")]
     parts = [MARK, _diagram(objects)]
     parts += [_table(definition, objects) for definition in live if definition.kind is Kind.TABLE]
+    parts += [_external(definition, objects) for definition in live if definition.kind is Kind.EXTERNAL]
     parts += [_view(definition, objects) for definition in live if definition.kind is Kind.VIEW]
     return "\n".join(parts)
 
@@ -137,6 +138,13 @@ def _table(definition: Definition, objects: Sequence[Definition]) -> str:
         *(f"| `{path}` | {kind} | {description} |" for path, kind, description in columns(table.schema)),
     ]
     return _section(definition, table.description or "", facts, lines, objects)
+
+
+def _external(definition: Definition, objects: Sequence[Definition]) -> str:
+    description = re.search(r'description = "(.*)"', definition.ddl)
+    names = re.findall(r"^  (\w+) [A-Z]+,?$", definition.ddl, re.MULTILINE)
+    fact = "External, partitioned by `dt` and `hr` ([The archive](archive.md#bigquery))."
+    return _section(definition, description[1] if description else "", [fact], [f"Columns: {_list(names)}."], objects)
 
 
 def _view(definition: Definition, objects: Sequence[Definition]) -> str:

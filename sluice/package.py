@@ -14,6 +14,7 @@ FILES = (
     "jsonschemas/*.json",
     "sql/policy_tags.json",
     "sql/schema/*.sql",
+    "sql/external/*.sql",
     "sql/views/**/*.sql",
 )
 """Patterns of the files that the functions import and read. `.gcloudignore` lets through the same."""

@@ -31,7 +31,8 @@ locals {
   three_intervals   = 3 * 60 * var.batch.interval_minutes
   alerts_of_engines = yamldecode(templatefile("${path.module}/monitoring/alerts.yaml", local.monitoring_values))
   alerts = {
-    for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[local.engine], {})) if contains(flatten([try(alert.engine, local.engine)]), local.engine)
+    for name, alert in local.alerts_of_engines : name => merge(alert, try(alert[local.engine], {}))
+    if contains(flatten([try(alert.engine, local.engine)]), local.engine) && (var.archive.compact || !can(alert.compact))
   }
 
   # An alert contains its short runbook, and a link to the section of docs/operate.md if its URL is known.

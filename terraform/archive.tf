@@ -1,8 +1,10 @@
 variable "archive" {
   description = <<-TEXT
     Retention and location of raw events.
-    nearline_days, coldline_days: age at which objects move to a colder storage class. 0: never, as each transition has a
-    fee that objects of less than about 1 MB never save.
+    compact: whether the function compact replaces the objects of each complete hour by few large ones (docs/archive.md).
+    false: objects stay as they were written, for a retention policy that forbids to delete them.
+    nearline_days, coldline_days: age at which objects move to a colder storage class. 0: never. Each move has a fee for each
+    object, so that it pays for compacted objects only. Erasures then pay for what they read (docs/archive.md).
     delete_days: age at which objects are deleted. 0: never.
     soft_delete_days: days for which deleted objects can be restored.
     dual_region: two regions of a multi-region instead of var.region, such as
@@ -10,6 +12,7 @@ variable "archive" {
     are lost too. By default nearly all objects are replicated within an hour, with turbo = true within 15 minutes.
   TEXT
   type = object({
+    compact          = optional(bool, true)
     nearline_days    = optional(number, 0)
     coldline_days    = optional(number, 0)
     delete_days      = optional(number, 730)

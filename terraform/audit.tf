@@ -3,7 +3,7 @@
 variable "data_access_logs" {
   description = <<-TEXT
     Services whose Data Access audit logs are written, such as ["storage.googleapis.com"]: reads and writes of data by
-    people and by service accounts. Those of ingest, drain and reconcile are exempt, as they access every object. For each of these
+    people and by service accounts. Those of ingest, drain, reconcile and compact are exempt, as they access every object. For each of these
     services, the module replaces the configuration of the project; that of the organization or a folder stays.
   TEXT
   type        = set(string)
@@ -26,7 +26,7 @@ resource "google_project_iam_audit_config" "data_access" {
     for_each = ["ADMIN_READ", "DATA_READ", "DATA_WRITE"]
     content {
       log_type         = audit_log_config.value
-      exempted_members = each.value == "storage.googleapis.com" ? [for name in concat(["ingest", "reconcile"], local.batch ? ["drain"] : []) : google_service_account.this[name].member] : []
+      exempted_members = each.value == "storage.googleapis.com" ? [for name in concat(["ingest", "reconcile"], var.archive.compact ? ["compact"] : [], local.batch ? ["drain"] : []) : google_service_account.this[name].member] : []
     }
   }
 }

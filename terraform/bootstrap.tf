@@ -20,6 +20,7 @@ resource "terraform_data" "bootstrap" {
     google_cloud_run_v2_service_iam_member.called,
     google_service_account_iam_member.deployer,
     google_project_iam_member.jobs,
+    google_storage_bucket_iam_member.bootstrap,
     google_data_catalog_taxonomy_iam_member.bootstrap,
     google_bigquery_datapolicy_data_policy_iam_member.masked,
   ]

@@ -136,7 +136,7 @@ moved {
 
 # It runs the bootstrap as the service account caller: google_service_account_iam_member.deployer in iam.tf.
 resource "google_service_account_iam_member" "ci" {
-  for_each = toset(var.github == null ? [] : concat(["ingest", "bootstrap", "reconcile", "build"], local.batch ? ["drain"] : []))
+  for_each = toset(var.github == null ? [] : concat(["ingest", "bootstrap", "reconcile", "build"], var.archive.compact ? ["compact"] : [], local.batch ? ["drain"] : []))
 
   service_account_id = google_service_account.this[each.key].id
   role               = "roles/iam.serviceAccountUser"

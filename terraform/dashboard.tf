@@ -43,7 +43,7 @@ locals {
           {
             chartOptions = { mode = "COLOR" }
             dataSets = flatten([
-              for line in [for line in tile.lines : line if contains(flatten([try(line.engine, local.engine)]), local.engine)] : [
+              for line in [for line in tile.lines : line if contains(flatten([try(line.engine, local.engine)]), local.engine) && (var.archive.compact || !can(line.compact))] : [
                 for key in try(local.repeated[line.each], [""]) : {
                   legendTemplate = replace(line.name, local.monitoring_names.each, key)
                   plotType       = "LINE"

@@ -33,7 +33,7 @@ locals {
   build_variables = { SOURCE_DATE_EPOCH = "315532801", SLUICE_PACKAGE = local.package_digest }
 
   # Functions called by a schedule, by deployments and by operators.
-  called = {
+  called = merge({
     bootstrap = {
       description     = "Creates and updates datasets, tables and views as sql/ defines them"
       memory          = "512Mi"
@@ -48,7 +48,15 @@ locals {
       timeout_seconds = 1800 # functions/reconcile/scheduled.py stops earlier and leaves the rest to the next run.
       schedule        = var.reconcile_schedule
     }
-  }
+    }, var.archive.compact ? {
+    compact = {
+      description     = "Compacts the hours of the archive that reconcile has found complete"
+      memory          = "1Gi"
+      concurrency     = 1
+      timeout_seconds = 1800         # functions/compact/scheduled.py stops earlier and leaves the rest to the next run.
+      schedule        = "31 * * * *" # 20 minutes after the default of reconcile_schedule.
+    }
+  } : {})
 }
 
 resource "google_storage_bucket" "packages" {

@@ -52,6 +52,16 @@ resource "google_storage_bucket_iam_member" "archive_reader" {
   member = each.value
 }
 
+# BigQuery lists the objects to create the external table archive_events, as whoever creates it.
+resource "google_storage_bucket_iam_member" "bootstrap" {
+  # BigQuery also sees the bucket for whoever makes an external table.
+  for_each = toset(["roles/storage.legacyBucketReader", "roles/storage.objectViewer"])
+
+  bucket = google_storage_bucket.archive.name
+  role   = each.value
+  member = google_service_account.this["bootstrap"].member
+}
+
 resource "google_storage_bucket_iam_member" "reconcile" {
   bucket = google_storage_bucket.archive.name
   role   = "roles/storage.objectViewer"
@@ -67,6 +77,28 @@ resource "google_storage_bucket_iam_member" "checkpoints" {
   condition {
     title      = "checkpoints of the reconciliation"
     expression = "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/reconciled/\")"
+  }
+}
+
+resource "google_storage_bucket_iam_member" "compact_reader" {
+  count = var.archive.compact ? 1 : 0
+
+  bucket = google_storage_bucket.archive.name
+  role   = "roles/storage.objectViewer"
+  member = google_service_account.this["compact"].member
+}
+
+# It can neither change the checkpoints of the reconciliation, nor the load files and the ledger of batch mode.
+resource "google_storage_bucket_iam_member" "compactor" {
+  count = var.archive.compact ? 1 : 0
+
+  bucket = google_storage_bucket.archive.name
+  role   = google_project_iam_custom_role.this["compactor"].id
+  member = google_service_account.this["compact"].member
+
+  condition {
+    title      = "raw events and progress of the compaction"
+    expression = join(" || ", [for folder in ["raw/", "compacted/"] : "resource.name.startsWith(\"projects/_/buckets/${google_storage_bucket.archive.name}/objects/${folder}\")"])
   }
 }
 

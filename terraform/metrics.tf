@@ -24,6 +24,8 @@ locals {
     bootstrap_job            = google_cloud_scheduler_job.called["bootstrap"].name
     reconcile                = google_cloudfunctions2_function.called["reconcile"].name
     reconcile_job            = google_cloud_scheduler_job.called["reconcile"].name
+    compact                  = try(google_cloudfunctions2_function.called["compact"].name, "")
+    compact_job              = try(google_cloud_scheduler_job.called["compact"].name, "")
     drain                    = join("", google_cloudfunctions2_function.drain[*].name)
     drain_job                = join("", google_cloud_scheduler_job.drain[*].name)
     drain_window_minutes     = max(15, 3 * var.batch.interval_minutes)
@@ -52,7 +54,7 @@ locals {
         buckets = try(local.measured.buckets[metric.buckets], null)
         unit    = try(metric.unit, "1")
       }
-    } if contains(flatten([try(metric.engine, local.engine)]), local.engine)
+    } if contains(flatten([try(metric.engine, local.engine)]), local.engine) && (var.archive.compact || !can(metric.compact))
   ]...)
   flush_source = { functions = "flush", batch = "flush_of_drain", dataflow = "flush_of_dataflow" }[local.engine]
 

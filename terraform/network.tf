@@ -5,8 +5,8 @@ variable "ingress" {
     Networks from which the functions accept requests: internal-only, internal-and-gclb or all, as in gcloud. IAM controls
     the callers. Pub/Sub and Cloud Scheduler of the same project are internal.
     ingest: of the functions ingest and drain.
-    called: of bootstrap and reconcile. With all, deployers and operators call them from their machines; otherwise they run
-    them by their Cloud Scheduler jobs.
+    called: of bootstrap, reconcile and compact. With all, deployers and operators call them from their machines; otherwise
+    they run them by their Cloud Scheduler jobs.
   TEXT
   type = object({
     ingest = optional(string, "internal-only")

@@ -15,10 +15,8 @@ output "archive_bucket" {
 
 output "functions" {
   description = "URLs of the functions."
-  value = merge({
-    ingest    = google_cloudfunctions2_function.ingest.service_config[0].uri
-    bootstrap = google_cloudfunctions2_function.called["bootstrap"].service_config[0].uri
-    reconcile = google_cloudfunctions2_function.called["reconcile"].service_config[0].uri
+  value = merge({ ingest = google_cloudfunctions2_function.ingest.service_config[0].uri }, {
+    for name, function in google_cloudfunctions2_function.called : name => function.service_config[0].uri
   }, { for function in google_cloudfunctions2_function.drain : "drain" => function.service_config[0].uri })
 }
 
@@ -52,6 +50,7 @@ output "github_variables" {
   description = "Variables of the GitHub environment that deploys here: `terraform output -raw github_variables | gh variable set --env NAME --env-file -`. Null without var.github."
   value = var.github == null ? null : join("\n", [for name, value in {
     ARCHIVE_BUCKET             = google_storage_bucket.archive.name
+    ARCHIVE_COMPACT            = var.archive.compact
     CI_ACCOUNT                 = google_service_account.ci[0].email
     DATASET                    = google_bigquery_dataset.events["live"].dataset_id
     GOOGLE_CLOUD_PROJECT       = var.project_id

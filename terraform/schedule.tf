@@ -1,6 +1,7 @@
 # Scheduled calls. The bootstrap runs daily, and fixes or reports manual changes. The reconciliation runs twice an hour. The
 # first run compares the hour that ended an hour ago, so that a lost event is found within two hours. The second run has
-# work only if the first could not finish.
+# work only if the first could not finish. The compaction runs once an hour, and compacts the hours that the reconciliation
+# has found complete.
 
 resource "google_cloud_scheduler_job" "called" {
   for_each = local.called

@@ -6,10 +6,11 @@ resource "google_service_account" "this" {
     bootstrap = "Runs the bootstrap function"
     reconcile = "Runs the reconcile function"
     push      = "Calls ingest for Pub/Sub"
-    caller    = "Calls bootstrap, reconcile and drain for Cloud Scheduler and deployments"
+    caller    = "Calls the other functions for Cloud Scheduler and deployments"
     build     = "Builds the images of the functions"
     backup    = "Copies history, and takes snapshots and copies"
     },
+    var.archive.compact ? { compact = "Runs the compact function" } : {},
     local.batch ? { drain = "Runs the drain function" } : {},
     local.dataflow ? { dataflow = "Runs the Dataflow job, its launcher and its workers" } : {},
   )
@@ -133,7 +134,16 @@ resource "google_project_iam_custom_role" "this" {
         "bigquery.tables.updateData",
       ]
     }
-    }, local.batch ? {
+    }, var.archive.compact ? {
+    compactor = {
+      title = "writes objects, marks them as finished, and deletes their originals"
+      permissions = [
+        "storage.objects.create",
+        "storage.objects.delete", # Also required to replace its progress.
+        "storage.objects.update",
+      ]
+    }
+    } : {}, local.batch ? {
     consumer = {
       title       = "pulls and acknowledges the messages of a subscription"
       permissions = ["pubsub.subscriptions.consume"]

@@ -29,7 +29,14 @@ from google.cloud.storage import Client as StorageClient
 from functions.archive import compacted_file, layout
 from functions.archive.compacted_file import CompactedMetadata, CompactedWriter
 from functions.archive.envelope import read_envelopes
-from functions.archive.reader import ArchivedObject, ArchiveReader, CompactedObject, decoding, download
+from functions.archive.reader import (
+    ArchivedObject,
+    ArchiveReader,
+    CompactedObject,
+    UnreadableObject,
+    decoding,
+    download,
+)
 from functions.archive.summary import Summary
 from functions.system import SYSTEM, Pool, System
 
@@ -142,7 +149,7 @@ class HourCompaction:
                 if is_over():
                     raise HourChanged
                 for original, ndjson in zip(batch, threads.map(_ndjson, batch), strict=True):
-                    expected += original.summary or self._summary(ndjson)
+                    expected += original.summary or self._summary(original.blob.name, ndjson)
                     writer.add(original.blob.name, ndjson.split(b"\n"))
                 written += batch
                 if writer.is_full:
@@ -193,15 +200,15 @@ class HourCompaction:
         with _unchanged():
             for name, ndjson in compacted.read():
                 read.append(name)
-                actual += self._summary(ndjson)
+                actual += self._summary(name, ndjson)
         if expected is None or read != names or (actual.events, actual.digest) != (expected.events, expected.digest):
             _delete(blob)
             raise NotVerified(
                 f"{blob.name}: read back are {actual} of {len(read)} originals; {len(names)} have {expected}"
             )
 
-    def _summary(self, ndjson: bytes) -> Summary:
-        with decoding():
+    def _summary(self, name: str, ndjson: bytes) -> Summary:
+        with _reading(name):
             return Summary.of(read_envelopes(ndjson), self._event_types)
 
     def _delete_copied(
@@ -219,7 +226,7 @@ class HourCompaction:
 
 
 def _ndjson(original: ArchivedObject) -> bytes:
-    with decoding(), _unchanged():
+    with _reading(original.blob.name), _unchanged():
         return gzip.decompress(download(original.blob))
 
 
@@ -231,6 +238,20 @@ def _delete(blob: Blob) -> bool:
     except (NotFound, PreconditionFailed):
         return False
     return True
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Report what is wrong with the content of an object, with its name.
+
+    Raises:
+        UnreadableObject: The content is not gzip, or a line is no envelope.
+    """
+    try:
+        with decoding():
+            yield
+    except UnreadableObject as error:
+        raise UnreadableObject(f"{name}: {error}") from error
 
 
 @contextlib.contextmanager

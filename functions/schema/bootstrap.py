@@ -3,12 +3,13 @@
 import dataclasses
 import enum
 import pathlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import requests
-from google.api_core.exceptions import Conflict, GoogleAPIError, NotFound, PreconditionFailed
+from google.api_core.exceptions import BadRequest, Conflict, GoogleAPIError, NotFound, PreconditionFailed
 from google.api_core.retry import Retry
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
@@ -26,6 +27,13 @@ _AT_ONCE = 8
 _TIMES_CHANGED_BY_OTHERS = 3
 
 _LABEL = "definition"
+_TYPES = {Kind.VIEW: {"VIEW", "MATERIALIZED_VIEW"}, Kind.EXTERNAL: {"EXTERNAL"}}
+"""Types of live objects by kind of their definition."""
+
+_NO_FILES = re.compile(
+    r"cannot query hive partitioned data\b.*\bwithout any associated files", re.IGNORECASE | re.DOTALL
+)
+"""BigQuery's error for an external table with Hive's partitions while no object lies under its prefix."""
 
 
 class SchemaChange(enum.StrEnum):
@@ -37,6 +45,7 @@ class SchemaChange(enum.StrEnum):
     ALTERED = "altered"
     REPLACE = "replace"
     REPLACED = "replaced"
+    PENDING = "pending"
     UNCHANGED = "unchanged"
     REJECTED = "rejected"
     ERROR = "error"
@@ -51,12 +60,14 @@ class Step:
         change: The change, made or planned.
         diff: Differences between a live table and its DDL, a line each: `+ items.color STRING`.
         error: Reason of a rejected change, or of an error.
+        pending: What a pending change waits for.
     """
 
     name: str
     change: SchemaChange
     diff: Sequence[str] = ()
     error: str | None = None
+    pending: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,8 +133,8 @@ class Bootstrap:
                     return self._look_at_dataset(definition)
                 case Kind.TABLE:
                     return self._compare_table(definition)
-                case Kind.VIEW:
-                    return _compare_view(definition, self._live(definition))
+                case Kind.VIEW | Kind.EXTERNAL:
+                    return _compare_label(definition, self._live(definition))
         except NotFound:
             return Step(definition.name, SchemaChange.CREATE)
 
@@ -163,6 +174,10 @@ class Bootstrap:
             job.result(retry=_ATTEMPTS.retry, timeout=_ATTEMPTS.timeout, job_retry=None)
         except Conflict:
             return Step(definition.name, SchemaChange.UNCHANGED)
+        except BadRequest as error:
+            if definition.kind is Kind.EXTERNAL and _NO_FILES.search(str(error)):
+                return Step(definition.name, SchemaChange.PENDING, pending=_WAITS_FOR_FILES)
+            raise
         done = {"CREATE": SchemaChange.CREATED, "REPLACE": SchemaChange.REPLACED}
         return Step(definition.name, done.get(job.ddl_operation_performed or "", SchemaChange.UNCHANGED))
 
@@ -200,6 +215,11 @@ def _attempts(seconds: float) -> _Attempts:
 
 _ATTEMPTS = _attempts(30)
 
+_WAITS_FOR_FILES = (
+    "BigQuery creates it once the archive has an object; the next run of the bootstrap tries again. "
+    "Until then the table does not exist, or is as before"
+)
+
 
 def _step(definition: Definition, wanted: TableDiff) -> Step:
     diff = [str(difference) for difference in wanted.differences]
@@ -210,8 +230,8 @@ def _step(definition: Definition, wanted: TableDiff) -> Step:
     return Step(definition.name, SchemaChange.ALTER if diff else SchemaChange.UNCHANGED, diff)
 
 
-def _compare_view(definition: Definition, live: bigquery.Table) -> Step:
-    if live.table_type not in {"VIEW", "MATERIALIZED_VIEW"}:
+def _compare_label(definition: Definition, live: bigquery.Table) -> Step:
+    if live.table_type not in _TYPES[definition.kind]:
         return Step(definition.name, SchemaChange.REJECTED, error=f"a {live.table_type} has this name")
     before = live.labels.get(_LABEL)
     if before == definition.digest:

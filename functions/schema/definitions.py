@@ -27,6 +27,7 @@ class Kind(enum.StrEnum):
 
     DATASET = "dataset"
     TABLE = "table"
+    EXTERNAL = "external table"
     VIEW = "view"
 
 
@@ -40,8 +41,9 @@ class Definition:
         ddl: The statement that creates it.
         policy_tags: Resource names of the policy tags of a table by column (`errors.message` for a nested one), which
             DDL cannot set.
-        digest: 16 hex digits of the statement and of all objects that it reads. It is the label `definition` of a view,
-            so that the view is replaced when one of its tables changes: BigQuery keeps the columns of a view.
+        digest: 16 hex digits of the statement and of all objects that it reads. It is the label `definition` of a view
+            or an external table, so that it is replaced when its definition, or a table that a view reads, changes:
+            BigQuery keeps the columns of a view.
     """
 
     name: str
@@ -55,7 +57,8 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     """Return all objects, each after those that it needs.
 
     `schema/dataset.sql` and `schema/historical_dataset.sql` are the datasets; every other file of `schema/` is a table
-    of the first one, and of the second too where it is the table of an event type; `views/NAME.sql` are views;
+    of the first one, and of the second too where it is the table of an event type; `external/NAME.sql` are external
+    tables, of files in Cloud Storage; `views/NAME.sql` are views;
     `views/each/NAME.sql` makes a view `TABLE_NAME` for each of those tables. The files are templates. Their names are
     the settings in lower case, `table`, and `definition` for the digest. `policy_tags.json` has the columns that are
     protected by the policy tags of the settings: `TABLE.COLUMN`, or `*.COLUMN` for the table of each event type.
@@ -66,6 +69,7 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
     return [
         *_datasets(folder / "schema", parameters),
         *(tables := list(_tables(folder / "schema", parameters, of_events, tags))),
+        *_external(folder / "external", parameters),
         *_views(folder / "views", parameters, of_events, tables),
     ]
 
@@ -73,6 +77,7 @@ def definitions(project: str, settings: Settings, folder: pathlib.Path = FOLDER)
 def parameters_of(project: str, settings: Settings) -> dict[str, str]:
     """Return the names that the templates of `schema/` may use, with their values."""
     return {
+        "archive_bucket": settings.archive_bucket,
         "project": project,
         "dataset": settings.dataset,
         "historical_dataset": settings.historical_dataset,
@@ -119,6 +124,14 @@ def _tables(
                 ddl = render(_read(file), **each)
             name = f"{each['dataset']}.{file.stem}"
             yield Definition(name, Kind.TABLE, ddl, _digest(ddl), policy_tags.get(file.stem, {}))
+
+
+def _external(folder: pathlib.Path, parameters: Mapping[str, str]) -> Iterator[Definition]:
+    for file in sorted(folder.glob("*.sql")):
+        with reading(f"sql/external/{file.name}"):
+            digest = _digest(render(_read(file), **parameters, definition=""))
+            ddl = render(_read(file), **parameters, definition=digest)
+        yield Definition(f"{parameters['dataset']}.{file.stem}", Kind.EXTERNAL, ddl, digest)
 
 
 def _views(

@@ -20,15 +20,16 @@ def bootstrap(
     """Create and update datasets, tables and views as `sql/` defines them.
 
     It is what the function `bootstrap` does, here with your own credentials: it is idempotent, and if one change is
-    rejected, nothing is changed.
+    rejected, nothing is changed. `pending` is what waits for the first object of the archive.
 
     Examples:
         sluice bootstrap --plan
         sluice bootstrap
 
-    Exit code 0: the warehouse is as defined, or the plan has no rejected change; 1: a change is rejected or failed.
+    Exit code 0: the warehouse is as defined, but for what is pending, or the plan has no rejected change; 1: a change
+    is rejected or failed.
     """
-    settings = command_settings(archive=False)
+    settings = command_settings()
     import contextlib
     import dataclasses
 
@@ -46,7 +47,7 @@ def bootstrap(
     if as_json:
         typer.echo(msgspec.json.encode([dataclasses.asdict(step) for step in steps]).decode())
     else:
-        rows = [(step.change, step.name, ", ".join(step.diff)) for step in steps if not step.error]
+        rows = [(step.change, step.name, step.pending or ", ".join(step.diff)) for step in steps if not step.error]
         print_rows(("change", "object", "differences"), rows, as_csv=as_csv)
     failed = [step for step in steps if step.error]
     for step in failed:

@@ -301,7 +301,7 @@ def _rendered(template: str, tables: Sequence[_Counted], days: int | None) -> Re
 
 def _listed(sources: Sources, table: bigquery.Table, counts: Mapping[str, Counts]) -> ListedTable:
     is_live = table.dataset_id == sources.settings.dataset
-    has_rows = table.table_type not in {"VIEW", "MATERIALIZED_VIEW"}
+    has_rows = table.table_type not in {"VIEW", "MATERIALIZED_VIEW", "EXTERNAL"}
     return ListedTable(
         name=table.table_id if is_live else f"{table.dataset_id}.{table.table_id}",
         type=table.table_type,

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 from sluice.cost import dataflow, prices, sluice
 from sluice.cost import deployment as deployed
-from sluice.cost.bill import Bill, BillLine
+from sluice.cost.bill import Bill, BillLine, stored
 from sluice.cost.deployment import DEFAULT, Deployment
 from sluice.cost.fleet import CONCURRENCY, INSTANCE_GIB, INSTANCE_VCPU, TARGET
 from sluice.cost.measured import Measured
-from sluice.cost.sluice import stored
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 
 BIGQUERY_SUBSCRIPTION = "BigQuery subscription: deliver"

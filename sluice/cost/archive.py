@@ -1,22 +1,15 @@
 """The cost of reading the archive of two years: as flushes have written it, and compacted."""
 
 import dataclasses
-import math
-from collections.abc import Iterator
 
-from functions.archive.compacted_file import MAX_BYTES
 from sluice.cost import deployment, prices
-from sluice.cost.prices import GIB, HOURS_OF_MONTH, Price
-from sluice.cost.sluice import OBJECTS, Sluice
+from sluice.cost.compaction import PART_BYTES, REQUEST_SECONDS, Compaction
+from sluice.cost.prices import GIB, Price
 
 MONTHS = 24
 
-REQUEST_SECONDS = 0.06
-"""Seconds of a request for an object, as the benchmark has them for an upload; assumed."""
 THREADS = 8
 """Threads of `sluice erase`."""
-PART_BYTES = 8 * 2**20
-"""Bytes of a compacted object that a request returns."""
 
 SMALL_OBJECT_CPU = 0.0019
 """Seconds of CPU in which `sluice erase` reads an object of a flush; measured with 21 events in each."""
@@ -24,10 +17,6 @@ ERASED_EVENT_CPU = 5.9e-6
 """Seconds of CPU in which it searches an event of a compacted object; measured."""
 REPLAYED_EVENTS = 38_000
 """Events a second that a replay reads and processes, without the tables: docs/beam.md."""
-COMPACTED_OBJECT_CPU = 0.003
-"""Seconds of CPU in which `compact` reads, writes and deletes an object of a flush; measured."""
-COMPACT_THREADS = 24
-COMPACT_GIB = 1.0
 
 NEARLINE_DAYS, COLDLINE_DAYS = 30, 90
 """Ages at which the objects of the second lifecycle move to a colder class."""
@@ -65,17 +54,14 @@ class StoredArchive:
     is_compacted: bool
 
     @classmethod
-    def written(cls, sluice: Sluice) -> "StoredArchive":
+    def written(cls, month: Compaction) -> "StoredArchive":
         """Return the archive as flushes write it."""
-        events, [objects] = sluice.workload.events_per_month, _units(sluice, OBJECTS)
-        archived = sluice.measured.archived_bytes * sluice.workload.message_bytes / sluice.measured.message_bytes
-        return cls(events, objects, objects * sluice.measured.object_bytes + events * archived, is_compacted=False)
+        return cls(month.events, month.written_objects, month.written_bytes, is_compacted=False)
 
-    def compacted(self, sluice: Sluice) -> "StoredArchive":
-        """Return the same archive, compacted."""
-        size = self.bytes - self.objects * sluice.measured.object_bytes
-        objects = HOURS_OF_MONTH * math.ceil(size / HOURS_OF_MONTH / MAX_BYTES)
-        return dataclasses.replace(self, objects=objects, bytes=size, is_compacted=True)
+    @classmethod
+    def compacted(cls, month: Compaction) -> "StoredArchive":
+        """Return the archive after its compaction."""
+        return cls(month.events, month.objects, month.bytes, is_compacted=True)
 
     @property
     def requests(self) -> float:
@@ -108,21 +94,7 @@ class StoredArchive:
         moves: tuple[Price, ...] = (prices.NEARLINE_CLASS_A, prices.COLDLINE_CLASS_A)
         return sum(self.objects * price.usd_per_unit for price in moves)
 
-    def compaction_usd(self) -> float:
-        """Return the USD a month to compact it."""
-        lists = 3 * max(self.objects / deployment.LISTED_OBJECTS, HOURS_OF_MONTH)
-        seconds = self.objects * max(2 * REQUEST_SECONDS / COMPACT_THREADS, COMPACTED_OBJECT_CPU)
-        return (
-            lists * prices.CLASS_A.usd_per_unit
-            + self.objects * prices.CLASS_B.usd_per_unit
-            + seconds * (prices.VCPU_SECONDS.usd_per_unit + COMPACT_GIB * prices.GIB_SECONDS.usd_per_unit)
-        )
-
     def _usd(self, requests: float) -> float:
         return requests * prices.CLASS_B.usd_per_unit + (
             self.objects / deployment.LISTED_OBJECTS * prices.CLASS_A.usd_per_unit * requests / self.requests
         )
-
-
-def _units(sluice: Sluice, item: str) -> Iterator[float]:
-    return (line.units for line in sluice.bill().lines if line.item == item)

@@ -3,7 +3,8 @@
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from sluice.cost.prices import Price
+from sluice.cost.prices import GIB, Price
+from sluice.cost.workload import DAYS_OF_MONTH
 
 MILLION = 1_000_000
 
@@ -88,3 +89,16 @@ def _less_free(lines: Sequence[BillLine]) -> Iterator[BillLine]:
         free_left[line.price] -= free
         free_left_first[line.price] -= free_first
         yield BillLine(line.item, line.price, line.units - free, first - free_first)
+
+
+def stored(item: str, price: Price, bytes_of_month: float, start: float, end: float) -> BillLine:
+    """Return the line for data that is stored from one age to another, in days.
+
+    When as much data expires as arrives, `(end - start)` days of it are stored. In the first month it is half a
+    month's, or less if it expires earlier.
+    """
+    days = max(0.0, end - start)
+    gib = bytes_of_month / GIB / DAYS_OF_MONTH
+    month = DAYS_OF_MONTH
+    first = month / 2 if end >= month else end - end**2 / (2 * month)
+    return BillLine(item, price, gib * days, gib * first if not start else 0.0)

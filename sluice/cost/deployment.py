@@ -15,6 +15,7 @@ class Deployment:
 
     Attributes:
         request_logs: Whether Cloud Run's log of the requests that succeeded is kept.
+        is_compacted: Whether the function `compact` replaces the archive's objects by few large ones.
         nearline_days: Age at which the archive's objects move to NEARLINE; 0: never.
         coldline_days: Age at which they move to COLDLINE; 0: never.
         archive_days: Age at which they are deleted, the days of soft delete included.
@@ -34,6 +35,7 @@ class Deployment:
     """
 
     request_logs: bool = False
+    is_compacted: bool = True
     nearline_days: int = 0
     coldline_days: int = 0
     archive_days: int = 730 + 7
@@ -59,7 +61,7 @@ TABLES_OF_A_RUN = LIVE_TABLES + 1
 RUNS_OF_AN_HOUR = 2
 """Number of runs of the reconciliation. The first one compares; the other one only looks how far that came."""
 SCHEDULER_JOBS = 2
-"""Number of scheduled jobs: `bootstrap` and `reconcile`; batch mode has one more."""
+"""Number of scheduled jobs: `bootstrap` and `reconcile`; batch mode and compaction have one more each."""
 
 DRAIN_VCPU = 0.333
 DRAIN_GIB = 0.5
@@ -73,7 +75,7 @@ DRAIN_METRICS = 1
 LEDGER_READS = 4
 """Reads of the ledger in a run of `drain`: its metadata and its content, at the beginning and at the end."""
 SOFT_DELETE_DAYS = 7
-"""Days for which a deleted load file is kept, and billed."""
+"""Days for which a deleted object is kept, and billed."""
 
 FLUSH_LINE_BYTES = 1_300
 """Bytes of the log entry of a flush: the line, of about 600 bytes, and what Cloud Logging adds (resource, labels with

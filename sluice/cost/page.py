@@ -101,6 +101,9 @@ def _settings() -> Table:
         "objects move to NEARLINE after 30 and COLDLINE after 90 days": dataclasses.replace(
             DEFAULT, nearline_days=30, coldline_days=90
         ),
+        "the archive stays as it is written (`archive.compact = false`)": dataclasses.replace(
+            DEFAULT, is_compacted=False
+        ),
         "no daily snapshots": dataclasses.replace(DEFAULT, snapshot_days=0),
         "the archive is deleted after 90 days": dataclasses.replace(DEFAULT, archive_days=97),
         "rows are written by the Storage Write API (`--writer storage_write`)": _BY_STORAGE_WRITE,
@@ -182,13 +185,13 @@ ARCHIVE_RATE = 300
 def _archive() -> Table:
     """Return the table of what it takes to read the archive, as it is written and compacted."""
     sluice = Sluice(measured.read(), Workload.at_rate(ARCHIVE_RATE, measured.read().message_bytes))
-    written = StoredArchive.written(sluice)
-    both = written, written.compacted(sluice)
+    compaction = sluice.compaction()
+    both = StoredArchive.written(compaction), StoredArchive.compacted(compaction)
     replays, erasures = [stored.replay() for stored in both], [stored.erase() for stored in both]
     rows = [
         ("objects", *(whole(stored.objects * MONTHS) for stored in both)),
         ("GB", *(whole(stored.bytes * MONTHS / 1e9) for stored in both)),
-        ("compaction, USD a month", "0", whole(written.compaction_usd())),
+        ("compaction, USD a month", "0", whole(sum(line.usd for line in compaction.lines()))),
         ("moves to NEARLINE and COLDLINE, USD a month", *(f"{stored.colder_classes_usd():.2f}" for stored in both)),
         ("read a month, requests", *(whole(reading.requests) for reading in replays)),
         ("read a month, hours", *(whole(reading.hours) for reading in replays)),

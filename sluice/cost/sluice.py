@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, get_args
 from functions.drain.limits import CHUNK_BYTES, CHUNK_MESSAGES
 from sluice.cost import dataflow, prices
 from sluice.cost import deployment as deployed
-from sluice.cost.bill import Bill, BillLine
+from sluice.cost.bill import Bill, BillLine, stored
+from sluice.cost.compaction import Compaction
 from sluice.cost.dataflow import Beam, Job
 from sluice.cost.deployment import DEFAULT, Deployment, Writer
 from sluice.cost.fleet import INSTANCE_GIB, INSTANCE_VCPU, MAX_RATE, Fleet, turn
@@ -120,9 +121,13 @@ class Sluice:
 
     def bill(self, way: Way = "push") -> Bill:
         """Return the monthly bill."""
-        hours = [self._hour(way, rate, hours * DAYS_OF_MONTH) for rate, hours in self.workload.hours.items()]
+        hours = self._hours(way)
         lines = [*self._pubsub(way), *_summed(hours), *self._kept(hours), *self._watched(way, hours)]
         return Bill([*lines, *self._reconciled(hours), *self._history()], self.workload.events_per_month)
+
+    def compaction(self, way: Way = "push") -> Compaction:
+        """Return the compaction of a month of the archive."""
+        return self._compaction(self._hours(way))
 
     def job(self, rate: float) -> Job:
         """Return the Dataflow job for a rate."""
@@ -147,6 +152,9 @@ class Sluice:
         yield BillLine(PUBLISH, prices.PUBSUB_BYTES, events * max(size, prices.PUBSUB_MIN_BYTES))
         yield BillLine(DELIVER, prices.PUBSUB_BYTES, events * delivered)
         yield stored(TOPIC, prices.PUBSUB_KEPT, events * size, 0, self.deployment.topic_days)
+
+    def _hours(self, way: Way) -> list[Hour]:
+        return [self._hour(way, rate, hours * DAYS_OF_MONTH) for rate, hours in self.workload.hours.items()]
 
     def _hour(self, way: Way, rate: float, hours: float) -> Hour:
         seconds, events = hours * 3600, hours * 3600 * rate
@@ -198,9 +206,12 @@ class Sluice:
     def _kept(self, hours: list[Hour]) -> Iterator[BillLine]:
         """Yield the cost of storage: the archive, live rows, history and snapshots."""
         chosen, events = self.deployment, self.workload.events_per_month
-        objects = sum(hour.events * hour.objects for hour in hours)
-        archived = objects * self.measured.object_bytes + events * self._object_bytes
+        compaction = self._compaction(hours)
+        objects, archived = compaction.written_objects, compaction.written_bytes
         yield BillLine(OBJECTS, prices.CLASS_A, objects)
+        if chosen.is_compacted:
+            objects, archived = compaction.objects, compaction.bytes
+            yield from compaction.lines()
         classes = [
             (0, prices.STANDARD, None),
             (chosen.nearline_days, prices.NEARLINE, prices.NEARLINE_CLASS_A),
@@ -218,6 +229,11 @@ class Sluice:
         yield stored(HISTORY, prices.ACTIVE_STORAGE, rows, copied, copied + 90)
         yield stored(HISTORY, prices.LONG_TERM_STORAGE, rows, copied + 90, chosen.history_days)
         yield stored(SNAPSHOTS, prices.LONG_TERM_STORAGE, rows, expiry, expiry + chosen.snapshot_days)
+
+    def _compaction(self, hours: list[Hour]) -> Compaction:
+        events, objects = self.workload.events_per_month, sum(hour.events * hour.objects for hour in hours)
+        compacted = events * self._object_bytes
+        return Compaction(events, objects, objects * self.measured.object_bytes + compacted, compacted)
 
     def _watched(self, way: Way, hours: list[Hour]) -> Iterator[BillLine]:
         """Yield the cost of logs, and of the metrics that are derived from them."""
@@ -260,7 +276,7 @@ class Sluice:
         )
         yield BillLine(RECONCILE_CPU, prices.VCPU_SECONDS, seconds)
         yield BillLine(RECONCILE_CPU, prices.GIB_SECONDS, seconds * deployed.RECONCILE_GIB)
-        yield BillLine(SCHEDULE, prices.SCHEDULER_JOBS, deployed.SCHEDULER_JOBS)
+        yield BillLine(SCHEDULE, prices.SCHEDULER_JOBS, deployed.SCHEDULER_JOBS + chosen.is_compacted)
         bootstrap = DAYS_OF_MONTH * deployed.BOOTSTRAP_SECONDS
         yield BillLine(SCHEDULE, prices.VCPU_SECONDS, bootstrap)
         yield BillLine(SCHEDULE, prices.GIB_SECONDS, bootstrap * INSTANCE_GIB)
@@ -274,19 +290,6 @@ class Sluice:
         yield BillLine(
             KEEP_HISTORY, prices.QUERIED_BYTES, DAYS_OF_MONTH * max(read, minimum), first=DAYS_OF_MONTH * minimum
         )
-
-
-def stored(item: str, price: prices.Price, bytes_of_month: float, start: float, end: float) -> BillLine:
-    """Return the line for data that is stored from one age to another, in days.
-
-    When as much data expires as arrives, `(end - start)` days of it are stored. In the first month it is half a
-    month's, or less if it expires earlier.
-    """
-    days = max(0.0, end - start)
-    gib = bytes_of_month / prices.GIB / DAYS_OF_MONTH
-    month = DAYS_OF_MONTH
-    first = month / 2 if end >= month else end - end**2 / (2 * month)
-    return BillLine(item, price, gib * days, gib * first if not start else 0.0)
 
 
 def _summed(hours: list[Hour]) -> Iterator[BillLine]:

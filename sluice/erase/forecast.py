@@ -10,7 +10,8 @@ from rich.filesize import decimal
 
 from functions.archive.reader import Archived, CompactedObject
 from sluice.cost import deployment, prices
-from sluice.cost.archive import ERASED_EVENT_CPU, PART_BYTES, REQUEST_SECONDS, SMALL_OBJECT_CPU, THREADS
+from sluice.cost.archive import ERASED_EVENT_CPU, SMALL_OBJECT_CPU, THREADS
+from sluice.cost.compaction import PART_BYTES, REQUEST_SECONDS
 from sluice.cost.prices import GIB, Price
 from sluice.erase.ownership import Persons
 

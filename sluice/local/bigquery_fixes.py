@@ -27,7 +27,7 @@ from local_bigquery.sql.translate import translate
 from sqlglot import exp
 
 from functions.schema.ddl import declared_table
-from sluice.local import bigquery_catalog, bigquery_inserts
+from sluice.local import bigquery_catalog, bigquery_external, bigquery_inserts
 
 MAX_CONNECTIONS = 64
 """Maximum number of connections to the Storage Write API, each of which has a thread."""
@@ -307,6 +307,34 @@ def parse_options_of_clone(normalise: Function) -> Function:
         return normalise(tree)
 
     return fixed
+
+
+@_fixes(query.ddl, "normalise")
+def parse_external_table(normalise: Function) -> Function:
+    """CREATE EXTERNAL TABLE is not parsed."""
+    return lambda tree: normalise(bigquery_external.parsed(tree))
+
+
+@_fixes(ddl, "_definition")
+def keep_definition_of_external_table(definition: Function) -> Function:
+    """A table is never external."""
+
+    def fixed(tree: exp.Create, *arguments: Any) -> Any:  # noqa: ANN401 - handed through
+        return bigquery_external.definition(tree) or definition(tree, *arguments)
+
+    return fixed
+
+
+@_fixes(tables, "STORED_TYPES")
+def keep_type_of_external_table(types: Any) -> Any:  # noqa: ANN401 - a tuple
+    """The type of an external table is not kept."""
+    return (*types, bigquery_external.TYPE)
+
+
+@_fixes(STATEMENT_RULES, 0)
+def read_external_tables(rule: Function) -> Function:
+    """An external table is read as if it were a table of its own."""
+    return lambda tree, context: rule(bigquery_external.reading(tree, context), context)
 
 
 @_fixes(query.ddl, "split")

@@ -11,6 +11,7 @@ import msgspec
 from functions.settings import Settings
 from sluice.verify.check import Check, Finding
 from sluice.verify.project import (
+    COMPACT,
     DRAIN,
     FUNCTIONS,
     Engine,
@@ -30,8 +31,8 @@ _DATA_ACCESS = 'log_id("cloudaudit.googleapis.com/data_access") AND protoPayload
 _RECENT = timedelta(minutes=30)
 _SCHEDULED = timedelta(hours=26)
 """Maximum time since the last run of each job: both schedules may be set, to once a day."""
-_DRAINED = timedelta(hours=2)
-"""Maximum time since the last run of `drain`, which runs each hour or more often."""
+_HOURLY = timedelta(hours=2)
+"""Maximum time since the last run of `drain` and of `compact`, which run each hour or more often."""
 _MOST_PENDING = 3 * 3600
 """Maximum seconds that a load file waits: three runs, an hour apart."""
 _WRONG = ("missing", "conflicts", "unreadable_objects")
@@ -45,13 +46,14 @@ _MOST_MEMORY = 0.8
 
 
 def _functions(project: Project) -> str:
-    for function in FUNCTIONS:
+    functions = dict.fromkeys((*FUNCTIONS, *project.services))
+    for function in functions:
         service = project.service(function)
         condition = service.get("terminalCondition", {})
         if condition.get("state") != "CONDITION_SUCCEEDED":
             raise Failed(f"{function} is not ready: {condition.get('message', condition)}")
     revision = short_name(project.service("ingest")["latestReadyRevision"])
-    return f"all three are ready; ingest's newest revision is {revision}"
+    return f"all {len(functions)} are ready; ingest's newest revision is {revision}"
 
 
 def _traffic(project: Project) -> str:
@@ -179,13 +181,13 @@ def _job_keeps_up(project: Project) -> str:
 
 def _drained(project: Project) -> str:
     _needs(project, "batch")
-    return _scheduled(DRAIN, project, _DRAINED)
+    return _scheduled(DRAIN, project, _HOURLY)
 
 
 def _drain_logs(project: Project) -> str:
     _needs(project, "batch")
     name = short_name(project.service(DRAIN)["name"])
-    entries = project.lines(f'{of_service(name)} AND jsonPayload.message="drain"', _DRAINED)
+    entries = project.lines(f'{of_service(name)} AND jsonPayload.message="drain"', _HOURLY)
     if not entries:
         raise Failed(f"{name} has logged no run within two hours")
     time, run = entries[0]["timestamp"], entries[0]["jsonPayload"]
@@ -196,6 +198,12 @@ def _drain_logs(project: Project) -> str:
     if (waits := run["pending_seconds"]) > _MOST_PENDING:
         raise Failed(f"a load file has waited for {waits:.0f} s; docs/operate.md, Load files wait too long")
     return f"the run of {time} took {run['messages']:.0f} messages, and {run['pending_files']:.0f} load files wait"
+
+
+def _compacted(project: Project) -> str:
+    if COMPACT not in project.services:
+        raise NotThere("the archive is not compacted")
+    return _scheduled(COMPACT, project, _HOURLY)
 
 
 def _request_logs(project: Project) -> str:
@@ -504,6 +512,11 @@ CHECKS: Sequence[Check] = (
         "BigQuery checks permissions and quotas of load jobs only when they run.",
         _drain_logs,
         patience=300,
+    ),
+    Check(
+        "The compaction runs on schedule",
+        "Only Cloud Storage checks whether its account may replace objects, and whether the bucket allows it.",
+        _compacted,
     ),
 )
 """All checks in the order in which they run. A check comes after those that it depends on."""

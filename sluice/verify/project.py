@@ -22,6 +22,9 @@ FUNCTIONS = ("ingest", "bootstrap", "reconcile")
 DRAIN = "drain"
 """The function of batch mode."""
 
+COMPACT = "compact"
+"""The function that compacts the archive, which not every deployment has."""
+
 type Engine = Literal["functions", "batch", "dataflow"]
 """The engine that receives the events from Pub/Sub: `ingest` by a push, `drain`, or a Dataflow job."""
 
@@ -179,7 +182,8 @@ class Project:
             }
             name = short_name(service["name"])
             function = next(
-                (known_function for known_function in (*FUNCTIONS, DRAIN) if name.endswith(known_function)), None
+                (known_function for known_function in (*FUNCTIONS, DRAIN, COMPACT) if name.endswith(known_function)),
+                None,
             )
             if function and variables.get("ARCHIVE_BUCKET") == self.settings.archive_bucket:
                 by_function[function] = service

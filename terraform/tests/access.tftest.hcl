@@ -62,6 +62,8 @@ run "members_have_exactly_their_permissions" {
       "sluice-dev-bootstrap roles/run.invoker group:operators@example.com",
       "sluice-dev-reconcile roles/run.invoker serviceAccount:caller@a",
       "sluice-dev-reconcile roles/run.invoker group:operators@example.com",
+      "sluice-dev-compact roles/run.invoker serviceAccount:caller@a",
+      "sluice-dev-compact roles/run.invoker group:operators@example.com",
       "sluice-dev-ingest traffic_manager group:operators@example.com",
     ])
     error_message = "functions"
@@ -98,10 +100,14 @@ run "members_have_exactly_their_permissions" {
 
   # ingest writes new objects and reads none
   assert {
-    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.checkpoints, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
+    condition = toset([for binding in concat([google_storage_bucket_iam_member.archive, google_storage_bucket_iam_member.reconcile, google_storage_bucket_iam_member.checkpoints, google_storage_bucket_iam_member.build], values(google_storage_bucket_iam_member.bootstrap), google_storage_bucket_iam_member.compact_reader, google_storage_bucket_iam_member.compactor, values(google_storage_bucket_iam_member.archive_reader), values(google_storage_bucket_iam_member.archive_operator), values(google_storage_bucket_iam_member.archive_eraser), values(google_storage_bucket_iam_member.ci)) : "${binding.bucket} ${binding.role} ${binding.member}"]) == toset([
       "a-project-sluice-dev-archive archiver serviceAccount:ingest@a",
+      "a-project-sluice-dev-archive roles/storage.legacyBucketReader serviceAccount:bootstrap@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:bootstrap@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:reconcile@a",
       "a-project-sluice-dev-archive archiver serviceAccount:reconcile@a",
+      "a-project-sluice-dev-archive roles/storage.objectViewer serviceAccount:compact@a",
+      "a-project-sluice-dev-archive compactor serviceAccount:compact@a",
       "a-project-sluice-dev-archive roles/storage.objectViewer user:grace@example.com",
       "a-project-sluice-dev-archive roles/storage.objectViewer group:operators@example.com",
       "a-project-sluice-dev-archive restorer group:operators@example.com",
@@ -113,6 +119,14 @@ run "members_have_exactly_their_permissions" {
   assert {
     condition     = google_storage_bucket_iam_member.checkpoints.condition[0].expression == "resource.name.startsWith(\"projects/_/buckets/a-project-sluice-dev-archive/objects/reconciled/\")"
     error_message = "The reconciliation writes its checkpoints and no raw events."
+  }
+  assert {
+    condition     = google_storage_bucket_iam_member.compactor[0].condition[0].expression == join(" || ", [for folder in ["raw", "compacted"] : "resource.name.startsWith(\"projects/_/buckets/a-project-sluice-dev-archive/objects/${folder}/\")"])
+    error_message = "The compaction writes raw events and its progress, and no checkpoints."
+  }
+  assert {
+    condition     = google_project_iam_custom_role.this["compactor"].permissions == toset(["storage.objects.create", "storage.objects.delete", "storage.objects.update"])
+    error_message = "compactor"
   }
   assert {
     condition     = google_artifact_registry_repository_iam_member.build.role == "roles/artifactregistry.writer" && google_artifact_registry_repository_iam_member.build.member == "serviceAccount:build@a"
@@ -322,7 +336,7 @@ run "a_workflow_of_one_repository_and_environment_may_deploy" {
     error_message = "It adds packages, and replaces none."
   }
   assert {
-    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "reconcile", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
+    condition     = toset(keys(google_service_account_iam_member.ci)) == toset(["ingest", "bootstrap", "reconcile", "compact", "build"]) && alltrue([for binding in google_service_account_iam_member.ci : binding.role == "roles/iam.serviceAccountUser"])
     error_message = "it deploys what runs as these"
   }
   assert {
@@ -355,6 +369,7 @@ run "a_workflow_of_one_repository_and_environment_may_deploy" {
   assert {
     condition = output.github_variables == join("\n", [
       "ARCHIVE_BUCKET=a-project-sluice-dev-archive",
+      "ARCHIVE_COMPACT=true",
       "CI_ACCOUNT=ci@a",
       "DATASET=dev_events_dataset",
       "GOOGLE_CLOUD_PROJECT=a-project",

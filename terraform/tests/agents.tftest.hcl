@@ -53,7 +53,7 @@ run "access_of_people_to_data_is_logged_if_configured" {
   assert {
     condition = toset(flatten([for service, config in google_project_iam_audit_config.data_access : [for log in config.audit_log_config : "${service} ${log.log_type} but ${join(" ", sort(log.exempted_members))}"]])) == toset(flatten([for type in ["ADMIN_READ", "DATA_READ", "DATA_WRITE"] : [
       "secretmanager.googleapis.com ${type} but ",
-      "storage.googleapis.com ${type} but serviceAccount:ingest@a serviceAccount:reconcile@a",
+      "storage.googleapis.com ${type} but serviceAccount:compact@a serviceAccount:ingest@a serviceAccount:reconcile@a",
     ]]))
     error_message = "All access is logged, but for that of the functions to each object."
   }

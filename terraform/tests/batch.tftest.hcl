@@ -225,7 +225,7 @@ run "batch_mode_has_alerts_metrics_and_objectives_of_its_own" {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
       "pending_loads", "drain_failed", "no_drain", "lag_slow",
-      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
+      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "compaction_failed", "failed_backups", "no_backups"
     ])
     error_message = "All alerts are there, and none of requests to ingest."
   }

@@ -19,20 +19,20 @@ run "the_functions_have_their_sizes" {
   command = plan
 
   assert {
-    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].available_memory } == { ingest = "512Mi", bootstrap = "512Mi", reconcile = "1Gi" }
+    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].available_memory } == { ingest = "512Mi", bootstrap = "512Mi", reconcile = "1Gi", compact = "1Gi" }
     error_message = "memory"
   }
   assert {
-    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].timeout_seconds } == { ingest = 90, bootstrap = 600, reconcile = 1800 }
+    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].timeout_seconds } == { ingest = 90, bootstrap = 600, reconcile = 1800, compact = 1800 }
     error_message = "timeouts"
   }
   assert {
-    condition     = { for name, function in google_cloudfunctions2_function.called : name => function.service_config[0].max_instance_count } == { bootstrap = 1, reconcile = 1 }
-    error_message = "The bootstrap and the reconciliation never run twice at once."
+    condition     = { for name, function in google_cloudfunctions2_function.called : name => function.service_config[0].max_instance_count } == { bootstrap = 1, reconcile = 1, compact = 1 }
+    error_message = "None of them runs twice at once."
   }
   assert {
-    condition     = { for name, function in google_cloudfunctions2_function.called : name => function.service_config[0].max_instance_request_concurrency } == { bootstrap = 8, reconcile = 1 }
-    error_message = "concurrency of the bootstrap, whose own requests come back to it, or of the reconciliation"
+    condition     = { for name, function in google_cloudfunctions2_function.called : name => function.service_config[0].max_instance_request_concurrency } == { bootstrap = 8, reconcile = 1, compact = 1 }
+    error_message = "concurrency of the bootstrap, whose own requests come back to it, or of another function"
   }
   assert {
     condition     = toset([for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.service_config[0].available_cpu]) == toset(["1"])
@@ -60,11 +60,11 @@ run "jobs_run_on_their_schedules" {
   command = plan
 
   assert {
-    condition     = { for name, job in google_cloud_scheduler_job.called : name => job.schedule } == { bootstrap = "17 3 * * *", reconcile = "11,41 * * * *" }
+    condition     = { for name, job in google_cloud_scheduler_job.called : name => job.schedule } == { bootstrap = "17 3 * * *", reconcile = "11,41 * * * *", compact = "31 * * * *" }
     error_message = "schedules of Cloud Scheduler"
   }
   assert {
-    condition     = { for name, job in google_cloud_scheduler_job.called : name => job.attempt_deadline } == { bootstrap = "600s", reconcile = "1800s" }
+    condition     = { for name, job in google_cloud_scheduler_job.called : name => job.attempt_deadline } == { bootstrap = "600s", reconcile = "1800s", compact = "1800s" }
     error_message = "A job waits as long as its function may run."
   }
   assert {
@@ -232,7 +232,7 @@ run "a_custom_role_permits_what_it_is_named_for" {
     error_message = "traffic_manager: ${join(" ", google_project_iam_custom_role.this["traffic_manager"].permissions)}"
   }
   assert {
-    condition     = keys(google_project_iam_custom_role.this) == ["archiver", "copier", "definer", "eraser", "keeper", "operator", "push_manager", "reader", "record_reader", "restorer", "row_writer", "snapshotter", "traffic_manager"]
+    condition     = keys(google_project_iam_custom_role.this) == ["archiver", "compactor", "copier", "definer", "eraser", "keeper", "operator", "push_manager", "reader", "record_reader", "restorer", "row_writer", "snapshotter", "traffic_manager"]
     error_message = "Another role: access.tftest.hcl and this run have the permissions of all."
   }
 }
@@ -304,5 +304,31 @@ run "alerts_metrics_and_objectives_have_their_values" {
   assert {
     condition     = { for key, metric in google_logging_metric.this : metric.metric_descriptor[0].unit => "${min(metric.bucket_options[0].explicit_buckets[0].bounds...)} to ${max(metric.bucket_options[0].explicit_buckets[0].bounds...)}"... if contains(["archive", "events", "lag"], key) } == { "1" = ["1 to 50000"], ms = ["10 to 50000", "100 to 604800000"] }
     error_message = "ranges of the buckets: events of a flush, its seconds, and a lag of up to the week that Pub/Sub keeps a message"
+  }
+}
+
+run "an_archive_that_stays_as_written_has_no_compact" {
+  command = plan
+  variables {
+    archive          = { compact = false }
+    github           = { repository = "acme/sluice" }
+    data_access_logs = ["storage.googleapis.com"]
+  }
+
+  assert {
+    condition     = toset(concat(keys(google_cloudfunctions2_function.called), keys(google_cloud_scheduler_job.called), keys(output.functions))) == toset(["ingest", "bootstrap", "reconcile"])
+    error_message = "functions and schedules"
+  }
+  assert {
+    condition     = !anytrue([for keys in [keys(google_service_account.this), keys(google_service_account_iam_member.ci), [for name, _ in google_project_iam_custom_role.this : trimsuffix(name, "or")]] : contains(keys, "compact")]) && length(google_storage_bucket_iam_member.compactor) + length(google_storage_bucket_iam_member.compact_reader) == 0
+    error_message = "Nobody may delete raw events without need."
+  }
+  assert {
+    condition     = length([for key in concat(keys(google_monitoring_alert_policy.this), keys(google_logging_metric.this)) : key if strcontains(key, "compact")]) == 0 && !strcontains(google_monitoring_dashboard.this.dashboard_json, "compaction_failures")
+    error_message = "alerts, metrics and dashboard"
+  }
+  assert {
+    condition     = strcontains(output.github_variables, "\nARCHIVE_COMPACT=false\n")
+    error_message = "The workflow does not deploy it."
   }
 }

@@ -92,7 +92,7 @@ run "each_alert_is_complete" {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
       "server_errors", "server_errors_slow", "lag", "lag_slow",
-      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
+      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "compaction_failed", "failed_backups", "no_backups"
     ])
     error_message = "All alerts are there."
   }
@@ -538,7 +538,7 @@ run "dataflow_has_alerts_and_objectives_of_its_own" {
     condition = toset(keys(google_monitoring_alert_policy.this)) == toset([
       "oldest_message", "undeliverable", "dead_letter_rate", "no_events", "missing", "conflicting_event_ids", "cost",
       "system_lag", "data_freshness", "no_job", "lag", "lag_slow",
-      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "failed_backups", "no_backups"
+      "bootstrap_failed", "no_bootstrap", "reconcile_failed", "no_reconciliation", "compaction_failed", "failed_backups", "no_backups"
     ])
     error_message = "All alerts are there, and none of requests."
   }

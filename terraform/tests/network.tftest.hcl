@@ -19,7 +19,7 @@ run "defaults" {
   command = plan
 
   assert {
-    condition     = [for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.service_config[0].ingress_settings] == ["ALLOW_INTERNAL_ONLY", "ALLOW_ALL", "ALLOW_ALL"]
+    condition     = [for function in concat([google_cloudfunctions2_function.ingest], values(google_cloudfunctions2_function.called)) : function.service_config[0].ingress_settings] == ["ALLOW_INTERNAL_ONLY", "ALLOW_ALL", "ALLOW_ALL", "ALLOW_ALL"]
     error_message = "Pub/Sub is internal; deployers and operators call the others from outside."
   }
   assert {

@@ -5,10 +5,12 @@ A check fails without its fix. Where it passes, the library has fixed the fault 
 """
 
 import contextlib
+import gzip
 import importlib.metadata
 import itertools
 import json
 import pathlib
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -268,6 +270,48 @@ LEFT_OUT = {"create_clone_with_rows_or_not_at_all": {"reject_time_before_table"}
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return tmp_path_factory.mktemp("fixes")
+
+
+EXTERNAL = f"""
+CREATE OR REPLACE EXTERNAL TABLE {SQL_NAME}.files (n INT64, text STRING, data BYTES)
+WITH PARTITION COLUMNS (dt DATE, hr STRING)
+OPTIONS (description = "of, files", uris = ["gs://bucket/raw/*"], labels = [("a", "b"), ("c", "d")])
+"""
+
+
+@check
+def parse_external_table() -> None:
+    run(EXTERNAL)
+    created = resource("files")
+    assert [field["name"] for field in created["schema"]["fields"]] == ["n", "text", "data", "dt", "hr"]
+    assert (created["description"], created["labels"]) == ("of, files", {"a": "b", "c": "d"})
+
+
+@check
+def keep_definition_of_external_table() -> None:
+    run(EXTERNAL)
+    assert resource("files")["externalDataConfiguration"]
+
+
+@check
+def keep_type_of_external_table() -> None:
+    run(EXTERNAL)
+    assert resource("files")["type"] == "EXTERNAL"
+
+
+@check
+def read_external_tables() -> None:
+    run(EXTERNAL)
+    with tempfile.TemporaryDirectory() as root, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GCS_LOCAL_ROOT", root)
+        select = f"SELECT files.text, data FROM {SQL_NAME}.files WHERE dt = '2026-11-23' AND hr > '08'"
+        assert run(select) == []
+        folder = pathlib.Path(root, "bucket/raw/dt=2026-11-23/hr=09")
+        folder.mkdir(parents=True)
+        (folder / "a.gz").write_bytes(gzip.compress(b'{"text": "a"}\n{"data": "/3s=", "other": 1}\n'))
+        assert sorted(run(select), key=str) == [("a", None), (None, b"\xff{")]
+        name = "gs://bucket/raw/dt=2026-11-23/hr=09/a.gz"
+        assert run(f"SELECT DISTINCT _FILE_NAME FROM {SQL_NAME}.files WHERE dt = '2026-11-23'") == [(name,)]
 
 
 @contextlib.contextmanager

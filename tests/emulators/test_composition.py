@@ -40,7 +40,8 @@ READS = {
     | {"flush_timeout", "subscription"}
     | {"historical_dataset", "policy_tag_personal", "policy_tag_raw"},  # The definitions of its tables name them.
     "bootstrap": OF_ALL
-    | {"dataset", "historical_dataset", "location", "retention_days", "policy_tag_personal", "policy_tag_raw"},
+    | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"}
+    | {"policy_tag_personal", "policy_tag_raw"},
     "reconcile": OF_ALL | {"archive_bucket", "dataset", "historical_dataset", "location", "retention_days"},
     "compact": OF_ALL | {"archive_bucket"},
 }

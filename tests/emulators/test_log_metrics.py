@@ -22,7 +22,8 @@ from functions.archive.envelope import Envelope
 from functions.clients import bigquery_client, storage_client
 from functions.core.dead_letters import Stage
 from functions.core.message import Message
-from functions.reconcile.scheduled import recent_hours
+from functions.reconcile.findings import Reconciliation
+from functions.reconcile.scheduled import Checkpoints, Part, recent_hours
 from sluice.local.functions import serving
 from sluice.local.stack import Emulators, Stack
 from tests.support import monitoring, samples
@@ -36,12 +37,15 @@ pytestmark = pytest.mark.check
 
 METRICS = monitoring.metrics()
 
-INGEST, BOOTSTRAP, RECONCILE = (monitoring.NAMES[name] for name in ("ingest", "bootstrap", "reconcile"))
+INGEST, BOOTSTRAP, RECONCILE, COMPACT = (
+    monitoring.NAMES[name] for name in ("ingest", "bootstrap", "reconcile", "compact")
+)
 
 NOT_MADE_HERE = {
     "dead-letters/enrich": "no event is known that an enrichment rejects",
     "bootstrap-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-schedule-failures": "Cloud Scheduler has no emulator",
+    "compact-schedule-failures": "Cloud Scheduler has no emulator",
     "reconcile-behind": "no run here has an hour's work left after 25 minutes",
 }
 
@@ -115,9 +119,20 @@ def recorded(
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []
             [part] = httpx.post(reconcile.url, timeout=PATIENCE).json()["parts"]
             assert (part["missing_events"], part["conflicts"]) == (["lost"], 2)
+        with serving("compact", folder, stack.environment, "compact") as compact:
+            expected["compaction-failures"] = 1
+            hour = recent_hours(datetime.now(UTC) - timedelta(days=2))[0]
+            torn = [layout.object_name(hour, "0a1b2c3d4e5f", number) for number in range(2)]
+            for name in torn:
+                bucket.blob(name).upload_from_string(b"torn")
+            complete = Reconciliation(until=hour + timedelta(hours=1))
+            Checkpoints(bucket.client, bucket.name).add(Part(hour, complete))
+            [result] = httpx.post(compact.url, timeout=PATIENCE).json()["hours"]
+            assert torn[0] in result["error"]
         logs = [
             (stack.ingest.child.log, INGEST),
             (reconcile.child.log, RECONCILE),
+            (compact.child.log, COMPACT),
             (folder / "small.log", INGEST),
             (stack.bootstrap.child.log, BOOTSTRAP),
             (bootstrap.child.log, BOOTSTRAP),
@@ -228,7 +243,7 @@ def attempt(severity: str, job: str) -> Entry:
     }
 
 
-@pytest.mark.parametrize("function", ["bootstrap", "reconcile"])
+@pytest.mark.parametrize("function", ["bootstrap", "reconcile", "compact"])
 def test_only_failed_scheduled_runs_are_counted(function: str) -> None:
     text = METRICS[f"{function}-schedule-failures"].filter
     job = monitoring.NAMES[f"{function}_job"]

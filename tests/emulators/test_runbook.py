@@ -290,6 +290,11 @@ def the_reconciliation_does_not_run(stack: Stack, placeholders: dict[str, str], 
     assert "Nothing is missing." in types()
 
 
+def compaction_fails(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
+    del stack, placeholders
+    assert "Nothing is missing." in types()
+
+
 def backups_fail(stack: Stack, placeholders: dict[str, str], types: Type) -> None:
     del placeholders
     post(stack, event("order", order_date=(NOW - timedelta(days=86)).isoformat(), order_id="expires"))
@@ -422,6 +427,7 @@ SITUATIONS: Mapping[str, Callable[[Stack, dict[str, str], Type], None]] = {
     "An event id has several contents": an_event_id_has_several_contents,
     "The reconciliation failed": the_reconciliation_failed,
     "The reconciliation does not run": the_reconciliation_does_not_run,
+    "Compaction fails": compaction_fails,
     "Backups fail": backups_fail,
     "Backups do not run": backups_do_not_run,
     "The bootstrap failed": the_bootstrap_failed,

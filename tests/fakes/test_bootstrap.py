@@ -4,11 +4,12 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from google.cloud.bigquery.retry import DEFAULT_RETRY
+from starlette.requests import Request
 
 from fake_google.answers import Answer, error
 from fake_google.scripted import Cloud
@@ -17,6 +18,7 @@ from functions.schema import bootstrap
 from functions.schema.bootstrap import Bootstrap, SchemaChange, Step
 from functions.schema.ddl import declared_table
 from functions.schema.definitions import FOLDER, Kind, definitions
+from functions.schema.http import BootstrapApp
 from tests.support.settings import settings
 from tests.support.waiting import PATIENCE
 
@@ -47,10 +49,11 @@ def live(cloud: Cloud) -> dict[str, dict[str, Any]]:
             case Kind.TABLE:
                 resource = declared_table(definition.ddl).to_api_repr() | {"type": "TABLE", "etag": "1"}
                 resources[f"/datasets/{dataset}/tables/{table}"] = resource
-            case Kind.VIEW:
+            case Kind.VIEW | Kind.EXTERNAL:
                 reference |= {"tableId": table}
                 labels = {"definition": definition.digest}
-                view = {"tableReference": reference, "type": "VIEW", "labels": labels}
+                table_type = "VIEW" if definition.kind is Kind.VIEW else "EXTERNAL"
+                view = {"tableReference": reference, "type": table_type, "labels": labels}
                 resources[f"/datasets/{dataset}/tables/{table}"] = view
 
     def answer(path: str) -> Answer:
@@ -111,6 +114,73 @@ def test_an_object_that_somebody_else_has_just_made_is_unchanged(made: Bootstrap
     cloud.on_job = already_exists
     assert {step.change for step in made.plan()} == {SchemaChange.CREATE}
     assert {step.change for step in made.run()} == {SchemaChange.UNCHANGED}
+
+
+ARCHIVE = "/datasets/dev_events_dataset/tables/archive_events"
+NO_FILES = "Cannot query hive partitioned data for table archive_events without any associated files."
+
+
+def done(job: dict[str, Any], **status: Any) -> Answer:
+    """Return a finished job that has created what its statement names, unless its status has an error."""
+    query = {"statementType": "CREATE_EXTERNAL_TABLE", "ddlOperationPerformed": "CREATE"}
+    return 200, job | {"status": {"state": "DONE", **status}, "jobComplete": True, "statistics": {"query": query}}
+
+
+@pytest.mark.parametrize("of_job", [False, True])
+def test_external_table_waits_for_the_first_archived_object(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]], of_job: bool
+) -> None:
+    del live[ARCHIVE]
+    answers: Iterator[Callable[[dict[str, Any]], Answer]] = iter(
+        [
+            lambda job: (
+                done(job, errorResult={"reason": "invalid", "message": NO_FILES})
+                if of_job
+                else error(400, "invalid", NO_FILES)
+            ),
+            done,
+        ]
+    )
+    jobs: list[dict[str, Any]] = []
+    looks = cloud.on_get
+
+    def create(job: dict[str, Any]) -> Answer:
+        answer = next(answers)(job)
+        jobs.append(answer[1])
+        return answer
+
+    cloud.on_job = create
+    cloud.on_get = lambda path: (200, jobs[-1]) if "/queries/" in path or "/jobs/" in path else looks(path)
+    for change in ("pending", "created"):
+        answered = BootstrapApp(made)(Request({"type": "http", "method": "POST"}))
+        [step] = [step for step in json.loads(bytes(answered.body))["objects"] if step["change"] != "unchanged"]
+        assert (answered.status_code, step["name"], step["change"]) == (
+            200,
+            "dev_events_dataset.archive_events",
+            change,
+        )
+        assert (step["error"], bool(step["pending"])) == (None, change == "pending")
+    assert next(answers, None) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "message"), [(400, "Cannot query hive partitioned data for table t: bad layout"), (403, NO_FILES)]
+)
+def test_other_errors_of_the_external_table_are_errors(
+    made: Bootstrap, cloud: Cloud, live: dict[str, dict[str, Any]], status: int, message: str
+) -> None:
+    del live[ARCHIVE]
+    cloud.on_job = lambda _: error(status, "accessDenied" if status == 403 else "invalid", message)
+    [step] = differing(made.run()).values()
+    assert step.change is SchemaChange.ERROR
+
+
+def test_another_bucket_replaces_the_external_table(cloud: Cloud, live: dict[str, dict[str, Any]]) -> None:
+    del cloud
+    other = settings(archive_bucket="other")
+    [step] = differing(Bootstrap(bigquery_client(other), other).plan()).values()
+    assert (step.name, step.change) == ("dev_events_dataset.archive_events", SchemaChange.REPLACE)
+    assert live[ARCHIVE]["labels"]["definition"] in step.diff[0]
 
 
 def test_changes_of_a_table_are_one_conditional_request(

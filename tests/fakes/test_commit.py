@@ -372,6 +372,29 @@ async def test_requests_are_answered_while_all_threads_are_blocked(cloud: Cloud,
         await pause()
 
 
+async def test_as_many_calls_run_at_once_as_there_are_threads() -> None:
+    pool, all_run = Threads(), threading.Barrier(MAX_THREADS)
+    await asyncio.gather(*(pool.run(all_run.wait, PATIENCE) for _ in range(MAX_THREADS)))
+
+
+def test_a_call_that_outlives_its_loop_ends_quietly(caplog: pytest.LogCaptureFixture) -> None:
+    pool, started, gate = Threads(), threading.Event(), threading.Event()
+
+    def call() -> None:
+        started.set()
+        gate.wait(PATIENCE)
+
+    async def leave() -> None:
+        running = asyncio.create_task(pool.run(call))
+        await until(started.is_set)
+        running.cancel()
+
+    asyncio.run(leave())
+    gate.set()
+    pool._executor.shutdown()
+    assert caplog.records == []
+
+
 async def test_archive_is_written_before_rows_that_name_its_object(cloud: Cloud, group_commit: Make) -> None:
     await group_commit()(sent(1))
     assert cloud.calls == ["upload", "insert orders"]

@@ -80,8 +80,6 @@ PUBLISHING: Sequence[Sequence[str]] = [["publish", FILE], ["generate", "--limit"
 """Commands that publish to the topic; the first two use nothing else of Google Cloud."""
 
 WITHOUT_ARCHIVE: Sequence[Sequence[str]] = [
-    ["bootstrap"],
-    ["bootstrap", "--plan"],
     ["sql", "low_stock"],
     ["sql", "low_stock", "--dry-run"],
     ["sql", "--query", "SELECT 1"],

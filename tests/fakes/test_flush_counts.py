@@ -18,9 +18,10 @@ from functions.ingest.flush_report import FlushReport
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.retry import RetryBudget
+from functions.ingest.scheduler import MAX_FLUSHES
 from functions.ingest.warehouse import Warehouse
 from tests.support.samples import NOW, event, message, process
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 EVENTS = [
     message(event("order", note="unknown", total_amount=0.12345678912), event_id="order-1"),
@@ -87,6 +88,26 @@ def test_events_of_a_failing_table_are_counted_as_failed(
     assert line["errors"] == [str(results[0])]
     assert line["overloaded"]
     assert (commit.admission.events, commit.admission.size) == (0, 0)
+
+
+@pytest.mark.usefixtures("no_retries")
+@pytest.mark.parametrize("later", [(200, {}), error(404, "notFound")], ids=["success", "failure"])
+def test_one_overloaded_table_makes_an_overloaded_flush(
+    cloud: Cloud, group_commit: Callable[..., GroupCommit], caplog: pytest.LogCaptureFixture, later: Answer
+) -> None:
+    """The flush stays overloaded whatever other tables answer after that, and fewer flushes run at once."""
+    commit = group_commit()
+
+    def insert(table: str, _: object) -> Answer:
+        if table == "orders":
+            return error(503, "backendError")
+        wait_until(lambda: commit.admission.events <= 2, "the orders have failed")
+        return later
+
+    cloud.on_insert = insert
+    line, _ = flush(commit, caplog)
+    assert line["overloaded"]
+    assert commit._scheduler._max_flushes < MAX_FLUSHES
 
 
 @pytest.mark.usefixtures("no_retries")

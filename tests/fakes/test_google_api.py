@@ -9,6 +9,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -19,7 +20,7 @@ from fake_google import http_server
 from fake_google.answers import error
 from fake_google.http_server import Connection, response, serving
 from fake_google.scripted import Cloud
-from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project
+from functions.ingest.http_client import Api, ApiError, _Connections, bigquery_api, project, storage_api
 from functions.settings import InvalidSettings, Settings
 from tests.support import metadata_server
 from tests.support.settings import settings
@@ -197,6 +198,31 @@ def test_connection_error_is_not_a_timeout() -> None:
     with pytest.raises(urllib3.exceptions.NewConnectionError):
         api.post(INSERT_ALL, "application/json", BODY, 0.3)
     assert api.service.answer_time.expected == 0
+
+
+def test_timeout_costs_five_retries_and_doubles_the_next_one() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api = Api(f"http://127.0.0.1:{silent.getsockname()[1]}", _Connections().urlopen)
+        for _ in range(48):
+            api.service.retries.take(time.monotonic())
+        with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+            api.post(INSERT_ALL, "application/json", BODY, 0.9)
+    assert api.service.answer_time.expected == pytest.approx(0.6)
+
+
+def test_hosts_are_googles_or_those_of_another_universe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("functions.ingest.http_client._authorized", lambda: None)
+
+    def hosts() -> list[str]:
+        return [api()._root for api in (bigquery_api, storage_api)]
+
+    assert hosts() == ["https://bigquery.googleapis.com", "https://storage.googleapis.com"]
+    monkeypatch.setenv("GOOGLE_CLOUD_UNIVERSE_DOMAIN", "example.com")
+    assert hosts() == ["https://bigquery.example.com", "https://storage.example.com"]
+
+
+def test_page_of_a_front_end_may_have_any_bytes() -> None:
+    assert ApiError(502, b"bad gateway \xff").unsafe_message == "bad gateway \ufffd"
 
 
 def _values(container: object) -> list[object]:

@@ -108,7 +108,7 @@ def _healthy() -> Answers:
     other = copy.deepcopy(_service("ingest"))
     other["template"]["containers"][0]["env"][0]["value"] = "shop-dev-archive"
     return {
-        SERVICES: {"services": [other, *map(_service, ("ingest", "bootstrap", "reconcile"))]},
+        SERVICES: {"services": [other, *map(_service, ("ingest", "bootstrap", "reconcile", "compact"))]},
         SUBSCRIPTIONS: {
             "subscriptions": [
                 {"name": f"projects/{PROJECT}/subscriptions/other"},
@@ -141,7 +141,7 @@ def _healthy() -> Answers:
                 {"displayName": "another: of somebody else", "enabled": True},
             ]
         },
-        JOBS: {"jobs": [_job("bootstrap"), _job("reconcile")]},
+        JOBS: {"jobs": [_job("bootstrap"), _job("reconcile"), _job("compact")]},
         TRANSFERS: {
             "transferConfigs": [
                 {"displayName": "sluice-prod: keep history of orders", "state": "SUCCEEDED"},
@@ -283,6 +283,10 @@ BROKEN = [
         "ingest is not ready: no memory",
     ),
     (0, _set(SERVICES, "services", value=[]), "no service with a name that ends with ingest"),
+    (0, _set(SERVICES, "services", 4, "terminalCondition", value={}), "compact is not ready"),
+    (23, _set(JOBS, "jobs", 2, "state", value="PAUSED"), "sluice-prod-compact is PAUSED"),
+    (23, _set(JOBS, "jobs", 2, "lastAttemptTime", value=_ago(hours=3)), "the last run of"),
+    (23, _set(JOBS, "jobs", 2, "status", value={"code": 13}), "failed with status 13"),
     (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[{"revision": "old", "percent": 100}]), "100 % to old"),
     (2, _set(SERVICES, "services", 1, "trafficStatuses", value=[]), "no revision of ingest receives traffic"),
     (3, _set(SUBSCRIPTIONS, "subscriptions", value=[]), "no subscription pushes to"),
@@ -348,8 +352,8 @@ BROKEN_ON_DATAFLOW = [
 ]
 
 BROKEN_IN_BATCH_MODE = [
-    (21, _set(JOBS, "jobs", 2, "state", value="PAUSED"), "is PAUSED"),
-    (21, _set(JOBS, "jobs", 2, "lastAttemptTime", value=_ago(hours=3)), "the last run of"),
+    (21, _set(JOBS, "jobs", 3, "state", value="PAUSED"), "is PAUSED"),
+    (21, _set(JOBS, "jobs", 3, "lastAttemptTime", value=_ago(hours=3)), "the last run of"),
     (22, _set(DRAINS, "entries", value=[]), "has logged no run"),
     (22, _set(DRAINS, "entries", 0, "jsonPayload", "errors", value=["403"]), "ended early: 403"),
     (22, _set(DRAINS, "entries", 0, "jsonPayload", "failed_jobs", value=1.0), "1 failed load jobs"),
@@ -446,6 +450,15 @@ def test_checks_not_applicable_to_gcloud_are_skipped() -> None:
     assert {
         finding.check for finding in by_check.values() if finding.outcome == Outcome.SKIPPED
     } == skipped | OF_DATAFLOW | OF_BATCH
+
+
+def test_an_archive_that_stays_as_written_has_nothing_to_compact() -> None:
+    answers = _healthy()
+    del answers[SERVICES]["services"][4], answers[JOBS]["jobs"][2]
+    by_check = _found(answers)
+    assert _others(by_check).keys() == OF_DATAFLOW | OF_BATCH | {"The compaction runs on schedule"}
+    assert by_check["The compaction runs on schedule"].seen == "the archive is not compacted"
+    assert by_check["The functions are deployed and ready"].seen.startswith("all 3 are ready")
 
 
 def test_all_pages_of_a_listing_are_read() -> None:

@@ -45,7 +45,7 @@ def test_package_has_only_deployed_files(project: pathlib.Path, tmp_path: pathli
     built = build(tmp_path / "sluice.zip", project)
     list_files = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     ours = subprocess.run(list_files, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    runs = ("functions/", "jsonschemas/", "sql/policy_tags.json", "sql/schema/", "sql/views/")
+    runs = ("functions/", "jsonschemas/", "sql/policy_tags.json", "sql/schema/", "sql/external/", "sql/views/")
     assert set(built.names) == {name for name in ours if name.startswith(runs)} | {"main.py", "requirements.txt"}
     with zipfile.ZipFile(built.file) as archive:
         assert archive.testzip() is None

@@ -47,6 +47,8 @@ NAMES = {
     "bootstrap_job": "sluice-test-bootstrap",
     "reconcile": "sluice-test-reconcile",
     "reconcile_job": "sluice-test-reconcile",
+    "compact": "sluice-test-compact",
+    "compact_job": "sluice-test-compact",
     "drain": "sluice-test-drain",
     "drain_job": "sluice-test-drain",
     "drain_window_minutes": "15",

@@ -24,6 +24,7 @@ HOW_TO_GET = "promtool is not there: run `make promtool`, or get it from https:/
 SCHEDULED = (
     "reconcile_failed",
     "no_reconciliation",
+    "compaction_failed",
     "bootstrap_failed",
     "no_bootstrap",
     "failed_backups",
@@ -65,6 +66,15 @@ def answers(function: str, code: str, at: Iterable[int]) -> Series:
         "response_code_class": code,
     }
     return Series(f"run_googleapis_com:request_count{selector(labels)}", list(at))
+
+
+def failures(metric: str, name: str, at: Iterable[int]) -> Series:
+    """Return a log-based metric of a function or of its schedule."""
+    resource, label = (
+        ("cloud_scheduler_job", "job_id") if name.endswith("_job") else ("cloud_run_revision", "service_name")
+    )
+    labels = {"monitored_resource": resource, "project_id": "project", label: monitoring.NAMES[name]}
+    return Series(f"{monitoring.NAMES['metrics']}_{metric}{selector(labels)}", list(at))
 
 
 def backup(config: int, state: str, at: Iterable[int]) -> Series:
@@ -125,6 +135,24 @@ CASES: Mapping[str, tuple[list[Series], Mapping[int, set[str]]]] = {
             COPY,
         ],
         {at: {"reconcile_failed"} for at in range(STOP + 2 * HOUR, STOP + DAY, HOUR)},
+    ),
+    "an hour cannot be compacted for a day": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, COPY, failures("compaction_failures", "compact", hourly(STOP, STOP + DAY))],
+        {STOP + 30: set(), STOP + 2 * HOUR: {"compaction_failed"}, STOP + DAY + 3 * HOUR: set()},
+    ),
+    "a run of the compaction fails, and its retries too": (
+        [
+            RECONCILES,
+            BOOTSTRAPS,
+            *BACKUPS,
+            COPY,
+            failures("compact_schedule_failures", "compact_job", (STOP, STOP + 5)),
+        ],
+        {STOP + HOUR: {"compaction_failed"}, STOP + 3 * HOUR: set()},
+    ),
+    "a run of the compaction fails, and its retry succeeds": (
+        [RECONCILES, BOOTSTRAPS, *BACKUPS, COPY, failures("compact_schedule_failures", "compact_job", [STOP])],
+        {at: set() for at in range(HOUR, END, HOUR)},
     ),
     "no bootstrap for two days": (
         [RECONCILES, answers("bootstrap", "2xx", daily(4 * HOUR, STOP)), *BACKUPS, COPY],

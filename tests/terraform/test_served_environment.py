@@ -27,6 +27,7 @@ RESOURCES = {
     "ingest": "google_cloudfunctions2_function.ingest",
     "bootstrap": 'google_cloudfunctions2_function.called["bootstrap"]',
     "reconcile": 'google_cloudfunctions2_function.called["reconcile"]',
+    "compact": 'google_cloudfunctions2_function.called["compact"]',
     "drain": "google_cloudfunctions2_function.drain[0]",
 }
 

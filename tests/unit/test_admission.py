@@ -29,7 +29,8 @@ def succeed(made: Admission, started: float, events: int, *, waited: float = 0.0
 
 
 def test_requests_being_read_and_events_share_the_limits() -> None:
-    made = admission(3, max_in_flight=5, max_in_flight_bytes=100)
+    made = admission(2, max_in_flight=5, max_in_flight_bytes=100)
+    made.read(1)
     made.read(1)
     with pytest.raises(Overloaded, match="4 events, 4 bytes in flight"):
         made.read_more(97)
@@ -37,7 +38,8 @@ def test_requests_being_read_and_events_share_the_limits() -> None:
     with pytest.raises(Overloaded, match="5 events"):
         made.read(1)
     made.has_read(1)
-    made.release(4, 4)
+    made.has_read(1)
+    made.release(3, 3)
     assert (made.reading, made.events, made.size, made.rejected) == (0, 0, 0, 2)
 
 

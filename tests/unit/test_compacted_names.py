@@ -85,7 +85,7 @@ def test_damaged_object_is_no_shorter_one() -> None:
         list(compacted_file.split([b'{"origin":"a","event_id":"a"}\n{"event_id":"a"}\n']))
 
 
-PARTS = st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=30)
+PARTS = st.lists(st.tuples(st.integers(1, 100), st.booleans()), max_size=30)
 
 
 @given(minutes=PARTS, skipped=st.integers(0, 400))

@@ -6,22 +6,24 @@ import logging
 import os
 import pathlib
 import re
+from datetime import timedelta
 
 import pytest
 from typer.testing import CliRunner
 
-from functions.archive import compaction
+from functions.archive.compaction import THREADS
+from functions.compact.scheduled import LOOK_BACK
 from functions.ingest.flush_report import FlushReport
 from functions.log import JsonFormatter
 from functions.settings import Settings
 from sluice.cli import app
-from sluice.cost import archive, dataflow, deployment, measured, page, prices, sluice
+from sluice.cost import archive, compaction, dataflow, deployment, measured, page, prices, sluice
 from sluice.cost.alternatives import Alternatives
-from sluice.cost.bill import Bill, BillLine
+from sluice.cost.bill import Bill, BillLine, stored
 from sluice.cost.deployment import DEFAULT, Deployment
 from sluice.cost.fleet import Fleet, capacity
 from sluice.cost.flow import Instance, flow
-from sluice.cost.sluice import WAYS, Sluice, stored
+from sluice.cost.sluice import WAYS, Sluice, Way
 from sluice.cost.ways import bills
 from sluice.cost.workload import DAYS_OF_MONTH, Workload
 from sluice.queries import queries
@@ -62,12 +64,31 @@ def test_the_archive_is_paid_for_by_object_and_as_long_as_it_is_kept() -> None:
     bill = Sluice(MEASURED, A_MILLION).bill()
     objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
     assert 700_000 < objects < 1_000_000
-    archived = objects * 600 + 1e6 * 100
-    assert usd(bill, sluice.ARCHIVE) == pytest.approx(archived / 2**30 * 737 / DAYS_OF_MONTH * 0.020)
-    colder = Sluice(MEASURED, A_MILLION, dataclasses.replace(DEFAULT, nearline_days=30, coldline_days=90)).bill()
-    assert usd(colder, sluice.TRANSITIONS) == pytest.approx(objects * (0.01 + 0.02) / 1000)
-    months = (30 * 0.020 + 60 * 0.010 + 647 * 0.004) / DAYS_OF_MONTH
-    assert usd(colder, sluice.ARCHIVE) == pytest.approx(archived / 2**30 * months)
+    months = {DEFAULT: 737 * 0.020 / DAYS_OF_MONTH}
+    months[dataclasses.replace(DEFAULT, nearline_days=30, coldline_days=90)] = (
+        30 * 0.020 + 60 * 0.010 + 647 * 0.004
+    ) / DAYS_OF_MONTH
+    for lifecycle, price in months.items():
+        for is_compacted, moved, archived in ((True, 24, 1e6 * 100), (False, objects, objects * 600 + 1e6 * 100)):
+            chosen = dataclasses.replace(lifecycle, is_compacted=is_compacted)
+            of_month = Sluice(MEASURED, A_MILLION, chosen).bill()
+            assert usd(of_month, sluice.ARCHIVE) == pytest.approx(archived / 2**30 * price)
+            if lifecycle.nearline_days:
+                assert usd(of_month, sluice.TRANSITIONS) == pytest.approx(moved * (0.01 + 0.02) / 1000)
+
+
+def test_compaction_costs_requests_time_and_what_it_deletes() -> None:
+    bill = Sluice(MEASURED, A_MILLION).bill()
+    objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
+    read = objects + 24 * 2 + 24 * 24  # Each compacted object is read back, and each run reads a day of checkpoints.
+    written = 24 * 2 + 24 * 2
+    listed = objects / 1000 * 2 + 24 * 24
+    assert usd(bill, compaction.OBJECTS) == pytest.approx((read * 0.0004 + (written + listed) * 0.005) / 1000, rel=0.01)
+    seconds = objects * 2 * 0.06 / 24 + 24 * 5
+    assert usd(bill, compaction.CPU) == pytest.approx(seconds * (0.000024 + 0.0000025))
+    assert usd(bill, compaction.DELETED) == pytest.approx((objects * 600 + 1e8) / 2**30 * 7 / DAYS_OF_MONTH * 0.020)
+    as_written = Sluice(MEASURED, A_MILLION, dataclasses.replace(DEFAULT, is_compacted=False)).bill()
+    assert not {compaction.OBJECTS, compaction.CPU, compaction.DELETED} & as_written.items.keys()
 
 
 def test_rows_are_paid_for_while_they_live_and_in_history() -> None:
@@ -103,11 +124,10 @@ def test_cost_of_reconciliation_and_history_follows_the_bytes_read() -> None:
     assert few.items[sluice.RECONCILE_QUERIES] == pytest.approx(24 * DAYS_OF_MONTH * 4 * least)
 
 
-def test_two_jobs_of_the_scheduler_cost_twenty_cents_a_month() -> None:
+def test_three_jobs_of_the_scheduler_cost_thirty_cents_a_month() -> None:
     lines = [line for line in Sluice(MEASURED, A_MILLION).bill().lines if line.price is prices.SCHEDULER_JOBS]
-    assert sum(line.usd for line in lines) == pytest.approx(0.20)
-    scheduled = [name for name, function in configuration().local_values["called"].items() if "schedule" in function]
-    assert len(scheduled) == deployment.SCHEDULER_JOBS
+    assert sum(line.usd for line in lines) == pytest.approx(0.30)
+    assert configuration().local_values["called"].count(" schedule = ") == deployment.SCHEDULER_JOBS + 1
 
 
 def test_subscriptions_cost_the_listed_prices() -> None:
@@ -193,6 +213,8 @@ def test_the_queries_that_price_queries_have_the_same_price() -> None:
 def test_the_deployment_is_that_of_terraform() -> None:
     backup = configuration().defaults("backup")
     archive = configuration().defaults("archive")
+    assert archive["compact"] == str(DEFAULT.is_compacted).lower()
+    assert (THREADS, LOOK_BACK / timedelta(hours=1)) == (compaction.THREADS, compaction.LOOK_BACK_HOURS)
     for name, value in {
         "nearline_days": DEFAULT.nearline_days,
         "coldline_days": DEFAULT.coldline_days,
@@ -243,9 +265,9 @@ def test_the_page_says_between_which_rates_another_way_is_cheaper() -> None:
         return usd[way] < usd["sluice"]
 
     text = " ".join(page.FILE.read_text(encoding="utf-8").split())
-    assert "The plain function** of the tutorials costs less than Sluice below some 800 000 events a day" in text
-    assert is_cheaper("plain_function", 700_000)
-    assert not is_cheaper("plain_function", 900_000)
+    assert "The plain function** of the tutorials costs less than Sluice below some 900 000 events a day" in text
+    assert is_cheaper("plain_function", 800_000)
+    assert not is_cheaper("plain_function", 1_000_000)
     assert "the template is dearer than Sluice below some 400 000 events a day, and cheaper above" in text
     assert not is_cheaper("dataflow_template", 380_000)
     assert is_cheaper("dataflow_template", 450_000)
@@ -255,10 +277,10 @@ def test_page_of_the_engines_names_the_break_even_of_dataflow() -> None:
     of = Sluice(measured.read(), page.workload(1_000_000))
     text = " ".join((page.SCALE.read_text() + page.FILE.read_text()).split())
     assert of.cheaper_from("Dataflow", "push") == pytest.approx(10, rel=0.1)
-    assert of.cheaper_from("Dataflow", "push, billed by instance") == pytest.approx(12, rel=0.1)
+    assert of.cheaper_from("Dataflow", "push, billed by instance") == pytest.approx(11, rel=0.1)
     assert "costs less than the function from some 10 events a second on" in text
-    assert "less than one that is billed by instance from some 12" in text
-    assert "less than as deployed from some 850 000 events a day on" in text
+    assert "less than one that is billed by instance from some 11" in text
+    assert "less than as deployed from some 820 000 events a day on" in text
     worker = sum(line.usd for line in dataflow.worker_lines(prices.HOURS_OF_MONTH))
     assert f"The first worker costs {worker:.0f} USD a month" in text
     assert f"[{page.whole(dataflow.PUBLISHED_EVENTS_OF_VCPU)} events/s a vCPU]" in text
@@ -278,16 +300,25 @@ def test_the_pages_and_the_readme_are_those_of_the_model() -> None:
         assert file.read_text() == expected, "run UPDATE_DOCS=1 make test"
 
 
-def test_compacted_archive_is_searched_in_a_day_or_two() -> None:
-    assert archive.COMPACT_THREADS == compaction.THREADS
-    written = archive.StoredArchive.written(
-        Sluice(measured.read(), Workload.at_rate(page.ARCHIVE_RATE, measured.read().message_bytes))
+@pytest.mark.parametrize(("way", "rate"), [("push", 4_000), ("Dataflow", 18_000), ("batch", 18_000)])
+def test_an_instance_compacts_as_many_events_as_the_page_says(way: Way, rate: float) -> None:
+    def share(events: float) -> float:
+        return Sluice(MEASURED, Workload.at_rate(events, MEASURED.message_bytes)).compaction(way).share
+
+    assert "some 4 000 events a second as they are pushed, or 18 000 from Dataflow" in " ".join(
+        page.ARCHIVE.read_text().split()
     )
-    compacted = written.compacted(Sluice(measured.read(), page.workload(1)))
+    assert share(rate) == 1 > share(1.5 * rate)
+
+
+def test_compacted_archive_is_searched_in_a_day_or_two() -> None:
+    workload = Workload.at_rate(page.ARCHIVE_RATE, measured.read().message_bytes)
+    month = Sluice(measured.read(), workload).compaction()
+    written, compacted = archive.StoredArchive.written(month), archive.StoredArchive.compacted(month)
     assert written.erase().hours > 24 * 70
     assert compacted.erase().hours < 48
     assert compacted.replay().hours < 8
-    assert written.compaction_usd() < written.colder_classes_usd()
+    assert sum(line.usd for line in month.lines()) < written.colder_classes_usd()
 
 
 def test_writer_changes_the_cost_of_inserts() -> None:
@@ -316,7 +347,7 @@ def test_the_command_prints_items_and_ways_in_80_columns() -> None:
     bill = bills(measured.read(), page.workload(1_000_000))
     for item in Sluice(measured.read(), page.workload(1_000_000)).bill().items:
         assert item in shown
-    assert re.search(r"Sluice, as deployed +9.8 +850 000$", shown, re.MULTILINE)
+    assert re.search(r"Sluice, as deployed +9.5 +820 000$", shown, re.MULTILINE)
     for way, of_way in bill.items():
         assert re.search(rf"{re.escape(way.title)} +{of_way.per_million:.2f} ", shown), way.title
 

@@ -45,19 +45,21 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> list[Call]:
 def deployed(terraform: Terraform, planned: Planned) -> Mapping[str, Planned]:
     """Terraform's plan of dev by function: that of batch mode for drain."""
     batch = running.planned(terraform, "dev", '-var=ingest={mode="batch"}')
-    return {"ingest": planned, "bootstrap": planned, "reconcile": planned, "drain": batch}
+    return {"ingest": planned, "bootstrap": planned, "reconcile": planned, "compact": planned, "drain": batch}
 
 
 RESOURCES = {
     "ingest": "google_cloudfunctions2_function.ingest",
     "bootstrap": 'google_cloudfunctions2_function.called["bootstrap"]',
     "reconcile": 'google_cloudfunctions2_function.called["reconcile"]',
+    "compact": 'google_cloudfunctions2_function.called["compact"]',
     "drain": "google_cloudfunctions2_function.drain[0]",
 }
 
 SCHEDULES = {
     "bootstrap": 'google_cloud_scheduler_job.called["bootstrap"]',
     "reconcile": 'google_cloud_scheduler_job.called["reconcile"]',
+    "compact": 'google_cloud_scheduler_job.called["compact"]',
     "drain": "google_cloud_scheduler_job.drain[0]",
 }
 

@@ -5,9 +5,19 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.pubsub_v1.types import PubsubMessage
 from starlette.datastructures import Headers
 
-from functions.core.message import SMOKE_TEST_ATTRIBUTE, Message, NotAMessage, is_smoke_test, parse_request
+from functions.core.message import (
+    SMOKE_TEST_ATTRIBUTE,
+    Message,
+    NotAMessage,
+    from_proto,
+    is_smoke_test,
+    parse_request,
+    proto_time,
+)
 from functions.system import utc_now
 
 PUBLISHED = datetime(2026, 11, 23, 12, 0, 0, 250000, UTC)
@@ -26,6 +36,19 @@ def push(**message: object) -> bytes:
 
 
 EXPECTED = Message(b'{"a": 1}', {"event_id": "e-1"}, "42", PUBLISHED, 3, "k")
+
+
+def test_a_pulled_message_is_the_same_as_a_pushed_one() -> None:
+    pulled = PubsubMessage(
+        data=b'{"a": 1}', attributes={"event_id": "e-1"}, message_id="42", publish_time=PUBLISHED, ordering_key="k"
+    )
+    assert from_proto(PubsubMessage.pb(pulled), 3) == EXPECTED
+
+
+@pytest.mark.parametrize(("nanos", "microsecond"), [(250_000_499, 250_000), (249_999_500, 250_000)])
+def test_times_are_rounded_to_microseconds(nanos: int, microsecond: int) -> None:
+    time = Timestamp(seconds=int(PUBLISHED.timestamp()), nanos=nanos)
+    assert proto_time(time) == PUBLISHED.replace(microsecond=microsecond)
 
 
 def test_a_wrapped_push_is_a_message() -> None:

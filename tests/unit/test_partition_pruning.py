@@ -39,7 +39,7 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
         for definition in DEFINITIONS:
             if definition.kind is Kind.DATASET:
                 connection.execute(f"CREATE SCHEMA project.{definition.name}")
-            else:
+            elif definition.kind is not Kind.EXTERNAL:
                 connection.execute(in_duckdb(definition))
         yield connection
 

@@ -20,8 +20,10 @@ from functions.core.pipeline import EventPipeline
 from functions.core.privacy import Privacy
 from functions.core.rows import Row
 from functions.events import EventType, event_types
+from functions.settings import InvalidSettings
 from tests.support.outcomes import dead, row
 from tests.support.samples import EVENTS, NOW, event, message, process
+from tests.support.settings import settings
 
 TYPES = sorted(EVENTS)
 THERE_ARE = ", ".join(sorted(event_types()))
@@ -277,6 +279,13 @@ def test_hashed_address_depends_on_the_address_and_the_key_only() -> None:
     assert privacy.treat("2001:db8::1") == privacy.treat("2001:0DB8:0:0::1") != other.treat("2001:db8::1")
     assert privacy.treat("::ffff:203.0.113.7") == privacy.treat("203.0.113.7")
     assert len(privacy.treat("203.0.113.7")) == 64
+
+
+def test_settings_have_the_policy_and_its_key() -> None:
+    assert Privacy.from_settings(settings(ip_policy="truncate")) == Privacy("truncate")
+    assert Privacy.from_settings(settings(ip_policy="hash", ip_hash_key="k" * 16)) == Privacy("hash", "k" * 16)
+    with pytest.raises(InvalidSettings, match="IP_HASH_KEY"):
+        Privacy.from_settings(settings(ip_policy="hash"))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,14 @@ def test_a_call_is_retried_until_its_time_is_up() -> None:
     assert call.timeout(100.0) == 3.0
     assert call.pause(103.0) is not None
     assert call.timeout(108.0) == 1.0
-    assert call.pause(106.1) is None
+    assert call.pause(106.0) is None
+
+
+@pytest.mark.parametrize(("options", "retries"), [({}, 50), ({"after_timeout": True}, 10)])
+def test_a_call_has_fewer_retries_after_timeouts(options: dict[str, bool], retries: int) -> None:
+    call = Call(Service(), 1000.0, 0.0, random.uniform)
+    pauses = [call.pause(0.0, **options) for _ in range(retries + 1)]
+    assert [pause is None for pause in pauses] == [False] * retries + [True]
 
 
 def test_a_call_is_not_retried_without_budget() -> None:

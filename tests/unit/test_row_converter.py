@@ -49,6 +49,16 @@ def test_nested_objects_and_arrays_of_objects_are_converted() -> None:
     assert extras == {}
 
 
+def test_numbers_are_rounded_and_counted_in_objects_and_arrays() -> None:
+    number = {"type": "number"}
+    converter = RowConverter({"properties": {"price": number, "sizes": {"type": "array", "items": number}}})
+    columns, extras = converter.columns(
+        {"price": Decimal("0.12345678951"), "sizes": [Decimal("0.5"), Decimal("1.12345678949")]}
+    )
+    assert columns == {"price": Decimal("0.123456790"), "sizes": [Decimal("0.5"), Decimal("1.123456789")]}
+    assert extras.rounded_numbers == 2
+
+
 def test_unknown_fields_of_every_level_are_extras_under_their_path() -> None:
     columns, extras = RowConverter(SCHEMA).columns(
         {"new": [Decimal("2.0")], "address": {"zip": None}, "lines": [{}, {"a.b": {"c": 1}}]}

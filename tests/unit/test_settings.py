@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from functions.core.privacy import Privacy
 from functions.settings import InvalidSettings, Settings
 from sluice.local.stack import ACK_DEADLINE_SECONDS
 
@@ -35,12 +34,6 @@ def test_only_the_bucket_has_no_default() -> None:
 def test_a_wrong_value_is_named(name: str, value: str) -> None:
     with pytest.raises(InvalidSettings, match=name):
         Settings.from_environment({"ARCHIVE_BUCKET": "bucket", name: value})
-
-
-def test_hashed_addresses_need_a_key() -> None:
-    settings = Settings.from_environment({"ARCHIVE_BUCKET": "bucket", "IP_POLICY": "hash"})
-    with pytest.raises(InvalidSettings, match="IP_HASH_KEY"):
-        Privacy.from_settings(settings)
 
 
 def test_an_empty_variable_is_the_same_as_none() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from functions.ingest.scheduler import FlushScheduler
+from functions.ingest.scheduler import FlushScheduler, QueueState
 from functions.ingest.slot import FlushSlot
 
 
@@ -49,6 +49,17 @@ async def test_a_slot_is_freed_early_once_and_the_next_flush_may_start() -> None
     assert (flush.scheduler.running, flush.starts) == (0, 1)
     flush.slot.free(is_overloaded=False)
     assert flush.scheduler.running == 0
+
+
+async def test_a_slot_freed_early_does_not_count_as_an_overload() -> None:
+    flush = Slot()
+    flush.slot.archived()
+    for _ in range(2):
+        flush.scheduler.started(flush.now)
+        flush.scheduler.archived()
+    flush.slot.free_after(0)
+    await asyncio.sleep(0.01)
+    assert flush.scheduler.next_start(QueueState(1, is_full=False, oldest=flush.now), flush.now) is not None
 
 
 async def test_a_flush_that_ends_first_is_not_freed_early() -> None:

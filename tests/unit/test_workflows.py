@@ -200,6 +200,14 @@ def test_drain_is_deployed_in_batch_mode_only(tmp_path: pathlib.Path) -> None:
     assert deployed[1][-1] == "sluice-dev-drain"
 
 
+def test_compact_is_deployed_only_where_terraform_has_made_it(tmp_path: pathlib.Path) -> None:
+    compacted = [
+        [call[2] for call in deploy(tmp_path, ARCHIVE_COMPACT=value)[1] if call[:2] == ["functions", "deploy"]]
+        for value in ("", "false", "true")
+    ]
+    assert ["sluice-dev-compact" in functions for functions in compacted] == [False, False, True]
+
+
 def test_all_functions_are_deployed_from_one_object(tmp_path: pathlib.Path) -> None:
     """Named by its content, as Terraform names it; a plan compares the digest."""
     digest = hashlib.sha256(b"a package").hexdigest()

@@ -41,6 +41,13 @@ override_resource {
 }
 
 override_resource {
+  target = google_cloudfunctions2_function.called["compact"]
+  values = {
+    service_config = { uri = "https://compact-x7.a.run.app" }
+  }
+}
+
+override_resource {
   target = google_service_account.this["ingest"]
   values = { id = "projects/a-project/serviceAccounts/ingest@a", email = "ingest@a", member = "serviceAccount:ingest@a" }
 }
@@ -53,6 +60,11 @@ override_resource {
 override_resource {
   target = google_service_account.this["reconcile"]
   values = { id = "projects/a-project/serviceAccounts/reconcile@a", email = "reconcile@a", member = "serviceAccount:reconcile@a" }
+}
+
+override_resource {
+  target = google_service_account.this["compact"]
+  values = { id = "projects/a-project/serviceAccounts/compact@a", email = "compact@a", member = "serviceAccount:compact@a" }
 }
 
 override_resource {
@@ -110,6 +122,11 @@ override_resource {
 override_resource {
   target = google_project_iam_custom_role.this["archiver"]
   values = { id = "archiver" }
+}
+
+override_resource {
+  target = google_project_iam_custom_role.this["compactor"]
+  values = { id = "compactor" }
 }
 
 override_resource {
