@@ -227,6 +227,7 @@ def empty(any_order: Settings) -> Iterator[bigquery.Client]:
     """A client whose default dataset is empty at first."""
     client = bigquery_client(any_order)
     client.default_query_job_config = bigquery.QueryJobConfig(default_dataset=f"{client.project}.{any_order.dataset}")
+    storage_client(any_order).create_bucket(any_order.archive_bucket)
     with made(client, any_order):
         yield client
 

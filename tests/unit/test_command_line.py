@@ -57,7 +57,7 @@ def test_a_help_text_has_examples_that_parse(
     name: tuple[str, ...], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for file in ("events.ndjson", "fix.py"):
+    for file in ("events.ndjson", "fix.py", "ids.txt"):
         pathlib.Path(file).touch()
     lines = examples(name)
     assert lines
