@@ -352,8 +352,13 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
 
 def _with_clock(ahead: timedelta, folder: pathlib.Path) -> pathlib.Path:
     """Unpack the product, and set its clock wrong."""
-    file = unpacked(folder) / "functions" / "core" / "pipeline.py"
-    right, text = "return datetime.now(UTC)\n", file.read_text()
-    assert text.count(right) == 1
-    file.write_text(text.replace(right, f"{right.strip()} + timedelta(seconds={ahead.total_seconds()})\n"))
+    file = unpacked(folder) / "functions" / "system.py"
+    text = file.read_text()
+    for right, wrong in (
+        ("from datetime import UTC, datetime\n", "from datetime import UTC, datetime, timedelta\n"),
+        ("return datetime.now(UTC)\n", f"return datetime.now(UTC) + timedelta(seconds={ahead.total_seconds()})\n"),
+    ):
+        assert text.count(right) == 1
+        text = text.replace(right, wrong)
+    file.write_text(text)
     return folder
