@@ -65,7 +65,7 @@ demo: .venv/local-ready ## Run everything once on this machine, and prove that n
 # A module is run by one worker, the longest ones first: tests/durations.json.
 PYTEST = .venv/bin/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: .venv/ready ## Run the tests but for those that take long, in six minutes.
+test: .venv/ready ## Run the tests but for those that take long, in some ten minutes.
 	@$(PYTEST) -m "not check"
 
 bench: .venv/ready ## Measure Sluice against the plain way, and write docs/performance.md.
@@ -141,7 +141,7 @@ mutation: .venv/ready .venv/mutation/ready ## Change the core and ingest in smal
 audit: .venv/ready ## Ask for known vulnerabilities of what is deployed, and look for risky code.
 	@.venv/bin/python -m tools.audit
 
-check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/spin-tried .venv/chromium-tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in less than half an hour: all checks, all tests, the demo.
+check: lint types contracts checkov workflows docs test .venv/promtool/tried .venv/spin-tried .venv/chromium-tried .venv/beam/ready .venv/frames/ready ## Run all that CI runs, in some 45 minutes: all checks, all tests, the demo.
 	@$(PYTEST) -m check
 	@.venv/bin/sluice demo
 
