@@ -76,7 +76,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def has_reserved_id(self) -> bool:
-        """Whether the producer's own id is reserved for `sluice smoke`, which has not sent the message."""
+        """Return whether the producer's own id is reserved for `sluice smoke`, which has not sent the message."""
         own = self.attributes.get("event_id", "")
         return is_smoke_test(own) and not own.startswith(f"{self.attributes.get(SMOKE_TEST_ATTRIBUTE)}-")
 

@@ -23,7 +23,7 @@ from functions.system import SYSTEM, System
 from functions.tables import Tables
 
 _CONFLICTING = "COUNT(DISTINCT ingest.content_digest) OVER (PARTITION BY ingest.event_id, ingest.schema_version) > 1"
-"""Whether rows of an event id differ in content; digests of two versions of a contract cannot be compared."""
+"""True where rows of an event id differ in content; digests of two versions of a contract cannot be compared."""
 
 MAX_NAMED_CONFLICTS = 20
 """Maximum number of events with a conflict that are named for an object and a table; all are counted."""

@@ -227,7 +227,10 @@ def _persons(
             ids[field].add(value)
         if ids_file is not None:
             hint = "--ids-file"
-            for field, value in read_ids(ids_file):
+            of_file = list(read_ids(ids_file))
+            if not of_file:
+                raise typer.BadParameter("the file has no id", param_hint=hint)
+            for field, value in of_file:
                 ids[field].add(value)
     except InvalidId as error:
         raise typer.BadParameter(str(error), param_hint=hint) from error

@@ -30,7 +30,7 @@ _TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"
 
 
 class Ownership(enum.IntEnum):
-    """Whether a message belongs to the person."""
+    """Says whether a message belongs to the person."""
 
     NO = enum.auto()
     DOUBTFUL = enum.auto()
@@ -54,7 +54,7 @@ class Verdict(NamedTuple):
 
     @property
     def belongs_to_person(self) -> bool:
-        """Whether the message is erased."""
+        """Return whether the message is erased."""
         return self.ownership >= Ownership.UNPARSED
 
     def __or__(self, other: "Verdict") -> "Verdict":

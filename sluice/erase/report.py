@@ -72,7 +72,7 @@ class Erased:
 
     @property
     def is_complete(self) -> bool:
-        """Whether no data of the person remains in what was searched."""
+        """Return whether no data of the person remains in what was searched."""
         return not (self.remaining or self.doubtful.count or self.unreadable.count)
 
     def add_verdict(self, verdict: Verdict, place: str) -> None:

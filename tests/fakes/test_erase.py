@@ -417,6 +417,13 @@ def test_invalid_line_of_ids_is_named_without_the_id(line: bytes, problem: str) 
     assert "ada" not in rejected.stderr
 
 
+@pytest.mark.parametrize("others", [[], ["--user", "ada"]])
+def test_a_file_without_ids_is_an_error(others: list[str]) -> None:
+    rejected = CliRunner().invoke(app, ["erase", "--ids-file", "-", *others], input=b"# of May\n\n")
+    assert rejected.exit_code == 2
+    assert "--ids-file: the file has no id" in " ".join(rejected.stderr.split())
+
+
 def test_too_many_ids_for_a_statement_are_rejected(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "ids"
     file.write_text("".join(f"user_id={'x' * 500}{number:06}\n" for number in range(4_000)))

@@ -13,6 +13,9 @@ import hypothesis.errors
 
 from tests.simulation.planted import PLANTED, plant
 
+KINDS = ("push", "batch", "archive")
+"""Kinds of scenarios; `campaign.KINDS` cannot be imported before a bug is planted."""
+
 _OF_A_TASK = 50
 """Number of seeds that a process runs at once."""
 
@@ -109,17 +112,26 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds of each kind")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--replay", nargs=2, metavar=("KIND", "SEED"), help="print the history of one scenario")
-    parser.add_argument("--shrink", metavar="KIND", help="print the history of the smallest scenario that fails")
-    parser.add_argument("--planted", type=int, metavar="NUMBER", help="print the first seed that finds a planted bug")
+    parser.add_argument("--shrink", choices=KINDS, help="print the history of the smallest scenario that fails")
+    parser.add_argument(
+        "--planted",
+        type=int,
+        choices=range(len(PLANTED)),
+        metavar="NUMBER",
+        help="print the first seed that finds a planted bug",
+    )
     arguments = parser.parse_args()
     if arguments.planted is not None:
         print(first_seed(arguments.planted, arguments.seeds))
         return 0
     if arguments.replay:
-        return _replay(arguments.replay[0], int(arguments.replay[1]))
+        kind, seed = arguments.replay
+        if kind not in KINDS or not seed.isdecimal():
+            parser.error(f"--replay {kind} {seed}: KIND is one of {', '.join(KINDS)}, and SEED is a number")
+        return _replay(kind, int(seed))
     if arguments.shrink:
         return _shrink(arguments.shrink, arguments.seeds)
-    result = run_all(arguments.first, arguments.seeds, ("push", "batch", "archive"))
+    result = run_all(arguments.first, arguments.seeds, KINDS)
     for kind, seed, violation in result.failed:
         print(f"{kind} {seed}: {violation}\n  python -m tests.simulation --replay {kind} {seed}")
     print(f"{result.scenarios} scenarios, {result.events} events, {result.faults} faults, {len(result.failed)} failed")

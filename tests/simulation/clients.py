@@ -254,7 +254,7 @@ class _Rpc:
         return self(request, timeout, **arguments), None
 
     def future(self, *_: Any, **__: Any) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # gRPC wants the method; Google's synchronous client never calls it.
 
 
 def _text(name: str, request: Request) -> str:

@@ -236,7 +236,7 @@ class Deployment:
         wait_until(condition, what, lambda: f"{self.relay.counts}, {self.proxy.counts}")
 
     def settled(self, acknowledged: int) -> bool:
-        """Whether so many messages have been acknowledged, and nothing is under way."""
+        """Return whether so many messages have been acknowledged, and nothing is under way."""
         return self.relay.counts.acknowledged >= acknowledged and not self.relay.counts.in_flight
 
     def workers(self, function: Function | None = None) -> list[int]:

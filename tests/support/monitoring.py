@@ -107,7 +107,7 @@ def keys(item: Mapping[str, Any]) -> Sequence[str]:
 
 
 def is_of(item: Mapping[str, Any], engine: Engine) -> bool:
-    """Whether an item is there for an engine."""
+    """Return whether an item is there for an engine."""
     return engine in item.get("engine", engine)
 
 
