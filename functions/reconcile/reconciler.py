@@ -459,7 +459,12 @@ class Reconciler:
         own = [record for record in records if record.archive_uri == event.archive_uri]
         account.matched += bool(own)
         account.redelivered += not own
-        uncounted = [record for record in own if record.day not in counted_days]
+        # The record of another message of the object counts with that message.
+        uncounted = [
+            record
+            for record in own
+            if record.day not in counted_days and record.message_id == event.archived.message_id
+        ]
         account.rows += sum(not record.is_dead_letter for record in uncounted)
         account.dead_letters += sum(record.is_dead_letter for record in uncounted)
         if conflicts := sum(record.is_conflicting for record in uncounted):

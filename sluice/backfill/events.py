@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 from functions.archive import layout
-from functions.core.dead_letters import DeadLetter
+from functions.core.dead_letters import DeadLetter, Stage
 from functions.core.message import Message, is_smoke_test
 from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
@@ -28,7 +28,8 @@ class Identity(NamedTuple):
 
     Attributes:
         event_id: The event's identity.
-        kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint.
+        kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint, or `warehouse` where BigQuery rejects the
+            row: a load job names another place for the same reason than a streaming insert, so fingerprints differ.
         message_id: Id of its message, if the run has already read the id with different content: it
             distinguishes the two. Empty otherwise.
     """
@@ -114,7 +115,8 @@ class EventReader:
 
     def dead_letter(self, line: Line, letter: DeadLetter, archive_uri: str | None) -> Event:
         """Return the event of a line that is a dead letter."""
-        identity = Identity(letter.message.event_id, letter.fingerprint)
+        kind = letter.stage if letter.stage is Stage.WAREHOUSE else letter.fingerprint
+        identity = Identity(letter.message.event_id, kind)
         return Event(line, letter, Tables(self.settings).live(letter.table), identity, archive_uri)
 
     def _message(self, line: Line) -> tuple[Message, str | None]:

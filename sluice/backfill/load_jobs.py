@@ -47,9 +47,10 @@ WHERE event_date BETWEEN @first AND @last AND ingest.event_id IN UNNEST(@ids)
 
 _DEAD_LETTERS = """
 SELECT
-  event_id, fingerprint AS kind, message_id, publish_time, content_digest, CAST(NULL AS INT64) AS schema_version
+  event_id, IF(stage = 'warehouse', stage, fingerprint) AS kind, message_id, publish_time, content_digest,
+  CAST(NULL AS INT64) AS schema_version
 FROM `{{ table }}`
-WHERE fingerprint IN UNNEST(@fingerprints) AND event_id IN UNNEST(@ids)
+WHERE (fingerprint IN UNNEST(@kinds) OR stage IN UNNEST(@kinds)) AND event_id IN UNNEST(@ids)
 """
 
 
@@ -155,7 +156,7 @@ class LoadJobs:
         kinds = sorted({event.identity.kind for event in load.events})
         ids = ("ARRAY<STRING>", [event.identity.event_id for event in load.events])
         if load.table.endswith(f".{dead_letters.TABLE}"):
-            query, config = _DEAD_LETTERS, query_config(ids=ids, fingerprints=("ARRAY<STRING>", kinds))
+            query, config = _DEAD_LETTERS, query_config(ids=ids, kinds=("ARRAY<STRING>", kinds))
         else:
             query, config = _ROWS, query_config(ids=ids, first=("DATE", kinds[0]), last=("DATE", kinds[-1]))
         rows = self._client.query_and_wait(render(query, table=load.table), job_config=config, retry=_RETRY)

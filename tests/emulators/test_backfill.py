@@ -354,6 +354,17 @@ def test_second_run_adds_nothing_until_rejected_rows_are_accepted(datasets: Data
     assert order_ids(datasets, "live.orders") == ["a", "b"]
 
 
+def test_a_streamed_row_that_bigquery_rejected_has_one_dead_letter(datasets: Datasets) -> None:
+    """A load job says otherwise why it rejects a row, so its dead letter would have another fingerprint."""
+    narrow(datasets)
+    messages = [Message(order(name, customer_id=name), {"event_id": name}, f"m-{name}", NOW) for name in ("1", "c2")]
+    datasets.stream(messages, NOW)
+    [archived] = datasets.objects()
+    assert datasets.backfill(archived, now=NOW).dead_letters_present == {"warehouse": 1}
+    [letter] = datasets.rows("live.dead_letters")
+    assert (letter["stage"], letter["errors"][0]["path"]) == ("warehouse", "$.customer_id")
+
+
 def test_too_many_rejected_rows_of_a_load_become_no_dead_letters(datasets: Datasets, tmp_path: pathlib.Path) -> None:
     lines = [order(f"{number:03}", customer_id=f"c{number}") for number in range(MAX_REJECTED_LINES + 1)]
     file = write(tmp_path / "orders", [order("good", customer_id="1"), *lines])

@@ -216,6 +216,12 @@ def test_object_whose_deliveries_all_have_rows_is_not_read(datasets: Datasets, m
     assert len(read) == 3
 
 
+def test_a_row_counts_once_for_two_messages_of_its_event_in_an_object(datasets: Datasets) -> None:
+    datasets.stream([order("a", timedelta(days=5)), order("a", timedelta(days=5), "m-again")], NOW)
+    assert len(datasets.rows("live.orders")) == 1
+    assert reconcile(datasets).total == HourCounts(archived=2, matched=2, rows=1)
+
+
 def test_a_repaired_dead_letter_does_not_hide_a_row_that_is_gone(datasets: Datasets) -> None:
     """Its row names the same object: there are as many records as events."""
     datasets.stream([order("a"), order("b"), order("bad", status="lost")], NOW)

@@ -163,7 +163,7 @@ def test_of_dead_letters_the_fingerprints_count_too(cloud: Cloud, requests: list
     jobs(cloud, name="dead_letters").present(events("live.dead_letters", BAD, identities))
     assert len(requests) > 1
     assert all(len(json.dumps(request)) < REQUEST_BYTES for request in requests)
-    asked = [kind for request in requests for kind in parameters(request)["fingerprints"]]
+    asked = [kind for request in requests for kind in parameters(request)["kinds"]]
     assert sorted(asked) == [identity.kind for identity in identities]
 
 

@@ -21,7 +21,6 @@ from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.ingest.http_client import ApiError
-from tests.simulation import clients
 from tests.simulation.machine import Machine
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World
@@ -145,7 +144,7 @@ class ArchiveScenario:
     def _compact(self) -> None:
         machine = self._client("compactor")
         self._compactors.append(machine)
-        storage = clients.storage_client(self.world.network, self.world.serve_storage)
+        storage = self.world.storage_client()
         compact = HourCompaction(storage, "archive", TABLES, machine.system)
 
         def run() -> None:
@@ -178,7 +177,7 @@ class ArchiveScenario:
         self._is_erasing = True
         self._erased |= persons
         machine = self._client("eraser")
-        storage = clients.storage_client(self.world.network, self.world.serve_storage)
+        storage = self.world.storage_client()
         reader = ArchiveReader(storage, "archive")
         touched: list[str] = []
 
@@ -222,7 +221,7 @@ class ArchiveScenario:
         expected = [event_id for ids in self._originals.values() for event_id in ids]
 
         def run() -> None:
-            reader = ArchiveReader(clients.storage_client(self.world.network, self.world.serve_storage), "archive")
+            reader = ArchiveReader(self.world.storage_client(), "archive")
             try:
                 seen = [
                     envelope.event_id

@@ -15,7 +15,7 @@ from functions.drain.subscription import Subscription
 from functions.ingest.batch_writer import BatchWriter
 from functions.ingest.flush_report import FlushReport
 from functions.ingest.warehouse import Warehouse
-from tests.simulation import clients
+from tests.simulation import clients, reconciliation
 from tests.simulation.machine import Machine
 from tests.simulation.pubsub import PullSubscription
 from tests.simulation.virtual_time import Stuck
@@ -23,7 +23,7 @@ from tests.simulation.world import TABLES, World, settings
 from tests.support.samples import process
 
 INTERVAL = 60.0
-FAULTS_UNTIL = 600.0
+FAULTS_UNTIL = 300.0
 """Seconds after which nothing fails any more."""
 
 ALL_UNTIL = FAULTS_UNTIL + 4 * 3600.0
@@ -32,6 +32,7 @@ ALL_UNTIL = FAULTS_UNTIL + 4 * 3600.0
 CHOICES: Mapping[str, Sequence[Any]] = {
     "events": range(1, 40),
     "bad_events": (False, True, True),
+    "sent_again_share": (0.0, 0.0, 0.2),
     "kills": (0, 0, 2, 5),
     "freezes": (0, 0, 2),
     "skew": (False, True),
@@ -44,6 +45,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "chunk_messages": (20_000, 7, 2),
     "chunk_bytes": (8 * 2**20, 2_000),
     "files_of_a_job": (2_000, 3, 1),
+    **reconciliation.CHOICES,
 }
 """The values of each parameter of a scenario, the simplest first."""
 
@@ -76,7 +78,9 @@ class BatchScenario:
         if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
             world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
         for _ in range(plan["events"]):
-            world.services.call_later(rng.random() * 400, lambda: self._subscription.publish(world.new_message()))
+            world.services.call_later(rng.random() * 200, world.publish, self._subscription.publish)
+        for _ in range(plan["reconciliations"]):
+            world.services.call_later(rng.random() * FAULTS_UNTIL, reconciliation.reconcile_meanwhile, world)
         for _ in range(plan["kills"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
         for _ in range(plan["freezes"]):
@@ -98,6 +102,7 @@ class BatchScenario:
                 world.history.violated(f"{unacknowledged} are not acknowledged, {files} not loaded: {stuck}")
             else:
                 world.check_end()
+                reconciliation.check_reconciliation(world)
 
     def _check_loaded(self, uri: str) -> None:
         # An upload that is late may bring a file back after it was loaded and deleted: its rows are there twice, as
@@ -111,13 +116,15 @@ class BatchScenario:
         world = self.world
         return bool(world.history.violations) or (
             world.time.now > FAULTS_UNTIL
-            and len(world.acknowledged) == world.plan["events"]
+            and all(each.is_acknowledged for each in self._subscription.messages.values())
             and not any(name.startswith("load/") and name.endswith(".gz") for name in world.storage.objects)
         )
 
     def _schedule(self) -> None:
         """Start a run each minute; sometimes two at once, and on a new instance."""
         rng = self.world.rng
+        if self._is_over():
+            return
         for _ in range(rng.randrange(1, self.world.plan["runs_at_once"] + 1)):
             self._start()
         self.world.services.call_later(INTERVAL, self._schedule)
@@ -141,12 +148,13 @@ class BatchScenario:
         world, chosen, system = self.world, self._settings, machine.system
         api = world.storage_api(machine)
         archive, files = Archive(api, "archive", TABLES), LoadFiles(api, "archive", FORMATS)
-        storage = clients.storage_client(world.network, world.serve_storage)
-        bigquery = clients.bigquery_client(world.network, world.bigquery.serve)
+        storage = world.storage_client()
+        bigquery = world.bigquery_client()
         warehouse = Warehouse(world.bigquery_api(machine), "project", chosen.dataset)
         insert_rows = RowInserts(storage, "archive", process, warehouse, chosen.flush_timeout, _ignore, system)
+        pubsub = clients.subscriber_client(world.network, self._subscription)
         return Drain(
-            lambda: Subscription(clients.subscriber_client(world.network, self._subscription), "subscription", system),
+            lambda: Subscription(pubsub, "subscription", system),
             BatchWriter(process, archive, files, chosen.flush_timeout, _ignore, system),
             Loads(bigquery, storage, chosen, insert_rows, system),
             system,

@@ -5,11 +5,13 @@ import gzip
 import random
 import re
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from fake_google import http_server
+from fake_google.requests import upload
 from tests.simulation.cloud_storage import CloudStorage
 from tests.simulation.network import Answer, Request, error
 
@@ -22,11 +24,22 @@ INSERT_ID_SECONDS = 60
 
 @dataclasses.dataclass(slots=True)
 class LoadJob:
-    """A load job."""
+    """A load job.
+
+    Attributes:
+        configuration: Its configuration.
+        data: The rows that were uploaded with it; None if files of Cloud Storage have them.
+        state: `RUNNING` or `DONE`.
+        error: The error that it failed with.
+        errors: The errors of its rows.
+        rows: Number of rows that it has loaded.
+    """
 
     configuration: dict[str, Any]
+    data: bytes | None
     state: str = "RUNNING"
     error: dict[str, str] | None = None
+    errors: list[dict[str, str]] = dataclasses.field(default_factory=list)
     rows: int = 0
 
 
@@ -119,11 +132,15 @@ class BigQuery:
         self._inserted(table, row)
 
     def _start(self, request: Request) -> Answer:
-        resource = msgspec.json.decode(request.body)
+        body, data = request.body, None
+        if urllib.parse.urlsplit(request.url).path.startswith("/upload/"):
+            parts = upload(http_server.Request(b"POST", b"", b"", {}, request.body))
+            body, data = parts.resource, parts.data
+        resource = msgspec.json.decode(body)
         job_id = resource["jobReference"]["jobId"]
         if job_id in self.jobs:
             return error(409, "duplicate", f"Already Exists: Job {job_id}")
-        self.jobs[job_id] = LoadJob(resource["configuration"])
+        self.jobs[job_id] = LoadJob(resource["configuration"], data)
         self._later(self._rng.random() * self.job_seconds, lambda: self._load(self.jobs[job_id]))
         return self._job(job_id)
 
@@ -135,30 +152,42 @@ class BigQuery:
         if self._rng.random() < self.fault_share:
             job.error = {"reason": "backendError", "message": "try again"}
             return
-        for uri in load["sourceUris"]:
-            stored = self._storage.objects.get(uri.removeprefix("gs://archive/"))
-            if stored is None:
+        for data in [job.data] if job.data is not None else self._files(job, load["sourceUris"]):
+            rows += [msgspec.json.decode(line) for line in data.splitlines()]
+        problems = [(row, self._problem(table, row)) for row in rows]
+        job.errors = [
+            {"reason": "invalid", "message": f"Error while reading data, error message: {problem['message']}"}
+            for _, problem in problems
+            if problem
+        ]
+        if not job.error and len(job.errors) > int(load.get("maxBadRecords", 0)):
+            job.error = job.errors[0]
+        if job.error:
+            return
+        for uri in load.get("sourceUris", ()):
+            self.loaded(uri)
+        good = [row for row, problem in problems if not problem]
+        job.rows = len(good)
+        for row in good:
+            self._insert(table, row)
+
+    def _files(self, job: LoadJob, uris: Sequence[str]) -> Iterator[bytes]:
+        """Yield the contents of the files of a job, which fails if one is missing."""
+        for uri in uris:
+            if stored := self._storage.objects.get(uri.removeprefix("gs://archive/")):
+                yield gzip.decompress(stored.data)
+            else:
                 self.not_found(uri)
                 job.error = {"reason": "notFound", "message": f"Not found: URI {uri}"}
-                return
-            rows += [msgspec.json.decode(line) for line in gzip.decompress(stored.data).splitlines()]
-        for row in rows:
-            if problem := self._problem(table, row):
-                message = f"Error while reading data, error message: {problem['message']}"
-                job.error = {"reason": "invalid", "message": message}
-                return
-        job.rows = len(rows)
-        for uri in load["sourceUris"]:
-            self.loaded(uri)
-        for row in rows:
-            self._insert(table, row)
 
     def _job(self, job_id: str) -> Answer:
         if (job := self.jobs.get(job_id)) is None:
             return error(404, "notFound", f"Not found: Job {job_id}")
         status: dict[str, Any] = {"state": job.state}
         if job.error:
-            status |= {"errorResult": job.error, "errors": [job.error]}
+            status["errorResult"] = job.error
+        if errors := job.errors or ([job.error] if job.error else []):
+            status["errors"] = errors
         return _json(
             {
                 "jobReference": {"projectId": "project", "jobId": job_id, "location": "US"},

@@ -1,6 +1,7 @@
 """Runs scenarios by their seeds, and makes a failing one small."""
 
 import dataclasses
+import gc
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.simulation import archive, batch, push
 from tests.simulation.clients import google_clients_in_virtual_time
+from tests.simulation.reconciliation import backfill_in_virtual_time
 from tests.simulation.world import Plan, World, draw
 
 
@@ -39,15 +41,18 @@ KINDS: Mapping[str, Kind] = {
 def simulated() -> Iterator[None]:
     """Prepare this process for scenarios.
 
-    Nothing is logged. What the garbage collector finds on killed machines fails, as their loops are gone: it is hidden.
+    Nothing is logged. The garbage collector leaves the modules alone. What it finds on killed machines fails, as their
+    loops are gone: it is hidden.
     """
     hook, level = sys.unraisablehook, logging.root.manager.disable
     sys.unraisablehook = lambda _: None
     logging.disable(logging.CRITICAL)
+    gc.freeze()
     try:
-        with google_clients_in_virtual_time():
+        with google_clients_in_virtual_time(), backfill_in_virtual_time():
             yield
     finally:
+        gc.unfreeze()
         sys.unraisablehook = hook
         logging.disable(level)
 

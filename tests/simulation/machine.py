@@ -5,7 +5,7 @@ import concurrent.futures
 import contextlib
 import functools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -191,6 +191,31 @@ class _Future(concurrent.futures.Future[Any]):
         """Block until it is done."""
         if not self.done():
             self._machine.wait(lambda wake: self.add_done_callback(lambda _: wake()))
+
+
+def wait(
+    futures: Iterable[concurrent.futures.Future[Any]], return_when: str
+) -> tuple[set[concurrent.futures.Future[Any]], set[concurrent.futures.Future[Any]]]:
+    """Block until the first or all of a machine's futures are done, as `concurrent.futures.wait` does.
+
+    Returns:
+        Those that are done, and the others.
+    """
+    waited = set(futures)
+    pending = [future for future in waited if not future.done()]
+    if return_when == concurrent.futures.ALL_COMPLETED:
+        for future in pending:
+            assert isinstance(future, _Future)
+            future.wait()
+    elif len(pending) == len(waited):
+
+        def arrange(wake: Callable[[], None]) -> None:
+            for future in pending:
+                future.add_done_callback(lambda _: wake())
+
+        current_machine().wait(arrange)
+    done = {future for future in waited if future.done()}
+    return done, waited - done
 
 
 class _Pool(concurrent.futures.Executor):

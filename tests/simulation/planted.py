@@ -40,6 +40,7 @@ _START = """            for outcome in threads.map(self._start, [*to_start, *new
 """
 _FINISH = "                self._finish(hour, *written, finished)\n"
 _ADDED = "                finished.add(written[0].name)\n"
+_RECORDS = "        records = self._records.of_objects(days, first, last)\n"
 _DELETE_ALL = "                self._delete_all(written[1], threads)\n"
 
 PLANTED = (
@@ -290,6 +291,45 @@ PLANTED = (
         "archive",
         "functions.archive.reader",
         [("        if not there:\n            return chosen\n", "        return chosen\n")],
+    ),
+    Planted(
+        "takes all events of an object for recorded if some are",
+        "push",
+        "functions.reconcile.reconciler",
+        [("        if _digest(settled) != digest:\n            dated", "        if digest == 0:\n            dated")],
+    ),
+    Planted(
+        "lists the archive before it reads the records",
+        "push",
+        "functions.reconcile.reconciler",
+        [
+            (_RECORDS, "        listed = list(self._objects(start, end))\n" + _RECORDS),
+            ("self._merge(self._objects(start, end), records", "self._merge(iter(listed), records"),
+        ],
+    ),
+    Planted(
+        "takes an event for missing that another delivery has recorded",
+        "push",
+        "functions.reconcile.reconciler",
+        [("        if same or not records:\n            return same\n", "        return same\n")],
+    ),
+    Planted(
+        "loads events that are in their table",
+        "batch",
+        "sluice.backfill.run",
+        [("            present = self._jobs.present(load)\n", "            present = set()\n")],
+    ),
+    Planted(
+        "takes a load for complete of which BigQuery rejects rows",
+        "batch",
+        "sluice.backfill.load_jobs",
+        [("return is_ours and job.output_rows == len(records)", "return is_ours")],
+    ),
+    Planted(
+        "gives a rejected row a dead letter beside that of its stream",
+        "batch",
+        "sluice.backfill.events",
+        [("letter.stage if letter.stage is Stage.WAREHOUSE else letter.fingerprint", "letter.fingerprint")],
     ),
 )
 

@@ -16,13 +16,14 @@ from functions.ingest.group_commit import GroupCommit
 from functions.ingest.threads import Threads
 from functions.ingest.warehouse import Warehouse
 from functions.settings import Settings
+from tests.simulation import reconciliation
 from tests.simulation.machine import Machine
 from tests.simulation.pubsub import PushSubscription
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World, settings
 from tests.support.samples import process
 
-FAULTS_UNTIL = 25.0
+FAULTS_UNTIL = 35.0
 """Seconds after which nothing fails any more."""
 
 ALL_UNTIL = 300.0
@@ -34,6 +35,7 @@ ACK_DEADLINE = 15.0
 CHOICES: Mapping[str, Sequence[Any]] = {
     "events": range(1, 50),
     "bad_events": (False, True, True),
+    "sent_again_share": (0.0, 0.0, 0.2),
     "instances": (1, 2, 3),
     "kills": (0, 0, 1, 3),
     "freezes": (0, 0, 2),
@@ -49,6 +51,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "max_in_flight": (2_000, 20, 5),
     "linger_ms": (0, 25, 250),
     "flush_interval": (0.0, 0.0, 1.0),
+    **reconciliation.CHOICES,
 }
 """The values of each parameter of a scenario, the simplest first."""
 
@@ -142,7 +145,9 @@ class PushScenario:
         for _ in range(plan["instances"]):
             self._start()
         for _ in range(plan["events"]):
-            world.services.call_later(rng.random() * 15, lambda: self._subscription.publish(world.new_message()))
+            world.services.call_later(rng.random() * 15, world.publish, self._subscription.publish)
+        for _ in range(plan["reconciliations"]):
+            world.services.call_later(rng.random() * FAULTS_UNTIL, reconciliation.reconcile_meanwhile, world)
         for _ in range(plan["kills"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
         for _ in range(plan["freezes"]):
@@ -159,6 +164,7 @@ class PushScenario:
             for instance in self._instances:
                 if not instance.machine.is_dead:
                     instance.check_idle()
+            reconciliation.check_reconciliation(world)
 
     def _is_over(self) -> bool:
         return bool(self.world.history.violations) or (

@@ -2,13 +2,16 @@
 
 import collections
 import dataclasses
+import functools
 import gzip
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
+import google.cloud.bigquery
+import google.cloud.storage
 import msgspec
 
 from functions.archive import layout
@@ -17,7 +20,7 @@ from functions.core.message import Message
 from functions.events import event_types
 from functions.ingest.http_client import Api
 from functions.settings import Settings
-from tests.simulation import clients
+from tests.simulation import clients, queries
 from tests.simulation.bigquery import BigQuery
 from tests.simulation.cloud_storage import CloudStorage
 from tests.simulation.history import History
@@ -50,6 +53,18 @@ class Published:
 
     message: Message
     table: str
+
+
+class Unrecorded(NamedTuple):
+    """Events at a moment, by their ids.
+
+    Attributes:
+        archived: Those that are archived and have neither a row nor a dead letter.
+        recorded: Those that have one.
+    """
+
+    archived: frozenset[str]
+    recorded: frozenset[str]
 
 
 type Plan = Mapping[str, Any]
@@ -123,6 +138,15 @@ class World:
         """Return the client of BigQuery that `ingest` has."""
         return Api("", clients.urlopen(self.network, "bigquery", self.bigquery.serve), machine.system)
 
+    def storage_client(self) -> google.cloud.storage.Client:
+        """Return Google's own client of Cloud Storage."""
+        return clients.storage_client(self.network, self.serve_storage)
+
+    def bigquery_client(self) -> google.cloud.bigquery.Client:
+        """Return Google's own client of BigQuery."""
+        ask = functools.partial(queries.answer, self.bigquery.tables)
+        return clients.bigquery_client(self.network, self.bigquery.serve, ask)
+
     def serve_storage(self, request: Request) -> Answer:
         """Answer a request to Cloud Storage."""
         return self.storage.serve(request)
@@ -145,6 +169,18 @@ class World:
         message = Message(payload, {"event_id": event_id}, f"m{number}", now)
         self.published[event_id] = Published(message, table)
         return message
+
+    def sent_again(self, message: Message) -> Message:
+        """Return the message of a producer that sends an event a second time."""
+        now = EPOCH + timedelta(seconds=self.time.now)
+        return Message(message.data, message.attributes, f"{message.message_id}-again", now)
+
+    def publish(self, publish: Callable[[Message], object]) -> None:
+        """Publish an event; some events are sent twice."""
+        message = self.new_message()
+        publish(message)
+        if self.rng.random() < self.plan["sent_again_share"]:
+            self.services.call_later(self.rng.random() * 20, lambda: publish(self.sent_again(message)))
 
     def check_acknowledged(self, message: Message) -> None:
         """Check that an event is durable at the moment at which it is acknowledged."""
@@ -171,9 +207,34 @@ class World:
             if len(contents) > 1:
                 self.history.violated(f"rows of {event_id} have several contents")
 
+    def records(self) -> dict[str, int]:
+        """Return the number of rows and dead letters of each event."""
+        return collections.Counter(
+            _event_id(table, row) for table, rows in self.bigquery.tables.items() for row in rows
+        )
+
+    def lose(self, event_ids: Collection[str]) -> None:
+        """Lose all rows and dead letters of some events, as no service does."""
+        self.history.add("bigquery", f"loses {sorted(event_ids)}")
+        for table, rows in self.bigquery.tables.items():
+            rows[:] = [row for row in rows if _event_id(table, row) not in event_ids]
+        for event_id in event_ids:
+            self._records[event_id].clear()
+
+    def without_record(self) -> "Unrecorded":
+        """Return the events that are archived and have no record now."""
+        recorded = frozenset(event_id for event_id, tables in self._records.items() if tables)
+        archived = frozenset(
+            event_id
+            for name in self.storage.objects
+            if name.startswith(layout.PREFIX)
+            for event_id in self._content(name)
+        )
+        return Unrecorded(archived - recorded, recorded)
+
     def _check_inserted(self, table: str, row: dict[str, Any]) -> None:
-        where = row if table == DEAD_LETTERS else row["ingest"]
-        event_id, uri = where["event_id"], where["archive_uri"]
+        event_id = _event_id(table, row)
+        uri = (row if table == DEAD_LETTERS else row["ingest"])["archive_uri"]
         self._records[event_id].add(table)
         self.history.add("bigquery", f"{table} has {event_id}")
         if event_id not in self._content(uri.removeprefix("gs://archive/")):
@@ -197,11 +258,20 @@ class World:
         return self._contents[key]
 
 
+def _event_id(table: str, row: Mapping[str, Any]) -> str:
+    event_id: str = (row if table == DEAD_LETTERS else row["ingest"])["event_id"]
+    return event_id
+
+
 _REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": "user_id"}
 """A field of each type that is no number."""
 
 
 def settings(**changes: Any) -> Settings:
     """Return the settings of a deployment."""
-    names: dict[str, Any] = {"archive_bucket": "archive", "google_cloud_project": "project", "dataset": "events"}
+    names: dict[str, Any] = {
+        "archive_bucket": "archive",
+        "google_cloud_project": "project",
+        "dataset": queries.LIVE_DATASET,
+    }
     return Settings(**names, flush_timeout=5.0, **changes)
