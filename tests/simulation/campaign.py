@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from tests.simulation import archive, batch, push
+from tests.simulation import archive, batch, push, recovery
 from tests.simulation.clients import google_clients_in_virtual_time
 from tests.simulation.reconciliation import backfill_in_virtual_time
 from tests.simulation.world import Plan, World, draw
@@ -34,6 +34,7 @@ KINDS: Mapping[str, Kind] = {
     "push": Kind(push.run_push, push.CHOICES),
     "batch": Kind(batch.run_batch, batch.CHOICES),
     "archive": Kind(archive.run_archive, archive.CHOICES),
+    "recovery": Kind(recovery.run_recovery, recovery.CHOICES),
 }
 
 

@@ -62,7 +62,8 @@ def urlopen(network: Network, name: str, serve: Serve) -> Callable[..., Any]:
         request = Request(method, url, body, headers)
         seconds = timeout.total if isinstance(timeout.total, int | float) else _TIMEOUT
         try:
-            answer = network.call(current_machine(), _text(name, request), lambda: serve(request), seconds)
+            rows = body.count(b'"insertId"') if network.queues else 0
+            answer = network.call(current_machine(), _text(name, request), lambda: serve(request), seconds, rows)
         except NotConnected as error:
             raise urllib3.exceptions.NewConnectionError(_POOL, str(error)) from None
         except ConnectionLost as error:

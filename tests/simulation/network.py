@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from fake_google.service_queue import ServiceQueue
 from tests.simulation.history import History
 from tests.simulation.machine import Machine
 from tests.simulation.virtual_time import Loop, VirtualTime
@@ -85,6 +86,7 @@ class Network:
     Attributes:
         fault_share: Share of the requests with a fault, now.
         slowness: Factor on the latencies, now.
+        queues: The queues of services with a limited capacity, by the first word of their requests.
         faults: Number of faults so far, by their kind.
     """
 
@@ -95,6 +97,7 @@ class Network:
         self._history = history
         self.fault_share = 0.0
         self.slowness = 1.0
+        self.queues: dict[str, ServiceQueue] = {}
         self.faults = dict.fromkeys(FAULTS, 0)
 
     def fate(self) -> Fate:
@@ -109,8 +112,15 @@ class Network:
         """Draw the seconds of one way."""
         return self._rng.choice((0.004, 0.03, 0.06, 0.2)) * self._rng.random() * self.slowness
 
-    def call(self, machine: Machine, what: str, serve: Callable[[], Answer], timeout: float) -> Answer:
+    def call(self, machine: Machine, what: str, serve: Callable[[], Answer], timeout: float, rows: int = 0) -> Answer:
         """Send a request from a thread of a machine, and wait for its answer.
+
+        Args:
+            machine: The machine.
+            what: The request in words, the first of which is its service.
+            serve: Serves it.
+            timeout: Maximum seconds.
+            rows: Number of rows that the request inserts.
 
         Raises:
             NotConnected: The service cannot be reached.
@@ -127,6 +137,12 @@ class Network:
                     wake()
 
             def arrive() -> None:
+                if queue := self.queues.get(what.partition(" ")[0]):
+                    queue.submit(rows, answer_it)
+                else:
+                    answer_it()
+
+            def answer_it() -> None:
                 if fate is Fate.ERROR_BEFORE:
                     back = error(*rng.choice(_ERRORS))
                 else:

@@ -331,6 +331,28 @@ PLANTED = (
         "sluice.backfill.events",
         [("letter.stage if letter.stage is Stage.WAREHOUSE else letter.fingerprint", "letter.fingerprint")],
     ),
+    Planted(
+        "never raises the limit on events in flight again",
+        "recovery",
+        "functions.ingest.admission",
+        [
+            (
+                "            self.limit = min(self.limit + flush.durable * growth, float(self._max_events))\n",
+                "            pass\n",
+            )
+        ],
+    ),
+    Planted(
+        "starts flushes however long the running ones take",
+        "recovery",
+        "functions.ingest.scheduler",
+        [
+            ("max(INTERVAL, self._duration * SHARE)", "INTERVAL"),
+            ("max(self._linger, self._duration)", "self._linger"),
+            ("max(2.0, self._max_flushes / 2)", "float(MAX_FLUSHES)"),
+            ("        if is_overloaded:\n            self._abandoned.append(_Abandoned(now, now + seconds))\n", ""),
+        ],
+    ),
 )
 
 

@@ -58,8 +58,21 @@ CHOICES: Mapping[str, Sequence[Any]] = {
 _SETTINGS = ("batch_rows", "batch_bytes", "max_in_flight", "linger_ms", "flush_interval")
 
 
-class _Instance:
-    """An instance of `ingest`."""
+class Instance:
+    """An instance of `ingest`.
+
+    Args:
+        world: The world.
+        chosen: The settings of the deployment.
+        machine: Its machine.
+
+    Attributes:
+        machine: Its machine.
+        settings: The settings of the deployment.
+        commit: Its group commit.
+        was_frozen: Whether its answers may be late.
+        open_requests: Number of requests without an answer.
+    """
 
     def __init__(self, world: World, chosen: Settings, machine: Machine) -> None:
         self.machine = machine
@@ -130,7 +143,7 @@ class PushScenario:
         self.world = world
         rng, plan = world.rng, world.plan
         self._settings = settings(**{name: plan[name] for name in _SETTINGS})
-        self._instances: list[_Instance] = []
+        self._instances: list[Instance] = []
         self._attempts: dict[str, int] = {}
         self._subscription = PushSubscription(rng, world.services, self._push, ACK_DEADLINE, plan["repeat_share"])
 
@@ -172,7 +185,7 @@ class PushScenario:
         )
 
     def _start(self) -> None:
-        self._instances.append(_Instance(self.world, self._settings, self.world.machine("ingest")))
+        self._instances.append(Instance(self.world, self._settings, self.world.machine("ingest")))
 
     def _push(self, message: Message, answered: Callable[[int], None]) -> bool:
         living = [instance for instance in self._instances if not instance.machine.is_dead]

@@ -273,5 +273,6 @@ def settings(**changes: Any) -> Settings:
         "archive_bucket": "archive",
         "google_cloud_project": "project",
         "dataset": queries.LIVE_DATASET,
+        "flush_timeout": 5.0,
     }
-    return Settings(**names, flush_timeout=5.0, **changes)
+    return Settings(**names | changes)
