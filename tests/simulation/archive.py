@@ -1,6 +1,7 @@
 """Scenarios of the archive: compactions at once, killed anywhere, while others read an hour and erase a person."""
 
 import collections
+import concurrent.futures
 import contextlib
 import functools
 import gzip
@@ -15,13 +16,18 @@ from google.api_core.exceptions import GoogleAPIError
 from functions.archive import compacted_file, compaction, layout
 from functions.archive.compacted_file import CompactedMetadata
 from functions.archive.compaction import HourChanged, HourCompaction
-from functions.archive.envelope import decode_line, read_envelopes
+from functions.archive.envelope import read_envelopes
 from functions.archive.reader import ArchiveReader, ObjectNotFound
-from functions.archive.rewriter import KeepsChanging, rewrite
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.ingest.http_client import ApiError
-from tests.simulation.machine import Machine
+from sluice.erase import archive as erase_archive
+from sluice.erase.archive import ArchiveErasure
+from sluice.erase.dead_letters import DeadLetters
+from sluice.erase.deletions import Deletions
+from sluice.erase.ownership import Persons
+from sluice.erase.report import Erased
+from tests.simulation.machine import Machine, current_machine
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World
 from tests.support.samples import process
@@ -93,7 +99,11 @@ class ArchiveScenario:
         world.services.call_later(FAULTS_UNTIL, self._calm_down)
         limits = {"_READ_OBJECTS": plan["objects_read_at_once"], "_READ_BYTES": plan["bytes_read_at_once"]}
         sizes = {"MAX_BYTES": plan["compacted_bytes"], "_BLOCK_BYTES": plan["block_bytes"]}
-        with mock.patch.multiple(compaction, **limits), mock.patch.multiple(compacted_file, **sizes):
+        with (
+            mock.patch.multiple(compaction, **limits),
+            mock.patch.multiple(compacted_file, **sizes),
+            mock.patch.object(erase_archive, "ThreadPoolExecutor", _pool),
+        ):
             try:
                 world.time.run(lambda: self._is_over(begin), begin + ALL_UNTIL)
             except Stuck as stuck:
@@ -178,38 +188,24 @@ class ArchiveScenario:
         self._erased |= persons
         machine = self._client("eraser")
         storage = self.world.storage_client()
-        reader = ArchiveReader(storage, "archive")
-        touched: list[str] = []
 
-        def edit(uri: str, ndjson: bytes, _: int) -> Sequence[bytes] | None:
-            lines = ndjson.splitlines(keepends=True)
-            kept = [line for line in lines if decode_line(line).event_id not in persons]
-            if len(kept) == len(lines):
-                return None
-            touched.append(uri)
-            return kept
-
-        def erase() -> None:
-            for archived in list(reader.stored()):
-                try:
-                    rewrite(archived, edit, TABLES)
-                except ObjectNotFound:  # compacted since
-                    touched.append(archived.uri)
-            for uri in dict.fromkeys(touched):
-                for compacted in reader.compacted_of(uri):
-                    try:
-                        rewrite(compacted, edit, TABLES)
-                    except ObjectNotFound:  # the compaction has given it up
-                        continue
+        def erase() -> Erased:
+            erased = Erased()
+            deletions = Deletions(self.world.bigquery_client(), erased)
+            letters = DeadLetters(Persons({}, persons), storage, "events.dead_letters", deletions, erased)
+            ArchiveErasure(letters.persons, storage, "archive", letters, erased).erase(None, None, lambda *_: None)
+            return erased
 
         def run() -> None:
             while True:
                 try:
-                    erase()
-                except (GoogleAPIError, OSError, KeepsChanging, ObjectNotFound) as error:
+                    erased = erase()
+                except (GoogleAPIError, OSError) as error:
                     self.world.history.add(machine.name, f"starts again: {error!r}"[:160])
                 else:
-                    break
+                    self.world.history.add(machine.name, f"has erased: {erased}")
+                    if erased.is_complete:
+                        break
             self._is_erasing = False
             self._ended(machine)
 
@@ -280,6 +276,11 @@ class ArchiveScenario:
     def _calm_down(self) -> None:
         self.world.history.add("network", "has no faults any more")
         self.world.network.fault_share = 0.0
+
+
+def _pool(threads: int) -> concurrent.futures.Executor:
+    """Return a pool of the machine that asks for it."""
+    return current_machine().system.pool(threads, "erasure")
 
 
 def _hour_of(name: str) -> datetime:

@@ -332,6 +332,12 @@ PLANTED = (
         [("letter.stage if letter.stage is Stage.WAREHOUSE else letter.fingerprint", "letter.fingerprint")],
     ),
     Planted(
+        "erases from no compacted object of an original that it has changed",
+        "archive",
+        "sluice.erase.archive",
+        [("            self._finish(hours)\n        self._erase_from_compacted()\n", "            self._finish(hours)\n")],
+    ),
+    Planted(
         "never raises the limit on events in flight again",
         "recovery",
         "functions.ingest.admission",
