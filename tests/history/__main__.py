@@ -5,8 +5,7 @@ import pathlib
 import sys
 
 from tests.history.check import CheckedHistory
-from tests.history.records import read_records
-from tests.history.report import timeline
+from tests.history.timeline import timeline
 
 
 def main() -> int:
@@ -26,7 +25,7 @@ def main() -> int:
         lines = list(timeline(arguments.file, arguments.event))
         print(*lines or [f"{arguments.file} has no line of {arguments.event}"], sep="\n")
         return not lines
-    history = CheckedHistory(read_records(arguments.file))
+    history = CheckedHistory.read(arguments.file)
     print(*history.violations, sep="\n", end="\n" * bool(history.violations))
     for name in list(dict.fromkeys(violation.name for violation in history.violations))[: arguments.timelines]:
         print(f"\n{name}", *timeline(arguments.file, name), sep="\n")

@@ -2,12 +2,14 @@
 
 import collections
 import dataclasses
+import pathlib
 from collections.abc import Collection, Iterable
+from typing import Self
 
-from functions.archive import layout
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
 from tests.history import invariants
 from tests.history.invariants import Contents, Expected, Row, Violation
+from tests.history.lines import is_load_file
 from tests.history.records import (
     ACKNOWLEDGING,
     STORING,
@@ -20,10 +22,15 @@ from tests.history.records import (
     Pending,
     Published,
     Record,
+    Recorder,
     Shown,
     StoredRow,
     Upload,
+    read_records,
 )
+
+_SHOWN_VIOLATIONS = 5
+"""Maximum number of violations in the message of an error."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,13 +64,15 @@ class CheckedHistory:
 
     Args:
         records: The records, in their order.
+        file: The file that has them.
 
     Attributes:
         violations: What violates an invariant, in the order of the history. The end is checked where it is recorded.
         is_complete: Whether the end is recorded.
     """
 
-    def __init__(self, records: Iterable[Record]) -> None:
+    def __init__(self, records: Iterable[Record], file: pathlib.Path | None = None) -> None:
+        self._file = file
         self.violations: list[Violation] = []
         self.is_complete = False
         self._messages = 0
@@ -73,6 +82,7 @@ class CheckedHistory:
         self._uploaded: dict[str, Collection[str]] = {}
         self._archived: set[str] = set()
         self._writes = collections.Counter[str]()
+        self._jobs: set[str] = set()
         self._loads = collections.Counter[str]()
         self._objects: dict[str, dict[str, list[str]]] = {}
         self._rows = collections.Counter[Row]()
@@ -89,10 +99,8 @@ class CheckedHistory:
                 self._upload(record)
             case Insert():
                 self._insert(record)
-            case Loaded():
-                for file in record.files:
-                    self._loads[file] += 1
-                    self.violations += invariants.check_loaded(file, self._loads[file], self._writes[file])
+            case Loaded(job=job) if job not in self._jobs:
+                self._load(record)
             case Answer(status=status) if status in ACKNOWLEDGING:
                 self._acknowledge([record.event_id])
             case Acknowledgement():
@@ -126,19 +134,25 @@ class CheckedHistory:
         )
 
     def _upload(self, record: Upload) -> None:
-        if f"/{layout.PREFIX}" in record.uri:
-            self._uploaded[record.uri] = frozenset(record.events)
-            self._archived.update(record.events)
-        else:
+        if is_load_file(record.uri):
             # An attempt whose answer was lost has written the file if the next one finds it there.
             self._writes[record.uri] += record.status == 200 or not self._writes[record.uri]
             self._recorded.update(record.events)
+        else:
+            self._uploaded[record.uri] = frozenset(record.events)
+            self._archived.update(record.events)
 
     def _insert(self, record: Insert) -> None:
         for event_id, uri in record.inserted:
             self._recorded.add(event_id)
             if event_id in self._published:  # The events of an earlier history have their objects in that one.
                 self.violations += invariants.check_row(event_id, uri, self._uploaded.get(uri, ()))
+
+    def _load(self, record: Loaded) -> None:
+        self._jobs.add(record.job)
+        for file in self._writes.keys() & record.files:  # Others were written in an earlier history.
+            self._loads[file] += 1
+            self.violations += invariants.check_loaded(file, self._loads[file], self._writes[file])
 
     def _acknowledge(self, event_ids: Iterable[str]) -> None:
         for event_id in event_ids:
@@ -147,6 +161,37 @@ class CheckedHistory:
                 self.violations += invariants.check_acknowledged(
                     event_id, is_archived=event_id in self._archived, is_recorded=event_id in self._recorded
                 )
+
+    @classmethod
+    def read(cls, file: pathlib.Path) -> Self:
+        """Read a history from its file."""
+        return cls(read_records(file), file)
+
+    @classmethod
+    def end(cls, recorder: Recorder, contents: Iterable[Record]) -> Self:
+        """Record what is stored, as the end of a history, and read it again."""
+        for record in contents:
+            recorder.add(record)
+        recorder.close()
+        return cls.read(recorder.file)
+
+    def check(self) -> None:
+        """Check that nothing violates an invariant.
+
+        Raises:
+            AssertionError: Something does, or the history has no end; names the first violations, and the file.
+        """
+        assert self.is_complete, f"{self._file} has no end: what is stored was not recorded"
+        assert not self.violations, self.summary
+
+    @property
+    def summary(self) -> str:
+        """The first violations, and the command that shows more of them."""
+        violations = self.violations
+        lines = [f"{len(violations)} violations:", *map(str, violations[:_SHOWN_VIOLATIONS])]
+        if len(violations) > _SHOWN_VIOLATIONS:
+            lines.append(f"and {len(violations) - _SHOWN_VIOLATIONS} more")
+        return "\n  ".join([*lines, f"python -m tests.history {self._file}"])
 
     @property
     def totals(self) -> Totals:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from functions.archive import layout
+from functions.archive.pending import PREFIX as LOAD_FILES
 
 
 class _ArchiveLine(msgspec.Struct):
@@ -34,6 +35,11 @@ _decode_load = msgspec.json.Decoder(_LoadLine).decode_lines
 def digest(payload: bytes) -> str:
     """Return the digest by which payloads are compared: those of a soak do not fit into memory."""
     return hashlib.blake2b(payload, digest_size=16).hexdigest()
+
+
+def is_load_file(uri: str) -> bool:
+    """Return whether an address is that of a load file, and not of an archive object."""
+    return f"/{LOAD_FILES}" in uri
 
 
 def payloads_by_event(name: str, data: bytes) -> Mapping[str, Collection[str]]:
