@@ -105,7 +105,7 @@ def test_the_history_has_what_has_reached_the_services(cloud: Cloud, proxy: Prox
     _, reset, uploaded, invalid, inserted = read_records(proxy.recorder.file)
     assert isinstance(reset, RecordedFault)
     assert (reset.fault, reset.events) == ("connection reset", ["e-1"])
-    assert uploaded == Upload(uri, ["e-1"], 200, at=uploaded.at)
+    assert uploaded == Upload(uri, {"e-1": ""}, 200, at=uploaded.at)
     assert isinstance(invalid, RecordedFault)
     assert (invalid.service, invalid.events) == (BIGQUERY, ids)
     assert inserted == Insert("orders", [("e-3", uri)], {}, 200, at=inserted.at)

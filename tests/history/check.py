@@ -137,16 +137,20 @@ class CheckedHistory:
         if is_load_file(record.uri):
             # An attempt whose answer was lost has written the file if the next one finds it there.
             self._writes[record.uri] += record.status == 200 or not self._writes[record.uri]
-            self._recorded.update(record.events)
+            for event_id, uri in record.events.items():
+                self._record(event_id, uri)
         else:
             self._uploaded[record.uri] = frozenset(record.events)
             self._archived.update(record.events)
 
     def _insert(self, record: Insert) -> None:
         for event_id, uri in record.inserted:
-            self._recorded.add(event_id)
-            if event_id in self._published:  # The events of an earlier history have their objects in that one.
-                self.violations += invariants.check_row(event_id, uri, self._uploaded.get(uri, ()))
+            self._record(event_id, uri)
+
+    def _record(self, event_id: str, archive_uri: str) -> None:
+        self._recorded.add(event_id)
+        if event_id in self._published:  # The events of an earlier history have their objects in that one.
+            self.violations += invariants.check_row(event_id, archive_uri, self._uploaded.get(archive_uri, ()))
 
     def _load(self, record: Loaded) -> None:
         self._jobs.add(record.job)

@@ -3,11 +3,9 @@
 import collections
 import gzip
 import hashlib
-from collections.abc import Collection, Mapping
 
 import msgspec
 
-from functions.archive import layout
 from functions.archive.pending import PREFIX as LOAD_FILES
 
 
@@ -17,15 +15,15 @@ class _ArchiveLine(msgspec.Struct):
     payload_base64: bytes | None = None
 
 
-class _Ingest(msgspec.Struct):
-    event_id: str
+class _Origin(msgspec.Struct):
+    event_id: str = ""
+    archive_uri: str = ""
 
 
-class _LoadLine(msgspec.Struct):
-    """A line of a load file: a row, or a dead letter, which has no `ingest`."""
+class _LoadLine(_Origin):
+    """A line of a load file: a dead letter, or a row, whose origin is in `ingest`."""
 
-    event_id: str | None = None
-    ingest: _Ingest | None = None
+    ingest: _Origin | None = None
 
 
 _decode_archive = msgspec.json.Decoder(_ArchiveLine).decode_lines
@@ -42,18 +40,16 @@ def is_load_file(uri: str) -> bool:
     return f"/{LOAD_FILES}" in uri
 
 
-def payloads_by_event(name: str, data: bytes) -> Mapping[str, Collection[str]]:
-    """Return the digests of the payloads of an archive object by event id; of a load file, the event ids only.
-
-    Args:
-        name: Name of the object.
-        data: Its content, compressed with gzip.
-    """
-    ndjson = gzip.decompress(data)
-    if not name.startswith(layout.PREFIX):
-        return {line.ingest.event_id if line.ingest else line.event_id or "": () for line in _decode_load(ndjson)}
+def archived_payloads(data: bytes) -> dict[str, set[str]]:
+    """Return the digests of the payloads of an archive object, which is compressed with gzip, by event id."""
     payloads: dict[str, set[str]] = collections.defaultdict(set)
-    for line in _decode_archive(ndjson):
-        data = (line.payload_base64 or b"") if line.payload is None else line.payload.encode()
-        payloads[line.event_id].add(digest(data))
+    for line in _decode_archive(gzip.decompress(data)):
+        payload = (line.payload_base64 or b"") if line.payload is None else line.payload.encode()
+        payloads[line.event_id].add(digest(payload))
     return payloads
+
+
+def named_objects(data: bytes) -> dict[str, str]:
+    """Return the archive object that the lines of a load file, which is compressed with gzip, name by event id."""
+    origins = (line.ingest or line for line in _decode_load(gzip.decompress(data)))
+    return {origin.event_id: origin.archive_uri for origin in origins}

@@ -95,12 +95,12 @@ class Upload(_Record):
 
     Attributes:
         uri: Address of the object.
-        events: The events that it has.
+        events: The events that it has; of a load file with the archive object that each names, otherwise empty.
         status: Status code of the answer; 0 if there was none.
     """
 
     uri: str
-    events: Sequence[str]
+    events: dict[str, str]
     status: int
 
     @property

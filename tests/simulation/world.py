@@ -17,7 +17,7 @@ from functions.ingest.http_client import Api
 from functions.settings import Settings
 from tests.history import invariants
 from tests.history.invariants import Contents, Expected, Row, Violation
-from tests.history.lines import digest, payloads_by_event
+from tests.history.lines import archived_payloads, digest, named_objects
 from tests.simulation import clients
 from tests.simulation.bigquery import BigQuery
 from tests.simulation.cloud_storage import CloudStorage
@@ -182,13 +182,14 @@ class World:
         return any(event_id in self._content(name) for name in self.storage.objects if name.startswith("load/"))
 
     def _content(self, name: str) -> Mapping[str, Collection[str]]:
-        """Return the event ids of an object, with their payloads in the archive; none if it is not there."""
+        """Return the event ids of an object, in the archive with digests of payloads; none if it is not there."""
         stored = self.storage.objects.get(name)
         if stored is None or not name.endswith(".gz"):
             return {}
         key = name, stored.generation
         if key not in self._contents:
-            self._contents[key] = payloads_by_event(name, stored.data)
+            read = archived_payloads if name.startswith(layout.PREFIX) else named_objects
+            self._contents[key] = read(stored.data)
         return self._contents[key]
 
 

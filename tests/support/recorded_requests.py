@@ -8,7 +8,7 @@ import msgspec
 from fake_google import http_server, requests
 from functions.archive import layout
 from functions.archive.pending import LoadFile
-from tests.history.lines import payloads_by_event
+from tests.history.lines import archived_payloads, named_objects
 from tests.history.records import Answer, Fault, Insert, Loaded, Record, Upload
 
 _UPLOAD = re.compile(r"^/upload/storage/v1/b/(?P<bucket>[^/]+)/o$")
@@ -128,7 +128,7 @@ def _events(path: str, body: bytes) -> Sequence[str]:
     if path == _PUSH:
         return [_event_of_push(body)]
     if _UPLOAD.search(path):
-        return _upload(path, body)[1]
+        return list(_upload(path, body)[1])
     if _INSERT.search(path):
         return [origin.event_id for origin in msgspec.json.decode(body, type=_Rows).origins]
     return []
@@ -138,15 +138,19 @@ def _event_of_push(body: bytes) -> str:
     return msgspec.json.decode(body, type=_Push).message.attributes.event_id
 
 
-def _upload(path: str, body: bytes) -> tuple[str, Sequence[str]]:
-    """Return address and events of an archive object or a load file; nothing of another object."""
+def _upload(path: str, body: bytes) -> tuple[str, dict[str, str]]:
+    """Return address and events of an archive object or a load file, as in `Upload`; nothing of another object."""
     match = _UPLOAD.search(path)
     assert match
     parts = requests.upload(http_server.Request(b"POST", b"", b"", {}, body))
     name = msgspec.json.decode(parts.resource, type=_Resource).name
-    if not (layout.is_original(name) or LoadFile.from_name(name)):
-        return "", ()
-    return layout.address(match["bucket"], name), list(payloads_by_event(name, parts.data))
+    if layout.is_original(name):
+        events = dict.fromkeys(archived_payloads(parts.data), "")
+    elif LoadFile.from_name(name):
+        events = named_objects(parts.data)
+    else:
+        return "", {}
+    return layout.address(match["bucket"], name), events
 
 
 def _insert(table: str, body: bytes, status: int, answer: bytes) -> Insert:
