@@ -148,6 +148,7 @@ def show_progress(text: str) -> None:
 def soak(events: int, seed: int, share: float, history: pathlib.Path | None) -> bool:
     """Run it and report its numbers; return whether everything adds up."""
     file = soak_history.new_file(history)
+    show_progress(f"history: {file}")
     recorder = Recorder(file, f"soak: {events} messages, seed {seed}, share {share:g}")
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
@@ -190,7 +191,8 @@ def soak(events: int, seed: int, share: float, history: pathlib.Path | None) -> 
         print(f"{label:40} {number:9d}")
     is_complete = not checked.violations and reconciled.is_complete
     print("Every published event is accounted for." if is_complete else f"{checked.summary}\n{reconciled.summary()}")
-    soak_history.drop(checked, file, history)
+    if is_complete:
+        soak_history.drop(file, history)
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
         fault_report.write("soak", f"| | |\n|---|--:|\n{rows}")

@@ -181,7 +181,8 @@ def _check_tables(published: Mapping[str, Expected], contents: Contents) -> Viol
     for event_id, expected in published.items():
         names = tables.get(event_id, set())
         if not names or not names <= expected.tables:
-            text = f"{event_id} is in {_listed(names) or 'no table'}, and belongs into {_listed(expected.tables)}"
+            places = " and ".join(sorted(names)) or "no table"
+            text = f"{event_id} is in {places}, and belongs into {' or '.join(sorted(expected.tables))}"
             yield Violation(Invariant.PLACE, event_id, text)
     if contents.shown is not None:
         yield from _check_shown(tables, contents.shown)
@@ -194,7 +195,3 @@ def _check_shown(tables: Mapping[str, Set[str]], shown: Mapping[tuple[str, str],
         if count != expected:
             text = f"the deduplicated view of {table} shows {event_id} {count} times instead of {expected}"
             yield Violation(Invariant.SHOWN_ONCE, event_id, text)
-
-
-def _listed(tables: Set[str]) -> str:
-    return " and ".join(sorted(tables))

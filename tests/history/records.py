@@ -34,7 +34,11 @@ class _Record(msgspec.Struct, tag_field="what", tag=str.lower, kw_only=True):
 
 
 class Note(_Record):
-    """What happened to a process, or to all of them."""
+    """Something that happened to a process.
+
+    Attributes:
+        text: A sentence about it.
+    """
 
     text: str
 
