@@ -23,6 +23,8 @@ from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import running
 from sluice.local.stack import Emulators
 from sluice.publish import Publication, publish
+from tests.history.check import CheckedHistory, Totals
+from tests.history.records import Acknowledgement, Recorder
 from tests.support.background import event_loop
 from tests.support.beam_process import ROOT, Scenarios, python, scenarios
 from tests.support.datasets import Datasets, fresh_datasets
@@ -71,11 +73,23 @@ def proxy(running_emulators: Emulators) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
-def run(proxy: Proxy, datasets: Datasets, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
+def environment(proxy: Proxy, datasets: Datasets) -> dict[str, str]:
     hosts = {"BIGQUERY_EMULATOR_HOST": proxy.url(BIGQUERY), "STORAGE_EMULATOR_HOST": proxy.url(STORAGE)}
+    return {**datasets.environment, **hosts}
+
+
+@pytest.fixture(scope="module")
+def run(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
     timeout = {"FLUSH_TIMEOUT": str(9 * FACTOR)}
-    with scenarios(tmp_path_factory.mktemp("beam"), {**datasets.environment, **hosts, **timeout}) as running:
+    with scenarios(tmp_path_factory.mktemp("beam"), {**environment, **timeout}) as running:
         yield running
+
+
+@pytest.fixture
+def recorder(proxy: Proxy, tmp_path: pathlib.Path) -> Iterator[Recorder]:
+    proxy.recorder = Recorder(tmp_path / "history.ndjson", "a stream")
+    yield proxy.recorder
+    proxy.recorder = None
 
 
 @pytest.fixture(scope="module")
@@ -196,11 +210,14 @@ def write(run: Scenarios, steps: list[Step], **arguments: Any) -> Ended:
     return ended
 
 
-def wrong(books: Books, published: Published) -> dict[str, Any]:
-    """Return what is not as it should be: of the tables, the views, the archive, and the product's reconciliation."""
+def check(books: Books, published: Published, recorder: Recorder) -> Totals:
+    """Check the history of a stream that has ended, and so is acknowledged, and that the reconciliation agrees."""
+    recorder.add(Acknowledgement(sorted(published.event_ids)))
+    history = CheckedHistory.end(recorder, books.contents(published.event_ids))
+    history.check()
     reconciliation = books.reconciled()
-    missing = {} if reconciliation.is_complete else {"reconciliation": reconciliation.summary()}
-    return {**books.accounts_balance(published).wrong(), **missing}
+    assert reconciliation.is_complete, reconciliation.summary()
+    return history.totals
 
 
 FAULTS: list[Rule] = [
@@ -219,56 +236,63 @@ FAULTS: list[Rule] = [
 
 
 @pytest.mark.parametrize("rule", [pytest.param(rule, id=f"{rule.service}: {rule.fault.name}") for rule in FAULTS])
-def test_a_service_that_fails_loses_nothing(run: Scenarios, proxy: Proxy, books: Books, rule: Rule) -> None:
-    published = Published()
+def test_a_service_that_fails_loses_nothing(
+    run: Scenarios, proxy: Proxy, books: Books, recorder: Recorder, rule: Rule
+) -> None:
+    published = Published(recorder)
     with proxy.breaking(rule):
         error, _ = write(run, stream(published))
     assert (error, rule.hits) == ("", rule.times)
-    assert wrong(books, published) == {}
+    check(books, published, recorder)
 
 
-def test_a_worker_that_fails_after_the_write_loses_nothing(run: Scenarios, books: Books) -> None:
-    published = Published()
+def test_a_worker_that_fails_after_the_write_loses_nothing(run: Scenarios, books: Books, recorder: Recorder) -> None:
+    published = Published(recorder)
     error, attempts = write(run, stream(published), failures=3)
     assert error == ""
     assert attempts > 3
-    assert wrong(books, published) == {}
-    balance = books.accounts_balance(published)
-    assert balance.duplicates > 0
-    assert balance.rearchived > 0
+    totals = check(books, published, recorder)
+    assert totals.duplicates > 0
+    assert totals.copies > 0
 
 
-def test_rows_that_bigquery_rejects_are_dead_letters(run: Scenarios, proxy: Proxy, books: Books) -> None:
-    published = Published()
+def test_rows_that_bigquery_rejects_are_dead_letters(
+    run: Scenarios, proxy: Proxy, books: Books, recorder: Recorder
+) -> None:
+    published = Published(recorder, may_be_rejected=True)
     with proxy.breaking(insert(row_errors("invalid", 0.2), table="orders", times=1)):
         error, _ = write(run, stream(published))
     assert error == ""
-    differences = wrong(books, published)
-    assert differences.pop("rejected") >= 1
-    assert differences == {}
+    assert check(books, published, recorder).rejected >= 1
 
 
-def test_abandoned_stream_can_be_restarted(run: Scenarios, proxy: Proxy, books: Books) -> None:
+def test_abandoned_stream_can_be_restarted(run: Scenarios, proxy: Proxy, books: Books, recorder: Recorder) -> None:
     """The runner gives up after four attempts, as Dataflow does not."""
-    published = Published()
+    published = Published(recorder)
     steps = stream(published)
     with proxy.breaking(insert(status(403, "accessDenied"))):
         error, _ = write(run, steps)
     assert "403 accessDenied" in error
-    assert wrong(books, published).keys() >= {"missing", "reconciliation"}
+    assert books.missing(published.event_ids)
+    assert not books.reconciled().is_complete
     error, _ = write(run, steps)
     assert error == ""
-    assert wrong(books, published) == {}
+    check(books, published, recorder)
 
 
 def test_published_events_become_rows(
-    datasets: Datasets, running_emulators: Emulators, books: Books, tmp_path: pathlib.Path
+    datasets: Datasets,
+    environment: dict[str, str],
+    running_emulators: Emulators,
+    books: Books,
+    recorder: Recorder,
+    tmp_path: pathlib.Path,
 ) -> None:
     """This runner acknowledges before it processes, which Dataflow does not: here nothing may fail.
 
     No batch waits for its time: the runner looks at it after a pull, which takes 30 s where there is nothing to pull.
     """
-    name, published = "beam", Published()
+    name, published = "beam", Published(recorder)
     asyncio.run(
         pubsub.create_wiring(
             running_emulators.pubsub,
@@ -297,9 +321,9 @@ def test_published_events_become_rows(
         return sum(datasets.client.get_table(table).num_rows or 0 for table in tables)
 
     before = stored()
-    with running("beam", command, tmp_path, {**datasets.environment, "PYTHONPATH": str(ROOT)}) as pipeline:
+    with running("beam", command, tmp_path, {**environment, "PYTHONPATH": str(ROOT)}) as pipeline:
         for message in messages:
             published.add(message)
         publish((Publication(message.data, message.attributes) for message in messages), topic_name(name))
         pipeline.wait_until(lambda: stored() >= before + len(messages), PATIENCE)
-    assert wrong(books, published) == {}
+    check(books, published, recorder)

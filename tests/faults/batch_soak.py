@@ -17,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sluice.local.stack import emulators
 from sluice.publish import Publication, publish
-from tests.support import fault_report
+from tests.history.records import Recorder
+from tests.support import fault_report, soak_history
 from tests.support.background import event_loop
-from tests.support.batch_faults import FAULTS, RULES, BatchDeployment, BatchRun, batch_deployment
+from tests.support.batch_faults import RULES, BatchDeployment, BatchRun, batch_deployment, faults_of
 from tests.support.fault_harness import scenario
 from tests.support.fault_proxy import Rule
 
@@ -34,7 +35,9 @@ _MAX_SECONDS = 3.0
 
 def rules(share: float) -> list[Rule]:
     """Return rules for all kinds of faults, equally many of each, for a share of the requests of each kind."""
-    return [rule(fault, share=share / len(FAULTS)) for rule in RULES.values() for fault in FAULTS]
+    return [
+        rule(fault, share=share / len(faults_of(what))) for what, rule in RULES.items() for fault in faults_of(what)
+    ]
 
 
 class BatchSoak:
@@ -44,13 +47,14 @@ class BatchSoak:
         deployment: What it runs on.
         events: How many messages.
         seed: Of everything that is drawn.
+        recorder: Records the history.
 
     Attributes:
         run: What was published, and the kills.
     """
 
-    def __init__(self, deployment: BatchDeployment, events: int, seed: int) -> None:
-        self.run = BatchRun(deployment, seed)
+    def __init__(self, deployment: BatchDeployment, events: int, seed: int, recorder: Recorder) -> None:
+        self.run = BatchRun(deployment, seed, recorder)
         self._deployment = deployment
         self._messages = scenario(events, seed, duplicate=0.02)
         self._draw = random.Random(seed)
@@ -81,8 +85,11 @@ def show_progress(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def soak(events: int, seed: int, share: float) -> bool:
+def soak(events: int, seed: int, share: float, history: pathlib.Path | None) -> bool:
     """Run it and report its numbers; return whether everything adds up."""
+    file = soak_history.new_file(history)
+    show_progress(f"history: {file}")
+    recorder = Recorder(file, f"batch soak: {events} messages, seed {seed}, share {share:g}")
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
         event_loop() as run,
@@ -91,32 +98,34 @@ def soak(events: int, seed: int, share: float) -> bool:
     ):
         os.environ.update(running.environment)
         with batch_deployment(running, folder, run, "batchsoak", seed) as deployed:
-            chaos, started = BatchSoak(deployed, events, seed), time.monotonic()
+            chaos, started = BatchSoak(deployed, events, seed, recorder), time.monotonic()
             chaos(share)
             seconds = time.monotonic() - started
-            balance = deployed.books.accounts_balance(chaos.run.published)
+            checked = chaos.run.history()
             reconciled = deployed.books.reconciled()
-    counts, wrong = deployed.proxy.counts, balance.wrong()
+    counts, totals = deployed.proxy.counts, checked.totals
     lines = {
-        "published messages": chaos.run.published.messages,
-        "events": len(chaos.run.published.events),
+        "published messages": totals.messages,
+        "events": totals.events,
         "faults": counts.faults.total(),
         "requests to BigQuery and Cloud Storage": counts.requests.total(),
-        "delivered again": balance.rearchived,
+        "delivered again": totals.copies,
         "kills": chaos.run.kills,
-        "duplicate rows and dead letters": balance.duplicates,
-        "missing": balance.missing,
-        "missing in the archive": balance.unarchived,
+        "duplicate rows and dead letters": totals.duplicates,
+        "missing": totals.missing,
+        "missing in the archive": totals.unarchived,
         "missing, says the reconciliation": reconciled.total.missing,
         "seconds": round(seconds),
         "seed": seed,
     }
     for label, number in lines.items():
         show_progress(f"{label:40} {number:9d}")
-    is_complete = not wrong and reconciled.is_complete
+    is_complete = not checked.violations and reconciled.is_complete
     show_progress(
-        "Every published event is accounted for." if is_complete else f"Discrepancies: {wrong}, {reconciled.summary()}"
+        "Every published event is accounted for." if is_complete else f"{checked.summary}\n{reconciled.summary()}"
     )
+    if is_complete:
+        soak_history.drop(file, history)
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
         fault_report.write("batch soak", f"| | |\n|---|--:|\n{rows}")
@@ -129,6 +138,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=float, default=0.2, help="of requests that a fault befalls")
+    soak_history.add_option(parser)
     sys.exit(not soak(**vars(parser.parse_args())))
 
 

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sluice.local.stack import emulators
 from sluice.shop.generator import Generated
+from tests.history.check import CheckedHistory
+from tests.history.records import Recorder
 from tests.support import fault_proxy as faults
-from tests.support import fault_report
+from tests.support import fault_report, soak_history
 from tests.support.background import event_loop
 from tests.support.fault_cases import LONG
 from tests.support.fault_harness import Deployment, Published, deployment, scenario
@@ -67,14 +69,15 @@ class Soak:
         deployment: What it runs on.
         events: How many messages.
         seed: Of everything that is drawn.
+        recorder: Records the history.
 
     Attributes:
         published: What was published so far.
         kills: How often something was ended.
     """
 
-    def __init__(self, deployment: Deployment, events: int, seed: int) -> None:
-        self.published = Published()
+    def __init__(self, deployment: Deployment, events: int, seed: int, recorder: Recorder) -> None:
+        self.published = Published(recorder, may_be_rejected=True)  # by the fault that makes rows "invalid"
         self.kills = 0
         self._deployment = deployment
         self._events = events
@@ -142,8 +145,11 @@ def show_progress(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def soak(events: int, seed: int, share: float) -> bool:
+def soak(events: int, seed: int, share: float, history: pathlib.Path | None) -> bool:
     """Run it and report its numbers; return whether everything adds up."""
+    file = soak_history.new_file(history)
+    show_progress(f"history: {file}")
+    recorder = Recorder(file, f"soak: {events} messages, seed {seed}, share {share:g}")
     with (
         tempfile.TemporaryDirectory(prefix="sluice-soak-") as name,
         event_loop() as run,
@@ -151,48 +157,46 @@ def soak(events: int, seed: int, share: float) -> bool:
     ):
         os.environ.update(running.environment)
         with deployment(running, folder, run, "soak", seed, {}, LONG.backoff, CONCURRENCY) as deployed:
-            deployed.proxy.counts = Counts()
-            chaos = Soak(deployed, events, seed)
+            deployed.proxy.counts, deployed.proxy.recorder = Counts(), recorder
+            chaos = Soak(deployed, events, seed, recorder)
             started = time.monotonic()
             with deployed.proxy.breaking(*rules(share)):
                 chaos.run()
             seconds = time.monotonic() - started
             show_progress("  reading the books")
-            balance = deployed.books.accounts_balance(chaos.published)
+            deployed.proxy.recorder = None
+            checked = CheckedHistory.end(recorder, deployed.books.contents(chaos.published.event_ids))
             reconciled = deployed.books.reconciled()
-    counts = deployed.proxy.counts
+    counts, totals = deployed.proxy.counts, checked.totals
     for fault, times in sorted(counts.faults.items()):
         print(f"{times:7d}  {fault}")
-    wrong = balance.wrong()
-    wrong.pop("rejected", None)  # good events that the injected "invalid" made dead letters
     lines = {
-        "published messages": chaos.published.messages,
-        "events": len(chaos.published.events),
+        "published messages": totals.messages,
+        "events": totals.events,
         "faults": counts.faults.total(),
         "requests to BigQuery and Cloud Storage": counts.requests[BIGQUERY] + counts.requests[STORAGE],
         "inserts and uploads sent again": counts.repeated,
-        "delivered again": counts.requests[PUSH] - chaos.published.messages,
+        "delivered again": counts.requests[PUSH] - totals.messages,
         "kills": chaos.kills,
-        "duplicate rows and dead letters": balance.duplicates,
-        "dead letters by an injected rejection": balance.rejected,
-        "missing": balance.missing,
-        "missing in the archive": balance.unarchived,
+        "duplicate rows and dead letters": totals.duplicates,
+        "dead letters by an injected rejection": totals.rejected,
+        "missing": totals.missing,
+        "missing in the archive": totals.unarchived,
         "missing, says the reconciliation": reconciled.total.missing,
         "seconds": round(seconds),
-        "events a second": round(chaos.published.messages / seconds),
+        "events a second": round(totals.messages / seconds),
         "seed": seed,
     }
     for label, number in lines.items():
         print(f"{label:40} {number:9d}")
-    print(
-        f"Discrepancies: {wrong}, {reconciled.summary()}"
-        if wrong or not reconciled.is_complete
-        else "Every published event is accounted for."
-    )
+    is_complete = not checked.violations and reconciled.is_complete
+    print("Every published event is accounted for." if is_complete else f"{checked.summary}\n{reconciled.summary()}")
+    if is_complete:
+        soak_history.drop(file, history)
     if "UPDATE_DOCS" in os.environ:
         rows = "".join(f"| {label} | {number} |\n" for label, number in lines.items())
         fault_report.write("soak", f"| | |\n|---|--:|\n{rows}")
-    return not wrong and reconciled.is_complete
+    return is_complete
 
 
 def main() -> None:
@@ -201,6 +205,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=float, default=0.03, help="of requests that a fault befalls")
+    soak_history.add_option(parser)
     sys.exit(not soak(**vars(parser.parse_args())))
 
 

@@ -1,6 +1,7 @@
 """Batch mode: each published event is a row or a dead letter in the end, and archived, after any failure."""
 
 import os
+import pathlib
 import re
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from sluice.local.stack import emulators
+from tests.history.records import Recorder
 from tests.support import fault_report
 from tests.support.background import event_loop
 from tests.support.batch_faults import CASES, BatchCase, BatchDeployment, BatchRun, batch_deployment
@@ -48,13 +50,13 @@ def test_short_matrix_is_a_subset_of_the_full_one() -> None:
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.id, marks=[pytest.mark.check] * (case.id not in IN_SHORT)) for case in CASES]
 )
-def test_nothing_is_lost(deployed: BatchDeployment, case: BatchCase) -> None:
-    run = BatchRun(deployed, SEED + CASES.index(case))
+def test_nothing_is_lost(deployed: BatchDeployment, case: BatchCase, tmp_path: pathlib.Path) -> None:
+    run = BatchRun(deployed, SEED + CASES.index(case), Recorder(tmp_path / "history.ndjson", case.id))
     case.run(run)
-    seen, wrong = run.result(case)
+    seen, history = run.end(case)
     SEEN.append(seen)
     print(seen)  # noqa: T201 - shown by pytest -rP, and where a case fails
-    assert wrong == {}
+    history.check()
 
 
 def test_reconciliation_of_all_cases_reports_nothing_missing(deployed: BatchDeployment) -> None:

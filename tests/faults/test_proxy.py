@@ -1,6 +1,7 @@
 """The product's own clients see each fault; behind the proxy is a server that accepts everything."""
 
 import dataclasses
+import pathlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -9,12 +10,15 @@ import pytest
 
 from fake_google import scripted
 from fake_google.scripted import Cloud
+from functions.archive import layout
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.core.rows import Row
 from functions.ingest.http_client import bigquery_api, storage_api
 from functions.ingest.warehouse import InsertResult, InsertRow, Warehouse
 from functions.settings import Settings
+from tests.history.records import Fault as RecordedFault
+from tests.history.records import Insert, Recorder, Upload, read_records
 from tests.support import fault_proxy as faults
 from tests.support.background import event_loop
 from tests.support.fault_proxy import BIGQUERY, STORAGE, Fault, Proxy, Rule, insert, upload
@@ -86,6 +90,25 @@ def test_row_errors_have_positions_and_the_others_are_inserted(cloud: Cloud, pro
     with proxy.breaking(insert(faults.row_errors("stopped", 1.0), times=2)):
         assert insert_rows() == InsertResult({}, {})
     assert [row["n"] for row in cloud.rows("orders")] == [2, 3, 0, 1, 2, 3]
+
+
+def test_the_history_has_what_has_reached_the_services(cloud: Cloud, proxy: Proxy, tmp_path: pathlib.Path) -> None:
+    proxy.recorder = Recorder(tmp_path / "history.ndjson", "a test")
+    outcome = EventPipeline.from_settings(SETTINGS)(message(event("order")), NOW)
+    name = layout.object_name(NOW, "0" * 12, 1)
+    uri = layout.address("archive", name)
+    ids = ["e-1", "e-2", "e-3"]
+    rows = [InsertRow(event_id, {"ingest": {"event_id": event_id, "archive_uri": uri}}) for event_id in ids]
+    with proxy.breaking(upload(faults.reset(), times=1), insert(faults.row_errors("invalid", 0.5), times=1)):
+        Archive(storage_api(), "archive", {"order"}).write(name, [outcome], timeout=3.0 * FACTOR)
+        Warehouse(bigquery_api(), "project", "events").insert("orders", rows, 3.0 * FACTOR)
+    _, reset, uploaded, invalid, inserted = read_records(proxy.recorder.file)
+    assert isinstance(reset, RecordedFault)
+    assert (reset.fault, reset.events) == ("connection reset", ["e-1"])
+    assert uploaded == Upload(uri, {"e-1": ""}, 200, at=uploaded.at)
+    assert isinstance(invalid, RecordedFault)
+    assert (invalid.service, invalid.events) == (BIGQUERY, ids)
+    assert inserted == Insert("orders", [("e-3", uri)], {}, 200, at=inserted.at)
 
 
 def test_fault_applies_to_matching_requests_by_count_or_share() -> None:

@@ -335,7 +335,12 @@ PLANTED = (
         "erases from no compacted object of an original that it has changed",
         "archive",
         "sluice.erase.archive",
-        [("            self._finish(hours)\n        self._erase_from_compacted()\n", "            self._finish(hours)\n")],
+        [
+            (
+                "            self._finish(hours)\n        self._erase_from_compacted()\n",
+                "            self._finish(hours)\n",
+            )
+        ],
     ),
     Planted(
         "never raises the limit on events in flight again",

@@ -3,23 +3,25 @@
 import collections
 import dataclasses
 import functools
-import gzip
 import json
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 import google.cloud.bigquery
 import google.cloud.storage
-import msgspec
 
 from functions.archive import layout
+from functions.archive.pending import LoadFile
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
 from functions.core.message import Message
 from functions.events import event_types
 from functions.ingest.http_client import Api
 from functions.settings import Settings
+from tests.history import invariants
+from tests.history.invariants import Contents, Expected, Row, Violation
+from tests.history.lines import archived_payloads, digest, named_objects
 from tests.simulation import clients, queries
 from tests.simulation.bigquery import BigQuery
 from tests.simulation.cloud_storage import CloudStorage
@@ -30,16 +32,6 @@ from tests.simulation.virtual_time import VirtualTime
 from tests.support.samples import event
 
 TABLES = {name: event_type.table for name, event_type in event_types().items()}
-
-
-class _Line(msgspec.Struct):
-    """The fields of a line of the archive or of a load file that the checks compare."""
-
-    event_id: str | None = None
-    ingest: Mapping[str, Any] | None = None
-
-
-_decode_lines = msgspec.json.Decoder(_Line).decode_lines
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,7 +107,7 @@ class World:
         self.acknowledged: set[str] = set()
         self._rejected: set[str] = set()
         self._records: dict[str, set[str]] = collections.defaultdict(set)
-        self._contents: dict[tuple[str, int], frozenset[str]] = {}
+        self._contents: dict[tuple[str, int], Mapping[str, Collection[str]]] = {}
 
     def machine(self, name: str) -> Machine:
         """Return a new machine, whose clock is more or less right."""
@@ -187,25 +179,31 @@ class World:
         event_id = message.event_id
         self.acknowledged.add(event_id)
         self.history.add("pubsub", f"{event_id} is acknowledged")
-        if not self._is_archived(event_id):
-            self.history.violated(f"{event_id} was acknowledged and is not in the archive")
-        if not self._records[event_id] and not self._waits_in_load_file(event_id):
-            self.history.violated(f"{event_id} was acknowledged and is in no table and no load file")
+        is_recorded = bool(self._records[event_id]) or self._waits_in_load_file(event_id)
+        self.report(
+            invariants.check_acknowledged(event_id, is_archived=self._is_archived(event_id), is_recorded=is_recorded)
+        )
 
     def check_end(self) -> None:
         """Check that each event is where it belongs, and nowhere else, once all are acknowledged and loaded."""
-        for event_id, published in self.published.items():
-            if self._records[event_id] != {published.table}:
-                tables = sorted(self._records[event_id]) or "no table"
-                self.history.violated(f"{event_id} is in {tables}, and belongs into {published.table}")
-        digests: dict[str, set[str]] = collections.defaultdict(set)
-        for table, rows in self.bigquery.tables.items():
-            if table != DEAD_LETTERS:
-                for row in rows:
-                    digests[row["ingest"]["event_id"]].add(row["ingest"]["content_digest"])
-        for event_id, contents in digests.items():
-            if len(contents) > 1:
-                self.history.violated(f"rows of {event_id} have several contents")
+        published = {
+            event_id: Expected({published.table}, {digest(published.message.data)})
+            for event_id, published in self.published.items()
+        }
+        names = self.storage.objects
+        objects = {_uri(name): self._content(name) for name in names if name.startswith(layout.PREFIX)}
+        rows = [
+            Row(table, where["event_id"], where["archive_uri"], where["content_digest"])
+            for table, stored in self.bigquery.tables.items()
+            for where in (stored if table == DEAD_LETTERS else [row["ingest"] for row in stored])
+        ]
+        load_files = [name for name in names if LoadFile.from_name(name)]
+        self.report(invariants.check_end(published, self.acknowledged, Contents(objects, rows, load_files)))
+
+    def report(self, violations: Iterable[Violation]) -> None:
+        """Keep violations of invariants."""
+        for violation in violations:
+            self.history.violated(violation.text)
 
     def records(self) -> dict[str, int]:
         """Return the number of rows and dead letters of each event."""
@@ -237,8 +235,7 @@ class World:
         uri = (row if table == DEAD_LETTERS else row["ingest"])["archive_uri"]
         self._records[event_id].add(table)
         self.history.add("bigquery", f"{table} has {event_id}")
-        if event_id not in self._content(uri.removeprefix("gs://archive/")):
-            self.history.violated(f"a row of {event_id} names {uri}, which does not have it")
+        self.report(invariants.check_row(event_id, uri, self._content(uri.removeprefix(_uri("")))))
 
     def _is_archived(self, event_id: str) -> bool:
         return any(event_id in self._content(name) for name in self.storage.objects if name.startswith(layout.PREFIX))
@@ -246,21 +243,25 @@ class World:
     def _waits_in_load_file(self, event_id: str) -> bool:
         return any(event_id in self._content(name) for name in self.storage.objects if name.startswith("load/"))
 
-    def _content(self, name: str) -> frozenset[str]:
-        """Return the event ids of an object; none if it is not there."""
+    def _content(self, name: str) -> Mapping[str, Collection[str]]:
+        """Return the event ids of an object, in the archive with digests of payloads; none if it is not there."""
         stored = self.storage.objects.get(name)
         if stored is None or not name.endswith(".gz"):
-            return frozenset()
+            return {}
         key = name, stored.generation
         if key not in self._contents:
-            lines = _decode_lines(gzip.decompress(stored.data))
-            self._contents[key] = frozenset(line.event_id or str((line.ingest or {}).get("event_id")) for line in lines)
+            read = archived_payloads if name.startswith(layout.PREFIX) else named_objects
+            self._contents[key] = read(stored.data)
         return self._contents[key]
 
 
 def _event_id(table: str, row: Mapping[str, Any]) -> str:
     event_id: str = (row if table == DEAD_LETTERS else row["ingest"])["event_id"]
     return event_id
+
+
+def _uri(name: str) -> str:
+    return layout.address("archive", name)
 
 
 _REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": "user_id"}

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from sluice.shop.generator import SPOILS, Generated, generate
+from tests.history.check import CheckedHistory
+from tests.history.records import Recorder
 from tests.support import fault_proxy as faults
 from tests.support.fault_harness import Deployment, Published, scenario
 from tests.support.fault_proxy import PUSH, Counts, Fault, Rule, insert, push, upload
@@ -53,6 +55,13 @@ SKEW = timedelta(hours=6)
 class Run:
     """One run of a case.
 
+    Args:
+        deployment: What it runs on.
+        form: How long it is.
+        seed: Seed of its events.
+        recorder: Records its history.
+        may_be_rejected: Whether good events may become dead letters.
+
     Attributes:
         deployment: What it runs on.
         form: How long it is.
@@ -60,14 +69,18 @@ class Run:
         kills: Processes that it has ended.
     """
 
-    def __init__(self, deployment: Deployment, form: Form, seed: int) -> None:
+    def __init__(
+        self, deployment: Deployment, form: Form, seed: int, recorder: Recorder, *, may_be_rejected: bool = False
+    ) -> None:
         self.deployment = deployment
         self.form = form
         self.seed = seed
-        self.published = Published()
+        self.published = Published(recorder, may_be_rejected=may_be_rejected)
         self.kills = 0
+        self._recorder = recorder
         self._acknowledged = deployment.relay.counts.acknowledged
         deployment.proxy.counts = Counts()
+        deployment.proxy.recorder = recorder
 
     def publish(self, messages: Iterable[Generated] | None = None) -> None:
         """Publish; by default the shop's events."""
@@ -92,25 +105,23 @@ class Run:
         """SIGKILL the function's worker."""
         self.kills += self.deployment.kill()
 
-    def result(self, case: "Case") -> tuple[Seen, dict[str, int]]:
-        """Return the counts of the case, and the differences from the expected state."""
-        balance = self.deployment.books.accounts_balance(self.published)
-        counts = self.deployment.proxy.counts
+    def end(self, case: "Case") -> tuple[Seen, CheckedHistory]:
+        """Record what is stored, and return the counts of the case and its history."""
+        self.deployment.proxy.recorder = None
+        history = CheckedHistory.end(self._recorder, self.deployment.books.contents(self.published.event_ids))
+        counts, totals = self.deployment.proxy.counts, history.totals
         seen = Seen(
             what=case.what,
             name=case.name,
-            events=self.published.messages,
+            events=totals.messages,
             faults=counts.faults.total(),
             retries=counts.repeated,
-            deliveries=counts.requests[PUSH] - self.published.messages,
+            deliveries=counts.requests[PUSH] - totals.messages,
             kills=self.kills,
-            duplicates=balance.duplicates,
-            missing=balance.missing + balance.unarchived,
+            duplicates=totals.duplicates,
+            missing=totals.missing + totals.unarchived,
         )
-        wrong = balance.wrong()
-        if case.rejects:
-            assert wrong.pop("rejected"), "no event was rejected"
-        return seen, wrong
+        return seen, history
 
     @contextlib.contextmanager
     def breaking(self, *rules: Rule) -> Iterator[None]:

@@ -1,21 +1,23 @@
 """The functions as they are deployed, with a proxy in each of their connections, and the books that must balance."""
 
 import asyncio
-import collections
 import contextlib
 import dataclasses
-import hashlib
 import itertools
+import json
 import os
 import pathlib
 import signal
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import httpx
 from google.cloud import bigquery
 
+from functions.archive import layout
+from functions.archive.pending import load_files
+from functions.archive.reader import ArchiveReader
 from functions.clients import bigquery_client, storage_client
 from functions.core import dead_letters
 from functions.events import event_types
@@ -23,7 +25,6 @@ from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.schema.bootstrap import Bootstrap, SchemaChange
 from functions.settings import Settings
-from sluice.demo.check import ArchiveFollower
 from sluice.local.functions import Function, serving, unpacked
 from sluice.local.names import PROJECT, topic_name
 from sluice.local.process import Child, running
@@ -32,6 +33,9 @@ from sluice.local.stack import ACK_DEADLINE_SECONDS, CONCURRENCY, Emulators, cre
 from sluice.publish import Publication, publish
 from sluice.shop.generator import Generated, Scenario
 from sluice.shop.timeline import history_until
+from tests.history.lines import digest
+from tests.history.records import Archived, End, Pending, Record, Recorder, Shown, StoredRow
+from tests.history.records import Published as PublishedMessage
 from tests.support.background import Run
 from tests.support.fault_proxy import BIGQUERY, PUSH, STORAGE, Proxy
 from tests.support.waiting import PATIENCE, wait_until
@@ -46,56 +50,34 @@ def scenario(
     return history_until(Scenario(seed, bad, duplicate, max(EVENTS_PER_DAY, events)), events, datetime.now(UTC) + shift)
 
 
-def digest(data: bytes) -> bytes:
-    """Payloads are compared by this: those of a soak do not fit into memory."""
-    return hashlib.blake2b(data, digest_size=16).digest()
-
-
-@dataclasses.dataclass(slots=True)
 class Published:
-    """The published messages, as the books know them.
+    """The published messages of a history.
+
+    Args:
+        recorder: Records them.
+        may_be_rejected: Whether a fault may make good events dead letters.
 
     Attributes:
-        messages: How many, duplicates included.
-        events: Digest of the payload, and whether it is a good event, by event id.
+        messages: Their number, duplicates included.
+        event_ids: Their events.
     """
 
-    messages: int = 0
-    events: dict[str, tuple[bytes, bool]] = dataclasses.field(default_factory=dict)
+    def __init__(self, recorder: Recorder, *, may_be_rejected: bool = False) -> None:
+        self.messages = 0
+        self.event_ids: set[str] = set()
+        self._recorder = recorder
+        self._may_be_rejected = may_be_rejected
 
     def add(self, message: Generated) -> None:
+        """Record a message that is about to be published."""
+        event_id = message.attributes["event_id"]
+        tables = [dead_letters.TABLE]
+        if message.kind != "bad":
+            table = event_types()[json.loads(message.data)["event_type"]].table
+            tables = [table, dead_letters.TABLE] if self._may_be_rejected else [table]
         self.messages += 1
-        self.events[message.attributes["event_id"]] = digest(message.data), message.kind != "bad"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Balance:
-    """The outcomes of published events; all but `rows` and `duplicates` must be zero.
-
-    Attributes:
-        missing: In no table, and no dead letter.
-        unarchived: Not in the archive.
-        altered: In the archive with other bytes than were published.
-        shown_twice: More than once in the deduplicated views.
-        rejected: Good, and a dead letter only.
-        accepted: Bad, and a row.
-        duplicates: Rows and dead letters of an event beyond its first.
-        rearchived: Copies in the archive beyond the first.
-    """
-
-    missing: int
-    unarchived: int
-    altered: int
-    shown_twice: int
-    rejected: int
-    accepted: int
-    duplicates: int
-    rearchived: int
-
-    def wrong(self) -> dict[str, int]:
-        """Return the counts that are not zero and should be."""
-        counted = dataclasses.asdict(self)
-        return {name: n for name, n in counted.items() if n and name not in {"duplicates", "rearchived"}}
+        self.event_ids.add(event_id)
+        self._recorder.add(PublishedMessage(event_id, digest(message.data), tables))
 
 
 class Books:
@@ -107,50 +89,53 @@ class Books:
         self._settings = settings
         self._storage = storage_client(settings)
         self._dataset = settings.dataset
-        self._reader = ArchiveFollower(self._storage, settings.archive_bucket)
-        self._archived: dict[str, collections.Counter[bytes]] = collections.defaultdict(collections.Counter)
+        self._reader = ArchiveReader(self._storage, settings.archive_bucket)
+        self._archived: dict[str, list[tuple[str, str]]] = {}
+        self._tables = sorted({event_type.table for event_type in event_types().values()})
 
     def query(self, sql: str) -> list[bigquery.Row]:
         """Rows of a query; `{dataset}` is the deployment's."""
         return list(self.client.query_and_wait(sql.format(dataset=self._dataset)))
 
-    def accounts_balance(self, published: Published) -> Balance:
-        """Compare what was published with the views, the tables, the dead letters and the archive."""
-        for envelope in self._reader.new_envelopes():
-            self._archived[envelope.event_id][digest(envelope.message().data)] += 1
-        rows, shown, dead = self._stored()
-        events = published.events
-        archived = {event_id: self._archived[event_id] for event_id in events}
-        return Balance(
-            missing=len(events.keys() - shown.keys() - dead.keys()),
-            unarchived=sum(data not in archived[event_id] for event_id, (data, _) in events.items()),
-            altered=sum(not archived[event_id].keys() <= {data} for event_id, (data, _) in events.items()),
-            shown_twice=sum(shown[event_id] > 1 for event_id in events),
-            rejected=sum(good and event_id not in shown and event_id in dead for event_id, (_, good) in events.items()),
-            accepted=sum(not good and event_id in shown for event_id, (_, good) in events.items()),
-            duplicates=sum(max(rows[event_id] + dead[event_id] - 1, 0) for event_id in events),
-            rearchived=sum(max(sum(archived[event_id].values()) - 1, 0) for event_id in events),
-        )
+    def missing(self, event_ids: Set[str]) -> set[str]:
+        """Return the events that have neither a row nor a dead letter."""
+        selects = [f"SELECT DISTINCT ingest.event_id AS id FROM `{{dataset}}.{table}`" for table in self._tables]
+        selects.append(f"SELECT DISTINCT event_id AS id FROM `{{dataset}}.{dead_letters.TABLE}`")
+        return set(event_ids) - {row.id for row in self.query(" UNION ALL ".join(selects))}
+
+    def contents(self, event_ids: Set[str]) -> Iterator[Record]:
+        """Yield what is stored of events, and the end of their history."""
+        for archived in self._reader.objects():
+            for original in archived.originals():
+                if original.uri not in self._archived:
+                    envelopes = original.envelopes()
+                    lines = [(envelope.event_id, digest(envelope.message().data)) for envelope in envelopes]
+                    self._archived[original.uri] = lines
+        for uri, lines in self._archived.items():
+            if any(event_id in event_ids for event_id, _ in lines):
+                yield Archived(uri, lines)
+        yield from (record for record in self._rows() if record.event_id in event_ids)
+        bucket = self._storage.bucket(self._settings.archive_bucket)
+        yield from (Pending(layout.address(bucket.name, file.name)) for file in load_files(bucket))
+        yield End()
 
     def reconciled(self, clock: timedelta = timedelta()) -> Reconciliation:
         """Return the result of `sluice reconcile` for the events that arrived meanwhile, by a clock so far ahead."""
         reconcile = Reconciler(self.client, self._storage, self._settings)
         return reconcile(self._opened + clock, datetime.now(UTC) + clock)
 
-    def _stored(self) -> tuple[collections.Counter[str], ...]:
-        """Return the counts by event id: rows in the tables, rows in the deduplicated views, dead letters."""
-        tables = sorted({event_type.table for event_type in event_types().values()})
-        kinds = {"row": tables, "shown": [f"{table}_deduplicated" for table in tables], "dead": [dead_letters.TABLE]}
-        parts = [
-            f"SELECT '{kind}' AS kind, {'' if kind == 'dead' else 'ingest.'}event_id AS id, COUNT(*) AS n"
-            f" FROM `{{dataset}}.{name}` GROUP BY id"
-            for kind, names in kinds.items()
-            for name in names
-        ]
-        counters = {kind: collections.Counter[str]() for kind in kinds}
-        for row in self.query(" UNION ALL ".join(parts)):
-            counters[row.kind][row.id] += row.n
-        return tuple(counters.values())
+    def _rows(self) -> Iterator[StoredRow | Shown]:
+        """Yield the rows of the tables, of the deduplicated views and of the dead letters."""
+        columns = dict.fromkeys(self._tables, "ingest.event_id, ingest.archive_uri, ingest.content_digest")
+        columns[dead_letters.TABLE] = "event_id, archive_uri, content_digest"
+        for table, names in columns.items():
+            sql = f"SELECT {names}, COUNT(*) AS n FROM `{{dataset}}.{table}` GROUP BY 1, 2, 3"
+            for row in self.query(sql):
+                yield StoredRow(row.event_id, table, row.archive_uri, row.content_digest, row.n)
+        for table in self._tables:
+            sql = f"SELECT ingest.event_id AS id, COUNT(*) AS n FROM `{{dataset}}.{table}_deduplicated` GROUP BY id"
+            for row in self.query(sql):
+                yield Shown(row.id, table, row.n)
 
 
 @dataclasses.dataclass(slots=True)
@@ -197,6 +182,7 @@ class Deployment:
         code = _with_clock(clock, self._folder / name) if clock else None
         with serving("ingest", self._folder, {**self._environment, **settings}, name, code=code) as function:
             self._instances[name] = function
+            self.proxy.note(f"instance {name} has started")
             self.route(*self.instances)
             try:
                 yield function
@@ -248,6 +234,7 @@ class Deployment:
     def kill(self, function: Function | None = None) -> int:
         """SIGKILL the workers of an instance, and say how many; its master starts others at once."""
         killed = self.workers(function)
+        self.proxy.note(f"SIGKILL of {len(killed)} workers")
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         self.wait_for(
@@ -257,6 +244,7 @@ class Deployment:
 
     def terminate(self, function: Function) -> None:
         """SIGTERM an instance that gets no requests any more, and wait for its end."""
+        self.proxy.note("SIGTERM of an instance")
         self._instances = {name: other for name, other in self._instances.items() if other is not function}
         self.route(*self.instances)
         os.kill(function.child.process.pid, signal.SIGTERM)
@@ -272,6 +260,7 @@ class Deployment:
     def without(self, emulator: str) -> Iterator[None]:
         """An emulator, `bigquery` or `storage`, is killed; at the end of the context it is back, with its data."""
         child = self._children[emulator]
+        self.proxy.note(f"SIGKILL of {emulator}")
         child.signal(signal.SIGKILL)
         child.process.wait(PATIENCE)
         yield
@@ -281,6 +270,7 @@ class Deployment:
         if emulator == "storage":
             url = f"{self.emulators.storage}/storage/v1/b?project={PROJECT}"
         self._children[emulator].wait_until(lambda: httpx.get(url).is_success)
+        self.proxy.note(f"{emulator} runs again")
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
+from tests.history.records import Note, Record, Recorder
+from tests.support import recorded_requests
+
 BIGQUERY, STORAGE, PUSH = "BigQuery", "Cloud Storage", "Pub/Sub"
 
 _HOP_BY_HOP = {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
@@ -273,6 +276,7 @@ class Proxy:
         upstreams: URLs of each service's servers, which take turns.
         rules: The first one that matches a request befalls it.
         counts: What has passed since they were set.
+        recorder: Records what passes and concerns events; None for nobody.
         under_way: Requests to the emulators that are not done, whether or not anybody still waits for an answer.
     """
 
@@ -280,6 +284,7 @@ class Proxy:
         self.upstreams = upstreams
         self.rules: Sequence[Rule] = ()
         self.counts = Counts()
+        self.recorder: Recorder | None = None
         self.under_way = 0
         self._draw = random.Random(seed).random
         self._turn = 0
@@ -299,6 +304,14 @@ class Proxy:
             yield
         finally:
             self.rules = ()
+
+    def note(self, text: str) -> None:
+        """Record what happens to a process."""
+        self._record(Note(text))
+
+    def _record(self, record: Record | None) -> None:
+        if self.recorder and record:
+            self.recorder.add(record)
 
     async def __aenter__(self) -> "Proxy":
         connector = aiohttp.TCPConnector(limit=0, force_close=True)  # a kept connection breaks at times by itself
@@ -337,6 +350,7 @@ class Proxy:
                 for rule in self.rules:
                     if rule.befalls(service, line, self._draw):
                         self.counts.faults[f"{service}: {rule.fault.name}"] += 1
+                        self._record(recorded_requests.fault(service, rule.fault.name, request.path, line, body))
                         return await rule.fault.spoil(request, body, forward)
                 return (await forward(body)).response()
             except (aiohttp.ClientError, OSError):
@@ -367,9 +381,15 @@ class Proxy:
             raise ConnectionRefusedError
         headers = {key: value for key, value in request.headers.items() if key.lower() not in _HOP_BY_HOP}
         url = URL(urls[self._turn % len(urls)] + request.raw_path, encoded=True)
-        async with self._session.request(request.method, url, headers=headers, data=body) as answer:
-            kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
-            return Answer(answer.status, kept, await answer.read())
+        try:
+            async with self._session.request(request.method, url, headers=headers, data=body) as answer:
+                kept = {key: value for key, value in answer.headers.items() if key.lower() not in _HOP_BY_HOP}
+                content = await answer.read()
+        except (aiohttp.ClientError, OSError):
+            self._record(recorded_requests.answered(request.path, body, 0, b""))
+            raise
+        self._record(recorded_requests.answered(request.path, body, answer.status, content))
+        return Answer(answer.status, kept, content)
 
 
 def _object(body: bytes) -> str:
