@@ -96,7 +96,7 @@ class ArchiveScenario:
             named = writer.now() - timedelta(seconds=rng.choice((0, 60)) * rng.random())
             write = functools.partial(self._write_object, writer, archive, layout.object_name(named, "0" * 12, number))
             world.services.call_later(5 + rng.random() * plan["seconds_between"], writer.start, write)
-        world.services.call_later(FAULTS_UNTIL, self._calm_down)
+        world.services.call_later(FAULTS_UNTIL, world.calm_down)
         limits = {"_READ_OBJECTS": plan["objects_read_at_once"], "_READ_BYTES": plan["bytes_read_at_once"]}
         sizes = {"MAX_BYTES": plan["compacted_bytes"], "_BLOCK_BYTES": plan["block_bytes"]}
         with (
@@ -272,10 +272,6 @@ class ArchiveScenario:
                     self.world.history.violated(f"{name} has {sorted(ids & self._erased)}, which are erased")
                 if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished:
                     self.world.history.violated(f"{name} is never finished")
-
-    def _calm_down(self) -> None:
-        self.world.history.add("network", "has no faults any more")
-        self.world.network.fault_share = 0.0
 
 
 def _pool(threads: int) -> concurrent.futures.Executor:

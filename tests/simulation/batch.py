@@ -87,7 +87,7 @@ class BatchScenario:
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
         for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
-        world.services.call_later(FAULTS_UNTIL, self._calm_down)
+        world.services.call_later(FAULTS_UNTIL, world.calm_down)
         world.services.call_later(1.0, self._schedule)
         limits = {"CHUNK_MESSAGES": plan["chunk_messages"], "CHUNK_BYTES": plan["chunk_bytes"]}
         with (
@@ -174,12 +174,6 @@ class BatchScenario:
             machine, seconds = self.world.rng.choice(living), self.world.rng.random() * 100
             self.world.history.add(machine.name, f"is frozen for {seconds:.1f} s")
             machine.loop.freeze(seconds)
-
-    def _calm_down(self) -> None:
-        world = self.world
-        world.history.add("network", "has no faults any more")
-        world.network.fault_share = world.bigquery.fault_share = 0.0
-        world.bigquery.missing.clear()
 
 
 def _ignore(_: FlushReport) -> None:

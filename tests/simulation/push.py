@@ -166,7 +166,7 @@ class PushScenario:
         for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
         world.services.call_later(rng.random() * FAULTS_UNTIL, self._slow_down, plan["slowness"])
-        world.services.call_later(FAULTS_UNTIL, self._calm_down)
+        world.services.call_later(FAULTS_UNTIL, world.calm_down)
         try:
             world.time.run(self._is_over, ALL_UNTIL)
         except Stuck as stuck:
@@ -214,13 +214,6 @@ class PushScenario:
     def _slow_down(self, factor: float) -> None:
         self.world.history.add("network", f"is {factor:g} times slower")
         self.world.network.slowness = factor
-
-    def _calm_down(self) -> None:
-        world = self.world
-        world.history.add("network", "has no faults any more")
-        world.network.fault_share = world.bigquery.fault_share = 0.0
-        world.network.slowness = 1.0
-        world.bigquery.missing.clear()
 
 
 def run_push(world: World) -> None:

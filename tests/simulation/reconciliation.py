@@ -197,16 +197,13 @@ def _repair(world: World) -> int:
             machine.kill()
             world.services.call_later(1.0, start)
 
-    def calm_down() -> None:
-        world.network.fault_share = world.bigquery.fault_share = 0.0
-
     world.network.fault_share = plan["fault_share"]
     world.bigquery.fault_share = plan["row_fault_share"]
     for _ in range(plan["repairs_at_once"]):
         start()
     for _ in range(plan["repair_kills"]):
         world.services.call_later(rng.random() * 30, kill)
-    world.services.call_later(_FAULTS_OF_A_REPAIR, calm_down)
+    world.services.call_later(_FAULTS_OF_A_REPAIR, world.calm_down)
 
     def is_over() -> bool:
         return bool(world.history.violations or (succeeded and not running)) and world.time.now > end
