@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.simulation import archive, batch, push, recovery
 from tests.simulation.clients import google_clients_in_virtual_time
 from tests.simulation.reconciliation import backfill_in_virtual_time
+from tests.simulation.undeliverable import replay_in_virtual_time
 from tests.simulation.world import Plan, World, draw
 
 
@@ -50,7 +51,7 @@ def simulated() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     gc.freeze()
     try:
-        with google_clients_in_virtual_time(), backfill_in_virtual_time():
+        with google_clients_in_virtual_time(), backfill_in_virtual_time(), replay_in_virtual_time():
             yield
     finally:
         gc.unfreeze()

@@ -194,6 +194,9 @@ class _RpcError(grpc.RpcError, grpc.Call):
         self._code = code
         self._details = details
 
+    def result(self) -> Any:
+        raise self
+
     def code(self) -> grpc.StatusCode:
         return self._code
 

@@ -293,6 +293,12 @@ PLANTED = (
         [("        if not there:\n            return chosen\n", "        return chosen\n")],
     ),
     Planted(
+        "acknowledges undeliverable messages before they are loaded",
+        "push",
+        "sluice.replay.undeliverable",
+        [("            yield from (", "            self.acknowledge(ids)\n            yield from (")],
+    ),
+    Planted(
         "takes all events of an object for recorded if some are",
         "push",
         "functions.reconcile.reconciler",

@@ -1,5 +1,6 @@
 """A simulated Pub/Sub: a subscription with leases, redelivery with backoff, and messages that are delivered twice."""
 
+import collections
 import dataclasses
 import random
 from collections.abc import Callable, Iterable
@@ -111,6 +112,8 @@ class PushSubscription:
             no instance.
         ack_deadline: Seconds after which a message without an answer is delivered again.
         repeat_share: Share of the messages that are delivered again although they are acknowledged.
+        max_attempts: Number of deliveries after which a message is given up; 0 for no limit.
+        give_up: Called with the messages that are given up.
 
     Attributes:
         unacknowledged: Ids of messages that are not acknowledged.
@@ -123,7 +126,12 @@ class PushSubscription:
         push: Callable[[Message, Callable[[int], None]], bool],
         ack_deadline: float,
         repeat_share: float,
+        max_attempts: int = 0,
+        give_up: Callable[[Message], object] = lambda _: None,
     ) -> None:
+        self._max_attempts = max_attempts
+        self._give_up = give_up
+        self._attempts: dict[str, int] = collections.defaultdict(int)
         self._rng = rng
         self._loop = loop
         self._push = push
@@ -139,6 +147,7 @@ class PushSubscription:
             self._loop.call_later(self._rng.random() * MAX_BACKOFF, self._deliver, message, MAX_BACKOFF)
 
     def _deliver(self, message: Message, backoff: float) -> None:
+        self._attempts[message.message_id] += 1
         is_over = False
 
         def end(status: int) -> None:
@@ -148,7 +157,12 @@ class PushSubscription:
             is_over = True
             if 200 <= status < 300:
                 self.unacknowledged.discard(message.message_id)
-            elif message.message_id in self.unacknowledged:
+            elif message.message_id not in self.unacknowledged:
+                return
+            elif self._attempts[message.message_id] == self._max_attempts:
+                self.unacknowledged.discard(message.message_id)
+                self._give_up(message)
+            else:
                 pause = backoff * (0.5 + self._rng.random())
                 self._loop.call_later(pause, self._deliver, message, min(2 * backoff, MAX_BACKOFF))
 

@@ -19,6 +19,7 @@ from functions.settings import Settings
 from tests.simulation import reconciliation
 from tests.simulation.machine import Machine
 from tests.simulation.pubsub import PushSubscription
+from tests.simulation.undeliverable import DeadLetterSubscription
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World, settings
 from tests.support.samples import process
@@ -44,6 +45,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "row_fault_share": (0.0, 0.0, 0.05, 0.2),
     "slowness": (1.0, 1.0, 5.0, 20.0),
     "repeat_share": (0.0, 0.1),
+    "max_attempts": (0, 0, 5),
     "is_a_table_behind": (False, False, False, False, True),
     "max_request_bytes": (10_000_000, 12_000, 4_000),
     "batch_rows": (500, 10, 3),
@@ -145,7 +147,16 @@ class PushScenario:
         self._settings = settings(**{name: plan[name] for name in _SETTINGS})
         self._instances: list[Instance] = []
         self._attempts: dict[str, int] = {}
-        self._subscription = PushSubscription(rng, world.services, self._push, ACK_DEADLINE, plan["repeat_share"])
+        self._undeliverable = DeadLetterSubscription(world)
+        self._subscription = PushSubscription(
+            rng,
+            world.services,
+            self._push,
+            ACK_DEADLINE,
+            plan["repeat_share"],
+            plan["max_attempts"],
+            self._undeliverable.publish,
+        )
 
     def run(self) -> None:
         """Run it, and check everything."""
@@ -169,10 +180,11 @@ class PushScenario:
         world.services.call_later(FAULTS_UNTIL, world.calm_down)
         try:
             world.time.run(self._is_over, ALL_UNTIL)
+            world.time.run_until(ALL_UNTIL)
+            self._undeliverable.replay()
         except Stuck as stuck:
             world.history.violated(f"{sorted(self._subscription.unacknowledged)} are not acknowledged: {stuck}")
         else:
-            world.time.run_until(ALL_UNTIL)
             world.check_end()
             for instance in self._instances:
                 if not instance.machine.is_dead:

@@ -78,6 +78,16 @@ def backfill_in_virtual_time() -> Iterator[None]:
         yield
 
 
+def event_reader(machine: Machine) -> EventReader:
+    """Return what converts the lines of a backfill that runs on a machine."""
+    return EventReader(process, settings(), machine.now(), PlainEvents.of_version(machine.now(), None, ()))
+
+
+def load_jobs_of(world: World) -> LoadJobs:
+    """Return the load jobs of a backfill."""
+    return LoadJobs(world.bigquery_client(), _tables())
+
+
 def reconcile_meanwhile(world: World) -> None:
     """Reconcile while events come in: what lacks a record all the time is missing, and what has one is not."""
     machine = world.machine("reconciler")
@@ -217,9 +227,8 @@ def _repair_once(world: World, machine: Machine) -> bool:
     incomplete = _reconcile(world, machine).incomplete
     if not incomplete:
         return True
-    read = EventReader(process, settings(), machine.now(), PlainEvents.of_version(machine.now(), None, ()))
     archive = Archive(world.storage_api(machine), "archive", TABLES)
-    backfill = Backfill(read, LoadJobs(world.bigquery_client(), _tables()), archive)
+    backfill = Backfill(event_reader(machine), load_jobs_of(world), archive)
     report = backfill(named(world.storage_client(), sorted(incomplete)))
     world.history.add(machine.name, f"has repaired: {report}")
     return report.is_complete
