@@ -79,8 +79,9 @@ faults: .venv/ready ## Break all that may break, for an hour, and prove that no 
 	@SLUICE_PATIENCE=5 .venv/bin/python -m tests.faults.batch_soak
 
 SEEDS ?= 10000
+FIRST ?= 0
 simulate: .venv/ready ## Simulate scenarios of many seeds: make simulate SEEDS=100000
-	@.venv/bin/python -m tests.simulation --seeds $(SEEDS)
+	@.venv/bin/python -m tests.simulation --seeds $(SEEDS) --first $(FIRST)
 
 drill: .venv/ready ## Lose a region on this machine, rebuild it from its archive, and prove that no event got lost.
 	@.venv/bin/python -m tools.drill

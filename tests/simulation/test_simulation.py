@@ -17,7 +17,7 @@ from tests.simulation.planted import PLANTED
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 SEEDS = 40
-MANY_SEEDS = 400
+MANY_SEEDS = 1_000
 
 
 def _simulation(*arguments: str) -> list[str]:

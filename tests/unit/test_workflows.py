@@ -28,6 +28,8 @@ FILES = sorted((GITHUB / "workflows").glob("*.yml"))
 PERMISSIONS = {
     ("ci", "check"): {"contents": "read"},
     ("ci", "audit"): {"contents": "read"},
+    ("nightly", "mutation"): {"contents": "read"},
+    ("nightly", "simulation"): {"contents": "read"},
     ("release", "check"): {"contents": "read"},
     ("release", "build"): {"contents": "read"},
     ("release", "publish"): {"contents": "write", "id-token": "write", "attestations": "write"},
@@ -62,7 +64,7 @@ def test_a_job_has_the_permissions_that_it_needs() -> None:
 
 def test_every_job_ends_and_every_workflow_runs_once() -> None:
     for _, job, loaded in jobs():
-        assert "uses" in job or 0 < job["timeout-minutes"] <= 60
+        assert "uses" in job or 0 < job["timeout-minutes"] <= (180 if loaded["name"] == "nightly" else 60)
         assert loaded["concurrency"]["group"]
 
 
