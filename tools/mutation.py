@@ -1,7 +1,7 @@
 """Mutation testing of the core and of ingest: mutmut changes the code, and the unit tests should fail.
 
-`make mutation` runs it, writes docs/mutation.md, and fails if the score is below 90 %. It takes about an hour on two cores, and goes on where an earlier
-run was interrupted. Most of that time is waiting for mutants that never end.
+`make mutation` runs it, writes docs/mutation.md, and fails if the score is below 90 %. It takes about an hour on two
+cores, and goes on where an earlier run was interrupted. Most of that time is waiting for mutants that never end.
 """
 
 import collections
