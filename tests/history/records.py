@@ -203,7 +203,7 @@ class Archived(_Record):
 
     def describe(self, name: str) -> str:
         count = len([event_id for event_id, _ in self.lines if name in {event_id, self.uri}])
-        return f"in the end {self.uri} has {count} lines{f' of {name}' * (name != self.uri)}"
+        return f"in the end {self.uri} has lines{f' of {name}' * (name != self.uri)}: {count}"
 
 
 class StoredRow(_OfEvent):
@@ -222,7 +222,7 @@ class StoredRow(_OfEvent):
     count: int = 1
 
     def describe(self, name: str) -> str:
-        return f"in the end {self.table} has {self.count} rows of {name}, with {self.archive_uri}"
+        return f"in the end {self.table} has rows of {name} with {self.archive_uri}: {self.count}"
 
 
 class Shown(_OfEvent):
@@ -237,7 +237,7 @@ class Shown(_OfEvent):
     count: int
 
     def describe(self, name: str) -> str:
-        return f"in the end the deduplicated view of {self.table} shows {name} {self.count} times"
+        return f"in the end the deduplicated view of {self.table} has rows of {name}: {self.count}"
 
 
 class Pending(_Record):

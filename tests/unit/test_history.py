@@ -28,6 +28,7 @@ from tests.history.records import (
     Upload,
     read_records,
 )
+from tests.history.timeline import timeline
 
 OBJECT, FILE = "gs://archive/raw/dt=2026-11-30/hr=00/one.ndjson.gz", "gs://archive/load/orders/one.ndjson.gz"
 OTHER = OBJECT.replace("one", "two")
@@ -174,6 +175,14 @@ def test_a_history_without_its_end_proves_nothing(recorded: pathlib.Path) -> Non
         CheckedHistory.read(recorded).check()
 
 
+def test_a_timeline_has_the_load_job_of_an_event(tmp_path: pathlib.Path) -> None:
+    recorder = Recorder(tmp_path / "history.ndjson", "a test")
+    CheckedHistory.end(recorder, [*DRAINED, *FOUND]).check()
+    lines = [line[12:] for line in timeline(recorder.file, "good")]
+    assert lines[3:5] == ["good is acknowledged", f"{FILE} is loaded by job job"]
+    assert lines[-2] == f"in the end orders has rows of good with {OBJECT}: 1"
+
+
 def command(*arguments: str) -> tuple[int, str]:
     ended = subprocess.run(
         [sys.executable, "-m", "tests.history", *arguments], capture_output=True, check=False, text=True, env=os.environ
@@ -194,7 +203,7 @@ def test_the_command_prints_violations_and_timelines(recorded: pathlib.Path) -> 
         f"{OBJECT} is uploaded with good: 200",
         "good is acknowledged: 204",
         "(SIGKILL of the worker)",
-        f"in the end {OBJECT} has 1 lines of good",
+        f"in the end {OBJECT} has lines of good: 1",
         "2 messages of 2 events, 2 violations",
     ]
 
