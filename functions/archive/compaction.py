@@ -159,6 +159,7 @@ class HourCompaction:
             writer.close()
             blob = self._bucket.blob(layout.compacted_name(writer.names))
             blob.metadata = CompactedMetadata(expected, tuple(writer.blocks)).metadata()
+            blob.custom_time = layout.arrival_time(writer.names.last)  # The lifecycle counts from it, not from now.
             checksum = _crc32c(file)
             with _unchanged():
                 blob.upload_from_file(
