@@ -86,7 +86,8 @@ class Compaction:
         # A compacted object is written, and then marked as finished. A run lists the checkpoints, and writes its end.
         yield BillLine(OBJECTS, prices.CLASS_A, lists + 2 * compacted + 2 * HOURS_OF_MONTH)
         verified = self.share * self.compacted_bytes / PART_BYTES + compacted
-        yield BillLine(OBJECTS, prices.CLASS_B, originals + verified + HOURS_OF_MONTH * LOOK_BACK_HOURS)
+        # A run reads the end of the last one, its metadata first, and checkpoints.
+        yield BillLine(OBJECTS, prices.CLASS_B, originals + verified + HOURS_OF_MONTH * (2 + LOOK_BACK_HOURS))
         seconds = self.share * self._seconds + HOURS_OF_MONTH * RUN_SECONDS
         yield BillLine(CPU, prices.VCPU_SECONDS, seconds)
         yield BillLine(CPU, prices.GIB_SECONDS, seconds * GIB)

@@ -114,7 +114,7 @@ def test_cost_of_reconciliation_and_history_follows_the_bytes_read() -> None:
     bill = Sluice(MEASURED, A_MILLION).bill()
     assert usd(bill, sluice.RECONCILE_QUERIES) == pytest.approx(24 * DEFAULT.reconciled_days * 200e6 * 6.25 / 2**40)
     objects = usd(bill, sluice.OBJECTS) / (0.005 / 1000)
-    operations_of_runs = 24 * (2 + 1)
+    operations_of_runs = 24 * (2 * 2 + 1)
     reads = (objects / 400 * 0.0004 + (objects / 1000 + operations_of_runs) * 0.005) / 1000
     assert usd(bill, sluice.RECONCILE_OBJECTS) == pytest.approx(reads)
     assert usd(bill, sluice.KEEP_HISTORY) == pytest.approx((7 * 500e6 + 15 * 180e6) * 6.25 / 2**40)
