@@ -130,20 +130,28 @@ class HourCompaction:
             return False
         rest = iter(originals)
         while written := self._write(rest, threads, is_over):
-            self._finish(hour, *written, finished)
+            self._finish(*written, finished)
             finished.add(written[0].name)
             self._delete_all(written[1], threads)
         return is_cut
 
     def _list(self, hour: datetime) -> tuple[list[ArchivedObject], list[CompactedObject]]:
-        """Return the first originals of an hour, without other programs' objects, and all compacted objects."""
+        """Return the first originals of an hour, without other programs' objects, and all compacted objects.
+
+        There may be more originals if there are `MAX_LISTED`.
+        """
         originals: list[ArchivedObject] = []
         compacted: list[CompactedObject] = []
         for listed in self._reader.stored_of_hour(hour):
             if isinstance(listed, CompactedObject):
                 compacted.append(listed)
-            elif len(originals) < MAX_LISTED and layout.is_original(listed.blob.name):
+            elif layout.is_original(listed.blob.name):
                 originals.append(listed)
+                if len(originals) == MAX_LISTED:  # The compacted objects come after the rest.
+                    names = layout.OriginalsRange(listed.blob.name, listed.blob.name)
+                    return originals, [
+                        other for other in self._reader.stored_of_range(names) if isinstance(other, CompactedObject)
+                    ]
         return originals, compacted
 
     def _write(
@@ -189,11 +197,12 @@ class HourCompaction:
             )
         return blob, written
 
-    def _finish(self, hour: datetime, blob: Blob, written: Sequence[ArchivedObject], finished: Collection[str]) -> None:
+    def _finish(self, blob: Blob, written: Sequence[ArchivedObject], finished: Collection[str]) -> None:
         """Compare a compacted object with its originals, and let its lines count; delete it if others interfere."""
-        self._verify(blob, [original.blob.name for original in written])
+        names = [original.blob.name for original in written]
+        self._verify(blob, names)
         changed, is_alone = {(original.blob.name, original.blob.generation) for original in written}, True
-        for listed in self._reader.stored_of_hour(hour):
+        for listed in self._reader.stored_of_range(layout.OriginalsRange(names[0], names[-1])):
             if isinstance(listed, CompactedObject):
                 is_alone = is_alone and listed.blob.name in {blob.name, *finished}
             else:

@@ -360,6 +360,12 @@ class ArchiveReader:
         """List all that is stored of an hour by name, without holding it in memory; raise the errors of `objects`."""
         return map(self._archived, self._blobs(layout.hour_prefix(hour)))
 
+    def stored_of_range(self, names: layout.OriginalsRange) -> Iterator[Archived]:
+        """List all originals of a range, and then all compacted objects of its hour; raise the errors of `objects`."""
+        prefix = layout.hour_prefix(layout.arrival_time(names.first))
+        originals = self._blobs(prefix, names.first, f"{names.last}~")  # The second bound is exclusive.
+        return map(self._archived, itertools.chain(originals, self._blobs(layout.compacted_prefix(names.first))))
+
     def of_day(self, day: date) -> Iterator[Archived]:
         """List the objects whose events arrived on a day, in UTC; raise the errors of `objects`."""
         return itertools.chain.from_iterable(self._list(layout.day_prefix(day), None, None, self._counted))

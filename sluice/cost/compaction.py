@@ -5,7 +5,6 @@ import math
 from collections.abc import Iterator
 
 from functions.archive.compacted_file import MAX_BYTES
-from functions.archive.compaction import MAX_LISTED
 from sluice.cost import deployment, prices
 from sluice.cost.bill import BillLine, stored
 from sluice.cost.prices import HOURS_OF_MONTH
@@ -57,7 +56,8 @@ class Compaction:
     def _seconds(self) -> float:
         """Seconds to compact all objects."""
         requests = 2 * self.written_objects * REQUEST_SECONDS / THREADS
-        return max(requests, self.written_objects * OBJECT_CPU + self.events * EVENT_CPU)
+        lists = 2 * self.written_objects / deployment.LISTED_OBJECTS * deployment.LIST_SECONDS
+        return lists + max(requests, self.written_objects * OBJECT_CPU + self.events * EVENT_CPU)
 
     @property
     def _compacted_objects(self) -> float:
@@ -79,10 +79,9 @@ class Compaction:
         """Yield the lines of the bill."""
         originals, compacted = self.share * self.written_objects, self._compacted_objects
         pages = max(originals / deployment.LISTED_OBJECTS, HOURS_OF_MONTH)
-        # An hour is listed first, and again after each compacted object and for each MAX_LISTED originals, when the
-        # originals of all before are gone.
-        again = compacted / HOURS_OF_MONTH + originals // (HOURS_OF_MONTH * MAX_LISTED)
-        lists = pages * (1 + (again + 1) / 2) + HOURS_OF_MONTH * LOOK_BACK_HOURS
+        # Originals are listed before they are read, and again before their compacted object counts, with all compacted
+        # objects of the hour.
+        lists = 2 * pages + compacted + HOURS_OF_MONTH * LOOK_BACK_HOURS
         # A compacted object is written, and then marked as finished. A run lists the checkpoints, and writes its end.
         yield BillLine(OBJECTS, prices.CLASS_A, lists + 2 * compacted + 2 * HOURS_OF_MONTH)
         verified = self.share * self.compacted_bytes / PART_BYTES + compacted

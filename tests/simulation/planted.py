@@ -38,7 +38,7 @@ _START = """            for outcome in threads.map(self._start, [*to_start, *new
                 report.unstarted_jobs += outcome is _Start.FAILED
                 report.failed_jobs += outcome is _Start.FAILED
 """
-_FINISH = "            self._finish(hour, *written, finished)\n"
+_FINISH = "            self._finish(*written, finished)\n"
 _ADDED = "            finished.add(written[0].name)\n"
 _DELETE_ALL = "            self._delete_all(written[1], threads)\n"
 
