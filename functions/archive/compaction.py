@@ -1,9 +1,9 @@
 """Compacts an hour of the archive: its many small objects become few large ones.
 
 A compacted object is written while all its originals are there, and none of its lines counts. It is read back and
-compared, and the hour is listed again: only if every original is still of the generation that was read, and no other
-compacted object has come, the object is marked as finished. From then on the lines of those originals count that are
-not there themselves; so the originals can be deleted one by one.
+compared, and its originals are listed again, and then the hour's compacted objects: only if every original is still of
+the generation that was read, and no other compacted object has come, the object is marked as finished. From then on the
+lines of those originals count that are not there themselves; so the originals can be deleted one by one.
 
 An erasure first rewrites the original, and then looks for compacted objects of it. A compaction first writes the
 compacted object, and then looks at the original. So one of the two always sees what the other has done.
