@@ -97,6 +97,7 @@ resource "google_storage_bucket" "archive" {
       }
       condition {
         age                    = lifecycle_rule.value.begin == "creation" ? lifecycle_rule.value.days : null
+        send_age_if_zero       = false
         days_since_custom_time = lifecycle_rule.value.begin == "arrival" ? lifecycle_rule.value.days : null
       }
     }
