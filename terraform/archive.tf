@@ -3,9 +3,9 @@ variable "archive" {
     Retention and location of raw events.
     compact: whether the function compact replaces the objects of each complete hour by few large ones (docs/archive.md).
     false: objects stay as they were written, for a retention policy that forbids to delete them.
-    nearline_days, coldline_days: age at which objects move to a colder storage class. 0: never. Each move has a fee for each
-    object, so that it pays for compacted objects only. Erasures then pay for what they read (docs/archive.md).
-    delete_days: age at which objects are deleted. 0: never.
+    nearline_days, coldline_days: days after the arrival at which objects move to a colder storage class. 0: never. Each move
+    has a fee for each object, so that it pays for compacted objects only. Erasures then pay for what they read (docs/archive.md).
+    delete_days: days after the arrival at which objects are deleted. 0: never.
     soft_delete_days: days for which deleted objects can be restored.
     dual_region: two regions of a multi-region instead of var.region, such as
     { location = "US", regions = ["US-CENTRAL1", "US-EAST1"] }. If a region is lost, objects that have not been replicated
@@ -50,6 +50,16 @@ locals {
   archive_location = var.archive.dual_region == null ? var.region : var.archive.dual_region.location
   # The EU is named europe in Cloud KMS: https://cloud.google.com/kms/docs/locations
   archive_key_location = lookup({ EU = "europe" }, local.archive_location, lower(local.archive_location))
+
+  # What compact and an erasure write has the time of arrival as its custom time. So it is kept no longer than what it replaces,
+  # although it is created later.
+  archive_rules = flatten([
+    for rule in [
+      { class = "NEARLINE", days = var.archive.nearline_days },
+      { class = "COLDLINE", days = var.archive.coldline_days },
+      { class = null, days = var.archive.delete_days },
+    ] : [for begin in ["creation", "arrival"] : merge(rule, { begin = begin })] if rule.days > 0
+  ])
 }
 
 resource "google_storage_bucket" "archive" {
@@ -79,26 +89,16 @@ resource "google_storage_bucket" "archive" {
   }
 
   dynamic "lifecycle_rule" {
-    for_each = { for class, days in { NEARLINE = var.archive.nearline_days, COLDLINE = var.archive.coldline_days } : class => days if days > 0 }
+    for_each = local.archive_rules
     content {
       action {
-        type          = "SetStorageClass"
-        storage_class = lifecycle_rule.key
+        type          = lifecycle_rule.value.class == null ? "Delete" : "SetStorageClass"
+        storage_class = lifecycle_rule.value.class
       }
       condition {
-        age = lifecycle_rule.value
-      }
-    }
-  }
-
-  dynamic "lifecycle_rule" {
-    for_each = var.archive.delete_days > 0 ? [var.archive.delete_days] : []
-    content {
-      action {
-        type = "Delete"
-      }
-      condition {
-        age = lifecycle_rule.value
+        age                    = lifecycle_rule.value.begin == "creation" ? lifecycle_rule.value.days : null
+        send_age_if_zero       = false
+        days_since_custom_time = lifecycle_rule.value.begin == "arrival" ? lifecycle_rule.value.days : null
       }
     }
   }

@@ -43,7 +43,7 @@ locals {
     }
     reconcile = {
       description     = "Compares the archive with rows and dead letters"
-      memory          = "1Gi"
+      memory          = "2Gi" # docs/reliability.md: a million objects in an hour.
       concurrency     = 1
       timeout_seconds = 1800 # functions/reconcile/scheduled.py stops earlier and leaves the rest to the next run.
       schedule        = var.reconcile_schedule

@@ -1,9 +1,9 @@
 """Compacts an hour of the archive: its many small objects become few large ones.
 
 A compacted object is written while all its originals are there, and none of its lines counts. It is read back and
-compared, and the hour is listed again: only if every original is still of the generation that was read, and no other
-compacted object has come, the object is marked as finished. From then on the lines of those originals count that are
-not there themselves; so the originals can be deleted one by one.
+compared, and its originals are listed again, and then the hour's compacted objects: only if every original is still of
+the generation that was read, and no other compacted object has come, the object is marked as finished. From then on the
+lines of those originals count that are not there themselves; so the originals can be deleted one by one.
 
 An erasure first rewrites the original, and then looks for compacted objects of it. A compaction first writes the
 compacted object, and then looks at the original. So one of the two always sees what the other has done.
@@ -18,7 +18,7 @@ import dataclasses
 import gzip
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import IO
 
 import google_crc32c
@@ -42,6 +42,9 @@ from functions.system import SYSTEM, Pool, System
 
 THREADS = 24
 """Number of threads, each of which takes a connection: enough for one core where a request takes 60 ms."""
+
+MAX_LISTED = 100_000
+"""Maximum number of the originals that are listed at once: they take 200 MB of memory. An hour may have more."""
 
 _READ_OBJECTS = 64
 _READ_BYTES = 8 * 2**20
@@ -108,30 +111,48 @@ class HourCompaction:
             google.api_core.exceptions.GoogleAPIError: Cloud Storage rejected a request or did not answer.
         """
         self._done = Compacted()
-        originals, compacted = self._list(hour)
-        finished = {candidate.blob.name for candidate in compacted if candidate.is_finished}
         with self._system.pool(THREADS, "compaction") as threads:
-            for candidate in compacted:
-                if candidate.is_finished:
-                    originals = self._delete_copied(candidate, originals, threads)
-                else:
-                    _delete(candidate.blob)
-            if len(originals) == 1 and not finished:
-                return self._done
-            rest = iter(originals)
-            while written := self._write(rest, threads, is_over):
-                self._finish(hour, *written, finished)
-                finished.add(written[0].name)
-                self._delete_all(written[1], threads)
+            while self._compact_listed(hour, threads, is_over):
+                pass
         return self._done
 
+    def _compact_listed(self, hour: datetime, threads: Pool, is_over: Callable[[], bool]) -> bool:
+        """Compact the originals that are listed at once; return whether the hour may have more."""
+        originals, compacted = self._list(hour)
+        is_cut = len(originals) == MAX_LISTED
+        finished = {candidate.blob.name for candidate in compacted if candidate.is_finished}
+        for candidate in compacted:
+            if candidate.is_finished:
+                originals = self._delete_copied(candidate, originals, threads)
+            else:
+                _delete(candidate.blob)
+        if len(originals) == 1 and not finished:
+            return False
+        rest = iter(originals)
+        while written := self._write(rest, threads, is_over):
+            self._finish(*written, finished)
+            finished.add(written[0].name)
+            self._delete_all(written[1], threads)
+        return is_cut
+
     def _list(self, hour: datetime) -> tuple[list[ArchivedObject], list[CompactedObject]]:
-        """Return the originals of an hour, without objects that other programs have written, and all compacted ones."""
-        stored = list(self._reader.stored(hour, hour + timedelta(hours=1)))
-        originals = [
-            listed for listed in stored if isinstance(listed, ArchivedObject) and layout.is_original(listed.blob.name)
-        ]
-        return originals, [listed for listed in stored if isinstance(listed, CompactedObject)]
+        """Return the first originals of an hour, without other programs' objects, and all compacted objects.
+
+        There may be more originals if there are `MAX_LISTED`.
+        """
+        originals: list[ArchivedObject] = []
+        compacted: list[CompactedObject] = []
+        for listed in self._reader.stored_of_hour(hour):
+            if isinstance(listed, CompactedObject):
+                compacted.append(listed)
+            elif layout.is_original(listed.blob.name):
+                originals.append(listed)
+                if len(originals) == MAX_LISTED:  # The compacted objects come after the rest.
+                    names = layout.OriginalsRange(listed.blob.name, listed.blob.name)
+                    return originals, [
+                        other for other in self._reader.stored_of_range(names) if isinstance(other, CompactedObject)
+                    ]
+        return originals, compacted
 
     def _write(
         self, originals: Iterator[ArchivedObject], threads: Pool, is_over: Callable[[], bool]
@@ -159,6 +180,7 @@ class HourCompaction:
             writer.close()
             blob = self._bucket.blob(layout.compacted_name(writer.names))
             blob.metadata = CompactedMetadata(expected, tuple(writer.blocks)).metadata()
+            blob.custom_time = layout.arrival_time(writer.names.last)  # The lifecycle counts from it, not from now.
             checksum = _crc32c(file)
             with _unchanged():
                 blob.upload_from_file(
@@ -175,13 +197,17 @@ class HourCompaction:
             )
         return blob, written
 
-    def _finish(self, hour: datetime, blob: Blob, written: Sequence[ArchivedObject], finished: Collection[str]) -> None:
+    def _finish(self, blob: Blob, written: Sequence[ArchivedObject], finished: Collection[str]) -> None:
         """Compare a compacted object with its originals, and let its lines count; delete it if others interfere."""
-        self._verify(blob, [original.blob.name for original in written])
-        originals, compacted = self._list(hour)
-        there = {original.blob.name: original.blob.generation for original in originals}
-        is_alone = all(other.blob.name in {blob.name, *finished} for other in compacted)
-        if not is_alone or any(there.get(read.blob.name) != read.blob.generation for read in written):
+        names = [original.blob.name for original in written]
+        self._verify(blob, names)
+        changed, is_alone = {(original.blob.name, original.blob.generation) for original in written}, True
+        for listed in self._reader.stored_of_range(layout.OriginalsRange(names[0], names[-1])):
+            if isinstance(listed, CompactedObject):
+                is_alone = is_alone and listed.blob.name in {blob.name, *finished}
+            else:
+                changed.discard((listed.blob.name, listed.blob.generation))
+        if not is_alone or changed:
             _delete(blob)
             raise HourChanged
         metadata = CompactedMetadata.of(blob.metadata)._replace(is_finished=True)

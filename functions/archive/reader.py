@@ -356,6 +356,16 @@ class ArchiveReader:
         """List all that is stored of a time, that of each hour together; raise the errors of `objects`."""
         return self._list(layout.PREFIX, start, end, self._stored)
 
+    def stored_of_hour(self, hour: datetime) -> Iterator[Archived]:
+        """List all that is stored of an hour by name, without holding it in memory; raise the errors of `objects`."""
+        return map(self._archived, self._blobs(layout.hour_prefix(hour)))
+
+    def stored_of_range(self, names: layout.OriginalsRange) -> Iterator[Archived]:
+        """List all originals of a range, and then all compacted objects of its hour; raise the errors of `objects`."""
+        prefix = layout.hour_prefix(layout.arrival_time(names.first))
+        originals = self._blobs(prefix, names.first, f"{names.last}~")  # The second bound is exclusive.
+        return map(self._archived, itertools.chain(originals, self._blobs(layout.compacted_prefix(names.first))))
+
     def of_day(self, day: date) -> Iterator[Archived]:
         """List the objects whose events arrived on a day, in UTC; raise the errors of `objects`."""
         return itertools.chain.from_iterable(self._list(layout.day_prefix(day), None, None, self._counted))
@@ -387,10 +397,11 @@ class ArchiveReader:
             originals: list[ArchivedObject] = []
             compacted: list[CompactedObject] = []
             for blob in of_hour:
-                if names := layout.compacted_range(blob.name):
-                    compacted.append(self._compacted(blob, names))
+                archived = self._archived(blob)
+                if isinstance(archived, CompactedObject):
+                    compacted.append(archived)
                 else:
-                    originals.append(ArchivedObject(self._uri(blob), blob, Summary.from_metadata(blob.metadata)))
+                    originals.append(archived)
             chosen = (choose(candidate, originals, first, last) for candidate in compacted)
             yield sorted(itertools.chain(originals, filter(None, chosen)), key=address)
 
@@ -429,6 +440,11 @@ class ArchiveReader:
             is_within = (first is None or first <= blob.name) and (last is None or blob.name < last)
             if is_within and not blob.name.endswith("/"):
                 yield blob
+
+    def _archived(self, blob: Blob) -> Archived:
+        if names := layout.compacted_range(blob.name):
+            return self._compacted(blob, names)
+        return ArchivedObject(self._uri(blob), blob, Summary.from_metadata(blob.metadata))
 
     def _compacted(self, blob: Blob, names: layout.OriginalsRange) -> CompactedObject:
         return CompactedObject(self._uri(blob), blob, names)

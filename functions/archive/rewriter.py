@@ -10,7 +10,7 @@ from google.cloud.storage import Blob
 from functions.archive import layout
 from functions.archive.compacted_file import CompactedMetadata, CompactedWriter
 from functions.archive.envelope import decode_line
-from functions.archive.reader import Archived, CompactedObject, ObjectNotFound, decoding, download
+from functions.archive.reader import Archived, CompactedObject, ObjectNotFound, arrival_time, decoding, download
 from functions.archive.summary import Summary
 
 _ATTEMPTS = 5
@@ -74,6 +74,7 @@ def _rewrite_original(uri: str, blob: Blob, edit: Edit, event_types: Collection[
         return _DELETED
     rewritten = blob.bucket.blob(blob.name)
     rewritten.metadata = summary.metadata()
+    rewritten.custom_time = arrival_time(uri)  # The lifecycle counts from it, not from now.
     rewritten.storage_class = blob.storage_class
     rewritten.upload_from_string(
         gzip.compress(b"".join(lines), compresslevel=1),
@@ -107,6 +108,7 @@ def _rewrite_compacted(compacted: CompactedObject, edit: Edit, event_types: Coll
         writer.close()
         rewritten = blob.bucket.blob(blob.name)
         rewritten.metadata = CompactedMetadata(summary, tuple(writer.blocks), compacted.is_finished).metadata()
+        rewritten.custom_time = arrival_time(compacted.last)
         rewritten.storage_class = blob.storage_class
         rewritten.upload_from_file(
             file, rewind=True, size=file.tell(), content_type=blob.content_type, checksum="crc32c", **unchanged

@@ -18,6 +18,9 @@ MAX_SECONDS = 1_500
 LOOK_BACK = timedelta(days=1)
 """Time before the end of the last run that each run looks at again, for objects that came late."""
 
+_BEHIND = f"left to the next run: {MAX_SECONDS} s were enough for one hour at most, and each hour brings another one"
+"""Error of the oldest hour that is not compacted, where runs do not catch up. There is one in an hour."""
+
 _HOUR = timedelta(hours=1)
 _PROGRESS = "compacted/until.json"
 
@@ -133,18 +136,28 @@ class ScheduledCompaction:
     def __iter__(self) -> Iterator[HourResult]:
         """Compact one hour after the other; yield those of which something was, or could not be, compacted."""
         since = None if self.until is None else self.until - LOOK_BACK
+        new_hours = 0
         for hour in complete_hours(self._checkpoints.since(since)):
-            if self.is_over():
+            result = self._attempt(hour)
+            if result is None:
+                if self.is_over() and new_hours <= 1:
+                    yield HourResult(hour, error=_BEHIND)
                 return
-            try:
-                result = HourResult(hour, self._compact(hour, self.is_over))
-            except HourChanged:  # The next run continues with it.
-                return
-            except (NotVerified, UnreadableObject, ObjectNotFound) as error:
-                result = HourResult(hour, error=str(error))
             if result.compacted != Compacted():
                 yield result
             end = hour + _HOUR
             if self.until is None or end > self.until:
                 self._progress.write(end)
                 self.until = end
+                new_hours += 1
+
+    def _attempt(self, hour: datetime) -> HourResult | None:
+        """Return the result of an hour; None if it is left to the next run."""
+        if self.is_over():
+            return None
+        try:
+            return HourResult(hour, self._compact(hour, self.is_over))
+        except HourChanged:
+            return None
+        except (NotVerified, UnreadableObject, ObjectNotFound) as error:
+            return HourResult(hour, error=str(error))

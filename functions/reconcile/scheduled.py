@@ -21,6 +21,10 @@ _HOUR = timedelta(hours=1)
 MAX_BEHIND = timedelta(days=7)
 """Maximum time that a run goes back. It reports what is older, which `sluice reconcile` compares."""
 
+ARCHIVED_BEFORE = timedelta(minutes=20)
+"""More than the time from the arrival of events, which their archive object has in its name, until their load files are
+written: `FLUSH_TIMEOUT` for the object, and for each table before the last."""
+
 _FOLDER = "reconciled/"
 _TIME = "%Y%m%dT%H%M%S.%fZ"
 _CHECKPOINT = re.compile(rf"{_FOLDER}(\d{{8}}T\d{{6}}\.\d{{6}}Z)\.json")
@@ -159,8 +163,8 @@ class ScheduledReconciliation:
         checkpoints: Where the last run ended.
         now: The time, in UTC.
         clock: Returns seconds that never go back, from any start.
-        loaded_until: Time of arrival up to which batch mode has loaded all rows; None if nothing waits to be loaded.
-            What arrived later would seem to be missing.
+        loaded_until: When the oldest load file was written that batch mode has not loaded; None if there is none. What
+            it has would seem to be missing.
 
     Attributes:
         until: The time of arrival up to which all is compared, but for `skipped`.
@@ -176,7 +180,7 @@ class ScheduledReconciliation:
         loaded_until: datetime | None = None,
     ) -> None:
         first, self._due = recent_hours(now)
-        self._end = self._due if loaded_until is None else min(self._due, _hour_of(loaded_until))
+        self._end = self._due if loaded_until is None else min(self._due, _hour_of(loaded_until - ARCHIVED_BEFORE))
         self._compare = compare
         self._checkpoints = checkpoints
         self._clock = clock

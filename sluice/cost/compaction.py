@@ -56,7 +56,8 @@ class Compaction:
     def _seconds(self) -> float:
         """Seconds to compact all objects."""
         requests = 2 * self.written_objects * REQUEST_SECONDS / THREADS
-        return max(requests, self.written_objects * OBJECT_CPU + self.events * EVENT_CPU)
+        lists = 2 * self.written_objects / deployment.LISTED_OBJECTS * deployment.LIST_SECONDS
+        return lists + max(requests, self.written_objects * OBJECT_CPU + self.events * EVENT_CPU)
 
     @property
     def _compacted_objects(self) -> float:
@@ -78,12 +79,14 @@ class Compaction:
         """Yield the lines of the bill."""
         originals, compacted = self.share * self.written_objects, self._compacted_objects
         pages = max(originals / deployment.LISTED_OBJECTS, HOURS_OF_MONTH)
-        # An hour is listed first, and again after each compacted object, when the originals of all before are gone.
-        lists = pages * (1 + (compacted / HOURS_OF_MONTH + 1) / 2) + HOURS_OF_MONTH * LOOK_BACK_HOURS
+        # Originals are listed before they are read, and again before their compacted object counts, with all compacted
+        # objects of the hour.
+        lists = 2 * pages + compacted + HOURS_OF_MONTH * LOOK_BACK_HOURS
         # A compacted object is written, and then marked as finished. A run lists the checkpoints, and writes its end.
         yield BillLine(OBJECTS, prices.CLASS_A, lists + 2 * compacted + 2 * HOURS_OF_MONTH)
         verified = self.share * self.compacted_bytes / PART_BYTES + compacted
-        yield BillLine(OBJECTS, prices.CLASS_B, originals + verified + HOURS_OF_MONTH * LOOK_BACK_HOURS)
+        # A run reads the end of the last one, its metadata first, and checkpoints.
+        yield BillLine(OBJECTS, prices.CLASS_B, originals + verified + HOURS_OF_MONTH * (2 + LOOK_BACK_HOURS))
         seconds = self.share * self._seconds + HOURS_OF_MONTH * RUN_SECONDS
         yield BillLine(CPU, prices.VCPU_SECONDS, seconds)
         yield BillLine(CPU, prices.GIB_SECONDS, seconds * GIB)

@@ -101,7 +101,7 @@ OBJECT_READ_SECONDS = 0.03
 """Seconds to read an object of the archive; assumed."""
 OBJECT_READERS = 8
 """Maximum objects that the reconciliation reads at once."""
-RECONCILE_GIB = 1.0
+RECONCILE_GIB = 2.0
 BOOTSTRAP_SECONDS = 60.0
 """Seconds of the daily bootstrap; assumed."""
 LISTED_OBJECTS = 1_000

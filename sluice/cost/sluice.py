@@ -263,8 +263,8 @@ class Sluice:
         objects = sum(hour.events * hour.objects for hour in hours)
         opened = objects * chosen.reconciled_objects
         pages = max(objects / deployed.LISTED_OBJECTS, compared)
-        # Each run lists the checkpoints, and one of an hour's writes the next one.
-        yield BillLine(RECONCILE_OBJECTS, prices.CLASS_A, pages + runs + compared)
+        # Each run lists the checkpoints and the load files, and one of an hour's writes the next checkpoint.
+        yield BillLine(RECONCILE_OBJECTS, prices.CLASS_A, pages + 2 * runs + compared)
         yield BillLine(RECONCILE_OBJECTS, prices.CLASS_B, opened)
         sums = objects * min(deployed.LIVE_TABLES, self.workload.events_per_month / objects)
         seconds = (

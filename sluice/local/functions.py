@@ -33,7 +33,7 @@ MEMORY = {
     "ingest": 512 * 2**20,
     "drain": 512 * 2**20,
     "bootstrap": 512 * 2**20,
-    "reconcile": 1024 * 2**20,
+    "reconcile": 2048 * 2**20,
     "compact": 1024 * 2**20,
 }
 """Bytes of memory that each function is deployed with. What it writes into files counts:

@@ -19,7 +19,7 @@ run "the_functions_have_their_sizes" {
   command = plan
 
   assert {
-    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].available_memory } == { ingest = "512Mi", bootstrap = "512Mi", reconcile = "1Gi", compact = "1Gi" }
+    condition     = { for name, function in merge({ ingest = google_cloudfunctions2_function.ingest }, google_cloudfunctions2_function.called) : name => function.service_config[0].available_memory } == { ingest = "512Mi", bootstrap = "512Mi", reconcile = "2Gi", compact = "1Gi" }
     error_message = "memory"
   }
   assert {

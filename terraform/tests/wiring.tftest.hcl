@@ -167,7 +167,7 @@ run "defaults" {
     error_message = "access"
   }
   assert {
-    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { Delete = 730 }
+    condition     = jsonencode([for rule in google_storage_bucket.archive.lifecycle_rule : [coalesce(one(rule.action).storage_class, one(rule.action).type), one(rule.condition).age, one(rule.condition).days_since_custom_time]]) == jsonencode([["Delete", 730, null], ["Delete", null, 730]])
     error_message = "lifecycle"
   }
   assert {
@@ -237,7 +237,7 @@ run "the_archive_lies_in_two_regions_if_configured" {
     error_message = "turbo"
   }
   assert {
-    condition     = { for rule in google_storage_bucket.archive.lifecycle_rule : coalesce(one(rule.action).storage_class, one(rule.action).type) => one(rule.condition).age } == { NEARLINE = 30 }
+    condition     = jsonencode([for rule in google_storage_bucket.archive.lifecycle_rule : [coalesce(one(rule.action).storage_class, one(rule.action).type), one(rule.condition).age, one(rule.condition).days_since_custom_time]]) == jsonencode([["NEARLINE", 30, null], ["NEARLINE", null, 30]])
     error_message = "delete_days = 0 deletes nothing, coldline_days = 0 moves nothing"
   }
 }

@@ -61,7 +61,7 @@ def fill(datasets: Datasets) -> None:
         archive.write(
             archive.name(HOUR + timedelta(minutes=5 * number)), [process(message, NOW) for message in messages], 60
         )
-    datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=NOW)
+    datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=HOUR + timedelta(minutes=59))
 
 
 def compact(datasets: Datasets) -> None:

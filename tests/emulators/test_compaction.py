@@ -6,7 +6,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import httpx
 import pytest
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from functions.archive import compaction
 from functions.archive.compaction import HourChanged, HourCompaction, NotVerified
+from functions.archive.layout import hour_prefix
 from functions.archive.reader import ArchivedObject, UnreadableObject, object_at
 from sluice.local.names import PROJECT
 from sluice.local.stack import Emulators
@@ -99,6 +100,27 @@ def test_original_that_is_not_what_its_metadata_says_stays(new_hour: NewHour) ->
             HourCompaction(hour.storage, hour.bucket, TYPES)(hour.hour)
         assert hour.objects == (2, 0)
     hour.empty()
+
+
+def test_lifecycle_counts_from_the_arrival_of_what_is_rewritten(new_hour: NewHour) -> None:
+    """Otherwise events of an hour that is compacted late, or erased from, would be kept for longer than promised."""
+    hour = new_hour()
+    arrivals = [hour.hour + timedelta(seconds=second) for second in (0, 1800)]
+    for second, events in ((0, ["ada-1", "bob-1"]), (1800, ["ada-2", "bob-2"])):
+        hour.write(second, events)
+
+    def custom_times() -> list[datetime]:
+        return [blob.custom_time for blob in hour.storage.list_blobs(hour.bucket, prefix=hour_prefix(hour.hour))]
+
+    hour.erase("bob")
+    assert custom_times() == arrivals
+    hour.compact()
+    assert custom_times() == arrivals[1:]
+    hour.write(3599, ["bob-3", "cyd-3"])
+    hour.compact()
+    hour.erase("bob")
+    assert custom_times() == [arrivals[1], hour.hour + timedelta(seconds=3599)]
+    finish(hour)
 
 
 def test_run_that_is_over_leaves_the_rest_to_the_next_one(new_hour: NewHour) -> None:

@@ -105,15 +105,16 @@ def recorded(
         with serving("reconcile", folder, stack.environment, "reconcile") as reconcile:
             expected["missing"], expected["unreadable"] = 1, 1
             bucket = storage_client(stack.settings).bucket(stack.settings.archive_bucket)
-            recently = layout.first_name_at(recent_hours(datetime.now(UTC))[0])
+            arrived, _ = recent_hours(datetime.now(UTC))
+            recently = layout.first_name_at(arrived)
             lost = Envelope.from_message(Message(b"{}", {}, "lost", NOW), None)
             bucket.blob(f"{recently}-lost.ndjson.gz").upload_from_string(gzip.compress(msgspec.json.encode(lost)))
             bucket.blob(f"{recently}-torn.ndjson.gz").upload_from_string(b"torn")
             expected["conflicts"] = 2
-            rows = [
-                samples.process(samples.message(event("order", status=status), event_id="o-1"), NOW)
-                for status in ("pending", "shipped")
+            orders = [
+                event("order", status=status, order_date=arrived.isoformat()) for status in ("pending", "shipped")
             ]
+            rows = [samples.process(samples.message(order, event_id="o-1"), NOW) for order in orders]
             uri = f"gs://{bucket.name}/{recently}-conflicts.ndjson.gz"
             insert = bigquery_client(stack.settings).insert_rows_json
             assert insert(f"{stack.settings.dataset}.orders", [row.record(uri) for row in rows]) == []

@@ -97,7 +97,11 @@ class ArchiveScenario:
             write = functools.partial(self._write_object, writer, archive, layout.object_name(named, "0" * 12, number))
             world.services.call_later(5 + rng.random() * plan["seconds_between"], writer.start, write)
         world.services.call_later(FAULTS_UNTIL, world.calm_down)
-        limits = {"_READ_OBJECTS": plan["objects_read_at_once"], "_READ_BYTES": plan["bytes_read_at_once"]}
+        limits = {
+            "MAX_LISTED": 4 * plan["objects_read_at_once"],
+            "_READ_OBJECTS": plan["objects_read_at_once"],
+            "_READ_BYTES": plan["bytes_read_at_once"],
+        }
         sizes = {"MAX_BYTES": plan["compacted_bytes"], "_BLOCK_BYTES": plan["block_bytes"]}
         with (
             mock.patch.multiple(compaction, **limits),

@@ -38,10 +38,10 @@ _START = """            for outcome in threads.map(self._start, [*to_start, *new
                 report.unstarted_jobs += outcome is _Start.FAILED
                 report.failed_jobs += outcome is _Start.FAILED
 """
-_FINISH = "                self._finish(hour, *written, finished)\n"
-_ADDED = "                finished.add(written[0].name)\n"
+_FINISH = "            self._finish(*written, finished)\n"
+_ADDED = "            finished.add(written[0].name)\n"
+_DELETE_ALL = "            self._delete_all(written[1], threads)\n"
 _RECORDS = "        records = self._records.of_objects(days, first, last)\n"
-_DELETE_ALL = "                self._delete_all(written[1], threads)\n"
 
 PLANTED = (
     Planted(
@@ -256,7 +256,7 @@ PLANTED = (
         "does not look at the originals again",
         "archive",
         "functions.archive.compaction",
-        [("any(there.get(read.blob.name) != read.blob.generation for read in written)", "False")],
+        [("        if not is_alone or changed:", "        if not is_alone:")],
     ),
     Planted(
         "does not look for other compactions",

@@ -30,11 +30,12 @@ class Killed(BaseException):
 
 @contextlib.contextmanager
 def small_objects() -> Iterator[None]:
-    """Let a few events fill a block and a compacted object, and let requests come in one order."""
+    """Let a few events fill a block, a compacted object and a list, and let requests come in one order."""
     sizes = {"MAX_BYTES": 700, "_BLOCK_BYTES": 500, "_MAX_BLOCKS": 3}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in sizes.items():
             patch.setattr(compacted_file, name, value)
+        patch.setattr(compaction, "MAX_LISTED", 5)
         patch.setattr(compaction, "_READ_OBJECTS", 2)
         patch.setattr(compaction, "THREADS", 1)
         yield

@@ -91,8 +91,12 @@ def test_prod_has_the_resources_of_dev_and_data_protection(plans: Mapping[str, P
 
 def test_prod_keeps_seven_years_and_the_rest_for_longer_than_dev(plans: Mapping[str, Planned]) -> None:
     dev, prod = (plans[environment]["google_storage_bucket.archive"] for environment in ENVIRONMENTS)
-    assert [rule["condition"][0]["age"] for rule in prod["lifecycle_rule"]] == [7 * 365]
-    assert [rule["condition"][0]["age"] for rule in dev["lifecycle_rule"]] == [730]
+    for bucket, kept in ((prod, 7 * 365), (dev, 730)):
+        conditions = [rule["condition"][0] for rule in bucket["lifecycle_rule"]]
+        assert [(condition["age"], condition["days_since_custom_time"]) for condition in conditions] == [
+            (kept, None),
+            (None, kept),
+        ]
     days = [bucket["soft_delete_policy"][0]["retention_duration_seconds"] / 86_400 for bucket in (dev, prod)]
     assert days == [7, 30]
     snapshots = 'google_bigquery_data_transfer_config.scheduled["snapshot of orders"]'

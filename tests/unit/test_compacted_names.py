@@ -2,7 +2,9 @@
 
 import io
 import itertools
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -10,8 +12,9 @@ from hypothesis import strategies as st
 
 from functions.archive import compacted_file, layout
 from functions.archive.compacted_file import CompactedMetadata, CompactedWriter, DamagedLine
+from functions.archive.compaction import Compacted, HourChanged
 from functions.archive.summary import Summary
-from functions.compact.scheduled import complete_hours
+from functions.compact.scheduled import MAX_SECONDS, ScheduledCompaction, complete_hours
 from functions.reconcile.findings import HourCounts
 from functions.reconcile.scheduled import Checkpoint
 
@@ -110,3 +113,40 @@ def test_hour_with_findings_is_not_complete(total: HourCounts, unreadable: int) 
     after = Checkpoint(HOUR + HOURS, HOUR + 2 * HOURS, HourCounts(redelivered=1, duplicates=2, conflicts=3))
     assert list(complete_hours([incomplete, after])) == [HOUR + HOURS]
     assert list(complete_hours(itertools.repeat(after, 2))) == [HOUR + HOURS]
+
+
+class Kept:
+    """A bucket's progress and checkpoints, of hours that are all complete."""
+
+    until: datetime | None = None
+
+    def read(self) -> datetime | None:
+        return self.until
+
+    def write(self, until: datetime) -> None:
+        self.until = until
+
+    def since(self, time: datetime | None) -> list[Checkpoint]:
+        first = HOUR if time is None else max(time, HOUR)
+        return [Checkpoint(first, HOUR + 100 * HOURS, HourCounts())]
+
+
+@pytest.mark.parametrize(("share", "is_behind"), [(0.3, False), (0.9, True), (2.5, True)])
+def test_compaction_that_does_not_catch_up_is_an_error(share: float, is_behind: bool) -> None:
+    """An hour of events takes a share of a run, of which there is one an hour."""
+    kept, seconds, compacted = Kept(), 0.0, dict[datetime, float]()
+
+    def compact(hour: datetime, is_over: Callable[[], bool]) -> Compacted:
+        nonlocal seconds
+        while compacted.get(hour, 0.0) < share * MAX_SECONDS:
+            if is_over():
+                raise HourChanged
+            compacted[hour] = compacted.get(hour, 0.0) + 50
+            seconds += 50
+        return Compacted()
+
+    for number in range(4):
+        run = ScheduledCompaction(compact, cast("Any", kept), cast("Any", kept), lambda: seconds)
+        errors = [result for result in run if result.error]
+        assert len(errors) == is_behind, number
+        assert all(result.hour == max(compacted) for result in errors)

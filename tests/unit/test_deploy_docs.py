@@ -201,10 +201,12 @@ def test_retention_equals_that_of_terraform(calls: list[Call], planned: Planned)
     )
     [lifecycle] = [text for language, _, text in blocks(ROOT / "docs" / "deploy-gcloud.md") if "lifecycle.json" in text]
     rules = json.loads(lifecycle.partition("<<'JSON'\n")[2].partition("JSON\n")[0])["rule"]
-    assert {rule["action"].get("storageClass", "Delete"): rule["condition"]["age"] for rule in rules} == {
-        rule["action"][0]["storage_class"] or "Delete": rule["condition"][0]["age"]
+    assert [(rule["action"].get("storageClass", "Delete"), rule["condition"]) for rule in rules] == [
+        (rule["action"][0]["storage_class"] or "Delete", {name: days})
         for rule in archive["lifecycle_rule"]
-    }
+        for name, key in (("age", "age"), ("daysSinceCustomTime", "days_since_custom_time"))
+        if (days := rule["condition"][0][key])
+    ]
     made = [call for call in calls if call.program == "bq" and "mk" in call.arguments]
     live, historical = (planned[f'google_bigquery_dataset.events["{name}"]'] for name in ("live", "historical"))
     assert [call.option("max_time_travel_hours") for call in made] == [live["max_time_travel_hours"]] * 2
