@@ -246,6 +246,8 @@ def test_opaque_content_is_reported_unless_the_owner_is_identified() -> None:
     assert Persons({"user_id": {"ada"}}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Ownership.YES, None)
 
 
+SEALED = base64.b64encode(UNKNOWN.encode()).decode()
+
 hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: data.decode().encode("utf-16-le")])
 
 
@@ -255,15 +257,24 @@ hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: d
             samples.event("order", customer_id="zoë.lovelace"),
             samples.event("order", customer_id="bob", note="zoë.lovelace"),
             samples.event("inventory", note="zoë.lovelace"),
-            {"event_type": "order", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            {"event_type": "order", "sealed": SEALED},
             {"event_type": "order", "sealed": base64.b64encode(gzip.compress(UNKNOWN.encode())).decode()},
-            {"event_type": "wish", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            samples.event("order", customer_id="", gift={"customer_id": "bob"}, sealed=SEALED),
+            samples.event("order", customer_id=0, sealed=SEALED, **{'x"customer_id': "bob"}),
+            {"event_type": "wish", "sealed": SEALED},
             {"whom": "zoë.lovelace"},
         ]
     ),
     hide=hidden,
     ascii_only=st.booleans(),
-    attributes=st.sampled_from([{}, {"user_id": "zoë.lovelace"}, {"event_type": "order", "message_id": "1"}]),
+    attributes=st.sampled_from(
+        [
+            {},
+            {"user_id": "zoë.lovelace"},
+            {"event_type": "order", "message_id": "1"},
+            {"payload": '{"customer_id":"bob"}'},
+        ]
+    ),
     key=st.sampled_from(["", "zoë.lovelace"]),
 )
 def test_nothing_of_a_person_is_skipped_unparsed(
