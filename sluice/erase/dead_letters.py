@@ -76,6 +76,12 @@ class DeadLetters:
             self.events.update(letters)
         return is_done
 
+    def delete_late(self, events: Iterable[EventRef]) -> None:
+        """Delete the dead letters of events that may have arrived since `erase`, which has counted all others."""
+        if not self.deletions.dry_run:
+            for batch in itertools.batched(events, EVENTS_OF_A_STATEMENT, strict=False):
+                self.delete(batch)
+
     def list_uncertain(self) -> None:
         """List the dead letters that remain and may be the persons'."""
         self._list(self._uncertain, self.table)
