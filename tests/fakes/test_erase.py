@@ -428,11 +428,15 @@ def test_invalid_line_of_ids_is_named_without_the_id(line: bytes, problem: str) 
     assert "ada" not in rejected.stderr
 
 
-@pytest.mark.parametrize("others", [[], ["--user", "ada"]])
-def test_a_file_without_ids_is_an_error(others: list[str]) -> None:
+@pytest.mark.parametrize("others", [[], ["--user", "ada"], ["--ids-file", "ids"]])
+def test_a_file_without_ids_is_an_error(
+    others: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("ids").write_text("user_id=bob\n")
     rejected = CliRunner().invoke(app, ["erase", "--ids-file", "-", *others], input=b"# of May\n\n")
     assert rejected.exit_code == 2
-    assert "--ids-file: the file has no id" in " ".join(rejected.stderr.split())
+    assert "--ids-file -: the file has no id" in " ".join(rejected.stderr.split())
 
 
 def test_too_many_ids_for_a_statement_are_rejected(tmp_path: pathlib.Path) -> None:
