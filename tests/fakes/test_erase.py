@@ -27,7 +27,7 @@ from functions.events import event_types
 from sluice.cli import app
 from sluice.erase import id_index
 from sluice.erase.dead_letters import DeadLetters
-from sluice.erase.deletions import Deletions, Patience
+from sluice.erase.deletions import Deletion, Deletions, Patience
 from sluice.erase.ownership import Ownership, Persons, Verdict, person_fields
 from sluice.erase.report import Erased
 from sluice.erase.rows import Rows
@@ -299,6 +299,7 @@ class Buffered:
         young: Rows that cannot, for so many more statements.
         late: Rows that came after the run began, and cannot be deleted at all.
         rejections: Statements that would affect `young` and are rejected.
+        bounds: The bounds of those that have one.
         asked: Each DELETE: whether it was bounded, and how many rows it took out; None where it was rejected.
     """
 
@@ -307,6 +308,7 @@ class Buffered:
     late: int = 0
     rejections: int = 0
     reason: str = BUFFERED
+    bounds: list[datetime] = dataclasses.field(default_factory=list)
     asked: list[tuple[bool, int | None]] = dataclasses.field(default_factory=list)
     began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
 
@@ -329,6 +331,7 @@ class Buffered:
         }
         before = datetime.fromisoformat(parameters["before"]) if "before" in parameters else None
         assert ("processed_timestamp < @before" in query["query"]) == bool(before)
+        self.bounds += [before] if before else []
         only_old = before is not None and before < self.began - timedelta(minutes=80)
         buffered = 0 if only_old else self.young if before else self.young + self.late
         if buffered and (self.rejections > 0 or not before):
@@ -375,6 +378,17 @@ def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud)
     assert erased.rows == {f"{chosen_settings().dataset}.orders": 7}
     [remaining] = erased.remaining
     assert "4 rows arrived during the run" in remaining
+
+
+def test_rows_that_arrived_before_their_table_was_reached_are_awaited(cloud: Cloud) -> None:
+    buffered = Buffered(young=2, rejections=2)
+    buffered.serve(cloud)
+    deletions = Deletions(bigquery_client(chosen_settings()), Erased(), patience=Patience(5, pause=0.01))
+    archive_is_read = datetime.now(UTC)
+    deletions.delete(Deletion("live.orders", "TRUE", "processed_timestamp", {}))
+    deletions.wait()
+    assert buffered.bounds[-1] >= archive_is_read
+    assert deletions.erased.rows == {"live.orders": 2}
 
 
 def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
