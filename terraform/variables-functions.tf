@@ -59,6 +59,10 @@ variable "ingest" {
     condition     = contains(["request", "instance"], var.ingest.billing)
     error_message = "ingest.billing: request or instance."
   }
+  validation { # The function drain extends a lease for the first time within 20 seconds.
+    condition     = var.ingest.mode != "batch" || var.delivery.ack_deadline_seconds >= 30
+    error_message = "delivery.ack_deadline_seconds: at least 30 with ingest.mode = \"batch\"."
+  }
   validation {
     condition     = var.ingest.concurrency <= var.flush.max_in_flight
     error_message = "ingest.concurrency: at most flush.max_in_flight. Otherwise a full instance responds with 429."

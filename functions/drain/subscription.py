@@ -18,7 +18,8 @@ from functions.system import SYSTEM, System, Thread
 LEASE_SECONDS = 60
 """Seconds for which a lease is extended."""
 
-_EXTEND_EVERY = LEASE_SECONDS / 3
+EXTEND_EVERY = LEASE_SECONDS / 3
+"""Seconds between two extensions, and at most before the first: the subscription's ack deadline has to be longer."""
 
 MAX_PULLED = 1_000
 """Maximum number of messages that a pull returns (https://cloud.google.com/pubsub/quotas#resource_limits)."""
@@ -127,7 +128,7 @@ class Subscription:
                 self._held.difference_update(batch)
 
     def _extend_leases(self) -> None:
-        while not self._ended.wait(_EXTEND_EVERY):
+        while not self._ended.wait(EXTEND_EVERY):
             with self._lock:
                 held = list(self._held)
             self._extend(held)

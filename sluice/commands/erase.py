@@ -71,13 +71,13 @@ def erase(
             show_default=False,
         ),
     ] = None,
-    ids_file: Annotated[
-        typer.FileBinaryRead | None,
+    ids_files: Annotated[
+        list[typer.FileBinaryRead] | None,
         typer.Option(
             "--ids-file",
             metavar="FILE",
-            help="File with an id of a person in each line, as FIELD=ID; - for standard input. Lines that are blank or"
-            " begin with # are skipped.",
+            help="File with an id of a person in each line, as FIELD=ID; - for standard input; repeatable. Lines that"
+            " are blank or begin with # are skipped.",
             show_default=False,
         ),
     ] = None,
@@ -150,7 +150,7 @@ def erase(
     or is unreadable (`Unreadable:`), each with its place, or Google Cloud rejected a request or did not answer; 2: an
     option or a setting is wrong; 130: interrupted. The command reports what it has erased in all cases.
     """
-    persons = _persons(users or (), customers or (), given or (), ids_file, events or ())
+    persons = _persons(users or (), customers or (), given or (), ids_files or (), events or ())
     check_order(start, end)
     if checkpoint_file and dry_run:
         raise typer.BadParameter("a dry run changes nothing that a later run could build on", param_hint="--checkpoint")
@@ -203,7 +203,7 @@ def _persons(
     users: Sequence[str],
     customers: Sequence[str],
     given: Sequence[str],
-    ids_file: typer.FileBinaryRead | None,
+    ids_files: Sequence[typer.FileBinaryRead],
     events: Sequence[str],
 ) -> Persons:
     """Return the persons by all options.
@@ -225,9 +225,9 @@ def _persons(
             hint = option
             field, value = parse_id(text)
             ids[field].add(value)
-        if ids_file is not None:
-            hint = "--ids-file"
-            of_file = list(read_ids(ids_file))
+        for file in ids_files:
+            hint = f"--ids-file {getattr(file, 'name', '-')}"
+            of_file = list(read_ids(file))
             if not of_file:
                 raise typer.BadParameter("the file has no id", param_hint=hint)
             for field, value in of_file:

@@ -74,6 +74,9 @@ def _named(
             yield _finding(
                 path, f"is the type's `person_field`, so it must be a string or an integer in version {version}"
             )
+        elif field not in schema.get("required", ()) or "null" in types(field_schema):
+            problem = f"may be without a value in version {version}: `sluice erase` deletes no row without it"
+            yield _finding(path, problem, is_notice=True)
     if field not in {column.name for column in columns}:
         yield _finding(field, "is the type's `person_field`, but the table does not have this column")
 

@@ -13,7 +13,7 @@ THREADS = 8
 
 SMALL_OBJECT_CPU = 0.0019
 """Seconds of CPU in which `sluice erase` reads an object of a flush; measured with 21 events in each."""
-ERASED_EVENT_CPU = 5.9e-6
+ERASED_EVENT_CPU = 6.5e-6
 """Seconds of CPU in which it searches an event of a compacted object; measured."""
 REPLAYED_EVENTS = 38_000
 """Events a second that a replay reads and processes, without the tables: docs/beam.md."""

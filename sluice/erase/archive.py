@@ -6,7 +6,7 @@ import functools
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,7 @@ from functions.archive.reader import (
     ArchiveReader,
     ObjectNotFound,
     UnreadableObject,
+    arrival_time,
     object_at,
 )
 from functions.archive.rewriter import KeepsChanging, rewrite
@@ -32,6 +33,9 @@ _WORKERS = 8
 """Number of threads; below the ten connections that a client keeps."""
 
 _OBJECTS_AT_ONCE = 32
+
+_LATE = timedelta(minutes=5)
+"""Maximum difference of clocks, and maximum time between the archive object of an event and its row or load file."""
 
 
 class Advance(Protocol):
@@ -99,6 +103,7 @@ class ArchiveErasure:
         erased: Counts of the data that was erased so far.
         dry_run: Count the events; change nothing.
         checkpoint: Hours that were read; None to read all, and to keep no record.
+        late: Events that were erased and may have arrived after the dead letters were searched.
     """
 
     persons: Persons
@@ -108,6 +113,8 @@ class ArchiveErasure:
     erased: Erased
     dry_run: bool = False
     checkpoint: Checkpoint | None = None
+    late: list[EventRef] = dataclasses.field(default_factory=list)
+    _late_from: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC) - _LATE)
     _again: set[str] = dataclasses.field(default_factory=set)
     """Objects of the current hours from which not everything could be erased."""
     _written: dict[str, int] = dataclasses.field(default_factory=dict)
@@ -217,6 +224,9 @@ class ArchiveErasure:
         for verdict, place in change.listed:
             erased.add_verdict(verdict, place)
         erased.objects.update(change.originals)
+        arrived = arrival_time(change.uri)
+        if arrived is None or arrived >= self._late_from:
+            self.late += (event for event in change.removed if event not in self.dead_letters.events)
         self.dead_letters.events.update(change.removed)
         self._note(change)
         if change.problem:

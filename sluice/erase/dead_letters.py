@@ -14,7 +14,7 @@ from functions.core.message import Message
 from functions.events import event_types
 from functions.sql import Parameter, render
 from sluice.erase.deletions import EVENTS_OF_A_STATEMENT, THESE_EVENTS, Deletion, Deletions, parameters_of
-from sluice.erase.ownership import Ownership, Persons, Verdict
+from sluice.erase.ownership import Ownership, Persons, Verdict, person_fields
 from sluice.erase.report import Erased, EventRef
 
 _DEAD_LETTERS = """
@@ -24,7 +24,12 @@ WHERE text IS NULL
   OR BYTE_LENGTH(payload) != payload_bytes
   OR event_type IS NULL
   OR event_type NOT IN UNNEST(@types)
-  OR (event_type IN UNNEST(@types_of_persons) AND NOT REGEXP_CONTAINS(text, @fields))
+  {% for field in fields %}
+  OR (
+    event_type IN UNNEST(@types_of_{{ field }})
+    AND REGEXP_CONTAINS(COALESCE(SAFE.JSON_VALUE(text, '$.{{ field }}'), ''), r'^(?:$|true$|false$|-?0)')
+  )
+  {% endfor %}
   OR event_id IN UNNEST(@events)
   {% for name in traces %}
   OR REGEXP_CONTAINS(CONCAT(text, ' ', event_id, ' ', COALESCE(TO_JSON_STRING(attributes), '')), @{{ name }})
@@ -71,6 +76,12 @@ class DeadLetters:
             self.events.update(letters)
         return is_done
 
+    def delete_late(self, events: Iterable[EventRef]) -> None:
+        """Delete the dead letters of events that may have arrived since `erase`, which has counted all others."""
+        if not self.deletions.dry_run:
+            for batch in itertools.batched(events, EVENTS_OF_A_STATEMENT, strict=False):
+                self.delete(batch)
+
     def list_uncertain(self) -> None:
         """List the dead letters that remain and may be the persons'."""
         self._list(self._uncertain, self.table)
@@ -90,17 +101,19 @@ class DeadLetters:
     def _letters(self, table: str, uncertain: list[tuple[EventRef, Verdict]]) -> list[bigquery.Row]:
         """Return the persons' dead letters of a table; add uncertain ones to `uncertain`."""
         types = event_types()
-        of_persons = {name: event_type.person_field for name, event_type in types.items() if event_type.person_field}
+        fields = person_fields()
         traces: dict[str, Parameter] = {f"traces_{n}": ("STRING", text) for n, text in enumerate(self.persons.traces)}
         parameters: dict[str, Parameter] = {
             **traces,
             "types": ("ARRAY<STRING>", sorted(types)),
-            "types_of_persons": ("ARRAY<STRING>", sorted(of_persons)),
-            "fields": ("STRING", rf'"({"|".join(sorted(set(of_persons.values())))})"\s*:\s*("[^\\"]|-?[1-9])'),
             "events": ("ARRAY<STRING>", sorted(self.persons.event_ids)),
         }
+        for field in fields:
+            names = sorted(name for name, event_type in types.items() if event_type.person_field == field)
+            parameters[f"types_of_{field}"] = ("ARRAY<STRING>", names)
         own = []
-        for row in self.deletions.query(render(_DEAD_LETTERS, table=table, traces=list(traces)), parameters):
+        query = render(_DEAD_LETTERS, table=table, traces=list(traces), fields=fields)
+        for row in self.deletions.query(query, parameters):
             verdicts = [self.persons.judge(message) for message in self._messages(row, table)]
             if theirs := next((verdict for verdict in verdicts if verdict.belongs_to_person), None):
                 self.erased.unparsed += theirs.ownership is Ownership.UNPARSED

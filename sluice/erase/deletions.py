@@ -75,8 +75,8 @@ class Deletions:
     erased: Erased
     dry_run: bool = False
     patience: Patience = dataclasses.field(default_factory=Patience)
-    _began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
-    _waiting: list[Deletion] = dataclasses.field(default_factory=list)
+    _waiting: list[tuple[Deletion, datetime]] = dataclasses.field(default_factory=list)
+    """Deletions, each with the time of the first attempt."""
 
     def query(self, query: str, parameters: Mapping[str, Parameter]) -> Iterable[bigquery.Row]:
         """Return the rows of a query."""
@@ -95,8 +95,9 @@ class Deletions:
             return True
         if self._deleted(deletion):
             return True
-        self._deleted(deletion, datetime.now(UTC) - _SETTLED)
-        self._waiting.append(deletion)
+        now = datetime.now(UTC)
+        self._deleted(deletion, now - _SETTLED)
+        self._waiting.append((deletion, now))
         return False
 
     def _deleted(self, deletion: Deletion, before: datetime | None = None) -> bool:
@@ -117,10 +118,10 @@ class Deletions:
         return True
 
     def wait(self, advance: Callable[[str], object] = lambda _: None) -> None:
-        """Wait until BigQuery deletes the recent rows that arrived before this run."""
+        """Wait until BigQuery deletes the recent rows that arrived before the first attempt."""
         deadline = time.monotonic() + self.patience.seconds
         while self._waiting:
-            tables = ", ".join(sorted({deletion.table for deletion in self._waiting}))
+            tables = ", ".join(sorted({deletion.table for deletion, _ in self._waiting}))
             remaining = deadline - time.monotonic()
             if remaining < self.patience.pause:
                 self.erased.remaining.append(
@@ -132,9 +133,9 @@ class Deletions:
                 f" ({remaining / 60:.0f} minutes of waiting remain)"
             )
             time.sleep(self.patience.pause)
-            for deletion in self._waiting[:]:
-                if self._deleted(deletion, self._began):
-                    self._waiting.remove(deletion)
+            for deletion, before in self._waiting[:]:
+                if self._deleted(deletion, before):
+                    self._waiting.remove((deletion, before))
                     if later := self.count(deletion):
                         self.erased.remaining.append(
                             f"{deletion.table}: {later} rows arrived during the run; run the command again"
@@ -142,4 +143,4 @@ class Deletions:
 
     def is_waiting(self, table: str) -> bool:
         """Return whether rows of a table are not deleted yet."""
-        return any(deletion.table == table for deletion in self._waiting)
+        return any(deletion.table == table for deletion, _ in self._waiting)

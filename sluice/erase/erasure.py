@@ -51,6 +51,8 @@ class Erasure:
     patience: Patience = dataclasses.field(default_factory=Patience)
     checkpoint: Checkpoint | None = None
     erased: Erased = dataclasses.field(default_factory=Erased)
+    _waited: float = 0.0
+    """Seconds of the wait for load files."""
 
     def __call__(
         self,
@@ -84,6 +86,10 @@ class Erasure:
         was_erased = checkpoint.has_erased if checkpoint else lambda _: False
         dead_letters.erase()
         archive.erase(start, end, advance)
+        # Events may have arrived since the dead letters were searched: they are gone from the archive before their rows
+        # are there.
+        self._wait_for_loads(advance)
+        dead_letters.delete_late(archive.late)
         Rows(self.persons, self.client, self.settings, dead_letters, deletions, self.erased, was_erased).erase()
         deletions.wait(advance)
         archive.erase_needed(letters_deleted=not deletions.is_waiting(table))
@@ -94,16 +100,16 @@ class Erasure:
         """Wait until the load files of batch mode are loaded: their rows would come after those that are erased."""
         bucket = self.storage.bucket(self.settings.archive_bucket)
         waiting = {file.name for file in load_files(bucket)}
-        deadline = time.monotonic() + self.patience.seconds
         while waiting and not self.dry_run:
-            if time.monotonic() + self.patience.pause > deadline:
-                self.erased.remaining.append(
+            if self._waited + self.patience.pause > self.patience.seconds:
+                self.erased.add_remaining(
                     f"{len(waiting)} load files: their rows are in no table yet;"
                     " run `sluice drain --loads-only`, and then the command again"
                 )
                 return
             advance(f"{len(waiting)} load files of batch mode are not loaded yet")
             time.sleep(self.patience.pause)
+            self._waited += self.patience.pause
             waiting &= {file.name for file in load_files(bucket)}
 
     def _undeliverable(self, messages: Undeliverable) -> None:

@@ -4,7 +4,7 @@ import enum
 import functools
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,8 +25,19 @@ MAX_BYTES = 2_000_000
 _PATTERN_CHARACTERS = 50_000
 """Maximum size of a regular expression of BigQuery: RE2 rejects one of some 100 000 characters as too large."""
 
-_TYPE_OF_LINE = re.compile(rb'\{"event_id":("(?:[^"\\]++|\\.)*+"),"event_type":"(\w+)","message_id":')
-"""Pattern of the beginning of an envelope, as the archive's writer orders its fields."""
+_VALUE = re.compile(rb'"[^"]|-?[1-9]')
+"""Beginning of a value with which a person field decides whose an event is: no empty text, zero, struct or boolean."""
+
+
+class _Line(msgspec.Struct, gc=False):
+    """The part of an envelope that decides whether it has to be parsed."""
+
+    event_id: str
+    event_type: str | None = None
+    payload: str = "{}"
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
 
 
 class Ownership(enum.IntEnum):
@@ -116,9 +127,9 @@ class Persons:
         self.mentions = [apart % part for part in _alternatives(map(re.escape, filter(_is_long, ordered)))]
         self._index = IdIndex(ordered)
         self._forms = FormIndex(ordered)
-        self._encoded_event_ids = frozenset(msgspec.json.encode(event_id) for event_id in self.event_ids)
-        self._person_signs = {
-            name.encode(): _person_sign(event_type.person_field) for name, event_type in self._types.items()
+        self._decode_owner = {
+            name: event_type.person_field and _owner_decoder(event_type.person_field)
+            for name, event_type in self._types.items()
         }
 
     @property
@@ -142,11 +153,14 @@ class Persons:
 
         An envelope has a type only if its payload is JSON.
         """
-        match = _TYPE_OF_LINE.match(line)
-        if match is None or match[2] not in self._person_signs or match[1] in self._encoded_event_ids:
+        try:
+            envelope = _decode_line(line)
+            if envelope.event_type not in self._decode_owner or envelope.event_id in self.event_ids:
+                return False
+            decode_owner = self._decode_owner[envelope.event_type]
+            return not decode_owner or _VALUE.match(decode_owner(envelope.payload).value) is not None
+        except (msgspec.DecodeError, RecursionError):
             return False
-        sign = self._person_signs[match[2]]
-        return sign is None or sign.search(line) is not None
 
     def judge(self, message: Message) -> Verdict:
         """Return whether a message belongs to the person.
@@ -311,12 +325,10 @@ class Persons:
         )
 
 
-def _person_sign(field: str | None) -> re.Pattern[bytes] | None:
-    """Return the pattern of a field with a value in the payload of an envelope: JSON in a text of JSON.
-
-    Without a value, the field does not decide whose the event is.
-    """
-    return None if field is None else re.compile(rf'\\"{field}\\":\s*(?:\\"[^\\"]|-?[1-9])'.encode())
+def _owner_decoder(field: str) -> Callable[[str], Any]:
+    """Return a decoder of payloads whose result has the JSON of a field as `value`: of its own, not of a nested one."""
+    owner = msgspec.defstruct("Owner", [("value", msgspec.Raw, msgspec.Raw())], rename={"value": field}, gc=False)
+    return msgspec.json.Decoder(owner).decode
 
 
 def _is_long(value: str) -> bool:

@@ -52,14 +52,17 @@ def order(event_id: str, **changes: Any) -> Message:
 
 
 def fill(datasets: Datasets) -> None:
-    """Two objects each ten minutes, of Ada's and Bob's orders, and a bad one; and all their rows and dead letters."""
+    """Two objects each ten minutes, of Ada's and Bob's orders, and a bad one; and all their rows and dead letters.
+
+    They are processed in their hour: of a dead letter of the next day, reconciliation reads the object.
+    """
     process, archive = EventPipeline.from_settings(datasets.settings), datasets.archive()
     for number in range(12):
         messages = [order(f"{person}-{number}", customer_id=person) for person in ("ada", "bob")]
         if number == 3:
             messages += [order("ada-long", customer_id="ada", note="x" * 2**21), order("bob-bad", status="lost")]
         archive.write(
-            archive.name(HOUR + timedelta(minutes=5 * number)), [process(message, NOW) for message in messages], 60
+            archive.name(HOUR + timedelta(minutes=5 * number)), [process(message, HOUR) for message in messages], 60
         )
     datasets.backfill(f"gs://{datasets.settings.archive_bucket}/raw/", now=HOUR + timedelta(minutes=59))
 

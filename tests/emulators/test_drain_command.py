@@ -14,11 +14,12 @@ import pytest
 
 from functions.drain.drain import DrainReport
 from functions.drain.ledger import Ledger, Load, StoredLedger
+from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.deletions import Patience
 from sluice.erase.erasure import Erasure
 from sluice.erase.ownership import Persons
 from sluice.local.stack import Emulators
-from tests.support import command_line
+from tests.support import command_line, samples
 from tests.support.drained import Drained, drained
 from tests.support.waiting import PATIENCE
 
@@ -176,3 +177,30 @@ def test_reconcile_and_erase_wait_for_what_is_not_loaded(batch: Drained) -> None
     batch.settle()
     assert Erasure(person, client, storage, settings, patience=Patience(0))().remaining == []
     assert command_line.sluice(["reconcile", "--repair"], environment(batch)).returncode == 0
+
+
+def test_what_arrives_while_an_erasure_runs_leaves_no_rows(batch: Drained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is archived after the dead letters were searched, and loaded when it is gone from the archive."""
+    search = DeadLetters.erase
+
+    def search_first(letters: DeadLetters) -> None:
+        search(letters)
+        for event_id, status in (("row", "pending"), ("dead letter", "lost")):
+            event = samples.event("order", customer_id="ada", order_date=datetime.now(UTC).isoformat(), status=status)
+            batch.publish_data(json.dumps(event).encode(), event_id)
+        run, report = batch.new(), DrainReport()
+        run.pull(report, run.system.monotonic() + PATIENCE)
+        assert report.messages == 2
+
+    monkeypatch.setattr(DeadLetters, "erase", search_first)
+    erasure = Erasure(
+        Persons({"customer_id": {"ada"}}),
+        batch.datasets.client,
+        batch.datasets.storage,
+        batch.settings,
+        patience=Patience(PATIENCE, pause=0.1),
+    )
+    erased = erasure(advance=lambda text, _=(): "load files" in text and batch.drain())
+    batch.settle()
+    assert (erased.remaining, erased.envelopes) == ([], 2)
+    assert event_ids(batch) == []

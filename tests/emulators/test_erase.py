@@ -317,6 +317,11 @@ def test_person_is_erased_in_every_encoding_attribute_and_key(datasets: Datasets
         event = samples.event("order", customer_id=customer, order_date=NOW.isoformat())
         return json.dumps(event, ensure_ascii=False)
 
+    def sealed(inner: str) -> bytes:
+        """Its own person field is empty, and that of a nested object is Bob's."""
+        outer = samples.event("order", customer_id="", gift={"customer_id": "bob"})
+        return json.dumps(outer | {"sealed": base64.b64encode(inner.encode()).decode()}).encode()
+
     ada, bob = "zoë.lovelace", "bob"
     for whose in (ada, bob):
         latin = order(whose).encode("latin-1")
@@ -335,14 +340,15 @@ def test_person_is_erased_in_every_encoding_attribute_and_key(datasets: Datasets
             NOW,
         )
     datasets.stream([letter("of ada", b"[]"), letter(ada, b"[]")], NOW)
+    datasets.stream([letter("sealed", sealed(order(ada))), letter("sealed of bob", sealed(order(bob)))], NOW)
     everything = everywhere(datasets)
     trial = sluice(datasets, "--id", f"customer_id={ada}", "--dry-run", "--json")
     assert everywhere(datasets) == everything
     done = sluice(datasets, "--id", f"customer_id={ada}", "--json")
     assert done.returncode == 0, done.stderr
-    assert everywhere(datasets) == {name for name in everything if not name.startswith(ada)}
+    assert everywhere(datasets) == {name for name in everything if not name.startswith(ada)} - {"sealed"}
     output, tried = json.loads(done.stdout), json.loads(trial.stdout)
-    assert (output["complete"], output["envelopes"]) == (True, 10)
+    assert (output["complete"], output["envelopes"]) == (True, 11)
     assert {**output, "dry_run": True} == tried
 
 

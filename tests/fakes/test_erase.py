@@ -27,7 +27,7 @@ from functions.events import event_types
 from sluice.cli import app
 from sluice.erase import id_index
 from sluice.erase.dead_letters import DeadLetters
-from sluice.erase.deletions import Deletions, Patience
+from sluice.erase.deletions import Deletion, Deletions, Patience
 from sluice.erase.ownership import Ownership, Persons, Verdict, person_fields
 from sluice.erase.report import Erased
 from sluice.erase.rows import Rows
@@ -246,6 +246,8 @@ def test_opaque_content_is_reported_unless_the_owner_is_identified() -> None:
     assert Persons({"user_id": {"ada"}}, ["m-1"]).judge(Message(noise, {}, "m-1", NOW)) == (Ownership.YES, None)
 
 
+SEALED = base64.b64encode(UNKNOWN.encode()).decode()
+
 hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: data.decode().encode("utf-16-le")])
 
 
@@ -255,15 +257,24 @@ hidden = st.sampled_from([bytes, gzip.compress, base64.b64encode, lambda data: d
             samples.event("order", customer_id="zoë.lovelace"),
             samples.event("order", customer_id="bob", note="zoë.lovelace"),
             samples.event("inventory", note="zoë.lovelace"),
-            {"event_type": "order", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            {"event_type": "order", "sealed": SEALED},
             {"event_type": "order", "sealed": base64.b64encode(gzip.compress(UNKNOWN.encode())).decode()},
-            {"event_type": "wish", "sealed": base64.b64encode(UNKNOWN.encode()).decode()},
+            samples.event("order", customer_id="", gift={"customer_id": "bob"}, sealed=SEALED),
+            samples.event("order", customer_id=0, sealed=SEALED, **{'x"customer_id': "bob"}),
+            {"event_type": "wish", "sealed": SEALED},
             {"whom": "zoë.lovelace"},
         ]
     ),
     hide=hidden,
     ascii_only=st.booleans(),
-    attributes=st.sampled_from([{}, {"user_id": "zoë.lovelace"}, {"event_type": "order", "message_id": "1"}]),
+    attributes=st.sampled_from(
+        [
+            {},
+            {"user_id": "zoë.lovelace"},
+            {"event_type": "order", "message_id": "1"},
+            {"payload": '{"customer_id":"bob"}'},
+        ]
+    ),
     key=st.sampled_from(["", "zoë.lovelace"]),
 )
 def test_nothing_of_a_person_is_skipped_unparsed(
@@ -288,6 +299,7 @@ class Buffered:
         young: Rows that cannot, for so many more statements.
         late: Rows that came after the run began, and cannot be deleted at all.
         rejections: Statements that would affect `young` and are rejected.
+        bounds: The bounds of those that have one.
         asked: Each DELETE: whether it was bounded, and how many rows it took out; None where it was rejected.
     """
 
@@ -296,6 +308,7 @@ class Buffered:
     late: int = 0
     rejections: int = 0
     reason: str = BUFFERED
+    bounds: list[datetime] = dataclasses.field(default_factory=list)
     asked: list[tuple[bool, int | None]] = dataclasses.field(default_factory=list)
     began: datetime = dataclasses.field(default_factory=lambda: datetime.now(UTC))
 
@@ -318,6 +331,7 @@ class Buffered:
         }
         before = datetime.fromisoformat(parameters["before"]) if "before" in parameters else None
         assert ("processed_timestamp < @before" in query["query"]) == bool(before)
+        self.bounds += [before] if before else []
         only_old = before is not None and before < self.began - timedelta(minutes=80)
         buffered = 0 if only_old else self.young if before else self.young + self.late
         if buffered and (self.rejections > 0 or not before):
@@ -364,6 +378,17 @@ def test_rows_that_arrive_during_the_run_are_reported_as_remaining(cloud: Cloud)
     assert erased.rows == {f"{chosen_settings().dataset}.orders": 7}
     [remaining] = erased.remaining
     assert "4 rows arrived during the run" in remaining
+
+
+def test_rows_that_arrived_before_their_table_was_reached_are_awaited(cloud: Cloud) -> None:
+    buffered = Buffered(young=2, rejections=2)
+    buffered.serve(cloud)
+    deletions = Deletions(bigquery_client(chosen_settings()), Erased(), patience=Patience(5, pause=0.01))
+    archive_is_read = datetime.now(UTC)
+    deletions.delete(Deletion("live.orders", "TRUE", "processed_timestamp", {}))
+    deletions.wait()
+    assert buffered.bounds[-1] >= archive_is_read
+    assert deletions.erased.rows == {"live.orders": 2}
 
 
 def test_buffered_rows_are_reported_and_old_rows_deleted(cloud: Cloud) -> None:
@@ -417,11 +442,15 @@ def test_invalid_line_of_ids_is_named_without_the_id(line: bytes, problem: str) 
     assert "ada" not in rejected.stderr
 
 
-@pytest.mark.parametrize("others", [[], ["--user", "ada"]])
-def test_a_file_without_ids_is_an_error(others: list[str]) -> None:
+@pytest.mark.parametrize("others", [[], ["--user", "ada"], ["--ids-file", "ids"]])
+def test_a_file_without_ids_is_an_error(
+    others: list[str], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("ids").write_text("user_id=bob\n")
     rejected = CliRunner().invoke(app, ["erase", "--ids-file", "-", *others], input=b"# of May\n\n")
     assert rejected.exit_code == 2
-    assert "--ids-file: the file has no id" in " ".join(rejected.stderr.split())
+    assert "--ids-file -: the file has no id" in " ".join(rejected.stderr.split())
 
 
 def test_too_many_ids_for_a_statement_are_rejected(tmp_path: pathlib.Path) -> None:

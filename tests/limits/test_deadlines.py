@@ -17,6 +17,7 @@ from fake_google.scripted import Cloud
 from functions.archive.writer import Archive
 from functions.core.dead_letters import DeadLetter
 from functions.core.rows import Row
+from functions.drain.subscription import EXTEND_EVERY
 from functions.ingest.flush import FlushServices
 from functions.ingest.group_commit import GroupCommit
 from functions.ingest.request_body import MAX_SECONDS
@@ -120,6 +121,7 @@ def test_terraform_validates_the_order_of_deadlines() -> None:
     }
     assert f"var.delivery.ack_deadline_seconds > 2 * var.flush.flush_timeout + {seconds}" in conditions["delivery"]
     assert "var.ingest.timeout_seconds > var.delivery.ack_deadline_seconds" in conditions["ingest"]
+    assert f'!= "batch" || var.delivery.ack_deadline_seconds >= {EXTEND_EVERY + 10:.0f}' in conditions["ingest"]
 
 
 def test_each_description_says_the_same() -> None:

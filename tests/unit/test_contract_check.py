@@ -321,6 +321,9 @@ def test_type_without_an_erasable_person_is_a_finding() -> None:
     assert persons(as_it_is) == persons(renamed, driver, person_field="driver_id") == []
     assert persons(as_it_is, person_field="driver_id") == [("$.driver_id", False), ("driver_id", False)]
     assert persons(number) == [("$.customer_id", False)]
+    assert persons(as_it_is.replace('"customer_id",', "")) == [("$.customer_id", True)]
+    null = order(lambda properties: properties["customer_id"].update(type=["string", "null"]))
+    assert persons(null) == [("$.customer_id", True)]
     street = ("shipping_address.street", False)
     assert persons(as_it_is, person_field=None) == [("$.customer_id", True), street]
     assert persons(as_it_is.replace("customer_id", "user_id"), person_field=None) == [("$.user_id", False), street]

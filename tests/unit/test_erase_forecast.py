@@ -46,7 +46,7 @@ def test_requests_and_retrieval_are_paid_for_by_class() -> None:
     }
     listings, standard, coldline = 4 * 0.005 / 1_000, 0.0004, 8 * 0.01 / 1_000 + 0.02 / 16
     assert expected.usd == pytest.approx(listings + standard + coldline)
-    assert expected.seconds == pytest.approx(1_000 * 0.06 / 8 + 600_000 * 5.9e-6)
+    assert expected.seconds == pytest.approx(1_000 * 0.06 / 8 + 600_000 * 6.5e-6)
     assert "1001 objects, 70.1 MB, in about 11 s, for 0.00 USD" in expected.sentences()
     assert "without the price of ARCHIVE" in of(original(3_000, "ARCHIVE")).sentences()
 
