@@ -35,6 +35,7 @@ ACK_DEADLINE = 15.0
 
 CHOICES: Mapping[str, Sequence[Any]] = {
     "events": range(1, 50),
+    "seconds": (15.0, 15.0, 1.0),
     "bad_events": (False, True, True),
     "sent_again_share": (0.0, 0.0, 0.2),
     "instances": (1, 2, 3),
@@ -169,7 +170,7 @@ class PushScenario:
         for _ in range(plan["instances"]):
             self._start()
         for _ in range(plan["events"]):
-            world.services.call_later(rng.random() * 15, world.publish, self._subscription.publish)
+            world.services.call_later(rng.random() * plan["seconds"], world.publish, self._subscription.publish)
         for _ in range(plan["reconciliations"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, reconciliation.reconcile_meanwhile, world)
         for _ in range(plan["kills"]):

@@ -110,7 +110,7 @@ def reconcile_meanwhile(world: World) -> None:
 
 def check_reconciliation(world: World) -> None:
     """Check that all is complete at the end; lose some events, and check that a repair brings back exactly these."""
-    if not world.plan["reconciliations"] and not world.plan["lost_events"]:
+    if world.history.violations or not (world.plan["reconciliations"] or world.plan["lost_events"]):
         return
     try:
         _check_missing(world, set())
@@ -127,7 +127,7 @@ def check_reconciliation(world: World) -> None:
             # A job of an attempt that was killed goes on, and may bring what the next one brings with others.
             maximum = expected | dict.fromkeys(lost, attempts)
             for event_id, records in world.records().items():
-                if not expected[event_id] <= records <= maximum[event_id]:
+                if not expected.get(event_id, 0) <= records <= maximum.get(event_id, 0):
                     world.history.violated(f"{event_id} has {records} records after {attempts} repairs")
     except Stuck as stuck:
         world.history.violated(f"a reconciliation or repair does not end: {stuck}")

@@ -12,8 +12,8 @@ import pytest
 
 from sluice.doc_tables import Table, fill_tables
 from tests.simulation import campaign
-from tests.simulation.__main__ import KINDS, run_all, run_seeds
 from tests.simulation.planted import PLANTED
+from tests.simulation.seeds import KINDS, run_all, run_seeds
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 SEEDS = 40
@@ -31,7 +31,7 @@ def test_scenarios_keep_every_promise(kind: str, step: int) -> None:
     seeds = range(0, SEEDS, step)
     result = run_seeds(kind, seeds)
     assert (result.scenarios, result.failed) == (len(seeds), ())
-    assert result.faults > len(seeds)
+    assert result.faults > SEEDS or kind == "recovery"  # whose services fail in another way
 
 
 @pytest.mark.check
