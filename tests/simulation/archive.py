@@ -6,7 +6,7 @@ import contextlib
 import functools
 import gzip
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -29,7 +29,7 @@ from sluice.erase.ownership import Persons
 from sluice.erase.report import Erased
 from tests.simulation.machine import Machine, current_machine
 from tests.simulation.virtual_time import Stuck
-from tests.simulation.world import TABLES, World
+from tests.simulation.world import TABLES, World, finished_originals, hour_of
 from tests.support.samples import process
 
 CHOICES: Mapping[str, Sequence[Any]] = {
@@ -124,7 +124,7 @@ class ArchiveScenario:
         if self._is_erasing:
             return False
         names = world.storage.objects
-        of_hours = collections.Counter(_hour_of(name) for name in names if layout.is_original(name))
+        of_hours = collections.Counter(hour_of(name) for name in names if layout.is_original(name))
         if any(count > 1 for count in of_hours.values()) or self._unfinished():
             self._compact()
             return False
@@ -163,7 +163,7 @@ class ArchiveScenario:
 
         def run() -> None:
             try:
-                for hour in sorted({_hour_of(name) for name in self._originals}):
+                for hour in sorted({hour_of(name) for name in self._originals}):
                     self.world.history.add(machine.name, f"has compacted: {compact(hour)}")
             except (HourChanged, GoogleAPIError, OSError) as error:
                 self.world.history.add(machine.name, f"stops: {error!r}"[:160])
@@ -247,13 +247,8 @@ class ArchiveScenario:
                 self._originals[name] = self._written[name]
         copies: dict[str, list[list[str]]] = {}
         for name, stored in self.world.storage.objects.items():
-            if layout.compacted_range(name) and CompactedMetadata.of(stored.metadata).is_finished:
-                of_object: dict[str, list[str]] = {}
-                for envelope in read_envelopes(gzip.decompress(stored.data)):
-                    original = layout.original_of(name, str(envelope.origin))
-                    of_object.setdefault(original, []).append(envelope.event_id)
-                for original, ids in of_object.items():
-                    copies.setdefault(original, []).append(ids)
+            for original, envelopes in finished_originals(name, stored).items():
+                copies.setdefault(original, []).append([envelope.event_id for envelope in envelopes])
         for original, ids in self._originals.items():
             own = self.world.storage.objects.get(original)
             counted = (
@@ -281,10 +276,6 @@ class ArchiveScenario:
 def _pool(threads: int) -> concurrent.futures.Executor:
     """Return a pool of the machine that asks for it."""
     return current_machine().system.pool(threads, "erasure")
-
-
-def _hour_of(name: str) -> datetime:
-    return layout.arrival_time(name).replace(minute=0, second=0, microsecond=0)
 
 
 def run_archive(world: World) -> None:

@@ -182,4 +182,5 @@ def _ignore(_: FlushReport) -> None:
 
 def run_batch(world: World) -> None:
     """Run a scenario of `drain`."""
-    BatchScenario(world).run()
+    with reconciliation.limited(world):
+        BatchScenario(world).run()

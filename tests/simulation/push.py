@@ -231,4 +231,5 @@ class PushScenario:
 
 def run_push(world: World) -> None:
     """Run a scenario of `ingest`."""
-    PushScenario(world).run()
+    with reconciliation.limited(world):
+        PushScenario(world).run()
