@@ -18,6 +18,7 @@ from functions.archive.compacted_file import CompactedMetadata
 from functions.archive.compaction import HourChanged, HourCompaction
 from functions.archive.envelope import read_envelopes
 from functions.archive.reader import ArchiveReader, ObjectNotFound
+from functions.archive.summary import Summary
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.ingest.http_client import ApiError
@@ -27,6 +28,7 @@ from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.deletions import Deletions
 from sluice.erase.ownership import Persons
 from sluice.erase.report import Erased
+from tests.simulation.cloud_storage import StoredObject
 from tests.simulation.machine import Machine, current_machine
 from tests.simulation.virtual_time import Stuck
 from tests.simulation.world import TABLES, World, finished_originals, hour_of
@@ -41,6 +43,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "kills": (0, 1, 2),
     "readers": (0, 1, 2),
     "persons": (0, 0, 1, 3),
+    "erasures_at_once": (1, 2),
     "skew": (False, True),
     "fault_share": (0.0, 0.03, 0.1, 0.2),
     "objects_read_at_once": (64, 3, 1),
@@ -67,7 +70,6 @@ class ArchiveScenario:
         self._written: dict[str, list[str]] = {}
         self._originals: dict[str, list[str]] = {}
         self._erased: set[str] = set()
-        self._is_erasing = False
         self._running = 0
         self._compactors: list[Machine] = []
 
@@ -87,8 +89,9 @@ class ArchiveScenario:
             world.services.call_later(5 + rng.random() * plan["seconds_between"], self._compact)
         for _ in range(plan["kills"]):
             world.services.call_later(5 + rng.random() * 20, self._kill)
-        if persons:
-            world.services.call_later(rng.random() * 20, self._start_erasing, set(persons))
+        for number in range(plan["erasures_at_once"]):
+            if of_one := persons[number :: plan["erasures_at_once"]]:
+                world.services.call_later(rng.random() * 20, self._start_erasing, set(of_one))
         for _ in range(plan["readers"]):
             world.services.call_later(rng.random() * 20, self._read)
         for number in range(plan["late_objects"]):  # flushes that are late, with names of before
@@ -120,8 +123,6 @@ class ArchiveScenario:
         if world.history.violations:
             return True
         if world.time.now < begin + FAULTS_UNTIL or self._running:
-            return False
-        if self._is_erasing:
             return False
         names = world.storage.objects
         of_hours = collections.Counter(hour_of(name) for name in names if layout.is_original(name))
@@ -188,7 +189,6 @@ class ArchiveScenario:
             self._running -= 1
 
     def _start_erasing(self, persons: set[str]) -> None:
-        self._is_erasing = True
         self._erased |= persons
         machine = self._client("eraser")
         storage = self.world.storage_client()
@@ -210,7 +210,6 @@ class ArchiveScenario:
                     self.world.history.add(machine.name, f"has erased: {erased}")
                     if erased.is_complete:
                         break
-            self._is_erasing = False
             self._ended(machine)
 
         machine.start(run)
@@ -269,8 +268,21 @@ class ArchiveScenario:
                 ids = {envelope.event_id for envelope in read_envelopes(gzip.decompress(stored.data))}
                 if ids & self._erased:
                     self.world.history.violated(f"{name} has {sorted(ids & self._erased)}, which are erased")
-                if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished:
-                    self.world.history.violated(f"{name} is never finished")
+                if layout.compacted_range(name):
+                    self._check_metadata(name, stored)
+
+    def _check_metadata(self, name: str, stored: StoredObject) -> None:
+        """Check that the metadata of a compacted object fits its content, by which readers skip the rest of it."""
+        metadata = CompactedMetadata.of(stored.metadata)
+        if not metadata.is_finished:
+            self.world.history.violated(f"{name} is never finished")
+        if metadata.summary != Summary.of(read_envelopes(gzip.decompress(stored.data)), TABLES):
+            self.world.history.violated(f"{name} has the summary of other events: {metadata.summary}")
+        for original in finished_originals(name, stored):
+            start, end = metadata.place_of(original)
+            blocks = compacted_file.inflate([stored.data[start:end]], has_start=not start, has_end=end is None)
+            if layout.origin_of(original) not in dict(compacted_file.split(blocks)):
+                self.world.history.violated(f"{name} has {original} in another block")
 
 
 def _pool(threads: int) -> concurrent.futures.Executor:
