@@ -42,7 +42,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "seconds_between": (0.3, 5.0, 20.0),
     "kills": (0, 1, 2),
     "readers": (0, 1, 2),
-    "persons": (0, 0, 1, 3),
+    "persons": (0, 0, 1, 3, 10),
     "erasures_at_once": (1, 2),
     "skew": (False, True),
     "fault_share": (0.0, 0.03, 0.1, 0.2),
@@ -89,9 +89,10 @@ class ArchiveScenario:
             world.services.call_later(5 + rng.random() * plan["seconds_between"], self._compact)
         for _ in range(plan["kills"]):
             world.services.call_later(5 + rng.random() * 20, self._kill)
+        erased_from = rng.random() * 20
         for number in range(plan["erasures_at_once"]):
             if of_one := persons[number :: plan["erasures_at_once"]]:
-                world.services.call_later(rng.random() * 20, self._start_erasing, set(of_one))
+                world.services.call_later(erased_from + rng.random(), self._start_erasing, set(of_one))
         for _ in range(plan["readers"]):
             world.services.call_later(rng.random() * 20, self._read)
         for number in range(plan["late_objects"]):  # flushes that are late, with names of before
