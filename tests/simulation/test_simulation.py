@@ -22,9 +22,11 @@ MANY_SEEDS = 1_000
 SEEDS_OF_A_BUG = 400
 
 
-def _simulation(*arguments: str) -> list[str]:
+def _simulation(*arguments: str, status: int = 0) -> list[str]:
     command = [sys.executable, "-m", "tests.simulation", *arguments]
-    return subprocess.run(command, capture_output=True, check=True, text=True).stdout.splitlines()
+    run = subprocess.run(command, capture_output=True, check=False, text=True)
+    assert run.returncode == status, run.stderr
+    return run.stdout.splitlines()
 
 
 def _check_scenarios(first: int, seeds: int) -> None:
@@ -53,6 +55,14 @@ def test_a_seed_always_has_the_same_history(kind: str) -> None:
 def test_a_search_for_the_smallest_failure_finds_none() -> None:
     with campaign.simulated(), pytest.raises(hypothesis.errors.NoSuchExample):
         campaign.smallest("archive", 20)
+
+
+@pytest.mark.check
+def test_a_planted_bug_is_shrunk_to_the_simplest_scenario() -> None:
+    [number] = (index for index, bug in enumerate(PLANTED) if bug.text.startswith("deletes originals before"))
+    *history, plan = _simulation("--planted", str(number), "--shrink", "archive", "--seeds", "20", status=1)
+    assert re.match(r"seed \d+, \{'objects': 2, 'bad_events': False, 'late_objects': 0, 'compactions': 1,", plan)
+    assert any(" !  " in line for line in history)
 
 
 @pytest.mark.check
