@@ -394,6 +394,17 @@ PLANTED = (
         [("tuple(writer.blocks), compacted.is_finished)", "tuple(writer.blocks))")],
     ),
     Planted(
+        "erases from an object that another erasure has changed since it was read",
+        "archive",
+        "functions.archive.rewriter",
+        [
+            (
+                "        content_type=blob.content_type,\n        if_generation_match=blob.generation,\n",
+                "        content_type=blob.content_type,\n",
+            )
+        ],
+    ),
+    Planted(
         "erases from no compacted object of an original that is gone",
         "archive",
         "sluice.erase.archive",
