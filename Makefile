@@ -1,4 +1,4 @@
-.PHONY: help demo bench test faults drill fuzz docs beam chromium frames promtool spin model lint types contracts checkov terraform workflows package sbom mutation audit format lock check
+.PHONY: help demo bench test faults drill fuzz docs beam chromium frames promtool spin model simulate lint types contracts checkov terraform workflows package sbom mutation audit format lock check
 .DEFAULT_GOAL := help
 
 help: ## Show what there is.

@@ -39,7 +39,8 @@ def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> int
         event_types: The types that the summary counts by name.
 
     Returns:
-        The generation that was written; 0 if the object was deleted, and None if it stays as it is.
+        The generation that was written, or that an attempt has found after another one had failed, which may have
+        written it; 0 if the object was deleted, and None if it stays as it is.
 
     Raises:
         ObjectNotFound: It has been deleted.
@@ -48,13 +49,15 @@ def rewrite(archived: Archived, edit: Edit, event_types: Collection[str]) -> int
     """
     blob = archived.blob
     try:
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             if blob.generation is None:
                 blob.reload()
             try:
                 if isinstance(archived, CompactedObject):
-                    return _rewrite_compacted(archived.at(blob), edit, event_types)
-                return _rewrite_original(archived.uri, blob, edit, event_types)
+                    generation = _rewrite_compacted(archived.at(blob), edit, event_types)
+                else:
+                    generation = _rewrite_original(archived.uri, blob, edit, event_types)
+                return _generation(blob) if generation is None and attempt else generation
             except (NotFound, PreconditionFailed):  # Another writer has replaced or deleted it.
                 blob = blob.bucket.blob(blob.name)
     except NotFound as error:

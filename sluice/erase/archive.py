@@ -90,6 +90,14 @@ class ObjectChange:
         self.problem = self.problem or other.problem
         self.generation = self.generation if other.generation is None else other.generation
 
+    def add_earlier(self, earlier: "ObjectChange") -> None:
+        """Add what an earlier attempt has removed and is gone: its answer was lost, or another writer did the same."""
+        gone = [event for event in earlier.removed if event not in self.removed]
+        if gone and not earlier.waiting:
+            self.removed += gone
+            self.unparsed = max(self.unparsed, earlier.unparsed)
+            self.originals[self.uri] = len(self.removed)
+
 
 @dataclasses.dataclass(slots=True)
 class ArchiveErasure:
@@ -256,18 +264,24 @@ class ArchiveErasure:
         changes: dict[str, ObjectChange] = {}
 
         def edit(uri: str, ndjson: bytes, size: int) -> Sequence[bytes] | None:
+            earlier = changes.get(uri)
             changes[uri] = change = ObjectChange(uri, size)
             if (only is not None and uri not in only) or (uri in self.dead_letters.needed and not letters_deleted):
                 change.remaining = 1
                 return None
-            return self._edit(ndjson, change, letters_deleted=letters_deleted)
+            kept = self._edit(ndjson, change, letters_deleted=letters_deleted)
+            if earlier:
+                change.add_earlier(earlier)
+            return kept
 
         try:
             generation = rewrite(archived, edit, event_types())
         except ObjectNotFound:
             if isinstance(archived, ArchivedObject):
                 self._touched.add(archived.uri)
-            return ObjectChange(archived.uri, generation=0)
+            if not changes:
+                return ObjectChange(archived.uri, generation=0)
+            generation = 0
         except UnreadableObject as error:
             return ObjectChange(archived.uri, archived.size, problem=str(error))
         except KeepsChanging:

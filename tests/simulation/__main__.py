@@ -7,7 +7,7 @@ import sys
 
 import hypothesis.errors
 
-from tests.simulation.planted import PLANTED
+from tests.simulation.planted import PLANTED, plant
 from tests.simulation.seeds import KINDS, first_seed, run_all
 
 
@@ -38,7 +38,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulation",
         description=__doc__,
-        epilog="Examples: --seeds 1000   --replay batch 17   --shrink archive   --planted 3",
+        epilog="Examples: --seeds 1000   --replay batch 17   --shrink archive   --planted 3 --shrink push",
     )
     parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds of each kind")
     parser.add_argument("--first", type=int, default=0, help="first seed")
@@ -49,12 +49,14 @@ def main() -> int:
         type=int,
         choices=range(len(PLANTED)),
         metavar="NUMBER",
-        help="print the first seed that finds a planted bug",
+        help="plant a bug: print the first seed that finds it, or replay or shrink a scenario with it",
     )
     arguments = parser.parse_args()
     if arguments.planted is not None:
-        print(first_seed(arguments.planted, arguments.seeds))
-        return 0
+        if not (arguments.replay or arguments.shrink):
+            print(first_seed(arguments.planted, arguments.seeds))
+            return 0
+        plant(PLANTED[arguments.planted])
     if arguments.replay:
         kind, seed = arguments.replay
         if kind not in KINDS or not seed.isdecimal():

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import gzip
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from unittest import mock
 
@@ -18,6 +18,7 @@ from functions.archive.compacted_file import CompactedMetadata
 from functions.archive.compaction import HourChanged, HourCompaction
 from functions.archive.envelope import read_envelopes
 from functions.archive.reader import ArchiveReader, ObjectNotFound
+from functions.archive.summary import Summary
 from functions.archive.writer import Archive
 from functions.core.pipeline import EventPipeline
 from functions.ingest.http_client import ApiError
@@ -27,9 +28,10 @@ from sluice.erase.dead_letters import DeadLetters
 from sluice.erase.deletions import Deletions
 from sluice.erase.ownership import Persons
 from sluice.erase.report import Erased
+from tests.simulation.cloud_storage import StoredObject
 from tests.simulation.machine import Machine, current_machine
 from tests.simulation.virtual_time import Stuck
-from tests.simulation.world import TABLES, World
+from tests.simulation.world import TABLES, World, finished_originals, hour_of
 from tests.support.samples import process
 
 CHOICES: Mapping[str, Sequence[Any]] = {
@@ -40,7 +42,8 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "seconds_between": (0.3, 5.0, 20.0),
     "kills": (0, 1, 2),
     "readers": (0, 1, 2),
-    "persons": (0, 0, 1, 3),
+    "persons": (0, 0, 1, 3, 10),
+    "erasures_at_once": (1, 2),
     "skew": (False, True),
     "fault_share": (0.0, 0.03, 0.1, 0.2),
     "objects_read_at_once": (64, 3, 1),
@@ -67,7 +70,6 @@ class ArchiveScenario:
         self._written: dict[str, list[str]] = {}
         self._originals: dict[str, list[str]] = {}
         self._erased: set[str] = set()
-        self._is_erasing = False
         self._running = 0
         self._compactors: list[Machine] = []
 
@@ -87,8 +89,10 @@ class ArchiveScenario:
             world.services.call_later(5 + rng.random() * plan["seconds_between"], self._compact)
         for _ in range(plan["kills"]):
             world.services.call_later(5 + rng.random() * 20, self._kill)
-        if persons:
-            world.services.call_later(rng.random() * 20, self._start_erasing, set(persons))
+        erased_from = rng.random() * 20
+        for number in range(plan["erasures_at_once"]):
+            if of_one := persons[number :: plan["erasures_at_once"]]:
+                world.services.call_later(erased_from + rng.random(), self._start_erasing, set(of_one))
         for _ in range(plan["readers"]):
             world.services.call_later(rng.random() * 20, self._read)
         for number in range(plan["late_objects"]):  # flushes that are late, with names of before
@@ -121,10 +125,8 @@ class ArchiveScenario:
             return True
         if world.time.now < begin + FAULTS_UNTIL or self._running:
             return False
-        if self._is_erasing:
-            return False
         names = world.storage.objects
-        of_hours = collections.Counter(_hour_of(name) for name in names if layout.is_original(name))
+        of_hours = collections.Counter(hour_of(name) for name in names if layout.is_original(name))
         if any(count > 1 for count in of_hours.values()) or self._unfinished():
             self._compact()
             return False
@@ -163,7 +165,7 @@ class ArchiveScenario:
 
         def run() -> None:
             try:
-                for hour in sorted({_hour_of(name) for name in self._originals}):
+                for hour in sorted({hour_of(name) for name in self._originals}):
                     self.world.history.add(machine.name, f"has compacted: {compact(hour)}")
             except (HourChanged, GoogleAPIError, OSError) as error:
                 self.world.history.add(machine.name, f"stops: {error!r}"[:160])
@@ -188,7 +190,6 @@ class ArchiveScenario:
             self._running -= 1
 
     def _start_erasing(self, persons: set[str]) -> None:
-        self._is_erasing = True
         self._erased |= persons
         machine = self._client("eraser")
         storage = self.world.storage_client()
@@ -210,7 +211,6 @@ class ArchiveScenario:
                     self.world.history.add(machine.name, f"has erased: {erased}")
                     if erased.is_complete:
                         break
-            self._is_erasing = False
             self._ended(machine)
 
         machine.start(run)
@@ -247,13 +247,8 @@ class ArchiveScenario:
                 self._originals[name] = self._written[name]
         copies: dict[str, list[list[str]]] = {}
         for name, stored in self.world.storage.objects.items():
-            if layout.compacted_range(name) and CompactedMetadata.of(stored.metadata).is_finished:
-                of_object: dict[str, list[str]] = {}
-                for envelope in read_envelopes(gzip.decompress(stored.data)):
-                    original = layout.original_of(name, str(envelope.origin))
-                    of_object.setdefault(original, []).append(envelope.event_id)
-                for original, ids in of_object.items():
-                    copies.setdefault(original, []).append(ids)
+            for original, envelopes in finished_originals(name, stored).items():
+                copies.setdefault(original, []).append([envelope.event_id for envelope in envelopes])
         for original, ids in self._originals.items():
             own = self.world.storage.objects.get(original)
             counted = (
@@ -274,17 +269,26 @@ class ArchiveScenario:
                 ids = {envelope.event_id for envelope in read_envelopes(gzip.decompress(stored.data))}
                 if ids & self._erased:
                     self.world.history.violated(f"{name} has {sorted(ids & self._erased)}, which are erased")
-                if layout.compacted_range(name) and not CompactedMetadata.of(stored.metadata).is_finished:
-                    self.world.history.violated(f"{name} is never finished")
+                if layout.compacted_range(name):
+                    self._check_metadata(name, stored)
+
+    def _check_metadata(self, name: str, stored: StoredObject) -> None:
+        """Check that the metadata of a compacted object fits its content, by which readers skip the rest of it."""
+        metadata = CompactedMetadata.of(stored.metadata)
+        if not metadata.is_finished:
+            self.world.history.violated(f"{name} is never finished")
+        if metadata.summary != Summary.of(read_envelopes(gzip.decompress(stored.data)), TABLES):
+            self.world.history.violated(f"{name} has the summary of other events: {metadata.summary}")
+        for original in finished_originals(name, stored):
+            start, end = metadata.place_of(original)
+            blocks = compacted_file.inflate([stored.data[start:end]], has_start=not start, has_end=end is None)
+            if layout.origin_of(original) not in dict(compacted_file.split(blocks)):
+                self.world.history.violated(f"{name} has {original} in another block")
 
 
 def _pool(threads: int) -> concurrent.futures.Executor:
     """Return a pool of the machine that asks for it."""
     return current_machine().system.pool(threads, "erasure")
-
-
-def _hour_of(name: str) -> datetime:
-    return layout.arrival_time(name).replace(minute=0, second=0, microsecond=0)
 
 
 def run_archive(world: World) -> None:

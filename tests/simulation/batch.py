@@ -41,6 +41,7 @@ CHOICES: Mapping[str, Sequence[Any]] = {
     "runs_at_once": (1, 2),
     "fault_share": (0.0, 0.02, 0.05, 0.2),
     "row_fault_share": (0.0, 0.0, 0.05, 0.2),
+    "repeat_share": (0.0, 0.0, 0.1),
     "job_seconds": (5.0, 50.0, 200.0),
     "is_a_table_behind": (False, False, False, False, True),
     "max_request_bytes": (10_000_000, 12_000),
@@ -76,6 +77,7 @@ class BatchScenario:
         world.network.fault_share = plan["fault_share"]
         world.bigquery.fault_share = plan["row_fault_share"]
         world.bigquery.job_seconds = plan["job_seconds"]
+        self._subscription.repeat_share = plan["repeat_share"]
         world.bigquery.max_bytes = plan["max_request_bytes"]
         if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
             world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
@@ -87,7 +89,8 @@ class BatchScenario:
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._kill)
         for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
-        world.services.call_later(FAULTS_UNTIL, world.calm_down)
+        world.services.call_later(rng.random() * FAULTS_UNTIL, world.bigquery.missing.clear)
+        world.services.call_later(FAULTS_UNTIL, self._calm_down)
         world.services.call_later(1.0, self._schedule)
         limits = {"CHUNK_MESSAGES": plan["chunk_messages"], "CHUNK_BYTES": plan["chunk_bytes"]}
         with (
@@ -105,6 +108,10 @@ class BatchScenario:
             else:
                 world.check_end()
                 reconciliation.check_reconciliation(world)
+
+    def _calm_down(self) -> None:
+        self._subscription.repeat_share = 0.0
+        self.world.calm_down()
 
     def _check_loaded(self, uri: str) -> None:
         # An upload that is late may bring a file back after it was loaded and deleted: its rows are there twice, as
@@ -182,4 +189,5 @@ def _ignore(_: FlushReport) -> None:
 
 def run_batch(world: World) -> None:
     """Run a scenario of `drain`."""
-    BatchScenario(world).run()
+    with reconciliation.limited(world):
+        BatchScenario(world).run()

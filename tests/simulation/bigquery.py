@@ -102,8 +102,13 @@ class BigQuery:
         if len(body) > self.max_bytes:
             return error(413, "requestTooLarge")
         problems = []
-        for index, row in enumerate(msgspec.json.decode(body)["rows"]):
+        request = msgspec.json.decode(body)
+        is_bad = any(self._problem(table, row["json"]) for row in request["rows"])
+        is_stopped = is_bad and not request.get("skipInvalidRows")
+        for index, row in enumerate(request["rows"]):
             problem = self._problem(table, row["json"])
+            if problem is None and is_stopped:
+                problem = {"reason": "stopped", "message": ""}
             if problem is None and self._rng.random() < self.fault_share:
                 problem = {"reason": self._rng.choice(("backendError", "stopped", "timeout")), "message": ""}
             if problem:

@@ -80,6 +80,11 @@ def smallest(kind: str, seeds: int) -> tuple[int, Plan]:
     example: tuple[int, Plan] = hypothesis.find(
         st.tuples(st.integers(0, 1_000), plans),
         lambda drawn: bool(run(kind, *drawn).history.violations),
-        settings=hypothesis.settings(max_examples=seeds, database=None),
+        settings=hypothesis.settings(
+            max_examples=seeds,
+            database=None,
+            deadline=None,  # Some scenarios take seconds.
+            suppress_health_check=tuple(hypothesis.HealthCheck),
+        ),
     )
     return example

@@ -60,6 +60,7 @@ class Fate(enum.StrEnum):
     ANSWER_LOST = "answer lost"
     ERROR_BEFORE = "error before"
     ERROR_AFTER = "error after"
+    SLOW = "slow"
     LATE = "late"
 
 
@@ -112,6 +113,12 @@ class Network:
         """Draw the seconds of one way."""
         return self._rng.choice((0.004, 0.03, 0.06, 0.2)) * self._rng.random() * self.slowness
 
+    def _way(self, fate: Fate, timeout: float) -> float:
+        """Draw the seconds until a request arrives: a late one does so after its caller has given up."""
+        if fate is Fate.LATE:
+            return timeout * (1 + 2 * self._rng.random())
+        return timeout * self._rng.random() if fate is Fate.SLOW else self.latency()
+
     def call(self, machine: Machine, what: str, serve: Callable[[], Answer], timeout: float, rows: int = 0) -> Answer:
         """Send a request from a thread of a machine, and wait for its answer.
 
@@ -160,8 +167,7 @@ class Network:
             elif fate is Fate.RESET_BEFORE:
                 machine.loop.call_later(self.latency(), end, ConnectionLost(what))
             elif fate is not Fate.REQUEST_LOST:
-                there = timeout * (1 + 2 * rng.random()) if fate is Fate.LATE else self.latency()
-                self._services.call_later(there, arrive)
+                self._services.call_later(self._way(fate, timeout), arrive)
 
         machine.wait(arrange)
         [result] = outcome

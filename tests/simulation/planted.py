@@ -314,6 +314,28 @@ PLANTED = (
         ],
     ),
     Planted(
+        "gives all rows of a table the columns of the first",
+        "push",
+        "functions.ingest.flush",
+        [
+            (
+                "InsertRow(outcome.insert_id, outcome.encoded(uri)) for",
+                "InsertRow(outcome.insert_id, (outcome if table == 'dead_letters' else msgspec.structs.replace(outcome, content=outcomes[0].content)).encoded(uri)) for",
+            )
+        ],
+    ),
+    Planted(
+        "forgets the events of a look-up that is full",
+        "push",
+        "functions.reconcile.reconciler",
+        [
+            (
+                "                if batch.bytes >= _BYTES_OF_A_LOOKUP:\n                    self._look_up(batch)\n",
+                "                if batch.bytes >= _BYTES_OF_A_LOOKUP:\n",
+            )
+        ],
+    ),
+    Planted(
         "takes an event for missing that another delivery has recorded",
         "push",
         "functions.reconcile.reconciler",
@@ -347,6 +369,46 @@ PLANTED = (
                 "            self._finish(hours)\n",
             )
         ],
+    ),
+    Planted(
+        "lists no compacted objects where it cannot list all originals at once",
+        "archive",
+        "functions.archive.compaction",
+        [
+            (
+                "other for other in self._reader.stored_of_range(names) if isinstance(other, CompactedObject)",
+                "other for other in ()",
+            )
+        ],
+    ),
+    Planted(
+        "skips a block that may end with an original of the time at which the next begins",
+        "archive",
+        "functions.archive.compacted_file",
+        [("if first < time), default=0)", "if first <= time), default=0)")],
+    ),
+    Planted(
+        "erases from a compacted object, which does not count any more then",
+        "archive",
+        "functions.archive.rewriter",
+        [("tuple(writer.blocks), compacted.is_finished)", "tuple(writer.blocks))")],
+    ),
+    Planted(
+        "erases from an object that another erasure has changed since it was read",
+        "archive",
+        "functions.archive.rewriter",
+        [
+            (
+                "        content_type=blob.content_type,\n        if_generation_match=blob.generation,\n",
+                "        content_type=blob.content_type,\n",
+            )
+        ],
+    ),
+    Planted(
+        "erases from no compacted object of an original that is gone",
+        "archive",
+        "sluice.erase.archive",
+        [("                self._touched.add(archived.uri)\n", "                pass\n")],
     ),
     Planted(
         "never raises the limit on events in flight again",

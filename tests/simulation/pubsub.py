@@ -45,6 +45,7 @@ class PullSubscription:
 
     Attributes:
         messages: All messages, by id.
+        repeat_share: Share of the messages that are delivered again although they are acknowledged.
     """
 
     def __init__(self, rng: random.Random, clock: Callable[[], float], acknowledged: Callable[[Message], None]) -> None:
@@ -52,6 +53,7 @@ class PullSubscription:
         self._clock = clock
         self._acknowledged = acknowledged
         self._leases: dict[str, Delivered] = {}
+        self.repeat_share = 0.0
         self.messages: dict[str, Delivered] = {}
 
     def publish(self, message: Message) -> None:
@@ -98,7 +100,7 @@ class PullSubscription:
             delivered = self._leases[lease]
             if delivered.is_acknowledged or delivered.lease != lease:
                 continue
-            delivered.is_acknowledged = True
+            delivered.is_acknowledged = self._rng.random() >= self.repeat_share
             self._acknowledged(delivered.message)
 
 

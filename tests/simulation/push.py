@@ -178,6 +178,7 @@ class PushScenario:
         for _ in range(plan["freezes"]):
             world.services.call_later(rng.random() * FAULTS_UNTIL, self._freeze)
         world.services.call_later(rng.random() * FAULTS_UNTIL, self._slow_down, plan["slowness"])
+        world.services.call_later(rng.random() * FAULTS_UNTIL, world.bigquery.missing.clear)
         world.services.call_later(FAULTS_UNTIL, world.calm_down)
         try:
             world.time.run(self._is_over, ALL_UNTIL)
@@ -231,4 +232,5 @@ class PushScenario:
 
 def run_push(world: World) -> None:
     """Run a scenario of `ingest`."""
-    PushScenario(world).run()
+    with reconciliation.limited(world):
+        PushScenario(world).run()

@@ -1,4 +1,7 @@
-"""Reconciliation in virtual time: it finds what is missing and nothing else, and a repair brings exactly that back."""
+"""Reconciliation in virtual time: it finds what is missing and nothing else, and a repair brings exactly that back.
+
+The archive may be compacted before.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -11,9 +14,12 @@ from unittest import mock
 from google.api_core.exceptions import GoogleAPIError
 from google.cloud import bigquery
 
+from functions.archive import compacted_file
+from functions.archive.compaction import HourCompaction
 from functions.archive.writer import Archive
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
 from functions.files.messages import PlainEvents
+from functions.reconcile import reconciler
 from functions.reconcile.findings import Reconciliation
 from functions.reconcile.reconciler import Reconciler
 from functions.schema.ddl import declared_table
@@ -33,6 +39,9 @@ from tests.support.samples import process
 CHOICES = {
     "reconciliations": (*(0,) * 14, 1, 2),
     "lost_events": (*(0,) * 14, 1, 7),
+    "is_compacted": (False, True),
+    "objects_compared_at_once": (16, 2),
+    "lookup_bytes": (2 * 2**20, 50),
     "repairs_at_once": (1, 1, 2),
     "repair_kills": (0, 0, 1, 2),
 }
@@ -40,6 +49,9 @@ CHOICES = {
 
 _SECONDS = 3_600.0
 """Maximum seconds of a reconciliation, and of all attempts of a repair."""
+
+_BLOCK_BYTES = 2_000
+"""Size of a block of compacted objects in bytes, so that they have several."""
 
 _FAULTS_OF_A_REPAIR = 100.0
 """Seconds after which nothing fails any more."""
@@ -78,6 +90,18 @@ def backfill_in_virtual_time() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def limited(world: World) -> Iterator[None]:
+    """Let a reconciliation, and a compaction before it, take small steps, as the plan says."""
+    plan = world.plan
+    limits = {"_OBJECTS_AT_ONCE": plan["objects_compared_at_once"], "_BYTES_OF_A_LOOKUP": plan["lookup_bytes"]}
+    with (
+        mock.patch.multiple(reconciler, **limits),
+        mock.patch.object(compacted_file, "_BLOCK_BYTES", _BLOCK_BYTES),
+    ):
+        yield
+
+
 def event_reader(machine: Machine) -> EventReader:
     """Return what converts the lines of a backfill that runs on a machine."""
     return EventReader(process, settings(), machine.now(), PlainEvents.of_version(machine.now(), None, ()))
@@ -113,6 +137,8 @@ def check_reconciliation(world: World) -> None:
     if world.history.violations or not (world.plan["reconciliations"] or world.plan["lost_events"]):
         return
     try:
+        if world.plan["is_compacted"]:
+            _compact(world)
         _check_missing(world, set())
         lost = set(world.rng.sample(sorted(world.published), min(world.plan["lost_events"], len(world.published))))
         if lost:
@@ -131,6 +157,22 @@ def check_reconciliation(world: World) -> None:
                     world.history.violated(f"{event_id} has {records} records after {attempts} repairs")
     except Stuck as stuck:
         world.history.violated(f"a reconciliation or repair does not end: {stuck}")
+
+
+def _compact(world: World) -> None:
+    """Compact all hours, as `compact` does once a reconciliation has found them complete."""
+    machine = world.machine("compactor")
+    done: list[datetime] = []
+    hours = world.hours()
+
+    def run() -> None:
+        compact = HourCompaction(world.storage_client(), "archive", TABLES, machine.system)
+        for hour in hours:
+            world.history.add(machine.name, f"has compacted: {compact(hour)}")
+            done.append(hour)
+
+    machine.start(run)
+    world.time.run(lambda: bool(done == hours or world.history.violations), world.time.now + _SECONDS)
 
 
 def _check_missing(world: World, expected: set[str]) -> None:

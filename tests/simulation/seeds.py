@@ -60,6 +60,7 @@ def run_seeds(kind: str, seeds: Iterable[int]) -> Result:
 def run_all(first: int, seeds: int) -> Result:
     """Run the scenarios of some seeds of all kinds, on all cores."""
     result = Result()
+    os.environ["PYTHONHASHSEED"] = "0"  # The order of sets of texts depends on it; new processes read it.
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as processes:
         tasks = [
             processes.submit(run_seeds, kind, of_task[::step])

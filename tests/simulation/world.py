@@ -1,18 +1,22 @@
 """The world of a scenario: services, the events that are published, and the promises that must hold at every moment."""
 
+import base64
 import collections
 import dataclasses
 import functools
+import gzip
 import json
 import random
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 import google.cloud.bigquery
 import google.cloud.storage
 
 from functions.archive import layout
+from functions.archive.compacted_file import CompactedMetadata
+from functions.archive.envelope import Envelope, read_envelopes
 from functions.archive.pending import LoadFile
 from functions.core.dead_letters import TABLE as DEAD_LETTERS
 from functions.core.message import Message
@@ -24,7 +28,7 @@ from tests.history.invariants import Contents, Expected, Row, Violation
 from tests.history.lines import archived_payloads, digest, named_objects
 from tests.simulation import clients, queries
 from tests.simulation.bigquery import BigQuery
-from tests.simulation.cloud_storage import CloudStorage
+from tests.simulation.cloud_storage import CloudStorage, StoredObject
 from tests.simulation.history import History
 from tests.simulation.machine import EPOCH, Machine
 from tests.simulation.network import Answer, Network, Request
@@ -149,9 +153,10 @@ class World:
         event_id = f"e{number}"
         event_type = rng.choice(list(TABLES))
         fate = rng.random() if self.plan["bad_events"] else 1.0
-        payload, table = json.dumps(event(event_type)).encode(), TABLES[event_type]
+        table = TABLES[event_type]
+        payload = json.dumps(event(event_type, **{_OWN_FIELDS[table]: _own_value(event_id)})).encode()
         if fate < 0.1:
-            payload, table = json.dumps(event(event_type, **{_REQUIRED[event_type]: 7})).encode(), DEAD_LETTERS
+            payload, table = json.dumps(event(event_type, **{_OWN_FIELDS[table]: number})).encode(), DEAD_LETTERS
         elif fate < 0.15:
             payload, table = b"{", DEAD_LETTERS
         elif fate < 0.25:
@@ -198,7 +203,8 @@ class World:
             for event_id, published in self.published.items()
         }
         names = self.storage.objects
-        objects = {_uri(name): self._content(name) for name in names if name.startswith(layout.PREFIX)}
+        originals = {*filter(layout.is_original, names), *self._compacted()}
+        objects = {_uri(name): self._content(name) for name in originals}
         rows = [
             Row(table, where["event_id"], where["archive_uri"], where["content_digest"])
             for table, stored in self.bigquery.tables.items()
@@ -226,6 +232,10 @@ class World:
         for event_id in event_ids:
             self._records[event_id].clear()
 
+    def hours(self) -> list[datetime]:
+        """Return the hours of the archive's originals."""
+        return sorted({hour_of(name) for name in self.storage.objects if layout.is_original(name)})
+
     def without_record(self) -> "Unrecorded":
         """Return the events that are archived and have no record now."""
         recorded = frozenset(event_id for event_id, tables in self._records.items() if tables)
@@ -242,7 +252,16 @@ class World:
         uri = (row if table == DEAD_LETTERS else row["ingest"])["archive_uri"]
         self._records[event_id].add(table)
         self.history.add("bigquery", f"{table} has {event_id}")
+        if not self._has_content(table, row):
+            self.history.violated(f"a row of {event_id} in {table} has the content of another event")
         self.report(invariants.check_row(event_id, uri, self._content(uri.removeprefix(_uri("")))))
+
+    def _has_content(self, table: str, row: Mapping[str, Any]) -> bool:
+        """Return whether a row or a dead letter has what was published."""
+        event_id = _event_id(table, row)
+        if table == DEAD_LETTERS:
+            return base64.b64decode(row["payload"]) == self.published[event_id].message.data
+        return bool(row[_OWN_FIELDS[table]] == _own_value(event_id))
 
     def _is_archived(self, event_id: str) -> bool:
         return any(event_id in self._content(name) for name in self.storage.objects if name.startswith(layout.PREFIX))
@@ -253,13 +272,37 @@ class World:
     def _content(self, name: str) -> Mapping[str, Collection[str]]:
         """Return the event ids of an object, in the archive with digests of payloads; none if it is not there."""
         stored = self.storage.objects.get(name)
-        if stored is None or not name.endswith(".gz"):
+        if stored is None:
+            return self._compacted().get(name, {})
+        if not name.endswith(".gz"):
             return {}
         key = name, stored.generation
         if key not in self._contents:
             read = archived_payloads if name.startswith(layout.PREFIX) else named_objects
             self._contents[key] = read(stored.data)
         return self._contents[key]
+
+    def _compacted(self) -> Mapping[str, Mapping[str, Collection[str]]]:
+        """Return the content of each original that a finished compacted object has, by the name of the original."""
+        contents: dict[str, Mapping[str, Collection[str]]] = {}
+        for name, stored in self.storage.objects.items():
+            for original, envelopes in finished_originals(name, stored).items():
+                contents[original] = {each.event_id: [digest(each.message().data)] for each in envelopes}
+        return contents
+
+
+def finished_originals(name: str, stored: StoredObject) -> Mapping[str, Sequence[Envelope]]:
+    """Return the envelopes of the originals of a compacted object by their names; none if their lines do not count."""
+    originals: dict[str, list[Envelope]] = {}
+    if layout.compacted_range(name) and CompactedMetadata.of(stored.metadata).is_finished:
+        for envelope in read_envelopes(gzip.decompress(stored.data)):
+            originals.setdefault(layout.original_of(name, str(envelope.origin)), []).append(envelope)
+    return originals
+
+
+def hour_of(name: str) -> datetime:
+    """Return the hour in which the events of an archive object arrived."""
+    return layout.arrival_time(name).replace(minute=0, second=0, microsecond=0)
 
 
 def _event_id(table: str, row: Mapping[str, Any]) -> str:
@@ -271,8 +314,12 @@ def _uri(name: str) -> str:
     return layout.address("archive", name)
 
 
-_REQUIRED = {"order": "order_id", "inventory": "inventory_id", "user_activity": "user_id"}
-"""A field of each type that is no number."""
+_OWN_FIELDS = {"orders": "order_id", "inventory": "inventory_id", "user_activity": "user_id"}
+"""A field of each table that is required and no number. Each good event has a value of its own there."""
+
+
+def _own_value(event_id: str) -> str:
+    return f"value of {event_id}"
 
 
 def settings(**changes: Any) -> Settings:
