@@ -19,7 +19,7 @@ from tests.simulation.seeds import KINDS, run_all
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "reliability.md"
 SEEDS = 40
 MANY_SEEDS = 1_000
-SEEDS_OF_A_BUG = 400
+SEEDS_OF_A_BUG = 1_000
 
 
 def _simulation(*arguments: str, status: int = 0) -> list[str]:
