@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from tests.simulation.planted import PLANTED, plant
 
-KINDS = {"push": 1, "batch": 1, "archive": 1, "recovery": 20}
-"""Kinds of scenarios, and of how many seeds one is run: a scenario of overload takes as long as many others.
+KINDS = {"push": 1, "batch": 2, "archive": 1, "recovery": 40}
+"""Kinds of scenarios, and of how many seeds one is run: a scenario of `drain` takes as long as two others, and one of
+overload as long as many others.
 
 `campaign.KINDS` cannot be imported before a bug is planted."""
 
