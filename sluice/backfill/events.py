@@ -29,7 +29,7 @@ class Identity(NamedTuple):
     Attributes:
         event_id: The event's identity.
         kind: A row's `event_date` as YYYY-MM-DD; a dead letter's fingerprint, or `warehouse` where BigQuery rejects the
-            row: a load job names another place for the same reason than a streaming insert, so fingerprints differ.
+            row: a load job and a streaming insert name different places for one reason, so their fingerprints differ.
         message_id: Id of its message, if the run has already read the id with different content: it
             distinguishes the two. Empty otherwise.
     """

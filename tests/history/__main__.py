@@ -4,6 +4,8 @@ import argparse
 import pathlib
 import sys
 
+import msgspec
+
 from tests.history.check import CheckedHistory
 from tests.history.timeline import timeline
 
@@ -21,6 +23,13 @@ def main() -> int:
     arguments = parser.parse_args()
     if not arguments.file.is_file():
         parser.error(f"{arguments.file} is no file")
+    try:
+        return _print(arguments)
+    except msgspec.DecodeError as error:
+        parser.error(f"{arguments.file} is no history: {error}")
+
+
+def _print(arguments: argparse.Namespace) -> int:
     if arguments.event:
         lines = list(timeline(arguments.file, arguments.event))
         print(*lines or [f"{arguments.file} has no line of {arguments.event}"], sep="\n")

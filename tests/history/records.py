@@ -28,10 +28,6 @@ class _Record(msgspec.Struct, tag_field="what", tag=str.lower, kw_only=True):
         """The events and objects that it is about; none if it is about all."""
         return ()
 
-    def describe(self, name: str) -> str:
-        """Return what happened to an event or an object."""
-        raise NotImplementedError
-
 
 class Note(_Record):
     """Something that happened to a process.

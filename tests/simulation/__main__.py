@@ -40,7 +40,7 @@ def main() -> int:
         description=__doc__,
         epilog="Examples: --seeds 1000   --replay batch 17   --shrink archive   --planted 3 --shrink push",
     )
-    parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds of each kind")
+    parser.add_argument("--seeds", type=int, default=1_000, help="number of seeds, 1 at least")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--replay", nargs=2, metavar=("KIND", "SEED"), help="print the history of one scenario")
     parser.add_argument("--shrink", choices=KINDS, help="print the history of the smallest scenario that fails")
@@ -52,6 +52,8 @@ def main() -> int:
         help="plant a bug: print the first seed that finds it, or replay or shrink a scenario with it",
     )
     arguments = parser.parse_args()
+    if arguments.seeds < 1:
+        parser.error(f"--seeds {arguments.seeds}: it is 1 at least")
     if arguments.planted is not None:
         if not (arguments.replay or arguments.shrink):
             print(first_seed(arguments.planted, arguments.seeds))

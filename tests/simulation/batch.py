@@ -74,13 +74,9 @@ class BatchScenario:
     def run(self) -> None:
         """Run it, and check everything."""
         world, rng, plan = self.world, self.world.rng, self.world.plan
-        world.network.fault_share = plan["fault_share"]
-        world.bigquery.fault_share = plan["row_fault_share"]
+        world.break_services()
         world.bigquery.job_seconds = plan["job_seconds"]
         self._subscription.repeat_share = plan["repeat_share"]
-        world.bigquery.max_bytes = plan["max_request_bytes"]
-        if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
-            world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
         for _ in range(plan["events"]):
             world.services.call_later(rng.random() * 200, world.publish, self._subscription.publish)
         for _ in range(plan["reconciliations"]):

@@ -145,11 +145,11 @@ class Network:
 
             def arrive() -> None:
                 if queue := self.queues.get(what.partition(" ")[0]):
-                    queue.submit(rows, answer_it)
+                    queue.submit(rows, respond)
                 else:
-                    answer_it()
+                    respond()
 
-            def answer_it() -> None:
+            def respond() -> None:
                 if fate is Fate.ERROR_BEFORE:
                     back = error(*rng.choice(_ERRORS))
                 else:

@@ -162,11 +162,7 @@ class PushScenario:
     def run(self) -> None:
         """Run it, and check everything."""
         world, rng, plan = self.world, self.world.rng, self.world.plan
-        world.network.fault_share = plan["fault_share"]
-        world.bigquery.fault_share = plan["row_fault_share"]
-        world.bigquery.max_bytes = plan["max_request_bytes"]
-        if plan["is_a_table_behind"]:  # A table is behind the code until the bootstrap has run.
-            world.bigquery.missing[rng.choice(list(TABLES.values()))] = "ingest"
+        world.break_services()
         for _ in range(plan["instances"]):
             self._start()
         for _ in range(plan["events"]):

@@ -113,7 +113,7 @@ def load_jobs_of(world: World) -> LoadJobs:
 
 
 def reconcile_meanwhile(world: World) -> None:
-    """Reconcile while events come in: what lacks a record all the time is missing, and what has one is not."""
+    """Reconcile while events come in: an event that lacks a record all the time is missing; one that has it is not."""
     machine = world.machine("reconciler")
 
     def compare() -> None:
@@ -126,7 +126,9 @@ def reconcile_meanwhile(world: World) -> None:
         missing = {event.event_id for event in reconciliation.missing}
         late = world.published.keys() - before.recorded
         if not before.archived & world.without_record().archived <= missing <= late:
-            world.history.violated(f"{sorted(missing)} are missing, of {sorted(before.archived)}")
+            world.history.violated(
+                f"the reconciliation misses {sorted(missing)}; {sorted(before.archived)} had no record at its begin"
+            )
         _check_counts(world, reconciliation)
 
     machine.start(compare)
@@ -183,14 +185,16 @@ def _check_missing(world: World, expected: set[str]) -> None:
     for reconciliation in results:
         missing = {event.event_id for event in reconciliation.missing}
         if missing != expected:
-            world.history.violated(f"{sorted(missing)} are missing by the reconciliation, and {sorted(expected)} are")
+            world.history.violated(f"the reconciliation misses {sorted(missing)}, and {sorted(expected)} are missing")
         _check_counts(world, reconciliation)
         total, rows = reconciliation.total, world.bigquery.tables
         counts = total.rows, total.dead_letters
         letters = len(rows.get(DEAD_LETTERS, ()))
         expected_counts = sum(map(len, rows.values())) - letters, letters
         if counts != expected_counts:
-            world.history.violated(f"{counts} rows and dead letters by the reconciliation, of {expected_counts}")
+            world.history.violated(
+                f"the reconciliation counts {counts} rows and dead letters, and there are {expected_counts}"
+            )
 
 
 def _check_counts(world: World, reconciliation: Reconciliation) -> None:
@@ -198,7 +202,9 @@ def _check_counts(world: World, reconciliation: Reconciliation) -> None:
     if total.archived != total.matched + total.redelivered + total.missing:
         world.history.violated(f"the counts do not add up: {total}")
     if total.extra or total.conflicts or reconciliation.unreadable:
-        world.history.violated(f"there is nothing extra: {total}, {reconciliation.unreadable}")
+        world.history.violated(
+            f"there are records or objects that should not be there: {total}, {reconciliation.unreadable}"
+        )
 
 
 def _reconcile(world: World, machine: Machine) -> Reconciliation:

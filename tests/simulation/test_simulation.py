@@ -83,3 +83,7 @@ def test_the_page_has_each_planted_bug() -> None:
     section = PAGE.read_text().partition("<!-- planted -->")[2].partition("<!-- end -->")[0]
     rows = re.findall(r"^\| (.+?) \| `(.+?)` \| (\w+) \| \d+ \|$", section, re.MULTILINE)
     assert rows == [(bug.text, bug.module, bug.kind) for bug in PLANTED]
+
+
+def test_no_seeds_are_an_error() -> None:
+    assert _simulation("--seeds", "0", status=2) == []

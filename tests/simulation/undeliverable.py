@@ -101,7 +101,8 @@ class DeadLetterSubscription:
             world.network.fault_share = world.plan["fault_share"]
             world.services.call_later(_SECONDS_OF_FAULTS, world.calm_down)
         world.time.run(is_over, world.time.now + _SECONDS)
-        world.calm_down()
+        if messages:
+            world.calm_down()
 
     def _replay(self, machine: Machine) -> None:
         world = self._world

@@ -172,6 +172,15 @@ class World:
         now = EPOCH + timedelta(seconds=self.time.now)
         return Message(message.data, message.attributes, f"{message.message_id}-again", now)
 
+    def break_services(self) -> None:
+        """Begin the faults of the plan; a table may be behind the code until the bootstrap has run."""
+        plan = self.plan
+        self.network.fault_share = plan["fault_share"]
+        self.bigquery.fault_share = plan["row_fault_share"]
+        self.bigquery.max_bytes = plan["max_request_bytes"]
+        if plan["is_a_table_behind"]:
+            self.bigquery.missing[self.rng.choice(list(TABLES.values()))] = "ingest"
+
     def calm_down(self) -> None:
         """End all faults; the bootstrap has run, so no table lacks a column any more."""
         self.history.add("network", "has no faults any more")

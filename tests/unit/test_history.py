@@ -213,3 +213,10 @@ def test_the_command_prints_the_timeline_of_an_event(recorded: pathlib.Path) -> 
     assert code == 0
     assert "dead_letters: a row of bad is inserted, with " in output
     assert command(str(recorded), "--event", "none")[0] == 1
+
+
+def test_the_command_rejects_a_file_that_is_no_history(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("hello\n")
+    run = subprocess.run([sys.executable, "-m", "tests.history", file], capture_output=True, check=False, text=True)
+    assert (run.returncode, f"{file} is no history: JSON is malformed" in run.stderr) == (2, True)
